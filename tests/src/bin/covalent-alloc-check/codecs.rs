@@ -1,4 +1,4 @@
-//! Devices that convert: vim2m copies pictures, vicodec codes and decodes them. Both have their two queues on one file.
+//! Mem-to-mem devices: vim2m copies pictures, vicodec encodes and decodes them. Both have their two queues on one open file.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Error, Queue};
@@ -29,11 +29,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 .context("any format")?;
             ensure!(
                 !formats.is_empty(),
-                "its {} takes nothing",
+                "the {} queue has no formats",
                 queue.direction()
             );
         }
-        // Every file is a job of its own.
+        // Each open file of a mem-to-mem device has queues of its own.
         let second = Device::open(device.path())?;
         let (other, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
@@ -50,11 +50,14 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 ids.extend(queue.source(&participant)?.map(|source| source.id));
             }
         }
-        // Of the codecs one queue each is of bytes.
-        ensure!(ids.len() == 4, "{ids:?}");
+        // One queue of each codec has coded data and is no source of pictures.
+        ensure!(ids.len() == 4, "the sources are {ids:?}");
         ids.sort();
         ids.dedup();
-        ensure!(ids.len() == 4, "two have one name: {ids:?}");
+        ensure!(
+            ids.len() == 4,
+            "two sources have the same identifier: {ids:?}"
+        );
         Ok(CheckOutcome::Passed)
     });
     for source in sources.declarations() {
@@ -66,13 +69,13 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         }
         for fourcc in [Fourcc::YUV420, Fourcc::NV12, Fourcc::XRGB8888] {
             runner.check(
-                &format!("codecs::vicodec_gives_{fourcc}_back_in_{}", source.id),
-                || codes(&sources, &source, fourcc),
+                &format!("codecs::vicodec_round_trips_{fourcc}_in_{}", source.id),
+                || round_trip(&sources, &source, fourcc),
             );
         }
     }
     runner.check(
-        "codecs::coded_buffer_that_is_too_small_is_refused_before",
+        "codecs::coded_buffer_that_is_too_small_is_refused_by_the_crate",
         || {
             let device = Device::open(&encoder()?)?;
             let (_, capture) = queues(&device)?;
@@ -84,7 +87,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         },
     );
     runner.check(
-        "codecs::more_bytes_than_the_buffer_has_are_refused_before",
+        "codecs::more_bytes_than_the_buffer_has_are_refused_by_the_crate",
         || {
             let device = Device::open(&decoder()?)?;
             let (output, _) = queues(&device)?;
@@ -94,13 +97,13 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 Err(Error::TooSmall { .. }) => {}
                 answer => bail!("{answer:?}"),
             }
-            ensure!(stream.queued_count() == 0, "the device has it");
+            ensure!(stream.queued_count() == 0, "a refused buffer is queued");
             Ok(CheckOutcome::Passed)
         },
     );
 }
 
-/// One buffer that a queue and the processor share, from the first source that serves.
+/// Allocates a buffer that a queue and the CPU share, from the first source that can.
 fn allocate(
     from: &[Source],
     sources: &Sources,
@@ -119,7 +122,7 @@ fn allocate(
     }
 }
 
-/// A buffer for bytes.
+/// Allocates a buffer for coded data.
 fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
     let request = Request {
         participants: vec![processor(Fourcc::R8)],
@@ -127,7 +130,7 @@ fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
         ..Request::new(extent)
     };
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan for bytes")
+        bail!("the solver has no plan for a buffer of bytes")
     };
     sources.allocate(&plan)?.pop().context("no buffer")
 }
@@ -138,7 +141,10 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
     let from = std::slice::from_ref(source);
     let (read, verdict) = allocate(from, sources, &output, fourcc)?;
     let (written, _) = allocate(from, sources, &capture, fourcc)?;
-    ensure!(verdict == Verdict::Guaranteed, "vim2m takes any pages");
+    ensure!(
+        verdict == Verdict::Guaranteed,
+        "vim2m supports any memory, but its plan is not guaranteed"
+    );
     let (into, out) = (first(&read)?, first(&written)?);
     let pattern = pixels::pattern(into, 1)?;
     pixels::write(into, &pattern)?;
@@ -153,7 +159,7 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOut
     Ok(CheckOutcome::Passed)
 }
 
-fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
+fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let from = std::slice::from_ref(source);
     let coded = bytes(sources, Extent::new(4096, 1024)?)?;
     let device = Device::open(&encoder()?)?;
@@ -173,13 +179,13 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutc
     let whole = original.iter().map(Vec::len).sum::<usize>();
     ensure!(
         used > 0 && usize::try_from(used)? < whole,
-        "{used} bytes code {whole}"
+        "the encoder wrote {used} bytes for {whole} bytes of pixels"
     );
     let device = Device::open(&decoder()?)?;
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, std::slice::from_ref(&coded))?;
     reader.queue_bytes(0, used)?;
-    // The first bytes say what the pictures are.
+    // The header in the coded data tells the decoder the format and the size.
     reader.start()?;
     let (decoded, _) = allocate(from, sources, &capture, fourcc)?;
     let out = first(&decoded)?;
@@ -187,10 +193,10 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutc
     writer.queue(0)?;
     writer.start()?;
     wait(&mut writer)?;
-    let resemblance = peak_signal_to_noise(&original, &pixels::read(out)?, fourcc)?;
+    let psnr = peak_signal_to_noise(&original, &pixels::read(out)?, fourcc)?;
     ensure!(
-        resemblance >= MIN_PSNR_DB,
-        "it resembles itself by {resemblance:.1} dB"
+        psnr >= MIN_PSNR_DB,
+        "the decoded picture has a PSNR of {psnr:.1} dB, and has to have {MIN_PSNR_DB} dB"
     );
     Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Every source against every GBM device, and what GBM itself allocates.
+//! Every GBM device with the buffers of every source, GBM's own included.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::{Gbm, GbmError};
@@ -13,7 +13,7 @@ use super::{CheckOutcome, CheckRunner};
 
 pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
-    runner.check("gbm::device_is_there_and_says_nothing_implicit", || {
+    runner.check("gbm::device_exists_and_lists_no_implicit_modifier", || {
         let mut devices = 0;
         for (gbm, formats) in sources.gbm_devices() {
             ensure!(
@@ -23,11 +23,15 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let implicit = FormatModifier::new(Fourcc::XRGB8888, Modifier::INVALID);
             ensure!(
                 gbm.formats(&FormatSet::from([implicit])).is_empty(),
-                "{gbm:?} has implicit formats"
+                "{gbm:?} lists a format with an implicit modifier"
             );
             devices += 1;
         }
-        ensure!(devices > 0, "none; not usable: {:?}", sources.unavailable());
+        ensure!(
+            devices > 0,
+            "there is no usable GBM device; not usable are {:?}",
+            sources.unavailable()
+        );
         Ok(CheckOutcome::Passed)
     });
     for (gbm, formats) in sources.gbm_devices() {
@@ -48,7 +52,7 @@ fn import(
 ) -> Result<CheckOutcome> {
     if formats.is_empty() {
         return Ok(CheckOutcome::Skipped(
-            "its driver tells no arrangement".to_owned(),
+            "its driver lists no modifiers".to_owned(),
         ));
     }
     let request = Request {
@@ -81,33 +85,37 @@ fn import(
     pixels::write(&buffer, &pattern)?;
     match (verdict, gbm.import(&buffer)) {
         (Some(_), Ok(imported)) => {
-            // The same handle in GBM's table: the second must survive the first.
+            // Both imports have the same GEM handle, so the second must survive the end of the first.
             let second = gbm.import(&buffer).context("the same buffer again")?;
             drop(imported);
             ensure!(
                 second.buffer().identity() == buffer.identity(),
-                "another buffer"
+                "the second import is of another buffer"
             );
             pixels::same(&[second.read()?], &pattern).context("GBM reads what was written")?;
             drop(second);
             gbm.import(&buffer).context("after both")?;
             Ok(CheckOutcome::Passed)
         }
-        (Some(Verdict::Guaranteed), Err(error)) => Err(error).context("guaranteed, and yet"),
+        (Some(Verdict::Guaranteed), Err(error)) => {
+            Err(error).context("the import was guaranteed and failed")
+        }
         (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
             "possible, and not this time: {error}"
         ))),
         (None, Err(GbmError::Import { .. })) => Ok(CheckOutcome::Passed),
-        (None, Err(error)) => Err(error).context("impossible, and for another reason"),
+        (None, Err(error)) => {
+            Err(error).context("the import was impossible, but failed for another reason")
+        }
         (None, Ok(imported)) => {
-            // What is impossible of a device with a copy of its own is that it sees what the processor wrote.
+            // A virtual GPU with a shadow copy can import the buffer, but it does not see what the CPU wrote.
             ensure!(
                 gbm.device_copy() == Some(true),
-                "impossible, and yet it works"
+                "the import was impossible and succeeded"
             );
             ensure!(
                 pixels::same(&[imported.read()?], &pattern).is_err(),
-                "impossible, and yet the pixels are right"
+                "sharing was impossible, but GBM reads the pixels that the CPU wrote"
             );
             Ok(CheckOutcome::Passed)
         }

@@ -1,6 +1,6 @@
-//! Every source against every Vulkan device that works on the processor: what one writes, the other reads.
+//! Every Vulkan CPU driver with the buffers of every source: the device reads what the CPU wrote, and the CPU what the device wrote.
 //!
-//! Devices that work elsewhere can end the process; they are tried in a process of their own.
+//! Hardware drivers can crash the process. `covalent-interop-check` tries them in a separate process.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Complaints, Gpu, Vulkan, VulkanError};
@@ -30,12 +30,15 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     run_with(runner, &Sources::discover_with_drivers());
 }
 
-/// The same under the eyes of the validation layer, which is shown to look.
+/// Runs the same checks with the validation layer, and checks that the layer detects a hazard.
 pub(crate) fn run_validated(runner: &mut CheckRunner) {
     let (vulkan, complaints) = match Vulkan::load_validated() {
         Ok(loaded) => loaded,
         Err(error) => {
-            runner.check("vulkan::validation_layer_is_there", || Err(error.into()));
+            runner.check(
+                "vulkan::validation_layer_is_installed",
+                || Err(error.into()),
+            );
             return;
         }
     };
@@ -44,38 +47,44 @@ pub(crate) fn run_validated(runner: &mut CheckRunner) {
     drop(vulkan);
     run_with(runner, &sources);
     let silent = |complaints: &Complaints| -> Result<CheckOutcome> {
-        let said = complaints.take();
-        ensure!(said.is_empty(), "{}", said.join(" | "));
+        let messages = complaints.take();
+        ensure!(
+            messages.is_empty(),
+            "the validation layer reports: {}",
+            messages.join(" | ")
+        );
         Ok(CheckOutcome::Passed)
     };
-    runner.check("vulkan::validation_layer_has_nothing_to_say", || {
+    runner.check("vulkan::validation_layer_reports_nothing", || {
         silent(&complaints)
     });
-    runner.check("vulkan::validation_layer_finds_a_planted_hazard", || {
+    runner.check("vulkan::validation_layer_detects_a_planted_hazard", || {
         for gpu in sources.gpus() {
             gpu.plant_hazard()?;
-            let said = complaints.take();
+            let messages = complaints.take();
             ensure!(
-                said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")
-                    || words.contains("WRITE_AFTER_WRITE")),
-                "of a hazard on {} it says {said:?}",
+                messages
+                    .iter()
+                    .any(|message| message.contains("WRITE-AFTER-WRITE")
+                        || message.contains("WRITE_AFTER_WRITE")),
+                "for a hazard on {} the validation layer reports {messages:?}",
                 gpu.name()
             );
         }
         Ok(CheckOutcome::Passed)
     });
     drop(sources);
-    runner.check("vulkan::validation_layer_finds_nothing_left", || {
+    runner.check("vulkan::validation_layer_reports_no_leak", || {
         silent(&complaints)
     });
 }
 
 fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_processor()).collect();
-    runner.check("vulkan::device_on_the_processor_is_there", || {
+    runner.check("vulkan::machine_has_one_cpu_driver", || {
         let [gpu] = on_processor.as_slice() else {
             bail!(
-                "{} devices; not usable: {:?}",
+                "the machine has {} Vulkan CPU drivers; not usable are {:?}",
                 on_processor.len(),
                 sources.unavailable()
             );
@@ -86,22 +95,25 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
             "{}",
             gpu.identity()
         );
-        let source = gpu.source()?.context("it exports nothing")?;
+        let source = gpu.source()?.context("the device exports no images")?;
         let formats = source.constraints.formats.context("any format")?;
         ensure!(
             formats.contains(FormatModifier::linear(Fourcc::XRGB8888)),
-            "it exports {formats:?}"
+            "the device exports {formats:?}, without linear XR24"
         );
         Ok(CheckOutcome::Passed)
     });
     for gpu in on_processor {
         for source in sources.declarations() {
             if source.id.as_str().starts_with("gbm:") {
-                // The memory of dumb buffers once more.
+                // GBM's buffers are in the same memory as dumb buffers, which are a source too.
                 continue;
             }
             for fourcc in FORMATS {
-                let name = format!("vulkan::{fourcc}_from_{}_is_read_both_ways", source.id);
+                let name = format!(
+                    "vulkan::{fourcc}_from_{}_is_read_in_both_directions",
+                    source.id
+                );
                 runner.check(&name, || both_ways(sources, gpu, &source, fourcc));
             }
         }
@@ -126,7 +138,7 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     }
 }
 
-/// Sizes with strides of their own: plain, one that is no multiple of 64 bytes, and rows that are wider than the picture.
+/// Returns sizes with a smallest stride: 640x480, a width whose stride is no multiple of 64 bytes, and rows with padding.
 fn sizes() -> Result<[(Extent, u32); 3]> {
     Ok([
         (vga()?, 0),
@@ -141,7 +153,7 @@ fn both_ways(
     source: &Source,
     fourcc: Fourcc,
 ) -> Result<CheckOutcome> {
-    let mut seen = 0;
+    let mut passed = 0;
     for (extent, least_stride) in sizes()? {
         let mut writer = processor(fourcc);
         writer.for_each_choice(|own| own.image.stride.minimum = least_stride);
@@ -158,13 +170,15 @@ fn both_ways(
                 ));
             }
         };
-        let (sure, what) = (
+        let (is_guaranteed, what) = (
             plan.verdict() == Verdict::Guaranteed,
             format!("{extent} in {fourcc}"),
         );
         match exchange(sources, gpu, &plan) {
-            Ok(()) => seen += 1,
-            Err(error) if sure => return Err(error.context(format!("guaranteed, and yet {what}"))),
+            Ok(()) => passed += 1,
+            Err(error) if is_guaranteed => {
+                return Err(error.context(format!("the plan for {what} was guaranteed and failed")));
+            }
             Err(error) => {
                 return Ok(CheckOutcome::Skipped(format!(
                     "possible, and not this time: {error:#}"
@@ -172,7 +186,7 @@ fn both_ways(
             }
         }
     }
-    ensure!(seen == 3, "only {seen} sizes");
+    ensure!(passed == 3, "only {passed} of 3 sizes passed");
     Ok(CheckOutcome::Passed)
 }
 
@@ -181,9 +195,9 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
     let image = gpu.import(&buffer)?;
     let (first, second) = (pattern(&buffer, 1)?, pattern(&buffer, 2)?);
     write(&buffer, &first)?;
-    same(&image.read()?, &first).context("the device reads what the processor wrote")?;
+    same(&image.read()?, &first).context("the device reads what the CPU wrote")?;
     image.write(&second)?;
-    same(&read(&buffer)?, &second).context("the processor reads what the device wrote")
+    same(&read(&buffer)?, &second).context("the CPU reads what the device wrote")
 }
 
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
@@ -209,21 +223,23 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         .as_ref()
         .context("any format")?;
     if !formats.contains_fourcc(Fourcc::NV12) {
-        return Ok(CheckOutcome::Skipped("it has no NV12".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the device does not support NV12".to_owned(),
+        ));
     }
-    let terms = participant
+    let constraints = participant
         .constraints()
         .per_fourcc
         .get(&Fourcc::NV12)
-        .context("no terms for NV12")?;
+        .context("the device declares no constraints for NV12")?;
     let plan = plan_from(sources, "heap:system", Fourcc::NV12, true)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
     ensure!(
         buffer.memory_count() == 2,
-        "{} memories",
+        "the buffer has {} dma-bufs",
         buffer.memory_count()
     );
-    match (terms.placement, gpu.import(&buffer)) {
+    match (constraints.placement, gpu.import(&buffer)) {
         (
             PlanePlacement::Together,
             Err(VulkanError::Unsuitable { .. } | VulkanError::TooSmall { .. }),
@@ -236,14 +252,18 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
             same(&read(&buffer)?, &second)?;
             Ok(CheckOutcome::Passed)
         }
-        (said, answer) => bail!("it says {said:?}, and {answer:?}"),
+        (declared, imported) => {
+            bail!(
+                "the device declares placement {declared:?}, and the import returned {imported:?}"
+            )
+        }
     }
 }
 
 fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    // The dma-buf ends with the picture: one row more and the image needs what is not there.
+    // The picture fills the dma-buf, so an image that needs bytes after its last row does not fit.
     let bytes = buffer.layout().total_bytes();
     let rows = u32::try_from(bytes / 640)?;
     let fd = buffer.memory_fd(0).context("no memory")?;
@@ -257,7 +277,7 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         }],
     })?;
     match gpu.import(&described) {
-        // A device that asks for no more than the picture takes it, and all of it is there.
+        // The device needs no bytes after the picture, so it can import the buffer and read all of it.
         Ok(image) => same(&image.read()?, &[vec![0; 640 * usize::try_from(rows)?]])?,
         Err(VulkanError::TooSmall { .. } | VulkanError::Unsuitable { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -279,7 +299,7 @@ fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// One dma-buf with two pictures, the second behind the first: neither is seen in the other.
+/// One dma-buf with two pictures, the second after the first: writes to one do not change the other.
 fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     const SIDE: u32 = 64;
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
@@ -301,19 +321,19 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let (above, below) = (pattern(&first, 6)?, pattern(&second, 7)?);
     one.write(&above)?;
     other.write(&below)?;
-    same(&one.read()?, &above).context("the first after the second was written")?;
+    same(&one.read()?, &above).context("the first picture after the second was written")?;
     same(&other.read()?, &below)?;
     same(&read(&first)?, &above)?;
     same(&read(&second)?, &below)?;
-    // The rest of the dma-buf is as it was.
+    // The rest of the dma-buf is unchanged.
     let bytes = usize::try_from(SIDE * SIDE * 8)?;
     let pixels = read(&whole)?.pop().context("no plane")?;
     let touched = pixels.iter().skip(bytes).any(|byte| *byte != 0);
-    ensure!(!touched, "what lies behind both was written");
+    ensure!(!touched, "bytes after the second picture were written");
     Ok(CheckOutcome::Passed)
 }
 
-/// The device's own memory: exported, imported and written in every order.
+/// The device's own memory, exported, imported and written in every order.
 fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let extent = Extent::new(322, 46)?;
     let request = Request {
@@ -325,25 +345,27 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         ..Request::new(extent)
     };
     let Solution::Share(plan) = solve(&request) else {
-        return Ok(CheckOutcome::Skipped("it exports nothing".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the device exports no images".to_owned(),
+        ));
     };
     let fresh = || -> Result<Buffer> { sources.allocate(&plan)?.pop().context("no buffer") };
-    // Written, then imported.
+    // The CPU writes before the import.
     let buffer = fresh()?;
     let pixels = pattern(&buffer, 8)?;
     write(&buffer, &pixels)?;
     same(&gpu.import(&buffer)?.read()?, &pixels).context("written before the import")?;
-    // Imported, then written by the processor.
+    // The CPU writes after the import.
     let buffer = fresh()?;
     let image = gpu.import(&buffer)?;
     write(&buffer, &pixels)?;
     same(&image.read()?, &pixels).context("written after the import")?;
-    // Imported, written by that import, which goes; then imported again.
+    // The device writes through an import that is dropped, and the buffer is imported again.
     let other = pattern(&buffer, 9)?;
     image.write(&other)?;
     drop(image);
-    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that is gone")?;
-    // Two imports: one is made before the other writes, one after.
+    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that was dropped")?;
+    // The device writes through one of two imports and reads through the other.
     let (first, second) = (gpu.import(&buffer)?, gpu.import(&buffer)?);
     first.write(&pixels)?;
     same(&second.read()?, &pixels).context("written by another import")?;

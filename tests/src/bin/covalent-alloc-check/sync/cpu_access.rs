@@ -1,4 +1,4 @@
-//! The processor's turn: it says for what it would have to wait, and does not.
+//! CPU access: `try_access` returns the fences to wait for, and does not block.
 
 use std::time::{Duration, Instant};
 
@@ -16,80 +16,90 @@ use crate::{CheckOutcome, CheckRunner};
 
 pub(super) fn run(runner: &mut CheckRunner) {
     runner.check(
-        "sync::processor_is_told_of_carried_fences_and_does_not_sleep",
-        carried,
+        "sync::cpu_access_with_pending_implicit_fences_returns_them_without_blocking",
+        implicit_fences,
     );
     runner.check(
-        "sync::processor_is_told_of_points_that_no_buffer_carries",
-        explicit,
+        "sync::cpu_access_with_pending_points_returns_them_without_blocking",
+        timeline_points,
     );
 }
 
-/// What no question may take: a fence of this check is held for as long as it likes.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// How long a call may take that must not block. The fences of these checks stay pending until the check signals them.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-fn carried() -> Result<CheckOutcome> {
+fn implicit_fences() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let mapping = buffer.map()?;
-    let held = SwSyncTimeline::new()?;
-    buffer.reservation().add(&held.fence(1)?, Access::Read)?;
-    let asked = Instant::now();
+    let sw_sync = SwSyncTimeline::new()?;
+    buffer.reservation().add(&sw_sync.fence(1)?, Access::Read)?;
+    let called = Instant::now();
     // Readers do not wait for a reader.
     match mapping.try_access(CpuAccess::Read, &[])? {
         CpuAccessDecision::Now(_) => {}
-        CpuAccessDecision::Wait(waits) => bail!("a reader waits for {waits:?}"),
+        CpuAccessDecision::Wait(waits) => bail!("a reader has to wait for {waits:?}"),
     }
     let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Write, &[])? else {
-        bail!("it writes what is read");
+        bail!("a writer does not have to wait for a pending reader");
     };
-    ensure!(asked.elapsed() < AT_ONCE, "it slept");
+    ensure!(called.elapsed() < CALL_LIMIT, "try_access blocked");
     ensure!(waits.len() == 1 && !waits[0].is_over()?, "{waits:?}");
-    held.advance(1)?;
+    sw_sync.advance(1)?;
     ensure!(waits[0].is_over()?, "{waits:?}");
     match mapping.try_access(CpuAccess::ReadWrite, &[])? {
         CpuAccessDecision::Now(_) => Ok(CheckOutcome::Passed),
-        CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
+        CpuAccessDecision::Wait(waits) => {
+            bail!("after the fence is signalled, try_access returns {waits:?}")
+        }
     }
 }
 
-fn explicit() -> Result<CheckOutcome> {
+fn timeline_points() -> Result<CheckOutcome> {
     let Some(device) = device()? else {
         return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };
     let buffer = dumb("vgem")?;
     let mapping = buffer.map()?;
     let point: Point = Timeline::create(&device)?.point(1)?;
-    let (gpu, processor) = (
+    let (gpu, cpu) = (
         Accessor::new("gpu", [SyncMechanism::Timeline]),
         Accessor::new("processor", []),
     );
-    let mut ledger: AccessTracker<SyncPoint> = AccessTracker::new("frame");
-    let AccessDecision::Now(turn, _) = ledger.write(&gpu)? else {
-        bail!("nobody has it");
+    let mut tracker: AccessTracker<SyncPoint> = AccessTracker::new("frame");
+    let AccessDecision::Now(token, _) = tracker.write(&gpu)? else {
+        bail!("the first access of a buffer has to wait");
     };
-    ledger.end(turn, Some(point.clone().into()))?;
-    let AccessDecision::Wait(after) = ledger.read(&processor)? else {
-        bail!("the processor was given what is not written");
+    tracker.end(token, Some(point.clone().into()))?;
+    let AccessDecision::Wait(after) = tracker.read(&cpu)? else {
+        bail!("the CPU may read before the GPU has written");
     };
-    // The dma-buf itself knows of nothing: the guard alone would not wait.
+    // The reservation has no fence, so the dma-buf's own synchronisation would not wait.
     ensure!(
         buffer.reservation().is_ready(Access::Write)?,
-        "it carries a fence"
+        "the reservation has a fence"
     );
     let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Read, &after)? else {
-        bail!("it reads what is not written");
+        bail!("try_access allows a read before the GPU has written");
     };
-    let wait = waits.first().context("nothing to poll")?;
-    ensure!(!wait.is_over()?, "it is over before the point");
+    let wait = waits.first().context("try_access returned no wait")?;
+    ensure!(
+        !wait.is_over()?,
+        "the wait ended before the point was signalled"
+    );
     point.signal()?;
-    ensure!(wait.is_over()?, "it goes on");
-    let AccessDecision::Now(turn, after) = ledger.read(&processor)? else {
-        bail!("it still waits");
+    ensure!(
+        wait.is_over()?,
+        "the wait did not end with the point's signal"
+    );
+    let AccessDecision::Now(token, after) = tracker.read(&cpu)? else {
+        bail!("the CPU has to wait for a signalled point");
     };
     match mapping.try_access(CpuAccess::Read, &after)? {
         CpuAccessDecision::Now(_) => {}
-        CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
+        CpuAccessDecision::Wait(waits) => {
+            bail!("after the point is signalled, try_access returns {waits:?}")
+        }
     }
-    ledger.end(turn, None)?;
+    tracker.end(token, None)?;
     Ok(CheckOutcome::Passed)
 }

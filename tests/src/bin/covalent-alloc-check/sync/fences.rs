@@ -1,4 +1,4 @@
-//! Fences of sw_sync: what they are before and after, merged and failed.
+//! sync_files of sw_sync: their status before and after the signal, merged fences, and fences with an error.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -14,10 +14,10 @@ use super::{device, dumb};
 use crate::{CheckOutcome, CheckRunner};
 
 pub(super) fn run(runner: &mut CheckRunner) {
-    runner.check("sync::fence_signals_when_its_driver_says_so", one);
-    runner.check("sync::fences_merged_signal_with_the_last", merged);
-    runner.check("sync::fence_of_a_driver_that_is_gone_has_failed", failed);
-    runner.check("sync::fd_that_is_no_fence_is_refused", hostile);
+    runner.check("sync::fence_is_signalled_when_its_timeline_advances", one);
+    runner.check("sync::merged_fence_is_signalled_with_its_last_part", merged);
+    runner.check("sync::fence_of_a_closed_timeline_has_an_error", failed);
+    runner.check("sync::fd_that_is_no_sync_file_is_refused", hostile);
 }
 
 fn now() -> Result<Duration> {
@@ -31,7 +31,10 @@ fn now() -> Result<Duration> {
 fn one() -> Result<CheckOutcome> {
     let driver = SwSyncTimeline::new()?;
     let fence = driver.fence(1)?;
-    ensure!(fence.signalled_at()?.is_none(), "it says when it signalled");
+    ensure!(
+        fence.signalled_at()?.is_none(),
+        "an unsignalled fence has a timestamp"
+    );
     let parts = fence.parts()?;
     let [part] = parts.as_slice() else {
         bail!("{parts:?}")
@@ -40,10 +43,12 @@ fn one() -> Result<CheckOutcome> {
     let before = now()?;
     driver.advance(1)?;
     signalled(&fence)?;
-    let at = fence.signalled_at()?.context("it does not say when")?;
+    let at = fence
+        .signalled_at()?
+        .context("a signalled fence has no timestamp")?;
     ensure!(
         (before..=now()?).contains(&at),
-        "it signalled at {at:?}, and was told to at {before:?}"
+        "the fence's timestamp is {at:?}, but the timeline advanced after {before:?}"
     );
     signalled(&fence.try_clone()?)?;
     Ok(CheckOutcome::Passed)
@@ -52,19 +57,25 @@ fn one() -> Result<CheckOutcome> {
 fn merged() -> Result<CheckOutcome> {
     let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let fences = [one.fence(1)?, other.fence(1)?, one.fence(2)?];
-    let all = Fence::merge_all(&fences)?.context("none")?;
-    // Of one timeline the later fence is enough.
+    let all = Fence::merge_all(&fences)?.context("no fence was merged")?;
+    // The merged sync_file holds only the latest fence of each timeline.
     ensure!(all.parts()?.len() == 2, "{:?}", all.parts()?);
-    // Out of their order.
+    // Signal the fences in another order than that in which they were merged.
     other.advance(1)?;
     unsignalled(&all)?;
-    ensure!(all.signalled_at()?.is_none(), "it says when");
+    ensure!(
+        all.signalled_at()?.is_none(),
+        "an unsignalled fence has a timestamp"
+    );
     one.advance(1)?;
     unsignalled(&all)?;
     one.advance(1)?;
     signalled(&all)?;
     let last = fences[2].signalled_at()?;
-    ensure!(last.is_some() && all.signalled_at()? == last, "at {last:?}");
+    ensure!(
+        last.is_some() && all.signalled_at()? == last,
+        "the merged fence's timestamp is not that of its last part, {last:?}"
+    );
     Ok(CheckOutcome::Passed)
 }
 
@@ -74,12 +85,20 @@ fn failed() -> Result<CheckOutcome> {
     let both = fence.merge(&good)?;
     drop(gone);
     let expected = FenceStatus::Failed(Errno::NOENT);
-    ensure!(fence.status()? == expected, "it is {:?}", fence.status()?);
-    ensure!(fence.is_over()?, "who waits for it waits for ever");
+    ensure!(
+        fence.status()? == expected,
+        "the fence is {:?}",
+        fence.status()?
+    );
+    ensure!(fence.is_over()?, "a wait for the failed fence never ends");
     unsignalled(&both)?;
     stays.advance(1)?;
-    ensure!(both.status()? == expected, "it is {:?}", both.status()?);
-    ensure!(both.is_over()?, "who waits for both waits for ever");
+    ensure!(
+        both.status()? == expected,
+        "the merged fence is {:?}",
+        both.status()?
+    );
+    ensure!(both.is_over()?, "a wait for the merged fence never ends");
     Ok(CheckOutcome::Passed)
 }
 

@@ -1,4 +1,4 @@
-//! A buffer whose writer is never done, left to another program: for who looks at it from outside.
+//! Leaves a buffer whose write fence is never signalled to another program, so that `covalent inspect` can look at it from outside.
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -11,14 +11,15 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::dumb;
 
-/// Becomes the command, which has two fds more than it knows of: a buffer, and what holds its fence back.
-pub(crate) fn hold(command: &[String]) -> Result<()> {
-    let (program, words) = command.split_first().context("no command")?;
+/// Executes the command in this process. The command inherits two more fds: the buffer, and the sw_sync timeline that keeps the
+/// buffer's fence unsignalled. Prints the buffer's fd and inode before.
+pub(crate) fn exec_with_unsignalled_fence(command: &[String]) -> Result<()> {
+    let (program, words) = command.split_first().context("no command was given")?;
     let buffer = dumb("vgem")?;
     let timeline = SwSyncTimeline::new()?;
     let fence = timeline.fence(1)?;
     buffer.reservation().add(&fence, Access::Write)?;
-    let memory = buffer.memory_fd(0).context("no memory")?;
+    let memory = buffer.memory_fd(0).context("no dma-buf")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     fcntl_setfd(timeline.file(), FdFlags::empty())?;
     println!("{} {}", memory.as_raw_fd(), buffer.identity().0);

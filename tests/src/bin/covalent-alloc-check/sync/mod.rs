@@ -1,4 +1,4 @@
-//! Fences, timelines and reservations on the drivers that are there, with fences that are held back.
+//! Fences, timelines and reservations of this machine's drivers, with sw_sync fences that the checks signal late.
 
 mod cpu_access;
 mod device;
@@ -32,25 +32,25 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     exhaustion::run(runner);
 }
 
-/// DeviceSync of Vulkan devices, whose drivers take their time to load.
+/// Runs the checks of Vulkan devices. They are a theme of their own because Vulkan drivers take long to load.
 #[cfg(feature = "vulkan")]
 pub(crate) fn run_vulkan(runner: &mut CheckRunner) {
     vulkan::run(runner);
 }
 
-/// The other process of a check.
+/// Runs as the other process of a check.
 pub(crate) fn serve_as_peer() -> Result<()> {
     peer::serve()
 }
 
-pub(crate) use inherited_fence::hold;
+pub(crate) use inherited_fence::exec_with_unsignalled_fence;
 
-/// Hand-overs without end take longer.
+/// Runs the check of ten thousand hand-overs. It is a theme of its own because it takes long.
 pub(crate) fn run_handovers(runner: &mut CheckRunner) {
     handovers::run(runner);
 }
 
-/// The first card that has timelines.
+/// Returns the first card that supports timeline syncobjs with eventfd.
 fn device() -> Result<Option<SyncDevice>> {
     for path in Card::list() {
         let device = SyncDevice::new(Card::open(&path)?)?;
@@ -61,7 +61,7 @@ fn device() -> Result<Option<SyncDevice>> {
     Ok(None)
 }
 
-/// A buffer in the memory of a card, by its driver's name.
+/// Allocates a dumb buffer of 640x480 on the card of a driver.
 pub(crate) fn dumb(driver: &str) -> Result<Buffer> {
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);

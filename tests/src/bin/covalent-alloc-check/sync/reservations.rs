@@ -1,4 +1,4 @@
-//! Fences on dma-bufs: sw_sync's put there and found again, and vgem's own.
+//! Implicit fences of dma-bufs: sw_sync fences that are imported into the reservation, and fences of vgem.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -22,16 +22,16 @@ pub(super) fn run(runner: &mut CheckRunner) {
             .any(|path| Card::open(path).is_ok_and(|card| card.driver() == driver));
         if there {
             runner.check(
-                &format!("sync::writers_fence_on_{driver}s_buffer_holds_readers_and_writers"),
+                &format!("sync::writers_fence_on_{driver}s_buffer_blocks_readers_and_writers"),
                 || writer(driver),
             );
             runner.check(
-                &format!("sync::readers_fence_on_{driver}s_buffer_holds_writers_alone"),
+                &format!("sync::readers_fence_on_{driver}s_buffer_blocks_writers_alone"),
                 || reader(driver),
             );
         }
     }
-    runner.check("sync::vgems_own_fences_are_seen_on_its_buffer", vgem);
+    runner.check("sync::vgem_fences_are_exported_from_its_buffer", vgem);
     runner.check(
         "sync::reservation_of_a_file_that_is_no_dmabuf_is_refused",
         || {
@@ -48,23 +48,39 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
     signalled(&reservation.fence_before(Access::Write)?)?;
-    ensure!(reservation.wait(Access::Write)?.is_empty(), "it is busy");
-    let held = SwSyncTimeline::new()?;
-    reservation.add(&held.fence(1)?, Access::Write)?;
+    ensure!(
+        reservation.wait(Access::Write)?.is_empty(),
+        "a new buffer has pending fences"
+    );
+    let sw_sync = SwSyncTimeline::new()?;
+    reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     let mut waits = Vec::new();
     for access in [Access::Read, Access::Write] {
         unsignalled(&reservation.fence_before(access)?)?;
-        ensure!(!reservation.is_ready(access)?, "it may {access}");
+        ensure!(
+            !reservation.is_ready(access)?,
+            "the buffer polls as ready to {access} although a writer is pending"
+        );
         waits.extend(reservation.wait(access)?);
     }
-    ensure!(waits.len() == 2, "{} waits", waits.len());
-    held.advance(1)?;
+    ensure!(
+        waits.len() == 2,
+        "the reservation returned {} waits",
+        waits.len()
+    );
+    sw_sync.advance(1)?;
     for wait in waits {
-        ensure!(wait.is_over()?, "{wait:?} goes on");
+        ensure!(
+            wait.is_over()?,
+            "{wait:?} did not end with the fence's signal"
+        );
     }
     for access in [Access::Read, Access::Write] {
         signalled(&reservation.fence_before(access)?)?;
-        ensure!(reservation.is_ready(access)?, "it may not {access}");
+        ensure!(
+            reservation.is_ready(access)?,
+            "the buffer polls as busy for {access} although its fence is signalled"
+        );
     }
     Ok(CheckOutcome::Passed)
 }
@@ -72,22 +88,26 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
 fn reader(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    let held = SwSyncTimeline::new()?;
-    reservation.add(&held.fence(1)?, Access::Read)?;
+    let sw_sync = SwSyncTimeline::new()?;
+    reservation.add(&sw_sync.fence(1)?, Access::Read)?;
     signalled(&reservation.fence_before(Access::Read)?)?;
     ensure!(
         reservation.is_ready(Access::Read)?,
-        "readers wait for one another"
+        "a reader has to wait for another reader"
     );
     let before = reservation.fence_before(Access::Write)?;
     unsignalled(&before)?;
     let waits = reservation.wait(Access::Write)?;
-    ensure!(waits.len() == 1, "{} waits", waits.len());
-    held.advance(1)?;
+    ensure!(
+        waits.len() == 1,
+        "the reservation returned {} waits",
+        waits.len()
+    );
+    sw_sync.advance(1)?;
     signalled(&before)?;
     ensure!(
         waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
-        "a wait goes on"
+        "a wait did not end with the fence's signal"
     );
     Ok(CheckOutcome::Passed)
 }
@@ -97,7 +117,7 @@ fn vgem() -> Result<CheckOutcome> {
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .find(|card| card.driver() == "vgem")
-        .context("no vgem")?;
+        .context("no card has the driver vgem")?;
     let dumb = card.create_dumb_buffer((64, 64), DrmFourcc::Xrgb8888, 32)?;
     let dmabuf = card.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR)?;
     let reservation = Reservation::of(dmabuf.as_fd())?;
@@ -117,7 +137,10 @@ fn vgem() -> Result<CheckOutcome> {
         sys::vgem_signal(card.as_fd(), number)?;
         signalled(&reading)?;
         signalled(&writing)?;
-        ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
+        ensure!(
+            reservation.is_ready(Access::Write)?,
+            "the buffer polls as busy although its fence is signalled"
+        );
     }
     card.destroy_dumb_buffer(dumb)?;
     Ok(CheckOutcome::Passed)
