@@ -135,7 +135,7 @@ fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
         .retain(|source| source.id.as_str().starts_with("dumb:") && source.is_of(card.identity()));
     let Solution::Share(plan) = solve(&request) else {
         return Ok(CheckOutcome::Skipped(
-            "the card gives no dumb buffers".to_owned(),
+            "the card has no dumb buffers".to_owned(),
         ));
     };
     let buffers = sources.allocate(&plan)?;

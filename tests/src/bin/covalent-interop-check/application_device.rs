@@ -1,5 +1,5 @@
-//! Vulkan on a device that an application made: an engine lends its device, records ownership transfers among its own commands, and
-//! the validation layer watches its instance.
+//! Vulkan on a device that an application created: an engine passes its VkDevice to the crate, records the ownership transfers in its
+//! own command buffers, and has the validation layer on its instance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::exchange;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{Planned, TestMachine, classify};
 
-/// How long what was dropped early may take.
+/// How long the device may take to complete work whose handle was dropped.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Formats that the engine copies: one plane, packed 4:2:2, two planes and three.
@@ -48,7 +48,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
         match engine.check(Capabilities::IMAGES) {
             Ok(()) => on_device(machine, rows, &engine),
             Err(error) => rows.row(
-                format!("{} says what it has not", engine.offered.name),
+                format!("{} reports what it lacks", engine.offered.name),
                 || lacking(&error),
             ),
         }
@@ -56,15 +56,15 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// A device that enabled nothing is told everything.
+/// A device without enabled extensions: the error lists every extension and feature that is needed.
 fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     let nothing = Setup {
         only: Some(&[]),
         ..setup
     };
-    let engine = Arc::new(Engine::open(number, nothing)?.context("it is gone")?);
+    let engine = Arc::new(Engine::open(number, nothing)?.context("the device disappeared")?);
     let Err(VulkanError::Missing { missing, .. }) = engine.adopt(Capabilities::all()) else {
-        bail!("nothing is missing");
+        bail!("a device without extensions was adopted");
     };
     let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
     for name in [
@@ -75,12 +75,15 @@ fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
         "VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore",
         "VkPhysicalDeviceSamplerYcbcrConversionFeatures::samplerYcbcrConversion",
     ] {
-        ensure!(names.contains(&name), "{name} is not among {names:?}");
+        ensure!(
+            names.contains(&name),
+            "the error does not list {name}, but {names:?}"
+        );
     }
-    quiet(&engine)
+    expect_no_messages(&engine)
 }
 
-/// A device that enabled all it has, and does not share images: each thing that is missing is one that its driver has not.
+/// A device with every extension of its driver that still cannot share images: the error says that the driver lacks the rest.
 fn lacking(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");
@@ -155,53 +158,66 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     let row = format!("an engine on {device} copies NV12 between one dma-buf and two");
     rows.row(row, || {
         disjoint(machine, &gpu, |apart, together| {
-            Ok(seen(scenes::copies(engine, &gpu, apart, together)?))
+            Ok(row_outcome(scenes::copies(engine, &gpu, apart, together)?))
         })
     });
     rows.row(
-        format!("an engine on {device} hears nothing of the validation layer"),
-        || quiet(engine),
+        format!("an engine on {device} gets no message of the validation layer"),
+        || expect_no_messages(engine),
     );
     rows.row(
-        format!("an engine on {device} hears of a planted hazard"),
+        format!("an engine on {device} gets a message of a planted hazard"),
         || planted(engine, &gpu),
     );
     rows.row(
-        format!("an engine on {device} has its device still when Covalent is done"),
+        format!("an engine on {device} can use its device after Covalent"),
         || {
-            ensure!(gpu.finish(TIMEOUT)?, "something is in use still");
+            ensure!(
+                gpu.finish(TIMEOUT)?,
+                "the device has not completed all work"
+            );
             drop(gpu);
-            ensure!(Arc::strong_count(engine) == 1, "somebody has the engine");
+            ensure!(
+                Arc::strong_count(engine) == 1,
+                "the crate still holds the engine"
+            );
             engine.is_alive()?;
-            quiet(engine)
+            expect_no_messages(engine)
         },
     );
 }
 
-/// That the layer looks at the engine's device at all.
+/// Checks that the validation layer detects a hazard on the engine's device. Otherwise its silence means nothing.
 fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.plant_hazard()?;
-    let said = engine.heard.take();
+    let messages = engine.heard.take();
     if !Engine::has_layer() {
-        return quiet(engine);
+        return expect_no_messages(engine);
     }
     ensure!(
-        said.iter()
-            .any(|words| words.contains("WRITE-AFTER-WRITE") || words.contains("WRITE_AFTER_WRITE")),
-        "of a hazard it says {said:?}"
+        messages
+            .iter()
+            .any(|message| message.contains("WRITE-AFTER-WRITE")
+                || message.contains("WRITE_AFTER_WRITE")),
+        "for a hazard the validation layer reports {messages:?}"
     );
     Ok(RowOutcome::Passed)
 }
 
-fn quiet(engine: &Engine) -> Result<RowOutcome> {
+/// Checks that the validation layer has reported nothing since the last call.
+fn expect_no_messages(engine: &Engine) -> Result<RowOutcome> {
     if !Engine::has_layer() {
         return Ok(RowOutcome::Skipped(
             "VK_LAYER_KHRONOS_validation is not installed (Debian's package vulkan-validationlayers)"
                 .to_owned(),
         ));
     }
-    let said = engine.heard.take();
-    ensure!(said.is_empty(), "it says: {}", said.join(" | "));
+    let messages = engine.heard.take();
+    ensure!(
+        messages.is_empty(),
+        "the validation layer reports: {}",
+        messages.join(" | ")
+    );
     Ok(RowOutcome::Passed)
 }
 
@@ -213,15 +229,16 @@ fn first(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("no buffer")
 }
 
-fn seen(ended: Ended) -> RowOutcome {
+/// Converts the outcome of an engine's scene.
+fn row_outcome(ended: Ended) -> RowOutcome {
     match ended {
-        Ended::Seen(words) if words.is_empty() => RowOutcome::Passed,
-        Ended::Seen(words) => RowOutcome::PassedWithNote(words),
+        Ended::Seen(note) if note.is_empty() => RowOutcome::Passed,
+        Ended::Seen(note) => RowOutcome::PassedWithNote(note),
         Ended::Cannot(why) => RowOutcome::Skipped(why),
     }
 }
 
-/// Where buffers come from: a source of the machine, or the adopted device.
+/// The origin of a buffer: a source of the machine, or the adopted device where `id` is `None`.
 struct Memory<'a> {
     machine: &'a TestMachine,
     gpu: &'a Gpu,
@@ -241,7 +258,7 @@ impl Memory<'_> {
         let mut participants: Vec<Participant> = vec![processor(fourcc)];
         participants.push(self.gpu.participant_for(purpose, extent, Some(fourcc))?);
         if purpose == Purpose::Render {
-            // The colour is read back by a copy.
+            // The scene copies the rendered image to read it back.
             participants.push(self.gpu.participant(extent, Some(fourcc))?);
         }
         let sources: Vec<Source> = match self.id {
@@ -260,12 +277,15 @@ impl Memory<'_> {
             None => self.gpu.allocate(&plan).map_err(anyhow::Error::from),
             Some(_) => self.machine.sources.allocate(&plan).map_err(Into::into),
         };
-        classify(&plan, buffers.and_then(|buffers| act(&buffers).map(seen)))
+        classify(
+            &plan,
+            buffers.and_then(|buffers| act(&buffers).map(row_outcome)),
+        )
     }
 }
 
-/// Does something with a picture whose planes lie in a dma-buf each and with one in a single dma-buf. Both dma-bufs have
-/// more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
+/// Calls `act` with an NV12 picture whose planes are in two dma-bufs and with one in a single dma-buf. Every dma-buf has more bytes
+/// than the picture needs, because lavapipe requires the bytes of a whole picture for each plane.
 fn disjoint(
     machine: &TestMachine,
     gpu: &Gpu,
@@ -301,17 +321,23 @@ fn disjoint(
         })
     };
     let apart = described(vec![plane(&luma, 0)?, plane(&chroma, 0)?])?;
-    let behind = extent
+    let chroma_offset = extent
         .width()
         .checked_mul(extent.height())
         .context("too large")?;
-    let together = described(vec![plane(&whole, 0)?, plane(&whole, behind.into())?])?;
+    let together = described(vec![
+        plane(&whole, 0)?,
+        plane(&whole, chroma_offset.into())?,
+    ])?;
     ensure!(apart.memory_count() == 2 && together.memory_count() == 1);
     let image = match gpu.import(&apart) {
         Err(VulkanError::Unsuitable { why, .. }) => return Ok(RowOutcome::Skipped(why)),
         image => image?,
     };
-    ensure!(image.disjoint_planes() == Some(2), "it is not disjoint");
+    ensure!(
+        image.disjoint_planes() == Some(2),
+        "the image of two dma-bufs is not disjoint"
+    );
     drop(image);
     act(&apart, &together)
 }

@@ -1,4 +1,4 @@
-//! A video output whose HDMI cable leads to a camera: what is sent arrives byte for byte. vivid has one.
+//! A V4L2 output whose HDMI connector is looped back to a camera, so that frames arrive byte for byte. vivid has one.
 
 use std::process::Command;
 use std::thread;
@@ -16,10 +16,10 @@ use super::rows::RowOutcome;
 use super::test_machine::{Planned, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
 
-/// How long the picture may take to arrive: both ends are emulated.
+/// How long a picture may take to arrive. Both devices are emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Both ends of a cable. It leads to the camera's own test pattern again when this value goes.
+/// The nodes of the output and the camera. Dropping this connects the camera to its test pattern again.
 pub(crate) struct HdmiLoopback {
     output: String,
     capture: String,
@@ -27,7 +27,7 @@ pub(crate) struct HdmiLoopback {
 
 impl Drop for HdmiLoopback {
     fn drop(&mut self) {
-        // What it was before: a webcam, and an input on which the camera draws.
+        // Restores vivid's default: input 0, a webcam with a test pattern.
         let _ = control(&self.capture, &["-c", "hdmi_000_0_is_connected_to=0"]);
         let _ = control(&self.capture, &["-i", "0", "-c", "osd_text_mode=0"]);
     }
@@ -41,13 +41,13 @@ fn control(node: &str, words: &[&str]) -> Result<()> {
         .context("start v4l2-ctl")?;
     ensure!(
         output.status.success(),
-        "v4l2-ctl -d {node} {words:?}: {}",
+        "v4l2-ctl -d {node} {words:?} failed: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())
 }
 
-/// The first output of vivid and the camera of the same instance; `None` where there is none.
+/// Returns the first output of vivid and the camera of the same instance; `None` where there is none.
 pub(crate) fn find() -> Option<HdmiLoopback> {
     let nodes: Vec<(String, Device)> = (0..64)
         .map(|number| format!("/dev/video{number}"))
@@ -68,8 +68,8 @@ pub(crate) fn find() -> Option<HdmiLoopback> {
 }
 
 impl HdmiLoopback {
-    /// Puts it in, at 640x480 on both ends: asked what it sees, the input would say 720p.
-    fn plug(&self) -> Result<()> {
+    /// Connects the camera to the output and sets the timings of 640x480 on both. QUERY_DV_TIMINGS of the input would report 720p.
+    fn connect(&self) -> Result<()> {
         control(
             &self.capture,
             &[
@@ -85,14 +85,14 @@ impl HdmiLoopback {
         Ok(())
     }
 
-    /// Sends what the device draws, until the camera has it.
+    /// Sends a picture that the device draws until the camera captures it.
     pub(crate) fn send(
         &self,
         machine: &TestMachine,
         gpu: &Gpu,
         fourcc: Fourcc,
     ) -> Result<RowOutcome> {
-        self.plug()?;
+        self.connect()?;
         let extent = vga()?;
         let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
         let plan = match planned(machine, gpu, &output, extent, fourcc)? {
@@ -118,7 +118,7 @@ impl HdmiLoopback {
             arriving.start()?;
             let until = Instant::now() + TIMEOUT;
             while Instant::now() < until {
-                // What was sent is sent again.
+                // Dropping the frame queues its buffer again.
                 drop(sending.next_frame()?);
                 if let Some(frame) = arriving.next_frame()?
                     && read(frame.buffer())? == pixels
@@ -127,7 +127,10 @@ impl HdmiLoopback {
                 }
                 thread::sleep(Duration::from_millis(2));
             }
-            bail!("what the device drew never arrives");
+            bail!(
+                "the camera did not capture the device's picture within {} s",
+                TIMEOUT.as_secs()
+            );
         };
         classify(&plan, attempt())
     }

@@ -1,4 +1,4 @@
-//! Memory that is nobody's, between the processor and a Vulkan device.
+//! Memory of a source without a device, shared between the CPU and a Vulkan device.
 
 use anyhow::Result;
 use covalent_alloc::backend::vulkan::Gpu;
@@ -10,8 +10,8 @@ use super::exchange;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// Every source of a kind with every device, in every format in common.
-pub(crate) fn exchange(machine: &TestMachine, rows: &mut Rows, kind: &str, nobody: &str) {
+/// Runs a row for every source of a kind, every Vulkan device and every format. `skip_reason` is the reason of the skip without sources.
+pub(crate) fn exchange(machine: &TestMachine, rows: &mut Rows, kind: &str, skip_reason: &str) {
     let sources: Vec<Source> = machine
         .sources
         .declarations()
@@ -19,7 +19,7 @@ pub(crate) fn exchange(machine: &TestMachine, rows: &mut Rows, kind: &str, nobod
         .filter(|source| source.id.as_str().starts_with(kind))
         .collect();
     if sources.is_empty() {
-        rows.skip("any", nobody);
+        rows.skip("any", skip_reason);
     }
     for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
@@ -30,12 +30,12 @@ pub(crate) fn exchange(machine: &TestMachine, rows: &mut Rows, kind: &str, nobod
                 });
             }
             rows.row(
-                format!("{device} reads {} behind a held fence", source.id),
-                || held(machine, gpu, source, exchange::reads_behind_a_fence),
+                format!("{device} reads {} after a pending fence", source.id),
+                || held(machine, gpu, source, exchange::reads_after_a_fence),
             );
             rows.row(
-                format!("{device} writes {} behind a held fence", source.id),
-                || held(machine, gpu, source, exchange::is_read_behind_its_fence),
+                format!("{device} writes {} after a pending fence", source.id),
+                || held(machine, gpu, source, exchange::is_read_after_its_fence),
             );
         }
     }

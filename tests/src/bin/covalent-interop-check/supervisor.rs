@@ -1,4 +1,4 @@
-//! The process that watches: drivers may end the one that tries, which then goes on behind the row that ended it.
+//! The parent process: it runs the rows in a child process, because drivers may crash it, and starts a new child after a crash.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,34 +11,35 @@ use anyhow::{Context as _, Result, bail};
 use covalent_tests::interop::Row;
 use covalent_tests::verdict::Verdict;
 
-use super::rows::Told;
+use super::rows::ParentMessage;
 
-/// How long one row may take: processor and devices are emulated, Vulkan's drivers load in the first, and one hands 10,000 frames over.
+/// How long one row may take. The CPU and the devices are emulated, the first row loads the Vulkan drivers, and one row exchanges up
+/// to 10,000 frames.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// How many times a process that tries may end before its time.
-const DEATHS: usize = 50;
+/// How many child processes may crash.
+const MAX_CRASHES: usize = 50;
 
-/// Tries all rows in processes of their own, one after another, and gives each on as it ends.
-pub(crate) fn watch(words: &[String], mut give: impl FnMut(Row)) -> Result<()> {
+/// Runs all rows in child processes, and calls `print_row` with each row as it ends.
+pub(crate) fn run_rows(words: &[String], mut print_row: impl FnMut(Row)) -> Result<()> {
     let mut done: usize = 0;
-    for _ in 0..DEATHS {
+    for _ in 0..MAX_CRASHES {
         let mut child = start(words, done)?;
-        let outcome = listen(&mut child, &mut done, &mut give);
-        // It may have ended by itself.
+        let outcome = forward_rows(&mut child, &mut done, &mut print_row);
+        // This fails where the child has ended by itself.
         let _ = child.kill();
         let status = child.wait()?;
-        let Some((row, doubt)) = outcome? else {
+        let Some((row, caveats)) = outcome? else {
             return Ok(());
         };
         done = done.saturating_add(1);
-        give(ended(row, doubt, status));
+        print_row(crashed_row(row, caveats, status));
     }
-    bail!("drivers ended this check {DEATHS} times")
+    bail!("drivers crashed {MAX_CRASHES} child processes; the remaining rows were not run")
 }
 
-/// A row that was begun and is not over, with the doubts that stand against it.
-type Open = Option<((String, String), Option<String>)>;
+/// The behaviour and the name of a row that has begun and not ended, and the caveats of its plan.
+type RowInProgress = Option<((String, String), Option<String>)>;
 
 fn start(words: &[String], done: usize) -> Result<Child> {
     Command::new("/proc/self/exe")
@@ -47,48 +48,55 @@ fn start(words: &[String], done: usize) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("start the process that tries")
+        .context("start the child process that runs the rows")
 }
 
-/// Gives rows on until all are done; the row that is open where the process ended before.
-fn listen(child: &mut Child, done: &mut usize, give: &mut impl FnMut(Row)) -> Result<Open> {
+/// Forwards rows until the child has run all. Returns the row in progress where the child ended or hung before.
+fn forward_rows(
+    child: &mut Child,
+    done: &mut usize,
+    print_row: &mut impl FnMut(Row),
+) -> Result<RowInProgress> {
     let lines = lines(child)?;
-    let mut open: Open = None;
+    let mut in_progress: RowInProgress = None;
     loop {
         let line = match lines.recv_timeout(TIMEOUT) {
             Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => return Ok(open),
-            Err(RecvTimeoutError::Disconnected) => match open {
-                Some(open) => return Ok(Some(open)),
-                None => bail!("the process that tries ended between two rows"),
+            Err(RecvTimeoutError::Timeout) => return Ok(in_progress),
+            Err(RecvTimeoutError::Disconnected) => match in_progress {
+                Some(in_progress) => return Ok(Some(in_progress)),
+                None => bail!("the child process ended between two rows"),
             },
         };
-        // Drivers and layers write to stdout too.
-        let Ok(told) = serde_json::from_str::<Told>(&line) else {
+        // Drivers and layers may also write to stdout.
+        let Ok(message) = serde_json::from_str::<ParentMessage>(&line) else {
             eprintln!("{line}");
             continue;
         };
-        match told {
-            Told::Begin { behaviour, row } => open = Some(((behaviour, row), None)),
-            Told::Doubt(words) => {
-                if let Some((_, doubt)) = &mut open {
-                    *doubt = Some(words);
+        match message {
+            ParentMessage::Begin { behaviour, row } => in_progress = Some(((behaviour, row), None)),
+            ParentMessage::Caveats(reasons) => {
+                if let Some((_, caveats)) = &mut in_progress {
+                    *caveats = Some(reasons);
                 }
             }
-            Told::End(row) => {
-                open = None;
+            ParentMessage::End(row) => {
+                in_progress = None;
                 *done = done.saturating_add(1);
-                give(row);
+                print_row(row);
             }
-            Told::Done => return Ok(None),
+            ParentMessage::Done => return Ok(None),
         }
     }
 }
 
 fn lines(child: &mut Child) -> Result<Receiver<String>> {
-    let out = child.stdout.take().context("no pipe")?;
+    let out = child
+        .stdout
+        .take()
+        .context("the child's stdout is no pipe")?;
     let (send, lines) = channel();
-    // It ends with the pipe, or when nobody listens any more.
+    // The thread ends with the pipe, or when the receiver is dropped.
     thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
             if send.send(line).is_err() {
@@ -99,17 +107,21 @@ fn lines(child: &mut Child) -> Result<Receiver<String>> {
     Ok(lines)
 }
 
-/// What a row is worth whose process ended in it.
-fn ended((behaviour, row): (String, String), doubt: Option<String>, status: ExitStatus) -> Row {
+/// Returns the result of a row in which the child process ended.
+fn crashed_row(
+    (behaviour, row): (String, String),
+    caveats: Option<String>,
+    status: ExitStatus,
+) -> Row {
     let how = match status.signal() {
         Some(9) => format!("it hung for {} s and was killed", TIMEOUT.as_secs()),
         Some(signal) => format!("the driver ended the process by signal {signal}"),
         None => format!("the driver ended the process with {status}"),
     };
-    let (verdict, reason) = match doubt {
-        Some(doubt) => (
+    let (verdict, reason) = match caveats {
+        Some(caveats) => (
             Verdict::Skipped,
-            format!("possible ({doubt}), and not this time: {how}"),
+            format!("possible ({caveats}), and not this time: {how}"),
         ),
         None => (Verdict::Failed, how),
     };

@@ -1,7 +1,7 @@
-//! A camera's pictures as images of Vulkan: the device reads each picture where the camera wrote it.
+//! A camera's buffers as Vulkan images: the device reads each picture in the buffer that the camera wrote.
 //!
-//! V4L2 has no fences: a picture is complete when DQBUF gives it, and the queue is given a buffer only when everybody is done with
-//! it, which is polled for.
+//! V4L2 has no fences. A picture is complete when VIDIOC_DQBUF returns it. Before VIDIOC_QBUF the program polls until all readers of
+//! the buffer are done.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
@@ -17,10 +17,10 @@ use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_don
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{Planned, TestMachine, classify};
 
-/// Cameras that are tried: of the guest's, one takes pages from anywhere and one memory in one piece.
+/// The most cameras that are used. One camera of the guest supports scattered memory, another needs contiguous memory.
 const CAMERAS: usize = 4;
 
-/// The least of a webcam's sizes; their strides are no powers of two.
+/// Returns the smallest size of vivid's webcam input. Its strides are no powers of two.
 fn size() -> Result<Extent> {
     Ok(Extent::new(320, 180)?)
 }
@@ -28,7 +28,7 @@ fn size() -> Result<Extent> {
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let cameras = cameras();
     if cameras.is_empty() {
-        rows.skip("any", "no V4L2 device here captures pictures of this size");
+        rows.skip("any", "no V4L2 device of this machine captures pictures");
     }
     for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
@@ -38,7 +38,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                     streamed(machine, gpu, path, fourcc, &look)
                 });
             }
-            rows.row(format!("{path} to {device} behind a held fence"), || {
+            rows.row(format!("{path} to {device} after a pending fence"), || {
                 match exchange::fences_unavailable(gpu) {
                     Some(seen) => Ok(seen),
                     None => streamed(machine, gpu, path, Fourcc::XRGB8888, &early),
@@ -55,7 +55,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Nodes that capture pictures by themselves: not those of devices that convert.
+/// Returns the nodes of cameras: those that capture and have no output queue, as mem-to-mem devices do.
 fn cameras() -> Vec<String> {
     (0..64)
         .map(|number| format!("/dev/video{number}"))
@@ -101,7 +101,7 @@ fn streamed(
     classify(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
 }
 
-/// Reads a picture with the device and with the processor.
+/// The device and the CPU read the same picture.
 fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 7)?;
@@ -112,37 +112,38 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         stream.start()?;
         wait(stream)?;
         let seen = image.read()?;
-        ensure!(seen != before, "the camera wrote nothing");
-        same(&seen, &read(&buffer)?).context("device and processor see the camera's picture")?;
+        ensure!(seen != before, "the camera did not write to the buffer");
+        same(&seen, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
         stream.stop()?;
     }
     Ok(RowOutcome::Passed)
 }
 
-/// The device is told to read before the camera has written, behind a fence that signals when the picture is complete.
+/// The device's read is submitted before the camera writes, with a fence that is signalled when the picture is complete.
 fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 8)?;
     write(&buffer, &before)?;
     let image = gpu.import(&buffer)?;
-    let held = SwSyncTimeline::new()?;
-    let reading = image.begin_read(after(held.fence(1)?))?;
+    let sw_sync = SwSyncTimeline::new()?;
+    let reading = image.begin_read(after(sw_sync.fence(1)?))?;
     expect_pending(&reading)?;
     stream.queue(0)?;
     stream.start()?;
     wait(stream)?;
     expect_pending(&reading)?;
-    held.advance(1)?;
+    sw_sync.advance(1)?;
     let seen = pixels_when_done(&reading)?;
     ensure!(
         seen != before,
         "the device read before the camera had written"
     );
-    same(&seen, &read(&buffer)?).context("device and processor see the camera's picture")?;
+    same(&seen, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
     Ok(RowOutcome::Passed)
 }
 
-/// A reader that is not done keeps the camera away: the queue is deaf, so the buffer's fences are polled before QBUF.
+/// A pending reader keeps the buffer out of the queue. The queue waits for no fences, so the program polls the dma-buf before
+/// VIDIOC_QBUF.
 fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let image = gpu.import(&buffer)?;
@@ -156,13 +157,16 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     reservation.add(&done.fence(1)?, Access::Read)?;
     ensure!(
         !reservation.is_ready(Access::Write)?,
-        "the camera would be given a buffer that is read"
+        "the dma-buf polls as ready for writing while the device reads it"
     );
     expect_ready(&buffer, true).context("readers do not wait for readers")?;
     slow.advance(1)?;
     same(&pixels_when_done(&reading)?, &picture)?;
     done.advance(1)?;
-    ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
+    ensure!(
+        reservation.is_ready(Access::Write)?,
+        "the dma-buf polls as busy after the last reader"
+    );
     stream.queue(0)?;
     wait(stream)?;
     Ok(RowOutcome::Passed)

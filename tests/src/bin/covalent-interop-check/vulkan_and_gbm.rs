@@ -1,4 +1,4 @@
-//! Vulkan and GBM: buffers of either, imported by the other, with the right pixels.
+//! Vulkan and GBM: each allocates buffers that the other imports, and both read the same pixels.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::Gbm;
@@ -13,12 +13,12 @@ use super::exchange::{self, draw};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// Formats whose pixels GBM gives back. (Its map ends the process with packed YUV, and has no second plane.)
+/// Formats whose pixels gbm_bo_map can read. It crashes with packed YUV, and maps only the first plane.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::ABGR8888, Fourcc::RGB565];
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     if machine.sources.gbm_devices().next().is_none() {
-        rows.skip("any", "no card here has GBM");
+        rows.skip("any", "no card of this machine has a GBM device");
     }
     for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
@@ -39,7 +39,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                 });
             }
             rows.row(
-                format!("{device} to {card} GBM behind a held fence"),
+                format!("{device} to {card} GBM after a pending fence"),
                 || match exchange::fences_unavailable(gpu) {
                     Some(seen) => Ok(seen),
                     None => held(machine, gpu, gbm, listed),
@@ -49,7 +49,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-/// Where the memory of one size comes from.
+/// Returns the source of buffers of a size, where there is one.
 type Memory<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
 
 fn shared(
@@ -62,7 +62,9 @@ fn shared(
 ) -> Result<RowOutcome> {
     let extent = odd(fourcc)?;
     let Some(source) = memory(extent)? else {
-        return Ok(RowOutcome::Skipped("it exports no such buffers".to_owned()));
+        return Ok(RowOutcome::Skipped(
+            "the device exports no buffers of this size".to_owned(),
+        ));
     };
     let planned = machine.plan(
         extent,
@@ -86,17 +88,20 @@ fn participants(
     ])
 }
 
-/// What the device draws the others see, and what the processor writes the device and GBM.
+/// The CPU and GBM read what the device drew, and the device and GBM read what the CPU wrote.
 fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 11)?, pattern(buffer, 12)?);
     draw(&image, &first)?;
-    same(&read(buffer)?, &first).context("the processor reads what the device drew")?;
+    same(&read(buffer)?, &first).context("the CPU reads what the device drew")?;
     same(&[gbm.import(buffer)?.read()?], &first).context("GBM reads what the device drew")?;
     write(buffer, &second)?;
-    same(&image.read()?, &second).context("the device reads what the processor wrote")?;
-    same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the processor wrote")?;
-    ensure!(buffer.memory_count() == 1, "more than one dma-buf");
+    same(&image.read()?, &second).context("the device reads what the CPU wrote")?;
+    same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the CPU wrote")?;
+    ensure!(
+        buffer.memory_count() == 1,
+        "the buffer has more than one dma-buf"
+    );
     Ok(RowOutcome::Passed)
 }
 
@@ -105,7 +110,9 @@ fn held(machine: &TestMachine, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Resu
     let extent = odd(fourcc)?;
     let sources: Vec<Source> = gbm.source_of_size(listed, extent).into_iter().collect();
     if sources.is_empty() {
-        return Ok(RowOutcome::Skipped("it exports no such buffers".to_owned()));
+        return Ok(RowOutcome::Skipped(
+            "the device exports no buffers of this size".to_owned(),
+        ));
     }
     let planned = machine.plan(
         extent,
@@ -113,7 +120,7 @@ fn held(machine: &TestMachine, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Resu
         sources,
     );
     machine.with_buffer(planned, |buffer| {
-        let seen = exchange::is_read_behind_its_fence(gpu, buffer)?;
+        let seen = exchange::is_read_after_its_fence(gpu, buffer)?;
         same(&[gbm.import(buffer)?.read()?], &read(buffer)?)
             .context("GBM reads what the device drew")?;
         Ok(seen)

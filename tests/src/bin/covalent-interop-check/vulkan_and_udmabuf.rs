@@ -1,4 +1,4 @@
-//! Vulkan and udmabuf: pages of this process as a dma-buf that the device reads and writes.
+//! Vulkan and udmabuf: the device reads and writes pages of this process.
 
 use super::memory;
 use super::rows::Rows;

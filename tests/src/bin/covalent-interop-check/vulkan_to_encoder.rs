@@ -1,4 +1,4 @@
-//! What Vulkan draws is coded: the encoder reads the buffer where the device wrote it, and what is decoded resembles it.
+//! Vulkan and a V4L2 encoder: the encoder reads the buffer that the device wrote, and the decoded picture is similar to it.
 
 use std::slice::from_ref;
 
@@ -21,7 +21,10 @@ use super::test_machine::{Planned, TestMachine, classify};
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     if encoder().is_err() {
-        rows.skip("any", "no encoder here: modprobe vicodec brings one");
+        rows.skip(
+            "any",
+            "this machine has no encoder; `modprobe vicodec` adds one",
+        );
         return;
     }
     for (gpu, formats) in &machine.gpus {
@@ -33,7 +36,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                 });
             }
         }
-        rows.row(format!("{device} to vicodec behind a held fence"), || {
+        rows.row(format!("{device} to vicodec after a pending fence"), || {
             match exchange::fences_unavailable(gpu) {
                 Some(seen) => Ok(seen),
                 None => coded(machine, gpu, Fourcc::XRGB8888, true),
@@ -42,7 +45,8 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     }
 }
 
-fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> Result<RowOutcome> {
+/// Draws a picture, encodes and decodes it, and compares. With `with_fence` the device draws after a pending fence.
+fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> Result<RowOutcome> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
     let participants = vec![
@@ -60,12 +64,15 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> R
         let picture = pictures.first().context("no buffer")?;
         let original = smooth(picture)?;
         let image = gpu.import(picture)?;
-        if held_back {
-            let held = SwSyncTimeline::new()?;
-            let writing = image.begin_write(&original, after(held.fence(1)?))?;
+        if with_fence {
+            let sw_sync = SwSyncTimeline::new()?;
+            let writing = image.begin_write(&original, after(sw_sync.fence(1)?))?;
             expect_pending(&writing)?;
-            held.advance(1)?;
-            ensure!(writing.wait(TIMEOUT)?, "the device does not end");
+            sw_sync.advance(1)?;
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
         } else {
             draw(&image, &original)?;
         }
@@ -79,10 +86,10 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> R
         let used = wait(&mut writer)?;
         drop((reader, writer));
         let back = decoded(&machine.sources, machine, &code, used, fourcc)?;
-        let resemblance = peak_signal_to_noise(&original, &back, fourcc)?;
+        let psnr = peak_signal_to_noise(&original, &back, fourcc)?;
         ensure!(
-            resemblance >= MIN_PSNR_DB,
-            "it resembles what the device drew by {resemblance:.1} dB"
+            psnr >= MIN_PSNR_DB,
+            "the decoded picture has a PSNR of {psnr:.1} dB, and has to have {MIN_PSNR_DB} dB"
         );
         Ok(RowOutcome::Passed)
     };
@@ -100,7 +107,7 @@ fn decoded(
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, from_ref(code))?;
     reader.queue_bytes(0, used)?;
-    // The first bytes say what the pictures are.
+    // The header in the coded data tells the decoder the format and the size.
     reader.start()?;
     let pictures = plain(sources, machine, &capture, fourcc)?;
     let picture = pictures.first().context("no buffer")?;
@@ -124,7 +131,7 @@ fn plain(
     heap(sources, machine, vga()?, participants)
 }
 
-/// A buffer for bytes.
+/// Allocates a buffer for coded data.
 fn bytes(machine: &TestMachine) -> Result<Buffer> {
     let extent = Extent::new(4096, 1024)?;
     heap(

@@ -1,4 +1,4 @@
-//! What Vulkan draws a display shows: scanned out of the buffer that the device wrote, behind its fence.
+//! Vulkan and KMS: a display scans out the buffer that the device wrote, after the device's fence.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{Planned, TestMachine, classify};
 
-/// Formats of which it is known which colours their bytes are.
+/// The formats whose colours the comparison can compute.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::XBGR8888, Fourcc::RGB565];
 
-/// How long a flip is waited for that must not come.
-const HELD_BACK: Duration = Duration::from_millis(100);
+/// How long a check observes that a flip does not happen before its fence.
+const PENDING_TIME: Duration = Duration::from_millis(100);
 
-/// How far channels may be apart: a display with fewer bits rounds.
+/// The allowed difference of each channel. A display with fewer bits rounds.
 const TOLERANCE: u8 = 8;
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
@@ -59,16 +59,16 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                     });
                 }
             }
-            rows.row(format!("{device} to {name} behind a held fence"), || {
+            rows.row(format!("{device} to {name} after a pending fence"), || {
                 match exchange::fences_unavailable(gpu) {
                     Some(seen) => Ok(seen),
-                    None => flipped(machine, gpu, card),
+                    None => shown_after_fence(machine, gpu, card),
                 }
             });
         }
     }
     if !any {
-        rows.skip("any", "no card here drives a display");
+        rows.skip("any", "no card of this machine drives a display");
     }
 }
 
@@ -82,9 +82,9 @@ fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> 
     Ok(machine.plan(extent, participants, machine.sources.declarations()))
 }
 
-/// The picture that the display shows is the one that the device drew.
+/// The display shows the picture that the device drew.
 fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
-    let mut display = Display::take(card)?.context("the display is gone")?;
+    let mut display = Display::take(card)?.context("the display was disconnected")?;
     let plan = match plan(machine, gpu, &display, fourcc)? {
         Planned::Plan(plan) => plan,
         Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
@@ -95,10 +95,13 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
         draw(&gpu.import(&buffer)?, &pixels)?;
         let framebuffer = card.framebuffer(&buffer)?;
         display.show(&framebuffer, None)?;
-        ensure!(display.flipped(TIMEOUT)?, "it is never shown");
-        if !display.writes_back() {
+        ensure!(
+            display.wait_for_flip(TIMEOUT)?,
+            "the framebuffer is not shown"
+        );
+        if !display.has_writeback() {
             return Ok(RowOutcome::PassedWithNote(
-                "it flipped; this card writes nothing back, so its picture is judged from outside"
+                "the flip happened; the card has no writeback connector, so the suite checks the picture from outside"
                     .to_owned(),
             ));
         }
@@ -111,7 +114,7 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
         };
         ensure!(
             display.write_back(&framebuffer, &into, is_there)?,
-            "what the card writes back is not what the device drew"
+            "the card's writeback differs from what the device drew"
         );
         Ok(RowOutcome::Passed)
     };
@@ -119,12 +122,12 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
     classify(&plan, seen)
 }
 
-/// The display waits for a fence that is held back, which signals when the device has drawn.
-fn flipped(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> {
-    let mut display = Display::take(card)?.context("the display is gone")?;
-    if !display.takes_fences() {
+/// The display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
+fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> {
+    let mut display = Display::take(card)?.context("the display was disconnected")?;
+    if !display.has_in_fence() {
         return Ok(RowOutcome::Skipped(
-            "its plane waits for no fence".to_owned(),
+            "the plane has no IN_FENCE_FD".to_owned(),
         ));
     }
     let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
@@ -135,7 +138,10 @@ fn flipped(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> 
         let (before, buffer) = (one(machine, &plan)?, one(machine, &plan)?);
         let first = card.framebuffer(&before)?;
         display.show(&first, None)?;
-        ensure!(display.flipped(TIMEOUT)?, "nothing is shown");
+        ensure!(
+            display.wait_for_flip(TIMEOUT)?,
+            "the first framebuffer is not shown"
+        );
         let image = gpu.import(&buffer)?;
         let pixels = pattern(&buffer, 14)?;
         let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
@@ -144,17 +150,26 @@ fn flipped(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> 
         let drawn = done.fence(1)?;
         display.show(&framebuffer, Some(std::os::fd::AsFd::as_fd(&drawn)))?;
         ensure!(
-            !display.flipped(HELD_BACK)?,
-            "it is shown before the fence that it had to wait for"
+            !display.wait_for_flip(PENDING_TIME)?,
+            "the framebuffer is shown before the device began to draw"
         );
         expect_pending(&writing)?;
         slow.advance(1)?;
-        ensure!(writing.wait(TIMEOUT)?, "the device does not end");
-        ensure!(!display.flipped(HELD_BACK)?, "it is shown too early");
+        ensure!(
+            writing.wait(TIMEOUT)?,
+            "the device does not complete its work"
+        );
+        ensure!(
+            !display.wait_for_flip(PENDING_TIME)?,
+            "the framebuffer is shown before its IN_FENCE_FD is signalled"
+        );
         done.advance(1)?;
-        ensure!(display.flipped(TIMEOUT)?, "it is never shown");
+        ensure!(
+            display.wait_for_flip(TIMEOUT)?,
+            "the framebuffer is not shown"
+        );
         Ok(RowOutcome::PassedWithNote(
-            "the device's completion reaches the display's fence from this thread".to_owned(),
+            "this thread signals the display's fence after the device's completion".to_owned(),
         ))
     };
     let seen = attempt(&mut display);
@@ -165,7 +180,7 @@ fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
     machine.sources.allocate(plan)?.pop().context("no buffer")
 }
 
-/// A buffer for what the card writes back: its own memory.
+/// Allocates a dumb buffer of the card for its writeback.
 fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
     let mut sources = machine.sources.declarations();
     sources.retain(|source| {
@@ -178,11 +193,14 @@ fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
     }
 }
 
-/// Shows one picture until standard input ends, for who judges it from outside.
+/// Shows one picture until standard input ends, so that another program can check the display.
 pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()> {
     let card = Card::open(card.as_ref())?;
-    let mut display = Display::take(&card)?.context("it drives no display")?;
-    let (gpu, _) = machine.gpus.first().context("no Vulkan device")?;
+    let mut display = Display::take(&card)?.context("the card drives no connected display")?;
+    let (gpu, _) = machine
+        .gpus
+        .first()
+        .context("the machine has no Vulkan device")?;
     let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
         Planned::Plan(plan) => plan,
         Planned::Impossible(why) => anyhow::bail!("{why}"),
@@ -191,7 +209,10 @@ pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()>
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;
     let framebuffer = card.framebuffer(&buffer)?;
     display.show(&framebuffer, None)?;
-    ensure!(display.flipped(TIMEOUT)?, "it is never shown");
+    ensure!(
+        display.wait_for_flip(TIMEOUT)?,
+        "the framebuffer is not shown"
+    );
     println!(
         "shown {} from {}",
         gpu.identity().driver,

@@ -1,7 +1,6 @@
-//! What Vulkan draws goes into a video output: the queue reads the buffer where the device wrote it.
+//! Vulkan and a V4L2 output queue: the queue reads the buffer that the device wrote.
 //!
-//! vim2m is such an output that gives back what it was given, and vivid's HDMI output leads to a camera; a real output shows it to
-//! nobody who could compare.
+//! vim2m copies its output to a capture queue, and vivid's HDMI output is looped back to a camera, so both can be compared.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Queue};
@@ -21,31 +20,31 @@ use super::test_machine::{Planned, TestMachine, classify};
 
 const DRIVER: &str = "vim2m";
 
-/// Its sides are multiples of 8; its rows are none of 64 bytes.
+/// Returns a size that is a multiple of 8, and whose strides are no multiples of 64 bytes.
 fn size() -> Result<Extent> {
     Ok(Extent::new(328, 72)?)
 }
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
-    let (converts, cable) = (node(DRIVER, |_| true).is_ok(), hdmi_loopback::find());
+    let (converts, loopback) = (node(DRIVER, |_| true).is_ok(), hdmi_loopback::find());
     if !converts {
         rows.skip(
             "vim2m",
-            "no video output here gives back what it was given: modprobe vim2m brings one",
+            "this machine has no vim2m; `modprobe vim2m` adds it",
         );
     }
-    if cable.is_none() {
+    if loopback.is_none() {
         rows.skip(
             "HDMI",
-            "no video output here leads to a camera: modprobe vivid brings one",
+            "this machine has no output that is looped back to a camera; `modprobe vivid` adds one",
         );
     }
     for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
-        if let Some(cable) = &cable {
+        if let Some(loopback) = &loopback {
             for fourcc in machine.formats(formats) {
                 rows.row(format!("{device} to vivid's HDMI in {fourcc}"), || {
-                    cable.send(machine, gpu, fourcc)
+                    loopback.send(machine, gpu, fourcc)
                 });
             }
         }
@@ -59,24 +58,28 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                 });
             }
         }
-        rows.row(format!("{device} to {DRIVER} behind a held fence"), || {
-            match exchange::fences_unavailable(gpu) {
+        rows.row(
+            format!("{device} to {DRIVER} after a pending fence"),
+            || match exchange::fences_unavailable(gpu) {
                 Some(seen) => Ok(seen),
                 None => sent(machine, gpu, Fourcc::RGB565, &polled),
-            }
-        });
+            },
+        );
     }
 }
 
 type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
-/// The queue knows no fences: it is given the buffer when the device's work, which is held back, is over.
+/// The queue waits for no fences, so this waits for the device's work, which starts after a pending fence.
 fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
-    let held = SwSyncTimeline::new()?;
-    let writing = image.begin_write(pixels, after(held.fence(1)?))?;
+    let sw_sync = SwSyncTimeline::new()?;
+    let writing = image.begin_write(pixels, after(sw_sync.fence(1)?))?;
     expect_pending(&writing)?;
-    held.advance(1)?;
-    ensure!(writing.wait(TIMEOUT)?, "the device does not end");
+    sw_sync.advance(1)?;
+    ensure!(
+        writing.wait(TIMEOUT)?,
+        "the device does not complete its work"
+    );
     Ok(())
 }
 
@@ -104,13 +107,13 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
         draw(&image, &pixels)?;
         reader.queue(0)?;
         wait(&mut writer)?;
-        same(&read(into)?, &pixels).context("the output was given what the device drew")?;
+        same(&read(into)?, &pixels).context("vim2m copied what the device drew")?;
         Ok(RowOutcome::Passed)
     };
     classify(&plan, attempt())
 }
 
-/// The plan of what the device draws and the queue sends.
+/// Plans buffers that the device draws and the output queue reads.
 pub(crate) fn planned(
     machine: &TestMachine,
     gpu: &Gpu,
@@ -127,7 +130,7 @@ pub(crate) fn planned(
     Ok(machine.plan(extent, participants, sources))
 }
 
-/// The plan of heaps' memory into which a queue captures what was sent, for the processor to compare.
+/// Plans buffers of dma-heaps that a queue captures into and the CPU reads.
 pub(crate) fn planned_back(
     machine: &TestMachine,
     capture: &Queue,
@@ -142,13 +145,16 @@ pub(crate) fn planned_back(
     sources.retain(|source| source.id.as_str().starts_with("heap:"));
     match machine.plan(extent, participants, sources) {
         Planned::Plan(plan) => Ok(plan),
-        Planned::Impossible(why) => bail!("no memory for what comes back: {why}"),
+        Planned::Impossible(why) => bail!("the capture queue has no plan: {why}"),
     }
 }
 
-/// Buffers for what comes back.
+/// Allocates buffers for the capture queue of vim2m.
 fn returned(machine: &TestMachine, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let plan = planned_back(machine, capture, size()?, fourcc)?;
-    ensure!(plan.verdict() == Verdict::Guaranteed, "by luck only");
+    ensure!(
+        plan.verdict() == Verdict::Guaranteed,
+        "the plan of the capture queue is not guaranteed"
+    );
     Ok(machine.sources.allocate(&plan)?)
 }

@@ -1,4 +1,5 @@
-//! One Vulkan device allocates and draws, another one in another process reads: the same driver twice, and each with each.
+//! A Vulkan device allocates and draws, and a device in another process reads. Rows run for every pair of devices, and for each device
+//! with itself.
 
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -18,21 +19,25 @@ use super::peer::{BufferDescription, Peer, PeerReply, PeerRequest, sync_device};
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{TestMachine, odd};
 
-/// A pair of devices: the one that draws here, and the one that reads in the other process.
+/// A device that draws in this process, and one that reads in the peer process.
 #[derive(Clone, Copy)]
 struct Pair<'a> {
     here: &'a Gpu,
     there: &'a Gpu,
-    /// The second one's place in the list that both processes make.
-    place: usize,
+    /// The index of the second device in the list of devices, which both processes have in the same order.
+    device_index: usize,
 }
 
 pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
-    // One other process for all rows; it is started by the first that needs it, and anew after one that failed.
+    // All rows use one peer process. The first row starts it, and a row after a failed row starts a new one.
     let mut peer = None;
     for (here, formats) in &machine.gpus {
-        for (place, (there, others)) in machine.gpus.iter().enumerate() {
-            let pair = Pair { here, there, place };
+        for (device_index, (there, others)) in machine.gpus.iter().enumerate() {
+            let pair = Pair {
+                here,
+                there,
+                device_index,
+            };
             let names = format!("{} to {}", here.identity().driver, there.identity().driver);
             let common: Vec<FormatModifier> = formats
                 .iter()
@@ -45,25 +50,26 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
                     shared(machine, pair, format, &mut peer, both_read)
                 });
             }
-            arranged(machine, rows, pair, &names, &common, &mut peer);
+            modifiers(machine, rows, pair, &names, &common, &mut peer);
             let linear = FormatModifier::linear(Fourcc::XRGB8888);
-            rows.row(format!("{names} behind a sync_file"), || {
-                behind(machine, pair, linear, &mut peer, sync_file)
+            rows.row(format!("{names} after a sync_file"), || {
+                after_pending(machine, pair, linear, &mut peer, sync_file)
             });
-            rows.row(format!("{names} behind a syncobj's point"), || {
-                behind(machine, pair, linear, &mut peer, syncobj)
+            rows.row(format!("{names} after a syncobj's point"), || {
+                after_pending(machine, pair, linear, &mut peer, syncobj)
             });
-            rows.row(format!("{names} behind the driver's own timeline"), || {
-                shared(machine, pair, linear, &mut peer, own_timeline)
-            });
+            rows.row(
+                format!("{names} after a point of the driver's own timeline"),
+                || shared(machine, pair, linear, &mut peer, own_timeline),
+            );
         }
     }
     drop(peer);
     frames::run(machine, rows);
 }
 
-/// Arrangements that are not rows, each with the driver's own timeline where there is one.
-fn arranged(
+/// Runs rows for the common modifiers other than LINEAR, each without fences and with the driver's own timeline.
+fn modifiers(
     machine: &TestMachine,
     rows: &mut Rows,
     pair: Pair<'_>,
@@ -71,30 +77,31 @@ fn arranged(
     common: &[FormatModifier],
     peer: &mut Option<Peer>,
 ) {
-    let mut arrangements: Vec<FormatModifier> = common
+    let mut tiled: Vec<FormatModifier> = common
         .iter()
         .filter(|format| format.modifier != Modifier::LINEAR)
         .filter(|format| machine.full || format.fourcc == Fourcc::XRGB8888)
         .copied()
         .collect();
-    arrangements.sort();
-    if arrangements.is_empty() {
+    tiled.sort();
+    if tiled.is_empty() {
         let why = "no layout but LINEAR is common to the two drivers";
-        rows.skip(format!("{names} in another arrangement"), why);
+        rows.skip(format!("{names} in another modifier"), why);
     }
-    for format in arrangements {
+    for format in tiled {
         rows.row(format!("{names} in {format}"), || {
             shared(machine, pair, format, peer, both_read)
         });
-        rows.row(format!("{names} in {format} behind a timeline"), || {
-            shared(machine, pair, format, peer, own_timeline)
-        });
+        rows.row(
+            format!("{names} in {format} after a point of the driver's own timeline"),
+            || shared(machine, pair, format, peer, own_timeline),
+        );
     }
 }
 
 type Exchange = fn(Pair<'_>, &Image, &Peer) -> Result<RowOutcome>;
 
-fn behind(
+fn after_pending(
     machine: &TestMachine,
     pair: Pair<'_>,
     format: FormatModifier,
@@ -109,7 +116,7 @@ fn behind(
     }
 }
 
-/// Allocates with the one, has the other import it, and lets them exchange something.
+/// Allocates with the first device, imports into the second, and calls `exchange`.
 fn shared(
     machine: &TestMachine,
     pair: Pair<'_>,
@@ -137,18 +144,18 @@ fn shared(
     };
     let seen = machine.with_buffer(planned, |buffer| {
         let image = pair.here.import(buffer)?;
-        sent(buffer, pair.place, &other)?;
+        sent(buffer, pair.device_index, &other)?;
         exchange(pair, &image, &other)
     });
-    if seen.is_ok() && other.must(&PeerRequest::Drop, &[]).is_ok() {
+    if seen.is_ok() && other.expect_done(&PeerRequest::Drop, &[]).is_ok() {
         *peer = Some(other);
     }
     seen
 }
 
 fn sent(buffer: &Buffer, device: usize, peer: &Peer) -> Result<()> {
-    let (picture, fds) = BufferDescription::of(buffer)?;
-    peer.must(&PeerRequest::Take { device, picture }, &fds)
+    let (buffer, fds) = BufferDescription::of(buffer)?;
+    peer.expect_done(&PeerRequest::Import { device, buffer }, &fds)
 }
 
 fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
@@ -156,20 +163,20 @@ fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
     pattern_of(layout.extent(), layout.format().fourcc, seed)
 }
 
-/// Both ways, plainly.
+/// Both devices draw and the other reads, without fences.
 fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     draw(image, &pixels(image, 21)?)?;
-    peer.must(&PeerRequest::Read { seed: 21 }, &[])?;
-    peer.must(&PeerRequest::Draw { seed: 22 }, &[])?;
-    same(&image.read()?, &pixels(image, 22)?).context("what the other process drew")?;
+    peer.expect_done(&PeerRequest::Read { seed: 21 }, &[])?;
+    peer.expect_done(&PeerRequest::Draw { seed: 22 }, &[])?;
+    same(&image.read()?, &pixels(image, 22)?).context("this device reads what the peer drew")?;
     Ok(RowOutcome::Passed)
 }
 
-/// Has the device draw behind a fence that is held back, to be exported.
-fn begin_behind(image: &Image, held: &SwSyncTimeline, seed: usize) -> Result<Copying> {
+/// Submits a write that waits for a pending fence and whose completion can be exported.
+fn begin_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Result<Copying> {
     let submission = Submission {
         exported: true,
-        ..after(held.fence(1)?)
+        ..after(sw_sync.fence(1)?)
     };
     let writing = image.begin_write(&pixels(image, seed)?, submission)?;
     expect_pending(&writing)?;
@@ -177,75 +184,99 @@ fn begin_behind(image: &Image, held: &SwSyncTimeline, seed: usize) -> Result<Cop
 }
 
 fn exported(writing: &mut Copying) -> Result<Fence> {
-    writing.submitted().export()?.context("it is over already")
+    writing
+        .submitted()
+        .export()?
+        .context("the write completed before its acquire fence")
 }
 
-/// What this device draws is held back; the other is handed its sync_file, and waits.
+/// The peer's device waits for the sync_file of this device's pending write.
 fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
-    let (held, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
+    let (sw_sync, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     draw(image, &pixels(image, 23)?)?;
-    let mut writing = begin_behind(image, &held, 24)?;
+    let mut writing = begin_after(image, &sw_sync, 24)?;
     let from_helper = pair.here.exports_wait();
     let fence = if from_helper {
         done.fence(1)?
     } else {
         exported(&mut writing)?
     };
-    let answer = peer.ask(&PeerRequest::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
-    ensure!(answer == PeerReply::Waits, "the other process: {answer:?}");
-    held.advance(1)?;
+    let answer = peer.request(&PeerRequest::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
+    ensure!(
+        answer == PeerReply::Waiting,
+        "the peer process replied {answer:?}"
+    );
+    sw_sync.advance(1)?;
     if from_helper {
         thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(TIMEOUT)?, "it does not end");
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
             done.advance(1)
         })
         .join()
         .ok()
-        .context("the helper thread died")??;
+        .context("the helper thread panicked")??;
     }
     let answer = peer.answer()?;
-    ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
-    Ok(told(from_helper, "the fence"))
+    ensure!(
+        answer == PeerReply::Done,
+        "the peer process replied {answer:?}"
+    );
+    Ok(completion_note(from_helper, "the fence"))
 }
 
-/// The same by a point of a syncobj, for which the other waits in its event loop; it answers with the next point.
+/// The peer process waits in poll() for a point of a syncobj, and signals the next point when it has read.
 fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let Some(device) = sync_device()? else {
         return Ok(RowOutcome::Skipped("no card here has timelines".to_owned()));
     };
     let timeline = Timeline::create(&device)?;
-    let held = SwSyncTimeline::new()?;
+    let sw_sync = SwSyncTimeline::new()?;
     draw(image, &pixels(image, 25)?)?;
-    let mut writing = begin_behind(image, &held, 26)?;
+    let mut writing = begin_after(image, &sw_sync, 26)?;
     let from_helper = pair.here.exports_wait();
     if !from_helper {
         timeline.point(1)?.set_fence(&exported(&mut writing)?)?;
     }
-    let ask = PeerRequest::ReadAfterPoint { seed: 26, point: 1 };
-    let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
-    ensure!(answer == PeerReply::Waits, "the other process: {answer:?}");
-    held.advance(1)?;
+    let request = PeerRequest::ReadAfterPoint { seed: 26, point: 1 };
+    let answer = peer.request(&request, &[timeline.export()?.as_fd()])?;
+    ensure!(
+        answer == PeerReply::Waiting,
+        "the peer process replied {answer:?}"
+    );
+    sw_sync.advance(1)?;
     let helper = from_helper.then(|| {
         let point = timeline.point(1);
         thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(TIMEOUT)?, "it does not end");
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
             Ok(point?.signal()?)
         })
     });
     let answer = peer.answer()?;
-    ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
+    ensure!(
+        answer == PeerReply::Done,
+        "the peer process replied {answer:?}"
+    );
     if let Some(helper) = helper {
-        helper.join().ok().context("the helper thread died")??;
+        helper.join().ok().context("the helper thread panicked")??;
     }
-    ensure!(timeline.point(2)?.is_signalled()?, "it gives nothing back");
+    ensure!(
+        timeline.point(2)?.is_signalled()?,
+        "the peer did not signal its point"
+    );
     ensure!(
         image.buffer().reservation().is_ready(Access::Write)?,
-        "the buffer stays busy"
+        "the dma-buf polls as busy"
     );
-    Ok(told(from_helper, "the point"))
+    Ok(completion_note(from_helper, "the point"))
 }
 
-/// Both devices wait for points of the driver's own timeline, which the other process has been given; no processor comes in between.
+/// Both devices wait for and signal points of the driver's own timeline, which the peer imports. No CPU waits in between.
 fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     for gpu in [pair.here, pair.there] {
         if !gpu.device_sync().timeline_shared {
@@ -257,7 +288,7 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome
     }
     if pair.here.identity() != pair.there.identity() {
         return Ok(RowOutcome::Skipped(
-            "two drivers share no timeline of either".to_owned(),
+            "two drivers cannot share a driver's own timeline".to_owned(),
         ));
     }
     let timeline = pair.here.timeline()?;
@@ -271,22 +302,28 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome
         },
     )?;
     expect_pending(&writing)?;
-    let ask = PeerRequest::ReadAfterDevice { seed: 28, point: 2 };
-    let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
-    ensure!(answer == PeerReply::Waits, "the other process: {answer:?}");
+    let request = PeerRequest::ReadAfterDevice { seed: 28, point: 2 };
+    let answer = peer.request(&request, &[timeline.export()?.as_fd()])?;
+    ensure!(
+        answer == PeerReply::Waiting,
+        "the peer process replied {answer:?}"
+    );
     timeline.signal(1)?;
     let answer = peer.answer()?;
-    ensure!(answer == PeerReply::Done, "the other process: {answer:?}");
+    ensure!(
+        answer == PeerReply::Done,
+        "the peer process replied {answer:?}"
+    );
     if !timeline.wait(3, TIMEOUT)? {
-        bail!("it gives nothing back");
+        bail!("the peer's device did not signal its point");
     }
     Ok(RowOutcome::Passed)
 }
 
-fn told(from_helper: bool, what: &str) -> RowOutcome {
+fn completion_note(from_helper: bool, what: &str) -> RowOutcome {
     if from_helper {
         RowOutcome::PassedWithNote(format!(
-            "the driver completes before it exports: its completion reaches {what} from a helper thread"
+            "the driver exports a fence only when its work is complete, so a helper thread signals {what}"
         ))
     } else {
         RowOutcome::Passed

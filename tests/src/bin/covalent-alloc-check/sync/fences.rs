@@ -80,10 +80,10 @@ fn merged() -> Result<CheckOutcome> {
 }
 
 fn failed() -> Result<CheckOutcome> {
-    let (gone, stays) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
-    let (fence, good) = (gone.fence(1)?, stays.fence(1)?);
+    let (closed, open) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
+    let (fence, good) = (closed.fence(1)?, open.fence(1)?);
     let both = fence.merge(&good)?;
-    drop(gone);
+    drop(closed);
     let expected = FenceStatus::Failed(Errno::NOENT);
     ensure!(
         fence.status()? == expected,
@@ -92,7 +92,7 @@ fn failed() -> Result<CheckOutcome> {
     );
     ensure!(fence.is_over()?, "a wait for the failed fence never ends");
     unsignalled(&both)?;
-    stays.advance(1)?;
+    open.advance(1)?;
     ensure!(
         both.status()? == expected,
         "the merged fence is {:?}",

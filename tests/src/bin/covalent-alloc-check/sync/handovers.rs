@@ -23,7 +23,7 @@ const SLOWEST: Duration = Duration::from_micros(800);
 
 pub(super) fn run(runner: &mut CheckRunner) {
     runner.check(
-        "sync::10000_handovers_behind_held_fences_arrive_in_order",
+        "sync::10000_accesses_after_pending_fences_see_the_right_pixels",
         || {
             let Some(syncobjs) = device()? else {
                 return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
@@ -52,7 +52,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
     );
     let faults: [(&str, &[SyncMechanism]); 4] = [
         (
-            "all",
+            "all_fences",
             &[
                 SyncMechanism::SyncFile,
                 SyncMechanism::Timeline,
@@ -64,7 +64,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
         ("carried_fences", &[SyncMechanism::Implicit]),
     ];
     for (what, ignored) in faults {
-        let name = format!("sync::handovers_that_do_not_wait_for_{what}_arrive_in_disorder");
+        let name = format!("sync::devices_that_ignore_{what}_see_wrong_pixels");
         runner.check(&name, || {
             let Some(syncobjs) = device()? else {
                 return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
