@@ -1,4 +1,4 @@
-//! `clean`: gives the cache's disk space back.
+//! `clean`: removes cached files to free disk space.
 
 use std::process::ExitCode;
 
@@ -6,10 +6,10 @@ use clap::Args;
 use covalent_tests::vm::cache::{Cache, Shelf};
 use covalent_tests::vm::progress::Progress;
 
-/// What to keep.
+/// The options of `clean`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Keeps the image that was used last, and the packages.
+    /// Keep the image that was used last, and the packages.
     #[arg(long)]
     keep_newest: bool,
 }
