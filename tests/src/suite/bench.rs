@@ -69,7 +69,7 @@ impl<'image> Bench<'image> {
     /// Those of [`Skips::judge`].
     pub fn judge(&mut self, skips: &Skips, rows: &[Row]) -> anyhow::Result<Outcome> {
         let skipped = skips
-            .judge(self.needs.config.name(), rows)
+            .check(self.needs.config.name(), rows)
             .map_err(anyhow::Error::msg)?;
         self.skipped_checks = self.skipped_checks.saturating_add(skipped);
         Ok(Outcome::Passed)
