@@ -103,9 +103,9 @@ fn shows_bars(guest: &Guest) -> anyhow::Result<()> {
 /// Sees that no frame reaches the display for a while, after those that were under way.
 fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
-    let before = running.reached()?;
+    let before = running.progress()?;
     std::thread::sleep(Duration::from_secs(3));
-    let after = running.reached()?;
+    let after = running.progress()?;
     ensure!(!after.ended, "the pipeline has ended");
     ensure!(
         before.frames == after.frames,

@@ -1,4 +1,4 @@
-//! Fences that a test holds back: those of sw_sync (`modprobe sw_sync`).
+//! Fences of sw_sync, which a test signals when it wants to (`modprobe sw_sync`).
 
 mod sys;
 
@@ -11,69 +11,82 @@ pub use sys::DeviceView;
 
 const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
-/// A timeline of sw_sync: it stands at 0 and moves when it is told to. When it is dropped its fences end with an error.
+/// A timeline of sw_sync. Its counter begins at 0 and moves only with [`advance`](Self::advance). Dropping the timeline signals its
+/// pending fences with an error.
 #[derive(Debug)]
 pub struct SwSyncTimeline {
     file: File,
 }
 
 impl SwSyncTimeline {
-    /// Makes one that stands at 0.
+    /// Creates a timeline.
     ///
     /// # Errors
-    /// Where the module is not loaded, or who asks is not root.
+    /// The module is not loaded, or the process is not root.
     pub fn new() -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .open(SW_SYNC)
-            .with_context(|| format!("open {SW_SYNC}; modprobe sw_sync makes it"))?;
+            .with_context(|| format!("open {SW_SYNC}, which `modprobe sw_sync` creates"))?;
         Ok(Self { file })
     }
 
-    /// A fence that was seen unsignalled; it signals at `value`.
+    /// Creates a fence that is signalled when the counter reaches `value`, and checks that it is unsignalled now.
     ///
     /// # Errors
-    /// Where there is no fd left, or the fence is signalled already.
+    /// The process has no free fd, or the fence is signalled already.
     pub fn fence(&self, value: u32) -> Result<Fence> {
         let fence = Fence::import(sys::create_fence(&self.file, value)?)?;
-        unsignalled(&fence)?;
+        expect_unsignalled(&fence)?;
         Ok(fence)
     }
 
-    /// The file whose end ends its fences.
+    /// Returns the timeline's file. Closing its last fd signals the pending fences with an error.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Signals the fences of the next `by` values.
+    /// Adds `by` to the counter, which signals the fences up to the new value.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The kernel's error.
     pub fn advance(&self, by: u32) -> Result<()> {
         Ok(sys::increment(&self.file, by)?)
     }
 }
 
-/// A fence counts only if it was seen unsignalled.
+/// Checks that a fence is unsignalled, by its status and by poll().
 ///
 /// # Errors
-/// Where it is not.
-pub fn unsignalled(fence: &Fence) -> Result<()> {
+/// The fence is signalled or has an error.
+pub fn expect_unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
-    ensure!(status == FenceStatus::Unsignalled, "it is {status:?}");
-    ensure!(!fence.is_over()?, "it polls as if it were over");
+    ensure!(
+        status == FenceStatus::Unsignalled,
+        "the fence's status is {status:?} instead of unsignalled"
+    );
+    ensure!(
+        !fence.is_over()?,
+        "the fence is unsignalled and polls as signalled"
+    );
     Ok(())
 }
 
-/// Fails unless the fence is signalled.
+/// Checks that a fence is signalled, by its status and by poll().
 ///
 /// # Errors
-/// Where it is not.
-pub fn signalled(fence: &Fence) -> Result<()> {
+/// The fence is unsignalled or has an error.
+pub fn expect_signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
-    ensure!(status == FenceStatus::Signalled, "it is {status:?}");
-    ensure!(fence.is_over()?, "it does not poll as over");
+    ensure!(
+        status == FenceStatus::Signalled,
+        "the fence's status is {status:?} instead of signalled"
+    );
+    ensure!(
+        fence.is_over()?,
+        "the fence is signalled and polls as pending"
+    );
     Ok(())
 }

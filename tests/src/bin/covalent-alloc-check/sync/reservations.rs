@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, Pollable as _, Reservation, ReservationError};
 use covalent_tests::check_support::sys;
-use covalent_tests::sw_sync::{SwSyncTimeline, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, expect_signalled, expect_unsignalled};
 use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
@@ -47,7 +47,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
 fn writer(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    signalled(&reservation.fence_before(Access::Write)?)?;
+    expect_signalled(&reservation.fence_before(Access::Write)?)?;
     ensure!(
         reservation.wait(Access::Write)?.is_empty(),
         "a new buffer has pending fences"
@@ -56,7 +56,7 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
     reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     let mut waits = Vec::new();
     for access in [Access::Read, Access::Write] {
-        unsignalled(&reservation.fence_before(access)?)?;
+        expect_unsignalled(&reservation.fence_before(access)?)?;
         ensure!(
             !reservation.is_ready(access)?,
             "the buffer polls as ready to {access} although a writer is pending"
@@ -76,7 +76,7 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
         );
     }
     for access in [Access::Read, Access::Write] {
-        signalled(&reservation.fence_before(access)?)?;
+        expect_signalled(&reservation.fence_before(access)?)?;
         ensure!(
             reservation.is_ready(access)?,
             "the buffer polls as busy for {access} although its fence is signalled"
@@ -90,13 +90,13 @@ fn reader(driver: &str) -> Result<CheckOutcome> {
     let reservation = buffer.reservation();
     let sw_sync = SwSyncTimeline::new()?;
     reservation.add(&sw_sync.fence(1)?, Access::Read)?;
-    signalled(&reservation.fence_before(Access::Read)?)?;
+    expect_signalled(&reservation.fence_before(Access::Read)?)?;
     ensure!(
         reservation.is_ready(Access::Read)?,
         "a reader has to wait for another reader"
     );
     let before = reservation.fence_before(Access::Write)?;
-    unsignalled(&before)?;
+    expect_unsignalled(&before)?;
     let waits = reservation.wait(Access::Write)?;
     ensure!(
         waits.len() == 1,
@@ -104,7 +104,7 @@ fn reader(driver: &str) -> Result<CheckOutcome> {
         waits.len()
     );
     sw_sync.advance(1)?;
-    signalled(&before)?;
+    expect_signalled(&before)?;
     ensure!(
         waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
         "a wait did not end with the fence's signal"
@@ -129,14 +129,14 @@ fn vgem() -> Result<CheckOutcome> {
             reservation.fence_before(Access::Write)?,
         );
         if read_waits {
-            unsignalled(&reading)?;
+            expect_unsignalled(&reading)?;
         } else {
-            signalled(&reading)?;
+            expect_signalled(&reading)?;
         }
-        unsignalled(&writing)?;
+        expect_unsignalled(&writing)?;
         sys::vgem_signal(card.as_fd(), number)?;
-        signalled(&reading)?;
-        signalled(&writing)?;
+        expect_signalled(&reading)?;
+        expect_signalled(&writing)?;
         ensure!(
             reservation.is_ready(Access::Write)?,
             "the buffer polls as busy although its fence is signalled"
