@@ -125,7 +125,7 @@ fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
         .buffers
         .iter()
         .map(|buffer| {
-            let fd = buffer.memory_fd(0).context("no memory")?;
+            let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
             let bytes = usize::try_from(buffer.layout().total_bytes())?;
             Ok(DeviceView::map(fd, bytes)?)
         })
@@ -134,7 +134,7 @@ fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
         .buffers
         .first()
         .and_then(|buffer| buffer.layout().planes().first())
-        .context("a plane")?
+        .context("the layout has no plane")?
         .stride_bytes;
     let stride = usize::try_from(stride)?;
     thread::scope(|scope| {

@@ -99,8 +99,16 @@ pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     (0..layout.planes().len())
         .map(|plane| {
-            let row = usize::try_from(layout.row_bytes(plane).context("no rows")?)?;
-            let rows = usize::try_from(layout.rows(plane).context("no rows")?)?;
+            let row = usize::try_from(
+                layout
+                    .row_bytes(plane)
+                    .context("the rows of the format are not known")?,
+            )?;
+            let rows = usize::try_from(
+                layout
+                    .rows(plane)
+                    .context("the rows of the format are not known")?,
+            )?;
             (0..row * rows)
                 .map(|place| {
                     Ok(u8::try_from(

@@ -78,7 +78,7 @@ pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec
 /// # Errors
 /// The format is not XR24, AR24, XB24 or RG16.
 pub fn colours(fourcc: Fourcc, planes: &[Vec<u8>]) -> Result<Vec<[u8; 3]>> {
-    let bytes = planes.first().context("no plane")?;
+    let bytes = planes.first().context("the layout has no plane")?;
     // Scales five and six bits to eight, so that the largest value becomes 255.
     let wide = |value: u16, bits: u32| -> u8 {
         let largest = (1_u16 << bits) - 1;

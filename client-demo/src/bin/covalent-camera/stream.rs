@@ -29,7 +29,7 @@ use crate::setup::{CameraBuffers, setup};
 
 /// How often the loop wakes up without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
+/// How long a camera with queued buffers may deliver no frame until the program reports it as unplugged.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 struct Session<'a> {

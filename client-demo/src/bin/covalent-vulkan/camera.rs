@@ -35,7 +35,7 @@ const BUFFERS: u32 = 4;
 pub(crate) const SAMPLED: &str = "sampled";
 /// How long the camera may deliver no frame until the program dequeues without a poll event, which finds an unplugged camera.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
+/// How long a camera with queued buffers may deliver no frame until the program reports it as unplugged.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A camera that streams into textures.

@@ -131,6 +131,9 @@ fn plan(sources: &Sources, id: &str, bytes: u32) -> Result<Plan> {
     request.sources.retain(|source| source.id.as_str() == id);
     match solve(&request) {
         Solution::Share(plan) => Ok(plan),
-        solution => bail!("{bytes} bytes from {id}: {}", solution.explain()),
+        solution => bail!(
+            "the solver has no plan for {bytes} bytes from {id}: {}",
+            solution.explain()
+        ),
     }
 }

@@ -95,7 +95,7 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
                 let buffers = case.through_crate()?;
                 if pages == Pages::OnAccessIncluded {
                     let memory = buffers.first().and_then(|buffer| buffer.memory_fd(0));
-                    case.fill(memory.context("no memory")?)?;
+                    case.fill(memory.context("the buffer has no dma-buf")?)?;
                 }
             }
             let into = if use_bare { &mut bare } else { &mut ours };

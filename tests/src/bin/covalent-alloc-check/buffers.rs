@@ -163,8 +163,8 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
         .layout()
         .memory_sizes()
         .first()
-        .context("no memory")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+        .context("the buffer has no dma-buf")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let rows = u32::try_from(size / 4096)?;
     Ok(Buffer::import(Descriptor {
         extent: Extent::new(4096, rows)?,
@@ -185,7 +185,7 @@ fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     // A duplicate fd holds the dma-buf as another process does that received the fd.
     let held = first
         .memory_fd(0)
-        .context("no memory")?
+        .context("the buffer has no dma-buf")?
         .try_clone_to_owned()?;
     drop(first);
     let second = take(&pool, Owner::new(), &plan, sources)?;
@@ -266,8 +266,11 @@ fn pool_refused(sources: &Sources) -> Result<CheckOutcome> {
 fn name(sources: &Sources) -> Result<CheckOutcome> {
     use std::os::fd::AsRawFd;
     let plan = plan(sources, "heap:system", vga()?)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let shown = || -> Result<String> {
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let name = text.lines().find_map(|line| line.strip_prefix("name:"));
@@ -299,8 +302,11 @@ fn name(sources: &Sources) -> Result<CheckOutcome> {
 
 fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let plane = |offset_bytes, stride_bytes| -> Result<PlaneDescriptor> {
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
@@ -364,7 +370,10 @@ pub(crate) fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
         .context("the card has no dumb buffers")?
         .id;
     let plan = plan(sources, id.as_str(), vga()?)?;
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
 /// Returns whether the card has a CRTC.
@@ -400,14 +409,14 @@ fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
         planes: vec![PlaneDescriptor {
             fd: buffer
                 .memory_fd(0)
-                .context("no memory")?
+                .context("the buffer has no dma-buf")?
                 .try_clone_to_owned()?,
             offset_bytes: 0,
             stride_bytes: buffer
                 .layout()
                 .planes()
                 .first()
-                .context("no plane")?
+                .context("the layout has no plane")?
                 .stride_bytes,
         }],
     })?;
@@ -468,7 +477,7 @@ fn threads(sources: &Sources, id: &str) -> Result<CheckOutcome> {
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     let buffers = sources.allocate(&plan)?;
-                    ensure!(!buffers.is_empty(), "no buffer");
+                    ensure!(!buffers.is_empty(), "the source allocated no buffer");
                     Ok(())
                 })
             })

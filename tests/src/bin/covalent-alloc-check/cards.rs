@@ -89,7 +89,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                         }
                     };
                     let buffers = sources.allocate(&plan)?;
-                    let buffer = buffers.first().context("no buffer")?;
+                    let buffer = buffers.first().context("the source allocated no buffer")?;
                     match (verdict, card.framebuffer(buffer)) {
                         (Some(_), Ok(framebuffer)) => {
                             let second =
@@ -139,7 +139,7 @@ fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
         ));
     };
     let buffers = sources.allocate(&plan)?;
-    match card.framebuffer(buffers.first().context("no buffer")?) {
+    match card.framebuffer(buffers.first().context("the source allocated no buffer")?) {
         Err(DrmError::Request { .. }) => Ok(CheckOutcome::Passed),
         Err(error) => Err(error).context("the framebuffer was refused for another reason"),
         Ok(_) => bail!("the card made a framebuffer in UYVY"),

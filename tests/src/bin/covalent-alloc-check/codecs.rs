@@ -26,7 +26,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 .constraints()
                 .formats
                 .as_ref()
-                .context("any format")?;
+                .context("the participant does not list its formats")?;
             ensure!(
                 !formats.is_empty(),
                 "the {} queue has no formats",
@@ -38,7 +38,9 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let (other, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
         let _one = output.import(&buffers)?;
-        other.import(&buffers).context("the second file")?;
+        other
+            .import(&buffers)
+            .context("the import into the second open file")?;
         Ok(CheckOutcome::Passed)
     });
     runner.check("codecs::each_converter_is_a_source_of_its_own", || {
@@ -82,7 +84,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let small = bytes(&sources, Extent::new(4096, 1)?)?;
             match capture.import_coded(FWHT, vga()?, &[small]) {
                 Err(Error::TooSmall { .. }) => Ok(CheckOutcome::Passed),
-                answer => bail!("{answer:?}"),
+                answer => bail!("the call returned {answer:?}"),
             }
         },
     );
@@ -95,7 +97,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let mut stream = output.import_coded(FWHT, vga()?, &[coded])?;
             match stream.queue_bytes(0, (4 << 20) + 1) {
                 Err(Error::TooSmall { .. }) => {}
-                answer => bail!("{answer:?}"),
+                answer => bail!("the call returned {answer:?}"),
             }
             ensure!(stream.queued_count() == 0, "a refused buffer is queued");
             Ok(CheckOutcome::Passed)
@@ -132,7 +134,10 @@ fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
     let Solution::Share(plan) = solve(&request) else {
         bail!("the solver has no plan for a buffer of bytes")
     };
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
 fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
@@ -202,5 +207,5 @@ fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Chec
 }
 
 fn first(buffers: &[Buffer]) -> Result<&Buffer> {
-    buffers.first().context("no buffer")
+    buffers.first().context("the source allocated no buffer")
 }

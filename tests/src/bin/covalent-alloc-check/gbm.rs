@@ -80,7 +80,10 @@ fn import(
             }
         }
     };
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     let pattern = pixels::pattern(&buffer, 1)?;
     pixels::write(&buffer, &pattern)?;
     match (verdict, gbm.import(&buffer)) {
@@ -94,7 +97,8 @@ fn import(
             );
             pixels::same(&[second.read()?], &pattern).context("GBM reads what was written")?;
             drop(second);
-            gbm.import(&buffer).context("after both")?;
+            gbm.import(&buffer)
+                .context("an import after both imports were dropped")?;
             Ok(CheckOutcome::Passed)
         }
         (Some(Verdict::Guaranteed), Err(error)) => {

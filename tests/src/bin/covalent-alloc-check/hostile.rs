@@ -165,7 +165,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             let buffer = real(&sources)?;
             match describe(&buffer, bad.extent, bad.fourcc, bad.planes)? {
                 Err(error) if (bad.refused)(&error) => Ok(CheckOutcome::Passed),
-                Err(error) => bail!("another error: {error}"),
+                Err(error) => bail!("the call failed with another error than expected: {error}"),
                 Ok(_) => bail!("the description was accepted"),
             }
         });
@@ -221,7 +221,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     });
     runner.check("hostile::dma_buf_cannot_be_truncated", || {
         let buffer = real(&sources)?;
-        let fd = buffer.memory_fd(0).context("no memory")?;
+        let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
         ensure!(
             rustix::fs::ftruncate(fd, 4096).is_err(),
             "the dma-buf was truncated"
@@ -295,7 +295,7 @@ fn no_heap() -> Result<CheckOutcome> {
             source: Errno::NOTTY,
             ..
         }) => Ok(CheckOutcome::Passed),
-        answer => bail!("{answer:?}"),
+        answer => bail!("the call returned {answer:?}"),
     }
 }
 
@@ -310,7 +310,10 @@ fn real(sources: &Sources) -> Result<Buffer> {
     let Solution::Share(plan) = solve(&request) else {
         bail!("the solver has no plan from the system heap")
     };
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     ensure!(
         buffer.layout().total_bytes() == 1_228_800,
         "{:?}",
@@ -333,7 +336,7 @@ fn describe(
     fourcc: Fourcc,
     planes: &[(u32, u32)],
 ) -> Result<Result<Buffer, DescriptorError>> {
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let planes = planes
         .iter()
         .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, u64::from(*offset), *stride)))

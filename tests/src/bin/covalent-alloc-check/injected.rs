@@ -161,7 +161,9 @@ fn requeue(sources: &Sources) -> Result<CheckOutcome> {
             );
             refused(Err(*source), "VIDIOC_QBUF")?;
         }
-        Err(error) => return Err(error).context("another error"),
+        Err(error) => {
+            return Err(error).context("the call failed with another error than expected");
+        }
         Ok(_) => bail!("the stream did not report the error"),
     }
     stream.queue(expected).context("the retry")?;
@@ -227,7 +229,7 @@ pub(super) fn control(setting: &str) -> Result<()> {
 fn refused(answer: Result<(), Error>, expected: &str) -> Result<()> {
     match answer {
         Err(Error::Request { operation, .. }) if operation == expected => Ok(()),
-        Err(error) => Err(error).context("another error"),
+        Err(error) => Err(error).context("the call failed with another error than expected"),
         Ok(()) => bail!("{expected} did not fail although an error was injected"),
     }
 }

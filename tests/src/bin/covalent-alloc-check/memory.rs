@@ -60,7 +60,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 Err(UdmabufError::Memfd { source, .. }) if is_expected(&source) => {
                     Ok(CheckOutcome::Passed)
                 }
-                Err(error) => bail!("another error: {error}"),
+                Err(error) => bail!("the call failed with another error than expected: {error}"),
                 Ok(_) => bail!("udmabuf accepted the memfd"),
             },
         );
@@ -72,7 +72,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 source: MemfdError::NotMemfd(Errno::INVAL),
                 ..
             }) => Ok(CheckOutcome::Passed),
-            answer => bail!("{answer:?}"),
+            answer => bail!("the call returned {answer:?}"),
         }
     });
     runner.check("memory::more_than_the_limit_is_refused", || {
@@ -85,7 +85,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         rustix::fs::fcntl_add_seals(&large, SealFlags::SHRINK)?;
         match Udmabuf::open()?.share(large, 0, size) {
             Err(UdmabufError::Limit { .. }) => Ok(CheckOutcome::Passed),
-            answer => bail!("{answer:?}"),
+            answer => bail!("the call returned {answer:?}"),
         }
     });
     runner.check("memory::changed_size_limit_is_read_again", changed_limit);
@@ -124,7 +124,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     source.guarantees.contiguous_up_to_bytes == page_bytes,
                     "{source:?}"
                 );
-                let free = source.guarantees.available_bytes.context("unknown")?;
+                let free = source
+                    .guarantees
+                    .available_bytes
+                    .context("the source does not declare its budget")?;
                 let all = u32::try_from(free / page_bytes)?;
                 ensure!(
                     plan(source.clone(), all).is_ok(),
@@ -135,7 +138,11 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     "the solver has a plan for more pages than are free"
                 );
                 let buffers = udmabuf.allocate(&plan(source, 1)?)?;
-                let size = buffers.first().context("no buffer")?.layout().total_bytes();
+                let size = buffers
+                    .first()
+                    .context("the source allocated no buffer")?
+                    .layout()
+                    .total_bytes();
                 ensure!(size == page_bytes, "the dma-buf has {size} bytes");
                 let left = udmabuf.source().guarantees.available_bytes;
                 ensure!(
@@ -155,14 +162,19 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 let logarithm = page_bytes.ilog2();
                 let flags = MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26);
                 let taken = memfd_create("taken", MemfdFlags::CLOEXEC | flags)?;
-                fallocate(&taken, FallocateFlags::empty(), 0, free.context("unknown")?)?;
+                fallocate(
+                    &taken,
+                    FallocateFlags::empty(),
+                    0,
+                    free.context("the source does not declare its budget")?,
+                )?;
                 match udmabuf.allocate(&plan) {
                     Err(UdmabufError::Budget {
                         available_bytes: 0,
                         huge: true,
                         ..
                     }) => {}
-                    answer => bail!("{answer:?}"),
+                    answer => bail!("the call returned {answer:?}"),
                 }
                 drop(taken);
                 ensure!(

@@ -72,7 +72,7 @@ struct PictureDescription {
 
 /// Draws the pictures, prints their descriptions as one line of JSON, and executes the command, which inherits the fds.
 pub(crate) fn exec_with_pictures(command: &[String]) -> Result<()> {
-    let (program, words) = command.split_first().context("no command")?;
+    let (program, words) = command.split_first().context("no command was given")?;
     let sources = Sources::discover();
     let mut descriptions = Vec::new();
     let mut buffers = Vec::new();
@@ -104,7 +104,11 @@ fn apart(sources: &Sources) -> Result<([Buffer; 2], PictureDescription)> {
         pixels::write(buffer, &[plane])?;
     }
     let of = |buffer: &Buffer| -> Result<String> {
-        let plane = buffer.layout().planes().first().context("no plane")?;
+        let plane = buffer
+            .layout()
+            .planes()
+            .first()
+            .context("the layout has no plane")?;
         Ok(format!("{}/{}", plane_text(plane), inherited(buffer)?))
     };
     let description = PictureDescription {
@@ -122,7 +126,7 @@ fn plane_text(plane: &PlaneLayout) -> String {
 
 /// Clears FD_CLOEXEC of the buffer's fd and returns its number.
 fn inherited(buffer: &Buffer) -> Result<i32> {
-    let memory = buffer.memory_fd(0).context("no memory")?;
+    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     Ok(memory.as_raw_fd())
 }
@@ -138,7 +142,10 @@ fn memory(sources: &Sources, fourcc: Fourcc, width: u16, height: u16) -> Result<
     let Solution::Share(plan) = solve(&request) else {
         bail!("the solver has no plan for {fourcc} from the system heap")
     };
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
 /// Returns the rows of each plane, without padding.

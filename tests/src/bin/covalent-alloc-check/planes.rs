@@ -43,7 +43,7 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
         .constraints()
         .formats
         .clone()
-        .context("any format")?;
+        .context("the participant does not list its formats")?;
     ensure!(!listed.is_empty(), "the plane lists no format");
     let mut shown = 0;
     for format in listed.iter() {
@@ -59,13 +59,19 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
         };
         let plan = match solve(&request) {
             Solution::Share(plan) => plan,
-            solution => bail!("{format}: {}", solution.explain()),
+            solution => bail!(
+                "the solver has no plan for {format}: {}",
+                solution.explain()
+            ),
         };
         ensure!(
             plan.verdict() == Verdict::Guaranteed,
             "the plan for {format} is not guaranteed"
         );
-        let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+        let buffer = sources
+            .allocate(&plan)?
+            .pop()
+            .context("the source allocated no buffer")?;
         card.framebuffer(&buffer)
             .with_context(|| format!("{format} from {}", plan.source_name()))?;
         shown += 1;
@@ -111,7 +117,10 @@ fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
     }
     match solve(&request(width, rows)?) {
         Solution::Share(plan) => {
-            let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+            let buffer = sources
+                .allocate(&plan)?
+                .pop()
+                .context("the source allocated no buffer")?;
             card.framebuffer(&buffer)
                 .with_context(|| format!("{width}x{rows}"))?;
             Ok(CheckOutcome::Passed)

@@ -102,7 +102,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 let plan = own(&queue, 3, Some(codec))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
-                    let memory = buffer.memory_fd(0).context("no memory")?;
+                    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
                     let bytes = rustix::fs::seek(memory, rustix::fs::SeekFrom::End(0))?;
                     ensure!(bytes >= PADDED_BYTES, "a buffer has {bytes} bytes");
                 }
@@ -119,7 +119,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. The crate refuses a descriptor whose dma-buf
                 // is smaller than its layout, so no such buffer reaches the kernel.
                 for buffer in small.iter().cycle().take(20) {
-                    let fd = buffer.memory_fd(0).context("no memory")?;
+                    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
                     let described = Descriptor {
                         extent: vga()?,
                         format: buffer.layout().format(),
@@ -131,7 +131,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     };
                     match Buffer::import(described) {
                         Err(DescriptorError::Layout(LayoutError::OutOfBounds { .. })) => {}
-                        Err(error) => return Err(error).context("another error"),
+                        Err(error) => {
+                            return Err(error)
+                                .context("the call failed with another error than expected");
+                        }
                         Ok(_) => bail!("the descriptor was accepted"),
                     }
                 }
@@ -150,7 +153,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 mixed.extend(plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?);
                 match queue.import(&mixed) {
                     Err(Error::Layouts { index: 2, .. }) => {}
-                    Err(error) => return Err(error).context("another error"),
+                    Err(error) => {
+                        return Err(error)
+                            .context("the call failed with another error than expected");
+                    }
                     Ok(_) => bail!("the queue accepted buffers of two layouts"),
                 }
                 ensure!(

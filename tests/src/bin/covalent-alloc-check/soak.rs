@@ -49,7 +49,10 @@ pub(crate) fn run(runner: &mut CheckRunner) {
 pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<CheckOutcome> {
     let plan = plan(sources, id, Extent::new(64, 64)?)?;
     expect_no_growth(rounds, || {
-        ensure!(!sources.allocate(&plan)?.is_empty(), "no buffer");
+        ensure!(
+            !sources.allocate(&plan)?.is_empty(),
+            "the source allocated no buffer"
+        );
         Ok(())
     })
 }

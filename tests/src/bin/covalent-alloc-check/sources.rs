@@ -226,7 +226,7 @@ fn memory_is_zeroed_also_when_it_is_reused(
                     .layout()
                     .planes()
                     .first()
-                    .context("no plane")?
+                    .context("the layout has no plane")?
                     .size_bytes,
             )?;
             let mapping = buffer.map()?;
@@ -250,11 +250,22 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<C
             .context("the solver has no plan for this source")?,
     };
     let allocation = backend.allocate(&plan)?;
-    let buffer = allocation.buffers.first().context("no buffer")?;
+    let buffer = allocation
+        .buffers
+        .first()
+        .context("the source allocated no buffer")?;
     let mapping = buffer.map()?;
     for (plane, layout) in buffer.layout().planes().iter().enumerate() {
-        let row = usize::try_from(buffer.layout().row_bytes(plane).context("no rows")?)?;
-        let rows = buffer.layout().rows(plane).context("no rows")?;
+        let row = usize::try_from(
+            buffer
+                .layout()
+                .row_bytes(plane)
+                .context("the rows of the format are not known")?,
+        )?;
+        let rows = buffer
+            .layout()
+            .rows(plane)
+            .context("the rows of the format are not known")?;
         let pattern = |number: u32| -> Vec<u8> {
             let first = u64::from(number)
                 .wrapping_mul(31)

@@ -44,7 +44,10 @@ fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
     let Solution::Share(plan) = solve(&request) else {
         bail!("the solver has no plan from {prefix}")
     };
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     Ok((sources, plan, buffer))
 }
 
@@ -95,7 +98,7 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
     let path = Card::list()
         .into_iter()
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == name))
-        .context("no card")?;
+        .context("no card has this driver")?;
     let card = Card::open(&path)?;
     let pattern = pixels::pattern(&buffer, 2)?;
     pixels::write(&buffer, &pattern)?;
@@ -142,7 +145,7 @@ fn camera() -> Result<CheckOutcome> {
     injected::control("disconnect=1")?;
     match queue.import(&buffers) {
         Err(Error::Gone { .. }) => {}
-        answer => bail!("{answer:?}"),
+        answer => bail!("the call returned {answer:?}"),
     }
     ensure!(
         matches!(queue.participant(vga()?, None), Err(Error::Gone { .. })),

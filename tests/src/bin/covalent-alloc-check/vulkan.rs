@@ -96,7 +96,10 @@ fn run_with(runner: &mut CheckRunner, sources: &Sources) {
             gpu.identity()
         );
         let source = gpu.source()?.context("the device exports no images")?;
-        let formats = source.constraints.formats.context("any format")?;
+        let formats = source
+            .constraints
+            .formats
+            .context("the participant does not list its formats")?;
         ensure!(
             formats.contains(FormatModifier::linear(Fourcc::XRGB8888)),
             "the device exports {formats:?}, without linear XR24"
@@ -191,7 +194,10 @@ fn both_ways(
 }
 
 fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
-    let buffer = sources.allocate(plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     let image = gpu.import(&buffer)?;
     let (first, second) = (pattern(&buffer, 1)?, pattern(&buffer, 2)?);
     write(&buffer, &first)?;
@@ -221,7 +227,7 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         .constraints()
         .formats
         .as_ref()
-        .context("any format")?;
+        .context("the participant does not list its formats")?;
     if !formats.contains_fourcc(Fourcc::NV12) {
         return Ok(CheckOutcome::Skipped(
             "the device does not support NV12".to_owned(),
@@ -233,7 +239,10 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         .get(&Fourcc::NV12)
         .context("the device declares no constraints for NV12")?;
     let plan = plan_from(sources, "heap:system", Fourcc::NV12, true)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     ensure!(
         buffer.memory_count() == 2,
         "the buffer has {} dma-bufs",
@@ -262,11 +271,14 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
 
 fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     // The picture fills the dma-buf, so an image that needs bytes after its last row does not fit.
     let bytes = buffer.layout().total_bytes();
     let rows = u32::try_from(bytes / 640)?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let described = Buffer::import(Descriptor {
         extent: Extent::new(640, rows)?,
         format: FormatModifier::linear(Fourcc::R8),
@@ -287,7 +299,10 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
 
 fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     let pixels = pattern(&buffer, 5)?;
     write(&buffer, &pixels)?;
     let one = gpu.import(&buffer)?;
@@ -303,8 +318,11 @@ fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
 fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     const SIDE: u32 = 64;
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
-    let whole = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = whole.memory_fd(0).context("no memory")?;
+    let whole = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    let fd = whole.memory_fd(0).context("the buffer has no dma-buf")?;
     let part = |offset_bytes: u64| -> Result<Buffer> {
         Ok(Buffer::import(Descriptor {
             extent: Extent::new(SIDE, SIDE)?,
@@ -327,7 +345,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     same(&read(&second)?, &below)?;
     // The rest of the dma-buf is unchanged.
     let bytes = usize::try_from(SIDE * SIDE * 8)?;
-    let pixels = read(&whole)?.pop().context("no plane")?;
+    let pixels = read(&whole)?.pop().context("the layout has no plane")?;
     let touched = pixels.iter().skip(bytes).any(|byte| *byte != 0);
     ensure!(!touched, "bytes after the second picture were written");
     Ok(CheckOutcome::Passed)
@@ -349,7 +367,12 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
             "the device exports no images".to_owned(),
         ));
     };
-    let fresh = || -> Result<Buffer> { sources.allocate(&plan)?.pop().context("no buffer") };
+    let fresh = || -> Result<Buffer> {
+        sources
+            .allocate(&plan)?
+            .pop()
+            .context("the source allocated no buffer")
+    };
     // The CPU writes before the import.
     let buffer = fresh()?;
     let pixels = pattern(&buffer, 8)?;

@@ -130,7 +130,9 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
             let row = format!("an engine on {device} copies {fourcc} within {name}");
             rows.row(row, || {
                 memory.with(Purpose::Copy, fourcc, size(), 2, |buffers| {
-                    let second = buffers.get(1).context("no second buffer")?;
+                    let second = buffers
+                        .get(1)
+                        .context("the source allocated only one buffer")?;
                     Ok(scenes::copies(engine, &gpu, first(buffers)?, second)?)
                 })
             });
@@ -226,7 +228,7 @@ fn size() -> Result<Extent> {
 }
 
 fn first(buffers: &[Buffer]) -> Result<&Buffer> {
-    buffers.first().context("no buffer")
+    buffers.first().context("the source allocated no buffer")
 }
 
 /// Converts the outcome of an engine's scene.
@@ -296,7 +298,11 @@ fn disjoint(
         let mut sources = machine.sources.declarations();
         sources.retain(|source| source.id.as_str() == "heap:system");
         match machine.plan(vga()?, vec![processor(fourcc)], sources) {
-            Planned::Plan(plan) => machine.sources.allocate(&plan)?.pop().context("no buffer"),
+            Planned::Plan(plan) => machine
+                .sources
+                .allocate(&plan)?
+                .pop()
+                .context("the source allocated no buffer"),
             Planned::Impossible(why) => bail!("{why}"),
         }
     };
@@ -306,7 +312,7 @@ fn disjoint(
         memory(Fourcc::NV12)?,
     );
     let plane = |buffer: &Buffer, offset_bytes| -> Result<PlaneDescriptor> {
-        let fd = buffer.memory_fd(0).context("no memory")?;
+        let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
             offset_bytes,
@@ -324,7 +330,7 @@ fn disjoint(
     let chroma_offset = extent
         .width()
         .checked_mul(extent.height())
-        .context("too large")?;
+        .context("the size overflows")?;
     let together = described(vec![
         plane(&whole, 0)?,
         plane(&whole, chroma_offset.into())?,

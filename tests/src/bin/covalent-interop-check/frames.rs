@@ -117,7 +117,10 @@ fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve
 fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let device = sync_device()?.context("no card has timelines")?;
-    let (gpu, _) = machine.gpus.get(device_index).context("no such device")?;
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
     let outcome = match word {
         "producer" => {
             let mut producer = Producer::new(machine, gpu, &device)?;
@@ -125,7 +128,7 @@ fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
             (1..).try_for_each(|number| producer.send_frame(&socket, number))
         }
         _ => Consumer::receive_buffers(gpu, &device, &socket).and_then(|mut consumer| {
-            while consumer.take(&socket)?.is_some() {}
+            while consumer.read_frame(&socket)?.is_some() {}
             Ok(())
         }),
     };
@@ -156,7 +159,10 @@ fn undisturbed(
     device: &SyncDevice,
     count: u64,
 ) -> Result<RowOutcome> {
-    let (gpu, _) = machine.gpus.get(device_index).context("no such device")?;
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
     let mut producer = Producer::new(machine, gpu, device)?;
     let peer = other("consumer", device_index)?;
     producer.send_buffers(&peer.socket, 0)?;
@@ -255,7 +261,10 @@ fn consumer_killed(
     device: &SyncDevice,
     _: u64,
 ) -> Result<RowOutcome> {
-    let (gpu, _) = machine.gpus.get(device_index).context("no such device")?;
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
     let mut producer = Producer::new(machine, gpu, device)?;
     let mut number = 0;
     let mut fds = None;
@@ -296,7 +305,10 @@ fn producer_killed(
     device: &SyncDevice,
     _: u64,
 ) -> Result<RowOutcome> {
-    let (gpu, _) = machine.gpus.get(device_index).context("no such device")?;
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
     let mut fds = None;
     let mut at = Vec::new();
     for _ in 0..=KILLS {
@@ -305,7 +317,7 @@ fn producer_killed(
         let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
             consumer
-                .take(&peer.socket)?
+                .read_frame(&peer.socket)?
                 .context("the producer ended before it was killed")?;
         }
         peer.child.kill()?;
@@ -313,7 +325,7 @@ fn producer_killed(
         at.push(until);
         // Announced frames may be complete. Frames that were not drawn never come, and the closed socket ends the wait for them.
         loop {
-            match consumer.take(&peer.socket) {
+            match consumer.read_frame(&peer.socket) {
                 Ok(Some(())) => {}
                 Ok(None) => break,
                 Err(error) if error.is::<PeerGone>() => break,
@@ -353,7 +365,7 @@ impl Producer {
                 .sources
                 .allocate(&plan)?
                 .pop()
-                .context("no buffer")?;
+                .context("the source allocated no buffer")?;
             images.push(gpu.import(&buffer)?);
         }
         let (jobs, queue) = channel();
@@ -395,29 +407,25 @@ impl Producer {
     /// Waits until the frame's buffer is free, announces the frame and draws it.
     fn send_frame(&mut self, socket: &Socket, number: u64) -> Result<()> {
         if number > BUFFERS {
-            self.wait_for_reader(number - BUFFERS, socket)?;
+            self.wait_until_read(number - BUFFERS, socket)?;
         }
         socket
             .send(&FrameMessage::Frame(number), &[])
             .map_err(|_| PeerGone)?;
-        let place = usize::try_from(number % BUFFERS)?;
-        let image = self.images.remove(place);
+        let index = usize::try_from(number % BUFFERS)?;
+        let image = self.images.remove(index);
         let point = self.drawn.point(number)?;
         self.jobs
             .send((image, number, point))
             .ok()
             .context("the drawing thread has ended")?;
         let image = self.done.recv().context("the drawing thread has ended")??;
-        self.images.insert(place, image);
+        self.images.insert(index, image);
         Ok(())
     }
 
     /// Waits until the consumer has read all frames up to a number.
     fn wait_until_read(&self, number: u64, socket: &Socket) -> Result<()> {
-        self.wait_for_reader(number, socket)
-    }
-
-    fn wait_for_reader(&self, number: u64, socket: &Socket) -> Result<()> {
         let point = self.read.point(number)?;
         if point.is_signalled()? {
             return Ok(());
@@ -475,7 +483,7 @@ impl Consumer {
     }
 
     /// Reads the next frame and checks its pixels; returns `None` where the producer has ended.
-    fn take(&mut self, socket: &Socket) -> Result<Option<()>> {
+    fn read_frame(&mut self, socket: &Socket) -> Result<Option<()>> {
         let Some((message, _)) = socket.receive::<FrameMessage>()? else {
             return Ok(None);
         };
@@ -486,8 +494,11 @@ impl Consumer {
         if !drawn.is_signalled()? {
             sleep_until(&drawn.wait(Until::Signalled)?, Some(socket))?;
         }
-        let place = usize::try_from(number % BUFFERS)?;
-        let image = self.images.get(place).context("no such buffer")?;
+        let index = usize::try_from(number % BUFFERS)?;
+        let image = self
+            .images
+            .get(index)
+            .context("the producer sent no buffer of this index")?;
         let found = image.read()?;
         let wrong = found
             .first()

@@ -101,7 +101,7 @@ impl HdmiLoopback {
         };
         let attempt = || -> Result<RowOutcome> {
             let buffers = machine.sources.allocate(&plan)?;
-            let first = buffers.first().context("no buffer")?;
+            let first = buffers.first().context("the source allocated no buffer")?;
             let pixels = pattern(first, 15)?;
             for buffer in &buffers {
                 draw(&gpu.import(buffer)?, &pixels)?;

@@ -69,7 +69,11 @@ impl BufferDescription {
         let mut fds = Vec::new();
         for (number, plane) in layout.planes().iter().enumerate() {
             planes.push((u32::try_from(plane.offset_bytes)?, plane.stride_bytes));
-            fds.push(buffer.plane_fd(number).context("no memory")?);
+            fds.push(
+                buffer
+                    .plane_fd(number)
+                    .context("the buffer has no dma-buf")?,
+            );
         }
         let described = Self {
             width: layout.extent().width(),
@@ -235,7 +239,10 @@ fn with(
         }
         PeerRequest::ReadAfterPoint { seed, point } => {
             let device = sync_device()?.context("no card has timelines")?;
-            let timeline = Timeline::import(&device, fds.next().context("no timeline")?)?;
+            let timeline = Timeline::import(
+                &device,
+                fds.next().context("the message has no fd of a timeline")?,
+            )?;
             let wait = timeline.point(point)?.wait(Until::Signalled)?;
             ensure!(
                 !wait.is_over()?,
@@ -247,7 +254,11 @@ fn with(
             Ok(timeline.point(point + 1)?.signal()?)
         }
         PeerRequest::ReadAfterDevice { seed, point } => {
-            let timeline = gpu.import_timeline(fds.next().context("no timeline")?.as_fd())?;
+            let timeline = gpu.import_timeline(
+                fds.next()
+                    .context("the message has no fd of a timeline")?
+                    .as_fd(),
+            )?;
             let reading = image.begin_read(Submission {
                 after_points: vec![(timeline.clone(), point)],
                 signal_points: vec![(timeline, point + 1)],

@@ -159,7 +159,9 @@ impl TestMachine {
             Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = self.sources.allocate(&plan).map_err(anyhow::Error::from);
-        let outcome = buffers.and_then(|mut buffers| attempt(&buffers.pop().context("no buffer")?));
+        let outcome = buffers.and_then(|mut buffers| {
+            attempt(&buffers.pop().context("the source allocated no buffer")?)
+        });
         classify(&plan, outcome)
     }
 }

@@ -173,5 +173,9 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
 }
 
 fn first(stream: &Stream) -> Result<Buffer> {
-    Ok(stream.buffers().first().context("no buffer")?.clone())
+    Ok(stream
+        .buffers()
+        .first()
+        .context("the source allocated no buffer")?
+        .clone())
 }

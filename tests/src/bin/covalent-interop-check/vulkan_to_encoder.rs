@@ -61,7 +61,7 @@ fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> 
     };
     let attempt = || -> Result<RowOutcome> {
         let pictures = machine.sources.allocate(&plan)?;
-        let picture = pictures.first().context("no buffer")?;
+        let picture = pictures.first().context("the source allocated no buffer")?;
         let original = smooth(picture)?;
         let image = gpu.import(picture)?;
         if with_fence {
@@ -110,7 +110,7 @@ fn decoded(
     // The header in the coded data tells the decoder the format and the size.
     reader.start()?;
     let pictures = plain(sources, machine, &capture, fourcc)?;
-    let picture = pictures.first().context("no buffer")?;
+    let picture = pictures.first().context("the source allocated no buffer")?;
     let mut writer = capture.import(&pictures)?;
     writer.queue(0)?;
     writer.start()?;
@@ -141,7 +141,7 @@ fn bytes(machine: &TestMachine) -> Result<Buffer> {
         vec![processor(Fourcc::R8)],
     )?
     .pop()
-    .context("no buffer")
+    .context("the source allocated no buffer")
 }
 
 fn heap(

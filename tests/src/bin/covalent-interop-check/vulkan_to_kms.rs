@@ -177,7 +177,11 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
 }
 
 fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
-    machine.sources.allocate(plan)?.pop().context("no buffer")
+    machine
+        .sources
+        .allocate(plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
 /// Allocates a dumb buffer of the card for its writeback.

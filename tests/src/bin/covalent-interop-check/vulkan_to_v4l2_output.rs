@@ -93,9 +93,9 @@ fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Res
     };
     let attempt = || -> Result<RowOutcome> {
         let buffers = machine.sources.allocate(&plan)?;
-        let from = buffers.first().context("no buffer")?;
+        let from = buffers.first().context("the source allocated no buffer")?;
         let back = returned(machine, &capture, fourcc)?;
-        let into = back.first().context("no buffer")?;
+        let into = back.first().context("the source allocated no buffer")?;
         let (pixels, before) = (pattern(from, 9)?, pattern(into, 10)?);
         write(into, &before)?;
         let image = gpu.import(from)?;

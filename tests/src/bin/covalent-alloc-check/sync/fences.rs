@@ -37,7 +37,7 @@ fn one() -> Result<CheckOutcome> {
     );
     let parts = fence.parts()?;
     let [part] = parts.as_slice() else {
-        bail!("{parts:?}")
+        bail!("the fence has the parts {parts:?}")
     };
     ensure!(part.driver == "sw_sync", "{part:?}");
     let before = now()?;
@@ -104,7 +104,7 @@ fn failed() -> Result<CheckOutcome> {
 
 fn hostile() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
-    let dmabuf = buffer.memory_fd(0).context("no memory")?;
+    let dmabuf = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let memfd = rustix::fs::memfd_create("no fence", rustix::fs::MemfdFlags::CLOEXEC)?;
     let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
     let mut others: Vec<(&str, OwnedFd)> = vec![
@@ -119,7 +119,7 @@ fn hostile() -> Result<CheckOutcome> {
     for (name, fd) in others {
         match Fence::import(fd.as_fd().try_clone_to_owned()?) {
             Err(FenceError::NotFence { .. }) => {}
-            other => bail!("{name}: {other:?}"),
+            other => bail!("the import of {name} returned {other:?}"),
         }
     }
     Ok(CheckOutcome::Passed)

@@ -122,7 +122,9 @@ fn pipeline(
     let mut buffers = Vec::new();
     for number in 0..BUFFERS {
         let buffer = dumb("vgem")?;
-        let pixels = Arc::new(Pixels::map(buffer.memory_fd(0).context("no dma-buf")?)?);
+        let pixels = Arc::new(Pixels::map(
+            buffer.memory_fd(0).context("the buffer has no dma-buf")?,
+        )?);
         let shared = Arc::new(Shared { buffer, pixels });
         buffers.push((shared, AccessTracker::new(format!("buffer {number}"))));
     }

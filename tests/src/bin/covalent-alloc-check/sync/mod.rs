@@ -71,7 +71,10 @@ pub(crate) fn dumb(driver: &str) -> Result<Buffer> {
         .sources
         .retain(|source| source.id.as_str().starts_with(&format!("dumb:{driver}")));
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan from {driver}")
+        bail!("the solver has no plan from {driver}")
     };
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }

@@ -83,7 +83,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
 fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     match Timeline::create(device) {
         Err(TimelineError::Unsupported { .. }) => Ok(CheckOutcome::Passed),
-        other => bail!("{other:?}"),
+        other => bail!("the call returned {other:?}"),
     }
 }
 
@@ -374,7 +374,7 @@ fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
             "a dma-buf",
             buffer
                 .memory_fd(0)
-                .context("no memory")?
+                .context("the buffer has no dma-buf")?
                 .try_clone_to_owned()?,
         ),
         (
@@ -391,12 +391,15 @@ fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
     for (name, fd) in others {
         match Timeline::import(device, &fd) {
             Err(TimelineError::NotSyncobj { .. }) => {}
-            other => bail!("{name} (fd {}): {other:?}", fd.as_fd().as_raw_fd()),
+            other => bail!(
+                "the import of {name} (fd {}) returned {other:?}",
+                fd.as_fd().as_raw_fd()
+            ),
         }
     }
     match SyncDevice::new(File::open("/dev/null")?) {
         Err(TimelineError::Request { .. }) => Ok(CheckOutcome::Passed),
-        other => bail!("/dev/null: {other:?}"),
+        other => bail!("opening /dev/null as a card returned {other:?}"),
     }
 }
 

@@ -149,7 +149,10 @@ fn not_too_early(
             }
             Err(RecvTimeoutError::Timeout) => {
                 sw_sync.advance(1)?;
-                match receiver.recv_timeout(TIMEOUT).context("no export")?? {
+                match receiver
+                    .recv_timeout(TIMEOUT)
+                    .context("the export did not return")??
+                {
                     Some(fence) => expect_signalled(&fence),
                     None => Ok(()),
                 }
@@ -318,7 +321,7 @@ fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
 fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
     let not_there = |result: Result<Option<Fence>, VulkanError>| match result {
         Err(VulkanError::NotSubmitted { .. }) => Ok(()),
-        other => bail!("{other:?}"),
+        other => bail!("the call returned {other:?}"),
     };
     not_there(gpu.semaphore()?.export())?;
     not_there(gpu.fence()?.export())?;

@@ -90,7 +90,10 @@ impl Views {
 
     /// Maps the buffer without a guard.
     fn unguarded(&self) -> anyhow::Result<sys::UnguardedMapping> {
-        let fd = self.buffer.memory_fd(0).context("no memory")?;
+        let fd = self
+            .buffer
+            .memory_fd(0)
+            .context("the buffer has no dma-buf")?;
         Ok(sys::UnguardedMapping::map(fd, BYTES)?)
     }
 }
