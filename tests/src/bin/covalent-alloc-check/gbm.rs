@@ -114,7 +114,7 @@ fn import(
         (None, Ok(imported)) => {
             // A virtual GPU with a shadow copy can import the buffer, but it does not see what the CPU wrote.
             ensure!(
-                gbm.device_copy() == Some(true),
+                gbm.has_shadow_copy() == Some(true),
                 "the import was impossible and succeeded"
             );
             ensure!(
