@@ -50,7 +50,7 @@ fn held(
     exchange: Exchange,
 ) -> Result<RowOutcome> {
     match exchange::fences_unavailable(gpu) {
-        Some(seen) => Ok(seen),
+        Some(skipped) => Ok(skipped),
         None => tried(machine, gpu, source, Fourcc::XRGB8888, exchange),
     }
 }

@@ -142,23 +142,23 @@ impl Peer {
         fds: &[BorrowedFd<'_>],
     ) -> Result<PeerReply> {
         self.socket.send(request, fds)?;
-        self.answer()
+        self.reply()
     }
 
     /// Sends a request and expects [`PeerReply::Done`].
     pub(crate) fn expect_done(&self, request: &PeerRequest, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        let answer = self.request(request, fds)?;
+        let reply = self.request(request, fds)?;
         ensure!(
-            answer == PeerReply::Done,
-            "the peer process replied {answer:?}"
+            reply == PeerReply::Done,
+            "the peer process replied {reply:?}"
         );
         Ok(())
     }
 
-    /// Waiting for an answer.
-    pub(crate) fn answer(&self) -> Result<PeerReply> {
+    /// Waits for a reply.
+    pub(crate) fn reply(&self) -> Result<PeerReply> {
         match self.socket.receive::<PeerReply>()? {
-            Some((answer, _)) => Ok(answer),
+            Some((reply, _)) => Ok(reply),
             None => bail!("the peer process has ended"),
         }
     }
@@ -183,11 +183,11 @@ pub(crate) fn serve(machine: &TestMachine) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let mut imported: Option<(Gpu, Image)> = None;
     while let Some((request, fds)) = socket.receive::<PeerRequest>()? {
-        let answer = match act(machine, &socket, &mut imported, request, fds) {
+        let reply = match act(machine, &socket, &mut imported, request, fds) {
             Ok(()) => PeerReply::Done,
             Err(error) => PeerReply::Failed(format!("{error:#}")),
         };
-        socket.send(&answer, &[])?;
+        socket.send(&reply, &[])?;
     }
     Ok(())
 }

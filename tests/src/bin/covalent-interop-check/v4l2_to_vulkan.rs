@@ -40,14 +40,14 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
             }
             rows.row(format!("{path} to {device} after a pending fence"), || {
                 match exchange::fences_unavailable(gpu) {
-                    Some(seen) => Ok(seen),
+                    Some(skipped) => Ok(skipped),
                     None => streamed(machine, gpu, path, Fourcc::XRGB8888, &early),
                 }
             });
             rows.row(
                 format!("{path} waits in poll until {device} has read"),
                 || match exchange::fences_unavailable(gpu) {
-                    Some(seen) => Ok(seen),
+                    Some(skipped) => Ok(skipped),
                     None => streamed(machine, gpu, path, Fourcc::XRGB8888, &late),
                 },
             );
@@ -111,9 +111,10 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
         stream.queue(0)?;
         stream.start()?;
         wait(stream)?;
-        let seen = image.read()?;
-        ensure!(seen != before, "the camera did not write to the buffer");
-        same(&seen, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
+        let picture = image.read()?;
+        ensure!(picture != before, "the camera did not write to the buffer");
+        same(&picture, &read(&buffer)?)
+            .context("the device and the CPU read the camera's picture")?;
         stream.stop()?;
     }
     Ok(RowOutcome::Passed)
@@ -133,12 +134,12 @@ fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     wait(stream)?;
     expect_pending(&reading)?;
     sw_sync.advance(1)?;
-    let seen = pixels_when_done(&reading)?;
+    let picture = pixels_when_done(&reading)?;
     ensure!(
-        seen != before,
+        picture != before,
         "the device read before the camera had written"
     );
-    same(&seen, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
+    same(&picture, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
     Ok(RowOutcome::Passed)
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
             rows.row(
                 format!("{device} to {card} GBM after a pending fence"),
                 || match exchange::fences_unavailable(gpu) {
-                    Some(seen) => Ok(seen),
+                    Some(skipped) => Ok(skipped),
                     None => held(machine, gpu, gbm, listed),
                 },
             );
@@ -120,9 +120,9 @@ fn held(machine: &TestMachine, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Resu
         sources,
     );
     machine.with_buffer(planned, |buffer| {
-        let seen = exchange::is_read_after_its_fence(gpu, buffer)?;
+        let outcome = exchange::is_read_after_its_fence(gpu, buffer)?;
         same(&[gbm.import(buffer)?.read()?], &read(buffer)?)
             .context("GBM reads what the device drew")?;
-        Ok(seen)
+        Ok(outcome)
     })
 }

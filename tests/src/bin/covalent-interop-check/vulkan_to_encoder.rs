@@ -38,7 +38,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
         }
         rows.row(format!("{device} to vicodec after a pending fence"), || {
             match exchange::fences_unavailable(gpu) {
-                Some(seen) => Ok(seen),
+                Some(skipped) => Ok(skipped),
                 None => coded(machine, gpu, Fourcc::XRGB8888, true),
             }
         });

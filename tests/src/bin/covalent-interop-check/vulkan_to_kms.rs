@@ -61,7 +61,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
             }
             rows.row(format!("{device} to {name} after a pending fence"), || {
                 match exchange::fences_unavailable(gpu) {
-                    Some(seen) => Ok(seen),
+                    Some(skipped) => Ok(skipped),
                     None => shown_after_fence(machine, gpu, card),
                 }
             });
@@ -118,8 +118,8 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
         );
         Ok(RowOutcome::Passed)
     };
-    let seen = attempt(&mut display);
-    classify(&plan, seen)
+    let outcome = attempt(&mut display);
+    classify(&plan, outcome)
 }
 
 /// The display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
@@ -172,8 +172,8 @@ fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<Ro
             "this thread signals the display's fence after the device's completion".to_owned(),
         ))
     };
-    let seen = attempt(&mut display);
-    classify(&plan, seen)
+    let outcome = attempt(&mut display);
+    classify(&plan, outcome)
 }
 
 fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {

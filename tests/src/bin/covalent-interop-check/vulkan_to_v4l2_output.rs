@@ -61,7 +61,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
         rows.row(
             format!("{device} to {DRIVER} after a pending fence"),
             || match exchange::fences_unavailable(gpu) {
-                Some(seen) => Ok(seen),
+                Some(skipped) => Ok(skipped),
                 None => sent(machine, gpu, Fourcc::RGB565, &polled),
             },
         );

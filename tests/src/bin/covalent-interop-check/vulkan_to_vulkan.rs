@@ -86,7 +86,7 @@ fn modifiers(
     tiled.sort();
     if tiled.is_empty() {
         let why = "no layout but LINEAR is common to the two drivers";
-        rows.skip(format!("{names} in another modifier"), why);
+        rows.skip(format!("{names} with another modifier"), why);
     }
     for format in tiled {
         rows.row(format!("{names} in {format}"), || {
@@ -111,7 +111,7 @@ fn after_pending(
     match exchange::fences_unavailable(pair.here)
         .or_else(|| exchange::fences_unavailable(pair.there))
     {
-        Some(seen) => Ok(seen),
+        Some(skipped) => Ok(skipped),
         None => shared(machine, pair, format, peer, exchange),
     }
 }
@@ -142,15 +142,15 @@ fn shared(
         Some(peer) => peer,
         None => Peer::start(&["--role", "peer"])?,
     };
-    let seen = machine.with_buffer(planned, |buffer| {
+    let outcome = machine.with_buffer(planned, |buffer| {
         let image = pair.here.import(buffer)?;
         sent(buffer, pair.device_index, &other)?;
         exchange(pair, &image, &other)
     });
-    if seen.is_ok() && other.expect_done(&PeerRequest::Drop, &[]).is_ok() {
+    if outcome.is_ok() && other.expect_done(&PeerRequest::Drop, &[]).is_ok() {
         *peer = Some(other);
     }
-    seen
+    outcome
 }
 
 fn sent(buffer: &Buffer, device: usize, peer: &Peer) -> Result<()> {
@@ -201,10 +201,10 @@ fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     } else {
         exported(&mut writing)?
     };
-    let answer = peer.request(&PeerRequest::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
+    let reply = peer.request(&PeerRequest::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
     ensure!(
-        answer == PeerReply::Waiting,
-        "the peer process replied {answer:?}"
+        reply == PeerReply::Waiting,
+        "the peer process replied {reply:?}"
     );
     sw_sync.advance(1)?;
     if from_helper {
@@ -219,10 +219,10 @@ fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
         .ok()
         .context("the helper thread panicked")??;
     }
-    let answer = peer.answer()?;
+    let reply = peer.reply()?;
     ensure!(
-        answer == PeerReply::Done,
-        "the peer process replied {answer:?}"
+        reply == PeerReply::Done,
+        "the peer process replied {reply:?}"
     );
     Ok(completion_note(from_helper, "the fence"))
 }
@@ -241,10 +241,10 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
         timeline.point(1)?.set_fence(&exported(&mut writing)?)?;
     }
     let request = PeerRequest::ReadAfterPoint { seed: 26, point: 1 };
-    let answer = peer.request(&request, &[timeline.export()?.as_fd()])?;
+    let reply = peer.request(&request, &[timeline.export()?.as_fd()])?;
     ensure!(
-        answer == PeerReply::Waiting,
-        "the peer process replied {answer:?}"
+        reply == PeerReply::Waiting,
+        "the peer process replied {reply:?}"
     );
     sw_sync.advance(1)?;
     let helper = from_helper.then(|| {
@@ -257,10 +257,10 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
             Ok(point?.signal()?)
         })
     });
-    let answer = peer.answer()?;
+    let reply = peer.reply()?;
     ensure!(
-        answer == PeerReply::Done,
-        "the peer process replied {answer:?}"
+        reply == PeerReply::Done,
+        "the peer process replied {reply:?}"
     );
     if let Some(helper) = helper {
         helper.join().ok().context("the helper thread panicked")??;
@@ -303,16 +303,16 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome
     )?;
     expect_pending(&writing)?;
     let request = PeerRequest::ReadAfterDevice { seed: 28, point: 2 };
-    let answer = peer.request(&request, &[timeline.export()?.as_fd()])?;
+    let reply = peer.request(&request, &[timeline.export()?.as_fd()])?;
     ensure!(
-        answer == PeerReply::Waiting,
-        "the peer process replied {answer:?}"
+        reply == PeerReply::Waiting,
+        "the peer process replied {reply:?}"
     );
     timeline.signal(1)?;
-    let answer = peer.answer()?;
+    let reply = peer.reply()?;
     ensure!(
-        answer == PeerReply::Done,
-        "the peer process replied {answer:?}"
+        reply == PeerReply::Done,
+        "the peer process replied {reply:?}"
     );
     if !timeline.wait(3, TIMEOUT)? {
         bail!("the peer's device did not signal its point");
