@@ -110,7 +110,7 @@ pub enum ToGuest {
         /// The signal's number.
         signal: i32,
         /// To whom.
-        to: Whom,
+        to: SignalTarget,
     },
     /// Ends a command and all that it has started, at once.
     Kill {
@@ -237,7 +237,7 @@ pub enum Stream {
 
 /// Who gets a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Whom {
+pub enum SignalTarget {
     /// The command's own process alone.
     Leader,
     /// The command's process group, as by the interrupt key of a terminal.

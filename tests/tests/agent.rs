@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use covalent_tests::vm::link::{Event, Link, LinkError};
-use covalent_tests::wire::{Exec, Status, Stream, Whom, Window};
+use covalent_tests::wire::{Exec, SignalTarget, Status, Stream, Window};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -160,7 +160,7 @@ fn line_and_signal_drive_a_running_command() {
         process.line(Stream::Out, SOON).unwrap().as_deref(),
         Some("ready")
     );
-    process.signal(15, Whom::Leader).unwrap();
+    process.signal(15, SignalTarget::Leader).unwrap();
     assert_eq!(
         process.line(Stream::Out, SOON).unwrap().as_deref(),
         Some("got")
@@ -173,7 +173,7 @@ fn line_and_signal_drive_a_running_command() {
 fn signal_that_does_not_exist_is_a_complaint() {
     let agent = Agent::start();
     let process = agent.link.start(exec(&["sleep", "60"])).unwrap();
-    process.signal(4711, Whom::Group).unwrap();
+    process.signal(4711, SignalTarget::Group).unwrap();
     agent.run(&["true"], b"");
     assert_eq!(agent.link.complaints(), ["there is no signal 4711"]);
 }

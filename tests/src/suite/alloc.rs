@@ -9,12 +9,12 @@ use crate::interop::{Row, Skips};
 use crate::vm::config::{Config, Memory};
 use crate::wire::Status;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Enough for one check of all devices on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(240);
+const LONG_LIMIT: Duration = Duration::from_secs(240);
 /// Enough for one verb of the tool.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new("alloc::virtio_sources_conform", Config::Virtio, sources),
@@ -93,56 +93,59 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn sources(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    with_huge_pages(bench, 24, |bench| check(bench, "sources"))
+fn sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    with_huge_pages(context, 24, |context| check(context, "sources"))
 }
 
 /// Sets huge pages aside, for sources that are made of them, while something is done.
 pub(super) fn with_huge_pages<T>(
-    bench: &mut Bench<'_>,
+    context: &mut TestContext<'_>,
     pages: u32,
-    act: impl FnOnce(&mut Bench<'_>) -> anyhow::Result<T>,
+    act: impl FnOnce(&mut TestContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    bench.sh(&format!("echo {pages} > /proc/sys/vm/nr_hugepages"), SOON)?;
-    let outcome = act(bench);
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    context.sh(
+        &format!("echo {pages} > /proc/sys/vm/nr_hugepages"),
+        COMMAND_LIMIT,
+    )?;
+    let outcome = act(context);
+    context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
     outcome
 }
 
-fn queues(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    with_huge_pages(bench, 8, |bench| check(bench, "queues"))
+fn queues(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    with_huge_pages(context, 8, |context| check(context, "queues"))
 }
 
-fn cards(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "cards")
+fn cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "cards")
 }
 
-fn hostile(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "hostile")
+fn hostile(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "hostile")
 }
 
 /// Runs one theme of `covalent-alloc-check`. Its lines are kept; what they skip has to be in `tests/checks.toml`.
-pub(super) fn check(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
-    check_within(bench, theme, LONG)
+pub(super) fn check(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
+    check_within(context, theme, LONG_LIMIT)
 }
 
 /// The same, for a theme that takes its time.
 pub(super) fn check_within(
-    bench: &mut Bench<'_>,
+    context: &mut TestContext<'_>,
     theme: &str,
     limit: Duration,
 ) -> anyhow::Result<Outcome> {
-    let output = bench
+    let output = context
         .guest()?
         .sh(&format!("covalent-alloc-check {theme}"), limit)?;
-    bench.keep("checks.txt", &output.stdout)?;
+    context.keep("checks.txt", &output.stdout)?;
     let text = output.text();
     let rows: Vec<Row> = text
         .lines()
         .filter_map(|line| Row::parse(theme, line))
         .collect();
     let skips = Skips::of_checks().context("tests/checks.toml")?;
-    let outcome = bench.judge(&skips, &rows)?;
+    let outcome = context.judge(&skips, &rows)?;
     // It ended early, or nothing failed but the end.
     ensure!(
         output.status.success(),
@@ -154,11 +157,11 @@ pub(super) fn check_within(
 }
 
 /// Solves for a camera and the first card, and returns the solution.
-fn plan(bench: &mut Bench<'_>, camera: &str) -> anyhow::Result<Value> {
+fn plan(context: &mut TestContext<'_>, camera: &str) -> anyhow::Result<Value> {
     let line =
         format!("covalent plan --camera {camera} --display /dev/dri/card0 --size 640x480 --json");
-    let output = bench.sh(&line, SOON)?;
-    bench.keep("plan.json", &output.stdout)?;
+    let output = context.sh(&line, COMMAND_LIMIT)?;
+    context.keep("plan.json", &output.stdout)?;
     let solution: Value = serde_json::from_slice(&output.stdout)?;
     solution
         .get("share")
@@ -166,8 +169,8 @@ fn plan(bench: &mut Bench<'_>, camera: &str) -> anyhow::Result<Value> {
         .context("no buffer serves all")
 }
 
-fn own_memory(bench: &mut Bench<'_>, source: &str) -> anyhow::Result<Outcome> {
-    let plan = plan(bench, "/dev/video0")?;
+fn own_memory(context: &mut TestContext<'_>, source: &str) -> anyhow::Result<Outcome> {
+    let plan = plan(context, "/dev/video0")?;
     ensure!(
         plan["source_name"] == source,
         "it comes from {}",
@@ -182,20 +185,20 @@ fn own_memory(bench: &mut Bench<'_>, source: &str) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn virtio_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    own_memory(bench, "virtio_gpu dumb")
+fn virtio_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    own_memory(context, "virtio_gpu dumb")
 }
 
-fn bochs_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    own_memory(bench, "bochs-drm dumb")
+fn bochs_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    own_memory(context, "bochs-drm dumb")
 }
 
-fn vkms_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    own_memory(bench, "vkms dumb")
+fn vkms_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    own_memory(context, "vkms dumb")
 }
 
-fn contiguous_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let plan = plan(bench, "/dev/video2")?;
+fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let plan = plan(context, "/dev/video2")?;
     // The camera's own memory has fewer importers than the CMA heap, and is as sure.
     ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
     let name = plan["source_name"].as_str().unwrap_or_default();
@@ -206,18 +209,18 @@ fn contiguous_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn lucky_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let plan = plan(bench, "/dev/video2")?;
+fn lucky_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let plan = plan(context, "/dev/video2")?;
     ensure!(plan["verdict"] == "possible", "it is {}", plan["verdict"]);
     let doubts = plan["doubts"].to_string();
     ensure!(doubts.contains("in one piece"), "its doubts are {doubts}");
     Ok(Outcome::Passed)
 }
 
-fn no_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480 --format NV12";
-    let output = bench.guest()?.sh(line, SOON)?;
+    let output = context.guest()?.sh(line, COMMAND_LIMIT)?;
     let text = output.text();
     ensure!(
         output.status == Status::Code(4),
@@ -234,9 +237,10 @@ fn no_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn tool(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let found: Value = serde_json::from_slice(&bench.sh("covalent probe --json", LONG)?.stdout)?;
-    bench.keep("probe.json", found.to_string().as_bytes())?;
+fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let found: Value =
+        serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
+    context.keep("probe.json", found.to_string().as_bytes())?;
     let sources = found["sources"].as_array().context("no sources")?;
     let mut allocated = 0;
     for source in sources {
@@ -251,7 +255,7 @@ fn tool(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "--size 641x481 --format NV12"
         };
         let line = format!("covalent alloc {id} {picture} --count 2 --json");
-        let report: Value = serde_json::from_slice(&bench.sh(&line, SOON)?.stdout)?;
+        let report: Value = serde_json::from_slice(&context.sh(&line, COMMAND_LIMIT)?.stdout)?;
         let buffers = report["buffers"].as_array().context("no buffers")?;
         ensure!(buffers.len() == 2, "{} buffers from {id}", buffers.len());
         ensure!(report["written_bytes"] == report["read_bytes"], "{report}");

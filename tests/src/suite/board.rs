@@ -19,10 +19,10 @@ use crate::vm::devicetree::{CAMERA, Devicetree};
 use crate::vm::guest::Guest;
 use crate::wire::Status;
 
-use super::bench::must;
+use super::context::run_checked;
 use super::machines::{Wanted, compare};
-use super::matrix::{LONG, SOON};
-use super::{Bench, Case, Outcome};
+use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
+use super::{Case, Outcome, TestContext};
 
 /// Only `--full` has a board: its root and its compiler's work take ten minutes where there is nothing yet.
 pub(super) const CASES: &[Case] = &[
@@ -80,20 +80,23 @@ const WANTED: [Wanted; 3] = [
 ];
 
 /// Boots a board with this tree and no memory for contiguous buffers but what the tree sets aside.
-fn boot(bench: &Bench<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
-    let mut boot = bench.boot();
+fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
+    let mut boot = context.boot();
     boot.machine.contiguous_mebibytes = 0;
     boot.machine.devicetree = Some(tree);
-    Ok(Guest::boot(bench.image(), &boot)?)
+    Ok(Guest::boot(context.image(), &boot)?)
 }
 
 /// QEMU's own tree.
-fn own(bench: &Bench<'_>) -> anyhow::Result<Devicetree> {
-    Ok(Devicetree::of_qemu(bench.image(), &bench.boot().machine)?)
+fn own(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
+    Ok(Devicetree::of_qemu(
+        context.image(),
+        &context.boot().machine,
+    )?)
 }
 
 fn printed(guest: &Guest, line: &str) -> anyhow::Result<Value> {
-    let output = guest.sh(line, LONG)?;
+    let output = guest.sh(line, LONG_LIMIT)?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{line}` ended with {}: {words}", output.status))
@@ -107,9 +110,9 @@ fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
         .with_context(|| format!("no source {id} among {}", report["sources"]))
 }
 
-fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let report = printed(bench.guest()?, "covalent probe --json")?;
-    bench.keep("probe.json", report.to_string().as_bytes())?;
+fn shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let report = printed(context.guest()?, "covalent probe --json")?;
+    context.keep("probe.json", report.to_string().as_bytes())?;
     let path = checkout().join("docs/schema/probe.json");
     let rules: Value = serde_json::from_slice(&fs::read(&path)?)?;
     schema::check(&rules, &report).with_context(|| path.display().to_string())?;
@@ -167,8 +170,8 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ensure!(elsewhere["address"] != window, "{elsewhere}");
 
     // In words; and the kernel's own bytes are what the overlay says.
-    let text = bench.sh("covalent probe", LONG)?.text();
-    bench.keep("probe.txt", text.as_bytes())?;
+    let text = context.sh("covalent probe", LONG_LIMIT)?.text();
+    context.keep("probe.txt", text.as_bytes())?;
     for line in [
         "  camera-pool@60000000: 65536 KiB at 0x60000000 to 0x63ffffff, a pool, a CMA area",
         "      is heap:camera-pool@60000000",
@@ -177,7 +180,7 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ] {
         ensure!(text.lines().any(|own| own == line), "no {line:?} in {text}");
     }
-    let reg = bench
+    let reg = context
         .guest()?
         .get(&format!("/proc/device-tree/reserved-memory/{POOL}/reg"))?;
     let expected = [0_u32, 0x6000_0000, 0, 0x400_0000].map(u32::to_be_bytes);
@@ -185,11 +188,11 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bare(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = boot(bench, own(bench)?)?;
+fn bare(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = boot(context, own(context)?)?;
     let report = printed(&guest, "covalent probe --json")?;
     ensure!(report["reserved_memory"] == json!([]), "{report}");
-    let text = must(&guest, "covalent probe", LONG)?.text();
+    let text = run_checked(&guest, "covalent probe", LONG_LIMIT)?.text();
     ensure!(
         text.contains("Reserved memory (devicetree):\n  none"),
         "{text}"
@@ -202,23 +205,28 @@ fn bare(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 
 /// Two pools: the plan takes the one that has room, by its heap, and the drivers agree. Without the link the solver would
 /// trust the camera's queue, and the driver refuses.
-fn linked(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let board = own(bench)?.overlaid(CAMERA)?;
+fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let board = own(context)?.overlaid(CAMERA)?;
     let narrow = board.overlaid(NARROW)?;
     ensure!(NARROW.contains(LINK), "the overlay has another link");
     let unlinked = board.overlaid(&NARROW.replace(LINK, ""))?;
-    bench.keep("narrow.dts", narrow.source()?.as_bytes())?;
+    context.keep("narrow.dts", narrow.source()?.as_bytes())?;
 
-    let guest = boot(bench, narrow.clone())?;
+    let guest = boot(context, narrow.clone())?;
     let record = "covalent probe --size 1920x1080 --record /tmp/machine.json";
-    must(&guest, record, LONG)?;
+    run_checked(&guest, record, LONG_LIMIT)?;
     let recording = guest.get("/tmp/machine.json")?;
-    bench.keep("machine.json", &recording)?;
+    context.keep("machine.json", &recording)?;
     let heap = format!("heap:{POOL}");
     let plan = printed(&guest, &format!("covalent plan {LARGE} --json"))?;
     ensure!(plan["share"]["source"] == heap.as_str(), "{plan}");
-    let proved = must(&guest, &format!("covalent plan {LARGE} --prove"), LONG)?.text();
-    bench.keep("linked.txt", proved.as_bytes())?;
+    let proved = run_checked(
+        &guest,
+        &format!("covalent plan {LARGE} --prove"),
+        LONG_LIMIT,
+    )?
+    .text();
+    context.keep("linked.txt", proved.as_bytes())?;
     ensure!(
         proved.starts_with(&format!("dma-heap {POOL} allocates")),
         "{proved}"
@@ -233,8 +241,8 @@ fn linked(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         trusting["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
         "{trusting}"
     );
-    let refuted = must(&guest, &format!("{line} --prove"), LONG)?.text();
-    bench.keep("unlinked.txt", refuted.as_bytes())?;
+    let refuted = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
+    context.keep("unlinked.txt", refuted.as_bytes())?;
     ensure!(refuted.contains("given up: vivid MMAP"), "{refuted}");
     guest.stop()?;
 
@@ -272,14 +280,14 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
 }
 
 /// A board that has a camera and no pool for it.
-fn mended(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let lacking = own(bench)?.overlaid(CAMERA)?;
+fn mended(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let lacking = own(context)?.overlaid(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
-    let guest = boot(bench, lacking.clone())?;
+    let guest = boot(context, lacking.clone())?;
     let remedy = pool_remedy(&guest)?.context("no pool is asked for")?;
-    bench.keep("remedy.sh", remedy.as_bytes())?;
-    let before = guest.sh(&line, LONG)?;
-    bench.keep("before.txt", before.text().as_bytes())?;
+    context.keep("remedy.sh", remedy.as_bytes())?;
+    let before = guest.sh(&line, LONG_LIMIT)?;
+    context.keep("before.txt", before.text().as_bytes())?;
     ensure!(
         before.status == Status::Code(4),
         "without a pool it ends with {}: {}",
@@ -290,8 +298,8 @@ fn mended(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 
     // The line as it is printed makes the overlay.
     let tree = lacking.overlaid_by(&remedy, "covalent-pool.dtbo")?;
-    bench.keep("mended.dts", tree.source()?.as_bytes())?;
-    let guest = boot(bench, tree)?;
+    context.keep("mended.dts", tree.source()?.as_bytes())?;
+    let guest = boot(context, tree)?;
     ensure!(pool_remedy(&guest)?.is_none(), "it still asks for a pool");
     let report = printed(&guest, "covalent probe --json")?;
     ensure!(
@@ -299,43 +307,43 @@ fn mended(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "{}",
         report["reserved_memory"]
     );
-    let after = must(&guest, &line, LONG)?.text();
-    bench.keep("after.txt", after.as_bytes())?;
-    let log = must(&guest, "dmesg", SOON)?.text();
+    let after = run_checked(&guest, &line, LONG_LIMIT)?.text();
+    context.keep("after.txt", after.as_bytes())?;
+    let log = run_checked(&guest, "dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("assigned reserved memory node camera-pool"),
         "the camera's driver was given no pool: {log}"
     );
     let alloc = "covalent alloc heap:camera-pool --size 1920x1080 --format XR24 --count 4";
-    must(&guest, alloc, LONG)?;
+    run_checked(&guest, alloc, LONG_LIMIT)?;
     guest.stop()?;
     Ok(Outcome::Passed)
 }
 
-fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    compare(bench, &WANTED)
+fn alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    compare(context, &WANTED)
 }
 
 /// What the kernel counts of a CMA region: pages taken, pages given back, pages that are free.
-fn counted(bench: &mut Bench<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
+fn counted(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
     let folder = format!("/sys/kernel/mm/cma/{region}");
     let line = format!(
         "cat {folder}/alloc_pages_success {folder}/release_pages_success {folder}/available_pages"
     );
-    let text = bench.sh(&line, SOON)?.text();
+    let text = context.sh(&line, COMMAND_LIMIT)?.text();
     let numbers: Vec<u64> = text.lines().map(str::parse).collect::<Result<_, _>>()?;
     numbers.try_into().ok().context("not three numbers")
 }
 
-fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let log = bench.sh("dmesg", SOON)?.text();
+fn allocated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let log = context.sh("dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("created CMA memory pool at 0x0000000060000000, size 64 MiB"),
         "the kernel has no such pool: {log}"
     );
-    let (before, others) = (counted(bench, POOL)?, counted(bench, "reserved")?);
+    let (before, others) = (counted(context, POOL)?, counted(context, "reserved")?);
     let line = format!("covalent alloc heap:{POOL} --size 640x480 --format NV12 --count 3 --json");
-    let report = printed(bench.guest()?, &line)?;
+    let report = printed(context.guest()?, &line)?;
     let buffers = report["buffers"].as_array().context("no buffers")?;
     ensure!(buffers.len() == 3, "{report}");
     ensure!(
@@ -349,7 +357,7 @@ fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .map(|bytes| bytes.next_multiple_of(4096))
         .sum();
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
-    let after = counted(bench, POOL)?;
+    let after = counted(context, POOL)?;
     // The kernel took just these pages out of just this region, and has them back.
     let taken = [after[0] - before[0], after[1] - before[1]];
     ensure!(
@@ -362,20 +370,20 @@ fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         before[2].abs_diff(after[2])
     );
     ensure!(
-        counted(bench, "reserved")?[0] == others[0],
+        counted(context, "reserved")?[0] == others[0],
         "pages of another region were taken"
     );
 
     // The camera's own buffers are of the pool too: its queue says so by the tree.
-    bench.sh("covalent probe", LONG)?;
+    context.sh("covalent probe", LONG_LIMIT)?;
     ensure!(
-        counted(bench, POOL)?[0] > after[0],
+        counted(context, POOL)?[0] > after[0],
         "the camera's memory is of another region"
     );
 
     // More than the region has is refused before it is tried, and nothing of it stays taken.
     let line = format!("covalent alloc heap:{POOL} --size 1920x1080 --format XR24 --count 9");
-    let output = bench.guest()?.sh(&line, LONG)?;
+    let output = context.guest()?.sh(&line, LONG_LIMIT)?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status == Status::Code(4) && words.contains(POOL),
@@ -383,7 +391,7 @@ fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         output.status
     );
     ensure!(
-        counted(bench, POOL)?[2] == before[2],
+        counted(context, POOL)?[2] == before[2],
         "pages stay taken after a refusal"
     );
     Ok(Outcome::Passed)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::vm::config::Config;
 
 use super::alloc::{check, check_within, with_huge_pages};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Seven hundred thousand buffers, one after another, on a busy machine without KVM.
 const SOAK_LIMIT: Duration = Duration::from_secs(3 * 3600);
@@ -43,24 +43,26 @@ pub(super) const CASES: &[Case] = &[
     .last(),
 ];
 
-fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // Enough for a hundred at once.
-    with_huge_pages(bench, 128, |bench| check(bench, "buffers"))
+    with_huge_pages(context, 128, |context| check(context, "buffers"))
 }
 
-fn soak(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?;
-    with_huge_pages(bench, 8, |bench| check_within(bench, "soak", SOAK_LIMIT))
+fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.fresh_guest()?;
+    with_huge_pages(context, 8, |context| {
+        check_within(context, "soak", SOAK_LIMIT)
+    })
 }
 
-fn injected(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "injected")
+fn injected(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "injected")
 }
 
-fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?;
-    let outcome = check(bench, "unplug");
+fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.fresh_guest()?;
+    let outcome = check(context, "unplug");
     // The camera of this guest is gone for good.
-    bench.discard();
+    context.discard();
     outcome
 }

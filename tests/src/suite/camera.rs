@@ -15,9 +15,11 @@ use crate::vm::config::Config;
 use crate::vm::link::LinkError;
 use crate::wire::Stream;
 
+use super::compositor::{
+    COMMAND_LIMIT, PIPELINE_LIMIT, TestCompositor, parse_camera_record, wait_for_exit,
+};
 use super::display::set_pattern;
-use super::stage::{RUN, SOON, Stage, camera_record, end};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Bytes of a 640x480 frame in XRGB8888.
 const FRAME_BYTES: u64 = 640 * 480 * 4;
@@ -80,7 +82,7 @@ struct Seen {
     frame_mappings: BTreeSet<FrameMapping>,
 }
 
-fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         // Long enough for the judge to come in while it runs.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
@@ -88,15 +90,18 @@ fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         wrapper: "strace -f -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let mut running = pipeline.start(guest)?;
-    running.wait_for_frames(20, RUN)?;
+    running.wait_for_frames(20, PIPELINE_LIMIT)?;
     let held = guest
-        .sh("covalent-judge held covalent-camera", SOON)?
+        .sh("covalent-judge held covalent-camera", COMMAND_LIMIT)?
         .text();
-    let looks = guest.sh("covalent-judge scanout --times 40 --every-ms 30", SOON)?;
-    let listed = guest.sh("covalent-judge bufinfo", SOON)?.text();
-    let finished = running.finish(RUN)?;
+    let looks = guest.sh(
+        "covalent-judge scanout --times 40 --every-ms 30",
+        COMMAND_LIMIT,
+    )?;
+    let listed = guest.sh("covalent-judge bufinfo", COMMAND_LIMIT)?.text();
+    let finished = running.finish(PIPELINE_LIMIT)?;
 
     let held: Vec<Held> = serde_json::from_str(&held).context("covalent-judge held")?;
     let [held] = held.as_slice() else {
@@ -104,7 +109,7 @@ fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     };
     // Every dma-buf that the process has: what it queues can only be one of these, since it queues nothing but dma-bufs.
     let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
-    let ioctls = String::from_utf8_lossy(&bench.guest()?.get("/tmp/ioctls")?).into_owned();
+    let ioctls = String::from_utf8_lossy(&context.guest()?.get("/tmp/ioctls")?).into_owned();
     let (others, imports) = queued_memories(&ioctls);
     ensure!(
         others == 0 && imports >= 300,
@@ -162,18 +167,18 @@ fn excerpt(ioctls: &str) -> String {
         .join("\n")
 }
 
-fn attached(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // vivid's second instance has dma-contig queues, which attach what they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
         client: "--size 640x480 --fps 30 --frames 300 --source heap:default_cma_region".to_owned(),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let mut running = pipeline.start(guest)?;
-    running.wait_for_frames(20, RUN)?;
-    let listed = guest.sh("covalent-judge bufinfo", SOON)?.text();
-    let finished = running.finish(RUN)?;
+    running.wait_for_frames(20, PIPELINE_LIMIT)?;
+    let listed = guest.sh("covalent-judge bufinfo", COMMAND_LIMIT)?.text();
+    let finished = running.finish(PIPELINE_LIMIT)?;
     let listed: Vec<Object> = serde_json::from_str(&listed).context("covalent-judge bufinfo")?;
     for inode in &finished.camera.buffers {
         let object = listed
@@ -198,7 +203,7 @@ fn attached(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs the pipeline fullscreen under the judge's eyes, from exec to exit.
-fn watched(bench: &mut Bench<'_>) -> anyhow::Result<(Finished, BTreeMap<String, Seen>)> {
+fn watched(context: &mut TestContext<'_>) -> anyhow::Result<(Finished, BTreeMap<String, Seen>)> {
     let pipeline = Pipeline {
         client: "--size 640x480 --frames 200".to_owned(),
         compositor: "--mode 640x480".to_owned(),
@@ -207,8 +212,8 @@ fn watched(bench: &mut Bench<'_>) -> anyhow::Result<(Finished, BTreeMap<String, 
         ),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
-    let finished = pipeline.start(guest)?.finish(RUN)?;
+    let guest = context.guest()?;
+    let finished = pipeline.start(guest)?.finish(PIPELINE_LIMIT)?;
     let seen =
         serde_json::from_slice(&guest.get("/tmp/watch.json")?).context("covalent-judge watch")?;
     Ok((finished, seen))
@@ -255,14 +260,14 @@ fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result
     }
 }
 
-fn nobody_copies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = watched(bench)?;
+fn nobody_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = watched(context)?;
     check_untouched(&finished, &seen).map_err(anyhow::Error::msg)?;
     Ok(Outcome::Passed)
 }
 
-fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = watched(bench)?;
+fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = watched(context)?;
     let faults = match check_untouched(&finished, &seen) {
         Ok(()) => anyhow::bail!("a client that reads every frame was found to read none"),
         Err(faults) => faults,
@@ -287,7 +292,7 @@ fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_syscalls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let calls = "read,write,pread64,pwrite64,readv,writev,preadv,pwritev,preadv2,pwritev2,sendfile,splice,copy_file_range,\
                  process_vm_readv,process_vm_writev,mmap";
     let pipeline = Pipeline {
@@ -296,8 +301,8 @@ fn no_syscalls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         outer_wrapper: format!("strace -f -y -qq -e trace={calls} -o /tmp/calls"),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
-    let finished = pipeline.start(guest)?.finish(RUN)?;
+    let guest = context.guest()?;
+    let finished = pipeline.start(guest)?.finish(PIPELINE_LIMIT)?;
     let calls = String::from_utf8_lossy(&guest.get("/tmp/calls")?).into_owned();
     let touching = calls.lines().find(|line| touches_a_frame(line));
     ensure!(touching.is_none(), "a frame is touched: {touching:?}");
@@ -339,23 +344,23 @@ fn touches_a_frame(line: &str) -> bool {
     !events
 }
 
-fn many(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    long_run(bench, MANY)
+fn many(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    long_run(context, MANY)
 }
 
-fn soak(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    long_run(bench, SOAK)
+fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    long_run(context, SOAK)
 }
 
-fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
+fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome> {
     let limit = FRAME_LIMIT.saturating_mul(count);
     let nearly_all = usize::try_from(count)?.saturating_sub(100);
-    set_pattern(bench.guest()?, 1)?;
-    let stage = Stage::set(bench)?;
-    let before = stage.frames(bench)?.len();
+    set_pattern(context.guest()?, 1)?;
+    let compositor = TestCompositor::start(context)?;
+    let before = compositor.frames(context)?.len();
     let started = Instant::now();
-    let mut camera = stage.beside(
-        bench,
+    let mut camera = compositor.start_client(
+        context,
         &format!("covalent-camera --size 640x480 --fps 60 --frames {count} --json"),
     )?;
     let mut pictures = 0;
@@ -371,22 +376,22 @@ fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
             "it takes longer than {} s",
             limit.as_secs()
         );
-        let shown: usize = bench
-            .sh("wc -l </tmp/stage/frames.jsonl", SOON)?
+        let shown: usize = context
+            .sh("wc -l </tmp/compositor/frames.jsonl", COMMAND_LIMIT)?
             .text()
             .trim()
             .parse()?;
         if shown > before + 30 && shown < before + nearly_all {
-            let picture = bench.guest()?.screendump()?;
+            let picture = context.guest()?.screendump()?;
             check_bars(&picture, Region::whole(&picture), &BARS_100, 1)
                 .with_context(|| format!("the display after {shown} frames"))?;
             pictures += 1;
         }
     };
-    let ended = end(camera, None)?;
-    ensure!(ended.status == 0, "the client ended so: {ended:?}");
-    bench.keep("camera.json", said.as_bytes())?;
-    let record = camera_record(&said)?;
+    let exit = wait_for_exit(camera, None)?;
+    ensure!(exit.status == 0, "the client ended so: {exit:?}");
+    context.keep("camera.json", said.as_bytes())?;
+    let record = parse_camera_record(&said)?;
     ensure!(
         record.frames == u64::from(count),
         "{} frames were shown",
@@ -396,8 +401,8 @@ fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
         pictures >= 3,
         "only {pictures} pictures of the display were judged"
     );
-    let frames: Vec<_> = stage
-        .frames(bench)?
+    let frames: Vec<_> = compositor
+        .frames(context)?
         .into_iter()
         .skip(before)
         .filter(|frame| {
@@ -414,12 +419,12 @@ fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
     check_order(&frames)?;
     let composited = frames.iter().find(|frame| frame.path != Path::Direct);
     ensure!(composited.is_none(), "not scanned out: {composited:?}");
-    stage.check_clean(bench, "3,000 frames")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "3,000 frames")?;
+    compositor.stop(context)?;
     // A framebuffer keeps its GEM objects; debugfs names the process that made it.
-    let framebuffers = bench.sh(
+    let framebuffers = context.sh(
         "cat /sys/kernel/debug/dri/0/framebuffer | grep -c covalent || true",
-        SOON,
+        COMMAND_LIMIT,
     )?;
     ensure!(
         framebuffers.text() == "0",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::vm::config::Config;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "codecs::converted_pictures_come_back_from_every_source",
@@ -13,10 +13,10 @@ pub(super) const CASES: &[Case] = &[Case::new(
     codecs,
 )];
 
-fn codecs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn codecs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let soon = Duration::from_secs(60);
-    bench.sh("modprobe vim2m && modprobe vicodec", soon)?;
-    let outcome = check(bench, "codecs");
-    bench.sh("modprobe -r vim2m && modprobe -r vicodec", soon)?;
+    context.sh("modprobe vim2m && modprobe vicodec", soon)?;
+    let outcome = check(context, "codecs");
+    context.sh("modprobe -r vim2m && modprobe -r vicodec", soon)?;
     outcome
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::vm::config::Config;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Some billion instructions, one after another, on a busy machine.
-const LONG: Duration = Duration::from_secs(1800);
+const LONG_LIMIT: Duration = Duration::from_secs(1800);
 
 /// From this size on the crate may cost a twentieth more.
 const LARGE: u32 = 1 << 20;
@@ -60,7 +60,7 @@ struct Calls {
     pool: BTreeMap<String, usize>,
 }
 
-/// The kinds of source that the bench has to have met.
+/// The kinds of source that the context has to have met.
 const KINDS: [&str; 7] = [
     "heap:system",
     "heap:default_cma_region",
@@ -82,9 +82,9 @@ fn all_are_there<'a>(sources: impl Iterator<Item = &'a String> + Clone) -> anyho
     Ok(())
 }
 
-fn instructions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench.sh("covalent-alloc-bench cost --json", LONG)?;
-    bench.keep("cost.json", &told.stdout)?;
+fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context.sh("covalent-alloc-bench cost --json", LONG_LIMIT)?;
+    context.keep("cost.json", &told.stdout)?;
     let costs: Vec<Cost> = serde_json::from_slice(&told.stdout).context("the costs")?;
     all_are_there(costs.iter().map(|cost| &cost.source))?;
     for cost in &costs {
@@ -107,9 +107,9 @@ fn instructions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn calls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench.sh("covalent-alloc-bench calls --json", LONG)?;
-    bench.keep("calls.json", &told.stdout)?;
+fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context.sh("covalent-alloc-bench calls --json", LONG_LIMIT)?;
+    context.keep("calls.json", &told.stdout)?;
     let all: Vec<Calls> = serde_json::from_slice(&told.stdout).context("the calls")?;
     all_are_there(all.iter().map(|calls| &calls.source))?;
     for calls in &all {

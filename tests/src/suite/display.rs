@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::bench::must;
-use super::{Bench, Case, Outcome};
+use super::context::run_checked;
+use super::{Case, Outcome, TestContext};
 use crate::picture::{BARS_75, BARS_100, Bars, Region, check_bars, single_colour};
 use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Enough for some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
@@ -53,7 +53,7 @@ const SINGLE: [(u8, [u8; 3]); 4] = [
 /// Sets vivid's test pattern, without vivid's own text, which would lie over it.
 pub(super) fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
     let line = format!("v4l2-ctl -d /dev/video0 -c test_pattern={pattern},osd_text_mode=2");
-    must(guest, &line, SOON)?;
+    run_checked(guest, &line, COMMAND_LIMIT)?;
     Ok(())
 }
 
@@ -68,7 +68,7 @@ struct Picture {
 
 impl Picture {
     /// Keeps the picture for a person to see, then judges it.
-    fn judge(&self, bench: &Bench<'_>) -> anyhow::Result<()> {
+    fn judge(&self, context: &TestContext<'_>) -> anyhow::Result<()> {
         let Self {
             name,
             picture,
@@ -77,7 +77,7 @@ impl Picture {
         } = self;
         let mut png = Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        let kept = bench.keep(name, png.get_ref())?;
+        let kept = context.keep(name, png.get_ref())?;
         let region = match *window {
             Some((width, height)) => {
                 Region::centred(picture, width, height).context("the window does not fit")?
@@ -98,8 +98,8 @@ fn chance(below: usize) -> anyhow::Result<usize> {
     )?)
 }
 
-fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 400".to_owned(),
@@ -128,8 +128,8 @@ fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let single = guest.screendump()?;
 
     let finished = running.finish(FRAMES_LIMIT)?;
-    full.judge(bench)?;
-    dimmed.judge(bench)?;
+    full.judge(context)?;
+    dimmed.judge(context)?;
     let found = single_colour(&single, Region::whole(&single), 1);
     ensure!(
         found == Some(colour),
@@ -164,9 +164,9 @@ fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (320, 240);
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = format!(
         "--window --size {}x{} --fps 30 --frames 300",
@@ -194,8 +194,8 @@ fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         bars: &BARS_75,
     };
     let finished = running.finish(FRAMES_LIMIT)?;
-    full.judge(bench)?;
-    dimmed.judge(bench)?;
+    full.judge(context)?;
+    dimmed.judge(context)?;
     let frames = finished.camera_frames();
     let drawn = u64::from(SIZE.0 * SIZE.1 * 4);
     // The first frames also draw the background, once into each of the compositor's buffers.
@@ -222,8 +222,8 @@ fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn other_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn other_size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--fullscreen --size 320x240 --fps 30 --frames 40".to_owned();
     let running = Pipeline {
@@ -245,8 +245,8 @@ fn other_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bochs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn bochs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--size 640x480 --fps 30 --frames 200".to_owned();
     let mut running = Pipeline {
@@ -262,7 +262,7 @@ fn bochs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         bars: &BARS_100,
     };
     let finished = running.finish(FRAMES_LIMIT)?;
-    full.judge(bench)?;
+    full.judge(context)?;
     let composited = finished
         .camera_frames()
         .into_iter()

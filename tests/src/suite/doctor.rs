@@ -3,9 +3,9 @@
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::matrix::SOON;
-use super::stage::RUN;
-use super::{Bench, Case, Outcome};
+use super::compositor::PIPELINE_LIMIT;
+use super::matrix::COMMAND_LIMIT;
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 use crate::wire::Status;
@@ -93,9 +93,9 @@ impl Report {
 }
 
 /// Runs the tool behind some shell, which may set limits or a user, and checks its exit code.
-fn doctor(bench: &mut Bench<'_>, before: &str) -> anyhow::Result<Report> {
+fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report> {
     let line = format!("{before} covalent doctor --json");
-    let output = bench.guest()?.sh(&bash(&line), SOON)?;
+    let output = context.guest()?.sh(&bash(&line), COMMAND_LIMIT)?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Report =
         serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}`: {words}"))?;
@@ -119,8 +119,8 @@ fn bash(line: &str) -> String {
     format!("bash -c '{}'", line.replace('\'', "'\\''"))
 }
 
-fn in_order(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let report = doctor(bench, "")?;
+fn in_order(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let report = doctor(context, "")?;
     ensure!(
         report
             .findings
@@ -134,15 +134,15 @@ fn in_order(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent doctor --record /tmp/machine.json --json > /tmp/here.json; \
                 covalent doctor --from /tmp/machine.json --json | cmp - /tmp/here.json; \
                 covalent doctor --strict > /tmp/words; test $? = 13 && awk 'length > 200' /tmp/words";
-    let long = bench.sh(line, SOON)?.text();
+    let long = context.sh(line, COMMAND_LIMIT)?.text();
     ensure!(long.is_empty(), "{long}");
     Ok(Outcome::Passed)
 }
 
 /// The demo with memory of one source alone.
-fn demo_of(bench: &mut Bench<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
+fn demo_of(context: &mut TestContext<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
     let line = format!("{DEMO} --source {source}");
-    let output = bench.guest()?.sh(&line, RUN)?;
+    let output = context.guest()?.sh(&line, PIPELINE_LIMIT)?;
     ensure!(
         output.status.success() == runs,
         "`{line}` ended with {}",
@@ -151,46 +151,46 @@ fn demo_of(bench: &mut Bench<'_>, source: &str, runs: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn udmabuf(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("rm /dev/udmabuf", SOON)?;
-    let report = doctor(bench, "")?;
+fn udmabuf(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("rm /dev/udmabuf", COMMAND_LIMIT)?;
+    let report = doctor(context, "")?;
     let line = report.remedy("udmabuf-node", "limits")?.line.clone();
-    demo_of(bench, "udmabuf", false)?;
-    bench.sh(&bash(&line), SOON)?;
-    demo_of(bench, "udmabuf", true)?;
-    let report = doctor(bench, "")?;
+    demo_of(context, "udmabuf", false)?;
+    context.sh(&bash(&line), COMMAND_LIMIT)?;
+    demo_of(context, "udmabuf", true)?;
+    let report = doctor(context, "")?;
     ensure!(report.find("udmabuf-node").is_none(), "{report:?}");
     Ok(Outcome::Passed)
 }
 
-fn huge_pages(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // A queue of vivid's takes memory in one piece alone; a frame fits in one huge page.
     let demo = "udmabuf:2048k --device /dev/video2";
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
-    let report = doctor(bench, "")?;
+    context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
+    let report = doctor(context, "")?;
     let line = report.remedy("huge-pages", "limits")?.line.clone();
-    demo_of(bench, demo, false)?;
-    bench.sh(&bash(&line), SOON)?;
-    let report = doctor(bench, "")?;
+    demo_of(context, demo, false)?;
+    context.sh(&bash(&line), COMMAND_LIMIT)?;
+    let report = doctor(context, "")?;
     ensure!(report.find("huge-pages").is_none(), "{report:?}");
-    demo_of(bench, demo, true)?;
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    demo_of(context, demo, true)?;
+    context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-fn limits(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn limits(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (limit, id, severity) in [
         ("ulimit -Sn 64;", "open-files-limit", "limits"),
         ("ulimit -n 64;", "open-files-limit", "limits"),
         ("ulimit -Sf 1024;", "file-size-limit", "limits"),
         ("ulimit -l 64;", "locked-memory-limit", "notes"),
     ] {
-        let report = doctor(bench, limit)?;
+        let report = doctor(context, limit)?;
         let line = &report.remedy(id, severity)?.line;
-        let after = doctor(bench, &format!("{limit} {line};"))?;
+        let after = doctor(context, &format!("{limit} {line};"))?;
         ensure!(after.find(id).is_none(), "after `{line}`: {after:?}");
         let line = format!("{limit} {line}; {DEMO}");
-        let output = bench.guest()?.sh(&bash(&line), RUN)?;
+        let output = context.guest()?.sh(&bash(&line), PIPELINE_LIMIT)?;
         ensure!(
             output.status.success(),
             "`{line}` ended with {}",
@@ -212,49 +212,49 @@ done
 exec sh -c \"$1\"
 ";
 
-fn container(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     guest.put("/tmp/container", CONTAINER.as_bytes(), 0o755)?;
     let run = |flags: &str, line: &str| {
         let line = line.replace('\'', "'\\''");
         format!("unshare --mount /tmp/container {flags} '{line}'")
     };
-    let dark = guest.sh(&run("", DEMO), RUN)?;
+    let dark = guest.sh(&run("", DEMO), PIPELINE_LIMIT)?;
     ensure!(dark.status == Status::Code(NO_DISPLAY), "{}", dark.status);
     let inside = |flags: &str, before: &str| {
         let line = format!("{before} covalent doctor --json > /tmp/inside.json; true");
         run(flags, &line)
     };
-    let look = |bench: &mut Bench<'_>, line: &str| -> anyhow::Result<Report> {
-        bench.sh(line, SOON)?;
-        let text = bench.guest()?.get("/tmp/inside.json")?;
+    let look = |context: &mut TestContext<'_>, line: &str| -> anyhow::Result<Report> {
+        context.sh(line, COMMAND_LIMIT)?;
+        let text = context.guest()?.get("/tmp/inside.json")?;
         Ok(serde_json::from_slice(&text)?)
     };
-    let report = look(bench, &inside("", ""))?;
+    let report = look(context, &inside("", ""))?;
     let remedy = report.remedy("card-node", "blocks")?;
     ensure!(remedy.line == "--device /dev/dri", "{}", remedy.line);
     // The flag for the container that is started next.
-    let after = look(bench, &inside(&remedy.line, ""))?;
+    let after = look(context, &inside(&remedy.line, ""))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     ensure!(after.find("render-node").is_none(), "{after:?}");
     let demo = run(&remedy.line, DEMO);
-    bench.sh(&demo, RUN)?;
+    context.sh(&demo, PIPELINE_LIMIT)?;
     // And the line for the one that runs.
     let note = remedy.note.as_deref().context("no note")?;
     let (_, line) = note.split_once("allowed: ").context("no line in it")?;
-    let after = look(bench, &inside("", &format!("{line};")))?;
+    let after = look(context, &inside("", &format!("{line};")))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
-    bench.sh(&run("", &format!("{line} && {DEMO}")), RUN)?;
+    context.sh(&run("", &format!("{line} && {DEMO}")), PIPELINE_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
 /// Somebody who is in no group: heaps are root's, cards and cameras are the group's.
-fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh(
+fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh(
         "useradd --create-home ada && install -d -o ada -m 700 /tmp/ada",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    let report = doctor(bench, AS_USER)?;
+    let report = doctor(context, AS_USER)?;
     let mut lines: Vec<String> = Vec::new();
     for (id, severity) in [
         ("card-permission", "blocks"),
@@ -270,14 +270,14 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         }
     }
     let demo = format!("{AS_USER} {DEMO}");
-    let dark = bench.guest()?.sh(&demo, RUN)?;
+    let dark = context.guest()?.sh(&demo, PIPELINE_LIMIT)?;
     ensure!(!dark.status.success(), "the demo ran without any right");
     // What a command starts in the guest ends with it: so all are pasted into one shell, which stays.
     let pasted = bash(&format!("{}; exec sleep 600", lines.join("; ")));
-    let session = bench.guest()?.start(shell(&pasted))?;
+    let session = context.guest()?.start(shell(&pasted))?;
     let settled = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";
-    bench.sh(settled, SOON)?;
-    let report = doctor(bench, AS_USER)?;
+    context.sh(settled, COMMAND_LIMIT)?;
+    let report = doctor(context, AS_USER)?;
     let left: Vec<&str> = report
         .findings
         .iter()
@@ -285,13 +285,13 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .filter(|id| id.ends_with("-permission") || id.starts_with("seat-"))
         .collect();
     ensure!(left.is_empty(), "after {lines:?}: {left:?}");
-    bench.sh(&demo, RUN)?;
-    bench.sh(
+    context.sh(&demo, PIPELINE_LIMIT)?;
+    context.sh(
         &format!("{AS_USER} covalent alloc heap:system --size 640x480 --format XR24"),
-        SOON,
+        COMMAND_LIMIT,
     )?;
     session.kill()?;
     // Its users and rules are others now.
-    bench.discard();
+    context.discard();
     Ok(Outcome::Passed)
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::vm::config::{Config, Memory};
 use crate::vm::guest::Guest;
 
-use super::matrix::{LIMIT, LONG, SOON, expect, judge, verify, words};
-use super::{Bench, Case, Outcome};
+use super::matrix::{COMMAND_LIMIT, LIMIT, LONG_LIMIT, expect, judge, verify, words};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -39,13 +39,13 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?;
-    claim(bench, "640x360", "/tmp/small.json")?;
+fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.fresh_guest()?;
+    claim(context, "640x360", "/tmp/small.json")?;
     // Before anything was learnt, the claim is believed.
     let believed: Value = serde_json::from_slice(
-        &bench
-            .sh("covalent plan --from /tmp/small.json --json", SOON)?
+        &context
+            .sh("covalent plan --from /tmp/small.json --json", COMMAND_LIMIT)?
             .stdout,
     )?;
     ensure!(
@@ -54,8 +54,8 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         source_of(&believed)
     );
     let line = "covalent plan --from /tmp/small.json --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
-    bench.keep("proven.json", proven.to_string().as_bytes())?;
+    let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    context.keep("proven.json", proven.to_string().as_bytes())?;
     ensure!(
         proven["ending"] == "proved",
         "it ended {}",
@@ -68,17 +68,17 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     let facts = proven["learnt"].as_array().map_or(0, Vec::len);
     ensure!(facts >= 3, "only {facts} facts");
-    let path = bench.sh("covalent facts path", SOON)?.text();
-    let file = bench.guest()?.get(&path)?;
-    bench.keep("facts.json", &file)?;
+    let path = context.sh("covalent facts path", COMMAND_LIMIT)?.text();
+    let file = context.guest()?.get(&path)?;
+    context.keep("facts.json", &file)?;
 
     // Another boot and another size: what was learnt holds, nothing is tried, and every verdict is true.
-    bench.fresh_guest()?;
-    carry(bench, &path, &file)?;
-    claim(bench, "640x480", "/tmp/large.json")?;
+    context.fresh_guest()?;
+    carry(context, &path, &file)?;
+    claim(context, "640x480", "/tmp/large.json")?;
     let known: Value = serde_json::from_slice(
-        &bench
-            .sh("covalent plan --from /tmp/large.json --json", SOON)?
+        &context
+            .sh("covalent plan --from /tmp/large.json --json", COMMAND_LIMIT)?
             .stdout,
     )?;
     let source = source_of(&known);
@@ -87,19 +87,19 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "what was learnt is forgotten: it comes from {source}"
     );
     verify(
-        bench,
+        context,
         "same-memory.json",
         "--size 640x480 --size 1280x720 --format XR24 --format NV12",
     )?;
 
     // More memory is another machine: the facts are there and not in force.
-    let mut boot = bench.boot();
+    let mut boot = context.boot();
     boot.machine.memory = Memory::FOUR_GIBIBYTES;
-    bench.discard();
-    let guest = Guest::boot(bench.image(), &boot)?;
-    guest.sh(&format!("mkdir -p $(dirname {path})"), SOON)?;
+    context.discard();
+    let guest = Guest::boot(context.image(), &boot)?;
+    guest.sh(&format!("mkdir -p $(dirname {path})"), COMMAND_LIMIT)?;
     guest.put(&path, &file, 0o644)?;
-    let listed = guest.sh("covalent facts list --json", SOON)?;
+    let listed = guest.sh("covalent facts list --json", COMMAND_LIMIT)?;
     let listed: Value = serde_json::from_slice(&listed.stdout)?;
     let listed = listed["facts"].as_array().context("no list")?;
     let own: Vec<&Value> = listed
@@ -113,9 +113,9 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     let report = guest.sh(
         "covalent matrix --verify --json --format XR24 --format NV12",
-        LONG,
+        LONG_LIMIT,
     )?;
-    bench.keep("more-memory.json", &report.stdout)?;
+    context.keep("more-memory.json", &report.stdout)?;
     judge(&serde_json::from_slice(&report.stdout)?)?;
     ensure!(report.status.success(), "it ended with {}", report.status);
     guest.stop()?;
@@ -123,11 +123,11 @@ fn learnt(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Mesa's driver for a virtio-gpu that renders is said to import anything: it refuses, and that is a fact on GBM.
-fn learnt_of_gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn learnt_of_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let path = "/tmp/gbm.json";
     let record = "covalent plan --gbm /dev/dri/card0 --format XR24";
-    bench.sh(&format!("{record} --record {path}"), LONG)?;
-    let guest = bench.guest()?;
+    context.sh(&format!("{record} --record {path}"), LONG_LIMIT)?;
+    let guest = context.guest()?;
     let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
     request["participants"][0]["constraints"]["memory"]["imports"] = "any".into();
     let sources = request["sources"].as_array_mut().context("no sources")?;
@@ -135,7 +135,7 @@ fn learnt_of_gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ensure!(sources.len() == 1, "the heap is not there");
     guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
     let line = format!("XDG_CACHE_HOME=/tmp/gbm covalent plan --from {path}");
-    let output = guest.sh(&format!("{line} --prove --json"), LONG)?;
+    let output = guest.sh(&format!("{line} --prove --json"), LONG_LIMIT)?;
     // Nothing is left to take: code 4.
     expect(&output, 4, &[])?;
     let proven: Value = serde_json::from_slice(&output.stdout)?;
@@ -143,7 +143,7 @@ fn learnt_of_gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ensure!(!learnt.is_empty(), "{proven}");
     // Its drivers are one library, whose name has the version.
     let library = "basename /usr/lib/x86_64-linux-gnu/libgallium-*.so .so";
-    let library = bench.sh(library, SOON)?.text();
+    let library = context.sh(library, COMMAND_LIMIT)?.text();
     let mesa = library.strip_prefix("libgallium-").context("no Mesa")?;
     for fact in learnt {
         ensure!(fact["participant"]["interface"] == "gbm", "{fact}");
@@ -152,25 +152,28 @@ fn learnt_of_gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "it is not keyed by Mesa {mesa}: {fact}"
         );
     }
-    let guest = bench.guest()?;
-    let known = guest.sh(&line, SOON)?;
+    let guest = context.guest()?;
+    let known = guest.sh(&line, COMMAND_LIMIT)?;
     expect(&known, 4, &[])?;
     let told = known.text();
     ensure!(told.contains("refused memory of heap:system"), "{told}");
     Ok(Outcome::Passed)
 }
 
-fn carry(bench: &mut Bench<'_>, path: &str, file: &[u8]) -> anyhow::Result<()> {
-    bench.sh(&format!("mkdir -p $(dirname {path})"), SOON)?;
-    bench.guest()?.put(path, file, 0o644)?;
+fn carry(context: &mut TestContext<'_>, path: &str, file: &[u8]) -> anyhow::Result<()> {
+    context.sh(&format!("mkdir -p $(dirname {path})"), COMMAND_LIMIT)?;
+    context.guest()?.put(path, file, 0o644)?;
     Ok(())
 }
 
 /// A request in which the display claims to import what it does not, and its own memory is the last choice.
-fn claim(bench: &mut Bench<'_>, size: &str, path: &str) -> anyhow::Result<()> {
+fn claim(context: &mut TestContext<'_>, size: &str, path: &str) -> anyhow::Result<()> {
     let record = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --format XR24";
-    bench.sh(&format!("{record} --size {size} --record {path}"), SOON)?;
-    let guest = bench.guest()?;
+    context.sh(
+        &format!("{record} --size {size} --record {path}"),
+        COMMAND_LIMIT,
+    )?;
+    let guest = context.guest()?;
     let mut request: Value = serde_json::from_slice(&guest.get(path)?)?;
     let participants = request["participants"]
         .as_array_mut()
@@ -200,32 +203,38 @@ fn source_of(solution: &Value) -> &str {
 }
 
 /// A line of shell with a cache of its own, in which the facts' file holds `contents`.
-fn with_facts(bench: &mut Bench<'_>, contents: &[u8]) -> anyhow::Result<String> {
-    bench.sh("rm -rf /tmp/cache; mkdir -p /tmp/cache/covalent", SOON)?;
-    let guest = bench.guest()?;
+fn with_facts(context: &mut TestContext<'_>, contents: &[u8]) -> anyhow::Result<String> {
+    context.sh(
+        "rm -rf /tmp/cache; mkdir -p /tmp/cache/covalent",
+        COMMAND_LIMIT,
+    )?;
+    let guest = context.guest()?;
     guest.put("/tmp/cache/covalent/facts.json", contents, 0o644)?;
     Ok("XDG_CACHE_HOME=/tmp/cache".to_owned())
 }
 
-fn damaged(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let whole = br#"{"format":"covalent facts","version":1,"facts":[]}"#;
     for contents in [
         &whole[..30],
         br#"{"format":"covalent facts","version":1,"facts":[{"participant":3}]}"#,
     ] {
-        let cache = with_facts(bench, contents)?;
-        let guest = bench.guest()?;
+        let cache = with_facts(context, contents)?;
+        let guest = context.guest()?;
         let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
-        let output = guest.sh(&line, SOON)?;
+        let output = guest.sh(&line, COMMAND_LIMIT)?;
         // The plan is made all the same.
         expect(
             &output,
             0,
             &["/tmp/cache/covalent/facts.json", "damaged", "moved to"],
         )?;
-        let aside = guest.sh("cat /tmp/cache/covalent/facts.json.damaged-*", SOON)?;
+        let aside = guest.sh(
+            "cat /tmp/cache/covalent/facts.json.damaged-*",
+            COMMAND_LIMIT,
+        )?;
         ensure!(aside.stdout == contents, "what was damaged is lost");
-        let again = guest.sh(&line, SOON)?;
+        let again = guest.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             again.stderr.is_empty(),
             "it is told again: {}",
@@ -234,52 +243,55 @@ fn damaged(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     }
     // What Covalent never wrote is nobody's to move.
     let foreign = b"\xff\xfe\0";
-    let cache = with_facts(bench, foreign)?;
-    let guest = bench.guest()?;
+    let cache = with_facts(context, foreign)?;
+    let guest = context.guest()?;
     let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
-    let output = guest.sh(&line, SOON)?;
+    let output = guest.sh(&line, COMMAND_LIMIT)?;
     expect(&output, 0, &["/tmp/cache/covalent/facts.json"])?;
     let left = guest.get("/tmp/cache/covalent/facts.json")?;
     ensure!(left == foreign, "it was changed");
-    let beside = guest.sh("ls -A /tmp/cache/covalent", SOON)?.text();
+    let beside = guest.sh("ls -A /tmp/cache/covalent", COMMAND_LIMIT)?.text();
     ensure!(beside == "facts.json", "there is more: {beside}");
     // An empty one has no facts, and is nothing to speak of.
-    let cache = with_facts(bench, b"")?;
+    let cache = with_facts(context, b"")?;
     let line = format!("{cache} covalent facts list");
-    let empty = bench.guest()?.sh(&line, SOON)?;
+    let empty = context.guest()?.sh(&line, COMMAND_LIMIT)?;
     expect(&empty, 0, &[])?;
     ensure!(empty.stderr.is_empty(), "{}", words(&empty));
-    let cache = with_facts(bench, whole)?;
-    let sound = bench
+    let cache = with_facts(context, whole)?;
+    let sound = context
         .guest()?
-        .sh(&format!("{cache} covalent facts list"), SOON)?;
+        .sh(&format!("{cache} covalent facts list"), COMMAND_LIMIT)?;
     expect(&sound, 0, &[])?;
     ensure!(sound.stderr.is_empty(), "{}", words(&sound));
     Ok(Outcome::Passed)
 }
 
-fn newer(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn newer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let contents = br#"{"format":"covalent facts","version":2,"facts":{"by":"name"}}"#;
-    let cache = with_facts(bench, contents)?;
-    let guest = bench.guest()?;
+    let cache = with_facts(context, contents)?;
+    let guest = context.guest()?;
     let plan = "covalent plan --camera /dev/video0 --display /dev/dri/card0";
-    let output = guest.sh(&format!("{cache} {plan} --prove"), SOON)?;
+    let output = guest.sh(&format!("{cache} {plan} --prove"), COMMAND_LIMIT)?;
     expect(&output, 0, &["newer version", "facts.json"])?;
-    let output = guest.sh(&format!("{cache} covalent facts forget --all"), SOON)?;
+    let output = guest.sh(
+        &format!("{cache} covalent facts forget --all"),
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["newer version"])?;
     let left = guest.get("/tmp/cache/covalent/facts.json")?;
     ensure!(left == contents, "it was changed");
     Ok(Outcome::Passed)
 }
 
-fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    claim(bench, "640x480", "/tmp/claim.json")?;
-    let guest = bench.guest()?;
+fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    claim(context, "640x480", "/tmp/claim.json")?;
+    let guest = context.guest()?;
     // Root may write everywhere but below a file and in /proc.
     for folder in ["/dev/null", "/proc/nowhere"] {
         let line =
             format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");
-        let output = guest.sh(&line, LONG)?;
+        let output = guest.sh(&line, LONG_LIMIT)?;
         expect(&output, 0, &[folder, "facts: "])?;
         let proven: Value = serde_json::from_slice(&output.stdout)?;
         ensure!(proven["ending"] == "proved", "{}", proven["ending"]);
@@ -290,7 +302,10 @@ fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "nothing was learnt that could have been lost"
         );
     }
-    let output = guest.sh("env -u XDG_CACHE_HOME -u HOME covalent facts path", SOON)?;
+    let output = guest.sh(
+        "env -u XDG_CACHE_HOME -u HOME covalent facts path",
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["XDG_CACHE_HOME", "HOME"])?;
     Ok(Outcome::Passed)
 }

@@ -16,10 +16,10 @@ use crate::wire::{Exec, Status, Stream, Window};
 use environment::environment;
 use screendump::{screendump, screendump_size};
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Enough for any of these commands on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(120);
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -111,12 +111,12 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn promises(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let config = bench.guest()?.config();
+fn promises(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let config = context.guest()?.config();
     // Platform devices have drivers without a name of their own; the card knows.
-    let cards = bench.sh(
+    let cards = context.sh(
         "for card in /sys/class/drm/card?; do cat /sys/kernel/debug/dri/${card##*card}/name; done",
-        SOON,
+        COMMAND_LIMIT,
     )?;
     let text = cards.text();
     let names: Vec<&str> = text
@@ -134,8 +134,8 @@ fn promises(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "/dev/dma_heap/default_cma_region",
         "/dev/udmabuf",
     ] {
-        bench
-            .sh(&format!("test -c {node}"), SOON)
+        context
+            .sh(&format!("test -c {node}"), COMMAND_LIMIT)
             .with_context(|| format!("{node} is not there"))?;
     }
     for (node, capability) in [
@@ -144,7 +144,9 @@ fn promises(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         ("/dev/video2", "Video Capture"),
         ("/dev/video3", "Video Output"),
     ] {
-        let told = bench.sh(&format!("v4l2-ctl -d {node} -D"), SOON)?.text();
+        let told = context
+            .sh(&format!("v4l2-ctl -d {node} -D"), COMMAND_LIMIT)?
+            .text();
         ensure!(told.contains("vivid"), "{node} is not vivid's: {told}");
         let own = told.split("Device Caps").nth(1).unwrap_or_default();
         ensure!(
@@ -152,7 +154,9 @@ fn promises(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "{node} has no {capability}: {told}"
         );
     }
-    let inputs = bench.sh("v4l2-ctl -d /dev/video0 -n", SOON)?.text();
+    let inputs = context
+        .sh("v4l2-ctl -d /dev/video0 -n", COMMAND_LIMIT)?
+        .text();
     ensure!(
         inputs.contains("Webcam 0") && inputs.contains("HDMI"),
         "inputs: {inputs}"
@@ -160,16 +164,16 @@ fn promises(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn venus(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn venus(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json vulkaninfo --summary";
-    let told = bench.sh(line, Duration::from_secs(120))?.text();
+    let told = context.sh(line, Duration::from_secs(120))?.text();
     ensure!(told.contains("DRIVER_ID_MESA_VENUS"), "{told}");
     Ok(Outcome::Passed)
 }
 
-fn vkms_planes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench.sh("modetest -M vkms -p", SOON)?.text();
-    let connectors = bench.sh("ls /sys/class/drm", SOON)?.text();
+fn vkms_planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context.sh("modetest -M vkms -p", COMMAND_LIMIT)?.text();
+    let connectors = context.sh("ls /sys/class/drm", COMMAND_LIMIT)?.text();
     ensure!(
         connectors.contains("card0-Writeback-1"),
         "connectors: {connectors}"
@@ -179,12 +183,15 @@ fn vkms_planes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn blobs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn blobs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     if !crate::vm::config::Host::here().udmabuf {
         return Ok(Outcome::Skip("this host has no /dev/udmabuf".to_owned()));
     }
-    let told = bench
-        .sh("cat /sys/kernel/debug/dri/0/virtio-gpu-features", SOON)?
+    let told = context
+        .sh(
+            "cat /sys/kernel/debug/dri/0/virtio-gpu-features",
+            COMMAND_LIMIT,
+        )?
         .text();
     let blob = told
         .lines()
@@ -193,66 +200,71 @@ fn blobs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench
-        .sh("awk '/MemTotal/ { print $2 }' /proc/meminfo", SOON)?
+fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context
+        .sh("awk '/MemTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
     let kibibytes: u64 = told.parse().with_context(|| told.clone())?;
     ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
     // Some of it lies above 4 GiB, which is why anybody asks for so much.
-    let above = bench
-        .sh("grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem", SOON)?
+    let above = context
+        .sh(
+            "grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem",
+            COMMAND_LIMIT,
+        )?
         .text();
     ensure!(above == "1", "no memory lies above 4 GiB");
     Ok(Outcome::Passed)
 }
 
-fn contiguous(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench
-        .sh("awk '/CmaTotal/ { print $2 }' /proc/meminfo", SOON)?
+fn contiguous(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context
+        .sh("awk '/CmaTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
     ensure!(told == "16384", "CMA has {told} KiB");
     Ok(Outcome::Passed)
 }
 
-fn size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench
-        .sh("head -n 1 /sys/class/drm/card0-*/modes", SOON)?
+fn size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context
+        .sh("head -n 1 /sys/class/drm/card0-*/modes", COMMAND_LIMIT)?
         .text();
     ensure!(told == "1280x720", "the preferred mode is {told}");
     Ok(Outcome::Passed)
 }
 
-fn modules(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh(
+fn modules(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh(
         "modprobe vim2m && modprobe vicodec && modprobe sw_sync",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    bench.sh("test -e /sys/kernel/debug/sync/sw_sync", SOON)?;
-    let names = bench.sh("cat /sys/class/video4linux/*/name", SOON)?.text();
+    context.sh("test -e /sys/kernel/debug/sync/sw_sync", COMMAND_LIMIT)?;
+    let names = context
+        .sh("cat /sys/class/video4linux/*/name", COMMAND_LIMIT)?
+        .text();
     for name in ["vim2m", "stateful-encoder", "stateful-decoder"] {
         ensure!(names.contains(name), "no node is {name}: {names}");
     }
-    bench.sh("modprobe -r vim2m vicodec", SOON)?;
+    context.sh("modprobe -r vim2m vicodec", COMMAND_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-fn statuses(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     for (line, status) in [
         ("exit 0", Status::Code(0)),
         ("exit 41", Status::Code(41)),
         ("kill -SEGV $$", Status::Signal(11)),
         ("exec /no/such/program", Status::Code(127)),
     ] {
-        let output = guest.sh(line, SOON)?;
+        let output = guest.sh(line, COMMAND_LIMIT)?;
         ensure!(
             output.status == status,
             "`{line}` ended with {}",
             output.status
         );
     }
-    let output = guest.sh("printf a; printf b >&2; printf c", SOON)?;
+    let output = guest.sh("printf a; printf b >&2; printf c", COMMAND_LIMIT)?;
     ensure!(
         output.stdout == b"ac" && output.stderr == b"b",
         "the outputs are {output:?}"
@@ -261,12 +273,12 @@ fn statuses(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bytes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // No power of two, and every byte in every place.
     let sent: Vec<u8> = (0..10_000_019_u64)
         .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0])
         .collect();
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let exec = Exec {
         argv: vec!["tee".into(), "/dev/stderr".into()],
         ..Exec::default()
@@ -286,8 +298,8 @@ fn bytes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     // One child leaves the session, the group and the parent.
     let line = "echo begun; setsid sleep 4242 & (setsid -f sleep 4242); sleep 4242";
     let started = Instant::now();
@@ -310,10 +322,12 @@ fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "it took {:?}",
         started.elapsed()
     );
-    let left = bench.sh("pgrep -fc 'sleep [4]242' || true", SOON)?.text();
+    let left = context
+        .sh("pgrep -fc 'sleep [4]242' || true", COMMAND_LIMIT)?
+        .text();
     ensure!(left == "0", "{left} processes are left");
-    let groups = bench
-        .sh("ls -d /sys/fs/cgroup/command-* | wc -l", SOON)?
+    let groups = context
+        .sh("ls -d /sys/fs/cgroup/command-* | wc -l", COMMAND_LIMIT)?
         .text();
     ensure!(
         groups == "1",
@@ -322,15 +336,15 @@ fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn side_by_side(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn side_by_side(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
     // A second one floods the port meanwhile, and nobody reads it.
     let flood = guest.start(shell("cat /dev/zero"))?;
     for word in ["one", "two", "three"] {
         echo.input()
-            .write_all(format!("{word}\n").as_bytes(), SOON)?;
-        let line = echo.line(Stream::Out, SOON)?;
+            .write_all(format!("{word}\n").as_bytes(), COMMAND_LIMIT)?;
+        let line = echo.line(Stream::Out, COMMAND_LIMIT)?;
         ensure!(
             line.as_deref() == Some(format!("got {word}").as_str()),
             "{line:?}"
@@ -338,11 +352,11 @@ fn side_by_side(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     }
     flood.kill()?;
     echo.input().close()?;
-    ensure!(echo.wait(SOON)?.status.success());
+    ensure!(echo.wait(COMMAND_LIMIT)?.status.success());
     Ok(Outcome::Passed)
 }
 
-fn terminal(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let window = Window {
         rows: 33,
         columns: 101,
@@ -359,7 +373,7 @@ fn terminal(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .to_vec(),
         ..Exec::default()
     };
-    let output = bench.guest()?.run(exec, b"", SOON)?;
+    let output = context.guest()?.run(exec, b"", COMMAND_LIMIT)?;
     let text = output.text().replace('\r', "");
     ensure!(
         output.status == Status::Code(6),
@@ -374,19 +388,22 @@ fn terminal(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn files(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let bytes: Vec<u8> = (0..=255).cycle().take(1_234_567).collect();
     guest.put("/tmp/files/deep", &bytes, 0o750)?;
     ensure!(
         guest.get("/tmp/files/deep")? == bytes,
         "the file came back different"
     );
-    let mode = bench
-        .sh("stat -c %a /tmp/files/deep; rm -r /tmp/files", SOON)?
+    let mode = context
+        .sh(
+            "stat -c %a /tmp/files/deep; rm -r /tmp/files",
+            COMMAND_LIMIT,
+        )?
         .text();
     ensure!(mode == "750", "its mode is {mode}");
-    let error = bench
+    let error = context
         .guest()?
         .get("/no/such/file")
         .err()
@@ -395,29 +412,32 @@ fn files(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?.monitor().unplug("display", SOON)?;
-    let left = bench
+fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context
+        .fresh_guest()?
+        .monitor()
+        .unplug("display", COMMAND_LIMIT)?;
+    let left = context
         .sh(
             "cat /sys/kernel/debug/dri/*/name | grep -c bochs || true",
-            SOON,
+            COMMAND_LIMIT,
         )?
         .text();
     ensure!(left == "0", "the card is still there");
     let options = serde_json::json!({"driver": "bochs-display", "id": "again"});
-    bench.guest()?.monitor().plug(&options)?;
+    context.guest()?.monitor().plug(&options)?;
     let line = "for try in $(seq 100); do grep -q bochs /sys/kernel/debug/dri/*/name && exit; sleep 0.1; done; exit 1";
-    bench
-        .sh(line, SOON)
+    context
+        .sh(line, COMMAND_LIMIT)
         .context("the card that was plugged in does not come up")?;
-    bench.discard();
+    context.discard();
     Ok(Outcome::Passed)
 }
 
-fn panic(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn panic(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     let error = guest
-        .sh("echo c > /proc/sysrq-trigger; sleep 100", SOON)
+        .sh("echo c > /proc/sysrq-trigger; sleep 100", COMMAND_LIMIT)
         .err()
         .context("the guest survived a panic")?;
     let words = error.to_string();
@@ -426,12 +446,14 @@ fn panic(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         words.contains("Kernel panic") && words.contains(".log"),
         "{words}"
     );
-    bench.discard();
+    context.discard();
     Ok(Outcome::Passed)
 }
 
-fn kernel_log(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let told = bench.sh("dmesg --level=emerg,alert,crit,err", SOON)?.text();
+fn kernel_log(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let told = context
+        .sh("dmesg --level=emerg,alert,crit,err", COMMAND_LIMIT)?
+        .text();
     ensure!(told.is_empty(), "the kernel says: {told}");
     Ok(Outcome::Passed)
 }

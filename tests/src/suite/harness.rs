@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::vm::config::Config;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("harness::run_is_as_a_script_would", Config::Virtio, run),
@@ -43,13 +43,13 @@ const START: Duration = Duration::from_secs(300);
 const GONE: Duration = Duration::from_secs(10);
 
 /// `./x vm run` with a memory of its own, by which its processes are told from all others.
-fn vm_run(bench: &Bench<'_>, mebibytes: u32, scratch: &Path) -> Command {
+fn vm_run(context: &TestContext<'_>, mebibytes: u32, scratch: &Path) -> Command {
     // Not by its path: there may be a newer one at it by now.
     let mut command = Command::new("/proc/self/exe");
     command
         .args(["vm", "run", "--memory", &format!("{mebibytes}M")])
         .arg("--programs")
-        .arg(bench.share())
+        .arg(context.share())
         .env("TMPDIR", scratch)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -57,14 +57,14 @@ fn vm_run(bench: &Bench<'_>, mebibytes: u32, scratch: &Path) -> Command {
     command
 }
 
-fn run(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let out = scratch.path().join("deep/out");
     let script = "cat; printf 'a word' >&2; mkdir $OUT/folder; head -c 300000 /dev/urandom >$OUT/folder/bytes; \
                   sha256sum <$OUT/folder/bytes >$OUT/sum; kill -USR1 $$";
     let temporary = scratch.path().join("temporary");
     fs::create_dir(&temporary)?;
-    let mut child = vm_run(bench, 1537, &temporary)
+    let mut child = vm_run(context, 1537, &temporary)
         .arg("--out")
         .arg(&out)
         .args(["--", "sh", "-c", script])
@@ -98,13 +98,13 @@ fn run(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "what was left in $OUT differs"
     );
     clean(1537, &temporary)?;
-    bench.keep("stderr.txt", words.as_bytes())?;
+    context.keep("stderr.txt", words.as_bytes())?;
     Ok(Outcome::Passed)
 }
 
-fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
-    let output = vm_run(bench, 1538, scratch.path())
+    let output = vm_run(context, 1538, scratch.path())
         .args(["--deadline", "2s", "--", "sleep", "1000"])
         .output()?;
     let words = String::from_utf8_lossy(&output.stderr);
@@ -118,18 +118,18 @@ fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    ended_by(bench, Signal::INT, 1539)
+fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    ended_by(context, Signal::INT, 1539)
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    ended_by(bench, Signal::KILL, 1540)
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    ended_by(context, Signal::KILL, 1540)
 }
 
-fn ended_by(bench: &Bench<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result<Outcome> {
+fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut child = vm_run(bench, mebibytes, scratch.path())
+    let mut child = vm_run(context, mebibytes, scratch.path())
         .args(["--", "sh", "-c", "echo begun; sleep 1000"])
         .spawn()?;
     let stdout = child.stdout.take().context("no stdout")?;
@@ -149,9 +149,9 @@ fn ended_by(bench: &Bench<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result
     Ok(Outcome::Passed)
 }
 
-fn terminated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn terminated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
-    let mut child = vm_run(bench, 1541, scratch.path())
+    let mut child = vm_run(context, 1541, scratch.path())
         .args(["--", "true"])
         .spawn()?;
     let started = Instant::now();

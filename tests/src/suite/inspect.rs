@@ -15,9 +15,9 @@ use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::wire::{Status, Stream};
 
-use super::bench::must;
-use super::stage::{RUN, SOON, bufinfo};
-use super::{Bench, Case, Outcome};
+use super::compositor::{COMMAND_LIMIT, PIPELINE_LIMIT, bufinfo};
+use super::context::run_checked;
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -101,7 +101,7 @@ struct Fence {
 }
 
 fn report(guest: &Guest, line: &str) -> anyhow::Result<Report> {
-    let output = must(guest, &format!("{line} --json"), SOON)?;
+    let output = run_checked(guest, &format!("{line} --json"), COMMAND_LIMIT)?;
     let report: Report = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("{line}: {}", output.text()))?;
     ensure!(report.version == 1, "version {}", report.version);
@@ -110,7 +110,7 @@ fn report(guest: &Guest, line: &str) -> anyhow::Result<Report> {
 
 /// Checks that a command ends in that way and says these words.
 fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result<()> {
-    let output = guest.sh(line, SOON)?;
+    let output = guest.sh(line, COMMAND_LIMIT)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
     ensure!(
         output.status == Status::Code(code),
@@ -126,19 +126,19 @@ fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result
     Ok(())
 }
 
-fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // vivid's second instance has dma-contig queues, which attach what they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
         client: "--size 640x480 --fps 30 --frames 400 --source heap:default_cma_region".to_owned(),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let pattern = "v4l2-ctl -d /dev/video2 -c test_pattern=1,osd_text_mode=2";
-    must(guest, pattern, SOON)?;
+    run_checked(guest, pattern, COMMAND_LIMIT)?;
     let mut running = pipeline.start(guest)?;
-    running.wait_for_frames(20, RUN)?;
-    let listed = must(guest, "covalent-judge bufinfo", SOON)?;
+    running.wait_for_frames(20, PIPELINE_LIMIT)?;
+    let listed = run_checked(guest, "covalent-judge bufinfo", COMMAND_LIMIT)?;
     let told = report(guest, "covalent inspect --pid covalent-camera")?;
     let reported = "covalent inspect --pid covalent-camera --report /tmp/pipeline/frames.jsonl";
     let reported = report(guest, reported)?;
@@ -148,10 +148,10 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .and_then(|buffer| fd_of(buffer, "covalent-camera"))
         .context("the camera has no dma-buf")?;
     let one = format!("covalent inspect --pid covalent-camera --fd {fd}");
-    let words = must(
+    let words = run_checked(
         guest,
         &format!("{one} --png /tmp/frame.png --wait 20"),
-        SOON,
+        COMMAND_LIMIT,
     )?;
     let png = guest.get("/tmp/frame.png")?;
     expect(
@@ -168,9 +168,9 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         &["another user's", "CAP_SYS_PTRACE"],
     )?;
     let seen = report(guest, &ordinary)?;
-    let finished = running.finish(RUN)?;
-    bench.keep("camera.txt", &words.stdout)?;
-    bench.keep("camera.png", &png)?;
+    let finished = running.finish(PIPELINE_LIMIT)?;
+    context.keep("camera.txt", &words.stdout)?;
+    context.keep("camera.png", &png)?;
 
     // Whoever tells, it is the same; the display tells of the one that it shows, the others' names and reports of theirs.
     check_pictures(&told, &["display", "name"])?;
@@ -244,20 +244,22 @@ fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
     holder.fds.first().copied()
 }
 
-fn pending(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
-    must(guest, "modprobe sw_sync", SOON)?;
+fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
+    run_checked(guest, "modprobe sw_sync", COMMAND_LIMIT)?;
     // The program that has the buffer in the end is an ordinary user's.
     let line = format!("exec covalent-alloc-check hold -- {ORDINARY} sleep 300");
     let mut holder = guest.start(shell(&line))?;
-    let said = holder.line(Stream::Out, SOON)?.context("it said nothing")?;
+    let said = holder
+        .line(Stream::Out, COMMAND_LIMIT)?
+        .context("it said nothing")?;
     let (fd, inode) = said.split_once(' ').context("two numbers")?;
     let inode: u64 = inode.trim().parse()?;
     // Until it is `sleep`, it is root's.
     let named =
         "for _ in $(seq 100); do pgrep -x sleep >/dev/null && exit 0; sleep 0.1; done; exit 1";
-    must(guest, named, SOON)?;
-    let pid = must(guest, "pgrep -x sleep | tail -n 1", SOON)?.text();
+    run_checked(guest, named, COMMAND_LIMIT)?;
+    let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
     let pid = pid.trim();
     for user in ["", ORDINARY] {
         let line = format!("{user} covalent inspect --pid {pid} --fd {fd}");
@@ -294,9 +296,9 @@ fn pending(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         )?;
     }
     holder.kill()?;
-    holder.wait(SOON)?;
+    holder.wait(COMMAND_LIMIT)?;
     ensure!(
-        bufinfo(bench)?.iter().all(|object| object.inode != inode),
+        bufinfo(context)?.iter().all(|object| object.inode != inode),
         "{inode} is left"
     );
     Ok(Outcome::Passed)

@@ -14,7 +14,7 @@ use super::alloc::check;
 mod through;
 
 use super::record::{Record, Verdict};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
@@ -22,21 +22,21 @@ use crate::wire::Stream;
 use crate::witness::pixels::{colours, pattern_of, resemble};
 
 /// Enough for all rows of one configuration on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(900);
+const LONG_LIMIT: Duration = Duration::from_secs(900);
 /// The same with every format and ten times the frames.
-const VERY_LONG: Duration = Duration::from_secs(3600);
+const FULL_LIMIT: Duration = Duration::from_secs(3600);
 /// Enough for a module or a driver to load.
-const SOON: Duration = Duration::from_secs(120);
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a case keeps its rows as.
 const ROWS: &str = "rows.json";
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("interop::virtio_ways_are_open", Config::Virtio, ways).limit(VERY_LONG),
-    Case::new("interop::bochs_ways_are_open", Config::Bochs, ways).limit(VERY_LONG),
-    Case::new("interop::vkms_ways_are_open", Config::Vkms, ways).limit(VERY_LONG),
-    Case::new("interop::venus_ways_are_open", Config::Venus, ways).limit(VERY_LONG),
-    Case::new("interop::full_ways_are_open", Config::Full, ways).limit(VERY_LONG),
+    Case::new("interop::virtio_ways_are_open", Config::Virtio, ways).limit(FULL_LIMIT),
+    Case::new("interop::bochs_ways_are_open", Config::Bochs, ways).limit(FULL_LIMIT),
+    Case::new("interop::vkms_ways_are_open", Config::Vkms, ways).limit(FULL_LIMIT),
+    Case::new("interop::venus_ways_are_open", Config::Venus, ways).limit(FULL_LIMIT),
+    Case::new("interop::full_ways_are_open", Config::Full, ways).limit(FULL_LIMIT),
     Case::new(
         "interop::validation_layer_has_nothing_to_say",
         Config::Vkms,
@@ -46,49 +46,49 @@ pub(super) const CASES: &[Case] = &[
 
 /// Modules that hold fences back, give outputs' pictures back, and code: for as long as something is done.
 fn with_modules<T>(
-    bench: &mut Bench<'_>,
-    act: impl FnOnce(&mut Bench<'_>) -> anyhow::Result<T>,
+    context: &mut TestContext<'_>,
+    act: impl FnOnce(&mut TestContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    bench.sh("modprobe -a sw_sync vim2m vicodec", SOON)?;
-    let outcome = act(bench)?;
-    bench.sh("modprobe -r vim2m && modprobe -r vicodec", SOON)?;
+    context.sh("modprobe -a sw_sync vim2m vicodec", COMMAND_LIMIT)?;
+    let outcome = act(context)?;
+    context.sh("modprobe -r vim2m && modprobe -r vicodec", COMMAND_LIMIT)?;
     Ok(outcome)
 }
 
-fn ways(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let rows = with_modules(bench, |bench| {
-        let (words, limit) = if bench.is_full() {
-            ("--full --frames 10000", VERY_LONG)
+fn ways(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(context, |context| {
+        let (words, limit) = if context.is_full() {
+            ("--full --frames 10000", FULL_LIMIT)
         } else {
-            ("", LONG)
+            ("", LONG_LIMIT)
         };
-        let mut rows = tried(bench, words, limit)?;
-        rows.extend(seen_from_outside(bench)?);
-        rows.extend(through::rows(bench)?);
+        let mut rows = tried(context, words, limit)?;
+        rows.extend(seen_from_outside(context)?);
+        rows.extend(through::rows(context)?);
         Ok(rows)
     })?;
-    bench.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
+    context.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
-    bench.judge(&skips, &rows)
+    context.judge(&skips, &rows)
 }
 
 /// Rows of `covalent-interop-check`.
-fn tried(bench: &mut Bench<'_>, words: &str, limit: Duration) -> anyhow::Result<Vec<Row>> {
+fn tried(context: &mut TestContext<'_>, words: &str, limit: Duration) -> anyhow::Result<Vec<Row>> {
     let line = format!("covalent-interop-check --json {words}");
-    let output = bench.guest()?.sh(&line, limit)?;
+    let output = context.guest()?.sh(&line, limit)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    bench.keep("said.txt", said.as_bytes())?;
+    context.keep("said.txt", said.as_bytes())?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{line}` ended with {} and no rows: {said}", output.status))
 }
 
 /// Displays whose cards write nothing back are judged by QEMU's own picture.
-fn seen_from_outside(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
-    let config = bench.boot().machine.config;
+fn seen_from_outside(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
+    let config = context.boot().machine.config;
     if !config.has_screendump() {
         return Ok(Vec::new());
     }
-    let outcome = pictured(bench);
+    let outcome = pictured(context);
     let (verdict, reason) = match outcome {
         Ok(words) => (Verdict::Passed, words),
         Err(error) => (Verdict::Failed, format!("{error:#}")),
@@ -101,20 +101,20 @@ fn seen_from_outside(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
-fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+fn pictured(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let mut seed = [0; 1];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let seed = usize::from(seed[0]);
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let line = format!("exec covalent-interop-check --show /dev/dri/card0 --seed {seed}");
     let mut process = guest.start(shell(&line))?;
-    let Some(said) = process.line(Stream::Out, SOON)? else {
-        let output = process.wait(SOON)?;
+    let Some(said) = process.line(Stream::Out, COMMAND_LIMIT)? else {
+        let output = process.wait(COMMAND_LIMIT)?;
         anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     };
     let picture = guest.screendump();
     process.input().close()?;
-    let output = process.wait(SOON)?;
+    let output = process.wait(COMMAND_LIMIT)?;
     let picture = picture?;
     ensure!(
         output.status.success(),
@@ -122,7 +122,7 @@ fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let kept = keep_picture(bench, "display.png", &picture)?;
+    let kept = keep_picture(context, "display.png", &picture)?;
     let extent = Extent::new(picture.width(), picture.height())?;
     let drawn = pattern_of(extent, Fourcc::XRGB8888, seed)?;
     let found: Vec<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
@@ -134,25 +134,29 @@ fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
     Ok(said)
 }
 
-fn keep_picture(bench: &Bench<'_>, name: &str, picture: &RgbImage) -> anyhow::Result<PathBuf> {
+fn keep_picture(
+    context: &TestContext<'_>,
+    name: &str,
+    picture: &RgbImage,
+) -> anyhow::Result<PathBuf> {
     let mut png = io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    bench.keep(name, png.get_ref())
+    context.keep(name, png.get_ref())
 }
 
 /// The validation layer watches every call, and is shown to find a hazard that is planted.
-fn validated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let rows = with_modules(bench, |bench| tried(bench, "--validated", LONG))?;
-    bench.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
+fn validated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(context, |context| tried(context, "--validated", LONG_LIMIT))?;
+    context.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
     let planted = rows
         .iter()
         .find(|row| row.row.contains("a planted hazard is found"))
         .context("nobody planted a hazard")?;
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
-    check(bench, "validated")?;
+    check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
     // The layer watches some of the ways alone.
-    bench.judge(&skips.for_part(), &rows)
+    context.judge(&skips.for_part(), &rows)
 }
 
 /// What all configurations of a run have found, as one table; `None` where none was tried.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::stage::Stage;
-use super::{Bench, Case, Outcome};
+use super::compositor::TestCompositor;
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
 /// Enough for some frames of a GPU that is the processor, on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(300);
+const LONG_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -27,35 +27,35 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Both draw by Vulkan's own swapchains. With lavapipe Mesa hands these over in shared memory.
-fn vulkan_programs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: usize = 20;
-    let stage = Stage::set(bench)?;
-    let before = stage.frames(bench)?.len();
-    let cube = stage.client(
-        bench,
+    let compositor = TestCompositor::start(context)?;
+    let before = compositor.frames(context)?.len();
+    let cube = compositor.run_client(
+        context,
         "",
         &format!("vkcube --wsi wayland --c {FRAMES} --width 200 --height 150 2>&1"),
     )?;
-    bench.keep("vkcube.txt", cube.out.as_bytes())?;
-    let shown = stage.frames(bench)?.len().saturating_sub(before);
+    context.keep("vkcube.txt", cube.stdout.as_bytes())?;
+    let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
-        cube.status == 0 && cube.out.contains("llvmpipe") && shown + 5 >= FRAMES,
+        cube.status == 0 && cube.stdout.contains("llvmpipe") && shown + 5 >= FRAMES,
         "{shown} frames were shown: {cube:?}"
     );
-    let before = stage.frames(bench)?.len();
-    let mark = stage.client(
-        bench,
+    let before = compositor.frames(context)?.len();
+    let mark = compositor.run_client(
+        context,
         "",
         "vkmark --winsys wayland -s 200x150 -b clear:duration=2 -b cube:duration=2 2>&1",
     )?;
-    bench.keep("vkmark.txt", mark.out.as_bytes())?;
-    let shown = stage.frames(bench)?.len().saturating_sub(before);
+    context.keep("vkmark.txt", mark.stdout.as_bytes())?;
+    let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
-        mark.status == 0 && mark.out.contains("vkmark Score") && shown >= 5,
+        mark.status == 0 && mark.stdout.contains("vkmark Score") && shown >= 5,
         "{shown} frames were shown: {mark:?}"
     );
-    stage.check_clean(bench, "vkcube and vkmark")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "vkcube and vkmark")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
@@ -72,13 +72,13 @@ const COMPLAINTS: &[(&str, &str)] = &[
 ];
 
 /// The camera streams into the dma-bufs that another queue exports, as it does into those of a plan.
-fn compliance(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let output = bench.guest()?.sh(
+fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let output = context.guest()?.sh(
         "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
-        LONG,
+        LONG_LIMIT,
     )?;
     let text = output.text();
-    bench.keep("v4l2-compliance.txt", text.as_bytes())?;
+    context.keep("v4l2-compliance.txt", text.as_bytes())?;
     let unknown: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -139,14 +139,14 @@ const BASELINE: &[Baseline] = &[
 ];
 
 /// What EGL on this card does with dma-bufs, before anybody asks it for more: where this changes, so may the compositor's GPU renderer.
-fn piglit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut said = String::new();
     let mut differ = Vec::new();
     for Baseline { test, result, why } in BASELINE {
         let line = format!(
             "PIGLIT_PLATFORM=gbm timeout 60 /usr/lib/*/piglit/bin/ext_image_dma_buf_import-{test} -auto -fbo 2>&1"
         );
-        let text = bench.guest()?.sh(&line, LONG)?.text();
+        let text = context.guest()?.sh(&line, LONG_LIMIT)?.text();
         let verdict = text.lines().rev().find_map(|line| {
             let value: serde_json::Value =
                 serde_json::from_str(line.strip_prefix("PIGLIT: ")?).ok()?;
@@ -158,7 +158,7 @@ fn piglit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             differ.push(format!("{test}: {verdict}, and {result} before ({why})"));
         }
     }
-    bench.keep("piglit.txt", said.as_bytes())?;
+    context.keep("piglit.txt", said.as_bytes())?;
     ensure!(differ.is_empty(), "{}", differ.join("\n"));
     Ok(Outcome::Passed)
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::judge::pattern;
 use crate::pipeline::{Path, Pipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Frames that are shown. vkms composes and writes back in software: emulated in software again, 5 to 20 frames a second.
 const FRAMES: u32 = 300;
@@ -43,21 +43,21 @@ struct Written {
     checksum: String,
 }
 
-fn numbered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // vivid's HDMI output 0 into its HDMI input, both at 640x480: asked what it sees, the input would say 720p.
-    bench.sh(
+    context.sh(
         "v4l2-ctl -d /dev/video0 -i 1 -c osd_text_mode=2,hdmi_000_0_is_connected_to=2 && \
          v4l2-ctl -d /dev/video1 --set-dv-bt-timings index=0 && \
          v4l2-ctl -d /dev/video0 --set-dv-bt-timings index=0 && \
          v4l2-ctl -d /dev/video1 --set-fmt-video-out pixelformat=XR24",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    let frames_wanted = if bench.is_full() {
+    let frames_wanted = if context.is_full() {
         FRAMES_IN_FULL
     } else {
         FRAMES
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let feed = guest.start(shell(
         "exec covalent-pattern --v4l2-output /dev/video1 --size 640x480",
     ))?;
@@ -73,7 +73,7 @@ fn numbered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     feed.kill()?;
     let text = guest.get("/tmp/writeback/frames.jsonl")?;
     let kept = String::from_utf8_lossy(&text).into_owned();
-    bench.keep("writeback.jsonl", kept.as_bytes())?;
+    context.keep("writeback.jsonl", kept.as_bytes())?;
 
     let own = &finished.camera.buffers;
     let mut previous = 0;

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::vm::config::Config;
 use crate::wire::Status;
 
-use super::matrix::LONG;
-use super::{Bench, Case, Outcome};
+use super::matrix::LONG_LIMIT;
+use super::{Case, Outcome, TestContext};
 
 /// Every run has the guest with all displays that do not draw by GL, and the one that does.
 pub(super) const CASES: &[Case] = &[
@@ -92,19 +92,19 @@ const WANTED: [Wanted; 5] = [
     ),
 ];
 
-fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    compare(bench, &WANTED)
+fn alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    compare(context, &WANTED)
 }
 
 /// Records the guest, and holds the plans of its recording against those that it makes itself; VGEM stands for the node of
 /// its vgem.
-pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Result<Outcome> {
-    let config = bench.boot().machine.config;
+pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyhow::Result<Outcome> {
+    let config = context.boot().machine.config;
     let size = Extent::new(640, 480)?;
     let path = "/tmp/machine.json";
-    bench.sh(&format!("covalent probe --record {path}"), LONG)?;
-    let bytes = bench.guest()?.get(path)?;
-    bench.keep("machine.json", &bytes)?;
+    context.sh(&format!("covalent probe --record {path}"), LONG_LIMIT)?;
+    let bytes = context.guest()?.get(path)?;
+    context.keep("machine.json", &bytes)?;
     let machine = Machine::from_json(&bytes)?;
     let vgem = vgem(config)?;
     for (options, wanted) in wanted {
@@ -115,7 +115,7 @@ pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Resul
         }
         let options = options.replace("VGEM", &vgem);
         let line = format!("covalent plan --size {size} {options} --json");
-        let output = bench.guest()?.sh(&line, LONG)?;
+        let output = context.guest()?.sh(&line, LONG_LIMIT)?;
         // 4 is an answer too: a split.
         ensure!(
             [Status::Code(0), Status::Code(4)].contains(&output.status),
@@ -131,8 +131,8 @@ pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Resul
             .and_then(|fields| fields.remove("version"));
         ensure!(version == Some(1.into()), "{line}: version {version:?}");
         let recorded = serde_json::to_value(solve(&machine.request(&job)?.request))?;
-        bench.keep("recorded.json", recorded.to_string().as_bytes())?;
-        bench.keep("live.json", live.to_string().as_bytes())?;
+        context.keep("recorded.json", recorded.to_string().as_bytes())?;
+        context.keep("live.json", live.to_string().as_bytes())?;
         ensure!(
             recorded == live,
             "{options}: the recording gives another plan than the guest made"

@@ -14,14 +14,14 @@ use judge::has_drivers;
 pub(super) use judge::{expect, judge, verify, words};
 
 use super::alloc::with_huge_pages;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Thousands of trials on a busy machine without KVM.
-pub(super) const LONG: Duration = Duration::from_secs(2400);
+pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
 /// Such a case, with its boots.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
 /// Enough for one verb of the tool.
-pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -128,25 +128,25 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // All formats in one size are up to seven thousand trials; a run for every change takes one format of each kind.
-    let options = if bench.is_full() {
+    let options = if context.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
     } else {
         "--size 640x480 --format XR24 --format AR24 --format RG16 --format NV12 --format YU12 --format YUYV"
     };
-    with_huge_pages(bench, 16, |bench| {
-        let before = buffers(bench)?;
-        let report = verify(bench, "matrix.json", options)?;
+    with_huge_pages(context, 16, |context| {
+        let before = buffers(context)?;
+        let report = verify(context, "matrix.json", options)?;
         has_drivers(&report)?;
-        let after = buffers(bench)?;
+        let after = buffers(context)?;
         ensure!(before == after, "{before} dma-bufs before, {after} after");
         Ok(Outcome::Passed)
     })
 }
 
 /// What the facts' file makes the solver say of GBM and of Vulkan is not what they do: found, and in their cells alone.
-fn lies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn lies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let facts: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
         .map(|(driver, interface)| {
@@ -161,15 +161,15 @@ fn lies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         })
         .collect();
     let file = json!({"format": "covalent facts", "version": 1, "facts": facts});
-    bench.sh("mkdir -p /tmp/lies/covalent", SOON)?;
-    let guest = bench.guest()?;
+    context.sh("mkdir -p /tmp/lies/covalent", COMMAND_LIMIT)?;
+    let guest = context.guest()?;
     guest.put(
         "/tmp/lies/covalent/facts.json",
         file.to_string().as_bytes(),
         0o644,
     )?;
     let verify = "covalent matrix --verify --json --source heap:system --format XR24";
-    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/lies {verify}"), LONG)?;
+    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/lies {verify}"), LONG_LIMIT)?;
     expect(&output, 11, &[])?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(judge(&report).is_err(), "the suite believes it");
@@ -182,22 +182,22 @@ fn lies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     wrong.sort_unstable();
     // What PRIME takes is another interface of the same card, and vgem's GBM another device.
     ensure!(wrong == ["llvmpipe image", "vkms GBM"], "{wrong:?}");
-    let output = bench.guest()?.sh(verify, LONG)?;
+    let output = context.guest()?.sh(verify, LONG_LIMIT)?;
     expect(&output, 0, &[])?;
     Ok(Outcome::Passed)
 }
 
 /// A helper that is aborted as soon as it has lavapipe: who asks lives, says why, and has all other rows.
-fn deadly(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn deadly(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
         grep -q libvulkan_lvp /proc/$$/maps && kill -ABRT $$; sleep 0.02\n\
         done) 2>/dev/null &\n\
         exec covalent-prove\n";
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     guest.put("/tmp/deadly", script.as_bytes(), 0o755)?;
     let line = "COVALENT_PROVE=/tmp/deadly covalent matrix --verify --json --source heap:system --format XR24";
-    let output = guest.sh(line, LONG)?;
+    let output = guest.sh(line, LONG_LIMIT)?;
     expect(
         &output,
         0,
@@ -220,15 +220,15 @@ fn deadly(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// How many dma-bufs there are in the whole guest.
-fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let line = "sed -n 's/^Total \\([0-9]*\\) objects.*/\\1/p' /sys/kernel/debug/dma_buf/bufinfo";
-    Ok(bench.sh(line, SOON)?.text())
+    Ok(context.sh(line, COMMAND_LIMIT)?.text())
 }
 
-fn proved(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --cpu rarely --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, SOON)?.stdout)?;
+    let proven: Value = serde_json::from_slice(&context.sh(line, COMMAND_LIMIT)?.stdout)?;
     ensure!(proven["ending"] == "proved", "{proven}");
     let tried = proven["tried"].as_array().context("nothing was tried")?;
     ensure!(tried.len() == 4, "{} tried", tried.len());
@@ -238,15 +238,15 @@ fn proved(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     // Whoever drives the card next finds it without a master.
     let masters = "awk 'FNR > 1 && $4 == \"y\"' /sys/kernel/debug/dri/*/clients";
-    let left = bench.sh(masters, SOON)?.text();
+    let left = context.sh(masters, COMMAND_LIMIT)?.text();
     ensure!(left.is_empty(), "somebody is DRM master: {left}");
     Ok(Outcome::Passed)
 }
 
 /// A camera whose pictures Mesa imports by GBM and Vulkan: both are asked in the helper process.
-fn rendered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
+    let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     ensure!(proven["ending"] == "proved", "{proven}");
     let tried = proven["tried"].as_array().context("nothing was tried")?;
     for part in ["vivid capture", " GBM", " image"] {
@@ -256,17 +256,17 @@ fn rendered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         let own = own.with_context(|| format!("no {part:?} was tried"))?;
         ensure!(own["outcome"] == "proved", "{own}");
     }
-    let guest = bench.guest()?;
-    let nobody = guest.sh("covalent plan --gbm /dev/dri/card7", SOON)?;
+    let guest = context.guest()?;
+    let nobody = guest.sh("covalent plan --gbm /dev/dri/card7", COMMAND_LIMIT)?;
     expect(&nobody, 1, &["/dev/dri/card7"])?;
     Ok(Outcome::Passed)
 }
 
 /// What the virtual GPU cannot do is said before anything is tried, with its reason; and the pipeline shows its picture all the
 /// same (`renderer::gpu_draws_windows_as_the_cpu_does` looks at its pixels).
-fn around(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
-    let report: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
+    let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     // The host's Vulkan works on its processor, without /dev/udmabuf: no image of Venus leaves it.
     let left_out = report["unavailable"].to_string();
     ensure!(
@@ -291,7 +291,7 @@ fn around(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         );
     }
     let line = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
+    let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     ensure!(proven["ending"] == "proved", "{proven}");
     let source = &proven["solution"]["share"]["source_name"];
     ensure!(source == "virtio_gpu texture", "it comes from {source}");
@@ -300,26 +300,29 @@ fn around(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     // With a renderer that asks for no transfer there is none, and the way round says where to copy.
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --gbm /dev/dri/card0 --json";
-    let split = bench.guest()?.sh(line, LONG)?;
+    let split = context.guest()?.sh(line, LONG_LIMIT)?;
     expect(&split, 4, &[])?;
     let split: Value = serde_json::from_slice(&split.stdout)?;
     let conflict = split["split"]["conflict"].to_string();
     ensure!(conflict.contains("3D_FEATURES"), "{conflict}");
-    bench.sh(
+    context.sh(
         "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20",
-        LONG,
+        LONG_LIMIT,
     )?;
     Ok(Outcome::Passed)
 }
 
-fn driven(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn driven(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // modetest drives the card until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 sleep 30 | modetest -M virtio_gpu -s $connector:640x480 >/tmp/modetest.txt 2>&1 & \
                 for try in $(seq 100); do grep -q setting /tmp/modetest.txt && break; sleep 0.1; done; \
                 covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json; status=$?; \
                 kill %1 2>/dev/null; wait; exit $status";
-    let output = bench.sh(&format!("bash -c '{}'", line.replace('\'', "'\\''")), LONG)?;
+    let output = context.sh(
+        &format!("bash -c '{}'", line.replace('\'', "'\\''")),
+        LONG_LIMIT,
+    )?;
     let proven: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(proven["ending"] == "untested", "{}", proven["ending"]);
     let untested = proven["tried"]
@@ -334,16 +337,16 @@ fn driven(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // Nobody loads lavapipe in so short a life; one trial has to fit into it, beside another guest too.
     let script =
         "#!/bin/sh\n(sleep 4; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
-    bench
+    context
         .guest()?
         .put("/tmp/mortal", script.as_bytes(), 0o755)?;
     let line =
         "COVALENT_PROVE=/tmp/mortal covalent matrix --verify --json --format XR24 --format NV12";
-    let output = bench.guest()?.sh(line, LONG)?;
+    let output = context.guest()?.sh(line, LONG_LIMIT)?;
     let report: Value = serde_json::from_slice(&output.stdout).with_context(|| words(&output))?;
     let deaths = report["helper_deaths"].as_u64().unwrap_or(0);
     ensure!(deaths > 0, "nobody died");
@@ -354,29 +357,38 @@ fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         output.status,
         report["summary"]
     );
-    let kept = bench.sh("covalent facts export", SOON)?.text();
+    let kept = context.sh("covalent facts export", COMMAND_LIMIT)?.text();
     let kept: Value = serde_json::from_str(&kept)?;
     ensure!(kept["facts"] == serde_json::json!([]), "{kept}");
     Ok(Outcome::Passed)
 }
 
-fn no_helper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn no_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let program = "covalent plan --camera /dev/video0 --prove";
-    let output = guest.sh(&format!("COVALENT_PROVE=/nowhere/helper {program}"), SOON)?;
+    let output = guest.sh(
+        &format!("COVALENT_PROVE=/nowhere/helper {program}"),
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["/nowhere/helper", "COVALENT_PROVE"])?;
     // Alone in its folder.
     let line = "mkdir -p /tmp/alone && cp $(command -v covalent) /tmp/alone/ && /tmp/alone/covalent matrix";
-    let output = guest.sh(line, SOON)?;
+    let output = guest.sh(line, COMMAND_LIMIT)?;
     expect(&output, 1, &["/tmp/alone/covalent-prove", "COVALENT_PROVE"])?;
     // Some other program, and one that says nothing at all.
-    let output = guest.sh(&format!("COVALENT_PROVE=/bin/true {program}"), SOON)?;
+    let output = guest.sh(
+        &format!("COVALENT_PROVE=/bin/true {program}"),
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["/bin/true", "not the helper program"])?;
     guest.put("/tmp/mute", b"#!/bin/sh\nexec sleep 1000\n", 0o755)?;
-    let output = guest.sh(&format!("COVALENT_PROVE=/tmp/mute {program}"), SOON)?;
+    let output = guest.sh(
+        &format!("COVALENT_PROVE=/tmp/mute {program}"),
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["/tmp/mute", "no answer in time"])?;
     // Started by a person it says what it is for.
-    let output = guest.sh("covalent-prove < /dev/null", SOON)?;
+    let output = guest.sh("covalent-prove < /dev/null", COMMAND_LIMIT)?;
     expect(&output, 2, &["covalent matrix"])?;
     Ok(Outcome::Passed)
 }

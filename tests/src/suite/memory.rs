@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::vm::config::{Config, Memory};
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "memory::pages_of_every_size_are_safe_dma_bufs",
@@ -24,20 +24,20 @@ const BOOTS: usize = 6;
 
 const GIVE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
-fn pages(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let soon = Duration::from_secs(60);
     // A gibibyte in one piece is there only while little has run, and where the kernel, which lies elsewhere after each boot,
     // leaves one.
     let mut taken = Err(anyhow::anyhow!("no guest was booted"));
     for _ in 0..BOOTS {
-        bench.fresh_guest()?;
-        taken = bench.sh(TAKE, soon);
+        context.fresh_guest()?;
+        taken = context.sh(TAKE, soon);
         if taken.is_ok() {
             break;
         }
     }
     taken?;
-    let outcome = check(bench, "memory");
-    bench.sh(GIVE, soon)?;
+    let outcome = check(context, "memory");
+    context.sh(GIVE, soon)?;
     outcome
 }

@@ -7,14 +7,14 @@
 //! A theme is a file with a `CASES` list, added to [`all`]:
 //!
 //! ```
-//! use covalent_tests::suite::{Bench, Case, Outcome};
+//! use covalent_tests::suite::{TestContext, Case, Outcome};
 //! use covalent_tests::vm::config::Config;
 //! use std::time::Duration;
 //!
 //! pub const CASES: &[Case] = &[Case::new("theme::subject_condition_outcome", Config::Bochs, subject)];
 //!
-//! fn subject(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-//!     let output = bench.sh("uname -s", Duration::from_secs(10))?;
+//! fn subject(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+//!     let output = context.sh("uname -s", Duration::from_secs(10))?;
 //!     anyhow::ensure!(output.text() == "Linux", "uname says {:?}", output.text());
 //!     Ok(Outcome::Passed)
 //! }
@@ -25,12 +25,14 @@ use std::time::Duration;
 use crate::vm::config::{Config, Memory, Size};
 
 mod alloc;
-mod bench;
 mod board;
 mod buffers;
 mod camera;
+mod case_queue;
 pub mod checks;
 mod codecs;
+mod compositor;
+mod context;
 mod cost;
 mod display;
 mod doctor;
@@ -44,7 +46,6 @@ mod inspect;
 pub mod interop;
 mod judges;
 mod loopback;
-mod lots;
 mod machines;
 mod matrix;
 mod memory;
@@ -57,7 +58,6 @@ pub mod run;
 mod seat;
 mod sizes;
 pub mod skips;
-mod stage;
 mod sync;
 mod syncobj;
 mod tool;
@@ -66,13 +66,13 @@ mod views;
 mod vulkan_client;
 mod waits;
 
-pub use bench::Bench;
+pub use context::TestContext;
 
 /// How long a case may take, unless it says otherwise: a boot on a busy machine, and five minutes.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// What a case does.
-pub type Run = fn(&mut Bench<'_>) -> anyhow::Result<Outcome>;
+pub type Run = fn(&mut TestContext<'_>) -> anyhow::Result<Outcome>;
 
 /// How a case ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::stage::{Ended, Stage};
-use super::{Bench, Case, Outcome};
+use super::compositor::{ClientExit, TestCompositor};
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
 /// Enough for every start, each of which strace slows down.
@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// What the scripts have in common: where the card is, how frames are counted, and how requests are made to fail.
 const SHELL: &str = r#"
-cd /tmp/stage; export WAYLAND_DISPLAY=stage
+cd /tmp/compositor; export WAYLAND_DISPLAY=suite
 compositor=$(pgrep -x covalent-compos)
 card=$(ls -l /proc/$compositor/fd | grep -o '/dev/dri/card[0-9]*' | head -n 1)
 frames() { wc -l <frames.jsonl; }
@@ -74,13 +74,13 @@ start_failing() {
 stop_failing() { kill -INT $tracer; wait $tracer || true; }
 "#;
 
-fn script_ends(bench: &mut Bench<'_>, script: &str) -> anyhow::Result<Ended> {
-    Ok(bench.guest()?.sh(script, SCRIPT_LIMIT)?.into())
+fn script_ends(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<ClientExit> {
+    Ok(context.guest()?.sh(script, SCRIPT_LIMIT)?.into())
 }
 
 /// The requests of a second's frames fail, of each frame its commit among others.
-fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let errors = ERRORS.join(" ");
     let script = format!(
         r#"{SHELL}
@@ -98,14 +98,14 @@ kill -INT $client; wait $client || true
 grep -c '"retries"' frames.jsonl
 "#
     );
-    let ended = script_ends(bench, &script)?;
-    bench.keep("said.txt", ended.out.as_bytes())?;
+    let exit = script_ends(context, &script)?;
+    context.keep("said.txt", exit.stdout.as_bytes())?;
     ensure!(
-        ended.status == 0,
-        "{ended:?}; its log: {}",
-        stage.log(bench)?
+        exit.status == 0,
+        "{exit:?}; its log: {}",
+        compositor.log_tail(context)?
     );
-    let mut lines = ended.out.lines();
+    let mut lines = exit.stdout.lines();
     for errno in ERRORS {
         let line = lines.next().context("a line for each error")?;
         let count = line.strip_prefix(errno).map(str::trim);
@@ -119,14 +119,14 @@ grep -c '"retries"' frames.jsonl
         told > 0,
         "the report says nothing of frames that were tried again"
     );
-    stage.check_clean(bench, "commits that failed")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "commits that failed")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
 /// Every so often a request fails, of whatever kind: to show a buffer, to wait for a point, to signal one, to let the CPU in.
-fn now_and_then(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn now_and_then(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-pattern --dmabuf --sync explicit",
         "covalent-pattern --dmabuf --sync implicit --window --size 320x240",
@@ -146,29 +146,29 @@ kill -INT $client; wait $client || true
 injected
 "#
             );
-            let ended = script_ends(bench, &script)?;
+            let exit = script_ends(context, &script)?;
             ensure!(
-                ended.status == 0
-                    && ended
-                        .out
+                exit.status == 0
+                    && exit
+                        .stdout
                         .trim()
                         .parse::<u32>()
                         .is_ok_and(|count| count >= 8),
-                "{client}, {errno}: {ended:?}; its log: {}",
-                stage.log(bench)?
+                "{client}, {errno}: {exit:?}; its log: {}",
+                compositor.log_tail(context)?
             );
             // A client whose buffers do not come back says so after a while.
-            ensure!(ended.words.is_empty(), "{client}, {errno}: {ended:?}");
+            ensure!(exit.stderr.is_empty(), "{client}, {errno}: {exit:?}");
         }
     }
-    stage.check_clean(bench, "requests that failed now and then")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "requests that failed now and then")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
 /// Requests to the card fail once, each in a start of its own.
-fn starts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let starts = if bench.is_full() {
+fn starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let starts = if context.is_full() {
         STARTS_IN_FULL
     } else {
         STARTS
@@ -184,16 +184,16 @@ for number in {starts}; do
     [ $status -eq 0 ] || {{ echo "request $number, $errno: status $status: $(cat err): $(grep INJECTED trace)"; }}
 done"#
     );
-    let ended: Ended = bench.guest()?.sh(&script, STARTS_LIMIT)?.into();
-    bench.keep("said.txt", ended.out.as_bytes())?;
-    ensure!(ended.status == 0 && ended.out.is_empty(), "{ended:?}");
+    let exit: ClientExit = context.guest()?.sh(&script, STARTS_LIMIT)?.into();
+    context.keep("said.txt", exit.stdout.as_bytes())?;
+    ensure!(exit.status == 0 && exit.stdout.is_empty(), "{exit:?}");
     Ok(Outcome::Passed)
 }
 
 /// The card is busy for thirteen requests while the display is unplugged and plugged in again. It is not busy for good: with each
 /// third request for ever, every attempt could fail at the same place.
-fn comes_back(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn comes_back(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let script = format!(
         r#"{SHELL}
 connector=$(ls -d /sys/class/drm/card*-Virtual-1 | head -n 1)/status
@@ -212,18 +212,18 @@ until_more $(( $(frames) + 10 ))
 kill -INT $client; wait $client || true
 "#
     );
-    let ended = script_ends(bench, &script)?;
-    let counts: Vec<u32> = ended
-        .out
+    let exit = script_ends(context, &script)?;
+    let counts: Vec<u32> = exit
+        .stdout
         .lines()
         .filter_map(|line| line.parse().ok())
         .collect();
     ensure!(
-        ended.status == 0 && counts.len() == 3 && counts.iter().all(|count| *count > 3),
-        "{ended:?}; its log: {}",
-        stage.log(bench)?
+        exit.status == 0 && counts.len() == 3 && counts.iter().all(|count| *count > 3),
+        "{exit:?}; its log: {}",
+        compositor.log_tail(context)?
     );
-    stage.check_clean(bench, "a display that came back to a busy card")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "a display that came back to a busy card")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

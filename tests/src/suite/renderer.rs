@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::{FrameRecord, Path, parse_frames};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
@@ -113,7 +113,7 @@ fn still_camera(guest: &Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
     const SHM: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5";
     const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
@@ -125,7 +125,7 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ];
     let mut pictures = Vec::new();
     {
-        let guest = bench.guest()?;
+        let guest = context.guest()?;
         still_camera(guest)?;
         for (name, client, copied) in clients {
             let gpu = show(guest, "", client)?;
@@ -153,7 +153,7 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         for (by, picture) in [("gles", gpu), ("software", cpu)] {
             let mut png = std::io::Cursor::new(Vec::new());
             picture.write_to(&mut png, image::ImageFormat::Png)?;
-            bench.keep(&format!("{name}-{by}.png"), png.get_ref())?;
+            context.keep(&format!("{name}-{by}.png"), png.get_ref())?;
         }
         let colours: std::collections::BTreeSet<_> = cpu.pixels().map(|pixel| pixel.0).collect();
         ensure!(colours.len() > 4, "{name}: the picture shows nothing");
@@ -166,8 +166,8 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn cannot_import(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     still_camera(guest)?;
     let client = "covalent-camera --window --size 320x240 --format YUYV --frames 6";
     let shown = show(guest, "", client)?;
@@ -186,8 +186,8 @@ fn cannot_import(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_gpu(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let client = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
     let shown = show(guest, "", client)?;
     check_frames(&shown, "software")?;

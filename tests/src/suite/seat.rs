@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::bench::must;
+use super::context::run_checked;
 use super::display::set_pattern;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::{Path, Pipeline, Running, check_order};
 use crate::vm::config::Config;
@@ -15,7 +15,7 @@ use crate::vm::link::Process;
 use crate::wire::Status;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Enough for some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
@@ -66,13 +66,13 @@ impl Session {
     /// Starts seatd, and makes a folder for a user who is in no group but those of cards, cameras and inputs.
     fn start(guest: &Guest) -> anyhow::Result<Self> {
         let seatd = guest.start(shell("exec seatd -g video"))?;
-        let output = must(
+        let output = run_checked(
             guest,
             "for try in $(seq 100); do test -S /run/seatd.sock && break; sleep 0.1; done\n\
              test -S /run/seatd.sock || exit 1\n\
              mkdir -p /tmp/user && chown 1000:1000 /tmp/user && chmod 700 /tmp/user || exit 1\n\
              for name in video render input; do getent group $name | cut -d: -f3; done | paste -sd,",
-            SOON,
+            COMMAND_LIMIT,
         )?;
         let groups = output.text();
         let wrapper = format!(
@@ -116,14 +116,19 @@ fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
     Ok(after.frames)
 }
 
-fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let session = Session::start(guest)?;
     let mut running = session.pipeline(120).start(guest)?;
     running.wait_for_frames(30, FRAMES_LIMIT)?;
     shows_bars(guest)?;
-    let owner = must(guest, "stat -c %u /proc/$(pidof covalent-compositor)", SOON)?.text();
+    let owner = run_checked(
+        guest,
+        "stat -c %u /proc/$(pidof covalent-compositor)",
+        COMMAND_LIMIT,
+    )?
+    .text();
     ensure!(owner == "1000", "the compositor runs as user {owner}");
     let finished = running.finish(FRAMES_LIMIT)?;
     session.end()?;
@@ -134,38 +139,38 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn console_switch(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
-    let home = must(guest, "cat /sys/class/tty/tty0/active", SOON)?.text();
+    let home = run_checked(guest, "cat /sys/class/tty/tty0/active", COMMAND_LIMIT)?.text();
     let session = Session::start(guest)?;
     let mut running = session.pipeline(100_000).start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     shows_bars(guest)?;
     for round in 0..2 {
-        must(guest, "busybox chvt 5", SOON)?;
+        run_checked(guest, "busybox chvt 5", COMMAND_LIMIT)?;
         let seen = stands_still(&running).with_context(|| format!("away, round {round}"))?;
         ensure!(
             shows_bars(guest).is_err(),
             "the other console shows the camera"
         );
         let number = home.trim_start_matches("tty");
-        must(guest, &format!("busybox chvt {number}"), SOON)?;
+        run_checked(guest, &format!("busybox chvt {number}"), COMMAND_LIMIT)?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
         shows_bars(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     check_order(&running.finish(FRAMES_LIMIT)?.camera_frames())?;
     session.end()?;
     Ok(Outcome::Passed)
 }
 
-fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
     const TELL: &str = "udevadm trigger -c change /sys/class/drm/card0";
-    let guest = bench.fresh_guest()?;
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -174,20 +179,28 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     for round in 0..3 {
-        must(guest, &format!("echo off > {CONNECTOR} && {TELL}"), SOON)?;
+        run_checked(
+            guest,
+            &format!("echo off > {CONNECTOR} && {TELL}"),
+            COMMAND_LIMIT,
+        )?;
         let seen = stands_still(&running).with_context(|| format!("unplugged, round {round}"))?;
-        must(guest, &format!("echo detect > {CONNECTOR} && {TELL}"), SOON)?;
+        run_checked(
+            guest,
+            &format!("echo detect > {CONNECTOR} && {TELL}"),
+            COMMAND_LIMIT,
+        )?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
         shows_bars(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
     // With nothing connected at all, the compositor says so.
-    must(guest, &format!("echo off > {CONNECTOR}"), SOON)?;
-    let refused = guest.sh("covalent-compositor -- true", SOON)?;
-    must(guest, &format!("echo detect > {CONNECTOR}"), SOON)?;
+    run_checked(guest, &format!("echo off > {CONNECTOR}"), COMMAND_LIMIT)?;
+    let refused = guest.sh("covalent-compositor -- true", COMMAND_LIMIT)?;
+    run_checked(guest, &format!("echo detect > {CONNECTOR}"), COMMAND_LIMIT)?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         refused.status == Status::Code(NO_DISPLAY) && words.contains("Virtual-1"),
@@ -199,13 +212,13 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 
 /// The kernel's own test of the way to sleep: every process stands still for five seconds, as before devices are suspended.
 /// Farther this guest cannot go, since the harness's port and the folder of programs do not come back from sleep.
-fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
         echo none > /sys/power/pm_test; exit $status";
     /// What nothing but the freezer takes between two frames, of the five seconds that it does.
     const GAP_NS: u64 = 4_000_000_000;
-    let guest = bench.fresh_guest()?;
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -214,13 +227,13 @@ fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     let mut seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
     for round in 0..ROUNDS {
-        must(guest, FREEZE, SOON)?;
+        run_checked(guest, FREEZE, COMMAND_LIMIT)?;
         seen = running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("thawed, round {round}"))?;
         shows_bars(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     let frames = running.finish(FRAMES_LIMIT)?.camera_frames();
     check_order(&frames)?;
     let gaps = frames
@@ -233,8 +246,8 @@ fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn second(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -252,13 +265,13 @@ fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     shows_bars(guest)?;
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-fn match_mode(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--fullscreen --size 640x480 --fps 30 --frames 100".to_owned(),

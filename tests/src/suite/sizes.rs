@@ -9,10 +9,10 @@ use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::{Config, Memory};
 
 use super::display::set_pattern;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Enough for some dozen frames of 33 MB each.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
@@ -41,17 +41,17 @@ pub(super) const CASES: &[Case] = &[
         .limit(Duration::from_secs(3000)),
 ];
 
-fn sizes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    set_pattern(bench.guest()?, 1)?;
+fn sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    set_pattern(context.guest()?, 1)?;
     for (size, has_mode) in SIZES {
-        one(bench, size, has_mode).with_context(|| size.to_owned())?;
+        one(context, size, has_mode).with_context(|| size.to_owned())?;
     }
     Ok(Outcome::Passed)
 }
 
 /// A size that is a mode is scanned out; another is composited, and says that its size is the reason.
-fn one(bench: &mut Bench<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
-    let guest = bench.guest()?;
+fn one(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
+    let guest = context.guest()?;
     let pipeline = Pipeline {
         client: format!("--fullscreen --size {size} --frames 100000"),
         compositor: if has_mode {
@@ -65,7 +65,7 @@ fn one(bench: &mut Bench<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> 
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     let picture = guest.screendump()?;
     // A camera that ended by itself could have left a black display before the picture was taken.
-    let ended = guest.sh("pkill -TERM covalent-camera", SOON)?;
+    let ended = guest.sh("pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     ensure!(ended.status.success(), "no camera: {}", ended.status);
     let finished = running.finish(FRAMES_LIMIT)?;
     let frames = finished.camera_frames();

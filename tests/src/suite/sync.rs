@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::vm::config::Config;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 /// Enough to load a module on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -33,23 +33,23 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn conversions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn conversions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // Its fences are signalled when the check says so.
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "sync")
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "sync")
 }
 
-fn moments(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "moments")
+fn moments(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "moments")
 }
 
-fn handovers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "handovers")
+fn handovers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "handovers")
 }
 
-fn ported(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "ported")
+fn ported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "ported")
 }

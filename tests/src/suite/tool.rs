@@ -9,8 +9,8 @@ use crate::judge::schema;
 use crate::vm::build::checkout;
 use crate::vm::config::Config;
 
-use super::matrix::{LONG, SOON};
-use super::{Bench, Case, Outcome};
+use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -69,7 +69,7 @@ const REPORTS: [(&str, &str); 11] = [
     ("probe", "covalent probe --json"),
 ];
 
-fn json(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let folder = checkout().join("docs/schema");
     let read = |name: &str| -> anyhow::Result<Value> {
         let path = folder.join(format!("{name}.json"));
@@ -77,7 +77,7 @@ fn json(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         Ok(serde_json::from_slice(&text)?)
     };
     for (name, line) in REPORTS {
-        let output = bench.guest()?.sh(line, LONG)?;
+        let output = context.guest()?.sh(line, LONG_LIMIT)?;
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         let report: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
@@ -108,7 +108,7 @@ fn json(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         // Thousands of cells: it is far from its end when the first line tells how far it is.
         let line = format!(
@@ -116,13 +116,13 @@ fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
              for try in $(seq 400); do grep -q ' tried' cut.log && break; sleep 0.1; done; \
              kill -{signal} $pid; wait $pid; echo $?"
         );
-        let ended = bench.sh(&line, LONG)?.text();
+        let ended = context.sh(&line, LONG_LIMIT)?.text();
         ensure!(
             ended == code.to_string(),
             "SIG{signal}: it ended with {ended}"
         );
-        let log = bench.sh("cat /tmp/cut.log", SOON)?.text();
-        let report: Value = serde_json::from_slice(&bench.guest()?.get("/tmp/cut.json")?)?;
+        let log = context.sh("cat /tmp/cut.log", COMMAND_LIMIT)?.text();
+        let report: Value = serde_json::from_slice(&context.guest()?.get("/tmp/cut.json")?)?;
         ensure!(
             report["interrupted"] == true,
             "SIG{signal}: it says no word of it"
@@ -143,7 +143,7 @@ fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "{}",
             report["summary"]
         );
-        let picture = bench.sh("cat /tmp/cut.svg", SOON)?.text();
+        let picture = context.sh("cat /tmp/cut.svg", COMMAND_LIMIT)?.text();
         ensure!(
             picture.ends_with("</svg>") && picture.contains("interrupted"),
             "no picture says so"

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Enough for some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
@@ -23,12 +23,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trace::direct_frames_are_followed_from_camera_to_display",
         Config::Virtio,
-        |bench| followed(bench, "--size 640x480", Path::Direct),
+        |context| followed(context, "--size 640x480", Path::Direct),
     ),
     Case::new(
         "trace::composited_frames_are_followed_through_the_drawing",
         Config::Virtio,
-        |bench| followed(bench, "--window --size 640x360", Path::Composited),
+        |context| followed(context, "--window --size 640x360", Path::Composited),
     ),
     Case::new(
         "trace::file_that_cannot_be_written_ends_with_its_name",
@@ -152,25 +152,25 @@ fn float(nanoseconds: u64) -> f64 {
     nanoseconds as f64
 }
 
-fn followed(bench: &mut Bench<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
+fn followed(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         client: format!("{size} --frames 60 --trace {CLIENT}"),
         compositor: format!("--trace {COMPOSITOR}"),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let Finished { frames, .. } = pipeline.start(guest)?.finish(FRAMES_LIMIT)?;
     let mut read = |path: &str| -> anyhow::Result<Rounds> {
-        let text = bench.sh(&format!("cat {path}"), SOON)?.text();
-        bench.keep(path.trim_start_matches("/tmp/"), text.as_bytes())?;
+        let text = context.sh(&format!("cat {path}"), COMMAND_LIMIT)?.text();
+        context.keep(path.trim_start_matches("/tmp/"), text.as_bytes())?;
         parse(&text)
     };
     let client = read(CLIENT)?;
     let compositor = read(COMPOSITOR)?;
-    let display = bench
+    let display = context
         .sh(
             "basename $(ls -d /sys/class/drm/card*-*) | cut -d- -f2-",
-            SOON,
+            COMMAND_LIMIT,
         )?
         .text();
     let mut checked = 0;
@@ -207,14 +207,14 @@ fn followed(bench: &mut Bench<'_>, size: &str, path: Path) -> anyhow::Result<Out
     Ok(Outcome::Passed)
 }
 
-fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (program, options) in [
         ("covalent-compositor", ""),
         ("covalent-camera", "--frames 1"),
         ("covalent-pattern", "--frames 1"),
     ] {
         let line = format!("{program} {options} --trace /nowhere/trace.json 2>&1; echo status $?");
-        let said = bench.sh(&line, SOON)?.text();
+        let said = context.sh(&line, COMMAND_LIMIT)?.text();
         ensure!(
             said.contains("/nowhere/trace.json") && said.contains("status 1"),
             "{program} says {said:?}"

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::views::build;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "views::guards_make_pixels_arrive_and_nothing_else_does",
@@ -16,10 +16,10 @@ pub(super) const CASES: &[Case] = &[Case::new(
     guards,
 )];
 
-fn guards(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let module = build(&bench.image().root, bench.share())?;
-    bench.sh(&format!("insmod {}", module.display()), SOON)?;
-    let outcome = check(bench, "views")?;
-    bench.sh("rmmod covalent_views", SOON)?;
+fn guards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let module = build(&context.image().root, context.share())?;
+    context.sh(&format!("insmod {}", module.display()), COMMAND_LIMIT)?;
+    let outcome = check(context, "views")?;
+    context.sh("rmmod covalent_views", COMMAND_LIMIT)?;
     Ok(outcome)
 }

@@ -13,16 +13,16 @@ use serde::Deserialize;
 
 use client::Running;
 
+use super::compositor::{SIGKILL, TestCompositor, wait_for_exit};
 use super::display::set_pattern;
-use super::stage::{SIGKILL, Stage, end};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::judge::pattern;
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Path;
 use crate::vm::config::Config;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Enough for a driver that compiles shaders for an emulated processor, and some frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
@@ -79,7 +79,7 @@ fn whole(picture: &RgbImage) -> Option<Region> {
 
 /// Keeps a picture for a person to see, and reads the number that its strips show.
 fn number(
-    bench: &Bench<'_>,
+    context: &TestContext<'_>,
     name: &str,
     picture: &RgbImage,
     region: Region,
@@ -87,7 +87,7 @@ fn number(
 ) -> anyhow::Result<u32> {
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    let kept = bench.keep(name, png.get_ref())?;
+    let kept = context.keep(name, png.get_ref())?;
     pattern::number(picture, region, bands)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("the display's picture, kept as {}", kept.display()))
@@ -107,9 +107,9 @@ fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn by_points(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: u32 = 20;
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     // The number of the first frame is of no run before.
     let client = format!("--first 4711 --frames {FRAMES} --hold");
     let mut running = Running::start(guest, "", &client)?;
@@ -120,12 +120,12 @@ fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let finished = running.finish()?;
 
     let whole = Region::whole(&last);
-    let seen = number(bench, "flowing.png", &flowing, whole, SCENE_BANDS)?;
+    let seen = number(context, "flowing.png", &flowing, whole, SCENE_BANDS)?;
     ensure!(
         (4711..4711 + FRAMES).contains(&seen),
         "the display showed frame {seen}"
     );
-    number(bench, "last.png", &last, whole, SCENE_BANDS)?;
+    number(context, "last.png", &last, whole, SCENE_BANDS)?;
     check_scene(&last, whole)?;
     let report = &finished.report;
     ensure!(
@@ -152,9 +152,9 @@ fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn by_fences(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn by_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (322, 243);
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let client = format!(
         "--sync implicit --completion fence --window --size {}x{} --frames 8 --hold",
         SIZE.0, SIZE.1
@@ -165,7 +165,7 @@ fn by_fences(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     running.stop()?;
     let finished = running.finish()?;
     let window = window(&last).context("the window does not fit")?;
-    number(bench, "window.png", &last, window, SCENE_BANDS)?;
+    number(context, "window.png", &last, window, SCENE_BANDS)?;
     let report = &finished.report;
     ensure!(
         report.sync == "implicit" && report.path.as_deref() == Some("composited"),
@@ -176,8 +176,8 @@ fn by_fences(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn made_anew(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
     let running = Running::start(guest, "", client)?;
     let window = |picture: &RgbImage| Region::centred(picture, 320, 240);
@@ -201,7 +201,7 @@ fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "{second:?}"
     );
     let window = window(&last).context("the window does not fit")?;
-    number(bench, "window.png", &last, window, SCENE_BANDS)?;
+    number(context, "window.png", &last, window, SCENE_BANDS)?;
     for (chain, path) in [(first, Path::Direct), (second, Path::Composited)] {
         let mut own = finished.frames.iter().filter(|frame| {
             frame
@@ -217,16 +217,16 @@ fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // BT.601 and back, in 8 bits: each of the two roundings costs up to two.
     for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
-        one_format(bench, format, tolerance).with_context(|| format.to_owned())?;
+        one_format(context, format, tolerance).with_context(|| format.to_owned())?;
     }
     Ok(Outcome::Passed)
 }
 
-fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Result<()> {
-    let guest = bench.guest()?;
+fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> anyhow::Result<()> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = format!("--camera /dev/video0 --format {format} --size 640x480 --frames 8 --hold");
     let running = Running::start(guest, "", &client)?;
@@ -234,7 +234,7 @@ fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Res
     running.stop()?;
     let finished = running.finish()?;
     let name = format!("{format}.png");
-    number(bench, &name, &last, Region::whole(&last), 1)?;
+    number(context, &name, &last, Region::whole(&last), 1)?;
     // Between the strip and the lens, which goes round in the lower half.
     let bars = Region {
         x: 0,
@@ -255,34 +255,34 @@ fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Res
     Ok(())
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let clients = [
         "covalent-vulkan --sync explicit",
         "covalent-vulkan --window --size 320x240 --camera /dev/video0",
     ];
     for client in clients {
-        let count = "grep -c '\"vulkan/' /tmp/stage/frames.jsonl || true";
-        let before: usize = bench.sh(count, SOON)?.text().trim().parse()?;
-        let process = stage.beside(bench, client)?;
+        let count = "grep -c '\"vulkan/' /tmp/compositor/frames.jsonl || true";
+        let before: usize = context.sh(count, COMMAND_LIMIT)?.text().trim().parse()?;
+        let process = compositor.start_client(context, client)?;
         let begun = Instant::now();
         loop {
-            let shown: usize = bench.sh(count, SOON)?.text().trim().parse()?;
+            let shown: usize = context.sh(count, COMMAND_LIMIT)?.text().trim().parse()?;
             if shown >= before + 3 {
                 break;
             }
             ensure!(
                 begun.elapsed() < FRAMES_LIMIT,
                 "{client} shows nothing; the compositor's log: {}",
-                stage.log(bench)?
+                compositor.log_tail(context)?
             );
             std::thread::sleep(Duration::from_millis(200));
         }
-        let ended = end(process, Some(SIGKILL))?;
-        ensure!(ended.status == 128 + SIGKILL, "{ended:?}");
-        stage.check_clean(bench, client)?;
+        let exit = wait_for_exit(process, Some(SIGKILL))?;
+        ensure!(exit.status == 128 + SIGKILL, "{exit:?}");
+        compositor.check_nothing_left(context, client)?;
     }
-    stage.strike(bench)?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
@@ -295,8 +295,8 @@ struct Written {
     offset: Option<u64>,
 }
 
-fn without_syncobj(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let running = Running::start(
         guest,
         "--writeback /tmp/writeback --writeback-every 2",
@@ -321,7 +321,13 @@ fn without_syncobj(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         };
         let picture = xrgb(&pixels, offset, written.width, written.height)?;
         let name = format!("written-{judged}.png");
-        let seen = number(bench, &name, &picture, Region::whole(&picture), SCENE_BANDS)?;
+        let seen = number(
+            context,
+            &name,
+            &picture,
+            Region::whole(&picture),
+            SCENE_BANDS,
+        )?;
         ensure!(
             previous.is_none_or(|previous| previous <= seen) && seen < 8,
             "frame {seen} follows frame {previous:?}"
@@ -347,8 +353,8 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
     RgbImage::from_raw(width, height, rgb).context("a picture of that size")
 }
 
-fn chosen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn chosen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let client = "--window --size 320x240 --frames 4";
     let finished = Running::start(guest, "", client)?.finish()?;
     ensure!(

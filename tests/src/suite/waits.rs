@@ -7,12 +7,12 @@ use anyhow::{Context as _, ensure};
 
 mod calls;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::Pipeline;
 use crate::vm::config::Config;
 
 /// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// strace makes every step slow.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
@@ -28,14 +28,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "waits::direct_frames_by_points_wait_in_the_event_loop_alone",
         Config::Virtio,
-        |bench| quiet(bench, "--size 640x480 --sync explicit", calls::BY_POINTS),
+        |context| quiet(context, "--size 640x480 --sync explicit", calls::BY_POINTS),
     ),
     Case::new(
         "waits::composited_frames_by_fences_wait_in_the_event_loop_alone",
         Config::Virtio,
-        |bench| {
+        |context| {
             quiet(
-                bench,
+                context,
                 "--window --size 320x180 --sync implicit",
                 calls::BY_FENCES,
             )
@@ -141,21 +141,25 @@ fn found(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     Ok(found)
 }
 
-fn traced(bench: &mut Bench<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
+fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
     let pipeline = Pipeline {
         client: format!("{client} --frames 90"),
         wrapper: wrapper.to_owned(),
         outer_wrapper: format!("strace -f -y -s 0 -o {TRACE} -e trace={TRACED}"),
         ..Pipeline::default()
     };
-    pipeline.start(bench.guest()?)?.finish(FRAMES_LIMIT)?;
-    let trace = bench.guest()?.get(TRACE)?;
-    bench.keep("strace.txt", &trace)?;
+    pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
+    let trace = context.guest()?.get(TRACE)?;
+    context.keep("strace.txt", &trace)?;
     String::from_utf8(trace).context("strace's words")
 }
 
-fn quiet(bench: &mut Bench<'_>, client: &str, book: calls::Book) -> anyhow::Result<Outcome> {
-    let trace = traced(bench, client, "")?;
+fn quiet(
+    context: &mut TestContext<'_>,
+    client: &str,
+    book: calls::Book,
+) -> anyhow::Result<Outcome> {
+    let trace = traced(context, client, "")?;
     let found = found(&trace)?;
     ensure!(
         found.is_empty(),
@@ -169,23 +173,23 @@ fn quiet(bench: &mut Bench<'_>, client: &str, book: calls::Book) -> anyhow::Resu
         "the camera is opened to wait"
     );
     let calls = calls::counted(&steady(&trace)?);
-    bench.keep("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
+    context.keep("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
     calls::compare(&calls, book)?;
     Ok(Outcome::Passed)
 }
 
 /// A driver that works on the processor: its work is given and waited for on another thread, and the first one, with the event
 /// loop, waits for nothing else. Each of its frames has one eventfd of a release point.
-fn drawn(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh(
+fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh(
         &format!(
             "covalent-compositor --mode 640x480 -- strace -f -y -s 0 -o {TRACE} -e trace={TRACED} \
              covalent-vulkan --sync explicit --frames 16"
         ),
         FRAMES_LIMIT,
     )?;
-    let trace = bench.guest()?.get(TRACE)?;
-    bench.keep("strace.txt", &trace)?;
+    let trace = context.guest()?.get(TRACE)?;
+    context.keep("strace.txt", &trace)?;
     let lines = joined(std::str::from_utf8(&trace)?);
     let process = |line: &str| line.split(' ').next().map(str::to_owned);
     let first = lines.first().and_then(|line| process(line));
@@ -226,11 +230,11 @@ fn drawn(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Another program beside the camera sleeps all the time: the judge has to see it.
-fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
-    bench.sh(&line, SOON)?;
-    let trace = traced(bench, "--size 640x480", "/tmp/sleeper")?;
+    context.sh(&line, COMMAND_LIMIT)?;
+    let trace = traced(context, "--size 640x480", "/tmp/sleeper")?;
     let found = found(&trace)?;
     ensure!(
         found.keys().any(|line| line.contains("nanosleep")),

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use covalent_tests::wire::{CHUNK_BYTES, Exec, Status, Stream, WINDOW_BYTES, Whom, Window};
+use covalent_tests::wire::{CHUNK_BYTES, Exec, SignalTarget, Status, Stream, WINDOW_BYTES, Window};
 use rustix::fs::{Mode, OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -225,7 +225,7 @@ impl Command {
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: i32, to: Whom) -> Result<(), String> {
+    pub(crate) fn signal(&self, signal: i32, to: SignalTarget) -> Result<(), String> {
         let named =
             Signal::from_named_raw(signal).ok_or_else(|| format!("there is no signal {signal}"))?;
         if self.status.is_some() {
@@ -233,10 +233,10 @@ impl Command {
         }
         let sent = match to {
             // Before the launch has made the group there is the leader alone.
-            Whom::Group => {
+            SignalTarget::Group => {
                 kill_process_group(self.pid, named).or_else(|_| kill_process(self.pid, named))
             }
-            Whom::Leader => kill_process(self.pid, named),
+            SignalTarget::Leader => kill_process(self.pid, named),
         };
         sent.map_err(|errno| format!("signal {signal}: {errno}"))
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::{Bench, Outcome, SOON};
+use super::{COMMAND_LIMIT, Outcome, TestContext};
 
 /// One thing that programs expect of a guest.
 struct Expectation {
@@ -88,39 +88,42 @@ const EXPECTED: [Expectation; 12] = [
     ),
 ];
 
-pub(super) fn environment(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for expectation in &EXPECTED {
         let Expectation {
             what,
             holds,
             broken,
         } = expectation;
-        bench
-            .sh(holds, SOON)
+        context
+            .sh(holds, COMMAND_LIMIT)
             .with_context(|| format!("it is not so that {what}"))?;
-        bench
-            .sh(&format!("{broken} true"), SOON)
+        context
+            .sh(&format!("{broken} true"), COMMAND_LIMIT)
             .with_context(|| format!("nothing runs where it is not so that {what}"))?;
         let line = format!("{broken} sh -c {}", quoted(holds));
-        let output = bench.guest()?.sh(&line, SOON)?;
+        let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             !output.status.success(),
             "`{holds}` says that {what}, also under `{broken}`, where it is not so"
         );
     }
-    bench.sh(
+    context.sh(
         "udevadm info /dev/dri/card0 | grep -q 'CURRENT_TAGS=.*:seat:'",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    bench.sh(
+    context.sh(
         "udevadm info --export-db | grep -q ID_INPUT_KEYBOARD=1",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    bench.sh("udevadm info --export-db | grep -q ID_INPUT_MOUSE=1", SOON)?;
-    let unreaped = bench
+    context.sh(
+        "udevadm info --export-db | grep -q ID_INPUT_MOUSE=1",
+        COMMAND_LIMIT,
+    )?;
+    let unreaped = context
         .sh(
             "sh -c '(sleep 0.2 &)'; sleep 1; ps -eo stat= | grep -c '^Z' || true",
-            SOON,
+            COMMAND_LIMIT,
         )?
         .text();
     ensure!(unreaped == "0", "{unreaped} processes were not waited for");

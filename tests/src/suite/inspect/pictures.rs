@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Pipeline;
-use crate::suite::bench::must;
-use crate::suite::stage::{RUN, SOON};
-use crate::suite::{Bench, Outcome};
+use crate::suite::compositor::{COMMAND_LIMIT, PIPELINE_LIMIT};
+use crate::suite::context::run_checked;
+use crate::suite::{Outcome, TestContext};
 use crate::vm::guest::{Guest, shell};
 use crate::wire::Stream;
 
@@ -25,13 +25,15 @@ struct Painted {
 }
 
 /// Every format's bars, as the program that has painted them says how they lie, and as their names do.
-pub(super) fn every_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
-    let said = holder.line(Stream::Out, SOON)?.context("it said nothing")?;
+    let said = holder
+        .line(Stream::Out, COMMAND_LIMIT)?
+        .context("it said nothing")?;
     let painted: Vec<Painted> = serde_json::from_str(&said).context("what was painted")?;
     ensure!(painted.len() == 17, "{} pictures", painted.len());
-    let pid = must(guest, "pgrep -x sleep | tail -n 1", SOON)?.text();
+    let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
     let mut kept = Vec::new();
     for one in &painted {
         let Painted { fd, layout, .. } = one;
@@ -58,17 +60,21 @@ pub(super) fn every_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "NV12 read as NV21 is told for right"
     );
     holder.kill()?;
-    holder.wait(SOON)?;
+    holder.wait(COMMAND_LIMIT)?;
     for (name, picture) in kept {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        bench.keep(&format!("{name}.png"), png.get_ref())?;
+        context.keep(&format!("{name}.png"), png.get_ref())?;
     }
     Ok(Outcome::Passed)
 }
 
 fn picture(guest: &Guest, line: &str) -> anyhow::Result<DynamicImage> {
-    must(guest, &format!("{line} --png /tmp/painted.png"), SOON)?;
+    run_checked(
+        guest,
+        &format!("{line} --png /tmp/painted.png"),
+        COMMAND_LIMIT,
+    )?;
     Ok(image::load_from_memory(&guest.get("/tmp/painted.png")?)?)
 }
 
@@ -116,18 +122,22 @@ fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
 }
 
 /// Frames of a camera that runs, in formats that it writes itself.
-pub(super) fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for format in ["YUYV", "NV12"] {
         let pipeline = Pipeline {
             client: format!("--window --size 640x480 --format {format} --fps 15 --frames 120"),
             ..Pipeline::default()
         };
-        let guest = bench.guest()?;
+        let guest = context.guest()?;
         let pattern = "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2";
-        must(guest, pattern, SOON)?;
+        run_checked(guest, pattern, COMMAND_LIMIT)?;
         let mut running = pipeline.start(guest)?;
-        running.wait_for_frames(5, RUN)?;
-        let told = must(guest, "covalent inspect --pid covalent-camera --json", SOON)?;
+        running.wait_for_frames(5, PIPELINE_LIMIT)?;
+        let told = run_checked(
+            guest,
+            "covalent inspect --pid covalent-camera --json",
+            COMMAND_LIMIT,
+        )?;
         let told: super::Report = serde_json::from_slice(&told.stdout)?;
         let mut fds = told.buffers.iter();
         let fd = fds
@@ -135,7 +145,7 @@ pub(super) fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             .context("the camera has no dma-buf")?;
         let line = format!("covalent inspect --pid covalent-camera --fd {fd} --wait 20");
         let picture = picture(guest, &line)?;
-        running.finish(RUN)?;
+        running.finish(PIPELINE_LIMIT)?;
         let rgb: RgbImage = picture.to_rgb8();
         // vivid's own conversion rounds, and so does the way back.
         check_bars(&rgb, Region::whole(&rgb), &BARS_100, 4)

@@ -3,11 +3,11 @@
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::{SOON, keep_picture};
+use super::{COMMAND_LIMIT, keep_picture};
 use crate::interop::Row;
 use crate::judge::pattern;
 use crate::picture::Region;
-use crate::suite::Bench;
+use crate::suite::TestContext;
 use crate::suite::record::Verdict;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
@@ -25,16 +25,16 @@ const BANDS: u32 = 8;
 const PICTURE: &str = "/tmp/interop-through.png";
 
 /// Frames in a window, which is composited, and frames that fill the screen.
-pub(super) fn rows(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
+pub(super) fn rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let first = chance()?;
     let mut rows = vec![row(
         "frames in a window, in the compositor's own picture",
-        windowed(bench, first),
+        windowed(context, first),
     )];
-    if bench.boot().machine.config.has_screendump() {
+    if context.boot().machine.config.has_screendump() {
         rows.push(row(
             "frames that fill the screen, in QEMU's picture",
-            filling(bench, first),
+            filling(context, first),
         ));
     }
     Ok(rows)
@@ -60,54 +60,54 @@ fn chance() -> anyhow::Result<u32> {
     Ok(u32::from_le_bytes(bytes) % (1 << 20))
 }
 
-fn windowed(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
+fn windowed(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
     let line = format!(
         "rm -f {PICTURE}; exec covalent-compositor --mode 640x480 --screenshot {PICTURE} --screenshot-after 4 -- \
          covalent-vulkan --window --size {}x{} --first {first} --frames {FRAMES} --json",
         WINDOW.0, WINDOW.1
     );
-    let output = bench.guest()?.sh(&line, SOON)?;
+    let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
     ensure!(
         output.status.success(),
         "they ended with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let picture = bench
+    let picture = context
         .guest()?
         .get(PICTURE)
         .context("no picture was saved")?;
     let picture = image::load_from_memory(&picture)?.to_rgb8();
     let region =
         Region::centred(&picture, WINDOW.0, WINDOW.1).context("the window is not whole")?;
-    judge(bench, "window.png", &picture, region, first)
+    judge(context, "window.png", &picture, region, first)
 }
 
-fn filling(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
+fn filling(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
     let line = format!(
         "exec covalent-compositor --mode 640x480 --report /tmp/interop-through.jsonl -- \
          covalent-vulkan --first {first} --frames {FRAMES} --hold --json"
     );
-    bench.sh("rm -f /tmp/interop-through.jsonl", SOON)?;
-    let mut process = bench.guest()?.start(shell(&line))?;
-    let shown = bench.sh(
+    context.sh("rm -f /tmp/interop-through.jsonl", COMMAND_LIMIT)?;
+    let mut process = context.guest()?.start(shell(&line))?;
+    let shown = context.sh(
         &format!(
             // The report tells of a frame when it goes, and the last one is held.
             "for _ in $(seq 300); do test $(grep -s '\"vulkan/' /tmp/interop-through.jsonl | wc -l) -ge {} && exit 0; \
              sleep 0.3; done; exit 1",
             FRAMES - 1
         ),
-        SOON,
+        COMMAND_LIMIT,
     );
-    let picture = bench.guest()?.screendump();
+    let picture = context.guest()?.screendump();
     // It holds its last frame until it is told to end; where it has ended before, nobody is told.
-    bench.sh("pkill -TERM covalent-vulkan || true", SOON)?;
+    context.sh("pkill -TERM covalent-vulkan || true", COMMAND_LIMIT)?;
     let mut said = String::new();
-    while let Ok(Some(line)) = process.line(Stream::Error, SOON) {
+    while let Ok(Some(line)) = process.line(Stream::Error, COMMAND_LIMIT) {
         said.push_str(&line);
         said.push('\n');
     }
-    let output = process.wait(SOON)?;
+    let output = process.wait(COMMAND_LIMIT)?;
     shown.with_context(|| format!("{FRAMES} frames are not shown; they said: {said}"))?;
     ensure!(
         output.status.success(),
@@ -116,7 +116,7 @@ fn filling(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
     );
     let picture = picture?;
     judge(
-        bench,
+        context,
         "fullscreen.png",
         &picture,
         Region::whole(&picture),
@@ -126,13 +126,13 @@ fn filling(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
 
 /// Reads the number in a picture, which has to be that of one of the frames.
 fn judge(
-    bench: &Bench<'_>,
+    context: &TestContext<'_>,
     name: &str,
     picture: &RgbImage,
     region: Region,
     first: u32,
 ) -> anyhow::Result<String> {
-    let kept = keep_picture(bench, name, picture)?;
+    let kept = keep_picture(context, name, picture)?;
     let seen = pattern::number(picture, region, BANDS)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("the picture, kept as {}", kept.display()))?;

@@ -3,16 +3,20 @@
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::LONG;
-use crate::suite::Bench;
+use super::LONG_LIMIT;
+use crate::suite::TestContext;
 use crate::vm::link::Output;
 use crate::wire::Status;
 
 /// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.
-pub(crate) fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Value> {
+pub(crate) fn verify(
+    context: &mut TestContext<'_>,
+    name: &str,
+    options: &str,
+) -> anyhow::Result<Value> {
     let line = format!("covalent matrix --verify --json {options}");
-    let output = bench.guest()?.sh(&line, LONG)?;
-    bench.keep(name, &output.stdout)?;
+    let output = context.guest()?.sh(&line, LONG_LIMIT)?;
+    context.keep(name, &output.stdout)?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::RgbImage;
 use serde::Deserialize;
 
-use super::{FOLDER, FRAMES_LIMIT, SOON};
+use super::{COMMAND_LIMIT, FOLDER, FRAMES_LIMIT};
 use crate::judge::pattern;
 use crate::picture::Region;
 use crate::pipeline::{FrameRecord, parse_frames};
@@ -96,7 +96,10 @@ impl<'guest> Running<'guest> {
         client: &str,
     ) -> anyhow::Result<Self> {
         // Before anything runs: whoever asks how far it has come must not read of the run before.
-        guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
+        guest.sh(
+            &format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"),
+            COMMAND_LIMIT,
+        )?;
         let process = guest.start(shell(&format!(
             "exec covalent-compositor --mode 640x480 --report {FOLDER}/frames.jsonl {compositor} -- \
              sh -c 'exec covalent-vulkan --json {client} >{FOLDER}/report.json'"
@@ -109,7 +112,7 @@ impl<'guest> Running<'guest> {
         let begun = Instant::now();
         loop {
             let count = format!("grep -c '\"vulkan/' {FOLDER}/frames.jsonl || true");
-            let shown = self.guest.sh(&count, SOON)?.text();
+            let shown = self.guest.sh(&count, COMMAND_LIMIT)?.text();
             let shown: usize = shown.trim().parse().unwrap_or(0);
             if shown >= frames {
                 return Ok(());
@@ -117,7 +120,7 @@ impl<'guest> Running<'guest> {
             if begun.elapsed() > FRAMES_LIMIT {
                 self.process.kill()?;
                 let mut said = String::new();
-                while let Ok(Some(line)) = self.process.line(Stream::Error, SOON) {
+                while let Ok(Some(line)) = self.process.line(Stream::Error, COMMAND_LIMIT) {
                     said.push_str(&line);
                     said.push('\n');
                 }
@@ -154,7 +157,8 @@ impl<'guest> Running<'guest> {
 
     /// Has a client that holds its last frame end.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        self.guest.sh("pkill -TERM covalent-vulkan", SOON)?;
+        self.guest
+            .sh("pkill -TERM covalent-vulkan", COMMAND_LIMIT)?;
         Ok(())
     }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use super::{Event, KILL_DEADLINE, LinkError, Output};
-use crate::wire::{Bytes, CHUNK_BYTES, Status, Stream, ToGuest, WINDOW_BYTES, Whom, Window};
+use crate::wire::{
+    Bytes, CHUNK_BYTES, SignalTarget, Status, Stream, ToGuest, WINDOW_BYTES, Window,
+};
 
 /// A command that was started in the guest. Dropped before its end, it is ended.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Process {
     ///
     /// # Errors
     /// Where the guest is gone.
-    pub fn signal(&self, signal: i32, to: Whom) -> Result<(), LinkError> {
+    pub fn signal(&self, signal: i32, to: SignalTarget) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Signal { id, signal, to })
     }

@@ -17,42 +17,42 @@ use crate::vm::link::Output;
 use super::{Needs, Outcome};
 
 /// The process on the host that holds the guest of the running case, for who ends it from outside.
-pub(super) type Holder = Arc<Mutex<Option<u32>>>;
+pub(super) type GuestProcessId = Arc<Mutex<Option<u32>>>;
 
 /// What a case works with.
 #[derive(Debug)]
-pub struct Bench<'image> {
+pub struct TestContext<'image> {
     image: &'image Image,
     share: PathBuf,
     needs: Needs,
     guest: Option<Guest>,
-    holder: Holder,
+    guest_process: GuestProcessId,
     artefacts: PathBuf,
     full: bool,
     skipped_checks: usize,
 }
 
-impl<'image> Bench<'image> {
+impl<'image> TestContext<'image> {
     pub(super) fn new(
         image: &'image Image,
         share: &Path,
         needs: Needs,
         full: bool,
-        holder: Holder,
+        guest_process: GuestProcessId,
     ) -> Self {
         Self {
             image,
             share: share.to_owned(),
             needs,
             guest: None,
-            holder,
+            guest_process,
             artefacts: PathBuf::new(),
             full,
             skipped_checks: 0,
         }
     }
 
-    /// Says for which case the bench is now.
+    /// Says for which case the context is now.
     pub(super) fn begin(&mut self, folder: &Path, case: &str) {
         self.artefacts = folder.join(case.replace("::", "-"));
         self.skipped_checks = 0;
@@ -84,8 +84,10 @@ impl<'image> Bench<'image> {
             Some(guest) if !guest.is_gone() => Ok(self.guest.insert(guest)),
             _ => {
                 let guest = Guest::boot(self.image, &self.boot())?;
-                *self.holder.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(guest.process_id());
+                *self
+                    .guest_process
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(guest.process_id());
                 Ok(self.guest.insert(guest))
             }
         }
@@ -94,7 +96,7 @@ impl<'image> Bench<'image> {
     /// A guest that no other case has used.
     ///
     /// # Errors
-    /// Those of [`Bench::guest`].
+    /// Those of [`TestContext::guest`].
     pub fn fresh_guest(&mut self) -> anyhow::Result<&Guest> {
         self.discard();
         self.guest()
@@ -102,7 +104,10 @@ impl<'image> Bench<'image> {
 
     /// Ends the guest at once; the next use boots another.
     pub fn discard(&mut self) {
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .guest_process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         self.guest = None;
     }
 
@@ -111,14 +116,17 @@ impl<'image> Bench<'image> {
     /// # Errors
     /// Those of [`Guest::stop`].
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .guest_process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         match self.guest.take() {
             Some(guest) => Ok(guest.stop()?),
             None => Ok(()),
         }
     }
 
-    /// What this bench boots; for cases that boot guests of their own.
+    /// What this context boots; for cases that boot guests of their own.
     #[must_use]
     pub fn boot(&self) -> Boot {
         let mut boot = Boot::new(self.needs.config, &self.share);
@@ -135,7 +143,7 @@ impl<'image> Bench<'image> {
         self.image
     }
 
-    /// The folder with the programs that this bench's guests have.
+    /// The folder with the programs that this context's guests have.
     #[must_use]
     pub fn share(&self) -> &Path {
         &self.share
@@ -160,7 +168,7 @@ impl<'image> Bench<'image> {
     /// # Errors
     /// Where it fails, with its words, or runs longer than `limit`.
     pub fn sh(&mut self, line: &str, limit: Duration) -> anyhow::Result<Output> {
-        must(self.guest()?, line, limit)
+        run_checked(self.guest()?, line, limit)
     }
 
     /// Keeps a file for a person to look at after the run, in a folder of the case's own.
@@ -180,7 +188,7 @@ impl<'image> Bench<'image> {
 ///
 /// # Errors
 /// Where it fails, with its words, or runs longer than `limit`.
-pub(super) fn must(guest: &Guest, line: &str, limit: Duration) -> anyhow::Result<Output> {
+pub(super) fn run_checked(guest: &Guest, line: &str, limit: Duration) -> anyhow::Result<Output> {
     let output = guest.sh(line, limit)?;
     ensure!(
         output.status.success(),
