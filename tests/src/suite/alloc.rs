@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
         cards,
     ),
     Case::new(
-        "alloc::descriptions_that_lie_are_refused",
+        "alloc::wrong_buffer_descriptors_are_refused",
         Config::Virtio,
         hostile,
     ),
@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
         vkms_plan,
     ),
     Case::new(
-        "alloc::contiguous_camera_is_given_the_cma_heap",
+        "alloc::contiguous_camera_plan_takes_contiguous_memory",
         Config::Vkms,
         contiguous_plan,
     ),
@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
         lucky_plan,
     ),
     Case::new(
-        "alloc::format_that_no_one_has_is_explained",
+        "alloc::unsupported_format_is_explained",
         Config::Virtio,
         no_format,
     ),

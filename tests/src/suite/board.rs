@@ -30,17 +30,14 @@ pub(super) const CASES: &[Case] = &[
         "board::buffers_of_the_pools_heap_lie_in_the_region",
         allocated,
     ),
-    case(
-        "board::doctor_asks_for_a_pool_and_what_it_prints_brings_it",
-        mended,
-    ),
+    case("board::missing_pool_remedy_of_doctor_adds_it", mended),
     case("board::plan_follows_the_links_of_the_tree", linked),
-    case("board::recorded_is_solved_alike_on_the_host", alike),
+    case("board::recording_gives_same_plans_on_the_host", alike),
     case(
         "board::regions_are_shown_with_their_heaps_and_devices",
         shown,
     ),
-    case("board::tree_without_regions_is_shown_as_such", bare),
+    case("board::tree_without_regions_reports_none", bare),
 ];
 
 const fn case(name: &'static str, run: super::Run) -> Case {

@@ -25,18 +25,18 @@ pub(super) const CASES: &[Case] = &[
     .full()
     .limit(SOAK_LIMIT),
     Case::new(
-        "buffers::camera_that_fails_is_told_and_streams_again",
+        "buffers::failing_camera_is_reported_and_streams_again",
         Config::Bochs,
         injected,
     ),
     Case::new(
-        "buffers::bochs_that_leaves_is_told_and_its_memory_stays",
+        "buffers::unbound_bochs_driver_is_reported_and_memory_stays_valid",
         Config::Bochs,
         unplug,
     )
     .last(),
     Case::new(
-        "buffers::virtio_that_leaves_is_told_and_its_memory_stays",
+        "buffers::unbound_virtio_driver_is_reported_and_memory_stays_valid",
         Config::Virtio,
         unplug,
     )

@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
         attached,
     ),
     Case::new(
-        "camera::nobody_copies_in_direct_scanout",
+        "camera::direct_scanout_copies_no_byte",
         Config::Virtio,
         nobody_copies,
     ),

@@ -14,14 +14,14 @@ use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "cost::allocation_is_within_a_twentieth_of_the_bare_ioctl",
+        "cost::allocation_takes_at_most_five_percent_more_than_the_ioctl",
         Config::Full,
         instructions,
     )
     .counted()
     .limit(Duration::from_secs(2400)),
     Case::new(
-        "cost::extra_system_calls_are_those_that_are_listed",
+        "cost::extra_system_calls_match_the_list",
         Config::Full,
         calls,
     )

@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
         window,
     ),
     Case::new(
-        "display::other_size_is_composited_and_says_why",
+        "display::other_size_is_composited_and_reason_is_reported",
         Config::Virtio,
         other_size,
     ),

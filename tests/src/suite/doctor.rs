@@ -25,32 +25,32 @@ const AS_USER: &str =
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "doctor::container_without_dri_is_told_the_flag_that_runs_the_demo",
+        "doctor::container_without_dri_remedy_runs_the_demo",
         Config::Virtio,
         container,
     ),
     Case::new(
-        "doctor::guest_in_order_has_nothing_in_the_way",
+        "doctor::healthy_guest_has_no_blocking_finding",
         Config::Virtio,
         in_order,
     ),
     Case::new(
-        "doctor::huge_pages_are_set_aside_by_the_remedy",
+        "doctor::missing_huge_pages_remedy_reserves_them",
         Config::Bochs,
         huge_pages,
     ),
     Case::new(
-        "doctor::limits_are_raised_by_the_remedies",
+        "doctor::low_limits_remedies_raise_them",
         Config::Virtio,
         limits,
     ),
     Case::new(
-        "doctor::udmabuf_that_is_gone_comes_back_by_the_remedy",
+        "doctor::missing_udmabuf_node_remedy_creates_it",
         Config::Bochs,
         udmabuf,
     ),
     Case::new(
-        "doctor::user_without_groups_is_let_in_by_the_remedies",
+        "doctor::user_without_groups_remedies_grant_access",
         Config::Virtio,
         user,
     )

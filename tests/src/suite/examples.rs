@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
         share_with_process,
     ),
     Case::new(
-        "examples::plans_on_paper_and_conflicts_are_explained",
+        "examples::offline_plans_and_conflicts_are_explained",
         Config::Virtio,
         on_paper,
     ),

@@ -14,22 +14,22 @@ use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "faults::camera_that_is_none_is_named",
+        "faults::node_that_is_no_camera_is_named",
         Config::Virtio,
         no_camera,
     ),
     Case::new(
-        "faults::format_that_nobody_has_is_explained",
+        "faults::unsupported_format_is_explained",
         Config::Virtio,
         no_format,
     ),
     Case::new(
-        "faults::compositor_that_is_not_there_is_named",
+        "faults::missing_compositor_is_named",
         Config::Virtio,
         no_compositor,
     ),
     Case::new(
-        "faults::camera_in_use_is_told_as_busy",
+        "faults::camera_in_use_is_reported_as_busy",
         Config::Virtio,
         busy,
     ),
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
         fd_limit,
     ),
     Case::new(
-        "faults::udmabuf_limit_is_told",
+        "faults::udmabuf_over_its_limit_is_reported",
         Config::Virtio,
         udmabuf_limit,
     ),

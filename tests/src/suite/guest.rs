@@ -22,15 +22,11 @@ use super::{Case, Outcome, TestContext};
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new(
-        "guest::virtio_has_what_it_promises",
-        Config::Virtio,
-        promises,
-    ),
-    Case::new("guest::bochs_has_what_it_promises", Config::Bochs, promises),
-    Case::new("guest::vkms_has_what_it_promises", Config::Vkms, promises),
-    Case::new("guest::venus_has_what_it_promises", Config::Venus, promises),
-    Case::new("guest::full_has_what_it_promises", Config::Full, promises),
+    Case::new("guest::virtio_has_its_devices", Config::Virtio, promises),
+    Case::new("guest::bochs_has_its_devices", Config::Bochs, promises),
+    Case::new("guest::vkms_has_its_devices", Config::Vkms, promises),
+    Case::new("guest::venus_has_its_devices", Config::Venus, promises),
+    Case::new("guest::full_has_its_devices", Config::Full, promises),
     Case::new("guest::venus_has_vulkan_of_the_host", Config::Venus, venus),
     Case::new(
         "guest::vkms_has_writeback_and_overlays",
@@ -42,16 +38,20 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         blobs,
     ),
-    Case::new("guest::memory_of_4g_is_there", Config::Virtio, memory)
-        .memory(Memory::FOUR_GIBIBYTES),
     Case::new(
-        "guest::contiguous_memory_is_as_large_as_asked",
+        "guest::memory_of_4g_reaches_above_4g",
+        Config::Virtio,
+        memory,
+    )
+    .memory(Memory::FOUR_GIBIBYTES),
+    Case::new(
+        "guest::contiguous_memory_has_the_requested_size",
         Config::Bochs,
         contiguous,
     )
     .contiguous(16),
     Case::new(
-        "guest::display_of_another_size_is_there",
+        "guest::display_of_another_size_has_its_mode",
         Config::Virtio,
         size,
     )
@@ -60,28 +60,40 @@ pub(super) const CASES: &[Case] = &[
         height: 720,
     }),
     Case::new(
-        "guest::modules_not_from_debian_are_there",
+        "guest::modules_missing_from_debian_load",
         Config::Virtio,
         modules,
     ),
-    Case::new("guest::command_ends_as_it_says", Config::Virtio, statuses),
+    Case::new(
+        "guest::command_exit_status_is_returned",
+        Config::Virtio,
+        statuses,
+    ),
     Case::new(
         "guest::command_with_10_megabytes_comes_back_unchanged",
         Config::Virtio,
         bytes,
     ),
     Case::new(
-        "guest::command_beyond_its_deadline_is_ended_with_all_it_started",
+        "guest::command_past_its_deadline_is_ended_with_its_children",
         Config::Virtio,
         deadline,
     ),
     Case::new(
-        "guest::commands_run_side_by_side",
+        "guest::commands_run_in_parallel",
         Config::Virtio,
         side_by_side,
     ),
-    Case::new("guest::terminal_is_one", Config::Virtio, terminal),
-    Case::new("guest::files_go_in_and_out", Config::Virtio, files),
+    Case::new(
+        "guest::command_on_a_terminal_has_job_control",
+        Config::Virtio,
+        terminal,
+    ),
+    Case::new(
+        "guest::file_written_is_read_back_unchanged",
+        Config::Virtio,
+        files,
+    ),
     Case::new(
         "guest::environment_is_what_programs_expect",
         Config::Virtio,
@@ -99,13 +111,13 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new("guest::display_is_unplugged", Config::Bochs, unplug).last(),
     Case::new(
-        "guest::panic_is_told_with_the_console",
+        "guest::kernel_panic_error_shows_the_console",
         Config::Bochs,
         panic,
     )
     .last(),
     Case::new(
-        "guest::kernel_has_no_complaint_after_boot",
+        "guest::kernel_log_after_boot_has_no_error",
         Config::Full,
         kernel_log,
     ),

@@ -14,9 +14,13 @@ use crate::vm::config::Config;
 use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("harness::run_is_as_a_script_would", Config::Virtio, run),
     Case::new(
-        "harness::run_beyond_its_deadline_ends_with_124",
+        "harness::run_passes_streams_status_and_files",
+        Config::Virtio,
+        run,
+    ),
+    Case::new(
+        "harness::run_past_its_deadline_ends_with_124",
         Config::Virtio,
         deadline,
     ),

@@ -21,22 +21,22 @@ use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "inspect::frames_of_a_camera_are_seen_in_its_own_formats",
+        "inspect::camera_frames_in_native_formats_become_pictures",
         Config::Bochs,
         pictures::camera,
     ),
     Case::new(
-        "inspect::every_kind_of_pixels_makes_its_picture",
+        "inspect::every_pixel_format_becomes_a_picture",
         Config::Bochs,
         pictures::every_format,
     ),
     Case::new(
-        "inspect::pending_fence_is_told_to_its_own_user",
+        "inspect::pending_fence_is_shown_to_its_owner",
         Config::Bochs,
         pending,
     ),
     Case::new(
-        "inspect::running_pipeline_is_told_as_the_kernel_has_it",
+        "inspect::running_pipeline_matches_bufinfo",
         Config::Bochs,
         pipeline,
     ),

@@ -11,7 +11,7 @@ use covalent_alloc::model::{Extent, Fourcc};
 use image::RgbImage;
 
 use super::alloc::check;
-mod through;
+mod through_compositor;
 
 use super::record::{Record, Verdict};
 use super::{Case, Outcome, TestContext};
@@ -32,13 +32,38 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 const ROWS: &str = "rows.json";
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("interop::virtio_ways_are_open", Config::Virtio, ways).limit(FULL_LIMIT),
-    Case::new("interop::bochs_ways_are_open", Config::Bochs, ways).limit(FULL_LIMIT),
-    Case::new("interop::vkms_ways_are_open", Config::Vkms, ways).limit(FULL_LIMIT),
-    Case::new("interop::venus_ways_are_open", Config::Venus, ways).limit(FULL_LIMIT),
-    Case::new("interop::full_ways_are_open", Config::Full, ways).limit(FULL_LIMIT),
     Case::new(
-        "interop::validation_layer_has_nothing_to_say",
+        "interop::virtio_exchanges_with_vulkan_succeed",
+        Config::Virtio,
+        ways,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::bochs_exchanges_with_vulkan_succeed",
+        Config::Bochs,
+        ways,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::vkms_exchanges_with_vulkan_succeed",
+        Config::Vkms,
+        ways,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::venus_exchanges_with_vulkan_succeed",
+        Config::Venus,
+        ways,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::full_exchanges_with_vulkan_succeed",
+        Config::Full,
+        ways,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::validation_layer_reports_no_error",
         Config::Vkms,
         validated,
     ),
@@ -64,7 +89,7 @@ fn ways(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         };
         let mut rows = tried(context, words, limit)?;
         rows.extend(seen_from_outside(context)?);
-        rows.extend(through::rows(context)?);
+        rows.extend(through_compositor::rows(context)?);
         Ok(rows)
     })?;
     context.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;

@@ -18,30 +18,30 @@ use super::{Case, Outcome, TestContext};
 /// Every run has the guest with all displays that do not draw by GL, and the one that does.
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "machines::virtio_recorded_is_solved_alike_on_the_host",
+        "machines::virtio_recording_gives_same_plans_on_the_host",
         Config::Virtio,
         alike,
     )
     .full(),
     Case::new(
-        "machines::bochs_recorded_is_solved_alike_on_the_host",
+        "machines::bochs_recording_gives_same_plans_on_the_host",
         Config::Bochs,
         alike,
     )
     .full(),
     Case::new(
-        "machines::vkms_recorded_is_solved_alike_on_the_host",
+        "machines::vkms_recording_gives_same_plans_on_the_host",
         Config::Vkms,
         alike,
     )
     .full(),
     Case::new(
-        "machines::venus_recorded_is_solved_alike_on_the_host",
+        "machines::venus_recording_gives_same_plans_on_the_host",
         Config::Venus,
         alike,
     ),
     Case::new(
-        "machines::full_recorded_is_solved_alike_on_the_host",
+        "machines::full_recording_gives_same_plans_on_the_host",
         Config::Full,
         alike,
     ),

@@ -25,55 +25,55 @@ pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "matrix::virtio_verdicts_are_what_drivers_do",
+        "matrix::virtio_verdicts_match_the_drivers",
         Config::Virtio,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::bochs_verdicts_are_what_drivers_do",
+        "matrix::bochs_verdicts_match_the_drivers",
         Config::Bochs,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::vkms_verdicts_are_what_drivers_do",
+        "matrix::vkms_verdicts_match_the_drivers",
         Config::Vkms,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::venus_verdicts_are_what_drivers_do",
+        "matrix::venus_verdicts_match_the_drivers",
         Config::Venus,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::full_verdicts_are_what_drivers_do",
+        "matrix::full_verdicts_match_the_drivers",
         Config::Full,
         verdicts,
     )
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::planted_lies_of_gbm_and_vulkan_are_found",
+        "matrix::planted_wrong_results_of_gbm_and_vulkan_are_found",
         Config::Vkms,
         lies,
     ),
     Case::new(
-        "matrix::drivers_that_end_the_helper_cost_their_rows",
+        "matrix::driver_that_aborts_the_helper_loses_only_its_rows",
         Config::Bochs,
         deadly,
     ),
     Case::new(
-        "matrix::virtio_verdicts_in_4g_are_what_drivers_do",
+        "matrix::virtio_verdicts_in_4g_match_the_drivers",
         Config::Virtio,
         verdicts,
     )
     .memory(Memory::FOUR_GIBIBYTES)
     .limit(LIMIT),
     Case::new(
-        "matrix::virtio_verdicts_in_6g_are_what_drivers_do",
+        "matrix::virtio_verdicts_in_6g_match_the_drivers",
         Config::Virtio,
         verdicts,
     )
@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::bochs_verdicts_in_6g_are_what_drivers_do",
+        "matrix::bochs_verdicts_in_6g_match_the_drivers",
         Config::Bochs,
         verdicts,
     )
@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::vkms_verdicts_in_6g_are_what_drivers_do",
+        "matrix::vkms_verdicts_in_6g_match_the_drivers",
         Config::Vkms,
         verdicts,
     )
@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::plan_that_all_take_is_proved",
+        "matrix::plan_for_camera_display_and_cpu_is_proved",
         Config::Virtio,
         proved,
     ),
@@ -107,25 +107,21 @@ pub(super) const CASES: &[Case] = &[
         rendered,
     ),
     Case::new(
-        "matrix::virtual_gpu_is_told_what_it_cannot_do_and_planned_around",
+        "matrix::virtual_gpu_limits_are_reported_and_avoided",
         Config::Venus,
         around,
     ),
     Case::new(
-        "matrix::display_that_another_drives_is_untested",
+        "matrix::display_with_another_drm_master_is_untested",
         Config::Virtio,
         driven,
     ),
     Case::new(
-        "matrix::helper_that_is_killed_again_and_again_is_survived",
+        "matrix::helper_killed_repeatedly_is_restarted",
         Config::Bochs,
         killed,
     ),
-    Case::new(
-        "matrix::helper_that_is_not_there_is_named",
-        Config::Bochs,
-        no_helper,
-    ),
+    Case::new("matrix::missing_helper_is_named", Config::Bochs, no_helper),
 ];
 
 fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
@@ -263,7 +259,7 @@ fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// What the virtual GPU cannot do is said before anything is tried, with its reason; and the pipeline shows its picture all the
-/// same (`renderer::gpu_draws_windows_as_the_cpu_does` looks at its pixels).
+/// same (`renderer::gpu_and_cpu_draw_windows_alike` looks at its pixels).
 fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;

@@ -38,13 +38,11 @@ mod display;
 mod doctor;
 mod drivers;
 mod examples;
-mod facts;
 mod faults;
 mod guest;
 mod harness;
 mod inspect;
 pub mod interop;
-mod judges;
 mod loopback;
 mod machines;
 mod matrix;
@@ -60,8 +58,10 @@ mod sizes;
 pub mod skips;
 mod sync;
 mod syncobj;
+mod third_party;
 mod tool;
 mod trace;
+mod trial_results;
 mod views;
 mod vulkan_client;
 mod waits;
@@ -211,11 +211,11 @@ pub fn all() -> Vec<Case> {
         rates::CASES,
         buffers::CASES,
         matrix::CASES,
-        facts::CASES,
+        trial_results::CASES,
         guest::CASES,
         harness::CASES,
         inspect::CASES,
-        judges::CASES,
+        third_party::CASES,
         display::CASES,
         doctor::CASES,
         loopback::CASES,

@@ -15,7 +15,7 @@ use super::context::run_checked;
 use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[Case::new(
-    "rates::every_source_is_measured_and_nothing_is_left",
+    "rates::every_source_is_measured_without_leaks",
     Config::Bochs,
     every_source,
 )];

@@ -28,27 +28,27 @@ const STARTS_IN_FULL: &str = "$(seq 32)";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "recovery::commits_that_fail_for_a_moment_do_not_freeze_the_display",
+        "recovery::transient_commit_errors_do_not_freeze_the_display",
         Config::Virtio,
         frozen,
     ),
     Case::new(
-        "recovery::commits_that_fail_for_a_moment_do_not_freeze_vkms",
+        "recovery::transient_commit_errors_do_not_freeze_vkms",
         Config::Vkms,
         frozen,
     ),
     Case::new(
-        "recovery::requests_that_fail_now_and_then_cost_no_buffer",
+        "recovery::intermittent_request_errors_lose_no_buffer",
         Config::Virtio,
         now_and_then,
     ),
     Case::new(
-        "recovery::request_that_fails_once_is_no_reason_not_to_start",
+        "recovery::request_that_fails_once_does_not_prevent_the_start",
         Config::Virtio,
         starts,
     ),
     Case::new(
-        "recovery::display_that_comes_back_to_a_busy_card_shows_frames",
+        "recovery::display_replugged_into_a_busy_card_shows_frames",
         Config::Virtio,
         comes_back,
     ),

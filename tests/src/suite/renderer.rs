@@ -21,17 +21,17 @@ const TOLERANCE: u8 = 2;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "renderer::gpu_draws_windows_as_the_cpu_does",
+        "renderer::gpu_and_cpu_draw_windows_alike",
         Config::Venus,
         windows,
     ),
     Case::new(
-        "renderer::buffer_the_gpu_cannot_import_is_drawn_by_the_cpu_and_says_why",
+        "renderer::buffer_the_gpu_cannot_import_is_drawn_by_the_cpu_with_a_reason",
         Config::Venus,
         cannot_import,
     ),
     Case::new(
-        "renderer::card_without_a_gpu_is_drawn_by_the_cpu_and_says_why",
+        "renderer::card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason",
         Config::Virtio,
         no_gpu,
     ),

@@ -25,7 +25,7 @@ const NO_DISPLAY: u8 = 10;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "seat::user_drives_the_display_by_seatd",
+        "seat::user_without_root_gets_the_display_from_seatd",
         Config::Virtio,
         user,
     ),
@@ -35,17 +35,17 @@ pub(super) const CASES: &[Case] = &[
         console_switch,
     ),
     Case::new(
-        "seat::display_that_is_unplugged_comes_back",
+        "seat::display_unplugged_and_replugged_shows_frames",
         Config::Virtio,
         unplug,
     ),
     Case::new(
-        "seat::machine_that_is_frozen_goes_on_afterwards",
+        "seat::pipeline_continues_after_a_freeze",
         Config::Virtio,
         frozen,
     ),
     Case::new(
-        "seat::second_compositor_is_told_why_it_has_no_display",
+        "seat::second_compositor_reports_the_busy_display",
         Config::Virtio,
         second,
     ),

@@ -12,22 +12,22 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "sync::fences_go_between_sync_files_timelines_and_dma_bufs",
+        "sync::fences_convert_between_sync_files_timelines_and_dma_bufs",
         Config::Full,
         conversions,
     ),
     Case::new(
-        "sync::moments_of_vulkan_go_between_sync_files_and_timelines",
+        "sync::vulkan_fences_convert_to_sync_files_and_timelines",
         Config::Full,
         moments,
     ),
     Case::new(
-        "sync::handovers_behind_held_fences_arrive_in_order",
+        "sync::accesses_with_pending_fences_complete_in_order",
         Config::Full,
         handovers,
     ),
     Case::new(
-        "sync::what_igt_and_the_vulkan_cts_assert_holds",
+        "sync::assertions_of_igt_and_the_vulkan_cts_hold",
         Config::Full,
         ported,
     ),

@@ -18,22 +18,22 @@ const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "syncobj::every_error_has_its_code",
+        "syncobj::protocol_errors_have_their_codes",
         Config::Virtio,
         |context| checked(context, "errors"),
     ),
     Case::new(
-        "syncobj::late_points_stall_their_own_surface",
+        "syncobj::late_acquire_point_delays_only_its_surface",
         Config::Virtio,
         |context| checked(context, "order"),
     ),
     Case::new(
-        "syncobj::frames_behind_held_fences_are_shown_when_written",
+        "syncobj::frames_with_pending_fences_are_shown_once_written",
         Config::Virtio,
         held,
     ),
     Case::new(
-        "syncobj::releases_that_do_not_come_are_told_and_waited_for",
+        "syncobj::missing_releases_are_reported_and_awaited",
         Config::Virtio,
         kept,
     ),
@@ -42,13 +42,9 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         killed,
     ),
+    Case::new("syncobj::camera_uses_explicit_sync", Config::Virtio, camera),
     Case::new(
-        "syncobj::camera_hands_over_by_points",
-        Config::Virtio,
-        camera,
-    ),
-    Case::new(
-        "syncobj::card_without_timelines_offers_none",
+        "syncobj::card_without_timelines_offers_no_explicit_sync",
         Config::Vkms,
         without,
     ),

@@ -14,12 +14,12 @@ use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "tool::json_of_every_verb_is_as_its_schema_says",
+        "tool::json_of_every_verb_matches_its_schema",
         Config::Virtio,
         json,
     ),
     Case::new(
-        "tool::matrix_that_is_interrupted_prints_what_it_has",
+        "tool::interrupted_matrix_prints_its_partial_report",
         Config::Virtio,
         interrupted,
     ),

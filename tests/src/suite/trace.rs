@@ -21,17 +21,17 @@ const COMPOSITOR: &str = "/tmp/trace-compositor.json";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "trace::direct_frames_are_followed_from_camera_to_display",
+        "trace::direct_frames_are_traced_from_camera_to_display",
         Config::Virtio,
         |context| followed(context, "--size 640x480", Path::Direct),
     ),
     Case::new(
-        "trace::composited_frames_are_followed_through_the_drawing",
+        "trace::composited_frames_are_traced_through_rendering",
         Config::Virtio,
         |context| followed(context, "--window --size 640x360", Path::Composited),
     ),
     Case::new(
-        "trace::file_that_cannot_be_written_ends_with_its_name",
+        "trace::unwritable_file_is_named_in_the_error",
         Config::Virtio,
         unwritable,
     ),

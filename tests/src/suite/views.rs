@@ -11,7 +11,7 @@ use crate::vm::views::build;
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(
-    "views::guards_make_pixels_arrive_and_nothing_else_does",
+    "views::only_cpu_access_guards_make_writes_visible",
     Config::Bochs,
     guards,
 )];

@@ -35,17 +35,17 @@ const SCENE_BANDS: u32 = 8;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "vulkan_client::scene_is_scanned_out_behind_points",
+        "vulkan_client::scene_with_explicit_sync_is_scanned_out",
         Config::Virtio,
         by_points,
     ),
     Case::new(
-        "vulkan_client::window_of_odd_size_is_shown_without_points",
+        "vulkan_client::odd_sized_window_with_implicit_sync_is_shown",
         Config::Virtio,
         by_fences,
     ),
     Case::new(
-        "vulkan_client::other_wishes_and_another_size_make_another_swapchain",
+        "vulkan_client::changed_feedback_and_size_recreate_the_swapchain",
         Config::Virtio,
         made_anew,
     ),
@@ -65,7 +65,7 @@ pub(super) const CASES: &[Case] = &[
         without_syncobj,
     ),
     Case::new(
-        "vulkan_client::device_that_shares_nothing_is_passed_over_and_named",
+        "vulkan_client::device_without_buffer_sharing_is_skipped_and_named",
         Config::Venus,
         chosen,
     ),

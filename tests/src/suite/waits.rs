@@ -26,12 +26,12 @@ const TRACED: &str = "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pw
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "waits::direct_frames_by_points_wait_in_the_event_loop_alone",
+        "waits::direct_frames_with_explicit_sync_wait_only_in_the_event_loop",
         Config::Virtio,
         |context| quiet(context, "--size 640x480 --sync explicit", calls::BY_POINTS),
     ),
     Case::new(
-        "waits::composited_frames_by_fences_wait_in_the_event_loop_alone",
+        "waits::composited_frames_with_implicit_sync_wait_only_in_the_event_loop",
         Config::Virtio,
         |context| {
             quiet(
@@ -42,15 +42,11 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
     Case::new(
-        "waits::drawn_frames_wait_in_the_event_loop_alone",
+        "waits::rendered_frames_wait_only_in_the_event_loop",
         Config::Virtio,
         drawn,
     ),
-    Case::new(
-        "waits::program_that_waits_is_found",
-        Config::Virtio,
-        planted,
-    ),
+    Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
 ];
 
 /// What a line of strace says: the call, with the rest of the line.

@@ -1,4 +1,4 @@
-//! Theme `judges`: programs that others wrote show under the compositor, import what this machine exports, and are content; where one
+//! Theme `third_party`: programs that others wrote show under the compositor, import what this machine exports, and are content; where one
 //! is not, the reason is known.
 
 use std::time::Duration;
@@ -14,16 +14,20 @@ const LONG_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "judges::vkcube_and_vkmark_are_shown",
+        "third_party::vkcube_and_vkmark_are_shown",
         Config::Virtio,
         vulkan_programs,
     ),
     Case::new(
-        "judges::v4l2_compliance_streams_into_dma_bufs",
+        "third_party::v4l2_compliance_streams_into_dma_bufs",
         Config::Virtio,
         compliance,
     ),
-    Case::new("judges::piglit_imports_as_mesa_does", Config::Venus, piglit),
+    Case::new(
+        "third_party::piglit_results_match_the_baseline",
+        Config::Venus,
+        piglit,
+    ),
 ];
 
 /// Both draw by Vulkan's own swapchains. With lavapipe Mesa hands these over in shared memory.

@@ -1,4 +1,4 @@
-//! Theme `facts`: what was learnt on one boot and size holds on others, and survives whatever becomes of its file.
+//! Theme `trial_results`: what was learnt on one boot and size holds on others, and survives whatever becomes of its file.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -11,29 +11,29 @@ use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "facts::learnt_at_one_size_hold_in_another_boot_and_size",
+        "trial_results::learnt_at_one_size_apply_after_reboot_at_another_size",
         Config::Virtio,
         learnt,
     )
     .last()
     .limit(LIMIT),
     Case::new(
-        "facts::refusal_by_gbm_is_learnt_of_gbm_alone",
+        "trial_results::refusal_by_gbm_applies_to_gbm_alone",
         Config::Venus,
         learnt_of_gbm,
     ),
     Case::new(
-        "facts::file_that_is_damaged_is_set_aside",
+        "trial_results::damaged_file_is_renamed_and_reported",
         Config::Bochs,
         damaged,
     ),
     Case::new(
-        "facts::file_of_a_newer_version_is_left_alone",
+        "trial_results::file_of_a_newer_version_stays_unchanged",
         Config::Bochs,
         newer,
     ),
     Case::new(
-        "facts::folder_that_cannot_be_written_is_told",
+        "trial_results::unwritable_folder_is_reported",
         Config::Virtio,
         unwritable,
     ),
