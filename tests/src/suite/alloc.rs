@@ -1,4 +1,5 @@
-//! Theme `alloc`: every backend of the allocator holds to what it says, and plans are those that the drivers bear out.
+//! Theme `alloc`: each backend of the allocator meets the guarantees that it declares, and the drivers accept what plans
+//! choose.
 
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use crate::wire::Status;
 
 use super::{Case, Outcome, TestContext};
 
-/// Enough for one check of all devices on a busy machine without KVM.
+/// Time limit of one check of all devices on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(240);
-/// Enough for one verb of the tool.
+/// Time limit of one command of the tool.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
@@ -97,7 +98,7 @@ fn sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     with_huge_pages(context, 24, |context| check(context, "sources"))
 }
 
-/// Sets huge pages aside, for sources that are made of them, while something is done.
+/// Reserves huge pages while `act` runs, for the sources that allocate from them.
 pub(super) fn with_huge_pages<T>(
     context: &mut TestContext<'_>,
     pages: u32,
@@ -124,12 +125,13 @@ fn hostile(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "hostile")
 }
 
-/// Runs one theme of `covalent-alloc-check`. Its lines are kept; what they skip has to be in `tests/checks.toml`.
+/// Runs one theme of `covalent-alloc-check`. Its output is kept as `checks.txt`; a check that it skips has to be listed in
+/// `tests/checks.toml`.
 pub(super) fn check(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     check_within(context, theme, LONG_LIMIT)
 }
 
-/// The same, for a theme that takes its time.
+/// Runs one theme of `covalent-alloc-check` with another time limit.
 pub(super) fn check_within(
     context: &mut TestContext<'_>,
     theme: &str,
@@ -146,7 +148,7 @@ pub(super) fn check_within(
         .collect();
     let skips = Skips::of_checks().context("tests/checks.toml")?;
     let outcome = context.judge(&skips, &rows)?;
-    // It ended early, or nothing failed but the end.
+    // The program ended early, or failed although every row passed.
     ensure!(
         output.status.success(),
         "covalent-alloc-check {theme} ended with {}: {}",
@@ -156,7 +158,7 @@ pub(super) fn check_within(
     Ok(outcome)
 }
 
-/// Solves for a camera and the first card, and returns the solution.
+/// Solves for a camera and the first card, and returns the plan.
 fn plan(context: &mut TestContext<'_>, camera: &str) -> anyhow::Result<Value> {
     let line =
         format!("covalent plan --camera {camera} --display /dev/dri/card0 --size 640x480 --json");
@@ -199,7 +201,7 @@ fn vkms_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
-    // The camera's own memory has fewer importers than the CMA heap, and is as sure.
+    // The camera's own memory has fewer importers than the CMA heap, and its guarantee is as strong.
     ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
     let name = plan["source_name"].as_str().unwrap_or_default();
     ensure!(
@@ -248,7 +250,7 @@ fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         if id.starts_with("v4l2:") {
             continue;
         }
-        // Drivers have pictures of their own sizes and formats.
+        // GBM and Vulkan allocate only sizes and formats that their driver supports.
         let picture = if id.starts_with("gbm:") || id.starts_with("vulkan:") {
             "--size 640x480 --format XR24"
         } else {

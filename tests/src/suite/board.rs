@@ -1,7 +1,7 @@
-//! Theme `board`: memory that a devicetree sets aside, on an aarch64 board whose tree is edited: read, shown, solved with,
-//! allocated from, and asked for where it lacks.
+//! Theme `board`: reserved memory of a devicetree, on an aarch64 board whose tree overlays edit. The regions are read, shown,
+//! used in plans and allocated from, and a missing one is reported.
 //!
-//! The trees are QEMU's own with overlays from `tests/board`, which `dtc` and `fdtoverlay` lay over it as on any board.
+//! The trees are QEMU's own with overlays from `tests/board`, which `dtc` and `fdtoverlay` apply as on any board.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ use super::machines::{Wanted, compare};
 use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
 use super::{Case, Outcome, TestContext};
 
-/// Only `--full` has a board: its root and its compiler's work take ten minutes where there is nothing yet.
+/// Only `--full` runs these cases: without a cache, the board's root and its compilation take ten minutes.
 pub(super) const CASES: &[Case] = &[
     case(
         "board::buffers_of_the_pools_heap_lie_in_the_region",
@@ -44,20 +44,20 @@ const fn case(name: &'static str, run: super::Run) -> Case {
     Case::new(name, Config::Board, run).full()
 }
 
-/// A camera with two pools, the first of which has no room for a large picture.
+/// A camera with two pools, of which the first is too small for a large picture.
 const NARROW: &str = include_str!("../../board/narrow.dts");
-/// The link in it.
+/// The link from the camera to its pools.
 const LINK: &str = "memory-region = <&statistics>, <&camera_pool>;";
 
-/// The pool of the usual tree, and of [`NARROW`]: 64 MiB of the camera's.
+/// The pool of the usual tree and of [`NARROW`]: 64 MiB for the camera.
 const POOL: &str = "camera-pool@60000000";
 const POOL_BYTES: u64 = 64 << 20;
 const POOL_WINDOW: (u64, u64) = (0x6000_0000, 0x63ff_ffff);
 
-/// A picture of eight megabytes: more than the kernel has in one piece, unless it was set aside.
+/// A picture of eight megabytes. The kernel has no contiguous block of that size, unless it was reserved.
 const LARGE: &str = "--camera /dev/video0 --display /dev/dri/card0 --size 1920x1080";
 
-/// What is asked of the recording and of the board itself.
+/// The requests that are solved from the recording and on the board itself.
 const WANTED: [Wanted; 3] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
         job.cameras.push("/dev/video0".to_owned());
@@ -76,7 +76,7 @@ const WANTED: [Wanted; 3] = [
     }),
 ];
 
-/// Boots a board with this tree and no memory for contiguous buffers but what the tree sets aside.
+/// Boots a board with this tree. The only contiguous memory is what the tree reserves.
 fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
     let mut boot = context.boot();
     boot.machine.contiguous_mebibytes = 0;
@@ -84,7 +84,7 @@ fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
     Ok(Guest::boot(context.image(), &boot)?)
 }
 
-/// QEMU's own tree.
+/// Returns QEMU's own tree.
 fn own(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
     Ok(Devicetree::of_qemu(
         context.image(),
@@ -151,7 +151,8 @@ fn shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "{field} of {firmware} is not {value}"
         );
     }
-    // What the regions make of sources: the pool's heap, and the camera's own memory, which is of the pool.
+    // The regions determine the guarantees of two sources: the pool's heap, and the camera's own memory, which comes from the
+    // pool.
     for id in [
         format!("heap:{POOL}"),
         "v4l2:vivid@platform:vivid-000:capture".to_owned(),
@@ -166,7 +167,7 @@ fn shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let elsewhere = &source(&report, "heap:default_cma_region")?["guarantees"];
     ensure!(elsewhere["address"] != window, "{elsewhere}");
 
-    // In words; and the kernel's own bytes are what the overlay says.
+    // The text output has the regions too, and the kernel's copy of the tree has the values of the overlay.
     let text = context.sh("covalent probe", LONG_LIMIT)?.text();
     context.keep("probe.txt", text.as_bytes())?;
     for line in [
@@ -194,14 +195,14 @@ fn bare(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         text.contains("Reserved memory (devicetree):\n  none"),
         "{text}"
     );
-    // Nobody wants one piece of memory, so nothing lacks.
+    // No device needs contiguous memory, so no pool is missing.
     ensure!(pool_remedy(&guest)?.is_none(), "a pool for nobody");
     guest.stop()?;
     Ok(Outcome::Passed)
 }
 
-/// Two pools: the plan takes the one that has room, by its heap, and the drivers agree. Without the link the solver would
-/// trust the camera's queue, and the driver refuses.
+/// Two pools: the plan takes the heap of the one that is large enough, and the drivers accept it. Without the link in the tree
+/// the solver would choose the camera's queue, and the driver refuses.
 fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = own(context)?.overlaid(CAMERA)?;
     let narrow = board.overlaid(NARROW)?;
@@ -230,7 +231,7 @@ fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     ensure!(proved.ends_with("proved (3 trials)"), "{proved}");
 
-    // The same board with a tree that has the regions and not the link.
+    // The same board with a tree that has the regions but not the link.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
     let trusting = printed(&guest, &format!("{line} --json"))?;
@@ -243,7 +244,7 @@ fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(refuted.contains("given up: vivid MMAP"), "{refuted}");
     guest.stop()?;
 
-    // On the host the recording tells the two trees apart alike.
+    // On the host, the recording gives the same two plans for the two trees.
     let mut machine = Machine::from_json(&recording)?;
     let mut job = Job::new(Extent::new(1920, 1080)?, 4);
     job.cameras.push("/dev/video0".to_owned());
@@ -263,7 +264,7 @@ fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The line that helps where a device lacks a pool; `None` where the doctor does not say so.
+/// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` where it reports no such finding.
 fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     let report = printed(guest, "covalent doctor --json")?;
     let findings = report["findings"].as_array().context("no findings")?;
@@ -276,7 +277,7 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     Ok(Some(line.context("it has no remedy")?.to_owned()))
 }
 
-/// A board that has a camera and no pool for it.
+/// A board with a camera and no pool for it.
 fn mended(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let lacking = own(context)?.overlaid(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
@@ -293,7 +294,7 @@ fn mended(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     guest.stop()?;
 
-    // The line as it is printed makes the overlay.
+    // The printed remedy, run as it is, makes the overlay.
     let tree = lacking.overlaid_by(&remedy, "covalent-pool.dtbo")?;
     context.keep("mended.dts", tree.source()?.as_bytes())?;
     let guest = boot(context, tree)?;
@@ -321,7 +322,7 @@ fn alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compare(context, &WANTED)
 }
 
-/// What the kernel counts of a CMA region: pages taken, pages given back, pages that are free.
+/// Returns the kernel's counters of a CMA region: pages taken, pages given back, and free pages.
 fn counted(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
     let folder = format!("/sys/kernel/mm/cma/{region}");
     let line = format!(
@@ -355,7 +356,7 @@ fn allocated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sum();
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
     let after = counted(context, POOL)?;
-    // The kernel took just these pages out of just this region, and has them back.
+    // The kernel took exactly these pages, only from this region, and got all of them back.
     let taken = [after[0] - before[0], after[1] - before[1]];
     ensure!(
         taken == [bytes / 4096; 2],
@@ -371,14 +372,14 @@ fn allocated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "pages of another region were taken"
     );
 
-    // The camera's own buffers are of the pool too: its queue says so by the tree.
+    // The camera's own buffers come from the pool too, because the tree links its queue to the pool.
     context.sh("covalent probe", LONG_LIMIT)?;
     ensure!(
         counted(context, POOL)?[0] > after[0],
         "the camera's memory is of another region"
     );
 
-    // More than the region has is refused before it is tried, and nothing of it stays taken.
+    // A request for more than the region has is refused before any allocation, and no page stays taken.
     let line = format!("covalent alloc heap:{POOL} --size 1920x1080 --format XR24 --count 9");
     let output = context.guest()?.sh(&line, LONG_LIMIT)?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();

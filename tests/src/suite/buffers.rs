@@ -1,4 +1,4 @@
-//! Theme `buffers`: what is made, given again, imported and freed leaves nothing, whatever fails on the way.
+//! Theme `buffers`: allocating, reusing, importing and freeing buffers leaks nothing, also where a step fails.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::vm::config::Config;
 use super::alloc::{check, check_within, with_huge_pages};
 use super::{Case, Outcome, TestContext};
 
-/// Seven hundred thousand buffers, one after another, on a busy machine without KVM.
+/// Time limit for seven hundred thousand buffers, one after another, on a busy machine without KVM.
 const SOAK_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 pub(super) const CASES: &[Case] = &[
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // Enough for a hundred at once.
+    // Enough pages for a hundred buffers at the same time.
     with_huge_pages(context, 128, |context| check(context, "buffers"))
 }
 
@@ -62,7 +62,7 @@ fn injected(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.fresh_guest()?;
     let outcome = check(context, "unplug");
-    // The camera of this guest is gone for good.
+    // The camera of this guest cannot be used again.
     context.discard();
     outcome
 }

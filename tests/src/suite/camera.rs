@@ -1,4 +1,4 @@
-//! Theme `camera`: the display reads the camera's own memory, nobody copies it, and nothing is left of it at the end.
+//! Theme `camera`: the display reads the camera's own memory, no program copies a frame, and nothing is left at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use super::compositor::{
 use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 
-/// Bytes of a 640x480 frame in XRGB8888.
+/// The size of a 640x480 frame in XRGB8888, in bytes.
 const FRAME_BYTES: u64 = 640 * 480 * 4;
-/// Frames of the long run.
+/// The number of frames of the long run.
 const MANY: u32 = 3000;
-/// Frames of the soak.
+/// The number of frames of the soak run.
 const SOAK: u32 = 20_000;
-/// How long a frame of these runs may take on a busy machine without KVM.
+/// Time limit of one frame of these runs on a busy machine without KVM.
 const FRAME_LIMIT: Duration = Duration::from_millis(200);
 
 pub(super) const CASES: &[Case] = &[
@@ -69,13 +69,13 @@ pub(super) const CASES: &[Case] = &[
     .limit(Duration::from_secs(6000)),
 ];
 
-/// What `covalent-judge held` says of a process.
+/// The output of `covalent-judge held` for one process.
 #[derive(Debug, Deserialize)]
 struct Held {
     dma_bufs: Vec<crate::judge::process::Held>,
 }
 
-/// What `covalent-judge watch` saw of a program.
+/// What `covalent-judge watch` observed of one program.
 #[derive(Debug, Deserialize)]
 struct Seen {
     looks: u64,
@@ -84,9 +84,9 @@ struct Seen {
 
 fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
-        // Long enough for the judge to come in while it runs.
+        // The run is long enough for the judge to look while frames flow.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
-        // strace names the fd that each QBUF carries, in words of its own.
+        // strace prints the memory type of each QBUF.
         wrapper: "strace -f -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
         ..Pipeline::default()
     };
@@ -107,7 +107,7 @@ fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let [held] = held.as_slice() else {
         anyhow::bail!("one camera client was expected: {held:?}");
     };
-    // Every dma-buf that the process has: what it queues can only be one of these, since it queues nothing but dma-bufs.
+    // All dma-bufs of the process. The client queues nothing but dma-bufs, so each queued buffer is one of these.
     let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
     let ioctls = String::from_utf8_lossy(&context.guest()?.get("/tmp/ioctls")?).into_owned();
     let (others, imports) = queued_memories(&ioctls);
@@ -150,7 +150,7 @@ fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// How many of strace's lines of VIDIOC_QBUF are for other memory than dma-bufs, and how many for dma-bufs.
+/// Counts strace's lines of VIDIOC_QBUF: first those with another memory type than dma-buf, then those with dma-bufs.
 fn queued_memories(ioctls: &str) -> (usize, usize) {
     let queued = ioctls.lines().filter(|line| line.contains(", VIDIOC_QBUF"));
     let (imports, others): (Vec<_>, Vec<_>) =
@@ -168,7 +168,7 @@ fn excerpt(ioctls: &str) -> String {
 }
 
 fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // vivid's second instance has dma-contig queues, which attach what they import.
+    // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
         client: "--size 640x480 --fps 30 --frames 300 --source heap:default_cma_region".to_owned(),
@@ -202,7 +202,7 @@ fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the pipeline fullscreen under the judge's eyes, from exec to exit.
+/// Runs the pipeline fullscreen under `covalent-judge watch`, from exec to exit.
 fn watched(context: &mut TestContext<'_>) -> anyhow::Result<(Finished, BTreeMap<String, Seen>)> {
     let pipeline = Pipeline {
         client: "--size 640x480 --frames 200".to_owned(),
@@ -219,7 +219,7 @@ fn watched(context: &mut TestContext<'_>) -> anyhow::Result<(Finished, BTreeMap<
     Ok((finished, seen))
 }
 
-/// Checks that neither program ever had a frame mapped, and that both count no byte.
+/// Checks that neither program ever had a frame mapped, and that both count no copied byte.
 fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result<(), String> {
     let mut faults = Vec::new();
     // The kernel keeps 15 characters of a program's name.
@@ -272,7 +272,7 @@ fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         Ok(()) => anyhow::bail!("a client that reads every frame was found to read none"),
         Err(faults) => faults,
     };
-    // Both ways of looking have to see it: the counter and the mappings.
+    // Both methods have to find the copy: the programs' counters and the mappings.
     for word in ["covalent-camera mapped", "the client counts"] {
         ensure!(
             faults.contains(word),
@@ -306,7 +306,7 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let calls = String::from_utf8_lossy(&guest.get("/tmp/calls")?).into_owned();
     let touching = calls.lines().find(|line| touches_a_frame(line));
     ensure!(touching.is_none(), "a frame is touched: {touching:?}");
-    // The judge has eyes: it sees the compositor read the events of its card.
+    // The trace works: it has the compositor's reads of its card's events.
     ensure!(
         calls
             .lines()
@@ -321,9 +321,9 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Whether a line of `strace -y` reads, writes or maps a dma-buf, or a device by more than its events.
+/// Returns whether a line of `strace -y` reads, writes or maps a dma-buf, or accesses a device beyond reading its events.
 fn touches_a_frame(line: &str) -> bool {
-    // strace names what an fd is in angle brackets behind it; the same words in a message's text are no device.
+    // strace prints the path of an fd in angle brackets after the number; the same words in a message's text are no device.
     let device = [
         "</dmabuf:",
         "<anon_inode:dmabuf",
@@ -364,7 +364,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
         &format!("covalent-camera --size 640x480 --fps 60 --frames {count} --json"),
     )?;
     let mut pictures = 0;
-    // A picture every five seconds, until the client says how it went.
+    // One picture every five seconds, until the client prints its report.
     let said = loop {
         match camera.line(Stream::Out, Duration::from_secs(5)) {
             Ok(said) => break said.unwrap_or_default(),
@@ -421,7 +421,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     ensure!(composited.is_none(), "not scanned out: {composited:?}");
     compositor.check_nothing_left(context, "3,000 frames")?;
     compositor.stop(context)?;
-    // A framebuffer keeps its GEM objects; debugfs names the process that made it.
+    // A framebuffer keeps its GEM objects alive; debugfs names the process that made it.
     let framebuffers = context.sh(
         "cat /sys/kernel/debug/dri/0/framebuffer | grep -c covalent || true",
         COMMAND_LIMIT,

@@ -1,5 +1,5 @@
-//! What is checked without a guest: formatting, lints, documentation, features, unit tests, dependencies, spelling, and which
-//! files are tracked.
+//! The checks that need no guest: formatting, lints, documentation, features, packaging, unit tests, dependencies, spelling,
+//! the public bug reports, and the kinds of files that are tracked.
 
 mod tree;
 
@@ -20,7 +20,7 @@ use super::record::{Record, Verdict};
 use super::run::judge_skip;
 use super::skips::Skips;
 
-/// The names of all checks, in their order.
+/// The names of all checks, in the order in which they run.
 pub const NAMES: [&str; 11] = [
     "check::tree",
     "check::formatting",
@@ -35,13 +35,13 @@ pub const NAMES: [&str; 11] = [
     "unit::tests",
 ];
 
-/// How long one tool may work. Compiling everything for the first time takes five minutes of two cores.
+/// Time limit of one tool. The first compilation of everything takes five minutes of two cores.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// How much of a tool's words a failure shows, in bytes.
+/// The most of a tool's output that a failure shows, in bytes.
 const WORDS_BYTES: usize = 8000;
 
-/// Runs the check `name`, and gives one record or, of unit tests, several.
+/// Runs the check `name`, and returns its record; `unit::tests` returns one for each test that failed too.
 #[must_use]
 pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<Record> {
     let started = Instant::now();
@@ -70,12 +70,12 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         }
         "check::features" => features(root, &step),
         "check::packaging" => packaging(root, &step),
-        // A backend that is not in this workspace compiles against what is public, and works.
+        // The backend in `tests/outside`, which is not in this workspace, compiles against the public API and runs.
         "check::outside" => {
             let words = "run --manifest-path tests/outside/Cargo.toml --locked --quiet";
             cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
         }
-        // Not the advisories: they change from day to day, and with them what this tree is would.
+        // The advisories are left out: they change from day to day, so the result for one commit would change too.
         "check::dependencies" => tool(
             "cargo-deny",
             &["check", "bans", "licenses", "sources"],
@@ -92,7 +92,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "--locked",
                 "--no-fail-fast",
             ];
-            // CI: a snapshot that differs is a failure, never written anew.
+            // With CI set, a snapshot that differs is a failure and is never overwritten.
             let told = wait(
                 |log| spawn_cargo(root, &words, &[("CI", "true")], log),
                 &step,
@@ -120,7 +120,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
     vec![Record::new(name, "", verdict, started.elapsed(), &words)]
 }
 
-/// What a tool has said, and whether it is content.
+/// The output of a tool, and whether it succeeded.
 struct Told {
     content: bool,
     words: String,
@@ -163,7 +163,7 @@ fn spawn_cargo(
         .spawn()
 }
 
-/// Every feature of covalent-alloc compiles alone, and so does what is left without any.
+/// Checks that each feature of covalent-alloc compiles alone, and that the crate compiles without any.
 fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
     #[derive(serde::Deserialize)]
     struct Manifest {
@@ -188,7 +188,7 @@ fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
             words.extend(["--features", feature]);
         }
         step.detail(feature.map_or("none", String::as_str));
-        // A warning in one combination is what this check is for. It is denied by Clippy's own words and not by RUSTFLAGS, with
+        // This check exists to find warnings of single features. Clippy's own arguments deny them, and not RUSTFLAGS, with
         // which cargo would compile every dependency once more.
         words.extend(["--", "-D", "warnings"]);
         cargo(root, &words, &[], step)
@@ -197,13 +197,13 @@ fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
     Ok(Outcome::Passed)
 }
 
-/// The library's crates, each after those that it needs.
+/// The library's crates, each after its dependencies.
 const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-alloc"];
 
-/// The first cargo, of version 1, that packages crates together of which one needs another that is not published.
+/// The first minor version of cargo 1 that packages several crates together where one depends on another that is not published.
 const PACKAGES_TOGETHER: u32 = 90;
 
-/// The library's crates can be packaged, and what is in the packages compiles.
+/// Checks that the library's crates can be packaged, and that the packages compile.
 fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
     let told = wait(|log| spawn_cargo(root, &["--version"], &[], log), step)?;
     let minor = told
@@ -219,16 +219,17 @@ fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
     }
     forget_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
     let mut words = vec!["package", "--allow-dirty", "--quiet"];
-    // A folder of its own, in which whatever is called covalent was compiled of a package.
+    // A target folder of its own, so that every file called covalent in it was compiled from a package.
     words.extend(["--target-dir", "/target/packaging"]);
     words.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
-    // Everything was fetched for the checks before; a cargo that wants to look at the index once more may do so.
+    // Earlier checks have fetched everything, so cargo runs offline first. A cargo that insists on updating its index runs
+    // again online.
     let offline: Vec<&str> = words.iter().copied().chain(["--offline"]).collect();
     cargo(root, &offline, &[], step).or_else(|_| cargo(root, &words, &[], step))
 }
 
-/// Removes what cargo unpacked and compiled of these packages before: it takes one of the same version for the same, whatever is
-/// in it.
+/// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
+/// same version for the same package, whatever it contains.
 fn forget_unpacked() -> io::Result<()> {
     let compiled = checkout().join("target/guest/packaging/debug/.fingerprint");
     for entry in fs::read_dir(compiled).into_iter().flatten() {
@@ -256,9 +257,9 @@ fn forget_unpacked() -> io::Result<()> {
     Ok(())
 }
 
-/// The public bug reports in `tests/cases` are answered as its file `expected` says.
+/// Checks that the public bug reports in `tests/cases` are answered as `tests/cases/expected` states.
 ///
-/// They are judged by shell lines with jq, which the root lacks: so the tool is compiled for this machine.
+/// Shell scripts with jq judge them. The root has no jq, so the tool is compiled for this machine.
 fn cases(step: &Step) -> Result<Outcome, String> {
     let target = checkout().join("target/harness");
     let program = target.join("debug/covalent");
@@ -291,7 +292,7 @@ fn cases(step: &Step) -> Result<Outcome, String> {
     wait(ask, step)?.judge()
 }
 
-/// Runs a tool of the host, where it is installed.
+/// Runs a tool of the host; the check is skipped where the tool is not installed.
 fn tool(program: &str, words: &[&str], step: &Step) -> Result<Outcome, String> {
     let installed = Command::new(program)
         .arg("--version")
@@ -323,7 +324,7 @@ fn wait(start: impl FnOnce(File) -> io::Result<Child>, step: &Step) -> Result<To
             break status;
         }
         if started.elapsed() > LIMIT {
-            // It may end in this very moment.
+            // The process may have ended in the meantime; then the kill fails.
             let _ = child.kill();
             let _ = child.wait();
             return Err(format!(
@@ -343,7 +344,7 @@ fn wait(start: impl FnOnce(File) -> io::Result<Child>, step: &Step) -> Result<To
     })
 }
 
-/// What cargo says of unit tests and documentation tests.
+/// Parses cargo's output of unit tests and documentation tests.
 fn unit_records(told: &Told, took: Duration, skips: &Skips) -> Vec<Record> {
     let mut records = Vec::new();
     let mut passed = 0;
@@ -394,7 +395,7 @@ fn unit_records(told: &Told, took: Duration, skips: &Skips) -> Vec<Record> {
     records
 }
 
-/// What a test that failed has written.
+/// Returns the output of a test that failed.
 fn words_of(all: &str, name: &str) -> String {
     let head = format!("---- {name} stdout ----\n");
     let Some((_, rest)) = all.split_once(&head) else {
@@ -466,7 +467,7 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
             seen,
             [
                 ("unit::a::breaks", Verdict::Failed, 1),
-                // Ignored, and on no list.
+                // This test is ignored, and the list of skips does not have it.
                 ("unit::a::waits", Verdict::Failed, 1),
                 ("unit::tests", Verdict::Passed, 3),
             ]

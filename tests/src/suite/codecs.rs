@@ -1,4 +1,5 @@
-//! Theme `codecs`: devices that convert take what the solver says, and give back what they were given.
+//! Theme `codecs`: memory-to-memory devices accept the buffers that the solver guarantees, and the converted pictures have the
+//! expected pixels.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Theme `cost`: an allocation through the crate costs hardly more than the bare ioctl, and a pool far less.
+//! Theme `cost`: an allocation through the crate costs hardly more than the ioctl alone, and one from a pool far less.
 //!
-//! What is asserted are instructions and system calls, which repeat, and never time.
+//! The cases count instructions and system calls, which repeat from run to run. They never measure time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,17 +28,17 @@ pub(super) const CASES: &[Case] = &[
     .counted(),
 ];
 
-/// Some billion instructions, one after another, on a busy machine.
+/// Time limit for some billion emulated instructions on a busy machine.
 const LONG_LIMIT: Duration = Duration::from_secs(1800);
 
-/// From this size on the crate may cost a twentieth more.
+/// From this size in bytes on, the crate may take five percent more instructions than the ioctl.
 const LARGE: u32 = 1 << 20;
 
-/// How many instructions more an allocation may take that gives no memory yet. 13,000 were counted, of which seven tenths are
-/// the kernel's, for the system calls that `calls` lists.
+/// The number of extra instructions that an allocation may take whose pages the kernel provides later. 13,000 were counted, of
+/// which seven tenths are the kernel's, for the system calls that `calls` lists.
 const MORE: u64 = 16_000;
 
-/// How often a buffer of a pool is had for one that is allocated.
+/// The number of buffers that a pool must provide for the cost of one allocation.
 const POOL: u64 = 50;
 
 #[derive(Debug, Deserialize)]
@@ -60,7 +60,7 @@ struct Calls {
     pool: BTreeMap<String, usize>,
 }
 
-/// The kinds of source that the context has to have met.
+/// The kinds of source that the program must have measured.
 const KINDS: [&str; 7] = [
     "heap:system",
     "heap:default_cma_region",
@@ -113,7 +113,7 @@ fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let all: Vec<Calls> = serde_json::from_slice(&told.stdout).context("the calls")?;
     all_are_there(all.iter().map(|calls| &calls.source))?;
     for calls in &all {
-        // Each one's reason is in the allocator's DESIGN.md.
+        // The reason for each call is in the allocator's DESIGN.md.
         let mut allowed = BTreeMap::from(
             ["fstatfs", "fstat", "lseek", "ioctl DMA_BUF_SET_NAME_B"]
                 .map(|name| (name.to_owned(), 1)),

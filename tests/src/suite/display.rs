@@ -1,4 +1,4 @@
-//! Theme `display`: the display shows the camera, judged by QEMU's own picture of it.
+//! Theme `display`: the display shows the camera's pictures, as QEMU's own picture of the display proves.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// vivid's patterns of one colour, by their numbers.
+/// vivid's test patterns of a single colour, by their numbers.
 const SINGLE: [(u8, [u8; 3]); 4] = [
     (6, [255; 3]),
     (7, [255, 0, 0]),
@@ -50,24 +50,24 @@ const SINGLE: [(u8, [u8; 3]); 4] = [
     (9, [0, 0, 255]),
 ];
 
-/// Sets vivid's test pattern, without vivid's own text, which would lie over it.
+/// Sets vivid's test pattern, and switches off the text that vivid draws over it.
 pub(super) fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
     let line = format!("v4l2-ctl -d /dev/video0 -c test_pattern={pattern},osd_text_mode=2");
     run_checked(guest, &line, COMMAND_LIMIT)?;
     Ok(())
 }
 
-/// A picture of the display, and the bars that it has to show.
+/// A picture of the display, and the colour bars that it has to show.
 struct Picture {
     name: &'static str,
     picture: RgbImage,
-    /// The size of the window in the middle; the whole display where there is none.
+    /// The size of the centred window in pixels; `None` where the client fills the display.
     window: Option<(u32, u32)>,
     bars: &'static Bars,
 }
 
 impl Picture {
-    /// Keeps the picture for a person to see, then judges it.
+    /// Writes the picture to a file for a person to look at, then checks it.
     fn judge(&self, context: &TestContext<'_>) -> anyhow::Result<()> {
         let Self {
             name,
@@ -89,7 +89,7 @@ impl Picture {
     }
 }
 
-/// A number that nobody knows before the run.
+/// Returns a random number below `below`.
 fn chance(below: usize) -> anyhow::Result<usize> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -113,7 +113,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         window: None,
         bars: &BARS_100,
     };
-    // Other pictures, chosen now: no picture that was made before can pass.
+    // The following pictures are chosen at run time, so that no picture from before can pass.
     set_pattern(guest, 0)?;
     let seen = running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     let dimmed = Picture {

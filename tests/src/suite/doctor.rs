@@ -1,4 +1,5 @@
-//! Theme `doctor`: guests broken on purpose, whose cause is named, and whose remedy, as it is printed, helps.
+//! Theme `doctor`: in guests that are broken on purpose, `covalent doctor` names the cause, and the remedy that it prints
+//! works.
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -10,16 +11,16 @@ use crate::vm::config::Config;
 use crate::vm::guest::shell;
 use crate::wire::Status;
 
-/// The tool's exit code where something is in the way.
+/// The tool's exit code where a finding blocks the demo.
 const IN_THE_WAY: u8 = 13;
-/// The compositor's where no display can be driven.
+/// The compositor's exit code where it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
-/// Camera, compositor and display, for some frames.
+/// The command of the demo: camera, compositor and display, for some frames.
 const DEMO: &str =
     "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20";
 
-/// How an ordinary user's programs are started, who has just logged in.
+/// The prefix that runs a command as an ordinary user who has just logged in.
 const AS_USER: &str =
     "setpriv --reuid=ada --regid=ada --init-groups env HOME=/home/ada XDG_RUNTIME_DIR=/tmp/ada";
 
@@ -57,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
     .last(),
 ];
 
-/// What the tool prints.
+/// The tool's JSON report.
 #[derive(Debug, Deserialize)]
 struct Report {
     version: u32,
@@ -82,7 +83,7 @@ impl Report {
         self.findings.iter().find(|finding| finding.id == id)
     }
 
-    /// The remedy of a finding that has to be there, with this severity.
+    /// Returns the remedy of the finding `id`, and fails where there is none or where its severity differs.
     fn remedy(&self, id: &str, severity: &str) -> anyhow::Result<&Remedy> {
         let finding = self
             .find(id)
@@ -92,7 +93,7 @@ impl Report {
     }
 }
 
-/// Runs the tool behind some shell, which may set limits or a user, and checks its exit code.
+/// Runs the tool after the shell code `before`, which may set limits or a user, and checks its exit code.
 fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report> {
     let line = format!("{before} covalent doctor --json");
     let output = context.guest()?.sh(&bash(&line), COMMAND_LIMIT)?;
@@ -113,7 +114,7 @@ fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report>
     Ok(report)
 }
 
-/// A line for bash, in which `sudo` is what it is to root.
+/// Wraps a line for bash, with a `sudo` that runs its arguments.
 fn bash(line: &str) -> String {
     let line = format!("sudo() {{ \"$@\"; }}; {line}");
     format!("bash -c '{}'", line.replace('\'', "'\\''"))
@@ -128,9 +129,9 @@ fn in_order(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             .all(|finding| finding.severity != "blocks"),
         "{report:?}"
     );
-    // This guest's host gives its card no blobs.
+    // The host gives the guest's card no blob resources.
     report.remedy("card-import", "limits")?;
-    // Judged from a recording it is the same.
+    // The same findings come from a recording.
     let line = "covalent doctor --record /tmp/machine.json --json > /tmp/here.json; \
                 covalent doctor --from /tmp/machine.json --json | cmp - /tmp/here.json; \
                 covalent doctor --strict > /tmp/words; test $? = 13 && awk 'length > 200' /tmp/words";
@@ -139,7 +140,7 @@ fn in_order(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The demo with memory of one source alone.
+/// Runs the demo with memory of one source.
 fn demo_of(context: &mut TestContext<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
     let line = format!("{DEMO} --source {source}");
     let output = context.guest()?.sh(&line, PIPELINE_LIMIT)?;
@@ -164,7 +165,7 @@ fn udmabuf(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // A queue of vivid's takes memory in one piece alone; a frame fits in one huge page.
+    // This queue of vivid takes contiguous memory only; a frame fits in one huge page.
     let demo = "udmabuf:2048k --device /dev/video2";
     context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
     let report = doctor(context, "")?;
@@ -200,7 +201,7 @@ fn limits(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A container, as far as its devices go: no cards, but for those that `--device` lends of the machine's.
+/// Imitates a container as far as devices matter: `/dev/dri` is empty, apart from the nodes that `--device` adds.
 const CONTAINER: &str = "#!/bin/sh
 set -e
 mkdir -p /tmp/machine && mount --bind /dev /tmp/machine
@@ -233,13 +234,13 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report = look(context, &inside("", ""))?;
     let remedy = report.remedy("card-node", "blocks")?;
     ensure!(remedy.line == "--device /dev/dri", "{}", remedy.line);
-    // The flag for the container that is started next.
+    // The remedy is the flag for the next start of the container.
     let after = look(context, &inside(&remedy.line, ""))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     ensure!(after.find("render-node").is_none(), "{after:?}");
     let demo = run(&remedy.line, DEMO);
     context.sh(&demo, PIPELINE_LIMIT)?;
-    // And the line for the one that runs.
+    // The note has the line that helps a container that runs.
     let note = remedy.note.as_deref().context("no note")?;
     let (_, line) = note.split_once("allowed: ").context("no line in it")?;
     let after = look(context, &inside("", &format!("{line};")))?;
@@ -248,7 +249,7 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Somebody who is in no group: heaps are root's, cards and cameras are the group's.
+/// A user who is in no group: the heaps belong to root, the cards and cameras to their groups.
 fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(
         "useradd --create-home ada && install -d -o ada -m 700 /tmp/ada",
@@ -272,7 +273,8 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let demo = format!("{AS_USER} {DEMO}");
     let dark = context.guest()?.sh(&demo, PIPELINE_LIMIT)?;
     ensure!(!dark.status.success(), "the demo ran without any right");
-    // What a command starts in the guest ends with it: so all are pasted into one shell, which stays.
+    // A process that a command starts in the guest ends with that command. So all remedies are pasted into one shell, which
+    // stays.
     let pasted = bash(&format!("{}; exec sleep 600", lines.join("; ")));
     let session = context.guest()?.start(shell(&pasted))?;
     let settled = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";
@@ -291,7 +293,7 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     session.kill()?;
-    // Its users and rules are others now.
+    // The guest has other users and udev rules now, so no other case may use it.
     context.discard();
     Ok(Outcome::Passed)
 }

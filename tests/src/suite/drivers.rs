@@ -1,4 +1,5 @@
-//! Theme `drivers`: GBM and Vulkan allocate and import what the solver says, and mean the same bytes as everybody else.
+//! Theme `drivers`: GBM and Vulkan allocate and import what the solver guarantees, and lay out pixels as every other device
+//! does.
 
 use crate::vm::config::Config;
 

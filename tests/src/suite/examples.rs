@@ -1,4 +1,5 @@
-//! Theme `examples`: the example programs of the library, of its C interface and of the clients do in the guest what their first lines say.
+//! Theme `examples`: the example programs of the library, of its C interface and of the clients do in the guest what their
+//! documentation states.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::vm::config::Config;
 use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 
-/// Enough for some dozens of frames on a busy machine without KVM.
+/// Time limit of some dozens of frames on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -104,7 +105,7 @@ fn on_paper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Codes five pictures with vicodec, and has them decoded.
+/// Encodes five pictures with vicodec, and runs the example that decodes them.
 fn decoder_to_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let node = |what: &str| {
         format!(
@@ -139,7 +140,7 @@ fn c_program(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "capture /dev/video0 /dev/dri/card0",
         &["the last frame is", "10 frames were captured"],
     )?;
-    // What cannot be planned is told, and is no crash.
+    // A node that cannot be planned for is reported as an error, and the program does not crash.
     let told = context.sh(
         "capture /dev/null 2>&1 || echo ended with $?",
         COMMAND_LIMIT,

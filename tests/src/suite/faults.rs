@@ -1,4 +1,4 @@
-//! Theme `faults`: what goes wrong ends with its own message and status, and leaves others and the machine as they were.
+//! Theme `faults`: each failure ends with its own message and exit status, and leaves other clients and the machine unchanged.
 
 use std::time::Duration;
 
@@ -72,10 +72,10 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// `SIGINT`, as Linux numbers it.
+/// The number of `SIGINT` on Linux.
 const SIGINT: i32 = 2;
 
-/// Exit statuses of the clients, as the README has them.
+/// The exit statuses of the clients, as the README lists them.
 mod status {
     pub(super) const DONE: i32 = 0;
     pub(super) const USAGE: i32 = 2;
@@ -88,7 +88,7 @@ mod status {
     pub(super) const COMPOSITOR_GONE: i32 = 9;
 }
 
-/// Checks the status and that the message, one of a program and not a panic, holds all of `words`.
+/// Checks the exit status, and that stderr contains all of `words` and no panic.
 fn expect(exit: &ClientExit, status: i32, words: &[&str]) -> anyhow::Result<()> {
     ensure!(
         exit.status == status,
@@ -120,7 +120,7 @@ fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
-    // The camera has NV61 and the compositor does not; and nobody has this size.
+    // The camera has NV61 and the compositor does not; no camera has this size.
     for (options, words) in [
         ("--format NV61", &["NV61"][..]),
         ("--size 123x457", &["width", "vivid capture"][..]),
@@ -148,7 +148,7 @@ fn no_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "WAYLAND_DISPLAY=nobody exec covalent-pattern --frames 1",
     )?;
     expect(&exit, status::NO_COMPOSITOR, &["nobody"])?;
-    // A file of that name that nobody listens on.
+    // A file with that name exists, and no process listens on it.
     let exit = run_line(
         context,
         "touch $XDG_RUNTIME_DIR/deaf; WAYLAND_DISPLAY=deaf exec covalent-camera --frames 1",
@@ -200,11 +200,11 @@ fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let before = context
         .sh(&format!("cat {limit}; echo 1 > {limit}"), COMMAND_LIMIT)?
         .text();
-    // A frame in XR24 is more than 1 MiB; without a format the plan would take one that is smaller.
+    // A frame in XR24 takes more than 1 MiB. Without the option, the plan would choose a format that takes less.
     let exit = compositor.run_camera(context, "", "--source udmabuf --format XR24 --frames 1");
     context.sh(&format!("echo {before} > {limit}"), COMMAND_LIMIT)?;
     let exit = exit?;
-    // The limit is known before anything is allocated, or found while allocating: both are told, neither leaks.
+    // Either the limit is known before the allocation, or the allocation meets it. Both are reported, and neither leaks.
     ensure!(
         [status::NO_PLAN, status::ALLOCATION].contains(&exit.status),
         "{exit:?}"
@@ -219,7 +219,7 @@ fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn small_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
-    // Five buffers of 1920x1080 are 40 MiB, the region has 8.
+    // Five buffers of 1920x1080 take 40 MiB, and the region has 8.
     let exit = compositor.run_camera(
         context,
         "",
@@ -272,7 +272,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
-    // The driver keeps the node and answers nothing but "no such device" until all have closed it.
+    // The driver keeps the node, and answers every request with "no such device" until all processes have closed it.
     context.sh("v4l2-ctl -d /dev/video0 -c disconnect=1", COMMAND_LIMIT)?;
     let exit = wait_for_exit(camera, None)?;
     expect(&exit, status::CAMERA_GONE, &["/dev/video0", "gone"])?;
@@ -280,7 +280,7 @@ fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(record.frames > 0, "no frame was shown before: {record:?}");
     compositor.check_nothing_left(context, "a camera unplugged")?;
     compositor.stop(context)?;
-    // The nodes of this guest are gone for good.
+    // The camera nodes of this guest do not come back.
     context.discard();
     Ok(Outcome::Passed)
 }

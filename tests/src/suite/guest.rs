@@ -1,4 +1,5 @@
-//! Theme `guest`: every configuration boots and has what it promises, and commands come back as they went.
+//! Theme `guest`: every configuration boots with the devices that it declares, and commands and files pass between host and
+//! guest unchanged.
 
 mod environment;
 mod screendump;
@@ -18,7 +19,7 @@ use screendump::{screendump, screendump_size};
 
 use super::{Case, Outcome, TestContext};
 
-/// Enough for any of these commands on a busy machine without KVM.
+/// Time limit of each of these commands on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -125,7 +126,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn promises(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let config = context.guest()?.config();
-    // Platform devices have drivers without a name of their own; the card knows.
+    // Platform devices have no driver name of their own in sysfs, so the card's name is read from debugfs.
     let cards = context.sh(
         "for card in /sys/class/drm/card?; do cat /sys/kernel/debug/dri/${card##*card}/name; done",
         COMMAND_LIMIT,
@@ -218,7 +219,7 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .text();
     let kibibytes: u64 = told.parse().with_context(|| told.clone())?;
     ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
-    // Some of it lies above 4 GiB, which is why anybody asks for so much.
+    // A part of the memory has to lie above 4 GiB, which is the purpose of this size.
     let above = context
         .sh(
             "grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem",
@@ -286,7 +287,7 @@ fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // No power of two, and every byte in every place.
+    // The length is no power of two, and every byte value occurs.
     let sent: Vec<u8> = (0..10_000_019_u64)
         .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0])
         .collect();
@@ -312,7 +313,7 @@ fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    // One child leaves the session, the group and the parent.
+    // One child leaves the session, the process group and its parent.
     let line = "echo begun; setsid sleep 4242 & (setsid -f sleep 4242); sleep 4242";
     let started = Instant::now();
     let limit = Duration::from_secs(3);
@@ -351,7 +352,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn side_by_side(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
-    // A second one floods the port meanwhile, and nobody reads it.
+    // Meanwhile a second command floods the port, and nothing reads its output.
     let flood = guest.start(shell("cat /dev/zero"))?;
     for word in ["one", "two", "three"] {
         echo.input()
@@ -373,7 +374,7 @@ fn terminal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         rows: 33,
         columns: 101,
     };
-    // Job control: bash says nothing about it only on a terminal that is its own.
+    // The `no job control` warning of bash appears only where bash has no controlling terminal.
     let exec = Exec {
         terminal: Some(window),
         argv: [

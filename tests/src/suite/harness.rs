@@ -1,4 +1,5 @@
-//! Theme `harness`: what `./x vm` promises to a script, and that it leaves nothing behind, however it ends.
+//! Theme `harness`: `./x vm run` passes streams, files and statuses as a script expects, and leaves nothing behind however it
+//! ends.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -37,18 +38,18 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The exit status by which a person knows that a deadline was met.
+/// The exit status of a run that was ended by its deadline.
 const DEADLINE_STATUS: i32 = 124;
 
-/// How long one run may take until it has started QEMU.
+/// Time limit from the start of a run until QEMU runs.
 const START: Duration = Duration::from_secs(300);
 
-/// How long what belongs to a run may take to be gone after its end.
+/// Time limit from the end of a run until its last process is gone.
 const GONE: Duration = Duration::from_secs(10);
 
-/// `./x vm run` with a memory of its own, by which its processes are told from all others.
+/// Prepares `./x vm run` with an unusual memory size, by which its processes can be found.
 fn vm_run(context: &TestContext<'_>, mebibytes: u32, scratch: &Path) -> Command {
-    // Not by its path: there may be a newer one at it by now.
+    // The path of this program is not used, because a newer build may have replaced it.
     let mut command = Command::new("/proc/self/exe");
     command
         .args(["vm", "run", "--memory", &format!("{mebibytes}M")])
@@ -182,7 +183,7 @@ fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing of a run is left: no process, no file.
+/// Checks that no process and no file of a run is left.
 fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
     let started = Instant::now();
     loop {
@@ -198,7 +199,7 @@ fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The processes whose command line names that much memory for a guest.
+/// Lists the processes whose command line gives a guest that much memory.
 fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
     let mark = format!("-m\0{mebibytes}M\0");
     let mut found = Vec::new();
@@ -207,7 +208,7 @@ fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
         if !name.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        // A process may end while it is looked at.
+        // A process may end while it is read.
         let line = fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
         if line.contains(&mark) {

@@ -1,4 +1,4 @@
-//! Theme `inspect`: `covalent inspect` tells of live dma-bufs what the kernel knows, to root and to others.
+//! Theme `inspect`: `covalent inspect` shows what the kernel knows of live dma-bufs, to root and to other users.
 
 mod pictures;
 
@@ -42,10 +42,10 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// How a command is run as an ordinary user, and who that is.
+/// The prefix that runs a command as the user nobody, without groups.
 const ORDINARY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
-/// What of the tool's report is held against the kernel.
+/// The parts of the tool's report that are compared with the kernel.
 #[derive(Debug, Deserialize)]
 struct Report {
     version: u32,
@@ -108,7 +108,7 @@ fn report(guest: &Guest, line: &str) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Checks that a command ends in that way and says these words.
+/// Runs a command, and checks its exit code and that its output contains all of `words`.
 fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result<()> {
     let output = guest.sh(line, COMMAND_LIMIT)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
@@ -127,7 +127,7 @@ fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result
 }
 
 fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // vivid's second instance has dma-contig queues, which attach what they import.
+    // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
         client: "--size 640x480 --fps 30 --frames 400 --source heap:default_cma_region".to_owned(),
@@ -172,7 +172,8 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.keep("camera.txt", &words.stdout)?;
     context.keep("camera.png", &png)?;
 
-    // Whoever tells, it is the same; the display tells of the one that it shows, the others' names and reports of theirs.
+    // Every origin gives the same layout: the display's framebuffer for the buffer that it shows, and the dma-bufs' names or
+    // the report for the others.
     check_pictures(&told, &["display", "name"])?;
     check_pictures(&reported, &["display", "report"])?;
     let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
@@ -210,7 +211,7 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Checks that all buffers are told of by these, each of which has told of one at the least.
+/// Checks that every buffer's layout is known, and that its origins are exactly those of `told_by`.
 fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
     let mut found = BTreeSet::new();
     for buffer in &report.buffers {
@@ -237,7 +238,7 @@ fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The fd by which a program has a buffer.
+/// Returns the fd that a process has of a buffer.
 fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
     let mut holders = buffer.holders.iter();
     let holder = holders.find(|holder| holder.command == command)?;
@@ -247,7 +248,7 @@ fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
 fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     run_checked(guest, "modprobe sw_sync", COMMAND_LIMIT)?;
-    // The program that has the buffer in the end is an ordinary user's.
+    // The process that holds the buffer in the end runs as an ordinary user.
     let line = format!("exec covalent-alloc-check hold -- {ORDINARY} sleep 300");
     let mut holder = guest.start(shell(&line))?;
     let said = holder
@@ -255,7 +256,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .context("it said nothing")?;
     let (fd, inode) = said.split_once(' ').context("two numbers")?;
     let inode: u64 = inode.trim().parse()?;
-    // Until it is `sleep`, it is root's.
+    // Until it has become `sleep`, the process is root's.
     let named =
         "for _ in $(seq 100); do pgrep -x sleep >/dev/null && exit 0; sleep 0.1; done; exit 1";
     run_checked(guest, named, COMMAND_LIMIT)?;
@@ -267,7 +268,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let [buffer] = told.buffers.as_slice() else {
             anyhow::bail!("one buffer was expected: {told:?}");
         };
-        // vgem's are made by what all cards have in common.
+        // Buffers of vgem are exported by the common code of DRM.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
             "{inode} is told as {buffer:?}"
@@ -286,7 +287,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             buffer.attached.is_some() == user.is_empty(),
             "only root reads debugfs: {buffer:?}"
         );
-        // Half a picture is none, and is not waited for without end.
+        // An unfinished picture is not written, and the wait for the fence has a limit.
         let png = format!("{line} --png /tmp/half.png --wait 0.3");
         expect(
             guest,

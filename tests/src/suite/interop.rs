@@ -1,6 +1,7 @@
-//! Theme `interop`: every way between Vulkan and the other drivers, in every configuration that has a Vulkan device.
+//! Theme `interop`: exchanges of buffers between Vulkan and the other drivers, in every configuration that has a Vulkan device.
 //!
-//! All have lavapipe; `venus` has Venus beside it. What each finds is kept as rows, and all of a run as one table.
+//! All of them have lavapipe; `venus` has Venus too. The rows of each configuration are kept in a file, and those of a run are
+//! gathered in one table.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +22,14 @@ use crate::vm::guest::shell;
 use crate::wire::Stream;
 use crate::witness::pixels::{colours, pattern_of, resemble};
 
-/// Enough for all rows of one configuration on a busy machine without KVM.
+/// Time limit of all rows of one configuration on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(900);
 /// The same with every format and ten times the frames.
 const FULL_LIMIT: Duration = Duration::from_secs(3600);
-/// Enough for a module or a driver to load.
+/// Time limit to load a module or a driver.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// What a case keeps its rows as.
+/// The file in which a case keeps its rows.
 const ROWS: &str = "rows.json";
 
 pub(super) const CASES: &[Case] = &[
@@ -97,7 +98,7 @@ fn ways(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.judge(&skips, &rows)
 }
 
-/// Rows of `covalent-interop-check`.
+/// Runs `covalent-interop-check` and returns its rows.
 fn tried(context: &mut TestContext<'_>, words: &str, limit: Duration) -> anyhow::Result<Vec<Row>> {
     let line = format!("covalent-interop-check --json {words}");
     let output = context.guest()?.sh(&line, limit)?;
@@ -107,7 +108,7 @@ fn tried(context: &mut TestContext<'_>, words: &str, limit: Duration) -> anyhow:
         .with_context(|| format!("`{line}` ended with {} and no rows: {said}", output.status))
 }
 
-/// Displays whose cards write nothing back are judged by QEMU's own picture.
+/// Checks by QEMU's picture what a display shows whose card has no writeback connector.
 fn seen_from_outside(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let config = context.boot().machine.config;
     if !config.has_screendump() {
@@ -169,7 +170,7 @@ fn keep_picture(
     context.keep(name, png.get_ref())
 }
 
-/// The validation layer watches every call, and is shown to find a hazard that is planted.
+/// Runs the exchanges under Vulkan's validation layer, and checks that the layer finds a hazard that is planted.
 fn validated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| tried(context, "--validated", LONG_LIMIT))?;
     context.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
@@ -180,11 +181,11 @@ fn validated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
     check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
-    // The layer watches some of the ways alone.
+    // The layer watches only a part of the exchanges.
     context.judge(&skips.for_part(), &rows)
 }
 
-/// What all configurations of a run have found, as one table; `None` where none was tried.
+/// Gathers the rows of all configurations of a run in one table; `None` where no configuration ran.
 ///
 /// # Errors
 /// Where the rows that a case kept cannot be read.

@@ -1,4 +1,5 @@
-//! Theme `loopback`: every frame's pixels, from what was put into a video output to what the display's writeback gives.
+//! Theme `loopback`: every frame has the pixels that were written to a video output, when the display's writeback connector
+//! returns it.
 
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use crate::pipeline::{Path, Pipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Frames that are shown. vkms composes and writes back in software: emulated in software again, 5 to 20 frames a second.
+/// The number of frames that are shown. vkms composes and writes back in software; with an emulated processor that gives 5 to
+/// 20 frames a second.
 const FRAMES: u32 = 300;
 
-/// Frames that are shown with `--full`.
+/// The number of frames that are shown with `--full`.
 const FRAMES_IN_FULL: u32 = 3000;
 
-/// How far numbers may be apart between two frames that are shown: what a busy machine without KVM drops.
+/// The largest difference of numbers between two frames that are shown, since a busy machine without KVM drops frames.
 const LARGEST_GAP: u32 = 600;
 
 /// The largest number that the first shown frame can have: the output runs at 60 frames a second while the rest starts.
@@ -33,7 +35,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )
 .limit(Duration::from_secs(2400))];
 
-/// One line of what the compositor's writeback gave.
+/// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
 struct Written {
     frame: u64,
@@ -44,7 +46,7 @@ struct Written {
 }
 
 fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // vivid's HDMI output 0 into its HDMI input, both at 640x480: asked what it sees, the input would say 720p.
+    // vivid's HDMI output 0 feeds its HDMI input. Both are set to 640x480, because the input by itself detects 720p.
     context.sh(
         "v4l2-ctl -d /dev/video0 -i 1 -c osd_text_mode=2,hdmi_000_0_is_connected_to=2 && \
          v4l2-ctl -d /dev/video1 --set-dv-bt-timings index=0 && \
@@ -61,7 +63,8 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let feed = guest.start(shell(
         "exec covalent-pattern --v4l2-output /dev/video1 --size 640x480",
     ))?;
-    // Writing back and summing up each picture costs the guest more than showing it: the picture file itself is not kept.
+    // To write back a picture and compute its checksum costs the guest more than showing it, so the pictures themselves are not
+    // kept.
     let pipeline = Pipeline {
         client: format!("--size 640x480 --frames {frames_wanted}"),
         compositor: "--mode 640x480 --writeback /tmp/writeback --writeback-every 0".to_owned(),

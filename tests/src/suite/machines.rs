@@ -1,4 +1,4 @@
-//! Theme `machines`: what was recorded in a guest gives on the host the plans that the guest makes itself.
+//! Theme `machines`: solving from the recording of a guest gives, on the host, the same plans that the guest makes itself.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::wire::Status;
 use super::matrix::LONG_LIMIT;
 use super::{Case, Outcome, TestContext};
 
-/// Every run has the guest with all displays that do not draw by GL, and the one that does.
+/// Every run covers the guest with all displays that need no GL, and the one that needs it.
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "machines::virtio_recording_gives_same_plans_on_the_host",
@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The options of `covalent plan`, and the same as a job.
+/// The options of one `covalent plan`, and a function that sets the same request in a job.
 pub(super) type Wanted = (&'static str, fn(&mut Job));
 
 const WANTED: [Wanted; 5] = [
@@ -55,7 +55,7 @@ const WANTED: [Wanted; 5] = [
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
     }),
-    // A queue that wants one piece; a vgem, which has no plane; and another count.
+    // A queue that needs contiguous memory; a vgem, which has no plane; and another number of buffers.
     (
         "--camera /dev/video2 --output /dev/video1 --display VGEM --count 6",
         |job| {
@@ -96,8 +96,8 @@ fn alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     compare(context, &WANTED)
 }
 
-/// Records the guest, and holds the plans of its recording against those that it makes itself; VGEM stands for the node of
-/// its vgem.
+/// Records the guest, and compares the plans that are solved from the recording with those that the guest makes. In the
+/// options, VGEM stands for the node of the guest's vgem.
 pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyhow::Result<Outcome> {
     let config = context.boot().machine.config;
     let size = Extent::new(640, 480)?;
@@ -116,7 +116,7 @@ pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyho
         let options = options.replace("VGEM", &vgem);
         let line = format!("covalent plan --size {size} {options} --json");
         let output = context.guest()?.sh(&line, LONG_LIMIT)?;
-        // 4 is an answer too: a split.
+        // Exit code 4 is an answer too: no buffer serves all participants, and the plan is split.
         ensure!(
             [Status::Code(0), Status::Code(4)].contains(&output.status),
             "{line} ended with {}: {}",
@@ -125,7 +125,7 @@ pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyho
         );
         let mut live: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("{line} printed no JSON"))?;
-        // The report's own.
+        // Only the report has the version.
         let version = live
             .as_object_mut()
             .and_then(|fields| fields.remove("version"));
@@ -138,7 +138,7 @@ pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyho
             "{options}: the recording gives another plan than the guest made"
         );
     }
-    // The recording that is committed is of such a guest.
+    // The committed recording is one of the same guest.
     let committed = committed(config);
     let committed = Machine::from_json(
         &std::fs::read(&committed).with_context(|| format!("reading {}", committed.display()))?,
@@ -154,7 +154,7 @@ pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyho
     Ok(Outcome::Passed)
 }
 
-/// The node of the guest's vgem.
+/// Returns the node of the guest's vgem.
 fn vgem(config: Config) -> anyhow::Result<String> {
     let number = config
         .cards()

@@ -1,5 +1,5 @@
-//! Theme `matrix`: what the solver says of every pair is what its drivers do, and whatever becomes of the helper process is
-//! survived.
+//! Theme `matrix`: the solver's verdict on every pair of source and participant matches what the drivers do, and the end of a
+//! helper process loses no results.
 
 mod judge;
 
@@ -16,11 +16,11 @@ pub(super) use judge::{expect, judge, verify, words};
 use super::alloc::with_huge_pages;
 use super::{Case, Outcome, TestContext};
 
-/// Thousands of trials on a busy machine without KVM.
+/// Time limit of thousands of trials on a busy machine without KVM.
 pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
-/// Such a case, with its boots.
+/// Time limit of such a case, its boots included.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
-/// Enough for one verb of the tool.
+/// Time limit of one command of the tool.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
@@ -125,7 +125,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // All formats in one size are up to seven thousand trials; a run for every change takes one format of each kind.
+    // All formats in one size need up to seven thousand trials. A run of the normal suite takes one format of each kind.
     let options = if context.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
     } else {
@@ -141,7 +141,7 @@ fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     })
 }
 
-/// What the facts' file makes the solver say of GBM and of Vulkan is not what they do: found, and in their cells alone.
+/// Two stored trial results are wrong, one for GBM and one for Vulkan. The verification finds both, and no other cell is wrong.
 fn lies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let facts: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
@@ -176,14 +176,15 @@ fn lies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .filter_map(|cell| cell["participant"].as_str())
         .collect();
     wrong.sort_unstable();
-    // What PRIME takes is another interface of the same card, and vgem's GBM another device.
+    // A PRIME import is another interface of the same card, and vgem's GBM is another device; neither is affected.
     ensure!(wrong == ["llvmpipe image", "vkms GBM"], "{wrong:?}");
     let output = context.guest()?.sh(verify, LONG_LIMIT)?;
     expect(&output, 0, &[])?;
     Ok(Outcome::Passed)
 }
 
-/// A helper that is aborted as soon as it has lavapipe: who asks lives, says why, and has all other rows.
+/// The helper process is aborted as soon as it has loaded lavapipe. The caller survives, reports the cause, and has all other
+/// rows.
 fn deadly(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
@@ -215,7 +216,7 @@ fn deadly(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// How many dma-bufs there are in the whole guest.
+/// Returns the number of dma-bufs in the whole guest.
 fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let line = "sed -n 's/^Total \\([0-9]*\\) objects.*/\\1/p' /sys/kernel/debug/dma_buf/bufinfo";
     Ok(context.sh(line, COMMAND_LIMIT)?.text())
@@ -232,14 +233,14 @@ fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         tried.iter().all(|one| one["outcome"] == "proved"),
         "{tried:?}"
     );
-    // Whoever drives the card next finds it without a master.
+    // After the trials no process is DRM master, so the next one can become it.
     let masters = "awk 'FNR > 1 && $4 == \"y\"' /sys/kernel/debug/dri/*/clients";
     let left = context.sh(masters, COMMAND_LIMIT)?.text();
     ensure!(left.is_empty(), "somebody is DRM master: {left}");
     Ok(Outcome::Passed)
 }
 
-/// A camera whose pictures Mesa imports by GBM and Vulkan: both are asked in the helper process.
+/// A camera, GBM and Vulkan: the helper process tries the imports of both drivers.
 fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
     let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
@@ -258,12 +259,13 @@ fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// What the virtual GPU cannot do is said before anything is tried, with its reason; and the pipeline shows its picture all the
-/// same (`renderer::gpu_and_cpu_draw_windows_alike` looks at its pixels).
+/// The limits of the virtual GPU are reported with a reason before any trial, and the pipeline shows its picture nevertheless
+/// (`renderer::gpu_and_cpu_draw_windows_alike` checks its pixels).
 fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
-    // The host's Vulkan works on its processor, without /dev/udmabuf: no image of Venus leaves it.
+    // The host's Vulkan driver renders on the processor, and the host has no /dev/udmabuf, so no image of Venus can be
+    // exported.
     let left_out = report["unavailable"].to_string();
     ensure!(
         left_out.contains("Venus") && left_out.contains("needs /dev/udmabuf on the host"),
@@ -291,9 +293,9 @@ fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(proven["ending"] == "proved", "{proven}");
     let source = &proven["solution"]["share"]["source_name"];
     ensure!(source == "virtio_gpu texture", "it comes from {source}");
-    // Nothing had to be tried in vain: the first plan was the last.
+    // No candidate failed: the first plan was the last one.
     ensure!(proven["given_up"] == json!([]), "{}", proven["given_up"]);
-    // With a renderer that asks for no transfer there is none, and the way round says where to copy.
+    // A GBM participant makes no transfers, so no buffer serves it and the display; the plan is split, and states the copy.
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --gbm /dev/dri/card0 --json";
     let split = context.guest()?.sh(line, LONG_LIMIT)?;
@@ -309,7 +311,7 @@ fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn driven(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // modetest drives the card until its input ends.
+    // modetest holds the display until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 sleep 30 | modetest -M virtio_gpu -s $connector:640x480 >/tmp/modetest.txt 2>&1 & \
                 for try in $(seq 100); do grep -q setting /tmp/modetest.txt && break; sleep 0.1; done; \
@@ -334,7 +336,8 @@ fn driven(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // Nobody loads lavapipe in so short a life; one trial has to fit into it, beside another guest too.
+    // lavapipe takes longer to load than this helper lives, so it is left out. One trial has to fit into the time, also beside
+    // another guest.
     let script =
         "#!/bin/sh\n(sleep 4; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
     context
@@ -346,7 +349,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report: Value = serde_json::from_slice(&output.stdout).with_context(|| words(&output))?;
     let deaths = report["helper_deaths"].as_u64().unwrap_or(0);
     ensure!(deaths > 0, "nobody died");
-    // A kill is of the moment: each trial is made again, and the verdicts hold.
+    // A killed helper is a transient failure: each trial is repeated, and no verdict changes.
     ensure!(
         output.status.success(),
         "after {deaths} deaths: {}; {}",
@@ -367,11 +370,11 @@ fn no_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     expect(&output, 1, &["/nowhere/helper", "COVALENT_PROVE"])?;
-    // Alone in its folder.
+    // The tool alone in a folder, without its helper.
     let line = "mkdir -p /tmp/alone && cp $(command -v covalent) /tmp/alone/ && /tmp/alone/covalent matrix";
     let output = guest.sh(line, COMMAND_LIMIT)?;
     expect(&output, 1, &["/tmp/alone/covalent-prove", "COVALENT_PROVE"])?;
-    // Some other program, and one that says nothing at all.
+    // Another program in the helper's place, and one that never answers.
     let output = guest.sh(
         &format!("COVALENT_PROVE=/bin/true {program}"),
         COMMAND_LIMIT,
@@ -383,7 +386,7 @@ fn no_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     expect(&output, 1, &["/tmp/mute", "no answer in time"])?;
-    // Started by a person it says what it is for.
+    // Started by hand, the helper prints what it is for.
     let output = guest.sh("covalent-prove < /dev/null", COMMAND_LIMIT)?;
     expect(&output, 2, &["covalent matrix"])?;
     Ok(Outcome::Passed)

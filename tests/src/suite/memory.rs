@@ -1,4 +1,4 @@
-//! Theme `memory`: memory of a process and huge pages become dma-bufs that nobody can take back.
+//! Theme `memory`: pages of a process and huge pages become dma-bufs whose size nobody can change any more.
 
 use std::time::Duration;
 
@@ -14,20 +14,19 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )
 .memory(Memory::FOUR_GIBIBYTES)];
 
-/// Sets aside huge pages of both sizes that the processor has, and fails where the kernel gives fewer.
+/// Reserves huge pages of both sizes that the processor has, and fails where the kernel provides fewer.
 const TAKE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
     cd /sys/kernel/mm/hugepages && echo 1 > hugepages-1048576kB/nr_hugepages && echo 8 > hugepages-2048kB/nr_hugepages && \
     [ \"$(cat hugepages-*/nr_hugepages | tr '\\n' ' ')\" = '1 8 ' ]";
 
-/// How many guests may lack a gibibyte in one piece.
+/// The number of guests that are booted until one has a contiguous gibibyte.
 const BOOTS: usize = 6;
 
 const GIVE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
 fn pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let soon = Duration::from_secs(60);
-    // A gibibyte in one piece is there only while little has run, and where the kernel, which lies elsewhere after each boot,
-    // leaves one.
+    // A contiguous gibibyte is free only shortly after boot, and only where the kernel's random address leaves one.
     let mut taken = Err(anyhow::anyhow!("no guest was booted"));
     for _ in 0..BOOTS {
         context.fresh_guest()?;

@@ -1,5 +1,5 @@
-//! Theme `rates`: `covalent bench` measures every source and participant, and leaves nothing behind. No number is judged but
-//! by whether it can be one.
+//! Theme `rates`: `covalent bench` measures every source and participant, and leaks nothing. Its numbers are only checked for
+//! plausibility.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
     every_source,
 )];
 
-/// Enough for a round of everything and the one before it on a busy machine without KVM.
+/// Time limit of a round of all measurements and its warm-up on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(240);
 
 #[derive(Debug, Deserialize)]
@@ -88,7 +88,7 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for source in sources {
         let id = source["id"].as_str().context("a source without a name")?;
         let operations = of(id);
-        // A queue of coded pictures, or a driver without this format, says so.
+        // A queue of coded pictures, or a driver without this format, is listed with a reason.
         if !operations.contains("allocate") {
             let why = report.left_out.iter().find(|one| one.source == id);
             let why = why.with_context(|| format!("{id} is not measured"))?;

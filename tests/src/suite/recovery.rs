@@ -1,7 +1,7 @@
-//! Theme `recovery`: requests that the kernel refuses for a moment are made again, and frames go on.
+//! Theme `recovery`: the compositor repeats requests that the kernel refuses for a moment, and frames continue.
 //!
-//! strace makes the compositor's own system calls fail, at a card whose driver knows nothing of it. The client draws when it
-//! is told to, so that nothing but the compositor itself can bring the next frame.
+//! strace makes the compositor's own system calls fail; the card and its driver are not involved. The client draws only on
+//! frame callbacks, so nothing but the compositor can bring about the next frame.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::compositor::{ClientExit, TestCompositor};
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Enough for every start, each of which strace slows down.
+/// Time limit of all starts, each of which strace slows down.
 const STARTS_LIMIT: Duration = Duration::from_secs(850);
 
-/// Enough for a script, under strace and without KVM.
+/// Time limit of one script under strace and without KVM.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
 
-/// The answers that pass by themselves, and the one of a card that another program drives for a while.
+/// The transient errors, and EACCES, which a card gives while another program is DRM master.
 const ERRORS: [&str; 5] = ["EBUSY", "EINTR", "ENOMEM", "EAGAIN", "EACCES"];
 
-/// Which of the first requests to the card fail, one in each start. A start under strace takes a quarter of a minute.
+/// The numbers of the requests to the card that fail, one in each start. A start under strace takes a quarter of a minute.
 const STARTS: &str = "1 2 3 5 8 12 17 23 30";
 
-/// The same where there is time: each of them.
+/// With `--full`, each of the first requests.
 const STARTS_IN_FULL: &str = "$(seq 32)";
 
 pub(super) const CASES: &[Case] = &[
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// What the scripts have in common: where the card is, how frames are counted, and how requests are made to fail.
+/// The functions that all scripts use: they find the card, count frames, and make requests fail.
 const SHELL: &str = r#"
 cd /tmp/compositor; export WAYLAND_DISPLAY=suite
 compositor=$(pgrep -x covalent-compos)
@@ -78,7 +78,7 @@ fn script_ends(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<Cl
     Ok(context.guest()?.sh(script, SCRIPT_LIMIT)?.into())
 }
 
-/// The requests of a second's frames fail, of each frame its commit among others.
+/// All requests of about one second fail, among them the commit of each frame.
 fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let errors = ERRORS.join(" ");
@@ -124,7 +124,7 @@ grep -c '"retries"' frames.jsonl
     Ok(Outcome::Passed)
 }
 
-/// Every so often a request fails, of whatever kind: to show a buffer, to wait for a point, to signal one, to let the CPU in.
+/// Every eleventh request fails, whatever it is: a commit, a query or signal of a syncobj, or the start of CPU access.
 fn now_and_then(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
@@ -157,7 +157,7 @@ injected
                 "{client}, {errno}: {exit:?}; its log: {}",
                 compositor.log_tail(context)?
             );
-            // A client whose buffers do not come back says so after a while.
+            // A client reports on stderr when the compositor keeps its buffers for long.
             ensure!(exit.stderr.is_empty(), "{client}, {errno}: {exit:?}");
         }
     }
@@ -166,7 +166,7 @@ injected
     Ok(Outcome::Passed)
 }
 
-/// Requests to the card fail once, each in a start of its own.
+/// One request to the card fails in each start.
 fn starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let starts = if context.is_full() {
         STARTS_IN_FULL
@@ -190,8 +190,8 @@ done"#
     Ok(Outcome::Passed)
 }
 
-/// The card is busy for thirteen requests while the display is unplugged and plugged in again. It is not busy for good: with each
-/// third request for ever, every attempt could fail at the same place.
+/// The card is busy for thirteen requests while the display is unplugged and plugged in again. If every third request failed
+/// for ever, every attempt could fail at the same step.
 fn comes_back(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = format!(

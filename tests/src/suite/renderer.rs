@@ -1,7 +1,7 @@
-//! Theme `renderer`: what the GPU draws is what the CPU would have drawn, and the report tells which it was.
+//! Theme `renderer`: the GPU draws the same picture as the CPU, and the report states which of them drew it.
 //!
-//! QEMU has no picture of a display that it draws by GL, so the compositor's own picture is judged; the CPU's renderer,
-//! which other cases hold against the display itself, says what has to be in it.
+//! QEMU has no picture of a display that it draws by GL, so the compositor's own picture is checked. It is compared with that
+//! of the CPU renderer, which other cases compare with the display itself.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::pipeline::{FrameRecord, Path, parse_frames};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Enough for a GPU's driver to compile its shaders on a busy machine without KVM, and some frames.
+/// Time limit for a GPU driver to compile its shaders on a busy machine without KVM, and for some frames.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// How much a channel of a pixel may differ between two renderers that round differently.
+/// The largest difference of a channel between two renderers that round differently.
 const TOLERANCE: u8 = 2;
 
 pub(super) const CASES: &[Case] = &[
@@ -37,16 +37,16 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// What one run of a client showed.
+/// The result of one run of a client.
 struct Shown {
     picture: RgbImage,
-    /// Frames of the client alone.
+    /// The frames of the client alone.
     frames: Vec<FrameRecord>,
-    /// What the compositor wrote to stderr.
+    /// The compositor's stderr.
     said: String,
 }
 
-/// Runs a client in the compositor, and takes the compositor's picture of the second frame.
+/// Runs a client under the compositor, and returns the compositor's picture of the second frame.
 fn show(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<Shown> {
     let output = guest.sh(
         &format!(
@@ -103,7 +103,7 @@ fn check_frames(shown: &Shown, renderer: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pictures that stand still, so that two runs show the same.
+/// Makes the camera's picture constant, so that two runs show the same.
 fn still_camera(guest: &Guest) -> anyhow::Result<()> {
     let output = guest.sh(
         "v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
@@ -117,7 +117,7 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
     const SHM: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5";
     const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
-    // Bytes that are copied for each frame: a picture in wl_shm has to be uploaded.
+    // The number of bytes that the CPU copies for each frame: a wl_shm buffer has to be uploaded.
     let clients = [
         ("dmabuf", DMABUF, 0),
         ("shm", SHM, 320 * 240 * 4),

@@ -1,4 +1,5 @@
-//! Theme `seat`: the compositor as an ordinary user, other programs at the display, and displays that come and go.
+//! Theme `seat`: the compositor as an ordinary user, other programs that use the display, and displays that are unplugged and
+//! plugged in.
 
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Status;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
-/// The compositor's exit code where no display can be driven.
+/// The compositor's exit code where it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
 pub(super) const CASES: &[Case] = &[
@@ -56,14 +57,14 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A seat manager, and what a user's programs are started under. seatd ends with it.
+/// A running seatd, and the prefix that starts a user's programs. Dropping the value ends seatd.
 struct Session {
     seatd: Process,
     wrapper: String,
 }
 
 impl Session {
-    /// Starts seatd, and makes a folder for a user who is in no group but those of cards, cameras and inputs.
+    /// Starts seatd, and makes a runtime folder for a user who is only in the groups of cards, cameras and inputs.
     fn start(guest: &Guest) -> anyhow::Result<Self> {
         let seatd = guest.start(shell("exec seatd -g video"))?;
         let output = run_checked(
@@ -81,7 +82,8 @@ impl Session {
         Ok(Self { seatd, wrapper })
     }
 
-    /// A pipeline whose compositor and camera run as that user; the reports' folder is made by root and given away.
+    /// Returns a pipeline whose compositor and camera run as that user. Root makes the folder of the reports and gives it to
+    /// the user.
     fn pipeline(&self, frames: u32) -> Pipeline {
         Pipeline {
             client: format!("--size 640x480 --fps 30 --frames {frames}"),
@@ -100,7 +102,7 @@ fn shows_bars(guest: &Guest) -> anyhow::Result<()> {
     Ok(check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?)
 }
 
-/// Sees that no frame reaches the display for a while, after those that were under way.
+/// Checks that no frame reaches the display for three seconds, after a second for the frames that were already submitted.
 fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
     let before = running.reached()?;
@@ -197,7 +199,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
     run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
-    // With nothing connected at all, the compositor says so.
+    // Without any connected display, the compositor reports that.
     run_checked(guest, &format!("echo off > {CONNECTOR}"), COMMAND_LIMIT)?;
     let refused = guest.sh("covalent-compositor -- true", COMMAND_LIMIT)?;
     run_checked(guest, &format!("echo detect > {CONNECTOR}"), COMMAND_LIMIT)?;
@@ -210,13 +212,13 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The kernel's own test of the way to sleep: every process stands still for five seconds, as before devices are suspended.
-/// Farther this guest cannot go, since the harness's port and the folder of programs do not come back from sleep.
+/// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended.
+/// The guest cannot suspend further, because virtio-serial and 9p do not come back from it.
 fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
         echo none > /sys/power/pm_test; exit $status";
-    /// What nothing but the freezer takes between two frames, of the five seconds that it does.
+    /// A gap that only the freezer causes; it lasts five seconds.
     const GAP_NS: u64 = 4_000_000_000;
     let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
@@ -289,7 +291,7 @@ fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     let finished = running.finish(FRAMES_LIMIT)?;
     let frames = finished.camera_frames();
-    // Until the client knows of the mode, its first frames are scaled to the other one.
+    // The first frames are scaled, until the client knows the display's mode.
     let composited = frames
         .iter()
         .skip(15)

@@ -1,4 +1,4 @@
-//! Theme `sizes`: every size of the camera, on machines of every memory; with `--full` alone.
+//! Theme `sizes`: every size of the camera with every size of memory; only with `--full`.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::vm::config::{Config, Memory};
 use super::display::set_pattern;
 use super::{Case, Outcome, TestContext};
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some dozen frames of 33 MB each.
+/// Time limit of some dozen frames of 33 MB each.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
-/// Sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode for them.
+/// The sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode of that size.
 const SIZES: [(&str, bool); 6] = [
     ("320x180", false),
     ("640x360", false),
@@ -49,7 +49,7 @@ fn sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A size that is a mode is scanned out; another is composited, and says that its size is the reason.
+/// A size that has a mode is scanned out. Another size is composited, and the report states the size as the reason.
 fn one(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
     let guest = context.guest()?;
     let pipeline = Pipeline {
@@ -64,7 +64,7 @@ fn one(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Res
     let mut running = pipeline.start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     let picture = guest.screendump()?;
-    // A camera that ended by itself could have left a black display before the picture was taken.
+    // A camera that ended before could have left a black display, so the camera has to run until after the picture.
     let ended = guest.sh("pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     ensure!(ended.status.success(), "no camera: {}", ended.status);
     let finished = running.finish(FRAMES_LIMIT)?;

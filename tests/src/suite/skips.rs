@@ -1,4 +1,4 @@
-//! The committed list of skips: which cases may be skipped, and why that is no loss.
+//! The committed list of cases that may be skipped, each with its reason.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use serde::Deserialize;
 
 const COMMITTED: &str = include_str!("../../skips.toml");
 
-/// The list.
+/// The parsed list.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skips {
-    /// By the case's name: why it may be skipped.
+    /// The reason of each skip that is allowed, by the case's name.
     skip: BTreeMap<String, String>,
 }
 
 impl Skips {
-    /// The list of `tests/skips.toml`.
+    /// Parses `tests/skips.toml`.
     ///
     /// # Errors
-    /// Where it is no list.
+    /// Where the file is not valid.
     pub fn committed() -> Result<Self, toml::de::Error> {
         Self::parse(COMMITTED)
     }
@@ -27,13 +27,13 @@ impl Skips {
         toml::from_str(text)
     }
 
-    /// Whether the case `name` may be skipped.
+    /// Returns whether the case `name` may be skipped.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
         self.skip.contains_key(name)
     }
 
-    /// The cases on the list.
+    /// Returns the names on the list.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.skip.keys()
     }

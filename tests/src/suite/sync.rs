@@ -1,4 +1,5 @@
-//! Theme `sync`: fences, timelines and reservations are what they say, with fences that are held back.
+//! Theme `sync`: fences, timelines and dma-buf reservations behave as documented; sw_sync keeps fences pending until the test
+//! signals them.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::vm::config::Config;
 use super::alloc::check;
 use super::{Case, Outcome, TestContext};
 
-/// Enough to load a module on a busy machine without KVM.
+/// Time limit to load a module on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
@@ -34,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn conversions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // Its fences are signalled when the check says so.
+    // sw_sync's fences are signalled only when the check advances their timeline.
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "sync")
 }

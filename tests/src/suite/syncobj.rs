@@ -1,4 +1,5 @@
-//! Theme `syncobj`: the compositor speaks linux-drm-syncobj, and a client that errs or hangs hurts itself alone.
+//! Theme `syncobj`: the compositor implements linux-drm-syncobj-v1, and a client that makes errors or hangs affects only
+//! itself.
 
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
 use crate::wire::Stream;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -50,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Runs a theme of the check client against a compositor that lives through all of it.
+/// Runs a theme of the check client, and checks that the compositor survives it.
 fn checked(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_client(context, "", &format!("covalent-syncobj-check {theme}"))?;
@@ -71,8 +72,8 @@ fn checked(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome
     Ok(Outcome::Passed)
 }
 
-/// Frames that are still written when they are committed, on the display itself (the card's own memory) and composed (a heap's);
-/// the same without the fences has to be noticed.
+/// Frames whose rendering is pending when they are committed, some scanned out (the card's own memory) and some composited (a
+/// heap's). Without the fences, the client has to notice wrong frames.
 fn held(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let compositor = TestCompositor::start(context)?;
@@ -108,7 +109,7 @@ fn held(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A compositor that is stopped gives nothing back: clients say so, wait, and go on with it.
+/// A stopped compositor releases no buffer. The clients report that, wait, and continue when the compositor does.
 fn kept(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
@@ -155,7 +156,8 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The camera's buffers go round by points, and by implicit fences when it is told so, with the same picture.
+/// The camera's buffers use explicit sync by default, and implicit sync when an option asks for it. All frames are shown in
+/// both cases.
 fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (option, said) in [
         ("", "explicit"),

@@ -1,5 +1,5 @@
-//! Theme `third_party`: programs that others wrote show under the compositor, import what this machine exports, and are content; where one
-//! is not, the reason is known.
+//! Theme `third_party`: programs of other projects are shown by the compositor, import this machine's buffers, and pass their
+//! own checks; each known exception is listed with its reason.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Enough for some frames of a GPU that is the processor, on a busy machine without KVM.
+/// Time limit of some frames that llvmpipe renders on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) const CASES: &[Case] = &[
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Both draw by Vulkan's own swapchains. With lavapipe Mesa hands these over in shared memory.
+/// Both programs draw with Vulkan's own swapchains. With lavapipe, Mesa presents these through shared memory.
 fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: usize = 20;
     let compositor = TestCompositor::start(context)?;
@@ -63,7 +63,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Tests of v4l2-compliance that fail on vivid by itself, and why.
+/// Tests of v4l2-compliance that fail on vivid without Covalent, and the reason of each.
 const COMPLAINTS: &[(&str, &str)] = &[
     (
         "test VIDIOC_G/S/ENUMINPUT",
@@ -75,7 +75,7 @@ const COMPLAINTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The camera streams into the dma-bufs that another queue exports, as it does into those of a plan.
+/// The camera streams into dma-bufs that another queue exports, as it does into the buffers of a plan.
 fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.guest()?.sh(
         "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
@@ -90,7 +90,7 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .filter(|line| !COMPLAINTS.iter().any(|(known, _)| line.starts_with(known)))
         .collect();
     ensure!(unknown.is_empty(), "{unknown:#?}");
-    // Its progress stands before the verdicts on the same lines.
+    // The tool prints its progress on the same lines, before the verdicts.
     let streamed = |kind: &str| text.matches(&format!("test {kind}")).count();
     ensure!(
         streamed("DMABUF (select): OK") > 0 && streamed("DMABUF (no poll): OK") > 0,
@@ -104,7 +104,7 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// What a test of piglit says on virgl, without a line of ours in it, and why where it is not content.
+/// The result of a piglit test on virgl without Covalent, and the reason where it does not pass.
 struct Baseline {
     test: &'static str,
     result: &'static str,
@@ -117,7 +117,7 @@ const fn baseline(test: &'static str, result: &'static str, why: &'static str) -
 
 const NO_ES1: &str = "it wants a context of OpenGL ES 1, which Debian's Mesa does not have";
 
-/// `ext_image_dma_buf_import-*`, as Mesa 26.1 with virgl over llvmpipe has them.
+/// The results of `ext_image_dma_buf_import-*` with Mesa 26.1 and virgl over llvmpipe.
 const BASELINE: &[Baseline] = &[
     baseline("export", "pass", ""),
     baseline("export-tex", "pass", ""),
@@ -142,7 +142,7 @@ const BASELINE: &[Baseline] = &[
     ),
 ];
 
-/// What EGL on this card does with dma-bufs, before anybody asks it for more: where this changes, so may the compositor's GPU renderer.
+/// Checks what EGL on this card does with dma-bufs. Where a result changes, the compositor's GPU renderer may be affected.
 fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut said = String::new();
     let mut differ = Vec::new();

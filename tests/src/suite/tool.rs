@@ -1,4 +1,4 @@
-//! Theme `tool`: what `covalent` prints for programs is as its schemas say, and what it has when it is interrupted is not lost.
+//! Theme `tool`: the JSON output of `covalent` matches its schemas, and an interrupted command prints the results that it has.
 
 use std::fs;
 
@@ -25,7 +25,8 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Each schema, and a line that prints such a report. Some of them end with a code that tells of what they say.
+/// Each schema, and a line that prints such a report. Some of the commands end with a code other than 0 because of their
+/// findings.
 const REPORTS: [(&str, &str); 11] = [
     (
         "alloc",
@@ -83,7 +84,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
         let schema = read(name)?;
         schema::check(&schema, &report).with_context(|| format!("`{line}` and {name}.json"))?;
-        // A schema that takes anything would show nothing.
+        // A schema that accepts anything would prove nothing, so each field is required.
         let mut less = report.clone();
         for field in report.as_object().context("it is no object")?.keys() {
             less.as_object_mut()
@@ -96,7 +97,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             less = report.clone();
         }
     }
-    // Every schema is held against something.
+    // Every schema is used by at least one report.
     for entry in fs::read_dir(&folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();
         let name = file.trim_end_matches(".json");
@@ -110,7 +111,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        // Thousands of cells: it is far from its end when the first line tells how far it is.
+        // The matrix has thousands of cells, so it is far from its end when the first progress line appears.
         let line = format!(
             "cd /tmp; covalent matrix --json --svg cut.svg >cut.json 2>cut.log & pid=$!; \
              for try in $(seq 400); do grep -q ' tried' cut.log && break; sleep 0.1; done; \
@@ -137,7 +138,7 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "SIG{signal}: {} of {total} cells",
             cells.len()
         );
-        // What the signal itself broke is not among them.
+        // No cell is reported as wrong because of the signal.
         ensure!(
             report["summary"]["mismatches"] == 0 && report["helper_deaths"] == 0,
             "{}",

@@ -1,4 +1,4 @@
-//! Theme `trace`: `--trace` tells of every frame from the camera's timestamp to the display, in two files that fit together.
+//! Theme `trace`: `--trace` records every frame from the camera's timestamp to the display, in two files that match each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::{Case, Outcome, TestContext};
 use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 const CLIENT: &str = "/tmp/trace-client.json";
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A slice of a trace: something that happened to a buffer.
+/// A slice of a trace: one step of a buffer.
 #[derive(Clone, Debug)]
 struct Slice {
     track: String,
@@ -46,17 +46,17 @@ struct Slice {
     until: f64,
 }
 
-/// What a trace says of one round of a buffer.
+/// The steps of one round of a buffer through camera, compositor and display.
 #[derive(Clone, Debug, Default)]
 struct Round {
     slices: Vec<Slice>,
-    /// The phases of its arrow.
+    /// The phases of its flow events.
     arrow: Vec<String>,
 }
 
 type Rounds = BTreeMap<(u64, u64), Round>;
 
-/// Reads a trace: the rounds of each buffer.
+/// Parses a trace into the rounds of each buffer.
 fn parse(text: &str) -> anyhow::Result<Rounds> {
     let events: Vec<Value> = serde_json::from_str(text).context("the trace is not JSON")?;
     let tracks: BTreeMap<u64, String> = events
@@ -103,7 +103,7 @@ impl Round {
     }
 }
 
-/// Checks one presented frame: the round of its buffer that both traces tell of.
+/// Checks one presented frame by the round of its buffer, which both traces contain.
 fn check(
     frame: &FrameRecord,
     client: &Round,
@@ -176,7 +176,7 @@ fn followed(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Re
     let mut checked = 0;
     for frame in frames.iter().filter(|frame| frame.path == path) {
         let buffer = frame.buffer.context("a frame without a buffer")?;
-        // The rounds of this buffer that the compositor says to have shown at that time.
+        // The round of this buffer that the compositor's trace shows at the time of the flip.
         let round = compositor.iter().find(|((inode, _), round)| {
             let flip = round.slice(display.trim(), "flip");
             let at = frame.flipped_ns.map(float).unwrap_or_default();
@@ -201,7 +201,7 @@ fn followed(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Re
         let count = told(&client, action);
         ensure!(count >= 3, "the client tells {count} times of {action}");
     }
-    // Either the queue imports what a card gave, or the card's memory is the queue's own.
+    // Either the queue imports the card's memory, or the compositor imports the queue's.
     let imports = told(&client, "import") + told(&compositor, "import");
     ensure!(imports >= 3, "nobody tells of an import");
     Ok(Outcome::Passed)

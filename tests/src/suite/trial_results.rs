@@ -1,4 +1,5 @@
-//! Theme `trial_results`: what was learnt on one boot and size holds on others, and survives whatever becomes of its file.
+//! Theme `trial_results`: trial results that were stored on one boot and at one size apply to others, and a damaged, foreign or
+//! unwritable file does no harm.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -42,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
 fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.fresh_guest()?;
     claim(context, "640x360", "/tmp/small.json")?;
-    // Before anything was learnt, the claim is believed.
+    // Before any trial, the solver trusts the recorded claim.
     let believed: Value = serde_json::from_slice(
         &context
             .sh("covalent plan --from /tmp/small.json --json", COMMAND_LIMIT)?
@@ -72,7 +73,7 @@ fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let file = context.guest()?.get(&path)?;
     context.keep("facts.json", &file)?;
 
-    // Another boot and another size: what was learnt holds, nothing is tried, and every verdict is true.
+    // After a reboot and at another size the stored results apply: nothing is tried again, and every verdict is correct.
     context.fresh_guest()?;
     carry(context, &path, &file)?;
     claim(context, "640x480", "/tmp/large.json")?;
@@ -92,7 +93,7 @@ fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "--size 640x480 --size 1280x720 --format XR24 --format NV12",
     )?;
 
-    // More memory is another machine: the facts are there and not in force.
+    // Another memory size is another machine: the results are listed, but do not apply.
     let mut boot = context.boot();
     boot.machine.memory = Memory::FOUR_GIBIBYTES;
     context.discard();
@@ -122,7 +123,8 @@ fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Mesa's driver for a virtio-gpu that renders is said to import anything: it refuses, and that is a fact on GBM.
+/// The request claims that Mesa's driver for a virtio-gpu with a renderer imports any memory. The driver refuses, and the
+/// refusal is stored for GBM alone.
 fn learnt_of_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let path = "/tmp/gbm.json";
     let record = "covalent plan --gbm /dev/dri/card0 --format XR24";
@@ -136,12 +138,12 @@ fn learnt_of_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     guest.put(path, &serde_json::to_vec(&request)?, 0o644)?;
     let line = format!("XDG_CACHE_HOME=/tmp/gbm covalent plan --from {path}");
     let output = guest.sh(&format!("{line} --prove --json"), LONG_LIMIT)?;
-    // Nothing is left to take: code 4.
+    // No candidate is left, which is exit code 4.
     expect(&output, 4, &[])?;
     let proven: Value = serde_json::from_slice(&output.stdout)?;
     let learnt = proven["learnt"].as_array().context("nothing was learnt")?;
     ensure!(!learnt.is_empty(), "{proven}");
-    // Its drivers are one library, whose name has the version.
+    // All of Mesa's drivers are in one library, whose name contains the version.
     let library = "basename /usr/lib/x86_64-linux-gnu/libgallium-*.so .so";
     let library = context.sh(library, COMMAND_LIMIT)?.text();
     let mesa = library.strip_prefix("libgallium-").context("no Mesa")?;
@@ -166,7 +168,8 @@ fn carry(context: &mut TestContext<'_>, path: &str, file: &[u8]) -> anyhow::Resu
     Ok(())
 }
 
-/// A request in which the display claims to import what it does not, and its own memory is the last choice.
+/// Writes a request in which the display claims to import any memory, which is wrong, and in which the display's own memory
+/// ranks last.
 fn claim(context: &mut TestContext<'_>, size: &str, path: &str) -> anyhow::Result<()> {
     let record = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --format XR24";
     context.sh(
@@ -202,7 +205,7 @@ fn source_of(solution: &Value) -> &str {
     solution["share"]["source_name"].as_str().unwrap_or("none")
 }
 
-/// A line of shell with a cache of its own, in which the facts' file holds `contents`.
+/// Makes a cache folder whose file of trial results has these contents, and returns the variable assignment that selects it.
 fn with_facts(context: &mut TestContext<'_>, contents: &[u8]) -> anyhow::Result<String> {
     context.sh(
         "rm -rf /tmp/cache; mkdir -p /tmp/cache/covalent",
@@ -223,7 +226,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let guest = context.guest()?;
         let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
         let output = guest.sh(&line, COMMAND_LIMIT)?;
-        // The plan is made all the same.
+        // The plan is made nevertheless.
         expect(
             &output,
             0,
@@ -241,7 +244,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             words(&again)
         );
     }
-    // What Covalent never wrote is nobody's to move.
+    // A file that Covalent did not write is not moved.
     let foreign = b"\xff\xfe\0";
     let cache = with_facts(context, foreign)?;
     let guest = context.guest()?;
@@ -252,7 +255,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(left == foreign, "it was changed");
     let beside = guest.sh("ls -A /tmp/cache/covalent", COMMAND_LIMIT)?.text();
     ensure!(beside == "facts.json", "there is more: {beside}");
-    // An empty one has no facts, and is nothing to speak of.
+    // An empty file has no results, and causes no message.
     let cache = with_facts(context, b"")?;
     let line = format!("{cache} covalent facts list");
     let empty = context.guest()?.sh(&line, COMMAND_LIMIT)?;
@@ -287,7 +290,7 @@ fn newer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     claim(context, "640x480", "/tmp/claim.json")?;
     let guest = context.guest()?;
-    // Root may write everywhere but below a file and in /proc.
+    // Root may write everywhere, except below a file and in /proc.
     for folder in ["/dev/null", "/proc/nowhere"] {
         let line =
             format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");

@@ -1,4 +1,5 @@
-//! Theme `views`: cache maintenance is seen to matter, by an exporter whose two views meet in it alone.
+//! Theme `views`: CPU access guards matter. A test exporter has separate memory for CPU and device, which only cache
+//! maintenance copies to each other.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::views::build;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(

@@ -1,6 +1,6 @@
-//! Theme `vulkan_client`: a client that draws with Vulkan into a swapchain of its own, judged by what the display shows.
+//! Theme `vulkan_client`: a client that draws with Vulkan into its own swapchain, judged by what the display shows.
 //!
-//! Every picture carries its frame's number in strips of cells, so that a judge sees which frame it is, and whether it is whole.
+//! Every picture contains its frame's number in strips of cells. The judge reads which frame it is, and whether it is complete.
 
 mod client;
 
@@ -21,16 +21,16 @@ use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Path;
 use crate::vm::config::Config;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for a driver that compiles shaders for an emulated processor, and some frames.
+/// Time limit for a driver to compile shaders for an emulated processor, and for some frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
-/// Where the programs' reports lie in the guest.
+/// The folder of the programs' reports in the guest.
 const FOLDER: &str = "/tmp/vulkan";
 
-/// Bands of a scene that begin with a strip; a camera's picture has one.
+/// The number of bands of a scene that begin with a strip; a camera's picture has one.
 const SCENE_BANDS: u32 = 8;
 
 pub(super) const CASES: &[Case] = &[
@@ -71,13 +71,13 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A window that fills the display.
+/// Returns the region of a window that fills the display.
 #[expect(clippy::unnecessary_wraps, reason = "other windows may not fit")]
 fn whole(picture: &RgbImage) -> Option<Region> {
     Some(Region::whole(picture))
 }
 
-/// Keeps a picture for a person to see, and reads the number that its strips show.
+/// Writes a picture to a file for a person to look at, and reads the number that its strips show.
 fn number(
     context: &TestContext<'_>,
     name: &str,
@@ -93,7 +93,7 @@ fn number(
         .with_context(|| format!("the display's picture, kept as {}", kept.display()))
 }
 
-/// That a scene is no picture of one colour, nor one of the numbered pattern's bars: the cube and the rings are there.
+/// Checks that a scene is neither of one colour nor only the numbered pattern: the cube and the rings have to be there.
 fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     let row = region.y + region.height / 2 + region.height / 20;
     let columns = region.x..region.x + region.width;
@@ -110,7 +110,7 @@ fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
 fn by_points(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: u32 = 20;
     let guest = context.guest()?;
-    // The number of the first frame is of no run before.
+    // The first frame has a number that no earlier run used.
     let client = format!("--first 4711 --frames {FRAMES} --hold");
     let mut running = Running::start(guest, "", &client)?;
     running.wait_for_frames(4)?;
@@ -132,7 +132,7 @@ fn by_points(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         report.sync == "explicit" && report.path.as_deref() == Some("direct"),
         "{report:?}"
     );
-    // lavapipe has no fence to hand out before it is done.
+    // lavapipe exports a fence only after its work is done.
     ensure!(
         report.is_processor && report.completion == "helper_thread",
         "{report:?}"
@@ -171,7 +171,7 @@ fn by_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         report.sync == "implicit" && report.path.as_deref() == Some("composited"),
         "{report:?}"
     );
-    // As with a GPU: the fence that the device hands out is put on the dma-buf.
+    // The fence that the device exports is attached to the dma-buf, as with a GPU.
     ensure!(report.completion == "sync_file", "{report:?}");
     Ok(Outcome::Passed)
 }
@@ -192,7 +192,7 @@ fn made_anew(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         first.why == "begin" && first.size == "640x480" && first.source == "virtio_gpu dumb",
         "{first:?}"
     );
-    // The window is no longer put on the display, so that memory of the display's card is not worth its price.
+    // A window is not scanned out, so memory of the display's card has no advantage any more.
     ensure!(
         second.why == "feedback"
             && second.size == "320x240"
@@ -208,7 +208,7 @@ fn made_anew(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 .buffer
                 .is_some_and(|buffer| chain.buffers.contains(&buffer))
         });
-        // A fullscreen buffer that a window still shows is composited until the next one is there.
+        // A fullscreen buffer that a window still shows is composited until the window's next buffer arrives.
         ensure!(
             own.any(|frame| frame.path == path),
             "{chain:?} was never {path:?}"
@@ -218,7 +218,7 @@ fn made_anew(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    // BT.601 and back, in 8 bits: each of the two roundings costs up to two.
+    // Each of the two conversions, to BT.601 and back in 8 bits, can round by up to two.
     for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
         one_format(context, format, tolerance).with_context(|| format.to_owned())?;
     }
@@ -235,7 +235,7 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
     let finished = running.finish()?;
     let name = format!("{format}.png");
     number(context, &name, &last, Region::whole(&last), 1)?;
-    // Between the strip and the lens, which goes round in the lower half.
+    // The rows between the strip and the lens, which moves in the lower half.
     let bars = Region {
         x: 0,
         y: 20,
@@ -243,7 +243,7 @@ fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> any
         height: 200,
     };
     check_bars(&last, bars, &BARS_100, tolerance)?;
-    // The lens has a white rim, and the picture's own white ends before its half.
+    // The lens has a white rim; the white bar of the picture ends left of the columns that are searched.
     let white = |x: u32, y: u32| last.get_pixel(x, y).0.iter().all(|channel| *channel > 240);
     let has_rim = (240..480).any(|y| (160..640).any(|x| white(x, y)));
     ensure!(has_rim, "no lens is drawn over the lower half");
@@ -286,7 +286,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// One line of what the compositor's writeback gave.
+/// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
 struct Written {
     buffer: u64,
@@ -339,7 +339,7 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Rows of XRGB8888 without gaps as a picture.
+/// Converts rows of XRGB8888 without padding to a picture.
 fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<RgbImage> {
     let begin = usize::try_from(offset)?;
     let bytes = usize::try_from(width)? * usize::try_from(height)? * 4;
@@ -362,7 +362,7 @@ fn chosen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{:?}",
         finished.report
     );
-    // Venus shares no images on this host, and whoever asks for it is told why.
+    // Venus can share no images on this host; a request for it ends with the reason.
     let output = guest.sh(
         "covalent-compositor --mode 640x480 -- covalent-vulkan --device venus --frames 1",
         FRAMES_LIMIT,

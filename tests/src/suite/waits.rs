@@ -1,4 +1,4 @@
-//! Theme `waits`: nobody waits outside of its event loop, as `strace` sees it.
+//! Theme `waits`: compositor and clients wait only in their event loops, as `strace` shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::{Case, Outcome, TestContext};
 use crate::pipeline::Pipeline;
 use crate::vm::config::Config;
 
-/// Enough for any single command on a busy machine without KVM.
+/// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// strace makes every step slow.
+/// Time limit of the frames under strace, which slows every system call.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
 const TRACE: &str = "/tmp/waits.txt";
 
-/// Everything by which a thread can wait, and the requests of devices.
+/// Every system call by which a thread can wait, and the ioctls of devices.
 const TRACED: &str = "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2,futex,nanosleep,clock_nanosleep,\
                       wait4,waitid,pause,rt_sigtimedwait,flock,fsync,recvmsg,sendmsg,ioctl,openat,io_uring_enter,\
                       eventfd2,epoll_ctl,read,close,fcntl";
@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
 ];
 
-/// What a line of strace says: the call, with the rest of the line.
+/// Returns the name of the call in a line of strace, and the rest of the line.
 fn call(line: &str) -> Option<(&str, &str)> {
     let (_, call) = line.split_once(' ')?;
     let call = call.trim_start();
@@ -59,12 +59,12 @@ fn call(line: &str) -> Option<(&str, &str)> {
         .then_some((name, rest))
 }
 
-/// Why a call may wait for something; `None` for those that cannot.
+/// Returns why a call may block; `None` where it cannot.
 fn waits(name: &str, rest: &str) -> Option<&'static str> {
     match name {
         // The event loop itself.
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => None,
-        // Asking is not waiting.
+        // A poll with a timeout of zero does not block.
         "poll" | "ppoll" if rest.contains(", 0)") || rest.contains("{tv_sec=0, tv_nsec=0}") => None,
         "poll" | "ppoll" | "select" | "pselect6" => Some("waits for files by itself"),
         "futex" if rest.contains("FUTEX_WAKE") => None,
@@ -80,13 +80,13 @@ fn waits(name: &str, rest: &str) -> Option<&'static str> {
         ]
         .into_iter()
         .find_map(|(request, why)| rest.contains(request).then_some(why)),
-        // Read of what is not asked for without a wait would show in the loop's poll: fds that events tell of do not wait.
+        // These do not block: the programs call them on fds that the event loop reported as ready.
         "openat" | "eventfd2" | "epoll_ctl" | "read" | "close" | "fcntl" => None,
         _ => Some("waits"),
     }
 }
 
-/// The lines of a trace, each call whole: strace splits one during which another process calls.
+/// Returns the lines of a trace with each call on one line; strace splits a call during which another process makes one.
 fn joined(trace: &str) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut lines = Vec::new();
@@ -104,7 +104,8 @@ fn joined(trace: &str) -> Vec<String> {
     lines
 }
 
-/// The part of a trace in which frames flow: from the tenth that the camera gives to the tenth before the last.
+/// Returns the part of a trace in which frames flow: from the tenth frame that the camera delivers to the tenth before the
+/// last.
 fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     let lines = joined(trace);
     let frames: Vec<usize> = lines
@@ -122,7 +123,7 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines[from..until].to_vec())
 }
 
-/// Every call in a trace's steady part that may wait, with its number.
+/// Returns every call in a trace's steady part that may block, and how often it occurs.
 fn found(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
     for line in steady(trace)? {
@@ -174,8 +175,8 @@ fn quiet(
     Ok(Outcome::Passed)
 }
 
-/// A driver that works on the processor: its work is given and waited for on another thread, and the first one, with the event
-/// loop, waits for nothing else. Each of its frames has one eventfd of a release point.
+/// A driver that renders on the processor: another thread submits the work and waits for it, and the main thread waits only in
+/// its event loop. Each frame registers one eventfd for its release point.
 fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(
         &format!(
@@ -213,7 +214,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         found.is_empty(),
         "these wait outside of the event loop: {found:#?}"
     );
-    // The judge has eyes: the other threads wait, for the driver among others.
+    // The check can see waits: the other threads wait, for example for the driver.
     let elsewhere = lines.iter().filter(|line| process(line) != first);
     let waiting = elsewhere
         .filter_map(|line| call(line))
@@ -225,7 +226,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Another program beside the camera sleeps all the time: the judge has to see it.
+/// A planted program beside the camera sleeps all the time, and the check has to find it.
 fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");

@@ -1,7 +1,7 @@
-//! `check::tree`: what the repository tracks is small text, and pictures in `docs/`.
+//! `check::tree`: every tracked file is small and text, apart from pictures in `docs/`.
 //!
 //! A built package, a dump or a recording that is committed once stays in every clone, and nobody can review it. The check
-//! reads the files' content: a name says nothing about it.
+//! reads the files' content, because a name proves nothing about it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,27 +12,27 @@ use std::process::{Command, Stdio};
 
 use crate::suite::Outcome;
 
-/// The size in bytes that no tracked file may exceed: 1 MiB.
+/// The largest size of a tracked file, in bytes: 1 MiB.
 const LARGEST_BYTES: u64 = 1 << 20;
 
 /// The folder whose pictures may be binary.
 const PICTURES: &str = "docs/";
 
-/// Why the check cannot look, where the checkout has no repository.
+/// The reason of the skip where the checkout is no git repository.
 const WITHOUT_GIT: &str = "git does not list this checkout's files";
 
-/// The first bytes of each PNG.
+/// The signature at the start of every PNG.
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
-/// Folders of one person's machine. A path in one of them works on no other.
+/// Folders that hold home directories. A path in one of them exists on one machine only.
 const HOMES: [&str; 2] = ["/home/", "/Users/"];
 
-/// Names that examples and tests give to a person.
+/// User names that examples and tests use.
 const NOBODY: [&str; 4] = ["ada", "name", "user", "you"];
 
-/// Looks at every file that git tracks in `folder`, as it is in the working tree.
+/// Checks every file that git tracks in `folder`, with the content of the working tree.
 ///
-/// Before that it looks at a repository that has a binary: a check that does not find one shows nothing.
+/// First it checks a temporary repository that contains a binary: a check that does not find that one proves nothing.
 pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     let Some(names) = tracked(folder) else {
         return Ok(Outcome::Skip(WITHOUT_GIT.to_owned()));
@@ -49,7 +49,8 @@ pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     }
 }
 
-/// Plants one binary that is tracked, one that is not, and one that was removed again, and finds the first alone.
+/// Makes a repository with one tracked binary, one untracked, and one that was removed again, and checks that only the first is
+/// found.
 fn find_planted() -> Result<(), String> {
     let planted = || -> io::Result<Option<Vec<String>>> {
         let folder = tempfile::tempdir()?;
@@ -72,7 +73,7 @@ fn find_planted() -> Result<(), String> {
         git(&["add", "--all"])?;
         fs::remove_file(file("removed.txt"))?;
         fs::write(file("new.txt"), [0; 4])?;
-        // What lies inside of a repository is not its top.
+        // A folder inside a repository is not its top.
         fs::create_dir(file("inside"))?;
         if tracked(&file("inside")).is_some() {
             return Ok(None);
@@ -92,7 +93,8 @@ fn find_planted() -> Result<(), String> {
     }
 }
 
-/// Git in a folder, whoever owns it: that matters to git, and not to this check.
+/// Returns a git command for `folder`. Git refuses folders of other users unless `safe.directory` allows them; for this check
+/// the owner does not matter.
 fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(["-c", "safe.directory=*", "-C"]).arg(folder);
@@ -104,7 +106,7 @@ fn git(folder: &Path) -> Command {
     command
 }
 
-/// What is wrong with files of `folder`, a line each.
+/// Returns what is wrong with files of `folder`, one line each.
 fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
     names
         .iter()
@@ -115,13 +117,14 @@ fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
         .collect()
 }
 
-/// The names of the files that git tracks; `None` where there is no git, or where `folder` is not the top of a repository.
+/// Returns the names of the files that git tracks; `None` where there is no git, or where `folder` is not the top of a
+/// repository.
 fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     let git = |words: &[&str]| {
         let output = git(folder).args(words).output().ok()?;
         output.status.success().then_some(output.stdout)
     };
-    // An unpacked archive inside of another repository is not what that repository tracks.
+    // An archive that was unpacked inside another repository is not tracked by that repository.
     if !git(&["rev-parse", "--show-prefix"])?
         .trim_ascii()
         .is_empty()
@@ -136,12 +139,12 @@ fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     Some(names.collect())
 }
 
-/// Why the file `name` of `folder` may not be tracked.
+/// Returns why the file `name` of `folder` may not be tracked; `None` where it may.
 fn objection(folder: &Path, name: &Path) -> Option<String> {
     let path = folder.join(name);
     let about = match fs::symlink_metadata(&path) {
         Ok(about) => about,
-        // It is tracked, and removed from the working tree.
+        // The file is tracked, and removed from the working tree.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(format!("read its metadata: {error}")),
     };
@@ -181,7 +184,7 @@ fn objection(folder: &Path, name: &Path) -> Option<String> {
     }
 }
 
-/// Whether a link at `name` with this target points out of the repository.
+/// Returns whether a symbolic link at `name` with this target points out of the repository.
 fn leaves_tree(name: &Path, target: &Path) -> bool {
     let mut depth = name.components().count().saturating_sub(1);
     for component in target.components() {
@@ -195,7 +198,7 @@ fn leaves_tree(name: &Path, target: &Path) -> bool {
     false
 }
 
-/// Marks of a merge that was not finished, and paths of one person's machine.
+/// Returns what is wrong with a text: a conflict marker of a merge, or a path in one person's home.
 fn objection_to_text(text: &str) -> Option<String> {
     text.lines().enumerate().find_map(|(index, line)| {
         let number = index.saturating_add(1);
@@ -210,16 +213,16 @@ fn objection_to_text(text: &str) -> Option<String> {
     })
 }
 
-/// Whether git has put this line into a file whose sides it could not merge.
+/// Returns whether a line is a conflict marker, which git writes where it cannot merge.
 fn is_conflict_mark(line: &str) -> bool {
-    // The mark in the middle is a row of `=`, which Markdown has below headings.
+    // The marker in the middle, a row of `=`, is not searched for: Markdown has such rows below headings.
     ['<', '>', '|'].into_iter().any(|sign| {
         line.strip_prefix(&sign.to_string().repeat(7))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     })
 }
 
-/// The home of a person that a line names, but for those of examples.
+/// Returns the home directory that a line names, apart from those of examples.
 fn home_of_one_machine(line: &str) -> Option<&str> {
     HOMES.iter().find_map(|homes| {
         line.match_indices(homes).find_map(|(at, _)| {
@@ -234,7 +237,8 @@ fn home_of_one_machine(line: &str) -> Option<&str> {
     })
 }
 
-/// Why these bytes are no PNG: it begins and ends as one, has nothing behind it, and its picture can be decoded.
+/// Returns why these bytes are no PNG; `None` where they begin and end as one, nothing follows the end, and the picture can be
+/// decoded.
 fn objection_to_picture(bytes: &[u8]) -> Option<String> {
     let Some(mut rest) = bytes.strip_prefix(&PNG) else {
         return Some("it does not begin as one".to_owned());
@@ -268,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    /// What is said of one file that `plant` makes; the root in which tests run has no git.
+    /// Returns the objection to one file that `plant` makes; the root in which tests run has no git.
     fn planted(name: &str, plant: impl FnOnce(&Path)) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("docs")).unwrap();

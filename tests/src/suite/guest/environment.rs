@@ -1,18 +1,18 @@
-//! What programs find around them in a guest.
+//! The environment of programs in a guest.
 
 use anyhow::{Context as _, ensure};
 
 use super::{COMMAND_LIMIT, Outcome, TestContext};
 
-/// One thing that programs expect of a guest.
+/// One property of the guest's environment.
 struct Expectation {
-    /// What must be so, for the message of a failure.
+    /// The property in words, for the message of a failure.
     what: &'static str,
-    /// A line of shell that succeeds where it is so.
+    /// A line of shell that succeeds where the property holds.
     holds: &'static str,
-    /// Words that run a command where it is not so, and change nothing for the rest of the guest.
+    /// A prefix that runs a command where the property does not hold, and changes nothing for the rest of the guest.
     ///
-    /// The case runs the line there too, and there it has to fail: a line that cannot fail shows nothing.
+    /// The case runs the line with this prefix too, and then the line has to fail: a line that cannot fail proves nothing.
     broken: &'static str,
 }
 
@@ -24,7 +24,7 @@ const fn expect(what: &'static str, holds: &'static str, broken: &'static str) -
     }
 }
 
-/// Each is a line of its own. In one list of `&&` and `||` a last resort for one of them would hide that others fail.
+/// Each property is checked by a line of its own. In one list of `&&` and `||`, a fallback for one would hide that others fail.
 const EXPECTED: [Expectation; 12] = [
     expect(
         "commands run as root",
@@ -130,7 +130,7 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
     Ok(Outcome::Passed)
 }
 
-/// One word of a shell.
+/// Quotes a text as one word of a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,4 +1,4 @@
-//! Pictures of the display by QEMU's monitor.
+//! Pictures of the display that QEMU's monitor takes.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub(super) fn screendump(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
             COMMAND_LIMIT,
         )?
         .text();
-    // It waits for a key, and shows its picture until then.
+    // modetest shows its picture until it gets a key.
     let line = format!("exec modetest -M virtio_gpu -s {connector}:640x480 -F smpte");
     let mut show = guest.start(shell(&line))?;
     let until = Instant::now() + COMMAND_LIMIT;

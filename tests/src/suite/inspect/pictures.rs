@@ -1,4 +1,4 @@
-//! Pictures that `covalent inspect` makes of what others have written: every kind of pixels, and a camera's own frames.
+//! Pictures that `covalent inspect` makes of live buffers: every pixel format, and a camera's own frames.
 
 use anyhow::{Context as _, ensure};
 use image::{DynamicImage, Rgb, RgbImage};
@@ -12,10 +12,10 @@ use crate::suite::{Outcome, TestContext};
 use crate::vm::guest::{Guest, shell};
 use crate::wire::Stream;
 
-/// The rows that have bars; below them is the ramp, where there is one.
+/// The number of rows with bars; where the picture has a ramp, it is below them.
 const BARS_ROWS: u32 = 8;
 
-/// What `covalent-alloc-check painted` tells of a picture.
+/// The description that `covalent-alloc-check painted` prints of one picture.
 #[derive(Debug, Deserialize)]
 struct Painted {
     fourcc: String,
@@ -24,7 +24,7 @@ struct Painted {
     is_apart: bool,
 }
 
-/// Every format's bars, as the program that has painted them says how they lie, and as their names do.
+/// Checks every pixel format twice: with the layout that the painting program prints, and with the one in the dma-buf's name.
 pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
@@ -41,7 +41,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
         let laid = picture(guest, &format!("{line} --layout {layout}"))?;
         check(one, &laid).with_context(|| format!("{one:?}"))?;
         if one.is_apart {
-            // Its first dma-buf's name tells of bytes: no one name says where both planes are.
+            // The name of its first dma-buf cannot describe both planes.
             kept.push(("apart".to_owned(), laid));
             continue;
         }
@@ -49,7 +49,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
         ensure!(named == laid, "{one:?}: its name tells of another picture");
         kept.push((one.fourcc.clone(), laid));
     }
-    // A judge that could not fail would be none: chroma the other way around is seen.
+    // The check itself is checked: NV12 read as NV21 has its chroma channels swapped, and must be rejected.
     let mut semi = painted.iter();
     let found = semi.find(|one| one.fourcc == "NV12").context("NV12")?;
     let swapped = found.layout.replace("NV12", "NV21");
@@ -78,13 +78,13 @@ fn picture(guest: &Guest, line: &str) -> anyhow::Result<DynamicImage> {
     Ok(image::load_from_memory(&guest.get("/tmp/painted.png")?)?)
 }
 
-/// Checks bars and ramp of a picture.
+/// Checks the bars and the ramp of a picture.
 fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     let bars = Region {
         height: BARS_ROWS,
         ..Region::whole(&picture.to_rgb8())
     };
-    // The standard's code values are whole numbers, and the colours that they stand for miss 255 by less than two.
+    // The standard's code values are integers, so the colours that they encode differ from 255 by less than two.
     let is_rgb = ["XR24", "AB24", "BG24", "RG16", "XR30", "AB30", "AB4H"];
     let tolerance = if is_rgb.contains(&painted.fourcc.as_str()) {
         0
@@ -94,7 +94,7 @@ fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     check_bars(&picture.to_rgb8(), bars, &BARS_100, tolerance)?;
     let grey: fn(u32) -> f64 = match painted.fourcc.as_str() {
         "XR30" | "AB30" => |x| f64::from(x * 8 + 3) / 1023.0,
-        // Limited range in ten bits: 64 is black, 940 white.
+        // In limited range with ten bits, 64 is black and 940 is white.
         "P010" => |x| f64::from(x * 6) / 876.0,
         _ => {
             let is_deep = painted.fourcc == "AB4H";
@@ -121,7 +121,7 @@ fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Frames of a camera that runs, in formats that it writes itself.
+/// Checks frames of a camera that streams, in formats that the camera writes itself.
 pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for format in ["YUYV", "NV12"] {
         let pipeline = Pipeline {
@@ -147,7 +147,7 @@ pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let picture = picture(guest, &line)?;
         running.finish(PIPELINE_LIMIT)?;
         let rgb: RgbImage = picture.to_rgb8();
-        // vivid's own conversion rounds, and so does the way back.
+        // vivid's own conversion rounds, and the conversion back does too.
         check_bars(&rgb, Region::whole(&rgb), &BARS_100, 4)
             .with_context(|| format!("a frame of {format}"))?;
     }

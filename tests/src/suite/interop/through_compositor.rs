@@ -1,4 +1,5 @@
-//! Through the compositor: `covalent-vulkan` draws numbered frames, and the number is read where they are shown.
+//! Exchanges through the compositor: `covalent-vulkan` draws numbered frames, and the number is read from the picture that is
+//! shown.
 
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
@@ -12,19 +13,19 @@ use crate::suite::record::Verdict;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
 
-/// A window whose sides are multiples of nothing that a layout asks for.
+/// A window whose sides are multiples of no alignment.
 const WINDOW: (u32, u32) = (322, 243);
 
-/// Frames of each run.
+/// The number of frames of each run.
 const FRAMES: u32 = 8;
 
-/// Bands of a frame that begin with a strip of cells.
+/// The number of bands of a frame; each begins with a strip of cells.
 const BANDS: u32 = 8;
 
-/// Where the compositor's own picture lies in the guest.
+/// The path of the compositor's own picture in the guest.
 const PICTURE: &str = "/tmp/interop-through.png";
 
-/// Frames in a window, which is composited, and frames that fill the screen.
+/// Returns a row for frames in a window, which is composited, and one for frames that fill the screen.
 pub(super) fn rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let first = chance()?;
     let mut rows = vec![row(
@@ -53,7 +54,7 @@ fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
     }
 }
 
-/// The number of a first frame, of no run before.
+/// Returns a random number for the first frame, so that no earlier run has the same.
 fn chance() -> anyhow::Result<u32> {
     let mut bytes = [0; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -92,7 +93,7 @@ fn filling(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> 
     let mut process = context.guest()?.start(shell(&line))?;
     let shown = context.sh(
         &format!(
-            // The report tells of a frame when it goes, and the last one is held.
+            // The report lists a frame when the next one replaces it, and the last frame is held.
             "for _ in $(seq 300); do test $(grep -s '\"vulkan/' /tmp/interop-through.jsonl | wc -l) -ge {} && exit 0; \
              sleep 0.3; done; exit 1",
             FRAMES - 1
@@ -100,7 +101,7 @@ fn filling(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> 
         COMMAND_LIMIT,
     );
     let picture = context.guest()?.screendump();
-    // It holds its last frame until it is told to end; where it has ended before, nobody is told.
+    // The client holds its last frame until it gets the signal. Where it has ended before, pkill finds no process.
     context.sh("pkill -TERM covalent-vulkan || true", COMMAND_LIMIT)?;
     let mut said = String::new();
     while let Ok(Some(line)) = process.line(Stream::Error, COMMAND_LIMIT) {
@@ -124,7 +125,7 @@ fn filling(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> 
     )
 }
 
-/// Reads the number in a picture, which has to be that of one of the frames.
+/// Reads the number in a picture, and checks that it is the number of one of the frames.
 fn judge(
     context: &TestContext<'_>,
     name: &str,

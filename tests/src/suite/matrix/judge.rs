@@ -1,4 +1,4 @@
-//! Judging what `covalent matrix` reports, and how it ends.
+//! Checks of the reports and exit codes of `covalent matrix`.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::suite::TestContext;
 use crate::vm::link::Output;
 use crate::wire::Status;
 
-/// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.
+/// Runs `covalent matrix --verify`, and fails with a list of the cells in which verdict and drivers disagree.
 pub(crate) fn verify(
     context: &mut TestContext<'_>,
     name: &str,
@@ -25,7 +25,7 @@ pub(crate) fn verify(
     Ok(report)
 }
 
-/// Checks a report: nothing is wrong in it, and it is of enough.
+/// Checks that a report has no wrong cell, enough cells, and few untested ones.
 pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
     let wrong: Vec<String> = cells
@@ -57,8 +57,8 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
             .filter(|cell| cell["said"] == said && cell["judgement"] == "agrees")
             .count()
     };
-    // What is not tried shows nothing: the cards and cameras of a guest are idle. No buffer can be made in an arrangement that
-    // nobody says, but by the driver that arranges it.
+    // A cell that was not tried proves nothing; since the guest's cards and cameras are idle, nearly all can be tried. Only the
+    // driver itself can allocate with an implicit modifier, so these cells do not count.
     let implicit = cells
         .iter()
         .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")
@@ -72,11 +72,11 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How GBM's and Vulkan's sources begin, and what the names of those who import by them hold.
+/// The prefixes of GBM's and Vulkan's source ids, and a part of the names of participants that import through them.
 const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
 
-/// Checks that GBM and Vulkan are in a report, as rows and as columns, with guarantees that were tried: every guest has
-/// lavapipe, and a card that GBM serves.
+/// Checks that a report has GBM and Vulkan as sources and as participants, each with guarantees that were tried. Every guest
+/// has lavapipe, and a card that GBM supports.
 pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
     let kept: Vec<&Value> = cells
@@ -103,7 +103,7 @@ pub(crate) fn words(output: &Output) -> String {
     )
 }
 
-/// Checks the status and that the message holds all of `wanted`.
+/// Checks the exit code, and that stderr contains all of `wanted` and no panic.
 pub(crate) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Result<()> {
     ensure!(
         output.status == Status::Code(status),

@@ -1,4 +1,4 @@
-//! `covalent-vulkan` in the guest: a run of it under a compositor, and what both say.
+//! Runs `covalent-vulkan` under a compositor in the guest, and reads the reports of both.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Stream;
 
-/// A swapchain, as the client reports it.
+/// A swapchain in the client's report.
 #[derive(Debug, Deserialize)]
 pub(super) struct Swapchain {
     pub(super) why: String,
@@ -32,7 +32,7 @@ pub(super) struct CameraPart {
     pub(super) buffers: Vec<u64>,
 }
 
-/// What `covalent-vulkan --json` says at its end.
+/// The report that `covalent-vulkan --json` prints at its end.
 #[derive(Debug, Deserialize)]
 pub(super) struct Report {
     pub(super) frames: u64,
@@ -50,13 +50,13 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Every dma-buf that frames were drawn to.
+    /// Returns the inodes of all dma-bufs that frames were drawn to.
     pub(super) fn buffers(&self) -> Vec<u64> {
         let all = self.swapchains.iter();
         all.flat_map(|chain| chain.buffers.clone()).collect()
     }
 
-    /// Checks what holds for every run: nobody copied, nothing was imported twice, and frames came in order.
+    /// Checks what holds for every run: no byte was copied, no buffer was imported twice, and frames came in order.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let textures = self
             .camera
@@ -83,7 +83,7 @@ pub(super) struct Running<'guest> {
     pub(super) process: Process,
 }
 
-/// What both said at their end.
+/// The reports of both programs.
 pub(super) struct Finished {
     pub(super) report: Report,
     pub(super) frames: Vec<FrameRecord>,
@@ -95,7 +95,7 @@ impl<'guest> Running<'guest> {
         compositor: &str,
         client: &str,
     ) -> anyhow::Result<Self> {
-        // Before anything runs: whoever asks how far it has come must not read of the run before.
+        // Removes the files of an earlier run, so that nobody reads those.
         guest.sh(
             &format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"),
             COMMAND_LIMIT,
@@ -107,7 +107,7 @@ impl<'guest> Running<'guest> {
         Ok(Self { guest, process })
     }
 
-    /// Waits until the compositor has shown that many frames of the client.
+    /// Waits until the compositor has shown `frames` frames of the client.
     pub(super) fn wait_for_frames(&mut self, frames: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
@@ -130,9 +130,9 @@ impl<'guest> Running<'guest> {
         }
     }
 
-    /// Waits until the display shows a picture whose first strips say `last`, which the client holds.
+    /// Waits until the display shows frame `last`, which the client holds, and returns the picture.
     ///
-    /// The compositor reports a frame when its buffer goes back, and that of the last one does not.
+    /// The compositor reports a frame when it releases the frame's buffer, so it never reports the last one.
     pub(super) fn wait_for_number(
         &self,
         last: u32,
@@ -155,7 +155,7 @@ impl<'guest> Running<'guest> {
         }
     }
 
-    /// Has a client that holds its last frame end.
+    /// Ends a client that holds its last frame.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
         self.guest
             .sh("pkill -TERM covalent-vulkan", COMMAND_LIMIT)?;

@@ -1,23 +1,23 @@
-//! The calls that a frame takes for the sake of order alone, as `strace -y` sees them.
+//! The system calls that synchronisation costs for each frame, counted from `strace -y`.
 
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
-/// What is called how often: at most so many times for each call of another kind.
+/// A kind of call, how often it may occur at most, and the kind of call by which that is counted.
 type Line = (&'static str, f64, &'static str);
 
-/// What camera client and compositor together call for the sake of order. The reasons are in compositor/DESIGN.md.
+/// The limits for camera client and compositor together. compositor/DESIGN.md has the reason of each.
 pub(super) type Book = &'static [Line];
 
 /// The kind of which there is one for each frame that the client commits and waits for.
 const COMMIT: &str = "eventfd2";
-/// The kind of which there is one for each frame that the camera is given back, shown or not.
+/// The kind of which there is one for each frame that is queued to the camera again, shown or not.
 const QUEUE: &str = "VIDIOC_QBUF";
-/// The kind of which there is one for each picture that the display is given.
+/// The kind of which there is one for each commit to the display.
 const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
 
-/// Frames that the display reads itself and that are handed over by points.
+/// Frames that are scanned out, with explicit sync.
 pub(super) const BY_POINTS: Book = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_EVENTFD", 1.0, COMMIT),
@@ -28,21 +28,22 @@ pub(super) const BY_POINTS: Book = &[
     ("fcntl syncobj", 1.0, COMMIT),
 ];
 
-/// Frames that the processor composes and that are handed over by the fences which their dma-bufs carry.
+/// Frames that the processor composes, with the implicit fences of their dma-bufs.
 pub(super) const BY_FENCES: Book = &[
     ("poll that asks", 2.0, QUEUE),
     ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
 ];
 
-/// How much more is no other number: the ends of the trace.
+/// The excess that is allowed, because the trace is cut at both ends.
 const SLACK: f64 = 0.2;
 
-/// What a call is for, where it is for the sake of order.
+/// Returns the kind of a call that serves synchronisation; `None` for other calls.
 pub(super) fn kind(line: &str) -> Option<String> {
     let (_, call) = line.split_once(' ')?;
     let (name, rest) = call.trim_start().split_once('(')?;
     let on = |what: &str| rest.contains(what);
-    // Not an order's: the event loop's own alarm, and the question by which debug builds see that an fd is open when it is closed.
+    // These do not serve synchronisation: the event loop's own timer, and the F_GETFD by which debug builds check an fd before
+    // they close it.
     if on("data=0xffffffffffffffff") || on("EAGAIN") || on("F_GETFD") {
         return None;
     }
@@ -55,7 +56,7 @@ pub(super) fn kind(line: &str) -> Option<String> {
                 .then(|| request.to_owned())
         }
         "eventfd2" => Some(name.to_owned()),
-        // With a time of nothing; others wait, which is an offence of its own.
+        // These have a timeout of zero; the theme's other check finds those that block.
         "poll" | "ppoll" => Some("poll that asks".to_owned()),
         "epoll_ctl" | "read" | "close" | "fcntl" => {
             let object = if on("eventfd") {
@@ -75,7 +76,7 @@ pub(super) fn kind(line: &str) -> Option<String> {
     }
 }
 
-/// How often each kind is called.
+/// Counts the calls of each kind.
 pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     for kind in steady.iter().filter_map(|line| kind(line)) {
@@ -84,7 +85,7 @@ pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
     found
 }
 
-/// Fails where a kind is called more often than the book has it, or is not in it.
+/// Fails where a kind of call occurs more often than its limit, or has no limit.
 pub(super) fn compare(found: &BTreeMap<String, u32>, book: Book) -> anyhow::Result<()> {
     let count = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
     for (kind, _, base) in book {
