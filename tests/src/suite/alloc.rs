@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "alloc::wrong_buffer_descriptors_are_refused",
         Config::Virtio,
-        hostile,
+        wrong_descriptors,
     ),
     Case::new(
         "alloc::virtio_camera_and_display_share_the_cards_memory",
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "alloc::contiguous_camera_and_virtio_are_never_guaranteed",
         Config::Virtio,
-        lucky_plan,
+        unguaranteed_plan,
     ),
     Case::new(
         "alloc::unsupported_format_is_explained",
@@ -121,7 +121,7 @@ fn cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "cards")
 }
 
-fn hostile(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wrong_descriptors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "hostile")
 }
 
@@ -175,7 +175,7 @@ fn own_memory(context: &mut TestContext<'_>, source: &str) -> anyhow::Result<Out
     let plan = plan(context, "/dev/video0")?;
     ensure!(
         plan["source_name"] == source,
-        "it comes from {}",
+        "the memory comes from {}",
         plan["source_name"]
     );
     let format = &plan["layout"]["format"];
@@ -206,16 +206,19 @@ fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let name = plan["source_name"].as_str().unwrap_or_default();
     ensure!(
         ["vivid MMAP", "dma-heap default_cma_region"].contains(&name),
-        "it comes from {name}"
+        "the memory comes from {name}"
     );
     Ok(Outcome::Passed)
 }
 
-fn lucky_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let plan = plan(context, "/dev/video2")?;
     ensure!(plan["verdict"] == "possible", "it is {}", plan["verdict"]);
-    let doubts = plan["doubts"].to_string();
-    ensure!(doubts.contains("in one piece"), "its doubts are {doubts}");
+    let caveats = plan["doubts"].to_string();
+    ensure!(
+        caveats.contains("in one piece"),
+        "its caveats are {caveats}"
+    );
     Ok(Outcome::Passed)
 }
 
@@ -229,12 +232,12 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "it ended with {}",
         output.status
     );
-    for words in [
+    for expected in [
         "takes only XR24 LINEAR",
         "takes only NV12 LINEAR",
         "copies 1228800 bytes a frame",
     ] {
-        ensure!(text.contains(words), "`{words}` is not said: {text}");
+        ensure!(text.contains(expected), "`{expected}` is missing in {text}");
     }
     Ok(Outcome::Passed)
 }

@@ -20,7 +20,7 @@ use crate::vm::guest::Guest;
 use crate::wire::Status;
 
 use super::context::run_checked;
-use super::machines::{Wanted, compare};
+use super::machines::{PlanRequest, compare};
 use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
 use super::{Case, Outcome, TestContext};
 
@@ -28,16 +28,19 @@ use super::{Case, Outcome, TestContext};
 pub(super) const CASES: &[Case] = &[
     case(
         "board::buffers_of_the_pools_heap_lie_in_the_region",
-        allocated,
+        allocation,
     ),
-    case("board::missing_pool_remedy_of_doctor_adds_it", mended),
-    case("board::plan_follows_the_links_of_the_tree", linked),
-    case("board::recording_gives_same_plans_on_the_host", alike),
+    case(
+        "board::missing_pool_remedy_of_doctor_adds_it",
+        remedy_adds_pool,
+    ),
+    case("board::plan_follows_the_links_of_the_tree", linked_pool),
+    case("board::recording_gives_same_plans_on_the_host", recording),
     case(
         "board::regions_are_shown_with_their_heaps_and_devices",
-        shown,
+        regions_listed,
     ),
-    case("board::tree_without_regions_reports_none", bare),
+    case("board::tree_without_regions_reports_none", without_regions),
 ];
 
 const fn case(name: &'static str, run: super::Run) -> Case {
@@ -58,7 +61,7 @@ const POOL_WINDOW: (u64, u64) = (0x6000_0000, 0x63ff_ffff);
 const LARGE: &str = "--camera /dev/video0 --display /dev/dri/card0 --size 1920x1080";
 
 /// The requests that are solved from the recording and on the board itself.
-const WANTED: [Wanted; 3] = [
+const REQUESTS: [PlanRequest; 3] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
@@ -85,18 +88,18 @@ fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
 }
 
 /// Returns QEMU's own tree.
-fn own(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
+fn qemu_tree(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
     Ok(Devicetree::of_qemu(
         context.image(),
         &context.boot().machine,
     )?)
 }
 
-fn printed(guest: &Guest, line: &str) -> anyhow::Result<Value> {
+fn run_json(guest: &Guest, line: &str) -> anyhow::Result<Value> {
     let output = guest.sh(line, LONG_LIMIT)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {}: {words}", output.status))
+        .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))
 }
 
 fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
@@ -107,8 +110,8 @@ fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
         .with_context(|| format!("no source {id} among {}", report["sources"]))
 }
 
-fn shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let report = printed(context.guest()?, "covalent probe --json")?;
+fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let report = run_json(context.guest()?, "covalent probe --json")?;
     context.keep("probe.json", report.to_string().as_bytes())?;
     let path = checkout().join("docs/schema/probe.json");
     let rules: Value = serde_json::from_slice(&fs::read(&path)?)?;
@@ -186,9 +189,9 @@ fn shown(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bare(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let guest = boot(context, own(context)?)?;
-    let report = printed(&guest, "covalent probe --json")?;
+fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = boot(context, qemu_tree(context)?)?;
+    let report = run_json(&guest, "covalent probe --json")?;
     ensure!(report["reserved_memory"] == json!([]), "{report}");
     let text = run_checked(&guest, "covalent probe", LONG_LIMIT)?.text();
     ensure!(
@@ -196,15 +199,18 @@ fn bare(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{text}"
     );
     // No device needs contiguous memory, so no pool is missing.
-    ensure!(pool_remedy(&guest)?.is_none(), "a pool for nobody");
+    ensure!(
+        pool_remedy(&guest)?.is_none(),
+        "a pool is asked for that no device needs"
+    );
     guest.stop()?;
     Ok(Outcome::Passed)
 }
 
 /// Two pools: the plan takes the heap of the one that is large enough, and the drivers accept it. Without the link in the tree
 /// the solver would choose the camera's queue, and the driver refuses.
-fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let board = own(context)?.overlaid(CAMERA)?;
+fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let board = qemu_tree(context)?.overlaid(CAMERA)?;
     let narrow = board.overlaid(NARROW)?;
     ensure!(NARROW.contains(LINK), "the overlay has another link");
     let unlinked = board.overlaid(&NARROW.replace(LINK, ""))?;
@@ -216,7 +222,7 @@ fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let recording = guest.get("/tmp/machine.json")?;
     context.keep("machine.json", &recording)?;
     let heap = format!("heap:{POOL}");
-    let plan = printed(&guest, &format!("covalent plan {LARGE} --json"))?;
+    let plan = run_json(&guest, &format!("covalent plan {LARGE} --json"))?;
     ensure!(plan["share"]["source"] == heap.as_str(), "{plan}");
     let proved = run_checked(
         &guest,
@@ -234,7 +240,7 @@ fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The same board with a tree that has the regions but not the link.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
-    let trusting = printed(&guest, &format!("{line} --json"))?;
+    let trusting = run_json(&guest, &format!("{line} --json"))?;
     ensure!(
         trusting["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
         "{trusting}"
@@ -266,7 +272,7 @@ fn linked(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` where it reports no such finding.
 fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
-    let report = printed(guest, "covalent doctor --json")?;
+    let report = run_json(guest, "covalent doctor --json")?;
     let findings = report["findings"].as_array().context("no findings")?;
     let found = findings
         .iter()
@@ -278,8 +284,8 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
 }
 
 /// A board with a camera and no pool for it.
-fn mended(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let lacking = own(context)?.overlaid(CAMERA)?;
+fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let lacking = qemu_tree(context)?.overlaid(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
     let guest = boot(context, lacking.clone())?;
     let remedy = pool_remedy(&guest)?.context("no pool is asked for")?;
@@ -299,7 +305,7 @@ fn mended(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.keep("mended.dts", tree.source()?.as_bytes())?;
     let guest = boot(context, tree)?;
     ensure!(pool_remedy(&guest)?.is_none(), "it still asks for a pool");
-    let report = printed(&guest, "covalent probe --json")?;
+    let report = run_json(&guest, "covalent probe --json")?;
     ensure!(
         report["reserved_memory"][0]["heaps"] == json!(["heap:camera-pool"]),
         "{}",
@@ -318,12 +324,12 @@ fn mended(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    compare(context, &WANTED)
+fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    compare(context, &REQUESTS)
 }
 
 /// Returns the kernel's counters of a CMA region: pages taken, pages given back, and free pages.
-fn counted(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
+fn cma_counters(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
     let folder = format!("/sys/kernel/mm/cma/{region}");
     let line = format!(
         "cat {folder}/alloc_pages_success {folder}/release_pages_success {folder}/available_pages"
@@ -333,15 +339,18 @@ fn counted(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 
     numbers.try_into().ok().context("not three numbers")
 }
 
-fn allocated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let log = context.sh("dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("created CMA memory pool at 0x0000000060000000, size 64 MiB"),
         "the kernel has no such pool: {log}"
     );
-    let (before, others) = (counted(context, POOL)?, counted(context, "reserved")?);
+    let (before, others) = (
+        cma_counters(context, POOL)?,
+        cma_counters(context, "reserved")?,
+    );
     let line = format!("covalent alloc heap:{POOL} --size 640x480 --format NV12 --count 3 --json");
-    let report = printed(context.guest()?, &line)?;
+    let report = run_json(context.guest()?, &line)?;
     let buffers = report["buffers"].as_array().context("no buffers")?;
     ensure!(buffers.len() == 3, "{report}");
     ensure!(
@@ -355,7 +364,7 @@ fn allocated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .map(|bytes| bytes.next_multiple_of(4096))
         .sum();
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
-    let after = counted(context, POOL)?;
+    let after = cma_counters(context, POOL)?;
     // The kernel took exactly these pages, only from this region, and got all of them back.
     let taken = [after[0] - before[0], after[1] - before[1]];
     ensure!(
@@ -368,28 +377,28 @@ fn allocated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         before[2].abs_diff(after[2])
     );
     ensure!(
-        counted(context, "reserved")?[0] == others[0],
+        cma_counters(context, "reserved")?[0] == others[0],
         "pages of another region were taken"
     );
 
     // The camera's own buffers come from the pool too, because the tree links its queue to the pool.
     context.sh("covalent probe", LONG_LIMIT)?;
     ensure!(
-        counted(context, POOL)?[0] > after[0],
+        cma_counters(context, POOL)?[0] > after[0],
         "the camera's memory is of another region"
     );
 
     // A request for more than the region has is refused before any allocation, and no page stays taken.
     let line = format!("covalent alloc heap:{POOL} --size 1920x1080 --format XR24 --count 9");
     let output = context.guest()?.sh(&line, LONG_LIMIT)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        output.status == Status::Code(4) && words.contains(POOL),
-        "nine of 8 MB out of 64 MiB end with {}: {words}",
+        output.status == Status::Code(4) && stderr.contains(POOL),
+        "nine of 8 MB out of 64 MiB end with {}: {stderr}",
         output.status
     );
     ensure!(
-        counted(context, POOL)?[2] == before[2],
+        cma_counters(context, POOL)?[2] == before[2],
         "pages stay taken after a refusal"
     );
     Ok(Outcome::Passed)

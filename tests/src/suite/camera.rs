@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::plane_reads_the_buffers_that_the_camera_queues",
         Config::Virtio,
-        same_memory,
+        scanned_out_buffers,
     ),
     Case::new(
         "camera::contiguous_queue_has_the_buffers_attached",
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::direct_scanout_copies_no_byte",
         Config::Virtio,
-        nobody_copies,
+        no_copies,
     ),
     Case::new(
         "camera::no_frame_is_read_or_written_by_a_syscall",
@@ -71,18 +71,18 @@ pub(super) const CASES: &[Case] = &[
 
 /// The output of `covalent-judge held` for one process.
 #[derive(Debug, Deserialize)]
-struct Held {
+struct HeldDmabufs {
     dma_bufs: Vec<crate::judge::process::Held>,
 }
 
 /// What `covalent-judge watch` observed of one program.
 #[derive(Debug, Deserialize)]
-struct Seen {
+struct Watched {
     looks: u64,
     frame_mappings: BTreeSet<FrameMapping>,
 }
 
-fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         // The run is long enough for the judge to look while frames flow.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
@@ -103,14 +103,14 @@ fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let listed = guest.sh("covalent-judge bufinfo", COMMAND_LIMIT)?.text();
     let finished = running.finish(PIPELINE_LIMIT)?;
 
-    let held: Vec<Held> = serde_json::from_str(&held).context("covalent-judge held")?;
+    let held: Vec<HeldDmabufs> = serde_json::from_str(&held).context("covalent-judge held")?;
     let [held] = held.as_slice() else {
         anyhow::bail!("one camera client was expected: {held:?}");
     };
     // All dma-bufs of the process. The client queues nothing but dma-bufs, so each queued buffer is one of these.
     let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
     let ioctls = String::from_utf8_lossy(&context.guest()?.get("/tmp/ioctls")?).into_owned();
-    let (others, imports) = queued_memories(&ioctls);
+    let (others, imports) = count_queued_memory_types(&ioctls);
     ensure!(
         others == 0 && imports >= 300,
         "{imports} dma-bufs were queued, and {others} buffers of other memory: {}",
@@ -151,7 +151,7 @@ fn same_memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Counts strace's lines of VIDIOC_QBUF: first those with another memory type than dma-buf, then those with dma-bufs.
-fn queued_memories(ioctls: &str) -> (usize, usize) {
+fn count_queued_memory_types(ioctls: &str) -> (usize, usize) {
     let queued = ioctls.lines().filter(|line| line.contains(", VIDIOC_QBUF"));
     let (imports, others): (Vec<_>, Vec<_>) =
         queued.partition(|line| line.contains("V4L2_MEMORY_DMABUF"));
@@ -203,7 +203,9 @@ fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs the pipeline fullscreen under `covalent-judge watch`, from exec to exit.
-fn watched(context: &mut TestContext<'_>) -> anyhow::Result<(Finished, BTreeMap<String, Seen>)> {
+fn run_watched(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<(Finished, BTreeMap<String, Watched>)> {
     let pipeline = Pipeline {
         client: "--size 640x480 --frames 200".to_owned(),
         compositor: "--mode 640x480".to_owned(),
@@ -220,7 +222,7 @@ fn watched(context: &mut TestContext<'_>) -> anyhow::Result<(Finished, BTreeMap<
 }
 
 /// Checks that neither program ever had a frame mapped, and that both count no copied byte.
-fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result<(), String> {
+fn check_no_copies(finished: &Finished, seen: &BTreeMap<String, Watched>) -> Result<(), String> {
     let mut faults = Vec::new();
     // The kernel keeps 15 characters of a program's name.
     for program in ["covalent-compos", "covalent-camera"] {
@@ -260,16 +262,16 @@ fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result
     }
 }
 
-fn nobody_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = watched(context)?;
-    check_untouched(&finished, &seen).map_err(anyhow::Error::msg)?;
+fn no_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = run_watched(context)?;
+    check_no_copies(&finished, &seen).map_err(anyhow::Error::msg)?;
     Ok(Outcome::Passed)
 }
 
 fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = watched(context)?;
-    let faults = match check_untouched(&finished, &seen) {
-        Ok(()) => anyhow::bail!("a client that reads every frame was found to read none"),
+    let (finished, seen) = run_watched(context)?;
+    let faults = match check_no_copies(&finished, &seen) {
+        Ok(()) => anyhow::bail!("no copy was found of a client that reads every frame"),
         Err(faults) => faults,
     };
     // Both methods have to find the copy: the programs' counters and the mappings.
@@ -365,9 +367,9 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     )?;
     let mut pictures = 0;
     // One picture every five seconds, until the client prints its report.
-    let said = loop {
+    let report = loop {
         match camera.line(Stream::Out, Duration::from_secs(5)) {
-            Ok(said) => break said.unwrap_or_default(),
+            Ok(report) => break report.unwrap_or_default(),
             Err(LinkError::Deadline { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -389,9 +391,9 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
         }
     };
     let exit = wait_for_exit(camera, None)?;
-    ensure!(exit.status == 0, "the client ended so: {exit:?}");
-    context.keep("camera.json", said.as_bytes())?;
-    let record = parse_camera_record(&said)?;
+    ensure!(exit.status == 0, "the client failed: {exit:?}");
+    context.keep("camera.json", report.as_bytes())?;
+    let record = parse_camera_record(&report)?;
     ensure!(
         record.frames == u64::from(count),
         "{} frames were shown",
@@ -439,7 +441,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn touching_is_what_reads_writes_or_maps_a_frame() {
+    fn touches_a_frame_is_true_for_reads_writes_and_maps() {
         for line in [
             "1 mmap(NULL, 1228800, PROT_READ, MAP_SHARED, 9</dmabuf:>, 0) = 0x7f00",
             "1 read(9</dmabuf:>, \"\", 1228800) = 1228800",
@@ -459,10 +461,10 @@ mod tests {
     }
 
     #[test]
-    fn queued_memories_are_those_of_qbuf_alone() {
+    fn count_queued_memory_types_ignores_dqbuf() {
         let text = "7 ioctl(5, VIDIOC_QBUF, {type=V4L2_BUF_TYPE_VIDEO_CAPTURE, index=0, memory=V4L2_MEMORY_DMABUF}) = 0\n\
                     7 ioctl(5, VIDIOC_DQBUF, {memory=V4L2_MEMORY_DMABUF}) = 0\n\
                     7 ioctl(5, VIDIOC_QBUF, {memory=V4L2_MEMORY_MMAP}) = 0\n";
-        assert_eq!(queued_memories(text), (1, 1));
+        assert_eq!(count_queued_memory_types(text), (1, 1));
     }
 }

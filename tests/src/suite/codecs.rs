@@ -15,9 +15,9 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )];
 
 fn codecs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let soon = Duration::from_secs(60);
-    context.sh("modprobe vim2m && modprobe vicodec", soon)?;
+    let limit = Duration::from_secs(60);
+    context.sh("modprobe vim2m && modprobe vicodec", limit)?;
     let outcome = check(context, "codecs");
-    context.sh("modprobe -r vim2m && modprobe -r vicodec", soon)?;
+    context.sh("modprobe -r vim2m && modprobe -r vicodec", limit)?;
     outcome
 }

@@ -90,7 +90,7 @@ impl Picture {
 }
 
 /// Returns a random number below `below`.
-fn chance(below: usize) -> anyhow::Result<usize> {
+fn random_below(below: usize) -> anyhow::Result<usize> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(usize::try_from(
@@ -122,7 +122,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         window: None,
         bars: &BARS_75,
     };
-    let (pattern, colour) = SINGLE[chance(SINGLE.len())?];
+    let (pattern, colour) = SINGLE[random_below(SINGLE.len())?];
     set_pattern(guest, pattern)?;
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     let single = guest.screendump()?;
@@ -158,7 +158,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     ensure!(
         finished.camera.source == "virtio_gpu dumb",
-        "the memory came from {}",
+        "the memory comes from {}",
         finished.camera.source
     );
     Ok(Outcome::Passed)
@@ -215,7 +215,7 @@ fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             frame.why_not_direct.is_some(),
-            "frame {} does not say why it was composited",
+            "frame {} has no reason why it was composited",
             frame.frame
         );
     }

@@ -12,7 +12,7 @@ use crate::vm::guest::shell;
 use crate::wire::Status;
 
 /// The tool's exit code where a finding blocks the demo.
-const IN_THE_WAY: u8 = 13;
+const BLOCKED: u8 = 13;
 /// The compositor's exit code where it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "doctor::healthy_guest_has_no_blocking_finding",
         Config::Virtio,
-        in_order,
+        healthy,
     ),
     Case::new(
         "doctor::missing_huge_pages_remedy_reserves_them",
@@ -97,15 +97,15 @@ impl Report {
 fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report> {
     let line = format!("{before} covalent doctor --json");
     let output = context.guest()?.sh(&bash(&line), COMMAND_LIMIT)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Report =
-        serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}`: {words}"))?;
+        serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}`: {stderr}"))?;
     ensure!(report.version == 1, "version {}", report.version);
     let blocks = report
         .findings
         .iter()
         .any(|finding| finding.severity == "blocks");
-    let expected = if blocks { IN_THE_WAY } else { 0 };
+    let expected = if blocks { BLOCKED } else { 0 };
     ensure!(
         output.status == Status::Code(expected),
         "it ended with {}: {report:?}",
@@ -120,7 +120,7 @@ fn bash(line: &str) -> String {
     format!("bash -c '{}'", line.replace('\'', "'\\''"))
 }
 
-fn in_order(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn healthy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report = doctor(context, "")?;
     ensure!(
         report
@@ -134,7 +134,7 @@ fn in_order(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The same findings come from a recording.
     let line = "covalent doctor --record /tmp/machine.json --json > /tmp/here.json; \
                 covalent doctor --from /tmp/machine.json --json | cmp - /tmp/here.json; \
-                covalent doctor --strict > /tmp/words; test $? = 13 && awk 'length > 200' /tmp/words";
+                covalent doctor --strict > /tmp/report.txt; test $? = 13 && awk 'length > 200' /tmp/report.txt";
     let long = context.sh(line, COMMAND_LIMIT)?.text();
     ensure!(long.is_empty(), "{long}");
     Ok(Outcome::Passed)
@@ -220,8 +220,12 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let line = line.replace('\'', "'\\''");
         format!("unshare --mount /tmp/container {flags} '{line}'")
     };
-    let dark = guest.sh(&run("", DEMO), PIPELINE_LIMIT)?;
-    ensure!(dark.status == Status::Code(NO_DISPLAY), "{}", dark.status);
+    let failed = guest.sh(&run("", DEMO), PIPELINE_LIMIT)?;
+    ensure!(
+        failed.status == Status::Code(NO_DISPLAY),
+        "{}",
+        failed.status
+    );
     let inside = |flags: &str, before: &str| {
         let line = format!("{before} covalent doctor --json > /tmp/inside.json; true");
         run(flags, &line)
@@ -271,14 +275,14 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         }
     }
     let demo = format!("{AS_USER} {DEMO}");
-    let dark = context.guest()?.sh(&demo, PIPELINE_LIMIT)?;
-    ensure!(!dark.status.success(), "the demo ran without any right");
+    let failed = context.guest()?.sh(&demo, PIPELINE_LIMIT)?;
+    ensure!(!failed.status.success(), "the demo ran without permissions");
     // A process that a command starts in the guest ends with that command. So all remedies are pasted into one shell, which
     // stays.
     let pasted = bash(&format!("{}; exec sleep 600", lines.join("; ")));
     let session = context.guest()?.start(shell(&pasted))?;
-    let settled = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";
-    context.sh(settled, COMMAND_LIMIT)?;
+    let wait_for_remedies = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";
+    context.sh(wait_for_remedies, COMMAND_LIMIT)?;
     let report = doctor(context, AS_USER)?;
     let left: Vec<&str> = report
         .findings

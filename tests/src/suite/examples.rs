@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "examples::offline_plans_and_conflicts_are_explained",
         Config::Virtio,
-        on_paper,
+        offline,
     ),
     Case::new(
         "examples::decoded_pictures_are_read_by_the_gpu_and_shown",
@@ -51,17 +51,24 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn says(context: &mut TestContext<'_>, line: &str, words: &[&str]) -> anyhow::Result<()> {
+fn check_output(
+    context: &mut TestContext<'_>,
+    line: &str,
+    expected: &[&str],
+) -> anyhow::Result<()> {
     let text = context.sh(line, COMMAND_LIMIT)?.text();
-    for word in words {
-        ensure!(text.contains(word), "{line} does not say {word:?}: {text}");
+    for word in expected {
+        ensure!(
+            text.contains(word),
+            "{line} does not print {word:?}: {text}"
+        );
     }
     Ok(())
 }
 
 fn camera_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
-    says(
+    check_output(
         context,
         "camera-to-kms /dev/video0 /dev/dri/card0 20",
         &["virtio_gpu dumb", "20 frames were shown"],
@@ -70,7 +77,7 @@ fn camera_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn vulkan_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    says(
+    check_output(
         context,
         "vulkan-to-kms /dev/dri/card0 10",
         &["10 pictures were shown"],
@@ -79,7 +86,7 @@ fn vulkan_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn share_with_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    says(
+    check_output(
         context,
         "share-with-process",
         &["the other process wrote [104, 101, 108, 108]"],
@@ -87,13 +94,13 @@ fn share_with_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> 
     Ok(Outcome::Passed)
 }
 
-fn on_paper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    says(
+fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check_output(
         context,
         "covalent probe --record /tmp/machine.json >/dev/null && plan-on-paper /tmp/machine.json /dev/video0 /dev/dri/card0",
         &["virtio_gpu dumb"],
     )?;
-    says(
+    check_output(
         context,
         "why-no-plan",
         &[
@@ -123,7 +130,7 @@ fn decoder_to_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     let decoder = node("list-formats-out");
-    let shown = says(
+    let shown = check_output(
         context,
         &format!("decoder-to-gpu /tmp/video.fwht {decoder} /dev/dri/card0 5"),
         &["the GPU read a picture", "5 pictures were shown"],
@@ -135,20 +142,20 @@ fn decoder_to_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn c_program(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
-    says(
+    check_output(
         context,
         "capture /dev/video0 /dev/dri/card0",
         &["the last frame is", "10 frames were captured"],
     )?;
     // A node that cannot be planned for is reported as an error, and the program does not crash.
-    let told = context.sh(
+    let output = context.sh(
         "capture /dev/null 2>&1 || echo ended with $?",
         COMMAND_LIMIT,
     )?;
-    let told = told.text();
+    let output = output.text();
     ensure!(
-        told.contains("/dev/null") && told.contains("ended with 1"),
-        "a node that is no camera: {told}"
+        output.contains("/dev/null") && output.contains("ended with 1"),
+        "a node that is no camera: {output}"
     );
     Ok(Outcome::Passed)
 }

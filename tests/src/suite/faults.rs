@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "faults::camera_in_use_is_reported_as_busy",
         Config::Virtio,
-        busy,
+        in_use,
     ),
     Case::new(
         "faults::fd_limit_in_the_middle_leaks_nothing",
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "faults::compositor_killed_while_streaming_ends_the_client",
         Config::Virtio,
-        orphaned,
+        compositor_killed,
     ),
     Case::new(
         "faults::signal_ends_the_client_with_its_report",
@@ -88,14 +88,14 @@ mod status {
     pub(super) const COMPOSITOR_GONE: i32 = 9;
 }
 
-/// Checks the exit status, and that stderr contains all of `words` and no panic.
-fn expect(exit: &ClientExit, status: i32, words: &[&str]) -> anyhow::Result<()> {
+/// Checks the exit status, and that stderr contains all of `expected` and no panic.
+fn expect(exit: &ClientExit, status: i32, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         exit.status == status,
         "status {status} was expected of {exit:?}"
     );
     ensure!(!exit.stderr.contains("panicked"), "{exit:?}");
-    for word in words {
+    for word in expected {
         ensure!(exit.stderr.contains(word), "{word:?} is not in {exit:?}");
     }
     Ok(())
@@ -113,7 +113,7 @@ fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let exit = compositor.run_camera(context, "", &format!("--device {node} --frames 1"))?;
         expect(&exit, status::NO_CAMERA, &[node])?;
     }
-    compositor.check_nothing_left(context, "five that are no cameras")?;
+    compositor.check_nothing_left(context, "five nodes that are no cameras")?;
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
@@ -121,18 +121,18 @@ fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     // The camera has NV61 and the compositor does not; no camera has this size.
-    for (options, words) in [
+    for (options, expected) in [
         ("--format NV61", &["NV61"][..]),
         ("--size 123x457", &["width", "vivid capture"][..]),
     ] {
         let exit = compositor.run_camera(context, "", &format!("{options} --frames 1"))?;
-        expect(&exit, status::NO_PLAN, words)?;
+        expect(&exit, status::NO_PLAN, expected)?;
     }
     let exit = compositor.run_camera(context, "", "--format no-such-format --frames 1")?;
     expect(&exit, status::USAGE, &["no-such-format"])?;
     let exit = compositor.run_camera(context, "", "--source no-such-source --frames 1")?;
     expect(&exit, status::USAGE, &["no-such-source", "udmabuf"])?;
-    compositor.check_nothing_left(context, "formats that nobody has")?;
+    compositor.check_nothing_left(context, "unsupported formats")?;
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
@@ -140,24 +140,24 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn no_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let exit = run_line(
         context,
-        "WAYLAND_DISPLAY=nobody exec covalent-camera --frames 1",
+        "WAYLAND_DISPLAY=missing exec covalent-camera --frames 1",
     )?;
-    expect(&exit, status::NO_COMPOSITOR, &["nobody", "No such file"])?;
+    expect(&exit, status::NO_COMPOSITOR, &["missing", "No such file"])?;
     let exit = run_line(
         context,
-        "WAYLAND_DISPLAY=nobody exec covalent-pattern --frames 1",
+        "WAYLAND_DISPLAY=missing exec covalent-pattern --frames 1",
     )?;
-    expect(&exit, status::NO_COMPOSITOR, &["nobody"])?;
+    expect(&exit, status::NO_COMPOSITOR, &["missing"])?;
     // A file with that name exists, and no process listens on it.
     let exit = run_line(
         context,
-        "touch $XDG_RUNTIME_DIR/deaf; WAYLAND_DISPLAY=deaf exec covalent-camera --frames 1",
+        "touch $XDG_RUNTIME_DIR/stale; WAYLAND_DISPLAY=stale exec covalent-camera --frames 1",
     )?;
-    expect(&exit, status::NO_COMPOSITOR, &["deaf", "refused"])?;
+    expect(&exit, status::NO_COMPOSITOR, &["stale", "refused"])?;
     Ok(Outcome::Passed)
 }
 
-fn busy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn in_use(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     let exit = compositor.run_camera(context, "", "--frames 1")?;
@@ -285,7 +285,7 @@ fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn orphaned(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn compositor_killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let camera = compositor.start_camera(context)?;
     compositor.kill()?;

@@ -23,11 +23,11 @@ use super::{Case, Outcome, TestContext};
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("guest::virtio_has_its_devices", Config::Virtio, promises),
-    Case::new("guest::bochs_has_its_devices", Config::Bochs, promises),
-    Case::new("guest::vkms_has_its_devices", Config::Vkms, promises),
-    Case::new("guest::venus_has_its_devices", Config::Venus, promises),
-    Case::new("guest::full_has_its_devices", Config::Full, promises),
+    Case::new("guest::virtio_has_its_devices", Config::Virtio, devices),
+    Case::new("guest::bochs_has_its_devices", Config::Bochs, devices),
+    Case::new("guest::vkms_has_its_devices", Config::Vkms, devices),
+    Case::new("guest::venus_has_its_devices", Config::Venus, devices),
+    Case::new("guest::full_has_its_devices", Config::Full, devices),
     Case::new("guest::venus_has_vulkan_of_the_host", Config::Venus, venus),
     Case::new(
         "guest::vkms_has_writeback_and_overlays",
@@ -80,11 +80,7 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         deadline,
     ),
-    Case::new(
-        "guest::commands_run_in_parallel",
-        Config::Virtio,
-        side_by_side,
-    ),
+    Case::new("guest::commands_run_in_parallel", Config::Virtio, parallel),
     Case::new(
         "guest::command_on_a_terminal_has_job_control",
         Config::Virtio,
@@ -124,7 +120,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn promises(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn devices(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let config = context.guest()?.config();
     // Platform devices have no driver name of their own in sysfs, so the card's name is read from debugfs.
     let cards = context.sh(
@@ -157,14 +153,14 @@ fn promises(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         ("/dev/video2", "Video Capture"),
         ("/dev/video3", "Video Output"),
     ] {
-        let told = context
+        let text = context
             .sh(&format!("v4l2-ctl -d {node} -D"), COMMAND_LIMIT)?
             .text();
-        ensure!(told.contains("vivid"), "{node} is not vivid's: {told}");
-        let own = told.split("Device Caps").nth(1).unwrap_or_default();
+        ensure!(text.contains("vivid"), "{node} is no vivid node: {text}");
+        let own = text.split("Device Caps").nth(1).unwrap_or_default();
         ensure!(
             own.contains(capability),
-            "{node} has no {capability}: {told}"
+            "{node} has no {capability}: {text}"
         );
     }
     let inputs = context
@@ -179,20 +175,20 @@ fn promises(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn venus(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "VK_DRIVER_FILES=/usr/share/vulkan/icd.d/virtio_icd.json vulkaninfo --summary";
-    let told = context.sh(line, Duration::from_secs(120))?.text();
-    ensure!(told.contains("DRIVER_ID_MESA_VENUS"), "{told}");
+    let text = context.sh(line, Duration::from_secs(120))?.text();
+    ensure!(text.contains("DRIVER_ID_MESA_VENUS"), "{text}");
     Ok(Outcome::Passed)
 }
 
 fn vkms_planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let told = context.sh("modetest -M vkms -p", COMMAND_LIMIT)?.text();
+    let text = context.sh("modetest -M vkms -p", COMMAND_LIMIT)?.text();
     let connectors = context.sh("ls /sys/class/drm", COMMAND_LIMIT)?.text();
     ensure!(
         connectors.contains("card0-Writeback-1"),
         "connectors: {connectors}"
     );
-    let planes = told.matches("XR24").count();
-    ensure!(planes > 1, "only {planes} planes show XR24: {told}");
+    let planes = text.matches("XR24").count();
+    ensure!(planes > 1, "only {planes} planes show XR24: {text}");
     Ok(Outcome::Passed)
 }
 
@@ -200,24 +196,24 @@ fn blobs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     if !crate::vm::config::Host::here().udmabuf {
         return Ok(Outcome::Skip("this host has no /dev/udmabuf".to_owned()));
     }
-    let told = context
+    let text = context
         .sh(
             "cat /sys/kernel/debug/dri/0/virtio-gpu-features",
             COMMAND_LIMIT,
         )?
         .text();
-    let blob = told
+    let blob = text
         .lines()
         .any(|line| line.contains("blob") && line.contains("yes"));
-    ensure!(blob, "the card has no blobs: {told}");
+    ensure!(blob, "the card has no blobs: {text}");
     Ok(Outcome::Passed)
 }
 
 fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let told = context
+    let text = context
         .sh("awk '/MemTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
-    let kibibytes: u64 = told.parse().with_context(|| told.clone())?;
+    let kibibytes: u64 = text.parse().with_context(|| text.clone())?;
     ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
     // A part of the memory has to lie above 4 GiB, which is the purpose of this size.
     let above = context
@@ -231,18 +227,18 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn contiguous(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let told = context
+    let text = context
         .sh("awk '/CmaTotal/ { print $2 }' /proc/meminfo", COMMAND_LIMIT)?
         .text();
-    ensure!(told == "16384", "CMA has {told} KiB");
+    ensure!(text == "16384", "CMA has {text} KiB");
     Ok(Outcome::Passed)
 }
 
 fn size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let told = context
+    let text = context
         .sh("head -n 1 /sys/class/drm/card0-*/modes", COMMAND_LIMIT)?
         .text();
-    ensure!(told == "1280x720", "the preferred mode is {told}");
+    ensure!(text == "1280x720", "the preferred mode is {text}");
     Ok(Outcome::Passed)
 }
 
@@ -282,7 +278,10 @@ fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         output.stdout == b"ac" && output.stderr == b"b",
         "the outputs are {output:?}"
     );
-    ensure!(guest.complaints().is_empty(), "the guest complains");
+    ensure!(
+        guest.complaints().is_empty(),
+        "the guest's first process reported messages that it did not understand"
+    );
     Ok(Outcome::Passed)
 }
 
@@ -325,7 +324,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         GuestError::Link(LinkError::CommandDeadline { output, .. }) => {
             ensure!(
                 output.stdout == b"begun\n",
-                "its words are lost: {output:?}"
+                "its message are lost: {output:?}"
             );
         }
         other => anyhow::bail!("not the deadline's error: {other}"),
@@ -349,7 +348,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn side_by_side(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn parallel(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut echo = guest.start(shell("while read line; do echo \"got $line\"; done"))?;
     // Meanwhile a second command floods the port, and nothing reads its output.
@@ -453,20 +452,20 @@ fn panic(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .sh("echo c > /proc/sysrq-trigger; sleep 100", COMMAND_LIMIT)
         .err()
         .context("the guest survived a panic")?;
-    let words = error.to_string();
-    ensure!(matches!(error, GuestError::Gone { .. }), "{words}");
+    let message = error.to_string();
+    ensure!(matches!(error, GuestError::Gone { .. }), "{message}");
     ensure!(
-        words.contains("Kernel panic") && words.contains(".log"),
-        "{words}"
+        message.contains("Kernel panic") && message.contains(".log"),
+        "{message}"
     );
     context.discard();
     Ok(Outcome::Passed)
 }
 
 fn kernel_log(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let told = context
+    let text = context
         .sh("dmesg --level=emerg,alert,crit,err", COMMAND_LIMIT)?
         .text();
-    ensure!(told.is_empty(), "the kernel says: {told}");
+    ensure!(text.is_empty(), "the kernel logged: {text}");
     Ok(Outcome::Passed)
 }

@@ -42,10 +42,10 @@ pub(super) const CASES: &[Case] = &[
 const DEADLINE_STATUS: i32 = 124;
 
 /// Time limit from the start of a run until QEMU runs.
-const START: Duration = Duration::from_secs(300);
+const START_LIMIT: Duration = Duration::from_secs(300);
 
 /// Time limit from the end of a run until its last process is gone.
-const GONE: Duration = Duration::from_secs(10);
+const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Prepares `./x vm run` with an unusual memory size, by which its processes can be found.
 fn vm_run(context: &TestContext<'_>, mebibytes: u32, scratch: &Path) -> Command {
@@ -82,14 +82,14 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = child.wait_with_output()?;
     writer
         .join()
-        .map_err(|_| anyhow::anyhow!("the writer died"))??;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        .map_err(|_| anyhow::anyhow!("the writing thread panicked"))??;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.stdout == sent,
-        "stdout differs, {} bytes came; stderr: {words}",
+        "stdout differs, {} bytes came; stderr: {stderr}",
         output.stdout.len()
     );
-    ensure!(words == "a word", "stderr is {words:?}");
+    ensure!(stderr == "a word", "stderr is {stderr:?}");
     ensure!(
         output.status.code() == Some(128 + 10),
         "it ended with {}",
@@ -103,7 +103,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "what was left in $OUT differs"
     );
     clean(1537, &temporary)?;
-    context.keep("stderr.txt", words.as_bytes())?;
+    context.keep("stderr.txt", stderr.as_bytes())?;
     Ok(Outcome::Passed)
 }
 
@@ -112,13 +112,13 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = vm_run(context, 1538, scratch.path())
         .args(["--deadline", "2s", "--", "sleep", "1000"])
         .output()?;
-    let words = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.code() == Some(DEADLINE_STATUS),
-        "it ended with {}: {words}",
+        "it ended with {}: {stderr}",
         output.status
     );
-    ensure!(words.contains("2 s"), "stderr is {words:?}");
+    ensure!(stderr.contains("2 s"), "stderr is {stderr:?}");
     clean(1538, scratch.path())?;
     Ok(Outcome::Passed)
 }
@@ -140,10 +140,10 @@ fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow
     let stdout = child.stdout.take().context("no stdout")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    ensure!(line == "begun\n", "instead of its first word came {line:?}");
+    ensure!(line == "begun\n", "the first line is {line:?}");
     ensure!(
         !processes(mebibytes)?.is_empty(),
-        "its processes cannot be told from others"
+        "the processes of the run were not found"
     );
     end(&mut child, signal)?;
     clean(mebibytes, scratch.path())?;
@@ -161,7 +161,7 @@ fn terminated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .spawn()?;
     let started = Instant::now();
     while processes(1541)?.len() < 2 {
-        ensure!(started.elapsed() < START, "QEMU does not start");
+        ensure!(started.elapsed() < START_LIMIT, "QEMU does not start");
         if let Some(status) = child.try_wait()? {
             bail!("it ended by itself with {status}");
         }
@@ -179,7 +179,7 @@ fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
         .context("no process number")?;
     kill_process(pid, signal)?;
     let status = child.wait()?;
-    ensure!(!status.success(), "it says that all went well");
+    ensure!(!status.success(), "the run ended with success");
     Ok(())
 }
 
@@ -191,7 +191,10 @@ fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
         if left.is_empty() {
             break;
         }
-        ensure!(started.elapsed() < GONE, "processes are left: {left:?}");
+        ensure!(
+            started.elapsed() < CLEANUP_LIMIT,
+            "processes are left: {left:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     let files: Vec<_> = fs::read_dir(temporary)?.collect::<Result<_, _>>()?;

@@ -68,7 +68,8 @@ struct Buffer {
 
 #[derive(Debug, Deserialize)]
 struct Picture {
-    told_by: String,
+    #[serde(rename = "told_by")]
+    origin: String,
     size: String,
     fourcc: String,
     modifier: String,
@@ -108,19 +109,19 @@ fn report(guest: &Guest, line: &str) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Runs a command, and checks its exit code and that its output contains all of `words`.
-fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result<()> {
+/// Runs a command, and checks its exit code and that its output contains all of `expected`.
+fn expect(guest: &Guest, line: &str, code: u8, expected: &[&str]) -> anyhow::Result<()> {
     let output = guest.sh(line, COMMAND_LIMIT)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
     ensure!(
         output.status == Status::Code(code),
-        "`{line}` ended with {}: {said}",
+        "`{line}` ended with {}: {text}",
         output.status
     );
-    for word in words {
+    for word in expected {
         ensure!(
-            said.contains(word),
-            "`{line}` does not say {word:?}: {said}"
+            text.contains(word),
+            "`{line}` does not print {word:?}: {text}"
         );
     }
     Ok(())
@@ -139,16 +140,16 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     running.wait_for_frames(20, PIPELINE_LIMIT)?;
     let listed = run_checked(guest, "covalent-judge bufinfo", COMMAND_LIMIT)?;
-    let told = report(guest, "covalent inspect --pid covalent-camera")?;
+    let shown = report(guest, "covalent inspect --pid covalent-camera")?;
     let reported = "covalent inspect --pid covalent-camera --report /tmp/pipeline/frames.jsonl";
     let reported = report(guest, reported)?;
-    let fd = told
+    let fd = shown
         .buffers
         .first()
         .and_then(|buffer| fd_of(buffer, "covalent-camera"))
         .context("the camera has no dma-buf")?;
     let one = format!("covalent inspect --pid covalent-camera --fd {fd}");
-    let words = run_checked(
+    let printed = run_checked(
         guest,
         &format!("{one} --png /tmp/frame.png --wait 20"),
         COMMAND_LIMIT,
@@ -169,18 +170,21 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     )?;
     let seen = report(guest, &ordinary)?;
     let finished = running.finish(PIPELINE_LIMIT)?;
-    context.keep("camera.txt", &words.stdout)?;
+    context.keep("camera.txt", &printed.stdout)?;
     context.keep("camera.png", &png)?;
 
     // Every origin gives the same layout: the display's framebuffer for the buffer that it shows, and the dma-bufs' names or
     // the report for the others.
-    check_pictures(&told, &["display", "name"])?;
-    check_pictures(&reported, &["display", "report"])?;
+    check_layouts(&shown, &["display", "name"])?;
+    check_layouts(&reported, &["display", "report"])?;
     let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
     let queued: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
-    let inodes: BTreeSet<u64> = told.buffers.iter().map(|buffer| buffer.inode).collect();
-    ensure!(inodes == queued, "told are {inodes:?}, queued {queued:?}");
-    for buffer in &told.buffers {
+    let inodes: BTreeSet<u64> = shown.buffers.iter().map(|buffer| buffer.inode).collect();
+    ensure!(
+        inodes == queued,
+        "the tool lists {inodes:?}, the camera queued {queued:?}"
+    );
+    for buffer in &shown.buffers {
         let object = listed.iter().find(|object| object.inode == buffer.inode);
         let object = object.with_context(|| format!("bufinfo has no {}", buffer.inode))?;
         let attached = buffer.attached.clone().unwrap_or_default();
@@ -193,32 +197,29 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
-            "{attached:?} are told as attached: {object:?}"
+            "{attached:?} are shown as attached: {object:?}"
         );
         ensure!(
             fd_of(buffer, "covalent-camera").is_some()
                 && fd_of(buffer, "covalent-compos").is_some(),
-            "both have it: {buffer:?}"
+            "not both programs hold it: {buffer:?}"
         );
-        ensure!(buffer.fences.is_some(), "no fences are told: {buffer:?}");
+        ensure!(buffer.fences.is_some(), "no fences are shown: {buffer:?}");
     }
     let picture = image::load_from_memory(&png)?.to_rgb8();
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     ensure!(
         seen.buffers.is_empty() && seen.hidden.len() >= 2,
-        "an ordinary user is told {seen:?}"
+        "an ordinary user is shown {seen:?}"
     );
     Ok(Outcome::Passed)
 }
 
-/// Checks that every buffer's layout is known, and that its origins are exactly those of `told_by`.
-fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
+/// Checks that every buffer's layout is known, and that its origins are exactly those of `origins`.
+fn check_layouts(report: &Report, origins: &[&str]) -> anyhow::Result<()> {
     let mut found = BTreeSet::new();
     for buffer in &report.buffers {
-        let picture = buffer
-            .picture
-            .as_ref()
-            .context("nobody tells of a picture")?;
+        let picture = buffer.picture.as_ref().context("no layout is listed")?;
         ensure!(
             picture.size == "640x480" && picture.fourcc == "XR24" && picture.modifier == "LINEAR",
             "{picture:?}"
@@ -228,12 +229,12 @@ fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
             stride_bytes: 2560,
         };
         ensure!(picture.planes == [rows], "{picture:?}");
-        found.insert(picture.told_by.as_str());
+        found.insert(picture.origin.as_str());
     }
-    let expected: BTreeSet<&str> = told_by.iter().copied().collect();
+    let expected: BTreeSet<&str> = origins.iter().copied().collect();
     ensure!(
         found == expected,
-        "{found:?} have told, and not {expected:?}"
+        "{found:?} have shown, and not {expected:?}"
     );
     Ok(())
 }
@@ -251,10 +252,10 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The process that holds the buffer in the end runs as an ordinary user.
     let line = format!("exec covalent-alloc-check hold -- {ORDINARY} sleep 300");
     let mut holder = guest.start(shell(&line))?;
-    let said = holder
+    let output = holder
         .line(Stream::Out, COMMAND_LIMIT)?
-        .context("it said nothing")?;
-    let (fd, inode) = said.split_once(' ').context("two numbers")?;
+        .context("the program printed nothing")?;
+    let (fd, inode) = output.split_once(' ').context("two numbers")?;
     let inode: u64 = inode.trim().parse()?;
     // Until it has become `sleep`, the process is root's.
     let named =
@@ -264,16 +265,16 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pid = pid.trim();
     for user in ["", ORDINARY] {
         let line = format!("{user} covalent inspect --pid {pid} --fd {fd}");
-        let told = report(guest, &format!("{line} --watch 0.5"))?;
-        let [buffer] = told.buffers.as_slice() else {
-            anyhow::bail!("one buffer was expected: {told:?}");
+        let shown = report(guest, &format!("{line} --watch 0.5"))?;
+        let [buffer] = shown.buffers.as_slice() else {
+            anyhow::bail!("one buffer was expected: {shown:?}");
         };
         // Buffers of vgem are exported by the common code of DRM.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
-            "{inode} is told as {buffer:?}"
+            "{inode} is shown as {buffer:?}"
         );
-        let fences = buffer.fences.as_ref().context("no fences are told")?;
+        let fences = buffer.fences.as_ref().context("no fences are listed")?;
         let [writer] = fences.writers.as_slice() else {
             anyhow::bail!("one writer was expected: {fences:?}");
         };

@@ -36,37 +36,37 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "interop::virtio_exchanges_with_vulkan_succeed",
         Config::Virtio,
-        ways,
+        exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::bochs_exchanges_with_vulkan_succeed",
         Config::Bochs,
-        ways,
+        exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::vkms_exchanges_with_vulkan_succeed",
         Config::Vkms,
-        ways,
+        exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::venus_exchanges_with_vulkan_succeed",
         Config::Venus,
-        ways,
+        exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::full_exchanges_with_vulkan_succeed",
         Config::Full,
-        ways,
+        exchanges,
     )
     .limit(FULL_LIMIT),
     Case::new(
         "interop::validation_layer_reports_no_error",
         Config::Vkms,
-        validated,
+        with_validation_layer,
     ),
 ];
 
@@ -81,15 +81,15 @@ fn with_modules<T>(
     Ok(outcome)
 }
 
-fn ways(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
-        let (words, limit) = if context.is_full() {
+        let (options, limit) = if context.is_full() {
             ("--full --frames 10000", FULL_LIMIT)
         } else {
             ("", LONG_LIMIT)
         };
-        let mut rows = tried(context, words, limit)?;
-        rows.extend(seen_from_outside(context)?);
+        let mut rows = run_check(context, options, limit)?;
+        rows.extend(screendump_rows(context)?);
         rows.extend(through_compositor::rows(context)?);
         Ok(rows)
     })?;
@@ -99,24 +99,32 @@ fn ways(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs `covalent-interop-check` and returns its rows.
-fn tried(context: &mut TestContext<'_>, words: &str, limit: Duration) -> anyhow::Result<Vec<Row>> {
-    let line = format!("covalent-interop-check --json {words}");
+fn run_check(
+    context: &mut TestContext<'_>,
+    options: &str,
+    limit: Duration,
+) -> anyhow::Result<Vec<Row>> {
+    let line = format!("covalent-interop-check --json {options}");
     let output = context.guest()?.sh(&line, limit)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    context.keep("said.txt", said.as_bytes())?;
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {} and no rows: {said}", output.status))
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    context.keep("stderr.txt", stderr.as_bytes())?;
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        format!(
+            "`{line}` ended with {} and no rows: {stderr}",
+            output.status
+        )
+    })
 }
 
 /// Checks by QEMU's picture what a display shows whose card has no writeback connector.
-fn seen_from_outside(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
+fn screendump_rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let config = context.boot().machine.config;
     if !config.has_screendump() {
         return Ok(Vec::new());
     }
-    let outcome = pictured(context);
+    let outcome = check_screendump(context);
     let (verdict, reason) = match outcome {
-        Ok(words) => (Verdict::Passed, words),
+        Ok(detail) => (Verdict::Passed, detail),
         Err(error) => (Verdict::Failed, format!("{error:#}")),
     };
     Ok(vec![Row {
@@ -127,14 +135,14 @@ fn seen_from_outside(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> 
     }])
 }
 
-fn pictured(context: &mut TestContext<'_>) -> anyhow::Result<String> {
+fn check_screendump(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let mut seed = [0; 1];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let seed = usize::from(seed[0]);
     let guest = context.guest()?;
     let line = format!("exec covalent-interop-check --show /dev/dri/card0 --seed {seed}");
     let mut process = guest.start(shell(&line))?;
-    let Some(said) = process.line(Stream::Out, COMMAND_LIMIT)? else {
+    let Some(detail) = process.line(Stream::Out, COMMAND_LIMIT)? else {
         let output = process.wait(COMMAND_LIMIT)?;
         anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     };
@@ -157,7 +165,7 @@ fn pictured(context: &mut TestContext<'_>) -> anyhow::Result<String> {
         "the display's picture, kept as {}, is not what the device drew",
         kept.display()
     );
-    Ok(said)
+    Ok(detail)
 }
 
 fn keep_picture(
@@ -171,8 +179,10 @@ fn keep_picture(
 }
 
 /// Runs the exchanges under Vulkan's validation layer, and checks that the layer finds a hazard that is planted.
-fn validated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let rows = with_modules(context, |context| tried(context, "--validated", LONG_LIMIT))?;
+fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(context, |context| {
+        run_check(context, "--validated", LONG_LIMIT)
+    })?;
     context.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
     let planted = rows
         .iter()

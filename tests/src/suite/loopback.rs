@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[Case::new(
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct Written {
+struct WrittenBack {
     frame: u64,
     buffer: u64,
     width: u32,
@@ -82,7 +82,7 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut previous = 0;
     let mut shown: u32 = 0;
     for line in kept.lines() {
-        let written: Written =
+        let written: WrittenBack =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         if !own.contains(&written.buffer) {
             continue;

@@ -20,37 +20,37 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "machines::virtio_recording_gives_same_plans_on_the_host",
         Config::Virtio,
-        alike,
+        recording,
     )
     .full(),
     Case::new(
         "machines::bochs_recording_gives_same_plans_on_the_host",
         Config::Bochs,
-        alike,
+        recording,
     )
     .full(),
     Case::new(
         "machines::vkms_recording_gives_same_plans_on_the_host",
         Config::Vkms,
-        alike,
+        recording,
     )
     .full(),
     Case::new(
         "machines::venus_recording_gives_same_plans_on_the_host",
         Config::Venus,
-        alike,
+        recording,
     ),
     Case::new(
         "machines::full_recording_gives_same_plans_on_the_host",
         Config::Full,
-        alike,
+        recording,
     ),
 ];
 
 /// The options of one `covalent plan`, and a function that sets the same request in a job.
-pub(super) type Wanted = (&'static str, fn(&mut Job));
+pub(super) type PlanRequest = (&'static str, fn(&mut Job));
 
-const WANTED: [Wanted; 5] = [
+const REQUESTS: [PlanRequest; 5] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
@@ -92,13 +92,16 @@ const WANTED: [Wanted; 5] = [
     ),
 ];
 
-fn alike(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    compare(context, &WANTED)
+fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    compare(context, &REQUESTS)
 }
 
 /// Records the guest, and compares the plans that are solved from the recording with those that the guest makes. In the
 /// options, VGEM stands for the node of the guest's vgem.
-pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyhow::Result<Outcome> {
+pub(super) fn compare(
+    context: &mut TestContext<'_>,
+    requests: &[PlanRequest],
+) -> anyhow::Result<Outcome> {
     let config = context.boot().machine.config;
     let size = Extent::new(640, 480)?;
     let path = "/tmp/machine.json";
@@ -107,9 +110,9 @@ pub(super) fn compare(context: &mut TestContext<'_>, wanted: &[Wanted]) -> anyho
     context.keep("machine.json", &bytes)?;
     let machine = Machine::from_json(&bytes)?;
     let vgem = vgem(config)?;
-    for (options, wanted) in wanted {
+    for (options, fill_job) in requests {
         let mut job = Job::new(size, 4);
-        wanted(&mut job);
+        fill_job(&mut job);
         if options.contains("VGEM") {
             job.displays.push(vgem.clone());
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::vm::config::{Config, Memory};
 
 use judge::has_drivers;
-pub(super) use judge::{expect, judge, verify, words};
+pub(super) use judge::{exit_message, expect, judge, verify};
 
 use super::alloc::with_huge_pages;
 use super::{Case, Outcome, TestContext};
@@ -58,12 +58,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::planted_wrong_results_of_gbm_and_vulkan_are_found",
         Config::Vkms,
-        lies,
+        wrong_results,
     ),
     Case::new(
         "matrix::driver_that_aborts_the_helper_loses_only_its_rows",
         Config::Bochs,
-        deadly,
+        aborted_helper,
     ),
     Case::new(
         "matrix::virtio_verdicts_in_4g_match_the_drivers",
@@ -109,19 +109,23 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "matrix::virtual_gpu_limits_are_reported_and_avoided",
         Config::Venus,
-        around,
+        virtual_gpu,
     ),
     Case::new(
         "matrix::display_with_another_drm_master_is_untested",
         Config::Virtio,
-        driven,
+        other_master,
     ),
     Case::new(
         "matrix::helper_killed_repeatedly_is_restarted",
         Config::Bochs,
-        killed,
+        killed_helper,
     ),
-    Case::new("matrix::missing_helper_is_named", Config::Bochs, no_helper),
+    Case::new(
+        "matrix::missing_helper_is_named",
+        Config::Bochs,
+        missing_helper,
+    ),
 ];
 
 fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
@@ -132,17 +136,17 @@ fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "--size 640x480 --format XR24 --format AR24 --format RG16 --format NV12 --format YU12 --format YUYV"
     };
     with_huge_pages(context, 16, |context| {
-        let before = buffers(context)?;
+        let before = count_dmabufs(context)?;
         let report = verify(context, "matrix.json", options)?;
         has_drivers(&report)?;
-        let after = buffers(context)?;
+        let after = count_dmabufs(context)?;
         ensure!(before == after, "{before} dma-bufs before, {after} after");
         Ok(Outcome::Passed)
     })
 }
 
 /// Two stored trial results are wrong, one for GBM and one for Vulkan. The verification finds both, and no other cell is wrong.
-fn lies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let facts: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
         .map(|(driver, interface)| {
@@ -150,25 +154,25 @@ fn lies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 "participant": {"driver": driver, "role": "import", "interface": interface},
                 "effect": {"refuses": {"source": "heap:system", "scope": {}, "refusal": {
                     "kind": "structural", "device": driver, "operation": "import",
-                    "cause": "answer", "words": "this is a lie",
+                    "cause": "answer", "words": "a planted wrong result",
                 }}},
                 "origin": {"learnt": {"at": 1, "times": 2}},
             })
         })
         .collect();
     let file = json!({"format": "covalent facts", "version": 1, "facts": facts});
-    context.sh("mkdir -p /tmp/lies/covalent", COMMAND_LIMIT)?;
+    context.sh("mkdir -p /tmp/wrong/covalent", COMMAND_LIMIT)?;
     let guest = context.guest()?;
     guest.put(
-        "/tmp/lies/covalent/facts.json",
+        "/tmp/wrong/covalent/facts.json",
         file.to_string().as_bytes(),
         0o644,
     )?;
     let verify = "covalent matrix --verify --json --source heap:system --format XR24";
-    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/lies {verify}"), LONG_LIMIT)?;
+    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/wrong {verify}"), LONG_LIMIT)?;
     expect(&output, 11, &[])?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    ensure!(judge(&report).is_err(), "the suite believes it");
+    ensure!(judge(&report).is_err(), "the suite accepts wrong results");
     let cells = report["cells"].as_array().context("no cells")?;
     let mut wrong: Vec<&str> = cells
         .iter()
@@ -185,15 +189,15 @@ fn lies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// The helper process is aborted as soon as it has loaded lavapipe. The caller survives, reports the cause, and has all other
 /// rows.
-fn deadly(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
         grep -q libvulkan_lvp /proc/$$/maps && kill -ABRT $$; sleep 0.02\n\
         done) 2>/dev/null &\n\
         exec covalent-prove\n";
     let guest = context.guest()?;
-    guest.put("/tmp/deadly", script.as_bytes(), 0o755)?;
-    let line = "COVALENT_PROVE=/tmp/deadly covalent matrix --verify --json --source heap:system --format XR24";
+    guest.put("/tmp/aborting", script.as_bytes(), 0o755)?;
+    let line = "COVALENT_PROVE=/tmp/aborting covalent matrix --verify --json --source heap:system --format XR24";
     let output = guest.sh(line, LONG_LIMIT)?;
     expect(
         &output,
@@ -211,13 +215,13 @@ fn deadly(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                     .is_some_and(|name| name.contains(part))
         })
     };
-    ensure!(proved(" GBM"), "GBM is gone with Vulkan");
-    ensure!(!proved(" image"), "Vulkan is there");
+    ensure!(proved(" GBM"), "GBM was lost with Vulkan");
+    ensure!(!proved(" image"), "Vulkan was tried nevertheless");
     Ok(Outcome::Passed)
 }
 
 /// Returns the number of dma-bufs in the whole guest.
-fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<String> {
+fn count_dmabufs(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let line = "sed -n 's/^Total \\([0-9]*\\) objects.*/\\1/p' /sys/kernel/debug/dma_buf/bufinfo";
     Ok(context.sh(line, COMMAND_LIMIT)?.text())
 }
@@ -225,9 +229,11 @@ fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<String> {
 fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --cpu rarely --prove --json";
-    let proven: Value = serde_json::from_slice(&context.sh(line, COMMAND_LIMIT)?.stdout)?;
-    ensure!(proven["ending"] == "proved", "{proven}");
-    let tried = proven["tried"].as_array().context("nothing was tried")?;
+    let report: Value = serde_json::from_slice(&context.sh(line, COMMAND_LIMIT)?.stdout)?;
+    ensure!(report["ending"] == "proved", "{report}");
+    let tried = report["tried"]
+        .as_array()
+        .context("the report has no trials")?;
     ensure!(tried.len() == 4, "{} tried", tried.len());
     ensure!(
         tried.iter().all(|one| one["outcome"] == "proved"),
@@ -236,16 +242,18 @@ fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // After the trials no process is DRM master, so the next one can become it.
     let masters = "awk 'FNR > 1 && $4 == \"y\"' /sys/kernel/debug/dri/*/clients";
     let left = context.sh(masters, COMMAND_LIMIT)?.text();
-    ensure!(left.is_empty(), "somebody is DRM master: {left}");
+    ensure!(left.is_empty(), "a process is still DRM master: {left}");
     Ok(Outcome::Passed)
 }
 
 /// A camera, GBM and Vulkan: the helper process tries the imports of both drivers.
 fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
-    let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
-    ensure!(proven["ending"] == "proved", "{proven}");
-    let tried = proven["tried"].as_array().context("nothing was tried")?;
+    let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    ensure!(report["ending"] == "proved", "{report}");
+    let tried = report["tried"]
+        .as_array()
+        .context("the report has no trials")?;
     for part in ["vivid capture", " GBM", " image"] {
         let own = tried
             .iter()
@@ -254,14 +262,14 @@ fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         ensure!(own["outcome"] == "proved", "{own}");
     }
     let guest = context.guest()?;
-    let nobody = guest.sh("covalent plan --gbm /dev/dri/card7", COMMAND_LIMIT)?;
-    expect(&nobody, 1, &["/dev/dri/card7"])?;
+    let missing = guest.sh("covalent plan --gbm /dev/dri/card7", COMMAND_LIMIT)?;
+    expect(&missing, 1, &["/dev/dri/card7"])?;
     Ok(Outcome::Passed)
 }
 
 /// The limits of the virtual GPU are reported with a reason before any trial, and the pipeline shows its picture nevertheless
 /// (`renderer::gpu_and_cpu_draw_windows_alike` checks its pixels).
-fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     // The host's Vulkan driver renders on the processor, and the host has no /dev/udmabuf, so no image of Venus can be
@@ -289,12 +297,12 @@ fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
     }
     let line = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json";
-    let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
-    ensure!(proven["ending"] == "proved", "{proven}");
-    let source = &proven["solution"]["share"]["source_name"];
+    let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    ensure!(report["ending"] == "proved", "{report}");
+    let source = &report["solution"]["share"]["source_name"];
     ensure!(source == "virtio_gpu texture", "it comes from {source}");
     // No candidate failed: the first plan was the last one.
-    ensure!(proven["given_up"] == json!([]), "{}", proven["given_up"]);
+    ensure!(report["given_up"] == json!([]), "{}", report["given_up"]);
     // A GBM participant makes no transfers, so no buffer serves it and the display; the plan is split, and states the copy.
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --gbm /dev/dri/card0 --json";
@@ -310,7 +318,7 @@ fn around(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn driven(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // modetest holds the display until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 sleep 30 | modetest -M virtio_gpu -s $connector:640x480 >/tmp/modetest.txt 2>&1 & \
@@ -321,34 +329,34 @@ fn driven(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         &format!("bash -c '{}'", line.replace('\'', "'\\''")),
         LONG_LIMIT,
     )?;
-    let proven: Value = serde_json::from_slice(&output.stdout)?;
-    ensure!(proven["ending"] == "untested", "{}", proven["ending"]);
-    let untested = proven["tried"]
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(report["ending"] == "untested", "{}", report["ending"]);
+    let untested = report["tried"]
         .as_array()
-        .context("nothing was tried")?
+        .context("the report has no trials")?
         .iter()
         .find_map(|one| one["outcome"]["untestable"].as_str())
-        .context("nothing is untested")?
+        .context("no trial is untested")?
         .to_owned();
     ensure!(untested.contains("another DRM master"), "{untested}");
     ensure!(untested.contains("is a framebuffer"), "{untested}");
     Ok(Outcome::Passed)
 }
 
-fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // lavapipe takes longer to load than this helper lives, so it is left out. One trial has to fit into the time, also beside
     // another guest.
     let script =
         "#!/bin/sh\n(sleep 4; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
     context
         .guest()?
-        .put("/tmp/mortal", script.as_bytes(), 0o755)?;
-    let line =
-        "COVALENT_PROVE=/tmp/mortal covalent matrix --verify --json --format XR24 --format NV12";
+        .put("/tmp/short-lived", script.as_bytes(), 0o755)?;
+    let line = "COVALENT_PROVE=/tmp/short-lived covalent matrix --verify --json --format XR24 --format NV12";
     let output = context.guest()?.sh(line, LONG_LIMIT)?;
-    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| words(&output))?;
+    let report: Value =
+        serde_json::from_slice(&output.stdout).with_context(|| exit_message(&output))?;
     let deaths = report["helper_deaths"].as_u64().unwrap_or(0);
-    ensure!(deaths > 0, "nobody died");
+    ensure!(deaths > 0, "no helper died");
     // A killed helper is a transient failure: each trial is repeated, and no verdict changes.
     ensure!(
         output.status.success(),
@@ -362,7 +370,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let program = "covalent plan --camera /dev/video0 --prove";
     let output = guest.sh(
@@ -380,12 +388,12 @@ fn no_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     expect(&output, 1, &["/bin/true", "not the helper program"])?;
-    guest.put("/tmp/mute", b"#!/bin/sh\nexec sleep 1000\n", 0o755)?;
+    guest.put("/tmp/silent", b"#!/bin/sh\nexec sleep 1000\n", 0o755)?;
     let output = guest.sh(
-        &format!("COVALENT_PROVE=/tmp/mute {program}"),
+        &format!("COVALENT_PROVE=/tmp/silent {program}"),
         COMMAND_LIMIT,
     )?;
-    expect(&output, 1, &["/tmp/mute", "no answer in time"])?;
+    expect(&output, 1, &["/tmp/silent", "no answer in time"])?;
     // Started by hand, the helper prints what it is for.
     let output = guest.sh("covalent-prove < /dev/null", COMMAND_LIMIT)?;
     expect(&output, 2, &["covalent matrix"])?;

@@ -15,28 +15,28 @@ pub(super) const CASES: &[Case] = &[Case::new(
 .memory(Memory::FOUR_GIBIBYTES)];
 
 /// Reserves huge pages of both sizes that the processor has, and fails where the kernel provides fewer.
-const TAKE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
+const RESERVE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
     cd /sys/kernel/mm/hugepages && echo 1 > hugepages-1048576kB/nr_hugepages && echo 8 > hugepages-2048kB/nr_hugepages && \
     [ \"$(cat hugepages-*/nr_hugepages | tr '\\n' ' ')\" = '1 8 ' ]";
 
 /// The number of guests that are booted until one has a contiguous gibibyte.
-const BOOTS: usize = 6;
+const MAX_BOOTS: usize = 6;
 
-const GIVE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
+const RELEASE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
 fn pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let soon = Duration::from_secs(60);
+    let limit = Duration::from_secs(60);
     // A contiguous gibibyte is free only shortly after boot, and only where the kernel's random address leaves one.
-    let mut taken = Err(anyhow::anyhow!("no guest was booted"));
-    for _ in 0..BOOTS {
+    let mut reserved = Err(anyhow::anyhow!("no guest was booted"));
+    for _ in 0..MAX_BOOTS {
         context.fresh_guest()?;
-        taken = context.sh(TAKE, soon);
-        if taken.is_ok() {
+        reserved = context.sh(RESERVE, limit);
+        if reserved.is_ok() {
             break;
         }
     }
-    taken?;
+    reserved?;
     let outcome = check(context, "memory");
-    context.sh(GIVE, soon)?;
+    context.sh(RELEASE, limit)?;
     outcome
 }

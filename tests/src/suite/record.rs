@@ -27,7 +27,8 @@ pub struct Record {
     /// The duration in seconds.
     pub seconds: f64,
     /// The reason of a failure or skip.
-    pub words: String,
+    #[serde(rename = "words")]
+    pub message: String,
     /// The number of checks within a case that were skipped as a committed list expects.
     #[serde(default)]
     pub skipped_checks: usize,
@@ -36,14 +37,14 @@ pub struct Record {
 impl Record {
     /// Makes a record of one case or check.
     #[must_use]
-    pub fn new(name: &str, guest: &str, verdict: Verdict, took: Duration, words: &str) -> Self {
+    pub fn new(name: &str, guest: &str, verdict: Verdict, took: Duration, message: &str) -> Self {
         Self {
             name: name.to_owned(),
             guest: guest.to_owned(),
             verdict,
             count: 1,
             seconds: took.as_secs_f64(),
-            words: words.to_owned(),
+            message: message.to_owned(),
             skipped_checks: 0,
         }
     }
@@ -66,9 +67,9 @@ impl fmt::Display for Record {
         }
         match self.verdict {
             Verdict::Passed => Ok(()),
-            Verdict::Skipped => write!(formatter, "  because {}", self.words),
+            Verdict::Skipped => write!(formatter, "  because {}", self.message),
             Verdict::Failed => {
-                for line in self.words.lines() {
+                for line in self.message.lines() {
                     write!(formatter, "\n        {line}")?;
                 }
                 Ok(())
@@ -158,9 +159,9 @@ impl fmt::Display for Summary {
 /// # Errors
 /// Where a file cannot be read.
 pub fn tree(folder: &Path) -> io::Result<String> {
-    let git = |words: &[&str]| -> Option<Vec<u8>> {
+    let git = |args: &[&str]| -> Option<Vec<u8>> {
         let mut command = Command::new("git");
-        let output = command.arg("-C").arg(folder).args(words).output().ok()?;
+        let output = command.arg("-C").arg(folder).args(args).output().ok()?;
         output.status.success().then_some(output.stdout)
     };
     let commit = git(&["rev-parse", "HEAD"]);
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summary_last_line_counts_what_records_stand_for() {
+    fn summary_of_records_with_counts_adds_them() {
         let record = |verdict, count| Record {
             count,
             ..Record::new("a", "", verdict, Duration::ZERO, "")
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn summary_written_is_read_again() {
+    fn summary_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/summary.json");
         let summary = Summary {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn tree_changes_with_every_file() {
+    fn tree_with_a_changed_file_differs() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "1").unwrap();
         let before = tree(folder.path()).unwrap();

@@ -30,27 +30,27 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "recovery::transient_commit_errors_do_not_freeze_the_display",
         Config::Virtio,
-        frozen,
+        transient_commit_errors,
     ),
     Case::new(
         "recovery::transient_commit_errors_do_not_freeze_vkms",
         Config::Vkms,
-        frozen,
+        transient_commit_errors,
     ),
     Case::new(
         "recovery::intermittent_request_errors_lose_no_buffer",
         Config::Virtio,
-        now_and_then,
+        intermittent_errors,
     ),
     Case::new(
         "recovery::request_that_fails_once_does_not_prevent_the_start",
         Config::Virtio,
-        starts,
+        failing_starts,
     ),
     Case::new(
         "recovery::display_replugged_into_a_busy_card_shows_frames",
         Config::Virtio,
-        comes_back,
+        replugged,
     ),
 ];
 
@@ -74,12 +74,12 @@ start_failing() {
 stop_failing() { kill -INT $tracer; wait $tracer || true; }
 "#;
 
-fn script_ends(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<ClientExit> {
+fn run_script(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<ClientExit> {
     Ok(context.guest()?.sh(script, SCRIPT_LIMIT)?.into())
 }
 
 /// All requests of about one second fail, among them the commit of each frame.
-fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn transient_commit_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let errors = ERRORS.join(" ");
     let script = format!(
@@ -98,8 +98,8 @@ kill -INT $client; wait $client || true
 grep -c '"retries"' frames.jsonl
 "#
     );
-    let exit = script_ends(context, &script)?;
-    context.keep("said.txt", exit.stdout.as_bytes())?;
+    let exit = run_script(context, &script)?;
+    context.keep("stdout.txt", exit.stdout.as_bytes())?;
     ensure!(
         exit.status == 0,
         "{exit:?}; its log: {}",
@@ -114,18 +114,15 @@ grep -c '"retries"' frames.jsonl
             "no commit failed by {errno}: {line}"
         );
     }
-    let told: u32 = lines.next().context("the report")?.parse()?;
-    ensure!(
-        told > 0,
-        "the report says nothing of frames that were tried again"
-    );
+    let retried: u32 = lines.next().context("the report")?.parse()?;
+    ensure!(retried > 0, "the report lists no frame that was retried");
     compositor.check_nothing_left(context, "commits that failed")?;
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
 /// Every eleventh request fails, whatever it is: a commit, a query or signal of a syncobj, or the start of CPU access.
-fn now_and_then(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn intermittent_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-pattern --dmabuf --sync explicit",
@@ -146,7 +143,7 @@ kill -INT $client; wait $client || true
 injected
 "#
             );
-            let exit = script_ends(context, &script)?;
+            let exit = run_script(context, &script)?;
             ensure!(
                 exit.status == 0
                     && exit
@@ -167,7 +164,7 @@ injected
 }
 
 /// One request to the card fails in each start.
-fn starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn failing_starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let starts = if context.is_full() {
         STARTS_IN_FULL
     } else {
@@ -185,14 +182,14 @@ for number in {starts}; do
 done"#
     );
     let exit: ClientExit = context.guest()?.sh(&script, STARTS_LIMIT)?.into();
-    context.keep("said.txt", exit.stdout.as_bytes())?;
+    context.keep("stdout.txt", exit.stdout.as_bytes())?;
     ensure!(exit.status == 0 && exit.stdout.is_empty(), "{exit:?}");
     Ok(Outcome::Passed)
 }
 
 /// The card is busy for thirteen requests while the display is unplugged and plugged in again. If every third request failed
 /// for ever, every attempt could fail at the same step.
-fn comes_back(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = format!(
         r#"{SHELL}
@@ -212,7 +209,7 @@ until_more $(( $(frames) + 10 ))
 kill -INT $client; wait $client || true
 "#
     );
-    let exit = script_ends(context, &script)?;
+    let exit = run_script(context, &script)?;
     let counts: Vec<u32> = exit
         .stdout
         .lines()

@@ -38,16 +38,16 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The result of one run of a client.
-struct Shown {
+struct RunResult {
     picture: RgbImage,
     /// The frames of the client alone.
     frames: Vec<FrameRecord>,
     /// The compositor's stderr.
-    said: String,
+    log: String,
 }
 
 /// Runs a client under the compositor, and returns the compositor's picture of the second frame.
-fn show(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<Shown> {
+fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<RunResult> {
     let output = guest.sh(
         &format!(
             "rm -f /tmp/renderer.*; RUST_LOG=covalent_compositor=info covalent-compositor \
@@ -55,20 +55,20 @@ fn show(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<Shown> 
         ),
         LIMIT,
     )?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status.success(),
-        "{client} under {compositor:?} ended with {}:\n{said}",
+        "{client} under {compositor:?} ended with {}:\n{log}",
         output.status
     );
     let picture = guest
         .get("/tmp/renderer.png")
         .context("no picture was saved")?;
     let frames = guest.get("/tmp/renderer.jsonl")?;
-    Ok(Shown {
+    Ok(RunResult {
         picture: image::load_from_memory(&picture)?.to_rgb8(),
         frames: parse_frames(&String::from_utf8_lossy(&frames))?,
-        said,
+        log,
     })
 }
 
@@ -87,7 +87,7 @@ fn difference(one: &RgbImage, other: &RgbImage) -> anyhow::Result<u8> {
         .context("the pictures are empty")
 }
 
-fn check_frames(shown: &Shown, renderer: &str) -> anyhow::Result<()> {
+fn check_frames(shown: &RunResult, renderer: &str) -> anyhow::Result<()> {
     ensure!(!shown.frames.is_empty(), "no frame was shown");
     for frame in &shown.frames {
         ensure!(
@@ -97,14 +97,14 @@ fn check_frames(shown: &Shown, renderer: &str) -> anyhow::Result<()> {
             frame.path,
             frame.renderer,
             frame.why_not_gles,
-            shown.said
+            shown.log
         );
     }
     Ok(())
 }
 
 /// Makes the camera's picture constant, so that two runs show the same.
-fn still_camera(guest: &Guest) -> anyhow::Result<()> {
+fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
     let output = guest.sh(
         "v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
         LIMIT,
@@ -126,9 +126,9 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut pictures = Vec::new();
     {
         let guest = context.guest()?;
-        still_camera(guest)?;
+        set_still_picture(guest)?;
         for (name, client, copied) in clients {
-            let gpu = show(guest, "", client)?;
+            let gpu = run_client(guest, "", client)?;
             check_frames(&gpu, "gles")?;
             for frame in &gpu.frames {
                 ensure!(
@@ -144,7 +144,7 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                     frame.buffer
                 );
             }
-            let cpu = show(guest, "--renderer software", client)?;
+            let cpu = run_client(guest, "--renderer software", client)?;
             check_frames(&cpu, "software")?;
             pictures.push((name, gpu.picture, cpu.picture));
         }
@@ -168,19 +168,19 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    still_camera(guest)?;
+    set_still_picture(guest)?;
     let client = "covalent-camera --window --size 320x240 --format YUYV --frames 6";
-    let shown = show(guest, "", client)?;
+    let shown = run_client(guest, "", client)?;
     check_frames(&shown, "software")?;
     for frame in &shown.frames {
         let why = frame.why_not_gles.as_deref().unwrap_or_default();
         ensure!(
             why.contains("YUYV"),
-            "frame {} does not say why the GPU did not draw it: {why:?}",
+            "frame {} has no reason why the GPU did not draw it: {why:?}",
             frame.frame
         );
     }
-    let cpu = show(guest, "--renderer software", client)?;
+    let cpu = run_client(guest, "--renderer software", client)?;
     let difference = difference(&shown.picture, &cpu.picture)?;
     ensure!(difference == 0, "the CPU draws differently by {difference}");
     Ok(Outcome::Passed)
@@ -189,18 +189,18 @@ fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
-    let shown = show(guest, "", client)?;
+    let shown = run_client(guest, "", client)?;
     check_frames(&shown, "software")?;
     let reason = shown
-        .said
+        .log
         .lines()
         .filter_map(|line| line.split_once("the CPU composes: "))
         .map(|(_, reason)| reason)
         .collect::<Vec<_>>();
     ensure!(
         matches!(reason.as_slice(), [reason] if reason.len() > 10),
-        "the compositor does not say once why the CPU composes:\n{}",
-        shown.said
+        "the compositor does not log exactly one reason why the CPU composes:\n{}",
+        shown.log
     );
     Ok(Outcome::Passed)
 }

@@ -129,7 +129,7 @@ impl Runner<'_> {
             let next = || lock(queue).next(&needs);
             match programs.get(image, needs.features) {
                 Ok(share) => self.run_group(needs, image, &share, next, report),
-                Err(words) => std::iter::from_fn(next).for_each(|case| {
+                Err(message) => std::iter::from_fn(next).for_each(|case| {
                     let guest = describe_guest(&needs);
                     let failed = Verdict::Failed;
                     report(Record::new(
@@ -137,7 +137,7 @@ impl Runner<'_> {
                         &guest,
                         failed,
                         Duration::ZERO,
-                        &words,
+                        &message,
                     ));
                 }),
             }
@@ -162,7 +162,7 @@ impl Runner<'_> {
             let result = run_with_limit(case.limit, &guest_process, || {
                 catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context)))
             });
-            let (verdict, words) = match result {
+            let (verdict, message) = match result {
                 Timed::InTime(Ok(Ok(Outcome::Passed))) => (Verdict::Passed, String::new()),
                 Timed::InTime(Ok(Ok(Outcome::Skip(reason)))) => self.skip(case.name, reason),
                 Timed::InTime(Ok(Err(error))) => match unavailable(&error) {
@@ -192,20 +192,20 @@ impl Runner<'_> {
                     &describe_guest(&needs),
                     verdict,
                     started.elapsed(),
-                    &words,
+                    &message,
                 )
             });
         }
         let started = Instant::now();
         if let Err(error) = context.stop() {
             let name = format!("guest::stops_{}", needs.config);
-            let words = format!("{error:#}");
+            let message = format!("{error:#}");
             report(Record::new(
                 &name,
                 &describe_guest(&needs),
                 Verdict::Failed,
                 started.elapsed(),
-                &words,
+                &message,
             ));
         }
     }
@@ -221,8 +221,8 @@ pub fn judge_skip(skips: &Skips, name: &str, reason: String) -> (Verdict, String
     if skips.allows(name) {
         (Verdict::Skipped, reason)
     } else {
-        let words = format!("skipped because {reason}; but tests/skips.toml does not list it");
-        (Verdict::Failed, words)
+        let message = format!("skipped because {reason}; but tests/skips.toml does not list it");
+        (Verdict::Failed, message)
     }
 }
 
@@ -324,9 +324,9 @@ mod tests {
     #[test]
     fn judge_skip_unlisted_is_a_failure() {
         let skips = Skips::committed().unwrap();
-        let (verdict, words) = judge_skip(&skips, "no::such_case", "of rain".to_owned());
+        let (verdict, message) = judge_skip(&skips, "no::such_case", "of rain".to_owned());
         assert_eq!(verdict, Verdict::Failed);
-        assert!(words.contains("of rain"));
+        assert!(message.contains("of rain"));
         assert_eq!(
             judge_skip(&skips, "check::spelling", String::new()).0,
             Verdict::Skipped

@@ -43,12 +43,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "seat::pipeline_continues_after_a_freeze",
         Config::Virtio,
-        frozen,
+        freeze,
     ),
     Case::new(
         "seat::second_compositor_reports_the_busy_display",
         Config::Virtio,
-        second,
+        second_compositor,
     ),
     Case::new(
         "seat::match_mode_scans_out_a_smaller_camera",
@@ -97,13 +97,13 @@ impl Session {
     }
 }
 
-fn shows_bars(guest: &Guest) -> anyhow::Result<()> {
+fn check_bars_shown(guest: &Guest) -> anyhow::Result<()> {
     let picture = guest.screendump()?;
     Ok(check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?)
 }
 
 /// Checks that no frame reaches the display for three seconds, after a second for the frames that were already submitted.
-fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
+fn check_no_frames(running: &Running<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
     let before = running.reached()?;
     std::thread::sleep(Duration::from_secs(3));
@@ -124,7 +124,7 @@ fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let session = Session::start(guest)?;
     let mut running = session.pipeline(120).start(guest)?;
     running.wait_for_frames(30, FRAMES_LIMIT)?;
-    shows_bars(guest)?;
+    check_bars_shown(guest)?;
     let owner = run_checked(
         guest,
         "stat -c %u /proc/$(pidof covalent-compositor)",
@@ -148,12 +148,12 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let session = Session::start(guest)?;
     let mut running = session.pipeline(100_000).start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
-    shows_bars(guest)?;
+    check_bars_shown(guest)?;
     for round in 0..2 {
         run_checked(guest, "busybox chvt 5", COMMAND_LIMIT)?;
-        let seen = stands_still(&running).with_context(|| format!("away, round {round}"))?;
+        let seen = check_no_frames(&running).with_context(|| format!("away, round {round}"))?;
         ensure!(
-            shows_bars(guest).is_err(),
+            check_bars_shown(guest).is_err(),
             "the other console shows the camera"
         );
         let number = home.trim_start_matches("tty");
@@ -161,7 +161,7 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
-        shows_bars(guest)?;
+        check_bars_shown(guest)?;
     }
     run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     check_order(&running.finish(FRAMES_LIMIT)?.camera_frames())?;
@@ -171,7 +171,7 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
-    const TELL: &str = "udevadm trigger -c change /sys/class/drm/card0";
+    const NOTIFY: &str = "udevadm trigger -c change /sys/class/drm/card0";
     let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
@@ -183,19 +183,20 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for round in 0..3 {
         run_checked(
             guest,
-            &format!("echo off > {CONNECTOR} && {TELL}"),
+            &format!("echo off > {CONNECTOR} && {NOTIFY}"),
             COMMAND_LIMIT,
         )?;
-        let seen = stands_still(&running).with_context(|| format!("unplugged, round {round}"))?;
+        let seen =
+            check_no_frames(&running).with_context(|| format!("unplugged, round {round}"))?;
         run_checked(
             guest,
-            &format!("echo detect > {CONNECTOR} && {TELL}"),
+            &format!("echo detect > {CONNECTOR} && {NOTIFY}"),
             COMMAND_LIMIT,
         )?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
-        shows_bars(guest)?;
+        check_bars_shown(guest)?;
     }
     run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
@@ -203,10 +204,10 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     run_checked(guest, &format!("echo off > {CONNECTOR}"), COMMAND_LIMIT)?;
     let refused = guest.sh("covalent-compositor -- true", COMMAND_LIMIT)?;
     run_checked(guest, &format!("echo detect > {CONNECTOR}"), COMMAND_LIMIT)?;
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
-        refused.status == Status::Code(NO_DISPLAY) && words.contains("Virtual-1"),
-        "ended with {}: {words}",
+        refused.status == Status::Code(NO_DISPLAY) && stderr.contains("Virtual-1"),
+        "ended with {}: {stderr}",
         refused.status
     );
     Ok(Outcome::Passed)
@@ -214,7 +215,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended.
 /// The guest cannot suspend further, because virtio-serial and 9p do not come back from it.
-fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
         echo none > /sys/power/pm_test; exit $status";
@@ -233,7 +234,7 @@ fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         seen = running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("thawed, round {round}"))?;
-        shows_bars(guest)?;
+        check_bars_shown(guest)?;
     }
     run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     let frames = running.finish(FRAMES_LIMIT)?.camera_frames();
@@ -248,7 +249,7 @@ fn frozen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn second(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
@@ -258,15 +259,15 @@ fn second(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     let seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
     let refused = guest.sh("covalent-compositor -- sleep 1000", FRAMES_LIMIT)?;
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         refused.status == Status::Code(NO_DISPLAY)
-            && words.contains("another program drives the display"),
-        "the second compositor ended with {}: {words}",
+            && stderr.contains("another program drives the display"),
+        "the second compositor ended with {}: {stderr}",
         refused.status
     );
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
-    shows_bars(guest)?;
+    check_bars_shown(guest)?;
     run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
     Ok(Outcome::Passed)

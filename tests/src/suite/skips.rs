@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn list_allows_what_it_names_and_nothing_else() {
+    fn allows_is_true_for_listed_names_only() {
         let skips = Skips::parse("[skip]\n\"theme::case\" = \"no such device\"\n").unwrap();
         assert!(skips.allows("theme::case"));
         assert!(!skips.allows("theme::other"));
     }
 
     #[test]
-    fn list_with_unknown_words_is_an_error() {
+    fn parse_with_unknown_keys_is_an_error() {
         assert!(Skips::parse("[skip]\n[skips]\n").is_err());
         assert!(Skips::parse("[skip]\n\"theme::case\" = 3\n").is_err());
     }

@@ -20,12 +20,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "sync::vulkan_fences_convert_to_sync_files_and_timelines",
         Config::Full,
-        moments,
+        vulkan_fences,
     ),
     Case::new(
         "sync::accesses_with_pending_fences_complete_in_order",
         Config::Full,
-        handovers,
+        accesses,
     ),
     Case::new(
         "sync::assertions_of_igt_and_the_vulkan_cts_hold",
@@ -40,12 +40,12 @@ fn conversions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     check(context, "sync")
 }
 
-fn moments(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn vulkan_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "moments")
 }
 
-fn handovers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn accesses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     check(context, "handovers")
 }

@@ -21,22 +21,22 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "syncobj::protocol_errors_have_their_codes",
         Config::Virtio,
-        |context| checked(context, "errors"),
+        |context| run_theme(context, "errors"),
     ),
     Case::new(
         "syncobj::late_acquire_point_delays_only_its_surface",
         Config::Virtio,
-        |context| checked(context, "order"),
+        |context| run_theme(context, "order"),
     ),
     Case::new(
         "syncobj::frames_with_pending_fences_are_shown_once_written",
         Config::Virtio,
-        held,
+        pending_fences,
     ),
     Case::new(
         "syncobj::missing_releases_are_reported_and_awaited",
         Config::Virtio,
-        kept,
+        missing_releases,
     ),
     Case::new(
         "syncobj::client_killed_before_its_point_leaves_nothing",
@@ -47,15 +47,15 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "syncobj::card_without_timelines_offers_no_explicit_sync",
         Config::Vkms,
-        without,
+        without_timelines,
     ),
 ];
 
 /// Runs a theme of the check client, and checks that the compositor survives it.
-fn checked(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
+fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_client(context, "", &format!("covalent-syncobj-check {theme}"))?;
-    context.keep("said.txt", exit.stdout.as_bytes())?;
+    context.keep("stdout.txt", exit.stdout.as_bytes())?;
     let failed: Vec<&str> = exit
         .stdout
         .lines()
@@ -74,35 +74,35 @@ fn checked(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome
 
 /// Frames whose rendering is pending when they are committed, some scanned out (the card's own memory) and some composited (a
 /// heap's). Without the fences, the client has to notice wrong frames.
-fn held(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let compositor = TestCompositor::start(context)?;
     let check = "covalent-syncobj-check held --source dumb:virtio_gpu --source heap:system";
     let exit = compositor.run_client(context, "", check)?;
-    context.keep("said.txt", exit.stdout.as_bytes())?;
+    context.keep("stdout.txt", exit.stdout.as_bytes())?;
     let passed = |line: &&str| line.starts_with("passed ");
     ensure!(
         exit.status == 0 && exit.stdout.lines().filter(passed).count() == 4,
         "{exit:?}"
     );
-    let ways = |frames: &[FrameRecord]| {
+    let count_paths = |frames: &[FrameRecord]| {
         let direct = frames
             .iter()
             .filter(|frame| frame.path == Path::Direct)
             .count();
         (direct, frames.len().saturating_sub(direct))
     };
-    let (direct, composed) = ways(&compositor.frames(context)?);
+    let (direct, composed) = count_paths(&compositor.frames(context)?);
     ensure!(
         direct >= 60 && composed >= 60,
-        "{direct} frames were on the display themselves, {composed} were composed"
+        "{direct} frames were scanned out, {composed} were composed"
     );
     let planted = compositor.run_client(context, "", &format!("{check} --planted --frames 20"))?;
     context.keep("planted.txt", planted.stdout.as_bytes())?;
     let failed = |line: &&str| line.starts_with("failed ");
     ensure!(
         planted.status == 1 && planted.stdout.lines().filter(failed).count() == 2,
-        "without fences nothing was noticed: {planted:?}"
+        "without fences the client noticed no wrong frame: {planted:?}"
     );
     compositor.check_nothing_left(context, "frames behind held fences")?;
     compositor.stop(context)?;
@@ -110,7 +110,7 @@ fn held(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// A stopped compositor releases no buffer. The clients report that, wait, and continue when the compositor does.
-fn kept(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-camera --sync explicit",
@@ -134,7 +134,12 @@ fn kept(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
         let exit = run_line(context, &script)?;
         ensure!(
-            exit.status == 0 && exit.stdout.trim().parse::<u32>().is_ok_and(|told| told > 0),
+            exit.status == 0
+                && exit
+                    .stdout
+                    .trim()
+                    .parse::<u32>()
+                    .is_ok_and(|reports| reports > 0),
             "{client}: {exit:?}"
         );
     }
@@ -147,8 +152,11 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for _ in 0..5 {
         let mut client = compositor.start_client(context, "covalent-syncobj-check hang")?;
-        let said = client.line(Stream::Out, COMMAND_LIMIT)?;
-        ensure!(said.as_deref() == Some("hangs"), "the client says {said:?}");
+        let line = client.line(Stream::Out, COMMAND_LIMIT)?;
+        ensure!(
+            line.as_deref() == Some("hangs"),
+            "the client printed {line:?}"
+        );
         wait_for_exit(client, Some(SIGKILL))?;
     }
     compositor.check_nothing_left(context, "five clients that were killed")?;
@@ -159,7 +167,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 /// The camera's buffers use explicit sync by default, and implicit sync when an option asks for it. All frames are shown in
 /// both cases.
 fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    for (option, said) in [
+    for (option, sync) in [
         ("", "explicit"),
         ("--sync explicit", "explicit"),
         ("--sync implicit", "implicit"),
@@ -171,8 +179,8 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let Finished { camera, frames, .. } =
             pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
         ensure!(
-            camera.sync == said,
-            "with {option:?} the camera hands over by {:?}",
+            camera.sync == sync,
+            "with {option:?} the camera reports sync {:?}",
             camera.sync
         );
         let released = frames.iter().filter(|frame| frame.released_ns.is_some());
@@ -184,7 +192,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn without(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn without_timelines(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_camera(context, "", "--sync explicit --frames 1")?;
     ensure!(

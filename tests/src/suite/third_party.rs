@@ -64,7 +64,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Tests of v4l2-compliance that fail on vivid without Covalent, and the reason of each.
-const COMPLAINTS: &[(&str, &str)] = &[
+const KNOWN_FAILURES: &[(&str, &str)] = &[
     (
         "test VIDIOC_G/S/ENUMINPUT",
         "vivid's pixel array control does not follow the width (v4l2-test-input-output.cpp, line 469)",
@@ -87,7 +87,11 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .lines()
         .map(str::trim)
         .filter(|line| line.starts_with("test ") && line.ends_with(": FAIL"))
-        .filter(|line| !COMPLAINTS.iter().any(|(known, _)| line.starts_with(known)))
+        .filter(|line| {
+            !KNOWN_FAILURES
+                .iter()
+                .any(|(known, _)| line.starts_with(known))
+        })
         .collect();
     ensure!(unknown.is_empty(), "{unknown:#?}");
     // The tool prints its progress on the same lines, before the verdicts.
@@ -99,7 +103,7 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     ensure!(
         text.contains("Total for vivid device /dev/video0: "),
-        "it did not come to its end"
+        "it did not reach its end"
     );
     Ok(Outcome::Passed)
 }
@@ -115,7 +119,7 @@ const fn baseline(test: &'static str, result: &'static str, why: &'static str) -
     Baseline { test, result, why }
 }
 
-const NO_ES1: &str = "it wants a context of OpenGL ES 1, which Debian's Mesa does not have";
+const NO_ES1: &str = "it needs a context of OpenGL ES 1, which Debian's Mesa does not have";
 
 /// The results of `ext_image_dma_buf_import-*` with Mesa 26.1 and virgl over llvmpipe.
 const BASELINE: &[Baseline] = &[
@@ -133,18 +137,18 @@ const BASELINE: &[Baseline] = &[
     baseline(
         "reimport-bug",
         "skip",
-        "it is for drivers with an auxiliary plane",
+        "it needs a driver with an auxiliary plane",
     ),
     baseline(
         "tex-modifier",
         "fail",
-        "a texture of GL_RGB is another one after its way through a dma-buf, on virgl",
+        "on virgl, a texture of GL_RGB has other pixels after export and import as a dma-buf",
     ),
 ];
 
 /// Checks what EGL on this card does with dma-bufs. Where a result changes, the compositor's GPU renderer may be affected.
 fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let mut said = String::new();
+    let mut results = String::new();
     let mut differ = Vec::new();
     for Baseline { test, result, why } in BASELINE {
         let line = format!(
@@ -156,13 +160,13 @@ fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
                 serde_json::from_str(line.strip_prefix("PIGLIT: ")?).ok()?;
             Some(value.get("result")?.as_str()?.to_owned())
         });
-        let verdict = verdict.with_context(|| format!("{test} says {text:?}"))?;
-        said.push_str(&format!("{test}: {verdict}, expected {result} {why}\n"));
+        let verdict = verdict.with_context(|| format!("{test} printed {text:?}"))?;
+        results.push_str(&format!("{test}: {verdict}, expected {result} {why}\n"));
         if verdict != *result {
             differ.push(format!("{test}: {verdict}, and {result} before ({why})"));
         }
     }
-    context.keep("piglit.txt", said.as_bytes())?;
+    context.keep("piglit.txt", results.as_bytes())?;
     ensure!(differ.is_empty(), "{}", differ.join("\n"));
     Ok(Outcome::Passed)
 }

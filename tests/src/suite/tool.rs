@@ -79,20 +79,24 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     };
     for (name, line) in REPORTS {
         let output = context.guest()?.sh(line, LONG_LIMIT)?;
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let report: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
+            .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
         let schema = read(name)?;
         schema::check(&schema, &report).with_context(|| format!("`{line}` and {name}.json"))?;
         // A schema that accepts anything would prove nothing, so each field is required.
         let mut less = report.clone();
-        for field in report.as_object().context("it is no object")?.keys() {
+        for field in report
+            .as_object()
+            .context("the report is no object")?
+            .keys()
+        {
             less.as_object_mut()
-                .context("it is no object")?
+                .context("the report is no object")?
                 .remove(field);
             ensure!(
                 schema::check(&schema, &less).is_err(),
-                "{name}.json does not miss `{field}`"
+                "{name}.json does not require `{field}`"
             );
             less = report.clone();
         }
@@ -103,7 +107,7 @@ fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let name = file.trim_end_matches(".json");
         ensure!(
             REPORTS.iter().any(|(known, _)| *known == name),
-            "{file} is of nothing"
+            "no report uses {file}"
         );
     }
     Ok(Outcome::Passed)
@@ -126,7 +130,7 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let report: Value = serde_json::from_slice(&context.guest()?.get("/tmp/cut.json")?)?;
         ensure!(
             report["interrupted"] == true,
-            "SIG{signal}: it says no word of it"
+            "SIG{signal}: the report does not state the interruption"
         );
         let cells = report["cells"].as_array().context("no cells")?;
         let total: usize = log
@@ -147,7 +151,7 @@ fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let picture = context.sh("cat /tmp/cut.svg", COMMAND_LIMIT)?.text();
         ensure!(
             picture.ends_with("</svg>") && picture.contains("interrupted"),
-            "no picture says so"
+            "the picture does not state the interruption"
         );
     }
     Ok(Outcome::Passed)

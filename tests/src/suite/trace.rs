@@ -23,12 +23,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trace::direct_frames_are_traced_from_camera_to_display",
         Config::Virtio,
-        |context| followed(context, "--size 640x480", Path::Direct),
+        |context| traced(context, "--size 640x480", Path::Direct),
     ),
     Case::new(
         "trace::composited_frames_are_traced_through_rendering",
         Config::Virtio,
-        |context| followed(context, "--window --size 640x360", Path::Composited),
+        |context| traced(context, "--window --size 640x360", Path::Composited),
     ),
     Case::new(
         "trace::unwritable_file_is_named_in_the_error",
@@ -134,7 +134,7 @@ fn check(
     let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
     ensure!(
         same(flipped.from) && same(shown.from),
-        "the report says {reported} ns, the traces {} and {} us",
+        "the report has {reported} ns, the traces {} and {} us",
         flipped.from,
         shown.from
     );
@@ -142,7 +142,7 @@ fn check(
         client.arrow.first().is_some_and(|phase| phase == "s")
             && client.arrow.last().is_some_and(|phase| phase == "f")
             && compositor.arrow.last().is_some_and(|phase| phase == "f"),
-        "the arrow is not whole: {client:?} and {compositor:?}"
+        "the flow events are incomplete: {client:?} and {compositor:?}"
     );
     Ok(())
 }
@@ -152,7 +152,7 @@ fn float(nanoseconds: u64) -> f64 {
     nanoseconds as f64
 }
 
-fn followed(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
+fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         client: format!("{size} --frames 60 --trace {CLIENT}"),
         compositor: format!("--trace {COMPOSITOR}"),
@@ -182,15 +182,15 @@ fn followed(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Re
             let at = frame.flipped_ns.map(float).unwrap_or_default();
             *inode == buffer && flip.is_ok_and(|flip| (flip.from * 1_000.0 - at).abs() < 1_000.0)
         });
-        let (key, theirs) = round.with_context(|| format!("no trace of {frame:?}"))?;
-        let ours = client
+        let (key, compositor_round) = round.with_context(|| format!("no trace of {frame:?}"))?;
+        let client_round = client
             .get(key)
-            .with_context(|| format!("the client tells nothing of round {key:?}"))?;
-        check(frame, ours, theirs, display.trim(), path)?;
+            .with_context(|| format!("the client's trace has no round {key:?}"))?;
+        check(frame, client_round, compositor_round, display.trim(), path)?;
         checked += 1;
     }
     ensure!(checked >= 50, "only {checked} frames went {path:?}");
-    let told = |rounds: &Rounds, action: &str| {
+    let count = |rounds: &Rounds, action: &str| {
         rounds
             .values()
             .flat_map(|round| &round.slices)
@@ -198,12 +198,12 @@ fn followed(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Re
             .count()
     };
     for action in ["allocate", "signal", "release"] {
-        let count = told(&client, action);
-        ensure!(count >= 3, "the client tells {count} times of {action}");
+        let found = count(&client, action);
+        ensure!(found >= 3, "the client's trace has {action} {found} times");
     }
     // Either the queue imports the card's memory, or the compositor imports the queue's.
-    let imports = told(&client, "import") + told(&compositor, "import");
-    ensure!(imports >= 3, "nobody tells of an import");
+    let imports = count(&client, "import") + count(&compositor, "import");
+    ensure!(imports >= 3, "neither trace has an import");
     Ok(Outcome::Passed)
 }
 
@@ -214,10 +214,10 @@ fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         ("covalent-pattern", "--frames 1"),
     ] {
         let line = format!("{program} {options} --trace /nowhere/trace.json 2>&1; echo status $?");
-        let said = context.sh(&line, COMMAND_LIMIT)?.text();
+        let output = context.sh(&line, COMMAND_LIMIT)?.text();
         ensure!(
-            said.contains("/nowhere/trace.json") && said.contains("status 1"),
-            "{program} says {said:?}"
+            output.contains("/nowhere/trace.json") && output.contains("status 1"),
+            "{program} printed {output:?}"
         );
     }
     Ok(Outcome::Passed)

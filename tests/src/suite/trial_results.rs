@@ -7,21 +7,21 @@ use serde_json::Value;
 use crate::vm::config::{Config, Memory};
 use crate::vm::guest::Guest;
 
-use super::matrix::{COMMAND_LIMIT, LIMIT, LONG_LIMIT, expect, judge, verify, words};
+use super::matrix::{COMMAND_LIMIT, LIMIT, LONG_LIMIT, exit_message, expect, judge, verify};
 use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "trial_results::learnt_at_one_size_apply_after_reboot_at_another_size",
         Config::Virtio,
-        learnt,
+        reused_after_reboot,
     )
     .last()
     .limit(LIMIT),
     Case::new(
         "trial_results::refusal_by_gbm_applies_to_gbm_alone",
         Config::Venus,
-        learnt_of_gbm,
+        gbm_refusal,
     ),
     Case::new(
         "trial_results::damaged_file_is_renamed_and_reported",
@@ -31,61 +31,57 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "trial_results::file_of_a_newer_version_stays_unchanged",
         Config::Bochs,
-        newer,
+        newer_version,
     ),
     Case::new(
         "trial_results::unwritable_folder_is_reported",
         Config::Virtio,
-        unwritable,
+        unwritable_folder,
     ),
 ];
 
-fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.fresh_guest()?;
-    claim(context, "640x360", "/tmp/small.json")?;
+    write_wrong_claim(context, "640x360", "/tmp/small.json")?;
     // Before any trial, the solver trusts the recorded claim.
-    let believed: Value = serde_json::from_slice(
+    let untried: Value = serde_json::from_slice(
         &context
             .sh("covalent plan --from /tmp/small.json --json", COMMAND_LIMIT)?
             .stdout,
     )?;
     ensure!(
-        source_of(&believed) != "virtio_gpu dumb" && source_of(&believed) != "none",
-        "the request makes no claim: {}",
-        source_of(&believed)
+        source_of(&untried) != "virtio_gpu dumb" && source_of(&untried) != "none",
+        "the request has no wrong claim: {}",
+        source_of(&untried)
     );
     let line = "covalent plan --from /tmp/small.json --prove --json";
-    let proven: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
-    context.keep("proven.json", proven.to_string().as_bytes())?;
+    let tried: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    context.keep("tried.json", tried.to_string().as_bytes())?;
+    ensure!(tried["ending"] == "proved", "it ended {}", tried["ending"]);
     ensure!(
-        proven["ending"] == "proved",
-        "it ended {}",
-        proven["ending"]
-    );
-    ensure!(
-        source_of(&proven["solution"]) == "virtio_gpu dumb",
+        source_of(&tried["solution"]) == "virtio_gpu dumb",
         "it comes from {}",
-        source_of(&proven["solution"])
+        source_of(&tried["solution"])
     );
-    let facts = proven["learnt"].as_array().map_or(0, Vec::len);
-    ensure!(facts >= 3, "only {facts} facts");
+    let count = tried["learnt"].as_array().map_or(0, Vec::len);
+    ensure!(count >= 3, "only {count} trial results");
     let path = context.sh("covalent facts path", COMMAND_LIMIT)?.text();
     let file = context.guest()?.get(&path)?;
     context.keep("facts.json", &file)?;
 
     // After a reboot and at another size the stored results apply: nothing is tried again, and every verdict is correct.
     context.fresh_guest()?;
-    carry(context, &path, &file)?;
-    claim(context, "640x480", "/tmp/large.json")?;
-    let known: Value = serde_json::from_slice(
+    copy_file(context, &path, &file)?;
+    write_wrong_claim(context, "640x480", "/tmp/large.json")?;
+    let stored: Value = serde_json::from_slice(
         &context
             .sh("covalent plan --from /tmp/large.json --json", COMMAND_LIMIT)?
             .stdout,
     )?;
-    let source = source_of(&known);
+    let source = source_of(&stored);
     ensure!(
         !["dma-heap system", "udmabuf", "vgem dumb"].contains(&source),
-        "what was learnt is forgotten: it comes from {source}"
+        "the stored results do not apply: the memory comes from {source}"
     );
     verify(
         context,
@@ -107,10 +103,10 @@ fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .iter()
         .filter(|one| one["fact"]["origin"]["learnt"].is_object())
         .collect();
-    ensure!(own.len() == facts, "{} of {facts} facts", own.len());
+    ensure!(own.len() == count, "{} of {count} trial results", own.len());
     ensure!(
         own.iter().all(|one| one["in_force"] == false),
-        "facts of 2 GiB are in force in 4 GiB"
+        "trial results of 2 GiB apply in 4 GiB"
     );
     let report = guest.sh(
         "covalent matrix --verify --json --format XR24 --format NV12",
@@ -125,7 +121,7 @@ fn learnt(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// The request claims that Mesa's driver for a virtio-gpu with a renderer imports any memory. The driver refuses, and the
 /// refusal is stored for GBM alone.
-fn learnt_of_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn gbm_refusal(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let path = "/tmp/gbm.json";
     let record = "covalent plan --gbm /dev/dri/card0 --format XR24";
     context.sh(&format!("{record} --record {path}"), LONG_LIMIT)?;
@@ -140,29 +136,29 @@ fn learnt_of_gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = guest.sh(&format!("{line} --prove --json"), LONG_LIMIT)?;
     // No candidate is left, which is exit code 4.
     expect(&output, 4, &[])?;
-    let proven: Value = serde_json::from_slice(&output.stdout)?;
-    let learnt = proven["learnt"].as_array().context("nothing was learnt")?;
-    ensure!(!learnt.is_empty(), "{proven}");
+    let tried: Value = serde_json::from_slice(&output.stdout)?;
+    let learnt = tried["learnt"].as_array().context("nothing was learnt")?;
+    ensure!(!learnt.is_empty(), "{tried}");
     // All of Mesa's drivers are in one library, whose name contains the version.
     let library = "basename /usr/lib/x86_64-linux-gnu/libgallium-*.so .so";
     let library = context.sh(library, COMMAND_LIMIT)?.text();
     let mesa = library.strip_prefix("libgallium-").context("no Mesa")?;
-    for fact in learnt {
-        ensure!(fact["participant"]["interface"] == "gbm", "{fact}");
+    for result in learnt {
+        ensure!(result["participant"]["interface"] == "gbm", "{result}");
         ensure!(
-            fact["conditions"]["mesa"] == mesa,
-            "it is not keyed by Mesa {mesa}: {fact}"
+            result["conditions"]["mesa"] == mesa,
+            "it does not depend on Mesa {mesa}: {result}"
         );
     }
     let guest = context.guest()?;
-    let known = guest.sh(&line, COMMAND_LIMIT)?;
-    expect(&known, 4, &[])?;
-    let told = known.text();
-    ensure!(told.contains("refused memory of heap:system"), "{told}");
+    let stored = guest.sh(&line, COMMAND_LIMIT)?;
+    expect(&stored, 4, &[])?;
+    let text = stored.text();
+    ensure!(text.contains("refused memory of heap:system"), "{text}");
     Ok(Outcome::Passed)
 }
 
-fn carry(context: &mut TestContext<'_>, path: &str, file: &[u8]) -> anyhow::Result<()> {
+fn copy_file(context: &mut TestContext<'_>, path: &str, file: &[u8]) -> anyhow::Result<()> {
     context.sh(&format!("mkdir -p $(dirname {path})"), COMMAND_LIMIT)?;
     context.guest()?.put(path, file, 0o644)?;
     Ok(())
@@ -170,7 +166,7 @@ fn carry(context: &mut TestContext<'_>, path: &str, file: &[u8]) -> anyhow::Resu
 
 /// Writes a request in which the display claims to import any memory, which is wrong, and in which the display's own memory
 /// ranks last.
-fn claim(context: &mut TestContext<'_>, size: &str, path: &str) -> anyhow::Result<()> {
+fn write_wrong_claim(context: &mut TestContext<'_>, size: &str, path: &str) -> anyhow::Result<()> {
     let record = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --format XR24";
     context.sh(
         &format!("{record} --size {size} --record {path}"),
@@ -206,7 +202,7 @@ fn source_of(solution: &Value) -> &str {
 }
 
 /// Makes a cache folder whose file of trial results has these contents, and returns the variable assignment that selects it.
-fn with_facts(context: &mut TestContext<'_>, contents: &[u8]) -> anyhow::Result<String> {
+fn with_file(context: &mut TestContext<'_>, contents: &[u8]) -> anyhow::Result<String> {
     context.sh(
         "rm -rf /tmp/cache; mkdir -p /tmp/cache/covalent",
         COMMAND_LIMIT,
@@ -222,7 +218,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         &whole[..30],
         br#"{"format":"covalent facts","version":1,"facts":[{"participant":3}]}"#,
     ] {
-        let cache = with_facts(context, contents)?;
+        let cache = with_file(context, contents)?;
         let guest = context.guest()?;
         let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
         let output = guest.sh(&line, COMMAND_LIMIT)?;
@@ -236,43 +232,46 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "cat /tmp/cache/covalent/facts.json.damaged-*",
             COMMAND_LIMIT,
         )?;
-        ensure!(aside.stdout == contents, "what was damaged is lost");
+        ensure!(aside.stdout == contents, "the damaged file was not kept");
         let again = guest.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             again.stderr.is_empty(),
-            "it is told again: {}",
-            words(&again)
+            "it is reported again: {}",
+            exit_message(&again)
         );
     }
     // A file that Covalent did not write is not moved.
     let foreign = b"\xff\xfe\0";
-    let cache = with_facts(context, foreign)?;
+    let cache = with_file(context, foreign)?;
     let guest = context.guest()?;
     let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
     let output = guest.sh(&line, COMMAND_LIMIT)?;
     expect(&output, 0, &["/tmp/cache/covalent/facts.json"])?;
     let left = guest.get("/tmp/cache/covalent/facts.json")?;
-    ensure!(left == foreign, "it was changed");
+    ensure!(left == foreign, "the file was changed");
     let beside = guest.sh("ls -A /tmp/cache/covalent", COMMAND_LIMIT)?.text();
-    ensure!(beside == "facts.json", "there is more: {beside}");
+    ensure!(
+        beside == "facts.json",
+        "the folder has more files: {beside}"
+    );
     // An empty file has no results, and causes no message.
-    let cache = with_facts(context, b"")?;
+    let cache = with_file(context, b"")?;
     let line = format!("{cache} covalent facts list");
     let empty = context.guest()?.sh(&line, COMMAND_LIMIT)?;
     expect(&empty, 0, &[])?;
-    ensure!(empty.stderr.is_empty(), "{}", words(&empty));
-    let cache = with_facts(context, whole)?;
+    ensure!(empty.stderr.is_empty(), "{}", exit_message(&empty));
+    let cache = with_file(context, whole)?;
     let sound = context
         .guest()?
         .sh(&format!("{cache} covalent facts list"), COMMAND_LIMIT)?;
     expect(&sound, 0, &[])?;
-    ensure!(sound.stderr.is_empty(), "{}", words(&sound));
+    ensure!(sound.stderr.is_empty(), "{}", exit_message(&sound));
     Ok(Outcome::Passed)
 }
 
-fn newer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn newer_version(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let contents = br#"{"format":"covalent facts","version":2,"facts":{"by":"name"}}"#;
-    let cache = with_facts(context, contents)?;
+    let cache = with_file(context, contents)?;
     let guest = context.guest()?;
     let plan = "covalent plan --camera /dev/video0 --display /dev/dri/card0";
     let output = guest.sh(&format!("{cache} {plan} --prove"), COMMAND_LIMIT)?;
@@ -283,12 +282,12 @@ fn newer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     )?;
     expect(&output, 1, &["newer version"])?;
     let left = guest.get("/tmp/cache/covalent/facts.json")?;
-    ensure!(left == contents, "it was changed");
+    ensure!(left == contents, "the file was changed");
     Ok(Outcome::Passed)
 }
 
-fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    claim(context, "640x480", "/tmp/claim.json")?;
+fn unwritable_folder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    write_wrong_claim(context, "640x480", "/tmp/claim.json")?;
     let guest = context.guest()?;
     // Root may write everywhere, except below a file and in /proc.
     for folder in ["/dev/null", "/proc/nowhere"] {
@@ -296,13 +295,13 @@ fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");
         let output = guest.sh(&line, LONG_LIMIT)?;
         expect(&output, 0, &[folder, "facts: "])?;
-        let proven: Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(proven["ending"] == "proved", "{}", proven["ending"]);
+        let tried: Value = serde_json::from_slice(&output.stdout)?;
+        ensure!(tried["ending"] == "proved", "{}", tried["ending"]);
         ensure!(
-            proven["learnt"]
+            tried["learnt"]
                 .as_array()
-                .is_some_and(|facts| !facts.is_empty()),
-            "nothing was learnt that could have been lost"
+                .is_some_and(|results| !results.is_empty()),
+            "no trial result was stored"
         );
     }
     let output = guest.sh(

@@ -37,17 +37,17 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vulkan_client::scene_with_explicit_sync_is_scanned_out",
         Config::Virtio,
-        by_points,
+        explicit_sync,
     ),
     Case::new(
         "vulkan_client::odd_sized_window_with_implicit_sync_is_shown",
         Config::Virtio,
-        by_fences,
+        implicit_sync,
     ),
     Case::new(
         "vulkan_client::changed_feedback_and_size_recreate_the_swapchain",
         Config::Virtio,
-        made_anew,
+        recreated,
     ),
     Case::new(
         "vulkan_client::camera_is_a_texture_in_rgb_and_yuv",
@@ -67,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vulkan_client::device_without_buffer_sharing_is_skipped_and_named",
         Config::Venus,
-        chosen,
+        device_choice,
     ),
 ];
 
@@ -107,7 +107,7 @@ fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn by_points(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: u32 = 20;
     let guest = context.guest()?;
     // The first frame has a number that no earlier run used.
@@ -152,7 +152,7 @@ fn by_points(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn by_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (322, 243);
     let guest = context.guest()?;
     let client = format!(
@@ -176,7 +176,7 @@ fn by_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn made_anew(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
     let running = Running::start(guest, "", client)?;
@@ -288,7 +288,7 @@ fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct Written {
+struct WrittenBack {
     buffer: u64,
     width: u32,
     height: u32,
@@ -314,7 +314,7 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut previous = None;
     let mut judged = 0;
     for line in lines.lines() {
-        let written: Written =
+        let written: WrittenBack =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         let (Some(offset), true) = (written.offset, own.contains(&written.buffer)) else {
             continue;
@@ -353,7 +353,7 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
     RgbImage::from_raw(width, height, rgb).context("a picture of that size")
 }
 
-fn chosen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+fn device_choice(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let client = "--window --size 320x240 --frames 4";
     let finished = Running::start(guest, "", client)?.finish()?;
@@ -367,10 +367,10 @@ fn chosen(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "covalent-compositor --mode 640x480 -- covalent-vulkan --device venus --frames 1",
         FRAMES_LIMIT,
     )?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        output.status.as_shell() == 2 && words.contains("Venus") && words.contains("VK_EXT_"),
-        "it ended with {}: {words}",
+        output.status.as_shell() == 2 && stderr.contains("Venus") && stderr.contains("VK_EXT_"),
+        "it ended with {}: {stderr}",
         output.status
     );
     Ok(Outcome::Passed)

@@ -28,13 +28,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "waits::direct_frames_with_explicit_sync_wait_only_in_the_event_loop",
         Config::Virtio,
-        |context| quiet(context, "--size 640x480 --sync explicit", calls::BY_POINTS),
+        |context| only_in_event_loop(context, "--size 640x480 --sync explicit", calls::BY_POINTS),
     ),
     Case::new(
         "waits::composited_frames_with_implicit_sync_wait_only_in_the_event_loop",
         Config::Virtio,
         |context| {
-            quiet(
+            only_in_event_loop(
                 context,
                 "--window --size 320x180 --sync implicit",
                 calls::BY_FENCES,
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Returns the name of the call in a line of strace, and the rest of the line.
-fn call(line: &str) -> Option<(&str, &str)> {
+fn parse_call(line: &str) -> Option<(&str, &str)> {
     let (_, call) = line.split_once(' ')?;
     let call = call.trim_start();
     let (name, rest) = call.split_once('(')?;
@@ -60,7 +60,7 @@ fn call(line: &str) -> Option<(&str, &str)> {
 }
 
 /// Returns why a call may block; `None` where it cannot.
-fn waits(name: &str, rest: &str) -> Option<&'static str> {
+fn wait_cause(name: &str, rest: &str) -> Option<&'static str> {
     match name {
         // The event loop itself.
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => None,
@@ -124,13 +124,13 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Returns every call in a trace's steady part that may block, and how often it occurs.
-fn found(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
+fn waits_in(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
     for line in steady(trace)? {
-        let Some((name, rest)) = call(&line) else {
+        let Some((name, rest)) = parse_call(&line) else {
             continue;
         };
-        if let Some(why) = waits(name, rest) {
+        if let Some(why) = wait_cause(name, rest) {
             let rest: String = rest.chars().take(120).collect();
             *found.entry(format!("{why}: {name}({rest}")).or_insert(0) += 1;
         }
@@ -148,16 +148,16 @@ fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow:
     pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
     let trace = context.guest()?.get(TRACE)?;
     context.keep("strace.txt", &trace)?;
-    String::from_utf8(trace).context("strace's words")
+    String::from_utf8(trace).context("parse strace's output")
 }
 
-fn quiet(
+fn only_in_event_loop(
     context: &mut TestContext<'_>,
     client: &str,
-    book: calls::Book,
+    limits: calls::Limits,
 ) -> anyhow::Result<Outcome> {
     let trace = traced(context, client, "")?;
-    let found = found(&trace)?;
+    let found = waits_in(&trace)?;
     ensure!(
         found.is_empty(),
         "these wait outside of the event loop: {found:#?}"
@@ -167,11 +167,11 @@ fn quiet(
             .lines()
             .filter(|line| line.contains("\"/dev/video0\"") && line.contains("O_RDWR"))
             .all(|line| line.contains("O_NONBLOCK")),
-        "the camera is opened to wait"
+        "the camera is opened without O_NONBLOCK"
     );
-    let calls = calls::counted(&steady(&trace)?);
+    let calls = calls::count(&steady(&trace)?);
     context.keep("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
-    calls::compare(&calls, book)?;
+    calls::compare(&calls, limits)?;
     Ok(Outcome::Passed)
 }
 
@@ -206,8 +206,8 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found: Vec<_> = steady
         .iter()
         .filter_map(|line| {
-            let (name, rest) = call(line)?;
-            Some((waits(name, rest)?, line))
+            let (name, rest) = parse_call(line)?;
+            Some((wait_cause(name, rest)?, line))
         })
         .collect();
     ensure!(
@@ -217,11 +217,11 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // The check can see waits: the other threads wait, for example for the driver.
     let elsewhere = lines.iter().filter(|line| process(line) != first);
     let waiting = elsewhere
-        .filter_map(|line| call(line))
-        .any(|(name, rest)| waits(name, rest).is_some());
+        .filter_map(|line| parse_call(line))
+        .any(|(name, rest)| wait_cause(name, rest).is_some());
     ensure!(
         waiting,
-        "no thread was seen to wait, so that this one would not be either"
+        "no other thread was seen to wait, so the check may be blind"
     );
     Ok(Outcome::Passed)
 }
@@ -232,7 +232,7 @@ fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
     context.sh(&line, COMMAND_LIMIT)?;
     let trace = traced(context, "--size 640x480", "/tmp/sleeper")?;
-    let found = found(&trace)?;
+    let found = waits_in(&trace)?;
     ensure!(
         found.keys().any(|line| line.contains("nanosleep")),
         "a program that sleeps was not found: {found:?}"
@@ -245,8 +245,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn poll_that_asks_does_not_wait_and_others_do() {
-        let of = |line| call(line).and_then(|(name, rest)| waits(name, rest));
+    fn wait_cause_of_zero_timeout_is_none() {
+        let of = |line| parse_call(line).and_then(|(name, rest)| wait_cause(name, rest));
         assert_eq!(
             of("12  ppoll([{fd=3, events=POLLIN}], 1, {tv_sec=0, tv_nsec=0}, NULL, 8) = 0"),
             None

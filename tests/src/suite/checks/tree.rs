@@ -55,14 +55,14 @@ fn find_planted() -> Result<(), String> {
     let planted = || -> io::Result<Option<Vec<String>>> {
         let folder = tempfile::tempdir()?;
         let file = |name| folder.path().join(name);
-        let git = |words: &[&str]| {
+        let git = |args: &[&str]| {
             let mut command = git(folder.path());
-            let status = command.args(words).stdout(Stdio::null()).status()?;
+            let status = command.args(args).stdout(Stdio::null()).status()?;
             if status.success() {
                 Ok(())
             } else {
                 Err(io::Error::other(format!(
-                    "git {words:?} ended with {status}"
+                    "git {args:?} ended with {status}"
                 )))
             }
         };
@@ -87,7 +87,7 @@ fn find_planted() -> Result<(), String> {
             Ok(())
         }
         Ok(found) => Err(format!(
-            "of three planted files the one that is tracked has to be found, and {found:?} was"
+            "the check must find exactly the tracked one of three planted files, but found {found:?}"
         )),
         Err(error) => Err(format!("plant files in a repository: {error}")),
     }
@@ -120,8 +120,8 @@ fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
 /// Returns the names of the files that git tracks; `None` where there is no git, or where `folder` is not the top of a
 /// repository.
 fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
-    let git = |words: &[&str]| {
-        let output = git(folder).args(words).output().ok()?;
+    let git = |args: &[&str]| {
+        let output = git(folder).args(args).output().ok()?;
         output.status.success().then_some(output.stdout)
     };
     // An archive that was unpacked inside another repository is not tracked by that repository.
@@ -179,7 +179,7 @@ fn objection(folder: &Path, name: &Path) -> Option<String> {
             "it is binary; only pictures in {PICTURES} are, and test data is kept as text"
         )),
         _ => objection_to_picture(&bytes).map(|why| {
-            format!("it is binary, and no PNG, which pictures in {PICTURES} are: {why}")
+            format!("it is binary and no PNG, the only format for pictures in {PICTURES}: {why}")
         }),
     }
 }
@@ -277,9 +277,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("docs")).unwrap();
         plant(&folder.path().join(name));
-        let mut said = objections(folder.path(), &[Path::new(name).into()]);
-        assert!(said.len() <= 1, "{said:?}");
-        said.pop()
+        let mut objections = objections(folder.path(), &[Path::new(name).into()]);
+        assert!(objections.len() <= 1, "{objections:?}");
+        objections.pop()
     }
 
     fn with_file(name: &str, bytes: &[u8]) -> Option<String> {
@@ -287,9 +287,9 @@ mod tests {
     }
 
     fn refused(name: &str, bytes: &[u8], why: &str) {
-        let words = with_file(name, bytes).expect(why);
-        assert!(words.starts_with(&format!("{name}: ")), "{words}");
-        assert!(words.contains(why), "{words}");
+        let message = with_file(name, bytes).expect(why);
+        assert!(message.starts_with(&format!("{name}: ")), "{message}");
+        assert!(message.contains(why), "{message}");
     }
 
     fn png() -> Vec<u8> {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn file_over_a_mebibyte_is_refused_wherever_it_lies() {
+    fn file_over_a_mebibyte_is_refused_in_any_folder() {
         let largest = usize::try_from(LARGEST_BYTES).unwrap();
         let line = b"text\n".repeat(largest / 5 + 1);
         assert_eq!(with_file("notes.txt", &line[..largest]), None);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_is_found_by_its_content_whatever_its_name() {
+    fn binary_with_any_name_is_refused() {
         refused("harmless.txt", b"PK\x03\x04\0\0", "it is binary");
         refused("main.c", b"caf\xe9 in Latin-1\n", "it is binary");
         refused("notes.md", b"U\0T\0F\0", "it is binary");
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn picture_in_docs_has_to_be_one() {
+    fn picture_in_docs_that_is_no_png_is_refused() {
         assert_eq!(with_file("docs/a.png", &png()), None);
         assert_eq!(with_file("docs/a.svg", b"<svg/>\n"), None);
         refused("docs/a.svg", b"\x1f\x8b\x08\0", "does not begin as one");
@@ -340,8 +340,9 @@ mod tests {
     #[test]
     fn link_out_of_the_repository_is_refused() {
         for target in ["/etc/hostname", "../../etc", "../docs/../../x"] {
-            let words = planted("docs/link", |path| symlink(target, path).unwrap()).expect(target);
-            assert!(words.contains("outside of the repository"), "{words}");
+            let message =
+                planted("docs/link", |path| symlink(target, path).unwrap()).expect(target);
+            assert!(message.contains("outside of the repository"), "{message}");
         }
         let inside = planted("docs/link", |path| symlink("../main.rs", path).unwrap());
         assert_eq!(inside, None);
@@ -360,15 +361,15 @@ mod tests {
     #[test]
     fn path_of_one_machine_is_refused() {
         let line = format!("cd {}mallory/src && make\n", HOMES[0]);
-        let words = format!("line 1 has {}mallory", HOMES[0]);
-        refused("a.md", line.as_bytes(), &words);
+        let message = format!("line 1 has {}mallory", HOMES[0]);
+        refused("a.md", line.as_bytes(), &message);
         for line in ["cd /home/ada/src\n", "ls /home/*\n", "mount /home/\n"] {
             assert_eq!(with_file("a.md", line.as_bytes()), None);
         }
     }
 
     #[test]
-    fn file_that_is_not_there_is_not_looked_at() {
+    fn file_that_is_missing_is_ignored() {
         assert_eq!(planted("removed.bin", |_| ()), None);
     }
 

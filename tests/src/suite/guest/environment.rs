@@ -82,7 +82,7 @@ const EXPECTED: [Expectation; 12] = [
         "unshare --mount sh -c 'umount --lazy /sys/kernel/config && exec \"$@\"' sh",
     ),
     expect(
-        "the loopback device is up, has its address and is the way to it",
+        "the loopback device is up, has its address and is its route",
         "ip -brief address show dev lo up | grep -q '127\\.0\\.0\\.1/8' && ip route get 127.0.0.1",
         "unshare --net",
     ),
@@ -97,15 +97,15 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
         } = expectation;
         context
             .sh(holds, COMMAND_LIMIT)
-            .with_context(|| format!("it is not so that {what}"))?;
+            .with_context(|| format!("this does not hold: {what}"))?;
         context
             .sh(&format!("{broken} true"), COMMAND_LIMIT)
-            .with_context(|| format!("nothing runs where it is not so that {what}"))?;
+            .with_context(|| format!("`{broken}` cannot run a command"))?;
         let line = format!("{broken} sh -c {}", quoted(holds));
         let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             !output.status.success(),
-            "`{holds}` says that {what}, also under `{broken}`, where it is not so"
+            "`{holds}` succeeds under `{broken}`, where this does not hold: {what}"
         );
     }
     context.sh(

@@ -34,10 +34,10 @@ pub(super) fn screendump(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
         picture = guest.screendump()?;
     }
     let ok = shown(&picture);
-    let words = if ok {
+    let detail = if ok {
         String::new()
     } else {
-        format!("modetest said {:?}", show.next(Duration::from_secs(1)))
+        format!("modetest wrote {:?}", show.next(Duration::from_secs(1)))
     };
     show.kill()?;
     if !ok {
@@ -45,7 +45,7 @@ pub(super) fn screendump(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
         picture.write_to(&mut png, image::ImageFormat::Png)?;
         let kept = context.keep("display.png", png.get_ref())?;
         anyhow::bail!(
-            "the display does not show the pattern, see {}; {words}",
+            "the display does not show the pattern, see {}; {detail}",
             kept.display()
         );
     }

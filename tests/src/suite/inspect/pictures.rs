@@ -28,26 +28,30 @@ struct Painted {
 pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
     let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
-    let said = holder
+    let line = holder
         .line(Stream::Out, COMMAND_LIMIT)?
-        .context("it said nothing")?;
-    let painted: Vec<Painted> = serde_json::from_str(&said).context("what was painted")?;
+        .context("the program printed nothing")?;
+    let painted: Vec<Painted> =
+        serde_json::from_str(&line).context("parse the list of pictures")?;
     ensure!(painted.len() == 17, "{} pictures", painted.len());
     let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
     let mut kept = Vec::new();
     for one in &painted {
         let Painted { fd, layout, .. } = one;
         let line = format!("covalent inspect --pid {} --fd {fd}", pid.trim());
-        let laid = picture(guest, &format!("{line} --layout {layout}"))?;
-        check(one, &laid).with_context(|| format!("{one:?}"))?;
+        let by_layout = picture(guest, &format!("{line} --layout {layout}"))?;
+        check(one, &by_layout).with_context(|| format!("{one:?}"))?;
         if one.is_apart {
             // The name of its first dma-buf cannot describe both planes.
-            kept.push(("apart".to_owned(), laid));
+            kept.push(("apart".to_owned(), by_layout));
             continue;
         }
-        let named = picture(guest, &line)?;
-        ensure!(named == laid, "{one:?}: its name tells of another picture");
-        kept.push((one.fourcc.clone(), laid));
+        let by_name = picture(guest, &line)?;
+        ensure!(
+            by_name == by_layout,
+            "{one:?}: the dma-buf's name gives another picture"
+        );
+        kept.push((one.fourcc.clone(), by_layout));
     }
     // The check itself is checked: NV12 read as NV21 has its chroma channels swapped, and must be rejected.
     let mut semi = painted.iter();
@@ -57,7 +61,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
     let swapped = picture(guest, &format!("{line} --layout {swapped}"))?;
     ensure!(
         check(found, &swapped).is_err(),
-        "NV12 read as NV21 is told for right"
+        "NV12 read as NV21 was accepted"
     );
     holder.kill()?;
     holder.wait(COMMAND_LIMIT)?;
@@ -133,13 +137,13 @@ pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         run_checked(guest, pattern, COMMAND_LIMIT)?;
         let mut running = pipeline.start(guest)?;
         running.wait_for_frames(5, PIPELINE_LIMIT)?;
-        let told = run_checked(
+        let output = run_checked(
             guest,
             "covalent inspect --pid covalent-camera --json",
             COMMAND_LIMIT,
         )?;
-        let told: super::Report = serde_json::from_slice(&told.stdout)?;
-        let mut fds = told.buffers.iter();
+        let output: super::Report = serde_json::from_slice(&output.stdout)?;
+        let mut fds = output.buffers.iter();
         let fd = fds
             .find_map(|buffer| super::fd_of(buffer, "covalent-camera"))
             .context("the camera has no dma-buf")?;

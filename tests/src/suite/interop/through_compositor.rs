@@ -27,15 +27,15 @@ const PICTURE: &str = "/tmp/interop-through.png";
 
 /// Returns a row for frames in a window, which is composited, and one for frames that fill the screen.
 pub(super) fn rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
-    let first = chance()?;
+    let first = random_number()?;
     let mut rows = vec![row(
         "frames in a window, in the compositor's own picture",
-        windowed(context, first),
+        window_row(context, first),
     )];
     if context.boot().machine.config.has_screendump() {
         rows.push(row(
             "frames that fill the screen, in QEMU's picture",
-            filling(context, first),
+            fullscreen_row(context, first),
         ));
     }
     Ok(rows)
@@ -43,7 +43,7 @@ pub(super) fn rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
 
 fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
     let (verdict, reason) = match outcome {
-        Ok(words) => (Verdict::Passed, words),
+        Ok(detail) => (Verdict::Passed, detail),
         Err(error) => (Verdict::Failed, format!("{error:#}")),
     };
     Row {
@@ -55,13 +55,13 @@ fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
 }
 
 /// Returns a random number for the first frame, so that no earlier run has the same.
-fn chance() -> anyhow::Result<u32> {
+fn random_number() -> anyhow::Result<u32> {
     let mut bytes = [0; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(u32::from_le_bytes(bytes) % (1 << 20))
 }
 
-fn windowed(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
+fn window_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
     let line = format!(
         "rm -f {PICTURE}; exec covalent-compositor --mode 640x480 --screenshot {PICTURE} --screenshot-after 4 -- \
          covalent-vulkan --window --size {}x{} --first {first} --frames {FRAMES} --json",
@@ -70,7 +70,7 @@ fn windowed(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String>
     let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
     ensure!(
         output.status.success(),
-        "they ended with {}: {}",
+        "compositor and client ended with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
@@ -84,7 +84,7 @@ fn windowed(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String>
     judge(context, "window.png", &picture, region, first)
 }
 
-fn filling(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
+fn fullscreen_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
     let line = format!(
         "exec covalent-compositor --mode 640x480 --report /tmp/interop-through.jsonl -- \
          covalent-vulkan --first {first} --frames {FRAMES} --hold --json"
@@ -103,16 +103,16 @@ fn filling(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> 
     let picture = context.guest()?.screendump();
     // The client holds its last frame until it gets the signal. Where it has ended before, pkill finds no process.
     context.sh("pkill -TERM covalent-vulkan || true", COMMAND_LIMIT)?;
-    let mut said = String::new();
+    let mut stderr = String::new();
     while let Ok(Some(line)) = process.line(Stream::Error, COMMAND_LIMIT) {
-        said.push_str(&line);
-        said.push('\n');
+        stderr.push_str(&line);
+        stderr.push('\n');
     }
     let output = process.wait(COMMAND_LIMIT)?;
-    shown.with_context(|| format!("{FRAMES} frames are not shown; they said: {said}"))?;
+    shown.with_context(|| format!("{FRAMES} frames are not shown; they stderr: {stderr}"))?;
     ensure!(
         output.status.success(),
-        "they ended with {}: {said}",
+        "compositor and client ended with {}: {stderr}",
         output.status
     );
     let picture = picture?;
@@ -139,7 +139,7 @@ fn judge(
         .with_context(|| format!("the picture, kept as {}", kept.display()))?;
     ensure!(
         (first..first + FRAMES).contains(&seen),
-        "it shows frame {seen}, and {FRAMES} frames from {first} on were drawn"
+        "the picture shows frame {seen}; {FRAMES} frames from {first} on were drawn"
     );
     Ok(format!("frame {seen} of {FRAMES} from {first} on"))
 }

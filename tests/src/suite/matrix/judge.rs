@@ -17,9 +17,9 @@ pub(crate) fn verify(
     let line = format!("covalent matrix --verify --json {options}");
     let output = context.guest()?.sh(&line, LONG_LIMIT)?;
     context.keep(name, &output.stdout)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
+        .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
     judge(&report)?;
     ensure!(output.status.success(), "it ended with {}", output.status);
     Ok(report)
@@ -51,10 +51,10 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
             .filter(|cell| cell["judgement"] == judgement)
             .count()
     };
-    let said = |said: &str| {
+    let agreeing = |verdict: &str| {
         cells
             .iter()
-            .filter(|cell| cell["said"] == said && cell["judgement"] == "agrees")
+            .filter(|cell| cell["said"] == verdict && cell["judgement"] == "agrees")
             .count()
     };
     // A cell that was not tried proves nothing; since the guest's cards and cameras are idle, nearly all can be tried. Only the
@@ -66,7 +66,11 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     let (untested, all) = (of("untested") - implicit, cells.len());
     ensure!(untested * 20 <= all, "{untested} of {all} were not tried");
     for verdict in ["guaranteed", "impossible"] {
-        ensure!(said(verdict) >= 20, "only {} {verdict}", said(verdict));
+        ensure!(
+            agreeing(verdict) >= 20,
+            "only {} {verdict}",
+            agreeing(verdict)
+        );
     }
     ensure!(report["helper_deaths"] == 0, "helper processes died");
     Ok(())
@@ -95,7 +99,7 @@ pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn words(output: &Output) -> String {
+pub(crate) fn exit_message(output: &Output) -> String {
     format!(
         "it ended with {}: {}",
         output.status,
@@ -108,12 +112,12 @@ pub(crate) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Re
     ensure!(
         output.status == Status::Code(status),
         "{status} was expected: {}",
-        words(output)
+        exit_message(output)
     );
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(!told.contains("panicked"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(!stderr.contains("panicked"), "{stderr}");
     for word in wanted {
-        ensure!(told.contains(word), "{word:?} is not said: {told}");
+        ensure!(stderr.contains(word), "{word:?} is not in stderr: {stderr}");
     }
     Ok(())
 }
@@ -134,28 +138,28 @@ mod tests {
         });
         let cells: Vec<Value> = filler
             .chain(cells.iter().copied())
-            .map(|(said, judgement)| json!({"said": said, "judgement": judgement}))
+            .map(|(verdict, judgement)| json!({"said": verdict, "judgement": judgement}))
             .collect();
         json!({"cells": cells, "helper_deaths": 0})
     }
 
     #[test]
-    fn report_without_the_rows_of_drivers_is_refused() {
-        let cell = |source: &str, participant: &str, said: &str| json!({"source": source, "participant": participant, "said": said, "judgement": "agrees"});
+    fn has_drivers_without_their_rows_is_an_error() {
+        let cell = |source: &str, participant: &str, verdict: &str| json!({"source": source, "participant": participant, "said": verdict, "judgement": "agrees"});
         let all = [
             cell("gbm:vgem@vgem", "processor reading", "guaranteed"),
             cell("vulkan:llvmpipe@uuid:0", "processor reading", "guaranteed"),
             cell("heap:system", "vgem GBM", "guaranteed"),
             cell("heap:system", "llvmpipe image", "guaranteed"),
         ];
-        let report = |left_out: Option<usize>, said: &str| {
+        let report = |left_out: Option<usize>, verdict: &str| {
             let kept = all
                 .iter()
                 .enumerate()
                 .filter(|(place, _)| Some(*place) != left_out)
                 .map(|(_, cell)| {
                     let mut cell = cell.clone();
-                    cell["said"] = said.into();
+                    cell["said"] = verdict.into();
                     cell
                 });
             let cells: Vec<Value> = kept.flat_map(|cell| vec![cell; 10]).collect();
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn report_with_a_wrong_cell_or_too_few_is_refused() {
+    fn judge_with_a_wrong_cell_or_too_few_is_an_error() {
         assert!(judge(&report(&[])).is_ok());
         assert!(judge(&report(&[("possible", "listed")])).is_ok());
         assert!(judge(&report(&[("guaranteed", "mismatch")])).is_err());

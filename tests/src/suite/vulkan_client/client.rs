@@ -119,12 +119,12 @@ impl<'guest> Running<'guest> {
             }
             if begun.elapsed() > FRAMES_LIMIT {
                 self.process.kill()?;
-                let mut said = String::new();
+                let mut stderr = String::new();
                 while let Ok(Some(line)) = self.process.line(Stream::Error, COMMAND_LIMIT) {
-                    said.push_str(&line);
-                    said.push('\n');
+                    stderr.push_str(&line);
+                    stderr.push('\n');
                 }
-                bail!("{shown} of {frames} frames were shown; it wrote:\n{said}");
+                bail!("{shown} of {frames} frames were shown; it wrote:\n{stderr}");
             }
             std::thread::sleep(Duration::from_millis(200));
         }

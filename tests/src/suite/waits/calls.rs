@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 
 /// A kind of call, how often it may occur at most, and the kind of call by which that is counted.
-type Line = (&'static str, f64, &'static str);
+type Limit = (&'static str, f64, &'static str);
 
 /// The limits for camera client and compositor together. compositor/DESIGN.md has the reason of each.
-pub(super) type Book = &'static [Line];
+pub(super) type Limits = &'static [Limit];
 
 /// The kind of which there is one for each frame that the client commits and waits for.
 const COMMIT: &str = "eventfd2";
@@ -18,7 +18,7 @@ const QUEUE: &str = "VIDIOC_QBUF";
 const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
 
 /// Frames that are scanned out, with explicit sync.
-pub(super) const BY_POINTS: Book = &[
+pub(super) const BY_POINTS: Limits = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_EVENTFD", 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_QUERY", 2.0, COMMIT),
@@ -29,8 +29,8 @@ pub(super) const BY_POINTS: Book = &[
 ];
 
 /// Frames that the processor composes, with the implicit fences of their dma-bufs.
-pub(super) const BY_FENCES: Book = &[
-    ("poll that asks", 2.0, QUEUE),
+pub(super) const BY_FENCES: Limits = &[
+    ("poll without wait", 2.0, QUEUE),
     ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
 ];
 
@@ -57,7 +57,7 @@ pub(super) fn kind(line: &str) -> Option<String> {
         }
         "eventfd2" => Some(name.to_owned()),
         // These have a timeout of zero; the theme's other check finds those that block.
-        "poll" | "ppoll" => Some("poll that asks".to_owned()),
+        "poll" | "ppoll" => Some("poll without wait".to_owned()),
         "epoll_ctl" | "read" | "close" | "fcntl" => {
             let object = if on("eventfd") {
                 "eventfd"
@@ -77,7 +77,7 @@ pub(super) fn kind(line: &str) -> Option<String> {
 }
 
 /// Counts the calls of each kind.
-pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
+pub(super) fn count(steady: &[String]) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     for kind in steady.iter().filter_map(|line| kind(line)) {
         *found.entry(kind).or_default() += 1;
@@ -86,24 +86,24 @@ pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
 }
 
 /// Fails where a kind of call occurs more often than its limit, or has no limit.
-pub(super) fn compare(found: &BTreeMap<String, u32>, book: Book) -> anyhow::Result<()> {
-    let count = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
-    for (kind, _, base) in book {
+pub(super) fn compare(found: &BTreeMap<String, u32>, limits: Limits) -> anyhow::Result<()> {
+    let of = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
+    for (kind, _, base) in limits {
         ensure!(
-            count(base) > 0.0,
-            "{base} was not called, by which {kind} is counted"
+            of(base) > 0.0,
+            "{base} was not called, so {kind} cannot be compared with it"
         );
     }
     let excess: Vec<String> = found
         .keys()
         .filter(|kind| ![QUEUE, FLIP].contains(&kind.as_str()))
         .filter_map(|kind| {
-            let Some((_, listed, base)) = book.iter().find(|(known, ..)| known == kind) else {
-                return Some(format!("{kind} is not in the book"));
+            let Some((_, listed, base)) = limits.iter().find(|(known, ..)| known == kind) else {
+                return Some(format!("{kind} has no limit"));
             };
-            let often = count(kind) / count(base);
+            let often = of(kind) / of(base);
             (often > listed + SLACK)
-                .then(|| format!("{kind}: {often:.2} for each {base}, and {listed} in the book"))
+                .then(|| format!("{kind}: {often:.2} for each {base}; the limit is {listed}"))
         })
         .collect();
     ensure!(excess.is_empty(), "{}", excess.join("; "));
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn call_for_another_purpose_is_not_counted() {
+    fn kind_of_an_unrelated_call_is_none() {
         assert_eq!(
             kind("12  ioctl(4</dev/video0>, VIDIOC_DQBUF, 0x7f) = 0"),
             None
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn kind_that_is_not_in_the_book_is_too_much() {
+    fn compare_of_a_kind_without_limit_is_an_error() {
         let calls = |line: &str, times: usize| vec![line.to_owned(); times];
         let waits = calls("12  eventfd2(0, EFD_CLOEXEC) = 14<anon_inode:[eventfd]>", 4);
-        assert!(compare(&counted(&waits), BY_POINTS).is_ok());
+        assert!(compare(&count(&waits), BY_POINTS).is_ok());
         let closes = calls("12  close(14<anon_inode:[eventfd]>) = 0", 8);
         let both = [waits, closes].concat();
-        assert!(compare(&counted(&both), BY_POINTS).is_err());
-        assert!(compare(&counted(&both), BY_FENCES).is_err());
+        assert!(compare(&count(&both), BY_POINTS).is_err());
+        assert!(compare(&count(&both), BY_FENCES).is_err());
         assert!(compare(&BTreeMap::new(), BY_POINTS).is_err());
     }
 }
