@@ -17,7 +17,7 @@ use covalent_client_demo::compositor::Event;
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::window::Window;
 use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
-use covalent_tests::held::{DeviceView, Held};
+use covalent_tests::sw_sync::{DeviceView, SwSyncTimeline};
 use covalent_tests::judge::scanout;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -66,7 +66,7 @@ struct Job {
     number: u32,
     index: usize,
     /// Advancing this signals its fence; `None` where the compositor gets no fence.
-    held: Option<Held>,
+    held: Option<SwSyncTimeline>,
     after: Duration,
 }
 
@@ -262,8 +262,8 @@ impl Screen {
     }
 
     /// Commits a buffer before it is written.
-    fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<Held>)> {
-        let held = Held::new()?;
+    fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<SwSyncTimeline>)> {
+        let held = SwSyncTimeline::new()?;
         // The fence is not signalled yet.
         let fence: Fence = held.fence(1)?;
         let handle = self.client.events.handle();

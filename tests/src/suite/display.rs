@@ -8,7 +8,7 @@ use image::RgbImage;
 
 use super::context::run_checked;
 use super::{Case, Outcome, TestContext};
-use crate::picture::{BARS_75, BARS_100, Bars, Region, check_bars, single_colour};
+use crate::picture::{BARS_75, BARS_100, ColourBars, Region, check_bars, single_colour};
 use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
@@ -63,7 +63,7 @@ struct Picture {
     picture: RgbImage,
     /// The size of the centred window in pixels; `None` where the client fills the display.
     window: Option<(u32, u32)>,
-    bars: &'static Bars,
+    bars: &'static ColourBars,
 }
 
 impl Picture {

@@ -324,7 +324,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         GuestError::Link(LinkError::CommandDeadline { output, .. }) => {
             ensure!(
                 output.stdout == b"begun\n",
-                "its message are lost: {output:?}"
+                "its output is lost: {output:?}"
             );
         }
         other => anyhow::bail!("not the deadline's error: {other}"),

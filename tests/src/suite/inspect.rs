@@ -234,7 +234,7 @@ fn check_layouts(report: &Report, origins: &[&str]) -> anyhow::Result<()> {
     let expected: BTreeSet<&str> = origins.iter().copied().collect();
     ensure!(
         found == expected,
-        "{found:?} have shown, and not {expected:?}"
+        "the layouts come from {found:?}, not from {expected:?}"
     );
     Ok(())
 }

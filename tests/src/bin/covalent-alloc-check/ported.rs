@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, FenceStatus, Pollable as _, Reservation};
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use covalent_tests::witness::sys;
 use drm::buffer::{Buffer as _, DrmFourcc, Handle};
 use drm::control::{Device as _, dumbbuffer::DumbBuffer};
@@ -305,20 +305,20 @@ impl drm::buffer::PlanarBuffer for Got {
 fn snapshot() -> Result<Seen> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let before = reservation.fence_before(Access::Write)?;
     reservation.add(&held.fence(1)?, Access::Write)?;
     let first = reservation.fence_before(Access::Read)?;
     reservation.add(&held.fence(2)?, Access::Write)?;
     let second = reservation.fence_before(Access::Read)?;
-    signalled(&before)?;
-    unsignalled(&first)?;
-    unsignalled(&second)?;
+    check_signalled(&before)?;
+    check_unsignalled(&first)?;
+    check_unsignalled(&second)?;
     held.advance(1)?;
-    signalled(&first)?;
-    unsignalled(&second)?;
+    check_signalled(&first)?;
+    check_unsignalled(&second)?;
     held.advance(1)?;
-    signalled(&second)?;
+    check_signalled(&second)?;
     Ok(Seen::Passed)
 }
 
@@ -326,21 +326,23 @@ fn snapshot() -> Result<Seen> {
 fn several() -> Result<Seen> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let timelines: Vec<Held> = (0..5).map(|_| Held::new()).collect::<Result<_>>()?;
+    let timelines: Vec<SwSyncTimeline> = (0..5)
+        .map(|_| SwSyncTimeline::new())
+        .collect::<Result<_>>()?;
     for held in &timelines {
         reservation.add(&held.fence(1)?, Access::Write)?;
     }
     let all = reservation.fence_before(Access::Read)?;
     // The last one first: an order that nobody promised.
     for held in timelines.iter().rev() {
-        unsignalled(&all)?;
+        check_unsignalled(&all)?;
         ensure!(
             !reservation.is_ready(Access::Read)?,
             "one of five is enough"
         );
         held.advance(1)?;
     }
-    signalled(&all)?;
+    check_signalled(&all)?;
     ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
     Ok(Seen::Passed)
 }
@@ -349,20 +351,20 @@ fn several() -> Result<Seen> {
 fn both_kinds() -> Result<Seen> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let (reader, writer) = (Held::new()?, Held::new()?);
+    let (reader, writer) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     reservation.add(&reader.fence(1)?, Access::Read)?;
-    signalled(&reservation.fence_before(Access::Read)?)?;
+    check_signalled(&reservation.fence_before(Access::Read)?)?;
     reservation.add(&writer.fence(1)?, Access::Write)?;
     let (reading, writing) = (
         reservation.fence_before(Access::Read)?,
         reservation.fence_before(Access::Write)?,
     );
-    unsignalled(&reading)?;
+    check_unsignalled(&reading)?;
     writer.advance(1)?;
-    signalled(&reading)?;
-    unsignalled(&writing)?;
+    check_signalled(&reading)?;
+    check_unsignalled(&writing)?;
     reader.advance(1)?;
-    signalled(&writing)?;
+    check_signalled(&writing)?;
     Ok(Seen::Passed)
 }
 
@@ -379,7 +381,7 @@ fn forgotten() -> Result<Seen> {
     let began = Instant::now();
     sys::vgem_attach(card.as_fd(), buffer.handle().into(), true)?;
     let fence = reservation.fence_before(Access::Write)?;
-    unsignalled(&fence)?;
+    check_unsignalled(&fence)?;
     while !fence.is_over()? {
         ensure!(began.elapsed() < GIVEN_UP + SLACK, "it hangs");
         std::thread::sleep(Duration::from_millis(100));

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Copying, Gpu, Image, Submission};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Access, Fence, Pollable as _};
-use covalent_tests::held::Held;
-use covalent_tests::held::unsignalled;
+use covalent_tests::sw_sync::SwSyncTimeline;
+use covalent_tests::sw_sync::check_unsignalled;
 use covalent_tests::witness::pixels::{pattern, read, same, write};
 
 use super::rows::Seen;
@@ -32,7 +32,7 @@ pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
 
 /// A row about fences cannot be seen without something that holds them back, or a device that waits for them.
 pub(crate) fn cannot_hold(gpu: &Gpu) -> Option<Seen> {
-    if let Err(error) = Held::new() {
+    if let Err(error) = SwSyncTimeline::new() {
         return Some(Seen::Skipped(format!(
             "nothing holds fences back: {error:#}"
         )));
@@ -46,7 +46,7 @@ pub(crate) fn reads_behind_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 3)?, pattern(buffer, 4)?);
     write(buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(held.fence(1)?))?;
     goes_on(&reading)?;
     write(buffer, &new)?;
@@ -62,7 +62,7 @@ pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<See
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 5)?, pattern(buffer, 6)?);
     write(buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let mut writing = image.begin_write(
         &new,
         Submission {
@@ -76,7 +76,7 @@ pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<See
     let reservation = buffer.reservation();
     let words = if gpu.exports_wait() {
         // Its export waits, which has no place in an event loop: another thread asks, and lets a fence go that is there already.
-        let done = Held::new()?;
+        let done = SwSyncTimeline::new()?;
         reservation.add(&done.fence(1)?, Access::Write)?;
         polls_as(buffer, false)?;
         held.advance(1)?;
@@ -92,7 +92,7 @@ pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<See
             .submitted()
             .export()?
             .context("it is over already")?;
-        unsignalled(&fence)?;
+        check_unsignalled(&fence)?;
         reservation.add(&fence, Access::Write)?;
         polls_as(buffer, false)?;
         held.advance(1)?;

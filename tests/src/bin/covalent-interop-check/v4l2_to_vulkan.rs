@@ -9,7 +9,7 @@ use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::sync::Access;
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use covalent_tests::witness::codec::wait;
 use covalent_tests::witness::pixels::{pattern, read, same, write};
 
@@ -125,7 +125,7 @@ fn early(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
     let before = pattern(&buffer, 8)?;
     write(&buffer, &before)?;
     let image = gpu.import(&buffer)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(held.fence(1)?))?;
     goes_on(&reading)?;
     stream.queue(0)?;
@@ -150,7 +150,7 @@ fn late(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
     stream.start()?;
     wait(stream)?;
     let picture = read(&buffer)?;
-    let (slow, done) = (Held::new()?, Held::new()?);
+    let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let reading = image.begin_read(after(slow.fence(1)?))?;
     let reservation = buffer.reservation();
     reservation.add(&done.fence(1)?, Access::Read)?;

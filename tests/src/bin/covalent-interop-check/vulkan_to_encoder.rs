@@ -7,7 +7,7 @@ use covalent_alloc::backend::v4l2::{Device, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use covalent_tests::witness::Sources;
 use covalent_tests::witness::codec::{
     FWHT, RESEMBLANCE, decoder, encoder, peak_signal_to_noise, queues, smooth, wait,
@@ -62,7 +62,7 @@ fn coded(world: &World, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> Result<Se
         let original = smooth(picture)?;
         let image = gpu.import(picture)?;
         if held_back {
-            let held = Held::new()?;
+            let held = SwSyncTimeline::new()?;
             let writing = image.begin_write(&original, after(held.fence(1)?))?;
             goes_on(&writing)?;
             held.advance(1)?;

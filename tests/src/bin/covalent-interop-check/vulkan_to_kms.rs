@@ -9,7 +9,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc};
 use covalent_alloc::solve::Plan;
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use covalent_tests::witness::pixels::{colours, pattern, read, resemble};
 use covalent_tests::witness::processor;
 
@@ -136,7 +136,7 @@ fn flipped(world: &World, gpu: &Gpu, card: &Card) -> Result<Seen> {
         ensure!(display.flipped(PATIENCE)?, "nothing is shown");
         let image = gpu.import(&buffer)?;
         let pixels = pattern(&buffer, 14)?;
-        let (slow, done) = (Held::new()?, Held::new()?);
+        let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
         let writing = image.begin_write(&pixels, after(slow.fence(1)?))?;
         let framebuffer = card.framebuffer(&buffer)?;
         let drawn = done.fence(1)?;

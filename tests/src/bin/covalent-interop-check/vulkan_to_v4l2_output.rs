@@ -9,7 +9,7 @@ use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Verdict};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use covalent_tests::witness::codec::{node, queues, wait};
 use covalent_tests::witness::pixels::{pattern, read, same, write};
 use covalent_tests::witness::processor;
@@ -73,7 +73,7 @@ type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
 /// The queue knows no fences: it is given the buffer when the device's work, which is held back, is over.
 fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let writing = image.begin_write(pixels, after(held.fence(1)?))?;
     goes_on(&writing)?;
     held.advance(1)?;

@@ -9,7 +9,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::sync::{Access, Fence, Timeline};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use covalent_tests::witness::pixels::{pattern_of, same};
 
 use super::exchange::{self, PATIENCE, after, draw, goes_on};
@@ -164,7 +164,7 @@ fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
 }
 
 /// Has the device draw behind a fence that is held back, to be exported.
-fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<Copying> {
+fn begin_behind(image: &Image, held: &SwSyncTimeline, seed: usize) -> Result<Copying> {
     let submission = Submission {
         exported: true,
         ..after(held.fence(1)?)
@@ -180,7 +180,7 @@ fn exported(writing: &mut Copying) -> Result<Fence> {
 
 /// What this device draws is held back; the other is handed its sync_file, and waits.
 fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
-    let (held, done) = (Held::new()?, Held::new()?);
+    let (held, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     draw(image, &pixels(image, 23)?)?;
     let mut writing = begin_behind(image, &held, 24)?;
     let from_helper = pair.here.exports_wait();
@@ -212,7 +212,7 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
         return Ok(Seen::Skipped("no card here has timelines".to_owned()));
     };
     let timeline = Timeline::create(&device)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     draw(image, &pixels(image, 25)?)?;
     let mut writing = begin_behind(image, &held, 26)?;
     let from_helper = pair.here.exports_wait();

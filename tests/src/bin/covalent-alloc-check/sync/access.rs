@@ -9,7 +9,7 @@ use covalent_alloc::sync::{
     Access, AccessDecision, AccessTracker, Accessor, CpuAccessDecision, Point, Pollable as _,
 };
 use covalent_alloc::sync::{SyncPoint, Timeline};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::{device, dumb};
 use crate::{Seen, Tally};
@@ -31,7 +31,7 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 fn carried() -> Result<Seen> {
     let buffer = dumb("vgem")?;
     let mapping = buffer.map()?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     buffer.reservation().add(&held.fence(1)?, Access::Read)?;
     let asked = Instant::now();
     // Readers do not wait for a reader.

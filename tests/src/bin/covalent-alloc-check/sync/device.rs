@@ -13,7 +13,7 @@ use covalent_alloc::sync::{
     Access, Accessor, Acquire, Fence, Point, Pollable, SyncDevice, SyncPoint, SyncPointWait,
     Timeline, Until,
 };
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use covalent_tests::witness::sys::Pixels;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -43,7 +43,7 @@ pub(super) struct Job {
 pub(super) struct Device {
     pub(super) party: Accessor,
     pub(super) language: Option<SyncMechanism>,
-    held: Arc<Held>,
+    held: Arc<SwSyncTimeline>,
     fences: u32,
     /// What it is told by points, and tells by points.
     timelines: (Timeline, Timeline),
@@ -63,7 +63,7 @@ impl Device {
         seed: u64,
         slowest: Duration,
     ) -> Result<Self> {
-        let held = Arc::new(Held::new()?);
+        let held = Arc::new(SwSyncTimeline::new()?);
         let (jobs, queue) = channel();
         let (report, done) = channel();
         let driver = Arc::clone(&held);
@@ -170,7 +170,7 @@ impl Device {
 }
 
 /// Does one job; true where the pixels were right.
-fn work(job: Job, held: &Held, delay: Duration) -> Result<bool> {
+fn work(job: Job, held: &SwSyncTimeline, delay: Duration) -> Result<bool> {
     if let Some(after) = &job.after {
         sleep_until(after)?;
     }

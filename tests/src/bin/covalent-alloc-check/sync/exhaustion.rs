@@ -5,7 +5,7 @@ use std::fs::File;
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, SyncDevice, Timeline, Until};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use drm::control::Device as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -55,7 +55,7 @@ fn told() -> Result<Seen> {
     };
     let buffer = dumb("vgem")?;
     let reservation = buffer.reservation();
-    let (one, other) = (Held::new()?, Held::new()?);
+    let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let (fence, second) = (one.fence(1)?, other.fence(1)?);
     reservation.add(&fence, Access::Write)?;
     let timeline = Timeline::create(&device)?;

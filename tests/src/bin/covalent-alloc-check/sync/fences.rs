@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::sync::{Fence, FenceError, FenceStatus, Pollable as _, Timeline};
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -29,7 +29,7 @@ fn now() -> Result<Duration> {
 }
 
 fn one() -> Result<Seen> {
-    let driver = Held::new()?;
+    let driver = SwSyncTimeline::new()?;
     let fence = driver.fence(1)?;
     ensure!(fence.signalled_at()?.is_none(), "it says when it signalled");
     let parts = fence.parts()?;
@@ -39,44 +39,44 @@ fn one() -> Result<Seen> {
     ensure!(part.driver == "sw_sync", "{part:?}");
     let before = now()?;
     driver.advance(1)?;
-    signalled(&fence)?;
+    check_signalled(&fence)?;
     let at = fence.signalled_at()?.context("it does not say when")?;
     ensure!(
         (before..=now()?).contains(&at),
         "it signalled at {at:?}, and was told to at {before:?}"
     );
-    signalled(&fence.try_clone()?)?;
+    check_signalled(&fence.try_clone()?)?;
     Ok(Seen::Passed)
 }
 
 fn merged() -> Result<Seen> {
-    let (one, other) = (Held::new()?, Held::new()?);
+    let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let fences = [one.fence(1)?, other.fence(1)?, one.fence(2)?];
     let all = Fence::merge_all(&fences)?.context("none")?;
     // Of one timeline the later fence is enough.
     ensure!(all.parts()?.len() == 2, "{:?}", all.parts()?);
     // Out of their order.
     other.advance(1)?;
-    unsignalled(&all)?;
+    check_unsignalled(&all)?;
     ensure!(all.signalled_at()?.is_none(), "it says when");
     one.advance(1)?;
-    unsignalled(&all)?;
+    check_unsignalled(&all)?;
     one.advance(1)?;
-    signalled(&all)?;
+    check_signalled(&all)?;
     let last = fences[2].signalled_at()?;
     ensure!(last.is_some() && all.signalled_at()? == last, "at {last:?}");
     Ok(Seen::Passed)
 }
 
 fn failed() -> Result<Seen> {
-    let (gone, stays) = (Held::new()?, Held::new()?);
+    let (gone, stays) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let (fence, good) = (gone.fence(1)?, stays.fence(1)?);
     let both = fence.merge(&good)?;
     drop(gone);
     let expected = FenceStatus::Failed(Errno::NOENT);
     ensure!(fence.status()? == expected, "it is {:?}", fence.status()?);
     ensure!(fence.is_over()?, "who waits for it waits for ever");
-    unsignalled(&both)?;
+    check_unsignalled(&both)?;
     stays.advance(1)?;
     ensure!(both.status()? == expected, "it is {:?}", both.status()?);
     ensure!(both.is_over()?, "who waits for both waits for ever");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use covalent_alloc::sync::Access;
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::dumb;
@@ -15,7 +15,7 @@ use super::dumb;
 pub(crate) fn hold(command: &[String]) -> Result<()> {
     let (program, words) = command.split_first().context("no command")?;
     let buffer = dumb("vgem")?;
-    let timeline = Held::new()?;
+    let timeline = SwSyncTimeline::new()?;
     let fence = timeline.fence(1)?;
     buffer.reservation().add(&fence, Access::Write)?;
     let memory = buffer.memory_fd(0).context("no memory")?;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, Pollable as _, Reservation, ReservationError};
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use covalent_tests::witness::sys;
 use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
@@ -47,13 +47,13 @@ pub(super) fn run(tally: &mut Tally) {
 fn writer(driver: &str) -> Result<Seen> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    signalled(&reservation.fence_before(Access::Write)?)?;
+    check_signalled(&reservation.fence_before(Access::Write)?)?;
     ensure!(reservation.wait(Access::Write)?.is_empty(), "it is busy");
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     reservation.add(&held.fence(1)?, Access::Write)?;
     let mut waits = Vec::new();
     for access in [Access::Read, Access::Write] {
-        unsignalled(&reservation.fence_before(access)?)?;
+        check_unsignalled(&reservation.fence_before(access)?)?;
         ensure!(!reservation.is_ready(access)?, "it may {access}");
         waits.extend(reservation.wait(access)?);
     }
@@ -63,7 +63,7 @@ fn writer(driver: &str) -> Result<Seen> {
         ensure!(wait.is_over()?, "{wait:?} goes on");
     }
     for access in [Access::Read, Access::Write] {
-        signalled(&reservation.fence_before(access)?)?;
+        check_signalled(&reservation.fence_before(access)?)?;
         ensure!(reservation.is_ready(access)?, "it may not {access}");
     }
     Ok(Seen::Passed)
@@ -72,19 +72,19 @@ fn writer(driver: &str) -> Result<Seen> {
 fn reader(driver: &str) -> Result<Seen> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     reservation.add(&held.fence(1)?, Access::Read)?;
-    signalled(&reservation.fence_before(Access::Read)?)?;
+    check_signalled(&reservation.fence_before(Access::Read)?)?;
     ensure!(
         reservation.is_ready(Access::Read)?,
         "readers wait for one another"
     );
     let before = reservation.fence_before(Access::Write)?;
-    unsignalled(&before)?;
+    check_unsignalled(&before)?;
     let waits = reservation.wait(Access::Write)?;
     ensure!(waits.len() == 1, "{} waits", waits.len());
     held.advance(1)?;
-    signalled(&before)?;
+    check_signalled(&before)?;
     ensure!(
         waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
         "a wait goes on"
@@ -109,14 +109,14 @@ fn vgem() -> Result<Seen> {
             reservation.fence_before(Access::Write)?,
         );
         if read_waits {
-            unsignalled(&reading)?;
+            check_unsignalled(&reading)?;
         } else {
-            signalled(&reading)?;
+            check_signalled(&reading)?;
         }
-        unsignalled(&writing)?;
+        check_unsignalled(&writing)?;
         sys::vgem_signal(card.as_fd(), number)?;
-        signalled(&reading)?;
-        signalled(&writing)?;
+        check_signalled(&reading)?;
+        check_signalled(&writing)?;
         ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
     }
     card.destroy_dumb_buffer(dumb)?;

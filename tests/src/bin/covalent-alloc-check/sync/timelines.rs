@@ -10,7 +10,7 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
     Binary, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
 };
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::control::Device as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -96,7 +96,7 @@ fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
 }
 
 fn round_trip(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(7)?;
     match point.fence() {
         Err(TimelineError::NotSubmitted { point: 7 }) => {}
@@ -105,21 +105,21 @@ fn round_trip(device: &SyncDevice) -> Result<Seen> {
     point.set_fence(&held.fence(1)?)?;
     ensure!(point.is_submitted()? && !point.is_signalled()?, "{point:?}");
     let back = point.fence()?;
-    unsignalled(&back)?;
+    check_unsignalled(&back)?;
     // And through another timeline.
     let other = Timeline::create(device)?.point(3)?;
     point.forward_to(&other)?;
     ensure!(other.is_submitted()? && !other.is_signalled()?, "{other:?}");
     held.advance(1)?;
-    signalled(&back)?;
+    check_signalled(&back)?;
     ensure!(point.is_signalled()? && other.is_signalled()?, "a point");
     ensure!(timeline.last_signalled()? == 7, "{timeline:?}");
-    signalled(&point.fence()?)?;
+    check_signalled(&point.fence()?)?;
     Ok(Seen::Passed)
 }
 
 fn binary(device: &SyncDevice) -> Result<Seen> {
-    let (held, binary) = (Held::new()?, Binary::create(device)?);
+    let (held, binary) = (SwSyncTimeline::new()?, Binary::create(device)?);
     ensure!(
         matches!(
             binary.fence(),
@@ -134,22 +134,22 @@ fn binary(device: &SyncDevice) -> Result<Seen> {
     let point = Timeline::create(device)?.point(1)?;
     point.take_from(&binary)?;
     held.advance(1)?;
-    signalled(&first)?;
-    unsignalled(&second)?;
+    check_signalled(&first)?;
+    check_unsignalled(&second)?;
     ensure!(!point.is_signalled()?, "the point took another fence");
     held.advance(1)?;
-    signalled(&second)?;
+    check_signalled(&second)?;
     ensure!(point.is_signalled()?, "the point took another fence");
     binary.reset()?;
     ensure!(binary.fence().is_err(), "it keeps a fence");
     point.put_into(&binary)?;
-    signalled(&binary.fence()?)?;
-    signalled(&Fence::signalled(device)?)?;
+    check_signalled(&binary.fence()?)?;
+    check_signalled(&Fence::signalled(device)?)?;
     Ok(Seen::Passed)
 }
 
 fn wait_before(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(5)?;
     let (submitted, done) = (point.wait(Until::Submitted)?, point.wait(Until::Signalled)?);
     let patience = Duration::from_millis(300);
@@ -178,7 +178,7 @@ fn wait_before(device: &SyncDevice) -> Result<Seen> {
 }
 
 fn out_of_order(device: &SyncDevice) -> Result<Seen> {
-    let (first, second) = (Held::new()?, Held::new()?);
+    let (first, second) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let timeline = Timeline::create(device)?;
     let (one, two) = (timeline.point(1)?, timeline.point(2)?);
     let waits = [one.wait(Until::Signalled)?, two.wait(Until::Signalled)?];
@@ -190,7 +190,7 @@ fn out_of_order(device: &SyncDevice) -> Result<Seen> {
         "a point is over before the one below it"
     );
     ensure!(!waits[1].is_over()?, "its wait is over");
-    unsignalled(&two.fence()?)?;
+    check_unsignalled(&two.fence()?)?;
     first.advance(1)?;
     ensure!(timeline.last_signalled()? == 2, "{timeline:?}");
     ensure!(waits[0].is_over()? && waits[1].is_over()?, "a wait goes on");
@@ -226,7 +226,7 @@ fn backwards(device: &SyncDevice) -> Result<Seen> {
 }
 
 fn failed(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(1)?;
     let wait = point.wait(Until::Signalled)?;
     point.set_fence(&held.fence(1)?)?;
@@ -281,7 +281,7 @@ fn between_files(device: &SyncDevice) -> Result<Seen> {
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == device.driver()))
         .context("the card has gone")?;
     let elsewhere = SyncDevice::new(Card::open(&path)?)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     // The same handle means another syncobj there.
     let (here, decoy) = (Timeline::create(device)?, Timeline::create(&elsewhere)?);
     let there = Timeline::create(&elsewhere)?;
@@ -299,7 +299,7 @@ fn between_files(device: &SyncDevice) -> Result<Seen> {
 
 fn hostile(device: &SyncDevice) -> Result<Seen> {
     let buffer = dumb("vgem")?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let others: [(&str, OwnedFd); 5] = [
         (
             "a dma-buf",
@@ -339,7 +339,7 @@ fn many(device: &SyncDevice) -> Result<Seen> {
         .context("the card has gone")?;
     let card = Card::open(&path)?;
     let device = SyncDevice::new(&card)?;
-    let (held, timeline) = (Held::new()?, Timeline::create(&device)?);
+    let (held, timeline) = (SwSyncTimeline::new()?, Timeline::create(&device)?);
     let fds = || covalent_tests::judge::process::fd_count(std::process::id());
     // The kernel gives the least handle that is free.
     let next_handle = || -> Result<u32> {
@@ -356,7 +356,7 @@ fn many(device: &SyncDevice) -> Result<Seen> {
         } else {
             point.set_fence(&held.fence(number)?)?;
             if number % 7 == 0 {
-                unsignalled(&point.fence()?)?;
+                check_unsignalled(&point.fence()?)?;
             }
         }
         ensure!(

@@ -14,7 +14,7 @@ use covalent_tests::witness::Sources;
 
 use super::{device, dumb};
 use crate::{Seen, Tally};
-use covalent_tests::held::{Held, signalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled};
 use covalent_tests::witness::pixels::{pattern, read, same, write};
 
 /// Longer than a device takes that does not wait for what it should.
@@ -84,14 +84,14 @@ fn after(fence: &Fence) -> Result<Submission> {
 }
 
 fn sync_file_to_semaphore(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let work = gpu.submit(after(&held.fence(1)?)?)?;
     ensure!(!work.wait(BLINK)? && !work.is_over()?, "it did not wait");
     held.advance(1)?;
     ensure!(work.wait(PATIENCE)?, "it waits for ever");
     ensure!(work.is_over()?, "it is over and is not");
     // Two fences: the work waits for both.
-    let (one, two) = (Held::new()?, Held::new()?);
+    let (one, two) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let work = gpu.submit(Submission {
         after: vec![one.fence(1)?, two.fence(1)?],
         ..Submission::default()
@@ -105,7 +105,7 @@ fn sync_file_to_semaphore(gpu: &Gpu) -> Result<Seen> {
 
 /// What `export` gives, which returns only once `held` is advanced.
 fn not_too_early(
-    held: &Held,
+    held: &SwSyncTimeline,
     export: impl FnOnce() -> Result<Option<Fence>, VulkanError> + Send,
 ) -> Result<()> {
     thread::scope(|scope| {
@@ -115,18 +115,18 @@ fn not_too_early(
             // A device that does not wait gives a fence that is pending.
             Ok(given) => {
                 let fence = given?.context("it says that it is over while it is held back")?;
-                covalent_tests::held::unsignalled(&fence)?;
+                covalent_tests::sw_sync::check_unsignalled(&fence)?;
                 held.advance(1)?;
                 let limit = std::time::Instant::now() + PATIENCE;
                 while !fence.is_over()? && std::time::Instant::now() < limit {
                     thread::sleep(Duration::from_millis(1));
                 }
-                signalled(&fence)
+                check_signalled(&fence)
             }
             Err(RecvTimeoutError::Timeout) => {
                 held.advance(1)?;
                 match receiver.recv_timeout(PATIENCE).context("no export")?? {
-                    Some(fence) => signalled(&fence),
+                    Some(fence) => check_signalled(&fence),
                     None => Ok(()),
                 }
             }
@@ -136,7 +136,7 @@ fn not_too_early(
 }
 
 fn semaphore_to_sync_file(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         exported: true,
         ..after(&held.fence(1)?)?
@@ -149,7 +149,7 @@ fn semaphore_to_sync_file(gpu: &Gpu) -> Result<Seen> {
 }
 
 fn sync_file_to_fence(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let fence = gpu.fence_after(held.fence(1)?)?;
     ensure!(!fence.is_over()? && !fence.wait(BLINK)?, "it is over");
     held.advance(1)?;
@@ -158,7 +158,7 @@ fn sync_file_to_fence(gpu: &Gpu) -> Result<Seen> {
 }
 
 fn fence_to_sync_file(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         fence: Some(gpu.fence()?),
         ..after(&held.fence(1)?)?
@@ -177,7 +177,7 @@ fn timelines() -> Result<SyncDevice> {
 /// A point that nobody has signalled, through a device, to a point of another timeline: by a thread where the device waits.
 fn between_points(gpu: &Gpu) -> Result<Seen> {
     let card = timelines()?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let (acquire, release) = (
         Timeline::create(&card)?.point(4)?,
         Timeline::create(&card)?.point(9)?,
@@ -281,7 +281,7 @@ fn copy(gpu: &Gpu) -> Result<Seen> {
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 11)?, pattern(&buffer, 12)?);
     write(&buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let mut writing = image.begin_write(&new, after(&held.fence(1)?)?)?;
     ensure!(!writing.wait(BLINK)?, "it did not wait");
     same(&read(&buffer)?, &old).context("written while held back")?;
@@ -290,7 +290,7 @@ fn copy(gpu: &Gpu) -> Result<Seen> {
     ensure!(writing.submitted().is_over()?, "it goes on");
     same(&read(&buffer)?, &new).context("not written")?;
     // And a read: what is there when the fence comes, not what was there when it was asked for.
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     let reading = image.begin_read(after(&held.fence(1)?)?)?;
     ensure!(reading.pixels().is_err(), "pixels of a copy that goes on");
     ensure!(!reading.wait(BLINK)?, "it did not wait");
@@ -306,7 +306,7 @@ fn dropped(gpu: &Gpu) -> Result<Seen> {
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 13)?, pattern(&buffer, 14)?);
     write(&buffer, &old)?;
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     drop(image.begin_write(&new, after(&held.fence(1)?)?)?);
     drop(image);
     same(&read(&buffer)?, &old)?;
@@ -326,7 +326,7 @@ fn dropped(gpu: &Gpu) -> Result<Seen> {
 }
 
 fn many(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+    let held = SwSyncTimeline::new()?;
     for number in 1..=1000 {
         let mut work = gpu.submit(Submission {
             exported: true,
@@ -334,7 +334,7 @@ fn many(gpu: &Gpu) -> Result<Seen> {
         })?;
         held.advance(1)?;
         if let Some(fence) = work.export()? {
-            signalled(&fence)?;
+            check_signalled(&fence)?;
         }
         ensure!(work.wait(PATIENCE)?, "moment {number} does not come");
     }

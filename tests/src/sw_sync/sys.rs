@@ -1,4 +1,4 @@
-//! The requests of sw_sync, and a dma-buf as a device sees it.
+//! The ioctls of sw_sync, and a mapping through which a test writes to a dma-buf as a device would.
 #![allow(
     unsafe_code,
     reason = "ioctls of a driver, and a mapping without guards"
@@ -76,7 +76,7 @@ impl DeviceView {
     /// Maps the first bytes of a dma-buf.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The kernel's error.
     pub fn map(dmabuf: impl AsFd, bytes: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
         let start = unsafe {
@@ -95,7 +95,7 @@ impl DeviceView {
         })
     }
 
-    /// Writes bytes from `offset` on; those beyond the end are left out.
+    /// Writes `bytes` from `offset` on. Bytes beyond the end of the mapping are left out.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         // SAFETY: the mapping has this many bytes, which only atomic accesses touch.
         let all = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) };
