@@ -1,8 +1,8 @@
-//! What makes the guest's CPU: KVM where it works, else QEMU's software emulation (TCG).
+//! The accelerator of the guest's CPU: KVM where it works, otherwise QEMU's emulation (TCG).
 //!
-//! That `/dev/kvm` opens proves nothing: there are hosts, virtual machines themselves, on which a kernel then hangs at
-//! its first instruction or aborts later. So a guest is booted once, with a deadline, and the answer is remembered for
-//! this kernel, CPU and QEMU.
+//! A `/dev/kvm` that opens proves nothing. On some hosts, which are virtual machines themselves, a kernel then hangs at its
+//! first instruction or aborts later. So a guest is booted once with KVM and a deadline, and the result is kept for this
+//! kernel, CPU and QEMU.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,35 +12,35 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// How long an answer is believed: a host can change in ways that its kernel's version does not show.
+/// How long a result is kept: a host can change in ways that its kernel's version does not show.
 const BELIEVED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long the trial guest may take. With KVM it is ready within five seconds.
+/// Time limit of the trial guest. With KVM it is ready within five seconds.
 pub(super) const TRIAL: Duration = Duration::from_secs(20);
 
-/// What makes the guest's CPU.
+/// The accelerator of the guest's CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// The host's CPU.
+    /// KVM: the host's CPU.
     Kvm,
-    /// QEMU's software emulation.
+    /// TCG: QEMU's emulation in software, with one thread for each processor.
     Tcg,
-    /// The same with one processor, whose instructions are the clock: each takes a nanosecond, whatever the host does beside
-    /// it. What waits for time, as cameras do, means nothing then.
+    /// TCG with one processor whose executed instructions are the clock: each takes one nanosecond, whatever else the host
+    /// does. Devices with a real rate, such as cameras, have no meaning there.
     Counted,
 }
 
 impl Accelerator {
-    /// QEMU's options.
+    /// Returns the accelerator's options for QEMU.
     #[must_use]
     pub fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Kvm => &[("-accel", "kvm"), ("-cpu", "host")],
-            // Translated code beyond the buffer is thrown away all at once, so a small one costs much time.
+            // QEMU discards all translated code at once when the buffer is full, so a small buffer costs much time.
             Self::Tcg => &[("-accel", "tcg,thread=multi,tb-size=1024"), ("-cpu", "max")],
-            // Without sleep the clock is set forward while the guest idles; else it would wait for its timers in the host's
-            // time.
+            // With sleep=off, an idle guest's clock is set forward to its next timer; otherwise the guest would wait for it in
+            // the host's time.
             Self::Counted => &[
                 ("-accel", "tcg,thread=single,tb-size=1024"),
                 ("-cpu", "max"),
@@ -49,11 +49,11 @@ impl Accelerator {
         }
     }
 
-    /// How many processors the guest has.
+    /// Returns the number of the guest's processors.
     pub(super) fn processors(self) -> u32 {
         match self {
             Self::Kvm | Self::Tcg => 2,
-            // A second one's instructions would count too.
+            // The instructions of a second processor would count too.
             Self::Counted => 1,
         }
     }
@@ -69,18 +69,18 @@ impl std::fmt::Display for Accelerator {
     }
 }
 
-/// An answer and when it was found.
+/// A stored result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
-    /// What it depends on.
+    /// A digest of everything that the result depends on.
     key: String,
-    /// Seconds since 1970.
+    /// When the result was found, in seconds since 1970.
     found: u64,
     accelerator: Accelerator,
 }
 
-/// Says what to use, by the answer in the folder `cache` or by `trial`, which boots a guest with KVM and says whether
-/// it came up.
+/// Chooses the accelerator: the result that is stored in the folder `cache`, or that of `trial`, which boots a guest with KVM
+/// and returns whether it became ready.
 pub(super) fn choose(
     cache: &Path,
     qemu_version: &str,
@@ -139,7 +139,7 @@ fn remember(path: &Path, answer: &Answer) -> io::Result<()> {
     Ok(())
 }
 
-/// What the answer depends on.
+/// Returns a digest of everything that the result depends on: the host's kernel, its CPU, and QEMU's version.
 fn key(qemu_version: &str) -> String {
     let uname = rustix::system::uname();
     let cpus = fs::read_to_string(PathBuf::from("/proc/cpuinfo")).unwrap_or_default();

@@ -1,18 +1,18 @@
-//! The folder outside the checkout that holds what is slow to make: images, packages, answers to remember.
+//! The cache folder, outside of the checkout. It holds what is slow to make: packages, roots, images and stored results.
 //!
 //! ```text
 //! covalent/
-//!   lock                 held by who makes or removes something
-//!   packages/            Debian's packages and package lists, kept across tries
+//!   lock                 locked by the run that makes or removes something
+//!   packages/            Debian's packages and package lists
 //!   roots/KEY/           one root: root/, modules/, and record.json when it is complete
 //!   images/KEY/          one image: kernel, initrd, disk, and manifest.json when it is complete
-//!   board-roots/, board-images/, packages/board/    the same for the board, which few runs need
-//!   logs/                what the tools said, the last time
-//!   partial/             what is being made; whatever lies here without a lock holder is rubbish
-//!   rubbish/             what is being removed
+//!   board-roots/, board-images/, packages/board/    the same for the board
+//!   logs/                the output of the tools in the last run
+//!   partial/             unfinished files; without a lock holder they are left over
+//!   rubbish/             files that are being removed
 //! ```
-//! To remove a tree of 50,000 files can take a minute. So what is not needed is moved to `rubbish` at once and removed behind
-//! the back of whoever waits for a guest; a run that ends before that leaves the rest to the next.
+//! Removing a tree of 50,000 files can take a minute. So it is moved to `rubbish` at once, and removed in the background while
+//! the caller goes on. Where the run ends before that, the next run removes the rest.
 
 use std::fs::{self, File};
 use std::io;
@@ -28,75 +28,75 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use super::namespace::{namespace, spawn_kept};
 use super::progress::Progress;
 
-/// How long one run waits for another that makes the image: longer than the slowest honest first run.
+/// How long one run waits for another that makes the image: longer than the slowest first run.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// How long the removal of a tree may take: 50,000 files on a slow disk.
+/// Time limit to remove a tree: 50,000 files on a slow disk.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Neither a link is followed nor a FIFO waited at. The flags are small positive numbers.
+/// Flags of open(2): no symbolic link is followed, and no FIFO blocks. Their values are small positive numbers.
 #[allow(clippy::cast_possible_wrap, reason = "open(2) takes them as an int")]
 const NOT_FOLLOWED: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
-/// What can be wrong with the cache folder.
+/// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
     /// No variable names a folder.
     #[error(
-        "no folder for the cache: neither COVALENT_CACHE nor XDG_CACHE_HOME nor HOME is an absolute path; set COVALENT_CACHE"
+        "find the cache folder: neither COVALENT_CACHE nor XDG_CACHE_HOME nor HOME is an absolute path; set COVALENT_CACHE"
     )]
     NoFolder,
-    /// The folder is another user's.
+    /// The folder belongs to another user.
     #[error(
-        "the cache {} belongs to user {owner}, and this is user {user}: what lies there would be run; set COVALENT_CACHE to a folder of yours", .path.display()
+        "the cache {} belongs to user {owner}, and this is user {user}: its programs would be run as you; set COVALENT_CACHE to a folder of yours", .path.display()
     )]
     Owner {
         /// The folder.
         path: PathBuf,
         /// Its owner.
         owner: u32,
-        /// Who runs this.
+        /// The user who runs this.
         user: u32,
     },
-    /// Everybody may write to the folder.
+    /// Every user may write to the folder.
     #[error(
-        "everybody may write to the cache {}, and what lies there would be run: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
+        "every user may write to the cache {}, and its programs would be run as you: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
     )]
     Open {
         /// The folder.
         path: PathBuf,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error(
-        "{operation} {path}: {source}; is the folder yours, and has its disk room? COVALENT_CACHE names another"
+        "{operation} {path}: {source}; check the folder's owner and the free disk space, or set COVALENT_CACHE to another folder"
     )]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// Another run holds the lock and does not let go.
+    /// Another run holds the lock.
     #[error("another run has held {path} for {seconds} s: wait for it, or end it")]
     Busy {
-        /// The lock's file.
+        /// The lock file.
         path: PathBuf,
-        /// How long this run has waited.
+        /// How long this run has waited, in seconds.
         seconds: u64,
     },
 }
 
-/// The cache's folder. Making one creates the folder, nothing else.
+/// The cache folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
-    /// Opens the folder that the environment names: `COVALENT_CACHE`, else `XDG_CACHE_HOME/covalent`, else
+    /// Opens the folder that the environment names: `COVALENT_CACHE`, otherwise `XDG_CACHE_HOME/covalent`, otherwise
     /// `~/.cache/covalent`.
     ///
     /// # Errors
@@ -107,15 +107,15 @@ impl Cache {
         Self::at(&folder)
     }
 
-    /// Opens the cache in `folder`, which is made where it is missing.
+    /// Opens the cache in `folder`, and makes the folder where it is missing.
     ///
     /// # Errors
-    /// Where the folder cannot be made, is another user's, or everybody may write there.
+    /// Where the folder cannot be made, belongs to another user, or is writable for everybody.
     pub fn at(folder: &Path) -> Result<Self, CacheError> {
         make_folder(folder, Access::Private)
             .map_err(|error| at("make the folder", folder)(error.into()))?;
         let folder = folder.canonicalize().map_err(at("find", folder))?;
-        // What is here is run, by root too: whoever can write here could run anything as this user.
+        // Programs in this folder are run, by root too. A user who can write here could run anything as this user.
         let metadata = fs::metadata(&folder).map_err(at("look at", &folder))?;
         let user = rustix::process::geteuid().as_raw();
         if metadata.uid() != user {
@@ -131,19 +131,19 @@ impl Cache {
         Ok(Self { folder })
     }
 
-    /// The cache's own folder.
+    /// Returns the cache folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where packages and package lists are kept.
+    /// Returns the folder of packages and package lists.
     #[must_use]
     pub fn packages(&self) -> PathBuf {
         self.folder.join("packages")
     }
 
-    /// Where things of one kind are.
+    /// Returns the folder of one kind of item.
     #[must_use]
     pub fn shelf(&self, shelf: Shelf) -> PathBuf {
         self.folder.join(match shelf {
@@ -154,22 +154,22 @@ impl Cache {
         })
     }
 
-    /// Where the tools' own words go.
+    /// Returns the folder of the tools' logs.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.folder.join("logs")
     }
 
-    /// Where unfinished things are. Only who holds the lock may write or remove here.
+    /// Returns the folder of unfinished files. Only the holder of the lock may write or remove files there.
     #[must_use]
     pub fn partial(&self) -> PathBuf {
         self.folder.join("partial")
     }
 
-    /// Waits until no other run makes or removes something here. The lock ends with the value, and with the process.
+    /// Waits until no other run makes or removes something, and locks the cache. Dropping the value unlocks it.
     ///
     /// # Errors
-    /// Where the lock's file cannot be made, or another run holds it for half an hour.
+    /// Where the lock file cannot be made, or another run holds it for half an hour.
     pub fn lock(&self, progress: &Progress) -> Result<Lock, CacheError> {
         let path = self.folder.join("lock");
         let file = File::options()
@@ -204,10 +204,10 @@ impl Cache {
 }
 
 impl Cache {
-    /// Makes an empty folder `name` under [`Cache::partial`], in which a thing is made before it is moved to its place.
+    /// Makes an empty folder `name` under [`Cache::partial`], in which an item is made before it is moved to its place.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn partial_folder(&self, lock: &Lock, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.partial().join(name);
         self.discard(lock, &path)?;
@@ -215,26 +215,27 @@ impl Cache {
         Ok(path)
     }
 
-    /// Takes what runs that were killed left unfinished out of the way.
+    /// Discards the unfinished files of runs that were killed.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn discard_partial(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.partial())
     }
 
-    /// Takes the packages and package lists out of the way.
+    /// Discards the packages and package lists.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn discard_packages(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.packages())
     }
 
-    /// Takes a file or a tree out of the way as a whole, so that no half of it is ever found in its place. [`Cache::sweep`] removes it.
+    /// Discards a file or a tree: moves it away as a whole, so that no half of it is ever found in its place. [`Cache::remove_discarded`]
+    /// deletes it.
     ///
     /// # Errors
-    /// Where the file system refuses. That there is nothing is no error.
+    /// Where the path cannot be moved. A missing path is no error.
     pub fn discard(&self, _lock: &Lock, path: &Path) -> Result<(), CacheError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let rubbish = self.rubbish();
@@ -252,22 +253,22 @@ impl Cache {
         }
     }
 
-    /// Removes what was discarded, while this process does other things.
+    /// Starts to remove all discarded files in the background.
     ///
     /// # Errors
-    /// Where that cannot be begun.
+    /// Where the process that removes them cannot be started.
     pub fn sweep(&self) -> Result<(), CacheError> {
         if let Some(mut child) = self.start_sweeping()? {
-            // Whether it comes to an end or not, the next run sweeps again.
+            // Where it does not finish, the next run removes the rest.
             std::thread::spawn(move || child.wait());
         }
         Ok(())
     }
 
-    /// Removes what was discarded, and waits for it.
+    /// Removes all discarded files, and waits until they are gone.
     ///
     /// # Errors
-    /// Where something cannot be removed.
+    /// Where a file cannot be removed.
     pub fn sweep_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
         let rubbish = self.rubbish();
         let Some(mut child) = self.start_sweeping()? else {
@@ -284,7 +285,7 @@ impl Cache {
                     ))));
                 }
                 None if started.elapsed() > REMOVE_DEADLINE => {
-                    // The rest stays rubbish; the next run goes on.
+                    // The next run removes the rest.
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(at("remove", &rubbish)(io::ErrorKind::TimedOut.into()));
@@ -303,8 +304,8 @@ impl Cache {
         self.folder.join("rubbish")
     }
 
-    /// Starts `rm` where there is something to remove. In the namespace of the root's owners: only there files of
-    /// subordinate user ids may be removed.
+    /// Starts a process that removes the discarded files, where there are any. It runs in the namespace of the root's owners,
+    /// because only there files of subordinate user ids can be removed.
     fn start_sweeping(&self) -> Result<Option<Child>, CacheError> {
         let rubbish = self.rubbish();
         let is_empty = fs::read_dir(&rubbish).map_or(true, |mut entries| entries.next().is_none());
@@ -315,7 +316,7 @@ impl Cache {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(["find"]).arg(&rubbish);
         command.args(["-mindepth", "1", "-xdev", "-delete"]);
-        // Two runs may sweep at once; each then misses what the other one has removed.
+        // Two runs may do this at the same time; each then fails on files that the other has removed.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -325,10 +326,10 @@ impl Cache {
             .map_err(at("start the removal of", &rubbish))
     }
 
-    /// Takes all of a kind out of the way but the `keep` that were used last, and those that some run holds.
+    /// Discards all items of a kind, except the `keep` that were used last, and those that a run is using.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn keep_newest(
         &self,
         lock: &Lock,
@@ -346,7 +347,7 @@ impl Cache {
         Ok(())
     }
 
-    /// The folders of a kind, the one used last first.
+    /// Returns the folders of a kind, the most recently used first.
     fn newest_first(&self, shelf: Shelf) -> Result<Vec<PathBuf>, CacheError> {
         let folder = self.shelf(shelf);
         let entries = match fs::read_dir(&folder) {
@@ -357,7 +358,7 @@ impl Cache {
         let mut items = Vec::new();
         for entry in entries {
             let path = entry.map_err(at("list", &folder))?.path();
-            // What was never finished has no mark: it sorts last.
+            // An unfinished item has no mark, and sorts last.
             let used = fs::metadata(path.join(MARK)).and_then(|metadata| metadata.modified());
             items.push((used.ok(), path));
         }
@@ -366,21 +367,21 @@ impl Cache {
     }
 }
 
-/// The kinds of things that the cache keeps by key.
+/// The kinds of items that the cache keeps, each under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shelf {
-    /// Trees of Debian.
+    /// Debian trees of the PC.
     Roots,
-    /// What QEMU boots.
+    /// Images of the PC.
     Images,
-    /// Trees of Debian that cross-compile.
+    /// Debian trees that cross-compile for the board.
     BoardRoots,
-    /// What QEMU boots of a board.
+    /// Images of the board.
     BoardImages,
 }
 
 impl Shelf {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [
         Self::Images,
         Self::Roots,
@@ -389,20 +390,20 @@ impl Shelf {
     ];
 }
 
-/// The file whose time says when a thing was last used, and whose lock says that it is being used.
+/// The file whose modification time is the item's last use, and whose lock shows that a run is using the item.
 const MARK: &str = "used";
 
-/// Keeps a root or an image from being removed, for as long as the value lives.
+/// Marks a root or an image as in use, so that no run removes it. Dropping the value ends that.
 #[derive(Debug)]
 pub struct Held {
     _mark: File,
 }
 
 impl Held {
-    /// Says that `item` is used from now on.
+    /// Marks `item` as in use from now on.
     ///
     /// # Errors
-    /// Where its mark cannot be made.
+    /// Where the mark cannot be made or locked.
     pub fn new(item: &Path) -> Result<Self, CacheError> {
         let path = item.join(MARK);
         let mark = File::options()
@@ -434,14 +435,14 @@ fn is_held(item: &Path) -> Result<bool, CacheError> {
     }
 }
 
-/// The right to make and remove things in the cache.
+/// The lock that allows a run to make and remove items in the cache. Dropping it unlocks the cache.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    // A relative path would move with the working directory; the XDG specification says to ignore such.
+    // A relative path would depend on the working directory; the XDG specification says to ignore it.
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
     absolute("COVALENT_CACHE")
         .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("covalent")))

@@ -1,7 +1,7 @@
-//! The board's devicetree: QEMU's own, and what overlays make of it.
+//! The board's devicetree: QEMU's own tree, and overlays that change it.
 //!
-//! QEMU describes the machine that it is to the kernel, and dumps that description when it is asked. `dtc` and `fdtoverlay`
-//! edit it in the root as a board's maker or loader would; QEMU then boots with the result.
+//! QEMU describes its machine to the kernel by a devicetree, which it also writes to a file. In the root, `dtc` and
+//! `fdtoverlay` apply overlays to that file as a board's maker or boot loader does, and QEMU boots with the result.
 
 use std::fs;
 use std::io;
@@ -13,49 +13,49 @@ use super::platform::Platform;
 use super::qemu::{self, Machine};
 use super::root::{Root, RootCommand};
 
-/// The board's camera, which QEMU does not have: vivid serves it.
+/// The overlay with the board's camera. QEMU has no camera; vivid binds to this node.
 pub const CAMERA: &str = include_str!("../../board/camera.dts");
-/// Memory that is set aside, and the camera's link to it.
+/// The overlay with reserved memory, and the link from the camera to it.
 pub const POOLS: &str = include_str!("../../board/pools.dts");
 
-/// Where a step's files are in the root.
+/// The path in the root of the folder with a step's files.
 const PLACE: &str = "/run/covalent/tree";
 
-/// Dumps QEMU's own tree, for which it leaves a megabyte of room: the words behind `$0` are QEMU's.
+/// Writes QEMU's own tree, and packs it: QEMU leaves a megabyte of free space in it. The arguments after `$0` are QEMU's.
 const DUMP: &str =
     r#""$0" "$@" -machine dumpdtb=dump.dtb && exec dtc -q -I dtb -O dtb -o own.dtb dump.dtb"#;
-/// Makes an overlay of its source.
+/// Compiles the source of an overlay.
 const COMPILE: &str = "dtc -q -@ -I dts -O dtb -o overlay.dtbo overlay.dts";
-/// Lays the overlay with the name `$0` over the tree.
+/// Applies the overlay in the file `$0` to the tree.
 const APPLY: &str = r#"exec fdtoverlay -i tree.dtb -o made.dtb "$0""#;
 /// Prints the tree's source.
 const SOURCE: &str = "exec dtc -q -I dtb -O dts tree.dtb";
 
-/// Why there is no such tree.
+/// Why a devicetree could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevicetreeError {
-    /// A tool is not content.
+    /// A tool failed.
     #[error("{step}: {words}")]
     Tool {
-        /// What was done.
+        /// The step.
         step: &'static str,
-        /// What the tool said.
+        /// The tool's exit status and stderr.
         words: String,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// A flattened tree.
+/// A flattened devicetree.
 #[derive(Debug, Clone)]
 pub struct Devicetree {
     root: Root,
@@ -63,10 +63,10 @@ pub struct Devicetree {
 }
 
 impl Devicetree {
-    /// The tree that QEMU itself makes for this machine.
+    /// Returns the tree that QEMU makes for this machine.
     ///
     /// # Errors
-    /// Where QEMU does not dump it.
+    /// Where QEMU does not write it.
     pub fn of_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
         let mut step = Step::begin(&image.root)?;
         step.run("dump QEMU's devicetree", DUMP, |command| {
@@ -80,8 +80,8 @@ impl Devicetree {
         })
     }
 
-    /// The tree that a machine boots with: the one that was asked for, else the board's usual one, QEMU's with a camera and
-    /// memory for it; `None` for a PC.
+    /// Returns the tree that a machine boots with: the one in `machine`, otherwise the board's usual one, which is QEMU's with
+    /// a camera and memory for it. `None` for a PC.
     ///
     /// # Errors
     /// Those of [`Devicetree::of_qemu`] and [`Devicetree::overlaid`].
@@ -93,10 +93,10 @@ impl Devicetree {
         board.overlaid(CAMERA)?.overlaid(POOLS).map(Some)
     }
 
-    /// This tree with an overlay, given as source.
+    /// Returns this tree with an overlay, given as source.
     ///
     /// # Errors
-    /// Where the source is none, or does not fit the tree.
+    /// Where the source does not compile, or does not apply to the tree.
     pub fn overlaid(&self, source: &str) -> Result<Self, DevicetreeError> {
         let mut step = Step::begin(&self.root)?;
         step.write("overlay.dts", source.as_bytes())?;
@@ -104,10 +104,10 @@ impl Devicetree {
         self.apply(step, "overlay.dtbo")
     }
 
-    /// This tree with the overlay that a line of shell makes, as somebody would who was told that line.
+    /// Returns this tree with the overlay that a line of shell makes in `file`, as a user runs the line that a tool printed.
     ///
     /// # Errors
-    /// Where the line fails, makes no file of this name, or what it makes does not fit the tree.
+    /// Where the line fails, makes no file of this name, or its overlay does not apply to the tree.
     pub fn overlaid_by(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
         let mut step = Step::begin(&self.root)?;
         step.run("run the line that makes an overlay", line, |_| {})?;
@@ -125,16 +125,16 @@ impl Devicetree {
         })
     }
 
-    /// The tree's bytes.
+    /// Returns the flattened tree.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The tree's source, for who wants to read it.
+    /// Returns the tree's source.
     ///
     /// # Errors
-    /// Where `dtc` does not read it.
+    /// Where `dtc` cannot read the tree.
     pub fn source(&self) -> Result<String, DevicetreeError> {
         let mut step = Step::begin(&self.root)?;
         step.write("tree.dtb", &self.bytes)?;
@@ -142,7 +142,7 @@ impl Devicetree {
     }
 }
 
-/// A folder in which tools of the root work, and which is gone afterwards.
+/// A temporary folder in which tools of the root work.
 struct Step {
     root: Root,
     folder: tempfile::TempDir,
@@ -166,7 +166,7 @@ impl Step {
         fs::read(&path).map_err(at("read", path))
     }
 
-    /// Runs a line of shell there, and returns what it prints.
+    /// Runs a line of shell in the folder, and returns its stdout.
     fn run(
         &mut self,
         step: &'static str,

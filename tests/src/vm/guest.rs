@@ -1,4 +1,4 @@
-//! A guest that runs: commands, files, what its display shows.
+//! A running guest: commands, files, and pictures of its display.
 //!
 //! ```no_run
 //! use covalent_tests::vm::config::Config;
@@ -39,38 +39,39 @@ use super::qemu::{Machine, Qemu, has_desktop};
 use super::qmp::{Qmp, QmpError};
 use crate::wire::{Exec, Prepare, Ready, VERSION};
 
-/// How long a guest may take to be ready. Emulated in software it needs 20 seconds of CPU time, which on a machine that
-/// ten others share are minutes. A guest that breaks is noticed at once: its kernel panics, and QEMU ends.
+/// Time limit of a boot. An emulated boot needs 20 seconds of CPU time, which takes minutes on a machine with ten other users.
+/// A kernel that panics ends QEMU, so a broken guest is noticed at once.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long a guest may take to switch itself off.
+/// Time limit for a guest to power off.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long QEMU may take to end when it is told to.
+/// Time limit for QEMU to end after it was told to.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a file may take on its way.
+/// Time limit to transfer a file.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
 
-/// The guest's name.
+/// The guest's host name.
 const HOSTNAME: &str = "covalent";
 
-/// The display of a configuration, for QEMU's monitor.
+/// The id of a configuration's first display in QEMU.
 pub const DISPLAY: &str = "display";
 
-/// Whether a kernel that did not start ran into the breakpoint that stands for an instruction while it is patched.
+/// Returns whether a kernel's boot failed at the breakpoint that replaces an instruction while the kernel patches it.
 ///
-/// On hardware the other processors see the breakpoint and the kernel's handler goes on. QEMU's emulation with a thread for each
-/// processor has been seen to take the handler's answer away between the two, once in some hundred boots of a busy machine.
+/// On hardware, the other processors see the breakpoint, and the kernel's handler continues. QEMU's emulation with a thread for
+/// each processor sometimes lets a processor hit the breakpoint after the handler was removed: once in some hundred boots of a
+/// busy machine.
 fn is_half_patched(console: &str) -> bool {
     console.contains("Oops: int3:")
 }
 
-/// What goes wrong with a guest.
+/// Why a guest failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuestError {
-    /// This machine cannot have such a guest.
+    /// This machine cannot run such a guest.
     #[error("no guest of configuration {config} here: {reason}")]
     Unavailable {
         /// The configuration.
@@ -86,68 +87,68 @@ pub enum GuestError {
     Boot {
         /// The configuration.
         config: Config,
-        /// Its memory.
+        /// The guest's memory.
         memory: Memory,
-        /// What was noticed.
+        /// The cause.
         source: Box<GuestError>,
         /// The last lines of its console.
         tail: String,
-        /// Where all of it is.
+        /// The file with the whole log.
         log: PathBuf,
     },
-    /// The folder that it shares with its host cannot be shared, or what is in it not be made fit for the host.
+    /// The folder for `$OUT` cannot be shared, or its files cannot be made safe for the host.
     #[error("the folder for $OUT: {0}")]
     Shared(#[source] io::Error),
-    /// The guest ended while it was needed.
+    /// The guest ended while it was used.
     #[error("{source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
     Gone {
-        /// What was noticed.
+        /// The error of the connection.
         source: LinkError,
         /// The last lines of its console.
         tail: String,
-        /// Where all of it is.
+        /// The file with the whole log.
         log: PathBuf,
     },
-    /// The guest did not do what it was asked.
+    /// The guest failed at a request.
     #[error(transparent)]
     Link(LinkError),
-    /// QEMU did not do what it was asked.
+    /// QEMU failed at a request.
     #[error(transparent)]
     Monitor(#[from] QmpError),
-    /// A file could not be carried.
+    /// A file could not be transferred.
     #[error("{operation} {path} in the guest: {words}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path in the guest.
         path: String,
-        /// Why it failed, in the guest's words.
+        /// The guest's error message.
         words: String,
     },
-    /// The guest would not end by itself; it was ended.
+    /// The guest did not power off by itself and was killed.
     #[error("the guest did not switch itself off within {} s and was ended", STOP_LIMIT.as_secs())]
     NotStopped,
-    /// The board's devicetree cannot be made.
+    /// The board's devicetree could not be made.
     #[error("the board's devicetree: {0}")]
     Devicetree(#[from] DevicetreeError),
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
-/// What to boot.
+/// How to boot a guest.
 #[derive(Debug, Clone)]
 pub struct Boot {
     /// The machine.
     pub machine: Machine,
-    /// What makes its CPU; found out where it is absent.
+    /// The accelerator; `None` chooses it by a trial.
     pub accelerator: Option<Accelerator>,
-    /// How long it may take to be ready.
+    /// Time limit until the guest is ready.
     pub limit: Duration,
 }
 
 impl Boot {
-    /// A guest of this configuration, with the programs in the folder `share`.
+    /// Makes the options for a guest of this configuration that runs the programs in the folder `share`.
     #[must_use]
     pub fn new(config: Config, share: &Path) -> Self {
         Self {
@@ -167,7 +168,7 @@ impl Boot {
     }
 }
 
-/// A guest that is ready for commands. Dropped, it ends at once; [`Guest::stop`] switches it off.
+/// A guest that accepts commands. Dropping it kills it; [`Guest::stop`] powers it off.
 #[derive(Debug)]
 pub struct Guest {
     config: Config,
@@ -176,7 +177,7 @@ pub struct Guest {
     qemu: Mutex<Qemu>,
     ready: Ready,
     accelerator: Accelerator,
-    /// Behind QEMU: what the guest has left is settled when nobody adds to it.
+    /// Declared after QEMU, so that it is dropped after QEMU: the folder is made safe when nothing writes to it any more.
     out: Option<Out>,
 }
 
@@ -184,8 +185,8 @@ impl Guest {
     /// Boots a guest and waits until it is ready.
     ///
     /// # Errors
-    /// Where this machine cannot have it, or it is not ready in time; the error shows the end of its console, and the
-    /// whole lies in the cache.
+    /// Where this machine cannot run it, or it is not ready in time. The error shows the end of its console, and the whole log
+    /// is in the cache.
     pub fn boot(image: &Image, boot: &Boot) -> Result<Self, GuestError> {
         let config = boot.machine.config;
         if let Some(reason) = unavailable(image, &boot.machine) {
@@ -208,7 +209,7 @@ impl Guest {
             }
         }
         if matches!(booted, Err(GuestError::Boot { .. })) {
-            // The next run reads every byte of the image. Where that cannot be asked for, this error says more.
+            // The next run then reads every byte of the image. An error here matters less than the failed boot.
             let _ = image.suspect();
         }
         booted
@@ -222,7 +223,8 @@ impl Guest {
             Qemu::start(image, machine, accelerator).map_err(GuestError::Start)?;
         let spare = sockets.monitor.try_clone().map_err(GuestError::Start)?;
         let connect = || -> Result<(Link, Ready, Qmp), GuestError> {
-            // The guest first: QEMU's monitor answers only while QEMU lives, and has less to tell.
+            // The connection to the guest is made before that to the monitor: QEMU's monitor answers only while QEMU runs, and
+            // its errors explain less.
             let link = Link::new(sockets.port).map_err(GuestError::Link)?;
             let prepare = Prepare {
                 version: VERSION,
@@ -261,34 +263,34 @@ impl Guest {
         }
     }
 
-    /// The guest's configuration.
+    /// Returns the guest's configuration.
     #[must_use]
     pub fn config(&self) -> Config {
         self.config
     }
 
-    /// What the guest has said of itself when it was ready.
+    /// Returns the guest's answer when it became ready.
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    /// What makes its CPU.
+    /// Returns the accelerator.
     #[must_use]
     pub fn accelerator(&self) -> Accelerator {
         self.accelerator
     }
 
-    /// The process on the host that holds all of the guest.
+    /// Returns the id of the process on the host that contains QEMU and all that it started.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         lock(&self.qemu).id()
     }
 
-    /// Starts a command and does not wait for it. See [`Link::start`].
+    /// Starts a command, and does not wait for it. See [`Link::start`].
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// Where the guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, GuestError> {
         self.link.start(exec).map_err(|error| self.explain(error))
     }
@@ -296,7 +298,7 @@ impl Guest {
     /// Runs a command to its end. See [`Link::run`].
     ///
     /// # Errors
-    /// Where the guest is gone, or the command runs longer than `limit`; then it has been ended.
+    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, GuestError> {
         let result = self.link.run(exec, input, limit);
         result.map_err(|error| self.explain(error))
@@ -310,7 +312,7 @@ impl Guest {
         self.run(shell(line), b"", limit)
     }
 
-    /// Writes a file in the guest, which appears there when it is complete.
+    /// Writes a file in the guest. The file appears under its name when it is complete.
     ///
     /// # Errors
     /// Where the guest cannot write it.
@@ -352,23 +354,23 @@ impl Guest {
         })
     }
 
-    /// What the guest's display shows now, as QEMU sees it.
+    /// Returns the picture that the guest's display shows now, as QEMU sees it.
     ///
     /// # Errors
-    /// Where QEMU has no picture of it; see [`Config::has_screendump`].
+    /// Where QEMU cannot see it; see [`Config::has_screendump`].
     pub fn screendump(&self) -> Result<RgbImage, GuestError> {
         Ok(self.monitor().screendump(DISPLAY)?)
     }
 
-    /// QEMU's monitor.
+    /// Returns QEMU's monitor.
     pub fn monitor(&self) -> MutexGuard<'_, Qmp> {
         lock(&self.monitor)
     }
 
-    /// Writes all that commands have left to the disk and to the shared folder.
+    /// Writes all files of the guest to its disk and to the shared folder, and makes the shared folder safe.
     ///
     /// # Errors
-    /// Where the guest is gone or hangs.
+    /// Where the guest has ended, or takes too long.
     pub fn sync(&self) -> Result<(), GuestError> {
         let result = self.link.sync(FILE_LIMIT);
         result.map_err(|error| self.explain(error))?;
@@ -376,19 +378,19 @@ impl Guest {
         out.map_or(Ok(()), Out::settle).map_err(GuestError::Shared)
     }
 
-    /// What the guest's first process did not understand, since the last call.
+    /// Returns the messages that the guest's first process did not understand since the last call.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.link.complaints()
     }
 
-    /// Whether the guest has ended.
+    /// Returns whether the guest has ended.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.link.is_gone()
     }
 
-    /// What the guest's console and QEMU have said so far.
+    /// Returns what the guest's console and QEMU have written so far.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -396,15 +398,15 @@ impl Guest {
         lock(&self.qemu).log()
     }
 
-    /// Switches the guest off.
+    /// Powers the guest off.
     ///
     /// # Errors
-    /// Where it had to be ended from outside.
+    /// Where it did not power off in time and was killed.
     pub fn stop(self) -> Result<(), GuestError> {
         let qemu = &mut *lock(&self.qemu);
-        // Where it is gone already, so much the better.
+        // An error means that the guest has ended already.
         let _ = self.link.power_off();
-        // For who wonders afterwards what the kernel had to say.
+        // The kernel's log is kept for a person who looks for a cause later.
         keep_log(qemu, self.config);
         if qemu.wait(STOP_LIMIT).map_err(GuestError::Start)?.is_some() {
             return Ok(());
@@ -416,13 +418,13 @@ impl Guest {
         Err(GuestError::NotStopped)
     }
 
-    /// Adds what the console says to the news that the guest is gone.
+    /// Adds the console's last lines to the error that the guest has ended.
     fn explain(&self, error: LinkError) -> GuestError {
         if !matches!(error, LinkError::Gone { .. }) {
             return GuestError::Link(error);
         }
         let mut qemu = lock(&self.qemu);
-        // Its last words are complete when it has ended.
+        // The console is complete only after QEMU has ended.
         let _ = qemu.wait(QUIT_LIMIT);
         let (tail, log) = keep_log(&qemu, self.config);
         GuestError::Gone {
@@ -433,7 +435,7 @@ impl Guest {
     }
 }
 
-/// A command that is a line of shell.
+/// Returns a command that runs a line of shell.
 #[must_use]
 pub fn shell(line: &str) -> Exec {
     Exec {
@@ -442,7 +444,7 @@ pub fn shell(line: &str) -> Exec {
     }
 }
 
-/// Why this machine cannot have such a guest, if so.
+/// Returns why this machine cannot run such a guest; `None` where it can.
 #[must_use]
 pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
     let lacks = |program: &str| !image.root.folder().join("usr/bin").join(program).exists();
@@ -476,7 +478,7 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that died in the middle has left a closed stream at worst, and the next use says so.
+    // A thread that panicked has left a closed stream at worst, and the next use of it reports that.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,10 +1,10 @@
-//! The guest's image, made in stages, each of which is made aside and moved to its place when it is complete.
+//! The guest's image. It is made in stages; each is made in a folder of its own and moved to its place when it is complete.
 //!
 //! ```text
 //! packages ─▶ root ─▶ modules ─▶ record      keyed by packages and their exact versions, modules' recipe
 //!                                  └─▶ kernel, initrd, disk ─▶ manifest     keyed by that, and their recipes
 //! ```
-//! A run that was interrupted goes on at the stage that was not complete. What is damaged is made again.
+//! A run that was interrupted continues at the incomplete stage. Damaged files are made again.
 
 use std::fs;
 use std::io;
@@ -26,95 +26,95 @@ use super::tree::{Tree, TreeError, TreeMaker};
 
 pub use super::tree::Versions;
 
-/// Changes when images of before are no longer good, for a reason that no script and no package shows.
+/// Changes when older images can no longer be used for a reason that neither scripts nor packages show.
 const FORMAT: u32 = 2;
-/// How many images and roots stay: the one in use, and the one before for who goes back in history.
+/// The number of images and roots that are kept: the one in use, and the previous one.
 const KEPT: usize = 2;
-/// The size of the guest's disk in bytes. What is not used takes no room in the cache.
+/// The size of the guest's disk in bytes. Unused blocks take no space in the cache.
 const DISK_BYTES: u64 = 2 << 30;
 const DISK_SCRIPT: &str = include_str!("scripts/disk.sh");
-/// Ten seconds.
+/// The disk takes ten seconds on an idle machine.
 const DISK_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The file that asks the next run to read every byte.
+/// The file that makes the next run read every byte of the image.
 const SUSPECT: &str = "suspect";
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// This machine cannot have one.
+    /// This machine has another architecture.
     #[error("the guest's tools are of x86_64; this machine is {0}")]
     Architecture(&'static str),
-    /// This machine does not let programs have mounts of their own.
+    /// This machine does not allow namespaces and mounts.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The packages.
+    /// The packages could not be resolved or downloaded.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The root.
+    /// The root could not be made.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A stage.
+    /// A stage failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// What was made is damaged.
+    /// A file of the image is damaged.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// A complete image. While it is held, no other run removes it.
+/// A complete image. While the value lives, no other run removes the image.
 #[derive(Debug)]
 pub struct Image {
-    /// What it is of.
+    /// The platform.
     pub platform: Platform,
     /// The kernel, for QEMU's `-kernel`.
     pub kernel: PathBuf,
-    /// The first file system, for `-initrd`.
+    /// The initial RAM file system, for `-initrd`.
     pub initrd: PathBuf,
-    /// The disk, an ext4 file system without partitions. Never to be written: QEMU takes it with `snapshot=on`. The board
-    /// has none.
+    /// The disk, an ext4 file system without partitions. It is never written to: QEMU uses it with `snapshot=on`. The board has
+    /// none.
     pub disk: Option<PathBuf>,
-    /// Where QEMU and the compilers are.
+    /// The root, which has QEMU and the compilers.
     pub root: Root,
-    /// What is inside.
+    /// The versions of kernel, Mesa and QEMU.
     pub versions: Versions,
     folder: PathBuf,
     _held: Held,
     _tree: Tree,
 }
 
-/// What [`ensure_with`] is asked beyond the usual.
+/// Options of [`ensure_with`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Reads every byte of what is there.
+    /// Checks every byte of the image, and not only a sample.
     pub verify: bool,
-    /// Asks for versions even where the last answer is not a day old.
+    /// Resolves the packages' versions even where the stored resolution is less than a day old.
     pub refresh: bool,
 }
 
-/// Makes the PC's image where it is missing, checks it where it is there, makes it again where it is damaged.
+/// Makes the PC's image where it is missing or damaged, and checks it where it exists.
 ///
 /// # Errors
-/// Where the cache, the network or a stage fails; each says what to do.
+/// Where the cache, the network or a stage fails; each error states a remedy.
 pub fn ensure(progress: &Progress) -> Result<Image, ImageError> {
     ensure_with(Platform::Pc, Options::default(), progress)
 }
 
-/// As [`ensure`], for any platform and with wishes.
+/// Does the same as [`ensure`] for any platform, with options.
 ///
 /// # Errors
 /// Those of [`ensure`].
@@ -168,7 +168,7 @@ pub fn ensure_with(
     Ok(image)
 }
 
-/// Which versions to take: a remembered answer where it is fresh, or where there is no other.
+/// Returns the stored resolution where it is fresh or where no mirror answers, and a new one otherwise.
 fn resolve(
     apt: &Apt<'_>,
     names: &[String],
@@ -187,7 +187,7 @@ fn resolve(
             let reason = error.to_string();
             let reason = reason.lines().next().unwrap_or_default();
             progress.note(&format!(
-                "no news of versions, so the last known ones are used: {reason}"
+                "resolve the packages' versions: {reason}; using the stored versions"
             ));
             apt.go_back_to(&answer)?;
             Ok(answer)
@@ -212,24 +212,24 @@ impl Image {
         })
     }
 
-    /// The folder that holds the image.
+    /// Returns the folder of the image.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Makes the next [`ensure`] read every byte of the image. For who has booted it in vain: the check that every run
-    /// makes is a sample.
+    /// Makes the next [`ensure`] check every byte of the image. Called after a failed boot, because the usual check reads only
+    /// a sample.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where the file cannot be written.
     pub fn suspect(&self) -> Result<(), ImageError> {
         let path = self.folder.join(SUSPECT);
         fs::write(&path, "").map_err(at("write", &path))
     }
 }
 
-/// The name of the image that is made from the root `tree_key`.
+/// Returns the name of the image that is made from the root `tree_key`.
 fn key(platform: Platform, tree_key: &str) -> String {
     let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
     let [script, init] = initrd::scripts(platform);

@@ -1,8 +1,8 @@
-//! Makes the guest and runs things in it.
+//! Makes guests, and runs commands in them.
 //!
-//! Everything that depends on a distribution happens inside one *root*: a Debian tree in the cache. It holds the
-//! libraries to compile against, the kernel, Mesa and QEMU; the project's programs are compiled in it, QEMU runs in it,
-//! and the guest's disk is made from it. So the host's distribution and its glibc do not matter.
+//! Everything that depends on a distribution happens inside one *root*, a Debian tree in the cache. It has the libraries to
+//! compile against, the kernel, Mesa and QEMU. The project's programs are compiled in it, QEMU runs in it, and the guest's disk
+//! is made from it. So the host's distribution and its glibc do not matter.
 
 pub mod accel;
 pub mod apt;

@@ -1,6 +1,6 @@
-//! Namespaces that end with this process, and with them every process and mount inside.
+//! Process and mount namespaces that end with this process, and end every process and mount inside of them.
 //!
-//! The surprising parts:
+//! The design decisions:
 //! - `unshare` and `setpriv` of util-linux do the work rather than system calls of ours: they exist wherever
 //!   mmdebstrap does, and a process with threads must not do much between fork and exec.
 //! - Every mount is made in a private mount namespace and every process is in a private process namespace. Both end
@@ -13,7 +13,7 @@ use std::io;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
 
-/// Mounts something, and takes it back with a refusal where the mount would reach beyond the namespace.
+/// Makes a mount, and fails where the mount would be visible outside of the namespace.
 const TRIAL: &str = r#"
 mount -t tmpfs covalent /tmp || exit 1
 if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
@@ -23,10 +23,10 @@ if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
 fi
 "#;
 
-/// The words before a program that give it a process and mount namespace which end with this process.
+/// Returns the words that, before a program, start it in process and mount namespaces which end with this process.
 ///
-/// Root uses its own rights; anybody else becomes root of a user namespace, with the subordinate ids of
-/// `/etc/subuid`, since a Debian tree has files of many owners.
+/// Root uses its own rights. Another user becomes root of a user namespace with the subordinate ids of `/etc/subuid`, because a
+/// Debian tree has files of many owners.
 #[must_use]
 pub fn namespace() -> Vec<&'static str> {
     let mut words = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
@@ -35,17 +35,17 @@ pub fn namespace() -> Vec<&'static str> {
     }
     words.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
     if is_in_chroot() {
-        // There `/` is no mount, so unshare cannot make it private; the check finds out whether it is.
+        // In a chroot `/` is no mount, so unshare cannot make it private. [`check`] finds out whether it is.
         words.extend(["--propagation", "unchanged"]);
     }
     words.push("--");
     words
 }
 
-/// Whether `/` is a folder of a mount whose own root is out of sight.
+/// Returns whether this process is in a chroot, where `/` is a folder of a mount that is not visible.
 fn is_in_chroot() -> bool {
     static ANSWER: LazyLock<bool> = LazyLock::new(|| {
-        // Without /proc nobody knows; nearly nobody is in a chroot.
+        // Without /proc the answer is unknown; a chroot is rare.
         std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| !has_root_mount(&mounts))
     });
     *ANSWER
@@ -57,24 +57,24 @@ fn has_root_mount(mountinfo: &str) -> bool {
         .any(|line| line.split(' ').nth(4) == Some("/"))
 }
 
-/// Why this machine gives no namespaces.
+/// Why this machine allows no namespaces.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamespaceError {
-    /// A tool is missing.
+    /// A program is missing.
     #[error("start setpriv: {0}; is util-linux installed?")]
     Start(io::Error),
-    /// The kernel, or who set it up, refuses.
+    /// The kernel or a security policy refuses.
     #[error("this machine refuses namespaces and mounts of our own: {words}\n{remedy}")]
     Refused {
-        /// What unshare or mount said.
+        /// The error message of unshare or mount.
         words: String,
         /// What may help.
         remedy: &'static str,
     },
 }
 
-/// Tries whether programs can have namespaces and mounts of their own, so that a refusal is said once and plainly.
+/// Checks that programs can have their own namespaces and mounts, so that a refusal is reported once and with a remedy.
 ///
 /// # Errors
 /// Where they cannot.
@@ -105,7 +105,7 @@ pub fn check() -> Result<(), NamespaceError> {
     Err(NamespaceError::Refused { words, remedy })
 }
 
-/// Starts `command` from the thread that lives as long as this process.
+/// Starts `command` from a thread that lives as long as this process.
 ///
 /// # Errors
 /// Those of [`Command::spawn`].
@@ -115,7 +115,7 @@ pub fn spawn_kept(command: Command) -> io::Result<Child> {
         let (sender, receiver) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, answer) in receiver {
-                // Who asked may have gone; then nobody needs the answer.
+                // The caller may have ended; then nobody needs the result.
                 let _ = answer.send(command.spawn());
             }
         });

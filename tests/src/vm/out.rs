@@ -1,11 +1,11 @@
-//! The folder that a guest shares with its host (`$OUT`), and what may come out of it.
+//! The folder that a guest shares with its host (`$OUT`), and how its files are made safe for the host.
 //!
-//! Root of the guest writes there through QEMU, which runs with the rights of whoever started the guest. So a command of the guest
-//! can leave programs that run as that user for everybody (setuid), device nodes where the user is root, FIFOs that a reader hangs
-//! at, and links that lead anywhere on the host. What is left for the host are plain files and folders of the caller, and links
-//! that stay inside.
+//! Root in the guest writes there through QEMU, which runs with the rights of the user who started the guest. So a command in
+//! the guest can leave programs that run as that user for everybody (setuid), device nodes where the user is root, FIFOs that
+//! block a reader, and links to any path of the host. After the cleanup only plain files and folders of the caller are left,
+//! and links that stay inside of the folder.
 //!
-//! While the guest runs the folder is its owner's alone, so that nobody else finds there what has not been settled yet.
+//! While the guest runs, only the owner can access the folder, so that no other user finds unsafe files there.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -21,22 +21,22 @@ use rustix::io::Errno;
 
 use super::namespace::{namespace, spawn_kept};
 
-/// Folders in folders: more is no output of a program.
+/// The most nested folders; no program's output has more.
 const DEEPEST: usize = 64;
 
-/// A shared folder, which is settled when the value is dropped.
+/// A shared folder. Dropping the value makes its files safe.
 #[derive(Debug)]
 pub(super) struct Out {
     folder: PathBuf,
-    /// The permissions that it had.
+    /// The permissions before the folder was closed to others.
     mode: u32,
 }
 
 impl Out {
-    /// Keeps others out of `folder` for as long as the value lives.
+    /// Removes other users' access to `folder` for as long as the value lives.
     ///
     /// # Errors
-    /// Where it is no folder of this user.
+    /// Where `folder` is no folder, or belongs to another user.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(folder)?;
         let user = rustix::process::geteuid().as_raw();
@@ -54,7 +54,7 @@ impl Out {
         })
     }
 
-    /// Makes what is there fit for the host, and says what was taken away.
+    /// Makes the files safe for the host, and logs what was removed.
     ///
     /// # Errors
     /// Where the folder cannot be read or changed.
@@ -85,7 +85,7 @@ impl Out {
 impl Drop for Out {
     fn drop(&mut self) {
         match self.settle() {
-            // Others may look again where they could before.
+            // The folder gets its earlier permissions back.
             Ok(()) => {
                 let _ = fs::set_permissions(&self.folder, fs::Permissions::from_mode(self.mode));
             }
@@ -98,12 +98,12 @@ impl Drop for Out {
     }
 }
 
-/// What became of a folder.
+/// The result of a cleanup.
 #[derive(Debug, Default)]
 struct Settled {
-    /// What is no plain file and was removed.
+    /// The removed entries, which were neither plain files nor folders nor links that stay inside.
     removed: Vec<String>,
-    /// Whether something is another user's, and this one cannot change that.
+    /// Whether a file belongs to another user, and this user cannot change that.
     has_foreign: bool,
 }
 
@@ -164,13 +164,13 @@ fn walk(folder: OwnedFd, place: &Path, settled: &mut Settled) -> io::Result<()> 
     Ok(())
 }
 
-/// Takes setuid, setgid and sticky from a file, and lets its owner use it.
+/// Clears the setuid, setgid and sticky bits of a file, and gives its owner access.
 fn tame(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, least: u32) -> io::Result<()> {
     let mode = (stat.st_mode & 0o777) | least;
     if stat.st_mode & 0o7777 == mode {
         return Ok(());
     }
-    // By the file itself: a link that the guest puts in its place meanwhile is not followed.
+    // The mode is changed through a descriptor, so that a link which the guest puts in its place meanwhile is not followed.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -183,13 +183,13 @@ fn tame(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, least: u32) -> io::Re
     }
     let number = std::os::fd::AsRawFd::as_raw_fd(&file);
     match rustix::fs::chmod(format!("/proc/self/fd/{number}"), Mode::from_raw_mode(mode)) {
-        // Another user's: it becomes the caller's, and is looked at again.
+        // The file belongs to another user; it is given to the caller, and then handled again.
         Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Makes a file the caller's where the caller is root; where not, says so.
+/// Gives a file to the caller where the caller is root; otherwise records that it belongs to another user.
 fn own(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, settled: &mut Settled) {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if stat.st_uid == user.as_raw() {
@@ -205,9 +205,9 @@ fn own(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, settled: &mut Settled)
     settled.has_foreign |= given.is_err();
 }
 
-/// Returns whether a link leads to something in the shared folder, by its words alone.
+/// Returns whether a link's text leads to an entry in the shared folder.
 ///
-/// Upwards only at its beginning: behind a name that is a link itself, `..` would lead elsewhere.
+/// `..` is accepted only at the beginning: after a name that is a link itself, it would lead elsewhere.
 fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
     let Ok(target) = rustix::fs::readlinkat(folder, name, Vec::new()) else {
         return false;
@@ -221,7 +221,7 @@ fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
     up <= depth && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// Makes files of subordinate user ids the caller's, in the namespace where the caller is root.
+/// Gives files of subordinate user ids to the caller, in the namespace where the caller is root.
 fn give_to_caller(folder: &Path) -> io::Result<()> {
     let words = namespace();
     let mut command = Command::new(words[0]);
@@ -312,7 +312,7 @@ mod tests {
             fs::read_to_string(scratch.path().join("host")).unwrap(),
             "the host's"
         );
-        // What is settled stays as it is, and the folder is as open as before.
+        // A second cleanup changes nothing, and the folder gets its permissions back.
         assert_eq!(out.removed().unwrap(), [""; 0]);
         fs::write(at("late"), "").unwrap();
         set(&at("late"), 0o4755);

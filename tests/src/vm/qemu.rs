@@ -1,8 +1,8 @@
-//! One QEMU, from its command line to its end.
+//! A QEMU process, its command line and its end.
 //!
-//! Nothing of it lies in the host's file system: QEMU runs in the root, in namespaces of its own that the kernel ends
-//! with this process, its two sockets are pairs that it inherits as stdin and stdout, and its log (its own words and
-//! the guest's console) is a file without a name.
+//! QEMU leaves nothing in the host's file system. It runs in the root, in namespaces that the kernel ends with this process.
+//! Its two sockets are pairs that it inherits as stdin and stdout, and its log (its own output and the guest's console) is a
+//! file without a name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,15 +26,15 @@ use super::platform::Platform;
 use super::root::RootCommand;
 use crate::wire::PORT;
 
-/// Where things of the host are shown in QEMU's file system.
+/// The folder in QEMU's file system where files of the host are mounted.
 const PLACE: &str = "/run/covalent";
 
-/// The most that is kept of a log when it is shown or saved, in bytes.
+/// The most bytes at the end of a log that are shown or saved.
 const LOG_LIMIT: u64 = 4 << 20;
 
-/// Starts an X server that only memory shows, then QEMU. The server must not keep QEMU's sockets open.
+/// Starts an X server without a screen, then QEMU. The server must not keep QEMU's sockets open.
 ///
-/// It listens in its own `/tmp` alone. The name of a `local` socket would be one for the whole machine, and the server of a second
+/// The server listens only in its own `/tmp`. A `local` socket has one name for the whole machine, and the server of a second
 /// guest would end with "server already running".
 const UNDER_SCREEN: &str = r#"
 Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp -nolisten local </dev/null >&2 &
@@ -47,28 +47,28 @@ done
 DISPLAY=:9 exec "$@"
 "#;
 
-/// What a guest is made of.
+/// The hardware of a guest.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// Which configuration.
+    /// The configuration.
     pub config: Config,
-    /// How much memory.
+    /// The size of the memory.
     pub memory: Memory,
-    /// The display's size.
+    /// The size of the first display.
     pub size: Size,
-    /// How much of the memory is set aside for contiguous buffers, in MiB.
+    /// Memory that is reserved for contiguous buffers (the kernel's `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
     /// The folder with the project's programs.
     pub share: PathBuf,
-    /// The folder for what commands leave in `$OUT`.
+    /// The folder for the files that commands leave in `$OUT`.
     pub out: Option<PathBuf>,
-    /// Shows the display in a window, on the desktop that this program was started from.
+    /// Whether a window shows the display, on the desktop that this program was started from.
     pub watch: bool,
-    /// What the board boots with; its usual tree where it is absent. A PC has none.
+    /// The board's devicetree; `None` is its usual one. A PC has none.
     pub devicetree: Option<Devicetree>,
 }
 
-/// A QEMU that runs. Dropped, it is ended.
+/// A QEMU that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Qemu {
     child: Child,
@@ -76,10 +76,10 @@ pub struct Qemu {
     _devicetree: Option<NamedTempFile>,
 }
 
-/// A QEMU's sockets.
+/// The host's ends of QEMU's sockets.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The guest's port.
+    /// The port to the guest's first process.
     pub port: UnixStream,
     /// The monitor.
     pub monitor: UnixStream,
@@ -89,7 +89,7 @@ impl Qemu {
     /// Starts QEMU.
     ///
     /// # Errors
-    /// Where a process or a file cannot be made. What QEMU itself objects to shows in its log and its end.
+    /// Where a process or a file cannot be made. An error of QEMU itself is in its log and its exit status.
     pub fn start(
         image: &Image,
         machine: &Machine,
@@ -110,7 +110,7 @@ impl Qemu {
             image.root.command(qemu)
         };
         command.args(words);
-        // Where QEMU puts what a guest writes to its disk: in memory, and gone with it.
+        // QEMU writes the changes of a snapshot here: to memory, which ends with it.
         command.env("TMPDIR", "/tmp");
         for (path, name) in [
             (&image.kernel, "kernel"),
@@ -145,7 +145,7 @@ impl Qemu {
         Ok((qemu, Sockets { port, monitor }))
     }
 
-    /// Waits until QEMU ends by itself; `None` where it still runs after `limit`.
+    /// Waits until QEMU ends by itself; returns `None` where it still runs after `limit`.
     ///
     /// # Errors
     /// Where the kernel does not know the process.
@@ -162,7 +162,7 @@ impl Qemu {
         }
     }
 
-    /// Ends QEMU and all that is in its namespace, at once.
+    /// Kills QEMU and every process in its namespace.
     ///
     /// # Errors
     /// Where the kernel does not know the process.
@@ -174,13 +174,13 @@ impl Qemu {
         Ok(())
     }
 
-    /// The process that holds QEMU's namespace.
+    /// Returns the id of the first process of QEMU's namespace.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What QEMU and the guest's console have said; the end of it where it is very long.
+    /// Returns the output of QEMU and the guest's console, at most its last 4 MiB.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -195,12 +195,12 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // With the namespace's holder goes all that is in it; nothing else could be done.
+        // The namespace ends with its first process. An error leaves nothing else to do.
         let _ = self.kill();
     }
 }
 
-/// Writes a tree to a file that lives as long as who holds it.
+/// Writes a devicetree to a temporary file, which is removed when the value is dropped.
 fn file_of(tree: &Devicetree) -> io::Result<NamedTempFile> {
     let mut file = NamedTempFile::new()?;
     file.write_all(tree.bytes())?;
@@ -208,9 +208,9 @@ fn file_of(tree: &Devicetree) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// The board's hardware as far as its devicetree tells of it: QEMU's options.
+/// Returns QEMU's options for the board's hardware, as far as QEMU's devicetree depends on them.
 pub(super) fn hardware(machine: &Machine) -> Vec<String> {
-    // Not `max`: its pointers are signed and checked, which costs an emulated processor most of its time.
+    // The CPU `max` has pointer authentication, which costs an emulated processor most of its time.
     let words = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
     let mut words = words.map(str::to_owned).to_vec();
     words.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
@@ -238,8 +238,8 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     }
     option("-kernel", &place("kernel"));
     option("-initrd", &place("initrd"));
-    // quiet: each character on the console is emulated by itself. panic: a guest that is broken ends at once.
-    // no_timer_check: on a busy host the kernel's trial of its timer comes too late, and it would look for another.
+    // quiet: QEMU emulates each character on the console, which is slow. panic: a broken guest ends at once. no_timer_check: on
+    // a busy host the kernel's check of its timer comes too late, and the kernel would search for another.
     let console = match platform {
         Platform::Pc => "console=ttyS0 no_timer_check",
         Platform::Board => "console=ttyAMA0",
@@ -309,7 +309,7 @@ fn place(name: &str) -> String {
     format!("{PLACE}/{name}")
 }
 
-/// Lets QEMU reach the desktop that this program was started from.
+/// Gives QEMU access to the desktop that this program was started from.
 fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsString>) {
     if let Some(display) = variable("DISPLAY") {
         command.env("DISPLAY", display);
@@ -326,7 +326,7 @@ fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsS
         }
     }
     if let (Some(name), Some(folder)) = (variable("WAYLAND_DISPLAY"), variable("XDG_RUNTIME_DIR")) {
-        // An absolute name stands for itself.
+        // An absolute name replaces the folder.
         let socket = Path::new(&folder).join(&name);
         if socket.exists() {
             command.bind(&socket, &place("wayland"));
@@ -336,7 +336,7 @@ fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsS
     }
 }
 
-/// Whether there is a desktop to show a window on.
+/// Returns whether there is a desktop to show a window on.
 #[must_use]
 pub fn has_desktop(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     ["DISPLAY", "WAYLAND_DISPLAY"]

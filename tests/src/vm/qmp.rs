@@ -1,4 +1,4 @@
-//! QEMU's monitor protocol: JSON objects, one a line.
+//! QEMU's monitor protocol (QMP): JSON objects, one on each line.
 //!
 //! # References
 //! QEMU, `docs/interop/qmp-spec.rst` and the QEMU QMP Reference Manual.
@@ -14,50 +14,50 @@ use image::RgbImage;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
-/// How long QEMU may take for one order. Its main loop runs beside the emulated CPUs, on a machine that may be busy.
+/// Time limit of one command. QEMU's main loop shares a busy machine with the emulated CPUs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The longest line that QEMU may send.
+/// The longest line that QEMU may send, in bytes.
 const LINE_LIMIT: u64 = 1 << 20;
 
-/// The set of descriptors that pictures go through; any number that nobody else uses.
+/// The fd set for pictures; any number that is not used otherwise.
 const PICTURE_SET: u32 = 7;
 
-/// What goes wrong with the monitor.
+/// Why a command to the monitor failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QmpError {
-    /// The stream broke, or nothing came in time.
+    /// The stream failed, or no answer came in time.
     #[error("QEMU's monitor, {operation}: {source}")]
     Stream {
-        /// The order.
+        /// The command.
         operation: String,
-        /// What came back.
+        /// The error of the stream.
         source: io::Error,
     },
-    /// QEMU has closed the monitor: it ends, or has ended.
-    #[error("QEMU's monitor, {operation}: QEMU has gone")]
+    /// QEMU has closed the monitor, because it ends or has ended.
+    #[error("QEMU's monitor, {operation}: QEMU has ended")]
     Gone {
-        /// The order.
+        /// The command.
         operation: String,
     },
-    /// QEMU does not do it.
+    /// QEMU refused the command.
     #[error("QEMU refuses {operation}: {description}")]
     Refused {
-        /// The order.
+        /// The command.
         operation: String,
-        /// Why, in QEMU's words.
+        /// QEMU's reason.
         description: String,
     },
-    /// What came is not what the protocol says.
-    #[error("QEMU's monitor, {operation}: unexpected words {words:?}")]
+    /// The answer does not follow the protocol.
+    #[error("QEMU's monitor, {operation}: unexpected answer {words:?}")]
     Unexpected {
-        /// The order.
+        /// The command.
         operation: String,
-        /// What came.
+        /// The answer.
         words: String,
     },
-    /// The picture cannot be read.
+    /// The picture cannot be decoded.
     #[error("the picture of the display: {0}")]
     Picture(#[from] image::ImageError),
 }
@@ -71,10 +71,10 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Greets the monitor behind `stream`.
+    /// Reads the greeting of the monitor on `stream`, and enables its commands.
     ///
     /// # Errors
-    /// Where nobody answers there.
+    /// Where no greeting or answer comes.
     pub fn new(stream: UnixStream) -> Result<Self, QmpError> {
         let mut monitor = Self {
             reader: BufReader::new(stream),
@@ -90,10 +90,10 @@ impl Qmp {
         Ok(monitor)
     }
 
-    /// Gives an order and waits for its answer.
+    /// Executes a command, and returns its result.
     ///
     /// # Errors
-    /// Where QEMU refuses or does not answer.
+    /// Where QEMU refuses the command or does not answer.
     pub fn execute(&mut self, order: &str, arguments: &Value) -> Result<Value, QmpError> {
         self.execute_with(order, arguments, None)
     }
@@ -117,7 +117,7 @@ impl Qmp {
                 self.events.push(answer);
                 continue;
             }
-            // An answer to an order that was given up.
+            // This is the late answer to an earlier command that exceeded its time limit.
             if answer.get("id") != Some(&json!(id)) {
                 continue;
             }
@@ -134,10 +134,10 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event that `wanted` accepts. Events of other kinds are kept.
+    /// Waits for an event `name` whose data `wanted` accepts. Other events are kept for later calls.
     ///
     /// # Errors
-    /// Where none comes within `limit`.
+    /// Where no such event comes within `limit`.
     pub fn event(
         &mut self,
         name: &str,
@@ -157,16 +157,16 @@ impl Qmp {
         }
     }
 
-    /// What the display `device` shows now.
+    /// Returns the picture that the display `device` shows now.
     ///
     /// # Errors
-    /// Where QEMU has no picture: a display that GL draws, or none.
+    /// Where QEMU has no picture: GL draws the display, or there is no such display.
     pub fn screendump(&mut self, device: &str) -> Result<RgbImage, QmpError> {
         const ORDER: &str = "screendump";
         let failed = |source| stream(ORDER, source);
-        // The picture goes through a file without a name: QEMU lives in a file system of its own.
+        // The picture passes through a file without a name, because QEMU has another root file system.
         let mut file = tempfile::tempfile().map_err(failed)?;
-        // QEMU compares the access mode with what it wants to do, so reading and writing will not do.
+        // QEMU compares the descriptor's access mode with its own, so the descriptor must be write-only.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let write_only = File::options().write(true).open(path).map_err(failed)?;
         self.execute_with(
@@ -189,20 +189,20 @@ impl Qmp {
         Ok(picture.into_rgb8())
     }
 
-    /// Unplugs a device and waits until the guest has let it go.
+    /// Unplugs a device, and waits until the guest has released it.
     ///
     /// # Errors
-    /// Where there is no such device, or the guest holds on to it for `limit`.
+    /// Where there is no such device, or the guest does not release it within `limit`.
     pub fn unplug(&mut self, device: &str, limit: Duration) -> Result<(), QmpError> {
         self.execute("device_del", &json!({"id": device}))?;
         self.event("DEVICE_DELETED", |data| data["device"] == device, limit)?;
         Ok(())
     }
 
-    /// Plugs a device in. `options` are those of `-device`, `driver` and `id` among them.
+    /// Plugs a device in. `options` are those of `-device`, including `driver` and `id`.
     ///
     /// # Errors
-    /// Where QEMU does not know the device or has no place for it.
+    /// Where QEMU does not know the device, or has no free slot.
     pub fn plug(&mut self, options: &Value) -> Result<(), QmpError> {
         self.execute("device_add", options).map(|_| ())
     }
@@ -210,7 +210,7 @@ impl Qmp {
     /// Ends QEMU.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// Where QEMU does not answer.
     pub fn quit(&mut self) -> Result<(), QmpError> {
         self.execute("quit", &json!({})).map(|_| ())
     }

@@ -1,4 +1,4 @@
-//! The Rust compiler that works inside the root: this machine's own where it can be shown there, else Debian's.
+//! The Rust compiler inside the root: the host's own where it can be mounted there, otherwise Debian's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::process::Command;
 use super::platform::Platform;
 use super::root::RootCommand;
 
-/// The oldest compiler that the workspace says it can use.
+/// The oldest compiler that can build the workspace.
 const OLDEST: (u32, u32) = parse_oldest(env!("CARGO_PKG_RUST_VERSION"));
 
-/// Where a shown toolchain lies inside the root.
+/// The path of a mounted toolchain inside the root.
 const INSIDE: &str = "/opt/rust";
 
-/// What a toolchain must hold to build, check and document.
+/// The programs that a toolchain needs to build, check and document.
 const PROGRAMS: [&str; 6] = [
     "cargo",
     "rustc",
@@ -25,15 +25,15 @@ const PROGRAMS: [&str; 6] = [
 /// A Rust compiler for the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Toolchain {
-    /// A folder of this machine, with everything in it: rustup's toolchains link with nothing but an old glibc, so
-    /// they run in any root.
+    /// A folder of the host with a complete toolchain. rustup's toolchains link only with an old glibc, so they run in any
+    /// root.
     Shown(PathBuf),
     /// Debian's packages.
     Debian,
 }
 
 impl Toolchain {
-    /// Finds the one to use for programs of a platform. No error: Debian's always is there.
+    /// Chooses the toolchain for programs of a platform. It never fails, because Debian's packages always exist.
     #[must_use]
     pub fn find(platform: Platform) -> Self {
         let output = Command::new("rustc").args(["--print", "sysroot"]).output();
@@ -49,7 +49,7 @@ impl Toolchain {
         }
     }
 
-    /// Whether Debian's packages are needed.
+    /// Returns whether Debian's packages are needed.
     #[must_use]
     pub fn is_debian(&self) -> bool {
         *self == Self::Debian
@@ -67,7 +67,7 @@ impl Toolchain {
 }
 
 fn is_usable(sysroot: &Path) -> bool {
-    // A distribution's compiler is spread over /usr and uses the distribution's libraries.
+    // A distribution's compiler is spread over /usr, and uses the distribution's libraries.
     if !sysroot.is_absolute() || sysroot.starts_with("/usr") || sysroot == Path::new("/") {
         return false;
     }
@@ -77,7 +77,7 @@ fn is_usable(sysroot: &Path) -> bool {
     complete && version(&sysroot.join("bin/rustc")).is_some_and(|version| version >= OLDEST)
 }
 
-/// Whether it has what programs of the platform are linked with.
+/// Returns whether a toolchain has the standard library of the platform's target.
 fn has_library(sysroot: &Path, platform: Platform) -> bool {
     sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
@@ -87,7 +87,7 @@ fn version(rustc: &Path) -> Option<(u32, u32)> {
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The release from `rustc -vV`, where the host is what the root is.
+/// Parses the release from `rustc -vV`; `None` where the host triple is not the root's.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     if field("host: ")? != "x86_64-unknown-linux-gnu" {

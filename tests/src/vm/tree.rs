@@ -1,7 +1,7 @@
-//! Makes the root: Debian's packages installed by mmdebstrap, and the kernel modules that Debian leaves out.
+//! Makes the root: mmdebstrap installs Debian's packages, and the kernel modules that Debian's kernel lacks are compiled.
 //!
-//! mmdebstrap gets the packages and lists that [`super::apt`] has fetched: it needs no network and installs exactly what was
-//! resolved. It runs with `--mode=root` for everybody, since the namespace around it makes everybody root.
+//! mmdebstrap uses the packages and lists that [`super::apt`] has downloaded, so it needs no network and installs exactly the
+//! resolved versions. It runs with `--mode=root` for every user, because the namespace around it makes every user root.
 
 use std::fs;
 use std::io;
@@ -22,16 +22,17 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// Changes when roots of before are no longer good, for a reason that no script and no package shows.
+/// Changes when older roots can no longer be used for a reason that neither scripts nor packages show.
 const FORMAT: u32 = 2;
 
-/// Three minutes of two busy cores; a slow disk is waited for.
+/// The installation takes three minutes of two busy cores; the limit allows for a slow disk.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(20 * 60);
-/// Reading 1.5 GB.
+/// The digest reads 1.5 GB.
 const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Gives mmdebstrap the packages and lists that are here, and dpkg its options: what no program here needs only costs
-/// time to unpack (of piglit's two gigabytes a few tests are of interest). Not by mmdebstrap's own option for that, which starts a filter in Python for each package.
+/// Gives mmdebstrap the downloaded packages and lists, and sets dpkg's options. Files that no program here uses are left out,
+/// because unpacking them costs time (of piglit's two gigabytes, a few tests are used). mmdebstrap's own option for that is not
+/// used: it starts a filter in Python for each package.
 const BEFORE_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/etc/apt/preferences.d" "$1/var/cache/apt/archives/partial" "$1/var/lib/apt/lists/partial"
@@ -52,7 +53,7 @@ cp -l "$COVALENT_ARCHIVES"/*.deb "$1/var/cache/apt/archives/"
 find "$COVALENT_LISTS" -maxdepth 1 -type f ! -name lock -exec cp {} "$1/var/lib/apt/lists/" \;
 "#;
 
-/// Makes the places that are bound over later, and a system that starts without questions.
+/// Makes the mount points, and the files of a system that boots without questions.
 const AFTER_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/src" "$1/target" "$1/cargo/registry" "$1/cargo/git" "$1/opt/rust" "$1/opt/covalent" "$1/out" "$1/etc/ssl/certs"
@@ -64,53 +65,53 @@ echo covalent >"$1/etc/hostname"
 : >"$1/etc/machine-id"
 "#;
 
-/// Prints one digest of all files. Empty files are left out: a path that is bound over may leave one.
+/// Prints one digest of all files. Empty files are left out, because a bind mount may leave one at its mount point.
 const DIGEST: &str =
     "find / -xdev -type f -size +0 -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
 
-/// Why there is no root.
+/// Why a root could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The packages.
+    /// The packages could not be resolved or downloaded.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// A stage.
+    /// A stage failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// It was never finished.
+    /// The root was not finished.
     #[error("{0} was not finished")]
     Unfinished(PathBuf),
-    /// It is not what it was.
+    /// The root has changed since it was made.
     #[error("{path} is damaged: {what}")]
     Damaged {
         /// The root.
         path: PathBuf,
-        /// How it shows.
+        /// What differs.
         what: String,
     },
-    /// The root lacks something that its packages promise.
-    #[error("the root has no {0}: its recipe and Debian's packages have parted ways")]
+    /// The root lacks a file or package that the recipe expects.
+    #[error("the root has no {0}; the recipe no longer fits Debian's packages")]
     Lacks(String),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// The versions of what a root holds, in Debian's words.
+/// The versions of a root's main packages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// The kernel's release, as `uname -r` says it.
+    /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// The version of Mesa's packages; empty for the board, which has none.
     pub mesa: String,
@@ -118,7 +119,7 @@ pub struct Versions {
     pub qemu: String,
 }
 
-/// A complete root, which no other run removes while it is held.
+/// A complete root. While the value lives, no other run removes the root.
 #[derive(Debug)]
 pub(crate) struct Tree {
     platform: Platform,
@@ -129,7 +130,7 @@ pub(crate) struct Tree {
     _held: Held,
 }
 
-/// What is known of a complete root. Its file is written last.
+/// The record of a complete root. Its file is written last.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     versions: Versions,
@@ -146,7 +147,7 @@ pub(crate) struct TreeMaker<'a> {
 }
 
 impl TreeMaker<'_> {
-    /// The root that `resolution` makes: found, or made where it is missing or damaged.
+    /// Returns the root for `resolution`. Makes it where it is missing or damaged.
     pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
         let key = key(self.platform, resolution);
         let folder = self.cache.shelf(self.platform.roots()).join(&key);
@@ -243,9 +244,9 @@ impl TreeMaker<'_> {
         command.env("COVALENT_ARCHIVES", self.apt.archives());
         command.env("COVALENT_LISTS", self.apt.lists());
         command.env("COVALENT_PREFERENCES", self.apt.preferences());
-        // Where it leaves its temporary files when it is killed, they are found.
+        // mmdebstrap leaves its temporary files here when it is killed, and the next run removes them.
         command.env("TMPDIR", temporary);
-        // To Debian's hooks: the initrd is made here, theirs takes half a minute and is not used.
+        // A setting for Debian's hooks: their initrd takes half a minute and is not used.
         command.env("INITRD", "No");
         command
             .env("LC_ALL", "C.UTF-8")
@@ -312,7 +313,7 @@ impl Tree {
     }
 }
 
-/// The name of the root that a resolution makes.
+/// Returns the name of the root that a resolution makes.
 fn key(platform: Platform, resolution: &Resolution) -> String {
     let user = rustix::process::geteuid().as_raw();
     let mut parts = vec![format!("format {FORMAT}, user {user}")];

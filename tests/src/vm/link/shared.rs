@@ -1,4 +1,4 @@
-//! What the thread that reads the port and everybody else share.
+//! The state that the thread which reads the port shares with the threads that use commands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::LinkError;
 use crate::wire::{Decoder, Ready, Status, Stream, ToGuest, ToHost, WINDOW_BYTES, encode};
 
-/// How much of one output is kept for who has not taken it yet.
+/// The most output of one command that is buffered, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
 
 #[derive(Debug)]
@@ -30,11 +30,11 @@ pub(super) struct State {
     pub(super) gone: Option<String>,
 }
 
-/// What is kept of one command.
+/// The state of one command.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) outputs: BTreeMap<Stream, Queue>,
-    /// Bytes of input under way.
+    /// Bytes of input that the guest has not acknowledged.
     pub(super) under_way: usize,
     pub(super) status: Option<Status>,
 }
@@ -42,13 +42,13 @@ pub(super) struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) bytes: VecDeque<u8>,
-    /// What the guest has not been told is taken.
+    /// Bytes of output that were received and not acknowledged to the guest yet.
     pub(super) owed: usize,
 }
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change of the state is whole; a thread that died in between has broken nothing.
+        // Each change of the state is complete, so a panic in another thread leaves it valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,7 +70,7 @@ impl Shared {
         }
     }
 
-    /// Waits until `look` finds what it looks for in the state.
+    /// Waits until `look` returns a value for the state, and returns that value.
     pub(super) fn wait<T>(
         &self,
         operation: &str,
@@ -138,11 +138,11 @@ impl Shared {
                 let queue = kept.outputs.entry(stream).or_default();
                 queue.owed += bytes.0.len();
                 queue.bytes.extend(bytes.0);
-                // In halves of the window: fewer messages, and never a pause.
+                // Half a window is acknowledged at a time: that needs few messages, and the command never has to wait.
                 if queue.bytes.len() < KEPT_BYTES && queue.owed >= WINDOW_BYTES / 2 {
                     let owed = std::mem::take(&mut queue.owed);
                     drop(state);
-                    // Where this fails the guest is gone, and the next read says so.
+                    // An error means that the guest has ended, which the next read reports.
                     let _ = self.grant(id, stream, owed);
                 }
             }
