@@ -168,9 +168,9 @@ pub enum ToHost {
     /// All files are on disk and in the shared folder.
     Synced,
     /// The guest did not understand a message and ignored it.
-    Complaint {
+    ProtocolError {
         /// The reason, in words.
-        words: String,
+        message: String,
     },
 }
 

@@ -181,7 +181,7 @@ fn signal_that_does_not_exist_is_reported() {
     let process = agent.link.start(exec(&["sleep", "60"])).unwrap();
     process.signal(4711, SignalTarget::Group).unwrap();
     agent.run(&["true"], b"");
-    assert_eq!(agent.link.complaints(), ["there is no signal 4711"]);
+    assert_eq!(agent.link.protocol_errors(), ["there is no signal 4711"]);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn invalid_bytes_on_the_port_are_reported_and_skipped() {
     let agent = Agent::on(port, other);
     rubbish.write_all(&vec![7; 8 << 20]).unwrap();
     assert_eq!(agent.run(&["echo", "on"], b"").text(), "on");
-    assert_eq!(agent.link.complaints().len(), 2);
+    assert_eq!(agent.link.protocol_errors().len(), 2);
 }
 
 #[test]

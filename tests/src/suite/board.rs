@@ -89,7 +89,7 @@ fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
 
 /// Returns QEMU's own tree.
 fn qemu_tree(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
-    Ok(Devicetree::of_qemu(
+    Ok(Devicetree::from_qemu(
         context.image(),
         &context.boot().machine,
     )?)
@@ -210,10 +210,10 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 /// Two pools: the plan takes the heap of the one that is large enough, and the drivers accept it. Without the link in the tree
 /// the solver would choose the camera's queue, and the driver refuses.
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let board = qemu_tree(context)?.overlaid(CAMERA)?;
-    let narrow = board.overlaid(NARROW)?;
+    let board = qemu_tree(context)?.with_overlay(CAMERA)?;
+    let narrow = board.with_overlay(NARROW)?;
     ensure!(NARROW.contains(LINK), "the overlay has another link");
-    let unlinked = board.overlaid(&NARROW.replace(LINK, ""))?;
+    let unlinked = board.with_overlay(&NARROW.replace(LINK, ""))?;
     context.keep("narrow.dts", narrow.source()?.as_bytes())?;
 
     let guest = boot(context, narrow.clone())?;
@@ -285,7 +285,7 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
 
 /// A board with a camera and no pool for it.
 fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let lacking = qemu_tree(context)?.overlaid(CAMERA)?;
+    let lacking = qemu_tree(context)?.with_overlay(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
     let guest = boot(context, lacking.clone())?;
     let remedy = pool_remedy(&guest)?.context("no pool is asked for")?;
@@ -301,7 +301,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     guest.stop()?;
 
     // The printed remedy, run as it is, makes the overlay.
-    let tree = lacking.overlaid_by(&remedy, "covalent-pool.dtbo")?;
+    let tree = lacking.with_overlay_from(&remedy, "covalent-pool.dtbo")?;
     context.keep("mended.dts", tree.source()?.as_bytes())?;
     let guest = boot(context, tree)?;
     ensure!(pool_remedy(&guest)?.is_none(), "it still asks for a pool");

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::vm::build::{self, checkout};
-use crate::vm::namespace::spawn_kept;
+use crate::vm::namespace::spawn_bound_to_process;
 use crate::vm::progress::{Progress, Step};
 use crate::vm::root::Root;
 
@@ -274,7 +274,7 @@ fn cases(step: &Step) -> Result<Outcome, String> {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy);
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     };
     step.detail("compiling covalent");
     wait(compile, step)?.judge()?;
@@ -287,7 +287,7 @@ fn cases(step: &Step) -> Result<Outcome, String> {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy);
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     };
     wait(judge, step)?.judge()
 }
@@ -309,7 +309,7 @@ fn tool(program: &str, args: &[&str], step: &Step) -> Result<Outcome, String> {
         let copy = log.try_clone()?;
         command.args(args).current_dir(checkout());
         command.stdin(Stdio::null()).stdout(log).stderr(copy);
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     };
     wait(start, step)?.judge()
 }

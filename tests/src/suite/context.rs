@@ -81,7 +81,7 @@ impl<'image> TestContext<'image> {
     /// Where it does not boot. Where this machine cannot run such a guest, the error ends the case as skipped.
     pub fn guest(&mut self) -> anyhow::Result<&Guest> {
         match self.guest.take() {
-            Some(guest) if !guest.is_gone() => Ok(self.guest.insert(guest)),
+            Some(guest) if !guest.has_ended() => Ok(self.guest.insert(guest)),
             _ => {
                 let guest = Guest::boot(self.image, &self.boot())?;
                 *self

@@ -279,7 +279,7 @@ fn statuses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "the outputs are {output:?}"
     );
     ensure!(
-        guest.complaints().is_empty(),
+        guest.protocol_errors().is_empty(),
         "the guest's first process reported messages that it did not understand"
     );
     Ok(Outcome::Passed)
@@ -453,7 +453,7 @@ fn panic(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .err()
         .context("the guest survived a panic")?;
     let message = error.to_string();
-    ensure!(matches!(error, GuestError::Gone { .. }), "{message}");
+    ensure!(matches!(error, GuestError::Ended { .. }), "{message}");
     ensure!(
         message.contains("Kernel panic") && message.contains(".log"),
         "{message}"

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// How long a result is kept: a host can change in ways that its kernel's version does not show.
-const BELIEVED: Duration = Duration::from_secs(7 * 24 * 3600);
+const RESULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Time limit of the trial guest. With KVM it is ready within five seconds.
-pub(super) const TRIAL: Duration = Duration::from_secs(20);
+pub(super) const TRIAL_LIMIT: Duration = Duration::from_secs(20);
 
 /// The accelerator of the guest's CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl std::fmt::Display for Accelerator {
 
 /// A stored result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Answer {
+struct StoredResult {
     /// A digest of everything that the result depends on.
     key: String,
     /// When the result was found, in seconds since 1970.
@@ -97,7 +97,7 @@ pub(super) fn choose(
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    remembered(
+    stored_or_tried(
         &cache.join("accelerator.json"),
         &key(qemu_version),
         now,
@@ -105,14 +105,19 @@ pub(super) fn choose(
     )
 }
 
-fn remembered(path: &Path, key: &str, now: Duration, trial: impl FnOnce() -> bool) -> Accelerator {
-    let answer = fs::read(path)
+fn stored_or_tried(
+    path: &Path,
+    key: &str,
+    now: Duration,
+    trial: impl FnOnce() -> bool,
+) -> Accelerator {
+    let result = fs::read(path)
         .ok()
-        .and_then(|bytes| serde_json::from_slice::<Answer>(&bytes).ok());
-    if let Some(answer) = answer {
-        let age = now.checked_sub(Duration::from_secs(answer.found));
-        if answer.key == key && age.is_some_and(|age| age < BELIEVED) {
-            return answer.accelerator;
+        .and_then(|bytes| serde_json::from_slice::<StoredResult>(&bytes).ok());
+    if let Some(result) = result {
+        let age = now.checked_sub(Duration::from_secs(result.found));
+        if result.key == key && age.is_some_and(|age| age < RESULT_LIFETIME) {
+            return result.accelerator;
         }
     }
     let accelerator = if trial() {
@@ -120,21 +125,21 @@ fn remembered(path: &Path, key: &str, now: Duration, trial: impl FnOnce() -> boo
     } else {
         Accelerator::Tcg
     };
-    let answer = Answer {
+    let result = StoredResult {
         key: key.to_owned(),
         found: now.as_secs(),
         accelerator,
     };
-    if let Err(error) = remember(path, &answer) {
-        tracing::warn!("remember in {} whether KVM works: {error}", path.display());
+    if let Err(error) = store(path, &result) {
+        tracing::warn!("store in {} whether KVM works: {error}", path.display());
     }
     accelerator
 }
 
-fn remember(path: &Path, answer: &Answer) -> io::Result<()> {
+fn store(path: &Path, result: &StoredResult) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&mut file, answer)?;
+    serde_json::to_writer(&mut file, result)?;
     file.persist(path)?;
     Ok(())
 }
@@ -176,39 +181,39 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_800_000_000);
 
     #[test]
-    fn remembered_answer_is_not_tried_again() {
+    fn stored_result_is_not_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
-        assert_eq!(remembered(&path, "a", NOW, || true), Accelerator::Kvm);
-        let again = remembered(&path, "a", NOW, || panic!("a second trial"));
+        assert_eq!(stored_or_tried(&path, "a", NOW, || true), Accelerator::Kvm);
+        let again = stored_or_tried(&path, "a", NOW, || panic!("a second trial"));
         assert_eq!(again, Accelerator::Kvm);
     }
 
     #[test]
-    fn remembered_answer_of_another_host_is_tried_again() {
+    fn stored_result_of_another_host_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
-        assert_eq!(remembered(&path, "a", NOW, || true), Accelerator::Kvm);
-        assert_eq!(remembered(&path, "b", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || true), Accelerator::Kvm);
+        assert_eq!(stored_or_tried(&path, "b", NOW, || false), Accelerator::Tcg);
     }
 
     #[test]
-    fn remembered_answer_of_long_ago_or_of_the_future_is_tried_again() {
+    fn stored_result_that_is_old_or_from_the_future_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
-        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || false), Accelerator::Tcg);
         assert_eq!(
-            remembered(&path, "a", NOW + BELIEVED, || true),
+            stored_or_tried(&path, "a", NOW + RESULT_LIFETIME, || true),
             Accelerator::Kvm
         );
-        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || false), Accelerator::Tcg);
     }
 
     #[test]
-    fn remembered_rubbish_is_tried_again() {
+    fn stored_result_that_is_damaged_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
         fs::write(&path, b"{").unwrap();
-        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || false), Accelerator::Tcg);
     }
 }

@@ -32,7 +32,7 @@ const ESSENTIAL: &str = "?and(?essential,?architecture(native))";
 const PREFERENCES: &str = "Package: *\nPin: release n=trixie-backports\nPin-Priority: 500\n";
 /// The pin by which compilers come from trixie alone. A compiler and the library of another architecture must have one version,
 /// and backports of different architectures are built on different days.
-const COMPILERS_OF_ONE_VERSION: &str =
+const COMPILER_PREFERENCES: &str =
     "\nPackage: src:rustc:any\nPin: release n=trixie-backports\nPin-Priority: -1\n";
 
 /// Why the packages could not be resolved or downloaded.
@@ -87,7 +87,7 @@ pub struct Apt<'a> {
 impl<'a> Apt<'a> {
     /// Makes an apt for `platform` whose state is in `folder`, and which writes logs to the folder `logs`.
     #[must_use]
-    pub fn at(folder: &Path, platform: Platform, logs: &'a Path, progress: &'a Progress) -> Self {
+    pub fn new(folder: &Path, platform: Platform, logs: &'a Path, progress: &'a Progress) -> Self {
         Self {
             folder: folder.to_owned(),
             platform,
@@ -122,7 +122,7 @@ impl<'a> Apt<'a> {
 
     /// Returns the stored resolution for `names`, and whether it is less than a day old.
     #[must_use]
-    pub fn remembered(&self, names: &[String]) -> Option<(Resolution, bool)> {
+    pub fn stored_resolution(&self, names: &[String]) -> Option<(Resolution, bool)> {
         let text = fs::read(self.folder.join("answer.json")).ok()?;
         // A damaged file counts as none, and is replaced by the next resolution.
         let answer: Resolution = serde_json::from_slice(&text).ok()?;
@@ -165,7 +165,7 @@ impl<'a> Apt<'a> {
                     let path = self.folder.join("answer.json");
                     let text = serde_json::to_vec_pretty(&resolution).map_err(io::Error::other);
                     text.and_then(|text| fs::write(&path, text))
-                        .map_err(at("write", &path))?;
+                        .map_err(file_error("write", &path))?;
                     step.done();
                     return Ok(resolution);
                 }
@@ -188,7 +188,7 @@ impl<'a> Apt<'a> {
     ///
     /// # Errors
     /// Where a file cannot be written.
-    pub fn go_back_to(&self, resolution: &Resolution) -> Result<(), AptError> {
+    pub fn restore(&self, resolution: &Resolution) -> Result<(), AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         self.configure(&resolution.mirror, &keyring)
     }
@@ -210,13 +210,13 @@ impl<'a> Apt<'a> {
             log: &log,
             deadline: DOWNLOAD_DEADLINE,
         };
-        let mut looks = 0_u32;
-        task.run_looking(command, || {
+        let mut polls = 0_u32;
+        task.run_with_poll(command, || {
             // There are hundreds of files, so the sizes are summed up only now and then.
-            if looks % 10 == 0 {
+            if polls % 10 == 0 {
                 step.bytes(present_bytes(&archives, resolution));
             }
-            looks = looks.wrapping_add(1);
+            polls = polls.wrapping_add(1);
         })?;
         for package in &resolution.packages {
             let path = archives.join(&package.file);
@@ -230,16 +230,16 @@ impl<'a> Apt<'a> {
                 return Err(AptError::Missing(path));
             }
         }
-        self.forget_others(resolution)?;
+        self.remove_other_versions(resolution)?;
         step.done();
         Ok(())
     }
 
     /// Removes the packages of other versions.
-    fn forget_others(&self, resolution: &Resolution) -> Result<(), AptError> {
+    fn remove_other_versions(&self, resolution: &Resolution) -> Result<(), AptError> {
         let archives = self.archives();
-        for entry in fs::read_dir(&archives).map_err(at("list", &archives))? {
-            let path = entry.map_err(at("list", &archives))?.path();
+        for entry in fs::read_dir(&archives).map_err(file_error("list", &archives))? {
+            let path = entry.map_err(file_error("list", &archives))?.path();
             let name = path
                 .file_name()
                 .unwrap_or_default()
@@ -252,7 +252,7 @@ impl<'a> Apt<'a> {
                     .iter()
                     .any(|package| package.file == name)
             {
-                fs::remove_file(&path).map_err(at("remove", &path))?;
+                fs::remove_file(&path).map_err(file_error("remove", &path))?;
             }
         }
         Ok(())
@@ -260,8 +260,8 @@ impl<'a> Apt<'a> {
 
     fn solve(&self, names: &[String], step: &Step) -> Result<Vec<Package>, AptError> {
         // apt omits packages that are already downloaded, so this call uses an empty folder.
-        let nothing = self.folder.join("nothing");
-        fs::create_dir_all(nothing.join("partial")).map_err(at("make the folder", &nothing))?;
+        let empty = self.folder.join("nothing");
+        fs::create_dir_all(empty.join("partial")).map_err(file_error("make the folder", &empty))?;
         let mut command = self.apt(&[
             "-y",
             "-q",
@@ -271,7 +271,7 @@ impl<'a> Apt<'a> {
         ]);
         command
             .arg("-o")
-            .arg(format!("Dir::Cache::archives={}", nothing.display()));
+            .arg(format!("Dir::Cache::archives={}", empty.display()));
         command.args(["install", ESSENTIAL, "apt"]).args(names);
         let log = self.logs.join("versions.log");
         Task {
@@ -281,7 +281,7 @@ impl<'a> Apt<'a> {
         }
         .run(command, step)?;
         Ok(parse_answer(
-            &fs::read_to_string(&log).map_err(at("read", &log))?,
+            &fs::read_to_string(&log).map_err(file_error("read", &log))?,
         )?)
     }
 
@@ -290,7 +290,7 @@ impl<'a> Apt<'a> {
             self.archives().join("partial"),
             self.lists().join("partial"),
         ] {
-            fs::create_dir_all(&folder).map_err(at("make the folder", &folder))?;
+            fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
         }
         let mut sources = String::new();
         for suite in ["trixie", "trixie-updates", "trixie-backports"] {
@@ -302,10 +302,10 @@ impl<'a> Apt<'a> {
             );
         }
         let folder = self.folder.display();
-        let (foreign, preferences) = match self.platform.foreign() {
+        let (foreign, preferences) = match self.platform.foreign_architecture() {
             Some(foreign) => (
                 format!(" \"{foreign}\";"),
-                format!("{PREFERENCES}{COMPILERS_OF_ONE_VERSION}"),
+                format!("{PREFERENCES}{COMPILER_PREFERENCES}"),
             ),
             None => (String::new(), PREFERENCES.to_owned()),
         };
@@ -327,15 +327,15 @@ impl<'a> Apt<'a> {
             (self.folder.join("status"), String::new()),
             (self.folder.join("apt.conf"), configuration),
         ] {
-            fs::write(&path, text).map_err(at("write", &path))?;
+            fs::write(&path, text).map_err(file_error("write", &path))?;
         }
         Ok(())
     }
 
-    fn apt(&self, words: &[&str]) -> Command {
+    fn apt(&self, args: &[&str]) -> Command {
         let namespace = namespace();
         let mut command = Command::new(namespace[0]);
-        command.args(&namespace[1..]).arg("apt-get").args(words);
+        command.args(&namespace[1..]).arg("apt-get").args(args);
         // apt reads this file after the host's configuration, so it takes precedence.
         command
             .env("APT_CONFIG", self.folder.join("apt.conf"))
@@ -361,7 +361,7 @@ fn present_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     })
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
     let path = path.to_owned();
     move |source| AptError::File {
         operation,
@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembered_answer_for_other_names_is_not_taken() {
+    fn stored_resolution_for_other_names_is_none() {
         let scratch = tempfile::tempdir().unwrap();
         let answer = Resolution {
             names: vec!["a".into()],
@@ -393,8 +393,8 @@ mod tests {
         )
         .unwrap();
         let progress = Progress::silent();
-        let apt = Apt::at(scratch.path(), Platform::Pc, scratch.path(), &progress);
-        assert_eq!(apt.remembered(&["a".into()]), Some((answer, false)));
-        assert_eq!(apt.remembered(&["b".into()]), None);
+        let apt = Apt::new(scratch.path(), Platform::Pc, scratch.path(), &progress);
+        assert_eq!(apt.stored_resolution(&["a".into()]), Some((answer, false)));
+        assert_eq!(apt.stored_resolution(&["b".into()]), None);
     }
 }

@@ -49,7 +49,7 @@ const EXAMPLES: [&str; 7] = [
 const C_EXAMPLE: &str = "capture";
 
 /// How long cargo may take on a busy machine to find that nothing has changed.
-const UNSAID: Duration = Duration::from_secs(8);
+const QUIET_LIMIT: Duration = Duration::from_secs(8);
 
 /// Time limit of a build. A full build with Debian's compiler on two busy cores took 20 minutes.
 const DEADLINE: Duration = Duration::from_secs(40 * 60);
@@ -129,14 +129,14 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
-    let words: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
-    let share = build(root, &words, &list, &list)?;
-    c_example(root, &share)?;
+    let args: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
+    let share = build(root, &args, &list, &list)?;
+    build_c_example(root, &share)?;
     Ok(share)
 }
 
 /// Compiles the example of the C interface against the library that cargo has made, and puts it beside the programs.
-fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
+fn build_c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
     const SOURCE: &str = "alloc/capi/examples/capture.c";
     const HEADER: &str = "alloc/capi/include/covalent.h";
     let target = target(Platform::Pc)?;
@@ -173,14 +173,14 @@ fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
     let mut compiler = command
         .stdin(Stdio::null())
         .spawn()
-        .map_err(at("start cc in", root.folder()))?;
+        .map_err(file_error("start cc in", root.folder()))?;
     let status = compiler
         .wait()
-        .map_err(at("wait for cc in", root.folder()))?;
+        .map_err(file_error("wait for cc in", root.folder()))?;
     if !status.success() {
         return Err(BuildError::Compile);
     }
-    fs::rename(&new, &program).map_err(at("move to", &program))
+    fs::rename(&new, &program).map_err(file_error("move to", &program))
 }
 
 /// Compiles only the programs that show a camera on a display, and returns a folder of their own to share with a guest.
@@ -191,8 +191,8 @@ fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
 /// # Errors
 /// Those of [`binaries`].
 pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
-    let words: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
-    build(root, &words, "", "pipeline")
+    let args: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
+    build(root, &args, "", "pipeline")
 }
 
 fn build(
@@ -201,12 +201,12 @@ fn build(
     features: &str,
     share: &str,
 ) -> Result<PathBuf, BuildError> {
-    let mut words = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
-    words.extend(programs);
+    let mut args = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
+    args.extend(programs);
     let all = format!("{FEATURES},{features}");
-    words.extend(["--features", all.trim_end_matches(',')]);
+    args.extend(["--features", all.trim_end_matches(',')]);
     let target = target(Platform::Pc)?;
-    compile(root, cargo(root, &words), &target, share)
+    compile(root, cargo(root, &args), &target, share)
 }
 
 /// Runs `command`, a `cargo build` of the root, and returns the folder with the programs that it made: `share`, or `share-NAME`
@@ -228,17 +228,17 @@ pub(super) fn compile(
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
         .spawn()
-        .map_err(at("start cargo in", root.folder()))?;
+        .map_err(file_error("start cargo in", root.folder()))?;
     let answer = wait(child, quiet, root.folder())?;
     let programs = parse_programs(&answer)?;
     // A build with other features uses another folder, so that the programs of a running guest do not change.
     let share = target.join(if name.is_empty() {
         "share".to_owned()
     } else {
-        format!("share-{}", name_of(name))
+        format!("share-{}", folder_name(name))
     });
     let bin = share.join("bin");
-    fs::create_dir_all(&bin).map_err(at("make the folder", &bin))?;
+    fs::create_dir_all(&bin).map_err(file_error("make the folder", &bin))?;
     for program in &programs {
         let name = program.file_name().unwrap_or_default();
         let from = target.join(program);
@@ -247,10 +247,10 @@ pub(super) fn compile(
             continue;
         }
         // The program is replaced by a rename when it is complete, because a running guest holds the old file open.
-        fs::copy(&from, &new).map_err(at("copy", &from))?;
-        fs::rename(&new, &to).map_err(at("move to", &to))?;
+        fs::copy(&from, &new).map_err(file_error("copy", &from))?;
+        fs::rename(&new, &to).map_err(file_error("move to", &to))?;
     }
-    remove_others(&bin, &programs)?;
+    remove_stale_programs(&bin, &programs)?;
     Ok(share)
 }
 
@@ -266,7 +266,10 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     let started = Instant::now();
     let step = Progress::stderr().step("compile the programs");
     let status = loop {
-        if let Some(status) = cargo.try_wait().map_err(at("wait for cargo in", folder))? {
+        if let Some(status) = cargo
+            .try_wait()
+            .map_err(file_error("wait for cargo in", folder))?
+        {
             break status;
         }
         if started.elapsed() > DEADLINE {
@@ -277,7 +280,7 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
                 seconds: DEADLINE.as_secs(),
             });
         }
-        if quiet && started.elapsed() > UNSAID {
+        if quiet && started.elapsed() > QUIET_LIMIT {
             step.alive();
         }
         thread::sleep(Duration::from_millis(20));
@@ -285,13 +288,13 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     if !status.success() {
         return Err(BuildError::Compile);
     }
-    if quiet && started.elapsed() > UNSAID {
+    if quiet && started.elapsed() > QUIET_LIMIT {
         step.done();
     }
     let answer = reader
         .join()
-        .unwrap_or_else(|_| Err(io::Error::other("its reader is gone")));
-    answer.map_err(at("read what cargo wrote in", folder))
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that reads it panicked")));
+    answer.map_err(file_error("read what cargo wrote in", folder))
 }
 
 /// Prepares a cargo command in the root, such as `["clippy", "--workspace"]`.
@@ -303,7 +306,7 @@ pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
 /// Prepares a cargo command in the root of any platform.
 pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootCommand {
     let mut command = root.command("cargo");
-    Toolchain::find(platform).show(&mut command);
+    Toolchain::find(platform).add_to(&mut command);
     command.args(args).workdir("/src").bind(checkout(), "/src");
     // A missing folder fails at the bind, and that error is clear enough.
     command.bind(
@@ -394,7 +397,7 @@ fn target_folder(platform: Platform) -> PathBuf {
 /// Makes the platform's own target folder where it is missing, and returns it.
 pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
     let target = target_folder(platform);
-    fs::create_dir_all(&target).map_err(at("make the folder", &target))?;
+    fs::create_dir_all(&target).map_err(file_error("make the folder", &target))?;
     Ok(target)
 }
 
@@ -417,7 +420,7 @@ fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
 }
 
 /// Makes a folder name from a list of features.
-fn name_of(list: &str) -> String {
+fn folder_name(list: &str) -> String {
     list.chars()
         .map(|character| {
             if character.is_ascii_alphanumeric() {
@@ -435,22 +438,22 @@ fn is_newer(made: &Path, from: &Path) -> bool {
 }
 
 /// Removes programs that the workspace no longer has.
-fn remove_others(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
-    for entry in fs::read_dir(bin).map_err(at("list", bin))? {
-        let path = entry.map_err(at("list", bin))?.path();
+fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
+    for entry in fs::read_dir(bin).map_err(file_error("list", bin))? {
+        let path = entry.map_err(file_error("list", bin))?.path();
         let is_c = path.file_name().is_some_and(|name| name == C_EXAMPLE);
         if !is_c
             && !programs
                 .iter()
                 .any(|program| program.file_name() == path.file_name())
         {
-            fs::remove_file(&path).map_err(at("remove", &path))?;
+            fs::remove_file(&path).map_err(file_error("remove", &path))?;
         }
     }
     Ok(())
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::File {
         operation,
@@ -464,7 +467,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_among_other_messages_are_found() {
+    fn parse_programs_among_other_messages_finds_them() {
         let text = "{\"reason\":\"compiler-artifact\",\"executable\":null}\nwords\n\
                     {\"reason\":\"compiler-artifact\",\"executable\":\"/target/guest/covalent\"}\n\
                     {\"reason\":\"build-finished\",\"success\":true}\n";
@@ -475,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_outside_the_target_folder_are_refused() {
+    fn parse_programs_outside_the_target_folder_is_an_error() {
         assert!(matches!(
             parse_programs("{\"executable\":\"/bin/sh\"}"),
             Err(BuildError::Answer(_))
@@ -483,19 +486,19 @@ mod tests {
     }
 
     #[test]
-    fn incremental_is_off_in_ci_and_otherwise_as_named() {
+    fn incremental_in_ci_is_off_unless_named() {
         assert_eq!(incremental(None, true), Some("0".into()));
         assert_eq!(incremental(None, false), None);
         assert_eq!(incremental(Some("1".into()), true), Some("1".into()));
     }
 
     #[test]
-    fn others_are_removed_and_programs_stay() {
+    fn remove_stale_programs_keeps_current_ones() {
         let scratch = tempfile::tempdir().unwrap();
         for name in ["covalent", "old"] {
             fs::write(scratch.path().join(name), "").unwrap();
         }
-        remove_others(scratch.path(), &[PathBuf::from("guest/covalent")]).unwrap();
+        remove_stale_programs(scratch.path(), &[PathBuf::from("guest/covalent")]).unwrap();
         assert!(scratch.path().join("covalent").exists());
         assert!(!scratch.path().join("old").exists());
     }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use covalent_alloc::files::{Access, make_folder};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::namespace::{namespace, spawn_kept};
+use super::namespace::{namespace, spawn_bound_to_process};
 use super::progress::Progress;
 
 /// How long one run waits for another that makes the image: longer than the slowest first run.
@@ -36,7 +36,7 @@ const REMOVE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Flags of open(2): no symbolic link is followed, and no FIFO blocks. Their values are small positive numbers.
 #[allow(clippy::cast_possible_wrap, reason = "open(2) takes them as an int")]
-const NOT_FOLLOWED: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
+const OPEN_FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,19 +104,19 @@ impl Cache {
     pub fn from_environment() -> Result<Self, CacheError> {
         let folder =
             folder(|name| std::env::var_os(name).map(PathBuf::from)).ok_or(CacheError::NoFolder)?;
-        Self::at(&folder)
+        Self::open(&folder)
     }
 
     /// Opens the cache in `folder`, and makes the folder where it is missing.
     ///
     /// # Errors
     /// Where the folder cannot be made, belongs to another user, or is writable for everybody.
-    pub fn at(folder: &Path) -> Result<Self, CacheError> {
+    pub fn open(folder: &Path) -> Result<Self, CacheError> {
         make_folder(folder, Access::Private)
-            .map_err(|error| at("make the folder", folder)(error.into()))?;
-        let folder = folder.canonicalize().map_err(at("find", folder))?;
+            .map_err(|error| file_error("make the folder", folder)(error.into()))?;
+        let folder = folder.canonicalize().map_err(file_error("find", folder))?;
         // Programs in this folder are run, by root too. A user who can write here could run anything as this user.
-        let metadata = fs::metadata(&folder).map_err(at("look at", &folder))?;
+        let metadata = fs::metadata(&folder).map_err(file_error("look at", &folder))?;
         let user = rustix::process::geteuid().as_raw();
         if metadata.uid() != user {
             return Err(CacheError::Owner {
@@ -145,12 +145,12 @@ impl Cache {
 
     /// Returns the folder of one kind of item.
     #[must_use]
-    pub fn shelf(&self, shelf: Shelf) -> PathBuf {
-        self.folder.join(match shelf {
-            Shelf::Roots => "roots",
-            Shelf::Images => "images",
-            Shelf::BoardRoots => "board-roots",
-            Shelf::BoardImages => "board-images",
+    pub fn subfolder(&self, kind: CacheFolder) -> PathBuf {
+        self.folder.join(match kind {
+            CacheFolder::Roots => "roots",
+            CacheFolder::Images => "images",
+            CacheFolder::BoardRoots => "board-roots",
+            CacheFolder::BoardImages => "board-images",
         })
     }
 
@@ -176,9 +176,9 @@ impl Cache {
             .create(true)
             .truncate(false)
             .write(true)
-            .custom_flags(NOT_FOLLOWED)
+            .custom_flags(OPEN_FLAGS)
             .open(&path)
-            .map_err(at("open the lock", &path))?;
+            .map_err(file_error("open the lock", &path))?;
         let started = Instant::now();
         let step = progress.step("wait for another run");
         loop {
@@ -197,7 +197,7 @@ impl Cache {
                         seconds: started.elapsed().as_secs(),
                     });
                 }
-                Err(errno) => return Err(at("lock", &path)(errno.into())),
+                Err(errno) => return Err(file_error("lock", &path)(errno.into())),
             }
         }
     }
@@ -211,7 +211,7 @@ impl Cache {
     pub fn partial_folder(&self, lock: &Lock, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.partial().join(name);
         self.discard(lock, &path)?;
-        fs::create_dir_all(&path).map_err(at("make the folder", &path))?;
+        fs::create_dir_all(&path).map_err(file_error("make the folder", &path))?;
         Ok(path)
     }
 
@@ -238,16 +238,16 @@ impl Cache {
     /// Where the path cannot be moved. A missing path is no error.
     pub fn discard(&self, _lock: &Lock, path: &Path) -> Result<(), CacheError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let rubbish = self.rubbish();
-        fs::create_dir_all(&rubbish).map_err(at("make the folder", &rubbish))?;
+        let discarded = self.discarded_folder();
+        fs::create_dir_all(&discarded).map_err(file_error("make the folder", &discarded))?;
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_nanos();
         let name = format!("{time}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        match fs::rename(path, rubbish.join(name)) {
+        match fs::rename(path, discarded.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(at("move away", path)(error))
+                Err(file_error("move away", path)(error))
             }
             _ => Ok(()),
         }
@@ -257,8 +257,8 @@ impl Cache {
     ///
     /// # Errors
     /// Where the process that removes them cannot be started.
-    pub fn sweep(&self) -> Result<(), CacheError> {
-        if let Some(mut child) = self.start_sweeping()? {
+    pub fn remove_discarded(&self) -> Result<(), CacheError> {
+        if let Some(mut child) = self.start_removal()? {
             // Where it does not finish, the next run removes the rest.
             std::thread::spawn(move || child.wait());
         }
@@ -269,18 +269,21 @@ impl Cache {
     ///
     /// # Errors
     /// Where a file cannot be removed.
-    pub fn sweep_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
-        let rubbish = self.rubbish();
-        let Some(mut child) = self.start_sweeping()? else {
+    pub fn remove_discarded_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
+        let discarded = self.discarded_folder();
+        let Some(mut child) = self.start_removal()? else {
             return Ok(());
         };
         let step = progress.step("remove files");
         let started = Instant::now();
         loop {
-            match child.try_wait().map_err(at("wait for rm of", &rubbish))? {
+            match child
+                .try_wait()
+                .map_err(file_error("wait for rm of", &discarded))?
+            {
                 Some(status) if status.success() => break,
                 Some(status) => {
-                    return Err(at("remove", &rubbish)(io::Error::other(format!(
+                    return Err(file_error("remove", &discarded)(io::Error::other(format!(
                         "rm: {status}"
                     ))));
                 }
@@ -288,7 +291,9 @@ impl Cache {
                     // The next run removes the rest.
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err(at("remove", &rubbish)(io::ErrorKind::TimedOut.into()));
+                    return Err(file_error("remove", &discarded)(
+                        io::ErrorKind::TimedOut.into(),
+                    ));
                 }
                 None => {
                     step.alive();
@@ -300,30 +305,31 @@ impl Cache {
         Ok(())
     }
 
-    fn rubbish(&self) -> PathBuf {
+    fn discarded_folder(&self) -> PathBuf {
         self.folder.join("rubbish")
     }
 
     /// Starts a process that removes the discarded files, where there are any. It runs in the namespace of the root's owners,
     /// because only there files of subordinate user ids can be removed.
-    fn start_sweeping(&self) -> Result<Option<Child>, CacheError> {
-        let rubbish = self.rubbish();
-        let is_empty = fs::read_dir(&rubbish).map_or(true, |mut entries| entries.next().is_none());
+    fn start_removal(&self) -> Result<Option<Child>, CacheError> {
+        let discarded = self.discarded_folder();
+        let is_empty =
+            fs::read_dir(&discarded).map_or(true, |mut entries| entries.next().is_none());
         if is_empty {
             return Ok(None);
         }
-        let words = namespace();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["find"]).arg(&rubbish);
+        let args = namespace();
+        let mut command = Command::new(args[0]);
+        command.args(&args[1..]).args(["find"]).arg(&discarded);
         command.args(["-mindepth", "1", "-xdev", "-delete"]);
         // Two runs may do this at the same time; each then fails on files that the other has removed.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        spawn_kept(command)
+        spawn_bound_to_process(command)
             .map(Some)
-            .map_err(at("start the removal of", &rubbish))
+            .map_err(file_error("start the removal of", &discarded))
     }
 
     /// Discards all items of a kind, except the `keep` that were used last, and those that a run is using.
@@ -333,12 +339,12 @@ impl Cache {
     pub fn keep_newest(
         &self,
         lock: &Lock,
-        shelf: Shelf,
+        kind: CacheFolder,
         keep: usize,
         progress: &Progress,
     ) -> Result<(), CacheError> {
-        for item in self.newest_first(shelf)?.iter().skip(keep) {
-            if is_held(item)? {
+        for item in self.newest_first(kind)?.iter().skip(keep) {
+            if is_in_use(item)? {
                 progress.note(&format!("{} stays: another run uses it", item.display()));
             } else {
                 self.discard(lock, item)?;
@@ -348,18 +354,18 @@ impl Cache {
     }
 
     /// Returns the folders of a kind, the most recently used first.
-    fn newest_first(&self, shelf: Shelf) -> Result<Vec<PathBuf>, CacheError> {
-        let folder = self.shelf(shelf);
+    fn newest_first(&self, kind: CacheFolder) -> Result<Vec<PathBuf>, CacheError> {
+        let folder = self.subfolder(kind);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(at("list", &folder)(error)),
+            Err(error) => return Err(file_error("list", &folder)(error)),
         };
         let mut items = Vec::new();
         for entry in entries {
-            let path = entry.map_err(at("list", &folder))?.path();
+            let path = entry.map_err(file_error("list", &folder))?.path();
             // An unfinished item has no mark, and sorts last.
-            let used = fs::metadata(path.join(MARK)).and_then(|metadata| metadata.modified());
+            let used = fs::metadata(path.join(USE_MARK)).and_then(|metadata| metadata.modified());
             items.push((used.ok(), path));
         }
         items.sort();
@@ -369,7 +375,7 @@ impl Cache {
 
 /// The kinds of items that the cache keeps, each under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shelf {
+pub enum CacheFolder {
     /// Debian trees of the PC.
     Roots,
     /// Images of the PC.
@@ -380,7 +386,7 @@ pub enum Shelf {
     BoardImages,
 }
 
-impl Shelf {
+impl CacheFolder {
     /// All kinds.
     pub const ALL: [Self; 4] = [
         Self::Images,
@@ -391,47 +397,47 @@ impl Shelf {
 }
 
 /// The file whose modification time is the item's last use, and whose lock shows that a run is using the item.
-const MARK: &str = "used";
+const USE_MARK: &str = "used";
 
 /// Marks a root or an image as in use, so that no run removes it. Dropping the value ends that.
 #[derive(Debug)]
-pub struct Held {
+pub struct InUse {
     _mark: File,
 }
 
-impl Held {
+impl InUse {
     /// Marks `item` as in use from now on.
     ///
     /// # Errors
     /// Where the mark cannot be made or locked.
     pub fn new(item: &Path) -> Result<Self, CacheError> {
-        let path = item.join(MARK);
+        let path = item.join(USE_MARK);
         let mark = File::options()
             .create(true)
             .truncate(true)
             .write(true)
-            .custom_flags(NOT_FOLLOWED)
+            .custom_flags(OPEN_FLAGS)
             .open(&path)
-            .map_err(at("mark", &path))?;
+            .map_err(file_error("mark", &path))?;
         mark.set_modified(SystemTime::now())
-            .map_err(at("mark", &path))?;
+            .map_err(file_error("mark", &path))?;
         flock(&mark, FlockOperation::LockShared)
-            .map_err(|errno| at("lock", &path)(errno.into()))?;
+            .map_err(|errno| file_error("lock", &path)(errno.into()))?;
         Ok(Self { _mark: mark })
     }
 }
 
-fn is_held(item: &Path) -> Result<bool, CacheError> {
-    let path = item.join(MARK);
+fn is_in_use(item: &Path) -> Result<bool, CacheError> {
+    let path = item.join(USE_MARK);
     let mark = match File::open(&path) {
         Ok(mark) => mark,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(at("open", &path)(error)),
+        Err(error) => return Err(file_error("open", &path)(error)),
     };
     match flock(&mark, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(false),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(errno) => Err(at("lock", &path)(errno.into())),
+        Err(errno) => Err(file_error("lock", &path)(errno.into())),
     }
 }
 
@@ -449,7 +455,7 @@ fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
         .or_else(|| Some(absolute("HOME")?.join(".cache/covalent")))
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_owned();
     move |source| CacheError::File {
         operation,

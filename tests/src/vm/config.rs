@@ -87,7 +87,7 @@ impl Config {
 
     /// Returns whether QEMU draws the display by GL, which needs an X server.
     #[must_use]
-    pub fn needs_screen(self) -> bool {
+    pub fn needs_x_server(self) -> bool {
         self == Self::Venus
     }
 

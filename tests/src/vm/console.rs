@@ -15,10 +15,10 @@ use super::qmp::Qmp;
 const TAIL_BYTES: usize = 4096;
 
 /// Asks QEMU for the registers of a guest that does not answer, and appends them to its log. Returns the instruction pointers.
-pub(super) fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
+pub(super) fn append_registers(monitor: UnixStream, log: &Path) -> Option<String> {
     let mut monitor = Qmp::new(monitor).ok()?;
-    let order = serde_json::json!({"command-line": "info registers -a"});
-    let answer = monitor.execute("human-monitor-command", &order).ok()?;
+    let command = serde_json::json!({"command-line": "info registers -a"});
+    let answer = monitor.execute("human-monitor-command", &command).ok()?;
     let registers = answer.as_str()?;
     if let Ok(mut file) = fs::File::options().append(true).open(log) {
         // The registers help a person; where they cannot be written, the failure before matters more.
@@ -32,7 +32,7 @@ pub(super) fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
 }
 
 /// Writes a guest's log to the cache. Returns its end and its path.
-pub(super) fn keep_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
+pub(super) fn save_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
     let lost = |error: &dyn Display| (format!("(lost: {error})"), PathBuf::from("/dev/null"));
     let bytes = match qemu.log() {
         Ok(bytes) => bytes,

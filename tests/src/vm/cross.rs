@@ -22,7 +22,7 @@ const PROGRAMS: [&str; 3] = ["covalent", "covalent-prove", "covalent-guest"];
 /// Where the compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let triple = Platform::Board.triple();
-    let mut words = vec![
+    let mut args = vec![
         "build",
         "--profile",
         PROFILE,
@@ -31,13 +31,13 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
         triple,
         "--no-default-features",
     ];
-    words.extend(PACKAGES.iter().flat_map(|name| ["--package", *name]));
-    words.extend(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
+    args.extend(PACKAGES.iter().flat_map(|name| ["--package", *name]));
+    args.extend(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
     let list = features.join(",");
     if !list.is_empty() {
-        words.extend(["--features", &list]);
+        args.extend(["--features", &list]);
     }
-    let mut command = cargo_for(root, Platform::Board, &words);
+    let mut command = cargo_for(root, Platform::Board, &args);
     command.env(
         "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
         "aarch64-linux-gnu-gcc",

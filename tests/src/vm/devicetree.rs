@@ -19,7 +19,7 @@ pub const CAMERA: &str = include_str!("../../board/camera.dts");
 pub const POOLS: &str = include_str!("../../board/pools.dts");
 
 /// The path in the root of the folder with a step's files.
-const PLACE: &str = "/run/covalent/tree";
+const MOUNT_PATH: &str = "/run/covalent/tree";
 
 /// Writes QEMU's own tree, and packs it: QEMU leaves a megabyte of free space in it. The arguments after `$0` are QEMU's.
 const DUMP: &str =
@@ -36,12 +36,12 @@ const SOURCE: &str = "exec dtc -q -I dtb -O dts tree.dtb";
 #[non_exhaustive]
 pub enum DevicetreeError {
     /// A tool failed.
-    #[error("{step}: {words}")]
+    #[error("{step}: {message}")]
     Tool {
         /// The step.
         step: &'static str,
         /// The tool's exit status and stderr.
-        words: String,
+        message: String,
     },
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
@@ -67,8 +67,8 @@ impl Devicetree {
     ///
     /// # Errors
     /// Where QEMU does not write it.
-    pub fn of_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
-        let mut step = Step::begin(&image.root)?;
+    pub fn from_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
+        let mut step = Step::new(&image.root)?;
         step.run("dump QEMU's devicetree", DUMP, |command| {
             command
                 .arg(image.platform.qemu())
@@ -84,21 +84,21 @@ impl Devicetree {
     /// a camera and memory for it. `None` for a PC.
     ///
     /// # Errors
-    /// Those of [`Devicetree::of_qemu`] and [`Devicetree::overlaid`].
-    pub fn chosen(image: &Image, machine: &Machine) -> Result<Option<Self>, DevicetreeError> {
+    /// Those of [`Devicetree::from_qemu`] and [`Devicetree::with_overlay`].
+    pub fn for_machine(image: &Image, machine: &Machine) -> Result<Option<Self>, DevicetreeError> {
         if image.platform == Platform::Pc || machine.devicetree.is_some() {
             return Ok(machine.devicetree.clone());
         }
-        let board = Self::of_qemu(image, machine)?;
-        board.overlaid(CAMERA)?.overlaid(POOLS).map(Some)
+        let board = Self::from_qemu(image, machine)?;
+        board.with_overlay(CAMERA)?.with_overlay(POOLS).map(Some)
     }
 
     /// Returns this tree with an overlay, given as source.
     ///
     /// # Errors
     /// Where the source does not compile, or does not apply to the tree.
-    pub fn overlaid(&self, source: &str) -> Result<Self, DevicetreeError> {
-        let mut step = Step::begin(&self.root)?;
+    pub fn with_overlay(&self, source: &str) -> Result<Self, DevicetreeError> {
+        let mut step = Step::new(&self.root)?;
         step.write("overlay.dts", source.as_bytes())?;
         step.run("compile an overlay", COMPILE, |_| {})?;
         self.apply(step, "overlay.dtbo")
@@ -108,8 +108,8 @@ impl Devicetree {
     ///
     /// # Errors
     /// Where the line fails, makes no file of this name, or its overlay does not apply to the tree.
-    pub fn overlaid_by(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
-        let mut step = Step::begin(&self.root)?;
+    pub fn with_overlay_from(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
+        let mut step = Step::new(&self.root)?;
         step.run("run the line that makes an overlay", line, |_| {})?;
         self.apply(step, file)
     }
@@ -136,7 +136,7 @@ impl Devicetree {
     /// # Errors
     /// Where `dtc` cannot read the tree.
     pub fn source(&self) -> Result<String, DevicetreeError> {
-        let mut step = Step::begin(&self.root)?;
+        let mut step = Step::new(&self.root)?;
         step.write("tree.dtb", &self.bytes)?;
         step.run("read the tree", SOURCE, |_| {})
     }
@@ -149,21 +149,22 @@ struct Step {
 }
 
 impl Step {
-    fn begin(root: &Root) -> Result<Self, DevicetreeError> {
+    fn new(root: &Root) -> Result<Self, DevicetreeError> {
         Ok(Self {
             root: root.clone(),
-            folder: tempfile::tempdir().map_err(at("make a folder in", std::env::temp_dir()))?,
+            folder: tempfile::tempdir()
+                .map_err(file_error("make a folder in", std::env::temp_dir()))?,
         })
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DevicetreeError> {
         let path = self.folder.path().join(name);
-        fs::write(&path, bytes).map_err(at("write", path))
+        fs::write(&path, bytes).map_err(file_error("write", path))
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DevicetreeError> {
         let path = self.folder.path().join(name);
-        fs::read(&path).map_err(at("read", path))
+        fs::read(&path).map_err(file_error("read", path))
     }
 
     /// Runs a line of shell in the folder, and returns its stdout.
@@ -176,21 +177,23 @@ impl Step {
         let mut command = self.root.command("sh");
         command.args(["-c", line]);
         with(&mut command);
-        command.bind(self.folder.path(), PLACE).workdir(PLACE);
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .map_err(at("start a shell in", self.root.folder().to_owned()))?;
+        command
+            .bind(self.folder.path(), MOUNT_PATH)
+            .workdir(MOUNT_PATH);
+        let output = command.stdin(Stdio::null()).output().map_err(file_error(
+            "start a shell in",
+            self.root.folder().to_owned(),
+        ))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
             return Ok(text(&output.stdout));
         }
-        let words = format!("{}: {}", output.status, text(&output.stderr).trim_end());
-        Err(DevicetreeError::Tool { step, words })
+        let message = format!("{}: {}", output.status, text(&output.stderr).trim_end());
+        Err(DevicetreeError::Tool { step, message })
     }
 }
 
-fn at(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> DevicetreeError {
+fn file_error(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> DevicetreeError {
     move |source| DevicetreeError::File {
         operation,
         path,

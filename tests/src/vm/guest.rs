@@ -29,14 +29,14 @@ use image::RgbImage;
 use super::accel::{self, Accelerator};
 use super::cache::{Cache, CacheError};
 use super::config::{Config, Memory, Size};
-use super::console::{keep_log, standstill};
+use super::console::{append_registers, save_log};
 use super::devicetree::{Devicetree, DevicetreeError};
 use super::image::Image;
 use super::link::{Link, LinkError, Output, Process};
-use super::out::Out;
 use super::platform::Platform;
 use super::qemu::{Machine, Qemu, has_desktop};
 use super::qmp::{Qmp, QmpError};
+use super::shared_folder::SharedFolder;
 use crate::wire::{Exec, Prepare, Ready, VERSION};
 
 /// Time limit of a boot. An emulated boot needs 20 seconds of CPU time, which takes minutes on a machine with ten other users.
@@ -101,7 +101,7 @@ pub enum GuestError {
     Shared(#[source] io::Error),
     /// The guest ended while it was used.
     #[error("{source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
-    Gone {
+    Ended {
         /// The error of the connection.
         source: LinkError,
         /// The last lines of its console.
@@ -116,17 +116,17 @@ pub enum GuestError {
     #[error(transparent)]
     Monitor(#[from] QmpError),
     /// A file could not be transferred.
-    #[error("{operation} {path} in the guest: {words}")]
+    #[error("{operation} {path} in the guest: {message}")]
     File {
         /// The operation.
         operation: &'static str,
         /// The path in the guest.
         path: String,
         /// The guest's error message.
-        words: String,
+        message: String,
     },
     /// The guest did not power off by itself and was killed.
-    #[error("the guest did not switch itself off within {} s and was ended", STOP_LIMIT.as_secs())]
+    #[error("the guest did not power off within {} s and was ended", STOP_LIMIT.as_secs())]
     NotStopped,
     /// The board's devicetree could not be made.
     #[error("the board's devicetree: {0}")]
@@ -178,7 +178,7 @@ pub struct Guest {
     ready: Ready,
     accelerator: Accelerator,
     /// Declared after QEMU, so that it is dropped after QEMU: the folder is made safe when nothing writes to it any more.
-    out: Option<Out>,
+    out: Option<SharedFolder>,
 }
 
 impl Guest {
@@ -197,7 +197,7 @@ impl Guest {
             None => accelerator(image, boot)?,
         };
         let mut boot = boot.clone();
-        boot.machine.devicetree = Devicetree::chosen(image, &boot.machine)?;
+        boot.machine.devicetree = Devicetree::for_machine(image, &boot.machine)?;
         let mut booted = Self::boot_with(image, &boot, accelerator);
         if let Err(GuestError::Boot { log, .. }) = &booted {
             let console = std::fs::read(log).unwrap_or_default();
@@ -210,14 +210,14 @@ impl Guest {
         }
         if matches!(booted, Err(GuestError::Boot { .. })) {
             // The next run then reads every byte of the image. An error here matters less than the failed boot.
-            let _ = image.suspect();
+            let _ = image.request_full_check();
         }
         booted
     }
 
     fn boot_with(image: &Image, boot: &Boot, accelerator: Accelerator) -> Result<Self, GuestError> {
         let machine = &boot.machine;
-        let out = machine.out.as_deref().map(Out::open).transpose();
+        let out = machine.out.as_deref().map(SharedFolder::open).transpose();
         let out = out.map_err(GuestError::Shared)?;
         let (qemu, sockets) =
             Qemu::start(image, machine, accelerator).map_err(GuestError::Start)?;
@@ -248,9 +248,9 @@ impl Guest {
                 out,
             }),
             Err(source) => {
-                let (mut tail, log) = keep_log(&qemu, machine.config);
-                if let Some(words) = standstill(spare, &log) {
-                    tail = format!("{tail}\n{words}");
+                let (mut tail, log) = save_log(&qemu, machine.config);
+                if let Some(registers) = append_registers(spare, &log) {
+                    tail = format!("{tail}\n{registers}");
                 }
                 Err(GuestError::Boot {
                     config: machine.config,
@@ -318,7 +318,7 @@ impl Guest {
     /// Where the guest cannot write it.
     pub fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), GuestError> {
         let mode = format!("{mode:o}");
-        self.carry("write", path, &["put", path, &mode], bytes)
+        self.transfer("write", path, &["put", path, &mode], bytes)
             .map(|_| ())
     }
 
@@ -327,18 +327,18 @@ impl Guest {
     /// # Errors
     /// Where the guest cannot read it.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, GuestError> {
-        self.carry("read", path, &["get", path], b"")
+        self.transfer("read", path, &["get", path], b"")
     }
 
-    fn carry(
+    fn transfer(
         &self,
         operation: &'static str,
         path: &str,
-        words: &[&str],
+        args: &[&str],
         input: &[u8],
     ) -> Result<Vec<u8>, GuestError> {
         let mut argv = vec![OsString::from("covalent-guest")];
-        argv.extend(words.iter().map(OsString::from));
+        argv.extend(args.iter().map(OsString::from));
         let exec = Exec {
             argv,
             ..Exec::default()
@@ -350,7 +350,7 @@ impl Guest {
         Err(GuestError::File {
             operation,
             path: path.to_owned(),
-            words: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         })
     }
 
@@ -375,19 +375,20 @@ impl Guest {
         let result = self.link.sync(FILE_LIMIT);
         result.map_err(|error| self.explain(error))?;
         let out = self.out.as_ref();
-        out.map_or(Ok(()), Out::settle).map_err(GuestError::Shared)
+        out.map_or(Ok(()), SharedFolder::make_safe)
+            .map_err(GuestError::Shared)
     }
 
     /// Returns the messages that the guest's first process did not understand since the last call.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        self.link.complaints()
+    pub fn protocol_errors(&self) -> Vec<String> {
+        self.link.protocol_errors()
     }
 
     /// Returns whether the guest has ended.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.link.is_gone()
+    pub fn has_ended(&self) -> bool {
+        self.link.has_ended()
     }
 
     /// Returns what the guest's console and QEMU have written so far.
@@ -407,7 +408,7 @@ impl Guest {
         // An error means that the guest has ended already.
         let _ = self.link.power_off();
         // The kernel's log is kept for a person who looks for a cause later.
-        keep_log(qemu, self.config);
+        save_log(qemu, self.config);
         if qemu.wait(STOP_LIMIT).map_err(GuestError::Start)?.is_some() {
             return Ok(());
         }
@@ -420,14 +421,14 @@ impl Guest {
 
     /// Adds the console's last lines to the error that the guest has ended.
     fn explain(&self, error: LinkError) -> GuestError {
-        if !matches!(error, LinkError::Gone { .. }) {
+        if !matches!(error, LinkError::GuestEnded { .. }) {
             return GuestError::Link(error);
         }
         let mut qemu = lock(&self.qemu);
         // The console is complete only after QEMU has ended.
         let _ = qemu.wait(QUIT_LIMIT);
-        let (tail, log) = keep_log(&qemu, self.config);
-        GuestError::Gone {
+        let (tail, log) = save_log(&qemu, self.config);
+        GuestError::Ended {
             source: error,
             tail,
             log,
@@ -454,7 +455,7 @@ pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
                 .to_owned(),
         );
     }
-    if machine.config.needs_screen() && !machine.watch && lacks("Xvfb") {
+    if machine.config.needs_x_server() && !machine.watch && lacks("Xvfb") {
         return Some("the root has no Xvfb, under which QEMU draws by GL".to_owned());
     }
     None
@@ -467,7 +468,7 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
     let cache = Cache::from_environment()?;
     let trial = || {
         let mut trial = Boot::new(Config::Bochs, &boot.machine.share);
-        trial.limit = accel::TRIAL;
+        trial.limit = accel::TRIAL_LIMIT;
         let result = Guest::boot_with(image, &trial, Accelerator::Kvm);
         if let Err(error) = &result {
             tracing::info!("KVM does not work here: {error}");
@@ -487,7 +488,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn console_of_a_half_patched_kernel_is_known() {
+    fn is_half_patched_of_an_int3_oops_is_true() {
         let oops = "[    3.135683] Oops: int3: 0000 [#1] SMP NOPTI\n";
         assert!(is_half_patched(oops));
         assert!(!is_half_patched("[    3.1] Oops: 0000 [#1] SMP\n"));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The manifest's file name. The file is written last, so it shows that the image is complete.
-const NAME: &str = "manifest.json";
+const FILE_NAME: &str = "manifest.json";
 /// Changes with the manifest's format.
 const FORMAT: u32 = 2;
 /// The number of blocks in a sample; they are spread evenly, and include the first and the last.
@@ -76,7 +76,8 @@ impl Manifest {
     /// # Errors
     /// Where a file cannot be read.
     pub fn measure(image: &Path, names: &[&str]) -> Result<Self, ManifestError> {
-        let measure = |name: &&str| Artefact::measure(image, name).map_err(at(&image.join(name)));
+        let measure =
+            |name: &&str| Artefact::measure(image, name).map_err(file_error(&image.join(name)));
         let artefacts = names.iter().map(measure).collect::<Result<_, _>>()?;
         Ok(Self {
             format: FORMAT,
@@ -89,13 +90,13 @@ impl Manifest {
     /// # Errors
     /// Where there is no manifest, or it has another format.
     pub fn read(image: &Path) -> Result<Self, ManifestError> {
-        let path = image.join(NAME);
+        let path = image.join(FILE_NAME);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(ManifestError::Missing(image.to_owned()));
             }
-            Err(error) => return Err(at(&path)(error)),
+            Err(error) => return Err(file_error(&path)(error)),
         };
         let unreadable = |reason: String| ManifestError::Unreadable {
             path: path.clone(),
@@ -117,7 +118,7 @@ impl Manifest {
     /// # Errors
     /// Where a file cannot be written.
     pub fn write(&self, image: &Path) -> Result<(), ManifestError> {
-        let (path, new) = (image.join(NAME), image.join("manifest.new"));
+        let (path, new) = (image.join(FILE_NAME), image.join("manifest.new"));
         let write = || {
             let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
             fs::write(&new, text)?;
@@ -128,7 +129,7 @@ impl Manifest {
             }
             fs::rename(&new, &path)
         };
-        write().map_err(at(&path))
+        write().map_err(file_error(&path))
     }
 
     /// Checks sizes, times and samples, which takes milliseconds.
@@ -173,18 +174,18 @@ impl Artefact {
                 what,
             })
         };
-        let file = File::open(&path).map_err(at(&path))?;
-        let metadata = file.metadata().map_err(at(&path))?;
+        let file = File::open(&path).map_err(file_error(&path))?;
+        let metadata = file.metadata().map_err(file_error(&path))?;
         if metadata.len() != self.size_bytes {
             return damaged("its size");
         }
         if metadata.mtime() != self.modified_seconds {
             return damaged("its time");
         }
-        if sample(&file, self.size_bytes).map_err(at(&path))? != self.sample_sha256 {
+        if sample(&file, self.size_bytes).map_err(file_error(&path))? != self.sample_sha256 {
             return damaged("a sample of its content");
         }
-        if in_full && whole(file).map_err(at(&path))? != self.sha256 {
+        if in_full && whole(file).map_err(file_error(&path))? != self.sha256 {
             return damaged("its content");
         }
         Ok(())
@@ -242,7 +243,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
     let path = path.to_owned();
     move |source| ManifestError::File { path, source }
 }
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_written_is_read_back_and_holds() {
+    fn manifest_written_is_read_back_and_valid() {
         let (scratch, manifest) = image();
         assert_eq!(Manifest::read(scratch.path()).unwrap(), manifest);
         manifest.check_quickly(scratch.path()).unwrap();
@@ -282,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn manifest_of_nonsense_is_unreadable() {
+    fn manifest_with_invalid_json_is_unreadable() {
         let (scratch, _) = image();
-        fs::write(scratch.path().join(NAME), "{").unwrap();
+        fs::write(scratch.path().join(FILE_NAME), "{").unwrap();
         assert!(matches!(
             Manifest::read(scratch.path()),
             Err(ManifestError::Unreadable { .. })
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_check_truncated_file_is_damaged() {
+    fn quick_check_of_a_truncated_file_reports_damage() {
         let (scratch, manifest) = image();
         change_silently(&scratch.path().join("disk"), |file| {
             file.set_len(SIZE_BYTES - 1).unwrap()
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_check_last_block_overwritten_is_damaged() {
+    fn quick_check_of_an_overwritten_last_block_reports_damage() {
         let (scratch, manifest) = image();
         change_silently(&scratch.path().join("disk"), |file| {
             file.write_all_at(b"damage", SIZE_BYTES - 6).unwrap()
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn full_check_one_byte_between_samples_is_damaged() {
+    fn full_check_of_a_byte_between_samples_reports_damage() {
         let (scratch, manifest) = image();
         // Block 0 ends at 16 KiB, and block 1 begins at (3,000,000 - 16 Ki) / 63, about 47 KB.
         change_silently(&scratch.path().join("disk"), |file| {
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_check_missing_file_is_an_error() {
+    fn quick_check_of_a_missing_file_is_an_error() {
         let (scratch, manifest) = image();
         fs::remove_file(scratch.path().join("kernel")).unwrap();
         assert!(matches!(

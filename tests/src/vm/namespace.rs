@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
 
 /// Makes a mount, and fails where the mount would be visible outside of the namespace.
-const TRIAL: &str = r#"
+const CHECK_SCRIPT: &str = r#"
 mount -t tmpfs covalent /tmp || exit 1
 if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
     umount /tmp
@@ -29,17 +29,17 @@ fi
 /// Debian tree has files of many owners.
 #[must_use]
 pub fn namespace() -> Vec<&'static str> {
-    let mut words = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
+    let mut args = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
     if !rustix::process::geteuid().is_root() {
-        words.extend(["--user", "--map-root-user", "--map-auto"]);
+        args.extend(["--user", "--map-root-user", "--map-auto"]);
     }
-    words.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
+    args.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
     if is_in_chroot() {
         // In a chroot `/` is no mount, so unshare cannot make it private. [`check`] finds out whether it is.
-        words.extend(["--propagation", "unchanged"]);
+        args.extend(["--propagation", "unchanged"]);
     }
-    words.push("--");
-    words
+    args.push("--");
+    args
 }
 
 /// Returns whether this process is in a chroot, where `/` is a folder of a mount that is not visible.
@@ -65,10 +65,10 @@ pub enum NamespaceError {
     #[error("start setpriv: {0}; is util-linux installed?")]
     Start(io::Error),
     /// The kernel or a security policy refuses.
-    #[error("this machine refuses namespaces and mounts of our own: {words}\n{remedy}")]
+    #[error("this machine refuses namespaces and mounts of our own: {message}\n{remedy}")]
     Refused {
         /// The error message of unshare or mount.
-        words: String,
+        message: String,
         /// What may help.
         remedy: &'static str,
     },
@@ -79,14 +79,14 @@ pub enum NamespaceError {
 /// # Errors
 /// Where they cannot.
 pub fn check() -> Result<(), NamespaceError> {
-    let words = namespace();
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(["sh", "-c", TRIAL]);
+    let args = namespace();
+    let mut command = Command::new(args[0]);
+    command.args(&args[1..]).args(["sh", "-c", CHECK_SCRIPT]);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let child = spawn_kept(command).map_err(NamespaceError::Start)?;
+    let child = spawn_bound_to_process(command).map_err(NamespaceError::Start)?;
     let output = child.wait_with_output().map_err(NamespaceError::Start)?;
     if output.status.success() {
         return Ok(());
@@ -101,17 +101,17 @@ pub fn check() -> Result<(), NamespaceError> {
          namespaces that the system allows (sysctl kernel.apparmor_restrict_unprivileged_userns=0 where AppArmor forbids \
          them); or run it as root"
     };
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(NamespaceError::Refused { words, remedy })
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(NamespaceError::Refused { message, remedy })
 }
 
 /// Starts `command` from a thread that lives as long as this process.
 ///
 /// # Errors
 /// Those of [`Command::spawn`].
-pub fn spawn_kept(command: Command) -> io::Result<Child> {
+pub fn spawn_bound_to_process(command: Command) -> io::Result<Child> {
     type Request = (Command, mpsc::Sender<io::Result<Child>>);
-    static KEEPER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
+    static SPAWNER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
         let (sender, receiver) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, answer) in receiver {
@@ -121,14 +121,14 @@ pub fn spawn_kept(command: Command) -> io::Result<Child> {
         });
         Mutex::new(sender)
     });
-    let gone = || io::Error::other("the thread that starts processes is gone");
+    let ended = || io::Error::other("the thread that starts processes has ended");
     let (answer, result) = mpsc::channel();
-    KEEPER
+    SPAWNER
         .lock()
-        .map_err(|_| gone())?
+        .map_err(|_| ended())?
         .send((command, answer))
-        .map_err(|_| gone())?;
-    result.recv().map_err(|_| gone())?
+        .map_err(|_| ended())?;
+    result.recv().map_err(|_| ended())?
 }
 
 #[cfg(test)]
@@ -136,20 +136,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_mount_among_others_is_seen() {
+    fn has_root_mount_among_others_is_true() {
         let mounts =
             "22 1 254:0 / /proc rw - proc proc rw\n1 0 254:0 / / rw,relatime - ext4 /dev/vda rw\n";
         assert!(has_root_mount(mounts));
     }
 
     #[test]
-    fn root_mount_in_a_chroot_is_missed() {
+    fn has_root_mount_in_a_chroot_is_false() {
         assert!(!has_root_mount("22 1 0:5 / /proc rw - proc proc rw\n"));
     }
 
     #[test]
     fn spawn_kept_program_that_is_not_there_is_an_error() {
-        let error = spawn_kept(Command::new("/nonexistent/program")).unwrap_err();
+        let error = spawn_bound_to_process(Command::new("/nonexistent/program")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -201,20 +201,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_a_board_are_its_own_and_its_compilers_library_comes_with_the_compiler() {
-        let shown = Toolchain::Shown("/opt/rust".into());
+    fn names_of_the_board_differ_and_include_the_compilers_library() {
+        let host = Toolchain::Host("/opt/rust".into());
         let has = |platform, toolchain: &Toolchain, name: &str| {
             names(platform, toolchain).iter().any(|own| own == name)
         };
-        assert!(has(Platform::Board, &shown, "linux-image-arm64:arm64"));
-        assert!(!has(Platform::Pc, &shown, "linux-image-arm64:arm64"));
+        assert!(has(Platform::Board, &host, "linux-image-arm64:arm64"));
+        assert!(!has(Platform::Pc, &host, "linux-image-arm64:arm64"));
         let library = "libstd-rust-dev:arm64";
-        assert!(!has(Platform::Board, &shown, library));
+        assert!(!has(Platform::Board, &host, library));
         assert!(has(Platform::Board, &Toolchain::Debian, library));
     }
 
     #[test]
-    fn answer_lines_among_words_are_read_sorted() {
+    fn parse_answer_among_other_lines_is_sorted() {
         let text = "Reading package lists...\nThe following NEW packages:\n  a b\n\
                     'http://m.example/b_1%3a2_amd64.deb' b_1%3a2_amd64.deb 20 SHA256:ff\n\
                     'http://m.example/a_1_all.deb' a_1_all.deb 10 MD5Sum:aa\n";
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_without_size_is_refused() {
+    fn parse_answer_without_size_is_an_error() {
         assert!(matches!(
             parse_answer("'http://m.example/a.deb' a.deb many SHA256:ff"),
             Err(AnswerError(_))
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_with_a_path_for_a_name_is_refused() {
+    fn parse_answer_with_a_path_as_name_is_an_error() {
         assert!(matches!(
             parse_answer("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
             Err(AnswerError(_))
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_without_packages_is_refused() {
+    fn parse_answer_without_packages_is_an_error() {
         assert!(matches!(
             parse_answer("E: Unable to locate package"),
             Err(AnswerError(_))

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::cache::{Cache, Shelf};
+use super::cache::{Cache, CacheFolder};
 
 /// The modules in the board's initial RAM file system, as modprobe takes them; their dependencies are added.
 const BOARD_MODULES: [&str; 10] = [
@@ -33,7 +33,7 @@ pub enum Platform {
 impl Platform {
     /// Returns Debian's name of the guest's architecture where it is not the one of the tools.
     #[must_use]
-    pub fn foreign(self) -> Option<&'static str> {
+    pub fn foreign_architecture(self) -> Option<&'static str> {
         match self {
             Self::Pc => None,
             Self::Board => Some("arm64"),
@@ -67,7 +67,7 @@ impl Platform {
     }
 
     /// Returns files that every usable root has.
-    pub(super) fn signs(self) -> &'static [&'static str] {
+    pub(super) fn required_files(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[
                 "usr/bin/qemu-system-x86_64",
@@ -101,19 +101,19 @@ impl Platform {
 
     /// Returns the cache folder of the platform's roots.
     #[must_use]
-    pub fn roots(self) -> Shelf {
+    pub fn roots(self) -> CacheFolder {
         match self {
-            Self::Pc => Shelf::Roots,
-            Self::Board => Shelf::BoardRoots,
+            Self::Pc => CacheFolder::Roots,
+            Self::Board => CacheFolder::BoardRoots,
         }
     }
 
     /// Returns the cache folder of the platform's images.
     #[must_use]
-    pub fn images(self) -> Shelf {
+    pub fn images(self) -> CacheFolder {
         match self {
-            Self::Pc => Shelf::Images,
-            Self::Board => Shelf::BoardImages,
+            Self::Pc => CacheFolder::Images,
+            Self::Board => CacheFolder::BoardImages,
         }
     }
 

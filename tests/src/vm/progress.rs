@@ -81,8 +81,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    said_at: Instant,
-    said_anything: bool,
+    printed_at: Instant,
+    has_printed: bool,
     detail: String,
     done_bytes: u64,
     ended: bool,
@@ -100,8 +100,8 @@ impl Step {
                 started: now,
                 bar,
                 state: Mutex::new(State {
-                    said_at: now,
-                    said_anything: false,
+                    printed_at: now,
+                    has_printed: false,
                     detail: String::new(),
                     done_bytes: 0,
                     ended: false,
@@ -137,15 +137,15 @@ impl Step {
         if let Some(bar) = &self.shared.bar {
             bar.finish_and_clear();
         }
-        let said_anything = match self.shared.state.lock() {
+        let has_printed = match self.shared.state.lock() {
             Ok(mut state) => {
                 state.ended = true;
-                state.said_anything
+                state.has_printed
             }
             Err(_) => true,
         };
         if self.shared.output != Output::Silent
-            && (said_anything || elapsed >= Duration::from_secs(1))
+            && (has_printed || elapsed >= Duration::from_secs(1))
         {
             eprintln!("{}: done in {}", self.shared.title, seconds(elapsed));
         }
@@ -157,19 +157,19 @@ impl Step {
         };
         change(&mut state);
         let now = Instant::now();
-        let wait = if state.said_anything {
+        let wait = if state.has_printed {
             PLAIN_INTERVAL
         } else {
             Duration::from_secs(1)
         };
         if self.shared.output != Output::Plain
             || state.ended
-            || now.duration_since(state.said_at) < wait
+            || now.duration_since(state.printed_at) < wait
         {
             return;
         }
-        state.said_at = now;
-        state.said_anything = true;
+        state.printed_at = now;
+        state.has_printed = true;
         eprintln!("{}", self.plain_line(&state));
     }
 

@@ -27,7 +27,7 @@ use super::root::RootCommand;
 use crate::wire::PORT;
 
 /// The folder in QEMU's file system where files of the host are mounted.
-const PLACE: &str = "/run/covalent";
+const MOUNT_FOLDER: &str = "/run/covalent";
 
 /// The most bytes at the end of a log that are shown or saved.
 const LOG_LIMIT: u64 = 4 << 20;
@@ -36,7 +36,7 @@ const LOG_LIMIT: u64 = 4 << 20;
 ///
 /// The server listens only in its own `/tmp`. A `local` socket has one name for the whole machine, and the server of a second
 /// guest would end with "server already running".
-const UNDER_SCREEN: &str = r#"
+const XVFB_SCRIPT: &str = r#"
 Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp -nolisten local </dev/null >&2 &
 tries=0
 until [ -S /tmp/.X11-unix/X9 ]; do
@@ -100,16 +100,16 @@ impl Qemu {
         let log = tempfile::tempfile()?;
         fcntl_setfl(&log, OFlags::APPEND)?;
 
-        let words = command_line(machine, accelerator, Host::here());
+        let args = command_line(machine, accelerator, Host::here());
         let qemu = image.platform.qemu();
-        let mut command = if machine.config.needs_screen() && !machine.watch {
+        let mut command = if machine.config.needs_x_server() && !machine.watch {
             let mut command = image.root.command("sh");
-            command.args(["-c", UNDER_SCREEN, "screen", qemu]);
+            command.args(["-c", XVFB_SCRIPT, "screen", qemu]);
             command
         } else {
             image.root.command(qemu)
         };
-        command.args(words);
+        command.args(args);
         // QEMU writes the changes of a snapshot here: to memory, which ends with it.
         command.env("TMPDIR", "/tmp");
         for (path, name) in [
@@ -117,17 +117,21 @@ impl Qemu {
             (&image.initrd, "initrd"),
             (&machine.share, "share"),
         ] {
-            command.bind_read_only(path, &place(name));
+            command.bind_read_only(path, &mount_path(name));
         }
         if let Some(disk) = &image.disk {
-            command.bind_read_only(disk, &place("disk"));
+            command.bind_read_only(disk, &mount_path("disk"));
         }
-        let devicetree = machine.devicetree.as_ref().map(file_of).transpose()?;
+        let devicetree = machine
+            .devicetree
+            .as_ref()
+            .map(write_devicetree)
+            .transpose()?;
         if let Some(file) = &devicetree {
-            command.bind_read_only(file.path(), &place("tree"));
+            command.bind_read_only(file.path(), &mount_path("tree"));
         }
         if let Some(out) = &machine.out {
-            command.bind(out, &place("out"));
+            command.bind(out, &mount_path("out"));
         }
         if machine.watch {
             show_desktop(&mut command, |name| std::env::var_os(name));
@@ -201,7 +205,7 @@ impl Drop for Qemu {
 }
 
 /// Writes a devicetree to a temporary file, which is removed when the value is dropped.
-fn file_of(tree: &Devicetree) -> io::Result<NamedTempFile> {
+fn write_devicetree(tree: &Devicetree) -> io::Result<NamedTempFile> {
     let mut file = NamedTempFile::new()?;
     file.write_all(tree.bytes())?;
     file.flush()?;
@@ -211,12 +215,12 @@ fn file_of(tree: &Devicetree) -> io::Result<NamedTempFile> {
 /// Returns QEMU's options for the board's hardware, as far as QEMU's devicetree depends on them.
 pub(super) fn hardware(machine: &Machine) -> Vec<String> {
     // The CPU `max` has pointer authentication, which costs an emulated processor most of its time.
-    let words = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
-    let mut words = words.map(str::to_owned).to_vec();
-    words.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
-    words.extend(["-m".to_owned(), memory(machine)]);
-    words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
-    words
+    let args = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
+    let mut args = args.map(str::to_owned).to_vec();
+    args.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
+    args.extend(["-m".to_owned(), memory(machine)]);
+    args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
+    args
 }
 
 fn memory(machine: &Machine) -> String {
@@ -225,19 +229,19 @@ fn memory(machine: &Machine) -> String {
 
 fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<OsString> {
     let platform = machine.config.platform();
-    let mut words: Vec<OsString> = Vec::new();
+    let mut args: Vec<OsString> = Vec::new();
     if platform == Platform::Board {
-        words.extend(hardware(machine).into_iter().map(OsString::from));
+        args.extend(hardware(machine).into_iter().map(OsString::from));
     }
-    let mut option = |name: &str, value: &str| words.extend([OsString::from(name), value.into()]);
+    let mut option = |name: &str, value: &str| args.extend([OsString::from(name), value.into()]);
     for (name, value) in accelerator.options() {
         // The board's processor is part of its hardware.
         if platform == Platform::Pc || *name != "-cpu" {
             option(name, value);
         }
     }
-    option("-kernel", &place("kernel"));
-    option("-initrd", &place("initrd"));
+    option("-kernel", &mount_path("kernel"));
+    option("-initrd", &mount_path("initrd"));
     // quiet: QEMU emulates each character on the console, which is slow. panic: a broken guest ends at once. no_timer_check: on
     // a busy host the kernel's check of its timer comes too late, and the kernel would search for another.
     let console = match platform {
@@ -256,11 +260,11 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
             option("-m", &memory(machine));
             let disk = format!(
                 "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
-                place("disk")
+                mount_path("disk")
             );
             option("-drive", &disk);
         }
-        Platform::Board if machine.devicetree.is_some() => option("-dtb", &place("tree")),
+        Platform::Board if machine.devicetree.is_some() => option("-dtb", &mount_path("tree")),
         Platform::Board => {}
     }
     let share = |tag: &str, path: &str, more: &str| {
@@ -268,10 +272,17 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     };
     option(
         "-virtfs",
-        &share("covalent", &place("share"), ",readonly=on,multidevs=remap"),
+        &share(
+            "covalent",
+            &mount_path("share"),
+            ",readonly=on,multidevs=remap",
+        ),
     );
     if machine.out.is_some() {
-        option("-virtfs", &share("out", &place("out"), ",multidevs=remap"));
+        option(
+            "-virtfs",
+            &share("out", &mount_path("out"), ",multidevs=remap"),
+        );
     }
     option("-device", "virtio-serial-pci");
     option("-chardev", "socket,id=port,fd=0");
@@ -292,7 +303,7 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     for device in machine.config.devices(machine.size, host, machine.watch) {
         option("-device", &device);
     }
-    let display = match (machine.watch, machine.config.needs_screen()) {
+    let display = match (machine.watch, machine.config.needs_x_server()) {
         (true, true) => "gtk,gl=on",
         (true, false) => "gtk",
         (false, true) => "sdl,gl=on",
@@ -300,13 +311,13 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     };
     option("-display", display);
     if platform == Platform::Pc {
-        words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+        args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
     }
-    words
+    args
 }
 
-fn place(name: &str) -> String {
-    format!("{PLACE}/{name}")
+fn mount_path(name: &str) -> String {
+    format!("{MOUNT_FOLDER}/{name}")
 }
 
 /// Gives QEMU access to the desktop that this program was started from.
@@ -321,17 +332,17 @@ fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsS
             .map(PathBuf::from)
             .filter(|path| path.is_file())
         {
-            command.bind_read_only(&cookies, &place("xauthority"));
-            command.env("XAUTHORITY", place("xauthority"));
+            command.bind_read_only(&cookies, &mount_path("xauthority"));
+            command.env("XAUTHORITY", mount_path("xauthority"));
         }
     }
     if let (Some(name), Some(folder)) = (variable("WAYLAND_DISPLAY"), variable("XDG_RUNTIME_DIR")) {
         // An absolute name replaces the folder.
         let socket = Path::new(&folder).join(&name);
         if socket.exists() {
-            command.bind(&socket, &place("wayland"));
-            command.env("WAYLAND_DISPLAY", place("wayland"));
-            command.env("XDG_RUNTIME_DIR", PLACE);
+            command.bind(&socket, &mount_path("wayland"));
+            command.env("WAYLAND_DISPLAY", mount_path("wayland"));
+            command.env("XDG_RUNTIME_DIR", MOUNT_FOLDER);
         }
     }
 }
@@ -363,18 +374,18 @@ mod tests {
             watch: false,
             devicetree: None,
         };
-        let words = command_line(&machine, accelerator, Host { udmabuf: false });
-        words.join(OsStr::new(" ")).to_string_lossy().into_owned()
+        let args = command_line(&machine, accelerator, Host { udmabuf: false });
+        args.join(OsStr::new(" ")).to_string_lossy().into_owned()
     }
 
     #[test]
-    fn command_line_out_folder_is_shared_only_when_given() {
+    fn command_line_without_out_folder_shares_none() {
         assert!(!line(Config::Virtio, None).contains("mount_tag=out"));
         assert!(line(Config::Virtio, Some("/o")).contains("path=/run/covalent/out,mount_tag=out"));
     }
 
     #[test]
-    fn command_line_of_the_board_has_no_disk_and_one_processor_model() {
+    fn command_line_of_the_board_has_no_disk_and_one_cpu() {
         let board = line(Config::Board, None);
         assert!(board.contains("-machine virt ") && !board.contains("-drive"));
         assert_eq!(board.matches("-cpu").count(), 1);
@@ -382,25 +393,25 @@ mod tests {
     }
 
     #[test]
-    fn command_line_only_gl_needs_a_screen() {
+    fn command_line_with_gl_needs_an_x_server() {
         assert!(line(Config::Venus, None).contains("-display sdl,gl=on"));
         assert!(line(Config::Vkms, None).contains("-display none"));
     }
 
     #[test]
-    fn screen_has_no_name_that_a_second_guest_would_meet() {
-        let server = UNDER_SCREEN
+    fn xvfb_script_has_no_machine_wide_socket() {
+        let server = XVFB_SCRIPT
             .lines()
             .find(|line| line.starts_with("Xvfb "))
             .unwrap();
         for transport in ["tcp", "local"] {
-            let words = format!(" -nolisten {transport} ");
-            assert!(server.contains(&words), "{server}");
+            let args = format!(" -nolisten {transport} ");
+            assert!(server.contains(&args), "{server}");
         }
     }
 
     #[test]
-    fn command_line_counted_instructions_are_of_one_processor() {
+    fn command_line_of_counted_instructions_has_one_processor() {
         let counted = line_with(Accelerator::Counted, Config::Virtio, None);
         assert!(counted.contains("-smp 1 ") && counted.contains("-icount shift=0,sleep=off"));
         let timed = line(Config::Virtio, None);
@@ -408,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn command_line_disk_is_never_written() {
+    fn command_line_of_the_disk_is_a_snapshot() {
         assert!(line(Config::Full, None).contains("format=raw,if=virtio,snapshot=on"));
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The longest line that QEMU may send, in bytes.
-const LINE_LIMIT: u64 = 1 << 20;
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// The fd set for pictures; any number that is not used otherwise.
 const PICTURE_SET: u32 = 7;
@@ -37,7 +37,7 @@ pub enum QmpError {
     },
     /// QEMU has closed the monitor, because it ends or has ended.
     #[error("QEMU's monitor, {operation}: QEMU has ended")]
-    Gone {
+    Closed {
         /// The command.
         operation: String,
     },
@@ -50,12 +50,12 @@ pub enum QmpError {
         description: String,
     },
     /// The answer does not follow the protocol.
-    #[error("QEMU's monitor, {operation}: unexpected answer {words:?}")]
+    #[error("QEMU's monitor, {operation}: unexpected answer {answer:?}")]
     Unexpected {
         /// The command.
         operation: String,
         /// The answer.
-        words: String,
+        answer: String,
     },
     /// The picture cannot be decoded.
     #[error("the picture of the display: {0}")]
@@ -82,7 +82,7 @@ impl Qmp {
             next: 0,
         };
         let operation = "greeting";
-        let greeting = monitor.line(operation, Instant::now() + DEADLINE)?;
+        let greeting = monitor.read_line(operation, Instant::now() + DEADLINE)?;
         if greeting.get("QMP").is_none() {
             return Err(unexpected(operation, &greeting));
         }
@@ -94,25 +94,25 @@ impl Qmp {
     ///
     /// # Errors
     /// Where QEMU refuses the command or does not answer.
-    pub fn execute(&mut self, order: &str, arguments: &Value) -> Result<Value, QmpError> {
-        self.execute_with(order, arguments, None)
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
+        self.execute_with(command, arguments, None)
     }
 
     fn execute_with(
         &mut self,
-        order: &str,
+        command: &str,
         arguments: &Value,
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<Value, QmpError> {
         self.next += 1;
         let id = self.next;
-        let mut line = json!({"execute": order, "arguments": arguments, "id": id}).to_string();
+        let mut line = json!({"execute": command, "arguments": arguments, "id": id}).to_string();
         line.push('\n');
         self.send(line.as_bytes(), fd)
-            .map_err(|source| stream(order, source))?;
+            .map_err(|source| stream_error(command, source))?;
         let until = Instant::now() + DEADLINE;
         loop {
-            let mut answer = self.line(order, until)?;
+            let mut answer = self.read_line(command, until)?;
             if answer.get("event").is_some() {
                 self.events.push(answer);
                 continue;
@@ -123,13 +123,13 @@ impl Qmp {
             }
             if let Some(error) = answer.get("error") {
                 return Err(QmpError::Refused {
-                    operation: order.to_owned(),
+                    operation: command.to_owned(),
                     description: error["desc"].as_str().unwrap_or_default().to_owned(),
                 });
             }
             return match answer.get_mut("return") {
                 Some(value) => Ok(value.take()),
-                None => Err(unexpected(order, &answer)),
+                None => Err(unexpected(command, &answer)),
             };
         }
     }
@@ -150,7 +150,7 @@ impl Qmp {
             if let Some(index) = self.events.iter().position(is_it) {
                 return Ok(self.events.swap_remove(index));
             }
-            let line = self.line(name, until)?;
+            let line = self.read_line(name, until)?;
             if line.get("event").is_some() {
                 self.events.push(line);
             }
@@ -162,8 +162,8 @@ impl Qmp {
     /// # Errors
     /// Where QEMU has no picture: GL draws the display, or there is no such display.
     pub fn screendump(&mut self, device: &str) -> Result<RgbImage, QmpError> {
-        const ORDER: &str = "screendump";
-        let failed = |source| stream(ORDER, source);
+        const COMMAND: &str = "screendump";
+        let failed = |source| stream_error(COMMAND, source);
         // The picture passes through a file without a name, because QEMU has another root file system.
         let mut file = tempfile::tempfile().map_err(failed)?;
         // QEMU compares the descriptor's access mode with its own, so the descriptor must be write-only.
@@ -179,7 +179,7 @@ impl Qmp {
             "device": device,
             "format": "png",
         });
-        let shown = self.execute(ORDER, &arguments);
+        let shown = self.execute(COMMAND, &arguments);
         self.execute("remove-fd", &json!({"fdset-id": PICTURE_SET}))?;
         shown?;
         let mut bytes = Vec::new();
@@ -236,23 +236,23 @@ impl Qmp {
         socket.write_all(&line[sent..])
     }
 
-    fn line(&mut self, operation: &str, until: Instant) -> Result<Value, QmpError> {
+    fn read_line(&mut self, operation: &str, until: Instant) -> Result<Value, QmpError> {
         let mut line = Vec::new();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(stream(operation, io::ErrorKind::TimedOut.into()));
+                return Err(stream_error(operation, io::ErrorKind::TimedOut.into()));
             }
             self.reader
                 .get_ref()
                 .set_read_timeout(Some(left))
-                .map_err(|source| stream(operation, source))?;
+                .map_err(|source| stream_error(operation, source))?;
             match (&mut self.reader)
-                .take(LINE_LIMIT)
+                .take(MAX_LINE_BYTES)
                 .read_until(b'\n', &mut line)
             {
                 Ok(0) => {
-                    return Err(QmpError::Gone {
+                    return Err(QmpError::Closed {
                         operation: operation.to_owned(),
                     });
                 }
@@ -260,31 +260,31 @@ impl Qmp {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(QmpError::Gone {
+                    return Err(QmpError::Closed {
                         operation: operation.to_owned(),
                     });
                 }
-                Err(source) => return Err(stream(operation, source)),
+                Err(source) => return Err(stream_error(operation, source)),
             }
         }
         serde_json::from_slice(&line).map_err(|_| QmpError::Unexpected {
             operation: operation.to_owned(),
-            words: String::from_utf8_lossy(&line).into_owned(),
+            answer: String::from_utf8_lossy(&line).into_owned(),
         })
     }
 }
 
-fn stream(operation: &str, source: io::Error) -> QmpError {
+fn stream_error(operation: &str, source: io::Error) -> QmpError {
     QmpError::Stream {
         operation: operation.to_owned(),
         source,
     }
 }
 
-fn unexpected(operation: &str, words: &Value) -> QmpError {
+fn unexpected(operation: &str, answer: &Value) -> QmpError {
     QmpError::Unexpected {
         operation: operation.to_owned(),
-        words: words.to_string(),
+        answer: answer.to_string(),
     }
 }
 
@@ -294,19 +294,19 @@ mod tests {
 
     use super::*;
 
-    /// Plays QEMU: for each order it gets, it says the next of `answers`.
+    /// Plays QEMU: answers each command with the next of `answers`.
     fn monitor(answers: Vec<&'static str>) -> (UnixStream, JoinHandle<Vec<Value>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let player = thread::spawn(move || {
             let mut writer = theirs.try_clone().unwrap();
-            let mut orders = Vec::new();
+            let mut commands = Vec::new();
             let mut lines = BufReader::new(theirs).lines();
             writer.write_all(b"{\"QMP\": {}}\n").unwrap();
             for answer in answers {
-                orders.push(serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap());
+                commands.push(serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap());
                 writer.write_all(answer.as_bytes()).unwrap();
             }
-            orders
+            commands
         });
         (ours, player)
     }
@@ -314,7 +314,7 @@ mod tests {
     const HELLO: &str = "{\"return\": {}, \"id\": 1}\n";
 
     #[test]
-    fn execute_event_before_the_answer_is_kept() {
+    fn execute_with_an_event_first_keeps_the_event() {
         let answer = "{\"event\": \"RESET\", \"data\": {\"guest\": true}}\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\n";
         let (stream, player) = monitor(vec![HELLO, answer]);
         let mut monitor = Qmp::new(stream).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn execute_refused_says_why() {
+    fn execute_refused_returns_the_reason() {
         let answer =
             "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no surface\"}, \"id\": 2}\n";
         let (stream, _player) = monitor(vec![HELLO, answer]);
@@ -338,26 +338,26 @@ mod tests {
     }
 
     #[test]
-    fn execute_rubbish_is_an_error() {
-        let (stream, _player) = monitor(vec![HELLO, "rubbish\n"]);
+    fn execute_with_an_invalid_answer_is_an_error() {
+        let (stream, _player) = monitor(vec![HELLO, "invalid\n"]);
         let mut monitor = Qmp::new(stream).unwrap();
         let error = monitor.execute("quit", &json!({})).unwrap_err();
         assert!(matches!(error, QmpError::Unexpected { .. }), "{error}");
     }
 
     #[test]
-    fn execute_qemu_gone_is_said() {
+    fn execute_after_qemu_has_ended_is_an_error() {
         let (stream, player) = monitor(vec![HELLO]);
         let mut monitor = Qmp::new(stream).unwrap();
         player.join().unwrap();
         let error = monitor.execute("query-status", &json!({})).unwrap_err();
-        let gone = matches!(&error, QmpError::Gone { .. })
+        let closed = matches!(&error, QmpError::Closed { .. })
             || matches!(&error, QmpError::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe);
-        assert!(gone, "{error}");
+        assert!(closed, "{error}");
     }
 
     #[test]
-    fn event_that_does_not_come_meets_its_deadline() {
+    fn event_that_does_not_come_is_a_timeout() {
         let (stream, player) = UnixStream::pair().unwrap();
         let mut monitor = Qmp {
             reader: BufReader::new(stream),

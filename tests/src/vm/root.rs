@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use super::namespace::{namespace, spawn_kept};
+use super::namespace::{namespace, spawn_bound_to_process};
 
 /// Makes the mounts and runs the program as a child. The first process of the namespace is a shell, which reaps orphans. The
 /// script states its arguments.
@@ -25,7 +25,7 @@ pub struct Root {
 impl Root {
     /// Returns the root in `folder`. Nothing is checked here; [`super::image::ensure`] makes and checks roots.
     #[must_use]
-    pub fn at(folder: &Path) -> Self {
+    pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
         }
@@ -42,7 +42,7 @@ impl Root {
     pub fn command(&self, program: &str) -> RootCommand {
         RootCommand {
             root: self.folder.clone(),
-            words: vec![program.into()],
+            args: vec![program.into()],
             environment: Vec::new(),
             binds: Vec::new(),
             folder: "/".to_owned(),
@@ -61,7 +61,7 @@ impl Root {
 #[derive(Debug)]
 pub struct RootCommand {
     root: PathBuf,
-    words: Vec<OsString>,
+    args: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     binds: Vec<Bind>,
     folder: String,
@@ -80,15 +80,15 @@ struct Bind {
 
 impl RootCommand {
     /// Adds one argument.
-    pub fn arg(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
-        self.words.push(word.as_ref().to_owned());
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
         self
     }
 
     /// Adds arguments.
-    pub fn args(&mut self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
-        self.words
-            .extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -157,9 +157,9 @@ impl RootCommand {
     /// Where `setpriv` cannot be started. A namespace or bind mount that is refused gives the exit status 125 and a message on
     /// stderr.
     pub fn spawn(&mut self) -> io::Result<Child> {
-        let words = namespace();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["sh", "-c", ENTER, "enter"]);
+        let args = namespace();
+        let mut command = Command::new(args[0]);
+        command.args(&args[1..]).args(["sh", "-c", ENTER, "enter"]);
         command
             .arg(&self.root)
             .arg(&self.folder)
@@ -178,11 +178,11 @@ impl RootCommand {
                 .iter()
                 .map(|(name, value)| assignment(name, value)),
         );
-        command.args(&self.words);
+        command.args(&self.args);
         command.stdin(self.stdin.take().unwrap_or_else(Stdio::inherit));
         command.stdout(self.stdout.take().unwrap_or_else(Stdio::inherit));
         command.stderr(self.stderr.take().unwrap_or_else(Stdio::inherit));
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     }
 
     /// Runs the program to its end, and returns its output.

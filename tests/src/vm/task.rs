@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::namespace::spawn_kept;
+use super::namespace::spawn_bound_to_process;
 use super::progress::Step;
 use super::root::RootCommand;
 
 /// How often a task's state is read. It is short beside the steps, and long beside the cost of reading.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most bytes of a log's end that an error shows.
 const TAIL_BYTES: u64 = 3000;
 
@@ -77,22 +77,24 @@ impl Task<'_> {
             .stdin(std::process::Stdio::null())
             .stdout(stdout)
             .stderr(stderr);
-        let child = spawn_kept(command).map_err(|source| self.start("start", source))?;
+        let child =
+            spawn_bound_to_process(command).map_err(|source| self.start_error("start", source))?;
         self.watch(child, || step.detail(&last_line(self.log)))
     }
 
-    /// Runs `command` to its end, and calls `look` at intervals meanwhile.
+    /// Runs `command` to its end, and calls `poll` at intervals meanwhile.
     ///
     /// # Errors
     /// Where the command cannot start, fails, or exceeds the deadline.
-    pub fn run_looking(&self, mut command: Command, look: impl FnMut()) -> Result<(), TaskError> {
+    pub fn run_with_poll(&self, mut command: Command, poll: impl FnMut()) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
             .stdin(std::process::Stdio::null())
             .stdout(stdout)
             .stderr(stderr);
-        let child = spawn_kept(command).map_err(|source| self.start("start", source))?;
-        self.watch(child, look)
+        let child =
+            spawn_bound_to_process(command).map_err(|source| self.start_error("start", source))?;
+        self.watch(child, poll)
     }
 
     /// Runs `command` in a root to its end.
@@ -106,7 +108,7 @@ impl Task<'_> {
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
-            .map_err(|source| self.start("start", source))?;
+            .map_err(|source| self.start_error("start", source))?;
         self.watch(child, || step.detail(&last_line(self.log)))
     }
 
@@ -118,15 +120,15 @@ impl Task<'_> {
             let log = File::create(self.log)?;
             Ok((log.try_clone()?, log))
         };
-        open().map_err(|source| self.start("open its log", source))
+        open().map_err(|source| self.start_error("open its log", source))
     }
 
-    fn watch(&self, mut child: Child, mut look: impl FnMut()) -> Result<(), TaskError> {
+    fn watch(&self, mut child: Child, mut poll: impl FnMut()) -> Result<(), TaskError> {
         let started = Instant::now();
         loop {
             if let Some(status) = child
                 .try_wait()
-                .map_err(|source| self.start("wait for it", source))?
+                .map_err(|source| self.start_error("wait for it", source))?
             {
                 if status.success() {
                     return Ok(());
@@ -149,12 +151,12 @@ impl Task<'_> {
                     tail: tail(self.log),
                 });
             }
-            look();
-            std::thread::sleep(LOOK_INTERVAL);
+            poll();
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn start(&self, operation: &'static str, source: io::Error) -> TaskError {
+    fn start_error(&self, operation: &'static str, source: io::Error) -> TaskError {
         TaskError::Start {
             title: self.title.to_owned(),
             operation,

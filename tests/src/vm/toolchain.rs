@@ -10,7 +10,7 @@ use super::root::RootCommand;
 const OLDEST: (u32, u32) = parse_oldest(env!("CARGO_PKG_RUST_VERSION"));
 
 /// The path of a mounted toolchain inside the root.
-const INSIDE: &str = "/opt/rust";
+const MOUNT_PATH: &str = "/opt/rust";
 
 /// The programs that a toolchain needs to build, check and document.
 const PROGRAMS: [&str; 6] = [
@@ -27,7 +27,7 @@ const PROGRAMS: [&str; 6] = [
 pub enum Toolchain {
     /// A folder of the host with a complete toolchain. rustup's toolchains link only with an old glibc, so they run in any
     /// root.
-    Shown(PathBuf),
+    Host(PathBuf),
     /// Debian's packages.
     Debian,
 }
@@ -43,7 +43,7 @@ impl Toolchain {
             .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
         match sysroot {
             Some(sysroot) if is_usable(&sysroot) && has_library(&sysroot, platform) => {
-                Self::Shown(sysroot)
+                Self::Host(sysroot)
             }
             _ => Self::Debian,
         }
@@ -56,11 +56,11 @@ impl Toolchain {
     }
 
     /// Makes the toolchain available to `command`.
-    pub(crate) fn show(&self, command: &mut RootCommand) {
+    pub(crate) fn add_to(&self, command: &mut RootCommand) {
         let mut path = super::root::PATH.to_owned();
-        if let Self::Shown(sysroot) = self {
-            command.bind_read_only(sysroot, INSIDE);
-            path = format!("{INSIDE}/bin:{path}");
+        if let Self::Host(sysroot) = self {
+            command.bind_read_only(sysroot, MOUNT_PATH);
+            path = format!("{MOUNT_PATH}/bin:{path}");
         }
         command.env("PATH", path);
     }
@@ -100,13 +100,13 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 const fn parse_oldest(text: &str) -> (u32, u32) {
     let bytes = text.as_bytes();
     let mut numbers = [0_u32; 2];
-    let mut which = 0;
+    let mut part = 0;
     let mut index = 0;
-    while index < bytes.len() && which < 2 {
+    while index < bytes.len() && part < 2 {
         if bytes[index] == b'.' {
-            which += 1;
+            part += 1;
         } else {
-            numbers[which] = numbers[which] * 10 + (bytes[index] - b'0') as u32;
+            numbers[part] = numbers[part] * 10 + (bytes[index] - b'0') as u32;
         }
         index += 1;
     }
@@ -118,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn oldest_is_the_workspace_version() {
+    fn parse_oldest_reads_major_and_minor() {
         assert_eq!(parse_oldest("1.85"), (1, 85));
         assert_eq!(parse_oldest("2.7.1"), (2, 7));
     }
 
     #[test]
-    fn version_of_this_architecture_is_read() {
+    fn parse_version_of_this_architecture_is_read() {
         let text =
             "rustc 1.95.0 (abc 2026-04-14)\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0\n";
         assert_eq!(parse_version(text), Some((1, 95)));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn version_of_another_host_is_none() {
+    fn parse_version_of_another_host_is_none() {
         assert_eq!(
             parse_version("host: x86_64-unknown-linux-musl\nrelease: 1.95.0\n"),
             None
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn toolchain_without_the_boards_library_is_not_for_the_board() {
+    fn has_library_without_the_boards_target_is_false() {
         let sysroot = tempfile::tempdir().unwrap();
         let library = sysroot.path().join("lib/rustlib");
         std::fs::create_dir_all(library.join(Platform::Pc.triple())).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn distribution_compiler_is_not_shown() {
+    fn is_usable_of_a_distribution_compiler_is_false() {
         assert!(!is_usable(Path::new("/usr")));
     }
 }

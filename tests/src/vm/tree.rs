@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Apt, AptError};
-use super::cache::{Cache, CacheError, Held, Lock};
+use super::cache::{Cache, CacheError, InUse, Lock};
 use super::manifest;
 use super::modules;
 use super::namespace::namespace;
@@ -95,7 +95,7 @@ pub enum TreeError {
     },
     /// The root lacks a file or package that the recipe expects.
     #[error("the root has no {0}; the recipe no longer fits Debian's packages")]
-    Lacks(String),
+    Missing(String),
     /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
@@ -127,7 +127,7 @@ pub(crate) struct Tree {
     pub(crate) key: String,
     pub(crate) versions: Versions,
     sha256: String,
-    _held: Held,
+    _in_use: InUse,
 }
 
 /// The record of a complete root. Its file is written last.
@@ -150,7 +150,7 @@ impl TreeMaker<'_> {
     /// Returns the root for `resolution`. Makes it where it is missing or damaged.
     pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
         let key = key(self.platform, resolution);
-        let folder = self.cache.shelf(self.platform.roots()).join(&key);
+        let folder = self.cache.subfolder(self.platform.roots()).join(&key);
         match Tree::open(self.platform, &folder, &key)
             .and_then(|tree| tree.check(in_full, self.progress).map(|()| tree))
         {
@@ -167,8 +167,8 @@ impl TreeMaker<'_> {
     }
 
     fn make(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
-        fs::create_dir_all(folder).map_err(at("make the folder", folder))?;
-        let root = Root::at(&folder.join("root"));
+        fs::create_dir_all(folder).map_err(file_error("make the folder", folder))?;
+        let root = Root::new(&folder.join("root"));
         if !root.folder().exists() {
             self.apt.download(resolution)?;
             self.install(root.folder(), resolution)?;
@@ -185,7 +185,7 @@ impl TreeMaker<'_> {
                 &self.log("modules"),
                 self.progress,
             )?;
-            fs::rename(&partial, &built).map_err(at("move to", &built))?;
+            fs::rename(&partial, &built).map_err(file_error("move to", &built))?;
         }
         modules::install(
             &root,
@@ -210,17 +210,17 @@ impl TreeMaker<'_> {
         let (path, new) = (folder.join("record.json"), folder.join("record.new"));
         let text = serde_json::to_vec_pretty(&record).map_err(io::Error::other);
         text.and_then(|text| fs::write(&new, text))
-            .map_err(at("write", &new))?;
-        fs::rename(&new, &path).map_err(at("move to", &path))
+            .map_err(file_error("write", &new))?;
+        fs::rename(&new, &path).map_err(file_error("move to", &path))
     }
 
     fn install(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
         let partial = self.cache.partial_folder(self.lock, "root")?;
         let temporary = self.cache.partial_folder(self.lock, "temporary")?;
         let step = self.progress.step("install the root");
-        let words = namespace();
-        let mut command = Command::new(words[0]);
-        command.args(words[1..].iter().filter(|word| **word != "--"));
+        let args = namespace();
+        let mut command = Command::new(args[0]);
+        command.args(args[1..].iter().filter(|arg| **arg != "--"));
         command.args([
             "--mount-proc",
             "--",
@@ -230,7 +230,7 @@ impl TreeMaker<'_> {
             "--format=directory",
         ]);
         command.arg("--skip=update,download/empty,essential/unlink,check/empty");
-        if let Some(foreign) = self.platform.foreign() {
+        if let Some(foreign) = self.platform.foreign_architecture() {
             command.arg(format!("--architectures=amd64,{foreign}"));
         }
         command.args([
@@ -258,7 +258,7 @@ impl TreeMaker<'_> {
             deadline: INSTALL_DEADLINE,
         }
         .run(command, &step)?;
-        fs::rename(&partial, folder).map_err(at("move to", folder))?;
+        fs::rename(&partial, folder).map_err(file_error("move to", folder))?;
         step.done();
         Ok(())
     }
@@ -276,7 +276,7 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(TreeError::Unfinished(folder.to_owned()));
             }
-            Err(error) => return Err(at("read", &path)(error)),
+            Err(error) => return Err(file_error("read", &path)(error)),
         };
         let record: Record = serde_json::from_slice(&text).map_err(|error| TreeError::Damaged {
             path,
@@ -284,11 +284,11 @@ impl Tree {
         })?;
         Ok(Self {
             platform,
-            root: Root::at(&folder.join("root")),
+            root: Root::new(&folder.join("root")),
             key: key.to_owned(),
             versions: record.versions,
             sha256: record.sha256,
-            _held: Held::new(folder)?,
+            _in_use: InUse::new(folder)?,
         })
     }
 
@@ -300,9 +300,9 @@ impl Tree {
                 what,
             })
         };
-        let mut signs = self.platform.signs().iter();
-        if let Some(sign) = signs.find(|sign| !folder.join(sign).exists()) {
-            return damaged(format!("it has no {sign}"));
+        let mut required = self.platform.required_files().iter();
+        if let Some(file) = required.find(|file| !folder.join(file).exists()) {
+            return damaged(format!("it has no {file}"));
         }
         if in_full
             && digest(&self.root, &folder.with_file_name("check.log"), progress)? != self.sha256
@@ -336,22 +336,22 @@ fn key(platform: Platform, resolution: &Resolution) -> String {
 
 fn kernel_release(root: &Root) -> Result<String, TreeError> {
     let folder = root.folder().join("usr/lib/modules");
-    let entries = fs::read_dir(&folder).map_err(at("list", &folder))?;
+    let entries = fs::read_dir(&folder).map_err(file_error("list", &folder))?;
     let mut names: Vec<String> = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(at("list", &folder))?;
+        let entry = entry.map_err(file_error("list", &folder))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     match names.as_slice() {
         [release] => Ok(release.clone()),
-        _ => Err(TreeError::Lacks(format!("single kernel, but {names:?}"))),
+        _ => Err(TreeError::Missing(format!("single kernel, but {names:?}"))),
     }
 }
 
 fn package_version(root: &Root, package: &str) -> Result<String, TreeError> {
     let path = root.folder().join("var/lib/dpkg/status");
-    let status = fs::read_to_string(&path).map_err(at("read", &path))?;
-    parse_version(&status, package).ok_or_else(|| TreeError::Lacks(format!("package {package}")))
+    let status = fs::read_to_string(&path).map_err(file_error("read", &path))?;
+    parse_version(&status, package).ok_or_else(|| TreeError::Missing(format!("package {package}")))
 }
 
 fn parse_version(status: &str, package: &str) -> Option<String> {
@@ -375,7 +375,7 @@ fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeEr
         deadline: DIGEST_DEADLINE,
     }
     .run_in_root(&mut command, &step)?;
-    let text = fs::read_to_string(log).map_err(at("read", log))?;
+    let text = fs::read_to_string(log).map_err(file_error("read", log))?;
     step.done();
     Ok(text
         .split_whitespace()
@@ -384,7 +384,7 @@ fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeEr
         .to_owned())
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     let path = path.to_owned();
     move |source| TreeError::File {
         operation,
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn key_same_packages_from_another_mirror_on_another_day_is_the_same() {
+    fn key_of_same_packages_from_another_mirror_is_the_same() {
         let other = Resolution {
             mirror: "http://b.example".into(),
             at_seconds: 2,
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn key_another_version_or_another_name_differs() {
+    fn key_of_another_version_or_name_differs() {
         let mut version = resolution();
         version.packages[0].file = "qemu_2_amd64.deb".into();
         let mut name = resolution();
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn version_of_a_package_is_found_among_others() {
+    fn parse_version_of_a_package_among_others_finds_it() {
         let status =
             "Package: a\nVersion: 1\n\nPackage: ab\nStatus: install ok installed\nVersion: 2:3-4\n";
         assert_eq!(parse_version(status, "ab").as_deref(), Some("2:3-4"));
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn open_root_without_a_record_is_unfinished() {
+    fn open_of_a_root_without_record_is_unfinished() {
         let scratch = tempfile::tempdir().unwrap();
         assert!(matches!(
             Tree::open(Platform::Pc, scratch.path(), "k"),
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn check_root_without_its_signs_is_damaged() {
+    fn check_of_a_root_without_required_files_reports_damage() {
         let scratch = tempfile::tempdir().unwrap();
         let record = r#"{"versions":{"kernel":"7","mesa":"26","qemu":"11"},"sha256":""}"#;
         fs::write(scratch.path().join("record.json"), record).unwrap();

@@ -32,7 +32,7 @@ pub(crate) fn run(tally: &mut Tally) {
 
 /// The same under the eyes of the validation layer, which is shown to look.
 pub(crate) fn run_validated(tally: &mut Tally) {
-    let (vulkan, complaints) = match Vulkan::load_validated() {
+    let (vulkan, protocol_errors) = match Vulkan::load_validated() {
         Ok(loaded) => loaded,
         Err(error) => {
             tally.check("vulkan::validation_layer_is_there", || Err(error.into()));
@@ -43,18 +43,18 @@ pub(crate) fn run_validated(tally: &mut Tally) {
     sources.add_vulkan(&vulkan);
     drop(vulkan);
     run_with(tally, &sources);
-    let silent = |complaints: &Complaints| -> Result<Seen> {
-        let said = complaints.take();
+    let silent = |protocol_errors: &Complaints| -> Result<Seen> {
+        let said = protocol_errors.take();
         ensure!(said.is_empty(), "{}", said.join(" | "));
         Ok(Seen::Passed)
     };
     tally.check("vulkan::validation_layer_has_nothing_to_say", || {
-        silent(&complaints)
+        silent(&protocol_errors)
     });
     tally.check("vulkan::validation_layer_finds_a_planted_hazard", || {
         for gpu in sources.gpus() {
             gpu.plant_hazard()?;
-            let said = complaints.take();
+            let said = protocol_errors.take();
             ensure!(
                 said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")
                     || words.contains("WRITE_AFTER_WRITE")),
@@ -66,7 +66,7 @@ pub(crate) fn run_validated(tally: &mut Tally) {
     });
     drop(sources);
     tally.check("vulkan::validation_layer_finds_nothing_left", || {
-        silent(&complaints)
+        silent(&protocol_errors)
     });
 }
 

@@ -336,7 +336,7 @@ impl Server {
 }
 
 fn complaint(words: &str) -> ToHost {
-    ToHost::Complaint {
-        words: words.to_owned(),
+    ToHost::ProtocolError {
+        message: words.to_owned(),
     }
 }

@@ -467,14 +467,14 @@ pub(crate) fn sleep(moment: &impl Pollable, socket: Option<&Socket>) -> Result<(
         let mut fds = vec![PollFd::new(&awaited, PollFlags::IN)];
         fds.extend(other.iter().map(|fd| PollFd::new(fd, PollFlags::empty())));
         let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
-        let is_gone = fds
+        let has_ended = fds
             .get(1)
             .is_some_and(|fd| fd.revents().contains(PollFlags::HUP));
         drop(fds);
         if moment.is_over()? {
             return Ok(());
         }
-        if is_gone {
+        if has_ended {
             return Err(Gone.into());
         }
         ensure!(ready > 0, "a moment does not come");

@@ -195,9 +195,9 @@ fn attempt(arguments: &Arguments, done: usize) {
             rows.skip("a device that takes no part", why);
         }
         behaviour(&world, &mut rows);
-        if let Some(complaints) = &world.complaints {
+        if let Some(protocol_errors) = &world.protocol_errors {
             rows.row("says nothing to the validation layer", || {
-                world::judge_complaints(complaints)
+                world::judge_complaints(protocol_errors)
             });
         }
     }
@@ -207,13 +207,13 @@ fn attempt(arguments: &Arguments, done: usize) {
 
 /// That the layer looks at all, and what it says when everything has gone.
 fn validated(world: World, rows: &mut Rows) {
-    let Some(complaints) = world.complaints.clone() else {
+    let Some(protocol_errors) = world.protocol_errors.clone() else {
         return;
     };
     rows.row("a planted hazard is found by the validation layer", || {
         for (gpu, _) in &world.gpus {
             gpu.plant_hazard()?;
-            let said = complaints.take();
+            let said = protocol_errors.take();
             ensure!(
                 said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")
                     || words.contains("WRITE_AFTER_WRITE")),
@@ -225,6 +225,6 @@ fn validated(world: World, rows: &mut Rows) {
     });
     drop(world);
     rows.row("nothing is left when all is closed", || {
-        world::judge_complaints(&complaints)
+        world::judge_complaints(&protocol_errors)
     });
 }

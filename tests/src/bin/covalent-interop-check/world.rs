@@ -32,7 +32,7 @@ pub(crate) struct World {
     /// How many frames two processes exchange.
     pub(crate) frames: u64,
     /// What the validation layer says, where it is on.
-    pub(crate) complaints: Option<Complaints>,
+    pub(crate) protocol_errors: Option<Complaints>,
 }
 
 /// How much of the machine is opened, and how far the rows go.
@@ -65,14 +65,15 @@ impl World {
         }
         let mut lacking = Vec::new();
         let loaded = if scope.validated {
-            Vulkan::load_validated().map(|(vulkan, complaints)| (vulkan, Some(complaints)))
+            Vulkan::load_validated()
+                .map(|(vulkan, protocol_errors)| (vulkan, Some(protocol_errors)))
         } else {
             Vulkan::load().map(|vulkan| (vulkan, None))
         };
         let mut heard = None;
         match loaded {
-            Ok((vulkan, complaints)) => {
-                heard = complaints;
+            Ok((vulkan, protocol_errors)) => {
+                heard = protocol_errors;
                 sources.add_vulkan(&vulkan);
             }
             Err(error) => lacking.push(error.to_string()),
@@ -96,7 +97,7 @@ impl World {
             lacking,
             full: scope.full,
             frames: scope.frames,
-            complaints: heard,
+            protocol_errors: heard,
         }
     }
 
@@ -165,8 +166,8 @@ impl World {
 }
 
 /// What the validation layer has said since the last time fails the row.
-pub(crate) fn judge_complaints(complaints: &Complaints) -> Result<Seen> {
-    let said = complaints.take();
+pub(crate) fn judge_complaints(protocol_errors: &Complaints) -> Result<Seen> {
+    let said = protocol_errors.take();
     ensure!(
         said.is_empty(),
         "the validation layer says: {}",

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use process::{Input, Process};
-use shared::{Kept, Shared};
+use shared::{CommandState, Shared};
 
 use crate::wire::{Exec, Prepare, Ready, Status, Stream, ToGuest, WireError};
 
@@ -30,7 +30,7 @@ const KILL_DEADLINE: Duration = Duration::from_secs(20);
 pub enum LinkError {
     /// The guest or its first process has ended.
     #[error("the guest has ended: {reason}")]
-    Gone {
+    GuestEnded {
         /// How the stream ended.
         reason: String,
     },
@@ -43,7 +43,7 @@ pub enum LinkError {
         limit: Duration,
     },
     /// A command exceeded its time limit and was killed.
-    #[error("{command} ran longer than {} s and was ended; its last output: {}", .limit.as_secs_f32(), last_words(.output))]
+    #[error("{command} ran longer than {} s and was ended; its last output: {}", .limit.as_secs_f32(), output_tail(.output))]
     CommandDeadline {
         /// The command line.
         command: String,
@@ -118,7 +118,7 @@ impl Link {
         let listener = Arc::clone(&shared);
         thread::Builder::new()
             .name("guest".to_owned())
-            .spawn(move || listener.listen(reader))
+            .spawn(move || listener.read_messages(reader))
             .map_err(LinkError::Port)?;
         Ok(Self { shared })
     }
@@ -147,7 +147,10 @@ impl Link {
             .map(|word| word.to_string_lossy())
             .collect::<Vec<_>>()
             .join(" ");
-        self.shared.lock().commands.insert(id, Kept::default());
+        self.shared
+            .lock()
+            .commands
+            .insert(id, CommandState::default());
         let process = Process {
             shared: Arc::clone(&self.shared),
             id,
@@ -198,24 +201,24 @@ impl Link {
 
     /// Returns the messages that the guest did not understand since the last call.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.lock().complaints)
+    pub fn protocol_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().protocol_errors)
     }
 
     /// Returns whether the guest has ended.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.shared.lock().gone.is_some()
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().ended.is_some()
     }
 }
 
-fn last_words(output: &Output) -> String {
-    const WORDS_BYTES: usize = 500;
+fn output_tail(output: &Output) -> String {
+    const TAIL_BYTES: usize = 500;
     let all = if output.stderr.is_empty() {
         &output.stdout
     } else {
         &output.stderr
     };
-    let tail = &all[all.len().saturating_sub(WORDS_BYTES)..];
+    let tail = &all[all.len().saturating_sub(TAIL_BYTES)..];
     String::from_utf8_lossy(tail).trim().to_owned()
 }

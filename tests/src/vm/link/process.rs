@@ -56,18 +56,21 @@ impl Process {
         }
         let id = self.id;
         let operation = format!("the next word of {}", self.line);
-        let (event, owed) = self.shared.wait(&operation, limit, |state| {
-            let kept = state.commands.get_mut(&id)?;
-            for (stream, queue) in &mut kept.outputs {
+        let (event, unacknowledged) = self.shared.wait(&operation, limit, |state| {
+            let command = state.commands.get_mut(&id)?;
+            for (stream, queue) in &mut command.outputs {
                 if !queue.bytes.is_empty() {
                     let bytes: Vec<u8> = queue.bytes.drain(..).collect();
-                    let owed = std::mem::take(&mut queue.owed);
-                    return Some((Event::Wrote(*stream, bytes), Some((*stream, owed))));
+                    let unacknowledged = std::mem::take(&mut queue.unacknowledged);
+                    return Some((
+                        Event::Wrote(*stream, bytes),
+                        Some((*stream, unacknowledged)),
+                    ));
                 }
             }
-            Some((Event::Ended(kept.status?), None))
+            Some((Event::Ended(command.status?), None))
         })?;
-        self.settle(owed)?;
+        self.acknowledge(unacknowledged)?;
         if let Event::Ended(status) = event {
             self.ended = Some(status);
         }
@@ -82,10 +85,10 @@ impl Process {
     pub fn line(&mut self, stream: Stream, limit: Duration) -> Result<Option<String>, LinkError> {
         let id = self.id;
         let operation = format!("a line of {}", self.line);
-        let (line, owed) = self.shared.wait(&operation, limit, |state| {
-            let kept = state.commands.get_mut(&id)?;
-            let over = kept.status.is_some();
-            let Some(queue) = kept.outputs.get_mut(&stream) else {
+        let (line, unacknowledged) = self.shared.wait(&operation, limit, |state| {
+            let command = state.commands.get_mut(&id)?;
+            let over = command.status.is_some();
+            let Some(queue) = command.outputs.get_mut(&stream) else {
                 return over.then_some((None, None));
             };
             let end = queue.bytes.iter().position(|byte| *byte == b'\n');
@@ -99,11 +102,11 @@ impl Process {
             if end.is_some() {
                 bytes.pop();
             }
-            let owed = std::mem::take(&mut queue.owed);
+            let unacknowledged = std::mem::take(&mut queue.unacknowledged);
             let line = String::from_utf8_lossy(&bytes).into_owned();
-            Some((Some(line), Some((stream, owed))))
+            Some((Some(line), Some((stream, unacknowledged))))
         })?;
-        self.settle(owed)?;
+        self.acknowledge(unacknowledged)?;
         Ok(line)
     }
 
@@ -151,13 +154,13 @@ impl Process {
         }
     }
 
-    fn settle(&self, owed: Option<(Stream, usize)>) -> Result<(), LinkError> {
-        let Some((stream, bytes)) = owed else {
+    fn acknowledge(&self, unacknowledged: Option<(Stream, usize)>) -> Result<(), LinkError> {
+        let Some((stream, bytes)) = unacknowledged else {
             return Ok(());
         };
         // The guest may end after its last command; then nobody needs the acknowledgement.
-        match self.shared.grant(self.id, stream, bytes) {
-            Err(LinkError::Gone { .. }) => Ok(()),
+        match self.shared.acknowledge(self.id, stream, bytes) {
+            Err(LinkError::GuestEnded { .. }) => Ok(()),
             result => result,
         }
     }
@@ -165,8 +168,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let kept = self.shared.lock().commands.remove(&self.id);
-        if kept.is_some_and(|kept| kept.status.is_none()) {
+        let command = self.shared.lock().commands.remove(&self.id);
+        if command.is_some_and(|command| command.status.is_none()) {
             // Where the guest has ended, the command has too.
             let _ = self.kill();
         }
@@ -189,14 +192,14 @@ impl Input {
         let id = self.id;
         for chunk in bytes.chunks(CHUNK_BYTES) {
             let wanted = self.shared.wait("the command's input", limit, |state| {
-                let Some(kept) = state.commands.get_mut(&id) else {
+                let Some(command) = state.commands.get_mut(&id) else {
                     return Some(false);
                 };
-                if kept.status.is_some() {
+                if command.status.is_some() {
                     return Some(false);
                 }
-                (kept.under_way + chunk.len() <= WINDOW_BYTES).then(|| {
-                    kept.under_way += chunk.len();
+                (command.in_flight + chunk.len() <= WINDOW_BYTES).then(|| {
+                    command.in_flight += chunk.len();
                     true
                 })
             })?;
