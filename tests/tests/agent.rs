@@ -93,7 +93,7 @@ fn input_beyond_the_window_comes_back_unchanged() {
     let output = agent.run(&["cat"], &bytes);
     assert!(
         output.stdout == bytes,
-        "{} bytes came back",
+        "{} bytes were received",
         output.stdout.len()
     );
 }

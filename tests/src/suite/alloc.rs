@@ -140,7 +140,7 @@ pub(super) fn check_within(
     let output = context
         .guest()?
         .sh(&format!("covalent-alloc-check {theme}"), limit)?;
-    context.keep("checks.txt", &output.stdout)?;
+    context.save_artefact("checks.txt", &output.stdout)?;
     let text = output.text();
     let rows: Vec<Row> = text
         .lines()
@@ -163,7 +163,7 @@ fn plan(context: &mut TestContext<'_>, camera: &str) -> anyhow::Result<Value> {
     let line =
         format!("covalent plan --camera {camera} --display /dev/dri/card0 --size 640x480 --json");
     let output = context.sh(&line, COMMAND_LIMIT)?;
-    context.keep("plan.json", &output.stdout)?;
+    context.save_artefact("plan.json", &output.stdout)?;
     let solution: Value = serde_json::from_slice(&output.stdout)?;
     solution
         .get("share")
@@ -245,7 +245,7 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let found: Value =
         serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
-    context.keep("probe.json", found.to_string().as_bytes())?;
+    context.save_artefact("probe.json", found.to_string().as_bytes())?;
     let sources = found["sources"].as_array().context("no sources")?;
     let mut allocated = 0;
     for source in sources {

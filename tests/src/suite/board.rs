@@ -112,7 +112,7 @@ fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
 
 fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report = run_json(context.guest()?, "covalent probe --json")?;
-    context.keep("probe.json", report.to_string().as_bytes())?;
+    context.save_artefact("probe.json", report.to_string().as_bytes())?;
     let path = checkout().join("docs/schema/probe.json");
     let rules: Value = serde_json::from_slice(&fs::read(&path)?)?;
     schema::check(&rules, &report).with_context(|| path.display().to_string())?;
@@ -160,11 +160,11 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         format!("heap:{POOL}"),
         "v4l2:vivid@platform:vivid-000:capture".to_owned(),
     ] {
-        let promises = &source(&report, &id)?["guarantees"];
-        ensure!(promises["address"] == window, "{id}: {promises}");
+        let guarantees = &source(&report, &id)?["guarantees"];
+        ensure!(guarantees["address"] == window, "{id}: {guarantees}");
         ensure!(
-            promises["contiguous_up_to_bytes"] == POOL_BYTES,
-            "{id}: {promises}"
+            guarantees["contiguous_up_to_bytes"] == POOL_BYTES,
+            "{id}: {guarantees}"
         );
     }
     let elsewhere = &source(&report, "heap:default_cma_region")?["guarantees"];
@@ -172,7 +172,7 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
     // The text output has the regions too, and the kernel's copy of the tree has the values of the overlay.
     let text = context.sh("covalent probe", LONG_LIMIT)?.text();
-    context.keep("probe.txt", text.as_bytes())?;
+    context.save_artefact("probe.txt", text.as_bytes())?;
     for line in [
         "  camera-pool@60000000: 65536 KiB at 0x60000000 to 0x63ffffff, a pool, a CMA area",
         "      is heap:camera-pool@60000000",
@@ -201,7 +201,7 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     // No device needs contiguous memory, so no pool is missing.
     ensure!(
         pool_remedy(&guest)?.is_none(),
-        "a pool is asked for that no device needs"
+        "the doctor reports a missing pool, which no device needs"
     );
     guest.stop()?;
     Ok(Outcome::Passed)
@@ -214,13 +214,13 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let narrow = board.with_overlay(NARROW)?;
     ensure!(NARROW.contains(LINK), "the overlay has another link");
     let unlinked = board.with_overlay(&NARROW.replace(LINK, ""))?;
-    context.keep("narrow.dts", narrow.source()?.as_bytes())?;
+    context.save_artefact("narrow.dts", narrow.source()?.as_bytes())?;
 
     let guest = boot(context, narrow.clone())?;
     let record = "covalent probe --size 1920x1080 --record /tmp/machine.json";
     run_checked(&guest, record, LONG_LIMIT)?;
     let recording = guest.get("/tmp/machine.json")?;
-    context.keep("machine.json", &recording)?;
+    context.save_artefact("machine.json", &recording)?;
     let heap = format!("heap:{POOL}");
     let plan = run_json(&guest, &format!("covalent plan {LARGE} --json"))?;
     ensure!(plan["share"]["source"] == heap.as_str(), "{plan}");
@@ -230,7 +230,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         LONG_LIMIT,
     )?
     .text();
-    context.keep("linked.txt", proved.as_bytes())?;
+    context.save_artefact("linked.txt", proved.as_bytes())?;
     ensure!(
         proved.starts_with(&format!("dma-heap {POOL} allocates")),
         "{proved}"
@@ -246,7 +246,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{trusting}"
     );
     let refuted = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
-    context.keep("unlinked.txt", refuted.as_bytes())?;
+    context.save_artefact("unlinked.txt", refuted.as_bytes())?;
     ensure!(refuted.contains("given up: vivid MMAP"), "{refuted}");
     guest.stop()?;
 
@@ -288,10 +288,10 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let lacking = qemu_tree(context)?.with_overlay(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
     let guest = boot(context, lacking.clone())?;
-    let remedy = pool_remedy(&guest)?.context("no pool is asked for")?;
-    context.keep("remedy.sh", remedy.as_bytes())?;
+    let remedy = pool_remedy(&guest)?.context("the doctor reports no missing pool")?;
+    context.save_artefact("remedy.sh", remedy.as_bytes())?;
     let before = guest.sh(&line, LONG_LIMIT)?;
-    context.keep("before.txt", before.text().as_bytes())?;
+    context.save_artefact("before.txt", before.text().as_bytes())?;
     ensure!(
         before.status == Status::Code(4),
         "without a pool it ends with {}: {}",
@@ -302,9 +302,12 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
     // The printed remedy, run as it is, makes the overlay.
     let tree = lacking.with_overlay_from(&remedy, "covalent-pool.dtbo")?;
-    context.keep("mended.dts", tree.source()?.as_bytes())?;
+    context.save_artefact("mended.dts", tree.source()?.as_bytes())?;
     let guest = boot(context, tree)?;
-    ensure!(pool_remedy(&guest)?.is_none(), "it still asks for a pool");
+    ensure!(
+        pool_remedy(&guest)?.is_none(),
+        "the doctor still reports a missing pool"
+    );
     let report = run_json(&guest, "covalent probe --json")?;
     ensure!(
         report["reserved_memory"][0]["heaps"] == json!(["heap:camera-pool"]),
@@ -312,7 +315,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         report["reserved_memory"]
     );
     let after = run_checked(&guest, &line, LONG_LIMIT)?.text();
-    context.keep("after.txt", after.as_bytes())?;
+    context.save_artefact("after.txt", after.as_bytes())?;
     let log = run_checked(&guest, "dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("assigned reserved memory node camera-pool"),

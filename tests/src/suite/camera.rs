@@ -392,7 +392,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     };
     let exit = wait_for_exit(camera, None)?;
     ensure!(exit.status == 0, "the client failed: {exit:?}");
-    context.keep("camera.json", report.as_bytes())?;
+    context.save_artefact("camera.json", report.as_bytes())?;
     let record = parse_camera_record(&report)?;
     ensure!(
         record.frames == u64::from(count),
@@ -401,7 +401,7 @@ fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome
     );
     ensure!(
         pictures >= 3,
-        "only {pictures} pictures of the display were judged"
+        "only {pictures} pictures of the display were checked"
     );
     let frames: Vec<_> = compositor
         .frames(context)?

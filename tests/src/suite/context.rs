@@ -175,7 +175,7 @@ impl<'image> TestContext<'image> {
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    pub fn save_artefact(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.artefacts.join(name);
         fs::create_dir_all(&self.artefacts)
             .and_then(|()| fs::write(&path, bytes))

@@ -87,7 +87,7 @@ fn check_kinds<'a>(sources: impl Iterator<Item = &'a String> + Clone) -> anyhow:
 
 fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench cost --json", LONG_LIMIT)?;
-    context.keep("cost.json", &output.stdout)?;
+    context.save_artefact("cost.json", &output.stdout)?;
     let costs: Vec<Cost> = serde_json::from_slice(&output.stdout).context("the costs")?;
     check_kinds(costs.iter().map(|cost| &cost.source))?;
     for cost in &costs {
@@ -115,7 +115,7 @@ fn instructions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let output = context.sh("covalent-alloc-bench calls --json", LONG_LIMIT)?;
-    context.keep("calls.json", &output.stdout)?;
+    context.save_artefact("calls.json", &output.stdout)?;
     let all: Vec<Calls> = serde_json::from_slice(&output.stdout).context("the calls")?;
     check_kinds(all.iter().map(|calls| &calls.source))?;
     for calls in &all {

@@ -77,7 +77,7 @@ impl Picture {
         } = self;
         let mut png = Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        let kept = context.keep(name, png.get_ref())?;
+        let path = context.save_artefact(name, png.get_ref())?;
         let region = match *window {
             Some((width, height)) => {
                 Region::centred(picture, width, height).context("the window does not fit")?
@@ -85,7 +85,7 @@ impl Picture {
             None => Region::whole(picture),
         };
         check_bars(picture, region, bars, 1)
-            .with_context(|| format!("the display's picture, kept as {}", kept.display()))
+            .with_context(|| format!("the display's picture, saved as {}", path.display()))
     }
 }
 

@@ -280,7 +280,7 @@ fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(record.frames > 0, "no frame was shown before: {record:?}");
     compositor.check_nothing_left(context, "a camera unplugged")?;
     compositor.stop(context)?;
-    // The camera nodes of this guest do not come back.
+    // The camera nodes of this guest do not reappear.
     context.discard();
     Ok(Outcome::Passed)
 }

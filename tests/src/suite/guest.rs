@@ -215,14 +215,14 @@ fn memory(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .text();
     let kibibytes: u64 = text.parse().with_context(|| text.clone())?;
     ensure!(kibibytes > 3_700_000, "the guest has {kibibytes} KiB");
-    // A part of the memory has to lie above 4 GiB, which is the purpose of this size.
+    // A part of the memory has to be above 4 GiB, which is the purpose of this size.
     let above = context
         .sh(
             "grep -c '^1[0-9a-f]\\{8\\}-.*System RAM' /proc/iomem",
             COMMAND_LIMIT,
         )?
         .text();
-    ensure!(above == "1", "no memory lies above 4 GiB");
+    ensure!(above == "1", "no memory is above 4 GiB");
     Ok(Outcome::Passed)
 }
 
@@ -299,12 +299,12 @@ fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(output.status.success(), "tee ended with {}", output.status);
     ensure!(
         output.stdout == sent,
-        "stdout differs: {} bytes came",
+        "stdout differs: {} bytes were received",
         output.stdout.len()
     );
     ensure!(
         output.stderr == sent,
-        "stderr differs: {} bytes came",
+        "stderr differs: {} bytes were received",
         output.stderr.len()
     );
     Ok(Outcome::Passed)
@@ -406,7 +406,7 @@ fn files(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     guest.put("/tmp/files/deep", &bytes, 0o750)?;
     ensure!(
         guest.get("/tmp/files/deep")? == bytes,
-        "the file came back different"
+        "the file that was read differs"
     );
     let mode = context
         .sh(
@@ -441,7 +441,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "for try in $(seq 100); do grep -q bochs /sys/kernel/debug/dri/*/name && exit; sleep 0.1; done; exit 1";
     context
         .sh(line, COMMAND_LIMIT)
-        .context("the card that was plugged in does not come up")?;
+        .context("the card that was plugged in does not appear")?;
     context.discard();
     Ok(Outcome::Passed)
 }

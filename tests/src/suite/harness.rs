@@ -1,4 +1,4 @@
-//! Theme `harness`: `./x vm run` passes streams, files and statuses as a script expects, and leaves nothing behind however it
+//! Theme `harness`: `./x vm run` passes streams, files and statuses as a script expects, and leaves nothing however it
 //! ends.
 
 use std::fs;
@@ -86,7 +86,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.stdout == sent,
-        "stdout differs, {} bytes came; stderr: {stderr}",
+        "stdout differs, {} bytes were received; stderr: {stderr}",
         output.stdout.len()
     );
     ensure!(stderr == "a word", "stderr is {stderr:?}");
@@ -103,7 +103,7 @@ fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "what was left in $OUT differs"
     );
     clean(1537, &temporary)?;
-    context.keep("stderr.txt", stderr.as_bytes())?;
+    context.save_artefact("stderr.txt", stderr.as_bytes())?;
     Ok(Outcome::Passed)
 }
 

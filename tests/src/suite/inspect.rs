@@ -170,8 +170,8 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     )?;
     let seen = report(guest, &ordinary)?;
     let finished = running.finish(PIPELINE_LIMIT)?;
-    context.keep("camera.txt", &printed.stdout)?;
-    context.keep("camera.png", &png)?;
+    context.save_artefact("camera.txt", &printed.stdout)?;
+    context.save_artefact("camera.png", &png)?;
 
     // Every origin gives the same layout: the display's framebuffer for the buffer that it shows, and the dma-bufs' names or
     // the report for the others.

@@ -93,7 +93,7 @@ fn exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         rows.extend(through_compositor::rows(context)?);
         Ok(rows)
     })?;
-    context.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
+    context.save_artefact(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
     context.judge(&skips, &rows)
 }
@@ -107,7 +107,7 @@ fn run_check(
     let line = format!("covalent-interop-check --json {options}");
     let output = context.guest()?.sh(&line, limit)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    context.keep("stderr.txt", stderr.as_bytes())?;
+    context.save_artefact("stderr.txt", stderr.as_bytes())?;
     serde_json::from_slice(&output.stdout).with_context(|| {
         format!(
             "`{line}` ended with {} and no rows: {stderr}",
@@ -156,26 +156,26 @@ fn check_screendump(context: &mut TestContext<'_>) -> anyhow::Result<String> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let kept = keep_picture(context, "display.png", &picture)?;
+    let path = save_picture(context, "display.png", &picture)?;
     let extent = Extent::new(picture.width(), picture.height())?;
     let drawn = pattern_of(extent, Fourcc::XRGB8888, seed)?;
     let found: Vec<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
     ensure!(
         resemble(&found, &colours(Fourcc::XRGB8888, &drawn)?, 0),
-        "the display's picture, kept as {}, is not what the device drew",
-        kept.display()
+        "the display's picture, saved as {}, is not what the device drew",
+        path.display()
     );
     Ok(detail)
 }
 
-fn keep_picture(
+fn save_picture(
     context: &TestContext<'_>,
     name: &str,
     picture: &RgbImage,
 ) -> anyhow::Result<PathBuf> {
     let mut png = io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    context.keep(name, png.get_ref())
+    context.save_artefact(name, png.get_ref())
 }
 
 /// Runs the exchanges under Vulkan's validation layer, and checks that the layer finds a hazard that is planted.
@@ -183,11 +183,11 @@ fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
     let rows = with_modules(context, |context| {
         run_check(context, "--validated", LONG_LIMIT)
     })?;
-    context.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
+    context.save_artefact("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
     let planted = rows
         .iter()
         .find(|row| row.row.contains("a planted hazard is found"))
-        .context("nobody planted a hazard")?;
+        .context("no row has a planted hazard")?;
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
     check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
@@ -198,19 +198,19 @@ fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
 /// Gathers the rows of all configurations of a run in one table; `None` where no configuration ran.
 ///
 /// # Errors
-/// Where the rows that a case kept cannot be read.
+/// Where a case's file of rows cannot be read.
 pub fn gather(artefacts: &Path, records: &[Record]) -> anyhow::Result<Option<Table>> {
     let mut table = Table::default();
     for case in CASES {
         let ran = records
             .iter()
             .any(|record| record.name == case.name && record.verdict != Verdict::Skipped);
-        let kept = artefacts.join(case.name.replace("::", "-")).join(ROWS);
-        if !ran || !kept.exists() {
+        let path = artefacts.join(case.name.replace("::", "-")).join(ROWS);
+        if !ran || !path.exists() {
             continue;
         }
-        let rows = serde_json::from_slice(&fs::read(&kept)?)
-            .with_context(|| kept.display().to_string())?;
+        let rows = serde_json::from_slice(&fs::read(&path)?)
+            .with_context(|| path.display().to_string())?;
         table
             .columns
             .push((case.needs.config.name().to_owned(), rows));

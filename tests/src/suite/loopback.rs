@@ -75,13 +75,13 @@ fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .finish(Duration::from_secs(u64::from(frames_wanted / 2) + 200))?;
     feed.kill()?;
     let text = guest.get("/tmp/writeback/frames.jsonl")?;
-    let kept = String::from_utf8_lossy(&text).into_owned();
-    context.keep("writeback.jsonl", kept.as_bytes())?;
+    let report = String::from_utf8_lossy(&text).into_owned();
+    context.save_artefact("writeback.jsonl", report.as_bytes())?;
 
     let own = &finished.camera.buffers;
     let mut previous = 0;
     let mut shown: u32 = 0;
-    for line in kept.lines() {
+    for line in report.lines() {
         let written: WrittenBack =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         if !own.contains(&written.buffer) {

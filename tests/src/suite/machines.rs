@@ -107,7 +107,7 @@ pub(super) fn compare(
     let path = "/tmp/machine.json";
     context.sh(&format!("covalent probe --record {path}"), LONG_LIMIT)?;
     let bytes = context.guest()?.get(path)?;
-    context.keep("machine.json", &bytes)?;
+    context.save_artefact("machine.json", &bytes)?;
     let machine = Machine::from_json(&bytes)?;
     let vgem = vgem(config)?;
     for (options, fill_job) in requests {
@@ -134,8 +134,8 @@ pub(super) fn compare(
             .and_then(|fields| fields.remove("version"));
         ensure!(version == Some(1.into()), "{line}: version {version:?}");
         let recorded = serde_json::to_value(solve(&machine.request(&job)?.request))?;
-        context.keep("recorded.json", recorded.to_string().as_bytes())?;
-        context.keep("live.json", live.to_string().as_bytes())?;
+        context.save_artefact("recorded.json", recorded.to_string().as_bytes())?;
+        context.save_artefact("live.json", live.to_string().as_bytes())?;
         ensure!(
             recorded == live,
             "{options}: the recording gives another plan than the guest made"

@@ -147,7 +147,7 @@ fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 /// Two stored trial results are wrong, one for GBM and one for Vulkan. The verification finds both, and no other cell is wrong.
 fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let facts: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
+    let results: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
         .map(|(driver, interface)| {
             json!({
@@ -160,7 +160,7 @@ fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             })
         })
         .collect();
-    let file = json!({"format": "covalent facts", "version": 1, "facts": facts});
+    let file = json!({"format": "covalent facts", "version": 1, "facts": results});
     context.sh("mkdir -p /tmp/wrong/covalent", COMMAND_LIMIT)?;
     let guest = context.guest()?;
     guest.put(
@@ -300,7 +300,10 @@ fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
     ensure!(report["ending"] == "proved", "{report}");
     let source = &report["solution"]["share"]["source_name"];
-    ensure!(source == "virtio_gpu texture", "it comes from {source}");
+    ensure!(
+        source == "virtio_gpu texture",
+        "the memory comes from {source}"
+    );
     // No candidate failed: the first plan was the last one.
     ensure!(report["given_up"] == json!([]), "{}", report["given_up"]);
     // A GBM participant makes no transfers, so no buffer serves it and the display; the plan is split, and states the copy.
@@ -364,9 +367,9 @@ fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         output.status,
         report["summary"]
     );
-    let kept = context.sh("covalent facts export", COMMAND_LIMIT)?.text();
-    let kept: Value = serde_json::from_str(&kept)?;
-    ensure!(kept["facts"] == serde_json::json!([]), "{kept}");
+    let stored = context.sh("covalent facts export", COMMAND_LIMIT)?.text();
+    let stored: Value = serde_json::from_str(&stored)?;
+    ensure!(stored["facts"] == serde_json::json!([]), "{stored}");
     Ok(Outcome::Passed)
 }
 

@@ -58,8 +58,8 @@ fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent bench --rounds 1 --json --plot /tmp/bench.svg";
     let measured = run_checked(guest, line, LONG_LIMIT)?;
     let plot = guest.get("/tmp/bench.svg")?;
-    context.keep("bench.json", &measured.stdout)?;
-    context.keep("bench.svg", &plot)?;
+    context.save_artefact("bench.json", &measured.stdout)?;
+    context.save_artefact("bench.svg", &plot)?;
     let report: Report = serde_json::from_slice(&measured.stdout).context("the report")?;
     ensure!(report.version == 1, "version {}", report.version);
     ensure!(report.rounds >= 1, "no round counted");

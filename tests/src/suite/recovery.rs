@@ -99,7 +99,7 @@ grep -c '"retries"' frames.jsonl
 "#
     );
     let exit = run_script(context, &script)?;
-    context.keep("stdout.txt", exit.stdout.as_bytes())?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     ensure!(
         exit.status == 0,
         "{exit:?}; its log: {}",
@@ -182,7 +182,7 @@ for number in {starts}; do
 done"#
     );
     let exit: ClientExit = context.guest()?.sh(&script, STARTS_LIMIT)?.into();
-    context.keep("stdout.txt", exit.stdout.as_bytes())?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     ensure!(exit.status == 0 && exit.stdout.is_empty(), "{exit:?}");
     Ok(Outcome::Passed)
 }
@@ -194,13 +194,13 @@ fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = format!(
         r#"{SHELL}
 connector=$(ls -d /sys/class/drm/card*-Virtual-1 | head -n 1)/status
-tell() {{ echo $1 >$connector; udevadm trigger -c change /sys/class/drm/$(basename $card); }}
+replug() {{ echo $1 >$connector; udevadm trigger -c change /sys/class/drm/$(basename $card); }}
 covalent-pattern --window --size 320x240 >client.out 2>client.err & client=$!
 for round in 1 2 3; do
     until_more $(( $(frames) + 10 ))
     start_failing -P $card -e inject=ioctl:error=EBUSY:when=2..14
-    tell off; sleep 1
-    tell detect
+    replug off; sleep 1
+    replug detect
     until_more $(( $(frames) + 10 ))
     stop_failing
     injected
@@ -220,7 +220,7 @@ kill -INT $client; wait $client || true
         "{exit:?}; its log: {}",
         compositor.log_tail(context)?
     );
-    compositor.check_nothing_left(context, "a display that came back to a busy card")?;
+    compositor.check_nothing_left(context, "a display plugged into a busy card again")?;
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

@@ -153,7 +153,7 @@ fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         for (by, picture) in [("gles", gpu), ("software", cpu)] {
             let mut png = std::io::Cursor::new(Vec::new());
             picture.write_to(&mut png, image::ImageFormat::Png)?;
-            context.keep(&format!("{name}-{by}.png"), png.get_ref())?;
+            context.save_artefact(&format!("{name}-{by}.png"), png.get_ref())?;
         }
         let colours: std::collections::BTreeSet<_> = cpu.pixels().map(|pixel| pixel.0).collect();
         ensure!(colours.len() > 4, "{name}: the picture shows nothing");

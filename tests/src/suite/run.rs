@@ -32,7 +32,7 @@ pub struct Runner<'a> {
     pub skips: &'a Skips,
     /// The folder in which cases keep files for a person to look at.
     pub artefacts: PathBuf,
-    /// Whether `--full` was asked for.
+    /// Whether `--full` was given.
     pub full: bool,
     /// The number of guests that run at the same time; see [`parallel_guests`].
     pub guests: usize,
@@ -87,7 +87,7 @@ fn available_bytes(meminfo: &str) -> u64 {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic of a case is caught; nothing else that holds one of these does.
+    // The panics of cases are caught, and no other code panics while it has one of these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

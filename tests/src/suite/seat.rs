@@ -214,7 +214,7 @@ fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 /// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended.
-/// The guest cannot suspend further, because virtio-serial and 9p do not come back from it.
+/// The guest cannot suspend further, because virtio-serial and 9p do not resume.
 fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \

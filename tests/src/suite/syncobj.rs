@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
 fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let exit = compositor.run_client(context, "", &format!("covalent-syncobj-check {theme}"))?;
-    context.keep("stdout.txt", exit.stdout.as_bytes())?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     let failed: Vec<&str> = exit
         .stdout
         .lines()
@@ -79,7 +79,7 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let check = "covalent-syncobj-check held --source dumb:virtio_gpu --source heap:system";
     let exit = compositor.run_client(context, "", check)?;
-    context.keep("stdout.txt", exit.stdout.as_bytes())?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     let passed = |line: &&str| line.starts_with("passed ");
     ensure!(
         exit.status == 0 && exit.stdout.lines().filter(passed).count() == 4,
@@ -98,13 +98,13 @@ fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{direct} frames were scanned out, {composed} were composed"
     );
     let planted = compositor.run_client(context, "", &format!("{check} --planted --frames 20"))?;
-    context.keep("planted.txt", planted.stdout.as_bytes())?;
+    context.save_artefact("planted.txt", planted.stdout.as_bytes())?;
     let failed = |line: &&str| line.starts_with("failed ");
     ensure!(
         planted.status == 1 && planted.stdout.lines().filter(failed).count() == 2,
         "without fences the client noticed no wrong frame: {planted:?}"
     );
-    compositor.check_nothing_left(context, "frames behind held fences")?;
+    compositor.check_nothing_left(context, "frames with pending fences")?;
     compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

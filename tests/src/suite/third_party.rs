@@ -40,7 +40,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "",
         &format!("vkcube --wsi wayland --c {FRAMES} --width 200 --height 150 2>&1"),
     )?;
-    context.keep("vkcube.txt", cube.stdout.as_bytes())?;
+    context.save_artefact("vkcube.txt", cube.stdout.as_bytes())?;
     let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
         cube.status == 0 && cube.stdout.contains("llvmpipe") && shown + 5 >= FRAMES,
@@ -52,7 +52,7 @@ fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "",
         "vkmark --winsys wayland -s 200x150 -b clear:duration=2 -b cube:duration=2 2>&1",
     )?;
-    context.keep("vkmark.txt", mark.stdout.as_bytes())?;
+    context.save_artefact("vkmark.txt", mark.stdout.as_bytes())?;
     let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
         mark.status == 0 && mark.stdout.contains("vkmark Score") && shown >= 5,
@@ -82,7 +82,7 @@ fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         LONG_LIMIT,
     )?;
     let text = output.text();
-    context.keep("v4l2-compliance.txt", text.as_bytes())?;
+    context.save_artefact("v4l2-compliance.txt", text.as_bytes())?;
     let unknown: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -166,7 +166,7 @@ fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             differ.push(format!("{test}: {verdict}, and {result} before ({why})"));
         }
     }
-    context.keep("piglit.txt", results.as_bytes())?;
+    context.save_artefact("piglit.txt", results.as_bytes())?;
     ensure!(differ.is_empty(), "{}", differ.join("\n"));
     Ok(Outcome::Passed)
 }

@@ -162,7 +162,7 @@ fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Resu
     let Finished { frames, .. } = pipeline.start(guest)?.finish(FRAMES_LIMIT)?;
     let mut read = |path: &str| -> anyhow::Result<Rounds> {
         let text = context.sh(&format!("cat {path}"), COMMAND_LIMIT)?.text();
-        context.keep(path.trim_start_matches("/tmp/"), text.as_bytes())?;
+        context.save_artefact(path.trim_start_matches("/tmp/"), text.as_bytes())?;
         parse(&text)
     };
     let client = read(CLIENT)?;

@@ -56,18 +56,18 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     );
     let line = "covalent plan --from /tmp/small.json --prove --json";
     let tried: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
-    context.keep("tried.json", tried.to_string().as_bytes())?;
+    context.save_artefact("tried.json", tried.to_string().as_bytes())?;
     ensure!(tried["ending"] == "proved", "it ended {}", tried["ending"]);
     ensure!(
         source_of(&tried["solution"]) == "virtio_gpu dumb",
-        "it comes from {}",
+        "the memory comes from {}",
         source_of(&tried["solution"])
     );
     let count = tried["learnt"].as_array().map_or(0, Vec::len);
     ensure!(count >= 3, "only {count} trial results");
     let path = context.sh("covalent facts path", COMMAND_LIMIT)?.text();
     let file = context.guest()?.get(&path)?;
-    context.keep("facts.json", &file)?;
+    context.save_artefact("facts.json", &file)?;
 
     // After a reboot and at another size the stored results apply: nothing is tried again, and every verdict is correct.
     context.fresh_guest()?;
@@ -112,7 +112,7 @@ fn reused_after_reboot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
         "covalent matrix --verify --json --format XR24 --format NV12",
         LONG_LIMIT,
     )?;
-    context.keep("more-memory.json", &report.stdout)?;
+    context.save_artefact("more-memory.json", &report.stdout)?;
     judge(&serde_json::from_slice(&report.stdout)?)?;
     ensure!(report.status.success(), "it ended with {}", report.status);
     guest.stop()?;

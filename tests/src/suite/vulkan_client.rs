@@ -87,10 +87,10 @@ fn number(
 ) -> anyhow::Result<u32> {
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    let kept = context.keep(name, png.get_ref())?;
+    let path = context.save_artefact(name, png.get_ref())?;
     pattern::number(picture, region, bands)
         .map_err(anyhow::Error::msg)
-        .with_context(|| format!("the display's picture, kept as {}", kept.display()))
+        .with_context(|| format!("the display's picture, saved as {}", path.display()))
 }
 
 /// Checks that a scene is neither of one colour nor only the numbered pattern: the cube and the rings have to be there.
@@ -312,7 +312,7 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pixels = guest.get("/tmp/writeback/frames.raw")?;
     let own = report.buffers();
     let mut previous = None;
-    let mut judged = 0;
+    let mut checked = 0;
     for line in lines.lines() {
         let written: WrittenBack =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
@@ -320,7 +320,7 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             continue;
         };
         let picture = xrgb(&pixels, offset, written.width, written.height)?;
-        let name = format!("written-{judged}.png");
+        let name = format!("written-{checked}.png");
         let seen = number(
             context,
             &name,
@@ -333,9 +333,9 @@ fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
             "frame {seen} follows frame {previous:?}"
         );
         previous = Some(seen);
-        judged += 1;
+        checked += 1;
     }
-    ensure!(judged >= 2, "only {judged} pictures were judged");
+    ensure!(checked >= 2, "only {checked} pictures were checked");
     Ok(Outcome::Passed)
 }
 

@@ -28,7 +28,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "waits::direct_frames_with_explicit_sync_wait_only_in_the_event_loop",
         Config::Virtio,
-        |context| only_in_event_loop(context, "--size 640x480 --sync explicit", calls::BY_POINTS),
+        |context| {
+            only_in_event_loop(
+                context,
+                "--size 640x480 --sync explicit",
+                calls::EXPLICIT_SYNC,
+            )
+        },
     ),
     Case::new(
         "waits::composited_frames_with_implicit_sync_wait_only_in_the_event_loop",
@@ -37,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
             only_in_event_loop(
                 context,
                 "--window --size 320x180 --sync implicit",
-                calls::BY_FENCES,
+                calls::IMPLICIT_SYNC,
             )
         },
     ),
@@ -147,7 +153,7 @@ fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow:
     };
     pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
     let trace = context.guest()?.get(TRACE)?;
-    context.keep("strace.txt", &trace)?;
+    context.save_artefact("strace.txt", &trace)?;
     String::from_utf8(trace).context("parse strace's output")
 }
 
@@ -170,7 +176,7 @@ fn only_in_event_loop(
         "the camera is opened without O_NONBLOCK"
     );
     let calls = calls::count(&steady(&trace)?);
-    context.keep("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
+    context.save_artefact("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
     calls::compare(&calls, limits)?;
     Ok(Outcome::Passed)
 }
@@ -186,7 +192,7 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         FRAMES_LIMIT,
     )?;
     let trace = context.guest()?.get(TRACE)?;
-    context.keep("strace.txt", &trace)?;
+    context.save_artefact("strace.txt", &trace)?;
     let lines = joined(std::str::from_utf8(&trace)?);
     let process = |line: &str| line.split(' ').next().map(str::to_owned);
     let first = lines.first().and_then(|line| process(line));

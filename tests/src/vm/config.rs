@@ -345,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_words_become_mebibytes() {
+    fn memory_text_is_parsed_as_mebibytes() {
         for (text, mebibytes) in [("2G", 2048), ("1536M", 1536), ("4g", 4096), ("512", 512)] {
             assert_eq!(text.parse::<Memory>().unwrap().as_mebibytes(), mebibytes);
         }
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn size_words_become_pixels() {
+    fn size_text_is_parsed_as_pixels() {
         assert_eq!("640x480".parse(), Ok(Size::default()));
         for text in ["", "640", "0x480", "640x-1", "640x99999", "x"] {
             assert!(text.parse::<Size>().is_err(), "{text}");

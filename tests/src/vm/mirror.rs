@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_deb822_of_debian_gives_its_address_once() {
+    fn candidates_from_deb822_have_debians_address_once() {
         let text = "# made by hand\nTypes: deb deb-src\n# a comment inside\nURIs: http://mirror.example/debian/\nSuites: bookworm\n bookworm-updates\n\
                     Components: main\nSigned-By: /k.gpg\n\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main contrib\n";
         let scratch = folder(&[("sources.list.d/debian.sources", text)]);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_one_line_with_options_and_comment_is_read() {
+    fn candidates_from_one_line_format_allow_options_and_comments() {
         let text = "deb [arch=amd64 signed-by=/k.gpg] https://mirror.example/debian trixie main # ours\n\
                     deb-src http://other.example/debian trixie main\n#deb http://off.example/debian trixie main\n";
         let scratch = folder(&[("sources.list", text)]);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_other_distribution_or_security_archive_is_passed_over() {
+    fn candidates_ignore_other_distributions_and_security() {
         let text = "deb http://archive.example/ubuntu noble main universe\n\
                     deb http://security.example/debian-security bookworm-security main\n\
                     deb https://tools.example/apt stable tools\ndeb cdrom:[Debian]/ trixie main\n";
@@ -246,19 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn candidates_disabled_paragraph_is_passed_over() {
+    fn candidates_ignore_a_disabled_paragraph() {
         let text = "Types: deb\nEnabled: no\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main\n";
         let scratch = folder(&[("sources.list.d/a.sources", text)]);
         assert_eq!(candidates(scratch.path()), [DEFAULT]);
     }
 
     #[test]
-    fn candidates_no_apt_at_all_gives_the_default() {
+    fn candidates_without_apt_are_the_default() {
         assert_eq!(candidates(Path::new("/nonexistent")), [DEFAULT]);
     }
 
     #[test]
-    fn candidates_address_with_brackets_is_refused() {
+    fn candidates_with_brackets_in_an_address_leave_it_out() {
         let text =
             "Types: deb\nURIs: http://a.example/[trusted=yes]\nSuites: trixie\nComponents: main\n";
         let scratch = folder(&[("sources.list.d/a.sources", text)]);

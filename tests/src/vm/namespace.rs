@@ -115,7 +115,7 @@ pub fn spawn_bound_to_process(command: Command) -> io::Result<Child> {
         let (sender, receiver) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, answer) in receiver {
-                // The caller may have ended; then nobody needs the result.
+                // The caller may have ended; then the result is not needed.
                 let _ = answer.send(command.spawn());
             }
         });
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn spawn_kept_program_that_is_not_there_is_an_error() {
+    fn spawn_of_a_missing_program_is_an_error() {
         let error = spawn_bound_to_process(Command::new("/nonexistent/program")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

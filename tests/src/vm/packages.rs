@@ -24,7 +24,7 @@ const NAMES: &[&str] = &[
     "libegl-mesa0",
     "libgles2",
     "vulkan-tools",
-    // Third-party judges: Vulkan's validation layer, and programs that present with Vulkan and EGL.
+    // Third-party checks: Vulkan's validation layer, and programs that present with Vulkan and EGL.
     "vulkan-validationlayers",
     "vkmark",
     "piglit",

@@ -225,7 +225,9 @@ impl Qmp {
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = [fd];
         if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-            return Err(io::Error::other("no room for a descriptor in a message"));
+            return Err(io::Error::other(
+                "the message has no space for a descriptor",
+            ));
         }
         let sent = sendmsg(
             socket,

@@ -268,7 +268,7 @@ mod tests {
         set(&folder, 0o755);
         fs::write(scratch.path().join("host"), "the host's").unwrap();
         let out = SharedFolder::open(&folder).unwrap();
-        assert_eq!(mode(&folder), 0o700, "others are kept out");
+        assert_eq!(mode(&folder), 0o700, "other users have no access");
         let at = |name: &str| folder.join(name);
         fs::create_dir_all(at("deep/er")).unwrap();
         set(&at("deep"), 0o7777);

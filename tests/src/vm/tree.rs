@@ -355,10 +355,10 @@ fn package_version(root: &Root, package: &str) -> Result<String, TreeError> {
 }
 
 fn parse_version(status: &str, package: &str) -> Option<String> {
-    let wanted = format!("Package: {package}");
+    let field = format!("Package: {package}");
     let paragraph = status
         .split("\n\n")
-        .find(|paragraph| paragraph.lines().any(|line| line == wanted))?;
+        .find(|paragraph| paragraph.lines().any(|line| line == field))?;
     paragraph
         .lines()
         .find_map(|line| line.strip_prefix("Version: "))

@@ -245,21 +245,21 @@ fn objection_to_picture(bytes: &[u8]) -> Option<String> {
     };
     loop {
         // Each chunk is a length, a name of four letters, that many bytes, and a checksum.
-        let Some((length, behind)) = rest.split_first_chunk::<4>() else {
+        let Some((length, tail)) = rest.split_first_chunk::<4>() else {
             return Some("it is cut short".to_owned());
         };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let is_last = behind.starts_with(b"IEND");
-        let Some(behind) = behind.get(length.saturating_add(8)..) else {
+        let is_last = tail.starts_with(b"IEND");
+        let Some(next) = tail.get(length.saturating_add(8)..) else {
             return Some("it is cut short".to_owned());
         };
-        rest = behind;
+        rest = next;
         if is_last {
             break;
         }
     }
     if !rest.is_empty() {
-        return Some(format!("{} bytes lie behind its end", rest.len()));
+        return Some(format!("{} bytes follow its end", rest.len()));
     }
     image::load_from_memory_with_format(bytes, image::ImageFormat::Png)
         .err()
@@ -329,7 +329,7 @@ mod tests {
         refused(
             "docs/a.png",
             &[png(), b"PK\x03\x04\0".to_vec()].concat(),
-            "5 bytes lie behind its end",
+            "5 bytes follow its end",
         );
         let mut damaged = png();
         let at = damaged.len() - 20;

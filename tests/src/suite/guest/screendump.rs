@@ -43,10 +43,10 @@ pub(super) fn screendump(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
     if !ok {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        let kept = context.keep("display.png", png.get_ref())?;
+        let path = context.save_artefact("display.png", png.get_ref())?;
         anyhow::bail!(
             "the display does not show the pattern, see {}; {detail}",
-            kept.display()
+            path.display()
         );
     }
     Ok(Outcome::Passed)

@@ -35,7 +35,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
         serde_json::from_str(&line).context("parse the list of pictures")?;
     ensure!(painted.len() == 17, "{} pictures", painted.len());
     let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
-    let mut kept = Vec::new();
+    let mut pictures = Vec::new();
     for one in &painted {
         let Painted { fd, layout, .. } = one;
         let line = format!("covalent inspect --pid {} --fd {fd}", pid.trim());
@@ -43,7 +43,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
         check(one, &by_layout).with_context(|| format!("{one:?}"))?;
         if one.is_apart {
             // The name of its first dma-buf cannot describe both planes.
-            kept.push(("apart".to_owned(), by_layout));
+            pictures.push(("apart".to_owned(), by_layout));
             continue;
         }
         let by_name = picture(guest, &line)?;
@@ -51,7 +51,7 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
             by_name == by_layout,
             "{one:?}: the dma-buf's name gives another picture"
         );
-        kept.push((one.fourcc.clone(), by_layout));
+        pictures.push((one.fourcc.clone(), by_layout));
     }
     // The check itself is checked: NV12 read as NV21 has its chroma channels swapped, and must be rejected.
     let mut semi = painted.iter();
@@ -65,10 +65,10 @@ pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outc
     );
     holder.kill()?;
     holder.wait(COMMAND_LIMIT)?;
-    for (name, picture) in kept {
+    for (name, picture) in pictures {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        context.keep(&format!("{name}.png"), png.get_ref())?;
+        context.save_artefact(&format!("{name}.png"), png.get_ref())?;
     }
     Ok(Outcome::Passed)
 }

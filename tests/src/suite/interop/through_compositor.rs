@@ -4,7 +4,7 @@
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::{COMMAND_LIMIT, keep_picture};
+use super::{COMMAND_LIMIT, save_picture};
 use crate::interop::Row;
 use crate::judge::pattern;
 use crate::picture::Region;
@@ -133,10 +133,10 @@ fn judge(
     region: Region,
     first: u32,
 ) -> anyhow::Result<String> {
-    let kept = keep_picture(context, name, picture)?;
+    let path = save_picture(context, name, picture)?;
     let seen = pattern::number(picture, region, BANDS)
         .map_err(anyhow::Error::msg)
-        .with_context(|| format!("the picture, kept as {}", kept.display()))?;
+        .with_context(|| format!("the picture, saved as {}", path.display()))?;
     ensure!(
         (first..first + FRAMES).contains(&seen),
         "the picture shows frame {seen}; {FRAMES} frames from {first} on were drawn"

@@ -16,7 +16,7 @@ pub(crate) fn verify(
 ) -> anyhow::Result<Value> {
     let line = format!("covalent matrix --verify --json {options}");
     let output = context.guest()?.sh(&line, LONG_LIMIT)?;
-    context.keep(name, &output.stdout)?;
+    context.save_artefact(name, &output.stdout)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
@@ -83,16 +83,19 @@ const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
 /// has lavapipe, and a card that GBM supports.
 pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
-    let kept: Vec<&Value> = cells
+    let guarantees: Vec<&Value> = cells
         .iter()
         .filter(|cell| cell["said"] == "guaranteed" && cell["judgement"] == "agrees")
         .collect();
-    let holds = |cell: &Value, field: &str, part: &str| {
+    let contains = |cell: &Value, field: &str, part: &str| {
         cell[field].as_str().is_some_and(|text| text.contains(part))
     };
     for (source, participant) in DRIVERS {
         for (field, part) in [("source", source), ("participant", participant)] {
-            let count = kept.iter().filter(|cell| holds(cell, field, part)).count();
+            let count = guarantees
+                .iter()
+                .filter(|cell| contains(cell, field, part))
+                .count();
             ensure!(count >= 10, "{count} guarantees with {field} {part:?}");
         }
     }
@@ -107,8 +110,8 @@ pub(crate) fn exit_message(output: &Output) -> String {
     )
 }
 
-/// Checks the exit code, and that stderr contains all of `wanted` and no panic.
-pub(crate) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Result<()> {
+/// Checks the exit code, and that stderr contains all of `expected` and no panic.
+pub(crate) fn expect(output: &Output, status: u8, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         output.status == Status::Code(status),
         "{status} was expected: {}",
@@ -116,7 +119,7 @@ pub(crate) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Re
     );
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(!stderr.contains("panicked"), "{stderr}");
-    for word in wanted {
+    for word in expected {
         ensure!(stderr.contains(word), "{word:?} is not in stderr: {stderr}");
     }
     Ok(())

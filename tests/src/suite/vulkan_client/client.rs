@@ -95,7 +95,7 @@ impl<'guest> Running<'guest> {
         compositor: &str,
         client: &str,
     ) -> anyhow::Result<Self> {
-        // Removes the files of an earlier run, so that nobody reads those.
+        // Removes the files of an earlier run, so that they are not read as those of this run.
         guest.sh(
             &format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"),
             COMMAND_LIMIT,

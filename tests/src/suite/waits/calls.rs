@@ -18,7 +18,7 @@ const QUEUE: &str = "VIDIOC_QBUF";
 const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
 
 /// Frames that are scanned out, with explicit sync.
-pub(super) const BY_POINTS: Limits = &[
+pub(super) const EXPLICIT_SYNC: Limits = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_EVENTFD", 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_QUERY", 2.0, COMMIT),
@@ -29,13 +29,13 @@ pub(super) const BY_POINTS: Limits = &[
 ];
 
 /// Frames that the processor composes, with the implicit fences of their dma-bufs.
-pub(super) const BY_FENCES: Limits = &[
+pub(super) const IMPLICIT_SYNC: Limits = &[
     ("poll without wait", 2.0, QUEUE),
     ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
 ];
 
 /// The excess that is allowed, because the trace is cut at both ends.
-const SLACK: f64 = 0.2;
+const TOLERANCE: f64 = 0.2;
 
 /// Returns the kind of a call that serves synchronisation; `None` for other calls.
 pub(super) fn kind(line: &str) -> Option<String> {
@@ -102,7 +102,7 @@ pub(super) fn compare(found: &BTreeMap<String, u32>, limits: Limits) -> anyhow::
                 return Some(format!("{kind} has no limit"));
             };
             let often = of(kind) / of(base);
-            (often > listed + SLACK)
+            (often > listed + TOLERANCE)
                 .then(|| format!("{kind}: {often:.2} for each {base}; the limit is {listed}"))
         })
         .collect();
@@ -135,11 +135,11 @@ mod tests {
     fn compare_of_a_kind_without_limit_is_an_error() {
         let calls = |line: &str, times: usize| vec![line.to_owned(); times];
         let waits = calls("12  eventfd2(0, EFD_CLOEXEC) = 14<anon_inode:[eventfd]>", 4);
-        assert!(compare(&count(&waits), BY_POINTS).is_ok());
+        assert!(compare(&count(&waits), EXPLICIT_SYNC).is_ok());
         let closes = calls("12  close(14<anon_inode:[eventfd]>) = 0", 8);
         let both = [waits, closes].concat();
-        assert!(compare(&count(&both), BY_POINTS).is_err());
-        assert!(compare(&count(&both), BY_FENCES).is_err());
-        assert!(compare(&BTreeMap::new(), BY_POINTS).is_err());
+        assert!(compare(&count(&both), EXPLICIT_SYNC).is_err());
+        assert!(compare(&count(&both), IMPLICIT_SYNC).is_err());
+        assert!(compare(&BTreeMap::new(), EXPLICIT_SYNC).is_err());
     }
 }

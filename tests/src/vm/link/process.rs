@@ -158,7 +158,7 @@ impl Process {
         let Some((stream, bytes)) = unacknowledged else {
             return Ok(());
         };
-        // The guest may end after its last command; then nobody needs the acknowledgement.
+        // The guest may end after its last command; then the acknowledgement is not needed.
         match self.shared.acknowledge(self.id, stream, bytes) {
             Err(LinkError::GuestEnded { .. }) => Ok(()),
             result => result,
@@ -191,7 +191,7 @@ impl Input {
     pub fn write_all(&self, bytes: &[u8], limit: Duration) -> Result<(), LinkError> {
         let id = self.id;
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            let wanted = self.shared.wait("the command's input", limit, |state| {
+            let is_running = self.shared.wait("the command's input", limit, |state| {
                 let Some(command) = state.commands.get_mut(&id) else {
                     return Some(false);
                 };
@@ -203,7 +203,7 @@ impl Input {
                     true
                 })
             })?;
-            if !wanted {
+            if !is_running {
                 return Ok(());
             }
             self.shared.send(&ToGuest::Input {
