@@ -6,7 +6,7 @@ use std::path::Path;
 use covalent_alloc::constraint::{Source, SourceId};
 use covalent_alloc::machine::Machine;
 use covalent_alloc::model::{FormatModifier, Modifier};
-use covalent_alloc::solve::{solve, ways};
+use covalent_alloc::solve::{candidates, solve};
 use covalent_alloc::trial::{Effect, ParticipantSelector};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -72,9 +72,9 @@ fn check(request: &Request, facts: &[TrialResult]) -> Result<(), String> {
     let mut book = book();
     facts.iter().for_each(|fact| book.add(fact.clone()));
     let limited = book.inform(request).request;
-    let mut expected: Vec<_> = ways(request).into_iter().collect();
+    let mut expected: Vec<_> = candidates(request).into_iter().collect();
     expected.retain(|(source, format, _)| !is_named(request, facts, source, *format));
-    let found = ways(&limited);
+    let found = candidates(&limited);
     if found != expected {
         let lost: Vec<_> = expected.iter().filter(|way| !found.contains(way)).collect();
         let taken: Vec<_> = found.iter().filter(|way| !expected.contains(way)).collect();
@@ -219,7 +219,7 @@ fn refusal_on_a_recorded_board_is_bypassed_by_no_alternative() {
             .next()
             .unwrap_or(Extent::new(1920, 1080).unwrap());
         for request in requests(&machine, size) {
-            let known = ways(&request);
+            let known = candidates(&request);
             // The first, one in the middle and the last say as much as thousands of modifiers.
             let some = [0, known.len() / 2, known.len().saturating_sub(1)];
             for (source, format, _) in some.iter().filter_map(|place| known.get(*place)) {
