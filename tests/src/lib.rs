@@ -1,7 +1,7 @@
-//! The guest, an image of Debian in QEMU with cameras and displays; the suite that runs in it; and what judges the drivers and
-//! programs there.
+//! The guest (an image of Debian in QEMU, with cameras and displays), the suite that runs in it, and the programs and functions
+//! that judge drivers and clients there.
 //!
-//! What runs in the guest needs neither QEMU nor the suite: they are there with the feature `harness`.
+//! What runs in the guest needs neither QEMU nor the suite; these two are behind the feature `harness`.
 
 pub mod bars;
 pub mod check_support;

@@ -1,4 +1,4 @@
-//! Fences of sw_sync, which a test signals when it wants to (`modprobe sw_sync`).
+//! Fences that stay pending until a test signals them: those of the kernel's sw_sync module (`modprobe sw_sync`).
 
 mod sys;
 
@@ -11,44 +11,45 @@ pub use sys::DeviceView;
 
 const SW_SYNC: &str = "/sys/kernel/debug/sync/sw_sync";
 
-/// A timeline of sw_sync. Its counter begins at 0 and moves only with [`advance`](Self::advance). Dropping the timeline signals its
-/// pending fences with an error.
+/// A timeline of sw_sync, whose counter starts at 0 and changes only by [`SwSyncTimeline::advance`].
+///
+/// Dropping the timeline signals its pending fences with an error.
 #[derive(Debug)]
 pub struct SwSyncTimeline {
     file: File,
 }
 
 impl SwSyncTimeline {
-    /// Creates a timeline.
+    /// Makes a timeline whose counter is 0.
     ///
     /// # Errors
-    /// The module is not loaded, or the process is not root.
+    /// Where the module is not loaded, or the caller is not root.
     pub fn new() -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .open(SW_SYNC)
-            .with_context(|| format!("open {SW_SYNC}, which `modprobe sw_sync` creates"))?;
+            .with_context(|| format!("open {SW_SYNC}; modprobe sw_sync makes it"))?;
         Ok(Self { file })
     }
 
-    /// Creates a fence that is signalled when the counter reaches `value`, and checks that it is unsignalled now.
+    /// Makes a fence that signals when the counter reaches `value`, and checks that it is unsignalled.
     ///
     /// # Errors
-    /// The process has no free fd, or the fence is signalled already.
+    /// Where no file descriptor is left, or the counter has reached `value` already.
     pub fn fence(&self, value: u32) -> Result<Fence> {
         let fence = Fence::import(sys::create_fence(&self.file, value)?)?;
-        expect_unsignalled(&fence)?;
+        check_unsignalled(&fence)?;
         Ok(fence)
     }
 
-    /// Returns the timeline's file. Closing its last fd signals the pending fences with an error.
+    /// Returns the file of the timeline. When its last descriptor is closed, the pending fences signal with an error.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Adds `by` to the counter, which signals the fences up to the new value.
+    /// Adds `by` to the counter, which signals the fences of the values that it reaches.
     ///
     /// # Errors
     /// The kernel's error.
@@ -57,36 +58,33 @@ impl SwSyncTimeline {
     }
 }
 
-/// Checks that a fence is unsignalled, by its status and by poll().
+/// Checks that a fence is unsignalled, by its status and by poll.
 ///
 /// # Errors
-/// The fence is signalled or has an error.
-pub fn expect_unsignalled(fence: &Fence) -> Result<()> {
+/// Where the fence is signalled, or polls as readable.
+pub fn check_unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(
         status == FenceStatus::Unsignalled,
-        "the fence's status is {status:?} instead of unsignalled"
+        "the fence is {status:?}"
     );
     ensure!(
         !fence.is_over()?,
-        "the fence is unsignalled and polls as signalled"
+        "an unsignalled fence polls as if it were signalled"
     );
     Ok(())
 }
 
-/// Checks that a fence is signalled, by its status and by poll().
+/// Checks that a fence is signalled without an error, by its status and by poll.
 ///
 /// # Errors
-/// The fence is unsignalled or has an error.
-pub fn expect_signalled(fence: &Fence) -> Result<()> {
+/// Where the fence is unsignalled or signalled with an error, or does not poll as readable.
+pub fn check_signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
-    ensure!(
-        status == FenceStatus::Signalled,
-        "the fence's status is {status:?} instead of signalled"
-    );
+    ensure!(status == FenceStatus::Signalled, "the fence is {status:?}");
     ensure!(
         fence.is_over()?,
-        "the fence is signalled and polls as pending"
+        "a signalled fence does not poll as signalled"
     );
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The ioctls of sw_sync, and unsynchronised access to a dma-buf.
+//! The ioctls of sw_sync, and a mapping through which a test writes to a dma-buf as a device would.
 #![allow(
     unsafe_code,
-    reason = "ioctls of a driver, and a mapping without access guards"
+    reason = "ioctls of a driver, and a mapping without guards"
 )]
 
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
@@ -23,7 +23,7 @@ struct CreateFence {
 const CREATE_FENCE: ioctl::Opcode = ioctl::opcode::read_write::<CreateFence>(b'W', 0);
 const INCREMENT: ioctl::Opcode = ioctl::opcode::write::<u32>(b'W', 1);
 
-/// Creates a fence that is signalled when the timeline's counter reaches `value`.
+/// Makes a fence that signals when the timeline's counter reaches `value`.
 ///
 /// # References
 /// Linux, `drivers/dma-buf/sw_sync.c`, SW_SYNC_IOC_CREATE_FENCE.
@@ -40,11 +40,11 @@ pub(super) fn create_fence(timeline: impl AsFd, value: u32) -> io::Result<OwnedF
             Updater::<CREATE_FENCE, CreateFence>::new(&mut request),
         )
     }?;
-    // SAFETY: the ioctl has just created this fd, and nothing else owns it.
+    // SAFETY: the request has just made this fd.
     Ok(unsafe { OwnedFd::from_raw_fd(request.fence) })
 }
 
-/// Adds `by` to the timeline's counter.
+/// Advances the timeline's counter.
 ///
 /// # References
 /// Linux, `drivers/dma-buf/sw_sync.c`, SW_SYNC_IOC_INC.
@@ -53,15 +53,14 @@ pub(super) fn increment(timeline: impl AsFd, by: u32) -> io::Result<()> {
     unsafe { ioctl::ioctl(timeline.as_fd(), Setter::<INCREMENT, u32>::new(by)) }
 }
 
-/// A mapping through which a simulated device writes to a dma-buf. It does not use DMA_BUF_IOCTL_SYNC, which would wait for the fence that
-/// the device signals after its writes.
+/// A dma-buf as a device sees it: written without the processor's guards, which would wait for the fence that the writing is to signal.
 #[derive(Debug)]
 pub struct DeviceView {
     start: NonNull<AtomicU8>,
     bytes: usize,
 }
 
-// SAFETY: the bytes are atomic, and this value owns the mapping until it is dropped.
+// SAFETY: the bytes are atomic, and the mapping is this value's own until it is dropped.
 unsafe impl Send for DeviceView {}
 // SAFETY: as for Send.
 unsafe impl Sync for DeviceView {}
@@ -74,10 +73,10 @@ impl Drop for DeviceView {
 }
 
 impl DeviceView {
-    /// Maps the first `bytes` bytes of a dma-buf.
+    /// Maps the first bytes of a dma-buf.
     ///
     /// # Errors
-    /// The error of mmap.
+    /// The kernel's error.
     pub fn map(dmabuf: impl AsFd, bytes: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
         let start = unsafe {
@@ -96,7 +95,7 @@ impl DeviceView {
         })
     }
 
-    /// Writes bytes at an offset in bytes. Bytes beyond the end of the mapping are ignored.
+    /// Writes `bytes` from `offset` on. Bytes beyond the end of the mapping are left out.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         // SAFETY: the mapping has this many bytes, which only atomic accesses touch.
         let all = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) };

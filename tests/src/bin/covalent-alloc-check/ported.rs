@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, FenceStatus, Pollable as _, Reservation};
 use covalent_tests::check_support::sys;
-use covalent_tests::sw_sync::{SwSyncTimeline, expect_signalled, expect_unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::buffer::{Buffer as _, DrmFourcc, Handle};
 use drm::control::{Device as _, dumbbuffer::DumbBuffer};
 
@@ -334,14 +334,14 @@ fn snapshot() -> Result<CheckOutcome> {
     let first = reservation.fence_before(Access::Read)?;
     reservation.add(&sw_sync.fence(2)?, Access::Write)?;
     let second = reservation.fence_before(Access::Read)?;
-    expect_signalled(&before)?;
-    expect_unsignalled(&first)?;
-    expect_unsignalled(&second)?;
+    check_signalled(&before)?;
+    check_unsignalled(&first)?;
+    check_unsignalled(&second)?;
     sw_sync.advance(1)?;
-    expect_signalled(&first)?;
-    expect_unsignalled(&second)?;
+    check_signalled(&first)?;
+    check_unsignalled(&second)?;
     sw_sync.advance(1)?;
-    expect_signalled(&second)?;
+    check_signalled(&second)?;
     Ok(CheckOutcome::Passed)
 }
 
@@ -358,14 +358,14 @@ fn several() -> Result<CheckOutcome> {
     let all = reservation.fence_before(Access::Read)?;
     // Signal the last fence first.
     for sw_sync in timelines.iter().rev() {
-        expect_unsignalled(&all)?;
+        check_unsignalled(&all)?;
         ensure!(
             !reservation.is_ready(Access::Read)?,
             "the buffer polls as ready although a writer is pending"
         );
         sw_sync.advance(1)?;
     }
-    expect_signalled(&all)?;
+    check_signalled(&all)?;
     ensure!(
         reservation.is_ready(Access::Write)?,
         "the buffer polls as busy although all fences are signalled"
@@ -379,18 +379,18 @@ fn both_kinds() -> Result<CheckOutcome> {
     let reservation = buffer.reservation();
     let (reader, writer) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     reservation.add(&reader.fence(1)?, Access::Read)?;
-    expect_signalled(&reservation.fence_before(Access::Read)?)?;
+    check_signalled(&reservation.fence_before(Access::Read)?)?;
     reservation.add(&writer.fence(1)?, Access::Write)?;
     let (reading, writing) = (
         reservation.fence_before(Access::Read)?,
         reservation.fence_before(Access::Write)?,
     );
-    expect_unsignalled(&reading)?;
+    check_unsignalled(&reading)?;
     writer.advance(1)?;
-    expect_signalled(&reading)?;
-    expect_unsignalled(&writing)?;
+    check_signalled(&reading)?;
+    check_unsignalled(&writing)?;
     reader.advance(1)?;
-    expect_signalled(&writing)?;
+    check_signalled(&writing)?;
     Ok(CheckOutcome::Passed)
 }
 
@@ -407,7 +407,7 @@ fn timed_out() -> Result<CheckOutcome> {
     let began = Instant::now();
     sys::vgem_attach(card.as_fd(), buffer.handle().into(), true)?;
     let fence = reservation.fence_before(Access::Write)?;
-    expect_unsignalled(&fence)?;
+    check_unsignalled(&fence)?;
     while !fence.is_over()? {
         ensure!(
             began.elapsed() < VGEM_FENCE_TIMEOUT + SLACK,

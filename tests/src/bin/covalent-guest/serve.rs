@@ -337,7 +337,7 @@ impl Server {
 
 /// Returns the message that reports an error to the host.
 fn complaint(words: &str) -> ToHost {
-    ToHost::Complaint {
-        words: words.to_owned(),
+    ToHost::ProtocolError {
+        message: words.to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Access, Fence, Pollable as _};
 use covalent_tests::check_support::pixels::{pattern, read, same, write};
 use covalent_tests::sw_sync::SwSyncTimeline;
-use covalent_tests::sw_sync::expect_unsignalled;
+use covalent_tests::sw_sync::check_unsignalled;
 
 use super::rows::RowOutcome;
 
@@ -93,7 +93,7 @@ pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowO
             .submitted()
             .export()?
             .context("the write completed before its acquire fence")?;
-        expect_unsignalled(&fence)?;
+        check_unsignalled(&fence)?;
         reservation.add(&fence, Access::Write)?;
         expect_ready(buffer, false)?;
         sw_sync.advance(1)?;

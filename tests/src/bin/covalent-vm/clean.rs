@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use covalent_tests::vm::cache::{Cache, Shelf};
+use covalent_tests::vm::cache::{Cache, CacheFolder};
 use covalent_tests::vm::progress::Progress;
 
 /// The options of `clean`.
@@ -20,12 +20,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let lock = cache.lock(&progress)?;
     let keep = usize::from(arguments.keep_newest);
     cache.discard_partial(&lock)?;
-    for shelf in Shelf::ALL {
+    for shelf in CacheFolder::ALL {
         cache.keep_newest(&lock, shelf, keep, &progress)?;
     }
     if !arguments.keep_newest {
         cache.discard_packages(&lock)?;
     }
-    cache.sweep_and_wait(&progress)?;
+    cache.remove_discarded_and_wait(&progress)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -115,11 +115,11 @@ impl GuestArguments {
             "a guest of configuration {} has no devicetree; --config board has one",
             self.config
         );
-        let mut tree = Devicetree::of_qemu(image, machine)?;
+        let mut tree = Devicetree::from_qemu(image, machine)?;
         for path in &self.overlay {
             let named = || format!("the overlay {}", path.display());
             let source = std::fs::read_to_string(path).with_context(named)?;
-            tree = tree.overlaid(&source).with_context(named)?;
+            tree = tree.with_overlay(&source).with_context(named)?;
         }
         Ok(tree)
     }

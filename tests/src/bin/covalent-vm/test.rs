@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
-use covalent_tests::suite::run::{Runner, side_by_side};
+use covalent_tests::suite::run::{Runner, parallel_guests};
 use covalent_tests::suite::skips::Skips;
 use covalent_tests::suite::{Case, all, checks, interop};
 use covalent_tests::vm::build::checkout;
@@ -132,7 +132,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         full: arguments.full,
         guests: arguments
             .guests
-            .map_or_else(side_by_side, |guests| usize::from(guests.get())),
+            .map_or_else(parallel_guests, |guests| usize::from(guests.get())),
     };
     let mut recorded = Ok(());
     runner.run(&cases, |record| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::sync::{Fence, FenceError, FenceStatus, Pollable as _, Timeline};
-use covalent_tests::sw_sync::{SwSyncTimeline, expect_signalled, expect_unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -42,7 +42,7 @@ fn one() -> Result<CheckOutcome> {
     ensure!(part.driver == "sw_sync", "{part:?}");
     let before = now()?;
     driver.advance(1)?;
-    expect_signalled(&fence)?;
+    check_signalled(&fence)?;
     let at = fence
         .signalled_at()?
         .context("a signalled fence has no timestamp")?;
@@ -50,7 +50,7 @@ fn one() -> Result<CheckOutcome> {
         (before..=now()?).contains(&at),
         "the fence's timestamp is {at:?}, but the timeline advanced after {before:?}"
     );
-    expect_signalled(&fence.try_clone()?)?;
+    check_signalled(&fence.try_clone()?)?;
     Ok(CheckOutcome::Passed)
 }
 
@@ -62,15 +62,15 @@ fn merged() -> Result<CheckOutcome> {
     ensure!(all.parts()?.len() == 2, "{:?}", all.parts()?);
     // Signal the fences in another order than that in which they were merged.
     other.advance(1)?;
-    expect_unsignalled(&all)?;
+    check_unsignalled(&all)?;
     ensure!(
         all.signalled_at()?.is_none(),
         "an unsignalled fence has a timestamp"
     );
     one.advance(1)?;
-    expect_unsignalled(&all)?;
+    check_unsignalled(&all)?;
     one.advance(1)?;
-    expect_signalled(&all)?;
+    check_signalled(&all)?;
     let last = fences[2].signalled_at()?;
     ensure!(
         last.is_some() && all.signalled_at()? == last,
@@ -91,7 +91,7 @@ fn failed() -> Result<CheckOutcome> {
         fence.status()?
     );
     ensure!(fence.is_over()?, "a wait for the failed fence never ends");
-    expect_unsignalled(&both)?;
+    check_unsignalled(&both)?;
     open.advance(1)?;
     ensure!(
         both.status()? == expected,

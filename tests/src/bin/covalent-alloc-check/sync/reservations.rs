@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, Pollable as _, Reservation, ReservationError};
 use covalent_tests::check_support::sys;
-use covalent_tests::sw_sync::{SwSyncTimeline, expect_signalled, expect_unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
@@ -47,7 +47,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
 fn writer(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    expect_signalled(&reservation.fence_before(Access::Write)?)?;
+    check_signalled(&reservation.fence_before(Access::Write)?)?;
     ensure!(
         reservation.wait(Access::Write)?.is_empty(),
         "a new buffer has pending fences"
@@ -56,7 +56,7 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
     reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     let mut waits = Vec::new();
     for access in [Access::Read, Access::Write] {
-        expect_unsignalled(&reservation.fence_before(access)?)?;
+        check_unsignalled(&reservation.fence_before(access)?)?;
         ensure!(
             !reservation.is_ready(access)?,
             "the buffer polls as ready to {access} although a writer is pending"
@@ -76,7 +76,7 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
         );
     }
     for access in [Access::Read, Access::Write] {
-        expect_signalled(&reservation.fence_before(access)?)?;
+        check_signalled(&reservation.fence_before(access)?)?;
         ensure!(
             reservation.is_ready(access)?,
             "the buffer polls as busy for {access} although its fence is signalled"
@@ -90,13 +90,13 @@ fn reader(driver: &str) -> Result<CheckOutcome> {
     let reservation = buffer.reservation();
     let sw_sync = SwSyncTimeline::new()?;
     reservation.add(&sw_sync.fence(1)?, Access::Read)?;
-    expect_signalled(&reservation.fence_before(Access::Read)?)?;
+    check_signalled(&reservation.fence_before(Access::Read)?)?;
     ensure!(
         reservation.is_ready(Access::Read)?,
         "a reader has to wait for another reader"
     );
     let before = reservation.fence_before(Access::Write)?;
-    expect_unsignalled(&before)?;
+    check_unsignalled(&before)?;
     let waits = reservation.wait(Access::Write)?;
     ensure!(
         waits.len() == 1,
@@ -104,7 +104,7 @@ fn reader(driver: &str) -> Result<CheckOutcome> {
         waits.len()
     );
     sw_sync.advance(1)?;
-    expect_signalled(&before)?;
+    check_signalled(&before)?;
     ensure!(
         waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
         "a wait did not end with the fence's signal"
@@ -129,14 +129,14 @@ fn vgem() -> Result<CheckOutcome> {
             reservation.fence_before(Access::Write)?,
         );
         if read_waits {
-            expect_unsignalled(&reading)?;
+            check_unsignalled(&reading)?;
         } else {
-            expect_signalled(&reading)?;
+            check_signalled(&reading)?;
         }
-        expect_unsignalled(&writing)?;
+        check_unsignalled(&writing)?;
         sys::vgem_signal(card.as_fd(), number)?;
-        expect_signalled(&reading)?;
-        expect_signalled(&writing)?;
+        check_signalled(&reading)?;
+        check_signalled(&writing)?;
         ensure!(
             reservation.is_ready(Access::Write)?,
             "the buffer polls as busy although its fence is signalled"

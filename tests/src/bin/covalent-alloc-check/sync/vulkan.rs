@@ -16,7 +16,7 @@ use covalent_tests::check_support::Sources;
 use super::{device, dumb};
 use crate::{CheckOutcome, CheckRunner};
 use covalent_tests::check_support::pixels::{pattern, read, same, write};
-use covalent_tests::sw_sync::{SwSyncTimeline, expect_signalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled};
 
 /// Longer than a device takes for its work when it wrongly does not wait.
 const PENDING_TIME: Duration = Duration::from_millis(200);
@@ -139,13 +139,13 @@ fn not_too_early(
             Ok(given) => {
                 let fence =
                     given?.context("the export reports completion while its fence is pending")?;
-                covalent_tests::sw_sync::expect_unsignalled(&fence)?;
+                covalent_tests::sw_sync::check_unsignalled(&fence)?;
                 sw_sync.advance(1)?;
                 let limit = std::time::Instant::now() + TIMEOUT;
                 while !fence.is_over()? && std::time::Instant::now() < limit {
                     thread::sleep(Duration::from_millis(1));
                 }
-                expect_signalled(&fence)
+                check_signalled(&fence)
             }
             Err(RecvTimeoutError::Timeout) => {
                 sw_sync.advance(1)?;
@@ -153,7 +153,7 @@ fn not_too_early(
                     .recv_timeout(TIMEOUT)
                     .context("the export did not return")??
                 {
-                    Some(fence) => expect_signalled(&fence),
+                    Some(fence) => check_signalled(&fence),
                     None => Ok(()),
                 }
             }
@@ -405,7 +405,7 @@ fn many(gpu: &Gpu) -> Result<CheckOutcome> {
         })?;
         sw_sync.advance(1)?;
         if let Some(fence) = work.export()? {
-            expect_signalled(&fence)?;
+            check_signalled(&fence)?;
         }
         ensure!(work.wait(TIMEOUT)?, "submission {number} does not complete");
     }
