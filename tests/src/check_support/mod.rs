@@ -1,5 +1,5 @@
-//! What `covalent-alloc-check`, `covalent-alloc-bench` and `covalent-interop-check` share: this machine's sources, pixel patterns, codecs, and
-//! the detection of leaked fds, dma-bufs and handles.
+//! What `covalent-alloc-check`, `covalent-alloc-bench` and `covalent-interop-check` share: this machine's sources, pixel patterns,
+//! codecs, and the detection of leaked fds, dma-bufs and handles.
 
 mod baseline;
 pub mod codec;

@@ -10,7 +10,6 @@
 //! ```
 //! Each process may be killed at any time. The other gets a hang-up of the socket and continues with a new process.
 
-use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -28,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{BufferDescription, Peer, sync_device};
+use super::process_resources::{median_growth, resources};
 use super::rows::{RowOutcome, Rows};
 use super::socket::Socket;
 use super::test_machine::{Planned, TestMachine};
@@ -67,7 +67,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     else {
         rows.skip(
             "frames",
-            "no Vulkan device of this machine can render to images that it exports",
+            "no Vulkan device can render to images that it exports",
         );
         return;
     };
@@ -208,44 +208,6 @@ fn undisturbed(
         "{count} frames, all correct; the two processes had {:?} fds, {:?} KiB in the middle and {:?} KiB at the end",
         last.fds, middle.kibibytes, last.kibibytes
     )))
-}
-
-/// Returns the median growth between consecutive samples.
-fn median_growth(samples: &[u64]) -> u64 {
-    let mut growth: Vec<u64> = samples
-        .windows(2)
-        .map(|pair| match pair {
-            [before, after] => after.saturating_sub(*before),
-            _ => 0,
-        })
-        .collect();
-    growth.sort_unstable();
-    growth.get(growth.len() / 2).copied().unwrap_or(0)
-}
-
-/// The fds and the resident memory of both processes, this one first.
-struct ProcessResources {
-    fds: (usize, usize),
-    kibibytes: (u64, u64),
-}
-
-fn resources(other: u32) -> Result<ProcessResources> {
-    let me = process::id();
-    Ok(ProcessResources {
-        fds: (fd_count(me)?, fd_count(other)?),
-        kibibytes: (resident(me)?, resident(other)?),
-    })
-}
-
-/// Returns the resident memory of a process, in KiB.
-fn resident(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().split(' ').next())
-        .context("/proc/PID/status has no VmRSS")?
-        .parse()
-        .context("VmRSS")
 }
 
 /// Returns a random number below a limit.
@@ -475,9 +437,7 @@ impl Consumer {
                         read: timeline()?,
                     });
                 }
-                FrameMessage::Frame(_) => {
-                    bail!("the producer announced a frame before it sent the timelines")
-                }
+                FrameMessage::Frame(_) => bail!("a frame was announced before the timelines"),
             }
         }
     }
@@ -495,10 +455,7 @@ impl Consumer {
             sleep_until(&drawn.wait(Until::Signalled)?, Some(socket))?;
         }
         let index = usize::try_from(number % BUFFERS)?;
-        let image = self
-            .images
-            .get(index)
-            .context("the producer sent no buffer of this index")?;
+        let image = self.images.get(index).context("no such buffer was sent")?;
         let found = image.read()?;
         let wrong = found
             .first()
@@ -539,17 +496,5 @@ pub(crate) fn sleep_until(pollable: &impl Pollable, socket: Option<&Socket>) -> 
             "a fence or point was not signalled within {} s",
             TIMEOUT.as_secs()
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn median_growth_ignores_single_steps_and_reports_steady_growth() {
-        assert_eq!(median_growth(&[86, 86, 97, 97, 97, 97, 101, 101]), 0);
-        assert_eq!(median_growth(&[10, 310, 610, 590, 900, 1200]), 300);
-        assert_eq!(median_growth(&[10]), 0);
     }
 }

@@ -14,6 +14,7 @@ mod frames;
 mod hdmi_loopback;
 mod memory;
 mod peer;
+mod process_resources;
 mod rows;
 mod socket;
 mod supervisor;
