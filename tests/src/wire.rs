@@ -8,9 +8,9 @@
 //! └────────────────────────┴──────────────────────┘
 //! ```
 //!
-//! Many commands share the port. A command that does not read its input, or whose output the host does not read, must not block the
-//! others. So a stream may have at most [`WINDOW_BYTES`] unacknowledged bytes, and the receiver acknowledges bytes with
-//! [`ToGuest::Taken`] and [`ToHost::Taken`].
+//! Many commands share the port. A command that does not read its input, or whose output the host does not read, must not
+//! block the others. So a stream may have at most [`WINDOW_BYTES`] unacknowledged bytes, and the receiver acknowledges bytes
+//! with [`ToGuest::Taken`] and [`ToHost::Taken`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,9 +1,9 @@
 //! The cases that are still to be run, grouped by the guest that they need. Several workers, each with its own guest, take cases
 //! from here.
 //!
-//! A worker keeps its guest as long as its group has a case left. Then it takes the largest group that no worker has started. When
-//! every group is started, it boots another guest for a group that still has [`MIN_CASES_FOR_ANOTHER_GUEST`] cases or more: that
-//! costs one more boot, and the run ends earlier, because one configuration has more than half of all cases.
+//! A worker keeps its guest as long as its group has a case left. Then it takes the largest group that no worker has started.
+//! When every group is started, it boots another guest for a group that still has [`MIN_CASES_FOR_ANOTHER_GUEST`] cases or
+//! more: that costs one more boot, and the run ends earlier, because one configuration has more than half of all cases.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -53,7 +53,7 @@ impl<'image> TestContext<'image> {
     }
 
     /// Prepares the context for the next case.
-    pub(super) fn begin(&mut self, folder: &Path, case: &str) {
+    pub(super) fn prepare_for(&mut self, folder: &Path, case: &str) {
         self.artefacts = folder.join(case.replace("::", "-"));
         self.skipped_checks = 0;
     }

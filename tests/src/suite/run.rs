@@ -157,7 +157,7 @@ impl Runner<'_> {
         let mut context =
             TestContext::new(image, share, needs, self.full, Arc::clone(&guest_process));
         while let Some(case) = next() {
-            context.begin(&self.artefacts, case.name);
+            context.prepare_for(&self.artefacts, case.name);
             let started = Instant::now();
             let result = run_with_limit(case.limit, &guest_process, || {
                 catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context)))

@@ -53,7 +53,8 @@ pub(super) fn increment(timeline: impl AsFd, by: u32) -> io::Result<()> {
     unsafe { ioctl::ioctl(timeline.as_fd(), Setter::<INCREMENT, u32>::new(by)) }
 }
 
-/// A dma-buf as a device sees it: written without the processor's guards, which would wait for the fence that the writing is to signal.
+/// A mapping of a dma-buf that is written as a device writes: without the guards for CPU access, which would wait for the very
+/// fence that the test signals after the write.
 #[derive(Debug)]
 pub struct DeviceView {
     start: NonNull<AtomicU8>,

@@ -1,7 +1,6 @@
 //! Compiles the project inside the root, against the guest's own libraries.
 //!
-//! The checkout is mounted there as `/src`, and its folder `target/guest` as `/target`. The target folder is separate, because
-//! files that the host's compiler makes with the host's libraries cannot be used there.
+//! The checkout is mounted as `/src`, and its `target/guest` as `/target`, since the host's compiled files cannot be used there.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,8 +20,7 @@ use super::toolchain::Toolchain;
 /// The profile in Cargo.toml that suits an emulated CPU.
 pub(super) const PROFILE: &str = "guest";
 
-/// The features of the programs that are compiled in the root: every backend, since the root has their libraries. The host may
-/// lack them.
+/// The features of the programs that are compiled in the root. Only the root is sure to have the libraries of every backend.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
 /// Returns the features of what is checked: [`FEATURES`] and the harness, which runs on the host.
@@ -121,8 +119,7 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
     }
 }
 
-/// Compiles all programs of the workspace with `features` (as `package/feature`), and returns the folder to share with a guest.
-/// The stripped programs are in its `bin`.
+/// Compiles the workspace's programs with `features` (`package/feature`) into the `bin` of the folder that is returned.
 ///
 /// # Errors
 /// Where the compiler fails, or a file cannot be copied.
@@ -209,8 +206,7 @@ fn build(
     compile(root, cargo(root, &args), &target, share)
 }
 
-/// Runs `command`, a `cargo build` of the root, and returns the folder with the programs that it made: `share`, or `share-NAME`
-/// with a `name` (the features or the purpose of the build).
+/// Runs a `cargo build` of the root, and returns the folder with its programs: `share`, or `share-NAME` with a `name`.
 pub(super) fn compile(
     root: &Root,
     mut command: RootCommand,
@@ -316,8 +312,7 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     command
         .env("CARGO_TARGET_DIR", "/target")
         .env("CARGO_HOME", "/cargo");
-    // The host's cargo settings are for the host's libraries and linkers. These variables take precedence over its
-    // configuration file, which is mounted for registries and mirrors.
+    // The host's configuration file is mounted for its registries. These variables override its compiler settings.
     command
         .env("RUSTFLAGS", "")
         .env("RUSTC_WRAPPER", "")

@@ -231,8 +231,8 @@ impl Cache {
         self.discard(lock, &self.packages())
     }
 
-    /// Discards a file or a tree: moves it away as a whole, so that no half of it is ever found in its place. [`Cache::remove_discarded`]
-    /// deletes it.
+    /// Discards a file or a tree: moves it away as a whole, so that no half of it is ever found in its place.
+    /// [`Cache::remove_discarded`] deletes it.
     ///
     /// # Errors
     /// Where the path cannot be moved. A missing path is no error.

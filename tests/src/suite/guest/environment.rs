@@ -9,18 +9,22 @@ struct Expectation {
     /// The property in words, for the message of a failure.
     what: &'static str,
     /// A line of shell that succeeds where the property holds.
-    holds: &'static str,
+    check: &'static str,
     /// A prefix that runs a command where the property does not hold, and changes nothing for the rest of the guest.
     ///
     /// The case runs the line with this prefix too, and then the line has to fail: a line that cannot fail proves nothing.
-    broken: &'static str,
+    counterexample: &'static str,
 }
 
-const fn expect(what: &'static str, holds: &'static str, broken: &'static str) -> Expectation {
+const fn expect(
+    what: &'static str,
+    check: &'static str,
+    counterexample: &'static str,
+) -> Expectation {
     Expectation {
         what,
-        holds,
-        broken,
+        check,
+        counterexample,
     }
 }
 
@@ -92,20 +96,20 @@ pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outco
     for expectation in &EXPECTED {
         let Expectation {
             what,
-            holds,
-            broken,
+            check,
+            counterexample,
         } = expectation;
         context
-            .sh(holds, COMMAND_LIMIT)
+            .sh(check, COMMAND_LIMIT)
             .with_context(|| format!("this does not hold: {what}"))?;
         context
-            .sh(&format!("{broken} true"), COMMAND_LIMIT)
-            .with_context(|| format!("`{broken}` cannot run a command"))?;
-        let line = format!("{broken} sh -c {}", quoted(holds));
+            .sh(&format!("{counterexample} true"), COMMAND_LIMIT)
+            .with_context(|| format!("`{counterexample}` cannot run a command"))?;
+        let line = format!("{counterexample} sh -c {}", quoted(check));
         let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             !output.status.success(),
-            "`{holds}` succeeds under `{broken}`, where this does not hold: {what}"
+            "`{check}` succeeds under `{counterexample}`, where this does not hold: {what}"
         );
     }
     context.sh(
