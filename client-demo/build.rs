@@ -26,9 +26,9 @@ mod shaders {
             .validate(&module)
             .unwrap_or_else(|error| fail(&error.emit_to_string_with_path(&text, SOURCE)));
         let options = spv::Options {
-            // What Vulkan 1.1 takes, and every driver reads.
+            // SPIR-V 1.3, which every driver with Vulkan 1.1 supports.
             lang_version: (1, 3),
-            // Y goes down in the source as it does in Vulkan.
+            // No adjustment of coordinates: the shaders use Vulkan's clip space, in which y increases downwards.
             flags: spv::WriterFlags::empty(),
             ..spv::Options::default()
         };

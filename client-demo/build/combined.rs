@@ -1,7 +1,7 @@
-//! A texture and its sampler become one variable.
+//! Combines a texture and a sampler of a SPIR-V module into one variable.
 //!
-//! WGSL knows them apart only. A sampler that converts Y'CbCr has to be in the pipeline's layout, with the picture in one
-//! descriptor, and the shader has to see it as one `OpTypeSampledImage`:
+//! WGSL has only separate textures and samplers. A sampler with a Y'CbCr conversion has to be an immutable sampler of a combined image
+//! sampler, which the shader declares as one `OpTypeSampledImage`:
 //!
 //! ```text
 //! %t = OpTypePointer UniformConstant %image          %sampled = OpTypeSampledImage %image
@@ -29,7 +29,10 @@ const OP_IMAGE_SAMPLE_IMPLICIT_LOD: u32 = 87;
 const OP_IMAGE_SAMPLE_EXPLICIT_LOD: u32 = 88;
 const DECORATION_BINDING: u32 = 33;
 
-/// Joins the texture at one binding with the sampler at another; the texture's binding is that of both afterwards.
+/// Combines the texture at one binding with the sampler at another. The result has the texture's binding.
+///
+/// # Errors
+/// The module is not valid, or lacks one of the bindings.
 pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u32>, String> {
     let (header, body) = words
         .split_at_checked(HEADER_WORDS)
@@ -46,10 +49,10 @@ pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u
                 }
                 _ => None,
             })
-            .ok_or(format!("nothing has binding {binding}"))
+            .ok_or(format!("the module has no variable with binding {binding}"))
     };
     let (texture, sampler) = (bound(texture)?, bound(sampler)?);
-    // OpVariable: type, result; OpTypePointer: result, class, type; OpTypeSampledImage: result, image.
+    // Operands of OpVariable: type, result; of OpTypePointer: result, class, type; of OpTypeSampledImage: result, image.
     let pointer = found(&instructions, OP_VARIABLE, 2, texture, 1)?;
     let image = found(&instructions, OP_TYPE_POINTER, 1, pointer, 3)?;
     let sampled = found(&instructions, OP_TYPE_SAMPLED_IMAGE, 2, image, 1)?;
@@ -62,7 +65,7 @@ pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u
         match (opcode(&one), one.as_mut_slice()) {
             (OP_TYPE_SAMPLED_IMAGE, [_, result, _]) if *result == sampled => continue,
             (OP_TYPE_POINTER, [_, result, _, inner]) if *result == pointer => {
-                // Types come before what is made of them.
+                // A type has to be declared before the types that use it.
                 out.extend([instruction(OP_TYPE_SAMPLED_IMAGE, 3), sampled, image]);
                 *inner = sampled;
             }
@@ -106,14 +109,14 @@ fn split(mut body: &[u32]) -> Result<Vec<&[u32]>, String> {
         }
         let (one, rest) = body
             .split_at_checked(length)
-            .ok_or("the last instruction is cut")?;
+            .ok_or("the last instruction is truncated")?;
         instructions.push(one);
         body = rest;
     }
     Ok(instructions)
 }
 
-/// The word at `wanted` of the instruction that has `value` at `place`.
+/// Returns the word at index `wanted` of the instruction that has `value` at index `place`.
 fn found(
     instructions: &[&[u32]],
     operation: u32,
@@ -126,5 +129,7 @@ fn found(
         .filter(|one| opcode(one) == operation)
         .find(|one| one.get(place) == Some(&value))
         .and_then(|one| one.get(wanted).copied())
-        .ok_or(format!("no instruction {operation} is about {value}"))
+        .ok_or(format!(
+            "the module has no instruction {operation} with the operand {value}"
+        ))
 }

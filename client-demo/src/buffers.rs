@@ -101,7 +101,7 @@ impl State {
 #[derive(Debug)]
 struct Slot {
     state: State,
-    ledger: AccessTracker<SyncPoint>,
+    tracker: AccessTracker<SyncPoint>,
     /// Whether an event loop waits for the buffer's fences.
     has_pending_wait: bool,
     /// The number of such waits.
@@ -124,7 +124,7 @@ impl Buffers {
     pub fn new(count: usize, producer: Accessor) -> Self {
         let slot = |index| Slot {
             state: State::Client,
-            ledger: AccessTracker::new(format!("buffer {index}")),
+            tracker: AccessTracker::new(format!("buffer {index}")),
             has_pending_wait: false,
             waits: 0,
         };
@@ -147,9 +147,9 @@ impl Buffers {
         let producer = self.producer.clone();
         let slot = self.slot(index, Holder::Client, Holder::Producer)?;
         loop {
-            let after = match slot.ledger.write(&producer)? {
-                AccessDecision::Now(turn, after) => {
-                    slot.state = State::Producer(turn);
+            let after = match slot.tracker.write(&producer)? {
+                AccessDecision::Now(token, after) => {
+                    slot.state = State::Producer(token);
                     return Ok(BeginWrite::Ready(after));
                 }
                 AccessDecision::Wait(after) => after,
@@ -187,7 +187,7 @@ impl Buffers {
     ) -> Result<(), HandOverError> {
         let slot = self.slot(index, Holder::Producer, Holder::Client)?;
         match std::mem::replace(&mut slot.state, State::Client) {
-            State::Producer(turn) => Ok(slot.ledger.end(turn, written)?),
+            State::Producer(token) => Ok(slot.tracker.end(token, written)?),
             other => {
                 slot.state = other;
                 Ok(())
@@ -208,9 +208,9 @@ impl Buffers {
     ) -> Result<Vec<PriorAccess<SyncPoint>>, HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Client, Holder::Compositor)?;
-        match slot.ledger.read(&compositor)? {
-            AccessDecision::Now(turn, after) => {
-                slot.ledger.transfer_out(turn, back)?;
+        match slot.tracker.read(&compositor)? {
+            AccessDecision::Now(token, after) => {
+                slot.tracker.transfer_out(token, back)?;
                 slot.state = State::Compositor;
                 Ok(after)
             }
@@ -228,12 +228,12 @@ impl Buffers {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Compositor, Holder::Client)?;
         // With a release point the access has already ended, and the point was waited for.
-        if slot.ledger.holders().any(|holder| holder.away) {
+        if slot.tracker.holders().any(|holder| holder.away) {
             let fences = buffer
                 .map(|buffer| pending_fences(buffer, index))
                 .transpose()?
                 .flatten();
-            slot.ledger.returned(&compositor, fences)?;
+            slot.tracker.returned(&compositor, fences)?;
         }
         slot.state = State::Client;
         Ok(())

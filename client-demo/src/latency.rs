@@ -1,21 +1,21 @@
-//! How long frames took: samples and the percentiles of them.
+//! Latency samples of frames, and their percentiles.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Samples of a duration.
+/// The latency samples of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
     samples: Vec<Duration>,
 }
 
-/// Percentiles in milliseconds, as they are reported.
+/// The reported percentiles, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// Half of the samples are at most this.
+    /// The median.
     pub p50: f64,
-    /// 99 of 100 samples are at most this.
+    /// The 99th percentile.
     pub p99: f64,
 }
 
@@ -25,10 +25,8 @@ impl Latencies {
         self.samples.push(sample);
     }
 
-    /// Returns the smallest sample that at least `percent` of all samples do not exceed (the nearest rank), or `None`
-    /// when there is no sample.
-    ///
-    /// A `percent` over 100 is taken as 100.
+    /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do not
+    /// exceed. Returns `None` where there is no sample. A `percent` above 100 counts as 100.
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {
         let mut sorted = self.samples.clone();
@@ -40,7 +38,7 @@ impl Latencies {
         sorted.get(rank.saturating_sub(1)).copied()
     }
 
-    /// Returns the percentiles that reports carry, or `None` when there is no sample.
+    /// Returns the percentiles for the reports, or `None` where there is no sample.
     #[must_use]
     pub fn percentiles(&self) -> Option<Percentiles> {
         let milliseconds = |percent| {

@@ -1,7 +1,7 @@
-//! A picture that says which frame it is, so that a judge sees torn, repeated and reordered frames in the pixels.
+//! Draws a frame number into a picture, so that a checker can find torn, repeated and reordered frames in the pixels.
 //!
-//! The picture has eight bands. Each band begins with a strip of 32 black and white cells and continues with eight
-//! colour bars that move by one place with each frame:
+//! The picture has eight bands. Each band begins with a strip of 32 black and white cells and continues with eight colour bars, which
+//! shift by one bar with each frame:
 //!
 //! ```text
 //!   cell  0 1 │ 2 ……………………………… 25 │ 26 ……………… 29 │ 30 31
@@ -9,20 +9,20 @@
 //!             │ most significant first│ nibbles    │
 //!   bars  ████ ████ ████ ████ ████ ████ ████ ████
 //! ```
-//! A frame that is torn anywhere has two numbers or bars that do not fit its number.
+//! A torn frame has strips of two numbers, or bars that do not match its number.
 
-/// Cells of a strip.
+/// The number of cells in a strip.
 const CELLS: u32 = 32;
-/// Bits of a frame number.
+/// The number of bits in a frame number.
 const NUMBER_BITS: u32 = 24;
-/// Bands of a picture.
+/// The number of bands in a picture.
 const BANDS: u32 = 8;
-/// The first number that does not fit any more; numbers wrap there.
+/// The number of distinct frame numbers. Frame numbers wrap here.
 pub const NUMBERS: u32 = 1 << NUMBER_BITS;
 
 const WHITE: [u8; 3] = [255, 255, 255];
 const BLACK: [u8; 3] = [0, 0, 0];
-/// Red, green and blue of the bars of frame 0, left to right.
+/// The colours of the bars of frame 0 as red, green and blue, left to right.
 const BARS: [[u8; 3]; 8] = [
     WHITE,
     [255, 255, 0],
@@ -38,7 +38,7 @@ const BARS: [[u8; 3]; 8] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// Too small to hold the cells and bands.
+    /// The picture is too small for the cells and bands.
     #[error("{width}x{height} is too small for the numbered pattern: it needs {CELLS}x{rows} at least", rows = BANDS * 4)]
     Size {
         /// Width in pixels.
@@ -46,23 +46,23 @@ pub enum PatternError {
         /// Height in pixels.
         height: u32,
     },
-    /// The first strip is no strip.
+    /// The first strip does not contain a valid number.
     #[error("no frame number can be read: {0}")]
     Unreadable(&'static str),
-    /// A pixel that does not belong to the frame whose number is at the top.
+    /// A pixel differs from the frame whose number the first strip shows.
     #[error(
         "the picture is not frame {number}: pixel ({x}, {y}) is {found:?}, expected {expected:?}"
     )]
     Foreign {
         /// The number in the first strip.
         number: u32,
-        /// Column of the first pixel that differs.
+        /// The column of the first pixel that differs.
         x: u32,
-        /// Row of it.
+        /// The row of that pixel.
         y: u32,
-        /// Red, green and blue that are there.
+        /// The colour in the picture as red, green and blue.
         found: [u8; 3],
-        /// Red, green and blue of the pattern.
+        /// The colour of the pattern as red, green and blue.
         expected: [u8; 3],
     },
 }
@@ -74,7 +74,7 @@ pub struct Pattern {
     height: u32,
 }
 
-/// The two kinds of rows that one frame is made of, in XRGB8888 (blue, green, red, 255 in memory).
+/// The two kinds of rows of one frame in XRGB8888: rows of a strip and rows of the bars. The bytes of a pixel are blue, green, red, 255.
 #[derive(Clone, Debug)]
 pub struct Rows {
     pattern: Pattern,
@@ -83,11 +83,11 @@ pub struct Rows {
 }
 
 impl Pattern {
-    /// Makes the pattern for pictures of `width` by `height` pixels.
+    /// Creates the pattern for pictures of `width` by `height` pixels.
     ///
     /// # Errors
     ///
-    /// [`PatternError::Size`] when the cells would be narrower than one pixel or the bands lower than four.
+    /// [`PatternError::Size`] where a cell would be narrower than one pixel, or a band lower than four.
     pub fn new(width: u32, height: u32) -> Result<Self, PatternError> {
         if width < CELLS || height < BANDS * 4 {
             return Err(PatternError::Size { width, height });
@@ -117,7 +117,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Unreadable`] when the cells are not black and white, or their frame or sum is wrong.
+    /// [`PatternError::Unreadable`] where a cell is neither black nor white, or the cells at the ends or the sum are wrong.
     pub fn read(self, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Result<u32, PatternError> {
         let mut cells = 0u32;
         for cell in 0..CELLS {
@@ -138,18 +138,18 @@ impl Pattern {
             Ok(number)
         } else {
             Err(PatternError::Unreadable(
-                "the strip's ends or its sum are wrong",
+                "the cells at the strip's ends or the sum of the nibbles are wrong",
             ))
         }
     }
 
-    /// Checks every pixel of a picture against the frame whose number it shows, and returns that number.
+    /// Compares every pixel of a picture with the frame whose number it shows, and returns that number.
     ///
-    /// Channels may differ by `tolerance`, for formats of fewer bits.
+    /// Channels may differ by `tolerance`, for formats with fewer bits.
     ///
     /// # Errors
     ///
-    /// What [`read`](Self::read) refuses, and [`PatternError::Foreign`] for the first pixel of another frame.
+    /// The errors of [`read`](Self::read), and [`PatternError::Foreign`] for the first pixel that differs.
     pub fn verify(
         self,
         tolerance: u8,
@@ -199,13 +199,13 @@ impl Pattern {
         }
     }
 
-    /// Column where a cell begins, so that the cells fill any width.
+    /// Returns the column at which a cell begins. The cells fill any width.
     fn cell_edge(self, cell: u32) -> u32 {
         let edge = u64::from(self.width) * u64::from(cell) / u64::from(CELLS);
         u32::try_from(edge).unwrap_or(self.width)
     }
 
-    /// Tells whether row `y` belongs to a strip: the first quarter of each band.
+    /// Returns whether row `y` belongs to a strip, which is the first quarter of each band.
     fn is_strip(self, y: u32) -> bool {
         let (row, height) = (u64::from(y), u64::from(self.height));
         row * u64::from(BANDS) * 4 / height % 4 == 0
@@ -224,7 +224,7 @@ impl Rows {
     }
 }
 
-/// Returns the 32 cells of a frame's strip, the leftmost in the highest bit: 1 is white.
+/// Returns the 32 cells of a frame's strip, the leftmost in the highest bit. A white cell is 1.
 #[must_use]
 pub fn strip_cells(number: u32) -> u32 {
     let number = number % NUMBERS;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn number_drawn_is_the_number_read_at_any_size() {
+    fn number_drawn_at_any_size_is_read_back() {
         for (width, height) in [(32, 32), (33, 35), (640, 480), (641, 479)] {
             let pattern = Pattern::new(width, height).unwrap();
             for number in [0, 1, 2999, 0x00a5_5a3c, NUMBERS - 1] {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn pattern_too_small_is_an_error() {
+    fn pattern_of_a_too_small_picture_is_refused() {
         assert!(Pattern::new(31, 480).is_err());
         assert!(Pattern::new(640, 31).is_err());
     }

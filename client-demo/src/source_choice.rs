@@ -27,7 +27,7 @@ pub fn chosen(wanted: Option<&str>, declared: &[Source]) -> Result<Vec<Source>, 
         return Err(Failure::new(
             Exit::Usage,
             anyhow!(
-                "--source {wanted}: there is no such source here that this process may open; there are: {}",
+                "--source {wanted}: this process can open no such source; usable sources: {}",
                 known.join(", ")
             ),
         ));

@@ -1,4 +1,4 @@
-//! The client side of the protocols, against a compositor in the same process whose behaviour a test chooses.
+//! Tests the client side of the protocols with a compositor in the same process, whose behaviour each test chooses.
 
 #![allow(
     clippy::unwrap_used,

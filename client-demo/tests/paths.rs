@@ -1,4 +1,4 @@
-//! Every path that the clients are given, leading to whatever a path can lead to.
+//! Tests every option that takes a path, with every kind of file.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode};
 
-/// No compositor is there.
+/// The exit status without a compositor.
 const NO_COMPOSITOR: i32 = 5;
 
 fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
@@ -47,7 +47,7 @@ fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
     Some(output)
 }
 
-/// Whatever a path can lead to, each with the word that errors have for it.
+/// Creates files that an option must not replace; returns each path with a part of the expected error.
 fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| folder.join(name);
     let mode = Mode::RUSR | Mode::WUSR;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A dma-buf exporter for tests: the processor's view and the device's view are
- * two memories, which meet only in begin_cpu_access and end_cpu_access.
+ * A dma-buf exporter for tests. The CPU's view and the device's view of a buffer
+ * are separate memory, which is copied only in begin_cpu_access and
+ * end_cpu_access.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
@@ -24,7 +25,7 @@ struct views_export {
 
 #define VIEWS_EXPORT _IOWR('V', 0, struct views_export)
 
-/* Held by the open file and by the dma-buf. */
+/* A buffer. The open file and the dma-buf each have a reference. */
 struct views {
 	struct kref kref;
 	struct mutex lock;
@@ -169,7 +170,7 @@ static long views_ioctl(struct file *file, unsigned int command,
 		ret = PTR_ERR(dmabuf);
 		goto fail;
 	}
-	/* Two hold it from here on: the dma-buf, and the open file. */
+	/* The dma-buf and the open file have one reference each. */
 	kref_get(&views->kref);
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0) {
@@ -226,7 +227,7 @@ static ssize_t views_write(struct file *file, const char __user *from,
 	return ret;
 }
 
-/* A file of a misc device begins with the device in its private_data. */
+/* misc_open() sets private_data to the miscdevice. */
 static int views_open(struct inode *inode, struct file *file)
 {
 	file->private_data = NULL;
@@ -262,4 +263,4 @@ static struct miscdevice views_device = {
 module_misc_device(views_device);
 MODULE_LICENSE("GPL");
 MODULE_IMPORT_NS("DMA_BUF");
-MODULE_DESCRIPTION("dma-bufs whose views meet only in begin and end of CPU access");
+MODULE_DESCRIPTION("dma-bufs with separate memory for the CPU and the device");

@@ -1,9 +1,9 @@
-//! The bars that cameras without a lens and displays without a client show.
+//! The colour bars that vivid's test patterns show.
 
 /// Vertical bars of equal width, left to right, in 8-bit red, green and blue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bars {
-    /// What the pattern is called by the driver that draws it.
+pub struct ColourBars {
+    /// The name that the driver gives the pattern.
     pub name: &'static str,
     /// The colours from left to right.
     pub colours: &'static [[u8; 3]],
@@ -13,7 +13,7 @@ pub struct Bars {
 ///
 /// # References
 /// Linux, `drivers/media/common/v4l2-tpg/v4l2-tpg-colors.c`: full-range sRGB, as vivid's webcam input reports.
-pub const BARS_100: Bars = Bars {
+pub const BARS_100: ColourBars = ColourBars {
     name: "100% Colorbar",
     colours: &[
         [255, 255, 255],
@@ -28,7 +28,7 @@ pub const BARS_100: Bars = Bars {
 };
 
 /// vivid's test pattern 0, "75% Colorbar".
-pub const BARS_75: Bars = Bars {
+pub const BARS_75: ColourBars = ColourBars {
     name: "75% Colorbar",
     colours: &[
         [191, 191, 191],

@@ -1,10 +1,10 @@
-//! The guest, an image of Debian in QEMU with cameras and displays; the suite that runs in it; and what judges the drivers and
-//! programs there.
+//! The guest (an image of Debian in QEMU, with cameras and displays), the suite that runs in it, and the programs and functions
+//! that judge drivers and clients there.
 //!
-//! What runs in the guest needs neither QEMU nor the suite: they are there with the feature `harness`.
+//! What runs in the guest needs neither QEMU nor the suite; these two are behind the feature `harness`.
 
 pub mod bars;
-pub mod held;
+pub mod check_support;
 pub mod interop;
 pub mod judge;
 #[cfg(feature = "harness")]
@@ -13,8 +13,8 @@ pub mod picture;
 pub mod pipeline;
 #[cfg(feature = "harness")]
 pub mod suite;
+pub mod sw_sync;
 pub mod verdict;
 #[cfg(feature = "harness")]
 pub mod vm;
 pub mod wire;
-pub mod witness;

@@ -1,30 +1,29 @@
-//! Judging a picture of a display: where it is one colour, and whether bars stand where a pattern puts them.
+//! Checks of pictures of a display: whether a region has one colour, and whether it shows a pattern's colour bars.
 //!
-//! The pictures come from QEMU's screendump or from a writeback connector, so they show what the display showed and not
-//! what some program believes. Colours are compared with a tolerance that only absorbs rounding (a format with fewer
-//! bits, a conversion from YUV), never a wrong channel order.
+//! The pictures come from QEMU's screendump, from a writeback connector or from a program's own output. Colours are compared
+//! with a tolerance that covers rounding (a format with fewer bits, a conversion from YUV), but never a wrong channel order.
 
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use crate::bars::{BARS_75, BARS_100, Bars};
+pub use crate::bars::{BARS_75, BARS_100, ColourBars};
 
 /// A rectangle of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
-    /// Left edge.
+    /// The column of the left edge.
     pub x: u32,
-    /// Top edge.
+    /// The row of the top edge.
     pub y: u32,
-    /// Width.
+    /// The width.
     pub width: u32,
-    /// Height.
+    /// The height.
     pub height: u32,
 }
 
 impl Region {
-    /// The whole of `picture`.
+    /// Returns the region that covers all of `picture`.
     #[must_use]
     pub fn whole(picture: &RgbImage) -> Self {
         Self {
@@ -35,7 +34,7 @@ impl Region {
         }
     }
 
-    /// A region of `width` by `height` in the middle of `picture`, or `None` when it does not fit.
+    /// Returns a region of `width` by `height` pixels in the middle of `picture`; `None` where it does not fit.
     #[must_use]
     pub fn centred(picture: &RgbImage, width: u32, height: u32) -> Option<Self> {
         Some(Self {
@@ -47,38 +46,38 @@ impl Region {
     }
 }
 
-/// Why a picture is not the one that was expected.
+/// Why a picture is not the expected one.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PictureError {
-    /// The region lies outside of the picture, or is too small to be judged.
+    /// The region is outside of the picture, or too small.
     #[error("the picture is {width}x{height}, which does not hold the region {region:?}")]
     Region {
-        /// Width of the picture in pixels.
+        /// The picture's width in pixels.
         width: u32,
-        /// Height of the picture in pixels.
+        /// The picture's height in pixels.
         height: u32,
-        /// What was asked for.
+        /// The region that was to be checked.
         region: Region,
     },
-    /// A bar has another colour than the pattern gives it.
+    /// A bar does not have the pattern's colour.
     #[error(
         "{pattern}: bar {bar} (from the left, counting from 1) is {found:?} at ({x}, {y}), expected {expected:?} within {tolerance}"
     )]
     Bar {
         /// The pattern's name.
         pattern: &'static str,
-        /// Number of the bar, from 1.
+        /// The number of the bar, from 1.
         bar: usize,
-        /// Column of the pixel that differs most.
+        /// The column of the pixel that differs most.
         x: u32,
-        /// Row of that pixel.
+        /// The row of that pixel.
         y: u32,
-        /// What is there.
+        /// The colour of that pixel.
         found: [u8; 3],
-        /// What the pattern puts there.
+        /// The colour of the pattern.
         expected: [u8; 3],
-        /// Largest difference allowed in a channel.
+        /// The largest difference in a channel that is accepted.
         tolerance: u8,
     },
 }
@@ -91,15 +90,15 @@ fn distance(a: Rgb<u8>, b: [u8; 3]) -> u8 {
         .unwrap_or(u8::MAX)
 }
 
-/// Checks that `region` of `picture` shows `bars`, bar by bar, every pixel but the edges between bars.
+/// Checks that `region` of `picture` shows `bars`. Every pixel is compared, apart from two columns at each edge of a bar.
 ///
 /// # Errors
-/// [`PictureError::Bar`] with the worst pixel of the first bar that differs; [`PictureError::Region`] when the region is
+/// [`PictureError::Bar`] with the worst pixel of the first bar that differs; [`PictureError::Region`] where the region is
 /// outside of the picture or has fewer than four columns a bar.
 pub fn check_bars(
     picture: &RgbImage,
     region: Region,
-    bars: &Bars,
+    bars: &ColourBars,
     tolerance: u8,
 ) -> Result<(), PictureError> {
     let outside = || PictureError::Region {
@@ -120,7 +119,7 @@ pub fn check_bars(
         return Err(outside());
     }
     for ((index, expected), bar) in bars.colours.iter().enumerate().zip(0u32..) {
-        // A bar's edge may fall inside a pixel pair; two columns on either side are left out.
+        // A bar's edge may be inside a pair of pixels that share their chroma, so two columns on either side are left out.
         let left = region.x + region.width * bar / count + 2;
         let right = region.x + region.width * (bar + 1) / count - 2;
         let worst = (region.y..region.y + region.height)
@@ -143,7 +142,7 @@ pub fn check_bars(
     Ok(())
 }
 
-/// The one colour that every pixel of `region` has within `tolerance` of its first, or `None`.
+/// Returns the colour of `region` where all pixels are within `tolerance` of its first one; otherwise `None`.
 #[must_use]
 pub fn single_colour(picture: &RgbImage, region: Region, tolerance: u8) -> Option<[u8; 3]> {
     let first = picture.get_pixel_checked(region.x, region.y)?.0;
@@ -163,7 +162,7 @@ pub fn single_colour(picture: &RgbImage, region: Region, tolerance: u8) -> Optio
 mod tests {
     use super::*;
 
-    fn draw(bars: &Bars, width: u32, height: u32) -> RgbImage {
+    fn draw(bars: &ColourBars, width: u32, height: u32) -> RgbImage {
         let count = u32::try_from(bars.colours.len()).unwrap();
         RgbImage::from_fn(width, height, |x, _| {
             Rgb(bars.colours[usize::try_from(x * count / width).unwrap()])
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_of_the_pattern_are_accepted_at_odd_sizes() {
+    fn check_bars_of_the_pattern_at_odd_sizes_passes() {
         for (width, height) in [(640, 480), (641, 3), (322, 7), (1920, 2)] {
             let picture = draw(&BARS_100, width, height);
             check_bars(&picture, Region::whole(&picture), &BARS_100, 0).unwrap();
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_of_another_pattern_name_the_first_bar_that_differs() {
+    fn check_bars_of_another_pattern_names_the_first_wrong_bar() {
         let picture = draw(&BARS_75, 640, 8);
         let error = check_bars(&picture, Region::whole(&picture), &BARS_100, 8).unwrap_err();
         assert!(
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_with_one_wrong_pixel_are_refused() {
+    fn check_bars_with_one_wrong_pixel_is_an_error() {
         let mut picture = draw(&BARS_100, 640, 480);
         picture.put_pixel(333, 444, Rgb([1, 2, 3]));
         let error = check_bars(&picture, Region::whole(&picture), &BARS_100, 8).unwrap_err();
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_with_red_and_blue_swapped_are_refused() {
+    fn check_bars_with_red_and_blue_swapped_is_an_error() {
         let mut picture = draw(&BARS_100, 640, 4);
         for pixel in picture.pixels_mut() {
             pixel.0.swap(0, 2);
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn region_outside_the_picture_is_an_error() {
+    fn check_bars_outside_the_picture_is_an_error() {
         let picture = draw(&BARS_100, 640, 4);
         let region = Region {
             x: u32::MAX,
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn single_colour_sees_one_pixel_that_differs() {
+    fn single_colour_with_one_other_pixel_is_none() {
         let mut picture = RgbImage::from_pixel(9, 9, Rgb([7, 7, 7]));
         assert_eq!(
             single_colour(&picture, Region::whole(&picture), 0),

@@ -1,15 +1,15 @@
-//! How a case, a check or a row ended.
+//! The verdict on a case, a check or a row.
 
 use serde::{Deserialize, Serialize};
 
-/// How something ended.
+/// The verdict on a case, a check or a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// What it claims was seen.
+    /// It behaved as expected.
     Passed,
-    /// It was not.
+    /// It did not behave as expected.
     Failed,
-    /// It could not be looked at.
+    /// It could not be run.
     Skipped,
 }

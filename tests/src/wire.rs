@@ -1,6 +1,6 @@
-//! The messages between the host and the guest's first process, and how they travel.
+//! The messages between the host and the guest's first process, and their encoding.
 //!
-//! They travel over one virtio-serial port, so this is one ordered stream of bytes each way:
+//! One virtio-serial port carries them, as one ordered stream of bytes in each direction:
 //!
 //! ```text
 //! ┌────────────────────────┬──────────────────────┐
@@ -8,9 +8,9 @@
 //! └────────────────────────┴──────────────────────┘
 //! ```
 //!
-//! Many commands share the port. None may hold up another by not reading its input or by writing more than somebody
-//! takes: a stream may have [`WINDOW_BYTES`] bytes under way, and the receiver says how many it has taken
-//! ([`ToGuest::Taken`], [`ToHost::Taken`]).
+//! Many commands share the port. A command that does not read its input, or whose output the host does not read, must not
+//! block the others. So a stream may have at most [`WINDOW_BYTES`] unacknowledged bytes, and the receiver acknowledges bytes
+//! with [`ToGuest::Taken`] and [`ToHost::Taken`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,96 +23,97 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The port's name, as udev and `/sys/class/virtio-ports` show it.
 pub const PORT: &str = "org.covalent.agent";
 
-/// The version of these messages. Both ends are built from one checkout, so a difference means stale programs.
+/// The version of these messages. Both ends are built from one checkout, so a difference means that one of the programs is
+/// stale.
 pub const VERSION: u32 = 1;
 
-/// The longest message, in bytes. Longer ones are passed over.
+/// The longest message, in bytes. The receiver skips longer ones.
 pub const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
 
-/// The most that one [`ToGuest::Input`] or [`ToHost::Output`] carries, in bytes.
+/// The most bytes that one [`ToGuest::Input`] or [`ToHost::Output`] carries.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
-/// What one stream of one command may have under way, in bytes.
+/// The most unacknowledged bytes of one stream of one command.
 pub const WINDOW_BYTES: usize = 1 << 20;
 
-/// What goes wrong on the way.
+/// Why a message cannot be sent or received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The length at the head of a message is beyond the limit; its bytes are passed over.
+    /// The length before a message exceeds the limit; the receiver skips its bytes.
     #[error(
-        "a message of {bytes} bytes is longer than {MESSAGE_LIMIT_BYTES}, so it was passed over"
+        "a message of {bytes} bytes exceeds the limit of {MESSAGE_LIMIT_BYTES} bytes and was skipped"
     )]
     TooLong {
-        /// The length that it claims.
+        /// The length that the stream states, in bytes.
         bytes: usize,
     },
-    /// The bytes are no message.
+    /// The bytes are not a valid message.
     #[error("{bytes} bytes are not a message of version {VERSION}: {source}")]
     NotAMessage {
-        /// How long they are.
+        /// The number of bytes.
         bytes: usize,
-        /// What the decoder says.
+        /// The decoder's error.
         source: postcard::Error,
     },
-    /// Something is left after the message.
-    #[error("a message of version {VERSION} has {bytes} bytes too many")]
+    /// Bytes are left after the message.
+    #[error("{bytes} bytes are left after a message of version {VERSION}")]
     Trailing {
-        /// How many are left.
+        /// The number of bytes that are left.
         bytes: usize,
     },
-    /// A message cannot be written down.
+    /// A message cannot be encoded.
     #[error("a message cannot be encoded: {source}")]
     Encode {
-        /// What the encoder says.
+        /// The encoder's error.
         source: postcard::Error,
     },
 }
 
-/// From the host to the guest.
+/// A message from the host to the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ToGuest {
-    /// Makes the guest ready; the first message. Answered by [`ToHost::Ready`] or [`ToHost::Refused`].
+    /// Prepares the guest; the first message. The answer is [`ToHost::Ready`] or [`ToHost::Refused`].
     Prepare(Prepare),
-    /// Starts a command under a number that the host chooses and never uses again.
+    /// Starts a command. The host chooses the command's number and never uses it again.
     Start {
         /// The command's number.
         id: u32,
-        /// What to start.
+        /// The command.
         exec: Exec,
     },
-    /// Bytes for a command's input.
+    /// Carries bytes for a command's input.
     Input {
         /// The command's number.
         id: u32,
         /// The bytes.
         bytes: Bytes,
     },
-    /// The end of a command's input.
+    /// Ends a command's input.
     InputEnd {
         /// The command's number.
         id: u32,
     },
-    /// The host has taken this much of a command's output.
+    /// Acknowledges bytes of a command's output.
     Taken {
         /// The command's number.
         id: u32,
-        /// Which output.
+        /// The stream.
         stream: Stream,
-        /// How many bytes.
+        /// The number of bytes.
         bytes: u32,
     },
-    /// Sends a signal.
+    /// Sends a signal to a command.
     Signal {
         /// The command's number.
         id: u32,
         /// The signal's number.
         signal: i32,
-        /// To whom.
-        to: Whom,
+        /// The processes that get it.
+        to: SignalTarget,
     },
-    /// Ends a command and all that it has started, at once.
+    /// Kills a command and every process that it has started.
     Kill {
         /// The command's number.
         id: u32,
@@ -124,109 +125,109 @@ pub enum ToGuest {
         /// The new size.
         window: Window,
     },
-    /// Writes everything to disk and to the shared folder. Answered by [`ToHost::Synced`].
+    /// Writes all files to disk and to the shared folder. The answer is [`ToHost::Synced`].
     Sync,
-    /// Ends all commands and switches the guest off.
+    /// Ends all commands and powers the guest off.
     PowerOff,
 }
 
-/// From the guest to the host.
+/// A message from the guest to the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ToHost {
-    /// The guest is ready for commands.
+    /// The guest is prepared and accepts commands.
     Ready(Ready),
-    /// The guest cannot be made ready.
+    /// The guest cannot be prepared.
     Refused {
-        /// Why, in words.
+        /// The reason, in words.
         reason: String,
     },
-    /// Bytes that a command has written.
+    /// Carries bytes that a command has written.
     Output {
         /// The command's number.
         id: u32,
-        /// Where it has written them.
+        /// The stream.
         stream: Stream,
         /// The bytes.
         bytes: Bytes,
     },
-    /// The command has taken this much of its input.
+    /// Acknowledges bytes of a command's input.
     Taken {
         /// The command's number.
         id: u32,
-        /// How many bytes.
+        /// The number of bytes.
         bytes: u32,
     },
-    /// The command has ended and all of its output has been sent.
+    /// A command has ended, and all of its output has been sent.
     Ended {
         /// The command's number.
         id: u32,
-        /// How it ended.
+        /// The exit status or signal.
         status: Status,
     },
-    /// Everything is on disk and in the shared folder.
+    /// All files are on disk and in the shared folder.
     Synced,
-    /// The guest did not understand something and went on without it.
-    Complaint {
-        /// What, in words.
-        words: String,
+    /// The guest did not understand a message and ignored it.
+    ProtocolError {
+        /// The reason, in words.
+        message: String,
     },
 }
 
-/// How to make the guest ready.
+/// How the guest prepares itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepare {
-    /// [`VERSION`] of the host's programs.
+    /// The [`VERSION`] of the host's programs.
     pub version: u32,
-    /// The guest's name.
+    /// The guest's host name.
     pub hostname: String,
-    /// Kernel modules, in the order in which they are loaded.
+    /// The kernel modules, in loading order.
     pub modules: Vec<Module>,
-    /// Whether the host shares a folder for what commands leave in `$OUT`.
+    /// Whether the host shares a folder for the files that commands leave in `$OUT`.
     pub shared_out: bool,
 }
 
-/// One kernel module.
+/// A kernel module to load.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
-    /// Its name.
+    /// The module's name.
     pub name: String,
-    /// Its options, each `name=value`.
+    /// The module's options, each `name=value`.
     pub options: Vec<String>,
 }
 
-/// What the guest is.
+/// The answer of a guest that is prepared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// `uname -r`.
+    /// The kernel's release, as of `uname -r`.
     pub kernel: String,
-    /// Milliseconds from the kernel's start until now.
+    /// The time from the kernel's start until now, in milliseconds.
     pub uptime_ms: u64,
 }
 
-/// What to start, and how.
+/// A command to start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
     /// The program and its arguments. A name without a slash is looked up in PATH.
     pub argv: Vec<OsString>,
-    /// What to add to the guest's own environment.
+    /// Variables that are added to the guest's own environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// The working directory; root's home where it is absent.
+    /// The working directory; root's home where it is `None`.
     pub folder: Option<PathBuf>,
-    /// A terminal of this size instead of pipes. Both outputs then come as [`Stream::Out`].
+    /// The size of a terminal that replaces the pipes; both outputs then come as [`Stream::Out`].
     pub terminal: Option<Window>,
 }
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// Lines.
+    /// The number of lines.
     pub rows: u16,
-    /// Characters a line.
+    /// The number of characters in a line.
     pub columns: u16,
 }
 
-/// One of a command's outputs.
+/// An output stream of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stream {
     /// Standard output, or the terminal.
@@ -235,32 +236,32 @@ pub enum Stream {
     Error,
 }
 
-/// Who gets a signal.
+/// The processes that get a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Whom {
-    /// The command's own process alone.
+pub enum SignalTarget {
+    /// Only the process that was started.
     Leader,
-    /// The command's process group, as by the interrupt key of a terminal.
+    /// The command's process group, as with the interrupt key of a terminal.
     Group,
 }
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// By itself, with this status.
+    /// The command exited with this status.
     Code(u8),
-    /// By this signal.
+    /// The signal with this number ended the command.
     Signal(u8),
 }
 
 impl Status {
-    /// Whether the command says that all went well.
+    /// Returns whether the command exited with status 0.
     #[must_use]
     pub fn success(self) -> bool {
         self == Self::Code(0)
     }
 
-    /// The status as a shell gives it: 128 + signal where a signal ended the command.
+    /// Returns the status as a shell does: 128 plus the signal's number where a signal ended the command.
     #[must_use]
     pub fn as_shell(self) -> u8 {
         match self {
@@ -279,7 +280,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Bytes that are encoded as one piece. (serde takes a `Vec<u8>` for a list and visits each.)
+/// Bytes that are encoded as one block; serde would encode a `Vec<u8>` element by element.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -304,17 +305,17 @@ impl<'de> Deserialize<'de> for Bytes {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Bytes, A::Error> {
-                Err(A::Error::custom("a list where bytes belong"))
+                Err(A::Error::custom("expected bytes, found a list"))
             }
         }
         deserializer.deserialize_bytes(Piece)
     }
 }
 
-/// Writes a message down, with its length before it.
+/// Encodes a message, with its length before it.
 ///
 /// # Errors
-/// Where the message is longer than [`MESSAGE_LIMIT_BYTES`], or holds what cannot be written down.
+/// Where the message is longer than [`MESSAGE_LIMIT_BYTES`], or cannot be encoded.
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
     let mut frame =
         postcard::to_extend(message, vec![0; 4]).map_err(|source| WireError::Encode { source })?;
@@ -328,51 +329,51 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
     }
 }
 
-/// Finds the messages in a stream of bytes that comes in arbitrary pieces.
+/// Splits a stream of bytes, which arrives in pieces of any size, into messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
-    /// Where the first message that nobody has taken begins in the buffer.
-    begin: usize,
-    /// How much of a message that is too long is still to come.
-    pass_over: usize,
+    /// The offset in the buffer of the first message that was not taken.
+    start: usize,
+    /// The number of bytes to skip that belong to a message that is too long.
+    skip_bytes: usize,
 }
 
 impl Decoder {
-    /// Takes the next piece of the stream.
+    /// Adds the next piece of the stream.
     pub fn push(&mut self, mut piece: &[u8]) {
-        let passed = self.pass_over.min(piece.len());
-        self.pass_over -= passed;
+        let passed = self.skip_bytes.min(piece.len());
+        self.skip_bytes -= passed;
         piece = &piece[passed..];
-        if self.begin > 0 {
-            self.buffer.drain(..self.begin);
-            self.begin = 0;
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
         }
         self.buffer.extend_from_slice(piece);
     }
 
-    /// The next whole message, `None` where more bytes have to come first. After an error the stream goes on behind
-    /// the bytes that were no message.
+    /// Removes and returns the next complete message; `None` where bytes of it are missing. After an error, the next call
+    /// continues after the invalid bytes.
     ///
     /// # Errors
-    /// Where the bytes are no message.
+    /// Where the bytes are not a valid message.
     pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<M>, WireError> {
-        let rest = &self.buffer[self.begin..];
+        let rest = &self.buffer[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
         };
-        // Where a usize cannot hold it, it is beyond the limit all the same.
+        // On a 32-bit machine a length that a usize cannot hold is over the limit too.
         let bytes = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
         if bytes > MESSAGE_LIMIT_BYTES {
             let here = rest.len().min(bytes);
-            self.pass_over = bytes - here;
-            self.begin += 4 + here;
+            self.skip_bytes = bytes - here;
+            self.start += 4 + here;
             return Err(WireError::TooLong { bytes });
         }
         let Some(body) = rest.get(..bytes) else {
             return Ok(None);
         };
-        self.begin += 4 + bytes;
+        self.start += 4 + bytes;
         match postcard::take_from_bytes(body) {
             Ok((message, [])) => Ok(Some(message)),
             Ok((_, trailing)) => Err(WireError::Trailing {
@@ -403,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn decoder_stream_in_single_bytes_gives_the_messages() {
+    fn decoder_with_single_bytes_returns_the_messages() {
         let output = ToGuest::Input {
             id: 1,
             bytes: Bytes((0..=255).cycle().take(CHUNK_BYTES).collect()),
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn decoder_message_too_long_is_passed_over_and_the_next_is_found() {
+    fn decoder_skips_a_message_that_is_too_long() {
         let long = MESSAGE_LIMIT_BYTES + 1;
         let mut stream = u32::try_from(long).unwrap().to_le_bytes().to_vec();
         stream.extend(vec![0xaa; long]);
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn decoder_rubbish_is_an_error_and_the_next_message_is_found() {
+    fn decoder_reports_invalid_bytes_and_finds_the_next_message() {
         let mut stream = vec![3, 0, 0, 0, 0xff, 0xff, 0xff];
         stream.extend([0, 0, 0, 0]);
         let mut trailing = encode(&ToGuest::Sync).unwrap();

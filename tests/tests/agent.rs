@@ -1,4 +1,4 @@
-//! The guest's first process, tried on the host over a socketpair: it needs no guest to be judged.
+//! Tests of the guest's first process (`covalent-guest serve`), which run on the host over a socketpair.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test are part of it")]
 
@@ -8,9 +8,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use covalent_tests::vm::link::{Event, Link, LinkError};
-use covalent_tests::wire::{Exec, Status, Stream, Whom, Window};
+use covalent_tests::wire::{Exec, SignalTarget, Status, Stream, Window};
 
-const SOON: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
 struct Agent {
     child: Child,
@@ -34,7 +34,7 @@ impl Agent {
     }
 
     fn run(&self, argv: &[&str], input: &[u8]) -> covalent_tests::vm::link::Output {
-        self.link.run(exec(argv), input, SOON).unwrap()
+        self.link.run(exec(argv), input, COMMAND_LIMIT).unwrap()
     }
 }
 
@@ -54,7 +54,7 @@ fn exec(argv: &[&str]) -> Exec {
 }
 
 #[test]
-fn command_outputs_and_status_come_back_apart() {
+fn command_output_error_and_status_are_returned() {
     let agent = Agent::start();
     let output = agent.run(&["sh", "-c", "printf out; printf err >&2; exit 3"], b"");
     assert_eq!(output.stdout, b"out");
@@ -63,14 +63,14 @@ fn command_outputs_and_status_come_back_apart() {
 }
 
 #[test]
-fn command_ended_by_signal_says_which() {
+fn command_ended_by_signal_returns_the_signal() {
     let agent = Agent::start();
     let output = agent.run(&["sh", "-c", "kill -TERM $$"], b"");
     assert_eq!(output.status, Status::Signal(15));
 }
 
 #[test]
-fn command_not_there_is_status_127() {
+fn command_that_does_not_exist_returns_127() {
     let agent = Agent::start();
     let output = agent.run(&["covalent-no-such-program"], b"");
     assert_eq!(output.status, Status::Code(127));
@@ -78,14 +78,14 @@ fn command_not_there_is_status_127() {
 }
 
 #[test]
-fn command_without_words_is_refused_and_the_next_runs() {
+fn command_with_empty_argv_is_refused_and_the_next_runs() {
     let agent = Agent::start();
     assert_eq!(agent.run(&[], b"").status, Status::Code(126));
     assert_eq!(agent.run(&["true"], b"").status, Status::Code(0));
 }
 
 #[test]
-fn input_far_beyond_the_window_comes_back_unchanged() {
+fn input_beyond_the_window_comes_back_unchanged() {
     let agent = Agent::start();
     let bytes: Vec<u8> = (0..10_000_019_u32)
         .flat_map(|n| [n.to_le_bytes()[n as usize % 3]])
@@ -93,13 +93,13 @@ fn input_far_beyond_the_window_comes_back_unchanged() {
     let output = agent.run(&["cat"], &bytes);
     assert!(
         output.stdout == bytes,
-        "{} bytes came back",
+        "{} bytes were received",
         output.stdout.len()
     );
 }
 
 #[test]
-fn input_that_nobody_reads_does_not_hold_up_others() {
+fn unread_input_does_not_block_other_commands() {
     let agent = Agent::start();
     let sleeper = agent.link.start(exec(&["sleep", "60"])).unwrap();
     let input = sleeper.input();
@@ -113,17 +113,20 @@ fn input_that_nobody_reads_does_not_hold_up_others() {
 }
 
 #[test]
-fn output_that_nobody_takes_does_not_hold_up_others() {
+fn untaken_output_does_not_block_other_commands() {
     let agent = Agent::start();
     let writer = agent.link.start(exec(&["cat", "/dev/zero"])).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(agent.run(&["echo", "on"], b"").text(), "on");
     writer.kill().unwrap();
-    assert_eq!(writer.wait(SOON).unwrap().status, Status::Signal(9));
+    assert_eq!(
+        writer.wait(COMMAND_LIMIT).unwrap().status,
+        Status::Signal(9)
+    );
 }
 
 #[test]
-fn deadline_ends_the_command_and_what_it_started() {
+fn command_past_its_deadline_is_ended_with_its_children() {
     let agent = Agent::start();
     let started = Instant::now();
     let line = "echo before; sleep 1234567 & wait";
@@ -143,7 +146,7 @@ fn deadline_ends_the_command_and_what_it_started() {
 }
 
 #[test]
-fn leftover_in_the_background_does_not_hold_up_the_end() {
+fn background_process_does_not_delay_the_end_of_its_command() {
     let agent = Agent::start();
     let started = Instant::now();
     let output = agent.run(&["sh", "-c", "sleep 30 & echo done"], b"");
@@ -152,34 +155,37 @@ fn leftover_in_the_background_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn line_and_signal_drive_a_running_command() {
+fn running_command_receives_lines_and_signals() {
     let agent = Agent::start();
     let script = "trap 'echo got; exit 7' TERM; echo ready; while :; do read -r line; done";
     let mut process = agent.link.start(exec(&["sh", "-c", script])).unwrap();
     assert_eq!(
-        process.line(Stream::Out, SOON).unwrap().as_deref(),
+        process.line(Stream::Out, COMMAND_LIMIT).unwrap().as_deref(),
         Some("ready")
     );
-    process.signal(15, Whom::Leader).unwrap();
+    process.signal(15, SignalTarget::Leader).unwrap();
     assert_eq!(
-        process.line(Stream::Out, SOON).unwrap().as_deref(),
+        process.line(Stream::Out, COMMAND_LIMIT).unwrap().as_deref(),
         Some("got")
     );
-    assert_eq!(process.line(Stream::Out, SOON).unwrap(), None);
-    assert_eq!(process.next(SOON).unwrap(), Event::Ended(Status::Code(7)));
+    assert_eq!(process.line(Stream::Out, COMMAND_LIMIT).unwrap(), None);
+    assert_eq!(
+        process.next(COMMAND_LIMIT).unwrap(),
+        Event::Ended(Status::Code(7))
+    );
 }
 
 #[test]
-fn signal_that_does_not_exist_is_a_complaint() {
+fn signal_that_does_not_exist_is_reported() {
     let agent = Agent::start();
     let process = agent.link.start(exec(&["sleep", "60"])).unwrap();
-    process.signal(4711, Whom::Group).unwrap();
+    process.signal(4711, SignalTarget::Group).unwrap();
     agent.run(&["true"], b"");
-    assert_eq!(agent.link.complaints(), ["there is no signal 4711"]);
+    assert_eq!(agent.link.protocol_errors(), ["there is no signal 4711"]);
 }
 
 #[test]
-fn terminal_has_its_size_and_takes_an_interrupt() {
+fn terminal_has_its_size_and_delivers_an_interrupt() {
     let agent = Agent::start();
     let size = Window {
         rows: 31,
@@ -192,24 +198,27 @@ fn terminal_has_its_size_and_takes_an_interrupt() {
             ..exec(&[
                 "sh",
                 "-c",
-                // Who reads that it is ready may interrupt: then the shell itself says so and waits, since dash loses a
-                // signal that comes while a program of its own starts or ends (vfork).
+                // The shell prints "ready" itself and then reads: dash loses a signal that arrives while it starts or ends a
+                // program (vfork).
                 "trap 'stty size; exit 5' INT; stty size; echo ready; while :; do read -r line; done",
             ])
         })
         .unwrap();
     assert_eq!(
-        process.line(Stream::Out, SOON).unwrap().as_deref(),
+        process.line(Stream::Out, COMMAND_LIMIT).unwrap().as_deref(),
         Some("31 97\r")
     );
     assert_eq!(
-        process.line(Stream::Out, SOON).unwrap().as_deref(),
+        process.line(Stream::Out, COMMAND_LIMIT).unwrap().as_deref(),
         Some("ready\r")
     );
     process.input().resize(Window { rows: 10, ..size }).unwrap();
-    // The line wakes a dash that looked for signals just before this one came, and then began to read.
-    process.input().write_all(&[3, b'\n'], SOON).unwrap();
-    let output = process.wait(SOON).unwrap();
+    // The line wakes a dash that checked for signals just before this one arrived, and then began to read.
+    process
+        .input()
+        .write_all(&[3, b'\n'], COMMAND_LIMIT)
+        .unwrap();
+    let output = process.wait(COMMAND_LIMIT).unwrap();
     assert!(output.text().ends_with("10 97"), "{:?}", output.text());
     assert_eq!(output.status, Status::Code(5));
 }
@@ -225,13 +234,13 @@ fn terminal_end_of_input_ends_a_reader() {
         terminal: Some(window),
         ..exec(&["cat"])
     };
-    let output = agent.link.run(terminal, b"word\n", SOON).unwrap();
+    let output = agent.link.run(terminal, b"word\n", COMMAND_LIMIT).unwrap();
     assert_eq!(output.status, Status::Code(0));
     assert!(output.text().contains("word"));
 }
 
 #[test]
-fn rubbish_on_the_port_is_a_complaint_and_service_goes_on() {
+fn invalid_bytes_on_the_port_are_reported_and_skipped() {
     use std::io::Write as _;
     let (port, other) = UnixStream::pair().unwrap();
     let mut rubbish = port.try_clone().unwrap();
@@ -242,11 +251,11 @@ fn rubbish_on_the_port_is_a_complaint_and_service_goes_on() {
     let agent = Agent::on(port, other);
     rubbish.write_all(&vec![7; 8 << 20]).unwrap();
     assert_eq!(agent.run(&["echo", "on"], b"").text(), "on");
-    assert_eq!(agent.link.complaints().len(), 2);
+    assert_eq!(agent.link.protocol_errors().len(), 2);
 }
 
 #[test]
-fn files_travel_with_their_mode_and_appear_whole() {
+fn files_are_written_whole_with_their_mode() {
     let agent = Agent::start();
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("deep/file");

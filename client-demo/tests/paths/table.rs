@@ -1,20 +1,20 @@
-//! Every option that takes a path, by program. Each program's own tests hold this against what clap knows of it.
+//! The options that take a path, by program. The unit tests of each program compare this table with clap's definition.
 
-/// Files that are made or replaced.
+/// Options whose file is created or replaced.
 pub(crate) const WRITTEN: &[(&str, &str)] = &[
     ("covalent-camera", "trace"),
     ("covalent-pattern", "trace"),
     ("covalent-vulkan", "trace"),
 ];
 
-/// Device nodes that are opened.
+/// Options whose device node is opened.
 pub(crate) const NODES: &[(&str, &str)] = &[
     ("covalent-camera", "device"),
     ("covalent-pattern", "v4l2-output"),
     ("covalent-vulkan", "camera"),
 ];
 
-/// The options of one program, in order.
+/// Returns the options of one program, sorted by name.
 pub(crate) fn of(program: &str) -> Vec<&'static str> {
     let all = WRITTEN.iter().chain(NODES);
     let mut options: Vec<&str> = all

@@ -1,4 +1,4 @@
-//! Every error of linux-drm-syncobj, each on a connection of its own.
+//! Causes every protocol error of linux-drm-syncobj, each on a connection of its own.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,61 +14,69 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 use crate::check;
 use crate::test_client::{SyncWindow, TestClient, interface, object_name};
 
-/// More timelines than one client may have.
+/// More timelines than the compositor allows one client.
 const TOO_MANY: usize = 300;
 
-/// One protocol error: the check's name, the requests that cause it, and its code.
-type Wrong = (
+/// A protocol error: the check's name, the requests that cause the error, and its code.
+type ErrorCheck = (
     &'static str,
     fn(&mut TestClient, &mut SyncWindow) -> anyhow::Result<()>,
     Error,
 );
 
-const ON_SURFACES: &[Wrong] = &[
+const ON_SURFACES: &[ErrorCheck] = &[
     (
-        "points_without_a_buffer_are_no_buffer",
+        "points_without_a_buffer_cause_no_buffer",
         no_buffer,
         Error::NoBuffer,
     ),
     (
-        "points_with_a_null_buffer_are_no_buffer",
+        "points_with_a_null_buffer_cause_no_buffer",
         null_buffer,
         Error::NoBuffer,
     ),
     (
-        "buffer_without_acquire_point",
+        "buffer_without_acquire_point_causes_no_acquire_point",
         no_acquire,
         Error::NoAcquirePoint,
     ),
     (
-        "buffer_without_release_point",
+        "buffer_without_release_point_causes_no_release_point",
         no_release,
         Error::NoReleasePoint,
     ),
-    ("buffer_without_any_point", no_points, Error::NoAcquirePoint),
     (
-        "buffer_without_points_after_a_second_get_surface",
+        "buffer_without_any_point_causes_no_acquire_point",
+        no_points,
+        Error::NoAcquirePoint,
+    ),
+    (
+        "buffer_without_points_after_a_second_get_surface_causes_no_acquire_point",
         no_points_again,
         Error::NoAcquirePoint,
     ),
-    ("acquire_after_release", conflict, Error::ConflictingPoints),
     (
-        "acquire_equal_to_release",
+        "acquire_point_after_release_point_causes_conflicting_points",
+        conflict,
+        Error::ConflictingPoints,
+    ),
+    (
+        "acquire_point_equal_to_release_point_causes_conflicting_points",
         conflict_of_equals,
         Error::ConflictingPoints,
     ),
     (
-        "conflict_on_one_timeline_imported_twice",
+        "conflict_on_one_timeline_imported_twice_causes_conflicting_points",
         conflict_of_twins,
         Error::ConflictingPoints,
     ),
     (
-        "shared_memory_with_points",
+        "shared_memory_with_points_causes_unsupported_buffer",
         shared_memory,
         Error::UnsupportedBuffer,
     ),
     (
-        "points_of_a_destroyed_surface",
+        "points_of_a_destroyed_surface_cause_no_surface",
         no_surface,
         Error::NoSurface,
     ),
@@ -76,16 +84,16 @@ const ON_SURFACES: &[Wrong] = &[
 
 pub(crate) fn run() -> bool {
     let mut passed = true;
-    for (name, wrong, code) in ON_SURFACES {
+    for (name, send_requests, code) in ON_SURFACES {
         passed &= check(name, || {
             let mut client = TestClient::connect()?;
             let mut window = client.window()?;
-            wrong(&mut client, &mut window)?;
+            send_requests(&mut client, &mut window)?;
             client.expect_error(object_name(), *code as u32)?;
             expect_compositor_runs()
         });
     }
-    passed &= check("second_object_for_a_surface", || {
+    passed &= check("second_object_for_a_surface_causes_surface_exists", || {
         let mut client = TestClient::connect()?;
         let window = client.window()?;
         let handle = client.events.handle();
@@ -96,18 +104,18 @@ pub(crate) fn run() -> bool {
         client.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
         expect_compositor_runs()
     });
-    passed &= check("file_that_is_no_timeline", || {
+    passed &= check("file_that_is_no_timeline_causes_invalid_timeline", || {
         let mut client = TestClient::connect()?;
-        let null = File::open("/dev/null").context("/dev/null")?;
+        let null = File::open("/dev/null").context("open /dev/null")?;
         client.import(null.as_fd());
         let code = wp_linux_drm_syncobj_manager_v1::Error::InvalidTimeline;
         client.expect_error(interface::<WpLinuxDrmSyncobjManagerV1>(), code as u32)?;
         expect_compositor_runs()
     });
-    passed &= check("timelines_without_end", || {
+    passed &= check("timelines_over_the_limit_cause_invalid_timeline", || {
         let mut client = TestClient::connect()?;
         let shared = client.timeline()?;
-        // Those that were destroyed do not count.
+        // Destroyed timelines do not count towards the limit.
         for _ in 0..TOO_MANY {
             client.import(shared.file.as_fd()).destroy();
         }
@@ -190,7 +198,7 @@ fn conflicting(
 }
 
 fn conflict(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
-    // Above 2^32, so that both split_u64 count.
+    // Points above 2^32, so that the compositor has to compare the high and the low 32 bits.
     conflicting(client, window, (1 << 33, (1 << 32) + 7))
 }
 
@@ -212,9 +220,9 @@ fn conflict_of_twins(client: &mut TestClient, window: &mut SyncWindow) -> anyhow
 fn shared_memory(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Result<()> {
     let shared = client.timeline()?;
     let pool = Pool::new(&client.compositor, &client.events.handle(), (64, 64), 1)?;
-    let buffer = pool.buffer(0).context("a buffer")?.clone();
+    let buffer = pool.buffer(0).context("the pool has no buffer")?.clone();
     client.show(window, &buffer, (&shared, 1), (&shared, 2));
-    // The pool's own end comes after the error.
+    // Dropping the pool would send requests after the error.
     std::mem::forget(pool);
     Ok(())
 }
@@ -226,7 +234,7 @@ fn no_surface(client: &mut TestClient, window: &mut SyncWindow) -> anyhow::Resul
         .globals
         .compositor
         .as_ref()
-        .context("wl_compositor")?
+        .context("the compositor has no wl_compositor")?
         .create_surface(&client.events.handle(), ());
     window.object.destroy();
     window.object = client

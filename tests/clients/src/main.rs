@@ -2,8 +2,8 @@
 //!
 //! Every check prints a line: `passed NAME`, or `failed NAME: WHY`. The exit status is 1 where one failed.
 
+mod delayed_fences;
 mod errors;
-mod held;
 mod order;
 mod test_client;
 
@@ -21,16 +21,16 @@ struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Theme {
-    /// Provoke every protocol error, each on a connection of its own.
+    /// Cause every protocol error, each on a connection of its own.
     Errors,
-    /// Signal points late, in any order or never, and watch what is presented.
+    /// Signal points late, out of order or never, and check what is presented.
     Order,
     /// Show frames whose sw_sync fences are signalled late, and read what the display scans out. Needs root.
     Held {
-        /// How many frames, each way.
+        /// How many frames to show with each way to pass a fence.
         #[arg(long, default_value_t = 60)]
         frames: u32,
-        /// The source of their memory: the beginning of its identifier.
+        /// The beginning of the identifier of the buffers' source.
         #[arg(long, required = true)]
         source: Vec<String>,
         /// Give the compositor no fence, so that every check must fail.
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             frames,
             source,
             planted,
-        } => held::run(frames, &source, planted),
+        } => delayed_fences::run(frames, &source, planted),
         Theme::Hang => check("hang", order::hang),
     };
     if passed {

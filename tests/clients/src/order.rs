@@ -1,4 +1,4 @@
-//! Points that are signalled late, in any order or never, and what is presented meanwhile.
+//! Signals points late, out of order or never, and checks what is presented meanwhile.
 
 use anyhow::{Context as _, bail, ensure};
 use covalent_alloc::sync::{PointWait, Timeline, Until};
@@ -7,21 +7,21 @@ use covalent_client_demo::compositor::Event;
 use crate::check;
 use crate::test_client::{SharedTimeline, TestClient};
 
-/// Frames that another window shows while one stalls.
+/// The number of frames that another window shows while one window stalls.
 const FRAMES: u64 = 20;
 
-/// More commits than one client may have pending.
+/// More pending commits than the compositor allows one client.
 const TOO_MANY: u64 = 80;
 
 pub(crate) fn run() -> bool {
     let mut passed = true;
     for (name, run) in [
         (
-            "unsignalled_acquire_stalls_its_own_surface_alone",
+            "unsignalled_acquire_point_stalls_only_its_own_surface",
             stalled as fn() -> anyhow::Result<()>,
         ),
         (
-            "release_comes_after_the_next_frame_and_not_before",
+            "release_point_is_signalled_after_the_next_frame_and_not_before",
             released,
         ),
         (
@@ -29,23 +29,23 @@ pub(crate) fn run() -> bool {
             committed_again,
         ),
         (
-            "point_signalled_by_a_later_one_counts",
+            "point_signalled_by_a_later_point_counts",
             signalled_by_a_later_one,
         ),
-        ("point_that_is_submitted_late_is_waited_for", submitted_late),
         (
-            "timeline_that_is_closed_stalls_its_own_surface_alone",
-            closed,
+            "point_submitted_after_the_commit_is_waited_for",
+            submitted_late,
         ),
+        ("closed_timeline_stalls_only_its_own_surface", closed),
         (
-            "commit_replaced_while_it_waits_gives_its_buffer_back_in_order",
+            "commit_replaced_while_pending_releases_its_buffer",
             replaced,
         ),
         (
-            "surface_without_an_object_goes_back_to_implicit_fences",
+            "surface_without_a_syncobj_surface_uses_implicit_fences_again",
             implicit_again,
         ),
-        ("endless_commits_are_bounded", bounded),
+        ("pending_commits_are_limited", limited),
     ] {
         passed &= check(name, run);
     }
@@ -124,7 +124,7 @@ fn stalled() -> anyhow::Result<()> {
     );
     ensure!(
         !acquire.timeline.point(1)?.is_signalled()?,
-        "nobody signalled it"
+        "the acquire point is signalled although the client did not signal it"
     );
     signal(&acquire, 1)?;
     client.until_presented(frame)
@@ -141,13 +141,16 @@ fn released() -> anyhow::Result<()> {
     client.until_presented(first)?;
     client.roundtrips(3)?;
     let point = releases[0].timeline.point(5)?;
-    ensure!(!point.is_signalled()?, "released while it is shown");
+    ensure!(
+        !point.is_signalled()?,
+        "the buffer was released while it is shown"
+    );
     let second = client.show(&mut window, &buffers[1], (&acquire, 2), (&releases[1], 1));
     client.until_presented(second)?;
     until_released(&mut client, &releases[0], 5)?;
     let still = releases[1].timeline.point(1)?.is_signalled()?;
-    ensure!(!still, "the second was released with the first");
-    // A window that goes gives its last buffer back.
+    ensure!(!still, "the second buffer was released with the first");
+    // Destroying the window releases its last buffer.
     drop(window);
     until_released(&mut client, &releases[1], 1)
 }
@@ -169,7 +172,7 @@ fn committed_again() -> anyhow::Result<()> {
             !early
                 .iter()
                 .any(|event| matches!(event, Event::Presented(number, _) if *number == frame)),
-            "round {round} was shown before its point"
+            "the frame of round {round} was presented before its acquire point"
         );
         signal(&acquire, round)?;
         client.until_presented(frame)?;
@@ -178,7 +181,7 @@ fn committed_again() -> anyhow::Result<()> {
         }
         ensure!(
             !release.timeline.point(round)?.is_signalled()?,
-            "round {round} was released while it is shown"
+            "the buffer of round {round} was released while it is shown"
         );
     }
     Ok(())
@@ -203,7 +206,7 @@ fn submitted_late() -> anyhow::Result<()> {
     let elsewhere = client.timeline()?;
     let frame = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
     client.roundtrips(2)?;
-    // What signals it comes after the commit, from another timeline, and is signalled already.
+    // After the commit, the point gets a fence by a transfer from another timeline, whose point is signalled already.
     signal(&elsewhere, 1)?;
     elsewhere
         .timeline
@@ -223,7 +226,7 @@ fn closed() -> anyhow::Result<()> {
     drop(acquire);
     ensure!(
         !stalled_frame_appears(&mut client, frame)?,
-        "a frame was shown whose point nobody can signal any more"
+        "a frame was presented whose acquire point can no longer be signalled"
     );
     Ok(())
 }
@@ -248,12 +251,12 @@ fn replaced() -> anyhow::Result<()> {
     for release in &releases {
         ensure!(
             !release.timeline.point(1)?.is_signalled()?,
-            "released and never shown"
+            "a pending buffer was released before a commit replaced it"
         );
     }
     let held = wait(&releases[0].timeline, 1)?;
     signal(&acquire, 3)?;
-    let last = *frames.last().context("frames")?;
+    let last = *frames.last().context("no frame was committed")?;
     client.until_presented(last)?;
     for release in &releases[..2] {
         until_released(&mut client, release, 1)?;
@@ -261,7 +264,7 @@ fn replaced() -> anyhow::Result<()> {
     drop(held);
     ensure!(
         !releases[2].timeline.point(1)?.is_signalled()?,
-        "the frame that is shown was released"
+        "the buffer of the shown frame was released"
     );
     Ok(())
 }
@@ -274,7 +277,7 @@ fn implicit_again() -> anyhow::Result<()> {
     signal(&acquire, 1)?;
     let first = client.show(&mut window, &buffers[0], (&acquire, 1), (&release, 1));
     client.until_presented(first)?;
-    // Points that were set and not committed go with the object.
+    // Destroying the object discards points that were set and not committed.
     window.object.set_acquire_point(&acquire.proxy, 0, 2);
     window.object.destroy();
     let second = window.window.show(&buffers[1], &client.events.handle());
@@ -282,7 +285,7 @@ fn implicit_again() -> anyhow::Result<()> {
     until_released(&mut client, &release, 1)
 }
 
-fn bounded() -> anyhow::Result<()> {
+fn limited() -> anyhow::Result<()> {
     let mut client = TestClient::connect()?;
     let mut window = client.window()?;
     let buffers = client.buffers(1)?;
@@ -295,9 +298,9 @@ fn bounded() -> anyhow::Result<()> {
             (&release, round),
         );
     }
-    // Where requests are still unread the kernel drops the compositor's last words: that the connection ends is what counts.
+    // The kernel discards the compositor's error message where requests are unread, so any end of the connection is accepted.
     match client.roundtrips(2) {
         Err(_) => TestClient::connect()?.roundtrips(1).map(drop),
-        Ok(_) => bail!("{TOO_MANY} commits wait, and the compositor says nothing"),
+        Ok(_) => bail!("the compositor accepted {TOO_MANY} pending commits"),
     }
 }

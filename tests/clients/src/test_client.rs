@@ -1,4 +1,4 @@
-//! A connection with windows, buffers and timelines, which can send valid and invalid requests.
+//! A client connection with windows, buffers and timelines, for valid and invalid requests.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(crate) struct SyncWindow {
     pub(crate) object: WpLinuxDrmSyncobjSurfaceV1,
 }
 
-/// A connection.
+/// A connection to the compositor.
 #[derive(Debug)]
 pub(crate) struct TestClient {
     pub(crate) events: Events,
@@ -95,7 +95,7 @@ impl TestClient {
         let buffers = allocate(count, Extent::new(SIDE, SIDE)?, None)?;
         match import_wl_buffers(&mut self.events, &mut self.compositor, &buffers)? {
             ImportResult::Imported(wl_buffers) => Ok(wl_buffers),
-            ImportResult::Refused => bail!("the compositor refuses the buffers"),
+            ImportResult::Refused => bail!("the compositor refused the buffers"),
         }
     }
 
@@ -139,7 +139,7 @@ impl TestClient {
             self.events
                 .dispatch_until(&mut self.compositor, what, TIMEOUT, |compositor| {
                     let seen: Vec<Event> = compositor.take_events().into();
-                    // Every event is looked at, also when one before was enough.
+                    // `done` is called for every event, also after it returned true.
                     let hits = seen.iter().filter(|event| done(Some(event))).count();
                     hits > 0 || done(None)
                 });
@@ -167,10 +167,13 @@ impl TestClient {
     /// Expects this protocol error.
     pub(crate) fn expect_error(&mut self, interface: &str, code: u32) -> anyhow::Result<()> {
         match self.events.roundtrip(&mut self.compositor) {
-            Ok(()) => bail!("the compositor said nothing"),
+            Ok(()) => bail!("the compositor sent no protocol error"),
             Err(EventsError::Refused { reason, .. }) => {
                 let wanted = format!("error {code} on object {interface}@");
-                ensure!(reason.contains(&wanted), "{reason:?}, and not {wanted:?}");
+                ensure!(
+                    reason.contains(&wanted),
+                    "the protocol error is {reason:?} instead of {wanted:?}"
+                );
                 Ok(())
             }
             Err(other) => Err(other.into()),

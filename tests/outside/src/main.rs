@@ -1,7 +1,7 @@
-//! A sensor that was made up, as a backend of its own: it declares a participant and a source, allocates, imports and is tried.
+//! A backend for a fictional camera sensor: it declares a participant and a source, allocates, and imports.
 //!
-//! Its memory is a file of this process that stands for a device's: no kernel makes a dma-buf of it, so what it allocates is refused,
-//! and the refusal names the device.
+//! The sensor has no driver, so its memory is an ordinary file instead of a dma-buf. The crate refuses such memory, and this program
+//! checks that the error names the device, the driver and the operation.
 
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use covalent_alloc::constraint::{FormatSet, Participant, Role, Source, SourceId}
 use covalent_alloc::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::Plan;
 
+/// The backend.
 #[derive(Debug, Default)]
 struct Sensor;
 
@@ -45,7 +46,7 @@ impl Backend for Sensor {
         let formats = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
         participant.for_each_choice(|own| {
             own.formats = Some(formats.clone());
-            // Its DMA engine writes bursts of 96 bytes.
+            // The sensor's DMA engine writes bursts of 96 bytes.
             own.image.stride.alignment = 96;
         });
         let mut source = Source::new(Self::id(), "sensor memory");
@@ -61,9 +62,9 @@ impl Backend for Sensor {
             return None;
         }
         let layout = plan.layout();
-        let made = || -> Result<Buffer, String> {
+        let buffer = || -> Result<Buffer, String> {
             let file = std::fs::File::open("/proc/self/exe").map_err(|error| error.to_string())?;
-            let plane = layout.planes().first().ok_or("no plane")?;
+            let plane = layout.planes().first().ok_or("the layout has no plane")?;
             Buffer::import(Descriptor {
                 extent: layout.extent(),
                 format: layout.format(),
@@ -75,7 +76,7 @@ impl Backend for Sensor {
             })
             .map_err(|error| error.to_string())
         };
-        let buffers: Result<Vec<Buffer>, String> = (0..plan.count()).map(|_| made()).collect();
+        let buffers: Result<Vec<Buffer>, String> = (0..plan.count()).map(|_| buffer()).collect();
         Some(
             buffers
                 .map(Allocated::of)
@@ -88,12 +89,20 @@ impl Backend for Sensor {
             return None;
         }
         Some(Ok(Box::new(|buffer| {
-            let stride = buffer.layout().planes().first().map_or(0, |plane| plane.stride_bytes);
+            let stride = buffer
+                .layout()
+                .planes()
+                .first()
+                .map_or(0, |plane| plane.stride_bytes);
             if stride % 96 == 0 {
                 return Ok(Box::new(buffer.clone()));
             }
-            let why = format!("a stride of {stride} bytes is no multiple of 96");
-            Err(Self::error("MADE_UP_IMPORT", BackendErrorKind::Refused, why))
+            let why = format!("a stride of {stride} bytes is not a multiple of 96");
+            Err(Self::error(
+                "MADE_UP_IMPORT",
+                BackendErrorKind::Refused,
+                why,
+            ))
         })))
     }
 }
@@ -105,15 +114,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .discover(extent, None)
         .participants
         .pop()
-        .ok_or("the sensor declares nothing")?;
+        .ok_or("the sensor declares no participant")?;
     let mut collection = BufferCollection::new(extent)
         .with_count(2)
         .with_only_source(Sensor::id());
     collection.add_backend(Box::new(Sensor)).add(&participant)?;
     let plan = collection.solve().guaranteed()?;
     println!("{plan}");
-    // 100 pixels of 4 bytes take 400; the next common multiple of the burst and of the pixel is 480.
-    let stride = plan.layout().planes().first().map(|plane| plane.stride_bytes);
+    // A row of 100 pixels has 400 bytes. The next multiple of the burst's 96 bytes is 480.
+    let stride = plan
+        .layout()
+        .planes()
+        .first()
+        .map(|plane| plane.stride_bytes);
     if stride != Some(480) {
         return Err(format!("the plan has a stride of {stride:?} bytes").into());
     }
@@ -128,6 +141,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(())
         }
         Err(error) => Err(error.into()),
-        Ok(_) => Err("a file that is no dma-buf became a buffer".into()),
+        Ok(_) => Err("a file that is no dma-buf was accepted as a buffer".into()),
     }
 }

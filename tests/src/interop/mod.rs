@@ -1,5 +1,5 @@
-//! What `covalent-interop-check` finds: rows of behaviours, and the table of all machines that they were tried on. Lines of
-//! `covalent-alloc-check` are read as rows too.
+//! Results of `covalent-interop-check`: rows of behaviours, and the table of all machines. Lines of `covalent-alloc-check` are parsed as
+//! rows too.
 
 #[cfg(feature = "harness")]
 mod skips;
@@ -17,7 +17,7 @@ pub use skips::Skips;
 #[cfg(feature = "harness")]
 pub use table::{Cell, Table};
 
-/// The ways between Vulkan and other drivers, in the order in which they are tried.
+/// The behaviours: pairs of Vulkan and another driver, in the order in which they run.
 pub const BEHAVIOURS: [&str; 10] = [
     "vulkan_and_heap",
     "vulkan_and_udmabuf",
@@ -31,22 +31,22 @@ pub const BEHAVIOURS: [&str; 10] = [
     "through_the_compositor",
 ];
 
-/// One thing that was tried.
+/// The result of one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// The way, one of [`BEHAVIOURS`].
+    /// The behaviour, one of [`BEHAVIOURS`], or the theme of `covalent-alloc-check`.
     pub behaviour: String,
-    /// Who with whom, in which format.
+    /// The row's name: the devices, the source and the format.
     pub row: String,
-    /// How it ended.
+    /// Whether the row passed.
     pub verdict: Verdict,
-    /// Why it failed or was skipped; what is to be known of one that passed.
+    /// Why the row failed or was skipped; under which condition it passed, or nothing.
     pub reason: String,
 }
 
 impl Row {
-    /// Reads a line of `covalent-alloc-check`: `passed NAME`, `failed NAME: why` or `skipped NAME: why`. The theme takes the
-    /// place of the behaviour. `None` where it is no such line.
+    /// Parses a line of `covalent-alloc-check`: `passed NAME`, `failed NAME: why` or `skipped NAME: why`. The theme becomes the
+    /// behaviour. Returns `None` for other lines.
     #[must_use]
     pub fn parse(theme: &str, line: &str) -> Option<Self> {
         let (word, rest) = line.split_once(' ')?;

@@ -1,50 +1,50 @@
-//! The committed lists of what may be skipped in a guest, and why nothing is lost by it.
+//! The committed lists of the rows that may be skipped in a guest, with the reasons.
 //!
-//! Two programs try many things in one case and tell of each in a [`Row`]. Each skip among them has to be on the list, for a
-//! check that is skipped unnoticed shows nothing. What is on the list has to be skipped too, or the list grows old: an entry
-//! that nothing needs any more would hide the next skip that resembles it.
+//! Two programs report many [`Row`]s in one case. Each skipped row has to match an entry of the list, because a check that is skipped
+//! unnoticed verifies nothing. Each entry has to match a skipped row too, because an entry that is no longer needed would hide a later
+//! skip that matches it.
 
 use serde::Deserialize;
 
 use super::Row;
 use crate::verdict::Verdict;
 
-/// Of the rows of `covalent-interop-check`.
+/// The list for rows of `covalent-interop-check`.
 const INTEROP: &str = include_str!("../../interop.toml");
-/// Of the lines of `covalent-alloc-check`.
+/// The list for lines of `covalent-alloc-check`.
 const CHECKS: &str = include_str!("../../checks.toml");
 
-/// The list.
+/// A list of skips.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skips {
     skip: Vec<Skip>,
 }
 
-/// One reason that a guest may have.
+/// One entry: the rows that it matches, and why they may be skipped.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Skip {
-    /// Behaviours, or themes of checks; all where there are none.
+    /// The behaviours, or themes of checks; empty for all.
     #[serde(default, alias = "themes")]
     behaviours: Vec<String>,
-    /// Configurations; all where there are none.
+    /// The configurations of guests; empty for all.
     #[serde(default)]
     configurations: Vec<String>,
-    /// What the row's or the check's name holds.
+    /// A part of the row's or the check's name.
     #[serde(default, alias = "check")]
     row: String,
-    /// What the row's reason holds.
+    /// A part of the row's reason.
     reason: String,
     /// Why the guest cannot do it.
     because: String,
-    /// What decides whether it is skipped, where that is not the guest alone. Without it the skip has to be seen.
+    /// The condition beside the guest's configuration that decides whether the row is skipped. Without it, a row has to match.
     depends_on: Option<String>,
 }
 
 impl Skip {
-    /// Whether it is about this behaviour on this configuration.
-    fn is_about(&self, configuration: &str, behaviour: &str) -> bool {
+    /// Returns whether the entry applies to a behaviour on a configuration.
+    fn applies_to(&self, configuration: &str, behaviour: &str) -> bool {
         let among = |list: &[String], name: &str| {
             list.is_empty() || list.iter().any(|listed| listed == name)
         };
@@ -53,30 +53,30 @@ impl Skip {
 
     fn allows(&self, configuration: &str, row: &Row) -> bool {
         row.verdict == Verdict::Skipped
-            && self.is_about(configuration, &row.behaviour)
+            && self.applies_to(configuration, &row.behaviour)
             && row.row.contains(&self.row)
             && row.reason.contains(&self.reason)
     }
 }
 
 impl Skips {
-    /// The list of `tests/interop.toml`: rows of `covalent-interop-check`.
+    /// Parses `tests/interop.toml`, the list for rows of `covalent-interop-check`.
     ///
     /// # Errors
-    /// Where it is no list.
+    /// The file is not a valid list.
     pub fn of_interop() -> Result<Self, toml::de::Error> {
         toml::from_str(INTEROP)
     }
 
-    /// The list of `tests/checks.toml`: lines of `covalent-alloc-check`.
+    /// Parses `tests/checks.toml`, the list for lines of `covalent-alloc-check`.
     ///
     /// # Errors
-    /// Where it is no list.
+    /// The file is not a valid list.
     pub fn of_checks() -> Result<Self, toml::de::Error> {
         toml::from_str(CHECKS)
     }
 
-    /// The same list for a part of the rows, in which not everything that it expects occurs.
+    /// Returns the list for a run of only some rows, in which entries need not match.
     #[must_use]
     pub fn for_part(mut self) -> Self {
         for skip in &mut self.skip {
@@ -86,7 +86,7 @@ impl Skips {
         self
     }
 
-    /// Why a row may be skipped on a configuration; `None` where it may not.
+    /// Returns why a row may be skipped on a configuration; `None` where it may not.
     #[must_use]
     pub fn allows(&self, configuration: &str, row: &Row) -> Option<&str> {
         self.skip
@@ -95,12 +95,12 @@ impl Skips {
             .map(|skip| skip.because.as_str())
     }
 
-    /// Judges all that was tried on a configuration, and returns how many rows were skipped.
+    /// Checks the rows of a configuration against the list; returns how many were skipped.
     ///
     /// # Errors
-    /// With the rows that failed, the skips that are not listed, and the entries of the list that are about one of these
-    /// behaviours and that no row needed; also where no row passed.
-    pub fn judge(&self, configuration: &str, rows: &[Row]) -> Result<usize, String> {
+    /// A message with the rows that failed, the skips that no entry matches, and the entries for these behaviours that no row matches. Also
+    /// where no row passed.
+    pub fn check(&self, configuration: &str, rows: &[Row]) -> Result<usize, String> {
         let mut wrong: Vec<String> = Vec::new();
         for row in rows {
             match row.verdict {
@@ -111,19 +111,19 @@ impl Skips {
             }
         }
         for skip in &self.skip {
-            let is_about = |row: &Row| skip.is_about(configuration, &row.behaviour);
+            let applies = |row: &Row| skip.applies_to(configuration, &row.behaviour);
             let is_stale = skip.depends_on.is_none()
-                && rows.iter().any(is_about)
+                && rows.iter().any(applies)
                 && !rows.iter().any(|row| skip.allows(configuration, row));
             if is_stale {
                 wrong.push(format!(
-                    "nothing was skipped on {configuration} for {:?} (rows with {:?}): the list expects it, because {}",
+                    "no row was skipped on {configuration} for {:?} (rows with {:?}), and the list expects it, because {}",
                     skip.reason, skip.row, skip.because
                 ));
             }
         }
         if !rows.iter().any(|row| row.verdict == Verdict::Passed) {
-            wrong.push("nothing was tried that passed".to_owned());
+            wrong.push("no row passed".to_owned());
         }
         if wrong.is_empty() {
             let skipped = |row: &&Row| row.verdict == Verdict::Skipped;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn row_is_allowed_only_where_all_of_an_entry_holds() {
+    fn row_is_allowed_only_where_every_field_of_an_entry_matches() {
         let skips = list("");
         let mut row = Row {
             behaviour: "cards".to_owned(),
@@ -201,46 +201,46 @@ mod tests {
     }
 
     #[test]
-    fn skip_that_no_list_expects_is_an_error() {
-        let told = "passed a NV12\nskipped a XR24: no card\nskipped a NV12: it rains\n";
+    fn skip_without_an_entry_is_an_error() {
+        let lines = "passed a NV12\nskipped a XR24: no card\nskipped a NV12: it rains\n";
         assert_eq!(
-            list("").judge("vkms", &rows(told)).unwrap_err(),
+            list("").check("vkms", &rows(lines)).unwrap_err(),
             "skipped cards/a NV12: it rains (no list expects this skip)"
         );
-        let told = "passed a NV12\nskipped a XR24: no card\n";
-        assert_eq!(list("").judge("vkms", &rows(told)), Ok(1));
-        // The same skip on a configuration of which nothing is listed.
-        let words = list("").judge("full", &rows(told)).unwrap_err();
+        let lines = "passed a NV12\nskipped a XR24: no card\n";
+        assert_eq!(list("").check("vkms", &rows(lines)), Ok(1));
+        // The same skip on a configuration without an entry.
+        let message = list("").check("full", &rows(lines)).unwrap_err();
         assert!(
-            words.starts_with("skipped cards/a XR24: no card"),
-            "{words}"
+            message.starts_with("skipped cards/a XR24: no card"),
+            "{message}"
         );
     }
 
     #[test]
-    fn listed_skip_that_is_not_seen_is_an_error_where_the_guest_decides_it() {
-        let told = rows("passed a NV12\npassed a XR24\n");
+    fn entry_without_a_skip_is_an_error_unless_it_has_a_condition() {
+        let lines = rows("passed a NV12\npassed a XR24\n");
         assert_eq!(
-            list("").judge("vkms", &told).unwrap_err(),
-            "nothing was skipped on vkms for \"no card\" (rows with \"XR24\"): the list expects it, because there is none"
+            list("").check("vkms", &lines).unwrap_err(),
+            "no row was skipped on vkms for \"no card\" (rows with \"XR24\"), and the list expects it, because there is none"
         );
-        // It is about another configuration, or depends on more than the guest.
-        assert_eq!(list("").judge("full", &told), Ok(0));
+        // The entry is for another configuration, or has a condition.
+        assert_eq!(list("").check("full", &lines), Ok(0));
         let host = list("depends_on = \"the host's udmabuf\"\n");
-        assert_eq!(host.judge("vkms", &told), Ok(0));
-        assert_eq!(list("").for_part().judge("vkms", &told), Ok(0));
-        // It is about another theme, of which nothing was tried here.
+        assert_eq!(host.check("vkms", &lines), Ok(0));
+        assert_eq!(list("").for_part().check("vkms", &lines), Ok(0));
+        // The entry is for another theme, of which no check ran.
         let other: Vec<Row> = Row::parse("queues", "passed a").into_iter().collect();
-        assert_eq!(list("").judge("vkms", &other), Ok(0));
+        assert_eq!(list("").check("vkms", &other), Ok(0));
     }
 
     #[test]
-    fn failed_row_and_no_row_that_passed_are_errors() {
-        let words = list("").judge("full", &rows("passed a\nfailed b: it broke\n"));
-        assert_eq!(words.unwrap_err(), "failed cards/b: it broke");
-        for told in ["", "skipped a XR24: no card\n", "passed\n"] {
-            let words = list("").judge("vkms", &rows(told)).unwrap_err();
-            assert!(words.ends_with("nothing was tried that passed"), "{words}");
+    fn failed_row_and_missing_passed_row_are_errors() {
+        let result = list("").check("full", &rows("passed a\nfailed b: it broke\n"));
+        assert_eq!(result.unwrap_err(), "failed cards/b: it broke");
+        for lines in ["", "skipped a XR24: no card\n", "passed\n"] {
+            let message = list("").check("vkms", &rows(lines)).unwrap_err();
+            assert!(message.ends_with("no row passed"), "{message}");
         }
     }
 }

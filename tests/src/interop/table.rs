@@ -1,4 +1,4 @@
-//! Rows are behaviours, columns the machines that they were tried on.
+//! The table of results: a row for each behaviour, and a column for each machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,23 +9,23 @@ use serde::Serialize;
 use super::{BEHAVIOURS, Row};
 use crate::verdict::Verdict;
 
-/// Everything that was tried, by the machine's name in the order in which they are shown.
+/// The results of all machines.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Table {
-    /// A machine, and what was tried on it.
+    /// The name of each machine and its rows, in the order of the columns.
     pub columns: Vec<(String, Vec<Row>)>,
 }
 
-/// What became of one behaviour on one machine.
+/// The result of one behaviour on one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Cell {
-    /// All that could be tried passed: how many, and how many could not.
+    /// No row failed: the number of rows that passed, and of those that were skipped.
     Passed(usize, usize),
-    /// This many failed.
+    /// This number of rows failed.
     Failed(usize),
-    /// Nothing could be tried, and why.
+    /// All rows were skipped, for these reasons.
     Skipped(Vec<String>),
-    /// Nobody tried.
+    /// There is no row.
     Missing,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Cell {
 }
 
 impl Table {
-    /// What became of a behaviour on a machine.
+    /// Returns the result of a behaviour on a machine.
     #[must_use]
     pub fn cell(&self, behaviour: &str, column: &str) -> Cell {
         let rows: Vec<&Row> = self
@@ -68,10 +68,10 @@ impl Table {
         }
     }
 
-    /// Writes the table as words and as JSON, `NAME.txt` and `NAME.json`.
+    /// Writes the table as text and as JSON, to `NAME.txt` and `NAME.json`.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// The error of the file system.
     pub fn keep(&self, folder: &Path, name: &str) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join(format!("{name}.txt")), self.to_string())?;
@@ -79,7 +79,7 @@ impl Table {
         fs::write(folder.join(format!("{name}.json")), json)
     }
 
-    /// Reasons for which something was skipped or failed: which machine and behaviour, and how many rows say so.
+    /// Returns the reasons of skipped or failed rows, by behaviour, machine and reason, with the number of rows.
     fn reasons(&self, verdict: Verdict) -> BTreeMap<(&str, &str, &str), usize> {
         let mut reasons = BTreeMap::new();
         for (column, rows) in &self.columns {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn table_in_words_has_a_line_a_behaviour_and_every_reason() {
+    fn table_as_text_has_a_line_for_each_behaviour_and_reason() {
         let table = Table {
             columns: vec![
                 (

@@ -1,4 +1,4 @@
-//! Every dma-buf of the machine, as debugfs lists them.
+//! Lists every dma-buf of the machine, from debugfs.
 
 use std::{fs, io};
 
@@ -7,27 +7,30 @@ use thiserror::Error;
 pub use covalent_alloc::kernel::Object;
 use covalent_alloc::kernel::{self, bufinfo};
 
-/// Where the kernel lists dma-bufs.
+/// The file in which the kernel lists dma-bufs.
 pub const PATH: &str = "/sys/kernel/debug/dma_buf/bufinfo";
 
-/// Why the list could not be had.
+/// Why the list cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BufinfoError {
     /// The file cannot be read.
     #[error("{PATH} cannot be read: {0}; it needs root, CONFIG_DEBUG_FS and a mounted debugfs")]
     Read(#[from] io::Error),
-    /// Its text is not understood whole.
+    /// A part of the text cannot be parsed.
     #[error(transparent)]
     Text(#[from] kernel::BufinfoError),
 }
 
-/// Reads the list of this machine.
+/// Reads the list of this machine. Needs root and a mounted debugfs.
 ///
 /// # Errors
 /// [`BufinfoError`].
+///
+/// # References
+/// Linux, `Documentation/driver-api/dma-buf.rst`; `dma_buf_debug_show` in `drivers/dma-buf/dma-buf.c`.
 pub fn read() -> Result<Vec<Object>, BufinfoError> {
-    // A name may be any bytes.
+    // A dma-buf's name may have any bytes.
     let text = fs::read(PATH)?;
     Ok(bufinfo(&String::from_utf8_lossy(&text))?)
 }

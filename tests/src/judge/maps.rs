@@ -1,24 +1,24 @@
-//! Whether a process has frame memory mapped, by its `/proc/PID/maps`.
+//! Finds mappings of frame memory in a process's `/proc/PID/maps`.
 
 use std::{fs, io};
 
 use covalent_alloc::kernel::{MapLine, map_line};
 use serde::{Deserialize, Serialize};
 
-/// A mapping through which a CPU could touch frames.
+/// A mapping through which a CPU could read or write frames.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FrameMapping {
     /// Length in bytes.
     pub length_bytes: u64,
-    /// What is mapped, as the kernel names it.
+    /// The mapped file, as the kernel names it.
     pub what: String,
 }
 
-/// Names under which memory of a device, or shared memory that may carry frames, shows up in a process's mappings.
+/// Parts of the names that mappings of dma-bufs, cards and cameras have.
 const DEVICES: [&str; 4] = ["/dmabuf:", "anon_inode:dmabuf", "/dev/dri/", "/dev/video"];
 
-/// The mappings of `text` that can be frame memory: any of a dma-buf, of a card or of a camera; and shared or anonymous
-/// memory of exactly a frame's size, to which frames could be copied.
+/// Returns the mappings in `text` that can be frame memory: every mapping of a dma-buf, a card or a camera; and shared or anonymous
+/// memory of a frame's size, to which frames could be copied. `frame_bytes` of 0 excludes the latter.
 #[must_use]
 pub fn frame_mappings(text: &str, frame_bytes: u64) -> Vec<FrameMapping> {
     text.lines()
@@ -31,7 +31,7 @@ fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
         length_bytes, what, ..
     } = map_line(line)?;
     let device = DEVICES.iter().any(|name| what.contains(name));
-    // An allocator may put a page of its own before a large block, so a frame's copy is a little larger than a frame.
+    // An allocator may add pages of its own to a large block, so memory for a copy may be a little larger than a frame.
     let sized = frame_bytes > 0
         && (frame_bytes..=frame_bytes.saturating_add(2 * 4096)).contains(&length_bytes)
         && (what.is_empty()
@@ -44,7 +44,7 @@ fn mapping(line: &str, frame_bytes: u64) -> Option<FrameMapping> {
 /// Reads the mappings of a process once.
 ///
 /// # Errors
-/// What the kernel answers: ENOENT or ESRCH when the process has ended.
+/// The kernel's error: ENOENT or ESRCH where the process has ended.
 pub fn read(process: u32, frame_bytes: u64) -> io::Result<Vec<FrameMapping>> {
     Ok(frame_mappings(
         &fs::read_to_string(format!("/proc/{process}/maps"))?,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn mapping_that_is_nonsense_is_no_mapping() {
+    fn line_that_is_not_valid_is_no_mapping() {
         for line in ["", "x", "zz-yy rw-p", "9000-1000 rw-p 0 00:00 0 /dmabuf:"] {
             assert!(found(line).is_empty(), "{line}");
         }

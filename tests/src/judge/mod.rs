@@ -1,7 +1,7 @@
-//! The kernel's own view of buffers, mappings and displays, read by a privileged process beside the ones under test.
+//! The independent checker: the kernel's view of buffers, mappings and displays, read by a privileged process that is not under test.
 //!
-//! Nothing here asks Covalent's own code: a judge that shares code with the judged shares its mistakes. The parsers of the
-//! kernel's texts alone are shared (`covalent_alloc::kernel`); they are held against texts of the kernel where they are.
+//! The checker does not use the code under test, because it would share its mistakes. Only the parsers of the kernel's text files are
+//! shared (`covalent_alloc::kernel`). Their unit tests compare them with recorded text of the kernel.
 
 pub mod bufinfo;
 pub mod maps;

@@ -1,16 +1,16 @@
-//! The numbered pattern as a judge knows it: the checksum of each frame's picture, from the pattern's definition alone.
+//! The numbered pattern of `covalent-pattern`, implemented a second time from its definition, for the independent checker.
 //!
 //! ```text
-//! eight bands, each: a strip (first quarter) of 32 cells: 1 0, number (24 bits), sum of its nibbles (4 bits), 0 1
-//!                    then eight bars (white yellow cyan green magenta red blue black), moved left by the number
+//! eight bands, each: a strip (the first quarter) of 32 cells: 1 0, number (24 bits), sum of its nibbles (4 bits), 0 1
+//!                    then eight bars (white yellow cyan green magenta red blue black), shifted left by the number
 //! ```
 
 use image::RgbImage;
 
 use crate::picture::{BARS_100, Region};
 
-/// The checksum of frame `number` at `width` by `height` pixels: FNV-1a with 64 bits over pixels, each as blue, green and red
-/// in the low three bytes of a word.
+/// Returns the checksum of frame `number` at `width` by `height` pixels: FNV-1a with 64 bits over the pixels. Each pixel is a word
+/// with blue, green and red in its low three bytes.
 #[must_use]
 pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
     let strip = strip(number, width);
@@ -33,7 +33,7 @@ pub fn checksum(number: u32, width: u32, height: u32) -> u64 {
     })
 }
 
-/// A row of a strip, as [`checksum`] sums it up.
+/// Returns the pixels of a strip's row, as words.
 fn strip(number: u32, width: u32) -> Vec<u64> {
     let nibbles = (0..6)
         .map(|nibble| number >> (4 * nibble) & 0xf)
@@ -42,7 +42,7 @@ fn strip(number: u32, width: u32) -> Vec<u64> {
     let cells = (0b10 << 30) | ((number & 0x00ff_ffff) << 6) | (nibbles << 2) | 0b01;
     (0..width)
         .map(|x| {
-            // The last cell that begins at or before this column.
+            // The pixel belongs to the last cell that begins at or before its column.
             let cell = (0..32)
                 .rev()
                 .find(|cell| width * cell / 32 <= x)
@@ -56,11 +56,11 @@ fn strip(number: u32, width: u32) -> Vec<u64> {
         .collect()
 }
 
-/// Reads the number that the strips of a region show. Every pixel of the first `bands` strips has to be that number's: the rest of
-/// the picture is not looked at.
+/// Reads the number that the strips of a region show. Every pixel of the first `bands` strips has to match that number. The rest of the
+/// picture is not checked.
 ///
 /// # Errors
-/// In words: no number can be read, or a strip is another number's, as in a picture that is torn.
+/// A message: the region is not in the picture, or a strip shows another number, as in a torn picture.
 pub fn number(picture: &RgbImage, region: Region, bands: u32) -> Result<u32, String> {
     let Region {
         x: left,
@@ -85,7 +85,7 @@ pub fn number(picture: &RgbImage, region: Region, bands: u32) -> Result<u32, Str
             let found = u64::from(blue) | u64::from(green) << 8 | u64::from(red) << 16;
             if found != *expected {
                 return Err(format!(
-                    "the first strip reads {number}, and the pixel at {x}, {y} is {found:06x} rather than {expected:06x}"
+                    "the first strip shows {number}, but the pixel at {x}, {y} is {found:06x} instead of {expected:06x}"
                 ));
             }
         }
@@ -93,7 +93,7 @@ pub fn number(picture: &RgbImage, region: Region, bands: u32) -> Result<u32, Str
     Ok(number)
 }
 
-/// The number of the frame with that checksum, searched from `from` on through `span` numbers.
+/// Returns the number of the frame with a checksum, of the `span` numbers from `from` on; `None` where none has it.
 #[must_use]
 pub fn identify(sum: u64, from: u32, span: u32, width: u32, height: u32) -> Option<u32> {
     (from..from.saturating_add(span)).find(|number| checksum(*number, width, height) == sum)
@@ -104,13 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksum_tells_frames_with_the_same_bars_apart() {
+    fn checksum_of_frames_with_the_same_bars_differs() {
         assert_ne!(checksum(0, 64, 32), checksum(8, 64, 32));
         assert_eq!(checksum(7, 64, 32), checksum(7, 64, 32));
     }
 
     #[test]
-    fn number_is_read_from_strips_that_are_all_alike() {
+    fn number_is_read_where_all_strips_match_and_refused_otherwise() {
         let mut picture = RgbImage::new(70, 64);
         for (x, y, pixel) in picture.enumerate_pixels_mut() {
             let cell = strip(4711, 70)[usize::try_from(x).unwrap()];
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn identify_finds_the_number_within_its_span_alone() {
+    fn identify_finds_only_numbers_within_the_span() {
         let sum = checksum(42, 64, 64);
         assert_eq!(identify(sum, 40, 5, 64, 64), Some(42));
         assert_eq!(identify(sum, 43, 100, 64, 64), None);

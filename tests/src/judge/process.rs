@@ -1,36 +1,36 @@
-//! What a process holds: its file descriptors, and the dma-bufs among them.
+//! The file descriptors of a process, and the dma-bufs among them.
 
 use std::{fs, io};
 
 use covalent_alloc::kernel::fdinfo;
 use serde::{Deserialize, Serialize};
 
-/// A dma-buf that a process holds an fd of.
+/// A dma-buf that a process has an fd of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct HeldDmabuf {
     /// The fd's number in that process.
     pub fd: u32,
-    /// Inode of the dma-buf.
+    /// The dma-buf's inode.
     pub inode: u64,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// The driver that made it.
+    /// The driver that exported it.
     pub exporter: String,
 }
 
-/// Number of fds that a process has open.
+/// Returns the number of fds that a process has open.
 ///
 /// # Errors
-/// What the kernel answers: ENOENT when the process has ended, EACCES without the right to look.
+/// The kernel's error: ENOENT where the process has ended, EACCES without permission.
 pub fn fd_count(process: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{process}/fd"))?.count())
 }
 
-/// The dma-bufs among a process's fds, by number.
+/// Returns the dma-bufs among a process's fds, in the order of the fds.
 ///
 /// # Errors
 /// As [`fd_count`].
-pub fn held(process: u32) -> io::Result<Vec<Held>> {
+pub fn held(process: u32) -> io::Result<Vec<HeldDmabuf>> {
     let mut held = Vec::new();
     for entry in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
         let entry = entry?;
@@ -51,10 +51,10 @@ pub fn held(process: u32) -> io::Result<Vec<Held>> {
     Ok(held)
 }
 
-/// Reads one fdinfo; `None` when it is not a dma-buf's.
-fn parse(fd: u32, text: &[u8]) -> Option<Held> {
+/// Parses one fdinfo; returns `None` where the fd is no dma-buf.
+fn parse(fd: u32, text: &[u8]) -> Option<HeldDmabuf> {
     let found = fdinfo(text)?;
-    Some(Held {
+    Some(HeldDmabuf {
         fd,
         exporter: found.exporter,
         size_bytes: found.size_bytes,
@@ -62,12 +62,12 @@ fn parse(fd: u32, text: &[u8]) -> Option<Held> {
     })
 }
 
-/// Processes whose command name is `name`.
+/// Returns the processes whose command name is `name`.
 ///
 /// # Errors
-/// When `/proc` cannot be listed.
+/// `/proc` cannot be listed.
 pub fn named(name: &str) -> io::Result<Vec<u32>> {
-    // The kernel keeps 15 characters of a command's name.
+    // The kernel truncates a command's name to 15 characters (TASK_COMM_LEN).
     let short: String = name.chars().take(15).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -88,7 +88,7 @@ pub fn named(name: &str) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// The process and all that descend from it, itself first.
+/// Returns a process and all its descendants, the process first.
 #[must_use]
 pub fn family(root: u32) -> Vec<u32> {
     let mut family = vec![root];

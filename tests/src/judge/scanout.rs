@@ -1,4 +1,4 @@
-//! Which memory a display reads, asked of the kernel by a process that has nothing to do with the compositor.
+//! Finds the dma-bufs that displays scan out, from a process that is not the compositor.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,12 +11,12 @@ use drm::control::{Device as _, PlaneType};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A primary plane and the memory behind its framebuffer.
+/// A primary plane and the dma-buf of its framebuffer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scanout {
     /// The card's node.
     pub card: PathBuf,
-    /// The driver behind it.
+    /// The card's driver.
     pub driver: String,
     /// The plane's object id.
     pub plane: u32,
@@ -24,17 +24,17 @@ pub struct Scanout {
     pub framebuffer: u32,
     /// Width and height of the framebuffer, in pixels.
     pub size: (u32, u32),
-    /// Format, four characters.
+    /// The format's fourcc, as four characters.
     pub fourcc: String,
-    /// Bytes from one row to the next, of the first plane.
+    /// The stride of the first plane, in bytes.
     pub stride_bytes: u32,
     /// Inode of the dma-buf.
     pub inode: u64,
-    /// The driver that made the memory.
+    /// The driver that exported the memory.
     pub exporter: String,
 }
 
-/// Why a display could not be asked.
+/// A request to a card that failed.
 #[derive(Debug, Error)]
 #[error("{card}: {operation} failed: {source}")]
 pub struct ScanoutError {
@@ -53,9 +53,9 @@ impl AsFd for Card {
 impl drm::Device for Card {}
 impl drm::control::Device for Card {}
 
-/// Every primary plane of this machine that shows a framebuffer.
+/// Returns every primary plane of this machine that shows a framebuffer.
 ///
-/// Needs root: GETFB2 gives handles only to the DRM master and to CAP_SYS_ADMIN.
+/// Needs root: GETFB2 returns handles only to the DRM master and to processes with CAP_SYS_ADMIN.
 ///
 /// # Errors
 /// [`ScanoutError`] with the card and the request that failed.
@@ -63,7 +63,7 @@ pub fn read() -> Result<Vec<Scanout>, ScanoutError> {
     Ok(read_memory()?.into_iter().map(|(found, _)| found).collect())
 }
 
-/// The same, each with the dma-buf that the display reads: what is on it can be looked at.
+/// Returns the same as [`read`], each with the dma-buf, whose pixels can be read.
 ///
 /// # Errors
 /// As [`read`].
@@ -108,7 +108,7 @@ fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
             .open(path)
             .map_err(at("opening"))?,
     );
-    // Opening a card that nobody drives makes the opener its master; the judge must not stand in the way.
+    // Opening a card without a master makes this process its master, which would keep a compositor from becoming master.
     let _ = card.release_master_lock();
     if card
         .set_client_capability(drm::ClientCapability::UniversalPlanes, true)

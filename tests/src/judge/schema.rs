@@ -1,27 +1,27 @@
-//! Whether JSON is as its schema says: the part of JSON Schema in which `docs/schema` is written, and no more.
+//! Validates JSON against a schema. Supports the part of JSON Schema that `docs/schema` uses.
 //!
-//! A schema with a word that is not known here is an error: it would be a rule that nobody checks.
+//! A schema with an unsupported keyword is an error, because the keyword would not be checked.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// Why JSON is not as its schema says.
+/// A place in which JSON does not match its schema.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{place}: {why}")]
 pub struct Mismatch {
-    /// Where, as a JSON pointer.
+    /// The place, as a JSON pointer.
     place: String,
-    /// What is wrong there.
+    /// The difference.
     why: String,
 }
 
-/// Words that say nothing of the value.
+/// Keywords that put no condition on the value.
 const WORDS: [&str; 4] = ["$schema", "title", "description", "$defs"];
 
 /// Checks a value against a schema.
 ///
 /// # Errors
-/// [`Mismatch`], with the first place that differs.
+/// [`Mismatch`], with the first difference.
 pub fn check(schema: &Value, value: &Value) -> Result<(), Mismatch> {
     Checker { root: schema }.check(schema, value, "")
 }
@@ -38,15 +38,15 @@ impl Checker<'_> {
         };
         let rules = schema
             .as_object()
-            .ok_or_else(|| wrong("the schema is no object here".to_owned()))?;
+            .ok_or_else(|| wrong("the schema is not an object here".to_owned()))?;
         for (rule, wanted) in rules {
             match rule.as_str() {
                 word if WORDS.contains(&word) => {}
                 "$ref" => self.check(self.definition(wanted, &wrong)?, value, place)?,
                 "type" => {
                     let name = wanted.as_str().unwrap_or_default();
-                    if !is_of(name, value) {
-                        return Err(wrong(format!("{} is no {name}", short(value))));
+                    if !has_type(name, value) {
+                        return Err(wrong(format!("{} is not of type {name}", short(value))));
                     }
                 }
                 "const" => {
@@ -56,7 +56,7 @@ impl Checker<'_> {
                 }
                 "enum" => {
                     if !wanted.as_array().is_some_and(|all| all.contains(value)) {
-                        return Err(wrong(format!("{} is none of {wanted}", short(value))));
+                        return Err(wrong(format!("{} is not one of {wanted}", short(value))));
                     }
                 }
                 "minimum" => {
@@ -76,8 +76,8 @@ impl Checker<'_> {
                 "additionalProperties" => {
                     let known = rules.get("properties").and_then(Value::as_object);
                     if let (Some(false), Some(fields)) = (wanted.as_bool(), value.as_object()) {
-                        if let Some(name) = stranger(fields, known) {
-                            return Err(wrong(format!("`{name}` is in no schema")));
+                        if let Some(name) = unknown_field(fields, known) {
+                            return Err(wrong(format!("the schema has no property `{name}`")));
                         }
                     }
                 }
@@ -89,7 +89,7 @@ impl Checker<'_> {
                 "oneOf" | "anyOf" => self.choices(rule, wanted, value, place)?,
                 other => {
                     return Err(wrong(format!(
-                        "the schema says `{other}`, which is not checked"
+                        "the schema has the keyword `{other}`, which is not checked"
                     )));
                 }
             }
@@ -132,14 +132,14 @@ impl Checker<'_> {
         if fits == 1 || (fits > 1 && rule == "anyOf") {
             return Ok(());
         }
-        // The choice that came furthest into the value says most.
+        // The error with the longest place is of the choice that matches most of the value.
         let deepest = answers
             .into_iter()
             .filter_map(Result::err)
             .max_by_key(|error| error.place.len());
         let why = match deepest {
-            Some(error) if fits == 0 => format!("{error}, and no other choice fits"),
-            _ => format!("{fits} choices fit"),
+            Some(error) if fits == 0 => format!("{error}, and no other choice matches"),
+            _ => format!("{fits} choices match"),
         };
         Err(Mismatch {
             place: place.to_owned(),
@@ -148,7 +148,8 @@ impl Checker<'_> {
     }
 }
 
-fn is_of(name: &str, value: &Value) -> bool {
+/// Returns whether a value has the JSON type of this name.
+fn has_type(name: &str, value: &Value) -> bool {
     match name {
         "object" => value.is_object(),
         "array" => value.is_array(),
@@ -161,7 +162,8 @@ fn is_of(name: &str, value: &Value) -> bool {
     }
 }
 
-fn stranger<'a>(
+/// Returns a field that the schema does not list.
+fn unknown_field<'a>(
     fields: &'a Map<String, Value>,
     known: Option<&Map<String, Value>>,
 ) -> Option<&'a String> {
@@ -170,6 +172,7 @@ fn stranger<'a>(
         .find(|name| !known.is_some_and(|known| known.contains_key(*name)))
 }
 
+/// Returns the value as JSON, truncated to 60 characters.
 fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_finds_what_breaks_it() {
+    fn every_supported_keyword_accepts_a_match_and_refuses_a_mismatch() {
         for (schema, good, bad) in [
             (
                 json!({"type": "integer", "minimum": 0}),
@@ -240,9 +243,9 @@ mod tests {
         );
     }
 
-    /// Every schema that ships is one that can be checked, down to the definitions that nothing in a report reaches.
+    /// Visits every definition of every shipped schema, also those that no report uses.
     #[test]
-    fn schemas_that_ship_hold_no_rule_that_is_not_checked() {
+    fn shipped_schemas_have_only_supported_keywords() {
         fn visit(schemas: &Value, root: &Value) {
             let rules = schemas.as_object().unwrap();
             for (rule, value) in rules {
@@ -281,7 +284,7 @@ mod tests {
             let path = entry.unwrap().path();
             let schema: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             visit(&schema, &schema);
-            // A report has to say its version.
+            // Every report has to have a version.
             assert_eq!(schema["required"][0], "version", "{}", path.display());
             count += 1;
         }
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn matrices_that_ship_are_as_their_schema_says() {
+    fn shipped_matrices_match_their_schema() {
         let read = |path: &str| -> Value {
             serde_json::from_slice(&fs::read(checkout().join(path)).unwrap()).unwrap()
         };
@@ -302,7 +305,7 @@ mod tests {
         }
     }
 
-    /// Reads the text of a snapshot, which stands below its heading.
+    /// Reads the JSON of a snapshot, which follows its header.
     fn snapshot(name: &str) -> Value {
         let path = checkout().join("cli/tests/snapshots").join(name);
         let text = fs::read_to_string(path).unwrap();
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_for_recorded_boards_are_as_their_schema_says() {
+    fn plans_for_recorded_boards_match_their_schema() {
         let text = fs::read(checkout().join("docs/schema/plan.json")).unwrap();
         let schema: Value = serde_json::from_slice(&text).unwrap();
         for name in ["pi_4_decoder", "mt8195_decoder"] {

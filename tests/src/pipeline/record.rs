@@ -1,6 +1,6 @@
-//! What the compositor and the camera client report of themselves, parsed.
+//! Parses the reports of the compositor and the camera client.
 //!
-//! These are claims. The suite compares them with what others see: QEMU's screendump, the kernel's debugfs, `strace`.
+//! A report is only the program's own claim. The suite compares it with QEMU's screendump, debugfs and `strace`.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -18,96 +18,96 @@ pub enum Path {
 /// One line of the compositor's `--report`: one presented frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameRecord {
-    /// Number of the presented frame, from 0 or 1, without gaps.
+    /// The number of the presented frame, from 0 or 1 on, without gaps.
     pub frame: u64,
-    /// What the client calls its surface.
+    /// The client's name of its surface.
     pub surface: Option<String>,
-    /// Inode of the dma-buf that the client attached.
+    /// The inode of the dma-buf that the client attached.
     pub buffer: Option<u64>,
-    /// Format of that buffer, four characters.
+    /// The format of that buffer, as four characters.
     pub fourcc: Option<String>,
-    /// Layout of that buffer, in the kernel's words.
+    /// The modifier of that buffer, by the name in `drm_fourcc.h`.
     pub modifier: Option<String>,
-    /// Bytes from one row to the next.
+    /// The stride in bytes.
     pub stride_bytes: Option<u32>,
-    /// How it reached the display.
+    /// How the frame reached the display.
     pub path: Path,
-    /// Why it was not scanned out, in words.
+    /// Why the frame was not scanned out directly.
     pub why_not_direct: Option<String>,
-    /// What composited it, `gles` or `software`.
+    /// The renderer that composited it, `gles` or `software`.
     #[serde(default)]
     pub renderer: Option<String>,
-    /// Why the GPU that composites did not.
+    /// Why the `gles` renderer did not composite it.
     #[serde(default)]
     pub why_not_gles: Option<String>,
     /// Bytes that the compositor's CPU wrote for this frame.
     pub cpu_copied_bytes: u64,
-    /// When the buffer was ready to be read, CLOCK_MONOTONIC.
+    /// When the acquire fence was signalled, on CLOCK_MONOTONIC.
     pub acquired_ns: Option<u64>,
-    /// When the display began to show it, CLOCK_MONOTONIC.
+    /// When the display began to show the frame, on CLOCK_MONOTONIC.
     pub flipped_ns: Option<u64>,
-    /// When the client got the buffer back, CLOCK_MONOTONIC.
+    /// When the compositor released the buffer, on CLOCK_MONOTONIC.
     pub released_ns: Option<u64>,
-    /// The display's own count of frames at the flip.
+    /// The CRTC's frame counter at the flip.
     pub sequence: Option<u64>,
 }
 
 /// Percentiles of a time, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
-    /// Half of the frames were faster.
+    /// The median.
     pub p50: f64,
-    /// 99 of 100 frames were faster.
+    /// The 99th percentile.
     pub p99: f64,
 }
 
-/// What `covalent-camera --json` says at its end.
+/// The object that `covalent-camera --json` prints at its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CameraRecord {
-    /// Frames that the display showed.
+    /// Presented frames.
     pub frames: u64,
-    /// Frames that the camera delivered.
+    /// Frames that were dequeued from the camera.
     pub captured: u64,
-    /// Frames captured and not shown.
+    /// Captured frames that were not presented.
     pub dropped: u64,
     /// Bytes that the client's CPU read and wrote, divided by the frames.
     pub cpu_copied_bytes_per_frame: f64,
-    /// How buffers were handed over: `explicit` or `implicit`.
+    /// The synchronisation with the compositor: `explicit` or `implicit`.
     #[serde(default)]
     pub sync: String,
-    /// Where the plan took the memory from.
+    /// The source that allocated the buffers.
     pub source: String,
-    /// Format, four characters.
+    /// The format, as four characters.
     pub format: String,
-    /// Layout.
+    /// The modifier.
     pub modifier: String,
-    /// Bytes from one row to the next.
+    /// The stride in bytes.
     pub stride_bytes: u32,
     /// Width and height in pixels, `640x480`.
     pub size: String,
-    /// From the V4L2 timestamp to the presentation.
+    /// The time from the V4L2 timestamp to the presentation.
     pub latency_ms: Option<Percentiles>,
-    /// Inode of each buffer, by its index in the V4L2 queue.
+    /// The inode of each buffer, by its index in the V4L2 queue.
     pub buffers: Vec<u64>,
 }
 
-/// Why the records do not describe a pipeline in order.
+/// An error in the records of a run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// A line is not a record.
+    /// A line is not a frame record.
     #[error(
-        "line {line} of the compositor's report is no frame record: {source}; it reads: {text}"
+        "line {line} of the compositor's report is not a frame record: {source}; the line is: {text}"
     )]
     Line {
-        /// Number of the line, from 1.
+        /// The number of the line, from 1 on.
         line: usize,
-        /// The line itself.
+        /// The line.
         text: String,
-        /// What the parser says.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// Frames are not counted one by one.
+    /// The frame numbers have a gap or are out of order.
     #[error("frame {found} follows frame {previous}; a frame is missing or out of order")]
     Numbering {
         /// The frame before.
@@ -115,44 +115,43 @@ pub enum RecordError {
         /// The one that follows.
         found: u64,
     },
-    /// A frame's own times are not in order, or one is missing.
+    /// The times of a frame are not in order, or one is missing.
     #[error(
-        "frame {frame}: acquired, flipped and released are {times:?}, which is not an order in time"
+        "frame {frame}: the times of acquire, flip and release are {times:?}, which are missing or out of order"
     )]
     Times {
         /// The frame.
         frame: u64,
-        /// Acquire, flip and release in nanoseconds.
+        /// The times of acquire, flip and release in nanoseconds.
         times: [Option<u64>; 3],
     },
-    /// A buffer went back to the client while the display could still read it.
+    /// A buffer was released while the display could still read it.
     #[error(
-        "frame {frame}: buffer {buffer} was released at {released_ns} ns, before the next frame was shown at {next_flip_ns} ns"
+        "frame {frame}: buffer {buffer} was released at {released_ns} ns, before the next frame was flipped at {next_flip_ns} ns"
     )]
     ReleasedEarly {
         /// The frame.
         frame: u64,
-        /// Inode of the buffer.
+        /// The inode of the buffer.
         buffer: u64,
-        /// When it was released.
+        /// When the buffer was released.
         released_ns: u64,
-        /// When the display stopped reading it.
+        /// When the display stopped reading the buffer.
         next_flip_ns: u64,
     },
 }
 
-/// One refresh of the slowest display in the guest (50 Hz), in nanoseconds.
+/// The refresh period of the slowest display in the guest (50 Hz), in nanoseconds.
 ///
-/// The kernel stamps a flip with the refresh that it counts for. A driver that completes a commit at once, as virtio-gpu
-/// does, is stamped with the refresh before the commit (`drm_crtc_send_vblank_event`), so that a flip can seem to be up to a
-/// refresh older than the buffer that it shows.
+/// The timestamp of a flip is that of a vblank. virtio-gpu completes a commit at once, and `drm_crtc_send_vblank_event` then uses the
+/// vblank before the commit. So a flip's timestamp can be up to a refresh period before the time at which its buffer was acquired.
 const REFRESH_NS: u64 = 20_000_000;
 
-/// Parses a compositor's report: one JSON object a line; lines of other kinds than frames are left out.
+/// Parses a compositor's report, which has one JSON object a line. Lines without a frame are skipped.
 ///
 /// # Errors
-/// [`RecordError::Line`] for a line that is no JSON object or a frame with fields missing. A last line that was cut off in
-/// the middle (the compositor was killed) is no error.
+/// [`RecordError::Line`] for a line that is no JSON object, or a frame without a required field. A truncated last line is no error,
+/// because the compositor may have been killed.
 pub fn parse_frames(text: &str) -> Result<Vec<FrameRecord>, RecordError> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut frames = Vec::new();
@@ -170,13 +169,13 @@ pub fn parse_frames(text: &str) -> Result<Vec<FrameRecord>, RecordError> {
     Ok(frames)
 }
 
-/// Checks that frames are counted without gaps, and that each was acquired, flipped and released in this order; a buffer
-/// that was scanned out is released at the next flip at the earliest.
+/// Checks that the frame numbers have no gaps, that each frame was acquired, flipped and released in this order, and that a directly
+/// scanned out buffer is not released before the next flip.
 ///
-/// The last two frames may still be on the display, hence not released.
+/// The last two frames may be unreleased, because the display may still show them.
 ///
 /// # Errors
-/// The first frame that breaks the order.
+/// The first frame that is out of order.
 pub fn check_order(frames: &[FrameRecord]) -> Result<(), RecordError> {
     for pair in frames.windows(2) {
         let [previous, next] = pair else { continue };
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn order_of_a_sound_pipeline_is_accepted() {
+    fn order_of_a_correct_run_is_accepted() {
         let mut frames = frames();
         frames[9].released_ns = None;
         frames[8].released_ns = None;
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn order_with_a_release_that_never_came_is_refused() {
+    fn order_without_a_release_is_refused() {
         let mut frames = frames();
         frames[4].released_ns = None;
         assert!(matches!(
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn report_cut_off_in_the_last_line_is_read_up_to_there() {
+    fn report_with_a_truncated_last_line_is_parsed_up_to_it() {
         let mut text = String::from("{\"kind\":\"output\"}\n");
         for frame in frames() {
             text.push_str(&serde_json::to_string(&frame).unwrap());
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn report_with_a_broken_line_names_it() {
+    fn report_with_an_invalid_line_is_refused_with_its_number() {
         let error = parse_frames("{}\n{\"frame\":1}\n").unwrap_err();
         assert!(
             matches!(error, RecordError::Line { line: 2, .. }),

@@ -1,4 +1,4 @@
-//! The demo's report: one JSON object that sums up a run, and the table on the terminal.
+//! The report of the demo: one JSON object that summarises a run, and the table on the terminal.
 
 use std::fmt;
 
@@ -6,57 +6,56 @@ use serde::{Deserialize, Serialize};
 
 use super::{CameraRecord, FrameRecord, Path, Percentiles};
 
-/// What was running, so that a report can be compared with another machine's.
+/// The versions of the software, so that reports of different machines can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
-    /// The guest's kernel.
+    /// The version of the guest's kernel.
     pub kernel: String,
-    /// Mesa in the guest.
+    /// The version of Mesa in the guest.
     pub mesa: String,
-    /// QEMU.
+    /// The version of QEMU.
     pub qemu: String,
     /// `kvm` or `tcg`.
     pub accelerator: String,
 }
 
-/// One run of the pipeline.
+/// The summary of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Frames that the display showed.
+    /// Presented frames.
     pub frames: u64,
-    /// Frames captured and not shown.
+    /// Captured frames that were not presented.
     pub dropped: u64,
-    /// `direct` when every frame of the camera was scanned out, `composited` when none was, else `mixed`.
+    /// `direct` where every frame was scanned out directly, `composited` where none was, else `mixed`.
     pub path: String,
-    /// Frames scanned out from the camera's own buffer.
+    /// Frames that were scanned out directly from the camera's buffers.
     pub direct_frames: u64,
-    /// Why the others were not, each reason once.
+    /// Why the other frames were not, each reason once.
     pub why_not_direct: Vec<String>,
-    /// Bytes that a CPU moved for a frame, in the client and in the compositor together.
+    /// Bytes that CPUs copied for a frame, in the client and the compositor together.
     pub cpu_copied_bytes_per_frame: f64,
-    /// Where the plan took the memory from.
+    /// The source that allocated the buffers.
     pub source: String,
-    /// Format, four characters.
+    /// The format, as four characters.
     pub format: String,
-    /// Layout.
+    /// The modifier.
     pub modifier: String,
     /// Width and height in pixels.
     pub size: String,
-    /// Bytes from one row to the next.
+    /// The stride in bytes.
     pub stride: u32,
-    /// From the V4L2 timestamp to the presentation.
+    /// The time from the V4L2 timestamp to the presentation.
     pub latency_ms: Option<Percentiles>,
-    /// Inode of each shared buffer.
+    /// The inode of each shared buffer.
     pub buffers: Vec<u64>,
-    /// What was running.
+    /// The versions of the software.
     pub versions: Stack,
 }
 
 impl Report {
-    /// Sums up what client and compositor said of one run.
+    /// Summarises the reports of the client and the compositor.
     ///
-    /// Only frames whose buffer is one of the client's count for path and copies: the compositor's own first picture
-    /// belongs to nobody.
+    /// Only frames with a buffer of the client count for the path and the copies. The compositor's first frame has none.
     #[must_use]
     pub fn new(camera: CameraRecord, frames: &[FrameRecord], versions: Stack) -> Self {
         let own: Vec<&FrameRecord> = frames
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn report_of_direct_frames_leaves_out_the_buffers_of_others() {
+    fn report_of_direct_frames_excludes_other_buffers() {
         let frames = [
             frame(0, 99, Path::Composited, 5000),
             frame(1, 7, Path::Direct, 0),
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn report_of_mixed_frames_counts_copies_and_says_why() {
+    fn report_of_mixed_frames_has_copies_and_reasons() {
         let frames = [
             frame(1, 7, Path::Direct, 0),
             frame(2, 8, Path::Composited, 1000),

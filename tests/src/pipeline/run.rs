@@ -1,4 +1,4 @@
-//! Starting the pipeline in a guest, and what it leaves.
+//! Starts the pipeline in a guest and collects its reports.
 
 use std::time::{Duration, Instant};
 
@@ -9,24 +9,24 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::{Output, Process};
 use crate::wire::Stream;
 
-/// Where the pipeline's reports lie in the guest.
+/// The folder of the pipeline's reports in the guest.
 const FOLDER: &str = "/tmp/pipeline";
 
-/// Enough for any single command on a busy machine without KVM.
+/// The limit for a single command on a busy machine without KVM.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A run of camera and compositor.
+/// The options of a run of camera and compositor.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The camera's node.
     pub camera: String,
-    /// More options of `covalent-camera`.
+    /// Additional options of `covalent-camera`.
     pub client: String,
-    /// More options of `covalent-compositor`.
+    /// Additional options of `covalent-compositor`.
     pub compositor: String,
-    /// What the camera is started under, such as `strace -o FILE`.
+    /// A command that starts the camera client, such as `strace -o FILE`.
     pub wrapper: String,
-    /// What compositor and camera are started under.
+    /// A command that starts the compositor, which starts the client.
     pub outer_wrapper: String,
 }
 
@@ -42,29 +42,29 @@ impl Default for Pipeline {
     }
 }
 
-/// A pipeline that runs. Dropped, it goes on in the guest; [`Running::finish`] waits for it.
+/// A running pipeline. It continues in the guest when this is dropped; [`Running::finish`] waits for its end.
 #[derive(Debug)]
 pub struct Running<'guest> {
     guest: &'guest Guest,
     process: Process,
 }
 
-/// What a pipeline said of itself.
+/// The reports of a pipeline that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// The client's report.
     pub camera: CameraRecord,
-    /// The compositor's.
+    /// The compositor's report.
     pub frames: Vec<FrameRecord>,
-    /// What both wrote, and how they ended.
+    /// The output of both programs, and their exit status.
     pub output: Output,
 }
 
 impl Pipeline {
-    /// Starts it.
+    /// Starts the pipeline.
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// The guest does not respond, or the folder cannot be created.
     pub fn start<'guest>(&self, guest: &'guest Guest) -> anyhow::Result<Running<'guest>> {
         let Self {
             camera,
@@ -73,11 +73,11 @@ impl Pipeline {
             wrapper,
             outer_wrapper,
         } = self;
-        // Before anything runs: whoever asks how far it has come must not read of the pipeline before.
+        // Removes the reports of an earlier pipeline before this one starts, so that `progress` does not read them.
         let made = guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
         ensure!(
             made.status.success(),
-            "{FOLDER} cannot be made: {}",
+            "{FOLDER} cannot be created in the guest: {}",
             made.status
         );
         let process = guest.start(shell(&format!(
@@ -89,21 +89,21 @@ impl Pipeline {
     }
 }
 
-/// How far a pipeline has come.
+/// The progress of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reached {
-    /// Frames that the compositor has reported.
+pub struct PipelineProgress {
+    /// The number of frames that the compositor has reported.
     pub frames: usize,
-    /// Whether it has ended.
+    /// Whether the pipeline has ended.
     pub ended: bool,
 }
 
 impl Running<'_> {
-    /// How far it has come.
+    /// Reads the progress of the pipeline.
     ///
     /// # Errors
-    /// Where the guest is gone.
-    pub fn reached(&self) -> anyhow::Result<Reached> {
+    /// The guest does not respond.
+    pub fn progress(&self) -> anyhow::Result<PipelineProgress> {
         let output = self.guest.sh(
             &format!(
                 "cat {FOLDER}/frames.jsonl 2>/dev/null | wc -l; test -e {FOLDER}/status && echo ended"
@@ -112,40 +112,40 @@ impl Running<'_> {
         )?;
         let text = output.text();
         let frames = text.lines().next().unwrap_or_default().trim();
-        Ok(Reached {
+        Ok(PipelineProgress {
             frames: frames.parse().context("wc -l")?,
             ended: text.contains("ended"),
         })
     }
 
-    /// Waits until the compositor has reported `frames` frames, and returns how many there are; `seen` is told meanwhile.
+    /// Waits until the compositor has reported `frames` frames, and returns their number. Calls `on_progress` with the number meanwhile.
     ///
     /// # Errors
-    /// Where they do not come within `limit`, or the pipeline ends before, with what it wrote.
+    /// The frames are not reported within `limit`, or the pipeline ends before. The message has the pipeline's stderr.
     pub fn wait_for_frames_with(
         &mut self,
         frames: usize,
         limit: Duration,
-        mut seen: impl FnMut(usize),
+        mut on_progress: impl FnMut(usize),
     ) -> anyhow::Result<usize> {
         let begun = Instant::now();
         loop {
-            let reached = self.reached()?;
-            seen(reached.frames);
-            if reached.frames >= frames {
-                return Ok(reached.frames);
+            let progress = self.progress()?;
+            on_progress(progress.frames);
+            if progress.frames >= frames {
+                return Ok(progress.frames);
             }
-            if reached.ended || begun.elapsed() > limit {
-                // Nobody waits for a pipeline that stands still; its words are worth more than its status.
+            if progress.ended || begun.elapsed() > limit {
+                // The exit status of a killed pipeline means nothing, so the error has its stderr instead.
                 self.process.kill()?;
-                let mut said = String::new();
+                let mut stderr = String::new();
                 while let Ok(Some(line)) = self.process.line(Stream::Error, SOON) {
-                    said.push_str(&line);
-                    said.push('\n');
+                    stderr.push_str(&line);
+                    stderr.push('\n');
                 }
                 bail!(
-                    "{} of {frames} frames after {} s; it wrote:\n{said}",
-                    reached.frames,
+                    "the compositor reported {} of {frames} frames within {} s; stderr of the pipeline:\n{stderr}",
+                    progress.frames,
                     begun.elapsed().as_secs()
                 );
             }
@@ -161,10 +161,10 @@ impl Running<'_> {
         self.wait_for_frames_with(frames, limit, |_| {})
     }
 
-    /// Waits for the end of the pipeline, which has to be a good one, and collects the reports.
+    /// Waits for the end of the pipeline and collects the reports.
     ///
     /// # Errors
-    /// Where it does not end within `limit`, or not with status 0, or a report is missing.
+    /// The pipeline does not end within `limit`, or its exit status is not 0, or a report is missing.
     pub fn finish(self, limit: Duration) -> anyhow::Result<Finished> {
         let guest = self.guest;
         let output = self.process.wait(limit)?;
@@ -188,7 +188,7 @@ impl Running<'_> {
 }
 
 impl Finished {
-    /// The frames whose buffer is one of the camera's: the compositor's own first picture belongs to nobody.
+    /// Returns the frames with a buffer of the camera. The compositor's first frame has none.
     #[must_use]
     pub fn camera_frames(&self) -> Vec<FrameRecord> {
         let own = |frame: &&FrameRecord| {

@@ -1,4 +1,5 @@
-//! Theme `alloc`: every backend of the allocator holds to what it says, and plans are those that the drivers bear out.
+//! Theme `alloc`: each backend of the allocator meets the guarantees that it declares, and the drivers accept what plans
+//! choose.
 
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use crate::interop::{Row, Skips};
 use crate::vm::config::{Config, Memory};
 use crate::wire::Status;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
-/// Enough for one check of all devices on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(240);
-/// Enough for one verb of the tool.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one check of all devices on a busy machine without KVM.
+const LONG_LIMIT: Duration = Duration::from_secs(240);
+/// Time limit of one command of the tool.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new("alloc::virtio_sources_conform", Config::Virtio, sources),
@@ -52,9 +53,9 @@ pub(super) const CASES: &[Case] = &[
         cards,
     ),
     Case::new(
-        "alloc::descriptions_that_lie_are_refused",
+        "alloc::wrong_buffer_descriptors_are_refused",
         Config::Virtio,
-        hostile,
+        wrong_descriptors,
     ),
     Case::new(
         "alloc::virtio_camera_and_display_share_the_cards_memory",
@@ -72,17 +73,17 @@ pub(super) const CASES: &[Case] = &[
         vkms_plan,
     ),
     Case::new(
-        "alloc::contiguous_camera_is_given_the_cma_heap",
+        "alloc::contiguous_camera_plan_takes_contiguous_memory",
         Config::Vkms,
         contiguous_plan,
     ),
     Case::new(
         "alloc::contiguous_camera_and_virtio_are_never_guaranteed",
         Config::Virtio,
-        lucky_plan,
+        unguaranteed_plan,
     ),
     Case::new(
-        "alloc::format_that_no_one_has_is_explained",
+        "alloc::unsupported_format_is_explained",
         Config::Virtio,
         no_format,
     ),
@@ -93,57 +94,61 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn sources(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    with_huge_pages(bench, 24, |bench| check(bench, "sources"))
+fn sources(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    with_huge_pages(context, 24, |context| check(context, "sources"))
 }
 
-/// Sets huge pages aside, for sources that are made of them, while something is done.
+/// Reserves huge pages while `act` runs, for the sources that allocate from them.
 pub(super) fn with_huge_pages<T>(
-    bench: &mut Bench<'_>,
+    context: &mut TestContext<'_>,
     pages: u32,
-    act: impl FnOnce(&mut Bench<'_>) -> anyhow::Result<T>,
+    act: impl FnOnce(&mut TestContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    bench.sh(&format!("echo {pages} > /proc/sys/vm/nr_hugepages"), SOON)?;
-    let outcome = act(bench);
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    context.sh(
+        &format!("echo {pages} > /proc/sys/vm/nr_hugepages"),
+        COMMAND_LIMIT,
+    )?;
+    let outcome = act(context);
+    context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
     outcome
 }
 
-fn queues(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    with_huge_pages(bench, 8, |bench| check(bench, "queues"))
+fn queues(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    with_huge_pages(context, 8, |context| check(context, "queues"))
 }
 
-fn cards(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "cards")
+fn cards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "cards")
 }
 
-fn hostile(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "hostile")
+fn wrong_descriptors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "hostile")
 }
 
-/// Runs one theme of `covalent-alloc-check`. Its lines are kept; what they skip has to be in `tests/checks.toml`.
-pub(super) fn check(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
-    check_within(bench, theme, LONG)
+/// Runs one theme of `covalent-alloc-check`. Its output is kept as `checks.txt`; a check that it skips has to be listed in
+/// `tests/checks.toml`.
+pub(super) fn check(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
+    check_within(context, theme, LONG_LIMIT)
 }
 
-/// The same, for a theme that takes its time.
+/// Runs one theme of `covalent-alloc-check` with another time limit.
 pub(super) fn check_within(
-    bench: &mut Bench<'_>,
+    context: &mut TestContext<'_>,
     theme: &str,
     limit: Duration,
 ) -> anyhow::Result<Outcome> {
-    let output = bench
+    let output = context
         .guest()?
         .sh(&format!("covalent-alloc-check {theme}"), limit)?;
-    bench.keep("checks.txt", &output.stdout)?;
+    context.save_artefact("checks.txt", &output.stdout)?;
     let text = output.text();
     let rows: Vec<Row> = text
         .lines()
         .filter_map(|line| Row::parse(theme, line))
         .collect();
     let skips = Skips::of_checks().context("tests/checks.toml")?;
-    let outcome = bench.judge(&skips, &rows)?;
-    // It ended early, or nothing failed but the end.
+    let outcome = context.judge(&skips, &rows)?;
+    // The program ended early, or failed although every row passed.
     ensure!(
         output.status.success(),
         "covalent-alloc-check {theme} ended with {}: {}",
@@ -153,12 +158,12 @@ pub(super) fn check_within(
     Ok(outcome)
 }
 
-/// Solves for a camera and the first card, and returns the solution.
-fn plan(bench: &mut Bench<'_>, camera: &str) -> anyhow::Result<Value> {
+/// Solves for a camera and the first card, and returns the plan.
+fn plan(context: &mut TestContext<'_>, camera: &str) -> anyhow::Result<Value> {
     let line =
         format!("covalent plan --camera {camera} --display /dev/dri/card0 --size 640x480 --json");
-    let output = bench.sh(&line, SOON)?;
-    bench.keep("plan.json", &output.stdout)?;
+    let output = context.sh(&line, COMMAND_LIMIT)?;
+    context.save_artefact("plan.json", &output.stdout)?;
     let solution: Value = serde_json::from_slice(&output.stdout)?;
     solution
         .get("share")
@@ -166,11 +171,11 @@ fn plan(bench: &mut Bench<'_>, camera: &str) -> anyhow::Result<Value> {
         .context("no buffer serves all")
 }
 
-fn own_memory(bench: &mut Bench<'_>, source: &str) -> anyhow::Result<Outcome> {
-    let plan = plan(bench, "/dev/video0")?;
+fn own_memory(context: &mut TestContext<'_>, source: &str) -> anyhow::Result<Outcome> {
+    let plan = plan(context, "/dev/video0")?;
     ensure!(
         plan["source_name"] == source,
-        "it comes from {}",
+        "the memory comes from {}",
         plan["source_name"]
     );
     let format = &plan["layout"]["format"];
@@ -182,61 +187,65 @@ fn own_memory(bench: &mut Bench<'_>, source: &str) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn virtio_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    own_memory(bench, "virtio_gpu dumb")
+fn virtio_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    own_memory(context, "virtio_gpu dumb")
 }
 
-fn bochs_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    own_memory(bench, "bochs-drm dumb")
+fn bochs_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    own_memory(context, "bochs-drm dumb")
 }
 
-fn vkms_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    own_memory(bench, "vkms dumb")
+fn vkms_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    own_memory(context, "vkms dumb")
 }
 
-fn contiguous_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let plan = plan(bench, "/dev/video2")?;
-    // The camera's own memory has fewer importers than the CMA heap, and is as sure.
+fn contiguous_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let plan = plan(context, "/dev/video2")?;
+    // The camera's own memory has fewer importers than the CMA heap, and its guarantee is as strong.
     ensure!(plan["verdict"] == "guaranteed", "it is {}", plan["verdict"]);
     let name = plan["source_name"].as_str().unwrap_or_default();
     ensure!(
         ["vivid MMAP", "dma-heap default_cma_region"].contains(&name),
-        "it comes from {name}"
+        "the memory comes from {name}"
     );
     Ok(Outcome::Passed)
 }
 
-fn lucky_plan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let plan = plan(bench, "/dev/video2")?;
+fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let plan = plan(context, "/dev/video2")?;
     ensure!(plan["verdict"] == "possible", "it is {}", plan["verdict"]);
-    let doubts = plan["doubts"].to_string();
-    ensure!(doubts.contains("in one piece"), "its doubts are {doubts}");
+    let caveats = plan["doubts"].to_string();
+    ensure!(
+        caveats.contains("in one piece"),
+        "its caveats are {caveats}"
+    );
     Ok(Outcome::Passed)
 }
 
-fn no_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480 --format NV12";
-    let output = bench.guest()?.sh(line, SOON)?;
+    let output = context.guest()?.sh(line, COMMAND_LIMIT)?;
     let text = output.text();
     ensure!(
         output.status == Status::Code(4),
         "it ended with {}",
         output.status
     );
-    for words in [
+    for expected in [
         "takes only XR24 LINEAR",
         "takes only NV12 LINEAR",
         "copies 1228800 bytes a frame",
     ] {
-        ensure!(text.contains(words), "`{words}` is not said: {text}");
+        ensure!(text.contains(expected), "`{expected}` is missing in {text}");
     }
     Ok(Outcome::Passed)
 }
 
-fn tool(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let found: Value = serde_json::from_slice(&bench.sh("covalent probe --json", LONG)?.stdout)?;
-    bench.keep("probe.json", found.to_string().as_bytes())?;
+fn tool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let found: Value =
+        serde_json::from_slice(&context.sh("covalent probe --json", LONG_LIMIT)?.stdout)?;
+    context.save_artefact("probe.json", found.to_string().as_bytes())?;
     let sources = found["sources"].as_array().context("no sources")?;
     let mut allocated = 0;
     for source in sources {
@@ -244,14 +253,14 @@ fn tool(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         if id.starts_with("v4l2:") {
             continue;
         }
-        // Drivers have pictures of their own sizes and formats.
+        // GBM and Vulkan allocate only sizes and formats that their driver supports.
         let picture = if id.starts_with("gbm:") || id.starts_with("vulkan:") {
             "--size 640x480 --format XR24"
         } else {
             "--size 641x481 --format NV12"
         };
         let line = format!("covalent alloc {id} {picture} --count 2 --json");
-        let report: Value = serde_json::from_slice(&bench.sh(&line, SOON)?.stdout)?;
+        let report: Value = serde_json::from_slice(&context.sh(&line, COMMAND_LIMIT)?.stdout)?;
         let buffers = report["buffers"].as_array().context("no buffers")?;
         ensure!(buffers.len() == 2, "{} buffers from {id}", buffers.len());
         ensure!(report["written_bytes"] == report["read_bytes"], "{report}");

@@ -1,7 +1,7 @@
-//! Theme `board`: memory that a devicetree sets aside, on an aarch64 board whose tree is edited: read, shown, solved with,
-//! allocated from, and asked for where it lacks.
+//! Theme `board`: reserved memory of a devicetree, on an aarch64 board whose tree overlays edit. The regions are read, shown,
+//! used in plans and allocated from, and a missing one is reported.
 //!
-//! The trees are QEMU's own with overlays from `tests/board`, which `dtc` and `fdtoverlay` lay over it as on any board.
+//! The trees are QEMU's own with overlays from `tests/board`, which `dtc` and `fdtoverlay` apply as on any board.
 
 use std::fs;
 
@@ -19,49 +19,49 @@ use crate::vm::devicetree::{CAMERA, Devicetree};
 use crate::vm::guest::Guest;
 use crate::wire::Status;
 
-use super::bench::must;
-use super::machines::{Wanted, compare};
-use super::matrix::{LONG, SOON};
-use super::{Bench, Case, Outcome};
+use super::context::run_checked;
+use super::machines::{PlanRequest, compare};
+use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
+use super::{Case, Outcome, TestContext};
 
-/// Only `--full` has a board: its root and its compiler's work take ten minutes where there is nothing yet.
+/// Only `--full` runs these cases: without a cache, the board's root and its compilation take ten minutes.
 pub(super) const CASES: &[Case] = &[
     case(
         "board::buffers_of_the_pools_heap_lie_in_the_region",
-        allocated,
+        allocation,
     ),
     case(
-        "board::doctor_asks_for_a_pool_and_what_it_prints_brings_it",
-        mended,
+        "board::missing_pool_remedy_of_doctor_adds_it",
+        remedy_adds_pool,
     ),
-    case("board::plan_follows_the_links_of_the_tree", linked),
-    case("board::recorded_is_solved_alike_on_the_host", alike),
+    case("board::plan_follows_the_links_of_the_tree", linked_pool),
+    case("board::recording_gives_same_plans_on_the_host", recording),
     case(
         "board::regions_are_shown_with_their_heaps_and_devices",
-        shown,
+        regions_listed,
     ),
-    case("board::tree_without_regions_is_shown_as_such", bare),
+    case("board::tree_without_regions_reports_none", without_regions),
 ];
 
 const fn case(name: &'static str, run: super::Run) -> Case {
     Case::new(name, Config::Board, run).full()
 }
 
-/// A camera with two pools, the first of which has no room for a large picture.
+/// A camera with two pools, of which the first is too small for a large picture.
 const NARROW: &str = include_str!("../../board/narrow.dts");
-/// The link in it.
+/// The link from the camera to its pools.
 const LINK: &str = "memory-region = <&statistics>, <&camera_pool>;";
 
-/// The pool of the usual tree, and of [`NARROW`]: 64 MiB of the camera's.
+/// The pool of the usual tree and of [`NARROW`]: 64 MiB for the camera.
 const POOL: &str = "camera-pool@60000000";
 const POOL_BYTES: u64 = 64 << 20;
 const POOL_WINDOW: (u64, u64) = (0x6000_0000, 0x63ff_ffff);
 
-/// A picture of eight megabytes: more than the kernel has in one piece, unless it was set aside.
+/// A picture of eight megabytes. The kernel has no contiguous block of that size, unless it was reserved.
 const LARGE: &str = "--camera /dev/video0 --display /dev/dri/card0 --size 1920x1080";
 
-/// What is asked of the recording and of the board itself.
-const WANTED: [Wanted; 3] = [
+/// The requests that are solved from the recording and on the board itself.
+const REQUESTS: [PlanRequest; 3] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
@@ -79,24 +79,27 @@ const WANTED: [Wanted; 3] = [
     }),
 ];
 
-/// Boots a board with this tree and no memory for contiguous buffers but what the tree sets aside.
-fn boot(bench: &Bench<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
-    let mut boot = bench.boot();
+/// Boots a board with this tree. The only contiguous memory is what the tree reserves.
+fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
+    let mut boot = context.boot();
     boot.machine.contiguous_mebibytes = 0;
     boot.machine.devicetree = Some(tree);
-    Ok(Guest::boot(bench.image(), &boot)?)
+    Ok(Guest::boot(context.image(), &boot)?)
 }
 
-/// QEMU's own tree.
-fn own(bench: &Bench<'_>) -> anyhow::Result<Devicetree> {
-    Ok(Devicetree::of_qemu(bench.image(), &bench.boot().machine)?)
+/// Returns QEMU's own tree.
+fn qemu_tree(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
+    Ok(Devicetree::from_qemu(
+        context.image(),
+        &context.boot().machine,
+    )?)
 }
 
-fn printed(guest: &Guest, line: &str) -> anyhow::Result<Value> {
-    let output = guest.sh(line, LONG)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+fn run_json(guest: &Guest, line: &str) -> anyhow::Result<Value> {
+    let output = guest.sh(line, LONG_LIMIT)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {}: {words}", output.status))
+        .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))
 }
 
 fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
@@ -107,9 +110,9 @@ fn source<'a>(report: &'a Value, id: &str) -> anyhow::Result<&'a Value> {
         .with_context(|| format!("no source {id} among {}", report["sources"]))
 }
 
-fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let report = printed(bench.guest()?, "covalent probe --json")?;
-    bench.keep("probe.json", report.to_string().as_bytes())?;
+fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let report = run_json(context.guest()?, "covalent probe --json")?;
+    context.save_artefact("probe.json", report.to_string().as_bytes())?;
     let path = checkout().join("docs/schema/probe.json");
     let rules: Value = serde_json::from_slice(&fs::read(&path)?)?;
     schema::check(&rules, &report).with_context(|| path.display().to_string())?;
@@ -151,24 +154,25 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "{field} of {firmware} is not {value}"
         );
     }
-    // What the regions make of sources: the pool's heap, and the camera's own memory, which is of the pool.
+    // The regions determine the guarantees of two sources: the pool's heap, and the camera's own memory, which comes from the
+    // pool.
     for id in [
         format!("heap:{POOL}"),
         "v4l2:vivid@platform:vivid-000:capture".to_owned(),
     ] {
-        let promises = &source(&report, &id)?["guarantees"];
-        ensure!(promises["address"] == window, "{id}: {promises}");
+        let guarantees = &source(&report, &id)?["guarantees"];
+        ensure!(guarantees["address"] == window, "{id}: {guarantees}");
         ensure!(
-            promises["contiguous_up_to_bytes"] == POOL_BYTES,
-            "{id}: {promises}"
+            guarantees["contiguous_up_to_bytes"] == POOL_BYTES,
+            "{id}: {guarantees}"
         );
     }
     let elsewhere = &source(&report, "heap:default_cma_region")?["guarantees"];
     ensure!(elsewhere["address"] != window, "{elsewhere}");
 
-    // In words; and the kernel's own bytes are what the overlay says.
-    let text = bench.sh("covalent probe", LONG)?.text();
-    bench.keep("probe.txt", text.as_bytes())?;
+    // The text output has the regions too, and the kernel's copy of the tree has the values of the overlay.
+    let text = context.sh("covalent probe", LONG_LIMIT)?.text();
+    context.save_artefact("probe.txt", text.as_bytes())?;
     for line in [
         "  camera-pool@60000000: 65536 KiB at 0x60000000 to 0x63ffffff, a pool, a CMA area",
         "      allocated by heap:camera-pool@60000000",
@@ -177,7 +181,7 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ] {
         ensure!(text.lines().any(|own| own == line), "no {line:?} in {text}");
     }
-    let reg = bench
+    let reg = context
         .guest()?
         .get(&format!("/proc/device-tree/reserved-memory/{POOL}/reg"))?;
     let expected = [0_u32, 0x6000_0000, 0, 0x400_0000].map(u32::to_be_bytes);
@@ -185,60 +189,68 @@ fn shown(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bare(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = boot(bench, own(bench)?)?;
-    let report = printed(&guest, "covalent probe --json")?;
+fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = boot(context, qemu_tree(context)?)?;
+    let report = run_json(&guest, "covalent probe --json")?;
     ensure!(report["reserved_memory"] == json!([]), "{report}");
-    let text = must(&guest, "covalent probe", LONG)?.text();
+    let text = run_checked(&guest, "covalent probe", LONG_LIMIT)?.text();
     ensure!(
         text.contains("Reserved memory (devicetree):\n  none"),
         "{text}"
     );
-    // Nobody wants one piece of memory, so nothing lacks.
-    ensure!(pool_remedy(&guest)?.is_none(), "a pool for nobody");
+    // No device needs contiguous memory, so no pool is missing.
+    ensure!(
+        pool_remedy(&guest)?.is_none(),
+        "the doctor reports a missing pool, which no device needs"
+    );
     guest.stop()?;
     Ok(Outcome::Passed)
 }
 
-/// Two pools: the plan takes the one that has room, by its heap, and the drivers agree. Without the link the solver would
-/// trust the camera's queue, and the driver refuses.
-fn linked(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let board = own(bench)?.overlaid(CAMERA)?;
-    let narrow = board.overlaid(NARROW)?;
+/// Two pools: the plan takes the heap of the one that is large enough, and the drivers accept it. Without the link in the tree
+/// the solver would choose the camera's queue, and the driver refuses.
+fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let board = qemu_tree(context)?.with_overlay(CAMERA)?;
+    let narrow = board.with_overlay(NARROW)?;
     ensure!(NARROW.contains(LINK), "the overlay has another link");
-    let unlinked = board.overlaid(&NARROW.replace(LINK, ""))?;
-    bench.keep("narrow.dts", narrow.source()?.as_bytes())?;
+    let unlinked = board.with_overlay(&NARROW.replace(LINK, ""))?;
+    context.save_artefact("narrow.dts", narrow.source()?.as_bytes())?;
 
-    let guest = boot(bench, narrow.clone())?;
+    let guest = boot(context, narrow.clone())?;
     let record = "covalent probe --size 1920x1080 --record /tmp/machine.json";
-    must(&guest, record, LONG)?;
+    run_checked(&guest, record, LONG_LIMIT)?;
     let recording = guest.get("/tmp/machine.json")?;
-    bench.keep("machine.json", &recording)?;
+    context.save_artefact("machine.json", &recording)?;
     let heap = format!("heap:{POOL}");
-    let plan = printed(&guest, &format!("covalent plan {LARGE} --json"))?;
+    let plan = run_json(&guest, &format!("covalent plan {LARGE} --json"))?;
     ensure!(plan["share"]["source"] == heap.as_str(), "{plan}");
-    let proved = must(&guest, &format!("covalent plan {LARGE} --prove"), LONG)?.text();
-    bench.keep("linked.txt", proved.as_bytes())?;
+    let proved = run_checked(
+        &guest,
+        &format!("covalent plan {LARGE} --prove"),
+        LONG_LIMIT,
+    )?
+    .text();
+    context.save_artefact("linked.txt", proved.as_bytes())?;
     ensure!(
         proved.starts_with(&format!("dma-heap {POOL} allocates")),
         "{proved}"
     );
     ensure!(proved.ends_with("proved (3 trials)"), "{proved}");
 
-    // The same board with a tree that has the regions and not the link.
+    // The same board with a tree that has the regions but not the link.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
-    let trusting = printed(&guest, &format!("{line} --json"))?;
+    let trusting = run_json(&guest, &format!("{line} --json"))?;
     ensure!(
         trusting["share"]["source"] == "v4l2:vivid@platform:vivid-000:capture",
         "{trusting}"
     );
-    let refuted = must(&guest, &format!("{line} --prove"), LONG)?.text();
-    bench.keep("unlinked.txt", refuted.as_bytes())?;
+    let refuted = run_checked(&guest, &format!("{line} --prove"), LONG_LIMIT)?.text();
+    context.save_artefact("unlinked.txt", refuted.as_bytes())?;
     ensure!(refuted.contains("given up: vivid MMAP"), "{refuted}");
     guest.stop()?;
 
-    // On the host the recording tells the two trees apart alike.
+    // On the host, the recording gives the same two plans for the two trees.
     let mut machine = Machine::from_json(&recording)?;
     let mut job = Job::new(Extent::new(1920, 1080)?, 4);
     job.cameras.push("/dev/video0".to_owned());
@@ -258,9 +270,9 @@ fn linked(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The line that helps where a device lacks a pool; `None` where the doctor does not say so.
+/// Returns the remedy that `covalent doctor` prints for a device without a pool; `None` where it reports no such finding.
 fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
-    let report = printed(guest, "covalent doctor --json")?;
+    let report = run_json(guest, "covalent doctor --json")?;
     let findings = report["findings"].as_array().context("no findings")?;
     let found = findings
         .iter()
@@ -271,15 +283,15 @@ fn pool_remedy(guest: &Guest) -> anyhow::Result<Option<String>> {
     Ok(Some(line.context("it has no remedy")?.to_owned()))
 }
 
-/// A board that has a camera and no pool for it.
-fn mended(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let lacking = own(bench)?.overlaid(CAMERA)?;
+/// A board with a camera and no pool for it.
+fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let lacking = qemu_tree(context)?.with_overlay(CAMERA)?;
     let line = format!("covalent plan {LARGE} --prove");
-    let guest = boot(bench, lacking.clone())?;
-    let remedy = pool_remedy(&guest)?.context("no pool is asked for")?;
-    bench.keep("remedy.sh", remedy.as_bytes())?;
-    let before = guest.sh(&line, LONG)?;
-    bench.keep("before.txt", before.text().as_bytes())?;
+    let guest = boot(context, lacking.clone())?;
+    let remedy = pool_remedy(&guest)?.context("the doctor reports no missing pool")?;
+    context.save_artefact("remedy.sh", remedy.as_bytes())?;
+    let before = guest.sh(&line, LONG_LIMIT)?;
+    context.save_artefact("before.txt", before.text().as_bytes())?;
     ensure!(
         before.status == Status::Code(4),
         "without a pool it ends with {}: {}",
@@ -288,54 +300,60 @@ fn mended(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     guest.stop()?;
 
-    // The line as it is printed makes the overlay.
-    let tree = lacking.overlaid_by(&remedy, "covalent-pool.dtbo")?;
-    bench.keep("mended.dts", tree.source()?.as_bytes())?;
-    let guest = boot(bench, tree)?;
-    ensure!(pool_remedy(&guest)?.is_none(), "it still asks for a pool");
-    let report = printed(&guest, "covalent probe --json")?;
+    // The printed remedy, run as it is, makes the overlay.
+    let tree = lacking.with_overlay_from(&remedy, "covalent-pool.dtbo")?;
+    context.save_artefact("mended.dts", tree.source()?.as_bytes())?;
+    let guest = boot(context, tree)?;
+    ensure!(
+        pool_remedy(&guest)?.is_none(),
+        "the doctor still reports a missing pool"
+    );
+    let report = run_json(&guest, "covalent probe --json")?;
     ensure!(
         report["reserved_memory"][0]["heaps"] == json!(["heap:camera-pool"]),
         "{}",
         report["reserved_memory"]
     );
-    let after = must(&guest, &line, LONG)?.text();
-    bench.keep("after.txt", after.as_bytes())?;
-    let log = must(&guest, "dmesg", SOON)?.text();
+    let after = run_checked(&guest, &line, LONG_LIMIT)?.text();
+    context.save_artefact("after.txt", after.as_bytes())?;
+    let log = run_checked(&guest, "dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("assigned reserved memory node camera-pool"),
         "the camera's driver was given no pool: {log}"
     );
     let alloc = "covalent alloc heap:camera-pool --size 1920x1080 --format XR24 --count 4";
-    must(&guest, alloc, LONG)?;
+    run_checked(&guest, alloc, LONG_LIMIT)?;
     guest.stop()?;
     Ok(Outcome::Passed)
 }
 
-fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    compare(bench, &WANTED)
+fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    compare(context, &REQUESTS)
 }
 
-/// What the kernel counts of a CMA region: pages taken, pages given back, pages that are free.
-fn counted(bench: &mut Bench<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
+/// Returns the kernel's counters of a CMA region: pages taken, pages given back, and free pages.
+fn cma_counters(context: &mut TestContext<'_>, region: &str) -> anyhow::Result<[u64; 3]> {
     let folder = format!("/sys/kernel/mm/cma/{region}");
     let line = format!(
         "cat {folder}/alloc_pages_success {folder}/release_pages_success {folder}/available_pages"
     );
-    let text = bench.sh(&line, SOON)?.text();
+    let text = context.sh(&line, COMMAND_LIMIT)?.text();
     let numbers: Vec<u64> = text.lines().map(str::parse).collect::<Result<_, _>>()?;
     numbers.try_into().ok().context("not three numbers")
 }
 
-fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let log = bench.sh("dmesg", SOON)?.text();
+fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let log = context.sh("dmesg", COMMAND_LIMIT)?.text();
     ensure!(
         log.contains("created CMA memory pool at 0x0000000060000000, size 64 MiB"),
         "the kernel has no such pool: {log}"
     );
-    let (before, others) = (counted(bench, POOL)?, counted(bench, "reserved")?);
+    let (before, others) = (
+        cma_counters(context, POOL)?,
+        cma_counters(context, "reserved")?,
+    );
     let line = format!("covalent alloc heap:{POOL} --size 640x480 --format NV12 --count 3 --json");
-    let report = printed(bench.guest()?, &line)?;
+    let report = run_json(context.guest()?, &line)?;
     let buffers = report["buffers"].as_array().context("no buffers")?;
     ensure!(buffers.len() == 3, "{report}");
     ensure!(
@@ -349,8 +367,8 @@ fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .map(|bytes| bytes.next_multiple_of(4096))
         .sum();
     ensure!(bytes >= 3 * 640 * 480 * 3 / 2, "{report}");
-    let after = counted(bench, POOL)?;
-    // The kernel took just these pages out of just this region, and has them back.
+    let after = cma_counters(context, POOL)?;
+    // The kernel took exactly these pages, only from this region, and got all of them back.
     let taken = [after[0] - before[0], after[1] - before[1]];
     ensure!(
         taken == [bytes / 4096; 2],
@@ -362,28 +380,28 @@ fn allocated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         before[2].abs_diff(after[2])
     );
     ensure!(
-        counted(bench, "reserved")?[0] == others[0],
+        cma_counters(context, "reserved")?[0] == others[0],
         "pages of another region were taken"
     );
 
-    // The camera's own buffers are of the pool too: its queue says so by the tree.
-    bench.sh("covalent probe", LONG)?;
+    // The camera's own buffers come from the pool too, because the tree links its queue to the pool.
+    context.sh("covalent probe", LONG_LIMIT)?;
     ensure!(
-        counted(bench, POOL)?[0] > after[0],
+        cma_counters(context, POOL)?[0] > after[0],
         "the camera's memory is of another region"
     );
 
-    // More than the region has is refused before it is tried, and nothing of it stays taken.
+    // A request for more than the region has is refused before any allocation, and no page stays taken.
     let line = format!("covalent alloc heap:{POOL} --size 1920x1080 --format XR24 --count 9");
-    let output = bench.guest()?.sh(&line, LONG)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = context.guest()?.sh(&line, LONG_LIMIT)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        output.status == Status::Code(4) && words.contains(POOL),
-        "nine of 8 MB out of 64 MiB end with {}: {words}",
+        output.status == Status::Code(4) && stderr.contains(POOL),
+        "nine of 8 MB out of 64 MiB end with {}: {stderr}",
         output.status
     );
     ensure!(
-        counted(bench, POOL)?[2] == before[2],
+        cma_counters(context, POOL)?[2] == before[2],
         "pages stay taken after a refusal"
     );
     Ok(Outcome::Passed)

@@ -1,13 +1,13 @@
-//! Theme `buffers`: what is made, given again, imported and freed leaves nothing, whatever fails on the way.
+//! Theme `buffers`: allocating, reusing, importing and freeing buffers leaks nothing, also where a step fails.
 
 use std::time::Duration;
 
 use crate::vm::config::Config;
 
 use super::alloc::{check, check_within, with_huge_pages};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
-/// Seven hundred thousand buffers, one after another, on a busy machine without KVM.
+/// Time limit for seven hundred thousand buffers, one after another, on a busy machine without KVM.
 const SOAK_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 pub(super) const CASES: &[Case] = &[
@@ -25,42 +25,44 @@ pub(super) const CASES: &[Case] = &[
     .full()
     .limit(SOAK_LIMIT),
     Case::new(
-        "buffers::camera_that_fails_is_told_and_streams_again",
+        "buffers::failing_camera_is_reported_and_streams_again",
         Config::Bochs,
         injected,
     ),
     Case::new(
-        "buffers::bochs_that_leaves_is_told_and_its_memory_stays",
+        "buffers::unbound_bochs_driver_is_reported_and_memory_stays_valid",
         Config::Bochs,
         unplug,
     )
     .last(),
     Case::new(
-        "buffers::virtio_that_leaves_is_told_and_its_memory_stays",
+        "buffers::unbound_virtio_driver_is_reported_and_memory_stays_valid",
         Config::Virtio,
         unplug,
     )
     .last(),
 ];
 
-fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // Enough for a hundred at once.
-    with_huge_pages(bench, 128, |bench| check(bench, "buffers"))
+fn buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // Enough pages for a hundred buffers at the same time.
+    with_huge_pages(context, 128, |context| check(context, "buffers"))
 }
 
-fn soak(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?;
-    with_huge_pages(bench, 8, |bench| check_within(bench, "soak", SOAK_LIMIT))
+fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.fresh_guest()?;
+    with_huge_pages(context, 8, |context| {
+        check_within(context, "soak", SOAK_LIMIT)
+    })
 }
 
-fn injected(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "injected")
+fn injected(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "injected")
 }
 
-fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.fresh_guest()?;
-    let outcome = check(bench, "unplug");
-    // The camera of this guest is gone for good.
-    bench.discard();
+fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.fresh_guest()?;
+    let outcome = check(context, "unplug");
+    // The camera of this guest cannot be used again.
+    context.discard();
     outcome
 }

@@ -1,4 +1,4 @@
-//! Theme `camera`: the display reads the camera's own memory, nobody copies it, and nothing is left of it at the end.
+//! Theme `camera`: the display reads the camera's own memory, no program copies a frame, and nothing is left at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,24 +15,26 @@ use crate::vm::config::Config;
 use crate::vm::link::LinkError;
 use crate::wire::Stream;
 
+use super::compositor::{
+    COMMAND_LIMIT, PIPELINE_LIMIT, TestCompositor, parse_camera_record, wait_for_exit,
+};
 use super::display::set_pattern;
-use super::stage::{RUN, SOON, Stage, camera_record, end};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
-/// Bytes of a 640x480 frame in XRGB8888.
+/// The size of a 640x480 frame in XRGB8888, in bytes.
 const FRAME_BYTES: u64 = 640 * 480 * 4;
-/// Frames of the long run.
+/// The number of frames of the long run.
 const MANY: u32 = 3000;
-/// Frames of the soak.
+/// The number of frames of the soak run.
 const SOAK: u32 = 20_000;
-/// How long a frame of these runs may take on a busy machine without KVM.
+/// Time limit of one frame of these runs on a busy machine without KVM.
 const FRAME_LIMIT: Duration = Duration::from_millis(200);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
         "camera::plane_reads_the_buffers_that_the_camera_queues",
         Config::Virtio,
-        same_memory,
+        scanned_out_buffers,
     ),
     Case::new(
         "camera::contiguous_queue_has_the_buffers_attached",
@@ -40,9 +42,9 @@ pub(super) const CASES: &[Case] = &[
         attached,
     ),
     Case::new(
-        "camera::nobody_copies_in_direct_scanout",
+        "camera::direct_scanout_copies_no_byte",
         Config::Virtio,
-        nobody_copies,
+        no_copies,
     ),
     Case::new(
         "camera::no_frame_is_read_or_written_by_a_syscall",
@@ -67,45 +69,48 @@ pub(super) const CASES: &[Case] = &[
     .limit(Duration::from_secs(6000)),
 ];
 
-/// What `covalent-judge held` says of a process.
+/// The output of `covalent-judge held` for one process.
 #[derive(Debug, Deserialize)]
-struct Held {
-    dma_bufs: Vec<crate::judge::process::Held>,
+struct HeldDmabufs {
+    dma_bufs: Vec<crate::judge::process::HeldDmabuf>,
 }
 
-/// What `covalent-judge watch` saw of a program.
+/// What `covalent-judge watch` observed of one program.
 #[derive(Debug, Deserialize)]
-struct Seen {
+struct Watched {
     looks: u64,
     frame_mappings: BTreeSet<FrameMapping>,
 }
 
-fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
-        // Long enough for the judge to come in while it runs.
+        // The run is long enough for the judge to look while frames flow.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
-        // strace names the fd that each QBUF carries, in words of its own.
+        // strace prints the memory type of each QBUF.
         wrapper: "strace -f -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let mut running = pipeline.start(guest)?;
-    running.wait_for_frames(20, RUN)?;
+    running.wait_for_frames(20, PIPELINE_LIMIT)?;
     let held = guest
-        .sh("covalent-judge held covalent-camera", SOON)?
+        .sh("covalent-judge held covalent-camera", COMMAND_LIMIT)?
         .text();
-    let looks = guest.sh("covalent-judge scanout --times 40 --every-ms 30", SOON)?;
-    let listed = guest.sh("covalent-judge bufinfo", SOON)?.text();
-    let finished = running.finish(RUN)?;
+    let looks = guest.sh(
+        "covalent-judge scanout --times 40 --every-ms 30",
+        COMMAND_LIMIT,
+    )?;
+    let listed = guest.sh("covalent-judge bufinfo", COMMAND_LIMIT)?.text();
+    let finished = running.finish(PIPELINE_LIMIT)?;
 
-    let held: Vec<Held> = serde_json::from_str(&held).context("covalent-judge held")?;
+    let held: Vec<HeldDmabufs> = serde_json::from_str(&held).context("covalent-judge held")?;
     let [held] = held.as_slice() else {
         anyhow::bail!("one camera client was expected: {held:?}");
     };
-    // Every dma-buf that the process has: what it queues can only be one of these, since it queues nothing but dma-bufs.
+    // All dma-bufs of the process. The client queues nothing but dma-bufs, so each queued buffer is one of these.
     let queued: BTreeSet<u64> = held.dma_bufs.iter().map(|held| held.inode).collect();
-    let ioctls = String::from_utf8_lossy(&bench.guest()?.get("/tmp/ioctls")?).into_owned();
-    let (others, imports) = queued_memories(&ioctls);
+    let ioctls = String::from_utf8_lossy(&context.guest()?.get("/tmp/ioctls")?).into_owned();
+    let (others, imports) = count_queued_memory_types(&ioctls);
     ensure!(
         others == 0 && imports >= 300,
         "{imports} dma-bufs were queued, and {others} buffers of other memory: {}",
@@ -145,8 +150,8 @@ fn same_memory(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// How many of strace's lines of VIDIOC_QBUF are for other memory than dma-bufs, and how many for dma-bufs.
-fn queued_memories(ioctls: &str) -> (usize, usize) {
+/// Counts strace's lines of VIDIOC_QBUF: first those with another memory type than dma-buf, then those with dma-bufs.
+fn count_queued_memory_types(ioctls: &str) -> (usize, usize) {
     let queued = ioctls.lines().filter(|line| line.contains(", VIDIOC_QBUF"));
     let (imports, others): (Vec<_>, Vec<_>) =
         queued.partition(|line| line.contains("V4L2_MEMORY_DMABUF"));
@@ -162,18 +167,18 @@ fn excerpt(ioctls: &str) -> String {
         .join("\n")
 }
 
-fn attached(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // vivid's second instance has dma-contig queues, which attach what they import.
+fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
         client: "--size 640x480 --fps 30 --frames 300 --source heap:default_cma_region".to_owned(),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let mut running = pipeline.start(guest)?;
-    running.wait_for_frames(20, RUN)?;
-    let listed = guest.sh("covalent-judge bufinfo", SOON)?.text();
-    let finished = running.finish(RUN)?;
+    running.wait_for_frames(20, PIPELINE_LIMIT)?;
+    let listed = guest.sh("covalent-judge bufinfo", COMMAND_LIMIT)?.text();
+    let finished = running.finish(PIPELINE_LIMIT)?;
     let listed: Vec<Object> = serde_json::from_str(&listed).context("covalent-judge bufinfo")?;
     for inode in &finished.camera.buffers {
         let object = listed
@@ -197,8 +202,10 @@ fn attached(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the pipeline fullscreen under the judge's eyes, from exec to exit.
-fn watched(bench: &mut Bench<'_>) -> anyhow::Result<(Finished, BTreeMap<String, Seen>)> {
+/// Runs the pipeline fullscreen under `covalent-judge watch`, from exec to exit.
+fn run_watched(
+    context: &mut TestContext<'_>,
+) -> anyhow::Result<(Finished, BTreeMap<String, Watched>)> {
     let pipeline = Pipeline {
         client: "--size 640x480 --frames 200".to_owned(),
         compositor: "--mode 640x480".to_owned(),
@@ -207,15 +214,15 @@ fn watched(bench: &mut Bench<'_>) -> anyhow::Result<(Finished, BTreeMap<String, 
         ),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
-    let finished = pipeline.start(guest)?.finish(RUN)?;
+    let guest = context.guest()?;
+    let finished = pipeline.start(guest)?.finish(PIPELINE_LIMIT)?;
     let seen =
         serde_json::from_slice(&guest.get("/tmp/watch.json")?).context("covalent-judge watch")?;
     Ok((finished, seen))
 }
 
-/// Checks that neither program ever had a frame mapped, and that both count no byte.
-fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result<(), String> {
+/// Checks that neither program ever had a frame mapped, and that both count no copied byte.
+fn check_no_copies(finished: &Finished, seen: &BTreeMap<String, Watched>) -> Result<(), String> {
     let mut faults = Vec::new();
     // The kernel keeps 15 characters of a program's name.
     for program in ["covalent-compos", "covalent-camera"] {
@@ -255,19 +262,19 @@ fn check_untouched(finished: &Finished, seen: &BTreeMap<String, Seen>) -> Result
     }
 }
 
-fn nobody_copies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = watched(bench)?;
-    check_untouched(&finished, &seen).map_err(anyhow::Error::msg)?;
+fn no_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = run_watched(context)?;
+    check_no_copies(&finished, &seen).map_err(anyhow::Error::msg)?;
     Ok(Outcome::Passed)
 }
 
-fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = watched(bench)?;
-    let faults = match check_untouched(&finished, &seen) {
-        Ok(()) => anyhow::bail!("a client that reads every frame was found to read none"),
+fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let (finished, seen) = run_watched(context)?;
+    let faults = match check_no_copies(&finished, &seen) {
+        Ok(()) => anyhow::bail!("no copy was found of a client that reads every frame"),
         Err(faults) => faults,
     };
-    // Both ways of looking have to see it: the counter and the mappings.
+    // Both methods have to find the copy: the programs' counters and the mappings.
     for word in ["covalent-camera mapped", "the client counts"] {
         ensure!(
             faults.contains(word),
@@ -287,7 +294,7 @@ fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn no_syscalls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let calls = "read,write,pread64,pwrite64,readv,writev,preadv,pwritev,preadv2,pwritev2,sendfile,splice,copy_file_range,\
                  process_vm_readv,process_vm_writev,mmap";
     let pipeline = Pipeline {
@@ -296,12 +303,12 @@ fn no_syscalls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         outer_wrapper: format!("strace -f -y -qq -e trace={calls} -o /tmp/calls"),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
-    let finished = pipeline.start(guest)?.finish(RUN)?;
+    let guest = context.guest()?;
+    let finished = pipeline.start(guest)?.finish(PIPELINE_LIMIT)?;
     let calls = String::from_utf8_lossy(&guest.get("/tmp/calls")?).into_owned();
     let touching = calls.lines().find(|line| touches_a_frame(line));
     ensure!(touching.is_none(), "a frame is touched: {touching:?}");
-    // The judge has eyes: it sees the compositor read the events of its card.
+    // The trace works: it has the compositor's reads of its card's events.
     ensure!(
         calls
             .lines()
@@ -316,9 +323,9 @@ fn no_syscalls(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Whether a line of `strace -y` reads, writes or maps a dma-buf, or a device by more than its events.
+/// Returns whether a line of `strace -y` reads, writes or maps a dma-buf, or accesses a device beyond reading its events.
 fn touches_a_frame(line: &str) -> bool {
-    // strace names what an fd is in angle brackets behind it; the same words in a message's text are no device.
+    // strace prints the path of an fd in angle brackets after the number; the same words in a message's text are no device.
     let device = [
         "</dmabuf:",
         "<anon_inode:dmabuf",
@@ -339,30 +346,30 @@ fn touches_a_frame(line: &str) -> bool {
     !events
 }
 
-fn many(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    long_run(bench, MANY)
+fn many(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    long_run(context, MANY)
 }
 
-fn soak(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    long_run(bench, SOAK)
+fn soak(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    long_run(context, SOAK)
 }
 
-fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
+fn long_run(context: &mut TestContext<'_>, count: u32) -> anyhow::Result<Outcome> {
     let limit = FRAME_LIMIT.saturating_mul(count);
     let nearly_all = usize::try_from(count)?.saturating_sub(100);
-    set_pattern(bench.guest()?, 1)?;
-    let stage = Stage::set(bench)?;
-    let before = stage.frames(bench)?.len();
+    set_pattern(context.guest()?, 1)?;
+    let compositor = TestCompositor::start(context)?;
+    let before = compositor.frames(context)?.len();
     let started = Instant::now();
-    let mut camera = stage.beside(
-        bench,
+    let mut camera = compositor.start_client(
+        context,
         &format!("covalent-camera --size 640x480 --fps 60 --frames {count} --json"),
     )?;
     let mut pictures = 0;
-    // A picture every five seconds, until the client says how it went.
-    let said = loop {
+    // One picture every five seconds, until the client prints its report.
+    let report = loop {
         match camera.line(Stream::Out, Duration::from_secs(5)) {
-            Ok(said) => break said.unwrap_or_default(),
+            Ok(report) => break report.unwrap_or_default(),
             Err(LinkError::Deadline { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -371,22 +378,22 @@ fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
             "it takes longer than {} s",
             limit.as_secs()
         );
-        let shown: usize = bench
-            .sh("wc -l </tmp/stage/frames.jsonl", SOON)?
+        let shown: usize = context
+            .sh("wc -l </tmp/compositor/frames.jsonl", COMMAND_LIMIT)?
             .text()
             .trim()
             .parse()?;
         if shown > before + 30 && shown < before + nearly_all {
-            let picture = bench.guest()?.screendump()?;
+            let picture = context.guest()?.screendump()?;
             check_bars(&picture, Region::whole(&picture), &BARS_100, 1)
                 .with_context(|| format!("the display after {shown} frames"))?;
             pictures += 1;
         }
     };
-    let ended = end(camera, None)?;
-    ensure!(ended.status == 0, "the client ended so: {ended:?}");
-    bench.keep("camera.json", said.as_bytes())?;
-    let record = camera_record(&said)?;
+    let exit = wait_for_exit(camera, None)?;
+    ensure!(exit.status == 0, "the client failed: {exit:?}");
+    context.save_artefact("camera.json", report.as_bytes())?;
+    let record = parse_camera_record(&report)?;
     ensure!(
         record.frames == u64::from(count),
         "{} frames were shown",
@@ -394,10 +401,10 @@ fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
     );
     ensure!(
         pictures >= 3,
-        "only {pictures} pictures of the display were judged"
+        "only {pictures} pictures of the display were checked"
     );
-    let frames: Vec<_> = stage
-        .frames(bench)?
+    let frames: Vec<_> = compositor
+        .frames(context)?
         .into_iter()
         .skip(before)
         .filter(|frame| {
@@ -414,12 +421,12 @@ fn long_run(bench: &mut Bench<'_>, count: u32) -> anyhow::Result<Outcome> {
     check_order(&frames)?;
     let composited = frames.iter().find(|frame| frame.path != Path::Direct);
     ensure!(composited.is_none(), "not scanned out: {composited:?}");
-    stage.check_clean(bench, "3,000 frames")?;
-    stage.strike(bench)?;
-    // A framebuffer keeps its GEM objects; debugfs names the process that made it.
-    let framebuffers = bench.sh(
+    compositor.check_nothing_left(context, "3,000 frames")?;
+    compositor.stop(context)?;
+    // A framebuffer keeps its GEM objects alive; debugfs names the process that made it.
+    let framebuffers = context.sh(
         "cat /sys/kernel/debug/dri/0/framebuffer | grep -c covalent || true",
-        SOON,
+        COMMAND_LIMIT,
     )?;
     ensure!(
         framebuffers.text() == "0",
@@ -434,7 +441,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn touching_is_what_reads_writes_or_maps_a_frame() {
+    fn touches_a_frame_is_true_for_reads_writes_and_maps() {
         for line in [
             "1 mmap(NULL, 1228800, PROT_READ, MAP_SHARED, 9</dmabuf:>, 0) = 0x7f00",
             "1 read(9</dmabuf:>, \"\", 1228800) = 1228800",
@@ -454,10 +461,10 @@ mod tests {
     }
 
     #[test]
-    fn queued_memories_are_those_of_qbuf_alone() {
+    fn count_queued_memory_types_ignores_dqbuf() {
         let text = "7 ioctl(5, VIDIOC_QBUF, {type=V4L2_BUF_TYPE_VIDEO_CAPTURE, index=0, memory=V4L2_MEMORY_DMABUF}) = 0\n\
                     7 ioctl(5, VIDIOC_DQBUF, {memory=V4L2_MEMORY_DMABUF}) = 0\n\
                     7 ioctl(5, VIDIOC_QBUF, {memory=V4L2_MEMORY_MMAP}) = 0\n";
-        assert_eq!(queued_memories(text), (1, 1));
+        assert_eq!(count_queued_memory_types(text), (1, 1));
     }
 }

@@ -1,5 +1,5 @@
-//! What is checked without a guest: formatting, lints, documentation, features, unit tests, dependencies, spelling, and which
-//! files are tracked.
+//! The checks that need no guest: formatting, lints, documentation, features, packaging, unit tests, dependencies, spelling,
+//! the public bug reports, and the kinds of files that are tracked.
 
 mod tree;
 
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::vm::build::{self, checkout};
-use crate::vm::namespace::spawn_kept;
+use crate::vm::namespace::spawn_bound_to_process;
 use crate::vm::progress::{Progress, Step};
 use crate::vm::root::Root;
 
@@ -20,7 +20,7 @@ use super::record::{Record, Verdict};
 use super::run::judge_skip;
 use super::skips::Skips;
 
-/// The names of all checks, in their order.
+/// The names of all checks, in the order in which they run.
 pub const NAMES: [&str; 11] = [
     "check::tree",
     "check::formatting",
@@ -35,13 +35,13 @@ pub const NAMES: [&str; 11] = [
     "unit::tests",
 ];
 
-/// How long one tool may work. Compiling everything for the first time takes five minutes of two cores.
+/// Time limit of one tool. The first compilation of everything takes five minutes of two cores.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// How much of a tool's words a failure shows, in bytes.
-const WORDS_BYTES: usize = 8000;
+/// The most of a tool's output that a failure shows, in bytes.
+const TAIL_BYTES: usize = 8000;
 
-/// Runs the check `name`, and gives one record or, of unit tests, several.
+/// Runs the check `name`, and returns its record; `unit::tests` returns one for each test that failed too.
 #[must_use]
 pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<Record> {
     let started = Instant::now();
@@ -50,14 +50,14 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         "check::tree" => tree::check(checkout()),
         "check::formatting" => cargo(root, &["fmt", "--all", "--check"], &[], &step),
         "check::lints" => {
-            let words = format!(
+            let args = format!(
                 "clippy --workspace --features {} --all-targets --locked --quiet -- -D warnings",
                 build::checked_features()
             );
-            cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
+            cargo(root, &args.split(' ').collect::<Vec<_>>(), &[], &step)
         }
         "check::documentation" => {
-            let words = [
+            let args = [
                 "doc",
                 "--workspace",
                 "--features",
@@ -66,16 +66,16 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "--locked",
                 "--quiet",
             ];
-            cargo(root, &words, &[("RUSTDOCFLAGS", "-D warnings")], &step)
+            cargo(root, &args, &[("RUSTDOCFLAGS", "-D warnings")], &step)
         }
         "check::features" => features(root, &step),
         "check::packaging" => packaging(root, &step),
-        // A backend that is not in this workspace compiles against what is public, and works.
+        // The backend in `tests/outside`, which is not in this workspace, compiles against the public API and runs.
         "check::outside" => {
-            let words = "run --manifest-path tests/outside/Cargo.toml --locked --quiet";
-            cargo(root, &words.split(' ').collect::<Vec<_>>(), &[], &step)
+            let args = "run --manifest-path tests/outside/Cargo.toml --locked --quiet";
+            cargo(root, &args.split(' ').collect::<Vec<_>>(), &[], &step)
         }
-        // Not the advisories: they change from day to day, and with them what this tree is would.
+        // The advisories are left out: they change from day to day, so the result for one commit would change too.
         "check::dependencies" => tool(
             "cargo-deny",
             &["check", "bans", "licenses", "sources"],
@@ -84,7 +84,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         "check::spelling" => tool("typos", &[], &step),
         "check::cases" => cases(&step),
         "unit::tests" => {
-            let words = [
+            let args = [
                 "test",
                 "--workspace",
                 "--features",
@@ -92,66 +92,66 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
                 "--locked",
                 "--no-fail-fast",
             ];
-            // CI: a snapshot that differs is a failure, never written anew.
-            let told = wait(
-                |log| spawn_cargo(root, &words, &[("CI", "true")], log),
+            // With CI set, a snapshot that differs is a failure and is never overwritten.
+            let output = wait(
+                |log| spawn_cargo(root, &args, &[("CI", "true")], log),
                 &step,
             );
             step.done();
-            return match told {
-                Ok(told) => unit_records(&told, started.elapsed(), skips),
-                Err(words) => vec![Record::new(
+            return match output {
+                Ok(output) => unit_records(&output, started.elapsed(), skips),
+                Err(message) => vec![Record::new(
                     name,
                     "",
                     Verdict::Failed,
                     started.elapsed(),
-                    &words,
+                    &message,
                 )],
             };
         }
         _ => Err(format!("there is no check {name}")),
     };
     step.done();
-    let (verdict, words) = match result {
+    let (verdict, message) = match result {
         Ok(Outcome::Passed) => (Verdict::Passed, String::new()),
         Ok(Outcome::Skip(reason)) => judge_skip(skips, name, reason),
-        Err(words) => (Verdict::Failed, words),
+        Err(message) => (Verdict::Failed, message),
     };
-    vec![Record::new(name, "", verdict, started.elapsed(), &words)]
+    vec![Record::new(name, "", verdict, started.elapsed(), &message)]
 }
 
-/// What a tool has said, and whether it is content.
-struct Told {
-    content: bool,
-    words: String,
+/// The output of a tool, and whether it succeeded.
+struct ToolOutput {
+    success: bool,
+    text: String,
 }
 
-impl Told {
+impl ToolOutput {
     fn judge(self) -> Result<Outcome, String> {
-        if self.content {
+        if self.success {
             Ok(Outcome::Passed)
         } else {
-            Err(tail(&self.words).to_owned())
+            Err(tail(&self.text).to_owned())
         }
     }
 }
 
 fn cargo(
     root: &Root,
-    words: &[&str],
+    args: &[&str],
     variables: &[(&str, &str)],
     step: &Step,
 ) -> Result<Outcome, String> {
-    wait(|log| spawn_cargo(root, words, variables, log), step)?.judge()
+    wait(|log| spawn_cargo(root, args, variables, log), step)?.judge()
 }
 
 fn spawn_cargo(
     root: &Root,
-    words: &[&str],
+    args: &[&str],
     variables: &[(&str, &str)],
     log: File,
 ) -> io::Result<Child> {
-    let mut command = build::cargo(root, words);
+    let mut command = build::cargo(root, args);
     for (name, value) in variables {
         command.env(name, value);
     }
@@ -163,7 +163,7 @@ fn spawn_cargo(
         .spawn()
 }
 
-/// Every feature of covalent-alloc compiles alone, and so does what is left without any.
+/// Checks that each feature of covalent-alloc compiles alone, and that the crate compiles without any.
 fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
     #[derive(serde::Deserialize)]
     struct Manifest {
@@ -176,7 +176,7 @@ fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
         toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     let alone = manifest.features.keys().filter(|name| *name != "default");
     for feature in std::iter::once(None).chain(alone.map(Some)) {
-        let mut words = vec![
+        let mut args = vec![
             "clippy",
             "-p",
             "covalent-alloc",
@@ -185,51 +185,52 @@ fn features(root: &Root, step: &Step) -> Result<Outcome, String> {
             "--quiet",
         ];
         if let Some(feature) = feature {
-            words.extend(["--features", feature]);
+            args.extend(["--features", feature]);
         }
         step.detail(feature.map_or("none", String::as_str));
-        // A warning in one combination is what this check is for. It is denied by Clippy's own words and not by RUSTFLAGS, with
+        // This check exists to find warnings of single features. Clippy's own arguments deny them, and not RUSTFLAGS, with
         // which cargo would compile every dependency once more.
-        words.extend(["--", "-D", "warnings"]);
-        cargo(root, &words, &[], step)
-            .map_err(|told| format!("cargo {}:\n{told}", words.join(" ")))?;
+        args.extend(["--", "-D", "warnings"]);
+        cargo(root, &args, &[], step)
+            .map_err(|message| format!("cargo {}:\n{message}", args.join(" ")))?;
     }
     Ok(Outcome::Passed)
 }
 
-/// The library's crates, each after those that it needs.
+/// The library's crates, each after its dependencies.
 const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-alloc"];
 
-/// The first cargo, of version 1, that packages crates together of which one needs another that is not published.
+/// The first minor version of cargo 1 that packages several crates together where one depends on another that is not published.
 const PACKAGES_TOGETHER: u32 = 90;
 
-/// The library's crates can be packaged, and what is in the packages compiles.
+/// Checks that the library's crates can be packaged, and that the packages compile.
 fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
-    let told = wait(|log| spawn_cargo(root, &["--version"], &[], log), step)?;
-    let minor = told
-        .words
+    let output = wait(|log| spawn_cargo(root, &["--version"], &[], log), step)?;
+    let minor = output
+        .text
         .strip_prefix("cargo 1.")
         .and_then(|rest| rest.split('.').next())
         .and_then(|minor| minor.parse::<u32>().ok());
     if minor.is_some_and(|minor| minor < PACKAGES_TOGETHER) {
-        let words = told.words.trim();
+        let version = output.text.trim();
         return Ok(Outcome::Skip(format!(
-            "{words} packages no crate that needs another which is not published; 1.{PACKAGES_TOGETHER} does"
+            "{version} cannot package a crate that depends on one that is not published; cargo 1.{PACKAGES_TOGETHER} can"
         )));
     }
-    forget_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
-    let mut words = vec!["package", "--allow-dirty", "--quiet"];
-    // A folder of its own, in which whatever is called covalent was compiled of a package.
-    words.extend(["--target-dir", "/target/packaging"]);
-    words.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
-    // Everything was fetched for the checks before; a cargo that wants to look at the index once more may do so.
-    let offline: Vec<&str> = words.iter().copied().chain(["--offline"]).collect();
-    cargo(root, &offline, &[], step).or_else(|_| cargo(root, &words, &[], step))
+    remove_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
+    let mut args = vec!["package", "--allow-dirty", "--quiet"];
+    // A target folder of its own, so that every file called covalent in it was compiled from a package.
+    args.extend(["--target-dir", "/target/packaging"]);
+    args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
+    // Earlier checks have fetched everything, so cargo runs offline first. A cargo that insists on updating its index runs
+    // again online.
+    let offline: Vec<&str> = args.iter().copied().chain(["--offline"]).collect();
+    cargo(root, &offline, &[], step).or_else(|_| cargo(root, &args, &[], step))
 }
 
-/// Removes what cargo unpacked and compiled of these packages before: it takes one of the same version for the same, whatever is
-/// in it.
-fn forget_unpacked() -> io::Result<()> {
+/// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
+/// same version for the same package, whatever it contains.
+fn remove_unpacked() -> io::Result<()> {
     let compiled = checkout().join("target/guest/packaging/debug/.fingerprint");
     for entry in fs::read_dir(compiled).into_iter().flatten() {
         let entry = entry?;
@@ -256,9 +257,9 @@ fn forget_unpacked() -> io::Result<()> {
     Ok(())
 }
 
-/// The public bug reports in `tests/cases` are answered as its file `expected` says.
+/// Checks that the public bug reports in `tests/cases` are answered as `tests/cases/expected` states.
 ///
-/// They are judged by shell lines with jq, which the root lacks: so the tool is compiled for this machine.
+/// Shell scripts with jq judge them. The root has no jq, so the tool is compiled for this machine.
 fn cases(step: &Step) -> Result<Outcome, String> {
     let target = checkout().join("target/harness");
     let program = target.join("debug/covalent");
@@ -273,12 +274,12 @@ fn cases(step: &Step) -> Result<Outcome, String> {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy);
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     };
-    step.detail("compiling the tool");
+    step.detail("compiling covalent");
     wait(compile, step)?.judge()?;
-    step.detail("asking it");
-    let ask = |log: File| {
+    step.detail("running tests/cases");
+    let judge = |log: File| {
         let copy = log.try_clone()?;
         let mut command = Command::new(checkout().join("tests/cases/run-all"));
         command
@@ -286,13 +287,13 @@ fn cases(step: &Step) -> Result<Outcome, String> {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(copy);
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     };
-    wait(ask, step)?.judge()
+    wait(judge, step)?.judge()
 }
 
-/// Runs a tool of the host, where it is installed.
-fn tool(program: &str, words: &[&str], step: &Step) -> Result<Outcome, String> {
+/// Runs a tool of the host; the check is skipped where the tool is not installed.
+fn tool(program: &str, args: &[&str], step: &Step) -> Result<Outcome, String> {
     let installed = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
@@ -306,24 +307,24 @@ fn tool(program: &str, words: &[&str], step: &Step) -> Result<Outcome, String> {
     let start = |log: File| {
         let mut command = Command::new(program);
         let copy = log.try_clone()?;
-        command.args(words).current_dir(checkout());
+        command.args(args).current_dir(checkout());
         command.stdin(Stdio::null()).stdout(log).stderr(copy);
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     };
     wait(start, step)?.judge()
 }
 
-fn wait(start: impl FnOnce(File) -> io::Result<Child>, step: &Step) -> Result<Told, String> {
-    let words = |error: io::Error| error.to_string();
-    let mut log = tempfile::tempfile().map_err(words)?;
-    let mut child = start(log.try_clone().map_err(words)?).map_err(words)?;
+fn wait(start: impl FnOnce(File) -> io::Result<Child>, step: &Step) -> Result<ToolOutput, String> {
+    let describe = |error: io::Error| error.to_string();
+    let mut log = tempfile::tempfile().map_err(describe)?;
+    let mut child = start(log.try_clone().map_err(describe)?).map_err(describe)?;
     let started = Instant::now();
     let status = loop {
-        if let Some(status) = child.try_wait().map_err(words)? {
+        if let Some(status) = child.try_wait().map_err(describe)? {
             break status;
         }
         if started.elapsed() > LIMIT {
-            // It may end in this very moment.
+            // The process may have ended in the meantime; then the kill fails.
             let _ = child.kill();
             let _ = child.wait();
             return Err(format!(
@@ -335,19 +336,19 @@ fn wait(start: impl FnOnce(File) -> io::Result<Child>, step: &Step) -> Result<To
         thread::sleep(Duration::from_millis(50));
     };
     let mut bytes = Vec::new();
-    log.rewind().map_err(words)?;
-    log.read_to_end(&mut bytes).map_err(words)?;
-    Ok(Told {
-        content: status.success(),
-        words: String::from_utf8_lossy(&bytes).into_owned(),
+    log.rewind().map_err(describe)?;
+    log.read_to_end(&mut bytes).map_err(describe)?;
+    Ok(ToolOutput {
+        success: status.success(),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
     })
 }
 
-/// What cargo says of unit tests and documentation tests.
-fn unit_records(told: &Told, took: Duration, skips: &Skips) -> Vec<Record> {
+/// Parses cargo's output of unit tests and documentation tests.
+fn unit_records(output: &ToolOutput, took: Duration, skips: &Skips) -> Vec<Record> {
     let mut records = Vec::new();
     let mut passed = 0;
-    for line in told.words.lines() {
+    for line in output.text.lines() {
         let Some(line) = line.strip_prefix("test ") else {
             continue;
         };
@@ -356,17 +357,17 @@ fn unit_records(told: &Told, took: Duration, skips: &Skips) -> Vec<Record> {
         } else if let Some((name, reason)) = line.split_once(" ... ignored") {
             let name = format!("unit::{}", name.trim());
             let reason = reason.trim_start_matches(", ").trim();
-            let (verdict, words) = judge_skip(skips, &name, reason.to_owned());
-            records.push(Record::new(&name, "", verdict, Duration::ZERO, &words));
+            let (verdict, message) = judge_skip(skips, &name, reason.to_owned());
+            records.push(Record::new(&name, "", verdict, Duration::ZERO, &message));
         } else if let Some(name) = line.strip_suffix(" ... FAILED") {
             let name = name.trim();
-            let words = words_of(&told.words, name);
+            let message = failure_output(&output.text, name);
             records.push(Record::new(
                 &format!("unit::{name}"),
                 "",
                 Verdict::Failed,
                 Duration::ZERO,
-                &words,
+                &message,
             ));
         }
     }
@@ -379,26 +380,32 @@ fn unit_records(told: &Told, took: Duration, skips: &Skips) -> Vec<Record> {
             ..Record::new("unit::tests", "", Verdict::Passed, took, "")
         });
     }
-    if !told.content && !failed {
+    if !output.success && !failed {
         records.push(Record::new(
             "unit::tests",
             "",
             Verdict::Failed,
             took,
-            tail(&told.words),
+            tail(&output.text),
         ));
     } else if records.is_empty() {
-        let words = "cargo found no test at all";
-        records.push(Record::new("unit::tests", "", Verdict::Failed, took, words));
+        let message = "cargo ran no test";
+        records.push(Record::new(
+            "unit::tests",
+            "",
+            Verdict::Failed,
+            took,
+            message,
+        ));
     }
     records
 }
 
-/// What a test that failed has written.
-fn words_of(all: &str, name: &str) -> String {
+/// Returns the output of a test that failed.
+fn failure_output(all: &str, name: &str) -> String {
     let head = format!("---- {name} stdout ----\n");
     let Some((_, rest)) = all.split_once(&head) else {
-        return "its words were not found".to_owned();
+        return "the test's output was not found".to_owned();
     };
     let end = ["\n---- ", "\nfailures:\n"]
         .iter()
@@ -414,20 +421,20 @@ fn number_before(text: &str, word: &str) -> usize {
         .unwrap_or(0)
 }
 
-fn tail(words: &str) -> &str {
-    let words = words.trim();
-    let mut from = words.len().saturating_sub(WORDS_BYTES);
-    while !words.is_char_boundary(from) {
+fn tail(text: &str) -> &str {
+    let text = text.trim();
+    let mut from = text.len().saturating_sub(TAIL_BYTES);
+    while !text.is_char_boundary(from) {
         from += 1;
     }
-    &words[from..]
+    &text[from..]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TOLD: &str = "\
+    const TEST_OUTPUT: &str = "\
 running 3 tests
 test a::works ... ok
 test a::breaks ... FAILED
@@ -447,17 +454,17 @@ running 2 tests
 test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
 
-    fn told(content: bool, words: &str) -> Vec<Record> {
-        let told = Told {
-            content,
-            words: words.to_owned(),
+    fn records_of(success: bool, text: &str) -> Vec<Record> {
+        let output = ToolOutput {
+            success,
+            text: text.to_owned(),
         };
-        unit_records(&told, Duration::ZERO, &Skips::committed().unwrap())
+        unit_records(&output, Duration::ZERO, &Skips::committed().unwrap())
     }
 
     #[test]
-    fn unit_records_count_and_name() {
-        let records = told(false, TOLD);
+    fn unit_records_of_mixed_results_have_names_and_counts() {
+        let records = records_of(false, TEST_OUTPUT);
         let seen: Vec<_> = records
             .iter()
             .map(|record| (record.name.as_str(), record.verdict, record.count))
@@ -466,26 +473,26 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
             seen,
             [
                 ("unit::a::breaks", Verdict::Failed, 1),
-                // Ignored, and on no list.
+                // This test is ignored, and the list of skips does not have it.
                 ("unit::a::waits", Verdict::Failed, 1),
                 ("unit::tests", Verdict::Passed, 3),
             ]
         );
-        assert_eq!(records[0].words, "thread 'a::breaks' panicked at 1 != 2");
-        assert!(records[1].words.contains("needs rain"));
+        assert_eq!(records[0].message, "thread 'a::breaks' panicked at 1 != 2");
+        assert!(records[1].message.contains("needs rain"));
     }
 
     #[test]
-    fn unit_records_nothing_compiled_is_a_failure() {
-        let records = told(false, "error: could not compile\n");
+    fn unit_records_without_tests_are_a_failure() {
+        let records = records_of(false, "error: could not compile\n");
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].verdict, Verdict::Failed);
-        assert_eq!(told(true, "")[0].verdict, Verdict::Failed);
+        assert_eq!(records_of(true, "")[0].verdict, Verdict::Failed);
     }
 
     #[test]
-    fn tail_never_cuts_a_character() {
-        let words = "é".repeat(WORDS_BYTES);
-        assert!(tail(&words).len() <= WORDS_BYTES);
+    fn tail_of_multibyte_text_keeps_whole_characters() {
+        let text = "é".repeat(TAIL_BYTES);
+        assert!(tail(&text).len() <= TAIL_BYTES);
     }
 }

@@ -1,11 +1,12 @@
-//! Theme `codecs`: devices that convert take what the solver says, and give back what they were given.
+//! Theme `codecs`: memory-to-memory devices accept the buffers that the solver guarantees, and the converted pictures have the
+//! expected pixels.
 
 use std::time::Duration;
 
 use crate::vm::config::Config;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "codecs::converted_pictures_come_back_from_every_source",
@@ -13,10 +14,10 @@ pub(super) const CASES: &[Case] = &[Case::new(
     codecs,
 )];
 
-fn codecs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let soon = Duration::from_secs(60);
-    bench.sh("modprobe vim2m && modprobe vicodec", soon)?;
-    let outcome = check(bench, "codecs");
-    bench.sh("modprobe -r vim2m && modprobe -r vicodec", soon)?;
+fn codecs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let limit = Duration::from_secs(60);
+    context.sh("modprobe vim2m && modprobe vicodec", limit)?;
+    let outcome = check(context, "codecs");
+    context.sh("modprobe -r vim2m && modprobe -r vicodec", limit)?;
     outcome
 }

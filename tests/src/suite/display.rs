@@ -1,4 +1,4 @@
-//! Theme `display`: the display shows the camera, judged by QEMU's own picture of it.
+//! Theme `display`: the display shows the camera's pictures, as QEMU's own picture of the display proves.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::bench::must;
-use super::{Bench, Case, Outcome};
-use crate::picture::{BARS_75, BARS_100, Bars, Region, check_bars, single_colour};
+use super::context::run_checked;
+use super::{Case, Outcome, TestContext};
+use crate::picture::{BARS_75, BARS_100, ColourBars, Region, check_bars, single_colour};
 use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
         window,
     ),
     Case::new(
-        "display::other_size_is_composited_and_says_why",
+        "display::other_size_is_composited_and_reason_is_reported",
         Config::Virtio,
         other_size,
     ),
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// vivid's patterns of one colour, by their numbers.
+/// vivid's test patterns of a single colour, by their numbers.
 const SINGLE: [(u8, [u8; 3]); 4] = [
     (6, [255; 3]),
     (7, [255, 0, 0]),
@@ -50,25 +50,25 @@ const SINGLE: [(u8, [u8; 3]); 4] = [
     (9, [0, 0, 255]),
 ];
 
-/// Sets vivid's test pattern, without vivid's own text, which would lie over it.
+/// Sets vivid's test pattern, and switches off the text that vivid draws over it.
 pub(super) fn set_pattern(guest: &Guest, pattern: u8) -> anyhow::Result<()> {
     let line = format!("v4l2-ctl -d /dev/video0 -c test_pattern={pattern},osd_text_mode=2");
-    must(guest, &line, SOON)?;
+    run_checked(guest, &line, COMMAND_LIMIT)?;
     Ok(())
 }
 
-/// A picture of the display, and the bars that it has to show.
+/// A picture of the display, and the colour bars that it has to show.
 struct Picture {
     name: &'static str,
     picture: RgbImage,
-    /// The size of the window in the middle; the whole display where there is none.
+    /// The size of the centred window in pixels; `None` where the client fills the display.
     window: Option<(u32, u32)>,
-    bars: &'static Bars,
+    bars: &'static ColourBars,
 }
 
 impl Picture {
-    /// Keeps the picture for a person to see, then judges it.
-    fn judge(&self, bench: &Bench<'_>) -> anyhow::Result<()> {
+    /// Writes the picture to a file for a person to look at, then checks it.
+    fn judge(&self, context: &TestContext<'_>) -> anyhow::Result<()> {
         let Self {
             name,
             picture,
@@ -77,7 +77,7 @@ impl Picture {
         } = self;
         let mut png = Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        let kept = bench.keep(name, png.get_ref())?;
+        let path = context.save_artefact(name, png.get_ref())?;
         let region = match *window {
             Some((width, height)) => {
                 Region::centred(picture, width, height).context("the window does not fit")?
@@ -85,12 +85,12 @@ impl Picture {
             None => Region::whole(picture),
         };
         check_bars(picture, region, bars, 1)
-            .with_context(|| format!("the display's picture, kept as {}", kept.display()))
+            .with_context(|| format!("the display's picture, saved as {}", path.display()))
     }
 }
 
-/// A number that nobody knows before the run.
-fn chance(below: usize) -> anyhow::Result<usize> {
+/// Returns a random number below `below`.
+fn random_below(below: usize) -> anyhow::Result<usize> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(usize::try_from(
@@ -98,8 +98,8 @@ fn chance(below: usize) -> anyhow::Result<usize> {
     )?)
 }
 
-fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 400".to_owned(),
@@ -113,7 +113,7 @@ fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         window: None,
         bars: &BARS_100,
     };
-    // Other pictures, chosen now: no picture that was made before can pass.
+    // The following pictures are chosen at run time, so that no picture from before can pass.
     set_pattern(guest, 0)?;
     let seen = running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     let dimmed = Picture {
@@ -122,14 +122,14 @@ fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         window: None,
         bars: &BARS_75,
     };
-    let (pattern, colour) = SINGLE[chance(SINGLE.len())?];
+    let (pattern, colour) = SINGLE[random_below(SINGLE.len())?];
     set_pattern(guest, pattern)?;
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     let single = guest.screendump()?;
 
     let finished = running.finish(FRAMES_LIMIT)?;
-    full.judge(bench)?;
-    dimmed.judge(bench)?;
+    full.judge(context)?;
+    dimmed.judge(context)?;
     let found = single_colour(&single, Region::whole(&single), 1);
     ensure!(
         found == Some(colour),
@@ -158,15 +158,15 @@ fn direct(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     ensure!(
         finished.camera.source == "virtio_gpu dumb",
-        "the memory came from {}",
+        "the memory comes from {}",
         finished.camera.source
     );
     Ok(Outcome::Passed)
 }
 
-fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (320, 240);
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = format!(
         "--window --size {}x{} --fps 30 --frames 300",
@@ -194,8 +194,8 @@ fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         bars: &BARS_75,
     };
     let finished = running.finish(FRAMES_LIMIT)?;
-    full.judge(bench)?;
-    dimmed.judge(bench)?;
+    full.judge(context)?;
+    dimmed.judge(context)?;
     let frames = finished.camera_frames();
     let drawn = u64::from(SIZE.0 * SIZE.1 * 4);
     // The first frames also draw the background, once into each of the compositor's buffers.
@@ -215,15 +215,15 @@ fn window(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             frame.why_not_direct.is_some(),
-            "frame {} does not say why it was composited",
+            "frame {} has no reason why it was composited",
             frame.frame
         );
     }
     Ok(Outcome::Passed)
 }
 
-fn other_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn other_size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--fullscreen --size 320x240 --fps 30 --frames 40".to_owned();
     let running = Pipeline {
@@ -245,8 +245,8 @@ fn other_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn bochs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn bochs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = "--size 640x480 --fps 30 --frames 200".to_owned();
     let mut running = Pipeline {
@@ -262,7 +262,7 @@ fn bochs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         bars: &BARS_100,
     };
     let finished = running.finish(FRAMES_LIMIT)?;
-    full.judge(bench)?;
+    full.judge(context)?;
     let composited = finished
         .camera_frames()
         .into_iter()

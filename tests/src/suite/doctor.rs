@@ -1,63 +1,64 @@
-//! Theme `doctor`: guests broken on purpose, whose cause is named, and whose remedy, as it is printed, helps.
+//! Theme `doctor`: in guests that are broken on purpose, `covalent doctor` names the cause, and the remedy that it prints
+//! works.
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::matrix::SOON;
-use super::stage::RUN;
-use super::{Bench, Case, Outcome};
+use super::compositor::PIPELINE_LIMIT;
+use super::matrix::COMMAND_LIMIT;
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 use crate::wire::Status;
 
-/// The tool's exit code where something is in the way.
-const IN_THE_WAY: u8 = 13;
-/// The compositor's where no display can be driven.
+/// The tool's exit code where a finding blocks the demo.
+const BLOCKED: u8 = 13;
+/// The compositor's exit code where it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
-/// Camera, compositor and display, for some frames.
+/// The command of the demo: camera, compositor and display, for some frames.
 const DEMO: &str =
     "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20";
 
-/// How an ordinary user's programs are started, who has just logged in.
+/// The prefix that runs a command as an ordinary user who has just logged in.
 const AS_USER: &str =
     "setpriv --reuid=ada --regid=ada --init-groups env HOME=/home/ada XDG_RUNTIME_DIR=/tmp/ada";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "doctor::container_without_dri_is_told_the_flag_that_runs_the_demo",
+        "doctor::container_without_dri_remedy_runs_the_demo",
         Config::Virtio,
         container,
     ),
     Case::new(
-        "doctor::guest_in_order_has_nothing_in_the_way",
+        "doctor::healthy_guest_has_no_blocking_finding",
         Config::Virtio,
-        in_order,
+        healthy,
     ),
     Case::new(
-        "doctor::huge_pages_are_set_aside_by_the_remedy",
+        "doctor::missing_huge_pages_remedy_reserves_them",
         Config::Bochs,
         huge_pages,
     ),
     Case::new(
-        "doctor::limits_are_raised_by_the_remedies",
+        "doctor::low_limits_remedies_raise_them",
         Config::Virtio,
         limits,
     ),
     Case::new(
-        "doctor::udmabuf_that_is_gone_comes_back_by_the_remedy",
+        "doctor::missing_udmabuf_node_remedy_creates_it",
         Config::Bochs,
         udmabuf,
     ),
     Case::new(
-        "doctor::user_without_groups_is_let_in_by_the_remedies",
+        "doctor::user_without_groups_remedies_grant_access",
         Config::Virtio,
         user,
     )
     .last(),
 ];
 
-/// What the tool prints.
+/// The tool's JSON report.
 #[derive(Debug, Deserialize)]
 struct Report {
     version: u32,
@@ -82,7 +83,7 @@ impl Report {
         self.findings.iter().find(|finding| finding.id == id)
     }
 
-    /// The remedy of a finding that has to be there, with this severity.
+    /// Returns the remedy of the finding `id`, and fails where there is none or where its severity differs.
     fn remedy(&self, id: &str, severity: &str) -> anyhow::Result<&Remedy> {
         let finding = self
             .find(id)
@@ -92,19 +93,19 @@ impl Report {
     }
 }
 
-/// Runs the tool behind some shell, which may set limits or a user, and checks its exit code.
-fn doctor(bench: &mut Bench<'_>, before: &str) -> anyhow::Result<Report> {
+/// Runs the tool after the shell code `before`, which may set limits or a user, and checks its exit code.
+fn doctor(context: &mut TestContext<'_>, before: &str) -> anyhow::Result<Report> {
     let line = format!("{before} covalent doctor --json");
-    let output = bench.guest()?.sh(&bash(&line), SOON)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = context.guest()?.sh(&bash(&line), COMMAND_LIMIT)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Report =
-        serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}`: {words}"))?;
+        serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}`: {stderr}"))?;
     ensure!(report.version == 1, "version {}", report.version);
     let blocks = report
         .findings
         .iter()
         .any(|finding| finding.severity == "blocks");
-    let expected = if blocks { IN_THE_WAY } else { 0 };
+    let expected = if blocks { BLOCKED } else { 0 };
     ensure!(
         output.status == Status::Code(expected),
         "it ended with {}: {report:?}",
@@ -113,14 +114,14 @@ fn doctor(bench: &mut Bench<'_>, before: &str) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// A line for bash, in which `sudo` is what it is to root.
+/// Wraps a line for bash, with a `sudo` that runs its arguments.
 fn bash(line: &str) -> String {
     let line = format!("sudo() {{ \"$@\"; }}; {line}");
     format!("bash -c '{}'", line.replace('\'', "'\\''"))
 }
 
-fn in_order(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let report = doctor(bench, "")?;
+fn healthy(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let report = doctor(context, "")?;
     ensure!(
         report
             .findings
@@ -128,21 +129,21 @@ fn in_order(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             .all(|finding| finding.severity != "blocks"),
         "{report:?}"
     );
-    // This guest's host gives its card no blobs.
+    // The host gives the guest's card no blob resources.
     report.remedy("card-import", "limits")?;
-    // Judged from a recording it is the same.
+    // The same findings come from a recording.
     let line = "covalent doctor --record /tmp/machine.json --json > /tmp/here.json; \
                 covalent doctor --from /tmp/machine.json --json | cmp - /tmp/here.json; \
-                covalent doctor --strict > /tmp/words; test $? = 13 && awk 'length > 200' /tmp/words";
-    let long = bench.sh(line, SOON)?.text();
+                covalent doctor --strict > /tmp/report.txt; test $? = 13 && awk 'length > 200' /tmp/report.txt";
+    let long = context.sh(line, COMMAND_LIMIT)?.text();
     ensure!(long.is_empty(), "{long}");
     Ok(Outcome::Passed)
 }
 
-/// The demo with memory of one source alone.
-fn demo_of(bench: &mut Bench<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
+/// Runs the demo with memory of one source.
+fn demo_of(context: &mut TestContext<'_>, source: &str, runs: bool) -> anyhow::Result<()> {
     let line = format!("{DEMO} --source {source}");
-    let output = bench.guest()?.sh(&line, RUN)?;
+    let output = context.guest()?.sh(&line, PIPELINE_LIMIT)?;
     ensure!(
         output.status.success() == runs,
         "`{line}` ended with {}",
@@ -151,46 +152,46 @@ fn demo_of(bench: &mut Bench<'_>, source: &str, runs: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn udmabuf(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("rm /dev/udmabuf", SOON)?;
-    let report = doctor(bench, "")?;
+fn udmabuf(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("rm /dev/udmabuf", COMMAND_LIMIT)?;
+    let report = doctor(context, "")?;
     let line = report.remedy("udmabuf-node", "limits")?.line.clone();
-    demo_of(bench, "udmabuf", false)?;
-    bench.sh(&bash(&line), SOON)?;
-    demo_of(bench, "udmabuf", true)?;
-    let report = doctor(bench, "")?;
+    demo_of(context, "udmabuf", false)?;
+    context.sh(&bash(&line), COMMAND_LIMIT)?;
+    demo_of(context, "udmabuf", true)?;
+    let report = doctor(context, "")?;
     ensure!(report.find("udmabuf-node").is_none(), "{report:?}");
     Ok(Outcome::Passed)
 }
 
-fn huge_pages(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // A queue of vivid's takes memory in one piece alone; a frame fits in one huge page.
+fn huge_pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // This queue of vivid takes contiguous memory only; a frame fits in one huge page.
     let demo = "udmabuf:2048k --device /dev/video2";
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
-    let report = doctor(bench, "")?;
+    context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
+    let report = doctor(context, "")?;
     let line = report.remedy("huge-pages", "limits")?.line.clone();
-    demo_of(bench, demo, false)?;
-    bench.sh(&bash(&line), SOON)?;
-    let report = doctor(bench, "")?;
+    demo_of(context, demo, false)?;
+    context.sh(&bash(&line), COMMAND_LIMIT)?;
+    let report = doctor(context, "")?;
     ensure!(report.find("huge-pages").is_none(), "{report:?}");
-    demo_of(bench, demo, true)?;
-    bench.sh("echo 0 > /proc/sys/vm/nr_hugepages", SOON)?;
+    demo_of(context, demo, true)?;
+    context.sh("echo 0 > /proc/sys/vm/nr_hugepages", COMMAND_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-fn limits(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn limits(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (limit, id, severity) in [
         ("ulimit -Sn 64;", "open-files-limit", "limits"),
         ("ulimit -n 64;", "open-files-limit", "limits"),
         ("ulimit -Sf 1024;", "file-size-limit", "limits"),
         ("ulimit -l 64;", "locked-memory-limit", "notes"),
     ] {
-        let report = doctor(bench, limit)?;
+        let report = doctor(context, limit)?;
         let line = &report.remedy(id, severity)?.line;
-        let after = doctor(bench, &format!("{limit} {line};"))?;
+        let after = doctor(context, &format!("{limit} {line};"))?;
         ensure!(after.find(id).is_none(), "after `{line}`: {after:?}");
         let line = format!("{limit} {line}; {DEMO}");
-        let output = bench.guest()?.sh(&bash(&line), RUN)?;
+        let output = context.guest()?.sh(&bash(&line), PIPELINE_LIMIT)?;
         ensure!(
             output.status.success(),
             "`{line}` ended with {}",
@@ -200,7 +201,7 @@ fn limits(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A container, as far as its devices go: no cards, but for those that `--device` lends of the machine's.
+/// Imitates a container as far as devices matter: `/dev/dri` is empty, apart from the nodes that `--device` adds.
 const CONTAINER: &str = "#!/bin/sh
 set -e
 mkdir -p /tmp/machine && mount --bind /dev /tmp/machine
@@ -212,49 +213,53 @@ done
 exec sh -c \"$1\"
 ";
 
-fn container(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     guest.put("/tmp/container", CONTAINER.as_bytes(), 0o755)?;
     let run = |flags: &str, line: &str| {
         let line = line.replace('\'', "'\\''");
         format!("unshare --mount /tmp/container {flags} '{line}'")
     };
-    let dark = guest.sh(&run("", DEMO), RUN)?;
-    ensure!(dark.status == Status::Code(NO_DISPLAY), "{}", dark.status);
+    let failed = guest.sh(&run("", DEMO), PIPELINE_LIMIT)?;
+    ensure!(
+        failed.status == Status::Code(NO_DISPLAY),
+        "{}",
+        failed.status
+    );
     let inside = |flags: &str, before: &str| {
         let line = format!("{before} covalent doctor --json > /tmp/inside.json; true");
         run(flags, &line)
     };
-    let look = |bench: &mut Bench<'_>, line: &str| -> anyhow::Result<Report> {
-        bench.sh(line, SOON)?;
-        let text = bench.guest()?.get("/tmp/inside.json")?;
+    let look = |context: &mut TestContext<'_>, line: &str| -> anyhow::Result<Report> {
+        context.sh(line, COMMAND_LIMIT)?;
+        let text = context.guest()?.get("/tmp/inside.json")?;
         Ok(serde_json::from_slice(&text)?)
     };
-    let report = look(bench, &inside("", ""))?;
+    let report = look(context, &inside("", ""))?;
     let remedy = report.remedy("card-node", "blocks")?;
     ensure!(remedy.line == "--device /dev/dri", "{}", remedy.line);
-    // The flag for the container that is started next.
-    let after = look(bench, &inside(&remedy.line, ""))?;
+    // The remedy is the flag for the next start of the container.
+    let after = look(context, &inside(&remedy.line, ""))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     ensure!(after.find("render-node").is_none(), "{after:?}");
     let demo = run(&remedy.line, DEMO);
-    bench.sh(&demo, RUN)?;
-    // And the line for the one that runs.
+    context.sh(&demo, PIPELINE_LIMIT)?;
+    // The note has the line that helps a container that runs.
     let note = remedy.note.as_deref().context("no note")?;
     let (_, line) = note.split_once("allowed: ").context("no line in it")?;
-    let after = look(bench, &inside("", &format!("{line};")))?;
+    let after = look(context, &inside("", &format!("{line};")))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
-    bench.sh(&run("", &format!("{line} && {DEMO}")), RUN)?;
+    context.sh(&run("", &format!("{line} && {DEMO}")), PIPELINE_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-/// Somebody who is in no group: heaps are root's, cards and cameras are the group's.
-fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh(
+/// A user who is in no group: the heaps belong to root, the cards and cameras to their groups.
+fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh(
         "useradd --create-home ada && install -d -o ada -m 700 /tmp/ada",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    let report = doctor(bench, AS_USER)?;
+    let report = doctor(context, AS_USER)?;
     let mut lines: Vec<String> = Vec::new();
     for (id, severity) in [
         ("card-permission", "blocks"),
@@ -270,14 +275,15 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         }
     }
     let demo = format!("{AS_USER} {DEMO}");
-    let dark = bench.guest()?.sh(&demo, RUN)?;
-    ensure!(!dark.status.success(), "the demo ran without any right");
-    // What a command starts in the guest ends with it: so all are pasted into one shell, which stays.
+    let failed = context.guest()?.sh(&demo, PIPELINE_LIMIT)?;
+    ensure!(!failed.status.success(), "the demo ran without permissions");
+    // A process that a command starts in the guest ends with that command. So all remedies are pasted into one shell, which
+    // stays.
     let pasted = bash(&format!("{}; exec sleep 600", lines.join("; ")));
-    let session = bench.guest()?.start(shell(&pasted))?;
-    let settled = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";
-    bench.sh(settled, SOON)?;
-    let report = doctor(bench, AS_USER)?;
+    let session = context.guest()?.start(shell(&pasted))?;
+    let wait_for_remedies = "for try in $(seq 300); do pgrep -x sleep >/dev/null && test -S /run/seatd.sock && exit; sleep 0.1; done; exit 1";
+    context.sh(wait_for_remedies, COMMAND_LIMIT)?;
+    let report = doctor(context, AS_USER)?;
     let left: Vec<&str> = report
         .findings
         .iter()
@@ -285,13 +291,13 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .filter(|id| id.ends_with("-permission") || id.starts_with("seat-"))
         .collect();
     ensure!(left.is_empty(), "after {lines:?}: {left:?}");
-    bench.sh(&demo, RUN)?;
-    bench.sh(
+    context.sh(&demo, PIPELINE_LIMIT)?;
+    context.sh(
         &format!("{AS_USER} covalent alloc heap:system --size 640x480 --format XR24"),
-        SOON,
+        COMMAND_LIMIT,
     )?;
     session.kill()?;
-    // Its users and rules are others now.
-    bench.discard();
+    // The guest has other users and udev rules now, so no other case may use it.
+    context.discard();
     Ok(Outcome::Passed)
 }

@@ -1,9 +1,10 @@
-//! Theme `drivers`: GBM and Vulkan allocate and import what the solver says, and mean the same bytes as everybody else.
+//! Theme `drivers`: GBM and Vulkan allocate and import what the solver guarantees, and lay out pixels as every other device
+//! does.
 
 use crate::vm::config::Config;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -48,10 +49,10 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn gbm(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "gbm")
+fn gbm(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "gbm")
 }
 
-fn vulkan(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "vulkan")
+fn vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "vulkan")
 }

@@ -1,4 +1,5 @@
-//! Theme `examples`: the example programs of the library, of its C interface and of the clients do in the guest what their first lines say.
+//! Theme `examples`: the example programs of the library, of its C interface and of the clients do in the guest what their
+//! documentation states.
 
 use std::time::Duration;
 
@@ -6,11 +7,11 @@ use anyhow::ensure;
 
 use crate::vm::config::Config;
 
-use super::stage::Stage;
-use super::{Bench, Case, Outcome};
+use super::compositor::TestCompositor;
+use super::{Case, Outcome, TestContext};
 
-/// Enough for some dozens of frames on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(120);
+/// Time limit of some dozens of frames on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -29,9 +30,9 @@ pub(super) const CASES: &[Case] = &[
         share_with_process,
     ),
     Case::new(
-        "examples::plans_on_paper_and_conflicts_are_explained",
+        "examples::offline_plans_and_conflicts_are_explained",
         Config::Virtio,
-        on_paper,
+        offline,
     ),
     Case::new(
         "examples::decoded_pictures_are_read_by_the_gpu_and_shown",
@@ -50,50 +51,57 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn says(bench: &mut Bench<'_>, line: &str, words: &[&str]) -> anyhow::Result<()> {
-    let text = bench.sh(line, SOON)?.text();
-    for word in words {
-        ensure!(text.contains(word), "{line} does not say {word:?}: {text}");
+fn check_output(
+    context: &mut TestContext<'_>,
+    line: &str,
+    expected: &[&str],
+) -> anyhow::Result<()> {
+    let text = context.sh(line, COMMAND_LIMIT)?.text();
+    for word in expected {
+        ensure!(
+            text.contains(word),
+            "{line} does not print {word:?}: {text}"
+        );
     }
     Ok(())
 }
 
-fn camera_to_kms(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("v4l2-ctl -d /dev/video0 -i 0", SOON)?;
-    says(
-        bench,
+fn camera_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
+    check_output(
+        context,
         "camera-to-kms /dev/video0 /dev/dri/card0 20",
         &["virtio_gpu dumb", "20 frames were shown"],
     )?;
     Ok(Outcome::Passed)
 }
 
-fn vulkan_to_kms(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    says(
-        bench,
+fn vulkan_to_kms(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check_output(
+        context,
         "vulkan-to-kms /dev/dri/card0 10",
         &["10 pictures were shown"],
     )?;
     Ok(Outcome::Passed)
 }
 
-fn share_with_process(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    says(
-        bench,
+fn share_with_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check_output(
+        context,
         "share-with-process",
         &["the other process wrote [104, 101, 108, 108]"],
     )?;
     Ok(Outcome::Passed)
 }
 
-fn on_paper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    says(
-        bench,
+fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check_output(
+        context,
         "covalent probe --record /tmp/machine.json >/dev/null && plan-on-paper /tmp/machine.json /dev/video0 /dev/dri/card0",
         &["virtio_gpu dumb"],
     )?;
-    says(
-        bench,
+    check_output(
+        context,
         "why-no-plan",
         &[
             "no buffer serves all",
@@ -104,59 +112,62 @@ fn on_paper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Codes five pictures with vicodec, and has them decoded.
-fn decoder_to_gpu(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// Encodes five pictures with vicodec, and runs the example that decodes them.
+fn decoder_to_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let node = |what: &str| {
         format!(
             "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
              && v4l2-ctl -d $node --{what} | grep -q FWHT && echo $node; done | head -n 1)"
         )
     };
-    bench.sh("modprobe vicodec", SOON)?;
-    bench.sh(
+    context.sh("modprobe vicodec", COMMAND_LIMIT)?;
+    context.sh(
         &format!(
             "v4l2-ctl -d {} --set-fmt-video-out width=640,height=480,pixelformat=XR24 --stream-mmap --stream-out-mmap \
              --stream-count 5 --stream-to /tmp/video.fwht",
             node("list-formats")
         ),
-        SOON,
+        COMMAND_LIMIT,
     )?;
     let decoder = node("list-formats-out");
-    let shown = says(
-        bench,
+    let shown = check_output(
+        context,
         &format!("decoder-to-gpu /tmp/video.fwht {decoder} /dev/dri/card0 5"),
         &["the GPU read a picture", "5 pictures were shown"],
     );
-    bench.sh("rm -f /tmp/video.fwht; modprobe -r vicodec", SOON)?;
+    context.sh("rm -f /tmp/video.fwht; modprobe -r vicodec", COMMAND_LIMIT)?;
     shown?;
     Ok(Outcome::Passed)
 }
 
-fn c_program(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("v4l2-ctl -d /dev/video0 -i 0", SOON)?;
-    says(
-        bench,
+fn c_program(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
+    check_output(
+        context,
         "capture /dev/video0 /dev/dri/card0",
         &["the last frame is", "10 frames were captured"],
     )?;
-    // What cannot be planned is told, and is no crash.
-    let told = bench.sh("capture /dev/null 2>&1 || echo ended with $?", SOON)?;
-    let told = told.text();
+    // A node that cannot be planned for is reported as an error, and the program does not crash.
+    let output = context.sh(
+        "capture /dev/null 2>&1 || echo ended with $?",
+        COMMAND_LIMIT,
+    )?;
+    let output = output.text();
     ensure!(
-        told.contains("/dev/null") && told.contains("ended with 1"),
-        "a node that is no camera: {told}"
+        output.contains("/dev/null") && output.contains("ended with 1"),
+        "a node that is no camera: {output}"
     );
     Ok(Outcome::Passed)
 }
 
-fn wayland_client(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let ended = stage.client(bench, "", "camera /dev/video0 20")?;
+fn wayland_client(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let exit = compositor.run_client(context, "", "camera /dev/video0 20")?;
     ensure!(
-        ended.status == 0 && ended.out.contains("20 frames were shown"),
-        "the example: {ended:?}"
+        exit.status == 0 && exit.stdout.contains("20 frames were shown"),
+        "the example: {exit:?}"
     );
-    stage.check_clean(bench, "the example")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "the example")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Theme `faults`: what goes wrong ends with its own message and status, and leaves others and the machine as they were.
+//! Theme `faults`: each failure ends with its own message and exit status, and leaves other clients and the machine unchanged.
 
 use std::time::Duration;
 
@@ -6,29 +6,32 @@ use anyhow::ensure;
 
 use crate::vm::config::Config;
 
-use super::stage::{Ended, SIGKILL, SIGTERM, SOON, Stage, camera_record, end, run};
-use super::{Bench, Case, Outcome};
+use super::compositor::{
+    COMMAND_LIMIT, ClientExit, SIGKILL, SIGTERM, TestCompositor, parse_camera_record, run_line,
+    wait_for_exit,
+};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "faults::camera_that_is_none_is_named",
+        "faults::node_that_is_no_camera_is_named",
         Config::Virtio,
         no_camera,
     ),
     Case::new(
-        "faults::format_that_nobody_has_is_explained",
+        "faults::unsupported_format_is_explained",
         Config::Virtio,
         no_format,
     ),
     Case::new(
-        "faults::compositor_that_is_not_there_is_named",
+        "faults::missing_compositor_is_named",
         Config::Virtio,
         no_compositor,
     ),
     Case::new(
-        "faults::camera_in_use_is_told_as_busy",
+        "faults::camera_in_use_is_reported_as_busy",
         Config::Virtio,
-        busy,
+        in_use,
     ),
     Case::new(
         "faults::fd_limit_in_the_middle_leaks_nothing",
@@ -36,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
         fd_limit,
     ),
     Case::new(
-        "faults::udmabuf_limit_is_told",
+        "faults::udmabuf_over_its_limit_is_reported",
         Config::Virtio,
         udmabuf_limit,
     ),
@@ -60,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "faults::compositor_killed_while_streaming_ends_the_client",
         Config::Virtio,
-        orphaned,
+        compositor_killed,
     ),
     Case::new(
         "faults::signal_ends_the_client_with_its_report",
@@ -69,10 +72,10 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// `SIGINT`, as Linux numbers it.
+/// The number of `SIGINT` on Linux.
 const SIGINT: i32 = 2;
 
-/// Exit statuses of the clients, as the README has them.
+/// The exit statuses of the clients, as the README lists them.
 mod status {
     pub(super) const DONE: i32 = 0;
     pub(super) const USAGE: i32 = 2;
@@ -85,21 +88,21 @@ mod status {
     pub(super) const COMPOSITOR_GONE: i32 = 9;
 }
 
-/// Checks the status and that the message, one of a program and not a panic, holds all of `words`.
-fn expect(ended: &Ended, status: i32, words: &[&str]) -> anyhow::Result<()> {
+/// Checks the exit status, and that stderr contains all of `expected` and no panic.
+fn expect(exit: &ClientExit, status: i32, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
-        ended.status == status,
-        "status {status} was expected of {ended:?}"
+        exit.status == status,
+        "status {status} was expected of {exit:?}"
     );
-    ensure!(!ended.words.contains("panicked"), "{ended:?}");
-    for word in words {
-        ensure!(ended.words.contains(word), "{word:?} is not in {ended:?}");
+    ensure!(!exit.stderr.contains("panicked"), "{exit:?}");
+    for word in expected {
+        ensure!(exit.stderr.contains(word), "{word:?} is not in {exit:?}");
     }
     Ok(())
 }
 
-fn no_camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn no_camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     for node in [
         "/nowhere/video0",
         "/dev/null",
@@ -107,141 +110,142 @@ fn no_camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "/dev",
         "/dev/video1",
     ] {
-        let ended = stage.camera(bench, "", &format!("--device {node} --frames 1"))?;
-        expect(&ended, status::NO_CAMERA, &[node])?;
+        let exit = compositor.run_camera(context, "", &format!("--device {node} --frames 1"))?;
+        expect(&exit, status::NO_CAMERA, &[node])?;
     }
-    stage.check_clean(bench, "five that are no cameras")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "five nodes that are no cameras")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn no_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    // The camera has NV61 and the compositor does not; and nobody has this size.
-    for (options, words) in [
+fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    // The camera has NV61 and the compositor does not; no camera has this size.
+    for (options, expected) in [
         ("--format NV61", &["NV61"][..]),
         ("--size 123x457", &["width", "vivid capture"][..]),
     ] {
-        let ended = stage.camera(bench, "", &format!("{options} --frames 1"))?;
-        expect(&ended, status::NO_PLAN, words)?;
+        let exit = compositor.run_camera(context, "", &format!("{options} --frames 1"))?;
+        expect(&exit, status::NO_PLAN, expected)?;
     }
-    let ended = stage.camera(bench, "", "--format no-such-format --frames 1")?;
-    expect(&ended, status::USAGE, &["no-such-format"])?;
-    let ended = stage.camera(bench, "", "--source no-such-source --frames 1")?;
-    expect(&ended, status::USAGE, &["no-such-source", "udmabuf"])?;
-    stage.check_clean(bench, "formats that nobody has")?;
-    stage.strike(bench)?;
+    let exit = compositor.run_camera(context, "", "--format no-such-format --frames 1")?;
+    expect(&exit, status::USAGE, &["no-such-format"])?;
+    let exit = compositor.run_camera(context, "", "--source no-such-source --frames 1")?;
+    expect(&exit, status::USAGE, &["no-such-source", "udmabuf"])?;
+    compositor.check_nothing_left(context, "unsupported formats")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn no_compositor(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let ended = run(
-        bench,
-        "WAYLAND_DISPLAY=nobody exec covalent-camera --frames 1",
+fn no_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let exit = run_line(
+        context,
+        "WAYLAND_DISPLAY=missing exec covalent-camera --frames 1",
     )?;
-    expect(&ended, status::NO_COMPOSITOR, &["nobody", "No such file"])?;
-    let ended = run(
-        bench,
-        "WAYLAND_DISPLAY=nobody exec covalent-pattern --frames 1",
+    expect(&exit, status::NO_COMPOSITOR, &["missing", "No such file"])?;
+    let exit = run_line(
+        context,
+        "WAYLAND_DISPLAY=missing exec covalent-pattern --frames 1",
     )?;
-    expect(&ended, status::NO_COMPOSITOR, &["nobody"])?;
-    // A file of that name that nobody listens on.
-    let ended = run(
-        bench,
-        "touch $XDG_RUNTIME_DIR/deaf; WAYLAND_DISPLAY=deaf exec covalent-camera --frames 1",
+    expect(&exit, status::NO_COMPOSITOR, &["missing"])?;
+    // A file with that name exists, and no process listens on it.
+    let exit = run_line(
+        context,
+        "touch $XDG_RUNTIME_DIR/stale; WAYLAND_DISPLAY=stale exec covalent-camera --frames 1",
     )?;
-    expect(&ended, status::NO_COMPOSITOR, &["deaf", "refused"])?;
+    expect(&exit, status::NO_COMPOSITOR, &["stale", "refused"])?;
     Ok(Outcome::Passed)
 }
 
-fn busy(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let camera = stage.camera_beside(bench)?;
-    let ended = stage.camera(bench, "", "--frames 1")?;
-    expect(&ended, status::BUSY, &["/dev/video0", "in use"])?;
-    let first = end(camera, Some(SIGINT))?;
+fn in_use(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let camera = compositor.start_camera(context)?;
+    let exit = compositor.run_camera(context, "", "--frames 1")?;
+    expect(&exit, status::BUSY, &["/dev/video0", "in use"])?;
+    let first = wait_for_exit(camera, Some(SIGINT))?;
     expect(&first, status::DONE, &[])?;
-    stage.check_clean(bench, "a camera in use")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "a camera in use")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn fd_limit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn fd_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let mut in_the_middle = 0;
     for limit in (4..200).step_by(2) {
-        let ended = stage.camera(bench, &format!("ulimit -n {limit};"), "--frames 1")?;
-        if ended.status == status::DONE {
+        let exit = compositor.run_camera(context, &format!("ulimit -n {limit};"), "--frames 1")?;
+        if exit.status == status::DONE {
             ensure!(
                 in_the_middle >= 3,
                 "only {in_the_middle} limits hit an allocation, the last was {limit}"
             );
-            stage.check_clean(bench, "fd limits")?;
-            stage.strike(bench)?;
+            compositor.check_nothing_left(context, "fd limits")?;
+            compositor.stop(context)?;
             return Ok(Outcome::Passed);
         }
         ensure!(
-            !ended.words.contains("panicked") && !ended.words.trim().is_empty(),
-            "with {limit} fds: {ended:?}"
+            !exit.stderr.contains("panicked") && !exit.stderr.trim().is_empty(),
+            "with {limit} fds: {exit:?}"
         );
-        if ended.status == status::ALLOCATION {
+        if exit.status == status::ALLOCATION {
             in_the_middle += 1;
         }
     }
     anyhow::bail!("even 200 fds are not enough for a camera")
 }
 
-fn udmabuf_limit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let limit = "/sys/module/udmabuf/parameters/size_limit_mb";
-    let before = bench
-        .sh(&format!("cat {limit}; echo 1 > {limit}"), SOON)?
+    let before = context
+        .sh(&format!("cat {limit}; echo 1 > {limit}"), COMMAND_LIMIT)?
         .text();
-    // A frame in XR24 is more than 1 MiB; without a format the plan would take one that is smaller.
-    let ended = stage.camera(bench, "", "--source udmabuf --format XR24 --frames 1");
-    bench.sh(&format!("echo {before} > {limit}"), SOON)?;
-    let ended = ended?;
-    // The limit is known before anything is allocated, or found while allocating: both are told, neither leaks.
+    // A frame in XR24 takes more than 1 MiB. Without the option, the plan would choose a format that takes less.
+    let exit = compositor.run_camera(context, "", "--source udmabuf --format XR24 --frames 1");
+    context.sh(&format!("echo {before} > {limit}"), COMMAND_LIMIT)?;
+    let exit = exit?;
+    // Either the limit is known before the allocation, or the allocation meets it. Both are reported, and neither leaks.
     ensure!(
-        [status::NO_PLAN, status::ALLOCATION].contains(&ended.status),
-        "{ended:?}"
+        [status::NO_PLAN, status::ALLOCATION].contains(&exit.status),
+        "{exit:?}"
     );
-    expect(&ended, ended.status, &["udmabuf"])?;
-    let again = stage.camera(bench, "", "--source udmabuf --format XR24 --frames 3")?;
+    expect(&exit, exit.status, &["udmabuf"])?;
+    let again = compositor.run_camera(context, "", "--source udmabuf --format XR24 --frames 3")?;
     expect(&again, status::DONE, &[])?;
-    stage.check_clean(bench, "a small udmabuf limit")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "a small udmabuf limit")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn small_region(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    // Five buffers of 1920x1080 are 40 MiB, the region has 8.
-    let ended = stage.camera(
-        bench,
+fn small_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    // Five buffers of 1920x1080 take 40 MiB, and the region has 8.
+    let exit = compositor.run_camera(
+        context,
         "",
         "--source heap:default_cma_region --size 1920x1080 --frames 1",
     )?;
     ensure!(
-        [status::NO_PLAN, status::ALLOCATION].contains(&ended.status),
-        "{ended:?}"
+        [status::NO_PLAN, status::ALLOCATION].contains(&exit.status),
+        "{exit:?}"
     );
-    expect(&ended, ended.status, &["default_cma_region"])?;
-    stage.check_clean(bench, "a region that is too small")?;
-    stage.strike(bench)?;
+    expect(&exit, exit.status, &["default_cma_region"])?;
+    compositor.check_nothing_left(context, "a region that is too small")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let pattern = stage.beside(bench, "covalent-pattern --window --size 320x240 --fps 20")?;
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let pattern =
+        compositor.start_client(context, "covalent-pattern --window --size 320x240 --fps 20")?;
     for _ in 0..5 {
-        let camera = stage.camera_beside(bench)?;
-        let ended = end(camera, Some(SIGKILL))?;
-        ensure!(ended.status == 128 + SIGKILL, "{ended:?}");
-        let before = stage.frames(bench)?.len();
+        let camera = compositor.start_camera(context)?;
+        let exit = wait_for_exit(camera, Some(SIGKILL))?;
+        ensure!(exit.status == 128 + SIGKILL, "{exit:?}");
+        let before = compositor.frames(context)?.len();
         std::thread::sleep(Duration::from_secs(2));
-        let frames = stage.frames(bench)?;
+        let frames = compositor.frames(context)?;
         let others = frames
             .iter()
             .skip(before)
@@ -255,54 +259,54 @@ fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         ensure!(
             others >= 5,
             "in two seconds after the kill {others} frames of the other client were shown; log: {}",
-            stage.log(bench)?
+            compositor.log_tail(context)?
         );
     }
-    let pattern = end(pattern, Some(SIGTERM))?;
+    let pattern = wait_for_exit(pattern, Some(SIGTERM))?;
     expect(&pattern, status::DONE, &[])?;
-    stage.check_clean(bench, "five clients killed while on the display")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "five clients killed while on the display")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn unplugged(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let camera = stage.camera_beside(bench)?;
-    // The driver keeps the node and answers nothing but "no such device" until all have closed it.
-    bench.sh("v4l2-ctl -d /dev/video0 -c disconnect=1", SOON)?;
-    let ended = end(camera, None)?;
-    expect(&ended, status::CAMERA_GONE, &["/dev/video0", "gone"])?;
-    let record = camera_record(&ended.out)?;
+fn unplugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let camera = compositor.start_camera(context)?;
+    // The driver keeps the node, and answers every request with "no such device" until all processes have closed it.
+    context.sh("v4l2-ctl -d /dev/video0 -c disconnect=1", COMMAND_LIMIT)?;
+    let exit = wait_for_exit(camera, None)?;
+    expect(&exit, status::CAMERA_GONE, &["/dev/video0", "gone"])?;
+    let record = parse_camera_record(&exit.stdout)?;
     ensure!(record.frames > 0, "no frame was shown before: {record:?}");
-    stage.check_clean(bench, "a camera unplugged")?;
-    stage.strike(bench)?;
-    // The nodes of this guest are gone for good.
-    bench.discard();
+    compositor.check_nothing_left(context, "a camera unplugged")?;
+    compositor.stop(context)?;
+    // The camera nodes of this guest do not reappear.
+    context.discard();
     Ok(Outcome::Passed)
 }
 
-fn orphaned(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let camera = stage.camera_beside(bench)?;
-    stage.burn()?;
-    let ended = end(camera, None)?;
-    expect(&ended, status::COMPOSITOR_GONE, &["stage", "went away"])?;
-    let record = camera_record(&ended.out)?;
+fn compositor_killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let camera = compositor.start_camera(context)?;
+    compositor.kill()?;
+    let exit = wait_for_exit(camera, None)?;
+    expect(&exit, status::COMPOSITOR_GONE, &["suite", "went away"])?;
+    let record = parse_camera_record(&exit.stdout)?;
     ensure!(record.frames > 0, "no frame was shown before: {record:?}");
-    stage.bury(bench)?;
+    compositor.wait(context)?;
     Ok(Outcome::Passed)
 }
 
-fn signalled(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn signalled(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     for signal in [SIGINT, SIGTERM] {
-        let camera = stage.camera_beside(bench)?;
-        let ended = end(camera, Some(signal))?;
-        expect(&ended, status::DONE, &[])?;
-        let record = camera_record(&ended.out)?;
+        let camera = compositor.start_camera(context)?;
+        let exit = wait_for_exit(camera, Some(signal))?;
+        expect(&exit, status::DONE, &[])?;
+        let record = parse_camera_record(&exit.stdout)?;
         ensure!(record.frames > 0, "{record:?}");
     }
-    stage.check_clean(bench, "two signals")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "two signals")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,5 @@
-//! Theme `harness`: what `./x vm` promises to a script, and that it leaves nothing behind, however it ends.
+//! Theme `harness`: `./x vm run` passes streams, files and statuses as a script expects, and leaves nothing however it
+//! ends.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,12 +12,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::vm::config::Config;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("harness::run_is_as_a_script_would", Config::Virtio, run),
     Case::new(
-        "harness::run_beyond_its_deadline_ends_with_124",
+        "harness::run_passes_streams_status_and_files",
+        Config::Virtio,
+        run,
+    ),
+    Case::new(
+        "harness::run_past_its_deadline_ends_with_124",
         Config::Virtio,
         deadline,
     ),
@@ -33,23 +38,23 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The exit status by which a person knows that a deadline was met.
+/// The exit status of a run that was ended by its deadline.
 const DEADLINE_STATUS: i32 = 124;
 
-/// How long one run may take until it has started QEMU.
-const START: Duration = Duration::from_secs(300);
+/// Time limit from the start of a run until QEMU runs.
+const START_LIMIT: Duration = Duration::from_secs(300);
 
-/// How long what belongs to a run may take to be gone after its end.
-const GONE: Duration = Duration::from_secs(10);
+/// Time limit from the end of a run until its last process is gone.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 
-/// `./x vm run` with a memory of its own, by which its processes are told from all others.
-fn vm_run(bench: &Bench<'_>, mebibytes: u32, scratch: &Path) -> Command {
-    // Not by its path: there may be a newer one at it by now.
+/// Prepares `./x vm run` with an unusual memory size, by which its processes can be found.
+fn vm_run(context: &TestContext<'_>, mebibytes: u32, scratch: &Path) -> Command {
+    // The path of this program is not used, because a newer build may have replaced it.
     let mut command = Command::new("/proc/self/exe");
     command
         .args(["vm", "run", "--memory", &format!("{mebibytes}M")])
         .arg("--programs")
-        .arg(bench.share())
+        .arg(context.share())
         .env("TMPDIR", scratch)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -57,14 +62,14 @@ fn vm_run(bench: &Bench<'_>, mebibytes: u32, scratch: &Path) -> Command {
     command
 }
 
-fn run(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn run(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let out = scratch.path().join("deep/out");
     let script = "cat; printf 'a word' >&2; mkdir $OUT/folder; head -c 300000 /dev/urandom >$OUT/folder/bytes; \
                   sha256sum <$OUT/folder/bytes >$OUT/sum; kill -USR1 $$";
     let temporary = scratch.path().join("temporary");
     fs::create_dir(&temporary)?;
-    let mut child = vm_run(bench, 1537, &temporary)
+    let mut child = vm_run(context, 1537, &temporary)
         .arg("--out")
         .arg(&out)
         .args(["--", "sh", "-c", script])
@@ -77,14 +82,14 @@ fn run(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let output = child.wait_with_output()?;
     writer
         .join()
-        .map_err(|_| anyhow::anyhow!("the writer died"))??;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        .map_err(|_| anyhow::anyhow!("the writing thread panicked"))??;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.stdout == sent,
-        "stdout differs, {} bytes came; stderr: {words}",
+        "stdout differs, {} bytes were received; stderr: {stderr}",
         output.stdout.len()
     );
-    ensure!(words == "a word", "stderr is {words:?}");
+    ensure!(stderr == "a word", "stderr is {stderr:?}");
     ensure!(
         output.status.code() == Some(128 + 10),
         "it ended with {}",
@@ -98,47 +103,47 @@ fn run(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "what was left in $OUT differs"
     );
     clean(1537, &temporary)?;
-    bench.keep("stderr.txt", words.as_bytes())?;
+    context.save_artefact("stderr.txt", stderr.as_bytes())?;
     Ok(Outcome::Passed)
 }
 
-fn deadline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
-    let output = vm_run(bench, 1538, scratch.path())
+    let output = vm_run(context, 1538, scratch.path())
         .args(["--deadline", "2s", "--", "sleep", "1000"])
         .output()?;
-    let words = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.code() == Some(DEADLINE_STATUS),
-        "it ended with {}: {words}",
+        "it ended with {}: {stderr}",
         output.status
     );
-    ensure!(words.contains("2 s"), "stderr is {words:?}");
+    ensure!(stderr.contains("2 s"), "stderr is {stderr:?}");
     clean(1538, scratch.path())?;
     Ok(Outcome::Passed)
 }
 
-fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    ended_by(bench, Signal::INT, 1539)
+fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    ended_by(context, Signal::INT, 1539)
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    ended_by(bench, Signal::KILL, 1540)
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    ended_by(context, Signal::KILL, 1540)
 }
 
-fn ended_by(bench: &Bench<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result<Outcome> {
+fn ended_by(context: &TestContext<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut child = vm_run(bench, mebibytes, scratch.path())
+    let mut child = vm_run(context, mebibytes, scratch.path())
         .args(["--", "sh", "-c", "echo begun; sleep 1000"])
         .spawn()?;
     let stdout = child.stdout.take().context("no stdout")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    ensure!(line == "begun\n", "instead of its first word came {line:?}");
+    ensure!(line == "begun\n", "the first line is {line:?}");
     ensure!(
         !processes(mebibytes)?.is_empty(),
-        "its processes cannot be told from others"
+        "the processes of the run were not found"
     );
     end(&mut child, signal)?;
     clean(mebibytes, scratch.path())?;
@@ -149,14 +154,14 @@ fn ended_by(bench: &Bench<'_>, signal: Signal, mebibytes: u32) -> anyhow::Result
     Ok(Outcome::Passed)
 }
 
-fn terminated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn terminated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let scratch = tempfile::tempdir()?;
-    let mut child = vm_run(bench, 1541, scratch.path())
+    let mut child = vm_run(context, 1541, scratch.path())
         .args(["--", "true"])
         .spawn()?;
     let started = Instant::now();
     while processes(1541)?.len() < 2 {
-        ensure!(started.elapsed() < START, "QEMU does not start");
+        ensure!(started.elapsed() < START_LIMIT, "QEMU does not start");
         if let Some(status) = child.try_wait()? {
             bail!("it ended by itself with {status}");
         }
@@ -174,11 +179,11 @@ fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
         .context("no process number")?;
     kill_process(pid, signal)?;
     let status = child.wait()?;
-    ensure!(!status.success(), "it says that all went well");
+    ensure!(!status.success(), "the run ended with success");
     Ok(())
 }
 
-/// Nothing of a run is left: no process, no file.
+/// Checks that no process and no file of a run is left.
 fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
     let started = Instant::now();
     loop {
@@ -186,7 +191,10 @@ fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
         if left.is_empty() {
             break;
         }
-        ensure!(started.elapsed() < GONE, "processes are left: {left:?}");
+        ensure!(
+            started.elapsed() < CLEANUP_LIMIT,
+            "processes are left: {left:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     let files: Vec<_> = fs::read_dir(temporary)?.collect::<Result<_, _>>()?;
@@ -194,7 +202,7 @@ fn clean(mebibytes: u32, temporary: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The processes whose command line names that much memory for a guest.
+/// Lists the processes whose command line gives a guest that much memory.
 fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
     let mark = format!("-m\0{mebibytes}M\0");
     let mut found = Vec::new();
@@ -203,7 +211,7 @@ fn processes(mebibytes: u32) -> anyhow::Result<Vec<String>> {
         if !name.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        // A process may end while it is looked at.
+        // A process may end while it is read.
         let line = fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
         if line.contains(&mark) {

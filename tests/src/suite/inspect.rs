@@ -1,4 +1,4 @@
-//! Theme `inspect`: `covalent inspect` tells of live dma-bufs what the kernel knows, to root and to others.
+//! Theme `inspect`: `covalent inspect` shows what the kernel knows of live dma-bufs, to root and to other users.
 
 mod pictures;
 
@@ -15,37 +15,37 @@ use crate::vm::config::Config;
 use crate::vm::guest::{Guest, shell};
 use crate::wire::{Status, Stream};
 
-use super::bench::must;
-use super::stage::{RUN, SOON, bufinfo};
-use super::{Bench, Case, Outcome};
+use super::compositor::{COMMAND_LIMIT, PIPELINE_LIMIT, bufinfo};
+use super::context::run_checked;
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "inspect::frames_of_a_camera_are_seen_in_its_own_formats",
+        "inspect::camera_frames_in_native_formats_become_pictures",
         Config::Bochs,
         pictures::camera,
     ),
     Case::new(
-        "inspect::every_kind_of_pixels_makes_its_picture",
+        "inspect::every_pixel_format_becomes_a_picture",
         Config::Bochs,
         pictures::every_format,
     ),
     Case::new(
-        "inspect::pending_fence_is_told_to_its_own_user",
+        "inspect::pending_fence_is_shown_to_its_owner",
         Config::Bochs,
         pending,
     ),
     Case::new(
-        "inspect::running_pipeline_is_told_as_the_kernel_has_it",
+        "inspect::running_pipeline_matches_bufinfo",
         Config::Bochs,
         pipeline,
     ),
 ];
 
-/// How a command is run as an ordinary user, and who that is.
+/// The prefix that runs a command as the user nobody, without groups.
 const ORDINARY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
-/// What of the tool's report is held against the kernel.
+/// The parts of the tool's report that are compared with the kernel.
 #[derive(Debug, Deserialize)]
 struct Report {
     version: u32,
@@ -68,7 +68,8 @@ struct Buffer {
 
 #[derive(Debug, Deserialize)]
 struct Picture {
-    told_by: String,
+    #[serde(rename = "told_by")]
+    origin: String,
     size: String,
     fourcc: String,
     modifier: String,
@@ -101,57 +102,57 @@ struct Fence {
 }
 
 fn report(guest: &Guest, line: &str) -> anyhow::Result<Report> {
-    let output = must(guest, &format!("{line} --json"), SOON)?;
+    let output = run_checked(guest, &format!("{line} --json"), COMMAND_LIMIT)?;
     let report: Report = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("{line}: {}", output.text()))?;
     ensure!(report.version == 1, "version {}", report.version);
     Ok(report)
 }
 
-/// Checks that a command ends in that way and says these words.
-fn expect(guest: &Guest, line: &str, code: u8, words: &[&str]) -> anyhow::Result<()> {
-    let output = guest.sh(line, SOON)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
+/// Runs a command, and checks its exit code and that its output contains all of `expected`.
+fn expect(guest: &Guest, line: &str, code: u8, expected: &[&str]) -> anyhow::Result<()> {
+    let output = guest.sh(line, COMMAND_LIMIT)?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &output.text();
     ensure!(
         output.status == Status::Code(code),
-        "`{line}` ended with {}: {said}",
+        "`{line}` ended with {}: {text}",
         output.status
     );
-    for word in words {
+    for word in expected {
         ensure!(
-            said.contains(word),
-            "`{line}` does not say {word:?}: {said}"
+            text.contains(word),
+            "`{line}` does not print {word:?}: {text}"
         );
     }
     Ok(())
 }
 
-fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // vivid's second instance has dma-contig queues, which attach what they import.
+fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // vivid's second instance has dma-contig queues, which attach to the dma-bufs that they import.
     let pipeline = Pipeline {
         camera: "/dev/video2".to_owned(),
         client: "--size 640x480 --fps 30 --frames 400 --source heap:default_cma_region".to_owned(),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let pattern = "v4l2-ctl -d /dev/video2 -c test_pattern=1,osd_text_mode=2";
-    must(guest, pattern, SOON)?;
+    run_checked(guest, pattern, COMMAND_LIMIT)?;
     let mut running = pipeline.start(guest)?;
-    running.wait_for_frames(20, RUN)?;
-    let listed = must(guest, "covalent-judge bufinfo", SOON)?;
-    let told = report(guest, "covalent inspect --pid covalent-camera")?;
+    running.wait_for_frames(20, PIPELINE_LIMIT)?;
+    let listed = run_checked(guest, "covalent-judge bufinfo", COMMAND_LIMIT)?;
+    let shown = report(guest, "covalent inspect --pid covalent-camera")?;
     let reported = "covalent inspect --pid covalent-camera --report /tmp/pipeline/frames.jsonl";
     let reported = report(guest, reported)?;
-    let fd = told
+    let fd = shown
         .buffers
         .first()
         .and_then(|buffer| fd_of(buffer, "covalent-camera"))
         .context("the camera has no dma-buf")?;
     let one = format!("covalent inspect --pid covalent-camera --fd {fd}");
-    let words = must(
+    let printed = run_checked(
         guest,
         &format!("{one} --png /tmp/frame.png --wait 20"),
-        SOON,
+        COMMAND_LIMIT,
     )?;
     let png = guest.get("/tmp/frame.png")?;
     expect(
@@ -168,18 +169,22 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         &["another user's", "CAP_SYS_PTRACE"],
     )?;
     let seen = report(guest, &ordinary)?;
-    let finished = running.finish(RUN)?;
-    bench.keep("camera.txt", &words.stdout)?;
-    bench.keep("camera.png", &png)?;
+    let finished = running.finish(PIPELINE_LIMIT)?;
+    context.save_artefact("camera.txt", &printed.stdout)?;
+    context.save_artefact("camera.png", &png)?;
 
-    // Whoever tells, it is the same; the display tells of the one that it shows, the others' names and reports of theirs.
-    check_pictures(&told, &["display", "name"])?;
-    check_pictures(&reported, &["display", "report"])?;
+    // Every origin gives the same layout: the display's framebuffer for the buffer that it shows, and the dma-bufs' names or
+    // the report for the others.
+    check_layouts(&shown, &["display", "name"])?;
+    check_layouts(&reported, &["display", "report"])?;
     let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
     let queued: BTreeSet<u64> = finished.camera.buffers.iter().copied().collect();
-    let inodes: BTreeSet<u64> = told.buffers.iter().map(|buffer| buffer.inode).collect();
-    ensure!(inodes == queued, "told are {inodes:?}, queued {queued:?}");
-    for buffer in &told.buffers {
+    let inodes: BTreeSet<u64> = shown.buffers.iter().map(|buffer| buffer.inode).collect();
+    ensure!(
+        inodes == queued,
+        "the tool lists {inodes:?}, the camera queued {queued:?}"
+    );
+    for buffer in &shown.buffers {
         let object = listed.iter().find(|object| object.inode == buffer.inode);
         let object = object.with_context(|| format!("bufinfo has no {}", buffer.inode))?;
         let attached = buffer.attached.clone().unwrap_or_default();
@@ -192,32 +197,29 @@ fn pipeline(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             attached == object.attached && attached.iter().any(|device| device.contains("vivid")),
-            "{attached:?} are told as attached: {object:?}"
+            "{attached:?} are shown as attached: {object:?}"
         );
         ensure!(
             fd_of(buffer, "covalent-camera").is_some()
                 && fd_of(buffer, "covalent-compos").is_some(),
-            "both have it: {buffer:?}"
+            "not both programs hold it: {buffer:?}"
         );
-        ensure!(buffer.fences.is_some(), "no fences are told: {buffer:?}");
+        ensure!(buffer.fences.is_some(), "no fences are shown: {buffer:?}");
     }
     let picture = image::load_from_memory(&png)?.to_rgb8();
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     ensure!(
         seen.buffers.is_empty() && seen.hidden.len() >= 2,
-        "an ordinary user is told {seen:?}"
+        "an ordinary user is shown {seen:?}"
     );
     Ok(Outcome::Passed)
 }
 
-/// Checks that all buffers are told of by these, each of which has told of one at the least.
-fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
+/// Checks that every buffer's layout is known, and that its origins are exactly those of `origins`.
+fn check_layouts(report: &Report, origins: &[&str]) -> anyhow::Result<()> {
     let mut found = BTreeSet::new();
     for buffer in &report.buffers {
-        let picture = buffer
-            .picture
-            .as_ref()
-            .context("nobody tells of a picture")?;
+        let picture = buffer.picture.as_ref().context("no layout is listed")?;
         ensure!(
             picture.size == "640x480" && picture.fourcc == "XR24" && picture.modifier == "LINEAR",
             "{picture:?}"
@@ -227,50 +229,52 @@ fn check_pictures(report: &Report, told_by: &[&str]) -> anyhow::Result<()> {
             stride_bytes: 2560,
         };
         ensure!(picture.planes == [rows], "{picture:?}");
-        found.insert(picture.told_by.as_str());
+        found.insert(picture.origin.as_str());
     }
-    let expected: BTreeSet<&str> = told_by.iter().copied().collect();
+    let expected: BTreeSet<&str> = origins.iter().copied().collect();
     ensure!(
         found == expected,
-        "{found:?} have told, and not {expected:?}"
+        "the layouts come from {found:?}, not from {expected:?}"
     );
     Ok(())
 }
 
-/// The fd by which a program has a buffer.
+/// Returns the fd that a process has of a buffer.
 fn fd_of(buffer: &Buffer, command: &str) -> Option<u32> {
     let mut holders = buffer.holders.iter();
     let holder = holders.find(|holder| holder.command == command)?;
     holder.fds.first().copied()
 }
 
-fn pending(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
-    must(guest, "modprobe sw_sync", SOON)?;
-    // The program that has the buffer in the end is an ordinary user's.
+fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
+    run_checked(guest, "modprobe sw_sync", COMMAND_LIMIT)?;
+    // The process that holds the buffer in the end runs as an ordinary user.
     let line = format!("exec covalent-alloc-check hold -- {ORDINARY} sleep 300");
     let mut holder = guest.start(shell(&line))?;
-    let said = holder.line(Stream::Out, SOON)?.context("it said nothing")?;
-    let (fd, inode) = said.split_once(' ').context("two numbers")?;
+    let output = holder
+        .line(Stream::Out, COMMAND_LIMIT)?
+        .context("the program printed nothing")?;
+    let (fd, inode) = output.split_once(' ').context("two numbers")?;
     let inode: u64 = inode.trim().parse()?;
-    // Until it is `sleep`, it is root's.
+    // Until it has become `sleep`, the process is root's.
     let named =
         "for _ in $(seq 100); do pgrep -x sleep >/dev/null && exit 0; sleep 0.1; done; exit 1";
-    must(guest, named, SOON)?;
-    let pid = must(guest, "pgrep -x sleep | tail -n 1", SOON)?.text();
+    run_checked(guest, named, COMMAND_LIMIT)?;
+    let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
     let pid = pid.trim();
     for user in ["", ORDINARY] {
         let line = format!("{user} covalent inspect --pid {pid} --fd {fd}");
-        let told = report(guest, &format!("{line} --watch 0.5"))?;
-        let [buffer] = told.buffers.as_slice() else {
-            anyhow::bail!("one buffer was expected: {told:?}");
+        let shown = report(guest, &format!("{line} --watch 0.5"))?;
+        let [buffer] = shown.buffers.as_slice() else {
+            anyhow::bail!("one buffer was expected: {shown:?}");
         };
-        // vgem's are made by what all cards have in common.
+        // Buffers of vgem are exported by the common code of DRM.
         ensure!(
             buffer.inode == inode && buffer.exporter == "drm",
-            "{inode} is told as {buffer:?}"
+            "{inode} is shown as {buffer:?}"
         );
-        let fences = buffer.fences.as_ref().context("no fences are told")?;
+        let fences = buffer.fences.as_ref().context("no fences are listed")?;
         let [writer] = fences.writers.as_slice() else {
             anyhow::bail!("one writer was expected: {fences:?}");
         };
@@ -284,7 +288,7 @@ fn pending(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             buffer.attached.is_some() == user.is_empty(),
             "only root reads debugfs: {buffer:?}"
         );
-        // Half a picture is none, and is not waited for without end.
+        // An unfinished picture is not written, and the wait for the fence has a limit.
         let png = format!("{line} --png /tmp/half.png --wait 0.3");
         expect(
             guest,
@@ -294,9 +298,9 @@ fn pending(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         )?;
     }
     holder.kill()?;
-    holder.wait(SOON)?;
+    holder.wait(COMMAND_LIMIT)?;
     ensure!(
-        bufinfo(bench)?.iter().all(|object| object.inode != inode),
+        bufinfo(context)?.iter().all(|object| object.inode != inode),
         "{inode} is left"
     );
     Ok(Outcome::Passed)

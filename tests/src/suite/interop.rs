@@ -1,6 +1,7 @@
-//! Theme `interop`: every way between Vulkan and the other drivers, in every configuration that has a Vulkan device.
+//! Theme `interop`: exchanges of buffers between Vulkan and the other drivers, in every configuration that has a Vulkan device.
 //!
-//! All have lavapipe; `venus` has Venus beside it. What each finds is kept as rows, and all of a run as one table.
+//! All of them have lavapipe; `venus` has Venus too. The rows of each configuration are kept in a file, and those of a run are
+//! gathered in one table.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,86 +12,119 @@ use covalent_alloc::model::{Extent, Fourcc};
 use image::RgbImage;
 
 use super::alloc::check;
-mod through;
+mod through_compositor;
 
 use super::record::{Record, Verdict};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
+use crate::check_support::pixels::{colours, pattern_of, resemble};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
-use crate::witness::pixels::{colours, pattern_of, resemble};
 
-/// Enough for all rows of one configuration on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(900);
+/// Time limit of all rows of one configuration on a busy machine without KVM.
+const LONG_LIMIT: Duration = Duration::from_secs(900);
 /// The same with every format and ten times the frames.
-const VERY_LONG: Duration = Duration::from_secs(3600);
-/// Enough for a module or a driver to load.
-const SOON: Duration = Duration::from_secs(120);
+const FULL_LIMIT: Duration = Duration::from_secs(3600);
+/// Time limit to load a module or a driver.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// What a case keeps its rows as.
+/// The file in which a case keeps its rows.
 const ROWS: &str = "rows.json";
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("interop::virtio_ways_are_open", Config::Virtio, ways).limit(VERY_LONG),
-    Case::new("interop::bochs_ways_are_open", Config::Bochs, ways).limit(VERY_LONG),
-    Case::new("interop::vkms_ways_are_open", Config::Vkms, ways).limit(VERY_LONG),
-    Case::new("interop::venus_ways_are_open", Config::Venus, ways).limit(VERY_LONG),
-    Case::new("interop::full_ways_are_open", Config::Full, ways).limit(VERY_LONG),
     Case::new(
-        "interop::validation_layer_has_nothing_to_say",
+        "interop::virtio_exchanges_with_vulkan_succeed",
+        Config::Virtio,
+        exchanges,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::bochs_exchanges_with_vulkan_succeed",
+        Config::Bochs,
+        exchanges,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::vkms_exchanges_with_vulkan_succeed",
         Config::Vkms,
-        validated,
+        exchanges,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::venus_exchanges_with_vulkan_succeed",
+        Config::Venus,
+        exchanges,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::full_exchanges_with_vulkan_succeed",
+        Config::Full,
+        exchanges,
+    )
+    .limit(FULL_LIMIT),
+    Case::new(
+        "interop::validation_layer_reports_no_error",
+        Config::Vkms,
+        with_validation_layer,
     ),
 ];
 
 /// Modules that hold fences back, give outputs' pictures back, and code: for as long as something is done.
 fn with_modules<T>(
-    bench: &mut Bench<'_>,
-    act: impl FnOnce(&mut Bench<'_>) -> anyhow::Result<T>,
+    context: &mut TestContext<'_>,
+    act: impl FnOnce(&mut TestContext<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    bench.sh("modprobe -a sw_sync vim2m vicodec", SOON)?;
-    let outcome = act(bench)?;
-    bench.sh("modprobe -r vim2m && modprobe -r vicodec", SOON)?;
+    context.sh("modprobe -a sw_sync vim2m vicodec", COMMAND_LIMIT)?;
+    let outcome = act(context)?;
+    context.sh("modprobe -r vim2m && modprobe -r vicodec", COMMAND_LIMIT)?;
     Ok(outcome)
 }
 
-fn ways(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let rows = with_modules(bench, |bench| {
-        let (words, limit) = if bench.is_full() {
-            ("--full --frames 10000", VERY_LONG)
+fn exchanges(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(context, |context| {
+        let (options, limit) = if context.is_full() {
+            ("--full --frames 10000", FULL_LIMIT)
         } else {
-            ("", LONG)
+            ("", LONG_LIMIT)
         };
-        let mut rows = tried(bench, words, limit)?;
-        rows.extend(seen_from_outside(bench)?);
-        rows.extend(through::rows(bench)?);
+        let mut rows = run_check(context, options, limit)?;
+        rows.extend(screendump_rows(context)?);
+        rows.extend(through_compositor::rows(context)?);
         Ok(rows)
     })?;
-    bench.keep(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
+    context.save_artefact(ROWS, &serde_json::to_vec_pretty(&rows)?)?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
-    bench.judge(&skips, &rows)
+    context.judge(&skips, &rows)
 }
 
-/// Rows of `covalent-interop-check`.
-fn tried(bench: &mut Bench<'_>, words: &str, limit: Duration) -> anyhow::Result<Vec<Row>> {
-    let line = format!("covalent-interop-check --json {words}");
-    let output = bench.guest()?.sh(&line, limit)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    bench.keep("said.txt", said.as_bytes())?;
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {} and no rows: {said}", output.status))
+/// Runs `covalent-interop-check` and returns its rows.
+fn run_check(
+    context: &mut TestContext<'_>,
+    options: &str,
+    limit: Duration,
+) -> anyhow::Result<Vec<Row>> {
+    let line = format!("covalent-interop-check --json {options}");
+    let output = context.guest()?.sh(&line, limit)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    context.save_artefact("stderr.txt", stderr.as_bytes())?;
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        format!(
+            "`{line}` ended with {} and no rows: {stderr}",
+            output.status
+        )
+    })
 }
 
-/// Displays whose cards write nothing back are judged by QEMU's own picture.
-fn seen_from_outside(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
-    let config = bench.boot().machine.config;
+/// Checks by QEMU's picture what a display shows whose card has no writeback connector.
+fn screendump_rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
+    let config = context.boot().machine.config;
     if !config.has_screendump() {
         return Ok(Vec::new());
     }
-    let outcome = pictured(bench);
+    let outcome = check_screendump(context);
     let (verdict, reason) = match outcome {
-        Ok(words) => (Verdict::Passed, words),
+        Ok(detail) => (Verdict::Passed, detail),
         Err(error) => (Verdict::Failed, format!("{error:#}")),
     };
     Ok(vec![Row {
@@ -101,20 +135,20 @@ fn seen_from_outside(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
-fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+fn check_screendump(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let mut seed = [0; 1];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let seed = usize::from(seed[0]);
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let line = format!("exec covalent-interop-check --show /dev/dri/card0 --seed {seed}");
     let mut process = guest.start(shell(&line))?;
-    let Some(said) = process.line(Stream::Out, SOON)? else {
-        let output = process.wait(SOON)?;
+    let Some(detail) = process.line(Stream::Out, COMMAND_LIMIT)? else {
+        let output = process.wait(COMMAND_LIMIT)?;
         anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     };
     let picture = guest.screendump();
     process.input().close()?;
-    let output = process.wait(SOON)?;
+    let output = process.wait(COMMAND_LIMIT)?;
     let picture = picture?;
     ensure!(
         output.status.success(),
@@ -122,55 +156,61 @@ fn pictured(bench: &mut Bench<'_>) -> anyhow::Result<String> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let kept = keep_picture(bench, "display.png", &picture)?;
+    let path = save_picture(context, "display.png", &picture)?;
     let extent = Extent::new(picture.width(), picture.height())?;
     let drawn = pattern_of(extent, Fourcc::XRGB8888, seed)?;
     let found: Vec<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
     ensure!(
         resemble(&found, &colours(Fourcc::XRGB8888, &drawn)?, 0),
-        "the display's picture, kept as {}, is not what the device drew",
-        kept.display()
+        "the display's picture, saved as {}, is not what the device drew",
+        path.display()
     );
-    Ok(said)
+    Ok(detail)
 }
 
-fn keep_picture(bench: &Bench<'_>, name: &str, picture: &RgbImage) -> anyhow::Result<PathBuf> {
+fn save_picture(
+    context: &TestContext<'_>,
+    name: &str,
+    picture: &RgbImage,
+) -> anyhow::Result<PathBuf> {
     let mut png = io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    bench.keep(name, png.get_ref())
+    context.save_artefact(name, png.get_ref())
 }
 
-/// The validation layer watches every call, and is shown to find a hazard that is planted.
-fn validated(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let rows = with_modules(bench, |bench| tried(bench, "--validated", LONG))?;
-    bench.keep("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
+/// Runs the exchanges under Vulkan's validation layer, and checks that the layer finds a hazard that is planted.
+fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let rows = with_modules(context, |context| {
+        run_check(context, "--validated", LONG_LIMIT)
+    })?;
+    context.save_artefact("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
     let planted = rows
         .iter()
         .find(|row| row.row.contains("a planted hazard is found"))
-        .context("nobody planted a hazard")?;
+        .context("no row has a planted hazard")?;
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
-    check(bench, "validated")?;
+    check(context, "validated")?;
     let skips = Skips::of_interop().context("tests/interop.toml")?;
-    // The layer watches some of the ways alone.
-    bench.judge(&skips.for_part(), &rows)
+    // The layer watches only a part of the exchanges.
+    context.judge(&skips.for_part(), &rows)
 }
 
-/// What all configurations of a run have found, as one table; `None` where none was tried.
+/// Gathers the rows of all configurations of a run in one table; `None` where no configuration ran.
 ///
 /// # Errors
-/// Where the rows that a case kept cannot be read.
+/// Where a case's file of rows cannot be read.
 pub fn gather(artefacts: &Path, records: &[Record]) -> anyhow::Result<Option<Table>> {
     let mut table = Table::default();
     for case in CASES {
         let ran = records
             .iter()
             .any(|record| record.name == case.name && record.verdict != Verdict::Skipped);
-        let kept = artefacts.join(case.name.replace("::", "-")).join(ROWS);
-        if !ran || !kept.exists() {
+        let path = artefacts.join(case.name.replace("::", "-")).join(ROWS);
+        if !ran || !path.exists() {
             continue;
         }
-        let rows = serde_json::from_slice(&fs::read(&kept)?)
-            .with_context(|| kept.display().to_string())?;
+        let rows = serde_json::from_slice(&fs::read(&path)?)
+            .with_context(|| path.display().to_string())?;
         table
             .columns
             .push((case.needs.config.name().to_owned(), rows));

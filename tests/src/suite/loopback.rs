@@ -1,26 +1,28 @@
-//! Theme `loopback`: every frame's pixels, from what was put into a video output to what the display's writeback gives.
+//! Theme `loopback`: every frame has the pixels that were written to a video output, when the display's writeback connector
+//! returns it.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::judge::pattern;
 use crate::pipeline::{Path, Pipeline, check_order};
 use crate::vm::config::Config;
 use crate::vm::guest::shell;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Frames that are shown. vkms composes and writes back in software: emulated in software again, 5 to 20 frames a second.
+/// The number of frames that are shown. vkms composes and writes back in software; with an emulated processor that gives 5 to
+/// 20 frames a second.
 const FRAMES: u32 = 300;
 
-/// Frames that are shown with `--full`.
+/// The number of frames that are shown with `--full`.
 const FRAMES_IN_FULL: u32 = 3000;
 
-/// How far numbers may be apart between two frames that are shown: what a busy machine without KVM drops.
+/// The largest difference of numbers between two frames that are shown, since a busy machine without KVM drops frames.
 const LARGEST_GAP: u32 = 600;
 
 /// The largest number that the first shown frame can have: the output runs at 60 frames a second while the rest starts.
@@ -33,9 +35,9 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )
 .limit(Duration::from_secs(2400))];
 
-/// One line of what the compositor's writeback gave.
+/// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct Written {
+struct WrittenBack {
     frame: u64,
     buffer: u64,
     width: u32,
@@ -43,25 +45,26 @@ struct Written {
     checksum: String,
 }
 
-fn numbered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // vivid's HDMI output 0 into its HDMI input, both at 640x480: asked what it sees, the input would say 720p.
-    bench.sh(
+fn numbered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // vivid's HDMI output 0 feeds its HDMI input. Both are set to 640x480, because the input by itself detects 720p.
+    context.sh(
         "v4l2-ctl -d /dev/video0 -i 1 -c osd_text_mode=2,hdmi_000_0_is_connected_to=2 && \
          v4l2-ctl -d /dev/video1 --set-dv-bt-timings index=0 && \
          v4l2-ctl -d /dev/video0 --set-dv-bt-timings index=0 && \
          v4l2-ctl -d /dev/video1 --set-fmt-video-out pixelformat=XR24",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    let frames_wanted = if bench.is_full() {
+    let frames_wanted = if context.is_full() {
         FRAMES_IN_FULL
     } else {
         FRAMES
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let feed = guest.start(shell(
         "exec covalent-pattern --v4l2-output /dev/video1 --size 640x480",
     ))?;
-    // Writing back and summing up each picture costs the guest more than showing it: the picture file itself is not kept.
+    // To write back a picture and compute its checksum costs the guest more than showing it, so the pictures themselves are not
+    // kept.
     let pipeline = Pipeline {
         client: format!("--size 640x480 --frames {frames_wanted}"),
         compositor: "--mode 640x480 --writeback /tmp/writeback --writeback-every 0".to_owned(),
@@ -72,14 +75,14 @@ fn numbered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .finish(Duration::from_secs(u64::from(frames_wanted / 2) + 200))?;
     feed.kill()?;
     let text = guest.get("/tmp/writeback/frames.jsonl")?;
-    let kept = String::from_utf8_lossy(&text).into_owned();
-    bench.keep("writeback.jsonl", kept.as_bytes())?;
+    let report = String::from_utf8_lossy(&text).into_owned();
+    context.save_artefact("writeback.jsonl", report.as_bytes())?;
 
     let own = &finished.camera.buffers;
     let mut previous = 0;
     let mut shown: u32 = 0;
-    for line in kept.lines() {
-        let written: Written =
+    for line in report.lines() {
+        let written: WrittenBack =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         if !own.contains(&written.buffer) {
             continue;

@@ -1,4 +1,4 @@
-//! Theme `machines`: what was recorded in a guest gives on the host the plans that the guest makes itself.
+//! Theme `machines`: solving from the recording of a guest gives, on the host, the same plans that the guest makes itself.
 
 use std::path::{Path, PathBuf};
 
@@ -12,50 +12,50 @@ use serde_json::Value;
 use crate::vm::config::Config;
 use crate::wire::Status;
 
-use super::matrix::LONG;
-use super::{Bench, Case, Outcome};
+use super::matrix::LONG_LIMIT;
+use super::{Case, Outcome, TestContext};
 
-/// Every run has the guest with all displays that do not draw by GL, and the one that does.
+/// Every run covers the guest with all displays that need no GL, and the one that needs it.
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "machines::virtio_recorded_is_solved_alike_on_the_host",
+        "machines::virtio_recording_gives_same_plans_on_the_host",
         Config::Virtio,
-        alike,
+        recording,
     )
     .full(),
     Case::new(
-        "machines::bochs_recorded_is_solved_alike_on_the_host",
+        "machines::bochs_recording_gives_same_plans_on_the_host",
         Config::Bochs,
-        alike,
+        recording,
     )
     .full(),
     Case::new(
-        "machines::vkms_recorded_is_solved_alike_on_the_host",
+        "machines::vkms_recording_gives_same_plans_on_the_host",
         Config::Vkms,
-        alike,
+        recording,
     )
     .full(),
     Case::new(
-        "machines::venus_recorded_is_solved_alike_on_the_host",
+        "machines::venus_recording_gives_same_plans_on_the_host",
         Config::Venus,
-        alike,
+        recording,
     ),
     Case::new(
-        "machines::full_recorded_is_solved_alike_on_the_host",
+        "machines::full_recording_gives_same_plans_on_the_host",
         Config::Full,
-        alike,
+        recording,
     ),
 ];
 
-/// The options of `covalent plan`, and the same as a job.
-pub(super) type Wanted = (&'static str, fn(&mut Job));
+/// The options of one `covalent plan`, and a function that sets the same request in a job.
+pub(super) type PlanRequest = (&'static str, fn(&mut Job));
 
-const WANTED: [Wanted; 5] = [
+const REQUESTS: [PlanRequest; 5] = [
     ("--camera /dev/video0 --display /dev/dri/card0", |job| {
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
     }),
-    // A queue that wants one piece; a vgem, which has no plane; and another count.
+    // A queue that needs contiguous memory; a vgem, which has no plane; and another number of buffers.
     (
         "--camera /dev/video2 --output /dev/video1 --display VGEM --count 6",
         |job| {
@@ -92,31 +92,34 @@ const WANTED: [Wanted; 5] = [
     ),
 ];
 
-fn alike(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    compare(bench, &WANTED)
+fn recording(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    compare(context, &REQUESTS)
 }
 
-/// Records the guest, and holds the plans of its recording against those that it makes itself; VGEM stands for the node of
-/// its vgem.
-pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Result<Outcome> {
-    let config = bench.boot().machine.config;
+/// Records the guest, and compares the plans that are solved from the recording with those that the guest makes. In the
+/// options, VGEM stands for the node of the guest's vgem.
+pub(super) fn compare(
+    context: &mut TestContext<'_>,
+    requests: &[PlanRequest],
+) -> anyhow::Result<Outcome> {
+    let config = context.boot().machine.config;
     let size = Extent::new(640, 480)?;
     let path = "/tmp/machine.json";
-    bench.sh(&format!("covalent probe --record {path}"), LONG)?;
-    let bytes = bench.guest()?.get(path)?;
-    bench.keep("machine.json", &bytes)?;
+    context.sh(&format!("covalent probe --record {path}"), LONG_LIMIT)?;
+    let bytes = context.guest()?.get(path)?;
+    context.save_artefact("machine.json", &bytes)?;
     let machine = Machine::from_json(&bytes)?;
     let vgem = vgem(config)?;
-    for (options, wanted) in wanted {
+    for (options, fill_job) in requests {
         let mut job = Job::new(size, 4);
-        wanted(&mut job);
+        fill_job(&mut job);
         if options.contains("VGEM") {
             job.displays.push(vgem.clone());
         }
         let options = options.replace("VGEM", &vgem);
         let line = format!("covalent plan --size {size} {options} --json");
-        let output = bench.guest()?.sh(&line, LONG)?;
-        // 4 is an answer too: a split.
+        let output = context.guest()?.sh(&line, LONG_LIMIT)?;
+        // Exit code 4 is an answer too: no buffer serves all participants, and the plan is split.
         ensure!(
             [Status::Code(0), Status::Code(4)].contains(&output.status),
             "{line} ended with {}: {}",
@@ -125,20 +128,20 @@ pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Resul
         );
         let mut live: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("{line} printed no JSON"))?;
-        // The report's own.
+        // Only the report has the version.
         let version = live
             .as_object_mut()
             .and_then(|fields| fields.remove("version"));
         ensure!(version == Some(1.into()), "{line}: version {version:?}");
         let recorded = serde_json::to_value(solve(&machine.request(&job)?.request))?;
-        bench.keep("recorded.json", recorded.to_string().as_bytes())?;
-        bench.keep("live.json", live.to_string().as_bytes())?;
+        context.save_artefact("recorded.json", recorded.to_string().as_bytes())?;
+        context.save_artefact("live.json", live.to_string().as_bytes())?;
         ensure!(
             recorded == live,
             "{options}: the recording gives another plan than the guest made"
         );
     }
-    // The recording that is committed is of such a guest.
+    // The committed recording is one of the same guest.
     let committed = committed(config);
     let committed = Machine::from_json(
         &std::fs::read(&committed).with_context(|| format!("reading {}", committed.display()))?,
@@ -154,7 +157,7 @@ pub(super) fn compare(bench: &mut Bench<'_>, wanted: &[Wanted]) -> anyhow::Resul
     Ok(Outcome::Passed)
 }
 
-/// The node of the guest's vgem.
+/// Returns the node of the guest's vgem.
 fn vgem(config: Config) -> anyhow::Result<String> {
     let number = config
         .cards()

@@ -1,5 +1,5 @@
-//! Theme `matrix`: what the solver says of every pair is what its drivers do, and whatever becomes of the helper process is
-//! survived.
+//! Theme `matrix`: the solver's verdict on every pair of source and participant matches what the drivers do, and the end of a
+//! helper process loses no results.
 
 mod judge;
 
@@ -11,69 +11,69 @@ use serde_json::{Value, json};
 use crate::vm::config::{Config, Memory};
 
 use judge::has_drivers;
-pub(super) use judge::{expect, judge, verify, words};
+pub(super) use judge::{exit_message, expect, judge, verify};
 
 use super::alloc::with_huge_pages;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
-/// Thousands of trials on a busy machine without KVM.
-pub(super) const LONG: Duration = Duration::from_secs(2400);
-/// Such a case, with its boots.
+/// Time limit of thousands of trials on a busy machine without KVM.
+pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
+/// Time limit of such a case, its boots included.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
-/// Enough for one verb of the tool.
-pub(super) const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command of the tool.
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "matrix::virtio_verdicts_are_what_drivers_do",
+        "matrix::virtio_verdicts_match_the_drivers",
         Config::Virtio,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::bochs_verdicts_are_what_drivers_do",
+        "matrix::bochs_verdicts_match_the_drivers",
         Config::Bochs,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::vkms_verdicts_are_what_drivers_do",
+        "matrix::vkms_verdicts_match_the_drivers",
         Config::Vkms,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::venus_verdicts_are_what_drivers_do",
+        "matrix::venus_verdicts_match_the_drivers",
         Config::Venus,
         verdicts,
     )
     .limit(LIMIT),
     Case::new(
-        "matrix::full_verdicts_are_what_drivers_do",
+        "matrix::full_verdicts_match_the_drivers",
         Config::Full,
         verdicts,
     )
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::planted_lies_of_gbm_and_vulkan_are_found",
+        "matrix::planted_wrong_results_of_gbm_and_vulkan_are_found",
         Config::Vkms,
-        lies,
+        wrong_results,
     ),
     Case::new(
-        "matrix::drivers_that_end_the_helper_cost_their_rows",
+        "matrix::driver_that_aborts_the_helper_loses_only_its_rows",
         Config::Bochs,
-        deadly,
+        aborted_helper,
     ),
     Case::new(
-        "matrix::virtio_verdicts_in_4g_are_what_drivers_do",
+        "matrix::virtio_verdicts_in_4g_match_the_drivers",
         Config::Virtio,
         verdicts,
     )
     .memory(Memory::FOUR_GIBIBYTES)
     .limit(LIMIT),
     Case::new(
-        "matrix::virtio_verdicts_in_6g_are_what_drivers_do",
+        "matrix::virtio_verdicts_in_6g_match_the_drivers",
         Config::Virtio,
         verdicts,
     )
@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::bochs_verdicts_in_6g_are_what_drivers_do",
+        "matrix::bochs_verdicts_in_6g_match_the_drivers",
         Config::Bochs,
         verdicts,
     )
@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::vkms_verdicts_in_6g_are_what_drivers_do",
+        "matrix::vkms_verdicts_in_6g_match_the_drivers",
         Config::Vkms,
         verdicts,
     )
@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
     .limit(LIMIT)
     .full(),
     Case::new(
-        "matrix::plan_that_all_take_is_proved",
+        "matrix::plan_for_camera_display_and_cpu_is_proved",
         Config::Virtio,
         proved,
     ),
@@ -107,72 +107,72 @@ pub(super) const CASES: &[Case] = &[
         rendered,
     ),
     Case::new(
-        "matrix::virtual_gpu_is_told_what_it_cannot_do_and_planned_around",
+        "matrix::virtual_gpu_limits_are_reported_and_avoided",
         Config::Venus,
-        around,
+        virtual_gpu,
     ),
     Case::new(
-        "matrix::display_that_another_drives_is_untested",
+        "matrix::display_with_another_drm_master_is_untested",
         Config::Virtio,
-        driven,
+        other_master,
     ),
     Case::new(
-        "matrix::helper_that_is_killed_again_and_again_is_survived",
+        "matrix::helper_killed_repeatedly_is_restarted",
         Config::Bochs,
-        killed,
+        killed_helper,
     ),
     Case::new(
-        "matrix::helper_that_is_not_there_is_named",
+        "matrix::missing_helper_is_named",
         Config::Bochs,
-        no_helper,
+        missing_helper,
     ),
 ];
 
-fn verdicts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // All formats in one size are up to seven thousand trials; a run for every change takes one format of each kind.
-    let options = if bench.is_full() {
+fn verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // All formats in one size need up to seven thousand trials. A run of the normal suite takes one format of each kind.
+    let options = if context.is_full() {
         "--size 640x480 --size 1280x720 --size 642x482"
     } else {
         "--size 640x480 --format XR24 --format AR24 --format RG16 --format NV12 --format YU12 --format YUYV"
     };
-    with_huge_pages(bench, 16, |bench| {
-        let before = buffers(bench)?;
-        let report = verify(bench, "matrix.json", options)?;
+    with_huge_pages(context, 16, |context| {
+        let before = count_dmabufs(context)?;
+        let report = verify(context, "matrix.json", options)?;
         has_drivers(&report)?;
-        let after = buffers(bench)?;
+        let after = count_dmabufs(context)?;
         ensure!(before == after, "{before} dma-bufs before, {after} after");
         Ok(Outcome::Passed)
     })
 }
 
-/// What the facts' file makes the solver say of GBM and of Vulkan is not what they do: found, and in their cells alone.
-fn lies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let facts: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
+/// Two stored trial results are wrong, one for GBM and one for Vulkan. The verification finds both, and no other cell is wrong.
+fn wrong_results(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let results: Vec<Value> = [("vkms", "gbm"), ("llvmpipe", "vulkan")]
         .into_iter()
         .map(|(driver, interface)| {
             json!({
                 "participant": {"driver": driver, "role": "import", "interface": interface},
                 "effect": {"refuses": {"source": "heap:system", "scope": {}, "refusal": {
                     "kind": "structural", "device": driver, "operation": "import",
-                    "cause": "answer", "words": "this is a lie",
+                    "cause": "answer", "words": "a planted wrong result",
                 }}},
                 "origin": {"learnt": {"at": 1, "times": 2}},
             })
         })
         .collect();
-    let file = json!({"format": "covalent facts", "version": 1, "facts": facts});
-    bench.sh("mkdir -p /tmp/lies/covalent", SOON)?;
-    let guest = bench.guest()?;
+    let file = json!({"format": "covalent facts", "version": 1, "facts": results});
+    context.sh("mkdir -p /tmp/wrong/covalent", COMMAND_LIMIT)?;
+    let guest = context.guest()?;
     guest.put(
-        "/tmp/lies/covalent/facts.json",
+        "/tmp/wrong/covalent/facts.json",
         file.to_string().as_bytes(),
         0o644,
     )?;
     let verify = "covalent matrix --verify --json --source heap:system --format XR24";
-    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/lies {verify}"), LONG)?;
+    let output = guest.sh(&format!("XDG_CACHE_HOME=/tmp/wrong {verify}"), LONG_LIMIT)?;
     expect(&output, 11, &[])?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    ensure!(judge(&report).is_err(), "the suite believes it");
+    ensure!(judge(&report).is_err(), "the suite accepts wrong results");
     let cells = report["cells"].as_array().context("no cells")?;
     let mut wrong: Vec<&str> = cells
         .iter()
@@ -180,24 +180,25 @@ fn lies(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         .filter_map(|cell| cell["participant"].as_str())
         .collect();
     wrong.sort_unstable();
-    // What PRIME takes is another interface of the same card, and vgem's GBM another device.
+    // A PRIME import is another interface of the same card, and vgem's GBM is another device; neither is affected.
     ensure!(wrong == ["llvmpipe image", "vkms GBM"], "{wrong:?}");
-    let output = bench.guest()?.sh(verify, LONG)?;
+    let output = context.guest()?.sh(verify, LONG_LIMIT)?;
     expect(&output, 0, &[])?;
     Ok(Outcome::Passed)
 }
 
-/// A helper that is aborted as soon as it has lavapipe: who asks lives, says why, and has all other rows.
-fn deadly(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// The helper process is aborted as soon as it has loaded lavapipe. The caller survives, reports the cause, and has all other
+/// rows.
+fn aborted_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\n\
         (while [ -e /proc/$$/maps ]; do\n\
         grep -q libvulkan_lvp /proc/$$/maps && kill -ABRT $$; sleep 0.02\n\
         done) 2>/dev/null &\n\
         exec covalent-prove\n";
-    let guest = bench.guest()?;
-    guest.put("/tmp/deadly", script.as_bytes(), 0o755)?;
-    let line = "COVALENT_PROVE=/tmp/deadly covalent matrix --verify --json --source heap:system --format XR24";
-    let output = guest.sh(line, LONG)?;
+    let guest = context.guest()?;
+    guest.put("/tmp/aborting", script.as_bytes(), 0o755)?;
+    let line = "COVALENT_PROVE=/tmp/aborting covalent matrix --verify --json --source heap:system --format XR24";
+    let output = guest.sh(line, LONG_LIMIT)?;
     expect(
         &output,
         0,
@@ -214,41 +215,45 @@ fn deadly(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
                     .is_some_and(|name| name.contains(part))
         })
     };
-    ensure!(proved(" GBM"), "GBM is gone with Vulkan");
-    ensure!(!proved(" image"), "Vulkan is there");
+    ensure!(proved(" GBM"), "GBM was lost with Vulkan");
+    ensure!(!proved(" image"), "Vulkan was tried nevertheless");
     Ok(Outcome::Passed)
 }
 
-/// How many dma-bufs there are in the whole guest.
-fn buffers(bench: &mut Bench<'_>) -> anyhow::Result<String> {
+/// Returns the number of dma-bufs in the whole guest.
+fn count_dmabufs(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let line = "sed -n 's/^Total \\([0-9]*\\) objects.*/\\1/p' /sys/kernel/debug/dma_buf/bufinfo";
-    Ok(bench.sh(line, SOON)?.text())
+    Ok(context.sh(line, COMMAND_LIMIT)?.text())
 }
 
-fn proved(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn proved(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --cpu rarely --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, SOON)?.stdout)?;
-    ensure!(proven["ending"] == "proved", "{proven}");
-    let tried = proven["tried"].as_array().context("nothing was tried")?;
+    let report: Value = serde_json::from_slice(&context.sh(line, COMMAND_LIMIT)?.stdout)?;
+    ensure!(report["ending"] == "proved", "{report}");
+    let tried = report["tried"]
+        .as_array()
+        .context("the report has no trials")?;
     ensure!(tried.len() == 4, "{} tried", tried.len());
     ensure!(
         tried.iter().all(|one| one["outcome"] == "proved"),
         "{tried:?}"
     );
-    // Whoever drives the card next finds it without a master.
+    // After the trials no process is DRM master, so the next one can become it.
     let masters = "awk 'FNR > 1 && $4 == \"y\"' /sys/kernel/debug/dri/*/clients";
-    let left = bench.sh(masters, SOON)?.text();
-    ensure!(left.is_empty(), "somebody is DRM master: {left}");
+    let left = context.sh(masters, COMMAND_LIMIT)?.text();
+    ensure!(left.is_empty(), "a process is still DRM master: {left}");
     Ok(Outcome::Passed)
 }
 
-/// A camera whose pictures Mesa imports by GBM and Vulkan: both are asked in the helper process.
-fn rendered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// A camera, GBM and Vulkan: the helper process tries the imports of both drivers.
+fn rendered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent plan --camera /dev/video0 --gbm /dev/dri/card0 --vulkan --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
-    ensure!(proven["ending"] == "proved", "{proven}");
-    let tried = proven["tried"].as_array().context("nothing was tried")?;
+    let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    ensure!(report["ending"] == "proved", "{report}");
+    let tried = report["tried"]
+        .as_array()
+        .context("the report has no trials")?;
     for part in ["vivid capture", " GBM", " image"] {
         let own = tried
             .iter()
@@ -256,18 +261,19 @@ fn rendered(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         let own = own.with_context(|| format!("no {part:?} was tried"))?;
         ensure!(own["outcome"] == "proved", "{own}");
     }
-    let guest = bench.guest()?;
-    let nobody = guest.sh("covalent plan --gbm /dev/dri/card7", SOON)?;
-    expect(&nobody, 1, &["/dev/dri/card7"])?;
+    let guest = context.guest()?;
+    let missing = guest.sh("covalent plan --gbm /dev/dri/card7", COMMAND_LIMIT)?;
+    expect(&missing, 1, &["/dev/dri/card7"])?;
     Ok(Outcome::Passed)
 }
 
-/// What the virtual GPU cannot do is said before anything is tried, with its reason; and the pipeline shows its picture all the
-/// same (`renderer::gpu_draws_windows_as_the_cpu_does` looks at its pixels).
-fn around(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// The limits of the virtual GPU are reported with a reason before any trial, and the pipeline shows its picture nevertheless
+/// (`renderer::gpu_and_cpu_draw_windows_alike` checks its pixels).
+fn virtual_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = "covalent matrix --json --source heap:system --source texture: --format XR24";
-    let report: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
-    // The host's Vulkan works on its processor, without /dev/udmabuf: no image of Venus leaves it.
+    let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    // The host's Vulkan driver renders on the processor, and the host has no /dev/udmabuf, so no image of Venus can be
+    // exported.
     let left_out = report["unavailable"].to_string();
     ensure!(
         left_out.contains("Venus") && left_out.contains("needs /dev/udmabuf on the host"),
@@ -291,92 +297,108 @@ fn around(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         );
     }
     let line = "covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json";
-    let proven: Value = serde_json::from_slice(&bench.sh(line, LONG)?.stdout)?;
-    ensure!(proven["ending"] == "proved", "{proven}");
-    let source = &proven["solution"]["share"]["source_name"];
-    ensure!(source == "virtio_gpu texture", "it comes from {source}");
-    // Nothing had to be tried in vain: the first plan was the last.
-    ensure!(proven["given_up"] == json!([]), "{}", proven["given_up"]);
-    // With a renderer that asks for no transfer there is none, and the way round says where to copy.
+    let report: Value = serde_json::from_slice(&context.sh(line, LONG_LIMIT)?.stdout)?;
+    ensure!(report["ending"] == "proved", "{report}");
+    let source = &report["solution"]["share"]["source_name"];
+    ensure!(
+        source == "virtio_gpu texture",
+        "the memory comes from {source}"
+    );
+    // No candidate failed: the first plan was the last one.
+    ensure!(report["given_up"] == json!([]), "{}", report["given_up"]);
+    // A GBM participant makes no transfers, so no buffer serves it and the display; the plan is split, and states the copy.
     let line =
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --gbm /dev/dri/card0 --json";
-    let split = bench.guest()?.sh(line, LONG)?;
+    let split = context.guest()?.sh(line, LONG_LIMIT)?;
     expect(&split, 4, &[])?;
     let split: Value = serde_json::from_slice(&split.stdout)?;
     let conflict = split["split"]["conflict"].to_string();
     ensure!(conflict.contains("3D_FEATURES"), "{conflict}");
-    bench.sh(
+    context.sh(
         "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20",
-        LONG,
+        LONG_LIMIT,
     )?;
     Ok(Outcome::Passed)
 }
 
-fn driven(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // modetest drives the card until its input ends.
+fn other_master(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // modetest holds the display until its input ends.
     let line = "connector=$(modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'); \
                 sleep 30 | modetest -M virtio_gpu -s $connector:640x480 >/tmp/modetest.txt 2>&1 & \
                 for try in $(seq 100); do grep -q setting /tmp/modetest.txt && break; sleep 0.1; done; \
                 covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json; status=$?; \
                 kill %1 2>/dev/null; wait; exit $status";
-    let output = bench.sh(&format!("bash -c '{}'", line.replace('\'', "'\\''")), LONG)?;
-    let proven: Value = serde_json::from_slice(&output.stdout)?;
-    ensure!(proven["ending"] == "untested", "{}", proven["ending"]);
-    let untested = proven["tried"]
+    let output = context.sh(
+        &format!("bash -c '{}'", line.replace('\'', "'\\''")),
+        LONG_LIMIT,
+    )?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(report["ending"] == "untested", "{}", report["ending"]);
+    let untested = report["tried"]
         .as_array()
-        .context("nothing was tried")?
+        .context("the report has no trials")?
         .iter()
         .find_map(|one| one["outcome"]["untestable"].as_str())
-        .context("nothing is untested")?
+        .context("no trial is untested")?
         .to_owned();
     ensure!(untested.contains("another DRM master"), "{untested}");
     ensure!(untested.contains("is a framebuffer"), "{untested}");
     Ok(Outcome::Passed)
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // Nobody loads lavapipe in so short a life; one trial has to fit into it, beside another guest too.
+fn killed_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // lavapipe takes longer to load than this helper lives, so it is left out. One trial has to fit into the time, also beside
+    // another guest.
     let script =
         "#!/bin/sh\n(sleep 4; kill -9 $$) &\nVK_DRIVER_FILES=/nowhere exec covalent-prove\n";
-    bench
+    context
         .guest()?
-        .put("/tmp/mortal", script.as_bytes(), 0o755)?;
-    let line =
-        "COVALENT_PROVE=/tmp/mortal covalent matrix --verify --json --format XR24 --format NV12";
-    let output = bench.guest()?.sh(line, LONG)?;
-    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| words(&output))?;
+        .put("/tmp/short-lived", script.as_bytes(), 0o755)?;
+    let line = "COVALENT_PROVE=/tmp/short-lived covalent matrix --verify --json --format XR24 --format NV12";
+    let output = context.guest()?.sh(line, LONG_LIMIT)?;
+    let report: Value =
+        serde_json::from_slice(&output.stdout).with_context(|| exit_message(&output))?;
     let deaths = report["helper_deaths"].as_u64().unwrap_or(0);
-    ensure!(deaths > 0, "nobody died");
-    // A kill is of the moment: each trial is made again, and the verdicts hold.
+    ensure!(deaths > 0, "no helper died");
+    // A killed helper is a transient failure: each trial is repeated, and no verdict changes.
     ensure!(
         output.status.success(),
         "after {deaths} deaths: {}; {}",
         output.status,
         report["summary"]
     );
-    let kept = bench.sh("covalent facts export", SOON)?.text();
-    let kept: Value = serde_json::from_str(&kept)?;
-    ensure!(kept["facts"] == serde_json::json!([]), "{kept}");
+    let stored = context.sh("covalent facts export", COMMAND_LIMIT)?.text();
+    let stored: Value = serde_json::from_str(&stored)?;
+    ensure!(stored["facts"] == serde_json::json!([]), "{stored}");
     Ok(Outcome::Passed)
 }
 
-fn no_helper(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let program = "covalent plan --camera /dev/video0 --prove";
-    let output = guest.sh(&format!("COVALENT_PROVE=/nowhere/helper {program}"), SOON)?;
+    let output = guest.sh(
+        &format!("COVALENT_PROVE=/nowhere/helper {program}"),
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["/nowhere/helper", "COVALENT_PROVE"])?;
-    // Alone in its folder.
+    // The tool alone in a folder, without its helper.
     let line = "mkdir -p /tmp/alone && cp $(command -v covalent) /tmp/alone/ && /tmp/alone/covalent matrix";
-    let output = guest.sh(line, SOON)?;
+    let output = guest.sh(line, COMMAND_LIMIT)?;
     expect(&output, 1, &["/tmp/alone/covalent-prove", "COVALENT_PROVE"])?;
-    // Some other program, and one that says nothing at all.
-    let output = guest.sh(&format!("COVALENT_PROVE=/bin/true {program}"), SOON)?;
+    // Another program in the helper's place, and one that never answers.
+    let output = guest.sh(
+        &format!("COVALENT_PROVE=/bin/true {program}"),
+        COMMAND_LIMIT,
+    )?;
     expect(&output, 1, &["/bin/true", "not the helper program"])?;
-    guest.put("/tmp/mute", b"#!/bin/sh\nexec sleep 1000\n", 0o755)?;
-    let output = guest.sh(&format!("COVALENT_PROVE=/tmp/mute {program}"), SOON)?;
-    expect(&output, 1, &["/tmp/mute", "no answer in time"])?;
-    // Started by a person it says what it is for.
-    let output = guest.sh("covalent-prove < /dev/null", SOON)?;
+    guest.put("/tmp/silent", b"#!/bin/sh\nexec sleep 1000\n", 0o755)?;
+    let output = guest.sh(
+        &format!("COVALENT_PROVE=/tmp/silent {program}"),
+        COMMAND_LIMIT,
+    )?;
+    expect(&output, 1, &["/tmp/silent", "no answer in time"])?;
+    // Started by hand, the helper prints what it is for.
+    let output = guest.sh("covalent-prove < /dev/null", COMMAND_LIMIT)?;
     expect(&output, 2, &["covalent matrix"])?;
     Ok(Outcome::Passed)
 }

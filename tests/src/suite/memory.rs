@@ -1,11 +1,11 @@
-//! Theme `memory`: memory of a process and huge pages become dma-bufs that nobody can take back.
+//! Theme `memory`: pages of a process and huge pages become dma-bufs whose size nobody can change any more.
 
 use std::time::Duration;
 
 use crate::vm::config::{Config, Memory};
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[Case::new(
     "memory::pages_of_every_size_are_safe_dma_bufs",
@@ -14,30 +14,29 @@ pub(super) const CASES: &[Case] = &[Case::new(
 )
 .memory(Memory::FOUR_GIBIBYTES)];
 
-/// Sets aside huge pages of both sizes that the processor has, and fails where the kernel gives fewer.
-const TAKE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
+/// Reserves huge pages of both sizes that the processor has, and fails where the kernel provides fewer.
+const RESERVE: &str = "echo 3 > /proc/sys/vm/drop_caches && echo 1 > /proc/sys/vm/compact_memory && \
     cd /sys/kernel/mm/hugepages && echo 1 > hugepages-1048576kB/nr_hugepages && echo 8 > hugepages-2048kB/nr_hugepages && \
     [ \"$(cat hugepages-*/nr_hugepages | tr '\\n' ' ')\" = '1 8 ' ]";
 
-/// How many guests may lack a gibibyte in one piece.
-const BOOTS: usize = 6;
+/// The number of guests that are booted until one has a contiguous gibibyte.
+const MAX_BOOTS: usize = 6;
 
-const GIVE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
+const RELEASE: &str = "echo 0 | tee /sys/kernel/mm/hugepages/hugepages-*/nr_hugepages";
 
-fn pages(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let soon = Duration::from_secs(60);
-    // A gibibyte in one piece is there only while little has run, and where the kernel, which lies elsewhere after each boot,
-    // leaves one.
-    let mut taken = Err(anyhow::anyhow!("no guest was booted"));
-    for _ in 0..BOOTS {
-        bench.fresh_guest()?;
-        taken = bench.sh(TAKE, soon);
-        if taken.is_ok() {
+fn pages(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let limit = Duration::from_secs(60);
+    // A contiguous gibibyte is free only shortly after boot, and only where the kernel's random address leaves one.
+    let mut reserved = Err(anyhow::anyhow!("no guest was booted"));
+    for _ in 0..MAX_BOOTS {
+        context.fresh_guest()?;
+        reserved = context.sh(RESERVE, limit);
+        if reserved.is_ok() {
             break;
         }
     }
-    taken?;
-    let outcome = check(bench, "memory");
-    bench.sh(GIVE, soon)?;
+    reserved?;
+    let outcome = check(context, "memory");
+    context.sh(RELEASE, limit)?;
     outcome
 }

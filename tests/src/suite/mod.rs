@@ -1,20 +1,20 @@
-//! The suite: what is shown in guests, as data, and the frame that runs it.
+//! The suite: the list of cases that run in guests, and the code that runs them.
 //!
-//! A case says which guest it needs ([`Needs`]). Cases with the same needs share a boot, in the order of their names; after a
-//! case that failed, the next gets a fresh guest. Some guests run side by side. A case ends in one of three ways: passed, failed, or skipped with
-//! its reason; a skip that `tests/skips.toml` does not list is a failure.
+//! Each case states the guest that it needs ([`Needs`]). Cases with the same needs share a booted guest and run sorted by name;
+//! after a case that failed, the next one gets a fresh guest. Several guests run at the same time. A case ends as passed, as
+//! failed, or as skipped with a reason; a skip that `tests/skips.toml` does not list is a failure.
 //!
-//! A theme is a file with a `CASES` list, added to [`all`]:
+//! A theme is a file with a `CASES` list, which [`all`] includes:
 //!
 //! ```
-//! use covalent_tests::suite::{Bench, Case, Outcome};
+//! use covalent_tests::suite::{TestContext, Case, Outcome};
 //! use covalent_tests::vm::config::Config;
 //! use std::time::Duration;
 //!
 //! pub const CASES: &[Case] = &[Case::new("theme::subject_condition_outcome", Config::Bochs, subject)];
 //!
-//! fn subject(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-//!     let output = bench.sh("uname -s", Duration::from_secs(10))?;
+//! fn subject(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+//!     let output = context.sh("uname -s", Duration::from_secs(10))?;
 //!     anyhow::ensure!(output.text() == "Linux", "uname says {:?}", output.text());
 //!     Ok(Outcome::Passed)
 //! }
@@ -25,26 +25,25 @@ use std::time::Duration;
 use crate::vm::config::{Config, Memory, Size};
 
 mod alloc;
-mod bench;
 mod board;
 mod buffers;
 mod camera;
+mod case_queue;
 pub mod checks;
 mod codecs;
+mod compositor;
+mod context;
 mod cost;
 mod display;
 mod doctor;
 mod drivers;
 mod examples;
-mod facts;
 mod faults;
 mod guest;
 mod harness;
 mod inspect;
 pub mod interop;
-mod judges;
 mod loopback;
-mod lots;
 mod machines;
 mod matrix;
 mod memory;
@@ -57,68 +56,69 @@ pub mod run;
 mod seat;
 mod sizes;
 pub mod skips;
-mod stage;
 mod sync;
 mod syncobj;
+mod third_party;
 mod tool;
 mod trace;
+mod trial_results;
 mod views;
 mod vulkan_client;
 mod waits;
 
-pub use bench::Bench;
+pub use context::TestContext;
 
-/// How long a case may take, unless it says otherwise: a boot on a busy machine, and five minutes.
+/// The default time limit of a case: a boot on a busy machine, and five minutes more.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// What a case does.
-pub type Run = fn(&mut Bench<'_>) -> anyhow::Result<Outcome>;
+/// The function that a case runs.
+pub type Run = fn(&mut TestContext<'_>) -> anyhow::Result<Outcome>;
 
 /// How a case ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// What it claims was seen.
+    /// The case saw what its name claims.
     Passed,
-    /// It cannot be seen here, and why.
+    /// The case cannot run here; holds the reason.
     Skip(String),
 }
 
 /// The guest that a case needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needs {
-    /// Its configuration.
+    /// The configuration: displays, cards and cameras.
     pub config: Config,
-    /// Its memory.
+    /// The guest's memory.
     pub memory: Memory,
-    /// The size of its display.
+    /// The size of the first display.
     pub size: Size,
-    /// What is set aside for contiguous buffers, in MiB.
+    /// Memory that is reserved for contiguous buffers (the kernel's `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
-    /// Whether its clock counts instructions.
+    /// Whether the guest's clock counts executed instructions instead of time.
     pub counted: bool,
-    /// Features with which its programs are compiled, as `package/feature`.
+    /// The features with which the guest's programs are compiled, as `package/feature`.
     pub features: &'static [&'static str],
 }
 
-/// One thing to show in a guest.
+/// One case of the suite.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// `theme::subject_condition_outcome`; no two are the same.
+    /// The unique name, `theme::subject_condition_outcome`.
     pub name: &'static str,
-    /// The guest.
+    /// The guest that the case needs.
     pub needs: Needs,
-    /// Whether it takes so long that only `--full` runs it.
+    /// Whether only `--full` runs the case, because it takes long.
     pub full: bool,
-    /// Whether it leaves no guest behind that another case could use.
+    /// Whether the case leaves the guest in a state that no other case can use.
     pub last: bool,
-    /// How long it may take, its own boots included. Then its guest is ended, and it fails.
+    /// The time limit, boots of the case itself included. When it has passed, the guest is killed and the case fails.
     pub limit: Duration,
-    /// What it does.
+    /// The function to run.
     pub run: Run,
 }
 
 impl Case {
-    /// A case that runs every time, in a guest of this configuration.
+    /// Makes a case that runs every time, in a guest of this configuration with default memory, display size and limit.
     #[must_use]
     pub const fn new(name: &'static str, config: Config, run: Run) -> Self {
         Self {
@@ -138,57 +138,57 @@ impl Case {
         }
     }
 
-    /// Needs a guest with this much memory.
+    /// Sets the guest's memory.
     #[must_use]
     pub const fn memory(mut self, memory: Memory) -> Self {
         self.needs.memory = memory;
         self
     }
 
-    /// Needs a display of this size.
+    /// Sets the display's size.
     #[must_use]
     pub const fn size(mut self, size: Size) -> Self {
         self.needs.size = size;
         self
     }
 
-    /// Needs exactly this much set aside for contiguous buffers, in MiB.
+    /// Sets the memory that is reserved for contiguous buffers, in MiB.
     #[must_use]
     pub const fn contiguous(mut self, mebibytes: u32) -> Self {
         self.needs.contiguous_mebibytes = mebibytes;
         self
     }
 
-    /// Needs a clock that counts instructions, on a processor that is emulated.
+    /// Asks for a guest whose clock counts instructions; its processor is always emulated.
     #[must_use]
     pub const fn counted(mut self) -> Self {
         self.needs.counted = true;
         self
     }
 
-    /// Needs programs that are compiled with these features, as `package/feature`.
+    /// Sets the features with which the guest's programs are compiled, as `package/feature`.
     #[must_use]
     pub const fn features(mut self, features: &'static [&'static str]) -> Self {
         self.needs.features = features;
         self
     }
 
-    /// Only `--full` runs it.
+    /// Lets only `--full` run the case.
     #[must_use]
     pub const fn full(mut self) -> Self {
         self.full = true;
         self
     }
 
-    /// Leaves no guest behind that another case could use, so it runs after all others that need such a guest: each of these
-    /// costs a boot, and in the middle it would cost two.
+    /// States that no other case can use the guest afterwards. The case then runs after all others that share its guest: in the
+    /// middle it would cost one more boot.
     #[must_use]
     pub const fn last(mut self) -> Self {
         self.last = true;
         self
     }
 
-    /// May take this long.
+    /// Sets the time limit.
     #[must_use]
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -196,7 +196,7 @@ impl Case {
     }
 }
 
-/// All cases of all themes.
+/// Returns all cases of all themes.
 #[must_use]
 pub fn all() -> Vec<Case> {
     [
@@ -211,11 +211,11 @@ pub fn all() -> Vec<Case> {
         rates::CASES,
         buffers::CASES,
         matrix::CASES,
-        facts::CASES,
+        trial_results::CASES,
         guest::CASES,
         harness::CASES,
         inspect::CASES,
-        judges::CASES,
+        third_party::CASES,
         display::CASES,
         doctor::CASES,
         loopback::CASES,
@@ -261,7 +261,7 @@ mod tests {
             .chain(checks::NAMES.iter().map(|name| (*name).to_owned()))
             .collect();
         for name in skips.names() {
-            // Unit tests are not known here.
+            // The names of unit tests are not known here.
             assert!(known.contains(name) || name.starts_with("unit::"), "{name}");
         }
     }

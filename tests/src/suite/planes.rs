@@ -1,9 +1,9 @@
-//! Theme `planes`: primary planes, overlays and cursors show every format that they list.
+//! Theme `planes`: primary, overlay and cursor planes show every format that they list.
 
 use crate::vm::config::Config;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -23,6 +23,6 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn planes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    check(bench, "planes")
+fn planes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    check(context, "planes")
 }

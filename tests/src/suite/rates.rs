@@ -1,5 +1,5 @@
-//! Theme `rates`: `covalent bench` measures every source and participant, and leaves nothing behind. No number is judged but
-//! by whether it can be one.
+//! Theme `rates`: `covalent bench` measures every source and participant, and leaks nothing. Its numbers are only checked for
+//! plausibility.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use serde_json::Value;
 
 use crate::vm::config::Config;
 
-use super::bench::must;
-use super::stage::{SOON, bufinfo};
-use super::{Bench, Case, Outcome};
+use super::compositor::{COMMAND_LIMIT, bufinfo};
+use super::context::run_checked;
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[Case::new(
-    "rates::every_source_is_measured_and_nothing_is_left",
+    "rates::every_source_is_measured_without_leaks",
     Config::Bochs,
     every_source,
 )];
 
-/// Enough for a round of everything and the one before it on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(240);
+/// Time limit of a round of all measurements and its warm-up on a busy machine without KVM.
+const LONG_LIMIT: Duration = Duration::from_secs(240);
 
 #[derive(Debug, Deserialize)]
 struct Report {
@@ -51,15 +51,15 @@ struct LeftOut {
     why: String,
 }
 
-fn every_source(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let before = bufinfo(bench)?;
-    let guest = bench.guest()?;
-    let probed = must(guest, "covalent probe --json", LONG)?;
+fn every_source(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let before = bufinfo(context)?;
+    let guest = context.guest()?;
+    let probed = run_checked(guest, "covalent probe --json", LONG_LIMIT)?;
     let line = "covalent bench --rounds 1 --json --plot /tmp/bench.svg";
-    let measured = must(guest, line, LONG)?;
+    let measured = run_checked(guest, line, LONG_LIMIT)?;
     let plot = guest.get("/tmp/bench.svg")?;
-    bench.keep("bench.json", &measured.stdout)?;
-    bench.keep("bench.svg", &plot)?;
+    context.save_artefact("bench.json", &measured.stdout)?;
+    context.save_artefact("bench.svg", &plot)?;
     let report: Report = serde_json::from_slice(&measured.stdout).context("the report")?;
     ensure!(report.version == 1, "version {}", report.version);
     ensure!(report.rounds >= 1, "no round counted");
@@ -88,7 +88,7 @@ fn every_source(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     for source in sources {
         let id = source["id"].as_str().context("a source without a name")?;
         let operations = of(id);
-        // A queue of coded pictures, or a driver without this format, says so.
+        // A queue of coded pictures, or a driver without this format, is listed with a reason.
         if !operations.contains("allocate") {
             let why = report.left_out.iter().find(|one| one.source == id);
             let why = why.with_context(|| format!("{id} is not measured"))?;
@@ -139,9 +139,11 @@ fn every_source(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             && svg.trim_end().ends_with("</svg>"),
         "no picture: {svg}"
     );
-    let left = bufinfo(bench)?;
+    let left = bufinfo(context)?;
     ensure!(left.len() <= before.len(), "{left:?} are left");
-    let running = bench.sh("pgrep -c -x covalent-prove || true", SOON)?.text();
+    let running = context
+        .sh("pgrep -c -x covalent-prove || true", COMMAND_LIMIT)?
+        .text();
     ensure!(running.trim() == "0", "{running} helpers are left");
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! What a run has found: a line for a person, a file for programs, and what a later run need not do again.
+//! The results of a run: a line for a person, a file for programs, and the record by which a later run skips what has passed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,37 +13,38 @@ use sha2::{Digest as _, Sha256};
 
 pub use crate::verdict::Verdict;
 
-/// One thing that was looked at, or many of a kind.
+/// The result of one case or check, or of several of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its name.
+    /// The name of the case or check.
     pub name: String,
-    /// The guest it needed, in words; empty where it needed none.
+    /// The guest that it needed, in words; empty where it needed none.
     pub guest: String,
     /// How it ended.
     pub verdict: Verdict,
-    /// How many it stands for.
+    /// The number of tests that this record stands for.
     pub count: usize,
-    /// How long it took.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// Why it failed or was skipped.
-    pub words: String,
-    /// How many checks within a case were skipped, each as a committed list expects.
+    /// The reason of a failure or skip.
+    #[serde(rename = "words")]
+    pub message: String,
+    /// The number of checks within a case that were skipped as a committed list expects.
     #[serde(default)]
     pub skipped_checks: usize,
 }
 
 impl Record {
-    /// A record of one thing.
+    /// Makes a record of one case or check.
     #[must_use]
-    pub fn new(name: &str, guest: &str, verdict: Verdict, took: Duration, words: &str) -> Self {
+    pub fn new(name: &str, guest: &str, verdict: Verdict, took: Duration, message: &str) -> Self {
         Self {
             name: name.to_owned(),
             guest: guest.to_owned(),
             verdict,
             count: 1,
             seconds: took.as_secs_f64(),
-            words: words.to_owned(),
+            message: message.to_owned(),
             skipped_checks: 0,
         }
     }
@@ -66,9 +67,9 @@ impl fmt::Display for Record {
         }
         match self.verdict {
             Verdict::Passed => Ok(()),
-            Verdict::Skipped => write!(formatter, "  because {}", self.words),
+            Verdict::Skipped => write!(formatter, "  because {}", self.message),
             Verdict::Failed => {
-                for line in self.words.lines() {
+                for line in self.message.lines() {
                     write!(formatter, "\n        {line}")?;
                 }
                 Ok(())
@@ -77,23 +78,23 @@ impl fmt::Display for Record {
     }
 }
 
-/// All that a run has found.
+/// The results of a whole run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
-    /// What the tree was: its commit, and a digest of what was changed since.
+    /// The state of the tree: its commit, and a digest of what was changed since.
     pub tree: String,
-    /// Whether `--full` was asked for.
+    /// Whether `--full` was given.
     pub full: bool,
-    /// Versions of kernel, Mesa and QEMU in the guest.
+    /// The versions of kernel, Mesa and QEMU in the guest.
     pub versions: BTreeMap<String, String>,
-    /// What makes the guest's CPU.
+    /// The accelerator of the guest's CPU.
     pub accelerator: String,
-    /// What was looked at, in order.
+    /// The results in the order in which they ended.
     pub records: Vec<Record>,
 }
 
 impl Summary {
-    /// How many ended so.
+    /// Returns how many tests ended with `verdict`.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.records
@@ -103,7 +104,7 @@ impl Summary {
             .sum()
     }
 
-    /// How many checks within cases were skipped.
+    /// Returns how many checks within cases were skipped.
     #[must_use]
     pub fn skipped_checks(&self) -> usize {
         self.records
@@ -112,10 +113,10 @@ impl Summary {
             .sum()
     }
 
-    /// Writes the summary to a file, whole or not at all.
+    /// Writes the summary to a file. The file is replaced as a whole.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where the folder or file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
@@ -125,7 +126,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Reads a summary, where there is one that can be read.
+    /// Reads a summary; `None` where the file is missing or cannot be parsed.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -141,7 +142,7 @@ impl fmt::Display for Summary {
             self.count(Verdict::Failed),
             self.count(Verdict::Skipped)
         )?;
-        // A case whose checks are skipped in part has passed, and says so.
+        // A case of which some checks are skipped has passed; the line states how many.
         match self.skipped_checks() {
             0 => Ok(()),
             count => write!(
@@ -152,15 +153,15 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What the tree in `folder` is: its commit, and a digest of all that was changed or added since. Without git, of all
-/// its files.
+/// Returns the state of the tree in `folder`: its commit, followed by a digest of all changed and added files. Without git, the
+/// digest covers all files.
 ///
 /// # Errors
-/// Where files cannot be read.
+/// Where a file cannot be read.
 pub fn tree(folder: &Path) -> io::Result<String> {
-    let git = |words: &[&str]| -> Option<Vec<u8>> {
+    let git = |args: &[&str]| -> Option<Vec<u8>> {
         let mut command = Command::new("git");
-        let output = command.arg("-C").arg(folder).args(words).output().ok()?;
+        let output = command.arg("-C").arg(folder).args(args).output().ok()?;
         output.status.success().then_some(output.stdout)
     };
     let commit = git(&["rev-parse", "HEAD"]);
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summary_last_line_counts_what_records_stand_for() {
+    fn summary_of_records_with_counts_adds_them() {
         let record = |verdict, count| Record {
             count,
             ..Record::new("a", "", verdict, Duration::ZERO, "")
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn summary_written_is_read_again() {
+    fn summary_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/summary.json");
         let summary = Summary {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn tree_changes_with_every_file() {
+    fn tree_with_a_changed_file_differs() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "1").unwrap();
         let before = tree(folder.path()).unwrap();

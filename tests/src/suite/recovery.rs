@@ -1,62 +1,62 @@
-//! Theme `recovery`: requests that the kernel refuses for a moment are made again, and frames go on.
+//! Theme `recovery`: the compositor repeats requests that the kernel refuses for a moment, and frames continue.
 //!
-//! strace makes the compositor's own system calls fail, at a card whose driver knows nothing of it. The client draws when it
-//! is told to, so that nothing but the compositor itself can bring the next frame.
+//! strace makes the compositor's own system calls fail; the card and its driver are not involved. The client draws only on
+//! frame callbacks, so nothing but the compositor can bring about the next frame.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::stage::{Ended, Stage};
-use super::{Bench, Case, Outcome};
+use super::compositor::{ClientExit, TestCompositor};
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Enough for every start, each of which strace slows down.
+/// Time limit of all starts, each of which strace slows down.
 const STARTS_LIMIT: Duration = Duration::from_secs(850);
 
-/// Enough for a script, under strace and without KVM.
+/// Time limit of one script under strace and without KVM.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
 
-/// The answers that pass by themselves, and the one of a card that another program drives for a while.
+/// The transient errors, and EACCES, which a card gives while another program is DRM master.
 const ERRORS: [&str; 5] = ["EBUSY", "EINTR", "ENOMEM", "EAGAIN", "EACCES"];
 
-/// Which of the first requests to the card fail, one in each start. A start under strace takes a quarter of a minute.
+/// The numbers of the requests to the card that fail, one in each start. A start under strace takes a quarter of a minute.
 const STARTS: &str = "1 2 3 5 8 12 17 23 30";
 
-/// The same where there is time: each of them.
+/// With `--full`, each of the first requests.
 const STARTS_IN_FULL: &str = "$(seq 32)";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "recovery::commits_that_fail_for_a_moment_do_not_freeze_the_display",
+        "recovery::transient_commit_errors_do_not_freeze_the_display",
         Config::Virtio,
-        frozen,
+        transient_commit_errors,
     ),
     Case::new(
-        "recovery::commits_that_fail_for_a_moment_do_not_freeze_vkms",
+        "recovery::transient_commit_errors_do_not_freeze_vkms",
         Config::Vkms,
-        frozen,
+        transient_commit_errors,
     ),
     Case::new(
-        "recovery::requests_that_fail_now_and_then_cost_no_buffer",
+        "recovery::intermittent_request_errors_lose_no_buffer",
         Config::Virtio,
-        now_and_then,
+        intermittent_errors,
     ),
     Case::new(
-        "recovery::request_that_fails_once_is_no_reason_not_to_start",
+        "recovery::request_that_fails_once_does_not_prevent_the_start",
         Config::Virtio,
-        starts,
+        failing_starts,
     ),
     Case::new(
-        "recovery::display_that_comes_back_to_a_busy_card_shows_frames",
+        "recovery::display_replugged_into_a_busy_card_shows_frames",
         Config::Virtio,
-        comes_back,
+        replugged,
     ),
 ];
 
-/// What the scripts have in common: where the card is, how frames are counted, and how requests are made to fail.
+/// The functions that all scripts use: they find the card, count frames, and make requests fail.
 const SHELL: &str = r#"
-cd /tmp/stage; export WAYLAND_DISPLAY=stage
+cd /tmp/compositor; export WAYLAND_DISPLAY=suite
 compositor=$(pgrep -x covalent-compos)
 card=$(ls -l /proc/$compositor/fd | grep -o '/dev/dri/card[0-9]*' | head -n 1)
 frames() { wc -l <frames.jsonl; }
@@ -74,13 +74,13 @@ start_failing() {
 stop_failing() { kill -INT $tracer; wait $tracer || true; }
 "#;
 
-fn script_ends(bench: &mut Bench<'_>, script: &str) -> anyhow::Result<Ended> {
-    Ok(bench.guest()?.sh(script, SCRIPT_LIMIT)?.into())
+fn run_script(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<ClientExit> {
+    Ok(context.guest()?.sh(script, SCRIPT_LIMIT)?.into())
 }
 
-/// The requests of a second's frames fail, of each frame its commit among others.
-fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+/// All requests of about one second fail, among them the commit of each frame.
+fn transient_commit_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let errors = ERRORS.join(" ");
     let script = format!(
         r#"{SHELL}
@@ -98,14 +98,14 @@ kill -INT $client; wait $client || true
 grep -c '"retries"' frames.jsonl
 "#
     );
-    let ended = script_ends(bench, &script)?;
-    bench.keep("said.txt", ended.out.as_bytes())?;
+    let exit = run_script(context, &script)?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     ensure!(
-        ended.status == 0,
-        "{ended:?}; its log: {}",
-        stage.log(bench)?
+        exit.status == 0,
+        "{exit:?}; its log: {}",
+        compositor.log_tail(context)?
     );
-    let mut lines = ended.out.lines();
+    let mut lines = exit.stdout.lines();
     for errno in ERRORS {
         let line = lines.next().context("a line for each error")?;
         let count = line.strip_prefix(errno).map(str::trim);
@@ -114,19 +114,16 @@ grep -c '"retries"' frames.jsonl
             "no commit failed by {errno}: {line}"
         );
     }
-    let told: u32 = lines.next().context("the report")?.parse()?;
-    ensure!(
-        told > 0,
-        "the report says nothing of frames that were tried again"
-    );
-    stage.check_clean(bench, "commits that failed")?;
-    stage.strike(bench)?;
+    let retried: u32 = lines.next().context("the report")?.parse()?;
+    ensure!(retried > 0, "the report lists no frame that was retried");
+    compositor.check_nothing_left(context, "commits that failed")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// Every so often a request fails, of whatever kind: to show a buffer, to wait for a point, to signal one, to let the CPU in.
-fn now_and_then(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+/// Every eleventh request fails, whatever it is: a commit, a query or signal of a syncobj, or the start of CPU access.
+fn intermittent_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-pattern --dmabuf --sync explicit",
         "covalent-pattern --dmabuf --sync implicit --window --size 320x240",
@@ -146,29 +143,29 @@ kill -INT $client; wait $client || true
 injected
 "#
             );
-            let ended = script_ends(bench, &script)?;
+            let exit = run_script(context, &script)?;
             ensure!(
-                ended.status == 0
-                    && ended
-                        .out
+                exit.status == 0
+                    && exit
+                        .stdout
                         .trim()
                         .parse::<u32>()
                         .is_ok_and(|count| count >= 8),
-                "{client}, {errno}: {ended:?}; its log: {}",
-                stage.log(bench)?
+                "{client}, {errno}: {exit:?}; its log: {}",
+                compositor.log_tail(context)?
             );
-            // A client whose buffers do not come back says so after a while.
-            ensure!(ended.words.is_empty(), "{client}, {errno}: {ended:?}");
+            // A client reports on stderr when the compositor keeps its buffers for long.
+            ensure!(exit.stderr.is_empty(), "{client}, {errno}: {exit:?}");
         }
     }
-    stage.check_clean(bench, "requests that failed now and then")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "requests that failed now and then")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// Requests to the card fail once, each in a start of its own.
-fn starts(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let starts = if bench.is_full() {
+/// One request to the card fails in each start.
+fn failing_starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let starts = if context.is_full() {
         STARTS_IN_FULL
     } else {
         STARTS
@@ -184,26 +181,26 @@ for number in {starts}; do
     [ $status -eq 0 ] || {{ echo "request $number, $errno: status $status: $(cat err): $(grep INJECTED trace)"; }}
 done"#
     );
-    let ended: Ended = bench.guest()?.sh(&script, STARTS_LIMIT)?.into();
-    bench.keep("said.txt", ended.out.as_bytes())?;
-    ensure!(ended.status == 0 && ended.out.is_empty(), "{ended:?}");
+    let exit: ClientExit = context.guest()?.sh(&script, STARTS_LIMIT)?.into();
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
+    ensure!(exit.status == 0 && exit.stdout.is_empty(), "{exit:?}");
     Ok(Outcome::Passed)
 }
 
-/// The card is busy for thirteen requests while the display is unplugged and plugged in again. It is not busy for good: with each
-/// third request for ever, every attempt could fail at the same place.
-fn comes_back(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+/// The card is busy for thirteen requests while the display is unplugged and plugged in again. If every third request failed
+/// for ever, every attempt could fail at the same step.
+fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let script = format!(
         r#"{SHELL}
 connector=$(ls -d /sys/class/drm/card*-Virtual-1 | head -n 1)/status
-tell() {{ echo $1 >$connector; udevadm trigger -c change /sys/class/drm/$(basename $card); }}
+replug() {{ echo $1 >$connector; udevadm trigger -c change /sys/class/drm/$(basename $card); }}
 covalent-pattern --window --size 320x240 >client.out 2>client.err & client=$!
 for round in 1 2 3; do
     until_more $(( $(frames) + 10 ))
     start_failing -P $card -e inject=ioctl:error=EBUSY:when=2..14
-    tell off; sleep 1
-    tell detect
+    replug off; sleep 1
+    replug detect
     until_more $(( $(frames) + 10 ))
     stop_failing
     injected
@@ -212,18 +209,18 @@ until_more $(( $(frames) + 10 ))
 kill -INT $client; wait $client || true
 "#
     );
-    let ended = script_ends(bench, &script)?;
-    let counts: Vec<u32> = ended
-        .out
+    let exit = run_script(context, &script)?;
+    let counts: Vec<u32> = exit
+        .stdout
         .lines()
         .filter_map(|line| line.parse().ok())
         .collect();
     ensure!(
-        ended.status == 0 && counts.len() == 3 && counts.iter().all(|count| *count > 3),
-        "{ended:?}; its log: {}",
-        stage.log(bench)?
+        exit.status == 0 && counts.len() == 3 && counts.iter().all(|count| *count > 3),
+        "{exit:?}; its log: {}",
+        compositor.log_tail(context)?
     );
-    stage.check_clean(bench, "a display that came back to a busy card")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "a display plugged into a busy card again")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

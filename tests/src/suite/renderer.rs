@@ -1,53 +1,53 @@
-//! Theme `renderer`: what the GPU draws is what the CPU would have drawn, and the report tells which it was.
+//! Theme `renderer`: the GPU draws the same picture as the CPU, and the report states which of them drew it.
 //!
-//! QEMU has no picture of a display that it draws by GL, so the compositor's own picture is judged; the CPU's renderer,
-//! which other cases hold against the display itself, says what has to be in it.
+//! QEMU has no picture of a display that it draws by GL, so the compositor's own picture is checked. It is compared with that
+//! of the CPU renderer, which other cases compare with the display itself.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::{FrameRecord, Path, parse_frames};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Enough for a GPU's driver to compile its shaders on a busy machine without KVM, and some frames.
+/// Time limit for a GPU driver to compile its shaders on a busy machine without KVM, and for some frames.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// How much a channel of a pixel may differ between two renderers that round differently.
+/// The largest difference of a channel between two renderers that round differently.
 const TOLERANCE: u8 = 2;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "renderer::gpu_draws_windows_as_the_cpu_does",
+        "renderer::gpu_and_cpu_draw_windows_alike",
         Config::Venus,
         windows,
     ),
     Case::new(
-        "renderer::buffer_the_gpu_cannot_import_is_drawn_by_the_cpu_and_says_why",
+        "renderer::buffer_the_gpu_cannot_import_is_drawn_by_the_cpu_with_a_reason",
         Config::Venus,
         cannot_import,
     ),
     Case::new(
-        "renderer::card_without_a_gpu_is_drawn_by_the_cpu_and_says_why",
+        "renderer::card_without_a_gpu_is_drawn_by_the_cpu_with_a_reason",
         Config::Virtio,
         no_gpu,
     ),
 ];
 
-/// What one run of a client showed.
-struct Shown {
+/// The result of one run of a client.
+struct RunResult {
     picture: RgbImage,
-    /// Frames of the client alone.
+    /// The frames of the client alone.
     frames: Vec<FrameRecord>,
-    /// What the compositor wrote to stderr.
-    said: String,
+    /// The compositor's stderr.
+    log: String,
 }
 
-/// Runs a client in the compositor, and takes the compositor's picture of the second frame.
-fn show(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<Shown> {
+/// Runs a client under the compositor, and returns the compositor's picture of the second frame.
+fn run_client(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<RunResult> {
     let output = guest.sh(
         &format!(
             "rm -f /tmp/renderer.*; RUST_LOG=covalent_compositor=info covalent-compositor \
@@ -55,20 +55,20 @@ fn show(guest: &Guest, compositor: &str, client: &str) -> anyhow::Result<Shown> 
         ),
         LIMIT,
     )?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status.success(),
-        "{client} under {compositor:?} ended with {}:\n{said}",
+        "{client} under {compositor:?} ended with {}:\n{log}",
         output.status
     );
     let picture = guest
         .get("/tmp/renderer.png")
         .context("no picture was saved")?;
     let frames = guest.get("/tmp/renderer.jsonl")?;
-    Ok(Shown {
+    Ok(RunResult {
         picture: image::load_from_memory(&picture)?.to_rgb8(),
         frames: parse_frames(&String::from_utf8_lossy(&frames))?,
-        said,
+        log,
     })
 }
 
@@ -87,7 +87,7 @@ fn difference(one: &RgbImage, other: &RgbImage) -> anyhow::Result<u8> {
         .context("the pictures are empty")
 }
 
-fn check_frames(shown: &Shown, renderer: &str) -> anyhow::Result<()> {
+fn check_frames(shown: &RunResult, renderer: &str) -> anyhow::Result<()> {
     ensure!(!shown.frames.is_empty(), "no frame was shown");
     for frame in &shown.frames {
         ensure!(
@@ -97,14 +97,14 @@ fn check_frames(shown: &Shown, renderer: &str) -> anyhow::Result<()> {
             frame.path,
             frame.renderer,
             frame.why_not_gles,
-            shown.said
+            shown.log
         );
     }
     Ok(())
 }
 
-/// Pictures that stand still, so that two runs show the same.
-fn still_camera(guest: &Guest) -> anyhow::Result<()> {
+/// Makes the camera's picture constant, so that two runs show the same.
+fn set_still_picture(guest: &Guest) -> anyhow::Result<()> {
     let output = guest.sh(
         "v4l2-ctl -d /dev/video0 -c test_pattern=0,osd_text_mode=2",
         LIMIT,
@@ -113,11 +113,11 @@ fn still_camera(guest: &Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn windows(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const DMABUF: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
     const SHM: &str = "covalent-pattern --window --size 320x240 --frames 4 --fps 5";
     const CAMERA: &str = "covalent-camera --window --size 320x240 --fps 15 --frames 10";
-    // Bytes that are copied for each frame: a picture in wl_shm has to be uploaded.
+    // The number of bytes that the CPU copies for each frame: a wl_shm buffer has to be uploaded.
     let clients = [
         ("dmabuf", DMABUF, 0),
         ("shm", SHM, 320 * 240 * 4),
@@ -125,10 +125,10 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     ];
     let mut pictures = Vec::new();
     {
-        let guest = bench.guest()?;
-        still_camera(guest)?;
+        let guest = context.guest()?;
+        set_still_picture(guest)?;
         for (name, client, copied) in clients {
-            let gpu = show(guest, "", client)?;
+            let gpu = run_client(guest, "", client)?;
             check_frames(&gpu, "gles")?;
             for frame in &gpu.frames {
                 ensure!(
@@ -144,7 +144,7 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
                     frame.buffer
                 );
             }
-            let cpu = show(guest, "--renderer software", client)?;
+            let cpu = run_client(guest, "--renderer software", client)?;
             check_frames(&cpu, "software")?;
             pictures.push((name, gpu.picture, cpu.picture));
         }
@@ -153,7 +153,7 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         for (by, picture) in [("gles", gpu), ("software", cpu)] {
             let mut png = std::io::Cursor::new(Vec::new());
             picture.write_to(&mut png, image::ImageFormat::Png)?;
-            bench.keep(&format!("{name}-{by}.png"), png.get_ref())?;
+            context.save_artefact(&format!("{name}-{by}.png"), png.get_ref())?;
         }
         let colours: std::collections::BTreeSet<_> = cpu.pixels().map(|pixel| pixel.0).collect();
         ensure!(colours.len() > 4, "{name}: the picture shows nothing");
@@ -166,41 +166,41 @@ fn windows(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn cannot_import(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
-    still_camera(guest)?;
+fn cannot_import(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
+    set_still_picture(guest)?;
     let client = "covalent-camera --window --size 320x240 --format YUYV --frames 6";
-    let shown = show(guest, "", client)?;
+    let shown = run_client(guest, "", client)?;
     check_frames(&shown, "software")?;
     for frame in &shown.frames {
         let why = frame.why_not_gles.as_deref().unwrap_or_default();
         ensure!(
             why.contains("YUYV"),
-            "frame {} does not say why the GPU did not draw it: {why:?}",
+            "frame {} has no reason why the GPU did not draw it: {why:?}",
             frame.frame
         );
     }
-    let cpu = show(guest, "--renderer software", client)?;
+    let cpu = run_client(guest, "--renderer software", client)?;
     let difference = difference(&shown.picture, &cpu.picture)?;
     ensure!(difference == 0, "the CPU draws differently by {difference}");
     Ok(Outcome::Passed)
 }
 
-fn no_gpu(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn no_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let client = "covalent-pattern --window --size 320x240 --frames 4 --fps 5 --dmabuf";
-    let shown = show(guest, "", client)?;
+    let shown = run_client(guest, "", client)?;
     check_frames(&shown, "software")?;
     let reason = shown
-        .said
+        .log
         .lines()
         .filter_map(|line| line.split_once("the CPU renderer composes: "))
         .map(|(_, reason)| reason)
         .collect::<Vec<_>>();
     ensure!(
         matches!(reason.as_slice(), [reason] if reason.len() > 10),
-        "the compositor does not say once why the CPU composes:\n{}",
-        shown.said
+        "the compositor does not log exactly one reason why the CPU composes:\n{}",
+        shown.log
     );
     Ok(Outcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Runs cases: some guests side by side, each for the cases that need it; watches their time, and says how each ended.
+//! Runs cases in several guests at the same time, enforces their time limits, and reports how each case ended.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -15,38 +15,38 @@ use crate::vm::guest::GuestError;
 use crate::vm::image::Image;
 use crate::vm::platform::Platform;
 
-use super::bench::{Bench, Holder};
-use super::lots::Lots;
+use super::case_queue::CaseQueue;
+use super::context::{GuestProcessId, TestContext};
 use super::record::{Record, Verdict};
 use super::skips::Skips;
 use super::{Case, Needs, Outcome};
 
-/// What to run, and what to tell.
+/// What a run of the suite uses.
 #[derive(Debug)]
 pub struct Runner<'a> {
     /// The image that guests are booted from.
     pub image: &'a Image,
-    /// The board's, where a case needs it.
+    /// The image of the board, where a case needs it.
     pub board: Option<&'a Image>,
-    /// What may be skipped.
+    /// The list of cases that may be skipped.
     pub skips: &'a Skips,
-    /// Where cases keep what a person should see.
+    /// The folder in which cases keep files for a person to look at.
     pub artefacts: PathBuf,
-    /// Whether `--full` was asked for.
+    /// Whether `--full` was given.
     pub full: bool,
-    /// How many guests run side by side; see [`side_by_side`].
+    /// The number of guests that run at the same time; see [`parallel_guests`].
     pub guests: usize,
 }
 
-/// The programs that guests have, by platform and features: compiled once in a run, when the first case needs them.
+/// The programs that guests run, by platform and features. Each set is compiled once in a run, when the first case needs it.
 #[derive(Debug, Default)]
 struct Programs(Mutex<BTreeMap<(Platform, &'static [&'static str]), Compiled>>);
 
 type Compiled = Arc<OnceLock<Result<PathBuf, String>>>;
 
 impl Programs {
-    /// Compiles them, or waits for the worker that does.
-    fn of(&self, image: &Image, features: &'static [&'static str]) -> Result<PathBuf, String> {
+    /// Returns the folder with the compiled programs. Compiles them, or waits for the worker that is compiling them.
+    fn get(&self, image: &Image, features: &'static [&'static str]) -> Result<PathBuf, String> {
         let key = (image.platform, features);
         let compiled = Arc::clone(lock(&self.0).entry(key).or_default());
         let compile = || build::programs(image, features).map_err(|error| error.to_string());
@@ -54,26 +54,27 @@ impl Programs {
     }
 }
 
-/// The memory that a guest may need at most, QEMU's own and that of Venus's helper included.
+/// The most memory, in bytes, that one guest takes from the host; QEMU itself and the helper process of Venus are included.
 const GUEST_BYTES: u64 = 5 << 30;
 
-/// How many guests this machine carries side by side.
+/// Returns how many guests this machine can run at the same time.
 ///
-/// A guest has two processors and seldom keeps more than one of them busy: it boots on one, and waits for cameras and displays
-/// that have a rate. So there are as many guests as processors, of which more than four would wait for one disk.
+/// A guest has two processors and seldom uses more than one of them: it boots on one, and then waits for cameras and displays,
+/// which have a fixed rate. So the number is that of the host's processors, as far as memory allows. It is four at the most,
+/// because more guests would wait for the disk that they share.
 #[must_use]
-pub fn side_by_side() -> usize {
+pub fn parallel_guests() -> usize {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let available = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    carried(processors, available_bytes(&available))
+    guest_count(processors, available_bytes(&available))
 }
 
-fn carried(processors: usize, available_bytes: u64) -> usize {
+fn guest_count(processors: usize, available_bytes: u64) -> usize {
     let by_memory = usize::try_from(available_bytes / GUEST_BYTES).unwrap_or(usize::MAX);
     processors.min(by_memory).clamp(1, 4)
 }
 
-/// What the kernel says that programs can have; nothing where it does not say.
+/// Returns the memory that the kernel reports as available, in bytes; 0 where it reports none.
 fn available_bytes(meminfo: &str) -> u64 {
     let kibibytes = |line: &str| {
         let line = line.strip_prefix("MemAvailable:")?;
@@ -86,86 +87,93 @@ fn available_bytes(meminfo: &str) -> u64 {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Cases are caught when they panic; nothing else that holds one of these does.
+    // The panics of cases are caught, and no other code panics while it has one of these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Runner<'_> {
-    /// Runs `cases` and tells each one's end as it comes.
-    pub fn run(&self, cases: &[Case], mut tell: impl FnMut(Record)) {
-        let lots = Mutex::new(Lots::new(cases));
+    /// Runs `cases`, and calls `report` with the result of each case as soon as it has ended.
+    pub fn run(&self, cases: &[Case], mut report: impl FnMut(Record)) {
+        let queue = Mutex::new(CaseQueue::new(cases));
         let programs = Programs::default();
-        let (told, ended) = mpsc::channel();
+        let (sender, records) = mpsc::channel();
         thread::scope(|scope| {
             for _ in 0..self.guests.max(1) {
-                let told = told.clone();
-                let (lots, programs) = (&lots, &programs);
-                scope.spawn(move || self.work(lots, programs, &told));
+                let sender = sender.clone();
+                let (queue, programs) = (&queue, &programs);
+                scope.spawn(move || self.run_worker(queue, programs, &sender));
             }
-            drop(told);
-            for record in ended {
-                tell(record);
+            drop(sender);
+            for record in records {
+                report(record);
             }
         });
     }
 
-    /// One worker: a guest after the other, until no case is left that is worth one.
-    fn work(&self, lots: &Mutex<Lots>, programs: &Programs, told: &mpsc::Sender<Record>) {
+    /// The loop of one worker: boots one guest after the other, until [`CaseQueue::choose`] returns none.
+    fn run_worker(
+        &self,
+        queue: &Mutex<CaseQueue>,
+        programs: &Programs,
+        sender: &mpsc::Sender<Record>,
+    ) {
         loop {
-            let chosen = lock(lots).choose();
+            let chosen = lock(queue).choose();
             let Some(needs) = chosen else { return };
             let image = match (needs.config.platform(), self.board) {
                 (Platform::Board, Some(board)) => board,
                 _ => self.image,
             };
-            // Who hears of it lives as long as all workers.
-            let tell = |record| drop(told.send(record));
-            let next = || lock(lots).next(&needs);
-            match programs.of(image, needs.features) {
-                Ok(share) => self.group(needs, image, &share, next, tell),
-                Err(words) => std::iter::from_fn(next).for_each(|case| {
-                    let guest = guest(&needs);
+            // The receiver lives longer than every worker.
+            let report = |record| drop(sender.send(record));
+            let next = || lock(queue).next(&needs);
+            match programs.get(image, needs.features) {
+                Ok(share) => self.run_group(needs, image, &share, next, report),
+                Err(message) => std::iter::from_fn(next).for_each(|case| {
+                    let guest = describe_guest(&needs);
                     let failed = Verdict::Failed;
-                    tell(Record::new(
+                    report(Record::new(
                         case.name,
                         &guest,
                         failed,
                         Duration::ZERO,
-                        &words,
+                        &message,
                     ));
                 }),
             }
         }
     }
 
-    fn group(
+    /// Runs cases from `next` in one guest after the other, all of which meet `needs`.
+    fn run_group(
         &self,
         needs: Needs,
         image: &Image,
         share: &Path,
         mut next: impl FnMut() -> Option<Case>,
-        mut tell: impl FnMut(Record),
+        mut report: impl FnMut(Record),
     ) {
-        let holder = Holder::default();
-        let mut bench = Bench::new(image, share, needs, self.full, Arc::clone(&holder));
+        let guest_process = GuestProcessId::default();
+        let mut context =
+            TestContext::new(image, share, needs, self.full, Arc::clone(&guest_process));
         while let Some(case) = next() {
-            bench.begin(&self.artefacts, case.name);
+            context.prepare_for(&self.artefacts, case.name);
             let started = Instant::now();
-            let result = watched(case.limit, &holder, || {
-                catch_unwind(AssertUnwindSafe(|| (case.run)(&mut bench)))
+            let result = run_with_limit(case.limit, &guest_process, || {
+                catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context)))
             });
-            let (verdict, words) = match result {
-                Watched::InTime(Ok(Ok(Outcome::Passed))) => (Verdict::Passed, String::new()),
-                Watched::InTime(Ok(Ok(Outcome::Skip(reason)))) => self.skip(case.name, reason),
-                Watched::InTime(Ok(Err(error))) => match unavailable(&error) {
+            let (verdict, message) = match result {
+                Timed::InTime(Ok(Ok(Outcome::Passed))) => (Verdict::Passed, String::new()),
+                Timed::InTime(Ok(Ok(Outcome::Skip(reason)))) => self.skip(case.name, reason),
+                Timed::InTime(Ok(Err(error))) => match unavailable(&error) {
                     Some(reason) => self.skip(case.name, reason),
                     None => (Verdict::Failed, format!("{error:#}")),
                 },
-                Watched::InTime(Err(panic)) => (
+                Timed::InTime(Err(panic)) => (
                     Verdict::Failed,
-                    format!("it panicked: {}", panicked(&*panic)),
+                    format!("it panicked: {}", panic_message(&*panic)),
                 ),
-                Watched::TooLate => (
+                Timed::TooLate => (
                     Verdict::Failed,
                     format!(
                         "it took longer than {} s and its guest was ended",
@@ -174,30 +182,30 @@ impl Runner<'_> {
                 ),
             };
             if verdict == Verdict::Failed {
-                // What such a case leaves behind is not known.
-                bench.discard();
+                // The state of the guest after a failure is not known.
+                context.discard();
             }
-            tell(Record {
-                skipped_checks: bench.skipped_checks(),
+            report(Record {
+                skipped_checks: context.skipped_checks(),
                 ..Record::new(
                     case.name,
-                    &guest(&needs),
+                    &describe_guest(&needs),
                     verdict,
                     started.elapsed(),
-                    &words,
+                    &message,
                 )
             });
         }
         let started = Instant::now();
-        if let Err(error) = bench.stop() {
+        if let Err(error) = context.stop() {
             let name = format!("guest::stops_{}", needs.config);
-            let words = format!("{error:#}");
-            tell(Record::new(
+            let message = format!("{error:#}");
+            report(Record::new(
                 &name,
-                &guest(&needs),
+                &describe_guest(&needs),
                 Verdict::Failed,
                 started.elapsed(),
-                &words,
+                &message,
             ));
         }
     }
@@ -207,18 +215,18 @@ impl Runner<'_> {
     }
 }
 
-/// How a skip counts: one that is not on the committed list is a failure.
+/// Returns the verdict for a skipped case: a skip that is not on the committed list is a failure.
 #[must_use]
 pub fn judge_skip(skips: &Skips, name: &str, reason: String) -> (Verdict, String) {
     if skips.allows(name) {
         (Verdict::Skipped, reason)
     } else {
-        let words = format!("skipped because {reason}; but tests/skips.toml does not list it");
-        (Verdict::Failed, words)
+        let message = format!("skipped because {reason}; but tests/skips.toml does not list it");
+        (Verdict::Failed, message)
     }
 }
 
-fn guest(needs: &Needs) -> String {
+fn describe_guest(needs: &Needs) -> String {
     let counted = if needs.counted { ", counted" } else { "" };
     format!(
         "{}, {}, {}{counted}",
@@ -233,46 +241,53 @@ fn unavailable(error: &anyhow::Error) -> Option<String> {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without words")
+        .unwrap_or("without a message")
 }
 
-enum Watched<T> {
+enum Timed<T> {
     InTime(T),
     TooLate,
 }
 
-/// Runs `work`; after `limit` its guest is ended, on which everything that waits for the guest fails at once.
-fn watched<T>(limit: Duration, holder: &Holder, work: impl FnOnce() -> T) -> Watched<T> {
+/// Runs `work`. When `limit` has passed, the guest's process is killed, and everything that waits for the guest fails at once.
+fn run_with_limit<T>(
+    limit: Duration,
+    guest_process: &GuestProcessId,
+    work: impl FnOnce() -> T,
+) -> Timed<T> {
     let (done, wait) = mpsc::channel::<()>();
-    let holder = Arc::clone(holder);
+    let guest_process = Arc::clone(guest_process);
     let late = Arc::new(Mutex::new(false));
-    let told = Arc::clone(&late);
+    let flag = Arc::clone(&late);
     let watcher = thread::spawn(move || {
         if wait.recv_timeout(limit) != Err(mpsc::RecvTimeoutError::Timeout) {
             return;
         }
-        *told.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        // Again and again: a case may be about to boot another.
+        *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        // The kill is repeated, because the case may be booting another guest.
         while wait.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let held = holder.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(pid) = held.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+            let running = guest_process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(pid) = running.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
     });
     let result = work();
     drop(done);
-    // A watcher that died has watched nothing, and says nothing either.
+    // A watcher thread that panicked has not set the flag, so its result does not matter.
     let _ = watcher.join();
     if *late.lock().unwrap_or_else(PoisonError::into_inner) {
-        Watched::TooLate
+        Timed::TooLate
     } else {
-        Watched::InTime(result)
+        Timed::InTime(result)
     }
 }
 
@@ -281,37 +296,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn watched_work_beyond_its_limit_is_too_late() {
-        let holder = Holder::default();
-        let slow = watched(Duration::from_millis(20), &holder, || {
+    fn run_with_limit_of_slow_work_is_too_late() {
+        let guest_process = GuestProcessId::default();
+        let slow = run_with_limit(Duration::from_millis(20), &guest_process, || {
             thread::sleep(Duration::from_millis(60));
         });
-        assert!(matches!(slow, Watched::TooLate));
+        assert!(matches!(slow, Timed::TooLate));
         assert!(matches!(
-            watched(Duration::from_secs(9), &holder, || 3),
-            Watched::InTime(3)
+            run_with_limit(Duration::from_secs(9), &guest_process, || 3),
+            Timed::InTime(3)
         ));
     }
 
     #[test]
-    fn machine_carries_as_many_guests_as_processors_and_memory_allow() {
+    fn guest_count_is_bounded_by_processors_and_memory() {
         let mib = 1 << 20;
-        assert_eq!(carried(2, 16_000 * mib), 2);
-        assert_eq!(carried(1, 16_000 * mib), 1);
-        assert_eq!(carried(2, 7_900 * mib), 1);
-        assert_eq!(carried(64, u64::MAX), 4);
-        // Where nothing is known there is one.
-        assert_eq!(carried(8, available_bytes("")), 1);
-        let told = "MemTotal:  24 kB\nMemAvailable:   20971520 kB\n";
-        assert_eq!(available_bytes(told), 20 << 30);
+        assert_eq!(guest_count(2, 16_000 * mib), 2);
+        assert_eq!(guest_count(1, 16_000 * mib), 1);
+        assert_eq!(guest_count(2, 7_900 * mib), 1);
+        assert_eq!(guest_count(64, u64::MAX), 4);
+        // Without information about memory, one guest runs.
+        assert_eq!(guest_count(8, available_bytes("")), 1);
+        let meminfo = "MemTotal:  24 kB\nMemAvailable:   20971520 kB\n";
+        assert_eq!(available_bytes(meminfo), 20 << 30);
     }
 
     #[test]
     fn judge_skip_unlisted_is_a_failure() {
         let skips = Skips::committed().unwrap();
-        let (verdict, words) = judge_skip(&skips, "no::such_case", "of rain".to_owned());
+        let (verdict, message) = judge_skip(&skips, "no::such_case", "of rain".to_owned());
         assert_eq!(verdict, Verdict::Failed);
-        assert!(words.contains("of rain"));
+        assert!(message.contains("of rain"));
         assert_eq!(
             judge_skip(&skips, "check::spelling", String::new()).0,
             Verdict::Skipped

@@ -1,12 +1,13 @@
-//! Theme `seat`: the compositor as an ordinary user, other programs at the display, and displays that come and go.
+//! Theme `seat`: the compositor as an ordinary user, other programs that use the display, and displays that are unplugged and
+//! plugged in.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::bench::must;
+use super::context::run_checked;
 use super::display::set_pattern;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::{Path, Pipeline, Running, check_order};
 use crate::vm::config::Config;
@@ -14,18 +15,18 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Status;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
-/// The compositor's exit code where no display can be driven.
+/// The compositor's exit code where it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "seat::user_drives_the_display_by_seatd",
+        "seat::user_without_root_gets_the_display_from_seatd",
         Config::Virtio,
         user,
     ),
@@ -35,19 +36,19 @@ pub(super) const CASES: &[Case] = &[
         console_switch,
     ),
     Case::new(
-        "seat::display_that_is_unplugged_comes_back",
+        "seat::display_unplugged_and_replugged_shows_frames",
         Config::Virtio,
         unplug,
     ),
     Case::new(
-        "seat::machine_that_is_frozen_goes_on_afterwards",
+        "seat::pipeline_continues_after_a_freeze",
         Config::Virtio,
-        frozen,
+        freeze,
     ),
     Case::new(
-        "seat::second_compositor_is_told_why_it_has_no_display",
+        "seat::second_compositor_reports_the_busy_display",
         Config::Virtio,
-        second,
+        second_compositor,
     ),
     Case::new(
         "seat::match_mode_scans_out_a_smaller_camera",
@@ -56,23 +57,23 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A seat manager, and what a user's programs are started under. seatd ends with it.
+/// A running seatd, and the prefix that starts a user's programs. Dropping the value ends seatd.
 struct Session {
     seatd: Process,
     wrapper: String,
 }
 
 impl Session {
-    /// Starts seatd, and makes a folder for a user who is in no group but those of cards, cameras and inputs.
+    /// Starts seatd, and makes a runtime folder for a user who is only in the groups of cards, cameras and inputs.
     fn start(guest: &Guest) -> anyhow::Result<Self> {
         let seatd = guest.start(shell("exec seatd -g video"))?;
-        let output = must(
+        let output = run_checked(
             guest,
             "for try in $(seq 100); do test -S /run/seatd.sock && break; sleep 0.1; done\n\
              test -S /run/seatd.sock || exit 1\n\
              mkdir -p /tmp/user && chown 1000:1000 /tmp/user && chmod 700 /tmp/user || exit 1\n\
              for name in video render input; do getent group $name | cut -d: -f3; done | paste -sd,",
-            SOON,
+            COMMAND_LIMIT,
         )?;
         let groups = output.text();
         let wrapper = format!(
@@ -81,7 +82,8 @@ impl Session {
         Ok(Self { seatd, wrapper })
     }
 
-    /// A pipeline whose compositor and camera run as that user; the reports' folder is made by root and given away.
+    /// Returns a pipeline whose compositor and camera run as that user. Root makes the folder of the reports and gives it to
+    /// the user.
     fn pipeline(&self, frames: u32) -> Pipeline {
         Pipeline {
             client: format!("--size 640x480 --fps 30 --frames {frames}"),
@@ -95,17 +97,17 @@ impl Session {
     }
 }
 
-fn shows_bars(guest: &Guest) -> anyhow::Result<()> {
+fn check_bars_shown(guest: &Guest) -> anyhow::Result<()> {
     let picture = guest.screendump()?;
     Ok(check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?)
 }
 
-/// Sees that no frame reaches the display for a while, after those that were under way.
-fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
+/// Checks that no frame reaches the display for three seconds, after a second for the frames that were already submitted.
+fn check_no_frames(running: &Running<'_>) -> anyhow::Result<usize> {
     std::thread::sleep(Duration::from_secs(1));
-    let before = running.reached()?;
+    let before = running.progress()?;
     std::thread::sleep(Duration::from_secs(3));
-    let after = running.reached()?;
+    let after = running.progress()?;
     ensure!(!after.ended, "the pipeline has ended");
     ensure!(
         before.frames == after.frames,
@@ -116,14 +118,19 @@ fn stands_still(running: &Running<'_>) -> anyhow::Result<usize> {
     Ok(after.frames)
 }
 
-fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let session = Session::start(guest)?;
     let mut running = session.pipeline(120).start(guest)?;
     running.wait_for_frames(30, FRAMES_LIMIT)?;
-    shows_bars(guest)?;
-    let owner = must(guest, "stat -c %u /proc/$(pidof covalent-compositor)", SOON)?.text();
+    check_bars_shown(guest)?;
+    let owner = run_checked(
+        guest,
+        "stat -c %u /proc/$(pidof covalent-compositor)",
+        COMMAND_LIMIT,
+    )?
+    .text();
     ensure!(owner == "1000", "the compositor runs as user {owner}");
     let finished = running.finish(FRAMES_LIMIT)?;
     session.end()?;
@@ -134,38 +141,38 @@ fn user(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn console_switch(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
-    let home = must(guest, "cat /sys/class/tty/tty0/active", SOON)?.text();
+    let home = run_checked(guest, "cat /sys/class/tty/tty0/active", COMMAND_LIMIT)?.text();
     let session = Session::start(guest)?;
     let mut running = session.pipeline(100_000).start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
-    shows_bars(guest)?;
+    check_bars_shown(guest)?;
     for round in 0..2 {
-        must(guest, "busybox chvt 5", SOON)?;
-        let seen = stands_still(&running).with_context(|| format!("away, round {round}"))?;
+        run_checked(guest, "busybox chvt 5", COMMAND_LIMIT)?;
+        let seen = check_no_frames(&running).with_context(|| format!("away, round {round}"))?;
         ensure!(
-            shows_bars(guest).is_err(),
+            check_bars_shown(guest).is_err(),
             "the other console shows the camera"
         );
         let number = home.trim_start_matches("tty");
-        must(guest, &format!("busybox chvt {number}"), SOON)?;
+        run_checked(guest, &format!("busybox chvt {number}"), COMMAND_LIMIT)?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
-        shows_bars(guest)?;
+        check_bars_shown(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     check_order(&running.finish(FRAMES_LIMIT)?.camera_frames())?;
     session.end()?;
     Ok(Outcome::Passed)
 }
 
-fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
-    const TELL: &str = "udevadm trigger -c change /sys/class/drm/card0";
-    let guest = bench.fresh_guest()?;
+    const NOTIFY: &str = "udevadm trigger -c change /sys/class/drm/card0";
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -174,38 +181,47 @@ fn unplug(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     for round in 0..3 {
-        must(guest, &format!("echo off > {CONNECTOR} && {TELL}"), SOON)?;
-        let seen = stands_still(&running).with_context(|| format!("unplugged, round {round}"))?;
-        must(guest, &format!("echo detect > {CONNECTOR} && {TELL}"), SOON)?;
+        run_checked(
+            guest,
+            &format!("echo off > {CONNECTOR} && {NOTIFY}"),
+            COMMAND_LIMIT,
+        )?;
+        let seen =
+            check_no_frames(&running).with_context(|| format!("unplugged, round {round}"))?;
+        run_checked(
+            guest,
+            &format!("echo detect > {CONNECTOR} && {NOTIFY}"),
+            COMMAND_LIMIT,
+        )?;
         running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("back, round {round}"))?;
-        shows_bars(guest)?;
+        check_bars_shown(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
-    // With nothing connected at all, the compositor says so.
-    must(guest, &format!("echo off > {CONNECTOR}"), SOON)?;
-    let refused = guest.sh("covalent-compositor -- true", SOON)?;
-    must(guest, &format!("echo detect > {CONNECTOR}"), SOON)?;
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    // Without any connected display, the compositor reports that.
+    run_checked(guest, &format!("echo off > {CONNECTOR}"), COMMAND_LIMIT)?;
+    let refused = guest.sh("covalent-compositor -- true", COMMAND_LIMIT)?;
+    run_checked(guest, &format!("echo detect > {CONNECTOR}"), COMMAND_LIMIT)?;
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
-        refused.status == Status::Code(NO_DISPLAY) && words.contains("Virtual-1"),
-        "ended with {}: {words}",
+        refused.status == Status::Code(NO_DISPLAY) && stderr.contains("Virtual-1"),
+        "ended with {}: {stderr}",
         refused.status
     );
     Ok(Outcome::Passed)
 }
 
-/// The kernel's own test of the way to sleep: every process stands still for five seconds, as before devices are suspended.
-/// Farther this guest cannot go, since the harness's port and the folder of programs do not come back from sleep.
-fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// Runs the freezer test of the kernel's suspend: every process is frozen for five seconds, as before devices are suspended.
+/// The guest cannot suspend further, because virtio-serial and 9p do not resume.
+fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 2;
     const FREEZE: &str = "echo freezer > /sys/power/pm_test && echo freeze > /sys/power/state; status=$?; \
         echo none > /sys/power/pm_test; exit $status";
-    /// What nothing but the freezer takes between two frames, of the five seconds that it does.
+    /// A gap that only the freezer causes; it lasts five seconds.
     const GAP_NS: u64 = 4_000_000_000;
-    let guest = bench.fresh_guest()?;
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -214,13 +230,13 @@ fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     let mut seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
     for round in 0..ROUNDS {
-        must(guest, FREEZE, SOON)?;
+        run_checked(guest, FREEZE, COMMAND_LIMIT)?;
         seen = running
             .wait_for_frames(seen + 20, FRAMES_LIMIT)
             .with_context(|| format!("thawed, round {round}"))?;
-        shows_bars(guest)?;
+        check_bars_shown(guest)?;
     }
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     let frames = running.finish(FRAMES_LIMIT)?.camera_frames();
     check_order(&frames)?;
     let gaps = frames
@@ -233,8 +249,8 @@ fn frozen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -243,22 +259,22 @@ fn second(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     let seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
     let refused = guest.sh("covalent-compositor -- sleep 1000", FRAMES_LIMIT)?;
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(
         refused.status == Status::Code(NO_DISPLAY)
-            && words.contains("another program drives the display"),
-        "the second compositor ended with {}: {words}",
+            && stderr.contains("another program drives the display"),
+        "the second compositor ended with {}: {stderr}",
         refused.status
     );
     running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
-    shows_bars(guest)?;
-    must(guest, "pkill -TERM covalent-camera", SOON)?;
+    check_bars_shown(guest)?;
+    run_checked(guest, "pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     running.finish(FRAMES_LIMIT)?;
     Ok(Outcome::Passed)
 }
 
-fn match_mode(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.fresh_guest()?;
+fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--fullscreen --size 640x480 --fps 30 --frames 100".to_owned(),
@@ -276,7 +292,7 @@ fn match_mode(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
     let finished = running.finish(FRAMES_LIMIT)?;
     let frames = finished.camera_frames();
-    // Until the client knows of the mode, its first frames are scaled to the other one.
+    // The first frames are scaled, until the client knows the display's mode.
     let composited = frames
         .iter()
         .skip(15)

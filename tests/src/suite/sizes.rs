@@ -1,4 +1,4 @@
-//! Theme `sizes`: every size of the camera, on machines of every memory; with `--full` alone.
+//! Theme `sizes`: every size of the camera with every size of memory; only with `--full`.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::{Config, Memory};
 
 use super::display::set_pattern;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some dozen frames of 33 MB each.
+/// Time limit of some dozen frames of 33 MB each.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
-/// Sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode for them.
+/// The sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode of that size.
 const SIZES: [(&str, bool); 6] = [
     ("320x180", false),
     ("640x360", false),
@@ -41,17 +41,17 @@ pub(super) const CASES: &[Case] = &[
         .limit(Duration::from_secs(3000)),
 ];
 
-fn sizes(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    set_pattern(bench.guest()?, 1)?;
+fn sizes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    set_pattern(context.guest()?, 1)?;
     for (size, has_mode) in SIZES {
-        one(bench, size, has_mode).with_context(|| size.to_owned())?;
+        one(context, size, has_mode).with_context(|| size.to_owned())?;
     }
     Ok(Outcome::Passed)
 }
 
-/// A size that is a mode is scanned out; another is composited, and says that its size is the reason.
-fn one(bench: &mut Bench<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
-    let guest = bench.guest()?;
+/// A size that has a mode is scanned out. Another size is composited, and the report states the size as the reason.
+fn one(context: &mut TestContext<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> {
+    let guest = context.guest()?;
     let pipeline = Pipeline {
         client: format!("--fullscreen --size {size} --frames 100000"),
         compositor: if has_mode {
@@ -64,8 +64,8 @@ fn one(bench: &mut Bench<'_>, size: &str, has_mode: bool) -> anyhow::Result<()> 
     let mut running = pipeline.start(guest)?;
     running.wait_for_frames(20, FRAMES_LIMIT)?;
     let picture = guest.screendump()?;
-    // A camera that ended by itself could have left a black display before the picture was taken.
-    let ended = guest.sh("pkill -TERM covalent-camera", SOON)?;
+    // A camera that ended before could have left a black display, so the camera has to run until after the picture.
+    let ended = guest.sh("pkill -TERM covalent-camera", COMMAND_LIMIT)?;
     ensure!(ended.status.success(), "no camera: {}", ended.status);
     let finished = running.finish(FRAMES_LIMIT)?;
     let frames = finished.camera_frames();

@@ -1,4 +1,4 @@
-//! The committed list of skips: which cases may be skipped, and why that is no loss.
+//! The committed list of cases that may be skipped, each with its reason.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use serde::Deserialize;
 
 const COMMITTED: &str = include_str!("../../skips.toml");
 
-/// The list.
+/// The parsed list.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skips {
-    /// By the case's name: why it may be skipped.
+    /// The reason of each skip that is allowed, by the case's name.
     skip: BTreeMap<String, String>,
 }
 
 impl Skips {
-    /// The list of `tests/skips.toml`.
+    /// Parses `tests/skips.toml`.
     ///
     /// # Errors
-    /// Where it is no list.
+    /// Where the file is not valid.
     pub fn committed() -> Result<Self, toml::de::Error> {
         Self::parse(COMMITTED)
     }
@@ -27,13 +27,13 @@ impl Skips {
         toml::from_str(text)
     }
 
-    /// Whether the case `name` may be skipped.
+    /// Returns whether the case `name` may be skipped.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
         self.skip.contains_key(name)
     }
 
-    /// The cases on the list.
+    /// Returns the names on the list.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.skip.keys()
     }
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn list_allows_what_it_names_and_nothing_else() {
+    fn allows_is_true_for_listed_names_only() {
         let skips = Skips::parse("[skip]\n\"theme::case\" = \"no such device\"\n").unwrap();
         assert!(skips.allows("theme::case"));
         assert!(!skips.allows("theme::other"));
     }
 
     #[test]
-    fn list_with_unknown_words_is_an_error() {
+    fn parse_with_unknown_keys_is_an_error() {
         assert!(Skips::parse("[skip]\n[skips]\n").is_err());
         assert!(Skips::parse("[skip]\n\"theme::case\" = 3\n").is_err());
     }

@@ -1,55 +1,56 @@
-//! Theme `sync`: fences, timelines and reservations are what they say, with fences that are held back.
+//! Theme `sync`: fences, timelines and dma-buf reservations behave as documented; sw_sync keeps fences pending until the test
+//! signals them.
 
 use std::time::Duration;
 
 use crate::vm::config::Config;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 
-/// Enough to load a module on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit to load a module on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "sync::fences_go_between_sync_files_timelines_and_dma_bufs",
+        "sync::fences_convert_between_sync_files_timelines_and_dma_bufs",
         Config::Full,
         conversions,
     ),
     Case::new(
-        "sync::moments_of_vulkan_go_between_sync_files_and_timelines",
+        "sync::vulkan_fences_convert_to_sync_files_and_timelines",
         Config::Full,
-        moments,
+        vulkan_fences,
     ),
     Case::new(
-        "sync::handovers_behind_held_fences_arrive_in_order",
+        "sync::accesses_with_pending_fences_complete_in_order",
         Config::Full,
-        handovers,
+        accesses,
     ),
     Case::new(
-        "sync::what_igt_and_the_vulkan_cts_assert_holds",
+        "sync::assertions_of_igt_and_the_vulkan_cts_hold",
         Config::Full,
         ported,
     ),
 ];
 
-fn conversions(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // Its fences are signalled when the check says so.
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "sync")
+fn conversions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // sw_sync's fences are signalled only when the check advances their timeline.
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "sync")
 }
 
-fn moments(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "moments")
+fn vulkan_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "device-sync")
 }
 
-fn handovers(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "handovers")
+fn accesses(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "handovers")
 }
 
-fn ported(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    check(bench, "ported")
+fn ported(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    check(context, "ported")
 }

@@ -1,120 +1,117 @@
-//! Theme `syncobj`: the compositor speaks linux-drm-syncobj, and a client that errs or hangs hurts itself alone.
+//! Theme `syncobj`: the compositor implements linux-drm-syncobj-v1, and a client that makes errors or hangs affects only
+//! itself.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::stage::{SIGKILL, Stage, end, run};
-use super::{Bench, Case, Outcome};
+use super::compositor::{SIGKILL, TestCompositor, run_line, wait_for_exit};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
 use crate::wire::Stream;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "syncobj::every_error_has_its_code",
+        "syncobj::protocol_errors_have_their_codes",
         Config::Virtio,
-        |bench| checked(bench, "errors"),
+        |context| run_theme(context, "errors"),
     ),
     Case::new(
-        "syncobj::late_points_stall_their_own_surface",
+        "syncobj::late_acquire_point_delays_only_its_surface",
         Config::Virtio,
-        |bench| checked(bench, "order"),
+        |context| run_theme(context, "order"),
     ),
     Case::new(
-        "syncobj::frames_behind_held_fences_are_shown_when_written",
+        "syncobj::frames_with_pending_fences_are_shown_once_written",
         Config::Virtio,
-        held,
+        pending_fences,
     ),
     Case::new(
-        "syncobj::releases_that_do_not_come_are_told_and_waited_for",
+        "syncobj::missing_releases_are_reported_and_awaited",
         Config::Virtio,
-        kept,
+        missing_releases,
     ),
     Case::new(
         "syncobj::client_killed_before_its_point_leaves_nothing",
         Config::Virtio,
         killed,
     ),
+    Case::new("syncobj::camera_uses_explicit_sync", Config::Virtio, camera),
     Case::new(
-        "syncobj::camera_hands_over_by_points",
-        Config::Virtio,
-        camera,
-    ),
-    Case::new(
-        "syncobj::card_without_timelines_offers_none",
+        "syncobj::card_without_timelines_offers_no_explicit_sync",
         Config::Vkms,
-        without,
+        without_timelines,
     ),
 ];
 
-/// Runs a theme of the check client against a compositor that lives through all of it.
-fn checked(bench: &mut Bench<'_>, theme: &str) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let ended = stage.client(bench, "", &format!("covalent-syncobj-check {theme}"))?;
-    bench.keep("said.txt", ended.out.as_bytes())?;
-    let failed: Vec<&str> = ended
-        .out
+/// Runs a theme of the check client, and checks that the compositor survives it.
+fn run_theme(context: &mut TestContext<'_>, theme: &str) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let exit = compositor.run_client(context, "", &format!("covalent-syncobj-check {theme}"))?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
+    let failed: Vec<&str> = exit
+        .stdout
         .lines()
         .filter(|line| !line.starts_with("passed "))
         .collect();
     ensure!(
-        failed.is_empty() && ended.status == 0 && ended.out.lines().count() >= 5,
+        failed.is_empty() && exit.status == 0 && exit.stdout.lines().count() >= 5,
         "{failed:#?}, status {}: {}",
-        ended.status,
-        ended.words
+        exit.status,
+        exit.stderr
     );
-    stage.check_clean(bench, theme)?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, theme)?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// Frames that are still written when they are committed, on the display itself (the card's own memory) and composed (a heap's);
-/// the same without the fences has to be noticed.
-fn held(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh("modprobe sw_sync", SOON)?;
-    let stage = Stage::set(bench)?;
+/// Frames whose rendering is pending when they are committed, some scanned out (the card's own memory) and some composited (a
+/// heap's). Without the fences, the client has to notice wrong frames.
+fn pending_fences(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    let compositor = TestCompositor::start(context)?;
     let check = "covalent-syncobj-check held --source dumb:virtio_gpu --source heap:system";
-    let ended = stage.client(bench, "", check)?;
-    bench.keep("said.txt", ended.out.as_bytes())?;
+    let exit = compositor.run_client(context, "", check)?;
+    context.save_artefact("stdout.txt", exit.stdout.as_bytes())?;
     let passed = |line: &&str| line.starts_with("passed ");
     ensure!(
-        ended.status == 0 && ended.out.lines().filter(passed).count() == 4,
-        "{ended:?}"
+        exit.status == 0 && exit.stdout.lines().filter(passed).count() == 4,
+        "{exit:?}"
     );
-    let ways = |frames: &[FrameRecord]| {
+    let count_paths = |frames: &[FrameRecord]| {
         let direct = frames
             .iter()
             .filter(|frame| frame.path == Path::Direct)
             .count();
         (direct, frames.len().saturating_sub(direct))
     };
-    let (direct, composed) = ways(&stage.frames(bench)?);
+    let (direct, composed) = count_paths(&compositor.frames(context)?);
     ensure!(
         direct >= 60 && composed >= 60,
-        "{direct} frames were on the display themselves, {composed} were composed"
+        "{direct} frames were scanned out, {composed} were composed"
     );
-    let planted = stage.client(bench, "", &format!("{check} --planted --frames 20"))?;
-    bench.keep("planted.txt", planted.out.as_bytes())?;
+    let planted = compositor.run_client(context, "", &format!("{check} --planted --frames 20"))?;
+    context.save_artefact("planted.txt", planted.stdout.as_bytes())?;
     let failed = |line: &&str| line.starts_with("failed ");
     ensure!(
-        planted.status == 1 && planted.out.lines().filter(failed).count() == 2,
-        "without fences nothing was noticed: {planted:?}"
+        planted.status == 1 && planted.stdout.lines().filter(failed).count() == 2,
+        "without fences the client noticed no wrong frame: {planted:?}"
     );
-    stage.check_clean(bench, "frames behind held fences")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "frames with pending fences")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// A compositor that is stopped gives nothing back: clients say so, wait, and go on with it.
-fn kept(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+/// A stopped compositor releases no buffer. The clients report that, wait, and continue when the compositor does.
+fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     for client in [
         "covalent-camera --sync explicit",
         "covalent-camera --sync implicit",
@@ -122,7 +119,7 @@ fn kept(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "covalent-pattern --fps 20",
     ] {
         let script = format!(
-            "cd /tmp/stage; export WAYLAND_DISPLAY=stage
+            "cd /tmp/compositor; export WAYLAND_DISPLAY=suite
              {client} >client.out 2>client.err & client=$!
              frames() {{ wc -l <frames.jsonl; }}
              until_more() {{ for _ in $(seq 300); do [ $(frames) -gt $1 ] && return; sleep 0.1; done; echo \"no frames after $1\" >&2; tail -n 20 client.err log >&2; exit 1; }}
@@ -135,33 +132,42 @@ fn kept(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
              kill -INT $client; wait $client || true
              grep -c ' keeps .* buffers' client.err"
         );
-        let ended = run(bench, &script)?;
+        let exit = run_line(context, &script)?;
         ensure!(
-            ended.status == 0 && ended.out.trim().parse::<u32>().is_ok_and(|told| told > 0),
-            "{client}: {ended:?}"
+            exit.status == 0
+                && exit
+                    .stdout
+                    .trim()
+                    .parse::<u32>()
+                    .is_ok_and(|reports| reports > 0),
+            "{client}: {exit:?}"
         );
     }
-    stage.check_clean(bench, "a compositor that was stopped")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "a compositor that was stopped")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     for _ in 0..5 {
-        let mut client = stage.beside(bench, "covalent-syncobj-check hang")?;
-        let said = client.line(Stream::Out, SOON)?;
-        ensure!(said.as_deref() == Some("hangs"), "the client says {said:?}");
-        end(client, Some(SIGKILL))?;
+        let mut client = compositor.start_client(context, "covalent-syncobj-check hang")?;
+        let line = client.line(Stream::Out, COMMAND_LIMIT)?;
+        ensure!(
+            line.as_deref() == Some("hangs"),
+            "the client printed {line:?}"
+        );
+        wait_for_exit(client, Some(SIGKILL))?;
     }
-    stage.check_clean(bench, "five clients that were killed")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "five clients that were killed")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// The camera's buffers go round by points, and by implicit fences when it is told so, with the same picture.
-fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    for (option, said) in [
+/// The camera's buffers use explicit sync by default, and implicit sync when an option asks for it. All frames are shown in
+/// both cases.
+fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    for (option, sync) in [
         ("", "explicit"),
         ("--sync explicit", "explicit"),
         ("--sync implicit", "implicit"),
@@ -171,10 +177,10 @@ fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             ..Pipeline::default()
         };
         let Finished { camera, frames, .. } =
-            pipeline.start(bench.guest()?)?.finish(FRAMES_LIMIT)?;
+            pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
         ensure!(
-            camera.sync == said,
-            "with {option:?} the camera hands over by {:?}",
+            camera.sync == sync,
+            "with {option:?} the camera reports sync {:?}",
             camera.sync
         );
         let released = frames.iter().filter(|frame| frame.released_ns.is_some());
@@ -186,18 +192,18 @@ fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn without(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
-    let ended = stage.camera(bench, "", "--sync explicit --frames 1")?;
+fn without_timelines(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let exit = compositor.run_camera(context, "", "--sync explicit --frames 1")?;
     ensure!(
-        ended.status == 4 && ended.words.contains("--sync implicit"),
-        "{ended:?}"
+        exit.status == 4 && exit.stderr.contains("--sync implicit"),
+        "{exit:?}"
     );
-    let ended = stage.camera(bench, "", "--frames 30 --json")?;
+    let exit = compositor.run_camera(context, "", "--frames 30 --json")?;
     ensure!(
-        ended.status == 0 && ended.out.contains("\"sync\":\"implicit\""),
-        "{ended:?}"
+        exit.status == 0 && exit.stdout.contains("\"sync\":\"implicit\""),
+        "{exit:?}"
     );
-    stage.strike(bench)?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }

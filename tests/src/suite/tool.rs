@@ -1,4 +1,4 @@
-//! Theme `tool`: what `covalent` prints for programs is as its schemas say, and what it has when it is interrupted is not lost.
+//! Theme `tool`: the JSON output of `covalent` matches its schemas, and an interrupted command prints the results that it has.
 
 use std::fs;
 
@@ -9,23 +9,24 @@ use crate::judge::schema;
 use crate::vm::build::checkout;
 use crate::vm::config::Config;
 
-use super::matrix::{LONG, SOON};
-use super::{Bench, Case, Outcome};
+use super::matrix::{COMMAND_LIMIT, LONG_LIMIT};
+use super::{Case, Outcome, TestContext};
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "tool::json_of_every_verb_is_as_its_schema_says",
+        "tool::json_of_every_verb_matches_its_schema",
         Config::Virtio,
         json,
     ),
     Case::new(
-        "tool::matrix_that_is_interrupted_prints_what_it_has",
+        "tool::interrupted_matrix_prints_its_partial_report",
         Config::Virtio,
         interrupted,
     ),
 ];
 
-/// Each schema, and a line that prints such a report. Some of them end with a code that tells of what they say.
+/// Each schema, and a line that prints such a report. Some of the commands end with a code other than 0 because of their
+/// findings.
 const REPORTS: [(&str, &str); 11] = [
     (
         "alloc",
@@ -69,7 +70,7 @@ const REPORTS: [(&str, &str); 11] = [
     ("probe", "covalent probe --json"),
 ];
 
-fn json(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let folder = checkout().join("docs/schema");
     let read = |name: &str| -> anyhow::Result<Value> {
         let path = folder.join(format!("{name}.json"));
@@ -77,55 +78,59 @@ fn json(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         Ok(serde_json::from_slice(&text)?)
     };
     for (name, line) in REPORTS {
-        let output = bench.guest()?.sh(line, LONG)?;
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let output = context.guest()?.sh(line, LONG_LIMIT)?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let report: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
+            .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
         let schema = read(name)?;
         schema::check(&schema, &report).with_context(|| format!("`{line}` and {name}.json"))?;
-        // A schema that takes anything would show nothing.
+        // A schema that accepts anything would prove nothing, so each field is required.
         let mut less = report.clone();
-        for field in report.as_object().context("it is no object")?.keys() {
+        for field in report
+            .as_object()
+            .context("the report is no object")?
+            .keys()
+        {
             less.as_object_mut()
-                .context("it is no object")?
+                .context("the report is no object")?
                 .remove(field);
             ensure!(
                 schema::check(&schema, &less).is_err(),
-                "{name}.json does not miss `{field}`"
+                "{name}.json does not require `{field}`"
             );
             less = report.clone();
         }
     }
-    // Every schema is held against something.
+    // Every schema is used by at least one report.
     for entry in fs::read_dir(&folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();
         let name = file.trim_end_matches(".json");
         ensure!(
             REPORTS.iter().any(|(known, _)| *known == name),
-            "{file} is of nothing"
+            "no report uses {file}"
         );
     }
     Ok(Outcome::Passed)
 }
 
-fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn interrupted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        // Thousands of cells: it is far from its end when the first line tells how far it is.
+        // The matrix has thousands of cells, so it is far from its end when the first progress line appears.
         let line = format!(
             "cd /tmp; covalent matrix --json --svg cut.svg >cut.json 2>cut.log & pid=$!; \
              for try in $(seq 400); do grep -q ' tried' cut.log && break; sleep 0.1; done; \
              kill -{signal} $pid; wait $pid; echo $?"
         );
-        let ended = bench.sh(&line, LONG)?.text();
+        let ended = context.sh(&line, LONG_LIMIT)?.text();
         ensure!(
             ended == code.to_string(),
             "SIG{signal}: it ended with {ended}"
         );
-        let log = bench.sh("cat /tmp/cut.log", SOON)?.text();
-        let report: Value = serde_json::from_slice(&bench.guest()?.get("/tmp/cut.json")?)?;
+        let log = context.sh("cat /tmp/cut.log", COMMAND_LIMIT)?.text();
+        let report: Value = serde_json::from_slice(&context.guest()?.get("/tmp/cut.json")?)?;
         ensure!(
             report["interrupted"] == true,
-            "SIG{signal}: it says no word of it"
+            "SIG{signal}: the report does not state the interruption"
         );
         let cells = report["cells"].as_array().context("no cells")?;
         let total: usize = log
@@ -137,16 +142,16 @@ fn interrupted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
             "SIG{signal}: {} of {total} cells",
             cells.len()
         );
-        // What the signal itself broke is not among them.
+        // No cell is reported as wrong because of the signal.
         ensure!(
             report["summary"]["mismatches"] == 0 && report["helper_deaths"] == 0,
             "{}",
             report["summary"]
         );
-        let picture = bench.sh("cat /tmp/cut.svg", SOON)?.text();
+        let picture = context.sh("cat /tmp/cut.svg", COMMAND_LIMIT)?.text();
         ensure!(
             picture.ends_with("</svg>") && picture.contains("interrupted"),
-            "no picture says so"
+            "the picture does not state the interruption"
         );
     }
     Ok(Outcome::Passed)

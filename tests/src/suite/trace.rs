@@ -1,4 +1,4 @@
-//! Theme `trace`: `--trace` tells of every frame from the camera's timestamp to the display, in two files that fit together.
+//! Theme `trace`: `--trace` records every frame from the camera's timestamp to the display, in two files that match each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::{Finished, FrameRecord, Path, Pipeline};
 use crate::vm::config::Config;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for some hundred frames.
+/// Time limit of some hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 const CLIENT: &str = "/tmp/trace-client.json";
@@ -21,23 +21,23 @@ const COMPOSITOR: &str = "/tmp/trace-compositor.json";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "trace::direct_frames_are_followed_from_camera_to_display",
+        "trace::direct_frames_are_traced_from_camera_to_display",
         Config::Virtio,
-        |bench| followed(bench, "--size 640x480", Path::Direct),
+        |context| traced(context, "--size 640x480", Path::Direct),
     ),
     Case::new(
-        "trace::composited_frames_are_followed_through_the_drawing",
+        "trace::composited_frames_are_traced_through_rendering",
         Config::Virtio,
-        |bench| followed(bench, "--window --size 640x360", Path::Composited),
+        |context| traced(context, "--window --size 640x360", Path::Composited),
     ),
     Case::new(
-        "trace::file_that_cannot_be_written_ends_with_its_name",
+        "trace::unwritable_file_is_named_in_the_error",
         Config::Virtio,
         unwritable,
     ),
 ];
 
-/// A slice of a trace: something that happened to a buffer.
+/// A slice of a trace: one step of a buffer.
 #[derive(Clone, Debug)]
 struct Slice {
     track: String,
@@ -46,17 +46,17 @@ struct Slice {
     until: f64,
 }
 
-/// What a trace says of one round of a buffer.
+/// The steps of one round of a buffer through camera, compositor and display.
 #[derive(Clone, Debug, Default)]
 struct Round {
     slices: Vec<Slice>,
-    /// The phases of its arrow.
+    /// The phases of its flow events.
     arrow: Vec<String>,
 }
 
 type Rounds = BTreeMap<(u64, u64), Round>;
 
-/// Reads a trace: the rounds of each buffer.
+/// Parses a trace into the rounds of each buffer.
 fn parse(text: &str) -> anyhow::Result<Rounds> {
     let events: Vec<Value> = serde_json::from_str(text).context("the trace is not JSON")?;
     let tracks: BTreeMap<u64, String> = events
@@ -103,7 +103,7 @@ impl Round {
     }
 }
 
-/// Checks one presented frame: the round of its buffer that both traces tell of.
+/// Checks one presented frame by the round of its buffer, which both traces contain.
 fn check(
     frame: &FrameRecord,
     client: &Round,
@@ -134,7 +134,7 @@ fn check(
     let same = |one: f64| (one * 1_000.0 - float(reported)).abs() < 1_000.0;
     ensure!(
         same(flipped.from) && same(shown.from),
-        "the report says {reported} ns, the traces {} and {} us",
+        "the report has {reported} ns, the traces {} and {} us",
         flipped.from,
         shown.from
     );
@@ -142,7 +142,7 @@ fn check(
         client.arrow.first().is_some_and(|phase| phase == "s")
             && client.arrow.last().is_some_and(|phase| phase == "f")
             && compositor.arrow.last().is_some_and(|phase| phase == "f"),
-        "the arrow is not whole: {client:?} and {compositor:?}"
+        "the flow events are incomplete: {client:?} and {compositor:?}"
     );
     Ok(())
 }
@@ -152,45 +152,45 @@ fn float(nanoseconds: u64) -> f64 {
     nanoseconds as f64
 }
 
-fn followed(bench: &mut Bench<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
+fn traced(context: &mut TestContext<'_>, size: &str, path: Path) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         client: format!("{size} --frames 60 --trace {CLIENT}"),
         compositor: format!("--trace {COMPOSITOR}"),
         ..Pipeline::default()
     };
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let Finished { frames, .. } = pipeline.start(guest)?.finish(FRAMES_LIMIT)?;
     let mut read = |path: &str| -> anyhow::Result<Rounds> {
-        let text = bench.sh(&format!("cat {path}"), SOON)?.text();
-        bench.keep(path.trim_start_matches("/tmp/"), text.as_bytes())?;
+        let text = context.sh(&format!("cat {path}"), COMMAND_LIMIT)?.text();
+        context.save_artefact(path.trim_start_matches("/tmp/"), text.as_bytes())?;
         parse(&text)
     };
     let client = read(CLIENT)?;
     let compositor = read(COMPOSITOR)?;
-    let display = bench
+    let display = context
         .sh(
             "basename $(ls -d /sys/class/drm/card*-*) | cut -d- -f2-",
-            SOON,
+            COMMAND_LIMIT,
         )?
         .text();
     let mut checked = 0;
     for frame in frames.iter().filter(|frame| frame.path == path) {
         let buffer = frame.buffer.context("a frame without a buffer")?;
-        // The rounds of this buffer that the compositor says to have shown at that time.
+        // The round of this buffer that the compositor's trace shows at the time of the flip.
         let round = compositor.iter().find(|((inode, _), round)| {
             let flip = round.slice(display.trim(), "flip");
             let at = frame.flipped_ns.map(float).unwrap_or_default();
             *inode == buffer && flip.is_ok_and(|flip| (flip.from * 1_000.0 - at).abs() < 1_000.0)
         });
-        let (key, theirs) = round.with_context(|| format!("no trace of {frame:?}"))?;
-        let ours = client
+        let (key, compositor_round) = round.with_context(|| format!("no trace of {frame:?}"))?;
+        let client_round = client
             .get(key)
-            .with_context(|| format!("the client tells nothing of round {key:?}"))?;
-        check(frame, ours, theirs, display.trim(), path)?;
+            .with_context(|| format!("the client's trace has no round {key:?}"))?;
+        check(frame, client_round, compositor_round, display.trim(), path)?;
         checked += 1;
     }
     ensure!(checked >= 50, "only {checked} frames went {path:?}");
-    let told = |rounds: &Rounds, action: &str| {
+    let count = |rounds: &Rounds, action: &str| {
         rounds
             .values()
             .flat_map(|round| &round.slices)
@@ -198,26 +198,26 @@ fn followed(bench: &mut Bench<'_>, size: &str, path: Path) -> anyhow::Result<Out
             .count()
     };
     for action in ["allocate", "signal", "release"] {
-        let count = told(&client, action);
-        ensure!(count >= 3, "the client tells {count} times of {action}");
+        let found = count(&client, action);
+        ensure!(found >= 3, "the client's trace has {action} {found} times");
     }
-    // Either the queue imports what a card gave, or the card's memory is the queue's own.
-    let imports = told(&client, "import") + told(&compositor, "import");
-    ensure!(imports >= 3, "nobody tells of an import");
+    // Either the queue imports the card's memory, or the compositor imports the queue's.
+    let imports = count(&client, "import") + count(&compositor, "import");
+    ensure!(imports >= 3, "neither trace has an import");
     Ok(Outcome::Passed)
 }
 
-fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn unwritable(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for (program, options) in [
         ("covalent-compositor", ""),
         ("covalent-camera", "--frames 1"),
         ("covalent-pattern", "--frames 1"),
     ] {
         let line = format!("{program} {options} --trace /nowhere/trace.json 2>&1; echo status $?");
-        let said = bench.sh(&line, SOON)?.text();
+        let output = context.sh(&line, COMMAND_LIMIT)?.text();
         ensure!(
-            said.contains("/nowhere/trace.json") && said.contains("status 1"),
-            "{program} says {said:?}"
+            output.contains("/nowhere/trace.json") && output.contains("status 1"),
+            "{program} printed {output:?}"
         );
     }
     Ok(Outcome::Passed)

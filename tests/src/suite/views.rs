@@ -1,25 +1,26 @@
-//! Theme `views`: cache maintenance is seen to matter, by an exporter whose two views meet in it alone.
+//! Theme `views`: CPU access guards matter. A test exporter has separate memory for CPU and device, which only cache
+//! maintenance copies to each other.
 
 use std::time::Duration;
 
 use super::alloc::check;
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 use crate::vm::views::build;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) const CASES: &[Case] = &[Case::new(
-    "views::guards_make_pixels_arrive_and_nothing_else_does",
+    "views::only_cpu_access_guards_make_writes_visible",
     Config::Bochs,
     guards,
 )];
 
-fn guards(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let module = build(&bench.image().root, bench.share())?;
-    bench.sh(&format!("insmod {}", module.display()), SOON)?;
-    let outcome = check(bench, "views")?;
-    bench.sh("rmmod covalent_views", SOON)?;
+fn guards(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let module = build(&context.image().root, context.share())?;
+    context.sh(&format!("insmod {}", module.display()), COMMAND_LIMIT)?;
+    let outcome = check(context, "views")?;
+    context.sh("rmmod covalent_views", COMMAND_LIMIT)?;
     Ok(outcome)
 }

@@ -1,6 +1,6 @@
-//! Theme `vulkan_client`: a client that draws with Vulkan into a swapchain of its own, judged by what the display shows.
+//! Theme `vulkan_client`: a client that draws with Vulkan into its own swapchain, judged by what the display shows.
 //!
-//! Every picture carries its frame's number in strips of cells, so that a judge sees which frame it is, and whether it is whole.
+//! Every picture contains its frame's number in strips of cells. The judge reads which frame it is, and whether it is complete.
 
 mod client;
 
@@ -13,41 +13,41 @@ use serde::Deserialize;
 
 use client::Running;
 
+use super::compositor::{SIGKILL, TestCompositor, wait_for_exit};
 use super::display::set_pattern;
-use super::stage::{SIGKILL, Stage, end};
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::judge::pattern;
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Path;
 use crate::vm::config::Config;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Enough for a driver that compiles shaders for an emulated processor, and some frames.
+/// Time limit for a driver to compile shaders for an emulated processor, and for some frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
-/// Where the programs' reports lie in the guest.
+/// The folder of the programs' reports in the guest.
 const FOLDER: &str = "/tmp/vulkan";
 
-/// Bands of a scene that begin with a strip; a camera's picture has one.
+/// The number of bands of a scene that begin with a strip; a camera's picture has one.
 const SCENE_BANDS: u32 = 8;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "vulkan_client::scene_is_scanned_out_behind_points",
+        "vulkan_client::scene_with_explicit_sync_is_scanned_out",
         Config::Virtio,
-        by_points,
+        explicit_sync,
     ),
     Case::new(
-        "vulkan_client::window_of_odd_size_is_shown_without_points",
+        "vulkan_client::odd_sized_window_with_implicit_sync_is_shown",
         Config::Virtio,
-        by_fences,
+        implicit_sync,
     ),
     Case::new(
-        "vulkan_client::other_wishes_and_another_size_make_another_swapchain",
+        "vulkan_client::changed_feedback_and_size_recreate_the_swapchain",
         Config::Virtio,
-        made_anew,
+        recreated,
     ),
     Case::new(
         "vulkan_client::camera_is_a_texture_in_rgb_and_yuv",
@@ -65,21 +65,21 @@ pub(super) const CASES: &[Case] = &[
         without_syncobj,
     ),
     Case::new(
-        "vulkan_client::device_that_shares_nothing_is_passed_over_and_named",
+        "vulkan_client::device_without_buffer_sharing_is_skipped_and_named",
         Config::Venus,
-        chosen,
+        device_choice,
     ),
 ];
 
-/// A window that fills the display.
+/// Returns the region of a window that fills the display.
 #[expect(clippy::unnecessary_wraps, reason = "other windows may not fit")]
 fn whole(picture: &RgbImage) -> Option<Region> {
     Some(Region::whole(picture))
 }
 
-/// Keeps a picture for a person to see, and reads the number that its strips show.
+/// Writes a picture to a file for a person to look at, and reads the number that its strips show.
 fn number(
-    bench: &Bench<'_>,
+    context: &TestContext<'_>,
     name: &str,
     picture: &RgbImage,
     region: Region,
@@ -87,13 +87,13 @@ fn number(
 ) -> anyhow::Result<u32> {
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png)?;
-    let kept = bench.keep(name, png.get_ref())?;
+    let path = context.save_artefact(name, png.get_ref())?;
     pattern::number(picture, region, bands)
         .map_err(anyhow::Error::msg)
-        .with_context(|| format!("the display's picture, kept as {}", kept.display()))
+        .with_context(|| format!("the display's picture, saved as {}", path.display()))
 }
 
-/// That a scene is no picture of one colour, nor one of the numbered pattern's bars: the cube and the rings are there.
+/// Checks that a scene is neither of one colour nor only the numbered pattern: the cube and the rings have to be there.
 fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     let row = region.y + region.height / 2 + region.height / 20;
     let columns = region.x..region.x + region.width;
@@ -107,10 +107,10 @@ fn check_scene(picture: &RgbImage, region: Region) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn explicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: u32 = 20;
-    let guest = bench.guest()?;
-    // The number of the first frame is of no run before.
+    let guest = context.guest()?;
+    // The first frame has a number that no earlier run used.
     let client = format!("--first 4711 --frames {FRAMES} --hold");
     let mut running = Running::start(guest, "", &client)?;
     running.wait_for_frames(4)?;
@@ -120,19 +120,19 @@ fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let finished = running.finish()?;
 
     let whole = Region::whole(&last);
-    let seen = number(bench, "flowing.png", &flowing, whole, SCENE_BANDS)?;
+    let seen = number(context, "flowing.png", &flowing, whole, SCENE_BANDS)?;
     ensure!(
         (4711..4711 + FRAMES).contains(&seen),
         "the display showed frame {seen}"
     );
-    number(bench, "last.png", &last, whole, SCENE_BANDS)?;
+    number(context, "last.png", &last, whole, SCENE_BANDS)?;
     check_scene(&last, whole)?;
     let report = &finished.report;
     ensure!(
         report.sync == "explicit" && report.path.as_deref() == Some("direct"),
         "{report:?}"
     );
-    // lavapipe has no fence to hand out before it is done.
+    // lavapipe exports a fence only after its work is done.
     ensure!(
         report.is_processor && report.completion == "helper_thread",
         "{report:?}"
@@ -152,9 +152,9 @@ fn by_points(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn by_fences(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+fn implicit_sync(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const SIZE: (u32, u32) = (322, 243);
-    let guest = bench.guest()?;
+    let guest = context.guest()?;
     let client = format!(
         "--sync implicit --completion fence --window --size {}x{} --frames 8 --hold",
         SIZE.0, SIZE.1
@@ -165,19 +165,19 @@ fn by_fences(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     running.stop()?;
     let finished = running.finish()?;
     let window = window(&last).context("the window does not fit")?;
-    number(bench, "window.png", &last, window, SCENE_BANDS)?;
+    number(context, "window.png", &last, window, SCENE_BANDS)?;
     let report = &finished.report;
     ensure!(
         report.sync == "implicit" && report.path.as_deref() == Some("composited"),
         "{report:?}"
     );
-    // As with a GPU: the fence that the device hands out is put on the dma-buf.
+    // The fence that the device exports is attached to the dma-buf, as with a GPU.
     ensure!(report.completion == "sync_file", "{report:?}");
     Ok(Outcome::Passed)
 }
 
-fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn recreated(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let client = "--window-after 4 --frames 16 --hold";
     let running = Running::start(guest, "", client)?;
     let window = |picture: &RgbImage| Region::centred(picture, 320, 240);
@@ -192,7 +192,7 @@ fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         first.why == "begin" && first.size == "640x480" && first.source == "virtio_gpu dumb",
         "{first:?}"
     );
-    // The window is no longer put on the display, so that memory of the display's card is not worth its price.
+    // A window is not scanned out, so memory of the display's card has no advantage any more.
     ensure!(
         second.why == "feedback"
             && second.size == "320x240"
@@ -201,14 +201,14 @@ fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "{second:?}"
     );
     let window = window(&last).context("the window does not fit")?;
-    number(bench, "window.png", &last, window, SCENE_BANDS)?;
+    number(context, "window.png", &last, window, SCENE_BANDS)?;
     for (chain, path) in [(first, Path::Direct), (second, Path::Composited)] {
         let mut own = finished.frames.iter().filter(|frame| {
             frame
                 .buffer
                 .is_some_and(|buffer| chain.buffers.contains(&buffer))
         });
-        // A fullscreen buffer that a window still shows is composited until the next one is there.
+        // A fullscreen buffer that a window still shows is composited until the window's next buffer arrives.
         ensure!(
             own.any(|frame| frame.path == path),
             "{chain:?} was never {path:?}"
@@ -217,16 +217,16 @@ fn made_anew(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    // BT.601 and back, in 8 bits: each of the two roundings costs up to two.
+fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    // Each of the two conversions, to BT.601 and back in 8 bits, can round by up to two.
     for (format, tolerance) in [("XR24", 1), ("YUYV", 4), ("NV12", 4)] {
-        one_format(bench, format, tolerance).with_context(|| format.to_owned())?;
+        one_format(context, format, tolerance).with_context(|| format.to_owned())?;
     }
     Ok(Outcome::Passed)
 }
 
-fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Result<()> {
-    let guest = bench.guest()?;
+fn one_format(context: &mut TestContext<'_>, format: &str, tolerance: u8) -> anyhow::Result<()> {
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let client = format!("--camera /dev/video0 --format {format} --size 640x480 --frames 8 --hold");
     let running = Running::start(guest, "", &client)?;
@@ -234,8 +234,8 @@ fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Res
     running.stop()?;
     let finished = running.finish()?;
     let name = format!("{format}.png");
-    number(bench, &name, &last, Region::whole(&last), 1)?;
-    // Between the strip and the lens, which goes round in the lower half.
+    number(context, &name, &last, Region::whole(&last), 1)?;
+    // The rows between the strip and the lens, which moves in the lower half.
     let bars = Region {
         x: 0,
         y: 20,
@@ -243,7 +243,7 @@ fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Res
         height: 200,
     };
     check_bars(&last, bars, &BARS_100, tolerance)?;
-    // The lens has a white rim, and the picture's own white ends before its half.
+    // The lens has a white rim; the white bar of the picture ends left of the columns that are searched.
     let white = |x: u32, y: u32| last.get_pixel(x, y).0.iter().all(|channel| *channel > 240);
     let has_rim = (240..480).any(|y| (160..640).any(|x| white(x, y)));
     ensure!(has_rim, "no lens is drawn over the lower half");
@@ -255,48 +255,48 @@ fn one_format(bench: &mut Bench<'_>, format: &str, tolerance: u8) -> anyhow::Res
     Ok(())
 }
 
-fn killed(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let stage = Stage::set(bench)?;
+fn killed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
     let clients = [
         "covalent-vulkan --sync explicit",
         "covalent-vulkan --window --size 320x240 --camera /dev/video0",
     ];
     for client in clients {
-        let count = "grep -c '\"vulkan/' /tmp/stage/frames.jsonl || true";
-        let before: usize = bench.sh(count, SOON)?.text().trim().parse()?;
-        let process = stage.beside(bench, client)?;
+        let count = "grep -c '\"vulkan/' /tmp/compositor/frames.jsonl || true";
+        let before: usize = context.sh(count, COMMAND_LIMIT)?.text().trim().parse()?;
+        let process = compositor.start_client(context, client)?;
         let begun = Instant::now();
         loop {
-            let shown: usize = bench.sh(count, SOON)?.text().trim().parse()?;
+            let shown: usize = context.sh(count, COMMAND_LIMIT)?.text().trim().parse()?;
             if shown >= before + 3 {
                 break;
             }
             ensure!(
                 begun.elapsed() < FRAMES_LIMIT,
                 "{client} shows nothing; the compositor's log: {}",
-                stage.log(bench)?
+                compositor.log_tail(context)?
             );
             std::thread::sleep(Duration::from_millis(200));
         }
-        let ended = end(process, Some(SIGKILL))?;
-        ensure!(ended.status == 128 + SIGKILL, "{ended:?}");
-        stage.check_clean(bench, client)?;
+        let exit = wait_for_exit(process, Some(SIGKILL))?;
+        ensure!(exit.status == 128 + SIGKILL, "{exit:?}");
+        compositor.check_nothing_left(context, client)?;
     }
-    stage.strike(bench)?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// One line of what the compositor's writeback gave.
+/// One line of the compositor's writeback report.
 #[derive(Debug, Deserialize)]
-struct Written {
+struct WrittenBack {
     buffer: u64,
     width: u32,
     height: u32,
     offset: Option<u64>,
 }
 
-fn without_syncobj(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn without_syncobj(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let running = Running::start(
         guest,
         "--writeback /tmp/writeback --writeback-every 2",
@@ -312,28 +312,34 @@ fn without_syncobj(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let pixels = guest.get("/tmp/writeback/frames.raw")?;
     let own = report.buffers();
     let mut previous = None;
-    let mut judged = 0;
+    let mut checked = 0;
     for line in lines.lines() {
-        let written: Written =
+        let written: WrittenBack =
             serde_json::from_str(line).with_context(|| format!("a line of writeback: {line}"))?;
         let (Some(offset), true) = (written.offset, own.contains(&written.buffer)) else {
             continue;
         };
         let picture = xrgb(&pixels, offset, written.width, written.height)?;
-        let name = format!("written-{judged}.png");
-        let seen = number(bench, &name, &picture, Region::whole(&picture), SCENE_BANDS)?;
+        let name = format!("written-{checked}.png");
+        let seen = number(
+            context,
+            &name,
+            &picture,
+            Region::whole(&picture),
+            SCENE_BANDS,
+        )?;
         ensure!(
             previous.is_none_or(|previous| previous <= seen) && seen < 8,
             "frame {seen} follows frame {previous:?}"
         );
         previous = Some(seen);
-        judged += 1;
+        checked += 1;
     }
-    ensure!(judged >= 2, "only {judged} pictures were judged");
+    ensure!(checked >= 2, "only {checked} pictures were checked");
     Ok(Outcome::Passed)
 }
 
-/// Rows of XRGB8888 without gaps as a picture.
+/// Converts rows of XRGB8888 without padding to a picture.
 fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<RgbImage> {
     let begin = usize::try_from(offset)?;
     let bytes = usize::try_from(width)? * usize::try_from(height)? * 4;
@@ -347,8 +353,8 @@ fn xrgb(pixels: &[u8], offset: u64, width: u32, height: u32) -> anyhow::Result<R
     RgbImage::from_raw(width, height, rgb).context("a picture of that size")
 }
 
-fn chosen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+fn device_choice(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let client = "--window --size 320x240 --frames 4";
     let finished = Running::start(guest, "", client)?.finish()?;
     ensure!(
@@ -356,15 +362,15 @@ fn chosen(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         "{:?}",
         finished.report
     );
-    // Venus shares no images on this host, and whoever asks for it is told why.
+    // Venus can share no images on this host; a request for it ends with the reason.
     let output = guest.sh(
         "covalent-compositor --mode 640x480 -- covalent-vulkan --device venus --frames 1",
         FRAMES_LIMIT,
     )?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        output.status.as_shell() == 2 && words.contains("Venus") && words.contains("VK_EXT_"),
-        "it ended with {}: {words}",
+        output.status.as_shell() == 2 && stderr.contains("Venus") && stderr.contains("VK_EXT_"),
+        "it ended with {}: {stderr}",
         output.status
     );
     Ok(Outcome::Passed)

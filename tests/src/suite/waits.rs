@@ -1,4 +1,4 @@
-//! Theme `waits`: nobody waits outside of its event loop, as `strace` sees it.
+//! Theme `waits`: compositor and clients wait only in their event loops, as `strace` shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,54 +7,56 @@ use anyhow::{Context as _, ensure};
 
 mod calls;
 
-use super::{Bench, Case, Outcome};
+use super::{Case, Outcome, TestContext};
 use crate::pipeline::Pipeline;
 use crate::vm::config::Config;
 
-/// Enough for any single command on a busy machine without KVM.
-const SOON: Duration = Duration::from_secs(60);
+/// Time limit of one command on a busy machine without KVM.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// strace makes every step slow.
+/// Time limit of the frames under strace, which slows every system call.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
 const TRACE: &str = "/tmp/waits.txt";
 
-/// Everything by which a thread can wait, and the requests of devices.
+/// Every system call by which a thread can wait, and the ioctls of devices.
 const TRACED: &str = "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2,futex,nanosleep,clock_nanosleep,\
                       wait4,waitid,pause,rt_sigtimedwait,flock,fsync,recvmsg,sendmsg,ioctl,openat,io_uring_enter,\
                       eventfd2,epoll_ctl,read,close,fcntl";
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "waits::direct_frames_by_points_wait_in_the_event_loop_alone",
+        "waits::direct_frames_with_explicit_sync_wait_only_in_the_event_loop",
         Config::Virtio,
-        |bench| quiet(bench, "--size 640x480 --sync explicit", calls::BY_POINTS),
-    ),
-    Case::new(
-        "waits::composited_frames_by_fences_wait_in_the_event_loop_alone",
-        Config::Virtio,
-        |bench| {
-            quiet(
-                bench,
-                "--window --size 320x180 --sync implicit",
-                calls::BY_FENCES,
+        |context| {
+            only_in_event_loop(
+                context,
+                "--size 640x480 --sync explicit",
+                calls::EXPLICIT_SYNC,
             )
         },
     ),
     Case::new(
-        "waits::drawn_frames_wait_in_the_event_loop_alone",
+        "waits::composited_frames_with_implicit_sync_wait_only_in_the_event_loop",
+        Config::Virtio,
+        |context| {
+            only_in_event_loop(
+                context,
+                "--window --size 320x180 --sync implicit",
+                calls::IMPLICIT_SYNC,
+            )
+        },
+    ),
+    Case::new(
+        "waits::rendered_frames_wait_only_in_the_event_loop",
         Config::Virtio,
         drawn,
     ),
-    Case::new(
-        "waits::program_that_waits_is_found",
-        Config::Virtio,
-        planted,
-    ),
+    Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
 ];
 
-/// What a line of strace says: the call, with the rest of the line.
-fn call(line: &str) -> Option<(&str, &str)> {
+/// Returns the name of the call in a line of strace, and the rest of the line.
+fn parse_call(line: &str) -> Option<(&str, &str)> {
     let (_, call) = line.split_once(' ')?;
     let call = call.trim_start();
     let (name, rest) = call.split_once('(')?;
@@ -63,12 +65,12 @@ fn call(line: &str) -> Option<(&str, &str)> {
         .then_some((name, rest))
 }
 
-/// Why a call may wait for something; `None` for those that cannot.
-fn waits(name: &str, rest: &str) -> Option<&'static str> {
+/// Returns why a call may block; `None` where it cannot.
+fn wait_cause(name: &str, rest: &str) -> Option<&'static str> {
     match name {
         // The event loop itself.
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => None,
-        // Asking is not waiting.
+        // A poll with a timeout of zero does not block.
         "poll" | "ppoll" if rest.contains(", 0)") || rest.contains("{tv_sec=0, tv_nsec=0}") => None,
         "poll" | "ppoll" | "select" | "pselect6" => Some("waits for files by itself"),
         "futex" if rest.contains("FUTEX_WAKE") => None,
@@ -84,13 +86,13 @@ fn waits(name: &str, rest: &str) -> Option<&'static str> {
         ]
         .into_iter()
         .find_map(|(request, why)| rest.contains(request).then_some(why)),
-        // Read of what is not asked for without a wait would show in the loop's poll: fds that events tell of do not wait.
+        // These do not block: the programs call them on fds that the event loop reported as ready.
         "openat" | "eventfd2" | "epoll_ctl" | "read" | "close" | "fcntl" => None,
         _ => Some("waits"),
     }
 }
 
-/// The lines of a trace, each call whole: strace splits one during which another process calls.
+/// Returns the lines of a trace with each call on one line; strace splits a call during which another process makes one.
 fn joined(trace: &str) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut lines = Vec::new();
@@ -108,7 +110,8 @@ fn joined(trace: &str) -> Vec<String> {
     lines
 }
 
-/// The part of a trace in which frames flow: from the tenth that the camera gives to the tenth before the last.
+/// Returns the part of a trace in which frames flow: from the tenth frame that the camera delivers to the tenth before the
+/// last.
 fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     let lines = joined(trace);
     let frames: Vec<usize> = lines
@@ -126,14 +129,14 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines[from..until].to_vec())
 }
 
-/// Every call in a trace's steady part that may wait, with its number.
-fn found(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
+/// Returns every call in a trace's steady part that may block, and how often it occurs.
+fn waits_in(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
     for line in steady(trace)? {
-        let Some((name, rest)) = call(&line) else {
+        let Some((name, rest)) = parse_call(&line) else {
             continue;
         };
-        if let Some(why) = waits(name, rest) {
+        if let Some(why) = wait_cause(name, rest) {
             let rest: String = rest.chars().take(120).collect();
             *found.entry(format!("{why}: {name}({rest}")).or_insert(0) += 1;
         }
@@ -141,22 +144,26 @@ fn found(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     Ok(found)
 }
 
-fn traced(bench: &mut Bench<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
+fn traced(context: &mut TestContext<'_>, client: &str, wrapper: &str) -> anyhow::Result<String> {
     let pipeline = Pipeline {
         client: format!("{client} --frames 90"),
         wrapper: wrapper.to_owned(),
         outer_wrapper: format!("strace -f -y -s 0 -o {TRACE} -e trace={TRACED}"),
         ..Pipeline::default()
     };
-    pipeline.start(bench.guest()?)?.finish(FRAMES_LIMIT)?;
-    let trace = bench.guest()?.get(TRACE)?;
-    bench.keep("strace.txt", &trace)?;
-    String::from_utf8(trace).context("strace's words")
+    pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
+    let trace = context.guest()?.get(TRACE)?;
+    context.save_artefact("strace.txt", &trace)?;
+    String::from_utf8(trace).context("parse strace's output")
 }
 
-fn quiet(bench: &mut Bench<'_>, client: &str, book: calls::Book) -> anyhow::Result<Outcome> {
-    let trace = traced(bench, client, "")?;
-    let found = found(&trace)?;
+fn only_in_event_loop(
+    context: &mut TestContext<'_>,
+    client: &str,
+    limits: calls::Limits,
+) -> anyhow::Result<Outcome> {
+    let trace = traced(context, client, "")?;
+    let found = waits_in(&trace)?;
     ensure!(
         found.is_empty(),
         "these wait outside of the event loop: {found:#?}"
@@ -166,26 +173,26 @@ fn quiet(bench: &mut Bench<'_>, client: &str, book: calls::Book) -> anyhow::Resu
             .lines()
             .filter(|line| line.contains("\"/dev/video0\"") && line.contains("O_RDWR"))
             .all(|line| line.contains("O_NONBLOCK")),
-        "the camera is opened to wait"
+        "the camera is opened without O_NONBLOCK"
     );
-    let calls = calls::counted(&steady(&trace)?);
-    bench.keep("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
-    calls::compare(&calls, book)?;
+    let calls = calls::count(&steady(&trace)?);
+    context.save_artefact("calls.json", &serde_json::to_vec_pretty(&calls)?)?;
+    calls::compare(&calls, limits)?;
     Ok(Outcome::Passed)
 }
 
-/// A driver that works on the processor: its work is given and waited for on another thread, and the first one, with the event
-/// loop, waits for nothing else. Each of its frames has one eventfd of a release point.
-fn drawn(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    bench.sh(
+/// A driver that renders on the processor: another thread submits the work and waits for it, and the main thread waits only in
+/// its event loop. Each frame registers one eventfd for its release point.
+fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh(
         &format!(
             "covalent-compositor --mode 640x480 -- strace -f -y -s 0 -o {TRACE} -e trace={TRACED} \
              covalent-vulkan --sync explicit --frames 16"
         ),
         FRAMES_LIMIT,
     )?;
-    let trace = bench.guest()?.get(TRACE)?;
-    bench.keep("strace.txt", &trace)?;
+    let trace = context.guest()?.get(TRACE)?;
+    context.save_artefact("strace.txt", &trace)?;
     let lines = joined(std::str::from_utf8(&trace)?);
     let process = |line: &str| line.split(' ').next().map(str::to_owned);
     let first = lines.first().and_then(|line| process(line));
@@ -205,33 +212,33 @@ fn drawn(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let found: Vec<_> = steady
         .iter()
         .filter_map(|line| {
-            let (name, rest) = call(line)?;
-            Some((waits(name, rest)?, line))
+            let (name, rest) = parse_call(line)?;
+            Some((wait_cause(name, rest)?, line))
         })
         .collect();
     ensure!(
         found.is_empty(),
         "these wait outside of the event loop: {found:#?}"
     );
-    // The judge has eyes: the other threads wait, for the driver among others.
+    // The check can see waits: the other threads wait, for example for the driver.
     let elsewhere = lines.iter().filter(|line| process(line) != first);
     let waiting = elsewhere
-        .filter_map(|line| call(line))
-        .any(|(name, rest)| waits(name, rest).is_some());
+        .filter_map(|line| parse_call(line))
+        .any(|(name, rest)| wait_cause(name, rest).is_some());
     ensure!(
         waiting,
-        "no thread was seen to wait, so that this one would not be either"
+        "no other thread was seen to wait, so the check may be blind"
     );
     Ok(Outcome::Passed)
 }
 
-/// Another program beside the camera sleeps all the time: the judge has to see it.
-fn planted(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// A planted program beside the camera sleeps all the time, and the check has to find it.
+fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");
-    bench.sh(&line, SOON)?;
-    let trace = traced(bench, "--size 640x480", "/tmp/sleeper")?;
-    let found = found(&trace)?;
+    context.sh(&line, COMMAND_LIMIT)?;
+    let trace = traced(context, "--size 640x480", "/tmp/sleeper")?;
+    let found = waits_in(&trace)?;
     ensure!(
         found.keys().any(|line| line.contains("nanosleep")),
         "a program that sleeps was not found: {found:?}"
@@ -244,8 +251,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn poll_that_asks_does_not_wait_and_others_do() {
-        let of = |line| call(line).and_then(|(name, rest)| waits(name, rest));
+    fn wait_cause_of_zero_timeout_is_none() {
+        let of = |line| parse_call(line).and_then(|(name, rest)| wait_cause(name, rest));
         assert_eq!(
             of("12  ppoll([{fd=3, events=POLLIN}], 1, {tv_sec=0, tv_nsec=0}, NULL, 8) = 0"),
             None

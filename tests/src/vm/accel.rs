@@ -1,8 +1,8 @@
-//! What makes the guest's CPU: KVM where it works, else QEMU's software emulation (TCG).
+//! The accelerator of the guest's CPU: KVM where it works, otherwise QEMU's emulation (TCG).
 //!
-//! That `/dev/kvm` opens proves nothing: there are hosts, virtual machines themselves, on which a kernel then hangs at
-//! its first instruction or aborts later. So a guest is booted once, with a deadline, and the answer is remembered for
-//! this kernel, CPU and QEMU.
+//! A `/dev/kvm` that opens proves nothing. On some hosts, which are virtual machines themselves, a kernel then hangs at its
+//! first instruction or aborts later. So a guest is booted once with KVM and a deadline, and the result is kept for this
+//! kernel, CPU and QEMU.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,35 +12,35 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// How long an answer is believed: a host can change in ways that its kernel's version does not show.
-const BELIEVED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a result is kept: a host can change in ways that its kernel's version does not show.
+const RESULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long the trial guest may take. With KVM it is ready within five seconds.
-pub(super) const TRIAL: Duration = Duration::from_secs(20);
+/// Time limit of the trial guest. With KVM it is ready within five seconds.
+pub(super) const TRIAL_LIMIT: Duration = Duration::from_secs(20);
 
-/// What makes the guest's CPU.
+/// The accelerator of the guest's CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// The host's CPU.
+    /// KVM: the host's CPU.
     Kvm,
-    /// QEMU's software emulation.
+    /// TCG: QEMU's emulation in software, with one thread for each processor.
     Tcg,
-    /// The same with one processor, whose instructions are the clock: each takes a nanosecond, whatever the host does beside
-    /// it. What waits for time, as cameras do, means nothing then.
+    /// TCG with one processor whose executed instructions are the clock: each takes one nanosecond, whatever else the host
+    /// does. Devices with a real rate, such as cameras, have no meaning there.
     Counted,
 }
 
 impl Accelerator {
-    /// QEMU's options.
+    /// Returns the accelerator's options for QEMU.
     #[must_use]
     pub fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Kvm => &[("-accel", "kvm"), ("-cpu", "host")],
-            // Translated code beyond the buffer is thrown away all at once, so a small one costs much time.
+            // QEMU discards all translated code at once when the buffer is full, so a small buffer costs much time.
             Self::Tcg => &[("-accel", "tcg,thread=multi,tb-size=1024"), ("-cpu", "max")],
-            // Without sleep the clock is set forward while the guest idles; else it would wait for its timers in the host's
-            // time.
+            // With sleep=off, an idle guest's clock is set forward to its next timer; otherwise the guest would wait for it in
+            // the host's time.
             Self::Counted => &[
                 ("-accel", "tcg,thread=single,tb-size=1024"),
                 ("-cpu", "max"),
@@ -49,11 +49,11 @@ impl Accelerator {
         }
     }
 
-    /// How many processors the guest has.
+    /// Returns the number of the guest's processors.
     pub(super) fn processors(self) -> u32 {
         match self {
             Self::Kvm | Self::Tcg => 2,
-            // A second one's instructions would count too.
+            // The instructions of a second processor would count too.
             Self::Counted => 1,
         }
     }
@@ -69,18 +69,18 @@ impl std::fmt::Display for Accelerator {
     }
 }
 
-/// An answer and when it was found.
+/// A stored result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Answer {
-    /// What it depends on.
+struct StoredResult {
+    /// A digest of everything that the result depends on.
     key: String,
-    /// Seconds since 1970.
+    /// When the result was found, in seconds since 1970.
     found: u64,
     accelerator: Accelerator,
 }
 
-/// Says what to use, by the answer in the folder `cache` or by `trial`, which boots a guest with KVM and says whether
-/// it came up.
+/// Chooses the accelerator: the result that is stored in the folder `cache`, or that of `trial`, which boots a guest with KVM
+/// and returns whether it became ready.
 pub(super) fn choose(
     cache: &Path,
     qemu_version: &str,
@@ -97,7 +97,7 @@ pub(super) fn choose(
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    remembered(
+    stored_or_tried(
         &cache.join("accelerator.json"),
         &key(qemu_version),
         now,
@@ -105,14 +105,19 @@ pub(super) fn choose(
     )
 }
 
-fn remembered(path: &Path, key: &str, now: Duration, trial: impl FnOnce() -> bool) -> Accelerator {
-    let answer = fs::read(path)
+fn stored_or_tried(
+    path: &Path,
+    key: &str,
+    now: Duration,
+    trial: impl FnOnce() -> bool,
+) -> Accelerator {
+    let result = fs::read(path)
         .ok()
-        .and_then(|bytes| serde_json::from_slice::<Answer>(&bytes).ok());
-    if let Some(answer) = answer {
-        let age = now.checked_sub(Duration::from_secs(answer.found));
-        if answer.key == key && age.is_some_and(|age| age < BELIEVED) {
-            return answer.accelerator;
+        .and_then(|bytes| serde_json::from_slice::<StoredResult>(&bytes).ok());
+    if let Some(result) = result {
+        let age = now.checked_sub(Duration::from_secs(result.found));
+        if result.key == key && age.is_some_and(|age| age < RESULT_LIFETIME) {
+            return result.accelerator;
         }
     }
     let accelerator = if trial() {
@@ -120,26 +125,26 @@ fn remembered(path: &Path, key: &str, now: Duration, trial: impl FnOnce() -> boo
     } else {
         Accelerator::Tcg
     };
-    let answer = Answer {
+    let result = StoredResult {
         key: key.to_owned(),
         found: now.as_secs(),
         accelerator,
     };
-    if let Err(error) = remember(path, &answer) {
-        tracing::warn!("remember in {} whether KVM works: {error}", path.display());
+    if let Err(error) = store(path, &result) {
+        tracing::warn!("store in {} whether KVM works: {error}", path.display());
     }
     accelerator
 }
 
-fn remember(path: &Path, answer: &Answer) -> io::Result<()> {
+fn store(path: &Path, result: &StoredResult) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&mut file, answer)?;
+    serde_json::to_writer(&mut file, result)?;
     file.persist(path)?;
     Ok(())
 }
 
-/// What the answer depends on.
+/// Returns a digest of everything that the result depends on: the host's kernel, its CPU, and QEMU's version.
 fn key(qemu_version: &str) -> String {
     let uname = rustix::system::uname();
     let cpus = fs::read_to_string(PathBuf::from("/proc/cpuinfo")).unwrap_or_default();
@@ -176,39 +181,39 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1_800_000_000);
 
     #[test]
-    fn remembered_answer_is_not_tried_again() {
+    fn stored_result_is_not_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
-        assert_eq!(remembered(&path, "a", NOW, || true), Accelerator::Kvm);
-        let again = remembered(&path, "a", NOW, || panic!("a second trial"));
+        assert_eq!(stored_or_tried(&path, "a", NOW, || true), Accelerator::Kvm);
+        let again = stored_or_tried(&path, "a", NOW, || panic!("a second trial"));
         assert_eq!(again, Accelerator::Kvm);
     }
 
     #[test]
-    fn remembered_answer_of_another_host_is_tried_again() {
+    fn stored_result_of_another_host_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
-        assert_eq!(remembered(&path, "a", NOW, || true), Accelerator::Kvm);
-        assert_eq!(remembered(&path, "b", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || true), Accelerator::Kvm);
+        assert_eq!(stored_or_tried(&path, "b", NOW, || false), Accelerator::Tcg);
     }
 
     #[test]
-    fn remembered_answer_of_long_ago_or_of_the_future_is_tried_again() {
+    fn stored_result_that_is_old_or_from_the_future_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
-        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || false), Accelerator::Tcg);
         assert_eq!(
-            remembered(&path, "a", NOW + BELIEVED, || true),
+            stored_or_tried(&path, "a", NOW + RESULT_LIFETIME, || true),
             Accelerator::Kvm
         );
-        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || false), Accelerator::Tcg);
     }
 
     #[test]
-    fn remembered_rubbish_is_tried_again() {
+    fn stored_result_that_is_damaged_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accelerator.json");
         fs::write(&path, b"{").unwrap();
-        assert_eq!(remembered(&path, "a", NOW, || false), Accelerator::Tcg);
+        assert_eq!(stored_or_tried(&path, "a", NOW, || false), Accelerator::Tcg);
     }
 }

@@ -1,8 +1,8 @@
-//! apt, with a state of its own in the cache: it finds the versions of packages and fetches them.
+//! apt with its own state in the cache: it resolves the versions of packages and downloads them.
 //!
-//! The machine's own apt state is neither read nor changed. Its configuration is respected (proxies, certificates), but
-//! for hooks, which are for the machine's own packages. All of trixie-backports is allowed, not only Mesa, QEMU and the kernel: what these
-//! need from there changes from week to week, and a pin by name would break with them.
+//! The host's apt state is neither read nor changed. The host's configuration (proxies, certificates) applies, except for its
+//! hooks, which are for the host's own packages. All of trixie-backports is allowed, and not only Mesa, QEMU and the kernel:
+//! their dependencies from there change from week to week, and pins by name would break.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,60 +18,64 @@ use super::platform::Platform;
 use super::progress::{Progress, Step};
 use super::task::{Task, TaskError};
 
-/// Package lists are 10 MB; a mirror that needs longer for them is no mirror to take 600 MB from.
+/// Package lists take 10 MB. A mirror that needs longer for them is too slow for the 600 MB of packages.
 const LISTS_DEADLINE: Duration = Duration::from_secs(180);
-/// To solve dependencies takes seconds.
+/// Dependency resolution takes seconds.
 const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
 /// 600 MB at 0.5 MB/s.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-/// The packages without which there is no system, of the architecture whose programs run.
+/// apt's pattern for the essential packages of the native architecture.
 const ESSENTIAL: &str = "?and(?essential,?architecture(native))";
 
-/// Backports come before trixie.
+/// The pin by which backports have the same priority as trixie, so that the newer version wins.
 const PREFERENCES: &str = "Package: *\nPin: release n=trixie-backports\nPin-Priority: 500\n";
-/// A compiler and the library of another architecture must be of one version. Architectures get their backports on
-/// different days, and trixie's on one.
-const COMPILERS_OF_ONE_VERSION: &str =
+/// The pin by which compilers come from trixie alone. A compiler and the library of another architecture must have one version,
+/// and backports of different architectures are built on different days.
+const COMPILER_PREFERENCES: &str =
     "\nPackage: src:rustc:any\nPin: release n=trixie-backports\nPin-Priority: -1\n";
 
-/// Why the packages are not known or not here.
+/// Why the packages could not be resolved or downloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AptError {
     /// Debian's signing keys are missing.
-    #[error("no keys to check Debian's packages with: install the package debian-archive-keyring")]
+    #[error(
+        "verify Debian's packages: this machine has no keys; install the package debian-archive-keyring"
+    )]
     NoKeyring,
-    /// No mirror gave lists that can be trusted.
-    #[error("no mirror serves trixie and trixie-backports; tried {tried}. The last said: {last}")]
+    /// No mirror gave package lists that can be verified.
+    #[error("no mirror has trixie and trixie-backports; tried {tried}. The last error: {last}")]
     NoMirror {
-        /// The addresses, with commas.
+        /// The addresses, separated by commas.
         tried: String,
-        /// Why the last one failed.
+        /// The failure of the last mirror.
         last: Box<TaskError>,
     },
     /// apt failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// apt's answer is not what its manual says.
+    /// apt's output cannot be parsed.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// apt said yes, but a package is not there.
-    #[error("apt-get download: {0} is missing; the network or the disk broke off, try again")]
+    /// apt succeeded, but a package is missing.
+    #[error(
+        "apt-get download: {0} is missing after the download; the network or the disk failed, try again"
+    )]
     Missing(PathBuf),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// Packages and lists in the cache. Only who holds the cache's lock may use it.
+/// Packages and package lists in the cache. The caller must hold the cache's lock.
 #[derive(Debug)]
 pub struct Apt<'a> {
     folder: PathBuf,
@@ -81,9 +85,9 @@ pub struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// The packages of a platform in `folder`; logs go to the folder `logs`.
+    /// Makes an apt for `platform` whose state is in `folder`, and which writes logs to the folder `logs`.
     #[must_use]
-    pub fn at(folder: &Path, platform: Platform, logs: &'a Path, progress: &'a Progress) -> Self {
+    pub fn new(folder: &Path, platform: Platform, logs: &'a Path, progress: &'a Progress) -> Self {
         Self {
             folder: folder.to_owned(),
             platform,
@@ -92,35 +96,35 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// Where the downloaded packages are.
+    /// Returns the folder of the downloaded packages.
     #[must_use]
     pub fn archives(&self) -> PathBuf {
         self.folder.join("archives")
     }
 
-    /// Where the package lists are.
+    /// Returns the folder of the package lists.
     #[must_use]
     pub fn lists(&self) -> PathBuf {
         self.folder.join("lists")
     }
 
-    /// The list of sources that goes with the lists.
+    /// Returns the sources list that belongs to the package lists.
     #[must_use]
     pub fn sources(&self) -> PathBuf {
         self.folder.join("sources.list")
     }
 
-    /// The rule that lets backports come before trixie.
+    /// Returns the file with the pins.
     #[must_use]
     pub fn preferences(&self) -> PathBuf {
         self.folder.join("preferences")
     }
 
-    /// The last answer for `names`, and whether it is less than a day old.
+    /// Returns the stored resolution for `names`, and whether it is less than a day old.
     #[must_use]
-    pub fn remembered(&self, names: &[String]) -> Option<(Resolution, bool)> {
+    pub fn stored_resolution(&self, names: &[String]) -> Option<(Resolution, bool)> {
         let text = fs::read(self.folder.join("answer.json")).ok()?;
-        // A damaged answer is as good as none: it is asked for again.
+        // A damaged file counts as none, and is replaced by the next resolution.
         let answer: Resolution = serde_json::from_slice(&text).ok()?;
         (answer.names == names).then(|| {
             let fresh = answer.is_fresh();
@@ -128,10 +132,10 @@ impl<'a> Apt<'a> {
         })
     }
 
-    /// Asks the mirrors which versions there are now, and remembers the answer.
+    /// Resolves the current versions of the packages by the first mirror that works, and stores the resolution.
     ///
     /// # Errors
-    /// Where no mirror serves what is needed, or the packages do not fit together.
+    /// Where no mirror works, or the dependencies cannot be met.
     pub fn resolve(&self, names: &[String]) -> Result<Resolution, AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         let step = self.progress.step("ask for versions");
@@ -161,7 +165,7 @@ impl<'a> Apt<'a> {
                     let path = self.folder.join("answer.json");
                     let text = serde_json::to_vec_pretty(&resolution).map_err(io::Error::other);
                     text.and_then(|text| fs::write(&path, text))
-                        .map_err(at("write", &path))?;
+                        .map_err(file_error("write", &path))?;
                     step.done();
                     return Ok(resolution);
                 }
@@ -180,19 +184,19 @@ impl<'a> Apt<'a> {
         }
     }
 
-    /// Makes the state fit `resolution` again, after an attempt at a newer one has failed.
+    /// Restores apt's configuration for `resolution`, after an attempt at a newer one has failed.
     ///
     /// # Errors
-    /// Where the file system refuses.
-    pub fn go_back_to(&self, resolution: &Resolution) -> Result<(), AptError> {
+    /// Where a file cannot be written.
+    pub fn restore(&self, resolution: &Resolution) -> Result<(), AptError> {
         let keyring = mirror::keyring().ok_or(AptError::NoKeyring)?;
         self.configure(&resolution.mirror, &keyring)
     }
 
-    /// Downloads what is missing. What an interrupted run has fetched is used.
+    /// Downloads the packages that are missing. Files of an interrupted run are used.
     ///
     /// # Errors
-    /// Where apt fails or is not done in time.
+    /// Where apt fails or exceeds its deadline.
     pub fn download(&self, resolution: &Resolution) -> Result<(), AptError> {
         let archives = self.archives();
         let step = self
@@ -206,13 +210,13 @@ impl<'a> Apt<'a> {
             log: &log,
             deadline: DOWNLOAD_DEADLINE,
         };
-        let mut looks = 0_u32;
-        task.run_looking(command, || {
-            // Hundreds of files: looked at now and then.
-            if looks % 10 == 0 {
+        let mut polls = 0_u32;
+        task.run_with_poll(command, || {
+            // There are hundreds of files, so the sizes are summed up only now and then.
+            if polls % 10 == 0 {
                 step.bytes(present_bytes(&archives, resolution));
             }
-            looks = looks.wrapping_add(1);
+            polls = polls.wrapping_add(1);
         })?;
         for package in &resolution.packages {
             let path = archives.join(&package.file);
@@ -220,21 +224,22 @@ impl<'a> Apt<'a> {
                 .map(|metadata| metadata.len())
                 .unwrap_or_default();
             if size_bytes != package.size_bytes {
-                // apt checks the sums of what it fetches, not of what lies there; a short file is fetched anew.
+                // apt verifies the checksums of its downloads, but not of files that are already there. A file of the wrong
+                // size is removed, and the next run downloads it.
                 let _ = fs::remove_file(&path);
                 return Err(AptError::Missing(path));
             }
         }
-        self.forget_others(resolution)?;
+        self.remove_other_versions(resolution)?;
         step.done();
         Ok(())
     }
 
-    /// Removes packages of other versions.
-    fn forget_others(&self, resolution: &Resolution) -> Result<(), AptError> {
+    /// Removes the packages of other versions.
+    fn remove_other_versions(&self, resolution: &Resolution) -> Result<(), AptError> {
         let archives = self.archives();
-        for entry in fs::read_dir(&archives).map_err(at("list", &archives))? {
-            let path = entry.map_err(at("list", &archives))?.path();
+        for entry in fs::read_dir(&archives).map_err(file_error("list", &archives))? {
+            let path = entry.map_err(file_error("list", &archives))?.path();
             let name = path
                 .file_name()
                 .unwrap_or_default()
@@ -247,16 +252,16 @@ impl<'a> Apt<'a> {
                     .iter()
                     .any(|package| package.file == name)
             {
-                fs::remove_file(&path).map_err(at("remove", &path))?;
+                fs::remove_file(&path).map_err(file_error("remove", &path))?;
             }
         }
         Ok(())
     }
 
     fn solve(&self, names: &[String], step: &Step) -> Result<Vec<Package>, AptError> {
-        // apt leaves out what is already downloaded, so it is shown an empty folder.
-        let nothing = self.folder.join("nothing");
-        fs::create_dir_all(nothing.join("partial")).map_err(at("make the folder", &nothing))?;
+        // apt omits packages that are already downloaded, so this call uses an empty folder.
+        let empty = self.folder.join("nothing");
+        fs::create_dir_all(empty.join("partial")).map_err(file_error("make the folder", &empty))?;
         let mut command = self.apt(&[
             "-y",
             "-q",
@@ -266,7 +271,7 @@ impl<'a> Apt<'a> {
         ]);
         command
             .arg("-o")
-            .arg(format!("Dir::Cache::archives={}", nothing.display()));
+            .arg(format!("Dir::Cache::archives={}", empty.display()));
         command.args(["install", ESSENTIAL, "apt"]).args(names);
         let log = self.logs.join("versions.log");
         Task {
@@ -276,7 +281,7 @@ impl<'a> Apt<'a> {
         }
         .run(command, step)?;
         Ok(parse_answer(
-            &fs::read_to_string(&log).map_err(at("read", &log))?,
+            &fs::read_to_string(&log).map_err(file_error("read", &log))?,
         )?)
     }
 
@@ -285,7 +290,7 @@ impl<'a> Apt<'a> {
             self.archives().join("partial"),
             self.lists().join("partial"),
         ] {
-            fs::create_dir_all(&folder).map_err(at("make the folder", &folder))?;
+            fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
         }
         let mut sources = String::new();
         for suite in ["trixie", "trixie-updates", "trixie-backports"] {
@@ -297,10 +302,10 @@ impl<'a> Apt<'a> {
             );
         }
         let folder = self.folder.display();
-        let (foreign, preferences) = match self.platform.foreign() {
+        let (foreign, preferences) = match self.platform.foreign_architecture() {
             Some(foreign) => (
                 format!(" \"{foreign}\";"),
-                format!("{PREFERENCES}{COMPILERS_OF_ONE_VERSION}"),
+                format!("{PREFERENCES}{COMPILER_PREFERENCES}"),
             ),
             None => (String::new(), PREFERENCES.to_owned()),
         };
@@ -322,16 +327,16 @@ impl<'a> Apt<'a> {
             (self.folder.join("status"), String::new()),
             (self.folder.join("apt.conf"), configuration),
         ] {
-            fs::write(&path, text).map_err(at("write", &path))?;
+            fs::write(&path, text).map_err(file_error("write", &path))?;
         }
         Ok(())
     }
 
-    fn apt(&self, words: &[&str]) -> Command {
+    fn apt(&self, args: &[&str]) -> Command {
         let namespace = namespace();
         let mut command = Command::new(namespace[0]);
-        command.args(&namespace[1..]).arg("apt-get").args(words);
-        // Read after the machine's own configuration, so it has the last word.
+        command.args(&namespace[1..]).arg("apt-get").args(args);
+        // apt reads this file after the host's configuration, so it takes precedence.
         command
             .env("APT_CONFIG", self.folder.join("apt.conf"))
             .env("LC_ALL", "C");
@@ -356,7 +361,7 @@ fn present_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     })
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AptError {
     let path = path.to_owned();
     move |source| AptError::File {
         operation,
@@ -370,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembered_answer_for_other_names_is_not_taken() {
+    fn stored_resolution_for_other_names_is_none() {
         let scratch = tempfile::tempdir().unwrap();
         let answer = Resolution {
             names: vec!["a".into()],
@@ -388,8 +393,8 @@ mod tests {
         )
         .unwrap();
         let progress = Progress::silent();
-        let apt = Apt::at(scratch.path(), Platform::Pc, scratch.path(), &progress);
-        assert_eq!(apt.remembered(&["a".into()]), Some((answer, false)));
-        assert_eq!(apt.remembered(&["b".into()]), None);
+        let apt = Apt::new(scratch.path(), Platform::Pc, scratch.path(), &progress);
+        assert_eq!(apt.stored_resolution(&["a".into()]), Some((answer, false)));
+        assert_eq!(apt.stored_resolution(&["b".into()]), None);
     }
 }

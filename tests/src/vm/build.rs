@@ -1,7 +1,6 @@
 //! Compiles the project inside the root, against the guest's own libraries.
 //!
-//! The checkout appears there as `/src`, and `target/guest` in it as `/target`: it has its own target folder, since what
-//! the host's compiler makes with the host's libraries is of no use there.
+//! The checkout is mounted as `/src`, and its `target/guest` as `/target`, since the host's compiled files cannot be used there.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,19 +20,19 @@ use super::toolchain::Toolchain;
 /// The profile in Cargo.toml that suits an emulated CPU.
 pub(super) const PROFILE: &str = "guest";
 
-/// What is compiled in the root has every backend, whose libraries are there; the host may lack them.
+/// The features of the programs that are compiled in the root. Only the root is sure to have the libraries of every backend.
 pub const FEATURES: &str = "covalent-cli/gbm,covalent-cli/vulkan,covalent-client-demo/vulkan,covalent-tests/gbm,covalent-tests/vulkan";
 
-/// Returns the features of what is checked: those of [`FEATURES`], and the harness, which runs on the host.
+/// Returns the features of what is checked: [`FEATURES`] and the harness, which runs on the host.
 #[must_use]
 pub fn checked_features() -> String {
     format!("{FEATURES},covalent-tests/harness")
 }
 
-/// What a guest runs that shows a camera on a display: its first process, and both ends.
+/// The programs of a guest that shows a camera on a display: its first process, the compositor and the client.
 const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
 
-/// The examples of the library and of the clients, which the suite runs as anybody would.
+/// The examples of the library and of the clients that the suite runs.
 const EXAMPLES: [&str; 7] = [
     "camera",
     "camera-to-kms",
@@ -47,20 +46,20 @@ const EXAMPLES: [&str; 7] = [
 /// The example of the C interface, which cc compiles.
 const C_EXAMPLE: &str = "capture";
 
-/// How long cargo may take to find that nothing has changed, on a busy machine.
-const UNSAID: Duration = Duration::from_secs(8);
+/// How long cargo may take on a busy machine to find that nothing has changed.
+const QUIET_LIMIT: Duration = Duration::from_secs(8);
 
-/// Everything anew by Debian's own compiler on two cores that do much else took 20 minutes.
+/// Time limit of a build. A full build with Debian's compiler on two busy cores took 20 minutes.
 const DEADLINE: Duration = Duration::from_secs(40 * 60);
 
-/// Where a machine keeps the certificates that it trusts, in one file.
+/// The files in which distributions keep trusted certificates.
 const CERTIFICATES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 ];
 
-/// Variables that say how to reach the network.
+/// The variables that configure network access.
 const PROXIES: [&str; 8] = [
     "http_proxy",
     "https_proxy",
@@ -76,40 +75,40 @@ const PROXIES: [&str; 8] = [
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The compiler is not content.
-    #[error("the project does not compile for the guest; its words are above")]
+    /// The compiler reported an error.
+    #[error("the project does not compile for the guest; the compiler's errors are above")]
     Compile,
-    /// It took too long and was ended.
+    /// The build exceeded its deadline and was ended.
     #[error(
-        "the project was not compiled after {seconds} s; is the machine very busy, or the network away?"
+        "the project was not compiled after {seconds} s; the machine may be very busy, or the network unreachable"
     )]
     Deadline {
-        /// How long it was let run.
+        /// The deadline in seconds.
         seconds: u64,
     },
-    /// Cargo's answer is not what its manual says.
+    /// Cargo's output cannot be parsed.
     #[error("cargo --message-format=json: {0}")]
     Answer(String),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// The checkout's folder: where this package was compiled from.
+/// Returns the checkout's folder, where this package was compiled.
 #[must_use]
 pub fn checkout() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }
 
-/// Compiles what a guest of this image runs, and returns the folder to share with it.
+/// Compiles the programs of a guest of this image, and returns the folder to share with the guest.
 ///
 /// # Errors
 /// Those of [`binaries`] and of [`cross::binaries`].
@@ -120,22 +119,21 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
     }
 }
 
-/// Compiles all of the workspace's programs, with `features` (as `package/feature`), and returns the folder to share
-/// with a guest: the programs, stripped, are in its `bin`.
+/// Compiles the workspace's programs with `features` (`package/feature`) into the `bin` of the folder that is returned.
 ///
 /// # Errors
-/// Where the compiler fails, or the folder cannot be filled.
+/// Where the compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
-    let words: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
-    let share = build(root, &words, &list, &list)?;
-    c_example(root, &share)?;
+    let args: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
+    let share = build(root, &args, &list, &list)?;
+    build_c_example(root, &share)?;
     Ok(share)
 }
 
-/// Compiles the example of the C interface beside the programs, against the library that cargo has made.
-fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
+/// Compiles the example of the C interface against the library that cargo has made, and puts it beside the programs.
+fn build_c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
     const SOURCE: &str = "alloc/capi/examples/capture.c";
     const HEADER: &str = "alloc/capi/include/covalent.h";
     let target = target(Platform::Pc)?;
@@ -145,7 +143,7 @@ fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
     if is_newer(&program, &library) && sources.iter().all(|source| is_newer(&program, source)) {
         return Ok(());
     }
-    // A running guest holds the old file open.
+    // The program is replaced by a rename, because a running guest holds the old file open.
     let new = share.join("new");
     let in_root = |path: &Path| {
         let inside = path.strip_prefix(&target).unwrap_or(path);
@@ -164,7 +162,7 @@ fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
         .args(["-Ialloc/capi/include", SOURCE, "-o"])
         .arg(in_root(&new))
         .arg(in_root(&library))
-        // Of these the workspace's library needs some: it has every backend.
+        // The library has every backend, so it needs these libraries.
         .args(["-lgbm", "-lm"])
         .workdir("/src")
         .bind(checkout(), "/src")
@@ -172,26 +170,26 @@ fn c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
     let mut compiler = command
         .stdin(Stdio::null())
         .spawn()
-        .map_err(at("start cc in", root.folder()))?;
+        .map_err(file_error("start cc in", root.folder()))?;
     let status = compiler
         .wait()
-        .map_err(at("wait for cc in", root.folder()))?;
+        .map_err(file_error("wait for cc in", root.folder()))?;
     if !status.success() {
         return Err(BuildError::Compile);
     }
-    fs::rename(&new, &program).map_err(at("move to", &program))
+    fs::rename(&new, &program).map_err(file_error("move to", &program))
 }
 
-/// Compiles only what shows a camera on a display, and returns a folder of its own to share with a guest.
+/// Compiles only the programs that show a camera on a display, and returns a folder of their own to share with a guest.
 ///
-/// The whole workspace is selected all the same: which features its dependencies have depends on that, and what is compiled
-/// for one is used for the other.
+/// The whole workspace is selected nevertheless: the selection decides the features of dependencies, and with equal features
+/// both builds share their compiled files.
 ///
 /// # Errors
 /// Those of [`binaries`].
 pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
-    let words: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
-    build(root, &words, "", "pipeline")
+    let args: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
+    build(root, &args, "", "pipeline")
 }
 
 fn build(
@@ -200,16 +198,15 @@ fn build(
     features: &str,
     share: &str,
 ) -> Result<PathBuf, BuildError> {
-    let mut words = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
-    words.extend(programs);
+    let mut args = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
+    args.extend(programs);
     let all = format!("{FEATURES},{features}");
-    words.extend(["--features", all.trim_end_matches(',')]);
+    args.extend(["--features", all.trim_end_matches(',')]);
     let target = target(Platform::Pc)?;
-    compile(root, cargo(root, &words), &target, share)
+    compile(root, cargo(root, &args), &target, share)
 }
 
-/// Runs `command`, a `cargo build` of the root, and returns the folder with the programs that it made: `share`, or one that is
-/// named after `name`, the features or the purpose of this build.
+/// Runs a `cargo build` of the root, and returns the folder with its programs: `share`, or `share-NAME` with a `name`.
 pub(super) fn compile(
     root: &Root,
     mut command: RootCommand,
@@ -217,7 +214,7 @@ pub(super) fn compile(
     name: &str,
 ) -> Result<PathBuf, BuildError> {
     command.arg("--message-format=json-render-diagnostics");
-    // Where stderr is a file, what runs afterwards has it for itself; a compiler's objections come all the same.
+    // Where stderr is no terminal, cargo's progress is left out; errors of the compiler appear nevertheless.
     let quiet = !io::stderr().is_terminal();
     if quiet {
         command.arg("--quiet");
@@ -227,17 +224,17 @@ pub(super) fn compile(
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())
         .spawn()
-        .map_err(at("start cargo in", root.folder()))?;
+        .map_err(file_error("start cargo in", root.folder()))?;
     let answer = wait(child, quiet, root.folder())?;
     let programs = parse_programs(&answer)?;
-    // A build with other features must not change what a guest that is running has before it.
+    // A build with other features uses another folder, so that the programs of a running guest do not change.
     let share = target.join(if name.is_empty() {
         "share".to_owned()
     } else {
-        format!("share-{}", name_of(name))
+        format!("share-{}", folder_name(name))
     });
     let bin = share.join("bin");
-    fs::create_dir_all(&bin).map_err(at("make the folder", &bin))?;
+    fs::create_dir_all(&bin).map_err(file_error("make the folder", &bin))?;
     for program in &programs {
         let name = program.file_name().unwrap_or_default();
         let from = target.join(program);
@@ -245,18 +242,17 @@ pub(super) fn compile(
         if is_newer(&to, &from) {
             continue;
         }
-        // Moved to its place when complete: a running guest holds the old file open.
-        fs::copy(&from, &new).map_err(at("copy", &from))?;
-        fs::rename(&new, &to).map_err(at("move to", &to))?;
+        // The program is replaced by a rename when it is complete, because a running guest holds the old file open.
+        fs::copy(&from, &new).map_err(file_error("copy", &from))?;
+        fs::rename(&new, &to).map_err(file_error("move to", &to))?;
     }
-    remove_others(&bin, &programs)?;
+    remove_stale_programs(&bin, &programs)?;
     Ok(share)
 }
 
-/// Waits for cargo and returns what it wrote. Says that it is at work, where it does not say so itself and has more to
-/// do than to find that nothing has changed.
+/// Waits for cargo, and returns its stdout. Reports progress where cargo is quiet and has work to do.
 fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildError> {
-    // Read aside: cargo must not wait for a full pipe while this thread waits for cargo.
+    // Another thread reads stdout, so that cargo never waits on a full pipe while this thread waits for cargo.
     let pipe = cargo.stdout.take();
     let reader = thread::spawn(move || {
         let mut answer = String::new();
@@ -266,7 +262,10 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     let started = Instant::now();
     let step = Progress::stderr().step("compile the programs");
     let status = loop {
-        if let Some(status) = cargo.try_wait().map_err(at("wait for cargo in", folder))? {
+        if let Some(status) = cargo
+            .try_wait()
+            .map_err(file_error("wait for cargo in", folder))?
+        {
             break status;
         }
         if started.elapsed() > DEADLINE {
@@ -277,7 +276,7 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
                 seconds: DEADLINE.as_secs(),
             });
         }
-        if quiet && started.elapsed() > UNSAID {
+        if quiet && started.elapsed() > QUIET_LIMIT {
             step.alive();
         }
         thread::sleep(Duration::from_millis(20));
@@ -285,27 +284,27 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     if !status.success() {
         return Err(BuildError::Compile);
     }
-    if quiet && started.elapsed() > UNSAID {
+    if quiet && started.elapsed() > QUIET_LIMIT {
         step.done();
     }
     let answer = reader
         .join()
-        .unwrap_or_else(|_| Err(io::Error::other("its reader is gone")));
-    answer.map_err(at("read what cargo wrote in", folder))
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that reads it panicked")));
+    answer.map_err(file_error("read what cargo wrote in", folder))
 }
 
-/// Prepares any command of cargo in the root, such as `["clippy", "--workspace"]`.
+/// Prepares a cargo command in the root, such as `["clippy", "--workspace"]`.
 #[must_use]
 pub fn cargo(root: &Root, args: &[&str]) -> RootCommand {
     cargo_for(root, Platform::Pc, args)
 }
 
-/// The same in the root of any platform.
+/// Prepares a cargo command in the root of any platform.
 pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootCommand {
     let mut command = root.command("cargo");
-    Toolchain::find(platform).show(&mut command);
+    Toolchain::find(platform).add_to(&mut command);
     command.args(args).workdir("/src").bind(checkout(), "/src");
-    // An error shows at the bind: cargo's own words about a missing folder are no clearer.
+    // A missing folder fails at the bind, and that error is clear enough.
     command.bind(
         &target(platform).unwrap_or_else(|_| target_folder(platform)),
         "/target",
@@ -313,13 +312,12 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     command
         .env("CARGO_TARGET_DIR", "/target")
         .env("CARGO_HOME", "/cargo");
-    // A machine's own settings are for its own libraries and linkers. What is set in the environment wins over its
-    // configuration file, which is shown for mirrors and registries.
+    // The host's configuration file is mounted for its registries. These variables override its compiler settings.
     command
         .env("RUSTFLAGS", "")
         .env("RUSTC_WRAPPER", "")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc");
-    // What speeds up the next compilation is of no use where there is none, and takes a third of the disk space.
+    // Incremental compilation is useless where no second build follows, and takes a third of the disk space.
     if let Some(value) = incremental(std::env::var_os("CARGO_INCREMENTAL"), is_ci()) {
         command.env("CARGO_INCREMENTAL", value);
     }
@@ -327,7 +325,7 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     if let Some(home) = cargo_home() {
         for folder in ["registry", "git"] {
             let host = home.join(folder);
-            // Made here, so that what is fetched once is there for the host and for the next run.
+            // The folder is made here, so that downloads are shared with the host and with later runs.
             if fs::create_dir_all(&host).is_ok() {
                 command.bind(&host, &format!("/cargo/{folder}"));
             }
@@ -366,17 +364,17 @@ pub(super) fn cargo_for(root: &Root, platform: Platform, args: &[&str]) -> RootC
     command
 }
 
-/// Whether continuous integration runs this: every such service sets `CI`.
+/// Returns whether continuous integration runs this: every such service sets `CI`.
 fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// What `CARGO_INCREMENTAL` is to be; nothing where the profile decides.
+/// Returns the value of `CARGO_INCREMENTAL`; `None` where the profile decides.
 fn incremental(named: Option<OsString>, is_ci: bool) -> Option<OsString> {
     named.or_else(|| is_ci.then(|| "0".into()))
 }
 
-/// Where cargo keeps what it has fetched.
+/// Returns cargo's home folder.
 pub(crate) fn cargo_home() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -391,14 +389,14 @@ fn target_folder(platform: Platform) -> PathBuf {
     })
 }
 
-/// The platform's own target folder, made where it is missing.
+/// Makes the platform's own target folder where it is missing, and returns it.
 pub(super) fn target(platform: Platform) -> Result<PathBuf, BuildError> {
     let target = target_folder(platform);
-    fs::create_dir_all(&target).map_err(at("make the folder", &target))?;
+    fs::create_dir_all(&target).map_err(file_error("make the folder", &target))?;
     Ok(target)
 }
 
-/// The programs that cargo says it has made, relative to the target folder.
+/// Parses cargo's messages, and returns the paths of the programs relative to the target folder.
 fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
     let mut programs = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
@@ -416,8 +414,8 @@ fn parse_programs(text: &str) -> Result<Vec<PathBuf>, BuildError> {
     Ok(programs)
 }
 
-/// A folder's name from a list of features.
-fn name_of(list: &str) -> String {
+/// Makes a folder name from a list of features.
+fn folder_name(list: &str) -> String {
     list.chars()
         .map(|character| {
             if character.is_ascii_alphanumeric() {
@@ -435,22 +433,22 @@ fn is_newer(made: &Path, from: &Path) -> bool {
 }
 
 /// Removes programs that the workspace no longer has.
-fn remove_others(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
-    for entry in fs::read_dir(bin).map_err(at("list", bin))? {
-        let path = entry.map_err(at("list", bin))?.path();
+fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
+    for entry in fs::read_dir(bin).map_err(file_error("list", bin))? {
+        let path = entry.map_err(file_error("list", bin))?.path();
         let is_c = path.file_name().is_some_and(|name| name == C_EXAMPLE);
         if !is_c
             && !programs
                 .iter()
                 .any(|program| program.file_name() == path.file_name())
         {
-            fs::remove_file(&path).map_err(at("remove", &path))?;
+            fs::remove_file(&path).map_err(file_error("remove", &path))?;
         }
     }
     Ok(())
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::File {
         operation,
@@ -464,7 +462,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_among_other_messages_are_found() {
+    fn parse_programs_among_other_messages_finds_them() {
         let text = "{\"reason\":\"compiler-artifact\",\"executable\":null}\nwords\n\
                     {\"reason\":\"compiler-artifact\",\"executable\":\"/target/guest/covalent\"}\n\
                     {\"reason\":\"build-finished\",\"success\":true}\n";
@@ -475,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_outside_the_target_folder_are_refused() {
+    fn parse_programs_outside_the_target_folder_is_an_error() {
         assert!(matches!(
             parse_programs("{\"executable\":\"/bin/sh\"}"),
             Err(BuildError::Answer(_))
@@ -483,19 +481,19 @@ mod tests {
     }
 
     #[test]
-    fn incremental_is_off_in_ci_and_otherwise_as_named() {
+    fn incremental_in_ci_is_off_unless_named() {
         assert_eq!(incremental(None, true), Some("0".into()));
         assert_eq!(incremental(None, false), None);
         assert_eq!(incremental(Some("1".into()), true), Some("1".into()));
     }
 
     #[test]
-    fn others_are_removed_and_programs_stay() {
+    fn remove_stale_programs_keeps_current_ones() {
         let scratch = tempfile::tempdir().unwrap();
         for name in ["covalent", "old"] {
             fs::write(scratch.path().join(name), "").unwrap();
         }
-        remove_others(scratch.path(), &[PathBuf::from("guest/covalent")]).unwrap();
+        remove_stale_programs(scratch.path(), &[PathBuf::from("guest/covalent")]).unwrap();
         assert!(scratch.path().join("covalent").exists());
         assert!(!scratch.path().join("old").exists());
     }

@@ -1,18 +1,18 @@
-//! The folder outside the checkout that holds what is slow to make: images, packages, answers to remember.
+//! The cache folder, outside of the checkout. It holds what is slow to make: packages, roots, images and stored results.
 //!
 //! ```text
 //! covalent/
-//!   lock                 held by who makes or removes something
-//!   packages/            Debian's packages and package lists, kept across tries
+//!   lock                 locked by the run that makes or removes something
+//!   packages/            Debian's packages and package lists
 //!   roots/KEY/           one root: root/, modules/, and record.json when it is complete
 //!   images/KEY/          one image: kernel, initrd, disk, and manifest.json when it is complete
-//!   board-roots/, board-images/, packages/board/    the same for the board, which few runs need
-//!   logs/                what the tools said, the last time
-//!   partial/             what is being made; whatever lies here without a lock holder is rubbish
-//!   rubbish/             what is being removed
+//!   board-roots/, board-images/, packages/board/    the same for the board
+//!   logs/                the output of the tools in the last run
+//!   partial/             unfinished files; without a lock holder they are left over
+//!   rubbish/             files that are being removed
 //! ```
-//! To remove a tree of 50,000 files can take a minute. So what is not needed is moved to `rubbish` at once and removed behind
-//! the back of whoever waits for a guest; a run that ends before that leaves the rest to the next.
+//! Removing a tree of 50,000 files can take a minute. So it is moved to `rubbish` at once, and removed in the background while
+//! the caller goes on. Where the run ends before that, the next run removes the rest.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,78 +25,78 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use covalent_alloc::files::{Access, make_folder};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::namespace::{namespace, spawn_kept};
+use super::namespace::{namespace, spawn_bound_to_process};
 use super::progress::Progress;
 
-/// How long one run waits for another that makes the image: longer than the slowest honest first run.
+/// How long one run waits for another that makes the image: longer than the slowest first run.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// How long the removal of a tree may take: 50,000 files on a slow disk.
+/// Time limit to remove a tree: 50,000 files on a slow disk.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Neither a link is followed nor a FIFO waited at. The flags are small positive numbers.
+/// Flags of open(2): no symbolic link is followed, and no FIFO blocks. Their values are small positive numbers.
 #[allow(clippy::cast_possible_wrap, reason = "open(2) takes them as an int")]
-const NOT_FOLLOWED: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
+const OPEN_FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
-/// What can be wrong with the cache folder.
+/// Why the cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
     /// No variable names a folder.
     #[error(
-        "no folder for the cache: neither COVALENT_CACHE nor XDG_CACHE_HOME nor HOME is an absolute path; set COVALENT_CACHE"
+        "find the cache folder: neither COVALENT_CACHE nor XDG_CACHE_HOME nor HOME is an absolute path; set COVALENT_CACHE"
     )]
     NoFolder,
-    /// The folder is another user's.
+    /// The folder belongs to another user.
     #[error(
-        "the cache {} belongs to user {owner}, and this is user {user}: what lies there would be run; set COVALENT_CACHE to a folder of yours", .path.display()
+        "the cache {} belongs to user {owner}, and this is user {user}: its programs would be run as you; set COVALENT_CACHE to a folder of yours", .path.display()
     )]
     Owner {
         /// The folder.
         path: PathBuf,
         /// Its owner.
         owner: u32,
-        /// Who runs this.
+        /// The user who runs this.
         user: u32,
     },
-    /// Everybody may write to the folder.
+    /// Every user may write to the folder.
     #[error(
-        "everybody may write to the cache {}, and what lies there would be run: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
+        "every user may write to the cache {}, and its programs would be run as you: `chmod o-w` it, or set COVALENT_CACHE to another folder", .path.display()
     )]
     Open {
         /// The folder.
         path: PathBuf,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error(
-        "{operation} {path}: {source}; is the folder yours, and has its disk room? COVALENT_CACHE names another"
+        "{operation} {path}: {source}; check the folder's owner and the free disk space, or set COVALENT_CACHE to another folder"
     )]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// Another run holds the lock and does not let go.
+    /// Another run holds the lock.
     #[error("another run has held {path} for {seconds} s: wait for it, or end it")]
     Busy {
-        /// The lock's file.
+        /// The lock file.
         path: PathBuf,
-        /// How long this run has waited.
+        /// How long this run has waited, in seconds.
         seconds: u64,
     },
 }
 
-/// The cache's folder. Making one creates the folder, nothing else.
+/// The cache folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
 }
 
 impl Cache {
-    /// Opens the folder that the environment names: `COVALENT_CACHE`, else `XDG_CACHE_HOME/covalent`, else
+    /// Opens the folder that the environment names: `COVALENT_CACHE`, otherwise `XDG_CACHE_HOME/covalent`, otherwise
     /// `~/.cache/covalent`.
     ///
     /// # Errors
@@ -104,19 +104,19 @@ impl Cache {
     pub fn from_environment() -> Result<Self, CacheError> {
         let folder =
             folder(|name| std::env::var_os(name).map(PathBuf::from)).ok_or(CacheError::NoFolder)?;
-        Self::at(&folder)
+        Self::open(&folder)
     }
 
-    /// Opens the cache in `folder`, which is made where it is missing.
+    /// Opens the cache in `folder`, and makes the folder where it is missing.
     ///
     /// # Errors
-    /// Where the folder cannot be made, is another user's, or everybody may write there.
-    pub fn at(folder: &Path) -> Result<Self, CacheError> {
+    /// Where the folder cannot be made, belongs to another user, or is writable for everybody.
+    pub fn open(folder: &Path) -> Result<Self, CacheError> {
         make_folder(folder, Access::Private)
-            .map_err(|error| at("make the folder", folder)(error.into()))?;
-        let folder = folder.canonicalize().map_err(at("find", folder))?;
-        // What is here is run, by root too: whoever can write here could run anything as this user.
-        let metadata = fs::metadata(&folder).map_err(at("look at", &folder))?;
+            .map_err(|error| file_error("make the folder", folder)(error.into()))?;
+        let folder = folder.canonicalize().map_err(file_error("find", folder))?;
+        // Programs in this folder are run, by root too. A user who can write here could run anything as this user.
+        let metadata = fs::metadata(&folder).map_err(file_error("look at", &folder))?;
         let user = rustix::process::geteuid().as_raw();
         if metadata.uid() != user {
             return Err(CacheError::Owner {
@@ -131,54 +131,54 @@ impl Cache {
         Ok(Self { folder })
     }
 
-    /// The cache's own folder.
+    /// Returns the cache folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where packages and package lists are kept.
+    /// Returns the folder of packages and package lists.
     #[must_use]
     pub fn packages(&self) -> PathBuf {
         self.folder.join("packages")
     }
 
-    /// Where things of one kind are.
+    /// Returns the folder of one kind of item.
     #[must_use]
-    pub fn shelf(&self, shelf: Shelf) -> PathBuf {
-        self.folder.join(match shelf {
-            Shelf::Roots => "roots",
-            Shelf::Images => "images",
-            Shelf::BoardRoots => "board-roots",
-            Shelf::BoardImages => "board-images",
+    pub fn subfolder(&self, kind: CacheFolder) -> PathBuf {
+        self.folder.join(match kind {
+            CacheFolder::Roots => "roots",
+            CacheFolder::Images => "images",
+            CacheFolder::BoardRoots => "board-roots",
+            CacheFolder::BoardImages => "board-images",
         })
     }
 
-    /// Where the tools' own words go.
+    /// Returns the folder of the tools' logs.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.folder.join("logs")
     }
 
-    /// Where unfinished things are. Only who holds the lock may write or remove here.
+    /// Returns the folder of unfinished files. Only the holder of the lock may write or remove files there.
     #[must_use]
     pub fn partial(&self) -> PathBuf {
         self.folder.join("partial")
     }
 
-    /// Waits until no other run makes or removes something here. The lock ends with the value, and with the process.
+    /// Waits until no other run makes or removes something, and locks the cache. Dropping the value unlocks it.
     ///
     /// # Errors
-    /// Where the lock's file cannot be made, or another run holds it for half an hour.
+    /// Where the lock file cannot be made, or another run holds it for half an hour.
     pub fn lock(&self, progress: &Progress) -> Result<Lock, CacheError> {
         let path = self.folder.join("lock");
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .custom_flags(NOT_FOLLOWED)
+            .custom_flags(OPEN_FLAGS)
             .open(&path)
-            .map_err(at("open the lock", &path))?;
+            .map_err(file_error("open the lock", &path))?;
         let started = Instant::now();
         let step = progress.step("wait for another run");
         loop {
@@ -197,97 +197,103 @@ impl Cache {
                         seconds: started.elapsed().as_secs(),
                     });
                 }
-                Err(errno) => return Err(at("lock", &path)(errno.into())),
+                Err(errno) => return Err(file_error("lock", &path)(errno.into())),
             }
         }
     }
 }
 
 impl Cache {
-    /// Makes an empty folder `name` under [`Cache::partial`], in which a thing is made before it is moved to its place.
+    /// Makes an empty folder `name` under [`Cache::partial`], in which an item is made before it is moved to its place.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn partial_folder(&self, lock: &Lock, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.partial().join(name);
         self.discard(lock, &path)?;
-        fs::create_dir_all(&path).map_err(at("make the folder", &path))?;
+        fs::create_dir_all(&path).map_err(file_error("make the folder", &path))?;
         Ok(path)
     }
 
-    /// Takes what runs that were killed left unfinished out of the way.
+    /// Discards the unfinished files of runs that were killed.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn discard_partial(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.partial())
     }
 
-    /// Takes the packages and package lists out of the way.
+    /// Discards the packages and package lists.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn discard_packages(&self, lock: &Lock) -> Result<(), CacheError> {
         self.discard(lock, &self.packages())
     }
 
-    /// Takes a file or a tree out of the way as a whole, so that no half of it is ever found in its place. [`Cache::sweep`] removes it.
+    /// Discards a file or a tree: moves it away as a whole, so that no half of it is ever found in its place.
+    /// [`Cache::remove_discarded`] deletes it.
     ///
     /// # Errors
-    /// Where the file system refuses. That there is nothing is no error.
+    /// Where the path cannot be moved. A missing path is no error.
     pub fn discard(&self, _lock: &Lock, path: &Path) -> Result<(), CacheError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let rubbish = self.rubbish();
-        fs::create_dir_all(&rubbish).map_err(at("make the folder", &rubbish))?;
+        let discarded = self.discarded_folder();
+        fs::create_dir_all(&discarded).map_err(file_error("make the folder", &discarded))?;
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_nanos();
         let name = format!("{time}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        match fs::rename(path, rubbish.join(name)) {
+        match fs::rename(path, discarded.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(at("move away", path)(error))
+                Err(file_error("move away", path)(error))
             }
             _ => Ok(()),
         }
     }
 
-    /// Removes what was discarded, while this process does other things.
+    /// Starts to remove all discarded files in the background.
     ///
     /// # Errors
-    /// Where that cannot be begun.
-    pub fn sweep(&self) -> Result<(), CacheError> {
-        if let Some(mut child) = self.start_sweeping()? {
-            // Whether it comes to an end or not, the next run sweeps again.
+    /// Where the process that removes them cannot be started.
+    pub fn remove_discarded(&self) -> Result<(), CacheError> {
+        if let Some(mut child) = self.start_removal()? {
+            // Where it does not finish, the next run removes the rest.
             std::thread::spawn(move || child.wait());
         }
         Ok(())
     }
 
-    /// Removes what was discarded, and waits for it.
+    /// Removes all discarded files, and waits until they are gone.
     ///
     /// # Errors
-    /// Where something cannot be removed.
-    pub fn sweep_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
-        let rubbish = self.rubbish();
-        let Some(mut child) = self.start_sweeping()? else {
+    /// Where a file cannot be removed.
+    pub fn remove_discarded_and_wait(&self, progress: &Progress) -> Result<(), CacheError> {
+        let discarded = self.discarded_folder();
+        let Some(mut child) = self.start_removal()? else {
             return Ok(());
         };
         let step = progress.step("remove files");
         let started = Instant::now();
         loop {
-            match child.try_wait().map_err(at("wait for rm of", &rubbish))? {
+            match child
+                .try_wait()
+                .map_err(file_error("wait for rm of", &discarded))?
+            {
                 Some(status) if status.success() => break,
                 Some(status) => {
-                    return Err(at("remove", &rubbish)(io::Error::other(format!(
+                    return Err(file_error("remove", &discarded)(io::Error::other(format!(
                         "rm: {status}"
                     ))));
                 }
                 None if started.elapsed() > REMOVE_DEADLINE => {
-                    // The rest stays rubbish; the next run goes on.
+                    // The next run removes the rest.
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err(at("remove", &rubbish)(io::ErrorKind::TimedOut.into()));
+                    return Err(file_error("remove", &discarded)(
+                        io::ErrorKind::TimedOut.into(),
+                    ));
                 }
                 None => {
                     step.alive();
@@ -299,45 +305,46 @@ impl Cache {
         Ok(())
     }
 
-    fn rubbish(&self) -> PathBuf {
+    fn discarded_folder(&self) -> PathBuf {
         self.folder.join("rubbish")
     }
 
-    /// Starts `rm` where there is something to remove. In the namespace of the root's owners: only there files of
-    /// subordinate user ids may be removed.
-    fn start_sweeping(&self) -> Result<Option<Child>, CacheError> {
-        let rubbish = self.rubbish();
-        let is_empty = fs::read_dir(&rubbish).map_or(true, |mut entries| entries.next().is_none());
+    /// Starts a process that removes the discarded files, where there are any. It runs in the namespace of the root's owners,
+    /// because only there files of subordinate user ids can be removed.
+    fn start_removal(&self) -> Result<Option<Child>, CacheError> {
+        let discarded = self.discarded_folder();
+        let is_empty =
+            fs::read_dir(&discarded).map_or(true, |mut entries| entries.next().is_none());
         if is_empty {
             return Ok(None);
         }
-        let words = namespace();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["find"]).arg(&rubbish);
+        let args = namespace();
+        let mut command = Command::new(args[0]);
+        command.args(&args[1..]).args(["find"]).arg(&discarded);
         command.args(["-mindepth", "1", "-xdev", "-delete"]);
-        // Two runs may sweep at once; each then misses what the other one has removed.
+        // Two runs may do this at the same time; each then fails on files that the other has removed.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        spawn_kept(command)
+        spawn_bound_to_process(command)
             .map(Some)
-            .map_err(at("start the removal of", &rubbish))
+            .map_err(file_error("start the removal of", &discarded))
     }
 
-    /// Takes all of a kind out of the way but the `keep` that were used last, and those that some run holds.
+    /// Discards all items of a kind, except the `keep` that were used last, and those that a run is using.
     ///
     /// # Errors
-    /// Where the file system refuses.
+    /// Where a file operation fails.
     pub fn keep_newest(
         &self,
         lock: &Lock,
-        shelf: Shelf,
+        kind: CacheFolder,
         keep: usize,
         progress: &Progress,
     ) -> Result<(), CacheError> {
-        for item in self.newest_first(shelf)?.iter().skip(keep) {
-            if is_held(item)? {
+        for item in self.newest_first(kind)?.iter().skip(keep) {
+            if is_in_use(item)? {
                 progress.note(&format!("{} stays: another run uses it", item.display()));
             } else {
                 self.discard(lock, item)?;
@@ -346,19 +353,19 @@ impl Cache {
         Ok(())
     }
 
-    /// The folders of a kind, the one used last first.
-    fn newest_first(&self, shelf: Shelf) -> Result<Vec<PathBuf>, CacheError> {
-        let folder = self.shelf(shelf);
+    /// Returns the folders of a kind, the most recently used first.
+    fn newest_first(&self, kind: CacheFolder) -> Result<Vec<PathBuf>, CacheError> {
+        let folder = self.subfolder(kind);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(at("list", &folder)(error)),
+            Err(error) => return Err(file_error("list", &folder)(error)),
         };
         let mut items = Vec::new();
         for entry in entries {
-            let path = entry.map_err(at("list", &folder))?.path();
-            // What was never finished has no mark: it sorts last.
-            let used = fs::metadata(path.join(MARK)).and_then(|metadata| metadata.modified());
+            let path = entry.map_err(file_error("list", &folder))?.path();
+            // An unfinished item has no mark, and sorts last.
+            let used = fs::metadata(path.join(USE_MARK)).and_then(|metadata| metadata.modified());
             items.push((used.ok(), path));
         }
         items.sort();
@@ -366,21 +373,21 @@ impl Cache {
     }
 }
 
-/// The kinds of things that the cache keeps by key.
+/// The kinds of items that the cache keeps, each under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shelf {
-    /// Trees of Debian.
+pub enum CacheFolder {
+    /// Debian trees of the PC.
     Roots,
-    /// What QEMU boots.
+    /// Images of the PC.
     Images,
-    /// Trees of Debian that cross-compile.
+    /// Debian trees that cross-compile for the board.
     BoardRoots,
-    /// What QEMU boots of a board.
+    /// Images of the board.
     BoardImages,
 }
 
-impl Shelf {
-    /// All of them.
+impl CacheFolder {
+    /// All kinds.
     pub const ALL: [Self; 4] = [
         Self::Images,
         Self::Roots,
@@ -389,66 +396,66 @@ impl Shelf {
     ];
 }
 
-/// The file whose time says when a thing was last used, and whose lock says that it is being used.
-const MARK: &str = "used";
+/// The file whose modification time is the item's last use, and whose lock shows that a run is using the item.
+const USE_MARK: &str = "used";
 
-/// Keeps a root or an image from being removed, for as long as the value lives.
+/// Marks a root or an image as in use, so that no run removes it. Dropping the value ends that.
 #[derive(Debug)]
-pub struct Held {
+pub struct InUse {
     _mark: File,
 }
 
-impl Held {
-    /// Says that `item` is used from now on.
+impl InUse {
+    /// Marks `item` as in use from now on.
     ///
     /// # Errors
-    /// Where its mark cannot be made.
+    /// Where the mark cannot be made or locked.
     pub fn new(item: &Path) -> Result<Self, CacheError> {
-        let path = item.join(MARK);
+        let path = item.join(USE_MARK);
         let mark = File::options()
             .create(true)
             .truncate(true)
             .write(true)
-            .custom_flags(NOT_FOLLOWED)
+            .custom_flags(OPEN_FLAGS)
             .open(&path)
-            .map_err(at("mark", &path))?;
+            .map_err(file_error("mark", &path))?;
         mark.set_modified(SystemTime::now())
-            .map_err(at("mark", &path))?;
+            .map_err(file_error("mark", &path))?;
         flock(&mark, FlockOperation::LockShared)
-            .map_err(|errno| at("lock", &path)(errno.into()))?;
+            .map_err(|errno| file_error("lock", &path)(errno.into()))?;
         Ok(Self { _mark: mark })
     }
 }
 
-fn is_held(item: &Path) -> Result<bool, CacheError> {
-    let path = item.join(MARK);
+fn is_in_use(item: &Path) -> Result<bool, CacheError> {
+    let path = item.join(USE_MARK);
     let mark = match File::open(&path) {
         Ok(mark) => mark,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(at("open", &path)(error)),
+        Err(error) => return Err(file_error("open", &path)(error)),
     };
     match flock(&mark, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(false),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(errno) => Err(at("lock", &path)(errno.into())),
+        Err(errno) => Err(file_error("lock", &path)(errno.into())),
     }
 }
 
-/// The right to make and remove things in the cache.
+/// The lock that allows a run to make and remove items in the cache. Dropping it unlocks the cache.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    // A relative path would move with the working directory; the XDG specification says to ignore such.
+    // A relative path would depend on the working directory; the XDG specification says to ignore it.
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
     absolute("COVALENT_CACHE")
         .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("covalent")))
         .or_else(|| Some(absolute("HOME")?.join(".cache/covalent")))
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_owned();
     move |source| CacheError::File {
         operation,

@@ -1,4 +1,4 @@
-//! The guest's configurations: which display it has, which modules it loads, how large it is.
+//! The guest's configurations: their displays, kernel modules and sizes.
 //!
 //! Every configuration of the PC has cameras, the CMA heap, udmabuf, the system heap and vgem:
 //!
@@ -10,7 +10,8 @@
 //!
 //! Cards have the same number in every boot: the configuration's own displays come first, vgem last.
 //!
-//! The board has the heaps of the memory that its devicetree sets aside, and one camera, `/dev/video0`, where the tree has it.
+//! The board has the heaps of the memory that its devicetree reserves, and one camera, `/dev/video0`, where the tree has a node
+//! for it.
 
 use std::fmt;
 use std::path::Path;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::platform::Platform;
 use crate::wire::Module;
 
-/// A configuration, by name.
+/// A configuration.
 #[derive(
     Debug,
     Clone,
@@ -37,23 +38,23 @@ use crate::wire::Module;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Config {
-    /// A virtio-gpu, 2D. It has `blob=on`, and with it the import of foreign buffers, only where the *host* has
-    /// `/dev/udmabuf`: QEMU refuses the option elsewhere.
+    /// A virtio-gpu without 3D. It has `blob=on`, and with it imports foreign buffers, only where the *host* has
+    /// `/dev/udmabuf`: elsewhere QEMU refuses the option.
     Virtio,
-    /// A bochs display: a frame buffer in PCI memory, without a GPU.
+    /// A bochs display: a framebuffer in PCI memory, without a GPU.
     Bochs,
-    /// No PCI display; vkms with writeback and overlay planes.
+    /// vkms with writeback and overlay planes, and no PCI display.
     Vkms,
     /// A virtio-gpu with virgl and Venus (GL and Vulkan by the host's drivers), under an X server inside the root.
     Venus,
-    /// virtio-gpu, bochs and vkms together. (virgl is left out: QEMU shows no picture of a GL display.)
+    /// virtio-gpu, bochs and vkms together. virgl is left out, because QEMU has no picture of a display that GL draws.
     Full,
-    /// An aarch64 board with a devicetree, a camera that the tree gives memory of its own, and a bochs display; emulated always.
+    /// An aarch64 board with a devicetree, a camera with reserved memory, and a bochs display. It is always emulated.
     Board,
 }
 
 impl Config {
-    /// All of the PC's, in the order in which a suite runs them.
+    /// All configurations of the PC, in the order in which the suite runs them.
     pub const ALL: [Self; 5] = [
         Self::Virtio,
         Self::Bochs,
@@ -62,7 +63,7 @@ impl Config {
         Self::Full,
     ];
 
-    /// What it is a configuration of.
+    /// Returns the configuration's platform.
     #[must_use]
     pub fn platform(self) -> Platform {
         match self {
@@ -71,7 +72,7 @@ impl Config {
         }
     }
 
-    /// The name, as on a command line.
+    /// Returns the name, as on a command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -84,19 +85,19 @@ impl Config {
         }
     }
 
-    /// Whether QEMU draws the display by GL and needs a screen for that.
+    /// Returns whether QEMU draws the display by GL, which needs an X server.
     #[must_use]
-    pub fn needs_screen(self) -> bool {
+    pub fn needs_x_server(self) -> bool {
         self == Self::Venus
     }
 
-    /// Whether QEMU's monitor can show what the display shows.
+    /// Returns whether QEMU's monitor can take a picture of the display.
     #[must_use]
     pub fn has_screendump(self) -> bool {
         matches!(self, Self::Virtio | Self::Bochs | Self::Full | Self::Board)
     }
 
-    /// The kernel drivers of the guest's cards, in the order of their numbers.
+    /// Returns the kernel drivers of the guest's cards, in the order of the cards' numbers.
     #[must_use]
     pub fn cards(self) -> &'static [&'static str] {
         match self {
@@ -107,13 +108,13 @@ impl Config {
         }
     }
 
-    /// QEMU's display devices: what comes after `-device`; `in_window` where a person watches them in one.
+    /// Returns the arguments of QEMU's `-device` for the displays. `in_window` is true where a window shows them.
     #[must_use]
     pub fn devices(self, size: Size, host: Host, in_window: bool) -> Vec<String> {
         let Size { width, height } = size;
         let blob = if host.udmabuf { ",blob=on" } else { "" };
-        // A window tells virtio-gpu its own size, and QEMU's EDID then leaves the one that was asked for out. Without
-        // EDID the kernel offers all the usual sizes.
+        // A window tells virtio-gpu its own size, and QEMU's EDID then lacks the requested one. Without EDID the kernel offers
+        // all usual sizes.
         let edid = if in_window { ",edid=off" } else { "" };
         let virtio = format!("virtio-gpu-pci,id=display,xres={width},yres={height}{blob}{edid}");
         let bochs = |id| format!("bochs-display,id={id},xres={width},yres={height}");
@@ -128,7 +129,7 @@ impl Config {
         }
     }
 
-    /// The kernel modules that the guest loads, in order.
+    /// Returns the kernel modules that the guest loads, in loading order.
     #[must_use]
     pub fn modules(self) -> Vec<Module> {
         let vkms: &[(&str, &[&str])] = &[
@@ -175,8 +176,8 @@ impl Config {
     }
 }
 
-/// vivid twice: with vmalloc queues and with dma-contig ones. Each has one capture node with a webcam (0) and an HDMI
-/// (3) input, in two bits an input from the lowest, and one HDMI output. The nodes are capture (0x1) and output (0x100).
+/// Two instances of vivid: the first has vmalloc queues, the second dma-contig ones. Each has a capture node (0x1) with a
+/// webcam input (0) and an HDMI input (3), in two bits an input from the lowest, and an output node (0x100) over HDMI.
 ///
 /// # References
 /// Linux, `Documentation/admin-guide/media/vivid.rst`.
@@ -205,15 +206,15 @@ impl fmt::Display for Config {
     }
 }
 
-/// What a configuration may ask of the host.
+/// Properties of the host on which a configuration depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Host {
-    /// Whether it has `/dev/udmabuf`.
+    /// Whether the host has `/dev/udmabuf`.
     pub udmabuf: bool,
 }
 
 impl Host {
-    /// Looks at this host.
+    /// Reads the properties of this host.
     #[must_use]
     pub fn here() -> Self {
         Self {
@@ -225,14 +226,14 @@ impl Host {
 /// A display's size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Size {
-    /// Pixels a row.
+    /// The width.
     pub width: u32,
-    /// Rows.
+    /// The height.
     pub height: u32,
 }
 
 impl Size {
-    /// 640x480, which vivid's webcam has too. Emulated in software, larger pictures only take longer.
+    /// 640x480, a size that vivid's webcam has too. Larger pictures only take an emulated guest longer.
     pub const SMALL: Self = Self {
         width: 640,
         height: 480,
@@ -271,26 +272,26 @@ impl FromStr for Size {
     }
 }
 
-/// How much memory the guest has.
+/// The size of the guest's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Memory {
     mebibytes: u32,
 }
 
 impl Memory {
-    /// 2 GiB: all of it lies below 4 GiB, where devices of 32 bits reach it.
+    /// 2 GiB. All of it is below 4 GiB, where 32-bit devices can address it.
     pub const TWO_GIBIBYTES: Self = Self { mebibytes: 2048 };
-    /// 4 GiB, a part of which lies above 4 GiB, where such devices do not reach it.
+    /// 4 GiB. A part of it is above 4 GiB, where 32-bit devices cannot address it.
     pub const FOUR_GIBIBYTES: Self = Self { mebibytes: 4096 };
-    /// 6 GiB: where a device with a 32-bit DMA mask leaves out half of the memory.
+    /// 6 GiB. A 32-bit DMA mask cannot address half of it.
     pub const SIX_GIBIBYTES: Self = Self { mebibytes: 6144 };
 
-    /// The least that the guest starts with, in MiB.
+    /// The smallest memory that the guest boots with, in MiB.
     const LEAST: u32 = 512;
-    /// The most, in MiB: more than any host of this project has.
+    /// The largest memory, in MiB; more than any host of this project has.
     const MOST: u32 = 1 << 20;
 
-    /// This many MiB, `None` beyond what a guest can have.
+    /// Returns a memory of this many MiB; `None` where a guest cannot have it.
     #[must_use]
     pub fn mebibytes(mebibytes: u32) -> Option<Self> {
         (Self::LEAST..=Self::MOST)
@@ -298,7 +299,7 @@ impl Memory {
             .then_some(Self { mebibytes })
     }
 
-    /// The size in MiB.
+    /// Returns the size in MiB.
     #[must_use]
     pub fn as_mebibytes(self) -> u32 {
         self.mebibytes
@@ -344,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_words_become_mebibytes() {
+    fn memory_text_is_parsed_as_mebibytes() {
         for (text, mebibytes) in [("2G", 2048), ("1536M", 1536), ("4g", 4096), ("512", 512)] {
             assert_eq!(text.parse::<Memory>().unwrap().as_mebibytes(), mebibytes);
         }
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn size_words_become_pixels() {
+    fn size_text_is_parsed_as_pixels() {
         assert_eq!("640x480".parse(), Ok(Size::default()));
         for text in ["", "640", "0x480", "640x-1", "640x99999", "x"] {
             assert!(text.parse::<Size>().is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! What a guest's console has said, for who wonders why it ended.
+//! The log of a guest's console, and what it shows of a guest that has ended or hangs.
 
 use std::fmt::Display;
 use std::fs;
@@ -11,17 +11,17 @@ use super::config::Config;
 use super::qemu::Qemu;
 use super::qmp::Qmp;
 
-/// How much of a log an error shows, in bytes: the trace of a panic with its headline is 3 KB long.
+/// How much of a log an error shows, in bytes: the stack trace of a panic with its headline takes 3 KB.
 const TAIL_BYTES: usize = 4096;
 
-/// Asks a guest that runs and says nothing where its CPUs are, and adds that to its log. The answer is that in short.
-pub(super) fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
+/// Asks QEMU for the registers of a guest that does not answer, and appends them to its log. Returns the instruction pointers.
+pub(super) fn append_registers(monitor: UnixStream, log: &Path) -> Option<String> {
     let mut monitor = Qmp::new(monitor).ok()?;
-    let order = serde_json::json!({"command-line": "info registers -a"});
-    let answer = monitor.execute("human-monitor-command", &order).ok()?;
+    let command = serde_json::json!({"command-line": "info registers -a"});
+    let answer = monitor.execute("human-monitor-command", &command).ok()?;
     let registers = answer.as_str()?;
     if let Ok(mut file) = fs::File::options().append(true).open(log) {
-        // For a person; what cannot be written is no loss to what failed before.
+        // The registers help a person; where they cannot be written, the failure before matters more.
         let _ = writeln!(file, "\nThe CPUs at the end:\n{registers}");
     }
     let pointers: Vec<&str> = registers
@@ -31,8 +31,8 @@ pub(super) fn standstill(monitor: UnixStream, log: &Path) -> Option<String> {
     Some(format!("its CPUs are at {}", pointers.join(" ")))
 }
 
-/// Saves a log where a person finds it; gives its end too.
-pub(super) fn keep_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
+/// Writes a guest's log to the cache. Returns its end and its path.
+pub(super) fn save_log(qemu: &Qemu, config: Config) -> (String, PathBuf) {
     let lost = |error: &dyn Display| (format!("(lost: {error})"), PathBuf::from("/dev/null"));
     let bytes = match qemu.log() {
         Ok(bytes) => bytes,

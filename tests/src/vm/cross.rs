@@ -1,7 +1,7 @@
-//! Compiles for the board, in a root whose own programs are of this machine.
+//! Cross-compiles for the board, in a root whose own programs are of this machine's architecture.
 //!
-//! Only what a board runs: the tool, the helper in which it tries buffers, and the guest's first process. They link with
-//! nothing but the C library, since GBM, Vulkan and their like would need Mesa of the other architecture.
+//! Only the programs that a board runs are compiled: the tool, its helper for trial imports, and the guest's first process.
+//! They link only with the C library, because GBM and Vulkan would need Mesa of the other architecture.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,20 @@ use super::build::{BuildError, PROFILE, cargo_for, compile, target};
 use super::platform::Platform;
 use super::root::Root;
 
-/// Where the programs are from.
+/// The packages that have the programs.
 const PACKAGES: [&str; 2] = ["covalent-cli", "covalent-tests"];
 
 /// The programs.
 const PROGRAMS: [&str; 3] = ["covalent", "covalent-prove", "covalent-guest"];
 
-/// Compiles the board's programs, with `features` (as `package/feature`), and returns the folder to share with it: they
-/// are in its `bin`.
+/// Compiles the board's programs with `features` (as `package/feature`), and returns the folder to share with the board. The
+/// programs are in its `bin`.
 ///
 /// # Errors
-/// Where the compiler fails, or the folder cannot be filled.
+/// Where the compiler fails, or a file cannot be copied.
 pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let triple = Platform::Board.triple();
-    let mut words = vec![
+    let mut args = vec![
         "build",
         "--profile",
         PROFILE,
@@ -31,18 +31,18 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
         triple,
         "--no-default-features",
     ];
-    words.extend(PACKAGES.iter().flat_map(|name| ["--package", *name]));
-    words.extend(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
+    args.extend(PACKAGES.iter().flat_map(|name| ["--package", *name]));
+    args.extend(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
     let list = features.join(",");
     if !list.is_empty() {
-        words.extend(["--features", &list]);
+        args.extend(["--features", &list]);
     }
-    let mut command = cargo_for(root, Platform::Board, &words);
+    let mut command = cargo_for(root, Platform::Board, &args);
     command.env(
         "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
         "aarch64-linux-gnu-gcc",
     );
-    // A machine's own settings are for its own processors; the environment wins over them.
+    // The host's own settings are for the host's processors; this variable takes precedence over them.
     command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "");
     compile(root, command, &target(Platform::Board)?, &list)
 }

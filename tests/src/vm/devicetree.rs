@@ -1,7 +1,7 @@
-//! The board's devicetree: QEMU's own, and what overlays make of it.
+//! The board's devicetree: QEMU's own tree, and overlays that change it.
 //!
-//! QEMU describes the machine that it is to the kernel, and dumps that description when it is asked. `dtc` and `fdtoverlay`
-//! edit it in the root as a board's maker or loader would; QEMU then boots with the result.
+//! QEMU describes its machine to the kernel by a devicetree, which it also writes to a file. In the root, `dtc` and
+//! `fdtoverlay` apply overlays to that file as a board's maker or boot loader does, and QEMU boots with the result.
 
 use std::fs;
 use std::io;
@@ -13,49 +13,49 @@ use super::platform::Platform;
 use super::qemu::{self, Machine};
 use super::root::{Root, RootCommand};
 
-/// The board's camera, which QEMU does not have: vivid serves it.
+/// The overlay with the board's camera. QEMU has no camera; vivid binds to this node.
 pub const CAMERA: &str = include_str!("../../board/camera.dts");
-/// Memory that is set aside, and the camera's link to it.
+/// The overlay with reserved memory, and the link from the camera to it.
 pub const POOLS: &str = include_str!("../../board/pools.dts");
 
-/// Where a step's files are in the root.
-const PLACE: &str = "/run/covalent/tree";
+/// The path in the root of the folder with a step's files.
+const MOUNT_PATH: &str = "/run/covalent/tree";
 
-/// Dumps QEMU's own tree, for which it leaves a megabyte of room: the words behind `$0` are QEMU's.
+/// Writes QEMU's own tree, and packs it: QEMU leaves a megabyte of free space in it. The arguments after `$0` are QEMU's.
 const DUMP: &str =
     r#""$0" "$@" -machine dumpdtb=dump.dtb && exec dtc -q -I dtb -O dtb -o own.dtb dump.dtb"#;
-/// Makes an overlay of its source.
+/// Compiles the source of an overlay.
 const COMPILE: &str = "dtc -q -@ -I dts -O dtb -o overlay.dtbo overlay.dts";
-/// Lays the overlay with the name `$0` over the tree.
+/// Applies the overlay in the file `$0` to the tree.
 const APPLY: &str = r#"exec fdtoverlay -i tree.dtb -o made.dtb "$0""#;
 /// Prints the tree's source.
 const SOURCE: &str = "exec dtc -q -I dtb -O dts tree.dtb";
 
-/// Why there is no such tree.
+/// Why a devicetree could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevicetreeError {
-    /// A tool is not content.
-    #[error("{step}: {words}")]
+    /// A tool failed.
+    #[error("{step}: {message}")]
     Tool {
-        /// What was done.
+        /// The step.
         step: &'static str,
-        /// What the tool said.
-        words: String,
+        /// The tool's exit status and stderr.
+        message: String,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// A flattened tree.
+/// A flattened devicetree.
 #[derive(Debug, Clone)]
 pub struct Devicetree {
     root: Root,
@@ -63,12 +63,12 @@ pub struct Devicetree {
 }
 
 impl Devicetree {
-    /// The tree that QEMU itself makes for this machine.
+    /// Returns the tree that QEMU makes for this machine.
     ///
     /// # Errors
-    /// Where QEMU does not dump it.
-    pub fn of_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
-        let mut step = Step::begin(&image.root)?;
+    /// Where QEMU does not write it.
+    pub fn from_qemu(image: &Image, machine: &Machine) -> Result<Self, DevicetreeError> {
+        let mut step = Step::new(&image.root)?;
         step.run("dump QEMU's devicetree", DUMP, |command| {
             command
                 .arg(image.platform.qemu())
@@ -80,36 +80,36 @@ impl Devicetree {
         })
     }
 
-    /// The tree that a machine boots with: the one that was asked for, else the board's usual one, QEMU's with a camera and
-    /// memory for it; `None` for a PC.
+    /// Returns the tree that a machine boots with: the one in `machine`, otherwise the board's usual one, which is QEMU's with
+    /// a camera and memory for it. `None` for a PC.
     ///
     /// # Errors
-    /// Those of [`Devicetree::of_qemu`] and [`Devicetree::overlaid`].
-    pub fn chosen(image: &Image, machine: &Machine) -> Result<Option<Self>, DevicetreeError> {
+    /// Those of [`Devicetree::from_qemu`] and [`Devicetree::with_overlay`].
+    pub fn for_machine(image: &Image, machine: &Machine) -> Result<Option<Self>, DevicetreeError> {
         if image.platform == Platform::Pc || machine.devicetree.is_some() {
             return Ok(machine.devicetree.clone());
         }
-        let board = Self::of_qemu(image, machine)?;
-        board.overlaid(CAMERA)?.overlaid(POOLS).map(Some)
+        let board = Self::from_qemu(image, machine)?;
+        board.with_overlay(CAMERA)?.with_overlay(POOLS).map(Some)
     }
 
-    /// This tree with an overlay, given as source.
+    /// Returns this tree with an overlay, given as source.
     ///
     /// # Errors
-    /// Where the source is none, or does not fit the tree.
-    pub fn overlaid(&self, source: &str) -> Result<Self, DevicetreeError> {
-        let mut step = Step::begin(&self.root)?;
+    /// Where the source does not compile, or does not apply to the tree.
+    pub fn with_overlay(&self, source: &str) -> Result<Self, DevicetreeError> {
+        let mut step = Step::new(&self.root)?;
         step.write("overlay.dts", source.as_bytes())?;
         step.run("compile an overlay", COMPILE, |_| {})?;
         self.apply(step, "overlay.dtbo")
     }
 
-    /// This tree with the overlay that a line of shell makes, as somebody would who was told that line.
+    /// Returns this tree with the overlay that a line of shell makes in `file`, as a user runs the line that a tool printed.
     ///
     /// # Errors
-    /// Where the line fails, makes no file of this name, or what it makes does not fit the tree.
-    pub fn overlaid_by(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
-        let mut step = Step::begin(&self.root)?;
+    /// Where the line fails, makes no file of this name, or its overlay does not apply to the tree.
+    pub fn with_overlay_from(&self, line: &str, file: &str) -> Result<Self, DevicetreeError> {
+        let mut step = Step::new(&self.root)?;
         step.run("run the line that makes an overlay", line, |_| {})?;
         self.apply(step, file)
     }
@@ -125,48 +125,49 @@ impl Devicetree {
         })
     }
 
-    /// The tree's bytes.
+    /// Returns the flattened tree.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The tree's source, for who wants to read it.
+    /// Returns the tree's source.
     ///
     /// # Errors
-    /// Where `dtc` does not read it.
+    /// Where `dtc` cannot read the tree.
     pub fn source(&self) -> Result<String, DevicetreeError> {
-        let mut step = Step::begin(&self.root)?;
+        let mut step = Step::new(&self.root)?;
         step.write("tree.dtb", &self.bytes)?;
         step.run("read the tree", SOURCE, |_| {})
     }
 }
 
-/// A folder in which tools of the root work, and which is gone afterwards.
+/// A temporary folder in which tools of the root work.
 struct Step {
     root: Root,
     folder: tempfile::TempDir,
 }
 
 impl Step {
-    fn begin(root: &Root) -> Result<Self, DevicetreeError> {
+    fn new(root: &Root) -> Result<Self, DevicetreeError> {
         Ok(Self {
             root: root.clone(),
-            folder: tempfile::tempdir().map_err(at("make a folder in", std::env::temp_dir()))?,
+            folder: tempfile::tempdir()
+                .map_err(file_error("make a folder in", std::env::temp_dir()))?,
         })
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DevicetreeError> {
         let path = self.folder.path().join(name);
-        fs::write(&path, bytes).map_err(at("write", path))
+        fs::write(&path, bytes).map_err(file_error("write", path))
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DevicetreeError> {
         let path = self.folder.path().join(name);
-        fs::read(&path).map_err(at("read", path))
+        fs::read(&path).map_err(file_error("read", path))
     }
 
-    /// Runs a line of shell there, and returns what it prints.
+    /// Runs a line of shell in the folder, and returns its stdout.
     fn run(
         &mut self,
         step: &'static str,
@@ -176,21 +177,23 @@ impl Step {
         let mut command = self.root.command("sh");
         command.args(["-c", line]);
         with(&mut command);
-        command.bind(self.folder.path(), PLACE).workdir(PLACE);
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .map_err(at("start a shell in", self.root.folder().to_owned()))?;
+        command
+            .bind(self.folder.path(), MOUNT_PATH)
+            .workdir(MOUNT_PATH);
+        let output = command.stdin(Stdio::null()).output().map_err(file_error(
+            "start a shell in",
+            self.root.folder().to_owned(),
+        ))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
             return Ok(text(&output.stdout));
         }
-        let words = format!("{}: {}", output.status, text(&output.stderr).trim_end());
-        Err(DevicetreeError::Tool { step, words })
+        let message = format!("{}: {}", output.status, text(&output.stderr).trim_end());
+        Err(DevicetreeError::Tool { step, message })
     }
 }
 
-fn at(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> DevicetreeError {
+fn file_error(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> DevicetreeError {
     move |source| DevicetreeError::File {
         operation,
         path,

@@ -1,4 +1,4 @@
-//! A guest that runs: commands, files, what its display shows.
+//! A running guest: commands, files, and pictures of its display.
 //!
 //! ```no_run
 //! use covalent_tests::vm::config::Config;
@@ -29,48 +29,49 @@ use image::RgbImage;
 use super::accel::{self, Accelerator};
 use super::cache::{Cache, CacheError};
 use super::config::{Config, Memory, Size};
-use super::console::{keep_log, standstill};
+use super::console::{append_registers, save_log};
 use super::devicetree::{Devicetree, DevicetreeError};
 use super::image::Image;
 use super::link::{Link, LinkError, Output, Process};
-use super::out::Out;
 use super::platform::Platform;
 use super::qemu::{Machine, Qemu, has_desktop};
 use super::qmp::{Qmp, QmpError};
+use super::shared_folder::SharedFolder;
 use crate::wire::{Exec, Prepare, Ready, VERSION};
 
-/// How long a guest may take to be ready. Emulated in software it needs 20 seconds of CPU time, which on a machine that
-/// ten others share are minutes. A guest that breaks is noticed at once: its kernel panics, and QEMU ends.
+/// Time limit of a boot. An emulated boot needs 20 seconds of CPU time, which takes minutes on a machine with ten other users.
+/// A kernel that panics ends QEMU, so a broken guest is noticed at once.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long a guest may take to switch itself off.
+/// Time limit for a guest to power off.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long QEMU may take to end when it is told to.
+/// Time limit for QEMU to end after it was told to.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a file may take on its way.
+/// Time limit to transfer a file.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
 
-/// The guest's name.
+/// The guest's host name.
 const HOSTNAME: &str = "covalent";
 
-/// The display of a configuration, for QEMU's monitor.
+/// The id of a configuration's first display in QEMU.
 pub const DISPLAY: &str = "display";
 
-/// Whether a kernel that did not start ran into the breakpoint that stands for an instruction while it is patched.
+/// Returns whether a kernel's boot failed at the breakpoint that replaces an instruction while the kernel patches it.
 ///
-/// On hardware the other processors see the breakpoint and the kernel's handler goes on. QEMU's emulation with a thread for each
-/// processor has been seen to take the handler's answer away between the two, once in some hundred boots of a busy machine.
+/// On hardware, the other processors see the breakpoint, and the kernel's handler continues. QEMU's emulation with a thread for
+/// each processor sometimes lets a processor hit the breakpoint after the handler was removed: once in some hundred boots of a
+/// busy machine.
 fn is_half_patched(console: &str) -> bool {
     console.contains("Oops: int3:")
 }
 
-/// What goes wrong with a guest.
+/// Why a guest failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuestError {
-    /// This machine cannot have such a guest.
+    /// This machine cannot run such a guest.
     #[error("no guest of configuration {config} here: {reason}")]
     Unavailable {
         /// The configuration.
@@ -86,68 +87,68 @@ pub enum GuestError {
     Boot {
         /// The configuration.
         config: Config,
-        /// Its memory.
+        /// The guest's memory.
         memory: Memory,
-        /// What was noticed.
+        /// The cause.
         source: Box<GuestError>,
         /// The last lines of its console.
         tail: String,
-        /// Where all of it is.
+        /// The file with the whole log.
         log: PathBuf,
     },
-    /// The folder that it shares with its host cannot be shared, or what is in it not be made fit for the host.
+    /// The folder for `$OUT` cannot be shared, or its files cannot be made safe for the host.
     #[error("the folder for $OUT: {0}")]
     Shared(#[source] io::Error),
-    /// The guest ended while it was needed.
+    /// The guest ended while it was used.
     #[error("{source}\nthe end of its log (all of it: {}):\n{tail}", .log.display())]
-    Gone {
-        /// What was noticed.
+    Ended {
+        /// The error of the connection.
         source: LinkError,
         /// The last lines of its console.
         tail: String,
-        /// Where all of it is.
+        /// The file with the whole log.
         log: PathBuf,
     },
-    /// The guest did not do what it was asked.
+    /// The guest failed at a request.
     #[error(transparent)]
     Link(LinkError),
-    /// QEMU did not do what it was asked.
+    /// QEMU failed at a request.
     #[error(transparent)]
     Monitor(#[from] QmpError),
-    /// A file could not be carried.
-    #[error("{operation} {path} in the guest: {words}")]
+    /// A file could not be transferred.
+    #[error("{operation} {path} in the guest: {message}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path in the guest.
         path: String,
-        /// Why it failed, in the guest's words.
-        words: String,
+        /// The guest's error message.
+        message: String,
     },
-    /// The guest would not end by itself; it was ended.
-    #[error("the guest did not switch itself off within {} s and was ended", STOP_LIMIT.as_secs())]
+    /// The guest did not power off by itself and was killed.
+    #[error("the guest did not power off within {} s and was ended", STOP_LIMIT.as_secs())]
     NotStopped,
-    /// The board's devicetree cannot be made.
+    /// The board's devicetree could not be made.
     #[error("the board's devicetree: {0}")]
     Devicetree(#[from] DevicetreeError),
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
-/// What to boot.
+/// How to boot a guest.
 #[derive(Debug, Clone)]
 pub struct Boot {
     /// The machine.
     pub machine: Machine,
-    /// What makes its CPU; found out where it is absent.
+    /// The accelerator; `None` chooses it by a trial.
     pub accelerator: Option<Accelerator>,
-    /// How long it may take to be ready.
+    /// Time limit until the guest is ready.
     pub limit: Duration,
 }
 
 impl Boot {
-    /// A guest of this configuration, with the programs in the folder `share`.
+    /// Makes the options for a guest of this configuration that runs the programs in the folder `share`.
     #[must_use]
     pub fn new(config: Config, share: &Path) -> Self {
         Self {
@@ -167,7 +168,7 @@ impl Boot {
     }
 }
 
-/// A guest that is ready for commands. Dropped, it ends at once; [`Guest::stop`] switches it off.
+/// A guest that accepts commands. Dropping it kills it; [`Guest::stop`] powers it off.
 #[derive(Debug)]
 pub struct Guest {
     config: Config,
@@ -176,16 +177,16 @@ pub struct Guest {
     qemu: Mutex<Qemu>,
     ready: Ready,
     accelerator: Accelerator,
-    /// Behind QEMU: what the guest has left is settled when nobody adds to it.
-    out: Option<Out>,
+    /// Declared after QEMU, so that it is dropped after QEMU: the folder is made safe when nothing writes to it any more.
+    out: Option<SharedFolder>,
 }
 
 impl Guest {
     /// Boots a guest and waits until it is ready.
     ///
     /// # Errors
-    /// Where this machine cannot have it, or it is not ready in time; the error shows the end of its console, and the
-    /// whole lies in the cache.
+    /// Where this machine cannot run it, or it is not ready in time. The error shows the end of its console, and the whole log
+    /// is in the cache.
     pub fn boot(image: &Image, boot: &Boot) -> Result<Self, GuestError> {
         let config = boot.machine.config;
         if let Some(reason) = unavailable(image, &boot.machine) {
@@ -196,7 +197,7 @@ impl Guest {
             None => accelerator(image, boot)?,
         };
         let mut boot = boot.clone();
-        boot.machine.devicetree = Devicetree::chosen(image, &boot.machine)?;
+        boot.machine.devicetree = Devicetree::for_machine(image, &boot.machine)?;
         let mut booted = Self::boot_with(image, &boot, accelerator);
         if let Err(GuestError::Boot { log, .. }) = &booted {
             let console = std::fs::read(log).unwrap_or_default();
@@ -208,21 +209,22 @@ impl Guest {
             }
         }
         if matches!(booted, Err(GuestError::Boot { .. })) {
-            // The next run reads every byte of the image. Where that cannot be asked for, this error says more.
-            let _ = image.suspect();
+            // The next run then reads every byte of the image. An error here matters less than the failed boot.
+            let _ = image.request_full_check();
         }
         booted
     }
 
     fn boot_with(image: &Image, boot: &Boot, accelerator: Accelerator) -> Result<Self, GuestError> {
         let machine = &boot.machine;
-        let out = machine.out.as_deref().map(Out::open).transpose();
+        let out = machine.out.as_deref().map(SharedFolder::open).transpose();
         let out = out.map_err(GuestError::Shared)?;
         let (qemu, sockets) =
             Qemu::start(image, machine, accelerator).map_err(GuestError::Start)?;
         let spare = sockets.monitor.try_clone().map_err(GuestError::Start)?;
         let connect = || -> Result<(Link, Ready, Qmp), GuestError> {
-            // The guest first: QEMU's monitor answers only while QEMU lives, and has less to tell.
+            // The connection to the guest is made before that to the monitor: QEMU's monitor answers only while QEMU runs, and
+            // its errors explain less.
             let link = Link::new(sockets.port).map_err(GuestError::Link)?;
             let prepare = Prepare {
                 version: VERSION,
@@ -246,9 +248,9 @@ impl Guest {
                 out,
             }),
             Err(source) => {
-                let (mut tail, log) = keep_log(&qemu, machine.config);
-                if let Some(words) = standstill(spare, &log) {
-                    tail = format!("{tail}\n{words}");
+                let (mut tail, log) = save_log(&qemu, machine.config);
+                if let Some(registers) = append_registers(spare, &log) {
+                    tail = format!("{tail}\n{registers}");
                 }
                 Err(GuestError::Boot {
                     config: machine.config,
@@ -261,34 +263,34 @@ impl Guest {
         }
     }
 
-    /// The guest's configuration.
+    /// Returns the guest's configuration.
     #[must_use]
     pub fn config(&self) -> Config {
         self.config
     }
 
-    /// What the guest has said of itself when it was ready.
+    /// Returns the guest's answer when it became ready.
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    /// What makes its CPU.
+    /// Returns the accelerator.
     #[must_use]
     pub fn accelerator(&self) -> Accelerator {
         self.accelerator
     }
 
-    /// The process on the host that holds all of the guest.
+    /// Returns the id of the process on the host that contains QEMU and all that it started.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         lock(&self.qemu).id()
     }
 
-    /// Starts a command and does not wait for it. See [`Link::start`].
+    /// Starts a command, and does not wait for it. See [`Link::start`].
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// Where the guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, GuestError> {
         self.link.start(exec).map_err(|error| self.explain(error))
     }
@@ -296,7 +298,7 @@ impl Guest {
     /// Runs a command to its end. See [`Link::run`].
     ///
     /// # Errors
-    /// Where the guest is gone, or the command runs longer than `limit`; then it has been ended.
+    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, GuestError> {
         let result = self.link.run(exec, input, limit);
         result.map_err(|error| self.explain(error))
@@ -310,13 +312,13 @@ impl Guest {
         self.run(shell(line), b"", limit)
     }
 
-    /// Writes a file in the guest, which appears there when it is complete.
+    /// Writes a file in the guest. The file appears under its name when it is complete.
     ///
     /// # Errors
     /// Where the guest cannot write it.
     pub fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), GuestError> {
         let mode = format!("{mode:o}");
-        self.carry("write", path, &["put", path, &mode], bytes)
+        self.transfer("write", path, &["put", path, &mode], bytes)
             .map(|_| ())
     }
 
@@ -325,18 +327,18 @@ impl Guest {
     /// # Errors
     /// Where the guest cannot read it.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, GuestError> {
-        self.carry("read", path, &["get", path], b"")
+        self.transfer("read", path, &["get", path], b"")
     }
 
-    fn carry(
+    fn transfer(
         &self,
         operation: &'static str,
         path: &str,
-        words: &[&str],
+        args: &[&str],
         input: &[u8],
     ) -> Result<Vec<u8>, GuestError> {
         let mut argv = vec![OsString::from("covalent-guest")];
-        argv.extend(words.iter().map(OsString::from));
+        argv.extend(args.iter().map(OsString::from));
         let exec = Exec {
             argv,
             ..Exec::default()
@@ -348,47 +350,48 @@ impl Guest {
         Err(GuestError::File {
             operation,
             path: path.to_owned(),
-            words: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         })
     }
 
-    /// What the guest's display shows now, as QEMU sees it.
+    /// Returns the picture that the guest's display shows now, as QEMU sees it.
     ///
     /// # Errors
-    /// Where QEMU has no picture of it; see [`Config::has_screendump`].
+    /// Where QEMU cannot see it; see [`Config::has_screendump`].
     pub fn screendump(&self) -> Result<RgbImage, GuestError> {
         Ok(self.monitor().screendump(DISPLAY)?)
     }
 
-    /// QEMU's monitor.
+    /// Returns QEMU's monitor.
     pub fn monitor(&self) -> MutexGuard<'_, Qmp> {
         lock(&self.monitor)
     }
 
-    /// Writes all that commands have left to the disk and to the shared folder.
+    /// Writes all files of the guest to its disk and to the shared folder, and makes the shared folder safe.
     ///
     /// # Errors
-    /// Where the guest is gone or hangs.
+    /// Where the guest has ended, or takes too long.
     pub fn sync(&self) -> Result<(), GuestError> {
         let result = self.link.sync(FILE_LIMIT);
         result.map_err(|error| self.explain(error))?;
         let out = self.out.as_ref();
-        out.map_or(Ok(()), Out::settle).map_err(GuestError::Shared)
+        out.map_or(Ok(()), SharedFolder::make_safe)
+            .map_err(GuestError::Shared)
     }
 
-    /// What the guest's first process did not understand, since the last call.
+    /// Returns the messages that the guest's first process did not understand since the last call.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        self.link.complaints()
+    pub fn protocol_errors(&self) -> Vec<String> {
+        self.link.protocol_errors()
     }
 
-    /// Whether the guest has ended.
+    /// Returns whether the guest has ended.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.link.is_gone()
+    pub fn has_ended(&self) -> bool {
+        self.link.has_ended()
     }
 
-    /// What the guest's console and QEMU have said so far.
+    /// Returns what the guest's console and QEMU have written so far.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -396,16 +399,16 @@ impl Guest {
         lock(&self.qemu).log()
     }
 
-    /// Switches the guest off.
+    /// Powers the guest off.
     ///
     /// # Errors
-    /// Where it had to be ended from outside.
+    /// Where it did not power off in time and was killed.
     pub fn stop(self) -> Result<(), GuestError> {
         let qemu = &mut *lock(&self.qemu);
-        // Where it is gone already, so much the better.
+        // An error means that the guest has ended already.
         let _ = self.link.power_off();
-        // For who wonders afterwards what the kernel had to say.
-        keep_log(qemu, self.config);
+        // The kernel's log is kept for a person who looks for a cause later.
+        save_log(qemu, self.config);
         if qemu.wait(STOP_LIMIT).map_err(GuestError::Start)?.is_some() {
             return Ok(());
         }
@@ -416,16 +419,16 @@ impl Guest {
         Err(GuestError::NotStopped)
     }
 
-    /// Adds what the console says to the news that the guest is gone.
+    /// Adds the console's last lines to the error that the guest has ended.
     fn explain(&self, error: LinkError) -> GuestError {
-        if !matches!(error, LinkError::Gone { .. }) {
+        if !matches!(error, LinkError::GuestEnded { .. }) {
             return GuestError::Link(error);
         }
         let mut qemu = lock(&self.qemu);
-        // Its last words are complete when it has ended.
+        // The console is complete only after QEMU has ended.
         let _ = qemu.wait(QUIT_LIMIT);
-        let (tail, log) = keep_log(&qemu, self.config);
-        GuestError::Gone {
+        let (tail, log) = save_log(&qemu, self.config);
+        GuestError::Ended {
             source: error,
             tail,
             log,
@@ -433,7 +436,7 @@ impl Guest {
     }
 }
 
-/// A command that is a line of shell.
+/// Returns a command that runs a line of shell.
 #[must_use]
 pub fn shell(line: &str) -> Exec {
     Exec {
@@ -442,7 +445,7 @@ pub fn shell(line: &str) -> Exec {
     }
 }
 
-/// Why this machine cannot have such a guest, if so.
+/// Returns why this machine cannot run such a guest; `None` where it can.
 #[must_use]
 pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
     let lacks = |program: &str| !image.root.folder().join("usr/bin").join(program).exists();
@@ -452,7 +455,7 @@ pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
                 .to_owned(),
         );
     }
-    if machine.config.needs_screen() && !machine.watch && lacks("Xvfb") {
+    if machine.config.needs_x_server() && !machine.watch && lacks("Xvfb") {
         return Some("the root has no Xvfb, under which QEMU draws by GL".to_owned());
     }
     None
@@ -465,7 +468,7 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
     let cache = Cache::from_environment()?;
     let trial = || {
         let mut trial = Boot::new(Config::Bochs, &boot.machine.share);
-        trial.limit = accel::TRIAL;
+        trial.limit = accel::TRIAL_LIMIT;
         let result = Guest::boot_with(image, &trial, Accelerator::Kvm);
         if let Err(error) = &result {
             tracing::info!("KVM does not work here: {error}");
@@ -476,7 +479,7 @@ fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that died in the middle has left a closed stream at worst, and the next use says so.
+    // A thread that panicked has left a closed stream at worst, and the next use of it reports that.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -485,7 +488,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn console_of_a_half_patched_kernel_is_known() {
+    fn is_half_patched_of_an_int3_oops_is_true() {
         let oops = "[    3.135683] Oops: int3: 0000 [#1] SMP NOPTI\n";
         assert!(is_half_patched(oops));
         assert!(!is_half_patched("[    3.1] Oops: 0000 [#1] SMP\n"));

@@ -1,10 +1,10 @@
-//! The guest's image, made in stages, each of which is made aside and moved to its place when it is complete.
+//! The guest's image. It is made in stages; each is made in a folder of its own and moved to its place when it is complete.
 //!
 //! ```text
 //! packages ─▶ root ─▶ modules ─▶ record      keyed by packages and their exact versions, modules' recipe
 //!                                  └─▶ kernel, initrd, disk ─▶ manifest     keyed by that, and their recipes
 //! ```
-//! A run that was interrupted goes on at the stage that was not complete. What is damaged is made again.
+//! A run that was interrupted continues at the incomplete stage. Damaged files are made again.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::apt::{Apt, AptError};
-use super::cache::{Cache, CacheError, Held, Lock};
+use super::cache::{Cache, CacheError, InUse, Lock};
 use super::initrd;
 use super::manifest::{self, Manifest, ManifestError};
 use super::namespace::{self, NamespaceError};
@@ -26,95 +26,95 @@ use super::tree::{Tree, TreeError, TreeMaker};
 
 pub use super::tree::Versions;
 
-/// Changes when images of before are no longer good, for a reason that no script and no package shows.
+/// Changes when older images can no longer be used for a reason that neither scripts nor packages show.
 const FORMAT: u32 = 2;
-/// How many images and roots stay: the one in use, and the one before for who goes back in history.
-const KEPT: usize = 2;
-/// The size of the guest's disk in bytes. What is not used takes no room in the cache.
+/// The number of images and roots that are kept: the one in use, and the previous one.
+const KEPT_ITEMS: usize = 2;
+/// The size of the guest's disk in bytes. Unused blocks take no space in the cache.
 const DISK_BYTES: u64 = 2 << 30;
 const DISK_SCRIPT: &str = include_str!("scripts/disk.sh");
-/// Ten seconds.
+/// The disk takes ten seconds on an idle machine.
 const DISK_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The file that asks the next run to read every byte.
-const SUSPECT: &str = "suspect";
+/// The file that makes the next run read every byte of the image.
+const FULL_CHECK_FILE: &str = "suspect";
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// This machine cannot have one.
-    #[error("the guest's tools are of x86_64; this machine is {0}")]
+    /// This machine has another architecture.
+    #[error("make the image: its tools run on x86_64 alone, and this machine is {0}")]
     Architecture(&'static str),
-    /// This machine does not let programs have mounts of their own.
+    /// This machine does not allow namespaces and mounts.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The packages.
+    /// The packages could not be resolved or downloaded.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The root.
+    /// The root could not be made.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A stage.
+    /// A stage failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// What was made is damaged.
+    /// A file of the image is damaged.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// A complete image. While it is held, no other run removes it.
+/// A complete image. While the value lives, no other run removes the image.
 #[derive(Debug)]
 pub struct Image {
-    /// What it is of.
+    /// The platform.
     pub platform: Platform,
     /// The kernel, for QEMU's `-kernel`.
     pub kernel: PathBuf,
-    /// The first file system, for `-initrd`.
+    /// The initial RAM file system, for `-initrd`.
     pub initrd: PathBuf,
-    /// The disk, an ext4 file system without partitions. Never to be written: QEMU takes it with `snapshot=on`. The board
-    /// has none.
+    /// The disk, an ext4 file system without partitions. It is never written to: QEMU uses it with `snapshot=on`. The board has
+    /// none.
     pub disk: Option<PathBuf>,
-    /// Where QEMU and the compilers are.
+    /// The root, which has QEMU and the compilers.
     pub root: Root,
-    /// What is inside.
+    /// The versions of kernel, Mesa and QEMU.
     pub versions: Versions,
     folder: PathBuf,
-    _held: Held,
+    _in_use: InUse,
     _tree: Tree,
 }
 
-/// What [`ensure_with`] is asked beyond the usual.
+/// Options of [`ensure_with`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Reads every byte of what is there.
+    /// Checks every byte of the image, and not only a sample.
     pub verify: bool,
-    /// Asks for versions even where the last answer is not a day old.
+    /// Resolves the packages' versions even where the stored resolution is less than a day old.
     pub refresh: bool,
 }
 
-/// Makes the PC's image where it is missing, checks it where it is there, makes it again where it is damaged.
+/// Makes the PC's image where it is missing or damaged, and checks it where it exists.
 ///
 /// # Errors
-/// Where the cache, the network or a stage fails; each says what to do.
+/// Where the cache, the network or a stage fails; each error states a remedy.
 pub fn ensure(progress: &Progress) -> Result<Image, ImageError> {
     ensure_with(Platform::Pc, Options::default(), progress)
 }
 
-/// As [`ensure`], for any platform and with wishes.
+/// Does the same as [`ensure`] for any platform, with options.
 ///
 /// # Errors
 /// Those of [`ensure`].
@@ -131,11 +131,11 @@ pub fn ensure_with(
     let lock = cache.lock(progress)?;
     cache.discard_partial(&lock)?;
     let logs = platform.logs(&cache);
-    let apt = Apt::at(&platform.packages(&cache), platform, &logs, progress);
+    let apt = Apt::new(&platform.packages(&cache), platform, &logs, progress);
     let names = packages::names(platform, &Toolchain::find(platform));
     let resolution = resolve(&apt, &names, options.refresh, progress)?;
 
-    let maker = Maker {
+    let maker = ImageMaker {
         platform,
         cache: &cache,
         lock: &lock,
@@ -151,45 +151,45 @@ pub fn ensure_with(
     let mut verify = options.verify;
     let mut tree = trees.ensure(&resolution, verify)?;
     let folder = cache
-        .shelf(platform.images())
+        .subfolder(platform.images())
         .join(key(platform, &tree.key));
-    if !verify && folder.join(SUSPECT).exists() {
-        progress.note("the last guest did not come up, so every byte of the image is checked");
+    if !verify && folder.join(FULL_CHECK_FILE).exists() {
+        progress.note("the last guest did not boot, so every byte of the image is checked");
         verify = true;
         drop(tree);
         tree = trees.ensure(&resolution, verify)?;
     }
     maker.ensure(&folder, &tree, verify)?;
     let image = Image::open(platform, &folder, tree)?;
-    cache.keep_newest(&lock, platform.images(), KEPT, progress)?;
-    cache.keep_newest(&lock, platform.roots(), KEPT, progress)?;
+    cache.keep_newest(&lock, platform.images(), KEPT_ITEMS, progress)?;
+    cache.keep_newest(&lock, platform.roots(), KEPT_ITEMS, progress)?;
     cache.discard_partial(&lock)?;
-    cache.sweep()?;
+    cache.remove_discarded()?;
     Ok(image)
 }
 
-/// Which versions to take: a remembered answer where it is fresh, or where there is no other.
+/// Returns the stored resolution where it is fresh or where no mirror answers, and a new one otherwise.
 fn resolve(
     apt: &Apt<'_>,
     names: &[String],
     refresh: bool,
     progress: &Progress,
 ) -> Result<Resolution, ImageError> {
-    let remembered = apt.remembered(names);
-    if let Some((answer, true)) = &remembered {
+    let stored = apt.stored_resolution(names);
+    if let Some((answer, true)) = &stored {
         if !refresh {
             return Ok(answer.clone());
         }
     }
-    match (apt.resolve(names), remembered) {
+    match (apt.resolve(names), stored) {
         (Ok(answer), _) => Ok(answer),
         (Err(error), Some((answer, _))) if !refresh => {
             let reason = error.to_string();
             let reason = reason.lines().next().unwrap_or_default();
             progress.note(&format!(
-                "no news of versions, so the last known ones are used: {reason}"
+                "resolve the packages' versions: {reason}; using the stored versions"
             ));
-            apt.go_back_to(&answer)?;
+            apt.restore(&answer)?;
             Ok(answer)
         }
         (Err(error), _) => Err(error.into()),
@@ -207,29 +207,29 @@ impl Image {
             root: tree.root.clone(),
             versions: tree.versions.clone(),
             folder: folder.to_owned(),
-            _held: Held::new(folder)?,
+            _in_use: InUse::new(folder)?,
             _tree: tree,
         })
     }
 
-    /// The folder that holds the image.
+    /// Returns the folder of the image.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Makes the next [`ensure`] read every byte of the image. For who has booted it in vain: the check that every run
-    /// makes is a sample.
+    /// Makes the next [`ensure`] check every byte of the image. Called after a failed boot, because the usual check reads only
+    /// a sample.
     ///
     /// # Errors
-    /// Where the file system refuses.
-    pub fn suspect(&self) -> Result<(), ImageError> {
-        let path = self.folder.join(SUSPECT);
-        fs::write(&path, "").map_err(at("write", &path))
+    /// Where the file cannot be written.
+    pub fn request_full_check(&self) -> Result<(), ImageError> {
+        let path = self.folder.join(FULL_CHECK_FILE);
+        fs::write(&path, "").map_err(file_error("write", &path))
     }
 }
 
-/// The name of the image that is made from the root `tree_key`.
+/// Returns the name of the image that is made from the root `tree_key`.
 fn key(platform: Platform, tree_key: &str) -> String {
     let first = format!("format {FORMAT}, disk {DISK_BYTES}, root {tree_key}");
     let [script, init] = initrd::scripts(platform);
@@ -241,14 +241,14 @@ fn key(platform: Platform, tree_key: &str) -> String {
     manifest::key(&[&[first], scripts.as_slice()].concat())
 }
 
-struct Maker<'a> {
+struct ImageMaker<'a> {
     platform: Platform,
     cache: &'a Cache,
     lock: &'a Lock,
     progress: &'a Progress,
 }
 
-impl Maker<'_> {
+impl ImageMaker<'_> {
     fn ensure(&self, folder: &Path, tree: &Tree, verify: bool) -> Result<(), ImageError> {
         match Self::check(folder, verify, self.progress) {
             Ok(()) => return Ok(()),
@@ -268,10 +268,10 @@ impl Maker<'_> {
         if in_full {
             let step = progress.step("read the image");
             manifest.check_in_full(folder)?;
-            let suspect = folder.join(SUSPECT);
-            if suspect.exists() {
-                fs::remove_file(&suspect).map_err(|source| ManifestError::File {
-                    path: suspect,
+            let request = folder.join(FULL_CHECK_FILE);
+            if request.exists() {
+                fs::remove_file(&request).map_err(|source| ManifestError::File {
+                    path: request,
                     source,
                 })?;
             }
@@ -288,7 +288,7 @@ impl Maker<'_> {
             .folder()
             .join("boot")
             .join(format!("vmlinuz-{release}"));
-        fs::copy(&kernel, partial.join("kernel")).map_err(at("copy", &kernel))?;
+        fs::copy(&kernel, partial.join("kernel")).map_err(file_error("copy", &kernel))?;
         let log = self.platform.logs(self.cache).join("initrd.log");
         initrd::build(
             &tree.root,
@@ -305,12 +305,12 @@ impl Maker<'_> {
         let step = self.progress.step("measure the image");
         Manifest::measure(&partial, artefacts)?.write(&partial)?;
         step.done();
-        let images = self.cache.shelf(self.platform.images());
-        fs::create_dir_all(&images).map_err(at("make the folder", &images))?;
+        let images = self.cache.subfolder(self.platform.images());
+        fs::create_dir_all(&images).map_err(file_error("make the folder", &images))?;
         if folder.exists() {
             self.cache.discard(self.lock, folder)?;
         }
-        fs::rename(&partial, folder).map_err(at("move to", folder))
+        fs::rename(&partial, folder).map_err(file_error("move to", folder))
     }
 
     fn make_disk(&self, root: &Root, folder: &Path) -> Result<(), ImageError> {
@@ -332,7 +332,7 @@ impl Maker<'_> {
     }
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
     move |source| ImageError::File {
         operation,
@@ -358,14 +358,14 @@ mod tests {
     }
 
     #[test]
-    fn check_folder_without_a_manifest_is_missing() {
+    fn check_of_a_folder_without_manifest_is_missing() {
         let scratch = tempfile::tempdir().unwrap();
-        let result = Maker::check(scratch.path(), false, &Progress::silent());
+        let result = ImageMaker::check(scratch.path(), false, &Progress::silent());
         assert!(matches!(result, Err(ManifestError::Missing(_))));
     }
 
     #[test]
-    fn check_in_full_takes_the_suspicion_away() {
+    fn check_in_full_removes_the_request_for_it() {
         let scratch = tempfile::tempdir().unwrap();
         let artefacts = Platform::Pc.artefacts();
         for name in artefacts {
@@ -375,11 +375,11 @@ mod tests {
             .unwrap()
             .write(scratch.path())
             .unwrap();
-        let suspect = scratch.path().join(SUSPECT);
-        fs::write(&suspect, "").unwrap();
-        Maker::check(scratch.path(), false, &Progress::silent()).unwrap();
-        assert!(suspect.exists());
-        Maker::check(scratch.path(), true, &Progress::silent()).unwrap();
-        assert!(!suspect.exists());
+        let request = scratch.path().join(FULL_CHECK_FILE);
+        fs::write(&request, "").unwrap();
+        ImageMaker::check(scratch.path(), false, &Progress::silent()).unwrap();
+        assert!(request.exists());
+        ImageMaker::check(scratch.path(), true, &Progress::silent()).unwrap();
+        assert!(!request.exists());
     }
 }

@@ -1,5 +1,5 @@
-//! The guest's first file system: busybox, the modules that reach the disk and the shared folder, and a short script. The
-//! board's is all that it has.
+//! The guest's initial RAM file system: busybox, the modules for the disk and the shared folder, and a short script. The board
+//! has no other file system.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// How it is packed, and what it does; part of the image's recipe.
+/// Returns the script that packs it, and the script that runs in it. Both are part of the image's key.
 pub(crate) fn scripts(platform: Platform) -> [&'static str; 2] {
     match platform {
         Platform::Pc => [
@@ -23,10 +23,10 @@ pub(crate) fn scripts(platform: Platform) -> [&'static str; 2] {
     }
 }
 
-/// A second.
+/// Packing takes a second on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Packs the file system for the kernel `release` into `folder`/initrd.
+/// Packs the initial RAM file system for the kernel `release` into the file `folder`/initrd.
 ///
 /// # Errors
 /// Where a module or a tool is missing.

@@ -1,7 +1,8 @@
-//! What a finished image consists of, so that a damaged one is noticed and made again.
+//! The manifest of a finished image, by which a damaged one is detected and made again.
 //!
-//! Two strengths of check. At every start: sizes, times and a sample of each file's content, in milliseconds, which finds truncation, and
-//! writes that went past us. In full, on demand and when a guest does not come up: every byte.
+//! There are two checks. The quick one runs at every start: it compares sizes, times and a sample of each file's content within
+//! milliseconds, and finds truncated and overwritten files. The full one runs on request and after a failed boot: it reads
+//! every byte.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -11,49 +12,49 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The file in an image's folder that says it is complete. It is written last.
-const NAME: &str = "manifest.json";
-/// Changes when a manifest's meaning does.
+/// The manifest's file name. The file is written last, so it shows that the image is complete.
+const FILE_NAME: &str = "manifest.json";
+/// Changes with the manifest's format.
 const FORMAT: u32 = 2;
-/// A sample is this many blocks, evenly spread, the first and the last among them.
+/// The number of blocks in a sample; they are spread evenly, and include the first and the last.
 const SAMPLE_BLOCKS: u64 = 64;
-/// The size of one block of a sample.
+/// The size of one block of a sample in bytes.
 const SAMPLE_BLOCK_BYTES: u64 = 16 * 1024;
 
-/// What is wrong with an image.
+/// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// The image was never finished.
+    /// The image was not finished.
     #[error("{0} has no manifest: it was not finished")]
     Missing(PathBuf),
-    /// The manifest itself cannot be read.
+    /// The manifest cannot be parsed.
     #[error("{path}: not a manifest: {reason}")]
     Unreadable {
         /// The manifest.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A file is not what it was.
+    /// A file has changed since the image was made.
     #[error("{path} is damaged: {what} changed since it was made")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Which property.
+        /// The property that differs.
         what: &'static str,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error("read {path}: {source}")]
     File {
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// The list of an image's files and their checksums.
+/// The list of an image's files with their checksums.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
@@ -73,9 +74,10 @@ impl Manifest {
     /// Measures the files `names` of `image`.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// Where a file cannot be read.
     pub fn measure(image: &Path, names: &[&str]) -> Result<Self, ManifestError> {
-        let measure = |name: &&str| Artefact::measure(image, name).map_err(at(&image.join(name)));
+        let measure =
+            |name: &&str| Artefact::measure(image, name).map_err(file_error(&image.join(name)));
         let artefacts = names.iter().map(measure).collect::<Result<_, _>>()?;
         Ok(Self {
             format: FORMAT,
@@ -86,15 +88,15 @@ impl Manifest {
     /// Reads the manifest of `image`.
     ///
     /// # Errors
-    /// Where there is none, or none of this format.
+    /// Where there is no manifest, or it has another format.
     pub fn read(image: &Path) -> Result<Self, ManifestError> {
-        let path = image.join(NAME);
+        let path = image.join(FILE_NAME);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(ManifestError::Missing(image.to_owned()));
             }
-            Err(error) => return Err(at(&path)(error)),
+            Err(error) => return Err(file_error(&path)(error)),
         };
         let unreadable = |reason: String| ManifestError::Unreadable {
             path: path.clone(),
@@ -111,39 +113,39 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Declares `image` complete.
+    /// Writes the manifest of `image`, which marks the image as complete.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Where a file cannot be written.
     pub fn write(&self, image: &Path) -> Result<(), ManifestError> {
-        let (path, new) = (image.join(NAME), image.join("manifest.new"));
+        let (path, new) = (image.join(FILE_NAME), image.join("manifest.new"));
         let write = || {
             let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
             fs::write(&new, text)?;
-            // The files reach the disk before the word that they are complete does.
+            // The files are flushed to the disk before the manifest gets its name.
             File::open(&new)?.sync_all()?;
             for artefact in &self.artefacts {
                 File::open(image.join(&artefact.name))?.sync_all()?;
             }
             fs::rename(&new, &path)
         };
-        write().map_err(at(&path))
+        write().map_err(file_error(&path))
     }
 
-    /// Checks the files in milliseconds.
+    /// Checks sizes, times and samples, which takes milliseconds.
     ///
     /// # Errors
-    /// The first file that is not what it was.
+    /// The first file that has changed.
     pub fn check_quickly(&self, image: &Path) -> Result<(), ManifestError> {
         self.artefacts
             .iter()
             .try_for_each(|artefact| artefact.check(image, false))
     }
 
-    /// Checks every byte of the files (the root's are not among them).
+    /// Checks every byte of the image's files; the root is checked elsewhere.
     ///
     /// # Errors
-    /// The first file that is not what it was.
+    /// The first file that has changed.
     pub fn check_in_full(&self, image: &Path) -> Result<(), ManifestError> {
         self.artefacts
             .iter()
@@ -172,25 +174,25 @@ impl Artefact {
                 what,
             })
         };
-        let file = File::open(&path).map_err(at(&path))?;
-        let metadata = file.metadata().map_err(at(&path))?;
+        let file = File::open(&path).map_err(file_error(&path))?;
+        let metadata = file.metadata().map_err(file_error(&path))?;
         if metadata.len() != self.size_bytes {
             return damaged("its size");
         }
         if metadata.mtime() != self.modified_seconds {
             return damaged("its time");
         }
-        if sample(&file, self.size_bytes).map_err(at(&path))? != self.sample_sha256 {
+        if sample(&file, self.size_bytes).map_err(file_error(&path))? != self.sample_sha256 {
             return damaged("a sample of its content");
         }
-        if in_full && whole(file).map_err(at(&path))? != self.sha256 {
+        if in_full && whole(file).map_err(file_error(&path))? != self.sha256 {
             return damaged("its content");
         }
         Ok(())
     }
 }
 
-/// The digest of blocks spread evenly over the file.
+/// Returns the digest of blocks that are spread evenly over the file.
 fn sample(file: &File, size_bytes: u64) -> io::Result<String> {
     let mut digest = Sha256::new();
     let last = size_bytes.saturating_sub(SAMPLE_BLOCK_BYTES);
@@ -218,16 +220,16 @@ fn whole(mut file: File) -> io::Result<String> {
     }
 }
 
-/// A short name for a thing that is made from `parts`, which differs where any of them does.
+/// Returns a short name for an item that is made from `parts`. It differs where any part differs.
 pub(crate) fn key(parts: &[String]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update(part.as_bytes());
-        // No part has a zero byte, so no two lists run into the same text.
+        // No part contains a zero byte, so different lists give different input.
         digest.update([0]);
     }
     let mut key = hexadecimal(&digest.finalize());
-    // Sixteen digits are unique among the things of one machine.
+    // Sixteen digits are unique among the items of one machine.
     key.truncate(16);
     key
 }
@@ -241,7 +243,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
     let path = path.to_owned();
     move |source| ManifestError::File { path, source }
 }
@@ -264,7 +266,7 @@ mod tests {
         (scratch, manifest)
     }
 
-    /// Changes a file without its time, as a failing disk does.
+    /// Changes a file's content and keeps its time, as a failing disk does.
     fn change_silently(path: &Path, change: impl FnOnce(&File)) {
         let file = File::options().write(true).open(path).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_written_is_read_back_and_holds() {
+    fn manifest_written_is_read_back_and_valid() {
         let (scratch, manifest) = image();
         assert_eq!(Manifest::read(scratch.path()).unwrap(), manifest);
         manifest.check_quickly(scratch.path()).unwrap();
@@ -281,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn manifest_of_nonsense_is_unreadable() {
+    fn manifest_with_invalid_json_is_unreadable() {
         let (scratch, _) = image();
-        fs::write(scratch.path().join(NAME), "{").unwrap();
+        fs::write(scratch.path().join(FILE_NAME), "{").unwrap();
         assert!(matches!(
             Manifest::read(scratch.path()),
             Err(ManifestError::Unreadable { .. })
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_check_truncated_file_is_damaged() {
+    fn quick_check_of_a_truncated_file_reports_damage() {
         let (scratch, manifest) = image();
         change_silently(&scratch.path().join("disk"), |file| {
             file.set_len(SIZE_BYTES - 1).unwrap()
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_check_last_block_overwritten_is_damaged() {
+    fn quick_check_of_an_overwritten_last_block_reports_damage() {
         let (scratch, manifest) = image();
         change_silently(&scratch.path().join("disk"), |file| {
             file.write_all_at(b"damage", SIZE_BYTES - 6).unwrap()
@@ -329,9 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn full_check_one_byte_between_samples_is_damaged() {
+    fn full_check_of_a_byte_between_samples_reports_damage() {
         let (scratch, manifest) = image();
-        // Block 0 ends at 16 KiB, block 1 begins at (3,000,000 - 16 Ki) / 63, about 47 KB.
+        // Block 0 ends at 16 KiB, and block 1 begins at (3,000,000 - 16 Ki) / 63, about 47 KB.
         change_silently(&scratch.path().join("disk"), |file| {
             file.write_all_at(b"!", 20_000).unwrap()
         });
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_check_missing_file_is_an_error() {
+    fn quick_check_of_a_missing_file_is_an_error() {
         let (scratch, manifest) = image();
         fs::remove_file(scratch.path().join("kernel")).unwrap();
         assert!(matches!(

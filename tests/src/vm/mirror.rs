@@ -1,20 +1,20 @@
-//! Which mirror of Debian to use: the one that this machine's own apt uses, where that may serve trixie.
+//! The mirrors of Debian to try: those of the host's own apt first.
 //!
-//! Whether it does serve trixie and trixie-backports only an attempt can tell; [`super::apt`] makes it, candidate
-//! by candidate, and Debian's own address comes last.
+//! Whether a mirror has trixie and trixie-backports shows only when it is used. [`super::apt`] tries the candidates in order;
+//! Debian's own address is the last.
 
 use std::path::{Path, PathBuf};
 
-/// Debian's own address: every mirror's content by way of a network of caches. It is mmdebstrap's default too.
+/// Debian's own address, which a content delivery network serves. It is mmdebstrap's default too.
 pub const DEFAULT: &str = "http://deb.debian.org/debian";
 
-/// Where the distributions keep the keys that sign Debian's archive; Debian's newer package has only `.pgp`.
+/// Where distributions install the keys that sign Debian's archive; newer packages have only the `.pgp` file.
 const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 ];
 
-/// Names of Debian's releases. An entry of another distribution's release is no mirror of Debian.
+/// The names of Debian's releases. An entry with another suite is no mirror of Debian.
 const RELEASES: [&str; 12] = [
     "oldoldstable",
     "oldstable",
@@ -30,10 +30,10 @@ const RELEASES: [&str; 12] = [
     "duke",
 ];
 
-/// More candidates than this are not tried: each may cost a network timeout.
+/// The most candidates from the host's configuration; each may cost a network timeout.
 const CANDIDATES: usize = 3;
 
-/// The keys to check Debian's signatures with, where this machine has them.
+/// Returns the file with the keys that verify Debian's signatures; `None` where this machine has none.
 #[must_use]
 pub fn keyring() -> Option<PathBuf> {
     KEYRINGS
@@ -42,7 +42,7 @@ pub fn keyring() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The addresses to try, best first.
+/// Returns the addresses to try, best first.
 #[must_use]
 pub fn candidates(apt_folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();
@@ -61,7 +61,7 @@ pub fn candidates(apt_folder: &Path) -> Vec<String> {
         let deb822 = file
             .extension()
             .is_some_and(|extension| extension == "sources");
-        // A file that cannot be read names no mirror; apt itself would say so.
+        // A file that cannot be read names no mirror; apt would report it.
         if let Ok(text) = std::fs::read_to_string(&file) {
             texts.push((deb822, text));
         }
@@ -91,7 +91,7 @@ pub fn candidates(apt_folder: &Path) -> Vec<String> {
     found
 }
 
-/// One entry of apt's list of sources.
+/// One entry of apt's sources.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Entry {
     addresses: Vec<String>,
@@ -113,16 +113,16 @@ impl Entry {
     }
 }
 
-/// Whether an address is one that a private copy of apt's state can use as it is.
+/// Returns whether a separate apt state can use an address as it is.
 fn is_fetchable(address: &str) -> bool {
     let web = address.starts_with("http://") || address.starts_with("https://");
-    // It becomes part of a sources list: nothing in it may end the word or open options.
+    // The address is written into a sources list, so no character may end the word or start options.
     web && !address.contains(|character: char| {
         character.is_whitespace() || character.is_control() || "[]".contains(character)
     })
 }
 
-/// Reads the format of `sources.list`: `deb [options] address suite components`.
+/// Parses `sources.list`: `deb [options] address suite components`.
 fn parse_one_line(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for line in text.lines() {
@@ -153,7 +153,7 @@ fn parse_one_line(text: &str) -> Vec<Entry> {
     entries
 }
 
-/// Reads the format of `*.sources`: paragraphs of `Field: words`, continued on lines that begin with white space.
+/// Parses `*.sources`: paragraphs of `Field: words`, continued on lines that begin with white space.
 fn parse_deb822(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for paragraph in paragraphs(text) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_deb822_of_debian_gives_its_address_once() {
+    fn candidates_from_deb822_have_debians_address_once() {
         let text = "# made by hand\nTypes: deb deb-src\n# a comment inside\nURIs: http://mirror.example/debian/\nSuites: bookworm\n bookworm-updates\n\
                     Components: main\nSigned-By: /k.gpg\n\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main contrib\n";
         let scratch = folder(&[("sources.list.d/debian.sources", text)]);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_one_line_with_options_and_comment_is_read() {
+    fn candidates_from_one_line_format_allow_options_and_comments() {
         let text = "deb [arch=amd64 signed-by=/k.gpg] https://mirror.example/debian trixie main # ours\n\
                     deb-src http://other.example/debian trixie main\n#deb http://off.example/debian trixie main\n";
         let scratch = folder(&[("sources.list", text)]);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_other_distribution_or_security_archive_is_passed_over() {
+    fn candidates_ignore_other_distributions_and_security() {
         let text = "deb http://archive.example/ubuntu noble main universe\n\
                     deb http://security.example/debian-security bookworm-security main\n\
                     deb https://tools.example/apt stable tools\ndeb cdrom:[Debian]/ trixie main\n";
@@ -246,19 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn candidates_disabled_paragraph_is_passed_over() {
+    fn candidates_ignore_a_disabled_paragraph() {
         let text = "Types: deb\nEnabled: no\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main\n";
         let scratch = folder(&[("sources.list.d/a.sources", text)]);
         assert_eq!(candidates(scratch.path()), [DEFAULT]);
     }
 
     #[test]
-    fn candidates_no_apt_at_all_gives_the_default() {
+    fn candidates_without_apt_are_the_default() {
         assert_eq!(candidates(Path::new("/nonexistent")), [DEFAULT]);
     }
 
     #[test]
-    fn candidates_address_with_brackets_is_refused() {
+    fn candidates_with_brackets_in_an_address_leave_it_out() {
         let text =
             "Types: deb\nURIs: http://a.example/[trusted=yes]\nSuites: trixie\nComponents: main\n";
         let scratch = folder(&[("sources.list.d/a.sources", text)]);

@@ -1,8 +1,8 @@
-//! Makes the guest and runs things in it.
+//! Makes guests, and runs commands in them.
 //!
-//! Everything that depends on a distribution happens inside one *root*: a Debian tree in the cache. It holds the
-//! libraries to compile against, the kernel, Mesa and QEMU; the project's programs are compiled in it, QEMU runs in it,
-//! and the guest's disk is made from it. So the host's distribution and its glibc do not matter.
+//! Everything that depends on a distribution happens inside one *root*, a Debian tree in the cache. It has the libraries to
+//! compile against, the kernel, Mesa and QEMU. The project's programs are compiled in it, QEMU runs in it, and the guest's disk
+//! is made from it. So the host's distribution and its glibc do not matter.
 
 pub mod accel;
 pub mod apt;
@@ -20,13 +20,13 @@ pub mod manifest;
 pub mod mirror;
 pub mod modules;
 pub mod namespace;
-mod out;
 pub mod packages;
 pub mod platform;
 pub mod progress;
 pub mod qemu;
 pub mod qmp;
 pub mod root;
+mod shared_folder;
 pub mod task;
 pub mod toolchain;
 pub mod tree;

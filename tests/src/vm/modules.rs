@@ -1,4 +1,4 @@
-//! The kernel modules that Debian leaves out, compiled from Debian's source package for the root's own kernel.
+//! The kernel modules that Debian's kernel lacks, compiled from Debian's source package for the root's kernel.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// How they are made; part of the image's recipe.
+/// Returns the script that compiles them; it is part of the image's key.
 pub(crate) fn script(platform: Platform) -> &'static str {
     match platform {
         Platform::Pc => include_str!("scripts/modules.sh"),
@@ -16,7 +16,7 @@ pub(crate) fn script(platform: Platform) -> &'static str {
     }
 }
 
-/// What must come out, by the names that modprobe takes.
+/// Returns the modules' names, as modprobe takes them.
 #[must_use]
 pub fn names(platform: Platform) -> &'static [&'static str] {
     match platform {
@@ -32,15 +32,15 @@ pub fn names(platform: Platform) -> &'static [&'static str] {
     }
 }
 
-/// Twenty seconds of two cores; a machine fifteen times slower is waited for.
+/// The compilation takes twenty seconds of two cores; the limit allows for a machine that is fifteen times slower.
 const BUILD_DEADLINE: Duration = Duration::from_secs(600);
-/// Seconds.
+/// The installation takes seconds.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Compiles the modules for the kernel `release` into the folder `output`.
 ///
 /// # Errors
-/// Where the compiler fails or is not done in time.
+/// Where the compiler fails or exceeds its deadline.
 pub fn build(
     root: &Root,
     platform: Platform,
@@ -70,10 +70,11 @@ pub fn build(
     Ok(())
 }
 
-/// Puts the modules from the folder `built` into the root, and asks `modinfo` whether each is there. Does no harm when done twice.
+/// Installs the modules from the folder `built` in the root, and checks by `modinfo` that each fits the kernel. Repeating it
+/// does no harm.
 ///
 /// # Errors
-/// Where a module is missing or of another kernel.
+/// Where a module is missing or was built for another kernel.
 pub fn install(
     root: &Root,
     platform: Platform,

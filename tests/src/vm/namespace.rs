@@ -1,6 +1,6 @@
-//! Namespaces that end with this process, and with them every process and mount inside.
+//! Process and mount namespaces that end with this process, and end every process and mount inside of them.
 //!
-//! The surprising parts:
+//! The design decisions:
 //! - `unshare` and `setpriv` of util-linux do the work rather than system calls of ours: they exist wherever
 //!   mmdebstrap does, and a process with threads must not do much between fork and exec.
 //! - Every mount is made in a private mount namespace and every process is in a private process namespace. Both end
@@ -13,8 +13,8 @@ use std::io;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
 
-/// Mounts something, and takes it back with a refusal where the mount would reach beyond the namespace.
-const TRIAL: &str = r#"
+/// Makes a mount, and fails where the mount would be visible outside of the namespace.
+const CHECK_SCRIPT: &str = r#"
 mount -t tmpfs covalent /tmp || exit 1
 if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
     umount /tmp
@@ -23,29 +23,29 @@ if grep -q " /tmp .* shared:.* tmpfs covalent " /proc/self/mountinfo; then
 fi
 "#;
 
-/// The words before a program that give it a process and mount namespace which end with this process.
+/// Returns the words that, before a program, start it in process and mount namespaces which end with this process.
 ///
-/// Root uses its own rights; anybody else becomes root of a user namespace, with the subordinate ids of
-/// `/etc/subuid`, since a Debian tree has files of many owners.
+/// Root uses its own rights. Another user becomes root of a user namespace with the subordinate ids of `/etc/subuid`, because a
+/// Debian tree has files of many owners.
 #[must_use]
 pub fn namespace() -> Vec<&'static str> {
-    let mut words = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
+    let mut args = vec!["setpriv", "--pdeathsig", "KILL", "unshare"];
     if !rustix::process::geteuid().is_root() {
-        words.extend(["--user", "--map-root-user", "--map-auto"]);
+        args.extend(["--user", "--map-root-user", "--map-auto"]);
     }
-    words.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
+    args.extend(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
     if is_in_chroot() {
-        // There `/` is no mount, so unshare cannot make it private; the check finds out whether it is.
-        words.extend(["--propagation", "unchanged"]);
+        // In a chroot `/` is no mount, so unshare cannot make it private. [`check`] finds out whether it is.
+        args.extend(["--propagation", "unchanged"]);
     }
-    words.push("--");
-    words
+    args.push("--");
+    args
 }
 
-/// Whether `/` is a folder of a mount whose own root is out of sight.
+/// Returns whether this process is in a chroot, where `/` is a folder of a mount that is not visible.
 fn is_in_chroot() -> bool {
     static ANSWER: LazyLock<bool> = LazyLock::new(|| {
-        // Without /proc nobody knows; nearly nobody is in a chroot.
+        // Without /proc the answer is unknown; a chroot is rare.
         std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| !has_root_mount(&mounts))
     });
     *ANSWER
@@ -57,36 +57,36 @@ fn has_root_mount(mountinfo: &str) -> bool {
         .any(|line| line.split(' ').nth(4) == Some("/"))
 }
 
-/// Why this machine gives no namespaces.
+/// Why this machine allows no namespaces.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamespaceError {
-    /// A tool is missing.
+    /// A program is missing.
     #[error("start setpriv: {0}; is util-linux installed?")]
     Start(io::Error),
-    /// The kernel, or who set it up, refuses.
-    #[error("this machine refuses namespaces and mounts of our own: {words}\n{remedy}")]
+    /// The kernel or a security policy refuses.
+    #[error("this machine refuses namespaces and mounts of our own: {message}\n{remedy}")]
     Refused {
-        /// What unshare or mount said.
-        words: String,
+        /// The error message of unshare or mount.
+        message: String,
         /// What may help.
         remedy: &'static str,
     },
 }
 
-/// Tries whether programs can have namespaces and mounts of their own, so that a refusal is said once and plainly.
+/// Checks that programs can have their own namespaces and mounts, so that a refusal is reported once and with a remedy.
 ///
 /// # Errors
 /// Where they cannot.
 pub fn check() -> Result<(), NamespaceError> {
-    let words = namespace();
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(["sh", "-c", TRIAL]);
+    let args = namespace();
+    let mut command = Command::new(args[0]);
+    command.args(&args[1..]).args(["sh", "-c", CHECK_SCRIPT]);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let child = spawn_kept(command).map_err(NamespaceError::Start)?;
+    let child = spawn_bound_to_process(command).map_err(NamespaceError::Start)?;
     let output = child.wait_with_output().map_err(NamespaceError::Start)?;
     if output.status.success() {
         return Ok(());
@@ -101,34 +101,34 @@ pub fn check() -> Result<(), NamespaceError> {
          namespaces that the system allows (sysctl kernel.apparmor_restrict_unprivileged_userns=0 where AppArmor forbids \
          them); or run it as root"
     };
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(NamespaceError::Refused { words, remedy })
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(NamespaceError::Refused { message, remedy })
 }
 
-/// Starts `command` from the thread that lives as long as this process.
+/// Starts `command` from a thread that lives as long as this process.
 ///
 /// # Errors
 /// Those of [`Command::spawn`].
-pub fn spawn_kept(command: Command) -> io::Result<Child> {
+pub fn spawn_bound_to_process(command: Command) -> io::Result<Child> {
     type Request = (Command, mpsc::Sender<io::Result<Child>>);
-    static KEEPER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
+    static SPAWNER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
         let (sender, receiver) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, answer) in receiver {
-                // Who asked may have gone; then nobody needs the answer.
+                // The caller may have ended; then the result is not needed.
                 let _ = answer.send(command.spawn());
             }
         });
         Mutex::new(sender)
     });
-    let gone = || io::Error::other("the thread that starts processes is gone");
+    let ended = || io::Error::other("the thread that starts processes has ended");
     let (answer, result) = mpsc::channel();
-    KEEPER
+    SPAWNER
         .lock()
-        .map_err(|_| gone())?
+        .map_err(|_| ended())?
         .send((command, answer))
-        .map_err(|_| gone())?;
-    result.recv().map_err(|_| gone())?
+        .map_err(|_| ended())?;
+    result.recv().map_err(|_| ended())?
 }
 
 #[cfg(test)]
@@ -136,20 +136,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_mount_among_others_is_seen() {
+    fn has_root_mount_among_others_is_true() {
         let mounts =
             "22 1 254:0 / /proc rw - proc proc rw\n1 0 254:0 / / rw,relatime - ext4 /dev/vda rw\n";
         assert!(has_root_mount(mounts));
     }
 
     #[test]
-    fn root_mount_in_a_chroot_is_missed() {
+    fn has_root_mount_in_a_chroot_is_false() {
         assert!(!has_root_mount("22 1 0:5 / /proc rw - proc proc rw\n"));
     }
 
     #[test]
-    fn spawn_kept_program_that_is_not_there_is_an_error() {
-        let error = spawn_kept(Command::new("/nonexistent/program")).unwrap_err();
+    fn spawn_of_a_missing_program_is_an_error() {
+        let error = spawn_bound_to_process(Command::new("/nonexistent/program")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

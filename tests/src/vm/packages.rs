@@ -1,4 +1,4 @@
-//! Which packages the root has, and in which versions.
+//! The packages of the root, and the resolution of their versions.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::platform::Platform;
 use super::toolchain::Toolchain;
 
-/// What the guest and the root have, whatever compiles. The comment of a group says who needs it.
+/// The packages of the guest and the root, whatever compiler is used. The comment of each group states its use.
 const NAMES: &[&str] = &[
-    // The guest's kernel, and what builds the modules that Debian leaves out.
+    // The guest's kernel, and the tools that build the modules which Debian's kernel lacks.
     "linux-image-amd64",
     "linux-headers-amd64",
     "linux-source",
@@ -24,7 +24,7 @@ const NAMES: &[&str] = &[
     "libegl-mesa0",
     "libgles2",
     "vulkan-tools",
-    // Judges that others wrote: validation of what is asked of Vulkan, and programs that show by it and by EGL.
+    // Third-party checks: Vulkan's validation layer, and programs that present with Vulkan and EGL.
     "vulkan-validationlayers",
     "vkmark",
     "piglit",
@@ -41,21 +41,21 @@ const NAMES: &[&str] = &[
     "v4l-utils",
     "xkb-data",
     "iproute2",
-    // QEMU, and a display for its GL window.
+    // QEMU, and an X server for its GL window.
     "qemu-system-x86",
     "qemu-system-gui",
     "qemu-system-modules-opengl",
     "libvirglrenderer1",
-    // Venus runs in this process of its own.
+    // Venus runs in a process of its own.
     "virgl-server",
     "xvfb",
     "xauth",
-    // What packs the guest's file systems; mke2fs reads a tar through libarchive.
+    // The tools that pack the guest's file systems; mke2fs reads a tar through libarchive.
     "busybox-static",
     "cpio",
     "e2fsprogs",
     "libarchive13t64",
-    // What the project's programs are compiled against.
+    // The libraries and headers that the project's programs are compiled against.
     "gcc",
     "libc6-dev",
     "pkg-config",
@@ -71,9 +71,9 @@ const NAMES: &[&str] = &[
     "libwayland-dev",
 ];
 
-/// What the board's root has: tools for this machine, and what the board itself is made of.
+/// The packages of the board's root: tools for this machine, and the board's own packages.
 const BOARD_NAMES: &[&str] = &[
-    // The board's kernel, and what builds the modules that Debian leaves out.
+    // The board's kernel, and the tools that build the modules which Debian's kernel lacks.
     "linux-image-arm64:arm64",
     "linux-headers-arm64:arm64",
     "linux-source",
@@ -88,52 +88,52 @@ const BOARD_NAMES: &[&str] = &[
     "busybox-static:arm64",
     "libgcc-s1:arm64",
     "cpio",
-    // What the project's programs are compiled with; build scripts and macros run here.
+    // The compilers of the project's programs; build scripts and macros run on this machine.
     "gcc",
     "libc6-dev",
     "gcc-aarch64-linux-gnu",
     "libc6-dev:arm64",
 ];
 
-/// Debian's compiler, where the machine has none that can be shown to the root.
+/// Debian's compiler, for hosts without one that can be mounted in the root.
 const RUST_NAMES: &[&str] = &["rustc", "cargo", "rust-clippy", "rustfmt"];
 
-/// The same where it compiles for the board.
+/// Debian's compiler for the board.
 const BOARD_RUST_NAMES: &[&str] = &["rustc", "cargo", "libstd-rust-dev:arm64"];
 
-/// How long an answer about versions is believed.
+/// How long a resolution is fresh.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// apt's answer has a line that is not an address, a name, a size and a sum.
+/// A line of apt's output that is not an address, a name, a size and a checksum.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("apt-get --print-uris: a line that is not an address, a name, a size and a sum: {0:?}")]
 pub struct AnswerError(String);
 
-/// One package in one version.
+/// A package in one version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
-    /// The file's name: name, version and architecture.
+    /// The file's name: package, version and architecture.
     pub file: String,
     /// The size of the file in bytes.
     pub size_bytes: u64,
-    /// The file's checksum, with its kind before a colon.
+    /// The file's checksum, after its kind and a colon.
     pub sum: String,
 }
 
 /// The exact packages that a root is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
-    /// What was asked for.
+    /// The names that were resolved.
     pub names: Vec<String>,
-    /// The mirror that answered.
+    /// The address of the mirror.
     pub mirror: String,
-    /// When, in seconds since 1970.
+    /// When they were resolved, in seconds since 1970.
     pub at_seconds: u64,
-    /// The answer, sorted.
+    /// The packages, sorted.
     pub packages: Vec<Package>,
 }
 
 impl Resolution {
-    /// The size of all packages together, in bytes.
+    /// Returns the size of all packages together, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.packages
@@ -141,17 +141,17 @@ impl Resolution {
             .fold(0, |sum, package| sum.saturating_add(package.size_bytes))
     }
 
-    /// Whether the answer is to be believed without asking again.
+    /// Returns whether the resolution can be used without asking a mirror again.
     pub(crate) fn is_fresh(&self) -> bool {
         let answered = UNIX_EPOCH.checked_add(Duration::from_secs(self.at_seconds));
-        // An answer from the future is of a wrong clock: it is not fresh.
+        // A time in the future means a wrong clock, so it is not fresh.
         answered
             .and_then(|answered| SystemTime::now().duration_since(answered).ok())
             .is_some_and(|age| age < ANSWER_LIFETIME)
     }
 }
 
-/// The names of the packages to ask for.
+/// Returns the names of the packages to resolve.
 #[must_use]
 pub fn names(platform: Platform, toolchain: &Toolchain) -> Vec<String> {
     let (names, rust) = match platform {
@@ -166,7 +166,7 @@ pub fn names(platform: Platform, toolchain: &Toolchain) -> Vec<String> {
         .collect()
 }
 
-/// Reads what `apt-get --print-uris` prints: `'address' file size sum` among other words.
+/// Parses the output of `apt-get --print-uris`: lines of `'address' file size checksum` among others.
 pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
     let mut packages = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('\'')) {
@@ -201,20 +201,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_a_board_are_its_own_and_its_compilers_library_comes_with_the_compiler() {
-        let shown = Toolchain::Shown("/opt/rust".into());
+    fn names_of_the_board_differ_and_include_the_compilers_library() {
+        let host = Toolchain::Host("/opt/rust".into());
         let has = |platform, toolchain: &Toolchain, name: &str| {
             names(platform, toolchain).iter().any(|own| own == name)
         };
-        assert!(has(Platform::Board, &shown, "linux-image-arm64:arm64"));
-        assert!(!has(Platform::Pc, &shown, "linux-image-arm64:arm64"));
+        assert!(has(Platform::Board, &host, "linux-image-arm64:arm64"));
+        assert!(!has(Platform::Pc, &host, "linux-image-arm64:arm64"));
         let library = "libstd-rust-dev:arm64";
-        assert!(!has(Platform::Board, &shown, library));
+        assert!(!has(Platform::Board, &host, library));
         assert!(has(Platform::Board, &Toolchain::Debian, library));
     }
 
     #[test]
-    fn answer_lines_among_words_are_read_sorted() {
+    fn parse_answer_among_other_lines_is_sorted() {
         let text = "Reading package lists...\nThe following NEW packages:\n  a b\n\
                     'http://m.example/b_1%3a2_amd64.deb' b_1%3a2_amd64.deb 20 SHA256:ff\n\
                     'http://m.example/a_1_all.deb' a_1_all.deb 10 MD5Sum:aa\n";
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_without_size_is_refused() {
+    fn parse_answer_without_size_is_an_error() {
         assert!(matches!(
             parse_answer("'http://m.example/a.deb' a.deb many SHA256:ff"),
             Err(AnswerError(_))
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_with_a_path_for_a_name_is_refused() {
+    fn parse_answer_with_a_path_as_name_is_an_error() {
         assert!(matches!(
             parse_answer("'http://m.example/a.deb' ../a.deb 1 SHA256:ff"),
             Err(AnswerError(_))
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_without_packages_is_refused() {
+    fn parse_answer_without_packages_is_an_error() {
         assert!(matches!(
             parse_answer("E: Unable to locate package"),
             Err(AnswerError(_))

@@ -1,13 +1,13 @@
-//! What a guest is a machine of: a PC, or a board of another architecture.
+//! The platforms of guests: a PC, and a board of another architecture.
 //!
-//! Both are made in the same stages and by the same hands; this is what differs. A platform has a root, an image and
-//! packages of its own, so that who needs no board pays nothing for it.
+//! Both are made in the same stages; this module has what differs. Each platform has its own root, image and packages, so a run
+//! that needs no board does not pay for one.
 
 use std::path::PathBuf;
 
-use super::cache::{Cache, Shelf};
+use super::cache::{Cache, CacheFolder};
 
-/// The modules that the board's first file system has, by the names that modprobe takes; what they need comes with them.
+/// The modules in the board's initial RAM file system, as modprobe takes them; their dependencies are added.
 const BOARD_MODULES: [&str; 10] = [
     "9p",
     "9pnet_virtio",
@@ -24,23 +24,23 @@ const BOARD_MODULES: [&str; 10] = [
 /// A kind of machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Platform {
-    /// An x86_64 PC with all of Debian on a disk.
+    /// An x86_64 PC with Debian on a disk.
     Pc,
-    /// An aarch64 board, QEMU's `virt`: what it has is in its devicetree. Its system is small and lies in memory.
+    /// An aarch64 board, QEMU's `virt`, whose devicetree describes its devices. Its small system is in memory.
     Board,
 }
 
 impl Platform {
-    /// Debian's name of an architecture that is installed beside that of the tools; `None` where the guest is of that one.
+    /// Returns Debian's name of the guest's architecture where it is not the one of the tools.
     #[must_use]
-    pub fn foreign(self) -> Option<&'static str> {
+    pub fn foreign_architecture(self) -> Option<&'static str> {
         match self {
             Self::Pc => None,
             Self::Board => Some("arm64"),
         }
     }
 
-    /// What compilers call the machine.
+    /// Returns the target triple of the compilers.
     #[must_use]
     pub fn triple(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Platform {
         }
     }
 
-    /// The program that is the machine.
+    /// Returns QEMU's program.
     #[must_use]
     pub fn qemu(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ impl Platform {
         }
     }
 
-    /// The package that has it, whose version is QEMU's.
+    /// Returns the package of QEMU's program, whose version is QEMU's.
     pub(super) fn qemu_package(self) -> &'static str {
         match self {
             Self::Pc => "qemu-system-x86",
@@ -66,8 +66,8 @@ impl Platform {
         }
     }
 
-    /// Files without which a root is of no use.
-    pub(super) fn signs(self) -> &'static [&'static str] {
+    /// Returns files that every usable root has.
+    pub(super) fn required_files(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[
                 "usr/bin/qemu-system-x86_64",
@@ -83,7 +83,7 @@ impl Platform {
         }
     }
 
-    /// The files of an image.
+    /// Returns the names of an image's files.
     pub(super) fn artefacts(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &["kernel", "initrd", "disk"],
@@ -91,7 +91,7 @@ impl Platform {
         }
     }
 
-    /// The modules that the first file system has; those of the PC its script knows.
+    /// Returns the modules of the initial RAM file system; the script of the PC lists its own.
     pub(super) fn early_modules(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[],
@@ -99,25 +99,26 @@ impl Platform {
         }
     }
 
-    /// Where the cache has its roots.
+    /// Returns the cache folder of the platform's roots.
     #[must_use]
-    pub fn roots(self) -> Shelf {
+    pub fn roots(self) -> CacheFolder {
         match self {
-            Self::Pc => Shelf::Roots,
-            Self::Board => Shelf::BoardRoots,
+            Self::Pc => CacheFolder::Roots,
+            Self::Board => CacheFolder::BoardRoots,
         }
     }
 
-    /// Where the cache has its images.
+    /// Returns the cache folder of the platform's images.
     #[must_use]
-    pub fn images(self) -> Shelf {
+    pub fn images(self) -> CacheFolder {
         match self {
-            Self::Pc => Shelf::Images,
-            Self::Board => Shelf::BoardImages,
+            Self::Pc => CacheFolder::Images,
+            Self::Board => CacheFolder::BoardImages,
         }
     }
 
-    /// Where the cache has its packages: of one platform nobody removes those of the other.
+    /// Returns the folder of the platform's packages. Each platform has its own, so that one never removes packages of the
+    /// other.
     #[must_use]
     pub fn packages(self, cache: &Cache) -> PathBuf {
         match self {
@@ -126,7 +127,7 @@ impl Platform {
         }
     }
 
-    /// Where the tools' words go.
+    /// Returns the folder of the tools' logs.
     #[must_use]
     pub fn logs(self, cache: &Cache) -> PathBuf {
         match self {

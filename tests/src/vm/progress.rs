@@ -1,4 +1,4 @@
-//! Says what takes long: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Progress of slow work: a bar on a terminal, and a plain line every few seconds elsewhere.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How long a step may work before a place without a terminal hears of it again.
+/// The interval of progress lines where stderr is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where the words about slow work go. Cheap to clone.
+/// The output of progress. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Progress {
     output: Output,
@@ -24,7 +24,7 @@ enum Output {
 }
 
 impl Progress {
-    /// Writes to stderr, in the manner that suits what stderr is.
+    /// Writes to stderr: a bar where it is a terminal, plain lines otherwise.
     #[must_use]
     pub fn stderr() -> Self {
         let output = if std::io::stderr().is_terminal() {
@@ -35,7 +35,7 @@ impl Progress {
         Self { output }
     }
 
-    /// Says nothing.
+    /// Writes nothing.
     #[must_use]
     pub fn silent() -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// Begins a step whose end is not known in numbers.
+    /// Begins a step without a known length.
     #[must_use]
     pub fn step(&self, title: &str) -> Step {
         Step::new(self.output, title, None)
@@ -55,7 +55,7 @@ impl Progress {
         Step::new(self.output, title, Some(total_bytes))
     }
 
-    /// Says one line, now.
+    /// Writes one line now.
     pub fn note(&self, line: &str) {
         if self.output != Output::Silent {
             eprintln!("{line}");
@@ -63,7 +63,7 @@ impl Progress {
     }
 }
 
-/// One piece of slow work. Ends when it is dropped; [`Step::done`] says that it ended well. Cheap to clone.
+/// A step of slow work. [`Step::done`] ends it with success; dropping it ends it without a line. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Step {
     shared: Arc<Shared>,
@@ -81,8 +81,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    said_at: Instant,
-    said_anything: bool,
+    printed_at: Instant,
+    has_printed: bool,
     detail: String,
     done_bytes: u64,
     ended: bool,
@@ -100,8 +100,8 @@ impl Step {
                 started: now,
                 bar,
                 state: Mutex::new(State {
-                    said_at: now,
-                    said_anything: false,
+                    printed_at: now,
+                    has_printed: false,
                     detail: String::new(),
                     done_bytes: 0,
                     ended: false,
@@ -110,7 +110,7 @@ impl Step {
         }
     }
 
-    /// Tells what the step is at, in a few words.
+    /// Sets the detail that is shown beside the step.
     pub fn detail(&self, detail: &str) {
         if let Some(bar) = &self.shared.bar {
             bar.set_message(detail.to_owned());
@@ -118,7 +118,7 @@ impl Step {
         self.change(|state| detail.clone_into(&mut state.detail));
     }
 
-    /// Tells how many bytes are done.
+    /// Sets the number of bytes that are done.
     pub fn bytes(&self, done_bytes: u64) {
         if let Some(bar) = &self.shared.bar {
             bar.set_position(done_bytes);
@@ -126,26 +126,26 @@ impl Step {
         self.change(|state| state.done_bytes = done_bytes);
     }
 
-    /// Says that the step is still at work, where nothing else changes.
+    /// Shows that the step is still running, where nothing else changes.
     pub fn alive(&self) {
         self.change(|_| ());
     }
 
-    /// Ends the step with its time taken, where it took long enough to be of interest.
+    /// Ends the step, and writes its duration where it took long.
     pub fn done(&self) {
         let elapsed = self.shared.started.elapsed();
         if let Some(bar) = &self.shared.bar {
             bar.finish_and_clear();
         }
-        let said_anything = match self.shared.state.lock() {
+        let has_printed = match self.shared.state.lock() {
             Ok(mut state) => {
                 state.ended = true;
-                state.said_anything
+                state.has_printed
             }
             Err(_) => true,
         };
         if self.shared.output != Output::Silent
-            && (said_anything || elapsed >= Duration::from_secs(1))
+            && (has_printed || elapsed >= Duration::from_secs(1))
         {
             eprintln!("{}: done in {}", self.shared.title, seconds(elapsed));
         }
@@ -157,19 +157,19 @@ impl Step {
         };
         change(&mut state);
         let now = Instant::now();
-        let wait = if state.said_anything {
+        let wait = if state.has_printed {
             PLAIN_INTERVAL
         } else {
             Duration::from_secs(1)
         };
         if self.shared.output != Output::Plain
             || state.ended
-            || now.duration_since(state.said_at) < wait
+            || now.duration_since(state.printed_at) < wait
         {
             return;
         }
-        state.said_at = now;
-        state.said_anything = true;
+        state.printed_at = now;
+        state.has_printed = true;
         eprintln!("{}", self.plain_line(&state));
     }
 

@@ -1,8 +1,8 @@
-//! One QEMU, from its command line to its end.
+//! A QEMU process, its command line and its end.
 //!
-//! Nothing of it lies in the host's file system: QEMU runs in the root, in namespaces of its own that the kernel ends
-//! with this process, its two sockets are pairs that it inherits as stdin and stdout, and its log (its own words and
-//! the guest's console) is a file without a name.
+//! QEMU leaves nothing in the host's file system. It runs in the root, in namespaces that the kernel ends with this process.
+//! Its two sockets are pairs that it inherits as stdin and stdout, and its log (its own output and the guest's console) is a
+//! file without a name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,17 +26,17 @@ use super::platform::Platform;
 use super::root::RootCommand;
 use crate::wire::PORT;
 
-/// Where things of the host are shown in QEMU's file system.
-const PLACE: &str = "/run/covalent";
+/// The folder in QEMU's file system where files of the host are mounted.
+const MOUNT_FOLDER: &str = "/run/covalent";
 
-/// The most that is kept of a log when it is shown or saved, in bytes.
+/// The most bytes at the end of a log that are shown or saved.
 const LOG_LIMIT: u64 = 4 << 20;
 
-/// Starts an X server that only memory shows, then QEMU. The server must not keep QEMU's sockets open.
+/// Starts an X server without a screen, then QEMU. The server must not keep QEMU's sockets open.
 ///
-/// It listens in its own `/tmp` alone. The name of a `local` socket would be one for the whole machine, and the server of a second
+/// The server listens only in its own `/tmp`. A `local` socket has one name for the whole machine, and the server of a second
 /// guest would end with "server already running".
-const UNDER_SCREEN: &str = r#"
+const XVFB_SCRIPT: &str = r#"
 Xvfb :9 -screen 0 2048x1200x24 -nolisten tcp -nolisten local </dev/null >&2 &
 tries=0
 until [ -S /tmp/.X11-unix/X9 ]; do
@@ -47,28 +47,28 @@ done
 DISPLAY=:9 exec "$@"
 "#;
 
-/// What a guest is made of.
+/// The hardware of a guest.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// Which configuration.
+    /// The configuration.
     pub config: Config,
-    /// How much memory.
+    /// The size of the memory.
     pub memory: Memory,
-    /// The display's size.
+    /// The size of the first display.
     pub size: Size,
-    /// How much of the memory is set aside for contiguous buffers, in MiB.
+    /// Memory that is reserved for contiguous buffers (the kernel's `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
     /// The folder with the project's programs.
     pub share: PathBuf,
-    /// The folder for what commands leave in `$OUT`.
+    /// The folder for the files that commands leave in `$OUT`.
     pub out: Option<PathBuf>,
-    /// Shows the display in a window, on the desktop that this program was started from.
+    /// Whether a window shows the display, on the desktop that this program was started from.
     pub watch: bool,
-    /// What the board boots with; its usual tree where it is absent. A PC has none.
+    /// The board's devicetree; `None` is its usual one. A PC has none.
     pub devicetree: Option<Devicetree>,
 }
 
-/// A QEMU that runs. Dropped, it is ended.
+/// A QEMU that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Qemu {
     child: Child,
@@ -76,10 +76,10 @@ pub struct Qemu {
     _devicetree: Option<NamedTempFile>,
 }
 
-/// A QEMU's sockets.
+/// The host's ends of QEMU's sockets.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The guest's port.
+    /// The port to the guest's first process.
     pub port: UnixStream,
     /// The monitor.
     pub monitor: UnixStream,
@@ -89,7 +89,7 @@ impl Qemu {
     /// Starts QEMU.
     ///
     /// # Errors
-    /// Where a process or a file cannot be made. What QEMU itself objects to shows in its log and its end.
+    /// Where a process or a file cannot be made. An error of QEMU itself is in its log and its exit status.
     pub fn start(
         image: &Image,
         machine: &Machine,
@@ -100,34 +100,38 @@ impl Qemu {
         let log = tempfile::tempfile()?;
         fcntl_setfl(&log, OFlags::APPEND)?;
 
-        let words = command_line(machine, accelerator, Host::here());
+        let args = command_line(machine, accelerator, Host::here());
         let qemu = image.platform.qemu();
-        let mut command = if machine.config.needs_screen() && !machine.watch {
+        let mut command = if machine.config.needs_x_server() && !machine.watch {
             let mut command = image.root.command("sh");
-            command.args(["-c", UNDER_SCREEN, "screen", qemu]);
+            command.args(["-c", XVFB_SCRIPT, "screen", qemu]);
             command
         } else {
             image.root.command(qemu)
         };
-        command.args(words);
-        // Where QEMU puts what a guest writes to its disk: in memory, and gone with it.
+        command.args(args);
+        // QEMU writes the changes of a snapshot here: to memory, which ends with it.
         command.env("TMPDIR", "/tmp");
         for (path, name) in [
             (&image.kernel, "kernel"),
             (&image.initrd, "initrd"),
             (&machine.share, "share"),
         ] {
-            command.bind_read_only(path, &place(name));
+            command.bind_read_only(path, &mount_path(name));
         }
         if let Some(disk) = &image.disk {
-            command.bind_read_only(disk, &place("disk"));
+            command.bind_read_only(disk, &mount_path("disk"));
         }
-        let devicetree = machine.devicetree.as_ref().map(file_of).transpose()?;
+        let devicetree = machine
+            .devicetree
+            .as_ref()
+            .map(write_devicetree)
+            .transpose()?;
         if let Some(file) = &devicetree {
-            command.bind_read_only(file.path(), &place("tree"));
+            command.bind_read_only(file.path(), &mount_path("tree"));
         }
         if let Some(out) = &machine.out {
-            command.bind(out, &place("out"));
+            command.bind(out, &mount_path("out"));
         }
         if machine.watch {
             show_desktop(&mut command, |name| std::env::var_os(name));
@@ -145,7 +149,7 @@ impl Qemu {
         Ok((qemu, Sockets { port, monitor }))
     }
 
-    /// Waits until QEMU ends by itself; `None` where it still runs after `limit`.
+    /// Waits until QEMU ends by itself; returns `None` where it still runs after `limit`.
     ///
     /// # Errors
     /// Where the kernel does not know the process.
@@ -162,7 +166,7 @@ impl Qemu {
         }
     }
 
-    /// Ends QEMU and all that is in its namespace, at once.
+    /// Kills QEMU and every process in its namespace.
     ///
     /// # Errors
     /// Where the kernel does not know the process.
@@ -174,13 +178,13 @@ impl Qemu {
         Ok(())
     }
 
-    /// The process that holds QEMU's namespace.
+    /// Returns the id of the first process of QEMU's namespace.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What QEMU and the guest's console have said; the end of it where it is very long.
+    /// Returns the output of QEMU and the guest's console, at most its last 4 MiB.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -195,28 +199,28 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // With the namespace's holder goes all that is in it; nothing else could be done.
+        // The namespace ends with its first process. An error leaves nothing else to do.
         let _ = self.kill();
     }
 }
 
-/// Writes a tree to a file that lives as long as who holds it.
-fn file_of(tree: &Devicetree) -> io::Result<NamedTempFile> {
+/// Writes a devicetree to a temporary file, which is removed when the value is dropped.
+fn write_devicetree(tree: &Devicetree) -> io::Result<NamedTempFile> {
     let mut file = NamedTempFile::new()?;
     file.write_all(tree.bytes())?;
     file.flush()?;
     Ok(file)
 }
 
-/// The board's hardware as far as its devicetree tells of it: QEMU's options.
+/// Returns QEMU's options for the board's hardware, as far as QEMU's devicetree depends on them.
 pub(super) fn hardware(machine: &Machine) -> Vec<String> {
-    // Not `max`: its pointers are signed and checked, which costs an emulated processor most of its time.
-    let words = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
-    let mut words = words.map(str::to_owned).to_vec();
-    words.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
-    words.extend(["-m".to_owned(), memory(machine)]);
-    words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
-    words
+    // The CPU `max` has pointer authentication, which costs an emulated processor most of its time.
+    let args = ["-machine", "virt", "-cpu", "cortex-a72", "-display", "none"];
+    let mut args = args.map(str::to_owned).to_vec();
+    args.extend(["-smp".to_owned(), Accelerator::Tcg.processors().to_string()]);
+    args.extend(["-m".to_owned(), memory(machine)]);
+    args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
+    args
 }
 
 fn memory(machine: &Machine) -> String {
@@ -225,21 +229,21 @@ fn memory(machine: &Machine) -> String {
 
 fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<OsString> {
     let platform = machine.config.platform();
-    let mut words: Vec<OsString> = Vec::new();
+    let mut args: Vec<OsString> = Vec::new();
     if platform == Platform::Board {
-        words.extend(hardware(machine).into_iter().map(OsString::from));
+        args.extend(hardware(machine).into_iter().map(OsString::from));
     }
-    let mut option = |name: &str, value: &str| words.extend([OsString::from(name), value.into()]);
+    let mut option = |name: &str, value: &str| args.extend([OsString::from(name), value.into()]);
     for (name, value) in accelerator.options() {
         // The board's processor is part of its hardware.
         if platform == Platform::Pc || *name != "-cpu" {
             option(name, value);
         }
     }
-    option("-kernel", &place("kernel"));
-    option("-initrd", &place("initrd"));
-    // quiet: each character on the console is emulated by itself. panic: a guest that is broken ends at once.
-    // no_timer_check: on a busy host the kernel's trial of its timer comes too late, and it would look for another.
+    option("-kernel", &mount_path("kernel"));
+    option("-initrd", &mount_path("initrd"));
+    // quiet: QEMU emulates each character on the console, which is slow. panic: a broken guest ends at once. no_timer_check: on
+    // a busy host the kernel's check of its timer comes too late, and the kernel would search for another.
     let console = match platform {
         Platform::Pc => "console=ttyS0 no_timer_check",
         Platform::Board => "console=ttyAMA0",
@@ -256,11 +260,11 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
             option("-m", &memory(machine));
             let disk = format!(
                 "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
-                place("disk")
+                mount_path("disk")
             );
             option("-drive", &disk);
         }
-        Platform::Board if machine.devicetree.is_some() => option("-dtb", &place("tree")),
+        Platform::Board if machine.devicetree.is_some() => option("-dtb", &mount_path("tree")),
         Platform::Board => {}
     }
     let share = |tag: &str, path: &str, more: &str| {
@@ -268,10 +272,17 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     };
     option(
         "-virtfs",
-        &share("covalent", &place("share"), ",readonly=on,multidevs=remap"),
+        &share(
+            "covalent",
+            &mount_path("share"),
+            ",readonly=on,multidevs=remap",
+        ),
     );
     if machine.out.is_some() {
-        option("-virtfs", &share("out", &place("out"), ",multidevs=remap"));
+        option(
+            "-virtfs",
+            &share("out", &mount_path("out"), ",multidevs=remap"),
+        );
     }
     option("-device", "virtio-serial-pci");
     option("-chardev", "socket,id=port,fd=0");
@@ -292,7 +303,7 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     for device in machine.config.devices(machine.size, host, machine.watch) {
         option("-device", &device);
     }
-    let display = match (machine.watch, machine.config.needs_screen()) {
+    let display = match (machine.watch, machine.config.needs_x_server()) {
         (true, true) => "gtk,gl=on",
         (true, false) => "gtk",
         (false, true) => "sdl,gl=on",
@@ -300,16 +311,16 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
     };
     option("-display", display);
     if platform == Platform::Pc {
-        words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+        args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
     }
-    words
+    args
 }
 
-fn place(name: &str) -> String {
-    format!("{PLACE}/{name}")
+fn mount_path(name: &str) -> String {
+    format!("{MOUNT_FOLDER}/{name}")
 }
 
-/// Lets QEMU reach the desktop that this program was started from.
+/// Gives QEMU access to the desktop that this program was started from.
 fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsString>) {
     if let Some(display) = variable("DISPLAY") {
         command.env("DISPLAY", display);
@@ -321,22 +332,22 @@ fn show_desktop(command: &mut RootCommand, variable: impl Fn(&str) -> Option<OsS
             .map(PathBuf::from)
             .filter(|path| path.is_file())
         {
-            command.bind_read_only(&cookies, &place("xauthority"));
-            command.env("XAUTHORITY", place("xauthority"));
+            command.bind_read_only(&cookies, &mount_path("xauthority"));
+            command.env("XAUTHORITY", mount_path("xauthority"));
         }
     }
     if let (Some(name), Some(folder)) = (variable("WAYLAND_DISPLAY"), variable("XDG_RUNTIME_DIR")) {
-        // An absolute name stands for itself.
+        // An absolute name replaces the folder.
         let socket = Path::new(&folder).join(&name);
         if socket.exists() {
-            command.bind(&socket, &place("wayland"));
-            command.env("WAYLAND_DISPLAY", place("wayland"));
-            command.env("XDG_RUNTIME_DIR", PLACE);
+            command.bind(&socket, &mount_path("wayland"));
+            command.env("WAYLAND_DISPLAY", mount_path("wayland"));
+            command.env("XDG_RUNTIME_DIR", MOUNT_FOLDER);
         }
     }
 }
 
-/// Whether there is a desktop to show a window on.
+/// Returns whether there is a desktop to show a window on.
 #[must_use]
 pub fn has_desktop(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     ["DISPLAY", "WAYLAND_DISPLAY"]
@@ -363,18 +374,18 @@ mod tests {
             watch: false,
             devicetree: None,
         };
-        let words = command_line(&machine, accelerator, Host { udmabuf: false });
-        words.join(OsStr::new(" ")).to_string_lossy().into_owned()
+        let args = command_line(&machine, accelerator, Host { udmabuf: false });
+        args.join(OsStr::new(" ")).to_string_lossy().into_owned()
     }
 
     #[test]
-    fn command_line_out_folder_is_shared_only_when_given() {
+    fn command_line_without_out_folder_shares_none() {
         assert!(!line(Config::Virtio, None).contains("mount_tag=out"));
         assert!(line(Config::Virtio, Some("/o")).contains("path=/run/covalent/out,mount_tag=out"));
     }
 
     #[test]
-    fn command_line_of_the_board_has_no_disk_and_one_processor_model() {
+    fn command_line_of_the_board_has_no_disk_and_one_cpu() {
         let board = line(Config::Board, None);
         assert!(board.contains("-machine virt ") && !board.contains("-drive"));
         assert_eq!(board.matches("-cpu").count(), 1);
@@ -382,25 +393,25 @@ mod tests {
     }
 
     #[test]
-    fn command_line_only_gl_needs_a_screen() {
+    fn command_line_with_gl_needs_an_x_server() {
         assert!(line(Config::Venus, None).contains("-display sdl,gl=on"));
         assert!(line(Config::Vkms, None).contains("-display none"));
     }
 
     #[test]
-    fn screen_has_no_name_that_a_second_guest_would_meet() {
-        let server = UNDER_SCREEN
+    fn xvfb_script_has_no_machine_wide_socket() {
+        let server = XVFB_SCRIPT
             .lines()
             .find(|line| line.starts_with("Xvfb "))
             .unwrap();
         for transport in ["tcp", "local"] {
-            let words = format!(" -nolisten {transport} ");
-            assert!(server.contains(&words), "{server}");
+            let args = format!(" -nolisten {transport} ");
+            assert!(server.contains(&args), "{server}");
         }
     }
 
     #[test]
-    fn command_line_counted_instructions_are_of_one_processor() {
+    fn command_line_of_counted_instructions_has_one_processor() {
         let counted = line_with(Accelerator::Counted, Config::Virtio, None);
         assert!(counted.contains("-smp 1 ") && counted.contains("-icount shift=0,sleep=off"));
         let timed = line(Config::Virtio, None);
@@ -408,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn command_line_disk_is_never_written() {
+    fn command_line_of_the_disk_is_a_snapshot() {
         assert!(line(Config::Full, None).contains("format=raw,if=virtio,snapshot=on"));
     }
 }

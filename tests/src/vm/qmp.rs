@@ -1,4 +1,4 @@
-//! QEMU's monitor protocol: JSON objects, one a line.
+//! QEMU's monitor protocol (QMP): JSON objects, one on each line.
 //!
 //! # References
 //! QEMU, `docs/interop/qmp-spec.rst` and the QEMU QMP Reference Manual.
@@ -14,50 +14,50 @@ use image::RgbImage;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
-/// How long QEMU may take for one order. Its main loop runs beside the emulated CPUs, on a machine that may be busy.
+/// Time limit of one command. QEMU's main loop shares a busy machine with the emulated CPUs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The longest line that QEMU may send.
-const LINE_LIMIT: u64 = 1 << 20;
+/// The longest line that QEMU may send, in bytes.
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// The set of descriptors that pictures go through; any number that nobody else uses.
+/// The fd set for pictures; any number that is not used otherwise.
 const PICTURE_SET: u32 = 7;
 
-/// What goes wrong with the monitor.
+/// Why a command to the monitor failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QmpError {
-    /// The stream broke, or nothing came in time.
+    /// The stream failed, or no answer came in time.
     #[error("QEMU's monitor, {operation}: {source}")]
     Stream {
-        /// The order.
+        /// The command.
         operation: String,
-        /// What came back.
+        /// The error of the stream.
         source: io::Error,
     },
-    /// QEMU has closed the monitor: it ends, or has ended.
-    #[error("QEMU's monitor, {operation}: QEMU has gone")]
-    Gone {
-        /// The order.
+    /// QEMU has closed the monitor, because it ends or has ended.
+    #[error("QEMU's monitor, {operation}: QEMU has ended")]
+    Closed {
+        /// The command.
         operation: String,
     },
-    /// QEMU does not do it.
+    /// QEMU refused the command.
     #[error("QEMU refuses {operation}: {description}")]
     Refused {
-        /// The order.
+        /// The command.
         operation: String,
-        /// Why, in QEMU's words.
+        /// QEMU's reason.
         description: String,
     },
-    /// What came is not what the protocol says.
-    #[error("QEMU's monitor, {operation}: unexpected words {words:?}")]
+    /// The answer does not follow the protocol.
+    #[error("QEMU's monitor, {operation}: unexpected answer {answer:?}")]
     Unexpected {
-        /// The order.
+        /// The command.
         operation: String,
-        /// What came.
-        words: String,
+        /// The answer.
+        answer: String,
     },
-    /// The picture cannot be read.
+    /// The picture cannot be decoded.
     #[error("the picture of the display: {0}")]
     Picture(#[from] image::ImageError),
 }
@@ -71,10 +71,10 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Greets the monitor behind `stream`.
+    /// Reads the greeting of the monitor on `stream`, and enables its commands.
     ///
     /// # Errors
-    /// Where nobody answers there.
+    /// Where no greeting or answer comes.
     pub fn new(stream: UnixStream) -> Result<Self, QmpError> {
         let mut monitor = Self {
             reader: BufReader::new(stream),
@@ -82,7 +82,7 @@ impl Qmp {
             next: 0,
         };
         let operation = "greeting";
-        let greeting = monitor.line(operation, Instant::now() + DEADLINE)?;
+        let greeting = monitor.read_line(operation, Instant::now() + DEADLINE)?;
         if greeting.get("QMP").is_none() {
             return Err(unexpected(operation, &greeting));
         }
@@ -90,54 +90,54 @@ impl Qmp {
         Ok(monitor)
     }
 
-    /// Gives an order and waits for its answer.
+    /// Executes a command, and returns its result.
     ///
     /// # Errors
-    /// Where QEMU refuses or does not answer.
-    pub fn execute(&mut self, order: &str, arguments: &Value) -> Result<Value, QmpError> {
-        self.execute_with(order, arguments, None)
+    /// Where QEMU refuses the command or does not answer.
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
+        self.execute_with(command, arguments, None)
     }
 
     fn execute_with(
         &mut self,
-        order: &str,
+        command: &str,
         arguments: &Value,
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<Value, QmpError> {
         self.next += 1;
         let id = self.next;
-        let mut line = json!({"execute": order, "arguments": arguments, "id": id}).to_string();
+        let mut line = json!({"execute": command, "arguments": arguments, "id": id}).to_string();
         line.push('\n');
         self.send(line.as_bytes(), fd)
-            .map_err(|source| stream(order, source))?;
+            .map_err(|source| stream_error(command, source))?;
         let until = Instant::now() + DEADLINE;
         loop {
-            let mut answer = self.line(order, until)?;
+            let mut answer = self.read_line(command, until)?;
             if answer.get("event").is_some() {
                 self.events.push(answer);
                 continue;
             }
-            // An answer to an order that was given up.
+            // This is the late answer to an earlier command that exceeded its time limit.
             if answer.get("id") != Some(&json!(id)) {
                 continue;
             }
             if let Some(error) = answer.get("error") {
                 return Err(QmpError::Refused {
-                    operation: order.to_owned(),
+                    operation: command.to_owned(),
                     description: error["desc"].as_str().unwrap_or_default().to_owned(),
                 });
             }
             return match answer.get_mut("return") {
                 Some(value) => Ok(value.take()),
-                None => Err(unexpected(order, &answer)),
+                None => Err(unexpected(command, &answer)),
             };
         }
     }
 
-    /// Waits for an event that `wanted` accepts. Events of other kinds are kept.
+    /// Waits for an event `name` whose data `wanted` accepts. Other events are kept for later calls.
     ///
     /// # Errors
-    /// Where none comes within `limit`.
+    /// Where no such event comes within `limit`.
     pub fn event(
         &mut self,
         name: &str,
@@ -150,23 +150,23 @@ impl Qmp {
             if let Some(index) = self.events.iter().position(is_it) {
                 return Ok(self.events.swap_remove(index));
             }
-            let line = self.line(name, until)?;
+            let line = self.read_line(name, until)?;
             if line.get("event").is_some() {
                 self.events.push(line);
             }
         }
     }
 
-    /// What the display `device` shows now.
+    /// Returns the picture that the display `device` shows now.
     ///
     /// # Errors
-    /// Where QEMU has no picture: a display that GL draws, or none.
+    /// Where QEMU has no picture: GL draws the display, or there is no such display.
     pub fn screendump(&mut self, device: &str) -> Result<RgbImage, QmpError> {
-        const ORDER: &str = "screendump";
-        let failed = |source| stream(ORDER, source);
-        // The picture goes through a file without a name: QEMU lives in a file system of its own.
+        const COMMAND: &str = "screendump";
+        let failed = |source| stream_error(COMMAND, source);
+        // The picture passes through a file without a name, because QEMU has another root file system.
         let mut file = tempfile::tempfile().map_err(failed)?;
-        // QEMU compares the access mode with what it wants to do, so reading and writing will not do.
+        // QEMU compares the descriptor's access mode with its own, so the descriptor must be write-only.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let write_only = File::options().write(true).open(path).map_err(failed)?;
         self.execute_with(
@@ -179,7 +179,7 @@ impl Qmp {
             "device": device,
             "format": "png",
         });
-        let shown = self.execute(ORDER, &arguments);
+        let shown = self.execute(COMMAND, &arguments);
         self.execute("remove-fd", &json!({"fdset-id": PICTURE_SET}))?;
         shown?;
         let mut bytes = Vec::new();
@@ -189,20 +189,20 @@ impl Qmp {
         Ok(picture.into_rgb8())
     }
 
-    /// Unplugs a device and waits until the guest has let it go.
+    /// Unplugs a device, and waits until the guest has released it.
     ///
     /// # Errors
-    /// Where there is no such device, or the guest holds on to it for `limit`.
+    /// Where there is no such device, or the guest does not release it within `limit`.
     pub fn unplug(&mut self, device: &str, limit: Duration) -> Result<(), QmpError> {
         self.execute("device_del", &json!({"id": device}))?;
         self.event("DEVICE_DELETED", |data| data["device"] == device, limit)?;
         Ok(())
     }
 
-    /// Plugs a device in. `options` are those of `-device`, `driver` and `id` among them.
+    /// Plugs a device in. `options` are those of `-device`, including `driver` and `id`.
     ///
     /// # Errors
-    /// Where QEMU does not know the device or has no place for it.
+    /// Where QEMU does not know the device, or has no free slot.
     pub fn plug(&mut self, options: &Value) -> Result<(), QmpError> {
         self.execute("device_add", options).map(|_| ())
     }
@@ -210,7 +210,7 @@ impl Qmp {
     /// Ends QEMU.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// Where QEMU does not answer.
     pub fn quit(&mut self) -> Result<(), QmpError> {
         self.execute("quit", &json!({})).map(|_| ())
     }
@@ -225,7 +225,9 @@ impl Qmp {
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = [fd];
         if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-            return Err(io::Error::other("no room for a descriptor in a message"));
+            return Err(io::Error::other(
+                "the message has no space for a descriptor",
+            ));
         }
         let sent = sendmsg(
             socket,
@@ -236,23 +238,23 @@ impl Qmp {
         socket.write_all(&line[sent..])
     }
 
-    fn line(&mut self, operation: &str, until: Instant) -> Result<Value, QmpError> {
+    fn read_line(&mut self, operation: &str, until: Instant) -> Result<Value, QmpError> {
         let mut line = Vec::new();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(stream(operation, io::ErrorKind::TimedOut.into()));
+                return Err(stream_error(operation, io::ErrorKind::TimedOut.into()));
             }
             self.reader
                 .get_ref()
                 .set_read_timeout(Some(left))
-                .map_err(|source| stream(operation, source))?;
+                .map_err(|source| stream_error(operation, source))?;
             match (&mut self.reader)
-                .take(LINE_LIMIT)
+                .take(MAX_LINE_BYTES)
                 .read_until(b'\n', &mut line)
             {
                 Ok(0) => {
-                    return Err(QmpError::Gone {
+                    return Err(QmpError::Closed {
                         operation: operation.to_owned(),
                     });
                 }
@@ -260,31 +262,31 @@ impl Qmp {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(QmpError::Gone {
+                    return Err(QmpError::Closed {
                         operation: operation.to_owned(),
                     });
                 }
-                Err(source) => return Err(stream(operation, source)),
+                Err(source) => return Err(stream_error(operation, source)),
             }
         }
         serde_json::from_slice(&line).map_err(|_| QmpError::Unexpected {
             operation: operation.to_owned(),
-            words: String::from_utf8_lossy(&line).into_owned(),
+            answer: String::from_utf8_lossy(&line).into_owned(),
         })
     }
 }
 
-fn stream(operation: &str, source: io::Error) -> QmpError {
+fn stream_error(operation: &str, source: io::Error) -> QmpError {
     QmpError::Stream {
         operation: operation.to_owned(),
         source,
     }
 }
 
-fn unexpected(operation: &str, words: &Value) -> QmpError {
+fn unexpected(operation: &str, answer: &Value) -> QmpError {
     QmpError::Unexpected {
         operation: operation.to_owned(),
-        words: words.to_string(),
+        answer: answer.to_string(),
     }
 }
 
@@ -294,19 +296,19 @@ mod tests {
 
     use super::*;
 
-    /// Plays QEMU: for each order it gets, it says the next of `answers`.
+    /// Plays QEMU: answers each command with the next of `answers`.
     fn monitor(answers: Vec<&'static str>) -> (UnixStream, JoinHandle<Vec<Value>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let player = thread::spawn(move || {
             let mut writer = theirs.try_clone().unwrap();
-            let mut orders = Vec::new();
+            let mut commands = Vec::new();
             let mut lines = BufReader::new(theirs).lines();
             writer.write_all(b"{\"QMP\": {}}\n").unwrap();
             for answer in answers {
-                orders.push(serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap());
+                commands.push(serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap());
                 writer.write_all(answer.as_bytes()).unwrap();
             }
-            orders
+            commands
         });
         (ours, player)
     }
@@ -314,7 +316,7 @@ mod tests {
     const HELLO: &str = "{\"return\": {}, \"id\": 1}\n";
 
     #[test]
-    fn execute_event_before_the_answer_is_kept() {
+    fn execute_with_an_event_first_keeps_the_event() {
         let answer = "{\"event\": \"RESET\", \"data\": {\"guest\": true}}\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\n";
         let (stream, player) = monitor(vec![HELLO, answer]);
         let mut monitor = Qmp::new(stream).unwrap();
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn execute_refused_says_why() {
+    fn execute_refused_returns_the_reason() {
         let answer =
             "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no surface\"}, \"id\": 2}\n";
         let (stream, _player) = monitor(vec![HELLO, answer]);
@@ -338,26 +340,26 @@ mod tests {
     }
 
     #[test]
-    fn execute_rubbish_is_an_error() {
-        let (stream, _player) = monitor(vec![HELLO, "rubbish\n"]);
+    fn execute_with_an_invalid_answer_is_an_error() {
+        let (stream, _player) = monitor(vec![HELLO, "invalid\n"]);
         let mut monitor = Qmp::new(stream).unwrap();
         let error = monitor.execute("quit", &json!({})).unwrap_err();
         assert!(matches!(error, QmpError::Unexpected { .. }), "{error}");
     }
 
     #[test]
-    fn execute_qemu_gone_is_said() {
+    fn execute_after_qemu_has_ended_is_an_error() {
         let (stream, player) = monitor(vec![HELLO]);
         let mut monitor = Qmp::new(stream).unwrap();
         player.join().unwrap();
         let error = monitor.execute("query-status", &json!({})).unwrap_err();
-        let gone = matches!(&error, QmpError::Gone { .. })
+        let closed = matches!(&error, QmpError::Closed { .. })
             || matches!(&error, QmpError::Stream { source, .. } if source.kind() == io::ErrorKind::BrokenPipe);
-        assert!(gone, "{error}");
+        assert!(closed, "{error}");
     }
 
     #[test]
-    fn event_that_does_not_come_meets_its_deadline() {
+    fn event_that_does_not_come_is_a_timeout() {
         let (stream, player) = UnixStream::pair().unwrap();
         let mut monitor = Qmp {
             reader: BufReader::new(stream),

@@ -1,48 +1,48 @@
-//! Runs programs inside the root, in namespaces of their own, so that nothing of them outlives them.
+//! Runs programs inside the root, in namespaces that end with them.
 //!
-//! The root itself is read-only for what runs in it: runs do not see each other's leftovers.
+//! The root is read-only for these programs, so that no run sees files of another.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use super::namespace::{namespace, spawn_kept};
+use super::namespace::{namespace, spawn_bound_to_process};
 
-/// Sets the stage and runs the program as a child, so that the first process of the namespace is a shell that reaps
-/// orphans. See the script for its arguments.
+/// Makes the mounts and runs the program as a child. The first process of the namespace is a shell, which reaps orphans. The
+/// script states its arguments.
 const ENTER: &str = include_str!("scripts/enter.sh");
 
-/// Where Debian's programs are.
+/// The search path of Debian's programs.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A ready root directory.
+/// A root folder that is complete.
 #[derive(Debug, Clone)]
 pub struct Root {
     folder: PathBuf,
 }
 
 impl Root {
-    /// The root in `folder`. What is inside is taken on trust: [`super::image::ensure`] makes and checks it.
+    /// Returns the root in `folder`. Nothing is checked here; [`super::image::ensure`] makes and checks roots.
     #[must_use]
-    pub fn at(folder: &Path) -> Self {
+    pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
         }
     }
 
-    /// The root's folder, as the host sees it.
+    /// Returns the root's folder on the host.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Prepares to run `program` (a name in the root's PATH, or a path inside the root).
+    /// Prepares to run `program`, a name in the root's PATH or a path inside the root.
     #[must_use]
     pub fn command(&self, program: &str) -> RootCommand {
         RootCommand {
             root: self.folder.clone(),
-            words: vec![program.into()],
+            args: vec![program.into()],
             environment: Vec::new(),
             binds: Vec::new(),
             folder: "/".to_owned(),
@@ -54,14 +54,14 @@ impl Root {
     }
 }
 
-/// A program to run in the root. As [`Command`], with binds.
+/// A program to run in the root; like [`Command`], with bind mounts.
 ///
-/// The program sees `/proc`, a small `/dev`, empty `/tmp` and `/run`, the host's network, a read-only root and what was bound. The environment
-/// is empty but for `PATH`, `HOME`, `LANG`, `TERM` and what was set.
+/// The program sees `/proc`, a small `/dev`, empty `/tmp` and `/run`, the host's network, a read-only root and the bind mounts.
+/// Its environment has `PATH`, `HOME`, `LANG`, `TERM` and the variables that were set.
 #[derive(Debug)]
 pub struct RootCommand {
     root: PathBuf,
-    words: Vec<OsString>,
+    args: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     binds: Vec<Bind>,
     folder: String,
@@ -79,27 +79,27 @@ struct Bind {
 }
 
 impl RootCommand {
-    /// Adds one word to the command line.
-    pub fn arg(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
-        self.words.push(word.as_ref().to_owned());
+    /// Adds one argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// Adds words to the command line.
-    pub fn args(&mut self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
-        self.words
-            .extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+    /// Adds arguments.
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
-    /// Sets one environment variable.
+    /// Sets an environment variable.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
         self.environment
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
-    /// Shows the host's file or folder `host` at the path `inside`, writable.
+    /// Mounts the host's file or folder `host` at the path `inside`, writable.
     pub fn bind(&mut self, host: &Path, inside: &str) -> &mut Self {
         self.binds.push(Bind {
             host: host.to_owned(),
@@ -109,7 +109,7 @@ impl RootCommand {
         self
     }
 
-    /// Shows the host's file or folder `host` at the path `inside`, read-only.
+    /// Mounts the host's file or folder `host` at the path `inside`, read-only.
     pub fn bind_read_only(&mut self, host: &Path, inside: &str) -> &mut Self {
         self.binds.push(Bind {
             host: host.to_owned(),
@@ -119,47 +119,47 @@ impl RootCommand {
         self
     }
 
-    /// Starts the program in the folder `inside`.
+    /// Sets the working directory, a path inside the root.
     pub fn workdir(&mut self, inside: &str) -> &mut Self {
         inside.clone_into(&mut self.folder);
         self
     }
 
-    /// Lets the program change the root itself. For who makes the root.
+    /// Makes the root writable for the program; used while the root is made.
     pub fn writable(&mut self) -> &mut Self {
         self.writable = true;
         self
     }
 
-    /// Sets the standard input; as [`Command`] does, it is inherited by default.
+    /// Sets standard input; it is inherited by default, as with [`Command`].
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
         self.stdin = Some(stdin.into());
         self
     }
 
-    /// Sets the standard output; inherited by default.
+    /// Sets standard output; it is inherited by default.
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
         self.stdout = Some(stdout.into());
         self
     }
 
-    /// Sets the standard error; inherited by default.
+    /// Sets standard error; it is inherited by default.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
         self.stderr = Some(stderr.into());
         self
     }
 
-    /// Starts the program. To kill the child ends all that runs in its namespace.
+    /// Starts the program. Killing the child ends every process in its namespace.
     ///
-    /// A program that a signal ended shows as the exit status 128 + signal, since a shell stands in between.
+    /// A program that a signal ended has the exit status 128 plus the signal's number, because a shell runs it.
     ///
     /// # Errors
-    /// Where `setpriv` cannot be started. That a namespace or a bind was refused shows as exit status 125 with words
-    /// on stderr.
+    /// Where `setpriv` cannot be started. A namespace or bind mount that is refused gives the exit status 125 and a message on
+    /// stderr.
     pub fn spawn(&mut self) -> io::Result<Child> {
-        let words = namespace();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["sh", "-c", ENTER, "enter"]);
+        let args = namespace();
+        let mut command = Command::new(args[0]);
+        command.args(&args[1..]).args(["sh", "-c", ENTER, "enter"]);
         command
             .arg(&self.root)
             .arg(&self.folder)
@@ -169,7 +169,7 @@ impl RootCommand {
             command.arg(&bind.host).arg(&bind.inside).arg(bind.mode);
         }
         command.arg("env").arg("-i");
-        // A terminal's name is the one thing that only the host can know.
+        // The terminal's name comes from the host, because only the host knows it.
         let terminal = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into());
         command.args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"]);
         command.arg(assignment("TERM".as_ref(), &terminal));
@@ -178,14 +178,14 @@ impl RootCommand {
                 .iter()
                 .map(|(name, value)| assignment(name, value)),
         );
-        command.args(&self.words);
+        command.args(&self.args);
         command.stdin(self.stdin.take().unwrap_or_else(Stdio::inherit));
         command.stdout(self.stdout.take().unwrap_or_else(Stdio::inherit));
         command.stderr(self.stderr.take().unwrap_or_else(Stdio::inherit));
-        spawn_kept(command)
+        spawn_bound_to_process(command)
     }
 
-    /// Runs the program to its end and collects what it writes.
+    /// Runs the program to its end, and returns its output.
     ///
     /// # Errors
     /// Those of [`RootCommand::spawn`], and of reading the output.

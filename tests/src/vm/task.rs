@@ -1,4 +1,4 @@
-//! A long command: watched, with a deadline, its words kept in a log and its last ones shown when it fails.
+//! A long command with a deadline. Its output goes to a log, and the end of the log is part of the error.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -6,63 +6,63 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::namespace::spawn_kept;
+use super::namespace::spawn_bound_to_process;
 use super::progress::Step;
 use super::root::RootCommand;
 
-/// How often a task is looked at. Short beside the steps, long beside the cost of looking.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How much of a log's end an error shows.
+/// How often a task's state is read. It is short beside the steps, and long beside the cost of reading.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The most bytes of a log's end that an error shows.
 const TAIL_BYTES: u64 = 3000;
 
-/// Why a task did not do its work.
+/// Why a task failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// It could not be started or watched.
+    /// The command could not be started or waited for.
     #[error("{title}: {operation}: {source}")]
     Start {
-        /// What the task is.
+        /// The task.
         title: String,
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// What came back.
+        /// The error.
         source: io::Error,
     },
-    /// It ended with a failure.
+    /// The command ended without success.
     #[error("{title} failed ({status}); the end of {log}:\n{tail}", log = log.display())]
     Failed {
-        /// What the task is.
+        /// The task.
         title: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// Where all its words are.
+        /// The file with all its output.
         log: PathBuf,
-        /// Its last words.
+        /// The last lines of its output.
         tail: String,
     },
-    /// It took too long and was ended.
+    /// The command exceeded its deadline and was killed.
     #[error("{title} was not done after {seconds} s and was ended; the end of {log}:\n{tail}", log = log.display())]
     Deadline {
-        /// What the task is.
+        /// The task.
         title: String,
-        /// How long it was let run.
+        /// The deadline in seconds.
         seconds: u64,
-        /// Where all its words are.
+        /// The file with all its output.
         log: PathBuf,
-        /// Its last words.
+        /// The last lines of its output.
         tail: String,
     },
 }
 
-/// What to run, and how it is watched.
+/// A long command, its log and its deadline.
 #[derive(Debug)]
 pub struct Task<'a> {
-    /// What it is, in a few words, for errors.
+    /// What the task does, in a few words; used in errors.
     pub title: &'a str,
-    /// The file that takes its stdout and stderr. Its folder is made where it is missing.
+    /// The file for stdout and stderr. Its folder is made where it is missing.
     pub log: &'a Path,
-    /// When to end it.
+    /// The time after which the task is killed.
     pub deadline: Duration,
 }
 
@@ -70,35 +70,37 @@ impl Task<'_> {
     /// Runs `command` to its end.
     ///
     /// # Errors
-    /// Where it cannot start, fails, or takes longer than the deadline.
+    /// Where the command cannot start, fails, or exceeds the deadline.
     pub fn run(&self, mut command: Command, step: &Step) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
             .stdin(std::process::Stdio::null())
             .stdout(stdout)
             .stderr(stderr);
-        let child = spawn_kept(command).map_err(|source| self.start("start", source))?;
+        let child =
+            spawn_bound_to_process(command).map_err(|source| self.start_error("start", source))?;
         self.watch(child, || step.detail(&last_line(self.log)))
     }
 
-    /// Runs `command` to its end and calls `look` every now and then meanwhile.
+    /// Runs `command` to its end, and calls `poll` at intervals meanwhile.
     ///
     /// # Errors
-    /// Where it cannot start, fails, or takes longer than the deadline.
-    pub fn run_looking(&self, mut command: Command, look: impl FnMut()) -> Result<(), TaskError> {
+    /// Where the command cannot start, fails, or exceeds the deadline.
+    pub fn run_with_poll(&self, mut command: Command, poll: impl FnMut()) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         command
             .stdin(std::process::Stdio::null())
             .stdout(stdout)
             .stderr(stderr);
-        let child = spawn_kept(command).map_err(|source| self.start("start", source))?;
-        self.watch(child, look)
+        let child =
+            spawn_bound_to_process(command).map_err(|source| self.start_error("start", source))?;
+        self.watch(child, poll)
     }
 
     /// Runs `command` in a root to its end.
     ///
     /// # Errors
-    /// Where it cannot start, fails, or takes longer than the deadline.
+    /// Where the command cannot start, fails, or exceeds the deadline.
     pub fn run_in_root(&self, command: &mut RootCommand, step: &Step) -> Result<(), TaskError> {
         let (stdout, stderr) = self.open_log()?;
         let child = command
@@ -106,7 +108,7 @@ impl Task<'_> {
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
-            .map_err(|source| self.start("start", source))?;
+            .map_err(|source| self.start_error("start", source))?;
         self.watch(child, || step.detail(&last_line(self.log)))
     }
 
@@ -118,15 +120,15 @@ impl Task<'_> {
             let log = File::create(self.log)?;
             Ok((log.try_clone()?, log))
         };
-        open().map_err(|source| self.start("open its log", source))
+        open().map_err(|source| self.start_error("open its log", source))
     }
 
-    fn watch(&self, mut child: Child, mut look: impl FnMut()) -> Result<(), TaskError> {
+    fn watch(&self, mut child: Child, mut poll: impl FnMut()) -> Result<(), TaskError> {
         let started = Instant::now();
         loop {
             if let Some(status) = child
                 .try_wait()
-                .map_err(|source| self.start("wait for it", source))?
+                .map_err(|source| self.start_error("wait for it", source))?
             {
                 if status.success() {
                     return Ok(());
@@ -139,7 +141,7 @@ impl Task<'_> {
                 });
             }
             if started.elapsed() > self.deadline {
-                // The namespace ends with its first process; a task that has just ended by itself is as good.
+                // The namespace ends with its first process. An error means that the task has just ended by itself.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(TaskError::Deadline {
@@ -149,12 +151,12 @@ impl Task<'_> {
                     tail: tail(self.log),
                 });
             }
-            look();
-            std::thread::sleep(LOOK_INTERVAL);
+            poll();
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn start(&self, operation: &'static str, source: io::Error) -> TaskError {
+    fn start_error(&self, operation: &'static str, source: io::Error) -> TaskError {
         TaskError::Start {
             title: self.title.to_owned(),
             operation,
@@ -163,7 +165,7 @@ impl Task<'_> {
     }
 }
 
-/// The last line of a log, short enough for a line of progress.
+/// Returns the last line of a log, shortened for a line of progress.
 fn last_line(log: &Path) -> String {
     let text = tail(log);
     let line = text.lines().last().unwrap_or_default();
@@ -173,7 +175,7 @@ fn last_line(log: &Path) -> String {
         .collect()
 }
 
-/// The last lines of a log. An unreadable one has none: the error that it would explain matters more.
+/// Returns the last lines of a log; none where it cannot be read, because the error that they explain matters more.
 fn tail(log: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;

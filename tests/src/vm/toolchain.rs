@@ -1,4 +1,4 @@
-//! The Rust compiler that works inside the root: this machine's own where it can be shown there, else Debian's.
+//! The Rust compiler inside the root: the host's own where it can be mounted there, otherwise Debian's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::process::Command;
 use super::platform::Platform;
 use super::root::RootCommand;
 
-/// The oldest compiler that the workspace says it can use.
+/// The oldest compiler that can build the workspace.
 const OLDEST: (u32, u32) = parse_oldest(env!("CARGO_PKG_RUST_VERSION"));
 
-/// Where a shown toolchain lies inside the root.
-const INSIDE: &str = "/opt/rust";
+/// The path of a mounted toolchain inside the root.
+const MOUNT_PATH: &str = "/opt/rust";
 
-/// What a toolchain must hold to build, check and document.
+/// The programs that a toolchain needs to build, check and document.
 const PROGRAMS: [&str; 6] = [
     "cargo",
     "rustc",
@@ -25,15 +25,15 @@ const PROGRAMS: [&str; 6] = [
 /// A Rust compiler for the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Toolchain {
-    /// A folder of this machine, with everything in it: rustup's toolchains link with nothing but an old glibc, so
-    /// they run in any root.
-    Shown(PathBuf),
+    /// A folder of the host with a complete toolchain. rustup's toolchains link only with an old glibc, so they run in any
+    /// root.
+    Host(PathBuf),
     /// Debian's packages.
     Debian,
 }
 
 impl Toolchain {
-    /// Finds the one to use for programs of a platform. No error: Debian's always is there.
+    /// Chooses the toolchain for programs of a platform. It never fails, because Debian's packages always exist.
     #[must_use]
     pub fn find(platform: Platform) -> Self {
         let output = Command::new("rustc").args(["--print", "sysroot"]).output();
@@ -43,31 +43,31 @@ impl Toolchain {
             .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
         match sysroot {
             Some(sysroot) if is_usable(&sysroot) && has_library(&sysroot, platform) => {
-                Self::Shown(sysroot)
+                Self::Host(sysroot)
             }
             _ => Self::Debian,
         }
     }
 
-    /// Whether Debian's packages are needed.
+    /// Returns whether Debian's packages are needed.
     #[must_use]
     pub fn is_debian(&self) -> bool {
         *self == Self::Debian
     }
 
     /// Makes the toolchain available to `command`.
-    pub(crate) fn show(&self, command: &mut RootCommand) {
+    pub(crate) fn add_to(&self, command: &mut RootCommand) {
         let mut path = super::root::PATH.to_owned();
-        if let Self::Shown(sysroot) = self {
-            command.bind_read_only(sysroot, INSIDE);
-            path = format!("{INSIDE}/bin:{path}");
+        if let Self::Host(sysroot) = self {
+            command.bind_read_only(sysroot, MOUNT_PATH);
+            path = format!("{MOUNT_PATH}/bin:{path}");
         }
         command.env("PATH", path);
     }
 }
 
 fn is_usable(sysroot: &Path) -> bool {
-    // A distribution's compiler is spread over /usr and uses the distribution's libraries.
+    // A distribution's compiler is spread over /usr, and uses the distribution's libraries.
     if !sysroot.is_absolute() || sysroot.starts_with("/usr") || sysroot == Path::new("/") {
         return false;
     }
@@ -77,7 +77,7 @@ fn is_usable(sysroot: &Path) -> bool {
     complete && version(&sysroot.join("bin/rustc")).is_some_and(|version| version >= OLDEST)
 }
 
-/// Whether it has what programs of the platform are linked with.
+/// Returns whether a toolchain has the standard library of the platform's target.
 fn has_library(sysroot: &Path, platform: Platform) -> bool {
     sysroot.join("lib/rustlib").join(platform.triple()).is_dir()
 }
@@ -87,7 +87,7 @@ fn version(rustc: &Path) -> Option<(u32, u32)> {
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The release from `rustc -vV`, where the host is what the root is.
+/// Parses the release from `rustc -vV`; `None` where the host triple is not the root's.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     if field("host: ")? != "x86_64-unknown-linux-gnu" {
@@ -100,13 +100,13 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 const fn parse_oldest(text: &str) -> (u32, u32) {
     let bytes = text.as_bytes();
     let mut numbers = [0_u32; 2];
-    let mut which = 0;
+    let mut part = 0;
     let mut index = 0;
-    while index < bytes.len() && which < 2 {
+    while index < bytes.len() && part < 2 {
         if bytes[index] == b'.' {
-            which += 1;
+            part += 1;
         } else {
-            numbers[which] = numbers[which] * 10 + (bytes[index] - b'0') as u32;
+            numbers[part] = numbers[part] * 10 + (bytes[index] - b'0') as u32;
         }
         index += 1;
     }
@@ -118,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn oldest_is_the_workspace_version() {
+    fn parse_oldest_reads_major_and_minor() {
         assert_eq!(parse_oldest("1.85"), (1, 85));
         assert_eq!(parse_oldest("2.7.1"), (2, 7));
     }
 
     #[test]
-    fn version_of_this_architecture_is_read() {
+    fn parse_version_of_this_architecture_is_read() {
         let text =
             "rustc 1.95.0 (abc 2026-04-14)\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0\n";
         assert_eq!(parse_version(text), Some((1, 95)));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn version_of_another_host_is_none() {
+    fn parse_version_of_another_host_is_none() {
         assert_eq!(
             parse_version("host: x86_64-unknown-linux-musl\nrelease: 1.95.0\n"),
             None
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn toolchain_without_the_boards_library_is_not_for_the_board() {
+    fn has_library_without_the_boards_target_is_false() {
         let sysroot = tempfile::tempdir().unwrap();
         let library = sysroot.path().join("lib/rustlib");
         std::fs::create_dir_all(library.join(Platform::Pc.triple())).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn distribution_compiler_is_not_shown() {
+    fn is_usable_of_a_distribution_compiler_is_false() {
         assert!(!is_usable(Path::new("/usr")));
     }
 }

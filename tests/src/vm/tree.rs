@@ -1,7 +1,7 @@
-//! Makes the root: Debian's packages installed by mmdebstrap, and the kernel modules that Debian leaves out.
+//! Makes the root: mmdebstrap installs Debian's packages, and the kernel modules that Debian's kernel lacks are compiled.
 //!
-//! mmdebstrap gets the packages and lists that [`super::apt`] has fetched: it needs no network and installs exactly what was
-//! resolved. It runs with `--mode=root` for everybody, since the namespace around it makes everybody root.
+//! mmdebstrap uses the packages and lists that [`super::apt`] has downloaded, so it needs no network and installs exactly the
+//! resolved versions. It runs with `--mode=root` for every user, because the namespace around it makes every user root.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::apt::{Apt, AptError};
-use super::cache::{Cache, CacheError, Held, Lock};
+use super::cache::{Cache, CacheError, InUse, Lock};
 use super::manifest;
 use super::modules;
 use super::namespace::namespace;
@@ -22,16 +22,17 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// Changes when roots of before are no longer good, for a reason that no script and no package shows.
+/// Changes when older roots can no longer be used for a reason that neither scripts nor packages show.
 const FORMAT: u32 = 2;
 
-/// Three minutes of two busy cores; a slow disk is waited for.
+/// The installation takes three minutes of two busy cores; the limit allows for a slow disk.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(20 * 60);
-/// Reading 1.5 GB.
+/// The digest reads 1.5 GB.
 const DIGEST_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Gives mmdebstrap the packages and lists that are here, and dpkg its options: what no program here needs only costs
-/// time to unpack (of piglit's two gigabytes a few tests are of interest). Not by mmdebstrap's own option for that, which starts a filter in Python for each package.
+/// Gives mmdebstrap the downloaded packages and lists, and sets dpkg's options. Files that no program here uses are left out,
+/// because unpacking them costs time (of piglit's two gigabytes, a few tests are used). mmdebstrap's own option for that is not
+/// used: it starts a filter in Python for each package.
 const BEFORE_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/etc/apt/preferences.d" "$1/var/cache/apt/archives/partial" "$1/var/lib/apt/lists/partial"
@@ -52,7 +53,7 @@ cp -l "$COVALENT_ARCHIVES"/*.deb "$1/var/cache/apt/archives/"
 find "$COVALENT_LISTS" -maxdepth 1 -type f ! -name lock -exec cp {} "$1/var/lib/apt/lists/" \;
 "#;
 
-/// Makes the places that are bound over later, and a system that starts without questions.
+/// Makes the mount points, and the files of a system that boots without questions.
 const AFTER_INSTALL: &str = r#"
 set -eu
 mkdir -p "$1/src" "$1/target" "$1/cargo/registry" "$1/cargo/git" "$1/opt/rust" "$1/opt/covalent" "$1/out" "$1/etc/ssl/certs"
@@ -64,53 +65,53 @@ echo covalent >"$1/etc/hostname"
 : >"$1/etc/machine-id"
 "#;
 
-/// Prints one digest of all files. Empty files are left out: a path that is bound over may leave one.
+/// Prints one digest of all files. Empty files are left out, because a bind mount may leave one at its mount point.
 const DIGEST: &str =
     "find / -xdev -type f -size +0 -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum";
 
-/// Why there is no root.
+/// Why a root could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The packages.
+    /// The packages could not be resolved or downloaded.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// A stage.
+    /// A stage failed.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// It was never finished.
+    /// The root was not finished.
     #[error("{0} was not finished")]
     Unfinished(PathBuf),
-    /// It is not what it was.
+    /// The root has changed since it was made.
     #[error("{path} is damaged: {what}")]
     Damaged {
         /// The root.
         path: PathBuf,
-        /// How it shows.
+        /// What differs.
         what: String,
     },
-    /// The root lacks something that its packages promise.
-    #[error("the root has no {0}: its recipe and Debian's packages have parted ways")]
-    Lacks(String),
-    /// The file system refused.
+    /// The root lacks a file or package that the recipe expects.
+    #[error("the root has no {0}; the recipe no longer fits Debian's packages")]
+    Missing(String),
+    /// A file operation failed.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What came back.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// The versions of what a root holds, in Debian's words.
+/// The versions of a root's main packages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// The kernel's release, as `uname -r` says it.
+    /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// The version of Mesa's packages; empty for the board, which has none.
     pub mesa: String,
@@ -118,7 +119,7 @@ pub struct Versions {
     pub qemu: String,
 }
 
-/// A complete root, which no other run removes while it is held.
+/// A complete root. While the value lives, no other run removes the root.
 #[derive(Debug)]
 pub(crate) struct Tree {
     platform: Platform,
@@ -126,10 +127,10 @@ pub(crate) struct Tree {
     pub(crate) key: String,
     pub(crate) versions: Versions,
     sha256: String,
-    _held: Held,
+    _in_use: InUse,
 }
 
-/// What is known of a complete root. Its file is written last.
+/// The record of a complete root. Its file is written last.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     versions: Versions,
@@ -146,10 +147,10 @@ pub(crate) struct TreeMaker<'a> {
 }
 
 impl TreeMaker<'_> {
-    /// The root that `resolution` makes: found, or made where it is missing or damaged.
+    /// Returns the root for `resolution`. Makes it where it is missing or damaged.
     pub(crate) fn ensure(&self, resolution: &Resolution, in_full: bool) -> Result<Tree, TreeError> {
         let key = key(self.platform, resolution);
-        let folder = self.cache.shelf(self.platform.roots()).join(&key);
+        let folder = self.cache.subfolder(self.platform.roots()).join(&key);
         match Tree::open(self.platform, &folder, &key)
             .and_then(|tree| tree.check(in_full, self.progress).map(|()| tree))
         {
@@ -166,8 +167,8 @@ impl TreeMaker<'_> {
     }
 
     fn make(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
-        fs::create_dir_all(folder).map_err(at("make the folder", folder))?;
-        let root = Root::at(&folder.join("root"));
+        fs::create_dir_all(folder).map_err(file_error("make the folder", folder))?;
+        let root = Root::new(&folder.join("root"));
         if !root.folder().exists() {
             self.apt.download(resolution)?;
             self.install(root.folder(), resolution)?;
@@ -184,7 +185,7 @@ impl TreeMaker<'_> {
                 &self.log("modules"),
                 self.progress,
             )?;
-            fs::rename(&partial, &built).map_err(at("move to", &built))?;
+            fs::rename(&partial, &built).map_err(file_error("move to", &built))?;
         }
         modules::install(
             &root,
@@ -209,17 +210,17 @@ impl TreeMaker<'_> {
         let (path, new) = (folder.join("record.json"), folder.join("record.new"));
         let text = serde_json::to_vec_pretty(&record).map_err(io::Error::other);
         text.and_then(|text| fs::write(&new, text))
-            .map_err(at("write", &new))?;
-        fs::rename(&new, &path).map_err(at("move to", &path))
+            .map_err(file_error("write", &new))?;
+        fs::rename(&new, &path).map_err(file_error("move to", &path))
     }
 
     fn install(&self, folder: &Path, resolution: &Resolution) -> Result<(), TreeError> {
         let partial = self.cache.partial_folder(self.lock, "root")?;
         let temporary = self.cache.partial_folder(self.lock, "temporary")?;
         let step = self.progress.step("install the root");
-        let words = namespace();
-        let mut command = Command::new(words[0]);
-        command.args(words[1..].iter().filter(|word| **word != "--"));
+        let args = namespace();
+        let mut command = Command::new(args[0]);
+        command.args(args[1..].iter().filter(|arg| **arg != "--"));
         command.args([
             "--mount-proc",
             "--",
@@ -229,7 +230,7 @@ impl TreeMaker<'_> {
             "--format=directory",
         ]);
         command.arg("--skip=update,download/empty,essential/unlink,check/empty");
-        if let Some(foreign) = self.platform.foreign() {
+        if let Some(foreign) = self.platform.foreign_architecture() {
             command.arg(format!("--architectures=amd64,{foreign}"));
         }
         command.args([
@@ -243,9 +244,9 @@ impl TreeMaker<'_> {
         command.env("COVALENT_ARCHIVES", self.apt.archives());
         command.env("COVALENT_LISTS", self.apt.lists());
         command.env("COVALENT_PREFERENCES", self.apt.preferences());
-        // Where it leaves its temporary files when it is killed, they are found.
+        // mmdebstrap leaves its temporary files here when it is killed, and the next run removes them.
         command.env("TMPDIR", temporary);
-        // To Debian's hooks: the initrd is made here, theirs takes half a minute and is not used.
+        // A setting for Debian's hooks: their initrd takes half a minute and is not used.
         command.env("INITRD", "No");
         command
             .env("LC_ALL", "C.UTF-8")
@@ -257,7 +258,7 @@ impl TreeMaker<'_> {
             deadline: INSTALL_DEADLINE,
         }
         .run(command, &step)?;
-        fs::rename(&partial, folder).map_err(at("move to", folder))?;
+        fs::rename(&partial, folder).map_err(file_error("move to", folder))?;
         step.done();
         Ok(())
     }
@@ -275,7 +276,7 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(TreeError::Unfinished(folder.to_owned()));
             }
-            Err(error) => return Err(at("read", &path)(error)),
+            Err(error) => return Err(file_error("read", &path)(error)),
         };
         let record: Record = serde_json::from_slice(&text).map_err(|error| TreeError::Damaged {
             path,
@@ -283,11 +284,11 @@ impl Tree {
         })?;
         Ok(Self {
             platform,
-            root: Root::at(&folder.join("root")),
+            root: Root::new(&folder.join("root")),
             key: key.to_owned(),
             versions: record.versions,
             sha256: record.sha256,
-            _held: Held::new(folder)?,
+            _in_use: InUse::new(folder)?,
         })
     }
 
@@ -299,9 +300,9 @@ impl Tree {
                 what,
             })
         };
-        let mut signs = self.platform.signs().iter();
-        if let Some(sign) = signs.find(|sign| !folder.join(sign).exists()) {
-            return damaged(format!("it has no {sign}"));
+        let mut required = self.platform.required_files().iter();
+        if let Some(file) = required.find(|file| !folder.join(file).exists()) {
+            return damaged(format!("it has no {file}"));
         }
         if in_full
             && digest(&self.root, &folder.with_file_name("check.log"), progress)? != self.sha256
@@ -312,7 +313,7 @@ impl Tree {
     }
 }
 
-/// The name of the root that a resolution makes.
+/// Returns the name of the root that a resolution makes.
 fn key(platform: Platform, resolution: &Resolution) -> String {
     let user = rustix::process::geteuid().as_raw();
     let mut parts = vec![format!("format {FORMAT}, user {user}")];
@@ -335,29 +336,29 @@ fn key(platform: Platform, resolution: &Resolution) -> String {
 
 fn kernel_release(root: &Root) -> Result<String, TreeError> {
     let folder = root.folder().join("usr/lib/modules");
-    let entries = fs::read_dir(&folder).map_err(at("list", &folder))?;
+    let entries = fs::read_dir(&folder).map_err(file_error("list", &folder))?;
     let mut names: Vec<String> = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(at("list", &folder))?;
+        let entry = entry.map_err(file_error("list", &folder))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     match names.as_slice() {
         [release] => Ok(release.clone()),
-        _ => Err(TreeError::Lacks(format!("single kernel, but {names:?}"))),
+        _ => Err(TreeError::Missing(format!("single kernel, but {names:?}"))),
     }
 }
 
 fn package_version(root: &Root, package: &str) -> Result<String, TreeError> {
     let path = root.folder().join("var/lib/dpkg/status");
-    let status = fs::read_to_string(&path).map_err(at("read", &path))?;
-    parse_version(&status, package).ok_or_else(|| TreeError::Lacks(format!("package {package}")))
+    let status = fs::read_to_string(&path).map_err(file_error("read", &path))?;
+    parse_version(&status, package).ok_or_else(|| TreeError::Missing(format!("package {package}")))
 }
 
 fn parse_version(status: &str, package: &str) -> Option<String> {
-    let wanted = format!("Package: {package}");
+    let field = format!("Package: {package}");
     let paragraph = status
         .split("\n\n")
-        .find(|paragraph| paragraph.lines().any(|line| line == wanted))?;
+        .find(|paragraph| paragraph.lines().any(|line| line == field))?;
     paragraph
         .lines()
         .find_map(|line| line.strip_prefix("Version: "))
@@ -374,7 +375,7 @@ fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeEr
         deadline: DIGEST_DEADLINE,
     }
     .run_in_root(&mut command, &step)?;
-    let text = fs::read_to_string(log).map_err(at("read", log))?;
+    let text = fs::read_to_string(log).map_err(file_error("read", log))?;
     step.done();
     Ok(text
         .split_whitespace()
@@ -383,7 +384,7 @@ fn digest(root: &Root, log: &Path, progress: &Progress) -> Result<String, TreeEr
         .to_owned())
 }
 
-fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     let path = path.to_owned();
     move |source| TreeError::File {
         operation,
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn key_same_packages_from_another_mirror_on_another_day_is_the_same() {
+    fn key_of_same_packages_from_another_mirror_is_the_same() {
         let other = Resolution {
             mirror: "http://b.example".into(),
             at_seconds: 2,
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn key_another_version_or_another_name_differs() {
+    fn key_of_another_version_or_name_differs() {
         let mut version = resolution();
         version.packages[0].file = "qemu_2_amd64.deb".into();
         let mut name = resolution();
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn version_of_a_package_is_found_among_others() {
+    fn parse_version_of_a_package_among_others_finds_it() {
         let status =
             "Package: a\nVersion: 1\n\nPackage: ab\nStatus: install ok installed\nVersion: 2:3-4\n";
         assert_eq!(parse_version(status, "ab").as_deref(), Some("2:3-4"));
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn open_root_without_a_record_is_unfinished() {
+    fn open_of_a_root_without_record_is_unfinished() {
         let scratch = tempfile::tempdir().unwrap();
         assert!(matches!(
             Tree::open(Platform::Pc, scratch.path(), "k"),
@@ -453,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn check_root_without_its_signs_is_damaged() {
+    fn check_of_a_root_without_required_files_reports_damage() {
         let scratch = tempfile::tempdir().unwrap();
         let record = r#"{"versions":{"kernel":"7","mesa":"26","qemu":"11"},"sha256":""}"#;
         fs::write(scratch.path().join("record.json"), record).unwrap();

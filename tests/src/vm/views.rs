@@ -1,4 +1,4 @@
-//! The kernel module `covalent_views`, compiled in the root for the guest's own kernel. Its source is in `tests/module`.
+//! Compiles the kernel module `covalent_views` in the root, for the guest's kernel. Its source is in `tests/module`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::Task;
 
-/// Seconds; a busy machine is waited for.
+/// The compilation takes seconds on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Compiles in a folder of the root's own memory, so that nothing is left in the checkout.
+/// Compiles in a temporary folder of the root, so that nothing is left in the checkout.
 const SCRIPT: &str = r#"
 set -eu
 release=$(ls /lib/modules)
@@ -24,10 +24,10 @@ make -s -C "/lib/modules/$release/build" M=/tmp/views modules
 install -m 644 /tmp/views/covalent_views.ko /made/covalent_views.ko
 "#;
 
-/// Compiles the module into the folder that is shared with guests, and returns its path in the guest.
+/// Compiles the module into the folder that is shared with guests, and returns the module's path in the guest.
 ///
 /// # Errors
-/// Where it does not compile.
+/// Where the module does not compile.
 pub fn build(root: &Root, share: &Path) -> anyhow::Result<PathBuf> {
     let folder = share.join("lib");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;

@@ -99,7 +99,7 @@ impl Report {
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a mean: what is lost beyond 2^53 bytes is less than it can show"
+    reason = "a mean, for which the precision of f64 suffices"
 )]
 fn mean(bytes: u64, frames: u64) -> f64 {
     bytes as f64 / frames.max(1) as f64

@@ -29,7 +29,7 @@ use crate::setup::{CameraBuffers, setup};
 
 /// How often the loop wakes up without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
+/// How long a camera with queued buffers may deliver no frame until the program reports it as unplugged.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 struct Session<'a> {
@@ -307,7 +307,7 @@ impl<'a> Session<'a> {
             if silence > COMPOSITOR_SILENCE && !self.warned {
                 self.warned = true;
                 tracing::warn!(
-                    "the compositor at {} keeps {kept} of {} buffers since {} s and says nothing of them; the camera waits",
+                    "the compositor at {} has held {kept} of {} buffers for {} s and sent no event for them; the camera waits",
                     self.events.socket(),
                     self.wl_buffers.len(),
                     COMPOSITOR_SILENCE.as_secs()
@@ -318,7 +318,7 @@ impl<'a> Session<'a> {
             return Err(Failure::new(
                 Exit::CameraGone,
                 anyhow!(
-                    "{device}: no frame for {} s although it has buffers; check its cable, or that its source has a signal",
+                    "{device}: the camera delivered no frame for {} s although buffers are queued; check its cable, or that its source has a signal",
                     CAMERA_SILENCE.as_secs()
                 ),
             ));
@@ -367,6 +367,6 @@ impl<'a> Session<'a> {
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not held by whom this program expects"),
+        anyhow!(error).context("a buffer has another holder than this program expects"),
     )
 }

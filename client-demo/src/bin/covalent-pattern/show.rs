@@ -176,7 +176,7 @@ impl<'a> Show<'a> {
         {
             self.warned = true;
             tracing::warn!(
-                "the compositor at {} keeps all of {BUFFERS} buffers since {} s; this program waits",
+                "the compositor at {} has held all {BUFFERS} buffers for {} s; this program waits",
                 self.events.socket(),
                 COMPOSITOR_SILENCE.as_secs()
             );

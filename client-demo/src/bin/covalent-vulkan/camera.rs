@@ -35,7 +35,7 @@ const BUFFERS: u32 = 4;
 pub(crate) const SAMPLED: &str = "sampled";
 /// How long the camera may deliver no frame until the program dequeues without a poll event, which finds an unplugged camera.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a camera with queued buffers may deliver no frame until it is treated as gone.
+/// How long a camera with queued buffers may deliver no frame until the program reports it as unplugged.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A camera that streams into textures.
@@ -268,7 +268,7 @@ impl Camera {
             return Err(Failure::new(
                 Exit::CameraGone,
                 anyhow!(
-                    "{}: no frame for {} s although it has buffers; check its cable, or that its source has a signal",
+                    "{}: the camera delivered no frame for {} s although buffers are queued; check its cable, or that its source has a signal",
                     self.name,
                     SILENCE.as_secs()
                 ),
@@ -304,6 +304,6 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a camera's buffer is not held by whom this program expects"),
+        anyhow!(error).context("a camera's buffer has another holder than this program expects"),
     )
 }

@@ -281,7 +281,7 @@ fn merged_wait_fence(
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not held by whom this program expects"),
+        anyhow!(error).context("a buffer has another holder than this program expects"),
     )
 }
 

@@ -38,7 +38,7 @@ impl Gpus {
             return Err(Failure::new(
                 Exit::NoPlan,
                 anyhow!(
-                    "no Vulkan device of this machine draws into buffers that it shares: {}",
+                    "no Vulkan device of this machine can render to buffers that it shares: {}",
                     or_none(&unavailable_gpus)
                 ),
             ));
@@ -50,7 +50,7 @@ impl Gpus {
                 return Err(Failure::new(
                     Exit::Usage,
                     anyhow!(
-                        "--device {wanted}: no Vulkan device that draws and shares images is called so; there are: {}; and not: {}",
+                        "--device {wanted}: no Vulkan device with this name can render to buffers that it shares; usable devices: {}; not usable: {}",
                         names.join(", "),
                         or_none(&unavailable_gpus)
                     ),
@@ -90,7 +90,7 @@ fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
 
 fn or_none(words: &[String]) -> String {
     if words.is_empty() {
-        "there is none".to_owned()
+        "none".to_owned()
     } else {
         words.join("; ")
     }

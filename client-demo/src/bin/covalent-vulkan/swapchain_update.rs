@@ -101,7 +101,7 @@ impl Show<'_> {
             buffers,
             targets,
             copies,
-            self.submissions.party(&self.gpu),
+            self.submissions.accessor(&self.gpu),
         );
         self.next_buffer_number = swapchain.numbers().end;
         for (number, buffer) in swapchain.numbers().zip(swapchain.buffers()) {
@@ -133,7 +133,7 @@ impl Show<'_> {
             .as_ref()
             .and_then(|(swapchain, _)| swapchain.index_of(number));
         let (Some(index), Some((mut swapchain, why))) = (index, self.next.take()) else {
-            // Another buffer of the same swapchain was refused, so the swapchain is gone.
+            // Another buffer of the same swapchain was refused, so the swapchain was dropped.
             wl_buffer.destroy();
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! The system calls of an allocation, as strace sees them.
+//! Counts the system calls of an allocation with strace.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -6,121 +6,122 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::buffer::{Owner, Pool};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use serde::Serialize;
 
-use super::contest::Contest;
+use super::bench_case::BenchCase;
 
-/// Calls by name, with how often they were made; an ioctl and an fcntl by what was asked.
+/// The number of calls by name. The name of an ioctl or fcntl includes its request.
 type Counts = BTreeMap<String, usize>;
 
-const IN_MEMINFO: &str = "what is free of the contiguous region, which only /proc/meminfo tells";
+const IN_MEMINFO: &str = "reads from /proc/meminfo how much of the contiguous region is free";
 
-/// Why the crate makes calls that the bare ioctls do without.
+/// Why the crate makes calls that a program with the bare ioctls does not make.
 const REASONS: [(&str, &str); 8] = [
     (
         "sysinfo",
-        "never to ask for more than the machine has: the kernel would kill others to find it",
+        "prevents an allocation of more memory than the machine has, for which the kernel would kill processes",
     ),
     ("openat", IN_MEMINFO),
     ("read", IN_MEMINFO),
     ("close", IN_MEMINFO),
     (
         "fstatfs",
-        "that what came is a dma-buf, before it is mapped or sent on",
+        "checks that the new fd is a dma-buf, before it is mapped or sent",
     ),
-    ("fstat", "the inode, by which buffers are told apart"),
-    ("lseek", "the size that it really has"),
+    ("fstat", "reads the inode, which identifies the buffer"),
+    ("lseek", "reads the dma-buf's size"),
     (
         "ioctl DMA_BUF_SET_NAME_B",
-        "whose it is, for who looks at bufinfo or fdinfo",
+        "names the buffer in bufinfo and fdinfo",
     ),
 ];
 
-/// The calls of one source and size.
+/// The calls of one source and buffer size.
 #[derive(Debug, Serialize)]
 pub(super) struct Calls {
     source: String,
     bytes: u32,
-    /// Those of the bare ioctls.
+    /// The calls of a program that uses the bare ioctls.
     bare: Counts,
-    /// Those that the crate makes beside them.
+    /// The calls that the crate makes in addition.
     extra: Counts,
-    /// Those of the bare ioctls that the crate does without.
+    /// The calls of the bare ioctls that the crate does not make.
     spared: Counts,
-    /// Those of a pool that gives the same buffer to the same owner.
+    /// The calls of a pool that lends a free buffer to its owner again.
     pool: Counts,
 }
 
-/// Allocates once each way after a first time that does not count, with a word before and after.
+/// Allocates once with each method, with a marker on stderr before and after. Both methods allocate once before the markers, so that
+/// one-time initialisation is not counted.
 pub(super) fn once() -> Result<()> {
     let sources = Sources::discover();
-    for contest in Contest::all(&sources)? {
-        drop((contest.bare()?, contest.ours()?));
-        let name = format!("{} {}", contest.source, contest.bytes);
-        say(&format!("begin {name} bare"))?;
-        drop(contest.bare()?);
-        say(&format!("begin {name} ours"))?;
-        drop(contest.ours()?);
-        say("end")?;
+    for case in BenchCase::all(&sources)? {
+        drop((case.bare_ioctls()?, case.through_crate()?));
+        let name = format!("{} {}", case.source, case.bytes);
+        write_marker(&format!("begin {name} bare"))?;
+        drop(case.bare_ioctls()?);
+        write_marker(&format!("begin {name} ours"))?;
+        drop(case.through_crate()?);
+        write_marker("end")?;
         let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
-        let take = || pool.take(owner, &contest.plan, |_| contest.ours());
+        let take = || pool.take(owner, &case.plan, |_| case.through_crate());
         drop(take()?);
-        say(&format!("begin {name} pool"))?;
+        write_marker(&format!("begin {name} pool"))?;
         drop(take()?);
-        say("end")?;
+        write_marker("end")?;
     }
     Ok(())
 }
 
-/// One write of one line.
-fn say(words: &str) -> Result<()> {
+/// Writes one line to stderr with one write(), so that strace shows it as one call.
+fn write_marker(words: &str) -> Result<()> {
     Ok(std::io::stderr().write_all(format!("{words}\n").as_bytes())?)
 }
 
-/// Runs this program under strace.
+/// Runs this program's `once` under strace and compares the calls.
 pub(super) fn compare() -> Result<Vec<Calls>> {
     let trace = tempfile::NamedTempFile::new()?;
-    let told = Command::new("strace")
+    let output = Command::new("strace")
         .arg("-o")
         .arg(trace.path())
         .args(["-s", "200"])
         .arg(std::env::current_exe()?)
         .arg("once")
         .output()
-        .context("strace")?;
+        .context("start strace")?;
     ensure!(
-        told.status.success(),
+        output.status.success(),
         "strace ended with {}: {}",
-        told.status,
-        String::from_utf8_lossy(&told.stderr)
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
     );
     let all = parse(&std::fs::read_to_string(trace.path())?);
     let mut calls = Vec::new();
-    for ((source, bytes, way), bare) in &all {
-        if way != "bare" {
+    for ((source, bytes, method), bare) in &all {
+        if method != "bare" {
             continue;
         }
-        let of = |way: &str| {
-            all.get(&(source.clone(), *bytes, way.to_owned()))
-                .with_context(|| format!("{way} was not traced"))
+        let of = |method: &str| {
+            all.get(&(source.clone(), *bytes, method.to_owned()))
+                .with_context(|| format!("the trace has no allocation of {source} by {method}"))
         };
         let ours = of("ours")?;
         calls.push(Calls {
             source: source.clone(),
             bytes: *bytes,
             bare: bare.clone(),
-            extra: beyond(ours, bare),
-            spared: beyond(bare, ours),
+            extra: difference(ours, bare),
+            spared: difference(bare, ours),
             pool: of("pool")?.clone(),
         });
     }
-    ensure!(!calls.is_empty(), "nothing was traced");
+    ensure!(!calls.is_empty(), "the trace has no allocation");
     Ok(calls)
 }
 
-/// What `more` has beyond `less`.
-fn beyond(more: &Counts, less: &Counts) -> Counts {
+/// Returns the calls of `more` that `less` does not have.
+fn difference(more: &Counts, less: &Counts) -> Counts {
     more.iter()
         .map(|(call, count)| {
             let others = less.get(call).copied().unwrap_or(0);
@@ -130,13 +131,13 @@ fn beyond(more: &Counts, less: &Counts) -> Counts {
         .collect()
 }
 
-/// Counts the calls between the words; source, size and way are the key.
+/// Counts the calls between the markers, by source, size in bytes and method.
 fn parse(trace: &str) -> BTreeMap<(String, u32, String), Counts> {
     let mut all = BTreeMap::new();
     let mut now = None;
     for line in trace.lines() {
-        if let Some(words) = said(line) {
-            now = place(words);
+        if let Some(words) = marker(line) {
+            now = parse_begin(words);
             if let Some(key) = &now {
                 all.insert(key.clone(), Counts::new());
             }
@@ -149,26 +150,28 @@ fn parse(trace: &str) -> BTreeMap<(String, u32, String), Counts> {
     all
 }
 
-/// The line that was written to stderr.
-fn said(line: &str) -> Option<&str> {
+/// Returns the marker where this line of the trace writes one to stderr.
+fn marker(line: &str) -> Option<&str> {
     line.strip_prefix("write(2, \"")?
         .split_once("\\n\"")
         .map(|(words, _)| words)
 }
 
-fn place(words: &str) -> Option<(String, u32, String)> {
+/// Parses the marker that begins an allocation: source, size in bytes and method.
+fn parse_begin(words: &str) -> Option<(String, u32, String)> {
     let mut words = words.strip_prefix("begin ")?.split(' ');
-    let (source, bytes, way) = (words.next()?, words.next()?, words.next()?);
-    Some((source.to_owned(), bytes.parse().ok()?, way.to_owned()))
+    let (source, bytes, method) = (words.next()?, words.next()?, words.next()?);
+    Some((source.to_owned(), bytes.parse().ok()?, method.to_owned()))
 }
 
+/// Returns the name of the call in a line of the trace.
 fn call(line: &str) -> Option<String> {
     let (name, rest) = line.split_once('(')?;
     if !["ioctl", "fcntl"].contains(&name) {
         return Some(name.to_owned());
     }
     let request = rest.split([',', ')']).nth(1)?.trim();
-    // Rust's own check before each close, in programs with debug assertions alone.
+    // With debug assertions, Rust's standard library calls F_GETFD before each close.
     (request != "F_GETFD").then(|| format!("{name} {request}"))
 }
 
@@ -178,7 +181,7 @@ pub(super) fn table(calls: &[Calls]) {
         println!("{}, {} bytes: {:?}", call.source, call.bytes, call.bare);
         for (name, count) in &call.extra {
             let reason = REASONS.iter().find(|(known, _)| known == name);
-            let reason = reason.map_or("nobody knows why", |(_, reason)| reason);
+            let reason = reason.map_or("the reason is not known", |(_, reason)| reason);
             println!("  {count} more: {name}: {reason}");
         }
         println!("  a pool: {:?}", call.pool);
@@ -207,14 +210,14 @@ close(3)                                = 0
 ";
 
     #[test]
-    fn parse_counts_calls_between_the_words() {
+    fn parse_counts_calls_between_the_markers() {
         let all = parse(TRACE);
-        let key = |way: &str| ("heap:system".to_owned(), 65536, way.to_owned());
+        let key = |method: &str| ("heap:system".to_owned(), 65536, method.to_owned());
         let bare = &all[&key("bare")];
         assert_eq!(bare.len(), 2);
         assert_eq!(bare["ioctl DMA_HEAP_IOCTL_ALLOC"], 1);
-        let extra = beyond(&all[&key("ours")], bare);
+        let extra = difference(&all[&key("ours")], bare);
         assert_eq!(extra, Counts::from([("fcntl F_ADD_SEALS".to_owned(), 1)]));
-        assert!(beyond(bare, &all[&key("ours")]).is_empty());
+        assert!(difference(bare, &all[&key("ours")]).is_empty());
     }
 }

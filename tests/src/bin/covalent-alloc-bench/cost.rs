@@ -1,4 +1,4 @@
-//! What allocations cost, in nanoseconds of the guest's clock.
+//! Measures the time of allocations, in nanoseconds of the guest's clock.
 
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -6,63 +6,73 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::buffer::{Owner, Pool};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use serde::Serialize;
 
-use super::contest::Contest;
+use super::bench_case::BenchCase;
 
-/// How many times a pool gives a buffer in one round: one time is as short as reading the clock.
+/// How often a pool lends a buffer in one round. A single time would be as short as reading the clock.
 const HITS: u64 = 100;
 
-/// When the pages of a buffer are there.
+/// When the pages of a buffer are allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Pages {
-    /// When it is allocated.
-    Given,
-    /// When they are touched: of an allocation nothing but its name was made.
-    Owed,
-    /// Owed, and all of them touched by a mapping, as a part of what was measured.
-    Touched,
+    /// With the buffer.
+    #[serde(rename = "given")]
+    AtAllocation,
+    /// At the first access, which is not measured.
+    #[serde(rename = "owed")]
+    OnAccess,
+    /// At the first access, and the measured time includes an access to every page.
+    #[serde(rename = "touched")]
+    OnAccessIncluded,
 }
 
-/// What one source and size cost: medians of all rounds but the first, each of one allocation and its end.
+/// The times of one source and size in nanoseconds: medians of all rounds but the first. Each round allocates and frees one buffer.
 #[derive(Debug, Serialize)]
 pub(super) struct Cost {
     source: String,
     bytes: u32,
     pages: Pages,
-    /// By the bare ioctls.
+    /// With the bare ioctls.
     bare: u64,
     /// Through the crate.
     ours: u64,
-    /// The same buffer again, from a pool and back.
+    /// A free buffer, taken from a pool and returned to it.
     pool_hit: u64,
 }
 
-/// Measures every source in every size; both ways take turns, so that what changes with time meets both alike.
+/// Measures every source in every size. The two methods alternate, so that slow changes of the system affect both equally.
 pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
-    ensure!(rounds >= 2, "the first round does not count");
+    ensure!(
+        rounds >= 2,
+        "--rounds has to be at least 2, because the first round is not counted"
+    );
     let sources = Sources::discover();
-    let mut contests = Contest::all(&sources)?;
-    contests.retain(|contest| contest.source.starts_with(prefix));
-    ensure!(!contests.is_empty(), "no source begins with {prefix}");
+    let mut cases = BenchCase::all(&sources)?;
+    cases.retain(|case| case.source.starts_with(prefix));
+    ensure!(
+        !cases.is_empty(),
+        "no source has an identifier that begins with {prefix}"
+    );
     let mut costs = Vec::new();
-    for of_one in contests.chunk_by(|one, other| one.source == other.source) {
-        let named = || of_one.first().map(|contest| contest.source.clone());
-        let mut measured = of_one
+    for of_source in cases.chunk_by(|one, other| one.source == other.source) {
+        let named = || of_source.first().map(|case| case.source.clone());
+        let mut measured = of_source
             .iter()
-            .map(|contest| one(contest, Pages::Given, rounds))
+            .map(|case| one(case, Pages::AtAllocation, rounds))
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("{:?}", named()))?;
-        // Memory that has to be zeroed costs more the more there is of it.
+        // Zeroing takes time in proportion to the size. Where a large buffer takes about as long as a small one, the pages are
+        // allocated later.
         let bare = |cost: Option<&Cost>| cost.map_or(0, |cost| cost.bare);
         if bare(measured.last()) < bare(measured.first()).saturating_mul(2) {
             for cost in &mut measured {
-                cost.pages = Pages::Owed;
+                cost.pages = Pages::OnAccess;
             }
-            for contest in of_one {
-                measured.push(one(contest, Pages::Touched, rounds)?);
+            for case in of_source {
+                measured.push(one(case, Pages::OnAccessIncluded, rounds)?);
             }
         }
         costs.append(&mut measured);
@@ -70,37 +80,37 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
+fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     let (mut bare, mut ours, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        let mut turn = |first: bool| -> Result<()> {
-            settle();
+        let mut measure = |use_bare: bool| -> Result<()> {
+            wait_for_kernel_frees();
             let from = Instant::now();
-            if first {
-                let fd = contest.bare()?;
-                if pages == Pages::Touched {
-                    contest.fill(fd.as_fd())?;
+            if use_bare {
+                let fd = case.bare_ioctls()?;
+                if pages == Pages::OnAccessIncluded {
+                    case.fill(fd.as_fd())?;
                 }
             } else {
-                let buffers = contest.ours()?;
-                if pages == Pages::Touched {
+                let buffers = case.through_crate()?;
+                if pages == Pages::OnAccessIncluded {
                     let memory = buffers.first().and_then(|buffer| buffer.memory_fd(0));
-                    contest.fill(memory.context("no memory")?)?;
+                    case.fill(memory.context("the buffer has no dma-buf")?)?;
                 }
             }
-            let into = if first { &mut bare } else { &mut ours };
+            let into = if use_bare { &mut bare } else { &mut ours };
             into.push(nanoseconds(from)?);
             Ok(())
         };
-        // What the one leaves in the kernel's lists the other finds.
-        let first = round % 2 == 0;
-        turn(first)?;
-        turn(!first)?;
-        hits.push(pool_hit(contest)?);
+        // The second method may profit from pages that the first one freed, so the order alternates.
+        let bare_first = round % 2 == 0;
+        measure(bare_first)?;
+        measure(!bare_first)?;
+        hits.push(pool_hit(case)?);
     }
     Ok(Cost {
-        source: contest.source.clone(),
-        bytes: contest.bytes,
+        source: case.source.clone(),
+        bytes: case.bytes,
         pages,
         bare: median(&bare),
         ours: median(&ours),
@@ -108,12 +118,12 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
     })
 }
 
-/// Takes one buffer of a pool again and again.
-fn pool_hit(contest: &Contest<'_>) -> Result<u64> {
+/// Returns the mean time in which a pool lends a free buffer and gets it back.
+fn pool_hit(case: &BenchCase<'_>) -> Result<u64> {
     let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
     let take = || -> Result<()> {
-        let taken = pool.take(owner, &contest.plan, |_| contest.ours())?;
-        taken.map(drop).context("no buffer")
+        let taken = pool.take(owner, &case.plan, |_| case.through_crate())?;
+        taken.map(drop).context("the pool returned no buffer")
     };
     take()?;
     let from = Instant::now();
@@ -123,8 +133,8 @@ fn pool_hit(contest: &Contest<'_>) -> Result<u64> {
     Ok(nanoseconds(from)?.div_ceil(HITS))
 }
 
-/// Lets a card's driver free what was dropped: it does so when the device has answered, in a thread of the kernel.
-fn settle() {
+/// Waits until drivers have freed dropped buffers. virtio-gpu frees them in a kernel thread after the device's response.
+fn wait_for_kernel_frees() {
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(2));
     }
@@ -134,7 +144,7 @@ fn nanoseconds(from: Instant) -> Result<u64> {
     Ok(u64::try_from(from.elapsed().as_nanos())?)
 }
 
-/// The middle of all but the first, which fills the caches and lists of process and kernel.
+/// Returns the median of all rounds but the first, which fills the caches of the process and the kernel.
 fn median(rounds: &[u64]) -> u64 {
     let mut counted: Vec<u64> = rounds.iter().skip(1).copied().collect();
     counted.sort_unstable();
@@ -169,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn median_leaves_the_first_out() {
+    fn median_ignores_the_first_round() {
         assert_eq!(median(&[1000, 3, 1, 2]), 2);
         assert_eq!(median(&[7]), 0);
     }

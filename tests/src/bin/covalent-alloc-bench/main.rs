@@ -1,10 +1,10 @@
-//! `covalent-alloc-bench`: what allocating through `covalent-alloc` costs beside the bare ioctls, and what a pool saves. Runs
+//! `covalent-alloc-bench`: compares allocations through `covalent-alloc` with the bare ioctls, and measures what a pool saves. Runs
 //! in the guest, as root.
 //!
-//! In a guest whose clock counts instructions (`./x vm run --counted`) its nanoseconds are instructions, and repeat.
+//! In a guest whose clock counts instructions (`./x vm run --counted`), a nanosecond is an instruction, and results are reproducible.
 
+mod bench_case;
 mod calls;
-mod contest;
 mod cost;
 mod sys;
 
@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-/// Holds allocations through covalent-alloc against the bare ioctls.
+/// Compares allocations through covalent-alloc with the bare ioctls.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// As one line of JSON.
+    /// Print one line of JSON.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -25,18 +25,18 @@ struct Arguments {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
-    /// Allocates and frees, both ways in turn, and tells the medians in nanoseconds.
+    /// Allocate and free with both methods alternately, and print the medians in nanoseconds.
     Cost {
-        /// How many rounds; the first is not counted.
+        /// The number of rounds; the first is not counted.
         #[arg(long, default_value_t = 12)]
         rounds: usize,
-        /// Only sources whose identifier begins so.
+        /// Measure only sources whose identifier begins with this text.
         #[arg(long, default_value = "")]
         source: String,
     },
-    /// Tells the system calls of one allocation beside those of the bare ioctls. Needs strace.
+    /// Print the system calls of one allocation compared with the bare ioctls. Needs strace.
     Calls,
-    /// Allocates once each way, with a word on stderr before and after: what `calls` runs under strace.
+    /// Allocate once with each method, with a marker on stderr before and after. `calls` runs this under strace.
     #[command(hide = true)]
     Once,
 }

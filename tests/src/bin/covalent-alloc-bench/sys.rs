@@ -1,7 +1,7 @@
-//! The bare ioctls that give memory, as a program would use them that knows its one source.
+//! The bare ioctls that allocate memory, as a program uses them that supports only one source.
 #![allow(
     unsafe_code,
-    reason = "ioctls, and the fds that they return in numbers"
+    reason = "ioctls, and the fds that they return as numbers"
 )]
 
 use std::ffi::c_void;
@@ -40,7 +40,7 @@ pub(super) fn heap_alloc(heap: BorrowedFd<'_>, length: u64) -> io::Result<OwnedF
         )
     }?;
     let fd = i32::try_from(request.fd).map_err(|_| io::Errno::BADF)?;
-    // SAFETY: the ioctl succeeded, so the number is of a new fd that nobody else knows.
+    // SAFETY: the ioctl succeeded, so the number is a new fd that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -55,7 +55,7 @@ struct UdmabufCreate {
 
 const UDMABUF_CREATE: Opcode = opcode::write::<UdmabufCreate>(b'u', 0x42);
 
-// SAFETY: the opcode reads one struct udmabuf_create, of which this has the layout, and returns a new fd.
+// SAFETY: the opcode reads one struct udmabuf_create, whose layout this type has, and returns a new fd.
 unsafe impl Ioctl for UdmabufCreate {
     type Output = OwnedFd;
     const IS_MUTATING: bool = false;
@@ -69,7 +69,7 @@ unsafe impl Ioctl for UdmabufCreate {
     }
 
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<OwnedFd> {
-        // SAFETY: the ioctl succeeded, so its result is a new fd that nobody else knows.
+        // SAFETY: the ioctl succeeded, so its result is a new fd that nothing else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(output) })
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn udmabuf_create(
         offset: 0,
         size,
     };
-    // SAFETY: see the implementation of Ioctl; the fd is of the udmabuf device, whose opcode it is.
+    // SAFETY: see the implementation of Ioctl; the fd is of the udmabuf device, which defines the opcode.
     unsafe { ioctl::ioctl(udmabuf, request) }
 }
 
@@ -152,19 +152,19 @@ pub(super) fn dumb(card: BorrowedFd<'_>, width: u32, height: u32) -> io::Result<
         )
     }?;
     exported?;
-    // SAFETY: the ioctl succeeded, so the number is of a new fd that nobody else knows.
+    // SAFETY: the ioctl succeeded, so the number is a new fd that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
 }
 
-/// Has the kernel bring all of a dma-buf's pages into a mapping of this process, and lets go of it.
+/// Maps a dma-buf with MAP_POPULATE, so that the kernel allocates all pages, and unmaps it.
 pub(super) fn populate(dmabuf: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let (access, flags) = (
         ProtFlags::READ | ProtFlags::WRITE,
         MapFlags::SHARED | MapFlags::POPULATE,
     );
-    // SAFETY: a new mapping wherever there is room; nothing else in this process knows it.
+    // SAFETY: the kernel chooses the address of the new mapping, so it replaces no memory.
     let start = unsafe { mmap(std::ptr::null_mut(), bytes, access, flags, dmabuf, 0) }?;
-    // SAFETY: the mapping of above, of which nobody has a reference.
+    // SAFETY: this is the mapping from above, and nothing refers to it.
     unsafe { munmap(start, bytes) }
 }
 

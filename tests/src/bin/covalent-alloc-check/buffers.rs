@@ -1,4 +1,4 @@
-//! What happens to buffers: given again, imported once, used by many threads, made and freed without end.
+//! Buffer pools, import caches, dma-buf names and descriptors, and allocation from many threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,60 +12,60 @@ use covalent_alloc::buffer::{
 };
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally, soak};
+use super::{CheckOutcome, CheckRunner, soak};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for source in sources.declarations() {
         let id = source.id.as_str();
-        tally.check(
-            &format!("buffers::pool_over_{id}_gives_the_owners_own_again"),
+        runner.check(
+            &format!("buffers::pool_over_{id}_reuses_a_buffer_of_the_same_owner"),
             || pool_hit(&sources, id),
         );
-        tally.check(
+        runner.check(
             &format!("buffers::pool_over_{id}_zeroes_for_another_owner"),
             || pool_crossing(&sources, id),
         );
     }
-    tally.check("buffers::pool_does_not_give_on_what_another_holds", || {
+    runner.check("buffers::pool_does_not_give_on_what_another_holds", || {
         pool_held(&sources)
     });
-    tally.check("buffers::pool_keeps_no_more_than_its_limit", || {
+    runner.check("buffers::pool_keeps_no_more_than_its_limit", || {
         pool_limit(&sources)
     });
-    tally.check("buffers::pool_that_gets_nothing_says_so", || {
+    runner.check("buffers::pool_without_an_allocation_reports_it", || {
         pool_refused(&sources)
     });
-    tally.check("buffers::name_is_what_fdinfo_shows", || name(&sources));
-    tally.check("buffers::planes_under_several_fds_are_one_memory", || {
+    runner.check("buffers::name_is_what_fdinfo_shows", || name(&sources));
+    runner.check("buffers::planes_with_fds_of_one_dma_buf_share_it", || {
         one_memory(&sources)
     });
-    tally.check(
+    runner.check(
         "buffers::fd_that_is_closed_or_has_no_file_is_refused",
         bad_fd,
     );
     for card in sources.cards() {
         let name = card.path().display();
-        tally.check(
+        runner.check(
             &format!("buffers::import_into_{name}_is_made_once_and_not_kept"),
             || cached(&sources, card),
         );
-        tally.check(
+        runner.check(
             &format!("buffers::threads_that_import_and_close_on_{name}_leak_nothing"),
             || racing(&sources, card),
         );
     }
     for source in sources.declarations() {
         let id = source.id.as_str();
-        tally.check(&format!("buffers::hundred_threads_take_from_{id}"), || {
+        runner.check(&format!("buffers::hundred_threads_take_from_{id}"), || {
             threads(&sources, id)
         });
-        tally.check(
+        runner.check(
             &format!("buffers::thousands_from_{id}_leave_nothing"),
             || soak::allocations(&sources, id, 2000),
         );
@@ -85,38 +85,47 @@ pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> 
 
 fn take(pool: &Pool, owner: Owner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
     let taken = pool.take(owner, plan, |plan| sources.allocate(plan))?;
-    taken.context("the source gave nothing")
+    taken.context("the source allocated no buffer")
 }
 
-fn pool_hit(sources: &Sources, id: &str) -> Result<Seen> {
+fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
     let plan = plan(sources, id, vga()?)?;
     let first = take(&pool, owner, &plan, sources)?;
-    ensure!(!first.is_reused(), "a new pool has a buffer");
+    ensure!(!first.is_reused(), "a new pool returned a used buffer");
     let identity = first.identity();
     let pattern = pixels::pattern(&first, 1)?;
     pixels::write(&first, &pattern)?;
     drop(first);
-    // Nothing may be asked of anybody: an allocation here is the failure.
-    let nobody = |_: &Plan| -> Result<Vec<Buffer>> { bail!("it was asked for") };
+    // The pool has a free buffer, so an allocation is a failure.
+    let must_not_allocate = |_: &Plan| -> Result<Vec<Buffer>> {
+        bail!("the pool allocated although it has a free buffer")
+    };
     for _ in 0..1000 {
-        let again = pool.take(owner, &plan, nobody)?.context("nothing")?;
+        let again = pool
+            .take(owner, &plan, must_not_allocate)?
+            .context("the pool returned no buffer")?;
         ensure!(
             again.is_reused() && again.identity() == identity,
-            "another buffer"
+            "the pool returned another buffer than its free one"
         );
     }
-    let again = pool.take(owner, &plan, nobody)?.context("nothing")?;
+    let again = pool
+        .take(owner, &plan, must_not_allocate)?
+        .context("the pool returned no buffer")?;
     pixels::same(&pixels::read(&again)?, &pattern)?;
-    // While it is in use, it is not there twice.
+    // A buffer in use is not lent again.
     let second = take(&pool, owner, &plan, sources)?;
-    ensure!(second.identity() != identity, "one buffer for two");
-    Ok(Seen::Passed)
+    ensure!(
+        second.identity() != identity,
+        "the pool lent a buffer that is in use"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
+fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
-    // An odd size, so that there is room behind the picture.
+    // An odd size, so that the dma-buf has padding after the picture.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
     let first = take(&pool, Owner::new(), &plan, sources)?;
     let whole = whole(&first)?;
@@ -132,7 +141,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
     let second = take(&pool, Owner::new(), &plan, sources)?;
     ensure!(
         second.is_reused() && second.identity() == identity,
-        "it was not given on"
+        "the pool did not reuse the buffer for another owner"
     );
     let whole = self::whole(&second)?;
     let mut bytes = vec![0xff; size];
@@ -141,18 +150,21 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
         .access(CpuAccess::Read)?
         .read(0, 0, &mut bytes)?;
     let dirty = bytes.iter().filter(|byte| **byte != 0).count();
-    ensure!(dirty == 0, "{dirty} of {size} bytes are the other owner's");
-    Ok(Seen::Passed)
+    ensure!(
+        dirty == 0,
+        "{dirty} of {size} bytes of the other owner were not zeroed"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-/// The whole dma-buf as one plane, padding included.
+/// Describes the whole dma-buf as one plane of bytes, padding included.
 fn whole(buffer: &Buffer) -> Result<Buffer> {
     let size = buffer
         .layout()
         .memory_sizes()
         .first()
-        .context("no memory")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+        .context("the buffer has no dma-buf")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let rows = u32::try_from(size / 4096)?;
     Ok(Buffer::import(Descriptor {
         extent: Extent::new(4096, rows)?,
@@ -165,36 +177,45 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
     })?)
 }
 
-fn pool_held(sources: &Sources) -> Result<Seen> {
+fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     let plan = plan(sources, "heap:system", vga()?)?;
     let first = take(&pool, Owner::new(), &plan, sources)?;
     let identity = first.identity();
-    // As another process would hold it that was sent the fd.
+    // A duplicate fd holds the dma-buf as another process does that received the fd.
     let held = first
         .memory_fd(0)
-        .context("no memory")?
+        .context("the buffer has no dma-buf")?
         .try_clone_to_owned()?;
     drop(first);
     let second = take(&pool, Owner::new(), &plan, sources)?;
     ensure!(
         !second.is_reused(),
-        "it was given on while another holds it"
+        "the pool reused a buffer whose dma-buf is held elsewhere"
     );
-    ensure!(reference_count(&held) == Some(1), "the pool still has it");
+    ensure!(
+        reference_count(&held) == Some(1),
+        "the pool keeps a dma-buf that it may not reuse"
+    );
     drop(second);
-    // A clone that is kept is a use that lasts.
+    // A clone of the buffer keeps it in use.
     let owner = Owner::new();
     let third = take(&pool, owner, &plan, sources)?;
     let clone = Buffer::clone(&third);
     drop(third);
     let fourth = take(&pool, owner, &plan, sources)?;
-    ensure!(fourth.identity() != clone.identity(), "one buffer for two");
-    ensure!(fourth.identity() != identity, "it was given on");
-    Ok(Seen::Passed)
+    ensure!(
+        fourth.identity() != clone.identity(),
+        "the pool lent a buffer that a clone still uses"
+    );
+    ensure!(
+        fourth.identity() != identity,
+        "the pool reused a buffer whose dma-buf is held elsewhere"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn pool_limit(sources: &Sources) -> Result<Seen> {
+fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let one = plan.layout().total_bytes();
     let (pool, owner) = (Pool::new(2 * one), Owner::new());
@@ -209,41 +230,47 @@ fn pool_limit(sources: &Sources) -> Result<Seen> {
     drop(four);
     ensure!(
         pool.kept_bytes() == 2 * one,
-        "{} bytes are kept",
+        "the pool keeps {} bytes",
         pool.kept_bytes()
     );
     let again = take(&pool, owner, &plan, sources)?;
-    ensure!(last.contains(&again.identity()), "the oldest were kept");
+    ensure!(
+        last.contains(&again.identity()),
+        "the pool kept its oldest buffers rather than its newest"
+    );
     pool.forget(owner);
     ensure!(
         pool.kept_bytes() == 0,
-        "{} bytes are kept",
+        "the pool keeps {} bytes",
         pool.kept_bytes()
     );
     drop(again);
     ensure!(
         pool.kept_bytes() == one,
-        "{} bytes are kept",
+        "the pool keeps {} bytes",
         pool.kept_bytes()
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn pool_refused(sources: &Sources) -> Result<Seen> {
+fn pool_refused(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let pool = Pool::new(u64::MAX);
     let answer = pool.take(Owner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
     ensure!(matches!(answer, Err("no")), "{answer:?}");
     let nothing = pool.take(Owner::new(), &plan, |_| Ok::<Vec<Buffer>, &str>(Vec::new()));
     ensure!(matches!(nothing, Ok(None)), "{nothing:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn name(sources: &Sources) -> Result<Seen> {
+fn name(sources: &Sources) -> Result<CheckOutcome> {
     use std::os::fd::AsRawFd;
     let plan = plan(sources, "heap:system", vga()?)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let shown = || -> Result<String> {
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let name = text.lines().find_map(|line| line.strip_prefix("name:"));
@@ -251,22 +278,35 @@ fn name(sources: &Sources) -> Result<Seen> {
     };
     ensure!(
         shown()? == "covalent-XR24-640x480-2560",
-        "it is called {:?}",
+        "fdinfo shows the name {:?}",
         shown()?
     );
-    ensure!(buffer.set_name("camera"), "the kernel took no name");
-    ensure!(shown()? == "camera", "it is called {:?}", shown()?);
-    ensure!(buffer.set_name(&"x".repeat(100)), "a long name");
-    ensure!(shown()? == "x".repeat(31), "it is called {:?}", shown()?);
-    ensure!(buffer.set_name("a\0b"), "a name with a zero");
-    ensure!(shown()? == "a", "it is called {:?}", shown()?);
-    Ok(Seen::Passed)
+    ensure!(buffer.set_name("camera"), "the kernel refused the name");
+    ensure!(shown()? == "camera", "fdinfo shows the name {:?}", shown()?);
+    ensure!(
+        buffer.set_name(&"x".repeat(100)),
+        "the kernel refused a long name"
+    );
+    ensure!(
+        shown()? == "x".repeat(31),
+        "fdinfo shows the name {:?}",
+        shown()?
+    );
+    ensure!(
+        buffer.set_name("a\0b"),
+        "the kernel refused a name with a zero byte"
+    );
+    ensure!(shown()? == "a", "fdinfo shows the name {:?}", shown()?);
+    Ok(CheckOutcome::Passed)
 }
 
-fn one_memory(sources: &Sources) -> Result<Seen> {
+fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let plane = |offset_bytes, stride_bytes| -> Result<PlaneDescriptor> {
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
@@ -283,17 +323,21 @@ fn one_memory(sources: &Sources) -> Result<Seen> {
     let fds = covalent_tests::judge::process::fd_count(std::process::id())?;
     ensure!(
         planar.memory_count() == 1,
-        "{} memories",
+        "the buffer has {} dma-bufs",
         planar.memory_count()
     );
-    ensure!(fds == before + 1, "{} fds for one dma-buf", fds - before);
-    Ok(Seen::Passed)
+    ensure!(
+        fds == before + 1,
+        "the buffer keeps {} fds of one dma-buf",
+        fds - before
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn bad_fd() -> Result<Seen> {
+fn bad_fd() -> Result<CheckOutcome> {
     use covalent_alloc::buffer::{DescriptorError, DmabufError};
     use rustix::fs::{Mode, OFlags, open};
-    // As near to a closed fd as safe Rust comes: one that names a file and has none open.
+    // Safe Rust cannot pass a closed fd. An O_PATH fd is the nearest: it refers to a path, not to an open file.
     let path = open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let answer = Buffer::import(Descriptor {
         extent: vga()?,
@@ -314,77 +358,91 @@ fn bad_fd() -> Result<Seen> {
         ),
         "{answer:?}"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// A buffer that the card takes: its own.
+/// Allocates a dumb buffer of the card, which the card can always import.
 pub(crate) fn own(sources: &Sources, card: &Card) -> Result<Buffer> {
     let id = sources
         .declarations()
         .into_iter()
         .find(|source| source.id.as_str().starts_with("dumb:") && source.is_of(card.identity()))
-        .context("the card gives nothing")?
+        .context("the card has no dumb buffers")?
         .id;
     let plan = plan(sources, id.as_str(), vga()?)?;
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
-pub(crate) fn shows(card: &Card) -> bool {
+/// Returns whether the card has a CRTC.
+pub(crate) fn has_display(card: &Card) -> bool {
     use drm::control::Device as _;
     card.resource_handles()
         .is_ok_and(|resources| !resources.crtcs().is_empty())
 }
 
-fn cached(sources: &Sources, card: &Card) -> Result<Seen> {
-    if !shows(card) {
-        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
+    if !has_display(card) {
+        return Ok(CheckOutcome::Skipped(
+            "the card drives no display".to_owned(),
+        ));
     }
     let cache: ImportCache<Framebuffer> = ImportCache::default();
-    let asked = AtomicU32::new(0);
+    let imports = AtomicU32::new(0);
     let import = |buffer: &Buffer| {
-        asked.fetch_add(1, Ordering::Relaxed);
+        imports.fetch_add(1, Ordering::Relaxed);
         card.framebuffer(buffer)
     };
     let buffer = own(sources, card)?;
     let one = cache.get_or_import(&buffer, import)?;
     let two = cache.get_or_import(&buffer, import)?;
     ensure!(
-        Arc::ptr_eq(&one, &two) && asked.load(Ordering::Relaxed) == 1,
-        "two imports"
+        Arc::ptr_eq(&one, &two) && imports.load(Ordering::Relaxed) == 1,
+        "the cache imported one buffer twice"
     );
-    // The same memory as somebody else describes it is the same buffer.
+    // A second description of the same dma-buf is the same buffer.
     let described = Buffer::import(Descriptor {
         extent: buffer.layout().extent(),
         format: buffer.layout().format(),
         planes: vec![PlaneDescriptor {
             fd: buffer
                 .memory_fd(0)
-                .context("no memory")?
+                .context("the buffer has no dma-buf")?
                 .try_clone_to_owned()?,
             offset_bytes: 0,
             stride_bytes: buffer
                 .layout()
                 .planes()
                 .first()
-                .context("no plane")?
+                .context("the layout has no plane")?
                 .stride_bytes,
         }],
     })?;
     let three = cache.get_or_import(&described, import)?;
     ensure!(
         Arc::ptr_eq(&one, &three),
-        "another import of the same memory"
+        "the cache imported one dma-buf twice"
     );
     drop((one, two, three));
-    ensure!(cache.is_empty(), "the cache keeps an import alive");
+    ensure!(
+        cache.is_empty(),
+        "the cache keeps an import after its last user dropped it"
+    );
     cache.get_or_import(&buffer, import)?;
-    ensure!(asked.load(Ordering::Relaxed) == 2, "an import of the dead");
-    Ok(Seen::Passed)
+    ensure!(
+        imports.load(Ordering::Relaxed) == 2,
+        "the cache returned an import that was dropped"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn racing(sources: &Sources, card: &Card) -> Result<Seen> {
-    if !shows(card) {
-        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+fn racing(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
+    if !has_display(card) {
+        return Ok(CheckOutcome::Skipped(
+            "the card drives no display".to_owned(),
+        ));
     }
     let buffer = own(sources, card)?;
     let failed = thread::scope(|scope| {
@@ -393,7 +451,7 @@ fn racing(sources: &Sources, card: &Card) -> Result<Seen> {
                 let (card, buffer) = (card.clone(), buffer.clone());
                 scope.spawn(move || -> Result<()> {
                     for _ in 0..20 {
-                        // A handle that another thread closed too early makes this fail.
+                        // This fails where another thread closed the shared GEM handle too early.
                         drop(card.framebuffer(&buffer)?);
                     }
                     Ok(())
@@ -404,22 +462,22 @@ fn racing(sources: &Sources, card: &Card) -> Result<Seen> {
             .filter_map(|thread| match thread.join() {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(format!("{error:#}")),
-                Err(_) => Some("a panic".to_owned()),
+                Err(_) => Some("the thread panicked".to_owned()),
             })
             .collect::<Vec<_>>()
     });
     ensure!(failed.is_empty(), "{failed:?}");
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn threads(sources: &Sources, id: &str) -> Result<Seen> {
+fn threads(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let plan = plan(sources, id, Extent::new(64, 64)?)?;
     let failed = thread::scope(|scope| {
         let all: Vec<_> = (0..100)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     let buffers = sources.allocate(&plan)?;
-                    ensure!(!buffers.is_empty(), "no buffer");
+                    ensure!(!buffers.is_empty(), "the source allocated no buffer");
                     Ok(())
                 })
             })
@@ -429,14 +487,12 @@ fn threads(sources: &Sources, id: &str) -> Result<Seen> {
             .map(|error| format!("{error:#}"))
             .collect::<Vec<_>>()
     });
-    // What is there may not suffice for all at once; that is said, and nothing else may happen.
+    // The memory may not suffice for all threads. Then the error has to be the source's own budget error.
     let others: Vec<_> = failed
         .iter()
-        .filter(|words| {
-            !words.contains("nothing was allocated") && !words.contains("annot allocate")
-        })
+        .filter(|error| !error.contains("was not asked for") && !error.contains("annot allocate"))
         .collect();
     ensure!(others.is_empty(), "{others:?}");
-    ensure!(failed.len() < 100, "nobody got anything: {failed:?}");
-    Ok(Seen::Passed)
+    ensure!(failed.len() < 100, "no thread allocated: {failed:?}");
+    Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Every card against every source, and what a card leaves behind.
+//! Every card with the buffers of every source, DRM master, and GEM handles that a refusal must not leak.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,31 +8,31 @@ use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
 use covalent_alloc::constraint::Participant;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use drm::Device as _;
 use drm::control::Device as _;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for card in sources.cards() {
         let path = card.path();
         let name = path.display().to_string();
-        tally.check(&format!("cards::{name}::opening_leaves_no_master"), || {
+        runner.check(&format!("cards::{name}::opening_leaves_no_master"), || {
             let card = Card::open(path)?;
             let other = Raw(File::options().read(true).write(true).open(path)?);
-            // Who opens a card without a master becomes one, and only a master can give that up.
+            // Opening a card without a master makes the opener its master, and only the master can drop master.
             other
                 .release_master_lock()
-                .context("the first one was still master")?;
+                .context("the card that was opened first is still DRM master")?;
             drop(card);
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         });
-        tally.check(
-            &format!("cards::{name}::either_node_leads_to_the_card"),
+        runner.check(
+            &format!("cards::{name}::primary_and_render_node_open_the_same_card"),
             || {
                 let card = Card::open(path)?;
                 for node in std::fs::read_dir("/dev/dri")?.flatten() {
@@ -48,21 +48,23 @@ pub(crate) fn run(tally: &mut Tally) {
                 }
                 ensure!(
                     Card::open_by_device(0x7fff_ffff).is_err(),
-                    "a device number of nobody led somewhere"
+                    "a device number without a device opened a card"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("cards::{name}::framebuffer_that_is_refused_leaves_no_handle"),
             || refused(&sources, card),
         );
         for source in sources.declarations() {
-            tally.check(
+            runner.check(
                 &format!("cards::{name}::framebuffer_from_{}", source.id),
                 || {
                     let Some(display) = display(card)? else {
-                        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+                        return Ok(CheckOutcome::Skipped(
+                            "the card drives no display".to_owned(),
+                        ));
                     };
                     let request = Request {
                         participants: vec![display],
@@ -87,36 +89,35 @@ pub(crate) fn run(tally: &mut Tally) {
                         }
                     };
                     let buffers = sources.allocate(&plan)?;
-                    let buffer = buffers.first().context("no buffer")?;
+                    let buffer = buffers.first().context("the source allocated no buffer")?;
                     match (verdict, card.framebuffer(buffer)) {
                         (Some(_), Ok(framebuffer)) => {
                             let second =
                                 card.framebuffer(buffer).context("the same buffer again")?;
                             ensure!(
                                 second.handle() != framebuffer.handle(),
-                                "one framebuffer for two"
+                                "two framebuffers of one buffer have the same id"
                             );
                             drop(framebuffer);
                             let second = card
                                 .get_framebuffer(second.handle())
-                                .context("the second died with the first")?;
-                            // Root, who asks this, is given a handle of its own.
+                                .context("dropping the first framebuffer removed the second")?;
+                            // GETFB gives root a new handle, which has to be closed.
                             if let Some(handle) = second.buffer() {
                                 card.close_buffer(handle)?;
                             }
-                            Ok(Seen::Passed)
+                            Ok(CheckOutcome::Passed)
                         }
                         (Some(Verdict::Guaranteed), Err(error)) => {
-                            Err(error).context("guaranteed, and yet")
+                            Err(error).context("the import was guaranteed and failed")
                         }
-                        (Some(_), Err(error)) => Ok(Seen::Skipped(format!(
+                        (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
                             "possible, and not this time: {error}"
                         ))),
-                        (None, Err(DrmError::Import { .. })) => Ok(Seen::Passed),
-                        (None, Err(error)) => {
-                            Err(error).context("impossible, and for another reason")
-                        }
-                        (None, Ok(_)) => bail!("impossible, and yet it works"),
+                        (None, Err(DrmError::Import { .. })) => Ok(CheckOutcome::Passed),
+                        (None, Err(error)) => Err(error)
+                            .context("the import was impossible, but failed for another reason"),
+                        (None, Ok(_)) => bail!("the import was impossible and succeeded"),
                     }
                 },
             );
@@ -124,8 +125,8 @@ pub(crate) fn run(tally: &mut Tally) {
     }
 }
 
-/// The card's own memory, so that it is imported, in a format that no plane of these cards has.
-fn refused(sources: &Sources, card: &Card) -> Result<Seen> {
+/// Makes a framebuffer of the card's own memory, which it can import, in a format that no plane of these cards has.
+fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::UYVY));
     request.sources = sources.declarations();
@@ -133,17 +134,19 @@ fn refused(sources: &Sources, card: &Card) -> Result<Seen> {
         .sources
         .retain(|source| source.id.as_str().starts_with("dumb:") && source.is_of(card.identity()));
     let Solution::Share(plan) = solve(&request) else {
-        return Ok(Seen::Skipped("the card gives no dumb buffers".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the card has no dumb buffers".to_owned(),
+        ));
     };
     let buffers = sources.allocate(&plan)?;
-    match card.framebuffer(buffers.first().context("no buffer")?) {
-        Err(DrmError::Request { .. }) => Ok(Seen::Passed),
-        Err(error) => Err(error).context("for another reason"),
-        Ok(_) => bail!("it was taken"),
+    match card.framebuffer(buffers.first().context("the source allocated no buffer")?) {
+        Err(DrmError::Request { .. }) => Ok(CheckOutcome::Passed),
+        Err(error) => Err(error).context("the framebuffer was refused for another reason"),
+        Ok(_) => bail!("the card made a framebuffer in UYVY"),
     }
 }
 
-/// A card that is opened as anybody would.
+/// A card that is opened without the crate.
 struct Raw(File);
 
 impl std::os::fd::AsFd for Raw {
@@ -155,7 +158,7 @@ impl std::os::fd::AsFd for Raw {
 impl drm::Device for Raw {}
 
 fn display(card: &Card) -> Result<Option<Participant>> {
-    // Without this only overlays are listed.
+    // Without this capability, GETPLANERESOURCES lists only overlay planes.
     let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
     for plane in card.plane_handles().unwrap_or_default() {
         if card.plane_kind(plane)? == PlaneKind::Primary {

@@ -1,4 +1,4 @@
-//! Devices that convert: vim2m copies pictures, vicodec codes and decodes them. Both have their two queues on one file.
+//! Mem-to-mem devices: vim2m copies pictures, vicodec encodes and decodes them. Both have their two queues on one open file.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Error, Queue};
@@ -6,18 +6,18 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::codec::{
-    FWHT, RESEMBLANCE, decoder, encoder, node, peak_signal_to_noise, queues, smooth, wait,
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::codec::{
+    FWHT, MIN_PSNR_DB, decoder, encoder, node, peak_signal_to_noise, queues, smooth, wait,
 };
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.check("codecs::vim2m_has_both_queues_on_one_file", || {
+    runner.check("codecs::vim2m_has_both_queues_on_one_file", || {
         let device = Device::open(&node("vim2m", |_| true)?)?;
         let (output, capture) = queues(&device)?;
         for queue in [&output, &capture] {
@@ -26,22 +26,24 @@ pub(crate) fn run(tally: &mut Tally) {
                 .constraints()
                 .formats
                 .as_ref()
-                .context("any format")?;
+                .context("the participant does not list its formats")?;
             ensure!(
                 !formats.is_empty(),
-                "its {} takes nothing",
+                "the {} queue has no formats",
                 queue.direction()
             );
         }
-        // Every file is a job of its own.
+        // Each open file of a mem-to-mem device has queues of its own.
         let second = Device::open(device.path())?;
         let (other, _) = queues(&second)?;
         let buffers = allocate(&sources.declarations(), &sources, &output, Fourcc::RGB565)?.0;
         let _one = output.import(&buffers)?;
-        other.import(&buffers).context("the second file")?;
-        Ok(Seen::Passed)
+        other
+            .import(&buffers)
+            .context("the import into the second open file")?;
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("codecs::each_converter_is_a_source_of_its_own", || {
+    runner.check("codecs::each_converter_is_a_source_of_its_own", || {
         let mut ids = Vec::new();
         for path in [encoder()?, decoder()?, node("vim2m", |_| true)?] {
             let (output, capture) = queues(&Device::open(&path)?)?;
@@ -50,41 +52,44 @@ pub(crate) fn run(tally: &mut Tally) {
                 ids.extend(queue.source(&participant)?.map(|source| source.id));
             }
         }
-        // Of the codecs one queue each is of bytes.
-        ensure!(ids.len() == 4, "{ids:?}");
+        // One queue of each codec has coded data and is no source of pictures.
+        ensure!(ids.len() == 4, "the sources are {ids:?}");
         ids.sort();
         ids.dedup();
-        ensure!(ids.len() == 4, "two have one name: {ids:?}");
-        Ok(Seen::Passed)
+        ensure!(
+            ids.len() == 4,
+            "two sources have the same identifier: {ids:?}"
+        );
+        Ok(CheckOutcome::Passed)
     });
     for source in sources.declarations() {
         for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
-            tally.check(
+            runner.check(
                 &format!("codecs::vim2m_copies_{fourcc}_in_{}", source.id),
                 || copies(&sources, &source, fourcc),
             );
         }
         for fourcc in [Fourcc::YUV420, Fourcc::NV12, Fourcc::XRGB8888] {
-            tally.check(
-                &format!("codecs::vicodec_gives_{fourcc}_back_in_{}", source.id),
-                || codes(&sources, &source, fourcc),
+            runner.check(
+                &format!("codecs::vicodec_round_trips_{fourcc}_in_{}", source.id),
+                || round_trip(&sources, &source, fourcc),
             );
         }
     }
-    tally.check(
-        "codecs::coded_buffer_that_is_too_small_is_refused_before",
+    runner.check(
+        "codecs::coded_buffer_that_is_too_small_is_refused_by_the_crate",
         || {
             let device = Device::open(&encoder()?)?;
             let (_, capture) = queues(&device)?;
             let small = bytes(&sources, Extent::new(4096, 1)?)?;
             match capture.import_coded(FWHT, vga()?, &[small]) {
-                Err(Error::TooSmall { .. }) => Ok(Seen::Passed),
-                answer => bail!("{answer:?}"),
+                Err(Error::TooSmall { .. }) => Ok(CheckOutcome::Passed),
+                answer => bail!("the call returned {answer:?}"),
             }
         },
     );
-    tally.check(
-        "codecs::more_bytes_than_the_buffer_has_are_refused_before",
+    runner.check(
+        "codecs::more_bytes_than_the_buffer_has_are_refused_by_the_crate",
         || {
             let device = Device::open(&decoder()?)?;
             let (output, _) = queues(&device)?;
@@ -92,15 +97,15 @@ pub(crate) fn run(tally: &mut Tally) {
             let mut stream = output.import_coded(FWHT, vga()?, &[coded])?;
             match stream.queue_bytes(0, (4 << 20) + 1) {
                 Err(Error::TooSmall { .. }) => {}
-                answer => bail!("{answer:?}"),
+                answer => bail!("the call returned {answer:?}"),
             }
-            ensure!(stream.queued_count() == 0, "the device has it");
-            Ok(Seen::Passed)
+            ensure!(stream.queued_count() == 0, "a refused buffer is queued");
+            Ok(CheckOutcome::Passed)
         },
     );
 }
 
-/// One buffer that a queue and the processor share, from the first source that serves.
+/// Allocates a buffer that a queue and the CPU share, from the first source that can.
 fn allocate(
     from: &[Source],
     sources: &Sources,
@@ -119,7 +124,7 @@ fn allocate(
     }
 }
 
-/// A buffer for bytes.
+/// Allocates a buffer for coded data.
 fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
     let request = Request {
         participants: vec![processor(Fourcc::R8)],
@@ -127,18 +132,24 @@ fn bytes(sources: &Sources, extent: Extent) -> Result<Buffer> {
         ..Request::new(extent)
     };
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan for bytes")
+        bail!("the solver has no plan for a buffer of bytes")
     };
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
-fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
+fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let device = Device::open(&node("vim2m", |_| true)?)?;
     let (output, capture) = queues(&device)?;
     let from = std::slice::from_ref(source);
     let (read, verdict) = allocate(from, sources, &output, fourcc)?;
     let (written, _) = allocate(from, sources, &capture, fourcc)?;
-    ensure!(verdict == Verdict::Guaranteed, "vim2m takes any pages");
+    ensure!(
+        verdict == Verdict::Guaranteed,
+        "vim2m supports any memory, but its plan is not guaranteed"
+    );
     let (into, out) = (first(&read)?, first(&written)?);
     let pattern = pixels::pattern(into, 1)?;
     pixels::write(into, &pattern)?;
@@ -150,10 +161,10 @@ fn copies(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     reader.start()?;
     wait(&mut writer)?;
     pixels::same(&pixels::read(out)?, &pattern)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
+fn round_trip(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<CheckOutcome> {
     let from = std::slice::from_ref(source);
     let coded = bytes(sources, Extent::new(4096, 1024)?)?;
     let device = Device::open(&encoder()?)?;
@@ -173,13 +184,13 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     let whole = original.iter().map(Vec::len).sum::<usize>();
     ensure!(
         used > 0 && usize::try_from(used)? < whole,
-        "{used} bytes code {whole}"
+        "the encoder wrote {used} bytes for {whole} bytes of pixels"
     );
     let device = Device::open(&decoder()?)?;
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, std::slice::from_ref(&coded))?;
     reader.queue_bytes(0, used)?;
-    // The first bytes say what the pictures are.
+    // The header in the coded data tells the decoder the format and the size.
     reader.start()?;
     let (decoded, _) = allocate(from, sources, &capture, fourcc)?;
     let out = first(&decoded)?;
@@ -187,14 +198,14 @@ fn codes(sources: &Sources, source: &Source, fourcc: Fourcc) -> Result<Seen> {
     writer.queue(0)?;
     writer.start()?;
     wait(&mut writer)?;
-    let resemblance = peak_signal_to_noise(&original, &pixels::read(out)?, fourcc)?;
+    let psnr = peak_signal_to_noise(&original, &pixels::read(out)?, fourcc)?;
     ensure!(
-        resemblance >= RESEMBLANCE,
-        "it resembles itself by {resemblance:.1} dB"
+        psnr >= MIN_PSNR_DB,
+        "the decoded picture has a PSNR of {psnr:.1} dB, and has to have {MIN_PSNR_DB} dB"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 fn first(buffers: &[Buffer]) -> Result<&Buffer> {
-    buffers.first().context("no buffer")
+    buffers.first().context("the source allocated no buffer")
 }

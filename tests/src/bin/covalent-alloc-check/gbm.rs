@@ -1,19 +1,19 @@
-//! Every source against every GBM device, and what GBM itself allocates.
+//! Every GBM device with the buffers of every source, GBM's own included.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::{Gbm, GbmError};
 use covalent_alloc::constraint::{FormatSet, Source};
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
-    tally.check("gbm::device_is_there_and_says_nothing_implicit", || {
+    runner.check("gbm::device_exists_and_lists_no_implicit_modifier", || {
         let mut devices = 0;
         for (gbm, formats) in sources.gbm_devices() {
             ensure!(
@@ -23,26 +23,37 @@ pub(crate) fn run(tally: &mut Tally) {
             let implicit = FormatModifier::new(Fourcc::XRGB8888, Modifier::INVALID);
             ensure!(
                 gbm.formats(&FormatSet::from([implicit])).is_empty(),
-                "{gbm:?} has implicit formats"
+                "{gbm:?} lists a format with an implicit modifier"
             );
             devices += 1;
         }
-        ensure!(devices > 0, "none; not usable: {:?}", sources.unavailable());
-        Ok(Seen::Passed)
+        ensure!(
+            devices > 0,
+            "there is no usable GBM device; not usable are {:?}",
+            sources.unavailable()
+        );
+        Ok(CheckOutcome::Passed)
     });
     for (gbm, formats) in sources.gbm_devices() {
         let name = gbm.identity().driver.clone();
         for source in sources.declarations() {
-            tally.check(&format!("gbm::{name}_imports_from_{}", source.id), || {
+            runner.check(&format!("gbm::{name}_imports_from_{}", source.id), || {
                 import(&sources, gbm, formats, &source)
             });
         }
     }
 }
 
-fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) -> Result<Seen> {
+fn import(
+    sources: &Sources,
+    gbm: &Gbm,
+    formats: &FormatSet,
+    source: &Source,
+) -> Result<CheckOutcome> {
     if formats.is_empty() {
-        return Ok(Seen::Skipped("its driver tells no arrangement".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "its driver lists no modifiers".to_owned(),
+        ));
     }
     let request = Request {
         participants: vec![processor(Fourcc::XRGB8888), gbm.participant(formats)],
@@ -61,44 +72,56 @@ fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) ->
             };
             match solve(&alone) {
                 Solution::Share(plan) => (plan, None),
-                solution => return Ok(Seen::Skipped(solution.explain().replace('\n', "; "))),
+                solution => {
+                    return Ok(CheckOutcome::Skipped(
+                        solution.explain().replace('\n', "; "),
+                    ));
+                }
             }
         }
     };
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     let pattern = pixels::pattern(&buffer, 1)?;
     pixels::write(&buffer, &pattern)?;
     match (verdict, gbm.import(&buffer)) {
         (Some(_), Ok(imported)) => {
-            // The same handle in GBM's table: the second must survive the first.
+            // Both imports have the same GEM handle, so the second must survive the end of the first.
             let second = gbm.import(&buffer).context("the same buffer again")?;
             drop(imported);
             ensure!(
                 second.buffer().identity() == buffer.identity(),
-                "another buffer"
+                "the second import is of another buffer"
             );
             pixels::same(&[second.read()?], &pattern).context("GBM reads what was written")?;
             drop(second);
-            gbm.import(&buffer).context("after both")?;
-            Ok(Seen::Passed)
+            gbm.import(&buffer)
+                .context("an import after both imports were dropped")?;
+            Ok(CheckOutcome::Passed)
         }
-        (Some(Verdict::Guaranteed), Err(error)) => Err(error).context("guaranteed, and yet"),
-        (Some(_), Err(error)) => Ok(Seen::Skipped(format!(
+        (Some(Verdict::Guaranteed), Err(error)) => {
+            Err(error).context("the import was guaranteed and failed")
+        }
+        (Some(_), Err(error)) => Ok(CheckOutcome::Skipped(format!(
             "possible, and not this time: {error}"
         ))),
-        (None, Err(GbmError::Import { .. })) => Ok(Seen::Passed),
-        (None, Err(error)) => Err(error).context("impossible, and for another reason"),
+        (None, Err(GbmError::Import { .. })) => Ok(CheckOutcome::Passed),
+        (None, Err(error)) => {
+            Err(error).context("the import was impossible, but failed for another reason")
+        }
         (None, Ok(imported)) => {
-            // What is impossible of a device with a copy of its own is that it sees what the processor wrote.
+            // A virtual GPU with a shadow copy can import the buffer, but it does not see what the CPU wrote.
             ensure!(
                 gbm.has_shadow_copy() == Some(true),
-                "impossible, and yet it works"
+                "the import was impossible and succeeded"
             );
             ensure!(
                 pixels::same(&[imported.read()?], &pattern).is_err(),
-                "impossible, and yet the pixels are right"
+                "sharing was impossible, but GBM reads the pixels that the CPU wrote"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
     }
 }

@@ -1,28 +1,34 @@
-//! That what a process holds of a card by name is seen.
+//! Checks that leaked GEM handles are detected.
 
 use anyhow::ensure;
-use covalent_tests::witness::CardHeld;
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::CardHandles;
+use covalent_tests::check_support::Sources;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-/// Every card that is watched has to see what is kept: else nothing that is found nowhere says anything.
-pub(crate) fn run(tally: &mut Tally, sources: &Sources) {
+/// Leaks a handle on every watched card on purpose. Where that is not detected, the other checks would not detect a leak either.
+pub(crate) fn run(runner: &mut CheckRunner, sources: &Sources) {
     for card in sources.cards() {
         let name = format!(
-            "handles::{}::one_that_is_kept_is_seen",
+            "handles::{}::leaked_handle_is_detected",
             card.path().display()
         );
-        tally.check(&name, || {
-            let before = CardHeld::by(card)?;
-            let kept = card.create_dumb_buffer((16, 16), DrmFourcc::Xrgb8888, 32)?;
-            let with_it = CardHeld::by(card)?;
-            card.destroy_dumb_buffer(kept)?;
-            ensure!(with_it.holds_more_than(&before), "{with_it:?}");
-            ensure!(CardHeld::by(card)? == before, "it is not seen to go");
-            Ok(Seen::Passed)
+        runner.check(&name, || {
+            let before = CardHandles::of(card)?;
+            let leaked = card.create_dumb_buffer((16, 16), DrmFourcc::Xrgb8888, 32)?;
+            let after = CardHandles::of(card)?;
+            card.destroy_dumb_buffer(leaked)?;
+            ensure!(
+                after.holds_more_than(&before),
+                "the leak was not detected: {after:?}"
+            );
+            ensure!(
+                CardHandles::of(card)? == before,
+                "the closed handle still counts as leaked"
+            );
+            Ok(CheckOutcome::Passed)
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Descriptions that lie, about a real dma-buf and about what is none.
+//! Buffer descriptions that do not match their dma-buf, and descriptions of fds that are no dma-bufs.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -8,17 +8,17 @@ use covalent_alloc::backend::heap::{Heap, HeapError};
 use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError};
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use rustix::io::Errno;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-/// Offset and stride of each plane.
+/// Offset and stride of each plane, in bytes.
 type Planes = &'static [(u32, u32)];
 
-/// A description of the buffer of 640x480 in XR24: 1228800 bytes, whole pages, and not one more.
-struct Lie {
+/// A description that does not fit a dma-buf of 640x480 in XR24. The dma-buf has exactly 1228800 bytes, which are whole pages.
+struct BadDescriptor {
     name: &'static str,
     extent: (u32, u32),
     fourcc: Fourcc,
@@ -44,14 +44,14 @@ fn count(error: &DescriptorError) -> bool {
     )
 }
 
-const fn lie(
+const fn bad(
     name: &'static str,
     extent: (u32, u32),
     fourcc: Fourcc,
     planes: Planes,
     refused: fn(&DescriptorError) -> bool,
-) -> Lie {
-    Lie {
+) -> BadDescriptor {
+    BadDescriptor {
         name,
         extent,
         fourcc,
@@ -61,94 +61,94 @@ const fn lie(
 }
 
 const VGA: (u32, u32) = (640, 480);
-const LIES: &[Lie] = &[
-    lie(
+const BAD_DESCRIPTORS: &[BadDescriptor] = &[
+    bad(
         "stride_below_a_row",
         VGA,
         Fourcc::XRGB8888,
         &[(0, 2559)],
         stride,
     ),
-    lie("stride_of_0", VGA, Fourcc::XRGB8888, &[(0, 0)], stride),
-    lie(
+    bad("stride_of_0", VGA, Fourcc::XRGB8888, &[(0, 0)], stride),
+    bad(
         "one_row_too_many",
         (640, 481),
         Fourcc::XRGB8888,
         &[(0, 2560)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "offset_of_one_byte",
         VGA,
         Fourcc::XRGB8888,
         &[(1, 2560)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "offset_past_the_end",
         VGA,
         Fourcc::XRGB8888,
         &[(1_228_800, 2560)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "offset_that_overflows",
         VGA,
         Fourcc::XRGB8888,
         &[(u32::MAX, 2560)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "stride_that_overflows",
         VGA,
         Fourcc::XRGB8888,
         &[(0, u32::MAX)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "offset_and_stride_that_overflow",
         (1, 1),
         Fourcc::XRGB8888,
         &[(1, u32::MAX)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "pitch_65536",
         VGA,
         Fourcc::XRGB8888,
         &[(0, 65_536)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "negative_as_signed",
         VGA,
         Fourcc::XRGB8888,
         &[(0x8000_0000, 0x8000_0000)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "largest_picture",
         (65_536, 65_536),
         Fourcc::XRGB8888,
         &[(0, 262_144)],
         out_of_bounds,
     ),
-    lie("nv12_with_one_plane", VGA, Fourcc::NV12, &[(0, 640)], count),
-    lie(
+    bad("nv12_with_one_plane", VGA, Fourcc::NV12, &[(0, 640)], count),
+    bad(
         "xr24_with_two_planes",
         VGA,
         Fourcc::XRGB8888,
         &[(0, 2560), (0, 2560)],
         count,
     ),
-    lie(
+    bad(
         "second_plane_too_short",
         VGA,
         Fourcc::NV12,
         &[(0, 640), (1_228_800 - 640 * 240 + 1, 640)],
         out_of_bounds,
     ),
-    lie(
+    bad(
         "second_plane_stride",
         VGA,
         Fourcc::NV12,
@@ -157,20 +157,20 @@ const LIES: &[Lie] = &[
     ),
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
-    for lie in LIES {
-        tally.check(&format!("hostile::{}", lie.name), || {
+    runner.watch(&sources);
+    for bad in BAD_DESCRIPTORS {
+        runner.check(&format!("hostile::{}", bad.name), || {
             let buffer = real(&sources)?;
-            match describe(&buffer, lie.extent, lie.fourcc, lie.planes)? {
-                Err(error) if (lie.refused)(&error) => Ok(Seen::Passed),
-                Err(error) => bail!("another error: {error}"),
-                Ok(_) => bail!("it was believed"),
+            match describe(&buffer, bad.extent, bad.fourcc, bad.planes)? {
+                Err(error) if (bad.refused)(&error) => Ok(CheckOutcome::Passed),
+                Err(error) => bail!("the call failed with another error than expected: {error}"),
+                Ok(_) => bail!("the description was accepted"),
             }
         });
     }
-    tally.check("hostile::unknown_fourcc", || {
+    runner.check("hostile::unknown_fourcc_is_refused", || {
         let buffer = real(&sources)?;
         let answer = describe(&buffer, VGA, Fourcc(0xdead_beef), &[(0, 2560)])?;
         ensure!(
@@ -180,9 +180,9 @@ pub(crate) fn run(tally: &mut Tally) {
             ),
             "{answer:?}"
         );
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("hostile::memfd_and_null_and_socket", || {
+    runner.check("hostile::memfd_and_null_and_socket_are_refused", || {
         let memfd = rustix::fs::memfd_create("frame", rustix::fs::MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&memfd, 1 << 22)?;
         let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
@@ -198,38 +198,44 @@ pub(crate) fn run(tally: &mut Tally) {
                 "{answer:?}"
             );
         }
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("hostile::heap_is_never_asked_for_nothing", || {
-        nothing(&sources)
+    runner.check("hostile::heap_is_never_asked_for_0_bytes", || {
+        empty_allocations(&sources)
     });
-    tally.check("hostile::heap_that_is_none_is_told_by_its_answer", no_heap);
-    tally.check("hostile::truth_is_believed", || {
+    runner.check("hostile::node_that_is_no_heap_is_reported", no_heap);
+    runner.check("hostile::correct_description_is_accepted", || {
         let buffer = real(&sources)?;
         let whole = describe(&buffer, VGA, Fourcc::XRGB8888, &[(0, 2560)])??;
-        ensure!(whole.identity() == buffer.identity(), "another buffer");
+        ensure!(
+            whole.identity() == buffer.identity(),
+            "the described buffer has another identity than its dma-buf"
+        );
         let planes = describe(&buffer, VGA, Fourcc::NV12, &[(0, 640), (307_200, 640)])??;
         ensure!(
             planes.memory_count() == 1,
-            "two fds of one dma-buf are two memories"
+            "two fds of one dma-buf count as two dma-bufs"
         );
         whole.map()?;
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
-    tally.check("hostile::dma_buf_cannot_be_truncated", || {
+    runner.check("hostile::dma_buf_cannot_be_truncated", || {
         let buffer = real(&sources)?;
-        let fd = buffer.memory_fd(0).context("no memory")?;
-        ensure!(rustix::fs::ftruncate(fd, 4096).is_err(), "it was truncated");
-        Ok(Seen::Passed)
+        let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+        ensure!(
+            rustix::fs::ftruncate(fd, 4096).is_err(),
+            "the dma-buf was truncated"
+        );
+        Ok(CheckOutcome::Passed)
     });
 }
 
-/// A size of 0, one that whole pages round to 0, and flags that no heap has are all EINVAL: the first two are said by nobody
-/// here, and the third cannot be.
-fn nothing(sources: &Sources) -> Result<Seen> {
+/// DMA_HEAP_IOCTL_ALLOC returns EINVAL for a size of 0, for a size that overflows to 0 when it is rounded up to pages, and for
+/// unknown flags. The crate requests none of these: extents are at least one pixel, sizes are checked, and flags are constants.
+fn empty_allocations(sources: &Sources) -> Result<CheckOutcome> {
     for text in ["\"0x480\"", "\"640x0\"", "\"-1x480\"", "\"\"", "0"] {
         let extent = serde_json::from_str::<Extent>(text);
-        ensure!(extent.is_err(), "{text} is {extent:?}");
+        ensure!(extent.is_err(), "{text} was parsed as {extent:?}");
     }
     let mut request = Request::new(vga()?);
     request.count = 0;
@@ -239,12 +245,16 @@ fn nothing(sources: &Sources) -> Result<Seen> {
         .sources
         .retain(|source| source.id.as_str() == "heap:system");
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan for a count of 0")
+        bail!("the solver has no plan for a count of 0")
     };
     let buffers = sources.allocate(&plan)?;
-    ensure!(buffers.len() == 1, "{} buffers", buffers.len());
+    ensure!(
+        buffers.len() == 1,
+        "a count of 0 allocated {} buffers",
+        buffers.len()
+    );
     for source in &mut request.sources {
-        // As if it was declared without a word about how much there is.
+        // A source that does not declare how much memory is available.
         source.guarantees.available_bytes = None;
     }
     for size in [u64::MAX, u64::MAX - 1, u64::MAX - 4094, u64::MAX - 4095] {
@@ -259,36 +269,37 @@ fn nothing(sources: &Sources) -> Result<Seen> {
                 Some(HeapError::Budget { needed_bytes, .. }) => {
                     ensure!(
                         *needed_bytes >= size,
-                        "{size} bytes became {needed_bytes} of them"
+                        "{size} bytes were rounded to {needed_bytes} bytes"
                     );
                 }
-                _ => bail!("{size} bytes: {error:?}"),
+                _ => bail!("the allocation of {size} bytes failed for another reason: {error:?}"),
             },
-            Ok(buffers) => bail!("{size} bytes: {buffers:?}"),
+            Ok(buffers) => bail!("{size} bytes were allocated: {buffers:?}"),
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// A node that opens and gives no memory: what the kernel answers to the ioctl reaches the caller.
-fn no_heap() -> Result<Seen> {
+/// A node that can be opened and is no heap: the caller gets the kernel's error of the ioctl.
+fn no_heap() -> Result<CheckOutcome> {
     let heap = Heap::open("/dev/null".as_ref())?;
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));
     request.sources.push(heap.source());
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan from /dev/null")
+        bail!("the solver has no plan from /dev/null")
     };
     match heap.allocate(&plan) {
         Err(HeapError::Allocate {
             bytes: 1_228_800,
             source: Errno::NOTTY,
             ..
-        }) => Ok(Seen::Passed),
-        answer => bail!("{answer:?}"),
+        }) => Ok(CheckOutcome::Passed),
+        answer => bail!("the call returned {answer:?}"),
     }
 }
 
+/// Allocates the dma-buf that the descriptions are of.
 fn real(sources: &Sources) -> Result<Buffer> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));
@@ -297,9 +308,12 @@ fn real(sources: &Sources) -> Result<Buffer> {
         .sources
         .retain(|source| source.id.as_str() == "heap:system");
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan from the system heap")
+        bail!("the solver has no plan from the system heap")
     };
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     ensure!(
         buffer.layout().total_bytes() == 1_228_800,
         "{:?}",
@@ -322,7 +336,7 @@ fn describe(
     fourcc: Fourcc,
     planes: &[(u32, u32)],
 ) -> Result<Result<Buffer, DescriptorError>> {
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let planes = planes
         .iter()
         .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, u64::from(*offset), *stride)))

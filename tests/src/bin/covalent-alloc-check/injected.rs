@@ -1,4 +1,4 @@
-//! A camera whose driver is told to fail: each failure is told once, and the stream goes on afterwards.
+//! A vivid camera with error injection: each error is reported once, and the stream can continue afterwards.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,52 +8,52 @@ use covalent_alloc::backend::v4l2::{Device, Direction, Error, FrameInfo, Queue, 
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::vga;
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::vga;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 const CAMERA: &str = "/dev/video0";
 const BUFFERS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.check(
-        "injected::reqbufs_that_fails_is_told_and_tried_again",
+    runner.check(
+        "injected::reqbufs_error_is_reported_and_a_retry_succeeds",
         || {
             let (queue, buffers) = camera(&sources)?;
             control("inject_vidioc_reqbufs_error=1")?;
             refused(queue.import(&buffers).map(|_| ()), "VIDIOC_REQBUFS")?;
-            stream(&mut queue.import(&buffers)?, 8).map(|_| Seen::Passed)
+            stream(&mut queue.import(&buffers)?, 8).map(|_| CheckOutcome::Passed)
         },
     );
-    tally.check(
-        "injected::qbuf_that_fails_leaves_the_stream_as_it_was",
-        || {
-            let (queue, buffers) = camera(&sources)?;
-            let mut stream = queue.import(&buffers)?;
-            control("inject_vidioc_qbuf_error=1")?;
-            refused(stream.queue(0), "VIDIOC_QBUF")?;
-            ensure!(stream.queued_count() == 0, "the device has it");
-            self::stream(&mut stream, 8).map(|_| Seen::Passed)
-        },
-    );
-    tally.check(
-        "injected::requeue_that_fails_is_told_by_the_next_call_and_tried_again",
+    runner.check("injected::qbuf_error_leaves_the_stream_unchanged", || {
+        let (queue, buffers) = camera(&sources)?;
+        let mut stream = queue.import(&buffers)?;
+        control("inject_vidioc_qbuf_error=1")?;
+        refused(stream.queue(0), "VIDIOC_QBUF")?;
+        ensure!(
+            stream.queued_count() == 0,
+            "a buffer is queued although VIDIOC_QBUF failed"
+        );
+        self::stream(&mut stream, 8).map(|_| CheckOutcome::Passed)
+    });
+    runner.check(
+        "injected::requeue_error_is_reported_by_the_next_call_and_a_retry_succeeds",
         || requeue(&sources),
     );
-    tally.check("injected::streamon_that_fails_is_tried_again", || {
+    runner.check("injected::streamon_after_an_error_succeeds", || {
         let (queue, buffers) = camera(&sources)?;
         let mut stream = queue.import(&buffers)?;
         fill(&mut stream)?;
         control("inject_vidioc_streamon_error=1")?;
         refused(stream.start(), "VIDIOC_STREAMON")?;
-        stream.start().context("the second time")?;
-        frames(&mut stream, 8).map(|_| Seen::Passed)
+        stream.start().context("the retry")?;
+        frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
     });
-    tally.check(
+    runner.check(
         "injected::damaged_frame_is_marked_and_the_next_is_not",
         || {
             let (queue, buffers) = camera(&sources)?;
@@ -64,11 +64,15 @@ pub(crate) fn run(tally: &mut Tally) {
             control("inject_v4l2_buf_flag_error=1")?;
             let after = frames(&mut stream, 12)?;
             let damaged = after.iter().filter(|frame| frame.is_damaged).count();
-            ensure!(damaged == 1, "{damaged} of {} are damaged", after.len());
-            Ok(Seen::Passed)
+            ensure!(
+                damaged == 1,
+                "{damaged} of {} frames are damaged",
+                after.len()
+            );
+            Ok(CheckOutcome::Passed)
         },
     );
-    tally.check(
+    runner.check(
         "injected::fatal_error_ends_the_stream_and_a_new_start_resumes",
         || {
             let (queue, buffers) = camera(&sources)?;
@@ -77,12 +81,15 @@ pub(crate) fn run(tally: &mut Tally) {
             stream.start()?;
             frames(&mut stream, 4)?;
             control("inject_fatal_streaming_error=1")?;
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             loop {
-                ensure!(Instant::now() < until, "nothing is told");
+                ensure!(
+                    Instant::now() < until,
+                    "the stream did not report the fatal error"
+                );
                 match stream.dequeue() {
                     Ok(Some(frame)) => {
-                        // A frame of before; what is given now may fail as well.
+                        // This frame was captured before the error. Queueing its buffer may fail.
                         let _ = stream.queue(frame.index);
                     }
                     Ok(None) => wait(&stream)?,
@@ -94,11 +101,11 @@ pub(crate) fn run(tally: &mut Tally) {
                 }
             }
             stream.stop()?;
-            self::stream(&mut stream, 8).map(|_| Seen::Passed)
+            self::stream(&mut stream, 8).map(|_| CheckOutcome::Passed)
         },
     );
-    tally.check(
-        "injected::dropped_half_leaves_gaps_and_no_old_frame",
+    runner.check(
+        "injected::dropped_frames_leave_sequence_gaps_and_repeat_no_frame",
         || {
             let (queue, buffers) = camera(&sources)?;
             let mut stream = queue.import(&buffers)?;
@@ -110,16 +117,16 @@ pub(crate) fn run(tally: &mut Tally) {
                 .windows(2)
                 .filter(|pair| matches!(pair, [one, two] if two.sequence > one.sequence + 1))
                 .count();
-            ensure!(gaps > 0, "nothing was dropped");
+            ensure!(gaps > 0, "the sequence numbers have no gap");
             ensure!(
                 seen.windows(2)
                     .all(|pair| matches!(pair, [one, two] if two.timestamp > one.timestamp)),
-                "an old frame came again"
+                "a timestamp is not later than the one before"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         },
     );
-    tally.check("injected::sequence_that_wraps_goes_on_from_0", || {
+    runner.check("injected::sequence_number_wraps_to_0", || {
         let (queue, buffers) = camera(&sources)?;
         let mut stream = queue.import(&buffers)?;
         control("wrap_sequence_number=1")?;
@@ -129,15 +136,15 @@ pub(crate) fn run(tally: &mut Tally) {
     });
 }
 
-/// A frame whose way back fails: the buffer is the caller's, and the stream says so once.
-fn requeue(sources: &Sources) -> Result<Seen> {
+/// A dropped frame whose buffer cannot be queued: the stream reports it once, and the caller can queue the buffer itself.
+fn requeue(sources: &Sources) -> Result<CheckOutcome> {
     let (queue, buffers) = camera(sources)?;
     let mut stream = queue.import(&buffers)?;
     fill(&mut stream)?;
     stream.start()?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let frame = loop {
-        ensure!(Instant::now() < until, "no frame came");
+        ensure!(Instant::now() < until, "the camera delivered no frame");
         match stream.next_frame()? {
             Some(frame) => break frame,
             None => wait(&stream)?,
@@ -150,33 +157,44 @@ fn requeue(sources: &Sources) -> Result<Seen> {
         Err(Error::Requeue { index, source, .. }) => {
             ensure!(
                 index == expected,
-                "buffer {index} is named, {expected} it is"
+                "the error names buffer {index}, but buffer {expected} could not be queued"
             );
             refused(Err(*source), "VIDIOC_QBUF")?;
         }
-        Err(error) => return Err(error).context("another error"),
-        Ok(_) => bail!("nothing is told"),
+        Err(error) => {
+            return Err(error).context("the call failed with another error than expected");
+        }
+        Ok(_) => bail!("the stream did not report the error"),
     }
-    stream.queue(expected).context("the second time")?;
-    frames(&mut stream, 8).map(|_| Seen::Passed)
+    stream.queue(expected).context("the retry")?;
+    frames(&mut stream, 8).map(|_| CheckOutcome::Passed)
 }
 
-/// From near the largest sequence number over to the small ones.
-fn stream_through(stream: &mut Stream) -> Result<Seen> {
+/// Streams until the sequence number wraps from near its largest value.
+fn stream_through(stream: &mut Stream) -> Result<CheckOutcome> {
     fill(stream)?;
     stream.start()?;
     let first = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
-    ensure!(first >= 0xffff_ff00, "it begins at {first:#x}");
-    let until = Instant::now() + PATIENCE;
+    ensure!(
+        first >= 0xffff_ff00,
+        "the first sequence number is {first:#x}"
+    );
+    let until = Instant::now() + TIMEOUT;
     let mut last = first;
     while last >= first {
-        ensure!(Instant::now() < until, "it is at {last:#x}");
+        ensure!(
+            Instant::now() < until,
+            "the sequence number does not wrap and is {last:#x}"
+        );
         let next = frames(stream, 1)?.first().map_or(0, |frame| frame.sequence);
-        // A driver that is late on a busy machine gives two frames one number.
+        // On a busy machine vivid may give two frames the same number.
         last = next;
     }
-    ensure!(last < 0x100, "after the largest comes {last:#x}");
-    Ok(Seen::Passed)
+    ensure!(
+        last < 0x100,
+        "the sequence number after the wrap is {last:#x}"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
 fn camera(sources: &Sources) -> Result<(Queue, Vec<Buffer>)> {
@@ -197,13 +215,13 @@ fn camera(sources: &Sources) -> Result<(Queue, Vec<Buffer>)> {
 }
 
 pub(super) fn control(setting: &str) -> Result<()> {
-    let told = Command::new("v4l2-ctl")
+    let output = Command::new("v4l2-ctl")
         .args(["-d", CAMERA, "-c", setting])
         .output()?;
-    let words = String::from_utf8_lossy(&told.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        told.status.success() && words.is_empty(),
-        "v4l2-ctl -c {setting}: {words}"
+        output.status.success() && message.is_empty(),
+        "v4l2-ctl -c {setting} failed: {message}"
     );
     Ok(())
 }
@@ -211,8 +229,8 @@ pub(super) fn control(setting: &str) -> Result<()> {
 fn refused(answer: Result<(), Error>, expected: &str) -> Result<()> {
     match answer {
         Err(Error::Request { operation, .. }) if operation == expected => Ok(()),
-        Err(error) => Err(error).context("another error"),
-        Ok(()) => bail!("{expected} did not fail"),
+        Err(error) => Err(error).context("the call failed with another error than expected"),
+        Ok(()) => bail!("{expected} did not fail although an error was injected"),
     }
 }
 
@@ -240,12 +258,12 @@ fn wait(stream: &Stream) -> Result<()> {
 }
 
 fn frames(stream: &mut Stream, count: usize) -> Result<Vec<FrameInfo>> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let mut seen = Vec::new();
     while seen.len() < count {
         ensure!(
             Instant::now() < until,
-            "only {} frames of {count}",
+            "the camera delivered {} of {count} frames",
             seen.len()
         );
         match stream.dequeue()? {

@@ -1,5 +1,5 @@
-//! `covalent-alloc-check`: holds every backend of `covalent-alloc` to what it says, on the devices that are there. Runs in
-//! the guest, as root.
+//! `covalent-alloc-check`: checks that every backend of `covalent-alloc` behaves as it declares, on this machine's devices. Runs
+//! in the guest, as root.
 //!
 //! Each check prints one line: `passed NAME`, `failed NAME: why` or `skipped NAME: why`.
 
@@ -12,7 +12,7 @@ mod handles;
 mod hostile;
 mod injected;
 mod memory;
-mod painted;
+mod pictures;
 mod planes;
 mod ported;
 mod queues;
@@ -28,104 +28,104 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use covalent_alloc::backend::drm::Card;
-use covalent_tests::witness::Baseline;
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Baseline;
+use covalent_tests::check_support::Sources;
 
-/// Holds every backend of the allocator to what it says.
+/// Checks that every backend of the allocator behaves as it declares.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to check.
     #[arg(value_enum)]
     theme: Theme,
-    /// What `hold` and `painted` become.
+    /// The command that `hold` and `painted` execute.
     #[arg(last = true)]
     command: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Theme {
-    /// Every source keeps its plan, gives zeroed memory, and takes everything back, also when fds or memory run out.
+    /// Every source follows its plan, allocates zeroed memory, and frees everything, also when fds or memory run out.
     Sources,
-    /// Every queue streams into what the solver says that it takes.
+    /// Every queue streams into the buffers that the solver says it supports.
     Queues,
-    /// Every card shows what the solver says that it takes, and closes what it opens.
+    /// Every card makes framebuffers of the buffers that the solver says it supports, and closes every handle.
     Cards,
-    /// Buffers are given again, imported once, used by many threads, made and freed without end, and nothing is left.
+    /// Pools, import caches, many threads, and many allocations leak nothing.
     Buffers,
-    /// A hundred thousand buffers of each source are made and freed.
+    /// A hundred thousand buffers of each source are allocated and freed.
     Soak,
-    /// A camera whose driver is told to fail.
+    /// A camera whose driver injects errors.
     Injected,
-    /// Guards of the processor's access, where it has a view of its own (`covalent_views`).
+    /// CPU access through guards, with a driver whose CPU view and device view are separate memory (`covalent_views`).
     Views,
-    /// Devices that go away. The first camera stays away.
+    /// Devices that are unplugged. The first camera is not plugged in again.
     Unplug,
-    /// Devices that convert give back what they were given.
+    /// Mem-to-mem devices and codecs return the pixels that they were given.
     Codecs,
-    /// Every GBM device imports what the solver says that it takes, and exports what it says of itself.
+    /// Every GBM device imports the buffers that the solver says it supports, and exports as it declares.
     #[cfg(feature = "gbm")]
     Gbm,
-    /// Every Vulkan device on the processor reads what others write, and is read by them.
+    /// Every Vulkan CPU driver reads the pixels that others write, and others read the pixels that it writes.
     #[cfg(feature = "vulkan")]
     Vulkan,
-    /// The same with the validation layer, which has to have nothing to say.
+    /// Theme `vulkan` with the validation layer, which must report nothing.
     #[cfg(feature = "vulkan")]
     Validated,
-    /// Every plane of every card shows what it lists.
+    /// Every plane of every card accepts the formats and sizes that it lists.
     Planes,
-    /// What IGT and the Vulkan CTS assert of kernel and drivers, as far as no other theme does.
+    /// Assertions of IGT and the Vulkan CTS about the kernel and drivers that no other theme makes.
     Ported,
-    /// Descriptions that lie are refused.
+    /// Buffer descriptions that do not match their dma-buf are refused.
     Hostile,
-    /// Memory of the process and huge pages: what the kernel would refuse is refused before, and nobody can take it back.
+    /// memfds and huge pages as dma-bufs: the crate refuses what the kernel would refuse, and the memory cannot be truncated.
     Memory,
-    /// Fences, timelines and reservations, with fences that are held back.
+    /// Fences, timelines and reservations, with sw_sync fences that the checks signal late.
     Sync,
-    /// DeviceSync of Vulkan devices, to and from sync_files and timelines.
+    /// Semaphores and fences of Vulkan devices, imported from and exported to sync_files and timelines.
     #[cfg(feature = "vulkan")]
     DeviceSync,
-    /// Ten thousand hand-overs from device to device, behind fences that are held back.
+    /// Ten thousand hand-overs between devices, with sw_sync fences that the checks signal late.
     Handovers,
-    /// The other process of a check of `sync`, started by it.
+    /// Internal: the other process of a check of `sync`, which starts it.
     Peer,
-    /// Leaves a buffer behind whose writer is never done to the command that this process becomes, for who looks at it.
+    /// Executes the command with a buffer whose write fence is never signalled, so that another program can inspect it.
     Hold,
-    /// Leaves pictures in many formats to the command that this process becomes, for who reads them.
+    /// Executes the command with pictures in many formats, so that another program can read them.
     Painted,
 }
 
-/// How a check ended that did not fail.
-enum Seen {
-    /// What it claims was seen.
+/// The outcome of a check that did not fail.
+enum CheckOutcome {
+    /// The check verified what its name says.
     Passed,
-    /// It cannot be seen here.
+    /// The check cannot run on this machine, for this reason.
     Skipped(String),
 }
 
-/// The checks that have ended.
+/// Runs checks, prints their outcomes and counts failures.
 #[derive(Default)]
-struct Tally {
+struct CheckRunner {
     failed: usize,
     cards: Vec<Card>,
 }
 
-impl Tally {
-    /// Holds each check that follows to leave no GEM handle and no framebuffer in the files that these sources have open.
+impl CheckRunner {
+    /// From now on a check fails where it leaks a GEM handle or a framebuffer in a card's open file of these sources.
     fn watch(&mut self, sources: &Sources) {
         self.cards = sources.cards().cloned().collect();
         handles::run(self, sources);
     }
 
-    /// Runs one check; what it leaves behind is a failure too.
-    fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<Seen>) {
+    /// Runs one check. A check that leaks an fd, a dma-buf, a handle or a framebuffer fails.
+    fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<CheckOutcome>) {
         let outcome = Baseline::take(&self.cards).and_then(|before| {
-            let seen = check()?;
+            let outcome = check()?;
             before.compare()?;
-            Ok(seen)
+            Ok(outcome)
         });
         match outcome {
-            Ok(Seen::Passed) => println!("passed {name}"),
-            Ok(Seen::Skipped(why)) => println!("skipped {name}: {why}"),
+            Ok(CheckOutcome::Passed) => println!("passed {name}"),
+            Ok(CheckOutcome::Skipped(why)) => println!("skipped {name}: {why}"),
             Err(error) => {
                 self.failed = self.failed.saturating_add(1);
                 println!("failed {name}: {error:#}");
@@ -135,50 +135,50 @@ impl Tally {
 }
 
 fn main() -> ExitCode {
-    let mut tally = Tally::default();
+    let mut runner = CheckRunner::default();
     let arguments = Arguments::parse();
     match arguments.theme {
-        Theme::Sources => sources::run(&mut tally),
-        Theme::Queues => queues::run(&mut tally),
-        Theme::Cards => cards::run(&mut tally),
-        Theme::Buffers => buffers::run(&mut tally),
-        Theme::Soak => soak::run(&mut tally),
-        Theme::Injected => injected::run(&mut tally),
-        Theme::Views => views::run(&mut tally),
-        Theme::Unplug => unplug::run(&mut tally),
-        Theme::Codecs => codecs::run(&mut tally),
+        Theme::Sources => sources::run(&mut runner),
+        Theme::Queues => queues::run(&mut runner),
+        Theme::Cards => cards::run(&mut runner),
+        Theme::Buffers => buffers::run(&mut runner),
+        Theme::Soak => soak::run(&mut runner),
+        Theme::Injected => injected::run(&mut runner),
+        Theme::Views => views::run(&mut runner),
+        Theme::Unplug => unplug::run(&mut runner),
+        Theme::Codecs => codecs::run(&mut runner),
         #[cfg(feature = "gbm")]
-        Theme::Gbm => gbm::run(&mut tally),
+        Theme::Gbm => gbm::run(&mut runner),
         #[cfg(feature = "vulkan")]
-        Theme::Vulkan => vulkan::run(&mut tally),
+        Theme::Vulkan => vulkan::run(&mut runner),
         #[cfg(feature = "vulkan")]
-        Theme::Validated => vulkan::run_validated(&mut tally),
-        Theme::Planes => planes::run(&mut tally),
-        Theme::Ported => ported::run(&mut tally),
-        Theme::Hostile => hostile::run(&mut tally),
-        Theme::Memory => memory::run(&mut tally),
-        Theme::Sync => sync::run(&mut tally),
+        Theme::Validated => vulkan::run_validated(&mut runner),
+        Theme::Planes => planes::run(&mut runner),
+        Theme::Ported => ported::run(&mut runner),
+        Theme::Hostile => hostile::run(&mut runner),
+        Theme::Memory => memory::run(&mut runner),
+        Theme::Sync => sync::run(&mut runner),
         #[cfg(feature = "vulkan")]
-        Theme::DeviceSync => sync::run_vulkan(&mut tally),
+        Theme::DeviceSync => sync::run_vulkan(&mut runner),
         Theme::Peer => {
             if let Err(error) = sync::serve_as_peer() {
                 eprintln!("{error:#}");
                 return ExitCode::FAILURE;
             }
         }
-        Theme::Hold => return became(sync::hold(&arguments.command)),
-        Theme::Painted => return became(painted::hold(&arguments.command)),
-        Theme::Handovers => sync::run_handovers(&mut tally),
+        Theme::Hold => return exec_failed(sync::exec_with_unsignalled_fence(&arguments.command)),
+        Theme::Painted => return exec_failed(pictures::exec_with_pictures(&arguments.command)),
+        Theme::Handovers => sync::run_handovers(&mut runner),
     }
-    if tally.failed == 0 {
+    if runner.failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-/// How this process ends that should have become another: only an error comes back.
-fn became(outcome: anyhow::Result<()>) -> ExitCode {
+/// Prints the error of a failed exec and returns the exit code. A successful exec does not return.
+fn exec_failed(outcome: anyhow::Result<()>) -> ExitCode {
     if let Err(error) = outcome {
         eprintln!("{error:#}");
     }

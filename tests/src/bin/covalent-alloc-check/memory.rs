@@ -1,4 +1,4 @@
-//! Memory of the process and huge pages as dma-bufs.
+//! udmabuf: memfds and huge pages as dma-bufs.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -9,18 +9,18 @@ use covalent_alloc::buffer::identify;
 use covalent_alloc::constraint::Source;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::{processor, vga};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, ftruncate, memfd_create};
 use rustix::io::Errno;
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 const PAGE: u64 = 4096;
 
-/// Seals, offset and size of a memfd of four pages, and what is wrong with them.
-type Wrong = (&'static str, SealFlags, u64, u64, fn(&MemfdError) -> bool);
+/// A name, the seals of a memfd of four pages, an offset and a size in bytes, and the error that they cause.
+type BadMemfd = (&'static str, SealFlags, u64, u64, fn(&MemfdError) -> bool);
 
-const WRONG: &[Wrong] = &[
+const BAD_MEMFDS: &[BadMemfd] = &[
     ("no_shrink_seal", SealFlags::GROW, 0, PAGE, |error| {
         *error == MemfdError::NotSealed
     }),
@@ -52,66 +52,71 @@ const WRONG: &[Wrong] = &[
     ),
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
-    for (name, seals, offset, size, wrong) in WRONG {
-        tally.check(
+pub(crate) fn run(runner: &mut CheckRunner) {
+    for (name, seals, offset, size, is_expected) in BAD_MEMFDS {
+        runner.check(
             &format!("memory::memfd_with_{name}_is_refused"),
             || match Udmabuf::open()?.share(memfd(*seals)?, *offset, *size) {
-                Err(UdmabufError::Memfd { source, .. }) if wrong(&source) => Ok(Seen::Passed),
-                Err(error) => bail!("another error: {error}"),
-                Ok(_) => bail!("it was taken"),
+                Err(UdmabufError::Memfd { source, .. }) if is_expected(&source) => {
+                    Ok(CheckOutcome::Passed)
+                }
+                Err(error) => bail!("the call failed with another error than expected: {error}"),
+                Ok(_) => bail!("udmabuf accepted the memfd"),
             },
         );
     }
-    tally.check("memory::file_that_is_no_memfd_is_refused", || {
+    runner.check("memory::file_that_is_no_memfd_is_refused", || {
         let null = File::open("/dev/null")?;
         match Udmabuf::open()?.share(null, 0, PAGE) {
             Err(UdmabufError::Memfd {
                 source: MemfdError::NotMemfd(Errno::INVAL),
                 ..
-            }) => Ok(Seen::Passed),
-            answer => bail!("{answer:?}"),
+            }) => Ok(CheckOutcome::Passed),
+            answer => bail!("the call returned {answer:?}"),
         }
     });
-    tally.check("memory::more_than_the_limit_is_refused", || {
+    runner.check("memory::more_than_the_limit_is_refused", || {
         let limit = std::fs::read_to_string("/sys/module/udmabuf/parameters/size_limit_mb")?;
         let megabytes: u64 = limit.trim().parse()?;
-        // Only its size: the pages are never touched.
+        // ftruncate allocates no pages, so the size costs no memory.
         let size = (megabytes + 1) << 20;
         let large = memfd_create("large", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&large, size)?;
         rustix::fs::fcntl_add_seals(&large, SealFlags::SHRINK)?;
         match Udmabuf::open()?.share(large, 0, size) {
-            Err(UdmabufError::Limit { .. }) => Ok(Seen::Passed),
-            answer => bail!("{answer:?}"),
+            Err(UdmabufError::Limit { .. }) => Ok(CheckOutcome::Passed),
+            answer => bail!("the call returned {answer:?}"),
         }
     });
-    tally.check(
-        "memory::limit_that_changes_is_asked_again",
-        limit_that_changes,
-    );
-    tally.check("memory::shared_memfd_can_no_longer_shrink", || {
+    runner.check("memory::changed_size_limit_is_read_again", changed_limit);
+    runner.check("memory::shared_memfd_can_no_longer_shrink", || {
         let memfd = memfd(SealFlags::SHRINK)?;
         let shared = Udmabuf::open()?.share(&memfd, PAGE, 2 * PAGE)?;
         let (_, size) = identify(&shared)?;
-        ensure!(size == 2 * PAGE, "it has {size} bytes");
+        ensure!(size == 2 * PAGE, "the dma-buf has {size} bytes");
         let shrunk = ftruncate(&memfd, PAGE);
-        ensure!(shrunk == Err(Errno::PERM), "the memfd: {shrunk:?}");
+        ensure!(
+            shrunk == Err(Errno::PERM),
+            "truncating the memfd returned {shrunk:?}"
+        );
         let shrunk = ftruncate(&shared, PAGE);
-        ensure!(shrunk == Err(Errno::INVAL), "the dma-buf: {shrunk:?}");
+        ensure!(
+            shrunk == Err(Errno::INVAL),
+            "truncating the dma-buf returned {shrunk:?}"
+        );
         drop(memfd);
-        let (_, size) = identify(&shared).context("after the memfd")?;
-        ensure!(size == 2 * PAGE, "it has {size} bytes");
-        Ok(Seen::Passed)
+        let (_, size) = identify(&shared).context("the dma-buf after its memfd was closed")?;
+        ensure!(size == 2 * PAGE, "the dma-buf has {size} bytes");
+        Ok(CheckOutcome::Passed)
     });
     let sizes = Udmabuf::huge_page_sizes();
-    tally.check("memory::machine_has_huge_pages_to_check", || {
-        ensure!(!sizes.is_empty(), "it has none");
-        Ok(Seen::Passed)
+    runner.check("memory::machine_has_huge_pages", || {
+        ensure!(!sizes.is_empty(), "no huge pages are reserved");
+        Ok(CheckOutcome::Passed)
     });
     for page_bytes in sizes {
-        tally.check(
-            &format!("memory::page_of_{page_bytes}_is_counted_whole"),
+        runner.check(
+            &format!("memory::page_of_{page_bytes}_is_counted_as_a_whole"),
             || {
                 let udmabuf = Udmabuf::open_huge(page_bytes)?;
                 let source = udmabuf.source();
@@ -119,61 +124,76 @@ pub(crate) fn run(tally: &mut Tally) {
                     source.guarantees.contiguous_up_to_bytes == page_bytes,
                     "{source:?}"
                 );
-                let free = source.guarantees.available_bytes.context("unknown")?;
+                let free = source
+                    .guarantees
+                    .available_bytes
+                    .context("the source does not declare its budget")?;
                 let all = u32::try_from(free / page_bytes)?;
-                ensure!(plan(source.clone(), all).is_ok(), "not all pages");
+                ensure!(
+                    plan(source.clone(), all).is_ok(),
+                    "the solver has no plan for all free pages"
+                );
                 ensure!(
                     plan(source.clone(), all + 1).is_err(),
-                    "more than all pages"
+                    "the solver has a plan for more pages than are free"
                 );
                 let buffers = udmabuf.allocate(&plan(source, 1)?)?;
-                let size = buffers.first().context("no buffer")?.layout().total_bytes();
-                ensure!(size == page_bytes, "it has {size} bytes");
+                let size = buffers
+                    .first()
+                    .context("the source allocated no buffer")?
+                    .layout()
+                    .total_bytes();
+                ensure!(size == page_bytes, "the dma-buf has {size} bytes");
                 let left = udmabuf.source().guarantees.available_bytes;
                 ensure!(
                     left == Some(free - page_bytes),
-                    "{left:?} are left of {free}"
+                    "{left:?} bytes are free after one page of {free} was allocated"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
-            &format!("memory::page_of_{page_bytes}_that_is_not_free_is_refused_before"),
+        runner.check(
+            &format!("memory::page_of_{page_bytes}_that_is_not_free_is_refused_by_the_crate"),
             || {
                 let udmabuf = Udmabuf::open_huge(page_bytes)?;
                 let plan = plan(udmabuf.source(), 1)?;
                 let free = udmabuf.source().guarantees.available_bytes;
-                // A hugetlb memfd that fills itself takes every page that is free.
+                // fallocate of a hugetlb memfd takes every free page.
                 let logarithm = page_bytes.ilog2();
                 let flags = MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(logarithm << 26);
                 let taken = memfd_create("taken", MemfdFlags::CLOEXEC | flags)?;
-                fallocate(&taken, FallocateFlags::empty(), 0, free.context("unknown")?)?;
+                fallocate(
+                    &taken,
+                    FallocateFlags::empty(),
+                    0,
+                    free.context("the source does not declare its budget")?,
+                )?;
                 match udmabuf.allocate(&plan) {
                     Err(UdmabufError::Budget {
                         available_bytes: 0,
                         huge: true,
                         ..
                     }) => {}
-                    answer => bail!("{answer:?}"),
+                    answer => bail!("the call returned {answer:?}"),
                 }
                 drop(taken);
                 ensure!(
                     udmabuf.allocate(&plan)?.len() == 1,
-                    "not when it is free again"
+                    "no buffer was allocated although the page is free again"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
     }
 }
 
-/// The limit is read when udmabuf is opened, and again only where it decides.
-fn limit_that_changes() -> Result<Seen> {
+/// The crate reads the limit when it opens udmabuf, and again only where a buffer exceeds the value that it read.
+fn changed_limit() -> Result<CheckOutcome> {
     const LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
     let usual = std::fs::read_to_string(LIMIT)?;
-    let seen = (|| {
+    let outcome = (|| {
         let early = Udmabuf::open()?;
-        // 1228800 bytes a buffer.
+        // A buffer has 1228800 bytes, more than the limit of 1 MiB.
         let plan = plan(early.source(), 1)?;
         std::fs::write(LIMIT, "1")?;
         match early.allocate(&plan) {
@@ -181,16 +201,20 @@ fn limit_that_changes() -> Result<Seen> {
                 maximum_bytes: 1_048_576,
                 ..
             }) => {}
-            answer => bail!("after it came down: {answer:?}"),
+            answer => bail!("with the lowered limit, the allocation returned {answer:?}"),
         }
         let late = Udmabuf::open()?;
-        ensure!(late.allocate(&plan).is_err(), "beyond the limit");
+        ensure!(
+            late.allocate(&plan).is_err(),
+            "a buffer over the limit was allocated"
+        );
         std::fs::write(LIMIT, usual.trim())?;
-        late.allocate(&plan).context("after it went up")?;
-        Ok(Seen::Passed)
+        late.allocate(&plan)
+            .context("the allocation after the limit was raised")?;
+        Ok(CheckOutcome::Passed)
     })();
     std::fs::write(LIMIT, usual.trim())?;
-    seen
+    outcome
 }
 
 fn plan(source: Source, count: u32) -> Result<Plan> {

@@ -1,50 +1,50 @@
-//! Every plane of every card: primary, overlays and cursor, each with every format that it lists and this crate knows.
+//! Every primary, overlay and cursor plane of every card, with every format that the plane lists and the crate knows.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::{Card, PlaneKind};
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{Extent, Modifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use drm::Device as _;
 use drm::control::{Device as _, plane};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
     let mut kinds = Vec::new();
     for path in Card::list() {
         let Ok(card) = Card::open(&path) else {
             continue;
         };
-        // Without this only overlays are listed.
+        // Without this capability, GETPLANERESOURCES lists only overlay planes.
         let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
         for plane in card.plane_handles().unwrap_or_default() {
             kinds.extend(card.plane_kind(plane));
             let name = format!("planes::{}::plane_{}", path.display(), u32::from(plane));
-            tally.check(&format!("{name}_takes_every_format_that_it_lists"), || {
+            runner.check(&format!("{name}_takes_every_format_that_it_lists"), || {
                 formats(&sources, &card, plane)
             });
-            tally.check(&format!("{name}_takes_its_sizes_and_no_others"), || {
+            runner.check(&format!("{name}_takes_its_sizes_and_no_others"), || {
                 largest(&sources, &card, plane)
             });
         }
     }
-    tally.check("planes::there_is_a_primary_one", || {
+    runner.check("planes::machine_has_a_primary_plane", || {
         ensure!(kinds.contains(&PlaneKind::Primary), "{kinds:?}");
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
 }
 
-fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
+fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<CheckOutcome> {
     let display = card.participant(plane)?;
     let listed = display
         .constraints()
         .formats
         .clone()
-        .context("any format")?;
-    ensure!(!listed.is_empty(), "it lists nothing");
+        .context("the participant does not list its formats")?;
+    ensure!(!listed.is_empty(), "the plane lists no format");
     let mut shown = 0;
     for format in listed.iter() {
         if format.modifier != Modifier::LINEAR || format.fourcc.info().is_none() {
@@ -59,31 +59,37 @@ fn formats(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
         };
         let plan = match solve(&request) {
             Solution::Share(plan) => plan,
-            solution => bail!("{format}: {}", solution.explain()),
+            solution => bail!(
+                "the solver has no plan for {format}: {}",
+                solution.explain()
+            ),
         };
         ensure!(
             plan.verdict() == Verdict::Guaranteed,
-            "{format} is a matter of luck"
+            "the plan for {format} is not guaranteed"
         );
-        let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+        let buffer = sources
+            .allocate(&plan)?
+            .pop()
+            .context("the source allocated no buffer")?;
         card.framebuffer(&buffer)
             .with_context(|| format!("{format} from {}", plan.source_name()))?;
         shown += 1;
     }
-    ensure!(shown > 0, "it lists nothing that is known");
-    Ok(Seen::Passed)
+    ensure!(shown > 0, "the crate knows no format of the plane");
+    Ok(CheckOutcome::Passed)
 }
 
-fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen> {
+fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<CheckOutcome> {
     let display = card.participant(plane)?;
     let image = &display.constraints().image;
     let (width, height) = (image.width.maximum, image.height.maximum);
-    // As flat as it may be: the largest in both directions is more than this guest has.
+    // The largest width with the smallest height: the largest in both directions needs more memory than the guest has.
     let rows = image.height.minimum;
     if card.plane_kind(plane)? == PlaneKind::Cursor {
         ensure!(
             width <= 512 && height <= 512,
-            "a cursor of {width}x{height}"
+            "the cursor plane reports a largest size of {width}x{height}"
         );
     }
     let request = |width, height| -> Result<Request> {
@@ -97,22 +103,27 @@ fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Seen>
         .checked_add(1)
         .filter(|wider| *wider <= Extent::LARGEST)
     else {
-        return Ok(Seen::Skipped("it has no largest width".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the plane has no largest width".to_owned(),
+        ));
     };
     if let Solution::Share(_) = solve(&request(wider, rows)?) {
-        bail!("{wider} pixels are wider than it takes")
+        bail!("the solver has a plan for a width of {wider}, more than the plane's largest")
     }
     if let Some(fewer) = rows.checked_sub(1).filter(|fewer| *fewer > 0) {
         if let Solution::Share(_) = solve(&request(width, fewer)?) {
-            bail!("{fewer} rows are fewer than it takes")
+            bail!("the solver has a plan for a height of {fewer}, less than the plane's smallest")
         }
     }
     match solve(&request(width, rows)?) {
         Solution::Share(plan) => {
-            let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+            let buffer = sources
+                .allocate(&plan)?
+                .pop()
+                .context("the source allocated no buffer")?;
             card.framebuffer(&buffer)
                 .with_context(|| format!("{width}x{rows}"))?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
         solution => bail!("{}", solution.explain()),
     }

@@ -1,5 +1,5 @@
-//! What IGT's and the Vulkan CTS's tests assert of kernel and drivers, as far as no other theme does: assertions of theirs, and
-//! code of ours. `tests/PORTED.md` says which of their tests is where.
+//! Assertions of IGT and the Vulkan CTS about the kernel and drivers that no other theme makes. The assertions are theirs, the code
+//! was written for this program. `tests/PORTED.md` lists which of their tests is where.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -9,55 +9,55 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, FenceStatus, Pollable as _, Reservation};
-use covalent_tests::held::{Held, signalled, unsignalled};
-use covalent_tests::witness::sys;
+use covalent_tests::check_support::sys;
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::buffer::{Buffer as _, DrmFourcc, Handle};
 use drm::control::{Device as _, dumbbuffer::DumbBuffer};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-/// After how long vgem gives up a fence that nobody signals, and how much later that is seen at the latest.
-const GIVEN_UP: Duration = Duration::from_secs(10);
+/// After this time vgem signals a fence by itself (VGEM_FENCE_TIMEOUT). The check allows `SLACK` more.
+const VGEM_FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 const SLACK: Duration = Duration::from_secs(10);
 
-type Check = fn(&Card) -> Result<Seen>;
+type Check = fn(&Card) -> Result<CheckOutcome>;
 
 const OF_CARDS: &[(&str, Check)] = &[
-    ("imported_from_itself_is_one_handle", self_import),
+    ("own_export_is_imported_as_the_same_handle", self_import),
     (
-        "imported_by_another_file_is_the_same_memory",
+        "export_imported_by_another_file_is_the_same_memory",
         with_two_files,
     ),
     ("handle_that_is_closed_is_imported_anew", reimport),
     ("export_outlives_handle_and_file", export_outlives),
-    ("framebuffer_that_is_gone_is_not_got", getfb),
-    ("framebuffer_is_got_as_it_was_added", getfb2),
+    ("framebuffer_that_was_removed_is_not_found", getfb),
+    ("framebuffer_is_returned_as_it_was_added", getfb2),
     ("framebuffer_without_a_buffer_is_refused", addfb),
 ];
 
-type FenceCheck = fn() -> Result<Seen>;
+type FenceCheck = fn() -> Result<CheckOutcome>;
 
 const OF_FENCES: &[(&str, FenceCheck)] = &[
-    ("export_is_of_that_moment_alone", snapshot),
-    ("several_fences_hold_until_the_last", several),
+    ("exported_fence_excludes_fences_added_later", snapshot),
+    ("exported_fence_waits_for_all_writers", several),
     ("writers_fence_replaces_no_readers", both_kinds),
-    ("vgems_forgotten_fence_ends_by_itself", forgotten),
+    ("vgem_fence_that_is_not_signalled_times_out", timed_out),
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let cards: Vec<Card> = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .collect();
     for card in &cards {
         for (name, check) in OF_CARDS {
-            tally.check(&format!("ported::{}::{name}", card.driver()), || {
+            runner.check(&format!("ported::{}::{name}", card.driver()), || {
                 check(card)
             });
         }
     }
     for (name, check) in OF_FENCES {
-        tally.check(&format!("ported::dma_buf::{name}"), check);
+        runner.check(&format!("ported::dma_buf::{name}"), check);
     }
 }
 
@@ -73,63 +73,78 @@ fn inode(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(File::from(fd.try_clone_to_owned()?).metadata()?.ino())
 }
 
-/// IGT prime_self_import, basic-with_one_bo: the file that exported finds its own handle.
-fn self_import(card: &Card) -> Result<Seen> {
+/// IGT prime_self_import, basic-with_one_bo: an import into the exporting file returns its own handle.
+fn self_import(card: &Card) -> Result<CheckOutcome> {
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
     let found = card.prime_fd_to_buffer(exported.as_fd())?;
-    ensure!(found == buffer.handle(), "{found:?} for {buffer:?}");
+    ensure!(
+        found == buffer.handle(),
+        "the import returned {found:?} for {buffer:?}"
+    );
     let again = export(card, found)?;
     ensure!(
         inode(again.as_fd())? == inode(exported.as_fd())?,
-        "two exports of one buffer are two dma-bufs"
+        "two exports of one handle are different dma-bufs"
     );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// The same, basic-with_two_files: another file has a handle of its own, of the same dma-buf.
-fn with_two_files(card: &Card) -> Result<Seen> {
+/// IGT prime_self_import, basic-with_two_files: another open file gets a handle of its own for the same dma-buf.
+fn with_two_files(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
     let theirs = match other.prime_fd_to_buffer(exported.as_fd()) {
         Ok(theirs) => theirs,
-        Err(error) => bail!("its own kind is refused: {error}"),
+        Err(error) => bail!("the card cannot import its own export: {error}"),
     };
     let twice = other.prime_fd_to_buffer(exported.as_fd())?;
-    ensure!(theirs == twice, "one buffer has two handles in one file");
+    ensure!(
+        theirs == twice,
+        "two imports of one dma-buf returned different handles"
+    );
     let back = export(&other, theirs)?;
     ensure!(
         inode(back.as_fd())? == inode(exported.as_fd())?,
-        "another dma-buf came back"
+        "the import exports another dma-buf"
     );
-    // The buffer lives as long as one of both has it.
+    // The import keeps the buffer alive.
     card.destroy_dumb_buffer(buffer)?;
     drop(exported);
     let last = export(&other, theirs)?;
-    ensure!(inode(last.as_fd())? == inode(back.as_fd())?, "it is gone");
+    ensure!(
+        inode(last.as_fd())? == inode(back.as_fd())?,
+        "the import did not keep the buffer alive"
+    );
     other.close_buffer(theirs)?;
-    ensure!(export(&other, theirs).is_err(), "a closed handle exports");
-    Ok(Seen::Passed)
+    ensure!(
+        export(&other, theirs).is_err(),
+        "a closed handle can be exported"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-/// The same, reimport-vs-gem_close, in turn: a handle that is closed is dead, and the dma-buf gives another.
-fn reimport(card: &Card) -> Result<Seen> {
+/// IGT prime_self_import, reimport-vs-gem_close, without threads: a closed handle is invalid, and the dma-buf can be imported again.
+fn reimport(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(card)?;
     let exported = export(card, buffer.handle())?;
     for _ in 0..3 {
         let handle = other.prime_fd_to_buffer(exported.as_fd())?;
         other.close_buffer(handle)?;
-        ensure!(other.close_buffer(handle).is_err(), "it is closed twice");
+        ensure!(
+            other.close_buffer(handle).is_err(),
+            "a closed handle was closed again"
+        );
     }
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// The same, export-vs-gem_close: what was exported lives without its handle and its file.
-fn export_outlives(card: &Card) -> Result<Seen> {
+/// IGT prime_self_import, export-vs-gem_close: an export outlives its handle and its file.
+fn export_outlives(card: &Card) -> Result<CheckOutcome> {
     let other = Card::open(card.path())?;
     let buffer = dumb(&other)?;
     let exported = export(&other, buffer.handle())?;
@@ -139,53 +154,59 @@ fn export_outlives(card: &Card) -> Result<Seen> {
     let handle = card.prime_fd_to_buffer(exported.as_fd())?;
     ensure!(
         inode(export(card, handle)?.as_fd())? == before,
-        "another one"
+        "the import exports another dma-buf"
     );
     card.close_buffer(handle)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// Whether a card has framebuffers at all.
-fn shows(card: &Card) -> Option<Seen> {
+/// Returns the skip of a card that has no framebuffers.
+fn skip_without_framebuffers(card: &Card) -> Option<CheckOutcome> {
     card.resource_handles()
         .is_err()
-        .then(|| Seen::Skipped("the card has no framebuffers".to_owned()))
+        .then(|| CheckOutcome::Skipped("the card has no framebuffers".to_owned()))
 }
 
 /// IGT kms_getfb, getfb-handle-closed and getfb-handle-not-fb.
-fn getfb(card: &Card) -> Result<Seen> {
-    if let Some(seen) = shows(card) {
-        return Ok(seen);
+fn getfb(card: &Card) -> Result<CheckOutcome> {
+    if let Some(skipped) = skip_without_framebuffers(card) {
+        return Ok(skipped);
     }
     let buffer = dumb(card)?;
     let framebuffer = card.add_framebuffer(&buffer, 24, 32)?;
     let found = card.get_framebuffer(framebuffer)?;
     let size = (found.size(), found.pitch(), found.bpp(), found.depth());
-    ensure!(size == ((64, 64), buffer.pitch(), 32, 24), "{size:?}");
+    ensure!(
+        size == ((64, 64), buffer.pitch(), 32, 24),
+        "GETFB returned size, pitch, bpp and depth {size:?}"
+    );
     if let Some(handle) = found.buffer() {
         card.close_buffer(handle)?;
     }
     card.destroy_framebuffer(framebuffer)?;
     ensure!(
         card.get_framebuffer(framebuffer).is_err(),
-        "it is there still"
+        "a removed framebuffer is found"
     );
     ensure!(
         card.destroy_framebuffer(framebuffer).is_err(),
-        "it goes twice"
+        "a framebuffer was removed twice"
     );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// The same, getfb2-handle-closed, getfb2-accept-nv12 and getfb2-into-addfb2: what is got can be added once more.
-fn getfb2(card: &Card) -> Result<Seen> {
-    if let Some(seen) = shows(card) {
-        return Ok(seen);
+/// IGT kms_getfb, getfb2-handle-closed, getfb2-accept-nv12 and getfb2-into-addfb2: a framebuffer can be added again with the data
+/// that GETFB2 returned.
+fn getfb2(card: &Card) -> Result<CheckOutcome> {
+    if let Some(skipped) = skip_without_framebuffers(card) {
+        return Ok(skipped);
     }
     let buffer = dumb(card)?;
-    let framebuffer =
-        card.add_planar_framebuffer(&Plain(&buffer), drm::control::FbCmd2Flags::empty())?;
+    let framebuffer = card.add_planar_framebuffer(
+        &DumbFramebuffer(&buffer),
+        drm::control::FbCmd2Flags::empty(),
+    )?;
     let found = card.get_planar_framebuffer(framebuffer)?;
     ensure!(
         found.pixel_format() == DrmFourcc::Xrgb8888
@@ -194,8 +215,9 @@ fn getfb2(card: &Card) -> Result<Seen> {
             && found.offsets()[0] == 0,
         "{found:?}"
     );
-    let handle = found.buffers()[0].context("root gets no handle")?;
-    let again = Got {
+    let handle =
+        found.buffers()[0].context("GETFB2 returned no handle although this process is root")?;
+    let again = RawFramebuffer {
         handle,
         size: found.size(),
         pitch: found.pitches()[0],
@@ -208,51 +230,51 @@ fn getfb2(card: &Card) -> Result<Seen> {
     card.destroy_framebuffer(framebuffer)?;
     ensure!(
         card.get_planar_framebuffer(framebuffer).is_err(),
-        "it is there still"
+        "a removed framebuffer is found"
     );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// IGT kms_addfb_basic, bad-handle and addfb25-bad-modifier, clobbered-modifier: no handle, a dead one, a modifier without its flag.
-fn addfb(card: &Card) -> Result<Seen> {
-    if let Some(seen) = shows(card) {
-        return Ok(seen);
+/// IGT kms_addfb_basic, bad-handle, unused-pitches and bad-pitch-*: a closed handle and pitches that are too small are refused.
+fn addfb(card: &Card) -> Result<CheckOutcome> {
+    if let Some(skipped) = skip_without_framebuffers(card) {
+        return Ok(skipped);
     }
     let buffer = dumb(card)?;
-    let dead = {
-        let gone = dumb(card)?;
-        let handle = gone.handle();
-        card.destroy_dumb_buffer(gone)?;
+    let closed = {
+        let destroyed = dumb(card)?;
+        let handle = destroyed.handle();
+        card.destroy_dumb_buffer(destroyed)?;
         handle
     };
-    let got = |handle, pitch| Got {
+    let framebuffer = |handle, pitch| RawFramebuffer {
         handle,
         size: (64, 64),
         pitch,
     };
     let none = drm::control::FbCmd2Flags::empty();
     ensure!(
-        card.add_planar_framebuffer(&got(dead, buffer.pitch()), none)
+        card.add_planar_framebuffer(&framebuffer(closed, buffer.pitch()), none)
             .is_err(),
-        "a closed handle is shown"
+        "a framebuffer was added with a closed handle"
     );
-    // unused-pitches, bad-pitch-*: less than a row, and no multiple of a pixel's bytes.
+    // Less than a row, and no multiple of a pixel's bytes.
     for pitch in [0, 32, 63, 64 * 4 - 1] {
         ensure!(
-            card.add_planar_framebuffer(&got(buffer.handle(), pitch), none)
+            card.add_planar_framebuffer(&framebuffer(buffer.handle(), pitch), none)
                 .is_err(),
-            "rows of {pitch} bytes are shown"
+            "a framebuffer was added with a pitch of {pitch} bytes"
         );
     }
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// A dumb buffer as a framebuffer without modifier.
-struct Plain<'a>(&'a DumbBuffer);
+/// A framebuffer of a dumb buffer, without a modifier.
+struct DumbFramebuffer<'a>(&'a DumbBuffer);
 
-impl drm::buffer::PlanarBuffer for Plain<'_> {
+impl drm::buffer::PlanarBuffer for DumbFramebuffer<'_> {
     fn size(&self) -> (u32, u32) {
         self.0.size()
     }
@@ -273,14 +295,14 @@ impl drm::buffer::PlanarBuffer for Plain<'_> {
     }
 }
 
-/// A handle with numbers that need not be right.
-struct Got {
+/// A framebuffer of any handle, with a size and a pitch that may be wrong.
+struct RawFramebuffer {
     handle: Handle,
     size: (u32, u32),
     pitch: u32,
 }
 
-impl drm::buffer::PlanarBuffer for Got {
+impl drm::buffer::PlanarBuffer for RawFramebuffer {
     fn size(&self) -> (u32, u32) {
         self.size
     }
@@ -301,96 +323,108 @@ impl drm::buffer::PlanarBuffer for Got {
     }
 }
 
-/// IGT dmabuf_sync_file, export-before-signal and export-wait-after-attach: what comes later is not in what was exported.
-fn snapshot() -> Result<Seen> {
+/// IGT dmabuf_sync_file, export-before-signal and export-wait-after-attach: an exported fence does not wait for fences that are
+/// added later.
+fn snapshot() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let held = Held::new()?;
+    let sw_sync = SwSyncTimeline::new()?;
     let before = reservation.fence_before(Access::Write)?;
-    reservation.add(&held.fence(1)?, Access::Write)?;
+    reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     let first = reservation.fence_before(Access::Read)?;
-    reservation.add(&held.fence(2)?, Access::Write)?;
+    reservation.add(&sw_sync.fence(2)?, Access::Write)?;
     let second = reservation.fence_before(Access::Read)?;
-    signalled(&before)?;
-    unsignalled(&first)?;
-    unsignalled(&second)?;
-    held.advance(1)?;
-    signalled(&first)?;
-    unsignalled(&second)?;
-    held.advance(1)?;
-    signalled(&second)?;
-    Ok(Seen::Passed)
+    check_signalled(&before)?;
+    check_unsignalled(&first)?;
+    check_unsignalled(&second)?;
+    sw_sync.advance(1)?;
+    check_signalled(&first)?;
+    check_unsignalled(&second)?;
+    sw_sync.advance(1)?;
+    check_signalled(&second)?;
+    Ok(CheckOutcome::Passed)
 }
 
-/// The same, import-multiple-read-write: who exports waits for all that were imported.
-fn several() -> Result<Seen> {
+/// IGT dmabuf_sync_file, import-multiple-read-write: an exported fence waits for all imported fences.
+fn several() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let timelines: Vec<Held> = (0..5).map(|_| Held::new()).collect::<Result<_>>()?;
-    for held in &timelines {
-        reservation.add(&held.fence(1)?, Access::Write)?;
+    let timelines: Vec<SwSyncTimeline> = (0..5)
+        .map(|_| SwSyncTimeline::new())
+        .collect::<Result<_>>()?;
+    for sw_sync in &timelines {
+        reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     }
     let all = reservation.fence_before(Access::Read)?;
-    // The last one first: an order that nobody promised.
-    for held in timelines.iter().rev() {
-        unsignalled(&all)?;
+    // Signal the last fence first.
+    for sw_sync in timelines.iter().rev() {
+        check_unsignalled(&all)?;
         ensure!(
             !reservation.is_ready(Access::Read)?,
-            "one of five is enough"
+            "the buffer polls as ready although a writer is pending"
         );
-        held.advance(1)?;
+        sw_sync.advance(1)?;
     }
-    signalled(&all)?;
-    ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
-    Ok(Seen::Passed)
+    check_signalled(&all)?;
+    ensure!(
+        reservation.is_ready(Access::Write)?,
+        "the buffer polls as busy although all fences are signalled"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-/// The same, import-multiple-read-only: readers and writers are told apart, whatever comes after.
-fn both_kinds() -> Result<Seen> {
+/// IGT dmabuf_sync_file, import-multiple-read-only: the reservation keeps readers' and writers' fences apart.
+fn both_kinds() -> Result<CheckOutcome> {
     let buffer = super::sync::dumb("vgem")?;
     let reservation = buffer.reservation();
-    let (reader, writer) = (Held::new()?, Held::new()?);
+    let (reader, writer) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     reservation.add(&reader.fence(1)?, Access::Read)?;
-    signalled(&reservation.fence_before(Access::Read)?)?;
+    check_signalled(&reservation.fence_before(Access::Read)?)?;
     reservation.add(&writer.fence(1)?, Access::Write)?;
     let (reading, writing) = (
         reservation.fence_before(Access::Read)?,
         reservation.fence_before(Access::Write)?,
     );
-    unsignalled(&reading)?;
+    check_unsignalled(&reading)?;
     writer.advance(1)?;
-    signalled(&reading)?;
-    unsignalled(&writing)?;
+    check_signalled(&reading)?;
+    check_unsignalled(&writing)?;
     reader.advance(1)?;
-    signalled(&writing)?;
-    Ok(Seen::Passed)
+    check_signalled(&writing)?;
+    Ok(CheckOutcome::Passed)
 }
 
-/// IGT vgem_slow, nohang: a fence that nobody signals ends after ten seconds. (It does not say that nobody did.)
-fn forgotten() -> Result<Seen> {
+/// IGT vgem_slow, nohang: vgem signals a fence after ten seconds where userspace does not. The fence's status need not be an error.
+fn timed_out() -> Result<CheckOutcome> {
     let card = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .find(|card| card.driver() == "vgem")
-        .context("no vgem")?;
+        .context("no card has the driver vgem")?;
     let buffer = dumb(&card)?;
     let exported = export(&card, buffer.handle())?;
     let reservation = Reservation::of(exported.as_fd())?;
     let began = Instant::now();
     sys::vgem_attach(card.as_fd(), buffer.handle().into(), true)?;
     let fence = reservation.fence_before(Access::Write)?;
-    unsignalled(&fence)?;
+    check_unsignalled(&fence)?;
     while !fence.is_over()? {
-        ensure!(began.elapsed() < GIVEN_UP + SLACK, "it hangs");
+        ensure!(
+            began.elapsed() < VGEM_FENCE_TIMEOUT + SLACK,
+            "the fence is still pending"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     ensure!(
-        began.elapsed() + Duration::from_secs(1) >= GIVEN_UP,
-        "it was given up after {:?}",
+        began.elapsed() + Duration::from_secs(1) >= VGEM_FENCE_TIMEOUT,
+        "the fence ended after {:?} already",
         began.elapsed()
     );
     let status = fence.status()?;
-    ensure!(status != FenceStatus::Unsignalled, "it is {status:?}");
+    ensure!(
+        status != FenceStatus::Unsignalled,
+        "the fence polls as signalled and its status is {status:?}"
+    );
     card.destroy_dumb_buffer(buffer)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Every capture queue against every source: what is guaranteed streams, and what is refused was said to be impossible.
+//! Every capture queue with the buffers of every source: a guaranteed plan has to stream.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, DescriptorError, Pla
 use covalent_alloc::constraint::{Contiguity, Participant};
 use covalent_alloc::model::{Extent, Fourcc, LayoutError};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-/// How long a camera may take for its first frames: it and the processor are emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a camera may take for its first frames. The camera and the CPU are emulated.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// More than a frame of 640x480 in four bytes a pixel has, and in whole pages.
-const WASTEFUL_BYTES: u64 = 2 << 20;
+/// More bytes than a frame of 640x480 with four bytes a pixel has; a multiple of the page size.
+const PADDED_BYTES: u64 = 2 << 20;
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
     for (node, contiguity) in [
         ("/dev/video0", Contiguity::Scattered),
@@ -28,29 +28,26 @@ pub(crate) fn run(tally: &mut Tally) {
     ] {
         let open =
             || -> Result<Queue> { Ok(Device::open(node.as_ref())?.queue(Direction::Capture)?) };
-        tally.check(
-            &format!("queues::{node}::memory_is_judged_by_evidence"),
-            || {
-                let participant = open()?.participant(vga()?, None)?;
-                let found = participant.constraints().memory.contiguity;
-                ensure!(found == contiguity, "{found:?}");
-                ensure!(
-                    contiguity == Contiguity::Scattered
-                        || participant.constraints().memory.address.highest == u64::from(u32::MAX),
-                    "its reach is not 32 bits"
-                );
-                let formats = participant
-                    .constraints()
-                    .formats
-                    .as_ref()
-                    .map_or(0, |formats| formats.len());
-                ensure!(formats > 10, "only {formats} formats");
-                Ok(Seen::Passed)
-            },
-        );
+        runner.check(&format!("queues::{node}::contiguity_is_detected"), || {
+            let participant = open()?.participant(vga()?, None)?;
+            let found = participant.constraints().memory.contiguity;
+            ensure!(found == contiguity, "{found:?}");
+            ensure!(
+                contiguity == Contiguity::Scattered
+                    || participant.constraints().memory.address.highest == u64::from(u32::MAX),
+                "the queue's DMA addresses are not limited to 32 bits"
+            );
+            let formats = participant
+                .constraints()
+                .formats
+                .as_ref()
+                .map_or(0, |formats| formats.len());
+            ensure!(formats > 10, "only {formats} formats");
+            Ok(CheckOutcome::Passed)
+        });
         for source in sources.declarations() {
             for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
-                tally.check(
+                runner.check(
                     &format!("queues::{node}::{fourcc}_from_{}", source.id),
                     || {
                         let queue = open()?;
@@ -64,18 +61,20 @@ pub(crate) fn run(tally: &mut Tally) {
                         let plan = match solve(&request) {
                             Solution::Share(plan) => plan,
                             solution => {
-                                return Ok(Seen::Skipped(solution.explain().replace('\n', "; ")));
+                                return Ok(CheckOutcome::Skipped(
+                                    solution.explain().replace('\n', "; "),
+                                ));
                             }
                         };
                         let verdict = plan.verdict();
                         let buffers = sources.allocate(&plan)?;
                         let streamed = queue.import(&buffers).map_err(Into::into).and_then(stream);
                         match (verdict, streamed) {
-                            (_, Ok(())) => Ok(Seen::Passed),
+                            (_, Ok(())) => Ok(CheckOutcome::Passed),
                             (Verdict::Guaranteed, Err(error)) => {
-                                Err(error.context("guaranteed, and yet"))
+                                Err(error.context("the plan was guaranteed and streaming failed"))
                             }
-                            (_, Err(error)) => Ok(Seen::Skipped(format!(
+                            (_, Err(error)) => Ok(CheckOutcome::Skipped(format!(
                                 "possible, and not this time: {error:#}"
                             ))),
                         }
@@ -83,44 +82,44 @@ pub(crate) fn run(tally: &mut Tally) {
                 );
             }
         }
-        tally.check(&format!("queues::{node}::own_memory_streams"), || {
+        runner.check(&format!("queues::{node}::own_memory_streams"), || {
             let queue = open()?;
             let plan = own(&queue, 3, None)?;
             ensure!(
                 plan.verdict() == Verdict::Guaranteed,
-                "its own memory is not sure"
+                "the plan for the queue's own memory is not guaranteed"
             );
             stream(queue.allocate(&plan)?)?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         });
-        tally.check(
-            &format!("queues::{node}::own_memory_is_as_large_as_others_need"),
+        runner.check(
+            &format!("queues::{node}::own_memory_has_the_size_that_others_need"),
             || {
                 let queue = open()?;
-                // As a codec does that writes past the last row.
-                let mut wasteful = processor(Fourcc::XRGB8888);
-                wasteful.for_each_choice(|own| own.image.minimum_size_bytes = WASTEFUL_BYTES);
-                let plan = own(&queue, 3, Some(wasteful))?;
+                // A codec that writes past the last row declares such a minimum size.
+                let mut codec = processor(Fourcc::XRGB8888);
+                codec.for_each_choice(|own| own.image.minimum_size_bytes = PADDED_BYTES);
+                let plan = own(&queue, 3, Some(codec))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
-                    let memory = buffer.memory_fd(0).context("no memory")?;
+                    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
                     let bytes = rustix::fs::seek(memory, rustix::fs::SeekFrom::End(0))?;
-                    ensure!(bytes >= WASTEFUL_BYTES, "{bytes} bytes");
+                    ensure!(bytes >= PADDED_BYTES, "a buffer has {bytes} bytes");
                 }
                 self::stream(stream)?;
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
-            &format!("queues::{node}::buffer_too_small_is_refused_before_the_kernel"),
+        runner.check(
+            &format!("queues::{node}::buffer_that_is_too_small_is_refused_by_the_crate"),
             || {
                 let queue = open()?;
                 let small = plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?;
                 let large = plain(&sources, vga()?, Fourcc::XRGB8888)?;
-                // The kernel would take such a buffer at REQBUFS and leak it at QBUF. No buffer of ours is smaller than its
-                // layout, so it is refused where it is described.
+                // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. The crate refuses a descriptor whose dma-buf
+                // is smaller than its layout, so no such buffer reaches the kernel.
                 for buffer in small.iter().cycle().take(20) {
-                    let fd = buffer.memory_fd(0).context("no memory")?;
+                    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
                     let described = Descriptor {
                         extent: vga()?,
                         format: buffer.layout().format(),
@@ -132,105 +131,115 @@ pub(crate) fn run(tally: &mut Tally) {
                     };
                     match Buffer::import(described) {
                         Err(DescriptorError::Layout(LayoutError::OutOfBounds { .. })) => {}
-                        Err(error) => return Err(error).context("another error"),
-                        Ok(_) => bail!("it was taken"),
+                        Err(error) => {
+                            return Err(error)
+                                .context("the call failed with another error than expected");
+                        }
+                        Ok(_) => bail!("the descriptor was accepted"),
                     }
                 }
                 if node == "/dev/video0" {
-                    stream(queue.import(&large)?).context("after that")?;
+                    stream(queue.import(&large)?)
+                        .context("streaming after the refused descriptors")?;
                 }
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
-            &format!("queues::{node}::buffers_of_two_layouts_are_refused_before_the_kernel"),
+        runner.check(
+            &format!("queues::{node}::buffers_of_two_layouts_are_refused_by_the_crate"),
             || {
                 let queue = open()?;
                 let mut mixed = plain(&sources, vga()?, Fourcc::XRGB8888)?;
                 mixed.extend(plain(&sources, Extent::new(320, 180)?, Fourcc::XRGB8888)?);
                 match queue.import(&mixed) {
                     Err(Error::Layouts { index: 2, .. }) => {}
-                    Err(error) => return Err(error).context("another error"),
-                    Ok(_) => bail!("they were taken"),
+                    Err(error) => {
+                        return Err(error)
+                            .context("the call failed with another error than expected");
+                    }
+                    Ok(_) => bail!("the queue accepted buffers of two layouts"),
                 }
                 ensure!(
                     matches!(queue.import(&[]), Err(Error::NoBuffers { .. })),
-                    "a stream of no buffers"
+                    "the queue accepted an empty list of buffers"
                 );
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
-            &format!("queues::{node}::index_that_is_wrong_leaves_the_stream_as_it_was"),
+        runner.check(
+            &format!("queues::{node}::invalid_index_leaves_the_stream_unchanged"),
             || {
                 let queue = open()?;
                 let plan = own(&queue, 3, None)?;
                 let mut own = queue.allocate(&plan)?;
                 ensure!(
                     matches!(own.queue(99), Err(Error::Index { .. })),
-                    "index 99 was taken"
+                    "a buffer with index 99 was queued"
                 );
                 own.queue(0)?;
                 ensure!(
                     matches!(own.queue(0), Err(Error::Index { .. })),
-                    "index 0 was taken twice"
+                    "the buffer with index 0 was queued twice"
                 );
                 own.stop()?;
                 stream(own)?;
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::frame_that_is_held_keeps_its_buffer_from_the_device"),
-            || held(&open()?),
+            || frame_in_use(&open()?),
         );
-        tally.check(
+        runner.check(
             &format!("queues::{node}::frame_that_outlives_its_stream_harms_nothing"),
-            || outlives(&open()?),
+            || outliving_frame(&open()?),
         );
-        tally.check(
-            &format!("queues::{node}::frame_rate_that_is_set_is_one_that_was_listed"),
+        runner.check(
+            &format!("queues::{node}::listed_frame_rate_can_be_set"),
             || {
                 let queue = open()?;
                 let format = queue.current_format()?;
                 let rates = queue.frame_rates(format.pixel_format, format.extent)?;
                 ensure!(
                     rates.windows(2).all(|pair| pair.first() >= pair.last()),
-                    "the fastest is not first: {rates:?}"
+                    "the frame rates are not sorted from the fastest on: {rates:?}"
                 );
-                let fastest = *rates.first().context("no rate is listed")?;
-                // The last one is what the camera keeps, and what an emulated processor can do.
+                let fastest = *rates.first().context("the queue lists no frame rate")?;
+                // The camera keeps the last rate that is set, so that rate has to suit an emulated CPU.
                 let usual = FrameRate::new(30, 1).filter(|rate| rates.contains(rate));
-                for rate in [fastest, usual.context("30 is not listed")?] {
+                for rate in [
+                    fastest,
+                    usual.context("the queue does not list 30 frames a second")?,
+                ] {
                     let set = queue.set_frame_rate(rate)?;
-                    ensure!(set == Some(rate), "{rate} was asked, {set:?} set");
+                    ensure!(
+                        set == Some(rate),
+                        "the driver set {set:?} instead of {rate}"
+                    );
                 }
-                Ok(Seen::Passed)
+                Ok(CheckOutcome::Passed)
             },
         );
-        tally.check(
-            &format!("queues::{node}::second_owner_is_told_busy"),
-            || {
-                let queue = open()?;
-                let plan = own(&queue, 1, None)?;
-                let _own = queue.allocate(&plan)?;
-                let second = open()?;
-                ensure!(
-                    matches!(second.allocate(&plan), Err(Error::Busy { .. })),
-                    "two owners"
-                );
-                let unknown = second.participant(vga()?, Some(Fourcc::XRGB8888))?;
-                ensure!(
-                    unknown.constraints().memory.contiguity == Contiguity::Unknown,
-                    "the memory of a busy queue cannot be known"
-                );
-                Ok(Seen::Passed)
-            },
-        );
+        runner.check(&format!("queues::{node}::second_owner_gets_busy"), || {
+            let queue = open()?;
+            let plan = own(&queue, 1, None)?;
+            let _own = queue.allocate(&plan)?;
+            let second = open()?;
+            ensure!(
+                matches!(second.allocate(&plan), Err(Error::Busy { .. })),
+                "a second open file allocated buffers of a busy queue"
+            );
+            let unknown = second.participant(vga()?, Some(Fourcc::XRGB8888))?;
+            ensure!(
+                unknown.constraints().memory.contiguity == Contiguity::Unknown,
+                "the contiguity of a busy queue is not unknown"
+            );
+            Ok(CheckOutcome::Passed)
+        });
     }
 }
 
-/// Two buffers that the processor alone has asked for.
+/// Allocates two buffers for the CPU.
 fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let request = Request {
         count: 2,
@@ -239,15 +248,17 @@ fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer
         ..Request::new(extent)
     };
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan")
+        bail!("the solver has no plan for the CPU")
     };
     Ok(sources.allocate(&plan)?)
 }
 
-/// A plan for the queue's own memory, which another may use too.
+/// Plans buffers of the queue's own memory, for the queue and optionally another participant.
 fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
     let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
-    let source = queue.source(&camera)?.context("it exports nothing")?;
+    let source = queue
+        .source(&camera)?
+        .context("the queue exports no dma-bufs")?;
     let request = Request {
         count,
         participants: std::iter::once(camera).chain(other).collect(),
@@ -255,12 +266,12 @@ fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
         ..Request::new(vga()?)
     };
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan from its own memory")
+        bail!("the solver has no plan for the queue's own memory")
     };
     Ok(plan)
 }
 
-/// Streams some frames, each buffer twice at least, and looks whether there is something in them.
+/// Streams two frames for each buffer, and checks their timestamps and that their first row is not empty.
 fn stream(mut stream: Stream) -> Result<()> {
     let count = stream.buffers().len();
     fill(&mut stream)?;
@@ -268,24 +279,27 @@ fn stream(mut stream: Stream) -> Result<()> {
     for _ in 0..count.saturating_mul(2) {
         let frame = next(&mut stream)?;
         let info = frame.info();
-        ensure!(!info.is_damaged, "a damaged frame");
-        ensure!(info.is_monotonic, "a timestamp of an unknown clock");
-        // A driver that is late on a busy machine gives two frames one number, but never one time.
+        ensure!(!info.is_damaged, "a frame is damaged");
+        ensure!(
+            info.is_monotonic,
+            "a frame's timestamp is not of CLOCK_MONOTONIC"
+        );
+        // On a busy machine vivid may give two frames the same number, but not the same timestamp.
         let now = (info.sequence, info.timestamp);
         ensure!(
             last.is_none_or(|(sequence, timestamp)| now.0 >= sequence && now.1 > timestamp),
-            "frame {now:?} after {last:?}"
+            "sequence and timestamp are {now:?} after {last:?}"
         );
         last = Some(now);
         ensure!(
             row(&frame)?.iter().any(|byte| *byte != 0),
-            "the first row is empty"
+            "the first row of a frame is empty"
         );
     }
     Ok(())
 }
 
-/// Gives the device every buffer, and lets it begin.
+/// Queues every buffer and starts the stream.
 fn fill(stream: &mut Stream) -> Result<()> {
     for index in 0..stream.buffers().len() {
         stream.queue(index)?;
@@ -295,9 +309,9 @@ fn fill(stream: &mut Stream) -> Result<()> {
 
 /// Waits for a frame.
 fn next(stream: &mut Stream) -> Result<Frame> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
-        ensure!(Instant::now() < until, "no frame came");
+        ensure!(Instant::now() < until, "the camera delivered no frame");
         let mut fds = [PollFd::new(&*stream, PollFlags::IN)];
         let wait = Timespec {
             tv_sec: 1,
@@ -310,7 +324,7 @@ fn next(stream: &mut Stream) -> Result<Frame> {
     }
 }
 
-/// The first row of a frame.
+/// Reads the first 640 bytes of a frame.
 fn row(frame: &Frame) -> Result<Vec<u8>> {
     let mut row = vec![0; 640];
     frame
@@ -321,8 +335,8 @@ fn row(frame: &Frame) -> Result<Vec<u8>> {
     Ok(row)
 }
 
-/// A frame keeps its buffer from the device until its last clone is dropped, on whatever thread that is.
-fn held(queue: &Queue) -> Result<Seen> {
+/// A frame keeps its buffer out of the queue until its last clone is dropped, on any thread.
+fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
     let mut stream = queue.allocate(&own(queue, 3, None)?)?;
     fill(&mut stream)?;
     let held = next(&mut stream)?;
@@ -331,32 +345,38 @@ fn held(queue: &Queue) -> Result<Seen> {
     let written = row(&clone)?;
     for _ in 0..6 {
         let frame = next(&mut stream)?;
-        ensure!(frame.info().index != index, "it was lent twice");
+        ensure!(
+            frame.info().index != index,
+            "the buffer of a frame in use was captured into"
+        );
     }
     ensure!(
         matches!(stream.queue(index), Err(Error::Index { .. })),
-        "the buffer of a frame was taken"
+        "the buffer of a frame in use was queued"
     );
-    ensure!(row(&clone)? == written, "the device wrote to it");
+    ensure!(
+        row(&clone)? == written,
+        "the device wrote to the buffer of a frame in use"
+    );
     let before = stream.queued_count();
     std::thread::spawn(move || drop(clone))
         .join()
-        .map_err(|_| anyhow!("the thread that drops it panicked"))?;
+        .map_err(|_| anyhow!("the thread that drops the frame panicked"))?;
     ensure!(
         stream.queued_count() == before + 1,
-        "it did not go back: {before}, then {}",
+        "the dropped frame's buffer was not queued: {before} buffers were queued before, and {} after",
         stream.queued_count()
     );
     for _ in 0..9 {
         if next(&mut stream)?.info().index == index {
-            return Ok(Seen::Passed);
+            return Ok(CheckOutcome::Passed);
         }
     }
-    bail!("its buffer never comes again")
+    bail!("the camera never captures into the dropped frame's buffer")
 }
 
-/// A frame that is dropped when its stream has stopped, streams again or is gone.
-fn outlives(queue: &Queue) -> Result<Seen> {
+/// Frames that are dropped after their stream was stopped, was started again, or was dropped.
+fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
     let plan = own(queue, 3, None)?;
     let mut stream = queue.allocate(&plan)?;
     fill(&mut stream)?;
@@ -366,22 +386,35 @@ fn outlives(queue: &Queue) -> Result<Seen> {
     drop(stopped);
     ensure!(
         stream.queued_count() == 0,
-        "a device that has stopped was given a buffer"
+        "dropping a frame of a stopped stream queued its buffer"
     );
-    stream.queue(index).context("it is the caller's")?;
+    stream
+        .queue(index)
+        .context("the caller queues the buffer of a frame that was dropped after the stop")?;
     stream.start()?;
     drop(again);
     ensure!(
         stream.queued_count() == 2,
-        "a device that streams again was not given the frame's buffer"
+        "dropping a frame after the restart did not queue its buffer"
     );
     let last = next(&mut stream)?;
     drop(stream);
-    let written = row(&last).context("the memory of a stream that is gone")?;
-    ensure!(written.iter().any(|byte| *byte != 0), "its row is empty");
-    // The frame keeps neither the queue nor its buffers.
-    self::stream(queue.allocate(&plan).context("while it is held")?)?;
+    let written = row(&last).context("the frame of a dropped stream")?;
+    ensure!(
+        written.iter().any(|byte| *byte != 0),
+        "the first row of a frame is empty"
+    );
+    // The frame keeps neither the queue nor its other buffers in use.
+    self::stream(
+        queue
+            .allocate(&plan)
+            .context("a new stream while the frame is in use")?,
+    )?;
     drop(last);
-    self::stream(queue.allocate(&plan).context("afterwards")?)?;
-    Ok(Seen::Passed)
+    self::stream(
+        queue
+            .allocate(&plan)
+            .context("a new stream after the frame was dropped")?,
+    )?;
+    Ok(CheckOutcome::Passed)
 }

@@ -1,30 +1,30 @@
-//! Buffers that are made and freed without end.
+//! Many allocations and imports: the process must not accumulate fds, dma-bufs or memory.
 
 use std::process;
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::model::Extent;
+use covalent_tests::check_support::Sources;
 use covalent_tests::judge::bufinfo;
 use covalent_tests::judge::process::fd_count;
-use covalent_tests::witness::Sources;
 
-use super::buffers::{own, plan, shows};
-use super::{Seen, Tally};
+use super::buffers::{has_display, own, plan};
+use super::{CheckOutcome, CheckRunner};
 
-/// How many a long soak makes of each source.
+/// How many buffers of each source the theme `soak` allocates.
 const LONG: u32 = 100_000;
-/// Huge pages are zeroed whole each time, half a million instructions and more.
+/// The same for huge pages. Each is zeroed as a whole, which takes half a million instructions and more.
 const LONG_HUGE: u32 = 10_000;
-/// How many framebuffers a long soak makes of each card.
+/// How many framebuffers the theme `soak` makes on each card.
 const LONG_IMPORTS: u32 = 20_000;
 
-/// What may be resident more at the end than after the first tenth: less than three bytes a round in a long soak.
+/// How much the resident memory may grow after the first tenth of the rounds: less than three bytes a round.
 const GROWTH_BYTES: u64 = 256 << 10;
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover();
-    tally.watch(&sources);
+    runner.watch(&sources);
     for source in sources.declarations() {
         let id = source.id.as_str();
         let rounds = if id.starts_with("udmabuf:") {
@@ -32,72 +32,81 @@ pub(crate) fn run(tally: &mut Tally) {
         } else {
             LONG
         };
-        tally.check(&format!("soak::{rounds}_from_{id}_leave_nothing"), || {
+        runner.check(&format!("soak::{rounds}_from_{id}_leave_nothing"), || {
             allocations(&sources, id, rounds)
         });
     }
     for card in sources.cards() {
         let name = card.path().display();
-        tally.check(
+        runner.check(
             &format!("soak::{LONG_IMPORTS}_framebuffers_on_{name}_leave_nothing"),
             || framebuffers(&sources, card),
         );
     }
 }
 
-/// Makes and frees `rounds` buffers of a source.
-pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<Seen> {
+/// Allocates and frees `rounds` buffers of a source.
+pub(crate) fn allocations(sources: &Sources, id: &str, rounds: u32) -> Result<CheckOutcome> {
     let plan = plan(sources, id, Extent::new(64, 64)?)?;
-    level(rounds, || {
-        ensure!(!sources.allocate(&plan)?.is_empty(), "no buffer");
+    expect_no_growth(rounds, || {
+        ensure!(
+            !sources.allocate(&plan)?.is_empty(),
+            "the source allocated no buffer"
+        );
         Ok(())
     })
 }
 
-fn framebuffers(sources: &Sources, card: &Card) -> Result<Seen> {
-    if !shows(card) {
-        return Ok(Seen::Skipped("the card drives no display".to_owned()));
+fn framebuffers(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
+    if !has_display(card) {
+        return Ok(CheckOutcome::Skipped(
+            "the card drives no display".to_owned(),
+        ));
     }
     let buffer = own(sources, card)?;
-    level(LONG_IMPORTS, || {
+    expect_no_growth(LONG_IMPORTS, || {
         drop(card.framebuffer(&buffer)?);
         Ok(())
     })
 }
 
-/// Looks ten times what is held while something is done again and again: each time the same.
-fn level(rounds: u32, mut act: impl FnMut() -> Result<()>) -> Result<Seen> {
+/// Calls `act` `rounds` times and checks ten times that the process uses no more resources than after the first tenth.
+fn expect_no_growth(rounds: u32, mut act: impl FnMut() -> Result<()>) -> Result<CheckOutcome> {
     let mut first = None;
     for tenth in 1..=10 {
         for _ in 0..rounds / 10 {
             act()?;
         }
-        // The process's own memory grows to what it needs in the first tenth.
-        let now = Held::now()?;
+        // In the first tenth the process's heap grows to its final size.
+        let now = ResourceUsage::now()?;
         let first = first.get_or_insert_with(|| now.clone());
         ensure!(
             now.fds == first.fds && now.dma_bufs == first.dma_bufs,
-            "after {tenth} tenths of {rounds}: {now:?}, and after one {first:?}"
+            "after {tenth} tenths of {rounds} rounds the process uses {now:?}, and after the first {first:?}"
         );
         ensure!(
             now.resident_bytes <= first.resident_bytes.saturating_add(GROWTH_BYTES),
-            "after {tenth} tenths of {rounds}: {now:?}, and after one {first:?}"
+            "after {tenth} tenths of {rounds} rounds the process uses {now:?}, and after the first {first:?}"
         );
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
+/// The resources that the process and the kernel use.
 #[derive(Clone, Debug)]
-struct Held {
+struct ResourceUsage {
     fds: usize,
     dma_bufs: usize,
     resident_bytes: u64,
 }
 
-impl Held {
+impl ResourceUsage {
     fn now() -> Result<Self> {
         let text = std::fs::read_to_string("/proc/self/statm")?;
-        let pages = text.split_whitespace().nth(1).context("statm")?;
+        let pages = text
+            .split_whitespace()
+            .nth(1)
+            .context("/proc/self/statm has no second field")?;
         Ok(Self {
             fds: fd_count(process::id())?,
             dma_bufs: bufinfo::read()?.len(),

@@ -1,4 +1,4 @@
-//! One suite for every source: heaps, udmabuf of every page size, every card's dumb buffers, every queue's own memory.
+//! The conformance suite of sources: dma-heaps, udmabuf of every page size, every card's dumb buffers, every queue's own memory.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,21 @@ use covalent_alloc::buffer::{Buffer, CpuAccess};
 use covalent_alloc::constraint::{Guarantees, Source};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
-/// Where memory comes from, whichever backend it is.
+/// A source of memory.
 pub(crate) enum Backend<'a> {
+    /// A source that needs no participant.
     Neutral(&'a Sources),
+    /// The own memory of a V4L2 queue.
     Queue(Queue),
 }
 
-/// Buffers, with what has to live as long as they do.
+/// Buffers, and the stream that has to live as long as they do.
 pub(crate) struct Allocation {
     pub(crate) buffers: Vec<Buffer>,
     _stream: Option<Stream>,
@@ -44,7 +46,7 @@ impl Backend<'_> {
         })
     }
 
-    /// A plan from `source` alone, for the processor and, where it is a queue's memory, for that queue.
+    /// Plans buffers of `source` for the CPU and, where the source is a queue's memory, for that queue.
     fn plan(
         &self,
         source: &Source,
@@ -57,7 +59,7 @@ impl Backend<'_> {
         if let Self::Queue(queue) = self {
             let participant = queue.participant(extent, Some(fourcc))?;
             let Some(own) = queue.source(&participant)? else {
-                bail!("the queue exports nothing any more");
+                bail!("the queue no longer exports dma-bufs");
             };
             source = own;
             participants.push(participant);
@@ -75,7 +77,7 @@ impl Backend<'_> {
     }
 }
 
-type Property = fn(&Backend<'_>, &Source) -> Result<Seen>;
+type Property = fn(&Backend<'_>, &Source) -> Result<CheckOutcome>;
 
 macro_rules! suite {
     ($($property:ident),* $(,)?) => {
@@ -84,40 +86,43 @@ macro_rules! suite {
 }
 
 suite![
-    plan_is_kept,
-    memory_is_zeroed_also_when_it_comes_back,
+    buffers_match_their_plan,
+    memory_is_zeroed_also_when_it_is_reused,
     bytes_are_read_as_written,
-    fds_that_run_out_are_an_error_and_later_none,
-    more_than_there_is_is_refused_before_the_kernel_is_asked,
+    allocation_without_fds_fails_and_succeeds_later,
+    allocation_beyond_the_budget_is_refused_by_the_crate,
     plan_of_another_source_is_refused,
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
+pub(crate) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
-    tally.watch(&sources);
-    tally.check("sources::all_that_are_there_open", || {
+    runner.watch(&sources);
+    runner.check("sources::every_source_can_be_opened", || {
         let closed: Vec<_> = sources
             .unavailable()
             .iter()
             .map(ToString::to_string)
             .collect();
         ensure!(closed.is_empty(), "{}", closed.join("; "));
-        ensure!(!sources.declarations().is_empty(), "there is no source");
-        Ok(Seen::Passed)
+        ensure!(
+            !sources.declarations().is_empty(),
+            "the machine has no source"
+        );
+        Ok(CheckOutcome::Passed)
     });
     let cards = Card::list().len();
-    tally.check("sources::every_card_gives_dumb_buffers", || {
+    runner.check("sources::every_card_has_dumb_buffers", || {
         let declared = sources.declarations();
         let dumb = declared
             .iter()
             .filter(|source| source.id.as_str().starts_with("dumb:"))
             .count();
-        ensure!(dumb == cards, "{dumb} of {cards} cards");
-        Ok(Seen::Passed)
+        ensure!(dumb == cards, "{dumb} of {cards} cards have dumb buffers");
+        Ok(CheckOutcome::Passed)
     });
     for source in sources.declarations() {
         let backend = Backend::Neutral(&sources);
-        hold(tally, &backend, &source);
+        check_source(runner, &backend, &source);
     }
     for node in ["/dev/video0", "/dev/video1", "/dev/video2", "/dev/video3"] {
         let direction = if node.ends_with(['0', '2']) {
@@ -128,26 +133,29 @@ pub(crate) fn run(tally: &mut Tally) {
         let queue = Device::open(node.as_ref()).and_then(|device| device.queue(direction));
         let declared = queue.map_err(anyhow::Error::from).and_then(|queue| {
             let participant = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
-            let source = queue.source(&participant)?.context("it exports nothing")?;
+            let source = queue
+                .source(&participant)?
+                .context("the queue exports no dma-bufs")?;
             Ok((Backend::Queue(queue), source))
         });
         match declared {
-            Ok((backend, source)) => hold(tally, &backend, &source),
-            Err(error) => tally.check(node, || Err(error)),
+            Ok((backend, source)) => check_source(runner, &backend, &source),
+            Err(error) => runner.check(node, || Err(error)),
         }
     }
 }
 
-fn hold(tally: &mut Tally, backend: &Backend<'_>, source: &Source) {
+/// Runs the suite over one source.
+fn check_source(runner: &mut CheckRunner, backend: &Backend<'_>, source: &Source) {
     for (name, property) in SUITE {
-        tally.check(&format!("sources::{}::{name}", source.id), || {
+        runner.check(&format!("sources::{}::{name}", source.id), || {
             property(backend, source)
         });
     }
 }
 
-fn plan_is_kept(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
-    let mut kept = 0;
+fn buffers_match_their_plan(backend: &Backend<'_>, source: &Source) -> Result<CheckOutcome> {
+    let mut plans = 0;
     for fourcc in [
         Fourcc::XRGB8888,
         Fourcc::RGB565,
@@ -159,7 +167,7 @@ fn plan_is_kept(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
             let Some(plan) = backend.plan(source, fourcc, extent, 3)? else {
                 ensure!(
                     source.constraints.formats.is_some(),
-                    "no plan for {extent} in {fourcc}"
+                    "the solver has no plan for {extent} in {fourcc}"
                 );
                 continue;
             };
@@ -168,44 +176,48 @@ fn plan_is_kept(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
                 .with_context(|| format!("{extent} in {fourcc}"))?;
             let buffers = &allocation.buffers;
             let count = u32::try_from(buffers.len())?;
-            ensure!(count == plan.count(), "{count} buffers of {}", plan.count());
+            ensure!(
+                count == plan.count(),
+                "{count} buffers were allocated, and the plan has {}",
+                plan.count()
+            );
             let inodes: BTreeSet<u64> = buffers
                 .iter()
                 .flat_map(Buffer::identities)
                 .map(|identity| identity.0)
                 .collect();
-            let memories = plan
+            let dma_bufs = plan
                 .layout()
                 .memory_sizes()
                 .len()
                 .saturating_mul(buffers.len());
             ensure!(
-                inodes.len() == memories,
-                "{} dma-bufs for {memories} memories",
+                inodes.len() == dma_bufs,
+                "{} dma-bufs were allocated, and the plan has {dma_bufs}",
                 inodes.len()
             );
             for buffer in buffers {
                 plan.accepts(buffer.layout())?;
                 ensure!(
                     buffer.layout().format() == plan.layout().format(),
-                    "another format"
+                    "a buffer has another format than the plan"
                 );
                 ensure!(buffer.exporter().is_some(), "fdinfo names no exporter");
             }
-            kept += 1;
+            plans += 1;
         }
     }
-    ensure!(kept > 0, "no plan at all");
-    Ok(Seen::Passed)
+    ensure!(plans > 0, "the solver has no plan for any format and size");
+    Ok(CheckOutcome::Passed)
 }
 
-fn memory_is_zeroed_also_when_it_comes_back(
+fn memory_is_zeroed_also_when_it_is_reused(
     backend: &Backend<'_>,
     source: &Source,
-) -> Result<Seen> {
+) -> Result<CheckOutcome> {
     let plan = backend
         .plan(source, Fourcc::XRGB8888, vga()?, 2)?
-        .context("no plan")?;
+        .context("the solver has no plan for this source")?;
     for round in 0..3 {
         let allocation = backend.allocate(&plan)?;
         for buffer in &allocation.buffers {
@@ -214,7 +226,7 @@ fn memory_is_zeroed_also_when_it_comes_back(
                     .layout()
                     .planes()
                     .first()
-                    .context("no plane")?
+                    .context("the layout has no plane")?
                     .size_bytes,
             )?;
             let mapping = buffer.map()?;
@@ -227,22 +239,33 @@ fn memory_is_zeroed_also_when_it_comes_back(
                 .write(0, 0, &vec![0xaa; size])?;
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
+fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<CheckOutcome> {
     let plan = match backend.plan(source, Fourcc::NV12, vga()?, 1)? {
         Some(plan) => plan,
         None => backend
             .plan(source, Fourcc::XRGB8888, vga()?, 1)?
-            .context("no plan")?,
+            .context("the solver has no plan for this source")?,
     };
     let allocation = backend.allocate(&plan)?;
-    let buffer = allocation.buffers.first().context("no buffer")?;
+    let buffer = allocation
+        .buffers
+        .first()
+        .context("the source allocated no buffer")?;
     let mapping = buffer.map()?;
     for (plane, layout) in buffer.layout().planes().iter().enumerate() {
-        let row = usize::try_from(buffer.layout().row_bytes(plane).context("no rows")?)?;
-        let rows = buffer.layout().rows(plane).context("no rows")?;
+        let row = usize::try_from(
+            buffer
+                .layout()
+                .row_bytes(plane)
+                .context("the rows of the format are not known")?,
+        )?;
+        let rows = buffer
+            .layout()
+            .rows(plane)
+            .context("the rows of the format are not known")?;
         let pattern = |number: u32| -> Vec<u8> {
             let first = u64::from(number)
                 .wrapping_mul(31)
@@ -257,7 +280,7 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<S
             let offset = u64::from(number) * u64::from(layout.stride_bytes);
             guard.write(plane, offset, &pattern(number))?;
         }
-        // Another mapping sees the memory, not what this one remembers.
+        // A second mapping reads the dma-buf rather than data that the first one may cache.
         let other = buffer.map()?;
         let guard = other.access(CpuAccess::Read)?;
         for number in 0..rows {
@@ -273,25 +296,25 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<S
             );
         }
         let end = guard.read(plane, layout.size_bytes, &mut [0]);
-        ensure!(end.is_err(), "a byte behind the plane was read");
+        ensure!(end.is_err(), "a byte after the plane was read");
         ensure!(
             guard.write(plane, 0, &[0]).is_err(),
-            "a guard for reading let something be written"
+            "a guard for reading allowed a write"
         );
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn fds_that_run_out_are_an_error_and_later_none(
+fn allocation_without_fds_fails_and_succeeds_later(
     backend: &Backend<'_>,
     source: &Source,
-) -> Result<Seen> {
+) -> Result<CheckOutcome> {
     let plan = backend
         .plan(source, Fourcc::XRGB8888, vga()?, 8)?
-        .context("no plan")?;
+        .context("the solver has no plan for this source")?;
     let used = covalent_tests::judge::process::fd_count(std::process::id())?;
     let before = getrlimit(Resource::Nofile);
-    // Room for a few buffers, and not for all.
+    // The limit allows fds for some of the buffers, not for all.
     setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -301,27 +324,37 @@ fn fds_that_run_out_are_an_error_and_later_none(
     )?;
     let short = backend.allocate(&plan).err();
     setrlimit(Resource::Nofile, before)?;
-    let words = short.context("8 buffers were made of 4 fds")?.to_string();
+    let error = short
+        .context("8 buffers were allocated with 4 free fds")?
+        .to_string();
     ensure!(
-        words.contains("Too many open files") || words.contains("os error 24"),
-        "{words}"
+        error.contains("Too many open files") || error.contains("os error 24"),
+        "the error does not name EMFILE: {error}"
     );
-    let allocation = backend.allocate(&plan).context("with fds again")?;
-    ensure!(allocation.buffers.len() == 8, "not all buffers");
-    Ok(Seen::Passed)
+    let allocation = backend
+        .allocate(&plan)
+        .context("the allocation after fds are free again")?;
+    ensure!(
+        allocation.buffers.len() == 8,
+        "{} of 8 buffers were allocated",
+        allocation.buffers.len()
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn more_than_there_is_is_refused_before_the_kernel_is_asked(
+fn allocation_beyond_the_budget_is_refused_by_the_crate(
     backend: &Backend<'_>,
     source: &Source,
-) -> Result<Seen> {
+) -> Result<CheckOutcome> {
     if matches!(backend, Backend::Queue(_)) {
-        return Ok(Seen::Skipped("a queue's sizes are its driver's".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "a queue's sizes are its driver's".to_owned(),
+        ));
     }
     let huge = Extent::new(Extent::LARGEST, Extent::LARGEST / 2)?;
     let refused = backend.plan(source, Fourcc::XRGB8888, huge, 2)?;
-    ensure!(refused.is_none(), "the solver plans 16 GiB");
-    // A source that was declared long ago, when there was more.
+    ensure!(refused.is_none(), "the solver has a plan for 16 GiB");
+    // A declaration without a budget, as a stale one may be.
     let mut stale = source.clone();
     stale.guarantees = Guarantees {
         available_bytes: None,
@@ -334,38 +367,46 @@ fn more_than_there_is_is_refused_before_the_kernel_is_asked(
                 .constraints
                 .per_fourcc
                 .contains_key(&Fourcc::XRGB8888),
-            "no plan"
+            "the solver has no plan although the source declares no limit"
         );
-        return Ok(Seen::Skipped("its largest picture is smaller".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "its largest picture is smaller".to_owned(),
+        ));
     };
     match backend.allocate(&plan) {
         Ok(_) => bail!("16 GiB were allocated"),
         Err(error) => {
-            let words = error.to_string();
+            let error = error.to_string();
             ensure!(
-                words.contains("nothing was allocated"),
-                "the kernel was asked: {words}"
+                error.contains("was not asked for"),
+                "the crate asked the kernel for 16 GiB: {error}"
             );
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn plan_of_another_source_is_refused(backend: &Backend<'_>, source: &Source) -> Result<Seen> {
+fn plan_of_another_source_is_refused(
+    backend: &Backend<'_>,
+    source: &Source,
+) -> Result<CheckOutcome> {
     let mut other = source.clone();
-    other.id = covalent_alloc::constraint::SourceId::new("nobody");
-    other.name = "nobody".to_owned();
+    other.id = covalent_alloc::constraint::SourceId::new("no-such-source");
+    other.name = "no-such-source".to_owned();
     let request = Request {
         participants: vec![processor(Fourcc::XRGB8888)],
         sources: vec![other],
         ..Request::new(vga()?)
     };
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan for nobody")
+        bail!("the solver has no plan from the unknown source")
     };
     match backend.allocate(&plan) {
-        Ok(_) => bail!("it was allocated"),
-        Err(error) => ensure!(error.to_string().contains("nobody"), "{error}"),
+        Ok(_) => bail!("the plan of an unknown source was allocated"),
+        Err(error) => ensure!(
+            error.to_string().contains("no-such-source"),
+            "the error does not name the source: {error}"
+        ),
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Devices that go away while their memory is shared, or between the plan and the import.
+//! Devices that are removed while their memory is shared, or between planning and import.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,23 +9,26 @@ use covalent_alloc::backend::v4l2::{Device, Direction, Error};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels;
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally, injected};
+use super::{CheckOutcome, CheckRunner, injected};
 
-pub(crate) fn run(tally: &mut Tally) {
-    tally.check("unplug::driver_is_kept_while_its_memory_is_shared", driver);
+pub(crate) fn run(runner: &mut CheckRunner) {
+    runner.check(
+        "unplug::driver_cannot_be_unloaded_while_its_memory_is_shared",
+        driver,
+    );
     for (name, driver, prefix) in DRIVERS {
-        tally.check(
-            &format!("unplug::{name}_that_leaves_its_driver_is_told_and_its_memory_stays"),
+        runner.check(
+            &format!("unplug::{name}_that_is_unbound_is_reported_and_its_memory_stays"),
             || card(name, driver.as_ref(), prefix),
         );
     }
-    // The camera is gone for good after this.
-    tally.check(
-        "unplug::camera_that_leaves_between_plan_and_import_is_told",
+    // vivid cannot plug the camera in again, so this check is the last.
+    runner.check(
+        "unplug::camera_that_is_unplugged_before_the_import_is_reported",
         camera,
     );
 }
@@ -39,39 +42,48 @@ fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
         .sources
         .retain(|source| source.id.as_str().starts_with(prefix));
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan from {prefix}")
+        bail!("the solver has no plan from {prefix}")
     };
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     Ok((sources, plan, buffer))
 }
 
 fn unload(module: &str) -> Result<bool> {
-    let told = Command::new("modprobe").args(["-r", module]).output()?;
-    Ok(told.status.success())
+    let output = Command::new("modprobe").args(["-r", module]).output()?;
+    Ok(output.status.success())
 }
 
-fn driver() -> Result<Seen> {
+fn driver() -> Result<CheckOutcome> {
     let (sources, _, buffer) = allocate("dumb:vgem")?;
-    // No file of the card is left; the dma-buf alone is.
+    // The dma-buf is now the only user of the driver.
     drop(sources);
     let pattern = pixels::pattern(&buffer, 1)?;
     pixels::write(&buffer, &pattern)?;
-    ensure!(!unload("vgem")?, "the driver went from under its memory");
+    ensure!(
+        !unload("vgem")?,
+        "the driver was unloaded while its memory was shared"
+    );
     pixels::same(&pixels::read(&buffer)?, &pattern)?;
     drop(buffer);
-    ensure!(unload("vgem")?, "the driver is kept by nobody");
+    ensure!(
+        unload("vgem")?,
+        "the driver cannot be unloaded although nothing uses it"
+    );
     let loaded = Command::new("modprobe").arg("vgem").status()?;
-    ensure!(loaded.success(), "it does not come back");
-    Ok(Seen::Passed)
+    ensure!(loaded.success(), "modprobe vgem failed: {loaded}");
+    Ok(CheckOutcome::Passed)
 }
 
-/// Where the kernel binds devices to the drivers of these cards, and what the devices' names begin with.
+/// For each card: its driver, the sysfs folder in which devices are bound to the driver, and the prefix of the devices' names.
 const DRIVERS: [(&str, &str, &str); 2] = [
     ("bochs-drm", "/sys/bus/pci/drivers/bochs-drm", "0000:"),
     ("virtio_gpu", "/sys/bus/virtio/drivers/virtio_gpu", "virtio"),
 ];
 
-fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
+fn card(name: &str, driver: &Path, prefix: &str) -> Result<CheckOutcome> {
     let address = std::fs::read_dir(driver)
         .into_iter()
         .flatten()
@@ -79,14 +91,14 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .find(|name| name.starts_with(prefix));
     let Some(address) = address else {
-        return Ok(Seen::Skipped("there is no such card".to_owned()));
+        return Ok(CheckOutcome::Skipped("there is no such card".to_owned()));
     };
     let dumb = format!("dumb:{name}");
     let (sources, plan, buffer) = allocate(&dumb)?;
     let path = Card::list()
         .into_iter()
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == name))
-        .context("no card")?;
+        .context("no card has this driver")?;
     let card = Card::open(&path)?;
     let pattern = pixels::pattern(&buffer, 2)?;
     pixels::write(&buffer, &pattern)?;
@@ -94,7 +106,7 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
     let refused = sources
         .allocate(&plan)
         .err()
-        .context("it still allocates")?;
+        .context("the unbound card still allocates")?;
     ensure!(
         matches!(
             refused.cause().downcast_ref(),
@@ -102,20 +114,23 @@ fn card(name: &str, driver: &Path, prefix: &str) -> Result<Seen> {
         ),
         "{refused}"
     );
-    let refused = card.framebuffer(&buffer).err().context("it still shows")?;
+    let refused = card
+        .framebuffer(&buffer)
+        .err()
+        .context("the unbound card still makes framebuffers")?;
     ensure!(
         matches!(refused, DrmError::Request { .. } | DrmError::Import { .. }),
         "{refused}"
     );
-    pixels::same(&pixels::read(&buffer)?, &pattern).context("its memory after it left")?;
+    pixels::same(&pixels::read(&buffer)?, &pattern).context("the memory of the unbound card")?;
     drop((buffer, card, sources));
     std::fs::write(driver.join("bind"), &address)?;
-    // It is there again, as if nothing had been.
-    allocate(&dumb).context("after it came back")?;
-    Ok(Seen::Passed)
+    // The card works again.
+    allocate(&dumb).context("the card after it was bound again")?;
+    Ok(CheckOutcome::Passed)
 }
 
-fn camera() -> Result<Seen> {
+fn camera() -> Result<CheckOutcome> {
     let queue = Device::open("/dev/video0".as_ref())?.queue(Direction::Capture)?;
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);
@@ -124,17 +139,17 @@ fn camera() -> Result<Seen> {
         .push(queue.participant(vga()?, Some(Fourcc::XRGB8888))?);
     request.sources = sources.declarations();
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan for the camera")
+        bail!("the solver has no plan for the camera")
     };
     let buffers = sources.allocate(&plan)?;
     injected::control("disconnect=1")?;
     match queue.import(&buffers) {
         Err(Error::Gone { .. }) => {}
-        answer => bail!("{answer:?}"),
+        answer => bail!("the call returned {answer:?}"),
     }
     ensure!(
         matches!(queue.participant(vga()?, None), Err(Error::Gone { .. })),
-        "it still answers"
+        "the unplugged camera still declares a participant"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

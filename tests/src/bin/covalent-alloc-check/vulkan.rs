@@ -1,6 +1,6 @@
-//! Every source against every Vulkan device that works on the processor: what one writes, the other reads.
+//! Every Vulkan CPU driver with the buffers of every source: the device reads what the CPU wrote, and the CPU what the device wrote.
 //!
-//! Devices that work elsewhere can end the process; they are tried in a process of their own.
+//! Hardware drivers can crash the process. `covalent-interop-check` tries them in a separate process.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, ValidationMessages, Vulkan, VulkanError};
@@ -8,11 +8,11 @@ use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{PlanePlacement, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::pixels::{pattern, read, same, write};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::{processor, vga};
 
-use super::{Seen, Tally};
+use super::{CheckOutcome, CheckRunner};
 
 const FORMATS: [Fourcc; 9] = [
     Fourcc::XRGB8888,
@@ -26,56 +26,65 @@ const FORMATS: [Fourcc; 9] = [
     Fourcc::YUV420,
 ];
 
-pub(crate) fn run(tally: &mut Tally) {
-    run_with(tally, &Sources::discover_with_drivers());
+pub(crate) fn run(runner: &mut CheckRunner) {
+    run_with(runner, &Sources::discover_with_drivers());
 }
 
-/// The same under the eyes of the validation layer, which is shown to look.
-pub(crate) fn run_validated(tally: &mut Tally) {
+/// Runs the same checks with the validation layer, and checks that the layer detects a hazard.
+pub(crate) fn run_validated(runner: &mut CheckRunner) {
     let (vulkan, complaints) = match Vulkan::load_validated() {
         Ok(loaded) => loaded,
         Err(error) => {
-            tally.check("vulkan::validation_layer_is_there", || Err(error.into()));
+            runner.check(
+                "vulkan::validation_layer_is_installed",
+                || Err(error.into()),
+            );
             return;
         }
     };
     let mut sources = Sources::discover();
     sources.add_vulkan(&vulkan);
     drop(vulkan);
-    run_with(tally, &sources);
-    let silent = |complaints: &ValidationMessages| -> Result<Seen> {
-        let said = complaints.take();
-        ensure!(said.is_empty(), "{}", said.join(" | "));
-        Ok(Seen::Passed)
+    run_with(runner, &sources);
+    let silent = |complaints: &ValidationMessages| -> Result<CheckOutcome> {
+        let messages = complaints.take();
+        ensure!(
+            messages.is_empty(),
+            "the validation layer reports: {}",
+            messages.join(" | ")
+        );
+        Ok(CheckOutcome::Passed)
     };
-    tally.check("vulkan::validation_layer_has_nothing_to_say", || {
+    runner.check("vulkan::validation_layer_reports_nothing", || {
         silent(&complaints)
     });
-    tally.check("vulkan::validation_layer_finds_a_planted_hazard", || {
+    runner.check("vulkan::validation_layer_detects_a_planted_hazard", || {
         for gpu in sources.gpus() {
             gpu.submit_write_hazard()?;
-            let said = complaints.take();
+            let messages = complaints.take();
             ensure!(
-                said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")
-                    || words.contains("WRITE_AFTER_WRITE")),
-                "of a hazard on {} it says {said:?}",
+                messages
+                    .iter()
+                    .any(|message| message.contains("WRITE-AFTER-WRITE")
+                        || message.contains("WRITE_AFTER_WRITE")),
+                "for a hazard on {} the validation layer reports {messages:?}",
                 gpu.name()
             );
         }
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     drop(sources);
-    tally.check("vulkan::validation_layer_finds_nothing_left", || {
+    runner.check("vulkan::validation_layer_reports_no_leak", || {
         silent(&complaints)
     });
 }
 
-fn run_with(tally: &mut Tally, sources: &Sources) {
+fn run_with(runner: &mut CheckRunner, sources: &Sources) {
     let on_processor: Vec<&Gpu> = sources.gpus().filter(|gpu| gpu.is_cpu()).collect();
-    tally.check("vulkan::device_on_the_processor_is_there", || {
+    runner.check("vulkan::machine_has_one_cpu_driver", || {
         let [gpu] = on_processor.as_slice() else {
             bail!(
-                "{} devices; not usable: {:?}",
+                "the machine has {} Vulkan CPU drivers; not usable are {:?}",
                 on_processor.len(),
                 sources.unavailable()
             );
@@ -86,47 +95,53 @@ fn run_with(tally: &mut Tally, sources: &Sources) {
             "{}",
             gpu.identity()
         );
-        let source = gpu.source()?.context("it exports nothing")?;
-        let formats = source.constraints.formats.context("any format")?;
+        let source = gpu.source()?.context("the device exports no images")?;
+        let formats = source
+            .constraints
+            .formats
+            .context("the participant does not list its formats")?;
         ensure!(
             formats.contains(FormatModifier::linear(Fourcc::XRGB8888)),
-            "it exports {formats:?}"
+            "the device exports {formats:?}, without linear XR24"
         );
-        Ok(Seen::Passed)
+        Ok(CheckOutcome::Passed)
     });
     for gpu in on_processor {
         for source in sources.declarations() {
             if source.id.as_str().starts_with("gbm:") {
-                // The memory of dumb buffers once more.
+                // GBM's buffers are in the same memory as dumb buffers, which are a source too.
                 continue;
             }
             for fourcc in FORMATS {
-                let name = format!("vulkan::{fourcc}_from_{}_is_read_both_ways", source.id);
-                tally.check(&name, || both_ways(sources, gpu, &source, fourcc));
+                let name = format!(
+                    "vulkan::{fourcc}_from_{}_is_read_in_both_directions",
+                    source.id
+                );
+                runner.check(&name, || both_ways(sources, gpu, &source, fourcc));
             }
         }
-        tally.check(
+        runner.check(
             "vulkan::planes_of_two_dma_bufs_are_disjoint_or_refused",
             || disjoint(sources, gpu),
         );
-        tally.check("vulkan::buffer_that_is_too_small_is_refused", || {
+        runner.check("vulkan::buffer_that_is_too_small_is_refused", || {
             too_small(sources, gpu)
         });
-        tally.check(
+        runner.check(
             "vulkan::image_is_imported_twice_and_outlives_its_buffer",
             || twice(sources, gpu),
         );
-        tally.check("vulkan::two_images_lie_in_one_dma_buf", || {
+        runner.check("vulkan::two_images_lie_in_one_dma_buf", || {
             suballocated(sources, gpu)
         });
-        tally.check(
+        runner.check(
             "vulkan::order_of_export_import_and_write_does_not_matter",
             || orders(sources, gpu),
         );
     }
 }
 
-/// Sizes with strides of their own: plain, one that is no multiple of 64 bytes, and rows that are wider than the picture.
+/// Returns sizes with a smallest stride: 640x480, a width whose stride is no multiple of 64 bytes, and rows with padding.
 fn sizes() -> Result<[(Extent, u32); 3]> {
     Ok([
         (vga()?, 0),
@@ -135,8 +150,13 @@ fn sizes() -> Result<[(Extent, u32); 3]> {
     ])
 }
 
-fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> Result<Seen> {
-    let mut seen = 0;
+fn both_ways(
+    sources: &Sources,
+    gpu: &Gpu,
+    source: &Source,
+    fourcc: Fourcc,
+) -> Result<CheckOutcome> {
+    let mut passed = 0;
     for (extent, least_stride) in sizes()? {
         let mut writer = processor(fourcc);
         writer.for_each_choice(|own| own.image.stride.minimum = least_stride);
@@ -147,34 +167,43 @@ fn both_ways(sources: &Sources, gpu: &Gpu, source: &Source, fourcc: Fourcc) -> R
         };
         let plan = match solve(&request) {
             Solution::Share(plan) => plan,
-            solution => return Ok(Seen::Skipped(solution.explain().replace('\n', "; "))),
+            solution => {
+                return Ok(CheckOutcome::Skipped(
+                    solution.explain().replace('\n', "; "),
+                ));
+            }
         };
-        let (sure, what) = (
+        let (is_guaranteed, what) = (
             plan.verdict() == Verdict::Guaranteed,
             format!("{extent} in {fourcc}"),
         );
         match exchange(sources, gpu, &plan) {
-            Ok(()) => seen += 1,
-            Err(error) if sure => return Err(error.context(format!("guaranteed, and yet {what}"))),
+            Ok(()) => passed += 1,
+            Err(error) if is_guaranteed => {
+                return Err(error.context(format!("the plan for {what} was guaranteed and failed")));
+            }
             Err(error) => {
-                return Ok(Seen::Skipped(format!(
+                return Ok(CheckOutcome::Skipped(format!(
                     "possible, and not this time: {error:#}"
                 )));
             }
         }
     }
-    ensure!(seen == 3, "only {seen} sizes");
-    Ok(Seen::Passed)
+    ensure!(passed == 3, "only {passed} of 3 sizes passed");
+    Ok(CheckOutcome::Passed)
 }
 
 fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
-    let buffer = sources.allocate(plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     let image = gpu.import(&buffer)?;
     let (first, second) = (pattern(&buffer, 1)?, pattern(&buffer, 2)?);
     write(&buffer, &first)?;
-    same(&image.read()?, &first).context("the device reads what the processor wrote")?;
+    same(&image.read()?, &first).context("the device reads what the CPU wrote")?;
     image.write(&second)?;
-    same(&read(&buffer)?, &second).context("the processor reads what the device wrote")
+    same(&read(&buffer)?, &second).context("the CPU reads what the device wrote")
 }
 
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
@@ -192,52 +221,64 @@ fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result
     }
 }
 
-fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let participant = gpu.participant(vga()?, Some(Fourcc::NV12))?;
     let formats = participant
         .constraints()
         .formats
         .as_ref()
-        .context("any format")?;
+        .context("the participant does not list its formats")?;
     if !formats.contains_fourcc(Fourcc::NV12) {
-        return Ok(Seen::Skipped("it has no NV12".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the device does not support NV12".to_owned(),
+        ));
     }
-    let terms = participant
+    let constraints = participant
         .constraints()
         .per_fourcc
         .get(&Fourcc::NV12)
-        .context("no terms for NV12")?;
+        .context("the device declares no constraints for NV12")?;
     let plan = plan_from(sources, "heap:system", Fourcc::NV12, true)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     ensure!(
         buffer.memory_count() == 2,
-        "{} memories",
+        "the buffer has {} dma-bufs",
         buffer.memory_count()
     );
-    match (terms.placement, gpu.import(&buffer)) {
+    match (constraints.placement, gpu.import(&buffer)) {
         (
             PlanePlacement::Together,
             Err(VulkanError::Unsuitable { .. } | VulkanError::TooSmall { .. }),
-        ) => Ok(Seen::Passed),
+        ) => Ok(CheckOutcome::Passed),
         (PlanePlacement::Either, Ok(image)) => {
             let (first, second) = (pattern(&buffer, 3)?, pattern(&buffer, 4)?);
             write(&buffer, &first)?;
             same(&image.read()?, &first)?;
             image.write(&second)?;
             same(&read(&buffer)?, &second)?;
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         }
-        (said, answer) => bail!("it says {said:?}, and {answer:?}"),
+        (declared, imported) => {
+            bail!(
+                "the device declares placement {declared:?}, and the import returned {imported:?}"
+            )
+        }
     }
 }
 
-fn too_small(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::R8, false)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    // The dma-buf ends with the picture: one row more and the image needs what is not there.
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    // The picture fills the dma-buf, so an image that needs bytes after its last row does not fit.
     let bytes = buffer.layout().total_bytes();
     let rows = u32::try_from(bytes / 640)?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let described = Buffer::import(Descriptor {
         extent: Extent::new(640, rows)?,
         format: FormatModifier::linear(Fourcc::R8),
@@ -248,17 +289,20 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
         }],
     })?;
     match gpu.import(&described) {
-        // A device that asks for no more than the picture takes it, and all of it is there.
+        // The device needs no bytes after the picture, so it can import the buffer and read all of it.
         Ok(image) => same(&image.read()?, &[vec![0; 640 * usize::try_from(rows)?]])?,
         Err(VulkanError::TooSmall { .. } | VulkanError::Unsuitable { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn twice(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+fn twice(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
-    let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
+    let buffer = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
     let pixels = pattern(&buffer, 5)?;
     write(&buffer, &pixels)?;
     let one = gpu.import(&buffer)?;
@@ -267,15 +311,18 @@ fn twice(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     same(&one.read()?, &pixels)?;
     drop(one);
     same(&two.read()?, &pixels)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-/// One dma-buf with two pictures, the second behind the first: neither is seen in the other.
-fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+/// One dma-buf with two pictures, the second after the first: writes to one do not change the other.
+fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     const SIDE: u32 = 64;
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
-    let whole = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = whole.memory_fd(0).context("no memory")?;
+    let whole = sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")?;
+    let fd = whole.memory_fd(0).context("the buffer has no dma-buf")?;
     let part = |offset_bytes: u64| -> Result<Buffer> {
         Ok(Buffer::import(Descriptor {
             extent: Extent::new(SIDE, SIDE)?,
@@ -292,20 +339,20 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     let (above, below) = (pattern(&first, 6)?, pattern(&second, 7)?);
     one.write(&above)?;
     other.write(&below)?;
-    same(&one.read()?, &above).context("the first after the second was written")?;
+    same(&one.read()?, &above).context("the first picture after the second was written")?;
     same(&other.read()?, &below)?;
     same(&read(&first)?, &above)?;
     same(&read(&second)?, &below)?;
-    // The rest of the dma-buf is as it was.
+    // The rest of the dma-buf is unchanged.
     let bytes = usize::try_from(SIDE * SIDE * 8)?;
-    let pixels = read(&whole)?.pop().context("no plane")?;
+    let pixels = read(&whole)?.pop().context("the layout has no plane")?;
     let touched = pixels.iter().skip(bytes).any(|byte| *byte != 0);
-    ensure!(!touched, "what lies behind both was written");
-    Ok(Seen::Passed)
+    ensure!(!touched, "bytes after the second picture were written");
+    Ok(CheckOutcome::Passed)
 }
 
-/// The device's own memory: exported, imported and written in every order.
-fn orders(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
+/// The device's own memory, exported, imported and written in every order.
+fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let extent = Extent::new(322, 46)?;
     let request = Request {
         participants: vec![
@@ -316,29 +363,36 @@ fn orders(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
         ..Request::new(extent)
     };
     let Solution::Share(plan) = solve(&request) else {
-        return Ok(Seen::Skipped("it exports nothing".to_owned()));
+        return Ok(CheckOutcome::Skipped(
+            "the device exports no images".to_owned(),
+        ));
     };
-    let fresh = || -> Result<Buffer> { sources.allocate(&plan)?.pop().context("no buffer") };
-    // Written, then imported.
+    let fresh = || -> Result<Buffer> {
+        sources
+            .allocate(&plan)?
+            .pop()
+            .context("the source allocated no buffer")
+    };
+    // The CPU writes before the import.
     let buffer = fresh()?;
     let pixels = pattern(&buffer, 8)?;
     write(&buffer, &pixels)?;
     same(&gpu.import(&buffer)?.read()?, &pixels).context("written before the import")?;
-    // Imported, then written by the processor.
+    // The CPU writes after the import.
     let buffer = fresh()?;
     let image = gpu.import(&buffer)?;
     write(&buffer, &pixels)?;
     same(&image.read()?, &pixels).context("written after the import")?;
-    // Imported, written by that import, which goes; then imported again.
+    // The device writes through an import that is dropped, and the buffer is imported again.
     let other = pattern(&buffer, 9)?;
     image.write(&other)?;
     drop(image);
-    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that is gone")?;
-    // Two imports: one is made before the other writes, one after.
+    same(&gpu.import(&buffer)?.read()?, &other).context("written by an import that was dropped")?;
+    // The device writes through one of two imports and reads through the other.
     let (first, second) = (gpu.import(&buffer)?, gpu.import(&buffer)?);
     first.write(&pixels)?;
     same(&second.read()?, &pixels).context("written by another import")?;
     drop((first, second));
     same(&read(&buffer)?, &pixels)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! One command that runs for the host: its process, its pipes or terminal, and what is under way in them.
+//! One command that runs for the host: its process, its pipes or terminal, and the data in transit.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use covalent_tests::wire::{CHUNK_BYTES, Exec, Status, Stream, WINDOW_BYTES, Whom, Window};
+use covalent_tests::wire::{CHUNK_BYTES, Exec, SignalTarget, Status, Stream, WINDOW_BYTES, Window};
 use rustix::fs::{Mode, OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -15,17 +15,17 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process, kill_process_group}
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::group::{Group, Groups};
-use super::{launch, stage};
+use super::control_group::{Group, Groups};
+use super::{boot, launch};
 
-/// Where programs are looked for: the project's own first.
+/// PATH of commands. The project's programs come first.
 pub(crate) const PATH: &str =
     "/opt/covalent/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a terminal takes for the end of its input, at the beginning of a line (Ctrl-D).
+/// The character that ends a terminal's input at the beginning of a line (Ctrl-D).
 const END_OF_TRANSMISSION: u8 = 4;
 
-/// A command from its start until its last output has been sent.
+/// A command, from its start until its last output is sent.
 #[derive(Debug)]
 pub(crate) struct Command {
     pid: Pid,
@@ -42,11 +42,11 @@ pub(crate) struct Command {
 struct Output {
     stream: Stream,
     fd: OwnedFd,
-    /// How much the host still has room for.
-    room: usize,
+    /// How many bytes of output the host accepts before it sends another `Taken`.
+    credit_bytes: usize,
 }
 
-/// The ends of pipes or of a terminal: the child's first.
+/// The child's and this process's ends of the pipes or the terminal.
 struct Ends {
     child: [OwnedFd; 3],
     input: OwnedFd,
@@ -59,12 +59,12 @@ impl Command {
         let (Some(program), false) = (exec.argv.first(), exec.argv.iter().any(has_nul)) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "no program is named, or a word holds a zero byte",
+                "the command names no program, or an argument contains a zero byte",
             ));
         };
         let group = groups.map(|groups| groups.make(id)).transpose()?;
         let ends = exec.terminal.map_or_else(pipes, terminal)?;
-        let door = group.as_ref().map(Group::door);
+        let join_file = group.as_ref().map(Group::join_file);
         let home = Path::new("/root");
         let folder =
             exec.folder
@@ -73,7 +73,7 @@ impl Command {
         let [stdin, stdout, stderr] = ends.child;
         let child = Process::new(std::env::current_exe()?)
             .args(launch::words(
-                door.as_deref(),
+                join_file.as_deref(),
                 exec.terminal.is_some(),
                 folder,
             ))
@@ -96,7 +96,7 @@ impl Command {
             }
         };
         Ok(Self {
-            pid: pid.ok_or_else(|| io::Error::other("the kernel gave no process number"))?,
+            pid: pid.ok_or_else(|| io::Error::other("the child's process number is not valid"))?,
             group,
             terminal: exec.terminal.is_some(),
             input: Some(ends.input),
@@ -108,7 +108,7 @@ impl Command {
                 .map(|(stream, fd)| Output {
                     stream,
                     fd,
-                    room: WINDOW_BYTES,
+                    credit_bytes: WINDOW_BYTES,
                 })
                 .collect(),
             status: None,
@@ -119,22 +119,25 @@ impl Command {
         self.pid
     }
 
-    /// Takes bytes for the command's input; gives back how many of them nobody will read.
+    /// Queues bytes for the command's input; returns how many of them the command will never read.
+    ///
+    /// # Errors
+    /// The host sent more than the window allows, or sent input after its end.
     pub(crate) fn take_input(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
         if self.input.is_none() {
             return Ok(bytes.len());
         }
         if self.input_ends {
-            return Err("input after its end");
+            return Err("the host sent input after the end of the input");
         }
         if self.pending.len().saturating_add(bytes.len()) > WINDOW_BYTES {
-            return Err("more input than the window allows");
+            return Err("the host sent more input than the window allows");
         }
         self.pending.extend(bytes);
         Ok(0)
     }
 
-    /// No more input will come.
+    /// Ends the input after the queued bytes.
     pub(crate) fn end_input(&mut self) {
         if self.terminal && !self.input_ends {
             self.pending.push_back(END_OF_TRANSMISSION);
@@ -143,13 +146,13 @@ impl Command {
         self.close_spent_input();
     }
 
-    /// Where to write input, while there is some.
+    /// Returns the fd to write input to, while input is queued.
     pub(crate) fn wants_input(&self) -> Option<BorrowedFd<'_>> {
         let input = self.input.as_ref()?;
         (!self.pending.is_empty()).then(|| input.as_fd())
     }
 
-    /// Writes what the command takes; gives back how many bytes are done with.
+    /// Writes queued input; returns how many bytes were written or discarded.
     pub(crate) fn write_input(&mut self) -> usize {
         let Some(input) = &self.input else { return 0 };
         let (first, _) = self.pending.as_slices();
@@ -159,7 +162,7 @@ impl Command {
                 written
             }
             Err(Errno::AGAIN | Errno::INTR) => 0,
-            // The command reads no more.
+            // The command has closed its input.
             Err(_) => {
                 self.input = None;
                 let rest = self.pending.len();
@@ -177,15 +180,15 @@ impl Command {
         }
     }
 
-    /// The outputs that can be read now, if the host has room.
+    /// Returns the outputs for which the host accepts more bytes.
     pub(crate) fn readable(&self) -> impl Iterator<Item = (Stream, BorrowedFd<'_>)> {
         self.outputs
             .iter()
-            .filter(|output| output.room > 0)
+            .filter(|output| output.credit_bytes > 0)
             .map(|output| (output.stream, output.fd.as_fd()))
     }
 
-    /// Reads once from an output. Empty: nothing now, or the output has ended.
+    /// Reads once from an output. The result is empty where no data is available or the output has ended.
     pub(crate) fn read_output(&mut self, stream: Stream) -> Vec<u8> {
         let Some(index) = self
             .outputs
@@ -195,18 +198,18 @@ impl Command {
             return Vec::new();
         };
         let output = &mut self.outputs[index];
-        let mut bytes = vec![0; CHUNK_BYTES.min(output.room)];
+        let mut bytes = vec![0; CHUNK_BYTES.min(output.credit_bytes)];
         if bytes.is_empty() {
             return bytes;
         }
         match rustix::io::read(&output.fd, &mut bytes) {
             Ok(read) if read > 0 => {
                 bytes.truncate(read);
-                output.room = output.room.saturating_sub(read);
+                output.credit_bytes = output.credit_bytes.saturating_sub(read);
                 bytes
             }
             Err(Errno::AGAIN | Errno::INTR) => Vec::new(),
-            // The end; a terminal says EIO when its last user has gone.
+            // The output has ended. Reading a terminal's master returns EIO when the last process has closed the terminal.
             Ok(_) | Err(_) => {
                 self.outputs.swap_remove(index);
                 Vec::new()
@@ -214,34 +217,40 @@ impl Command {
         }
     }
 
-    /// The host has room for `bytes` more.
-    pub(crate) fn make_room(&mut self, stream: Stream, bytes: u32) {
+    /// Adds to the number of bytes that the host accepts.
+    pub(crate) fn add_credit(&mut self, stream: Stream, bytes: u32) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         for output in &mut self.outputs {
             if output.stream == stream {
-                output.room = output.room.saturating_add(bytes).min(WINDOW_BYTES);
+                output.credit_bytes = output.credit_bytes.saturating_add(bytes).min(WINDOW_BYTES);
             }
         }
     }
 
-    /// Sends a signal.
-    pub(crate) fn signal(&self, signal: i32, to: Whom) -> Result<(), String> {
+    /// Sends a signal to the command's process or its process group.
+    ///
+    /// # Errors
+    /// A text for the host: there is no such signal, the command has ended, or the kernel's error.
+    pub(crate) fn signal(&self, signal: i32, to: SignalTarget) -> Result<(), String> {
         let named =
             Signal::from_named_raw(signal).ok_or_else(|| format!("there is no signal {signal}"))?;
         if self.status.is_some() {
             return Err(format!("signal {signal}: the command has ended"));
         }
         let sent = match to {
-            // Before the launch has made the group there is the leader alone.
-            Whom::Group => {
+            // The group does not exist before `covalent-guest launch` has called setsid.
+            SignalTarget::Group => {
                 kill_process_group(self.pid, named).or_else(|_| kill_process(self.pid, named))
             }
-            Whom::Leader => kill_process(self.pid, named),
+            SignalTarget::Leader => kill_process(self.pid, named),
         };
         sent.map_err(|errno| format!("signal {signal}: {errno}"))
     }
 
-    /// Changes the terminal's size.
+    /// Sets the terminal's size.
+    ///
+    /// # Errors
+    /// A text for the host: the command has no terminal, or the kernel's error.
     pub(crate) fn resize(&self, window: Window) -> Result<(), String> {
         match (self.terminal, &self.input) {
             (true, Some(terminal)) => {
@@ -252,14 +261,14 @@ impl Command {
         }
     }
 
-    /// Ends the command and all that it has started.
+    /// Kills the command and all its descendants.
     pub(crate) fn kill(&mut self) {
         if self.status.is_none() {
-            // What has ended meanwhile is what was wanted.
+            // An error means that the process has already ended.
             let _ = kill_process(self.pid, Signal::KILL);
             let _ = kill_process_group(self.pid, Signal::KILL);
         } else {
-            // Whoever still holds the pipes is out of reach; the command is over all the same.
+            // A descendant that has left the groups may keep the pipes open. The command ends without its output.
             self.outputs.clear();
         }
         if let Some(group) = &self.group {
@@ -267,7 +276,7 @@ impl Command {
         }
     }
 
-    /// The command's own process has ended: so does all that it has started.
+    /// Records that the command's process has ended, and kills its descendants.
     pub(crate) fn ended(&mut self, status: WaitStatus) {
         let narrow = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
         self.status = Some(match (status.exit_status(), status.terminating_signal()) {
@@ -280,18 +289,18 @@ impl Command {
         match &self.group {
             Some(group) => group.kill(),
             None => {
-                // The group's number is still taken while anybody is in it.
+                // The kernel does not reuse the group's number while a process is in the group.
                 let _ = kill_process_group(self.pid, Signal::KILL);
             }
         }
     }
 
-    /// How the command ended, once all of its output is read.
+    /// Returns how the command ended, once all of its output is read.
     pub(crate) fn finished(&self) -> Option<Status> {
         self.status.filter(|_| self.outputs.is_empty())
     }
 
-    /// What is left to remove after the end.
+    /// Returns the control group, which is to be removed.
     pub(crate) fn into_group(self) -> Option<Group> {
         self.group
     }
@@ -310,8 +319,8 @@ fn environment() -> [(&'static str, &'static str); 9] {
         ("SHELL", "/bin/bash"),
         ("LANG", "C.UTF-8"),
         ("TERM", "dumb"),
-        ("XDG_RUNTIME_DIR", stage::RUNTIME),
-        ("OUT", stage::OUT),
+        ("XDG_RUNTIME_DIR", boot::RUNTIME),
+        ("OUT", boot::OUT),
     ]
 }
 

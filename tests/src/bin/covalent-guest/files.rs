@@ -1,4 +1,4 @@
-//! Carrying files in and out. Each is a command like any other, so files need no messages of their own.
+//! `put` and `get` transfer files through the stdin and stdout of a command, so that the protocol needs no messages for files.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,31 +7,31 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// `put PATH MODE`: writes stdin to a file, which appears when it is complete.
+/// `put PATH MODE`: writes stdin to a file. The file appears when it is complete, by a rename.
 pub(crate) fn put(words: &[OsString]) -> ExitCode {
     let [path, mode] = words else {
-        eprintln!("covalent-guest put: PATH MODE, the mode in octal digits");
+        eprintln!("usage: covalent-guest put PATH MODE, with the mode in octal digits");
         return ExitCode::from(super::USAGE);
     };
     let Some(mode) = mode
         .to_str()
         .and_then(|digits| u32::from_str_radix(digits, 8).ok())
     else {
-        eprintln!("covalent-guest put: the mode is no octal number");
+        eprintln!("covalent-guest put: the mode is not an octal number");
         return ExitCode::from(super::USAGE);
     };
-    told("write", path, write(Path::new(path), mode))
+    report("write", path, write(Path::new(path), mode))
 }
 
 /// `get PATH`: writes a file to stdout.
 pub(crate) fn get(words: &[OsString]) -> ExitCode {
     let [path] = words else {
-        eprintln!("covalent-guest get: PATH");
+        eprintln!("usage: covalent-guest get PATH");
         return ExitCode::from(super::USAGE);
     };
     let result =
         File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::stdout().lock()));
-    told("read", path, result.map(|_| ()))
+    report("read", path, result.map(|_| ()))
 }
 
 fn write(path: &Path, mode: u32) -> io::Result<()> {
@@ -46,7 +46,8 @@ fn write(path: &Path, mode: u32) -> io::Result<()> {
     fs::rename(&partial, path)
 }
 
-fn told(operation: &str, path: &OsString, result: io::Result<()>) -> ExitCode {
+/// Prints the error of a file operation and returns the exit code.
+fn report(operation: &str, path: &OsString, result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,7 +1,7 @@
-//! The last steps before a command's program begins: a session, a terminal and a control group of its own.
+//! `launch`: creates a session, takes the terminal, joins a control group, and executes a command's program.
 //!
-//! A process of its own does this, since the steps belong between fork and exec, where a program with more than one
-//! thread can do little that is safe.
+//! These steps belong between fork and exec, where a program with several threads may only call async-signal-safe functions. So
+//! `covalent-guest serve` starts this program again, which does them as a single-threaded process.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,17 +9,17 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// The launch itself failed, as `env`, `nice` and `timeout` tell it.
+/// The exit status where the launch itself failed, as that of `env`, `nice` and `timeout`.
 const FAILED: u8 = 125;
-/// The program was found but cannot be run, as a shell tells it.
+/// The exit status where the program was found and cannot be executed, as that of a shell.
 const CANNOT_RUN: u8 = 126;
-/// There is no such program, as a shell tells it.
+/// The exit status where there is no such program, as that of a shell.
 const NOT_FOUND: u8 = 127;
 
-/// What stands for "no control group".
+/// The argument that means "no control group".
 const NO_GROUP: &str = "-";
 
-/// The words that start `argv` in `folder` through this process.
+/// Returns the arguments of `covalent-guest` that precede a command's own.
 pub(crate) fn words(group: Option<&Path>, terminal: bool, folder: &Path) -> Vec<OsString> {
     vec![
         "launch".into(),
@@ -29,10 +29,10 @@ pub(crate) fn words(group: Option<&Path>, terminal: bool, folder: &Path) -> Vec<
     ]
 }
 
-/// Becomes the program; comes back only where that fails.
+/// Executes the program; returns only where that fails.
 pub(crate) fn run(words: &[OsString]) -> ExitCode {
     let [group, stdio, folder, program, arguments @ ..] = words else {
-        eprintln!("covalent-guest launch: GROUP terminal|pipes FOLDER PROGRAM [ARGUMENT]...");
+        eprintln!("usage: covalent-guest launch GROUP terminal|pipes FOLDER PROGRAM [ARGUMENT]...");
         return ExitCode::from(FAILED);
     };
     if let Err((what, error)) = prepare(group, stdio == "terminal", folder) {

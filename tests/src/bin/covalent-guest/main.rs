@@ -1,7 +1,7 @@
-//! `covalent-guest`: the guest's first process. Makes the guest ready, then starts commands for the host.
+//! `covalent-guest`: the guest's init process. It prepares the guest, then runs commands for the host.
 //!
-//! Nothing else runs in the guest that was not asked for: no init system, no services but udev. The same binary is
-//! also what each command goes through on its way ([`launch`]), and what carries files in and out ([`files`]).
+//! The guest has no other init system and no services but udev. The same binary also launches each command ([`launch`]) and transfers
+//! files ([`files`]).
 
 use std::fs::File;
 use std::io;
@@ -9,12 +9,12 @@ use std::process::ExitCode;
 
 use rustix::system::{RebootCommand, reboot};
 
+mod boot;
 mod command;
+mod control_group;
 mod files;
-mod group;
 mod launch;
 mod serve;
-mod stage;
 
 /// The exit status of a wrong command line.
 const USAGE: u8 = 2;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves whoever holds the other end of stdin, without touching the machine.
+/// Serves the process at the other end of stdin, without changes to the machine.
 fn on_stdin() -> ExitCode {
     let result = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)
         .map_err(io::Error::from)
@@ -54,7 +54,7 @@ fn on_stdin() -> ExitCode {
 
 fn first_process() -> ExitCode {
     if let Err(error) = guest() {
-        // The console's log is what the host shows when a guest ends before its time.
+        // The host shows the console's log when a guest ends unexpectedly.
         eprintln!("covalent-guest: {error}");
     }
     rustix::fs::sync();
@@ -65,9 +65,9 @@ fn first_process() -> ExitCode {
 }
 
 fn guest() -> io::Result<()> {
-    stage::mount_early()?;
-    let port = stage::open_port()?;
-    serve::Server::new(port, group::Groups::open())?.run(Some(stage::prepare))?;
-    stage::leave();
+    boot::mount_early()?;
+    let port = boot::open_port()?;
+    serve::Server::new(port, control_group::Groups::open())?.run(Some(boot::prepare))?;
+    boot::unmount_out();
     Ok(())
 }

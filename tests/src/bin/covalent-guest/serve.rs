@@ -1,4 +1,4 @@
-//! The loop that serves the host: one thread, which waits for the port, for pipes and for processes all at once.
+//! The event loop that serves the host: one thread, which polls the port, the commands' pipes and SIGCHLD.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,24 +15,24 @@ use rustix::process::{WaitOptions, wait};
 use signal_hook::consts::SIGCHLD;
 
 use super::command::Command;
-use super::group::{Group, Groups};
+use super::control_group::{Group, Groups};
 
-/// While this much waits for the port, no more output of commands is read.
+/// While this many bytes wait for the port, no more output of commands is read.
 const BACKLOG_BYTES: usize = 1 << 20;
 
-/// The status of a command that could not be started, as a shell tells it.
+/// The status of a command that could not be started, as that of a shell.
 const CANNOT_RUN: u8 = 126;
 
-/// How soon groups are looked at again in which something was still ending.
+/// The time after which the removal of a control group is tried again.
 const GROUP_RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// What makes the guest ready.
+/// The function that prepares the guest.
 pub(crate) type PrepareWith = fn(&Prepare) -> Result<Ready, String>;
 
-/// The guest's end of the port, and all that runs for the host.
+/// The guest's end of the port, and the commands that run for the host.
 #[derive(Debug)]
 pub(crate) struct Server {
     port: File,
@@ -41,10 +41,10 @@ pub(crate) struct Server {
     children: UnixStream,
     groups: Option<Groups>,
     commands: BTreeMap<u32, Command>,
-    ending: Vec<Group>,
+    groups_to_remove: Vec<Group>,
 }
 
-/// What poll watches, in the order of its descriptors.
+/// The meaning of a polled fd.
 #[derive(Debug, Clone, Copy)]
 enum Watched {
     Port,
@@ -67,11 +67,11 @@ impl Server {
             children,
             groups,
             commands: BTreeMap::new(),
-            ending: Vec::new(),
+            groups_to_remove: Vec::new(),
         })
     }
 
-    /// Serves until the host says power off, or has gone. Nothing of what it started is left then.
+    /// Serves until the host sends `PowerOff` or closes the port. Then kills all commands.
     pub(crate) fn run(&mut self, mut prepare: Option<PrepareWith>) -> io::Result<()> {
         let result = self.serve(&mut prepare);
         for command in self.commands.values_mut() {
@@ -97,7 +97,7 @@ impl Server {
                     Watched::Children => self.reap()?,
                     Watched::Input(id) => {
                         let done = self.commands.get_mut(&id).map_or(0, Command::write_input);
-                        self.taken(id, done)?;
+                        self.send_taken(id, done)?;
                     }
                     Watched::Output(id, stream) => self.forward(id, stream)?,
                 }
@@ -106,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Waits until something can be done, and says what.
+    /// Waits in poll() and returns the fds that are ready, with their events.
     fn wait(&self) -> io::Result<Vec<(Watched, PollFlags)>> {
         let mut port = PollFlags::IN;
         if !self.backlog.is_empty() {
@@ -130,7 +130,7 @@ impl Server {
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        let limit = (!self.ending.is_empty()).then_some(&GROUP_RETRY);
+        let limit = (!self.groups_to_remove.is_empty()).then_some(&GROUP_RETRY);
         match poll(&mut fds, limit) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -143,7 +143,7 @@ impl Server {
             .collect())
     }
 
-    /// Takes what the host has sent. False: it wants the end, or has gone.
+    /// Handles the messages of the host. Returns false after `PowerOff`, and where the host has closed the port.
     fn receive(&mut self, prepare: &mut Option<PrepareWith>) -> io::Result<bool> {
         let mut piece = vec![0; 64 << 10];
         match self.port.read(&mut piece) {
@@ -164,7 +164,7 @@ impl Server {
                     let answer = match prepare.take() {
                         Some(prepare) => prepare(&wanted)
                             .map_or_else(|reason| ToHost::Refused { reason }, ToHost::Ready),
-                        None => complaint("it is not the time to prepare the guest"),
+                        None => complaint("the guest is prepared already"),
                     };
                     self.send(&answer)?;
                 }
@@ -183,9 +183,9 @@ impl Server {
                     .get_mut(&id)
                     .map(|command| command.take_input(&bytes.0))
                 {
-                    // The command has ended while the bytes were on their way.
+                    // The command ended before the bytes arrived.
                     None => Ok(()),
-                    Some(Ok(lost)) => return self.taken(id, lost),
+                    Some(Ok(lost)) => return self.send_taken(id, lost),
                     Some(Err(reason)) => Err(format!("command {id}: {reason}")),
                 }
             }
@@ -194,7 +194,7 @@ impl Server {
                 Ok(())
             }),
             ToGuest::Taken { id, stream, bytes } => self.with(id, |command| {
-                command.make_room(stream, bytes);
+                command.add_credit(stream, bytes);
                 Ok(())
             }),
             ToGuest::Signal { id, signal, to } => {
@@ -209,7 +209,7 @@ impl Server {
                 rustix::fs::sync();
                 return self.send(&ToHost::Synced);
             }
-            _ => Err("a message that this program does not know".to_owned()),
+            _ => Err("this program does not support the message".to_owned()),
         };
         match result {
             Ok(()) => Ok(()),
@@ -217,7 +217,7 @@ impl Server {
         }
     }
 
-    /// Does something with a command that may have ended a moment ago, which is no error.
+    /// Calls `action` with a command. A command that has ended meanwhile is no error.
     fn with(
         &mut self,
         id: u32,
@@ -228,7 +228,7 @@ impl Server {
 
     fn start(&mut self, id: u32, exec: &Exec) -> io::Result<()> {
         if self.commands.contains_key(&id) {
-            return self.send(&complaint(&format!("command {id} runs already")));
+            return self.send(&complaint(&format!("command {id} is already running")));
         }
         match Command::start(id, exec, self.groups.as_ref()) {
             Ok(command) => {
@@ -265,10 +265,10 @@ impl Server {
         })
     }
 
-    /// Learns which processes have ended; as the first process, also those that nobody else waits for.
+    /// Waits for all ended processes. As the init process, this one also reaps orphans.
     fn reap(&mut self) -> io::Result<()> {
-        let mut rubbish = [0; 64];
-        while matches!(self.children.read(&mut rubbish), Ok(read) if read > 0) {}
+        let mut signals = [0; 64];
+        while matches!(self.children.read(&mut signals), Ok(read) if read > 0) {}
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
@@ -287,7 +287,7 @@ impl Server {
         }
     }
 
-    /// Tells the host of commands that are over, and removes what they leave.
+    /// Reports ended commands to the host, and removes their control groups.
     fn finish(&mut self) -> io::Result<()> {
         let finished: Vec<(u32, Status)> = self
             .commands
@@ -296,15 +296,15 @@ impl Server {
             .collect();
         for (id, status) in finished {
             if let Some(command) = self.commands.remove(&id) {
-                self.ending.extend(command.into_group());
+                self.groups_to_remove.extend(command.into_group());
             }
             self.send(&ToHost::Ended { id, status })?;
         }
-        self.ending.retain(|group| !group.remove());
+        self.groups_to_remove.retain(|group| !group.remove());
         Ok(())
     }
 
-    fn taken(&mut self, id: u32, bytes: usize) -> io::Result<()> {
+    fn send_taken(&mut self, id: u32, bytes: usize) -> io::Result<()> {
         match u32::try_from(bytes) {
             Ok(bytes) if bytes > 0 => self.send(&ToHost::Taken { id, bytes }),
             _ => Ok(()),
@@ -335,8 +335,9 @@ impl Server {
     }
 }
 
+/// Returns the message that reports an error to the host.
 fn complaint(words: &str) -> ToHost {
-    ToHost::Complaint {
-        words: words.to_owned(),
+    ToHost::ProtocolError {
+        message: words.to_owned(),
     }
 }

@@ -1,5 +1,5 @@
-//! Vulkan on a device that an application made: an engine lends its device, records ownership transfers among its own commands, and
-//! the validation layer watches its instance.
+//! Vulkan on a device that an application created: an engine passes its VkDevice to the crate, records the ownership transfers in its
+//! own command buffers, and has the validation layer on its instance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use covalent_alloc::backend::vulkan::{Capabilities, Gpu, Purpose, VulkanError};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::{processor, vga};
 
 use super::engine::scenes::{self, Ended, SAMPLED};
 use super::engine::{Engine, Setup};
 use super::exchange;
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
-/// How long what was dropped early may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the device may take to complete work whose handle was dropped.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Formats that the engine copies: one plane, packed 4:2:2, two planes and three.
 const COPIED: [Fourcc; 4] = [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12, Fourcc::YUV420];
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let setup = Setup {
         is_validated: Engine::has_layer(),
         ..Setup::default()
@@ -46,9 +46,9 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
             || bare(number, setup),
         );
         match engine.check(Capabilities::IMAGES) {
-            Ok(()) => on_device(world, rows, &engine),
+            Ok(()) => on_device(machine, rows, &engine),
             Err(error) => rows.row(
-                format!("{} says what it has not", engine.offered.name),
+                format!("{} reports what it lacks", engine.offered.name),
                 || lacking(&error),
             ),
         }
@@ -56,15 +56,15 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
     }
 }
 
-/// A device that enabled nothing is told everything.
-fn bare(number: usize, setup: Setup) -> Result<Seen> {
+/// A device without enabled extensions: the error lists every extension and feature that is needed.
+fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     let nothing = Setup {
         only: Some(&[]),
         ..setup
     };
-    let engine = Arc::new(Engine::open(number, nothing)?.context("it is gone")?);
+    let engine = Arc::new(Engine::open(number, nothing)?.context("the device disappeared")?);
     let Err(VulkanError::Missing { missing, .. }) = engine.adopt(Capabilities::all()) else {
-        bail!("nothing is missing");
+        bail!("a device without extensions was adopted");
     };
     let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
     for name in [
@@ -75,13 +75,16 @@ fn bare(number: usize, setup: Setup) -> Result<Seen> {
         "VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore",
         "VkPhysicalDeviceSamplerYcbcrConversionFeatures::samplerYcbcrConversion",
     ] {
-        ensure!(names.contains(&name), "{name} is not among {names:?}");
+        ensure!(
+            names.contains(&name),
+            "the error does not list {name}, but {names:?}"
+        );
     }
-    quiet(&engine)
+    expect_no_messages(&engine)
 }
 
-/// A device that enabled all it has, and does not share images: each thing that is missing is one that its driver has not.
-fn lacking(error: &VulkanError) -> Result<Seen> {
+/// A device with every extension of its driver that still cannot share images: the error says that the driver lacks the rest.
+fn lacking(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");
     };
@@ -89,10 +92,10 @@ fn lacking(error: &VulkanError) -> Result<Seen> {
         ensure!(one.remedy.contains("does not support it"), "{one}");
     }
     let names: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
-    Ok(Seen::PassedBut(names.join(", ")))
+    Ok(RowOutcome::PassedWithNote(names.join(", ")))
 }
 
-fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
+fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     let gpu = match engine.adopt(Capabilities::IMAGES) {
         Ok(gpu) => gpu,
         Err(error) => {
@@ -102,7 +105,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
         }
     };
     let device = gpu.identity().driver.clone();
-    let mut sources: Vec<String> = world
+    let mut sources: Vec<String> = machine
         .sources
         .declarations()
         .into_iter()
@@ -114,7 +117,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
     for id in std::iter::once(None).chain(sources.iter().map(Some)) {
         let name = id.map_or("its own memory", String::as_str);
         let memory = Memory {
-            world,
+            machine,
             gpu: &gpu,
             id: id.map(String::as_str),
         };
@@ -127,7 +130,9 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
             let row = format!("an engine on {device} copies {fourcc} within {name}");
             rows.row(row, || {
                 memory.with(Purpose::Copy, fourcc, size(), 2, |buffers| {
-                    let second = buffers.get(1).context("no second buffer")?;
+                    let second = buffers
+                        .get(1)
+                        .context("the source allocated only one buffer")?;
                     Ok(scenes::copies(engine, &gpu, first(buffers)?, second)?)
                 })
             });
@@ -142,67 +147,80 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
             },
         );
     }
-    for (gpu, _) in world
+    for (gpu, _) in machine
         .gpus
         .iter()
         .filter(|(one, _)| one.name() == gpu.name())
     {
         let row = format!("{device} reads and writes NV12 in two dma-bufs");
         rows.row(row, || {
-            disjoint(world, gpu, |apart, _| exchange::both_ways(gpu, apart))
+            disjoint(machine, gpu, |apart, _| exchange::both_ways(gpu, apart))
         });
     }
     let row = format!("an engine on {device} copies NV12 between one dma-buf and two");
     rows.row(row, || {
-        disjoint(world, &gpu, |apart, together| {
-            Ok(seen(scenes::copies(engine, &gpu, apart, together)?))
+        disjoint(machine, &gpu, |apart, together| {
+            Ok(row_outcome(scenes::copies(engine, &gpu, apart, together)?))
         })
     });
     rows.row(
-        format!("an engine on {device} hears nothing of the validation layer"),
-        || quiet(engine),
+        format!("an engine on {device} gets no message of the validation layer"),
+        || expect_no_messages(engine),
     );
     rows.row(
-        format!("an engine on {device} hears of a planted hazard"),
+        format!("an engine on {device} gets a message of a planted hazard"),
         || planted(engine, &gpu),
     );
     rows.row(
-        format!("an engine on {device} has its device still when Covalent is done"),
+        format!("an engine on {device} can use its device after Covalent"),
         || {
-            ensure!(gpu.finish(PATIENCE)?, "something is in use still");
+            ensure!(
+                gpu.finish(TIMEOUT)?,
+                "the device has not completed all work"
+            );
             drop(gpu);
-            ensure!(Arc::strong_count(engine) == 1, "somebody has the engine");
+            ensure!(
+                Arc::strong_count(engine) == 1,
+                "the crate still holds the engine"
+            );
             engine.is_alive()?;
-            quiet(engine)
+            expect_no_messages(engine)
         },
     );
 }
 
-/// That the layer looks at the engine's device at all.
-fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
+/// Checks that the validation layer detects a hazard on the engine's device. Otherwise its silence means nothing.
+fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.submit_write_hazard()?;
-    let said = engine.heard.take();
+    let messages = engine.heard.take();
     if !Engine::has_layer() {
-        return quiet(engine);
+        return expect_no_messages(engine);
     }
     ensure!(
-        said.iter()
-            .any(|words| words.contains("WRITE-AFTER-WRITE") || words.contains("WRITE_AFTER_WRITE")),
-        "of a hazard it says {said:?}"
+        messages
+            .iter()
+            .any(|message| message.contains("WRITE-AFTER-WRITE")
+                || message.contains("WRITE_AFTER_WRITE")),
+        "for a hazard the validation layer reports {messages:?}"
     );
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-fn quiet(engine: &Engine) -> Result<Seen> {
+/// Checks that the validation layer has reported nothing since the last call.
+fn expect_no_messages(engine: &Engine) -> Result<RowOutcome> {
     if !Engine::has_layer() {
-        return Ok(Seen::Skipped(
+        return Ok(RowOutcome::Skipped(
             "VK_LAYER_KHRONOS_validation is not installed (Debian's package vulkan-validationlayers)"
                 .to_owned(),
         ));
     }
-    let said = engine.heard.take();
-    ensure!(said.is_empty(), "it says: {}", said.join(" | "));
-    Ok(Seen::Passed)
+    let messages = engine.heard.take();
+    ensure!(
+        messages.is_empty(),
+        "the validation layer reports: {}",
+        messages.join(" | ")
+    );
+    Ok(RowOutcome::Passed)
 }
 
 fn size() -> Result<Extent> {
@@ -210,20 +228,21 @@ fn size() -> Result<Extent> {
 }
 
 fn first(buffers: &[Buffer]) -> Result<&Buffer> {
-    buffers.first().context("no buffer")
+    buffers.first().context("the source allocated no buffer")
 }
 
-fn seen(ended: Ended) -> Seen {
+/// Converts the outcome of an engine's scene.
+fn row_outcome(ended: Ended) -> RowOutcome {
     match ended {
-        Ended::Seen(words) if words.is_empty() => Seen::Passed,
-        Ended::Seen(words) => Seen::PassedBut(words),
-        Ended::Cannot(why) => Seen::Skipped(why),
+        Ended::Seen(note) if note.is_empty() => RowOutcome::Passed,
+        Ended::Seen(note) => RowOutcome::PassedWithNote(note),
+        Ended::Cannot(why) => RowOutcome::Skipped(why),
     }
 }
 
-/// Where buffers come from: a source of the machine, or the adopted device.
+/// The origin of a buffer: a source of the machine, or the adopted device where `id` is `None`.
 struct Memory<'a> {
-    world: &'a World,
+    machine: &'a TestMachine,
     gpu: &'a Gpu,
     id: Option<&'a str>,
 }
@@ -236,47 +255,54 @@ impl Memory<'_> {
         extent: Result<Extent>,
         count: u32,
         act: impl FnOnce(&[Buffer]) -> Result<Ended>,
-    ) -> Result<Seen> {
+    ) -> Result<RowOutcome> {
         let extent = extent?;
         let mut participants: Vec<Participant> = vec![processor(fourcc)];
         participants.push(self.gpu.participant_for(purpose, extent, Some(fourcc))?);
         if purpose == Purpose::Render {
-            // The colour is read back by a copy.
+            // The scene copies the rendered image to read it back.
             participants.push(self.gpu.participant(extent, Some(fourcc))?);
         }
         let sources: Vec<Source> = match self.id {
             None => self.gpu.source_of_size(extent)?.into_iter().collect(),
             Some(id) => {
-                let mut all = self.world.sources.declarations();
+                let mut all = self.machine.sources.declarations();
                 all.retain(|source| source.id.as_str() == id);
                 all
             }
         };
-        let plan = match self.world.plan_of(extent, count, participants, sources) {
+        let plan = match self.machine.plan_of(extent, count, participants, sources) {
             Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = match self.id {
             None => self.gpu.allocate(&plan).map_err(anyhow::Error::from),
-            Some(_) => self.world.sources.allocate(&plan).map_err(Into::into),
+            Some(_) => self.machine.sources.allocate(&plan).map_err(Into::into),
         };
-        judge(&plan, buffers.and_then(|buffers| act(&buffers).map(seen)))
+        classify(
+            &plan,
+            buffers.and_then(|buffers| act(&buffers).map(row_outcome)),
+        )
     }
 }
 
-/// Does something with a picture whose planes lie in a dma-buf each and with one in a single dma-buf. Both dma-bufs have
-/// more bytes than a picture has, since lavapipe asks for a picture's bytes behind each plane.
+/// Calls `act` with an NV12 picture whose planes are in two dma-bufs and with one in a single dma-buf. Every dma-buf has more bytes
+/// than the picture needs, because lavapipe requires the bytes of a whole picture for each plane.
 fn disjoint(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
-    act: impl FnOnce(&Buffer, &Buffer) -> Result<Seen>,
-) -> Result<Seen> {
+    act: impl FnOnce(&Buffer, &Buffer) -> Result<RowOutcome>,
+) -> Result<RowOutcome> {
     let extent = size()?;
     let memory = |fourcc| -> Result<Buffer> {
-        let mut sources = world.sources.declarations();
+        let mut sources = machine.sources.declarations();
         sources.retain(|source| source.id.as_str() == "heap:system");
-        match world.plan(vga()?, vec![processor(fourcc)], sources) {
-            Planned::Plan(plan) => world.sources.allocate(&plan)?.pop().context("no buffer"),
+        match machine.plan(vga()?, vec![processor(fourcc)], sources) {
+            Planned::Plan(plan) => machine
+                .sources
+                .allocate(&plan)?
+                .pop()
+                .context("the source allocated no buffer"),
             Planned::Impossible(why) => bail!("{why}"),
         }
     };
@@ -286,7 +312,7 @@ fn disjoint(
         memory(Fourcc::NV12)?,
     );
     let plane = |buffer: &Buffer, offset_bytes| -> Result<PlaneDescriptor> {
-        let fd = buffer.memory_fd(0).context("no memory")?;
+        let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
             offset_bytes,
@@ -301,17 +327,23 @@ fn disjoint(
         })
     };
     let apart = described(vec![plane(&luma, 0)?, plane(&chroma, 0)?])?;
-    let behind = extent
+    let chroma_offset = extent
         .width()
         .checked_mul(extent.height())
-        .context("too large")?;
-    let together = described(vec![plane(&whole, 0)?, plane(&whole, behind.into())?])?;
+        .context("the size overflows")?;
+    let together = described(vec![
+        plane(&whole, 0)?,
+        plane(&whole, chroma_offset.into())?,
+    ])?;
     ensure!(apart.memory_count() == 2 && together.memory_count() == 1);
     let image = match gpu.import(&apart) {
-        Err(VulkanError::Unsuitable { why, .. }) => return Ok(Seen::Skipped(why)),
+        Err(VulkanError::Unsuitable { why, .. }) => return Ok(RowOutcome::Skipped(why)),
         image => image?,
     };
-    ensure!(image.disjoint_planes() == Some(2), "it is not disjoint");
+    ensure!(
+        image.disjoint_planes() == Some(2),
+        "the image of two dma-bufs is not disjoint"
+    );
     drop(image);
     act(&apart, &together)
 }

@@ -1,4 +1,4 @@
-//! A display that is driven by this check: one connector, one primary plane, and what the card writes back where it does.
+//! KMS output of this program: one connector, one primary plane, and the writeback connector where the card has one.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -16,11 +16,11 @@ use drm::control::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long a flip, or what is written back, may take: vkms composes on the processor, which is emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a flip or a writeback may take. vkms composites on the CPU, which is emulated.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a picture is asked for again: vkms loses some that it is to write back.
-const ASKED: usize = 8;
+/// How often a writeback is requested. vkms loses some of them.
+const WRITEBACK_ATTEMPTS: usize = 8;
 
 /// The properties of one object, by name.
 struct Properties {
@@ -45,13 +45,13 @@ impl Properties {
         let handle = self
             .by_name
             .get(name)
-            .with_context(|| format!("no property {name}"))?;
+            .with_context(|| format!("the object has no property {name}"))?;
         request.add_raw_property(self.object, *handle, value);
         Ok(())
     }
 }
 
-/// A display; it is switched off when this value goes.
+/// A display of a card. Dropping it switches the display off.
 pub(crate) struct Display {
     pub(crate) card: Card,
     pub(crate) plane: plane::Handle,
@@ -67,7 +67,7 @@ pub(crate) struct Display {
 impl Drop for Display {
     fn drop(&mut self) {
         if self.is_on {
-            // What cannot be switched off is left to the kernel, which does it when the last file of the card closes.
+            // Where this fails, the kernel switches the display off when the last file of the card is closed.
             let _ = self.off();
         }
         let _ = self.card.release_master_lock();
@@ -75,10 +75,11 @@ impl Drop for Display {
 }
 
 impl Display {
-    /// Takes the first display of a card; `None` where none is connected, or the card has no planes.
+    /// Becomes DRM master of a card and uses its first connected display. Returns `None` where no display is connected, or the card
+    /// does not support atomic commits.
     ///
     /// # Errors
-    /// Where another program drives the card.
+    /// Another program is DRM master of the card, or a request fails.
     pub(crate) fn take(card: &Card) -> Result<Option<Self>> {
         let capable = [
             ClientCapability::UniversalPlanes,
@@ -110,7 +111,7 @@ impl Display {
             .filter_map(|encoder| card.get_encoder(*encoder).ok())
             .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
             .next()
-            .context("a connector without a CRTC")?;
+            .context("no CRTC can drive the connector")?;
         let plane = primary(card, &resources, reached)?;
         card.acquire_master_lock()
             .with_context(|| format!("another program drives {}", card.path().display()))?;
@@ -129,23 +130,23 @@ impl Display {
         }))
     }
 
-    /// The size of what is shown.
+    /// Returns the size of the mode in pixels.
     pub(crate) fn extent(&self) -> Result<Extent> {
         let (width, height) = self.mode.size();
         Ok(Extent::new(width.into(), height.into())?)
     }
 
-    /// Whether the card writes back what it shows.
-    pub(crate) fn writes_back(&self) -> bool {
+    /// Returns whether the card has a writeback connector.
+    pub(crate) fn has_writeback(&self) -> bool {
         self.writeback.is_some()
     }
 
-    /// Whether the plane waits for fences.
-    pub(crate) fn takes_fences(&self) -> bool {
+    /// Returns whether the plane has IN_FENCE_FD.
+    pub(crate) fn has_in_fence(&self) -> bool {
         self.of_plane.by_name.contains_key("IN_FENCE_FD")
     }
 
-    /// Asks for a framebuffer to be shown, behind a fence; [`Display::flipped`] says when it is.
+    /// Commits a framebuffer, with `fence` as IN_FENCE_FD. [`Display::wait_for_flip`] waits until it is shown.
     pub(crate) fn show(
         &mut self,
         framebuffer: &Framebuffer,
@@ -158,14 +159,16 @@ impl Display {
         let flags = AtomicCommitFlags::NONBLOCK
             | AtomicCommitFlags::PAGE_FLIP_EVENT
             | AtomicCommitFlags::ALLOW_MODESET;
-        self.card.atomic_commit(flags, request).context("show it")?;
+        self.card
+            .atomic_commit(flags, request)
+            .context("commit the framebuffer")?;
         self.is_on = true;
         Ok(())
     }
 
-    /// Waits for the flip; `false` when it is not there by then.
-    pub(crate) fn flipped(&self, patience: Duration) -> Result<bool> {
-        let until = Instant::now() + patience;
+    /// Waits for the page flip event; returns `false` where it does not arrive within `timeout`.
+    pub(crate) fn wait_for_flip(&self, timeout: Duration) -> Result<bool> {
+        let until = Instant::now() + timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let wait = Timespec::try_from(left)?;
@@ -181,15 +184,18 @@ impl Display {
         }
     }
 
-    /// Has what is shown written into another framebuffer, again and again until `is_there` finds it.
+    /// Requests a writeback of the shown framebuffer to `into`, repeatedly until `is_there` returns true. Returns whether it did.
     pub(crate) fn write_back(
         &mut self,
         shown: &Framebuffer,
         into: &Framebuffer,
         mut is_there: impl FnMut() -> Result<bool>,
     ) -> Result<bool> {
-        for _ in 0..ASKED {
-            let writeback = self.writeback.as_ref().context("it writes nothing back")?;
+        for _ in 0..WRITEBACK_ATTEMPTS {
+            let writeback = self
+                .writeback
+                .as_ref()
+                .context("the card has no writeback connector")?;
             let mut request = self.request(shown, None)?;
             let crtc = u64::from(u32::from(self.crtc));
             writeback.set(&mut request, "CRTC_ID", crtc)?;
@@ -200,9 +206,12 @@ impl Display {
                 | AtomicCommitFlags::ALLOW_MODESET;
             self.card
                 .atomic_commit(flags, request)
-                .context("write back")?;
-            ensure!(self.flipped(PATIENCE)?, "nothing is shown any more");
-            // It is written with the refresh after the flip.
+                .context("commit the writeback")?;
+            ensure!(
+                self.wait_for_flip(TIMEOUT)?,
+                "the commit with the writeback was not shown"
+            );
+            // The card writes at the refresh after the flip.
             for _ in 0..10 {
                 if is_there()? {
                     return Ok(true);
@@ -267,7 +276,7 @@ impl Display {
     }
 }
 
-/// The mode with the fewest pixels of those that are no smaller than 640x480: emulated, larger pictures only take longer.
+/// Returns the mode with the fewest pixels of those that have at least 640x480. Larger modes only take longer on an emulated machine.
 fn smallest(modes: &[Mode]) -> Option<Mode> {
     let pixels = |mode: &Mode| u32::from(mode.size().0) * u32::from(mode.size().1);
     modes
@@ -277,6 +286,7 @@ fn smallest(modes: &[Mode]) -> Option<Mode> {
         .copied()
 }
 
+/// Returns the primary plane of a CRTC.
 fn primary(
     card: &Card,
     resources: &drm::control::ResourceHandles,
@@ -288,5 +298,5 @@ fn primary(
             return Ok(plane);
         }
     }
-    anyhow::bail!("a CRTC without a primary plane")
+    anyhow::bail!("the CRTC has no primary plane")
 }

@@ -1,4 +1,4 @@
-//! What two parties write and read of one buffer, plainly and behind fences that are held back.
+//! A device and the CPU exchange pixels through one buffer, without fences and with sw_sync fences that are signalled late.
 
 use std::thread;
 use std::time::Duration;
@@ -7,108 +7,109 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, Image, PendingCopy, Submission};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::sync::{Access, Fence, Pollable as _};
-use covalent_tests::held::Held;
-use covalent_tests::held::unsignalled;
-use covalent_tests::witness::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::sw_sync::SwSyncTimeline;
+use covalent_tests::sw_sync::check_unsignalled;
 
-use super::rows::Seen;
+use super::rows::RowOutcome;
 
-/// How long a copy may take whose fence was let go: processor and device are emulated.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a copy may take after its fence is signalled. The CPU and the device are emulated.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a device is left alone that must not go on.
-const HELD_BACK: Duration = Duration::from_millis(20);
+/// How long a check observes that a device does not begin before its fence.
+const PENDING_TIME: Duration = Duration::from_millis(20);
 
-/// What one writes the other reads, both ways.
-pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
+/// The device reads what the CPU wrote, and the CPU reads what the device wrote.
+pub(crate) fn both_ways(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 1)?, pattern(buffer, 2)?);
     write(buffer, &first)?;
     same(&image.read()?, &first).context("the device reads what the processor wrote")?;
     image.write(&second)?;
     same(&read(buffer)?, &second).context("the processor reads what the device wrote")?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-/// A row about fences cannot be seen without something that holds them back, or a device that waits for them.
-pub(crate) fn cannot_hold(gpu: &Gpu) -> Option<Seen> {
-    if let Err(error) = Held::new() {
-        return Some(Seen::Skipped(format!(
-            "nothing holds fences back: {error:#}"
+/// Returns why rows with fences are skipped: sw_sync is not available, or the device cannot wait for a sync_file.
+pub(crate) fn fences_unavailable(gpu: &Gpu) -> Option<RowOutcome> {
+    if let Err(error) = SwSyncTimeline::new() {
+        return Some(RowOutcome::Skipped(format!(
+            "sw_sync is not available: {error:#}"
         )));
     }
     (!gpu.device_sync().semaphore_from_sync_file)
-        .then(|| Seen::Skipped(format!("{} waits for no sync_file", gpu.name())))
+        .then(|| RowOutcome::Skipped(format!("{} cannot wait for a sync_file", gpu.name())))
 }
 
-/// The device is told to read before the pixels are there, behind a fence that is held back: it reads those that come.
-pub(crate) fn reads_behind_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
+/// The device's read waits for a pending fence. It returns the pixels that were written before the fence was signalled.
+pub(crate) fn reads_after_a_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 3)?, pattern(buffer, 4)?);
     write(buffer, &old)?;
-    let held = Held::new()?;
-    let reading = image.begin_read(after(held.fence(1)?))?;
-    goes_on(&reading)?;
+    let sw_sync = SwSyncTimeline::new()?;
+    let reading = image.begin_read(after(sw_sync.fence(1)?))?;
+    expect_pending(&reading)?;
     write(buffer, &new)?;
-    held.advance(1)?;
-    same(&finished(&reading)?, &new)
-        .context("the device read before the fence that it had to wait for")?;
-    Ok(Seen::Passed)
+    sw_sync.advance(1)?;
+    same(&pixels_when_done(&reading)?, &new).context("the device read before its acquire fence")?;
+    Ok(RowOutcome::Passed)
 }
 
-/// The device writes behind a fence that is held back. Who reads next is told by the buffer's own fences, waits for them in
-/// poll, and reads what was written.
-pub(crate) fn is_read_behind_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<Seen> {
+/// The device's write waits for a pending fence. The CPU waits for the device with poll() on the dma-buf, and reads what the device
+/// wrote.
+pub(crate) fn is_read_after_its_fence(gpu: &Gpu, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (old, new) = (pattern(buffer, 5)?, pattern(buffer, 6)?);
     write(buffer, &old)?;
-    let held = Held::new()?;
+    let sw_sync = SwSyncTimeline::new()?;
     let mut writing = image.begin_write(
         &new,
         Submission {
             exported: true,
-            ..after(held.fence(1)?)
+            ..after(sw_sync.fence(1)?)
         },
     )?;
-    goes_on(&writing)?;
-    same(&read(buffer)?, &old)
-        .context("the device wrote before the fence that it had to wait for")?;
+    expect_pending(&writing)?;
+    same(&read(buffer)?, &old).context("the device wrote before its acquire fence")?;
     let reservation = buffer.reservation();
-    let words = if gpu.exports_wait() {
-        // Its export waits, which has no place in an event loop: another thread asks, and lets a fence go that is there already.
-        let done = Held::new()?;
+    let note = if gpu.exports_wait() {
+        // The driver's export of a fence blocks. So the dma-buf gets a sw_sync fence, which a thread signals when the work completes.
+        let done = SwSyncTimeline::new()?;
         reservation.add(&done.fence(1)?, Access::Write)?;
-        polls_as(buffer, false)?;
-        held.advance(1)?;
+        expect_ready(buffer, false)?;
+        sw_sync.advance(1)?;
         let helper = thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(PATIENCE)?, "it does not end");
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
             done.advance(1)
         });
         wait_for(buffer)?;
-        helper.join().ok().context("the helper thread died")??;
-        "the driver completes before it exports: its completion reaches the fence from a helper thread"
+        helper.join().ok().context("the helper thread panicked")??;
+        "the driver exports a fence only when its work is complete, so a helper thread signals the fence"
     } else {
         let fence = writing
             .submitted()
             .export()?
-            .context("it is over already")?;
-        unsignalled(&fence)?;
+            .context("the write completed before its acquire fence")?;
+        check_unsignalled(&fence)?;
         reservation.add(&fence, Access::Write)?;
-        polls_as(buffer, false)?;
-        held.advance(1)?;
+        expect_ready(buffer, false)?;
+        sw_sync.advance(1)?;
         wait_for(buffer)?;
         ""
     };
-    polls_as(buffer, true)?;
-    same(&read(buffer)?, &new).context("the processor reads what the device wrote")?;
-    Ok(if words.is_empty() {
-        Seen::Passed
+    expect_ready(buffer, true)?;
+    same(&read(buffer)?, &new).context("the CPU reads what the device wrote")?;
+    Ok(if note.is_empty() {
+        RowOutcome::Passed
     } else {
-        Seen::PassedBut(words.to_owned())
+        RowOutcome::PassedWithNote(note.to_owned())
     })
 }
 
-/// A submission behind one fence.
+/// Returns a submission that waits for one fence.
 pub(crate) fn after(fence: Fence) -> Submission {
     Submission {
         wait_fences: vec![fence],
@@ -116,51 +117,57 @@ pub(crate) fn after(fence: Fence) -> Submission {
     }
 }
 
-/// Fails where the device does not wait.
-pub(crate) fn goes_on(copying: &PendingCopy) -> Result<()> {
+/// Checks that a copy is pending.
+pub(crate) fn expect_pending(copying: &PendingCopy) -> Result<()> {
     ensure!(
-        !copying.wait(HELD_BACK)?,
-        "the device is done before the fence that it had to wait for"
+        !copying.wait(PENDING_TIME)?,
+        "the device completed before its acquire fence"
     );
     Ok(())
 }
 
-/// The pixels of a copy whose fence was let go.
-pub(crate) fn finished(copying: &PendingCopy) -> Result<Vec<Vec<u8>>> {
-    ensure!(copying.wait(PATIENCE)?, "the device does not end");
+/// Waits for a copy and returns its pixels.
+pub(crate) fn pixels_when_done(copying: &PendingCopy) -> Result<Vec<Vec<u8>>> {
+    ensure!(
+        copying.wait(TIMEOUT)?,
+        "the device does not complete its work"
+    );
     Ok(copying.pixels()?)
 }
 
-/// Writes with the device, and waits for it.
+/// Writes pixels with the device and waits for the completion.
 pub(crate) fn draw(image: &Image, planes: &[Vec<u8>]) -> Result<()> {
     let writing = image.begin_write(planes, Submission::default())?;
-    ensure!(writing.wait(PATIENCE)?, "the device does not end");
+    ensure!(
+        writing.wait(TIMEOUT)?,
+        "the device does not complete its work"
+    );
     Ok(())
 }
 
-/// What an event loop sees of the fences that the buffer carries.
-pub(crate) fn polls_as(buffer: &Buffer, ready: bool) -> Result<()> {
+/// Checks whether the dma-buf polls as ready for reading.
+pub(crate) fn expect_ready(buffer: &Buffer, ready: bool) -> Result<()> {
     let is_ready = buffer.reservation().is_ready(Access::Read)?;
     ensure!(
         is_ready == ready,
-        "the buffer polls as {}",
+        "the dma-buf polls as {}",
         if is_ready { "ready" } else { "busy" }
     );
     Ok(())
 }
 
-/// Waits in poll until the writers of a buffer are done, as an event loop does.
+/// Waits in poll() until the writers of a buffer are done, as an event loop does.
 pub(crate) fn wait_for(buffer: &Buffer) -> Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     for wait in buffer.reservation().wait(Access::Read)? {
         let mut fds = [PollFd::new(&wait, PollFlags::IN)];
-        let patience = Timespec {
+        let timeout = Timespec {
             tv_sec: 60,
             tv_nsec: 0,
         };
-        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))?;
         if !wait.is_over()? {
-            bail!("the buffer's fences do not signal");
+            bail!("the dma-buf's fences are not signalled");
         }
     }
     Ok(())

@@ -1,15 +1,15 @@
-//! Two processes that hand frames over by dma-bufs and a timeline each way. Each frame's pixels are its number.
+//! Two processes that exchange frames in dma-bufs with two timelines, one for written and one for read frames. Each frame's pixels
+//! are its number.
 //!
 //! ```text
 //! producer                                   consumer
 //!    │── buffers, both timelines ──────────────▶│
-//!    │── "frame n is in buffer n mod 4" ───────▶│  waits for point n of the one, in poll
-//!    │   draws, and signals point n             │  reads, and signals point n of the other
-//!    │   waits for point n - 4 of the other ◀───│
+//!    │── number n, for buffer n mod 4 ─────────▶│  polls for point n of the timeline `drawn`
+//!    │   draws, signals point n of `drawn`      │  reads, signals point n of the timeline `read`
+//!    │   polls for point n - 4 of `read` ◀──────│
 //! ```
-//! Either may be killed at any moment: the other sees the socket close, and goes on with a new one.
+//! Each process may be killed at any time. The other gets a hang-up of the socket and continues with a new process.
 
-use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,141 +21,161 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::sync::{Point, Pollable, SyncDevice, Timeline, Until};
+use covalent_tests::check_support::CardHandles;
 use covalent_tests::judge::process::fd_count;
-use covalent_tests::witness::CardHeld;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use super::peer::{Described, Peer, sync_device};
-use super::rows::{Rows, Seen};
+use super::peer::{BufferDescription, Peer, sync_device};
+use super::process_resources::{median_growth, resources};
+use super::rows::{RowOutcome, Rows};
 use super::socket::Socket;
-use super::world::{Planned, World};
+use super::test_machine::{Planned, TestMachine};
 
 const BUFFERS: u64 = 4;
 
-/// Into how many parts the frames are divided between which memory is looked at.
-const PARTS: u64 = 16;
+/// How often the memory use is sampled.
+const SAMPLES: u64 = 16;
 
-/// How often the other process is killed, and the most frames until then.
+/// How often the other process is killed.
 const KILLS: u64 = 3;
-const MOST_UNTIL_KILLED: u64 = 60;
+/// The largest number of frames before a kill, beyond one for each buffer.
+const MAX_FRAMES_UNTIL_KILL: u64 = 60;
 
-/// How much memory may come to stay with one part of the frames, in KiB. Allocators and drivers take more now and then, in steps; what
-/// is lost with each frame shows in most parts.
-const SLACK_KIBIBYTES: u64 = 32;
+/// The allowed median growth of memory between two samples, in KiB. Allocators and drivers grow in occasional steps, which the median
+/// ignores. A leak in each frame shows between most samples.
+const ALLOWED_GROWTH_KIBIBYTES: u64 = 32;
 
-/// How long one moment may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a point may take to be signalled.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the producer tells the consumer.
+/// A message of the producer to the consumer.
 #[derive(Debug, Serialize, Deserialize)]
-enum Told {
-    /// A buffer, the next one in number; its fds come along.
-    Buffer(Described),
-    /// The timelines that say when frames are drawn, and when they were read; both come along.
+enum FrameMessage {
+    /// The next buffer. The message has its fds.
+    Buffer(BufferDescription),
+    /// The timelines `drawn` and `read`. The message has both fds.
     Timelines,
     /// The number of the next frame.
     Frame(u64),
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
-    let count = world.frames;
-    let Some(place) = (0..world.gpus.len()).find(|place| is_usable(world, *place)) else {
-        rows.skip("frames", "no Vulkan device here draws into what it exports");
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
+    let count = machine.frames;
+    let Some(device_index) =
+        (0..machine.gpus.len()).find(|device_index| is_usable(machine, *device_index))
+    else {
+        rows.skip(
+            "frames",
+            "no Vulkan device can render to images that it exports",
+        );
         return;
     };
-    let rounds: [(&str, Round); 3] = [
-        ("arrive whole and leave nothing behind", steady),
-        ("go on when the consumer is killed", consumer_killed),
-        ("go on when the producer is killed", producer_killed),
+    let scenarios: [(&str, Scenario); 3] = [
+        ("arrive complete and leak nothing", undisturbed),
+        ("continue after the consumer is killed", consumer_killed),
+        ("continue after the producer is killed", producer_killed),
     ];
-    for (what, round) in rounds {
+    for (what, scenario) in scenarios {
         rows.row(
             format!("frames between two processes {what}"),
             || match sync_device()? {
-                Some(device) => round(world, place, &device, count),
-                None => Ok(Seen::Skipped("no card here has timelines".to_owned())),
+                Some(device) => scenario(machine, device_index, &device, count),
+                None => Ok(RowOutcome::Skipped("no card here has timelines".to_owned())),
             },
         );
     }
 }
 
-type Round = fn(&World, usize, &SyncDevice, u64) -> Result<Seen>;
+type Scenario = fn(&TestMachine, usize, &SyncDevice, u64) -> Result<RowOutcome>;
 
-fn is_usable(world: &World, place: usize) -> bool {
-    let Some((gpu, _)) = world.gpus.get(place) else {
+fn is_usable(machine: &TestMachine, device_index: usize) -> bool {
+    let Some((gpu, _)) = machine.gpus.get(device_index) else {
         return false;
     };
     let source = size().and_then(|extent| Ok(gpu.source_of_size(extent)?));
-    gpu.is_cpu() && matches!(source, Ok(Some(_))) || planned(world, gpu).is_ok()
+    gpu.is_cpu() && matches!(source, Ok(Some(_))) || planned(machine, gpu).is_ok()
 }
 
 fn size() -> Result<Extent> {
     Ok(Extent::new(63, 17)?)
 }
 
-fn planned(world: &World, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
+fn planned(machine: &TestMachine, gpu: &Gpu) -> Result<Box<covalent_alloc::solve::Plan>> {
     let extent = size()?;
-    let source = gpu.source_of_size(extent)?.context("it exports nothing")?;
+    let source = gpu
+        .source_of_size(extent)?
+        .context("the device exports no images")?;
     let participants = vec![gpu.participant(extent, Some(Fourcc::XRGB8888))?];
-    match world.plan(extent, participants, vec![source]) {
+    match machine.plan(extent, participants, vec![source]) {
         Planned::Plan(plan) => Ok(plan),
         Planned::Impossible(why) => bail!("{why}"),
     }
 }
 
-/// What both processes do with one device.
-fn role(world: &World, word: &str, place: usize) -> Result<()> {
+/// Runs as producer or consumer with one device.
+fn role(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
     let device = sync_device()?.context("no card has timelines")?;
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
     let outcome = match word {
         "producer" => {
-            let mut producer = Producer::new(world, gpu, &device)?;
-            producer.greet(&socket, 0)?;
-            (1..).try_for_each(|number| producer.hand_over(&socket, number))
+            let mut producer = Producer::new(machine, gpu, &device)?;
+            producer.send_buffers(&socket, 0)?;
+            (1..).try_for_each(|number| producer.send_frame(&socket, number))
         }
-        _ => Consumer::greeted(gpu, &device, &socket).and_then(|mut consumer| {
-            while consumer.take(&socket)?.is_some() {}
+        _ => Consumer::receive_buffers(gpu, &device, &socket).and_then(|mut consumer| {
+            while consumer.read_frame(&socket)?.is_some() {}
             Ok(())
         }),
     };
     match outcome {
-        // Who has seen its frames ends the other by going.
-        Err(error) if error.is::<Gone>() => Ok(()),
+        // The parent ends this process by closing the socket.
+        Err(error) if error.is::<PeerGone>() => Ok(()),
         outcome => outcome,
     }
 }
 
-/// Serves in the other process.
-pub(crate) fn serve(world: &World, word: &str, place: usize) -> Result<()> {
-    role(world, word, place)
+/// Runs as the other process.
+pub(crate) fn serve(machine: &TestMachine, word: &str, device_index: usize) -> Result<()> {
+    role(machine, word, device_index)
 }
 
-fn other(word: &str, place: usize) -> Result<Peer> {
-    Peer::start(&["--role", word, "--place", &place.to_string()])
+fn other(word: &str, device_index: usize) -> Result<Peer> {
+    Peer::start(&["--role", word, "--place", &device_index.to_string()])
 }
 
-/// The other process is gone.
+/// The other process has closed the socket.
 #[derive(Debug, thiserror::Error)]
-#[error("the other process is gone")]
-struct Gone;
+#[error("the other process has ended")]
+struct PeerGone;
 
-fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Result<Seen> {
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
-    let mut producer = Producer::new(world, gpu, device)?;
-    let peer = other("consumer", place)?;
-    producer.greet(&peer.socket, 0)?;
-    let cards: Vec<&Card> = world.sources.cards().collect();
+fn undisturbed(
+    machine: &TestMachine,
+    device_index: usize,
+    device: &SyncDevice,
+    count: u64,
+) -> Result<RowOutcome> {
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
+    let mut producer = Producer::new(machine, gpu, device)?;
+    let peer = other("consumer", device_index)?;
+    producer.send_buffers(&peer.socket, 0)?;
+    let cards: Vec<&Card> = machine.sources.cards().collect();
     let handles =
-        || -> Result<Vec<CardHeld>> { cards.iter().map(|card| CardHeld::by(card)).collect() };
+        || -> Result<Vec<CardHandles>> { cards.iter().map(|card| CardHandles::of(card)).collect() };
     let before = handles()?;
     let mut samples = Vec::new();
     for number in 1..=count {
-        producer.hand_over(&peer.socket, number)?;
-        if number % (count / PARTS) == 0 {
-            producer.settle(number, &peer.socket)?;
-            samples.push(held(peer.child.id())?);
+        producer.send_frame(&peer.socket, number)?;
+        if number % (count / SAMPLES) == 0 {
+            producer.wait_until_read(number, &peer.socket)?;
+            samples.push(resources(peer.child.id())?);
         }
     }
     let after = handles()?;
@@ -164,128 +184,113 @@ fn steady(world: &World, place: usize, device: &SyncDevice, count: u64) -> Resul
             .iter()
             .zip(&before)
             .all(|(now, before)| !now.holds_more_than(before)),
-        "handles and framebuffers of the cards are {after:?}, and were {before:?}"
+        "GEM handles and framebuffers were leaked: they are {after:?}, and were {before:?}"
     );
-    // What is set up once is there by the middle.
-    let middle = samples.get(samples.len() / 2).context("no samples")?;
-    let last = samples.last().context("no samples")?;
+    // Resources that are allocated once are allocated before the middle of the run.
+    let middle = samples
+        .get(samples.len() / 2)
+        .context("no memory was sampled")?;
+    let last = samples.last().context("no memory was sampled")?;
     let kibibytes: Vec<(u64, u64)> = samples.iter().map(|sample| sample.kibibytes).collect();
     ensure!(
         last.fds.0 <= middle.fds.0 && last.fds.1 <= middle.fds.1,
-        "{:?} fds at the end, and {:?} in the middle",
+        "fds were leaked: the processes have {:?} at the end, and had {:?} in the middle",
         last.fds,
         middle.fds
     );
     let (here, there): (Vec<u64>, Vec<u64>) = kibibytes.iter().copied().unzip();
     ensure!(
-        usual_growth(&here) <= SLACK_KIBIBYTES && usual_growth(&there) <= SLACK_KIBIBYTES,
-        "KiB in both processes grow: {kibibytes:?}"
+        median_growth(&here) <= ALLOWED_GROWTH_KIBIBYTES
+            && median_growth(&there) <= ALLOWED_GROWTH_KIBIBYTES,
+        "the memory of a process grows; the samples of both in KiB are {kibibytes:?}"
     );
-    Ok(Seen::PassedBut(format!(
-        "{count} frames, none wrong; in both processes {:?} fds, {:?} KiB in the middle and {:?} at the end",
+    Ok(RowOutcome::PassedWithNote(format!(
+        "{count} frames, all correct; the two processes had {:?} fds, {:?} KiB in the middle and {:?} KiB at the end",
         last.fds, middle.kibibytes, last.kibibytes
     )))
 }
 
-/// The median of what was added from one sample to the next.
-fn usual_growth(samples: &[u64]) -> u64 {
-    let mut growth: Vec<u64> = samples
-        .windows(2)
-        .map(|pair| match pair {
-            [before, after] => after.saturating_sub(*before),
-            _ => 0,
-        })
-        .collect();
-    growth.sort_unstable();
-    growth.get(growth.len() / 2).copied().unwrap_or(0)
-}
-
-/// What both processes hold.
-struct Holdings {
-    fds: (usize, usize),
-    kibibytes: (u64, u64),
-}
-
-fn held(other: u32) -> Result<Holdings> {
-    let me = process::id();
-    Ok(Holdings {
-        fds: (fd_count(me)?, fd_count(other)?),
-        kibibytes: (resident(me)?, resident(other)?),
-    })
-}
-
-/// Memory of a process that is there, in KiB.
-fn resident(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().split(' ').next())
-        .context("no VmRSS")?
-        .parse()
-        .context("VmRSS")
-}
-
-/// A number that nobody knows before the run.
-fn chance(below: u64) -> Result<u64> {
+/// Returns a random number below a limit.
+fn random_below(below: u64) -> Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(u64::from_ne_bytes(bytes) % below)
 }
 
-fn consumer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> Result<Seen> {
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
-    let mut producer = Producer::new(world, gpu, device)?;
+fn consumer_killed(
+    machine: &TestMachine,
+    device_index: usize,
+    device: &SyncDevice,
+    _: u64,
+) -> Result<RowOutcome> {
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
+    let mut producer = Producer::new(machine, gpu, device)?;
     let mut number = 0;
     let mut fds = None;
     let mut at = Vec::new();
     for _ in 0..=KILLS {
-        let mut peer = other("consumer", place)?;
-        producer.greet(&peer.socket, number)?;
-        let until = BUFFERS + chance(MOST_UNTIL_KILLED)?;
+        let mut peer = other("consumer", device_index)?;
+        producer.send_buffers(&peer.socket, number)?;
+        let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
             number += 1;
-            producer.hand_over(&peer.socket, number)?;
+            producer.send_frame(&peer.socket, number)?;
         }
         peer.child.kill()?;
         peer.child.wait()?;
         at.push(number);
-        // Frames that nobody will ever give back.
-        let lost = producer.settle(number, &peer.socket);
+        // The killed consumer does not signal the points of the last frames.
+        let lost = producer.wait_until_read(number, &peer.socket);
         ensure!(
-            lost.is_ok() || lost.is_err_and(|error| error.is::<Gone>()),
-            "it is not seen that the consumer is gone"
+            lost.is_ok() || lost.is_err_and(|error| error.is::<PeerGone>()),
+            "the producer did not notice that the consumer ended"
         );
         drop(peer);
         let now = fd_count(process::id())?;
         let most = *fds.get_or_insert(now);
         ensure!(
             now <= most,
-            "{now} fds after a kill, and {most} after the first"
+            "fds were leaked: the process has {now} after a kill, and had {most} after the first"
         );
     }
-    Ok(Seen::PassedBut(format!("killed after frames {at:?}")))
+    Ok(RowOutcome::PassedWithNote(format!(
+        "killed after frames {at:?}"
+    )))
 }
 
-fn producer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> Result<Seen> {
-    let (gpu, _) = world.gpus.get(place).context("no such device")?;
+fn producer_killed(
+    machine: &TestMachine,
+    device_index: usize,
+    device: &SyncDevice,
+    _: u64,
+) -> Result<RowOutcome> {
+    let (gpu, _) = machine
+        .gpus
+        .get(device_index)
+        .context("the machine has no Vulkan device of this index")?;
     let mut fds = None;
     let mut at = Vec::new();
     for _ in 0..=KILLS {
-        let mut peer = other("producer", place)?;
-        let mut consumer = Consumer::greeted(gpu, device, &peer.socket)?;
-        let until = BUFFERS + chance(MOST_UNTIL_KILLED)?;
+        let mut peer = other("producer", device_index)?;
+        let mut consumer = Consumer::receive_buffers(gpu, device, &peer.socket)?;
+        let until = BUFFERS + random_below(MAX_FRAMES_UNTIL_KILL)?;
         for _ in 0..until {
-            consumer.take(&peer.socket)?.context("it is gone early")?;
+            consumer
+                .read_frame(&peer.socket)?
+                .context("the producer ended before it was killed")?;
         }
         peer.child.kill()?;
         peer.child.wait()?;
         at.push(until);
-        // What was announced may be there; what was not drawn never comes, and is not waited for.
+        // Announced frames may be complete. Frames that were not drawn never come, and the closed socket ends the wait for them.
         loop {
-            match consumer.take(&peer.socket) {
+            match consumer.read_frame(&peer.socket) {
                 Ok(Some(())) => {}
                 Ok(None) => break,
-                Err(error) if error.is::<Gone>() => break,
+                Err(error) if error.is::<PeerGone>() => break,
                 Err(error) => return Err(error),
             }
         }
@@ -294,34 +299,40 @@ fn producer_killed(world: &World, place: usize, device: &SyncDevice, _: u64) -> 
         let most = *fds.get_or_insert(now);
         ensure!(
             now <= most,
-            "{now} fds after a kill, and {most} after the first"
+            "fds were leaked: the process has {now} after a kill, and had {most} after the first"
         );
     }
-    Ok(Seen::PassedBut(format!("killed after {at:?} frames each")))
+    Ok(RowOutcome::PassedWithNote(format!(
+        "killed after {at:?} frames each"
+    )))
 }
 
-/// Who draws. A thread of its own waits for the device, which completes before it says so.
+/// The process that draws. A thread waits for the device and signals the point, because the driver's export of a fence may block.
 struct Producer {
     images: Vec<Image>,
     drawn: Timeline,
     read: Timeline,
     jobs: Sender<(Image, u64, Point)>,
     done: Receiver<Result<Image>>,
-    /// The first frame of the consumer that is there.
+    /// The number before the current consumer's first frame.
     first: u64,
 }
 
 impl Producer {
-    fn new(world: &World, gpu: &Gpu, device: &SyncDevice) -> Result<Self> {
-        let plan = planned(world, gpu)?;
+    fn new(machine: &TestMachine, gpu: &Gpu, device: &SyncDevice) -> Result<Self> {
+        let plan = planned(machine, gpu)?;
         let mut images = Vec::new();
         for _ in 0..BUFFERS {
-            let buffer = world.sources.allocate(&plan)?.pop().context("no buffer")?;
+            let buffer = machine
+                .sources
+                .allocate(&plan)?
+                .pop()
+                .context("the source allocated no buffer")?;
             images.push(gpu.import(&buffer)?);
         }
         let (jobs, queue) = channel();
         let (report, done) = channel();
-        // It ends with the sender.
+        // The thread ends when the sender is dropped.
         thread::spawn(move || {
             for (image, number, point) in queue {
                 let worked = work(&image, number, &point).map(|()| image);
@@ -340,54 +351,52 @@ impl Producer {
         })
     }
 
-    /// Gives a consumer the buffers, and timelines on which nothing of another consumer stands.
-    fn greet(&mut self, socket: &Socket, number: u64) -> Result<()> {
+    /// Sends the buffers and the timelines to a consumer. Signals the points up to `number` that the last consumer did not signal.
+    fn send_buffers(&mut self, socket: &Socket, number: u64) -> Result<()> {
         for image in &self.images {
-            let (picture, fds) = Described::of(image.buffer())?;
-            socket.send(&Told::Buffer(picture), &fds)?;
+            let (description, fds) = BufferDescription::of(image.buffer())?;
+            socket.send(&FrameMessage::Buffer(description), &fds)?;
         }
         self.first = number;
-        // Points that the last consumer has not signalled are over with it.
+        // A killed consumer signals no more points.
         if number > 0 {
             self.read.point(number)?.signal()?;
         }
         let (drawn, read) = (self.drawn.export()?, self.read.export()?);
-        socket.send(&Told::Timelines, &[drawn.as_fd(), read.as_fd()])
+        socket.send(&FrameMessage::Timelines, &[drawn.as_fd(), read.as_fd()])
     }
 
-    /// Announces a frame, and has it drawn when its buffer has come back.
-    fn hand_over(&mut self, socket: &Socket, number: u64) -> Result<()> {
+    /// Waits until the frame's buffer is free, announces the frame and draws it.
+    fn send_frame(&mut self, socket: &Socket, number: u64) -> Result<()> {
         if number > BUFFERS {
-            self.wait_for_reader(number - BUFFERS, socket)?;
+            self.wait_until_read(number - BUFFERS, socket)?;
         }
-        socket.send(&Told::Frame(number), &[]).map_err(|_| Gone)?;
-        let place = usize::try_from(number % BUFFERS)?;
-        let image = self.images.remove(place);
+        socket
+            .send(&FrameMessage::Frame(number), &[])
+            .map_err(|_| PeerGone)?;
+        let index = usize::try_from(number % BUFFERS)?;
+        let image = self.images.remove(index);
         let point = self.drawn.point(number)?;
         self.jobs
             .send((image, number, point))
             .ok()
-            .context("the thread has ended")?;
-        let image = self.done.recv().context("the thread has ended")??;
-        self.images.insert(place, image);
+            .context("the drawing thread has ended")?;
+        let image = self.done.recv().context("the drawing thread has ended")??;
+        self.images.insert(index, image);
         Ok(())
     }
 
-    /// Waits until the consumer has read everything up to a frame.
-    fn settle(&self, number: u64, socket: &Socket) -> Result<()> {
-        self.wait_for_reader(number, socket)
-    }
-
-    fn wait_for_reader(&self, number: u64, socket: &Socket) -> Result<()> {
+    /// Waits until the consumer has read all frames up to a number.
+    fn wait_until_read(&self, number: u64, socket: &Socket) -> Result<()> {
         let point = self.read.point(number)?;
         if point.is_signalled()? {
             return Ok(());
         }
-        sleep(&point.wait(Until::Signalled)?, Some(socket))
+        sleep_until(&point.wait(Until::Signalled)?, Some(socket))
     }
 }
 
-/// Draws a frame whose pixels are its number.
+/// Draws a frame and signals its point.
 fn work(image: &Image, number: u64, point: &Point) -> Result<()> {
     image.write(&[frame(number)?])?;
     Ok(point.signal()?)
@@ -400,7 +409,7 @@ fn frame(number: u64) -> Result<Vec<u8>> {
     Ok(word.repeat(pixels))
 }
 
-/// Who reads.
+/// The process that reads.
 struct Consumer {
     images: Vec<Image>,
     drawn: Timeline,
@@ -408,16 +417,18 @@ struct Consumer {
 }
 
 impl Consumer {
-    fn greeted(gpu: &Gpu, device: &SyncDevice, socket: &Socket) -> Result<Self> {
+    fn receive_buffers(gpu: &Gpu, device: &SyncDevice, socket: &Socket) -> Result<Self> {
         let mut images = Vec::new();
         loop {
-            let (told, fds) = socket.receive::<Told>()?.ok_or(Gone)?;
-            match told {
-                Told::Buffer(picture) => images.push(gpu.import(&picture.take(fds)?)?),
-                Told::Timelines => {
+            let (message, fds) = socket.receive::<FrameMessage>()?.ok_or(PeerGone)?;
+            match message {
+                FrameMessage::Buffer(description) => {
+                    images.push(gpu.import(&description.import(fds)?)?)
+                }
+                FrameMessage::Timelines => {
                     let mut fds = fds.into_iter();
                     let mut timeline = || -> Result<Timeline> {
-                        let fd = fds.next().context("no timeline came along")?;
+                        let fd = fds.next().context("the message has no fd of a timeline")?;
                         Ok(Timeline::import(device, fd)?)
                     };
                     return Ok(Self {
@@ -426,69 +437,64 @@ impl Consumer {
                         read: timeline()?,
                     });
                 }
-                Told::Frame(_) => bail!("a frame before its buffers"),
+                FrameMessage::Frame(_) => bail!("a frame was announced before the timelines"),
             }
         }
     }
 
-    /// Takes the next frame, and fails where it is not the one that was announced; `None` when the producer is gone.
-    fn take(&mut self, socket: &Socket) -> Result<Option<()>> {
-        let Some((told, _)) = socket.receive::<Told>()? else {
+    /// Reads the next frame and checks its pixels; returns `None` where the producer has ended.
+    fn read_frame(&mut self, socket: &Socket) -> Result<Option<()>> {
+        let Some((message, _)) = socket.receive::<FrameMessage>()? else {
             return Ok(None);
         };
-        let Told::Frame(number) = told else {
-            bail!("{told:?} in the place of a frame");
+        let FrameMessage::Frame(number) = message else {
+            bail!("the producer sent {message:?} instead of a frame");
         };
         let drawn = self.drawn.point(number)?;
         if !drawn.is_signalled()? {
-            sleep(&drawn.wait(Until::Signalled)?, Some(socket))?;
+            sleep_until(&drawn.wait(Until::Signalled)?, Some(socket))?;
         }
-        let place = usize::try_from(number % BUFFERS)?;
-        let image = self.images.get(place).context("no such buffer")?;
+        let index = usize::try_from(number % BUFFERS)?;
+        let image = self.images.get(index).context("no such buffer was sent")?;
         let found = image.read()?;
         let wrong = found
             .first()
             .is_none_or(|found| frame(number).map_or(true, |expected| *found != expected));
-        ensure!(!wrong, "frame {number} is another one, or torn");
+        ensure!(
+            !wrong,
+            "the pixels of frame {number} are those of another frame, or torn"
+        );
         self.read.point(number)?.signal()?;
         Ok(Some(()))
     }
 }
 
-/// Sleeps in poll until a moment has come, or the other process is gone.
+/// Sleeps in poll() until a fence or point is signalled.
 ///
 /// # Errors
-/// [`Gone`]; and where neither happens.
-pub(crate) fn sleep(moment: &impl Pollable, socket: Option<&Socket>) -> Result<()> {
-    let patience = Timespec::try_from(PATIENCE)?;
+/// [`PeerGone`] where the other process ends first; another error after a timeout.
+pub(crate) fn sleep_until(pollable: &impl Pollable, socket: Option<&Socket>) -> Result<()> {
+    let timeout = Timespec::try_from(TIMEOUT)?;
     let other: Option<BorrowedFd<'_>> = socket.map(Socket::as_fd);
     loop {
-        let awaited = moment.as_fd();
+        let awaited = pollable.as_fd();
         let mut fds = vec![PollFd::new(&awaited, PollFlags::IN)];
         fds.extend(other.iter().map(|fd| PollFd::new(fd, PollFlags::empty())));
-        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))?;
         let is_gone = fds
             .get(1)
             .is_some_and(|fd| fd.revents().contains(PollFlags::HUP));
         drop(fds);
-        if moment.is_over()? {
+        if pollable.is_over()? {
             return Ok(());
         }
         if is_gone {
-            return Err(Gone.into());
+            return Err(PeerGone.into());
         }
-        ensure!(ready > 0, "a moment does not come");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn growth_in_steps_is_none_and_growth_with_every_frame_is() {
-        assert_eq!(usual_growth(&[86, 86, 97, 97, 97, 97, 101, 101]), 0);
-        assert_eq!(usual_growth(&[10, 310, 610, 590, 900, 1200]), 300);
-        assert_eq!(usual_growth(&[10]), 0);
+        ensure!(
+            ready > 0,
+            "a fence or point was not signalled within {} s",
+            TIMEOUT.as_secs()
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! `covalent-interop-check`: every way between Vulkan and the other drivers of this machine, with pixels, and fences that are held
-//! back.
+//! `covalent-interop-check`: shares buffers between Vulkan and the other drivers of this machine, and checks the pixels and the
+//! waits for sw_sync fences that are signalled late.
 //!
-//! Each row prints one line: `passed BEHAVIOUR/ROW`, `failed BEHAVIOUR/ROW: why` or `skipped BEHAVIOUR/ROW: why`; with `--json` there is one
-//! array of them. Rows are tried in a process of their own, since drivers abort: the one that prints goes on behind such a row.
+//! Each row prints one line: `passed BEHAVIOUR/ROW`, `failed BEHAVIOUR/ROW: why` or `skipped BEHAVIOUR/ROW: why`; with `--json` there is
+//! one array of them. Rows run in a child process, because drivers may crash it. The parent prints the rows, and starts a new child
+//! after the row that crashed.
 
 mod application_device;
 mod display;
@@ -10,11 +11,14 @@ mod display;
 mod engine;
 mod exchange;
 mod frames;
-mod hdmi;
+mod hdmi_loopback;
 mod memory;
 mod peer;
+mod process_resources;
 mod rows;
 mod socket;
+mod supervisor;
+mod test_machine;
 mod v4l2_to_vulkan;
 #[cfg(feature = "gbm")]
 mod vulkan_and_gbm;
@@ -24,8 +28,6 @@ mod vulkan_to_encoder;
 mod vulkan_to_kms;
 mod vulkan_to_v4l2_output;
 mod vulkan_to_vulkan;
-mod watch;
-mod world;
 
 use std::process::ExitCode;
 
@@ -34,41 +36,41 @@ use clap::{Parser, ValueEnum};
 use covalent_tests::interop::{BEHAVIOURS, Row};
 use covalent_tests::verdict::Verdict;
 
-use rows::{Rows, Told, tell};
-use world::{Scope, World};
+use rows::{ParentMessage, Rows, send_to_parent};
+use test_machine::{Scope, TestMachine};
 
-/// Tries every way between Vulkan and the other drivers of this machine.
+/// Checks buffer sharing between Vulkan and the other drivers of this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these behaviours.
+    /// Run only these behaviours.
     behaviours: Vec<String>,
-    /// Prints one JSON array of all rows; their lines go to standard error as they come.
+    /// Print one JSON array of all rows; the lines of the rows are printed on standard error.
     #[arg(long)]
     json: bool,
-    /// Tries every format rather than one of each kind.
+    /// Run every format rather than one of each kind.
     #[arg(long)]
     full: bool,
     /// How many frames two processes exchange.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(400..))]
     frames: u64,
-    /// Loads VK_LAYER_KHRONOS_validation with checks of synchronisation; whatever it says fails the row.
+    /// Load VK_LAYER_KHRONOS_validation with synchronisation validation; a message fails the row.
     #[arg(long)]
     validated: bool,
-    /// Shows one picture on this card until standard input ends, for who judges it from outside.
+    /// Show one picture on this card until standard input ends, so that another program can check it.
     #[arg(long, value_name = "CARD")]
     show: Option<String>,
-    /// The number of that picture.
+    /// The seed of that picture.
     #[arg(long, default_value_t = 1)]
     seed: usize,
-    /// Leaves out what an earlier process has tried.
+    /// Skip the first rows, which an earlier child process ran.
     #[arg(long, hide = true)]
     after: Option<usize>,
-    /// Serves another process.
+    /// Run as a child process of a row.
     #[arg(long, hide = true, value_enum)]
     role: Option<Role>,
-    /// With which device.
-    #[arg(long, hide = true, default_value_t = 0)]
-    place: usize,
+    /// The index of the Vulkan device for `--role`.
+    #[arg(long = "place", hide = true, default_value_t = 0)]
+    device_index: usize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -83,7 +85,7 @@ impl Arguments {
         self.behaviours.is_empty() || self.behaviours.iter().any(|wanted| wanted == behaviour)
     }
 
-    /// The words by which the process that tries is started.
+    /// Returns the arguments of the child process that runs the rows.
     fn words(&self) -> Vec<String> {
         let mut words = self.behaviours.clone();
         for (is_asked, word) in [(self.full, "--full"), (self.validated, "--validated")] {
@@ -113,21 +115,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         .find(|wanted| !BEHAVIOURS.contains(&wanted.as_str()))
     {
         bail!(
-            "there is no behaviour {unknown:?}; there are {}",
+            "there is no behaviour {unknown:?}; the behaviours are {}",
             BEHAVIOURS.join(", ")
         );
     }
     if let Some(role) = arguments.role {
-        let world = World::open(&Scope::default());
+        let machine = TestMachine::open(&Scope::default());
         match role {
-            Role::Peer => peer::serve(&world)?,
-            Role::Producer => frames::serve(&world, "producer", arguments.place)?,
-            Role::Consumer => frames::serve(&world, "consumer", arguments.place)?,
+            Role::Peer => peer::serve(&machine)?,
+            Role::Producer => frames::serve(&machine, "producer", arguments.device_index)?,
+            Role::Consumer => frames::serve(&machine, "consumer", arguments.device_index)?,
         }
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(card) = &arguments.show {
-        vulkan_to_kms::show(&World::open(&Scope::default()), card, arguments.seed)?;
+        vulkan_to_kms::show(&TestMachine::open(&Scope::default()), card, arguments.seed)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(done) = arguments.after {
@@ -135,7 +137,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut found: Vec<Row> = Vec::new();
-    watch::watch(&arguments.words(), |row| {
+    supervisor::run_rows(&arguments.words(), |row| {
         if arguments.json {
             eprintln!("{row}");
         } else {
@@ -154,11 +156,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-type Behaviour = fn(&World, &mut Rows);
+type Behaviour = fn(&TestMachine, &mut Rows);
 
-/// Tries all rows, in the process that may die.
+/// Runs all rows, in the child process.
 fn attempt(arguments: &Arguments, done: usize) {
-    let world = World::open(&Scope {
+    let machine = TestMachine::open(&Scope {
         full: arguments.full,
         validated: arguments.validated,
         #[cfg(feature = "gbm")]
@@ -183,48 +185,50 @@ fn attempt(arguments: &Arguments, done: usize) {
             continue;
         }
         rows.of(name);
-        if world.gpus.is_empty() {
+        if machine.gpus.is_empty() {
             let why = format!(
-                "no Vulkan device here shares images: {}",
-                world.lacking.join("; ")
+                "no Vulkan device of this machine can share images: {}",
+                machine.lacking.join("; ")
             );
             rows.skip("any", &why);
             continue;
         }
-        for why in &world.lacking {
+        for why in &machine.lacking {
             rows.skip("a device that takes no part", why);
         }
-        behaviour(&world, &mut rows);
-        if let Some(complaints) = &world.complaints {
-            rows.row("says nothing to the validation layer", || {
-                world::judge_complaints(complaints)
+        behaviour(&machine, &mut rows);
+        if let Some(complaints) = &machine.complaints {
+            rows.row("validation layer reports nothing", || {
+                test_machine::expect_no_complaints(complaints)
             });
         }
     }
-    validated(world, &mut rows);
-    tell(&Told::Done);
+    validated(machine, &mut rows);
+    send_to_parent(&ParentMessage::Done);
 }
 
-/// That the layer looks at all, and what it says when everything has gone.
-fn validated(world: World, rows: &mut Rows) {
-    let Some(complaints) = world.complaints.clone() else {
+/// Checks that the validation layer detects a hazard, and that it reports nothing after all devices are destroyed.
+fn validated(machine: TestMachine, rows: &mut Rows) {
+    let Some(complaints) = machine.complaints.clone() else {
         return;
     };
-    rows.row("a planted hazard is found by the validation layer", || {
-        for (gpu, _) in &world.gpus {
+    rows.row("validation layer detects a planted hazard", || {
+        for (gpu, _) in &machine.gpus {
             gpu.submit_write_hazard()?;
-            let said = complaints.take();
+            let messages = complaints.take();
             ensure!(
-                said.iter().any(|words| words.contains("WRITE-AFTER-WRITE")
-                    || words.contains("WRITE_AFTER_WRITE")),
-                "of a hazard on {} it says {said:?}",
+                messages
+                    .iter()
+                    .any(|message| message.contains("WRITE-AFTER-WRITE")
+                        || message.contains("WRITE_AFTER_WRITE")),
+                "for a hazard on {} the validation layer reports {messages:?}",
                 gpu.name()
             );
         }
-        Ok(rows::Seen::Passed)
+        Ok(rows::RowOutcome::Passed)
     });
-    drop(world);
-    rows.row("nothing is left when all is closed", || {
-        world::judge_complaints(&complaints)
+    drop(machine);
+    rows.row("validation layer reports no leak", || {
+        test_machine::expect_no_complaints(&complaints)
     });
 }

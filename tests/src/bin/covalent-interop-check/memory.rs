@@ -1,64 +1,69 @@
-//! Memory that is nobody's, between the processor and a Vulkan device.
+//! Memory of a source without a device, shared between the CPU and a Vulkan device.
 
 use anyhow::Result;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::constraint::Source;
 use covalent_alloc::model::Fourcc;
-use covalent_tests::witness::processor;
+use covalent_tests::check_support::processor;
 
 use super::exchange;
-use super::rows::{Rows, Seen};
-use super::world::{World, odd};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{TestMachine, odd};
 
-/// Every source of a kind with every device, in every format in common.
-pub(crate) fn exchange(world: &World, rows: &mut Rows, kind: &str, nobody: &str) {
-    let sources: Vec<Source> = world
+/// Runs a row for every source of a kind, every Vulkan device and every format. `skip_reason` is the reason of the skip without sources.
+pub(crate) fn exchange(machine: &TestMachine, rows: &mut Rows, kind: &str, skip_reason: &str) {
+    let sources: Vec<Source> = machine
         .sources
         .declarations()
         .into_iter()
         .filter(|source| source.id.as_str().starts_with(kind))
         .collect();
     if sources.is_empty() {
-        rows.skip("any", nobody);
+        rows.skip("any", skip_reason);
     }
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
         for source in &sources {
-            for fourcc in world.formats(formats) {
+            for fourcc in machine.formats(formats) {
                 rows.row(format!("{device} and {} in {fourcc}", source.id), || {
-                    tried(world, gpu, source, fourcc, exchange::both_ways)
+                    tried(machine, gpu, source, fourcc, exchange::both_ways)
                 });
             }
             rows.row(
-                format!("{device} reads {} behind a held fence", source.id),
-                || held(world, gpu, source, exchange::reads_behind_a_fence),
+                format!("{device} reads {} after a pending fence", source.id),
+                || held(machine, gpu, source, exchange::reads_after_a_fence),
             );
             rows.row(
-                format!("{device} writes {} behind a held fence", source.id),
-                || held(world, gpu, source, exchange::is_read_behind_its_fence),
+                format!("{device} writes {} after a pending fence", source.id),
+                || held(machine, gpu, source, exchange::is_read_after_its_fence),
             );
         }
     }
 }
 
-type Exchange = fn(&Gpu, &covalent_alloc::buffer::Buffer) -> Result<Seen>;
+type Exchange = fn(&Gpu, &covalent_alloc::buffer::Buffer) -> Result<RowOutcome>;
 
-fn held(world: &World, gpu: &Gpu, source: &Source, exchange: Exchange) -> Result<Seen> {
-    match exchange::cannot_hold(gpu) {
-        Some(seen) => Ok(seen),
-        None => tried(world, gpu, source, Fourcc::XRGB8888, exchange),
+fn held(
+    machine: &TestMachine,
+    gpu: &Gpu,
+    source: &Source,
+    exchange: Exchange,
+) -> Result<RowOutcome> {
+    match exchange::fences_unavailable(gpu) {
+        Some(skipped) => Ok(skipped),
+        None => tried(machine, gpu, source, Fourcc::XRGB8888, exchange),
     }
 }
 
 fn tried(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
     source: &Source,
     fourcc: Fourcc,
     exchange: Exchange,
-) -> Result<Seen> {
+) -> Result<RowOutcome> {
     let extent = odd(fourcc)?;
     let participants = vec![processor(fourcc), gpu.participant(extent, Some(fourcc))?];
-    let planned = world.plan(extent, participants, vec![source.clone()]);
-    world.with_buffer(planned, |buffer| exchange(gpu, buffer))
+    let planned = machine.plan(extent, participants, vec![source.clone()]);
+    machine.with_buffer(planned, |buffer| exchange(gpu, buffer))
 }

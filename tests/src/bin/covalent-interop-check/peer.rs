@@ -1,4 +1,4 @@
-//! The other process: it is sent buffers and moments, and says what its device makes of them.
+//! The peer process: it receives buffers and fences, and reports what its device reads and writes.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -9,62 +9,71 @@ use covalent_alloc::backend::vulkan::{Gpu, Image, Submission};
 use covalent_alloc::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline, Until};
-use covalent_tests::witness::pixels::{pattern, same};
+use covalent_tests::check_support::pixels::{pattern, same};
 use serde::{Deserialize, Serialize};
 
-use super::exchange::{PATIENCE, after, finished, goes_on};
+use super::exchange::{TIMEOUT, after, expect_pending, pixels_when_done};
 use super::socket::Socket;
-use super::world::World;
+use super::test_machine::TestMachine;
 
-/// What the other process is asked.
+/// A request to the peer.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Ask {
-    /// To import this buffer with one of its devices.
-    Take { device: usize, picture: Described },
-    /// Whether its device reads this pattern.
+pub(crate) enum PeerRequest {
+    /// Import this buffer into one of its devices. The message has the fds.
+    Import {
+        device: usize,
+        buffer: BufferDescription,
+    },
+    /// Read with the device and compare with this pattern.
     Read { seed: usize },
-    /// To let its device write this pattern.
+    /// Write this pattern with the device.
     Draw { seed: usize },
-    /// To let its device read behind this sync_file, which has come along.
+    /// Read with the device after the sync_file in the message, and compare.
     ReadAfter { seed: usize },
-    /// To wait for this point of the syncobj that has come along, in an event loop, to read, and to signal the next.
+    /// Wait in poll() for this point of the syncobj in the message, read, compare, and signal the next point.
     ReadAfterPoint { seed: usize, point: u64 },
-    /// To let its device wait for this point of its driver's timeline that has come along, read, and signal the next.
+    /// Read with the device after this point of the driver's timeline in the message, compare, and let the device signal the next
+    /// point.
     ReadAfterDevice { seed: usize, point: u64 },
-    /// To let go of the buffer.
+    /// Drop the buffer.
     Drop,
 }
 
-/// What it answers.
+/// A reply of the peer.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answer {
-    /// It has done so.
+pub(crate) enum PeerReply {
+    /// The request was carried out.
     Done,
-    /// It waits, and has seen that it has to.
-    Waits,
-    /// It cannot, or saw something else.
+    /// The peer waits for a fence or point, and has seen it pending. Another reply follows.
+    Waiting,
+    /// The request failed, or the pixels differ.
     Failed(String),
 }
 
-/// A picture in memory that has come along, as JSON.
+/// The JSON description of a buffer whose fds are in the same message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Described {
+pub(crate) struct BufferDescription {
     width: u32,
     height: u32,
     fourcc: u32,
     modifier: u64,
+    /// Offset and stride of each plane, in bytes.
     planes: Vec<(u32, u32)>,
 }
 
-impl Described {
-    /// Describes a buffer, with an fd for each of its planes.
+impl BufferDescription {
+    /// Returns a buffer's description and one fd for each plane.
     pub(crate) fn of(buffer: &Buffer) -> Result<(Self, Vec<BorrowedFd<'_>>)> {
         let layout = buffer.layout();
         let mut planes = Vec::new();
         let mut fds = Vec::new();
         for (number, plane) in layout.planes().iter().enumerate() {
             planes.push((u32::try_from(plane.offset_bytes)?, plane.stride_bytes));
-            fds.push(buffer.plane_fd(number).context("no memory")?);
+            fds.push(
+                buffer
+                    .plane_fd(number)
+                    .context("the buffer has no dma-buf")?,
+            );
         }
         let described = Self {
             width: layout.extent().width(),
@@ -76,9 +85,14 @@ impl Described {
         Ok((described, fds))
     }
 
-    /// Takes the buffer, as one takes a stranger's.
-    pub(crate) fn take(&self, fds: Vec<OwnedFd>) -> Result<Buffer> {
-        ensure!(fds.len() == self.planes.len(), "{} fds", fds.len());
+    /// Imports the buffer as an untrusted client's.
+    pub(crate) fn import(&self, fds: Vec<OwnedFd>) -> Result<Buffer> {
+        ensure!(
+            fds.len() == self.planes.len(),
+            "the message has {} fds for {} planes",
+            fds.len(),
+            self.planes.len()
+        );
         let planes = fds.into_iter().zip(&self.planes);
         Ok(Buffer::import(Descriptor {
             extent: Extent::new(self.width, self.height)?,
@@ -94,7 +108,7 @@ impl Described {
     }
 }
 
-/// The other process, as this one sees it. It ends with this value.
+/// The peer process, as the parent uses it. Dropping this kills the peer.
 pub(crate) struct Peer {
     pub(crate) socket: Socket,
     pub(crate) child: Child,
@@ -102,14 +116,14 @@ pub(crate) struct Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // This fails where the peer has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Peer {
-    /// Starts this program once more, in another role.
+    /// Starts this program as a peer, with a socket as its standard input.
     pub(crate) fn start(words: &[&str]) -> Result<Self> {
         let (socket, theirs) = Socket::pair()?;
         let child = Command::new("/proc/self/exe")
@@ -117,33 +131,40 @@ impl Peer {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()
-            .context("start the other process")?;
+            .context("start the peer process")?;
         Ok(Self { socket, child })
     }
 
-    /// Asks, and waits for the first answer.
-    pub(crate) fn ask(&self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> Result<Answer> {
-        self.socket.send(ask, fds)?;
-        self.answer()
+    /// Sends a request and waits for the first reply.
+    pub(crate) fn request(
+        &self,
+        request: &PeerRequest,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<PeerReply> {
+        self.socket.send(request, fds)?;
+        self.reply()
     }
 
-    /// Asks for something that has to be done.
-    pub(crate) fn must(&self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        let answer = self.ask(ask, fds)?;
-        ensure!(answer == Answer::Done, "the other process: {answer:?}");
+    /// Sends a request and expects [`PeerReply::Done`].
+    pub(crate) fn expect_done(&self, request: &PeerRequest, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let reply = self.request(request, fds)?;
+        ensure!(
+            reply == PeerReply::Done,
+            "the peer process replied {reply:?}"
+        );
         Ok(())
     }
 
-    /// Waits for an answer.
-    pub(crate) fn answer(&self) -> Result<Answer> {
-        match self.socket.receive::<Answer>()? {
-            Some((answer, _)) => Ok(answer),
-            None => bail!("the other process is gone"),
+    /// Waits for a reply.
+    pub(crate) fn reply(&self) -> Result<PeerReply> {
+        match self.socket.receive::<PeerReply>()? {
+            Some((reply, _)) => Ok(reply),
+            None => bail!("the peer process has ended"),
         }
     }
 }
 
-/// The first card that has timelines.
+/// Returns the first card that supports timeline syncobjs with eventfd.
 pub(crate) fn sync_device() -> Result<Option<SyncDevice>> {
     for path in Card::list() {
         let Ok(card) = Card::open(&path) else {
@@ -157,78 +178,102 @@ pub(crate) fn sync_device() -> Result<Option<SyncDevice>> {
     Ok(None)
 }
 
-/// What the other process does, until nobody asks any more.
-pub(crate) fn serve(world: &World) -> Result<()> {
+/// Runs as the peer until the socket is closed.
+pub(crate) fn serve(machine: &TestMachine) -> Result<()> {
     let socket = Socket::from(rustix::io::dup(rustix::stdio::stdin())?);
-    let mut taken: Option<(Gpu, Image)> = None;
-    while let Some((ask, fds)) = socket.receive::<Ask>()? {
-        let answer = match act(world, &socket, &mut taken, ask, fds) {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(format!("{error:#}")),
+    let mut imported: Option<(Gpu, Image)> = None;
+    while let Some((request, fds)) = socket.receive::<PeerRequest>()? {
+        let reply = match act(machine, &socket, &mut imported, request, fds) {
+            Ok(()) => PeerReply::Done,
+            Err(error) => PeerReply::Failed(format!("{error:#}")),
         };
-        socket.send(&answer, &[])?;
+        socket.send(&reply, &[])?;
     }
     Ok(())
 }
 
 fn act(
-    world: &World,
+    machine: &TestMachine,
     socket: &Socket,
-    taken: &mut Option<(Gpu, Image)>,
-    ask: Ask,
+    imported: &mut Option<(Gpu, Image)>,
+    request: PeerRequest,
     fds: Vec<OwnedFd>,
 ) -> Result<()> {
-    match (ask, taken.as_ref()) {
-        (Ask::Take { device, picture }, _) => {
-            let (gpu, _) = world.gpus.get(device).context("no such device here")?;
-            let image = gpu.import(&picture.take(fds)?)?;
-            *taken = Some((gpu.clone(), image));
+    match (request, imported.as_ref()) {
+        (PeerRequest::Import { device, buffer }, _) => {
+            let (gpu, _) = machine
+                .gpus
+                .get(device)
+                .context("the peer has no Vulkan device of this index")?;
+            let image = gpu.import(&buffer.import(fds)?)?;
+            *imported = Some((gpu.clone(), image));
             Ok(())
         }
-        (Ask::Drop, _) => {
-            *taken = None;
+        (PeerRequest::Drop, _) => {
+            *imported = None;
             Ok(())
         }
-        (ask, Some((gpu, image))) => with(gpu, image, socket, ask, fds),
-        (_, None) => bail!("nothing was taken"),
+        (request, Some((gpu, image))) => with(gpu, image, socket, request, fds),
+        (_, None) => bail!("the request needs an imported buffer"),
     }
 }
 
-fn with(gpu: &Gpu, image: &Image, socket: &Socket, ask: Ask, fds: Vec<OwnedFd>) -> Result<()> {
+fn with(
+    gpu: &Gpu,
+    image: &Image,
+    socket: &Socket,
+    request: PeerRequest,
+    fds: Vec<OwnedFd>,
+) -> Result<()> {
     let pixels = |seed| pattern(image.buffer(), seed);
     let mut fds = fds.into_iter();
-    match ask {
-        Ask::Read { seed } => same(&image.read()?, &pixels(seed)?),
-        Ask::Draw { seed } => Ok(image.write(&pixels(seed)?)?),
-        Ask::ReadAfter { seed } => {
-            let fence = Fence::import(fds.next().context("no fence came along")?)?;
+    match request {
+        PeerRequest::Read { seed } => same(&image.read()?, &pixels(seed)?),
+        PeerRequest::Draw { seed } => Ok(image.write(&pixels(seed)?)?),
+        PeerRequest::ReadAfter { seed } => {
+            let fence = Fence::import(fds.next().context("the message has no fd of a sync_file")?)?;
             let reading = image.begin_read(after(fence))?;
-            goes_on(&reading)?;
-            socket.send(&Answer::Waits, &[])?;
-            same(&finished(&reading)?, &pixels(seed)?)
+            expect_pending(&reading)?;
+            socket.send(&PeerReply::Waiting, &[])?;
+            same(&pixels_when_done(&reading)?, &pixels(seed)?)
         }
-        Ask::ReadAfterPoint { seed, point } => {
+        PeerRequest::ReadAfterPoint { seed, point } => {
             let device = sync_device()?.context("no card has timelines")?;
-            let timeline = Timeline::import(&device, fds.next().context("no timeline")?)?;
+            let timeline = Timeline::import(
+                &device,
+                fds.next().context("the message has no fd of a timeline")?,
+            )?;
             let wait = timeline.point(point)?.wait(Until::Signalled)?;
-            ensure!(!wait.is_over()?, "the point is there before its time");
-            socket.send(&Answer::Waits, &[])?;
-            super::frames::sleep(&wait, None)?;
+            ensure!(
+                !wait.is_over()?,
+                "the point is signalled before the request"
+            );
+            socket.send(&PeerReply::Waiting, &[])?;
+            super::frames::sleep_until(&wait, None)?;
             same(&image.read()?, &pixels(seed)?)?;
             Ok(timeline.point(point + 1)?.signal()?)
         }
-        Ask::ReadAfterDevice { seed, point } => {
-            let timeline = gpu.import_timeline(fds.next().context("no timeline")?.as_fd())?;
+        PeerRequest::ReadAfterDevice { seed, point } => {
+            let timeline = gpu.import_timeline(
+                fds.next()
+                    .context("the message has no fd of a timeline")?
+                    .as_fd(),
+            )?;
             let reading = image.begin_read(Submission {
                 wait_points: vec![(timeline.clone(), point)],
                 signal_points: vec![(timeline, point + 1)],
                 ..Submission::default()
             })?;
-            goes_on(&reading)?;
-            socket.send(&Answer::Waits, &[])?;
-            ensure!(reading.wait(PATIENCE)?, "the device does not end");
+            expect_pending(&reading)?;
+            socket.send(&PeerReply::Waiting, &[])?;
+            ensure!(
+                reading.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
             same(&reading.pixels()?, &pixels(seed)?)
         }
-        Ask::Take { .. } | Ask::Drop => bail!("that needs no buffer"),
+        PeerRequest::Import { .. } | PeerRequest::Drop => {
+            bail!("this request is handled without an imported buffer")
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Rows: tried one after another in a process that may die, and told as they come.
+//! Runs rows one after another in the child process and reports each to the parent.
 
 use std::io::{Write as _, stdout};
 
@@ -7,45 +7,45 @@ use covalent_tests::interop::Row;
 use covalent_tests::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// How a row ended that did not fail.
-pub(crate) enum Seen {
-    /// What it claims was seen.
+/// The outcome of a row that did not fail.
+pub(crate) enum RowOutcome {
+    /// The row verified what its name says.
     Passed,
-    /// The same, and what is to be known of it.
-    PassedBut(String),
-    /// It cannot be seen here.
+    /// The row passed; the text says under which condition.
+    PassedWithNote(String),
+    /// The row cannot run on this machine, for this reason.
     Skipped(String),
 }
 
-/// What the process that tries tells the one that watches it, a line each.
+/// A message of the child process to its parent: one line of JSON on stdout.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Told {
-    /// A row begins.
+pub(crate) enum ParentMessage {
+    /// The child begins a row.
     Begin {
         /// Its behaviour.
         behaviour: String,
         /// Its name.
         row: String,
     },
-    /// What is tried now is only possible, by these doubts: a driver that ends the process refutes nothing.
-    Doubt(String),
-    /// It has ended.
+    /// The plan of the current row is possible and not guaranteed, for these reasons. A driver that crashes then is a skip.
+    Caveats(String),
+    /// The row has ended.
     End(Row),
-    /// All have.
+    /// All rows have ended.
     Done,
 }
 
-/// The rows of one behaviour after another.
+/// Runs the rows of all behaviours.
 pub(crate) struct Rows {
     behaviour: &'static str,
-    /// Rows that an earlier process has tried.
+    /// The number of rows that earlier child processes ran.
     done: usize,
     begun: usize,
 }
 
 impl Rows {
-    /// Leaves out the first `done` rows.
+    /// Creates a runner that skips the first `done` rows.
     pub(crate) fn after(done: usize) -> Self {
         Self {
             behaviour: "",
@@ -54,29 +54,33 @@ impl Rows {
         }
     }
 
-    /// Says to which behaviour the next rows belong.
+    /// Sets the behaviour of the following rows.
     pub(crate) fn of(&mut self, behaviour: &'static str) {
         self.behaviour = behaviour;
     }
 
-    /// Tries one row, unless an earlier process has.
-    pub(crate) fn row(&mut self, row: impl Into<String>, attempt: impl FnOnce() -> Result<Seen>) {
+    /// Runs one row, unless an earlier child process ran it.
+    pub(crate) fn row(
+        &mut self,
+        row: impl Into<String>,
+        attempt: impl FnOnce() -> Result<RowOutcome>,
+    ) {
         let (behaviour, row) = (self.behaviour.to_owned(), row.into());
         self.begun = self.begun.saturating_add(1);
         if self.begun <= self.done {
             return;
         }
-        tell(&Told::Begin {
+        send_to_parent(&ParentMessage::Begin {
             behaviour: behaviour.clone(),
             row: row.clone(),
         });
         let (verdict, reason) = match attempt() {
-            Ok(Seen::Passed) => (Verdict::Passed, String::new()),
-            Ok(Seen::PassedBut(words)) => (Verdict::Passed, words),
-            Ok(Seen::Skipped(why)) => (Verdict::Skipped, why),
+            Ok(RowOutcome::Passed) => (Verdict::Passed, String::new()),
+            Ok(RowOutcome::PassedWithNote(note)) => (Verdict::Passed, note),
+            Ok(RowOutcome::Skipped(why)) => (Verdict::Skipped, why),
             Err(error) => (Verdict::Failed, format!("{error:#}")),
         };
-        tell(&Told::End(Row {
+        send_to_parent(&ParentMessage::End(Row {
             behaviour,
             row,
             verdict,
@@ -84,15 +88,15 @@ impl Rows {
         }));
     }
 
-    /// A row that cannot be tried at all.
+    /// Reports a row that cannot run.
     pub(crate) fn skip(&mut self, row: impl Into<String>, why: &str) {
-        self.row(row, || Ok(Seen::Skipped(why.to_owned())));
+        self.row(row, || Ok(RowOutcome::Skipped(why.to_owned())));
     }
 }
 
-/// Tells the process that watches. Where it is gone there is nobody to tell.
-pub(crate) fn tell(told: &Told) {
-    if let Ok(line) = serde_json::to_string(told) {
+/// Sends a message to the parent. An error is ignored: without a parent nobody reads the results.
+pub(crate) fn send_to_parent(message: &ParentMessage) {
+    if let Ok(line) = serde_json::to_string(message) {
         let mut out = stdout().lock();
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }

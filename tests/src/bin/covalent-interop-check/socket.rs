@@ -1,4 +1,4 @@
-//! Messages with file descriptors, between two processes.
+//! JSON messages with file descriptors between two processes, over a SOCK_SEQPACKET socket.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,7 +18,7 @@ const FDS: usize = 8;
 /// The most bytes of one message.
 const BYTES: usize = 64 << 10;
 
-/// One end. Messages arrive whole, or not at all.
+/// One end of the socket. A message arrives completely or not at all.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -37,7 +37,7 @@ impl From<OwnedFd> for Socket {
 }
 
 impl Socket {
-    /// Two ends: one for here, and one to be another process's standard input.
+    /// Creates a pair: one end for this process, and one for the standard input of another.
     pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -50,7 +50,7 @@ impl Socket {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-            bail!("{} fds are more than one message has", fds.len());
+            bail!("a message can have {FDS} fds, and {} were given", fds.len());
         }
         rustix::io::retry_on_intr(|| {
             sendmsg(
@@ -64,7 +64,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits for one message; `None` when the other process is gone.
+    /// Waits for one message; returns `None` where the other process has closed its end.
     pub(crate) fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Vec<OwnedFd>)>> {
         let mut bytes = vec![0; BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
@@ -93,9 +93,11 @@ impl Socket {
             })
             .flatten()
             .collect();
-        let whole = bytes.get(..length).context("a message without an end")?;
+        let whole = bytes
+            .get(..length)
+            .context("the kernel reported a message longer than the buffer")?;
         let message = serde_json::from_slice(whole)
-            .with_context(|| format!("a message: {}", String::from_utf8_lossy(whole)))?;
+            .with_context(|| format!("parse a message: {}", String::from_utf8_lossy(whole)))?;
         Ok(Some((message, fds)))
     }
 }

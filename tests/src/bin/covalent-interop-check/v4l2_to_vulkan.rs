@@ -1,7 +1,7 @@
-//! A camera's pictures as images of Vulkan: the device reads each picture where the camera wrote it.
+//! A camera's buffers as Vulkan images: the device reads each picture in the buffer that the camera wrote.
 //!
-//! V4L2 has no fences: a picture is complete when DQBUF gives it, and the queue is given a buffer only when everybody is done with
-//! it, which is polled for.
+//! V4L2 has no fences. A picture is complete when VIDIOC_DQBUF returns it. Before VIDIOC_QBUF the program polls until all readers of
+//! the buffer are done.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
@@ -9,53 +9,53 @@ use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::sync::Access;
-use covalent_tests::held::Held;
-use covalent_tests::witness::codec::wait;
-use covalent_tests::witness::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::codec::wait;
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, after, finished, goes_on, polls_as};
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::exchange::{self, after, expect_pending, expect_ready, pixels_when_done};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
-/// Cameras that are tried: of the guest's, one takes pages from anywhere and one memory in one piece.
+/// The most cameras that are used. One camera of the guest supports scattered memory, another needs contiguous memory.
 const CAMERAS: usize = 4;
 
-/// The least of a webcam's sizes; their strides are no powers of two.
+/// Returns the smallest size of vivid's webcam input. Its strides are no powers of two.
 fn size() -> Result<Extent> {
     Ok(Extent::new(320, 180)?)
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let cameras = cameras();
     if cameras.is_empty() {
-        rows.skip("any", "no V4L2 device here captures pictures of this size");
+        rows.skip("any", "no V4L2 device of this machine captures pictures");
     }
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
         for path in &cameras {
-            for fourcc in world.formats(formats) {
+            for fourcc in machine.formats(formats) {
                 rows.row(format!("{path} to {device} in {fourcc}"), || {
-                    streamed(world, gpu, path, fourcc, &look)
+                    streamed(machine, gpu, path, fourcc, &look)
                 });
             }
-            rows.row(format!("{path} to {device} behind a held fence"), || {
-                match exchange::cannot_hold(gpu) {
-                    Some(seen) => Ok(seen),
-                    None => streamed(world, gpu, path, Fourcc::XRGB8888, &early),
+            rows.row(format!("{path} to {device} after a pending fence"), || {
+                match exchange::fences_unavailable(gpu) {
+                    Some(skipped) => Ok(skipped),
+                    None => streamed(machine, gpu, path, Fourcc::XRGB8888, &early),
                 }
             });
             rows.row(
                 format!("{path} waits in poll until {device} has read"),
-                || match exchange::cannot_hold(gpu) {
-                    Some(seen) => Ok(seen),
-                    None => streamed(world, gpu, path, Fourcc::XRGB8888, &late),
+                || match exchange::fences_unavailable(gpu) {
+                    Some(skipped) => Ok(skipped),
+                    None => streamed(machine, gpu, path, Fourcc::XRGB8888, &late),
                 },
             );
         }
     }
 }
 
-/// Nodes that capture pictures by themselves: not those of devices that convert.
+/// Returns the nodes of cameras: those that capture and have no output queue, as mem-to-mem devices do.
 fn cameras() -> Vec<String> {
     (0..64)
         .map(|number| format!("/dev/video{number}"))
@@ -70,39 +70,39 @@ fn cameras() -> Vec<String> {
 }
 
 fn streamed(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
     path: &str,
     fourcc: Fourcc,
-    look: &dyn Fn(&Gpu, &mut Stream) -> Result<Seen>,
-) -> Result<Seen> {
+    look: &dyn Fn(&Gpu, &mut Stream) -> Result<RowOutcome>,
+) -> Result<RowOutcome> {
     let queue: Queue = Device::open(path.as_ref())?.queue(Direction::Capture)?;
     let extent = size()?;
     let camera = queue.participant(extent, Some(fourcc))?;
     let own = queue.source(&camera)?;
     let participants = vec![camera, gpu.participant(extent, Some(fourcc))?];
-    let mut sources = world.sources.declarations();
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
     sources.extend(own.clone());
-    let plan = match world.plan(extent, participants, sources) {
+    let plan = match machine.plan(extent, participants, sources) {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
     let is_own = own.is_some_and(|own| own.id == *plan.source());
     let stream = if is_own {
         queue.allocate(&plan).map_err(anyhow::Error::from)
     } else {
-        world
+        machine
             .sources
             .allocate(&plan)
             .map_err(anyhow::Error::from)
             .and_then(|buffers| Ok(queue.import(&buffers)?))
     };
-    judge(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
+    classify(&plan, stream.and_then(|mut stream| look(gpu, &mut stream)))
 }
 
-/// Reads a picture with the device and with the processor.
-fn look(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
+/// The device and the CPU read the same picture.
+fn look(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 7)?;
     write(&buffer, &before)?;
@@ -111,63 +111,72 @@ fn look(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
         stream.queue(0)?;
         stream.start()?;
         wait(stream)?;
-        let seen = image.read()?;
-        ensure!(seen != before, "the camera wrote nothing");
-        same(&seen, &read(&buffer)?).context("device and processor see the camera's picture")?;
+        let picture = image.read()?;
+        ensure!(picture != before, "the camera did not write to the buffer");
+        same(&picture, &read(&buffer)?)
+            .context("the device and the CPU read the camera's picture")?;
         stream.stop()?;
     }
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-/// The device is told to read before the camera has written, behind a fence that signals when the picture is complete.
-fn early(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
+/// The device's read is submitted before the camera writes, with a fence that is signalled when the picture is complete.
+fn early(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let before = pattern(&buffer, 8)?;
     write(&buffer, &before)?;
     let image = gpu.import(&buffer)?;
-    let held = Held::new()?;
-    let reading = image.begin_read(after(held.fence(1)?))?;
-    goes_on(&reading)?;
+    let sw_sync = SwSyncTimeline::new()?;
+    let reading = image.begin_read(after(sw_sync.fence(1)?))?;
+    expect_pending(&reading)?;
     stream.queue(0)?;
     stream.start()?;
     wait(stream)?;
-    goes_on(&reading)?;
-    held.advance(1)?;
-    let seen = finished(&reading)?;
+    expect_pending(&reading)?;
+    sw_sync.advance(1)?;
+    let picture = pixels_when_done(&reading)?;
     ensure!(
-        seen != before,
+        picture != before,
         "the device read before the camera had written"
     );
-    same(&seen, &read(&buffer)?).context("device and processor see the camera's picture")?;
-    Ok(Seen::Passed)
+    same(&picture, &read(&buffer)?).context("the device and the CPU read the camera's picture")?;
+    Ok(RowOutcome::Passed)
 }
 
-/// A reader that is not done keeps the camera away: the queue is deaf, so the buffer's fences are polled before QBUF.
-fn late(gpu: &Gpu, stream: &mut Stream) -> Result<Seen> {
+/// A pending reader keeps the buffer out of the queue. The queue waits for no fences, so the program polls the dma-buf before
+/// VIDIOC_QBUF.
+fn late(gpu: &Gpu, stream: &mut Stream) -> Result<RowOutcome> {
     let buffer = first(stream)?;
     let image = gpu.import(&buffer)?;
     stream.queue(0)?;
     stream.start()?;
     wait(stream)?;
     let picture = read(&buffer)?;
-    let (slow, done) = (Held::new()?, Held::new()?);
+    let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let reading = image.begin_read(after(slow.fence(1)?))?;
     let reservation = buffer.reservation();
     reservation.add(&done.fence(1)?, Access::Read)?;
     ensure!(
         !reservation.is_ready(Access::Write)?,
-        "the camera would be given a buffer that is read"
+        "the dma-buf polls as ready for writing while the device reads it"
     );
-    polls_as(&buffer, true).context("readers do not wait for readers")?;
+    expect_ready(&buffer, true).context("readers do not wait for readers")?;
     slow.advance(1)?;
-    same(&finished(&reading)?, &picture)?;
+    same(&pixels_when_done(&reading)?, &picture)?;
     done.advance(1)?;
-    ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
+    ensure!(
+        reservation.is_ready(Access::Write)?,
+        "the dma-buf polls as busy after the last reader"
+    );
     stream.queue(0)?;
     wait(stream)?;
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
 fn first(stream: &Stream) -> Result<Buffer> {
-    Ok(stream.buffers().first().context("no buffer")?.clone())
+    Ok(stream
+        .buffers()
+        .first()
+        .context("the source allocated no buffer")?
+        .clone())
 }

@@ -1,4 +1,4 @@
-//! Vulkan and GBM: buffers of either, imported by the other, with the right pixels.
+//! Vulkan and GBM: each allocates buffers that the other imports, and both read the same pixels.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::Gbm;
@@ -6,23 +6,23 @@ use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{FormatSet, Participant, Source};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_tests::witness::pixels::{pattern, read, same, write};
-use covalent_tests::witness::processor;
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::processor;
 
 use super::exchange::{self, draw};
-use super::rows::{Rows, Seen};
-use super::world::{World, odd};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{TestMachine, odd};
 
-/// Formats whose pixels GBM gives back. (Its map ends the process with packed YUV, and has no second plane.)
+/// Formats whose pixels gbm_bo_map can read. It crashes with packed YUV, and maps only the first plane.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::ABGR8888, Fourcc::RGB565];
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
-    if world.sources.gbm_devices().next().is_none() {
-        rows.skip("any", "no card here has GBM");
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
+    if machine.sources.gbm_devices().next().is_none() {
+        rows.skip("any", "no card of this machine has a GBM device");
     }
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
-        for (gbm, listed) in world.sources.gbm_devices() {
+        for (gbm, listed) in machine.sources.gbm_devices() {
             let card = &gbm.identity().driver;
             let common = FORMATS.into_iter().filter(|fourcc| {
                 formats.iter().any(|format| format.fourcc == *fourcc)
@@ -31,45 +31,47 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
             for fourcc in common {
                 rows.row(format!("{card} GBM to {device} in {fourcc}"), || {
                     let source = |extent| Ok(gbm.source_of_size(listed, extent));
-                    shared(world, gpu, gbm, listed, fourcc, &source)
+                    shared(machine, gpu, gbm, listed, fourcc, &source)
                 });
                 rows.row(format!("{device} to {card} GBM in {fourcc}"), || {
                     let source = |extent| Ok(gpu.source_of_size(extent)?);
-                    shared(world, gpu, gbm, listed, fourcc, &source)
+                    shared(machine, gpu, gbm, listed, fourcc, &source)
                 });
             }
             rows.row(
-                format!("{device} to {card} GBM behind a held fence"),
-                || match exchange::cannot_hold(gpu) {
-                    Some(seen) => Ok(seen),
-                    None => held(world, gpu, gbm, listed),
+                format!("{device} to {card} GBM after a pending fence"),
+                || match exchange::fences_unavailable(gpu) {
+                    Some(skipped) => Ok(skipped),
+                    None => held(machine, gpu, gbm, listed),
                 },
             );
         }
     }
 }
 
-/// Where the memory of one size comes from.
+/// Returns the source of buffers of a size, where there is one.
 type Memory<'a> = &'a dyn Fn(Extent) -> Result<Option<Source>>;
 
 fn shared(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
     gbm: &Gbm,
     listed: &FormatSet,
     fourcc: Fourcc,
     memory: Memory<'_>,
-) -> Result<Seen> {
+) -> Result<RowOutcome> {
     let extent = odd(fourcc)?;
     let Some(source) = memory(extent)? else {
-        return Ok(Seen::Skipped("it exports no such buffers".to_owned()));
+        return Ok(RowOutcome::Skipped(
+            "the device exports no buffers of this size".to_owned(),
+        ));
     };
-    let planned = world.plan(
+    let planned = machine.plan(
         extent,
         participants(gpu, gbm, listed, fourcc, extent)?,
         vec![source],
     );
-    world.with_buffer(planned, |buffer| all_see(gpu, gbm, buffer))
+    machine.with_buffer(planned, |buffer| all_see(gpu, gbm, buffer))
 }
 
 fn participants(
@@ -86,36 +88,41 @@ fn participants(
     ])
 }
 
-/// What the device draws the others see, and what the processor writes the device and GBM.
-fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<Seen> {
+/// The CPU and GBM read what the device drew, and the device and GBM read what the CPU wrote.
+fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<RowOutcome> {
     let image = gpu.import(buffer)?;
     let (first, second) = (pattern(buffer, 11)?, pattern(buffer, 12)?);
     draw(&image, &first)?;
-    same(&read(buffer)?, &first).context("the processor reads what the device drew")?;
+    same(&read(buffer)?, &first).context("the CPU reads what the device drew")?;
     same(&[gbm.import(buffer)?.read()?], &first).context("GBM reads what the device drew")?;
     write(buffer, &second)?;
-    same(&image.read()?, &second).context("the device reads what the processor wrote")?;
-    same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the processor wrote")?;
-    ensure!(buffer.memory_count() == 1, "more than one dma-buf");
-    Ok(Seen::Passed)
+    same(&image.read()?, &second).context("the device reads what the CPU wrote")?;
+    same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the CPU wrote")?;
+    ensure!(
+        buffer.memory_count() == 1,
+        "the buffer has more than one dma-buf"
+    );
+    Ok(RowOutcome::Passed)
 }
 
-fn held(world: &World, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Result<Seen> {
+fn held(machine: &TestMachine, gpu: &Gpu, gbm: &Gbm, listed: &FormatSet) -> Result<RowOutcome> {
     let fourcc = Fourcc::XRGB8888;
     let extent = odd(fourcc)?;
     let sources: Vec<Source> = gbm.source_of_size(listed, extent).into_iter().collect();
     if sources.is_empty() {
-        return Ok(Seen::Skipped("it exports no such buffers".to_owned()));
+        return Ok(RowOutcome::Skipped(
+            "the device exports no buffers of this size".to_owned(),
+        ));
     }
-    let planned = world.plan(
+    let planned = machine.plan(
         extent,
         participants(gpu, gbm, listed, fourcc, extent)?,
         sources,
     );
-    world.with_buffer(planned, |buffer| {
-        let seen = exchange::is_read_behind_its_fence(gpu, buffer)?;
+    machine.with_buffer(planned, |buffer| {
+        let outcome = exchange::is_read_after_its_fence(gpu, buffer)?;
         same(&[gbm.import(buffer)?.read()?], &read(buffer)?)
             .context("GBM reads what the device drew")?;
-        Ok(seen)
+        Ok(outcome)
     })
 }

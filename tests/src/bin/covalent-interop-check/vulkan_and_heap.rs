@@ -1,12 +1,12 @@
-//! Vulkan and dma-heaps: what the processor writes into a heap's memory the device reads, and the other way round.
+//! Vulkan and dma-heaps: the device reads what the CPU wrote to a heap's memory, and the CPU what the device wrote.
 
 use super::memory;
 use super::rows::Rows;
-use super::world::World;
+use super::test_machine::TestMachine;
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     memory::exchange(
-        world,
+        machine,
         rows,
         "heap:",
         "no dma-heap can be opened (/dev/dma_heap)",

@@ -1,12 +1,12 @@
-//! Vulkan and udmabuf: pages of this process as a dma-buf that the device reads and writes.
+//! Vulkan and udmabuf: the device reads and writes pages of this process.
 
 use super::memory;
 use super::rows::Rows;
-use super::world::World;
+use super::test_machine::TestMachine;
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     memory::exchange(
-        world,
+        machine,
         rows,
         "udmabuf",
         "udmabuf cannot be opened (/dev/udmabuf)",

@@ -1,4 +1,4 @@
-//! What Vulkan draws is coded: the encoder reads the buffer where the device wrote it, and what is decoded resembles it.
+//! Vulkan and a V4L2 encoder: the encoder reads the buffer that the device wrote, and the decoded picture is similar to it.
 
 use std::slice::from_ref;
 
@@ -7,70 +7,76 @@ use covalent_alloc::backend::v4l2::{Device, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_tests::held::Held;
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::codec::{
-    FWHT, RESEMBLANCE, decoder, encoder, peak_signal_to_noise, queues, smooth, wait,
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::codec::{
+    FWHT, MIN_PSNR_DB, decoder, encoder, peak_signal_to_noise, queues, smooth, wait,
 };
-use covalent_tests::witness::pixels::read;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::pixels::read;
+use covalent_tests::check_support::{processor, vga};
+use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, PATIENCE, after, draw, goes_on};
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     if encoder().is_err() {
-        rows.skip("any", "no encoder here: modprobe vicodec brings one");
+        rows.skip(
+            "any",
+            "this machine has no encoder; `modprobe vicodec` adds one",
+        );
         return;
     }
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
         for fourcc in [Fourcc::YUV420, Fourcc::NV12, Fourcc::XRGB8888] {
             if formats.iter().any(|format| format.fourcc == fourcc) {
                 rows.row(format!("{device} to vicodec in {fourcc}"), || {
-                    coded(world, gpu, fourcc, false)
+                    coded(machine, gpu, fourcc, false)
                 });
             }
         }
-        rows.row(
-            format!("{device} to vicodec behind a held fence"),
-            || match exchange::cannot_hold(gpu) {
-                Some(seen) => Ok(seen),
-                None => coded(world, gpu, Fourcc::XRGB8888, true),
-            },
-        );
+        rows.row(format!("{device} to vicodec after a pending fence"), || {
+            match exchange::fences_unavailable(gpu) {
+                Some(skipped) => Ok(skipped),
+                None => coded(machine, gpu, Fourcc::XRGB8888, true),
+            }
+        });
     }
 }
 
-fn coded(world: &World, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> Result<Seen> {
+/// Draws a picture, encodes and decodes it, and compares. With `with_fence` the device draws after a pending fence.
+fn coded(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, with_fence: bool) -> Result<RowOutcome> {
     let device = Device::open(&encoder()?)?;
     let (output, capture) = queues(&device)?;
     let participants = vec![
         gpu.participant(vga()?, Some(fourcc))?,
         output.participant(vga()?, Some(fourcc))?,
     ];
-    let mut sources = world.sources.declarations();
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
-    let plan = match world.plan(vga()?, participants, sources) {
+    let plan = match machine.plan(vga()?, participants, sources) {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
-    let attempt = || -> Result<Seen> {
-        let pictures = world.sources.allocate(&plan)?;
-        let picture = pictures.first().context("no buffer")?;
+    let attempt = || -> Result<RowOutcome> {
+        let pictures = machine.sources.allocate(&plan)?;
+        let picture = pictures.first().context("the source allocated no buffer")?;
         let original = smooth(picture)?;
         let image = gpu.import(picture)?;
-        if held_back {
-            let held = Held::new()?;
-            let writing = image.begin_write(&original, after(held.fence(1)?))?;
-            goes_on(&writing)?;
-            held.advance(1)?;
-            ensure!(writing.wait(PATIENCE)?, "the device does not end");
+        if with_fence {
+            let sw_sync = SwSyncTimeline::new()?;
+            let writing = image.begin_write(&original, after(sw_sync.fence(1)?))?;
+            expect_pending(&writing)?;
+            sw_sync.advance(1)?;
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
         } else {
             draw(&image, &original)?;
         }
-        let code = bytes(world)?;
+        let code = bytes(machine)?;
         let mut reader = output.import(&pictures)?;
         let mut writer = capture.import_coded(FWHT, vga()?, from_ref(&code))?;
         writer.queue(0)?;
@@ -79,20 +85,20 @@ fn coded(world: &World, gpu: &Gpu, fourcc: Fourcc, held_back: bool) -> Result<Se
         reader.start()?;
         let used = wait(&mut writer)?;
         drop((reader, writer));
-        let back = decoded(&world.sources, world, &code, used, fourcc)?;
-        let resemblance = peak_signal_to_noise(&original, &back, fourcc)?;
+        let back = decoded(&machine.sources, machine, &code, used, fourcc)?;
+        let psnr = peak_signal_to_noise(&original, &back, fourcc)?;
         ensure!(
-            resemblance >= RESEMBLANCE,
-            "it resembles what the device drew by {resemblance:.1} dB"
+            psnr >= MIN_PSNR_DB,
+            "the decoded picture has a PSNR of {psnr:.1} dB, and has to have {MIN_PSNR_DB} dB"
         );
-        Ok(Seen::Passed)
+        Ok(RowOutcome::Passed)
     };
-    judge(&plan, attempt())
+    classify(&plan, attempt())
 }
 
 fn decoded(
     sources: &Sources,
-    world: &World,
+    machine: &TestMachine,
     code: &Buffer,
     used: u32,
     fourcc: Fourcc,
@@ -101,10 +107,10 @@ fn decoded(
     let (output, capture) = queues(&device)?;
     let mut reader = output.import_coded(FWHT, vga()?, from_ref(code))?;
     reader.queue_bytes(0, used)?;
-    // The first bytes say what the pictures are.
+    // The header in the coded data tells the decoder the format and the size.
     reader.start()?;
-    let pictures = plain(sources, world, &capture, fourcc)?;
-    let picture = pictures.first().context("no buffer")?;
+    let pictures = plain(sources, machine, &capture, fourcc)?;
+    let picture = pictures.first().context("the source allocated no buffer")?;
     let mut writer = capture.import(&pictures)?;
     writer.queue(0)?;
     writer.start()?;
@@ -112,31 +118,41 @@ fn decoded(
     read(picture)
 }
 
-fn plain(sources: &Sources, world: &World, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+fn plain(
+    sources: &Sources,
+    machine: &TestMachine,
+    capture: &Queue,
+    fourcc: Fourcc,
+) -> Result<Vec<Buffer>> {
     let participants = vec![
         processor(fourcc),
         capture.participant(vga()?, Some(fourcc))?,
     ];
-    heap(sources, world, vga()?, participants)
+    heap(sources, machine, vga()?, participants)
 }
 
-/// A buffer for bytes.
-fn bytes(world: &World) -> Result<Buffer> {
+/// Allocates a buffer for coded data.
+fn bytes(machine: &TestMachine) -> Result<Buffer> {
     let extent = Extent::new(4096, 1024)?;
-    heap(&world.sources, world, extent, vec![processor(Fourcc::R8)])?
-        .pop()
-        .context("no buffer")
+    heap(
+        &machine.sources,
+        machine,
+        extent,
+        vec![processor(Fourcc::R8)],
+    )?
+    .pop()
+    .context("the source allocated no buffer")
 }
 
 fn heap(
     sources: &Sources,
-    world: &World,
+    machine: &TestMachine,
     extent: Extent,
     participants: Vec<covalent_alloc::constraint::Participant>,
 ) -> Result<Vec<Buffer>> {
     let mut declared = sources.declarations();
     declared.retain(|source| source.id.as_str().starts_with("heap:"));
-    match world.plan(extent, participants, declared) {
+    match machine.plan(extent, participants, declared) {
         Planned::Plan(plan) => Ok(sources.allocate(&plan)?),
         Planned::Impossible(why) => anyhow::bail!("{why}"),
     }

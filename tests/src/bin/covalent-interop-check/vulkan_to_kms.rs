@@ -1,4 +1,4 @@
-//! What Vulkan draws a display shows: scanned out of the buffer that the device wrote, behind its fence.
+//! Vulkan and KMS: a display scans out the buffer that the device wrote, after the device's fence.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc};
 use covalent_alloc::solve::Plan;
-use covalent_tests::held::Held;
-use covalent_tests::witness::pixels::{colours, pattern, read, resemble};
-use covalent_tests::witness::processor;
+use covalent_tests::check_support::pixels::{colours, pattern, read, resemble};
+use covalent_tests::check_support::processor;
+use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::display::Display;
-use super::exchange::{self, PATIENCE, after, draw, goes_on};
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
-/// Formats of which it is known which colours their bytes are.
+/// The formats whose colours the comparison can compute.
 const FORMATS: [Fourcc; 3] = [Fourcc::XRGB8888, Fourcc::XBGR8888, Fourcc::RGB565];
 
-/// How long a flip is waited for that must not come.
-const HELD_BACK: Duration = Duration::from_millis(100);
+/// How long a check observes that a flip does not happen before its fence.
+const PENDING_TIME: Duration = Duration::from_millis(100);
 
-/// How far channels may be apart: a display with fewer bits rounds.
+/// The allowed difference of each channel. A display with fewer bits rounds.
 const TOLERANCE: u8 = 8;
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
     let cards: Vec<Card> = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .collect();
     let mut any = false;
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
         for card in &cards {
             let name = card.driver().to_owned();
@@ -52,57 +52,60 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
                         .listed_formats()
                         .contains(&FormatModifier::linear(fourcc));
                 if is_common
-                    && (world.full || fourcc == Fourcc::XRGB8888 || fourcc == Fourcc::RGB565)
+                    && (machine.full || fourcc == Fourcc::XRGB8888 || fourcc == Fourcc::RGB565)
                 {
                     rows.row(format!("{device} to {name} in {fourcc}"), || {
-                        shown(world, gpu, card, fourcc)
+                        shown(machine, gpu, card, fourcc)
                     });
                 }
             }
-            rows.row(format!("{device} to {name} behind a held fence"), || {
-                match exchange::cannot_hold(gpu) {
-                    Some(seen) => Ok(seen),
-                    None => flipped(world, gpu, card),
+            rows.row(format!("{device} to {name} after a pending fence"), || {
+                match exchange::fences_unavailable(gpu) {
+                    Some(skipped) => Ok(skipped),
+                    None => shown_after_fence(machine, gpu, card),
                 }
             });
         }
     }
     if !any {
-        rows.skip("any", "no card here drives a display");
+        rows.skip("any", "no card of this machine drives a display");
     }
 }
 
-fn plan(world: &World, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
+fn plan(machine: &TestMachine, gpu: &Gpu, display: &Display, fourcc: Fourcc) -> Result<Planned> {
     let extent = display.extent()?;
     let mut shown = display.card.participant(display.plane)?;
     shown.for_each_choice(|own| {
         own.formats = Some(FormatSet::from([FormatModifier::linear(fourcc)]))
     });
     let participants = vec![shown, gpu.participant(extent, Some(fourcc))?];
-    Ok(world.plan(extent, participants, world.sources.declarations()))
+    Ok(machine.plan(extent, participants, machine.sources.declarations()))
 }
 
-/// The picture that the display shows is the one that the device drew.
-fn shown(world: &World, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<Seen> {
-    let mut display = Display::take(card)?.context("the display is gone")?;
-    let plan = match plan(world, gpu, &display, fourcc)? {
+/// The display shows the picture that the device drew.
+fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<RowOutcome> {
+    let mut display = Display::take(card)?.context("the display was disconnected")?;
+    let plan = match plan(machine, gpu, &display, fourcc)? {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
-    let attempt = |display: &mut Display| -> Result<Seen> {
-        let buffer = one(world, &plan)?;
+    let attempt = |display: &mut Display| -> Result<RowOutcome> {
+        let buffer = one(machine, &plan)?;
         let pixels = pattern(&buffer, 13)?;
         draw(&gpu.import(&buffer)?, &pixels)?;
         let framebuffer = card.framebuffer(&buffer)?;
         display.show(&framebuffer, None)?;
-        ensure!(display.flipped(PATIENCE)?, "it is never shown");
-        if !display.writes_back() {
-            return Ok(Seen::PassedBut(
-                "it flipped; this card writes nothing back, so its picture is judged from outside"
+        ensure!(
+            display.wait_for_flip(TIMEOUT)?,
+            "the framebuffer is not shown"
+        );
+        if !display.has_writeback() {
+            return Ok(RowOutcome::PassedWithNote(
+                "the flip happened; the card has no writeback connector, so the suite checks the picture from outside"
                     .to_owned(),
             ));
         }
-        let back = written(world, display)?;
+        let back = written(machine, display)?;
         let into = card.framebuffer(&back)?;
         let expected = colours(fourcc, &pixels)?;
         let is_there = || -> Result<bool> {
@@ -111,85 +114,109 @@ fn shown(world: &World, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Result<Seen> 
         };
         ensure!(
             display.write_back(&framebuffer, &into, is_there)?,
-            "what the card writes back is not what the device drew"
+            "the card's writeback differs from what the device drew"
         );
-        Ok(Seen::Passed)
+        Ok(RowOutcome::Passed)
     };
-    let seen = attempt(&mut display);
-    judge(&plan, seen)
+    let outcome = attempt(&mut display);
+    classify(&plan, outcome)
 }
 
-/// The display waits for a fence that is held back, which signals when the device has drawn.
-fn flipped(world: &World, gpu: &Gpu, card: &Card) -> Result<Seen> {
-    let mut display = Display::take(card)?.context("the display is gone")?;
-    if !display.takes_fences() {
-        return Ok(Seen::Skipped("its plane waits for no fence".to_owned()));
+/// The display waits for a pending IN_FENCE_FD, which is signalled after the device has drawn.
+fn shown_after_fence(machine: &TestMachine, gpu: &Gpu, card: &Card) -> Result<RowOutcome> {
+    let mut display = Display::take(card)?.context("the display was disconnected")?;
+    if !display.has_in_fence() {
+        return Ok(RowOutcome::Skipped(
+            "the plane has no IN_FENCE_FD".to_owned(),
+        ));
     }
-    let plan = match plan(world, gpu, &display, Fourcc::XRGB8888)? {
+    let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
-    let attempt = |display: &mut Display| -> Result<Seen> {
-        let (before, buffer) = (one(world, &plan)?, one(world, &plan)?);
+    let attempt = |display: &mut Display| -> Result<RowOutcome> {
+        let (before, buffer) = (one(machine, &plan)?, one(machine, &plan)?);
         let first = card.framebuffer(&before)?;
         display.show(&first, None)?;
-        ensure!(display.flipped(PATIENCE)?, "nothing is shown");
+        ensure!(
+            display.wait_for_flip(TIMEOUT)?,
+            "the first framebuffer is not shown"
+        );
         let image = gpu.import(&buffer)?;
         let pixels = pattern(&buffer, 14)?;
-        let (slow, done) = (Held::new()?, Held::new()?);
+        let (slow, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
         let writing = image.begin_write(&pixels, after(slow.fence(1)?))?;
         let framebuffer = card.framebuffer(&buffer)?;
         let drawn = done.fence(1)?;
         display.show(&framebuffer, Some(std::os::fd::AsFd::as_fd(&drawn)))?;
         ensure!(
-            !display.flipped(HELD_BACK)?,
-            "it is shown before the fence that it had to wait for"
+            !display.wait_for_flip(PENDING_TIME)?,
+            "the framebuffer is shown before the device began to draw"
         );
-        goes_on(&writing)?;
+        expect_pending(&writing)?;
         slow.advance(1)?;
-        ensure!(writing.wait(PATIENCE)?, "the device does not end");
-        ensure!(!display.flipped(HELD_BACK)?, "it is shown too early");
+        ensure!(
+            writing.wait(TIMEOUT)?,
+            "the device does not complete its work"
+        );
+        ensure!(
+            !display.wait_for_flip(PENDING_TIME)?,
+            "the framebuffer is shown before its IN_FENCE_FD is signalled"
+        );
         done.advance(1)?;
-        ensure!(display.flipped(PATIENCE)?, "it is never shown");
-        Ok(Seen::PassedBut(
-            "the device's completion reaches the display's fence from this thread".to_owned(),
+        ensure!(
+            display.wait_for_flip(TIMEOUT)?,
+            "the framebuffer is not shown"
+        );
+        Ok(RowOutcome::PassedWithNote(
+            "this thread signals the display's fence after the device's completion".to_owned(),
         ))
     };
-    let seen = attempt(&mut display);
-    judge(&plan, seen)
+    let outcome = attempt(&mut display);
+    classify(&plan, outcome)
 }
 
-fn one(world: &World, plan: &Plan) -> Result<Buffer> {
-    world.sources.allocate(plan)?.pop().context("no buffer")
+fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
+    machine
+        .sources
+        .allocate(plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
-/// A buffer for what the card writes back: its own memory.
-fn written(world: &World, display: &Display) -> Result<Buffer> {
-    let mut sources = world.sources.declarations();
+/// Allocates a dumb buffer of the card for its writeback.
+fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| {
         source.id.as_str().starts_with("dumb:") && source.is_of(display.card.identity())
     });
     let participants = vec![processor(Fourcc::XRGB8888)];
-    match world.plan(display.extent()?, participants, sources) {
-        Planned::Plan(plan) => one(world, &plan),
+    match machine.plan(display.extent()?, participants, sources) {
+        Planned::Plan(plan) => one(machine, &plan),
         Planned::Impossible(why) => anyhow::bail!("{why}"),
     }
 }
 
-/// Shows one picture until standard input ends, for who judges it from outside.
-pub(crate) fn show(world: &World, card: &str, seed: usize) -> Result<()> {
+/// Shows one picture until standard input ends, so that another program can check the display.
+pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()> {
     let card = Card::open(card.as_ref())?;
-    let mut display = Display::take(&card)?.context("it drives no display")?;
-    let (gpu, _) = world.gpus.first().context("no Vulkan device")?;
-    let plan = match plan(world, gpu, &display, Fourcc::XRGB8888)? {
+    let mut display = Display::take(&card)?.context("the card drives no connected display")?;
+    let (gpu, _) = machine
+        .gpus
+        .first()
+        .context("the machine has no Vulkan device")?;
+    let plan = match plan(machine, gpu, &display, Fourcc::XRGB8888)? {
         Planned::Plan(plan) => plan,
         Planned::Impossible(why) => anyhow::bail!("{why}"),
     };
-    let buffer = one(world, &plan)?;
+    let buffer = one(machine, &plan)?;
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;
     let framebuffer = card.framebuffer(&buffer)?;
     display.show(&framebuffer, None)?;
-    ensure!(display.flipped(PATIENCE)?, "it is never shown");
+    ensure!(
+        display.wait_for_flip(TIMEOUT)?,
+        "the framebuffer is not shown"
+    );
     println!(
         "shown {} from {}",
         gpu.identity().driver,

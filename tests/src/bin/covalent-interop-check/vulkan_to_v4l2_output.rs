@@ -1,7 +1,6 @@
-//! What Vulkan draws goes into a video output: the queue reads the buffer where the device wrote it.
+//! Vulkan and a V4L2 output queue: the queue reads the buffer that the device wrote.
 //!
-//! vim2m is such an output that gives back what it was given, and vivid's HDMI output leads to a camera; a real output shows it to
-//! nobody who could compare.
+//! vim2m copies its output to a capture queue, and vivid's HDMI output is looped back to a camera, so both can be compared.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Queue};
@@ -9,43 +8,43 @@ use covalent_alloc::backend::vulkan::{Gpu, Image};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Plan, Verdict};
-use covalent_tests::held::Held;
-use covalent_tests::witness::codec::{node, queues, wait};
-use covalent_tests::witness::pixels::{pattern, read, same, write};
-use covalent_tests::witness::processor;
+use covalent_tests::check_support::codec::{node, queues, wait};
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::check_support::processor;
+use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, PATIENCE, after, draw, goes_on};
-use super::hdmi;
-use super::rows::{Rows, Seen};
-use super::world::{Planned, World, judge};
+use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::hdmi_loopback;
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{Planned, TestMachine, classify};
 
 const DRIVER: &str = "vim2m";
 
-/// Its sides are multiples of 8; its rows are none of 64 bytes.
+/// Returns a size that is a multiple of 8, and whose strides are no multiples of 64 bytes.
 fn size() -> Result<Extent> {
     Ok(Extent::new(328, 72)?)
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
-    let (converts, cable) = (node(DRIVER, |_| true).is_ok(), hdmi::find());
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
+    let (converts, loopback) = (node(DRIVER, |_| true).is_ok(), hdmi_loopback::find());
     if !converts {
         rows.skip(
             "vim2m",
-            "no video output here gives back what it was given: modprobe vim2m brings one",
+            "this machine has no vim2m; `modprobe vim2m` adds it",
         );
     }
-    if cable.is_none() {
+    if loopback.is_none() {
         rows.skip(
             "HDMI",
-            "no video output here leads to a camera: modprobe vivid brings one",
+            "this machine has no output that is looped back to a camera; `modprobe vivid` adds one",
         );
     }
-    for (gpu, formats) in &world.gpus {
+    for (gpu, formats) in &machine.gpus {
         let device = &gpu.identity().driver;
-        if let Some(cable) = &cable {
-            for fourcc in world.formats(formats) {
+        if let Some(loopback) = &loopback {
+            for fourcc in machine.formats(formats) {
                 rows.row(format!("{device} to vivid's HDMI in {fourcc}"), || {
-                    cable.send(world, gpu, fourcc)
+                    loopback.send(machine, gpu, fourcc)
                 });
             }
         }
@@ -55,15 +54,15 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
         for fourcc in [Fourcc::RGB565, Fourcc::RGB888, Fourcc::BGR888] {
             if formats.iter().any(|format| format.fourcc == fourcc) {
                 rows.row(format!("{device} to {DRIVER} in {fourcc}"), || {
-                    sent(world, gpu, fourcc, &|image, pixels| draw(image, pixels))
+                    sent(machine, gpu, fourcc, &|image, pixels| draw(image, pixels))
                 });
             }
         }
         rows.row(
-            format!("{device} to {DRIVER} behind a held fence"),
-            || match exchange::cannot_hold(gpu) {
-                Some(seen) => Ok(seen),
-                None => sent(world, gpu, Fourcc::RGB565, &polled),
+            format!("{device} to {DRIVER} after a pending fence"),
+            || match exchange::fences_unavailable(gpu) {
+                Some(skipped) => Ok(skipped),
+                None => sent(machine, gpu, Fourcc::RGB565, &polled),
             },
         );
     }
@@ -71,29 +70,32 @@ pub(crate) fn run(world: &World, rows: &mut Rows) {
 
 type Draw<'a> = &'a dyn Fn(&Image, &[Vec<u8>]) -> Result<()>;
 
-/// The queue knows no fences: it is given the buffer when the device's work, which is held back, is over.
+/// The queue waits for no fences, so this waits for the device's work, which starts after a pending fence.
 fn polled(image: &Image, pixels: &[Vec<u8>]) -> Result<()> {
-    let held = Held::new()?;
-    let writing = image.begin_write(pixels, after(held.fence(1)?))?;
-    goes_on(&writing)?;
-    held.advance(1)?;
-    ensure!(writing.wait(PATIENCE)?, "the device does not end");
+    let sw_sync = SwSyncTimeline::new()?;
+    let writing = image.begin_write(pixels, after(sw_sync.fence(1)?))?;
+    expect_pending(&writing)?;
+    sw_sync.advance(1)?;
+    ensure!(
+        writing.wait(TIMEOUT)?,
+        "the device does not complete its work"
+    );
     Ok(())
 }
 
-fn sent(world: &World, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<Seen> {
+fn sent(machine: &TestMachine, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<RowOutcome> {
     let device = Device::open(&node(DRIVER, |_| true)?)?;
     let (output, capture) = queues(&device)?;
     let extent = size()?;
-    let plan = match planned(world, gpu, &output, extent, fourcc)? {
+    let plan = match planned(machine, gpu, &output, extent, fourcc)? {
         Planned::Plan(plan) => plan,
-        Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+        Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
     };
-    let attempt = || -> Result<Seen> {
-        let buffers = world.sources.allocate(&plan)?;
-        let from = buffers.first().context("no buffer")?;
-        let back = returned(world, &capture, fourcc)?;
-        let into = back.first().context("no buffer")?;
+    let attempt = || -> Result<RowOutcome> {
+        let buffers = machine.sources.allocate(&plan)?;
+        let from = buffers.first().context("the source allocated no buffer")?;
+        let back = returned(machine, &capture, fourcc)?;
+        let into = back.first().context("the source allocated no buffer")?;
         let (pixels, before) = (pattern(from, 9)?, pattern(into, 10)?);
         write(into, &before)?;
         let image = gpu.import(from)?;
@@ -105,15 +107,15 @@ fn sent(world: &World, gpu: &Gpu, fourcc: Fourcc, draw: Draw<'_>) -> Result<Seen
         draw(&image, &pixels)?;
         reader.queue(0)?;
         wait(&mut writer)?;
-        same(&read(into)?, &pixels).context("the output was given what the device drew")?;
-        Ok(Seen::Passed)
+        same(&read(into)?, &pixels).context("vim2m copied what the device drew")?;
+        Ok(RowOutcome::Passed)
     };
-    judge(&plan, attempt())
+    classify(&plan, attempt())
 }
 
-/// The plan of what the device draws and the queue sends.
+/// Plans buffers that the device draws and the output queue reads.
 pub(crate) fn planned(
-    world: &World,
+    machine: &TestMachine,
     gpu: &Gpu,
     output: &Queue,
     extent: Extent,
@@ -123,14 +125,14 @@ pub(crate) fn planned(
         gpu.participant(extent, Some(fourcc))?,
         output.participant(extent, Some(fourcc))?,
     ];
-    let mut sources = world.sources.declarations();
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| !source.id.as_str().starts_with("gbm:"));
-    Ok(world.plan(extent, participants, sources))
+    Ok(machine.plan(extent, participants, sources))
 }
 
-/// The plan of heaps' memory into which a queue captures what was sent, for the processor to compare.
+/// Plans buffers of dma-heaps that a queue captures into and the CPU reads.
 pub(crate) fn planned_back(
-    world: &World,
+    machine: &TestMachine,
     capture: &Queue,
     extent: Extent,
     fourcc: Fourcc,
@@ -139,17 +141,20 @@ pub(crate) fn planned_back(
         processor(fourcc),
         capture.participant(extent, Some(fourcc))?,
     ];
-    let mut sources = world.sources.declarations();
+    let mut sources = machine.sources.declarations();
     sources.retain(|source| source.id.as_str().starts_with("heap:"));
-    match world.plan(extent, participants, sources) {
+    match machine.plan(extent, participants, sources) {
         Planned::Plan(plan) => Ok(plan),
-        Planned::Impossible(why) => bail!("no memory for what comes back: {why}"),
+        Planned::Impossible(why) => bail!("the capture queue has no plan: {why}"),
     }
 }
 
-/// Buffers for what comes back.
-fn returned(world: &World, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
-    let plan = planned_back(world, capture, size()?, fourcc)?;
-    ensure!(plan.verdict() == Verdict::Guaranteed, "by luck only");
-    Ok(world.sources.allocate(&plan)?)
+/// Allocates buffers for the capture queue of vim2m.
+fn returned(machine: &TestMachine, capture: &Queue, fourcc: Fourcc) -> Result<Vec<Buffer>> {
+    let plan = planned_back(machine, capture, size()?, fourcc)?;
+    ensure!(
+        plan.verdict() == Verdict::Guaranteed,
+        "the plan of the capture queue is not guaranteed"
+    );
+    Ok(machine.sources.allocate(&plan)?)
 }

@@ -1,4 +1,5 @@
-//! One Vulkan device allocates and draws, another one in another process reads: the same driver twice, and each with each.
+//! A Vulkan device allocates and draws, and a device in another process reads. Rows run for every pair of devices, and for each device
+//! with itself.
 
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -9,115 +10,123 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::FormatSet;
 use covalent_alloc::model::{FormatModifier, Fourcc, Modifier};
 use covalent_alloc::sync::{Access, Fence, Timeline};
-use covalent_tests::held::Held;
-use covalent_tests::witness::pixels::{pattern_of, same};
+use covalent_tests::check_support::pixels::{pattern_of, same};
+use covalent_tests::sw_sync::SwSyncTimeline;
 
-use super::exchange::{self, PATIENCE, after, draw, goes_on};
+use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
 use super::frames;
-use super::peer::{Answer, Ask, Described, Peer, sync_device};
-use super::rows::{Rows, Seen};
-use super::world::{World, odd};
+use super::peer::{BufferDescription, Peer, PeerReply, PeerRequest, sync_device};
+use super::rows::{RowOutcome, Rows};
+use super::test_machine::{TestMachine, odd};
 
-/// A pair of devices: the one that draws here, and the one that reads in the other process.
+/// A device that draws in this process, and one that reads in the peer process.
 #[derive(Clone, Copy)]
 struct Pair<'a> {
     here: &'a Gpu,
     there: &'a Gpu,
-    /// The second one's place in the list that both processes make.
-    place: usize,
+    /// The index of the second device in the list of devices, which both processes have in the same order.
+    device_index: usize,
 }
 
-pub(crate) fn run(world: &World, rows: &mut Rows) {
-    // One other process for all rows; it is started by the first that needs it, and anew after one that failed.
+pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
+    // All rows use one peer process. The first row starts it, and a row after a failed row starts a new one.
     let mut peer = None;
-    for (here, formats) in &world.gpus {
-        for (place, (there, others)) in world.gpus.iter().enumerate() {
-            let pair = Pair { here, there, place };
+    for (here, formats) in &machine.gpus {
+        for (device_index, (there, others)) in machine.gpus.iter().enumerate() {
+            let pair = Pair {
+                here,
+                there,
+                device_index,
+            };
             let names = format!("{} to {}", here.identity().driver, there.identity().driver);
             let common: Vec<FormatModifier> = formats
                 .iter()
                 .filter(|format| others.contains(format))
                 .copied()
                 .collect();
-            for fourcc in world.formats(&common) {
+            for fourcc in machine.formats(&common) {
                 let format = FormatModifier::linear(fourcc);
                 rows.row(format!("{names} in {format}"), || {
-                    shared(world, pair, format, &mut peer, both_read)
+                    shared(machine, pair, format, &mut peer, both_read)
                 });
             }
-            arranged(world, rows, pair, &names, &common, &mut peer);
+            modifiers(machine, rows, pair, &names, &common, &mut peer);
             let linear = FormatModifier::linear(Fourcc::XRGB8888);
-            rows.row(format!("{names} behind a sync_file"), || {
-                behind(world, pair, linear, &mut peer, sync_file)
+            rows.row(format!("{names} after a sync_file"), || {
+                after_pending(machine, pair, linear, &mut peer, sync_file)
             });
-            rows.row(format!("{names} behind a syncobj's point"), || {
-                behind(world, pair, linear, &mut peer, syncobj)
+            rows.row(format!("{names} after a syncobj's point"), || {
+                after_pending(machine, pair, linear, &mut peer, syncobj)
             });
-            rows.row(format!("{names} behind the driver's own timeline"), || {
-                shared(world, pair, linear, &mut peer, own_timeline)
-            });
+            rows.row(
+                format!("{names} after a point of the driver's own timeline"),
+                || shared(machine, pair, linear, &mut peer, own_timeline),
+            );
         }
     }
     drop(peer);
-    frames::run(world, rows);
+    frames::run(machine, rows);
 }
 
-/// Arrangements that are not rows, each with the driver's own timeline where there is one.
-fn arranged(
-    world: &World,
+/// Runs rows for the common modifiers other than LINEAR, each without fences and with the driver's own timeline.
+fn modifiers(
+    machine: &TestMachine,
     rows: &mut Rows,
     pair: Pair<'_>,
     names: &str,
     common: &[FormatModifier],
     peer: &mut Option<Peer>,
 ) {
-    let mut arrangements: Vec<FormatModifier> = common
+    let mut tiled: Vec<FormatModifier> = common
         .iter()
         .filter(|format| format.modifier != Modifier::LINEAR)
-        .filter(|format| world.full || format.fourcc == Fourcc::XRGB8888)
+        .filter(|format| machine.full || format.fourcc == Fourcc::XRGB8888)
         .copied()
         .collect();
-    arrangements.sort();
-    if arrangements.is_empty() {
+    tiled.sort();
+    if tiled.is_empty() {
         let why = "no layout but LINEAR is common to the two drivers";
-        rows.skip(format!("{names} in another arrangement"), why);
+        rows.skip(format!("{names} with another modifier"), why);
     }
-    for format in arrangements {
+    for format in tiled {
         rows.row(format!("{names} in {format}"), || {
-            shared(world, pair, format, peer, both_read)
+            shared(machine, pair, format, peer, both_read)
         });
-        rows.row(format!("{names} in {format} behind a timeline"), || {
-            shared(world, pair, format, peer, own_timeline)
-        });
+        rows.row(
+            format!("{names} in {format} after a point of the driver's own timeline"),
+            || shared(machine, pair, format, peer, own_timeline),
+        );
     }
 }
 
-type Exchange = fn(Pair<'_>, &Image, &Peer) -> Result<Seen>;
+type Exchange = fn(Pair<'_>, &Image, &Peer) -> Result<RowOutcome>;
 
-fn behind(
-    world: &World,
+fn after_pending(
+    machine: &TestMachine,
     pair: Pair<'_>,
     format: FormatModifier,
     peer: &mut Option<Peer>,
     exchange: Exchange,
-) -> Result<Seen> {
-    match exchange::cannot_hold(pair.here).or_else(|| exchange::cannot_hold(pair.there)) {
-        Some(seen) => Ok(seen),
-        None => shared(world, pair, format, peer, exchange),
+) -> Result<RowOutcome> {
+    match exchange::fences_unavailable(pair.here)
+        .or_else(|| exchange::fences_unavailable(pair.there))
+    {
+        Some(skipped) => Ok(skipped),
+        None => shared(machine, pair, format, peer, exchange),
     }
 }
 
-/// Allocates with the one, has the other import it, and lets them exchange something.
+/// Allocates with the first device, imports into the second, and calls `exchange`.
 fn shared(
-    world: &World,
+    machine: &TestMachine,
     pair: Pair<'_>,
     format: FormatModifier,
     peer: &mut Option<Peer>,
     exchange: Exchange,
-) -> Result<Seen> {
+) -> Result<RowOutcome> {
     let extent = odd(format.fourcc)?;
     let Some(source) = pair.here.source_of_size(extent)? else {
-        return Ok(Seen::Skipped(format!(
+        return Ok(RowOutcome::Skipped(format!(
             "{} exports no images",
             pair.here.name()
         )));
@@ -128,25 +137,25 @@ fn shared(
         participant.for_each_choice(|own| own.formats = Some(FormatSet::from([format])));
         participants.push(participant);
     }
-    let planned = world.plan(extent, participants, vec![source]);
+    let planned = machine.plan(extent, participants, vec![source]);
     let other = match peer.take() {
         Some(peer) => peer,
         None => Peer::start(&["--role", "peer"])?,
     };
-    let seen = world.with_buffer(planned, |buffer| {
+    let outcome = machine.with_buffer(planned, |buffer| {
         let image = pair.here.import(buffer)?;
-        sent(buffer, pair.place, &other)?;
+        sent(buffer, pair.device_index, &other)?;
         exchange(pair, &image, &other)
     });
-    if seen.is_ok() && other.must(&Ask::Drop, &[]).is_ok() {
+    if outcome.is_ok() && other.expect_done(&PeerRequest::Drop, &[]).is_ok() {
         *peer = Some(other);
     }
-    seen
+    outcome
 }
 
 fn sent(buffer: &Buffer, device: usize, peer: &Peer) -> Result<()> {
-    let (picture, fds) = Described::of(buffer)?;
-    peer.must(&Ask::Take { device, picture }, &fds)
+    let (buffer, fds) = BufferDescription::of(buffer)?;
+    peer.expect_done(&PeerRequest::Import { device, buffer }, &fds)
 }
 
 fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
@@ -154,108 +163,132 @@ fn pixels(image: &Image, seed: usize) -> Result<Vec<Vec<u8>>> {
     pattern_of(layout.extent(), layout.format().fourcc, seed)
 }
 
-/// Both ways, plainly.
-fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
+/// Both devices draw and the other reads, without fences.
+fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     draw(image, &pixels(image, 21)?)?;
-    peer.must(&Ask::Read { seed: 21 }, &[])?;
-    peer.must(&Ask::Draw { seed: 22 }, &[])?;
-    same(&image.read()?, &pixels(image, 22)?).context("what the other process drew")?;
-    Ok(Seen::Passed)
+    peer.expect_done(&PeerRequest::Read { seed: 21 }, &[])?;
+    peer.expect_done(&PeerRequest::Draw { seed: 22 }, &[])?;
+    same(&image.read()?, &pixels(image, 22)?).context("this device reads what the peer drew")?;
+    Ok(RowOutcome::Passed)
 }
 
-/// Has the device draw behind a fence that is held back, to be exported.
-fn begin_behind(image: &Image, held: &Held, seed: usize) -> Result<PendingCopy> {
+/// Submits a write that waits for a pending fence and whose completion can be exported.
+fn begin_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Result<PendingCopy> {
     let submission = Submission {
         exported: true,
-        ..after(held.fence(1)?)
+        ..after(sw_sync.fence(1)?)
     };
     let writing = image.begin_write(&pixels(image, seed)?, submission)?;
-    goes_on(&writing)?;
+    expect_pending(&writing)?;
     Ok(writing)
 }
 
 fn exported(writing: &mut PendingCopy) -> Result<Fence> {
-    writing.submitted().export()?.context("it is over already")
+    writing
+        .submitted()
+        .export()?
+        .context("the write completed before its acquire fence")
 }
 
-/// What this device draws is held back; the other is handed its sync_file, and waits.
-fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
-    let (held, done) = (Held::new()?, Held::new()?);
+/// The peer's device waits for the sync_file of this device's pending write.
+fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
+    let (sw_sync, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     draw(image, &pixels(image, 23)?)?;
-    let mut writing = begin_behind(image, &held, 24)?;
+    let mut writing = begin_after(image, &sw_sync, 24)?;
     let from_helper = pair.here.exports_wait();
     let fence = if from_helper {
         done.fence(1)?
     } else {
         exported(&mut writing)?
     };
-    let answer = peer.ask(&Ask::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
-    ensure!(answer == Answer::Waits, "the other process: {answer:?}");
-    held.advance(1)?;
+    let reply = peer.request(&PeerRequest::ReadAfter { seed: 24 }, &[fence.as_fd()])?;
+    ensure!(
+        reply == PeerReply::Waiting,
+        "the peer process replied {reply:?}"
+    );
+    sw_sync.advance(1)?;
     if from_helper {
         thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(PATIENCE)?, "it does not end");
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
             done.advance(1)
         })
         .join()
         .ok()
-        .context("the helper thread died")??;
+        .context("the helper thread panicked")??;
     }
-    let answer = peer.answer()?;
-    ensure!(answer == Answer::Done, "the other process: {answer:?}");
-    Ok(told(from_helper, "the fence"))
+    let reply = peer.reply()?;
+    ensure!(
+        reply == PeerReply::Done,
+        "the peer process replied {reply:?}"
+    );
+    Ok(completion_note(from_helper, "the fence"))
 }
 
-/// The same by a point of a syncobj, for which the other waits in its event loop; it answers with the next point.
-fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
+/// The peer process waits in poll() for a point of a syncobj, and signals the next point when it has read.
+fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let Some(device) = sync_device()? else {
-        return Ok(Seen::Skipped("no card here has timelines".to_owned()));
+        return Ok(RowOutcome::Skipped("no card here has timelines".to_owned()));
     };
     let timeline = Timeline::create(&device)?;
-    let held = Held::new()?;
+    let sw_sync = SwSyncTimeline::new()?;
     draw(image, &pixels(image, 25)?)?;
-    let mut writing = begin_behind(image, &held, 26)?;
+    let mut writing = begin_after(image, &sw_sync, 26)?;
     let from_helper = pair.here.exports_wait();
     if !from_helper {
         timeline.point(1)?.set_fence(&exported(&mut writing)?)?;
     }
-    let ask = Ask::ReadAfterPoint { seed: 26, point: 1 };
-    let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
-    ensure!(answer == Answer::Waits, "the other process: {answer:?}");
-    held.advance(1)?;
+    let request = PeerRequest::ReadAfterPoint { seed: 26, point: 1 };
+    let reply = peer.request(&request, &[timeline.export()?.as_fd()])?;
+    ensure!(
+        reply == PeerReply::Waiting,
+        "the peer process replied {reply:?}"
+    );
+    sw_sync.advance(1)?;
     let helper = from_helper.then(|| {
         let point = timeline.point(1);
         thread::spawn(move || -> Result<()> {
-            ensure!(writing.wait(PATIENCE)?, "it does not end");
+            ensure!(
+                writing.wait(TIMEOUT)?,
+                "the device does not complete its work"
+            );
             Ok(point?.signal()?)
         })
     });
-    let answer = peer.answer()?;
-    ensure!(answer == Answer::Done, "the other process: {answer:?}");
+    let reply = peer.reply()?;
+    ensure!(
+        reply == PeerReply::Done,
+        "the peer process replied {reply:?}"
+    );
     if let Some(helper) = helper {
-        helper.join().ok().context("the helper thread died")??;
+        helper.join().ok().context("the helper thread panicked")??;
     }
-    ensure!(timeline.point(2)?.is_signalled()?, "it gives nothing back");
+    ensure!(
+        timeline.point(2)?.is_signalled()?,
+        "the peer did not signal its point"
+    );
     ensure!(
         image.buffer().reservation().is_ready(Access::Write)?,
-        "the buffer stays busy"
+        "the dma-buf polls as busy"
     );
-    Ok(told(from_helper, "the point"))
+    Ok(completion_note(from_helper, "the point"))
 }
 
-/// Both devices wait for points of the driver's own timeline, which the other process has been given; no processor comes in between.
-fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
+/// Both devices wait for and signal points of the driver's own timeline, which the peer imports. No CPU waits in between.
+fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     for gpu in [pair.here, pair.there] {
         if !gpu.device_sync().timeline_shared {
-            return Ok(Seen::Skipped(format!(
+            return Ok(RowOutcome::Skipped(format!(
                 "{} shares no timelines between processes",
                 gpu.name()
             )));
         }
     }
     if pair.here.identity() != pair.there.identity() {
-        return Ok(Seen::Skipped(
-            "two drivers share no timeline of either".to_owned(),
+        return Ok(RowOutcome::Skipped(
+            "two drivers cannot share a driver's own timeline".to_owned(),
         ));
     }
     let timeline = pair.here.timeline()?;
@@ -268,25 +301,31 @@ fn own_timeline(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<Seen> {
             ..Submission::default()
         },
     )?;
-    goes_on(&writing)?;
-    let ask = Ask::ReadAfterDevice { seed: 28, point: 2 };
-    let answer = peer.ask(&ask, &[timeline.export()?.as_fd()])?;
-    ensure!(answer == Answer::Waits, "the other process: {answer:?}");
+    expect_pending(&writing)?;
+    let request = PeerRequest::ReadAfterDevice { seed: 28, point: 2 };
+    let reply = peer.request(&request, &[timeline.export()?.as_fd()])?;
+    ensure!(
+        reply == PeerReply::Waiting,
+        "the peer process replied {reply:?}"
+    );
     timeline.signal(1)?;
-    let answer = peer.answer()?;
-    ensure!(answer == Answer::Done, "the other process: {answer:?}");
-    if !timeline.wait(3, PATIENCE)? {
-        bail!("it gives nothing back");
+    let reply = peer.reply()?;
+    ensure!(
+        reply == PeerReply::Done,
+        "the peer process replied {reply:?}"
+    );
+    if !timeline.wait(3, TIMEOUT)? {
+        bail!("the peer's device did not signal its point");
     }
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-fn told(from_helper: bool, what: &str) -> Seen {
+fn completion_note(from_helper: bool, what: &str) -> RowOutcome {
     if from_helper {
-        Seen::PassedBut(format!(
-            "the driver completes before it exports: its completion reaches {what} from a helper thread"
+        RowOutcome::PassedWithNote(format!(
+            "the driver exports a fence only when its work is complete, so a helper thread signals {what}"
         ))
     } else {
-        Seen::Passed
+        RowOutcome::Passed
     }
 }

@@ -1,4 +1,5 @@
-//! `covalent-judge`: asks the kernel what really happens, from outside of the processes under test. Runs in the guest.
+//! `covalent-judge`: the independent checker. It reads the kernel's view of dma-bufs, mappings and planes from outside of the processes
+//! under test. Runs in the guest.
 
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
@@ -8,9 +9,9 @@ use clap::{Parser, Subcommand};
 use covalent_tests::judge::{bufinfo, maps, process, scanout};
 use serde::Serialize;
 
-mod watch;
+mod mappings;
 
-/// Asks the kernel what really happens, from outside of the processes under test; prints JSON.
+/// Reads the kernel's view of dma-bufs, mappings and planes from outside of the processes under test; prints JSON.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -19,28 +20,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// The memory behind each primary plane: GETFB2, then PRIME export, then its inode and exporter.
+    /// Print the dma-buf that each primary plane scans out: GETFB2, PRIME_HANDLE_TO_FD, then its inode and exporter.
     Scanout {
-        /// How often to look.
+        /// How often to read the planes.
         #[arg(long, default_value_t = 1)]
         times: u32,
-        /// Milliseconds between two looks.
+        /// Milliseconds between two reads.
         #[arg(long, default_value_t = 20)]
         every_ms: u64,
     },
-    /// The dma-bufs that a process holds, and how many fds it has in all.
+    /// Print the dma-bufs that a process has fds of, and the number of all its fds.
     Held {
-        /// Name of the program; each process of that name is listed.
+        /// The name of the program; each process of that name is listed.
         name: String,
     },
-    /// Every dma-buf of the machine.
+    /// Print every dma-buf of the machine.
     Bufinfo,
-    /// Runs a command and looks at the mappings of it and all its descendants, from exec to exit.
+    /// Run a command and sample the memory mappings of it and all its descendants, from exec to exit.
     Watch {
-        /// Bytes of a frame: memory of that size counts as frame memory too.
+        /// The size of a frame in bytes: memory of that size counts as frame memory too.
         #[arg(long)]
         frame_bytes: u64,
-        /// Where to write what was seen, as JSON.
+        /// The file for the JSON result.
         #[arg(long)]
         output: std::path::PathBuf,
         /// The command.
@@ -49,11 +50,12 @@ enum Verb {
     },
 }
 
+/// One process of `held`.
 #[derive(Debug, Serialize)]
-struct HeldBy {
+struct ProcessDmabufs {
     process: u32,
     fds: usize,
-    dma_bufs: Vec<process::Held>,
+    dma_bufs: Vec<process::HeldDmabuf>,
     mappings: Vec<maps::FrameMapping>,
 }
 
@@ -77,7 +79,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Held { name } => {
             let mut all = Vec::new();
             for process in process::named(&name)? {
-                all.push(HeldBy {
+                all.push(ProcessDmabufs {
                     process,
                     fds: process::fd_count(process)?,
                     dma_bufs: process::held(process)?,
@@ -94,9 +96,9 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         } => {
             let (program, arguments) = command
                 .split_first()
-                .ok_or_else(|| anyhow::anyhow!("no command"))?;
+                .ok_or_else(|| anyhow::anyhow!("no command was given"))?;
             let child = Command::new(program).args(arguments).spawn()?;
-            let (seen, status) = watch::until_exit(child, frame_bytes)?;
+            let (seen, status) = mappings::until_exit(child, frame_bytes)?;
             serde_json::to_writer(std::fs::File::create(output)?, &seen)?;
             return Ok(status
                 .code()

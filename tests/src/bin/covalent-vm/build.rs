@@ -1,4 +1,4 @@
-//! `build` and `cargo`: the project's programs, compiled for the guest.
+//! `build` and `cargo`: compile the project's programs for the guest.
 
 use std::process::ExitCode;
 
@@ -7,18 +7,18 @@ use covalent_tests::vm::build;
 use covalent_tests::vm::image;
 use covalent_tests::vm::progress::Progress;
 
-/// What to compile in beyond the usual.
+/// The options of `build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArguments {
-    /// Features to add, as package/feature.
+    /// Compile with additional features, as package/feature.
     #[arg(long, value_delimiter = ',')]
     features: Vec<String>,
 }
 
-/// What cargo is told.
+/// The options of `cargo`.
 #[derive(Debug, Args)]
 pub(crate) struct CargoArguments {
-    /// Cargo's own words, such as `clippy --workspace`.
+    /// The arguments of cargo, such as `clippy --workspace`.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }

@@ -1,15 +1,15 @@
-//! `clean`: gives the cache's disk space back.
+//! `clean`: removes cached files to free disk space.
 
 use std::process::ExitCode;
 
 use clap::Args;
-use covalent_tests::vm::cache::{Cache, Shelf};
+use covalent_tests::vm::cache::{Cache, CacheFolder};
 use covalent_tests::vm::progress::Progress;
 
-/// What to keep.
+/// The options of `clean`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Keeps the image that was used last, and the packages.
+    /// Keep the image that was used last, and the packages.
     #[arg(long)]
     keep_newest: bool,
 }
@@ -20,12 +20,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let lock = cache.lock(&progress)?;
     let keep = usize::from(arguments.keep_newest);
     cache.discard_partial(&lock)?;
-    for shelf in Shelf::ALL {
+    for shelf in CacheFolder::ALL {
         cache.keep_newest(&lock, shelf, keep, &progress)?;
     }
     if !arguments.keep_newest {
         cache.discard_packages(&lock)?;
     }
-    cache.sweep_and_wait(&progress)?;
+    cache.remove_discarded_and_wait(&progress)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `demo`: the camera on the display, a picture of it and a report.
+//! `demo`: shows the camera on the display in a guest, and writes a picture of the display and a report.
 
 use std::fs;
 use std::io;
@@ -16,25 +16,25 @@ use covalent_tests::vm::guest::{Boot, Guest};
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, qemu};
 
-/// How long the pipeline may take beyond the time that its frames take at their rate.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the pipeline may take in addition to the frames' time at their rate.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Shows a camera on a display, in a guest.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where the picture and the report go.
+    /// Write the picture and the report to this folder.
     #[arg(long, value_name = "DIR", default_value = "out/demo")]
     out: PathBuf,
-    /// How many frames to show.
+    /// Show this many frames.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
     frames: u32,
-    /// Frames a second that the camera is asked for.
+    /// Request this frame rate from the camera, in frames a second.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
     fps: u32,
-    /// Size of the display and of the camera's picture, in pixels.
+    /// Use this size for the display and the camera's picture, in pixels.
     #[arg(long, default_value_t = Size { width: 1280, height: 720 })]
     size: Size,
-    /// No window, also where there is a desktop to show one on.
+    /// Open no window, also where this machine has a desktop.
     #[arg(long)]
     no_window: bool,
 }
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     fs::create_dir_all(&arguments.out).with_context(named)?;
     let out = arguments.out.canonicalize().with_context(named)?;
-    // What an earlier run left must not be taken for this one's.
+    // Files of an earlier run must not be mistaken for those of this run.
     for name in ["display.png", "report.json", "console.log"] {
         let _ = fs::remove_file(out.join(name));
     }
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let shown = show(&guest, arguments, &progress);
     if shown.is_err() {
-        // What failed is of more interest than a log that cannot be written.
+        // An error of the log is ignored, because the error of the run matters more.
         let _ = replace(
             &out.join("console.log"),
             &guest.console().unwrap_or_default(),
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut png = io::Cursor::new(Vec::new());
     picture
         .write_to(&mut png, ImageFormat::Png)
-        .context("display.png cannot be made")?;
+        .context("encode display.png")?;
     replace(&out.join("display.png"), png.get_ref())?;
     let report = Report::new(finished.camera, &finished.frames, versions);
     replace(
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the pipeline to its end, with a picture of the display from its middle.
+/// Runs the pipeline to its end; returns a picture of the display in the middle of the run, and the reports.
 fn show(
     guest: &Guest,
     arguments: &Arguments,
@@ -106,10 +106,10 @@ fn show(
     let Arguments {
         frames, fps, size, ..
     } = arguments;
-    let output = guest.sh("v4l2-ctl -d /dev/video0 -c test_pattern=1", PATIENCE)?;
+    let output = guest.sh("v4l2-ctl -d /dev/video0 -c test_pattern=1", TIMEOUT)?;
     ensure!(
         output.status.success(),
-        "the camera's pattern cannot be set: {}",
+        "v4l2-ctl cannot set the camera's test pattern: {}",
         output.text()
     );
     let pipeline = Pipeline {
@@ -119,13 +119,14 @@ fn show(
     };
     let step = progress.step("camera to display");
     let mut running = pipeline.start(guest)?;
-    let limit = Duration::from_secs(u64::from(frames / fps)) + PATIENCE;
+    let limit = Duration::from_secs(u64::from(frames / fps)) + TIMEOUT;
     let count = usize::try_from(*frames)?;
-    let tell = |done: usize| step.detail(&format!("{} of {frames} frames", done.min(count)));
-    running.wait_for_frames_with(count / 2, limit, tell)?;
+    let report_progress =
+        |done: usize| step.detail(&format!("{} of {frames} frames", done.min(count)));
+    running.wait_for_frames_with(count / 2, limit, report_progress)?;
     let picture = guest.screendump()?;
-    running.wait_for_frames_with(count, limit, tell)?;
-    let finished = running.finish(PATIENCE)?;
+    running.wait_for_frames_with(count, limit, report_progress)?;
+    let finished = running.finish(TIMEOUT)?;
     step.done();
     Ok((picture, finished))
 }

@@ -1,4 +1,4 @@
-//! `test --on-host`: the ways between Vulkan and the drivers of this machine itself, without a guest.
+//! `test --on-host`: checks buffer sharing between Vulkan and the drivers of this machine itself, without a guest.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use covalent_tests::interop::{BEHAVIOURS, Cell, Row, Table};
 use covalent_tests::suite::record::Verdict;
 use covalent_tests::vm::build::checkout;
 
-/// The program that tries them.
+/// The program that runs the checks.
 const PROGRAM: &str = "covalent-interop-check";
 
-/// What the machine is called in the table.
+/// The name of this machine in the table.
 const COLUMN: &str = "this machine";
 
-/// Compiles what this machine has the libraries for, tries everything, and shows a table.
+/// Compiles the program with the features whose libraries this machine has, runs it, and prints a table.
 pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> {
     let wanted: Vec<&str> = BEHAVIOURS
         .into_iter()
@@ -23,7 +23,7 @@ pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> 
         .collect();
     if wanted.is_empty() {
         bail!(
-            "no behaviour has such a name; there are {}",
+            "no behaviour's name contains the word; the behaviours are {}",
             BEHAVIOURS.join(", ")
         );
     }
@@ -39,8 +39,8 @@ pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> 
         .output()
         .with_context(|| format!("start {}", program.display()))?;
     let mut rows: Vec<Row> = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{PROGRAM} ended with {} and no rows", output.status))?;
-    rows.extend(left_out(&wanted, &rows));
+        .with_context(|| format!("{PROGRAM} ended with {} and printed no rows", output.status))?;
+    rows.extend(missing_rows(&wanted, &rows));
     let table = Table {
         columns: vec![(COLUMN.to_owned(), rows)],
     };
@@ -56,12 +56,12 @@ pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> 
     })
 }
 
-/// Why behaviours have no row.
-fn left_out(wanted: &[&str], rows: &[Row]) -> Vec<Row> {
+/// Returns a skipped row with a reason for each behaviour that has no row.
+fn missing_rows(wanted: &[&str], rows: &[Row]) -> Vec<Row> {
     let reason = |behaviour: &str| match behaviour {
-        "vulkan_and_gbm" => "libgbm's development files are not on this machine",
-        "through_the_compositor" => "only guests have a display that the suite may take",
-        _ => "nothing was found to try",
+        "vulkan_and_gbm" => "libgbm's development files are not installed on this machine",
+        "through_the_compositor" => "the suite uses only the displays of guests",
+        _ => "this machine has no devices for it",
     };
     wanted
         .iter()
@@ -79,10 +79,10 @@ fn compile() -> anyhow::Result<PathBuf> {
     let features = if links_gbm() {
         "vulkan,gbm"
     } else {
-        eprintln!("libgbm's development files are not here: GBM is left out");
+        eprintln!("libgbm's development files are not installed: GBM is not checked");
         "vulkan"
     };
-    // Where `x` has compiled this program too: most of it is there.
+    // `x` compiles to the same folder, so most dependencies are compiled already.
     let target = checkout().join("target/harness");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
@@ -93,11 +93,14 @@ fn compile() -> anyhow::Result<PathBuf> {
         .stdin(Stdio::null())
         .status()
         .context("start cargo")?;
-    ensure!(status.success(), "{PROGRAM} does not compile here");
+    ensure!(
+        status.success(),
+        "{PROGRAM} cannot be compiled on this machine"
+    );
     Ok(target.join("debug").join(PROGRAM))
 }
 
-/// Whether a program that needs libgbm can be linked here.
+/// Returns whether this machine can link a program with libgbm.
 fn links_gbm() -> bool {
     let Ok(scratch) = tempfile::tempdir() else {
         return false;

@@ -1,4 +1,4 @@
-//! `image`: makes the guest's image ready, and says what is in it.
+//! `image`: builds the guest's image where it is missing, and prints its versions.
 
 use std::process::ExitCode;
 
@@ -7,16 +7,16 @@ use covalent_tests::vm::config::Config;
 use covalent_tests::vm::image::{Options, ensure_with};
 use covalent_tests::vm::progress::Progress;
 
-/// What to check beyond the usual.
+/// The options of `image`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The configuration that it is for: the board has an image of its own, and all others share one.
+    /// Build the image of this configuration. The board has an image of its own; all others share one.
     #[arg(long, value_enum, default_value_t = Config::Virtio)]
     config: Config,
-    /// Reads every byte of what is there, and makes it again where it is damaged.
+    /// Verify every byte of the image, and build it again where it is damaged.
     #[arg(long)]
     verify: bool,
-    /// Asks the mirror for versions, even where that was done less than a day ago.
+    /// Query the mirror for new versions, also where that was done less than a day ago.
     #[arg(long)]
     refresh: bool,
 }

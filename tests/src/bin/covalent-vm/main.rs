@@ -1,4 +1,4 @@
-//! `covalent-vm`: makes the guest's image, builds the project's programs for it, and runs them there.
+//! `covalent-vm`: builds the guest's image, compiles the project's programs for the guest, and runs them there.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ mod run;
 mod shell;
 mod test;
 
-/// Covalent's guest, from the outside. `./x` builds and starts this.
+/// Builds and runs Covalent's guest, and tests the project. `./x` compiles and starts this program.
 #[derive(Debug, Parser)]
 #[command(name = "x", disable_help_subcommand = true)]
 struct Arguments {
@@ -25,28 +25,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows a camera on a display, in a guest, and leaves a picture of it and a report.
+    /// Show a camera on a display in a guest, and write a picture of the display and a report.
     Demo(demo::Arguments),
-    /// Makes the guest's image ready, and says what is in it.
+    /// Build the guest's image where it is missing, and print its versions.
     Image(image::Arguments),
-    /// Compiles the project's programs for the guest, and says where they are.
+    /// Compile the project's programs for the guest, and print their folder.
     Build(build::BuildArguments),
-    /// Runs cargo where the guest's libraries are.
+    /// Run cargo with the guest's libraries.
     Cargo(build::CargoArguments),
-    /// Shows that the project does what it says: formatting, lints, docs, unit tests, and the suite in guests.
+    /// Test the project: formatting, lints, docs, unit tests, and the suite in guests.
     Test(test::Arguments),
-    /// Boots the guest: a shell in it, or one command.
+    /// Boot the guest and run a shell or one command.
     #[command(subcommand)]
     Vm(Guest),
-    /// Removes what is cached: images and packages, or all but the newest image.
+    /// Remove cached images and packages, or all images but the newest.
     Clean(clean::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
 enum Guest {
-    /// Runs one command there. Its outputs and its exit status come back, and what it leaves in $OUT.
+    /// Run one command in the guest. Forwards its output and its exit status, and copies its files in $OUT.
     Run(run::Arguments),
-    /// Opens a shell there, with the project's programs at hand.
+    /// Open a shell in the guest, with the project's programs in PATH.
     Shell(shell::Arguments),
 }
 
@@ -63,7 +63,8 @@ fn main() -> ExitCode {
         Verb::Clean(arguments) => clean::run(&arguments),
     };
     result.unwrap_or_else(|error| {
-        // It may have the end of the guest's console in it. Nobody is left to tell where stderr itself fails.
+        // The error may contain the end of the guest's console, so control characters are escaped. An error of stderr itself cannot
+        // be reported.
         let _ = writeln!(PrintableWriter::new(std::io::stderr()), "error: {error:#}");
         ExitCode::FAILURE
     })

@@ -1,4 +1,4 @@
-//! `vm run`: one command in the guest, as a script would run it here.
+//! `vm run`: runs one command in the guest, with this program's stdin, stdout and stderr.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -20,47 +20,47 @@ use covalent_tests::vm::qemu::Machine;
 use covalent_tests::vm::{build, devicetree::Devicetree, image};
 use covalent_tests::wire::{Exec, Stream};
 
-/// The exit status of a command that met its deadline, as `timeout` tells it.
+/// The exit status of a command that ran into its deadline, as that of `timeout`.
 const DEADLINE_STATUS: u8 = 124;
 
-/// The exit status of a command whose reader has gone, as a shell tells it.
+/// The exit status of a command whose reader closed the pipe, as that of a shell.
 const BROKEN_PIPE_STATUS: u8 = 128 + 13;
 
-/// Which guest.
+/// The options that select the guest.
 #[derive(Debug, Args)]
-pub(crate) struct Which {
-    /// Its configuration.
+pub(crate) struct GuestArguments {
+    /// Boot this configuration.
     #[arg(long, value_enum, default_value_t = Config::Virtio)]
     config: Config,
-    /// Its memory, such as 2G or 1536M.
+    /// Boot with this memory size, such as 2G or 1536M.
     #[arg(long, default_value_t)]
     memory: Memory,
-    /// The size of its display in pixels.
+    /// Boot with this display size, in pixels.
     #[arg(long, default_value_t)]
     size: Size,
-    /// Its clock counts instructions, each a nanosecond, of one emulated processor.
+    /// Boot with one emulated CPU whose clock counts instructions, one nanosecond each.
     #[arg(long)]
     counted: bool,
-    /// An overlay's source, laid over the tree that QEMU makes in place of the usual ones; may be given again. Of the board alone.
+    /// Apply this devicetree overlay to QEMU's tree instead of the usual overlays; may be given several times. Only for the board.
     #[arg(long, value_name = "FILE.dts")]
     overlay: Vec<PathBuf>,
-    /// Shows its display in a window of this desktop.
+    /// Show the display in a window of this desktop.
     #[arg(long)]
     watch: bool,
-    /// A folder for what is left in `$OUT`; it is made where it is missing.
+    /// Copy the files in `$OUT` to this folder, which is created where it is missing.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The folder whose `bin` holds the project's programs; they are compiled where it is absent.
+    /// Use the project's programs in `bin` of this folder; by default they are compiled.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
 }
 
-/// What to run.
+/// The options of `vm run`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    which: Which,
-    /// How long the command may run, such as 90, 90s, 15m or 2h. Then it is ended and the exit status is 124.
+    which: GuestArguments,
+    /// Kill the command after this time, such as 90, 90s, 15m or 2h; the exit status is then 124.
     #[arg(long, default_value = "15m", value_parser = duration)]
     deadline: Duration,
     /// The command and its arguments.
@@ -68,8 +68,8 @@ pub(crate) struct Arguments {
     command: Vec<OsString>,
 }
 
-impl Which {
-    /// Boots it, and makes first what it needs.
+impl GuestArguments {
+    /// Builds the image and the programs where they are missing, and boots the guest.
     pub(crate) fn boot(&self) -> anyhow::Result<Guest> {
         let progress = Progress::stderr();
         let options = image::Options::default();
@@ -93,7 +93,7 @@ impl Which {
         if !self.overlay.is_empty() {
             boot.machine.devicetree = Some(self.tree(&image, &boot.machine)?);
         }
-        // Where stderr is a file it holds what the command writes, and nothing else.
+        // Where stderr is a file, only the command writes to it.
         let quiet = if io::stderr().is_terminal() {
             progress
         } else {
@@ -108,18 +108,18 @@ impl Which {
         Ok(guest)
     }
 
-    /// QEMU's own tree with the overlays that were asked for.
+    /// Returns QEMU's own devicetree with the overlays of `--overlay`.
     fn tree(&self, image: &Image, machine: &Machine) -> anyhow::Result<Devicetree> {
         ensure!(
             self.config.platform() == Platform::Board,
             "a guest of configuration {} has no devicetree; --config board has one",
             self.config
         );
-        let mut tree = Devicetree::of_qemu(image, machine)?;
+        let mut tree = Devicetree::from_qemu(image, machine)?;
         for path in &self.overlay {
             let named = || format!("the overlay {}", path.display());
             let source = std::fs::read_to_string(path).with_context(named)?;
-            tree = tree.overlaid(&source).with_context(named)?;
+            tree = tree.with_overlay(&source).with_context(named)?;
         }
         Ok(tree)
     }
@@ -131,9 +131,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         argv: arguments.command,
         ..Exec::default()
     })?;
-    feed(process.input());
-    let status = match forward(process, arguments.deadline) {
-        // Who reads has seen enough, as with `head`: the end of a command is no news then.
+    forward_stdin(process.input());
+    let status = match forward_output(process, arguments.deadline) {
+        // The reader closed the pipe, as `head` does, so there is no status to forward.
         Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE_STATUS),
         status => status?,
     };
@@ -142,8 +142,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(status)
 }
 
-/// Passes this program's input on, in a thread that nobody waits for: it may be blocked on a pipe that never ends.
-fn feed(input: Input) {
+/// Forwards stdin to the command, in a detached thread: a read from a pipe may block for ever.
+fn forward_stdin(input: Input) {
     thread::spawn(move || {
         let mut stdin = io::stdin().lock();
         if stdin.is_terminal() {
@@ -159,8 +159,8 @@ fn feed(input: Input) {
     });
 }
 
-/// Passes the command's output on until it ends.
-fn forward(mut process: Process, limit: Duration) -> anyhow::Result<ExitCode> {
+/// Forwards the command's output until it ends; returns its exit status.
+fn forward_output(mut process: Process, limit: Duration) -> anyhow::Result<ExitCode> {
     let until = Instant::now() + limit;
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     loop {
@@ -169,7 +169,7 @@ fn forward(mut process: Process, limit: Duration) -> anyhow::Result<ExitCode> {
             process.kill()?;
             writeln!(
                 stderr,
-                "error: the command ran longer than {} s and was ended",
+                "error: the command ran longer than {} s and was killed",
                 limit.as_secs()
             )?;
             return Ok(ExitCode::from(DEADLINE_STATUS));
@@ -208,7 +208,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|number| number.checked_mul(factor))
         .filter(|seconds| (1..=7 * 24 * 3600).contains(seconds))
         .map(Duration::from_secs)
-        .ok_or_else(|| format!("{text:?} is no deadline: write 90, 90s, 15m or 2h, a week at most"))
+        .ok_or_else(|| {
+            format!("{text:?} is not a deadline: write 90, 90s, 15m or 2h, a week at most")
+        })
 }
 
 #[cfg(test)]
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duration_words_become_seconds() {
+    fn duration_with_and_without_a_unit_is_parsed() {
         for (text, seconds) in [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }

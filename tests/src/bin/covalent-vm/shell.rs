@@ -1,4 +1,4 @@
-//! `vm shell`: a person's shell in the guest.
+//! `vm shell`: an interactive shell in the guest.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Read as _};
@@ -15,21 +15,21 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::run::Which;
+use super::run::GuestArguments;
 
-/// How often the wait for output looks up: there is no deadline for a person.
-const MOMENT: Duration = Duration::from_secs(3600);
+/// The timeout of one wait for output. An interactive shell has no deadline, so the wait is repeated.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Which guest.
+/// The options of `vm shell`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    which: Which,
+    which: GuestArguments,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let guest = arguments.which.boot()?;
-    // The board has busybox's alone.
+    // The board has only busybox's shell.
     let program = match guest.config().platform() {
         Platform::Pc => "bash",
         Platform::Board => "sh",
@@ -46,28 +46,28 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ..Exec::default()
     };
     let status = if on_terminal {
-        let raw = Raw::begin()?;
+        let raw = RawTerminal::begin()?;
         let process = guest.start(shell)?;
         watch_signals(process.input(), raw.before.clone())?;
-        feed(process.input());
-        show(process)?
+        forward_stdin(process.input());
+        forward_output(process)?
     } else {
-        // A script on stdin: no terminal, no prompt.
+        // stdin is a script, so the shell has no terminal and prints no prompt.
         let process = guest.start(Exec {
             argv: vec![program.into()],
             ..shell
         })?;
-        feed(process.input());
-        show(process)?
+        forward_stdin(process.input());
+        forward_output(process)?
     };
     guest.sync()?;
     guest.stop()?;
     Ok(ExitCode::from(status))
 }
 
-fn show(mut process: Process) -> anyhow::Result<u8> {
+fn forward_output(mut process: Process) -> anyhow::Result<u8> {
     loop {
-        match process.next(MOMENT) {
+        match process.next(OUTPUT_TIMEOUT) {
             Ok(Event::Wrote(stream, bytes)) => {
                 let mut stdout = io::stdout().lock();
                 let mut stderr = io::stderr().lock();
@@ -86,7 +86,7 @@ fn show(mut process: Process) -> anyhow::Result<u8> {
     }
 }
 
-fn feed(input: Input) {
+fn forward_stdin(input: Input) {
     thread::spawn(move || {
         let mut chunk = [0; 4096];
         loop {
@@ -98,13 +98,13 @@ fn feed(input: Input) {
     });
 }
 
-/// Follows the terminal's size, and gives the terminal back before a signal ends this program.
+/// Forwards changes of the terminal's size, and restores the terminal's mode before a signal ends this program.
 fn watch_signals(input: Input, before: Termios) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGWINCH, SIGTERM, SIGHUP, SIGINT]).context("watch signals")?;
     thread::spawn(move || {
         for signal in &mut signals {
             if signal == SIGWINCH {
-                // A guest that is gone needs no size.
+                // An error means that the guest has ended.
                 let _ = input.resize(window());
                 continue;
             }
@@ -128,15 +128,15 @@ fn window() -> Window {
     )
 }
 
-/// The terminal passes every key on, until this is dropped.
+/// Raw mode of the terminal, until this is dropped.
 #[derive(Debug)]
-struct Raw {
+struct RawTerminal {
     before: Termios,
 }
 
-impl Raw {
+impl RawTerminal {
     fn begin() -> anyhow::Result<Self> {
-        let before = tcgetattr(io::stdin()).context("ask the terminal for its mode")?;
+        let before = tcgetattr(io::stdin()).context("read the terminal's mode")?;
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(io::stdin(), OptionalActions::Now, &raw).context("set the terminal's mode")?;
@@ -144,9 +144,9 @@ impl Raw {
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // A terminal that is gone needs no mode.
+        // An error means that the terminal was closed.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }

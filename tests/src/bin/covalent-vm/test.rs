@@ -1,4 +1,4 @@
-//! `test`: everything that shows that the project does what it says.
+//! `test`: runs the checks of this machine and the suite's cases in guests.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
-use covalent_tests::suite::run::{Runner, side_by_side};
+use covalent_tests::suite::run::{Runner, parallel_guests};
 use covalent_tests::suite::skips::Skips;
 use covalent_tests::suite::{Case, all, checks, interop};
 use covalent_tests::vm::build::checkout;
@@ -20,27 +20,28 @@ use covalent_tests::vm::progress::Progress;
 
 use super::host;
 
-/// What to test.
+/// The options of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Only what needs a guest of this configuration.
+    /// Run only cases that need a guest of this configuration.
     #[arg(long, value_enum)]
     config: Option<Config>,
-    /// Only what has this word in its name.
+    /// Run only checks and cases whose name contains this word.
     filter: Option<String>,
-    /// Also what takes long: all sizes, all memory sizes, soaks.
+    /// Run also what takes long: all sizes, all memory sizes, soak tests.
     #[arg(long)]
     full: bool,
-    /// Goes on where a run of this very tree was stopped: what has passed is not run again.
+    /// Continue an earlier run of the same tree: what has passed is not run again.
     #[arg(long)]
     resume: bool,
-    /// Tries the ways between Vulkan and the drivers of this machine itself, without a guest. What it lacks is skipped and said.
+    /// Check buffer sharing between Vulkan and the drivers of this machine itself, without a guest. Rows for missing devices are skipped
+    /// with a reason.
     #[arg(long, conflicts_with_all = ["config", "resume", "list"])]
     on_host: bool,
-    /// How many guests run side by side. As many as this machine has processors and memory for, where it is not said.
+    /// Run this many guests in parallel; by default as many as this machine has CPUs and memory for.
     #[arg(long, value_name = "NUMBER")]
     guests: Option<NonZeroU8>,
-    /// Only says what would run.
+    /// Print what would run, and run nothing.
     #[arg(long)]
     list: bool,
 }
@@ -53,7 +54,7 @@ impl Arguments {
     }
 
     fn checks(&self) -> Vec<&'static str> {
-        // A configuration is one of a guest, and checks need none.
+        // Checks need no guest, so `--config` excludes them.
         let of_guest = self.config.is_some();
         checks::NAMES
             .into_iter()
@@ -77,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let (checks, cases) = (arguments.checks(), arguments.cases());
     if checks.is_empty() && cases.is_empty() {
-        bail!("nothing has such a name; `./x test --full --list` says all names");
+        bail!("no check or case has such a name; `./x test --full --list` prints all names");
     }
     if arguments.list {
         for name in checks {
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let progress = Progress::stderr();
     let skips = Skips::committed().context("tests/skips.toml")?;
     let image = image::ensure(&progress)?;
-    let tree = tree(checkout()).context("find out what this tree is")?;
+    let tree = tree(checkout()).context("compute the hash of this tree")?;
     let mut run = Run::begin(arguments, tree)?;
     run.summary.versions = BTreeMap::from([
         ("kernel".to_owned(), image.versions.kernel.clone()),
@@ -108,14 +109,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             continue;
         }
         for record in checks::run(name, &image.root, &skips, &progress) {
-            run.tell(record)?;
+            run.add_record(record)?;
         }
     }
     let cases: Vec<Case> = cases
         .into_iter()
         .filter(|case| !run.passed_before(case.name))
         .collect();
-    // Most runs have no case of the board, and need not wait for its image.
+    // Most runs have no case of the board, so its image is built only when it is needed.
     let needs_board = cases
         .iter()
         .any(|case| case.needs.config.platform() == Platform::Board);
@@ -131,15 +132,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         full: arguments.full,
         guests: arguments
             .guests
-            .map_or_else(side_by_side, |guests| usize::from(guests.get())),
+            .map_or_else(parallel_guests, |guests| usize::from(guests.get())),
     };
-    let mut told = Ok(());
+    let mut recorded = Ok(());
     runner.run(&cases, |record| {
-        if told.is_ok() {
-            told = run.tell(record);
+        if recorded.is_ok() {
+            recorded = run.add_record(record);
         }
     });
-    told?;
+    recorded?;
     let artefacts = checkout().join("target/suite");
     if let Some(table) = interop::gather(&artefacts, &run.summary.records)? {
         table.keep(&artefacts, "interop")?;
@@ -153,26 +154,29 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What this run has found so far, and what one before it had.
+/// The results of this run so far, and those of an earlier run for `--resume`.
 struct Run {
     summary: Summary,
     before: BTreeMap<String, Vec<Record>>,
-    /// For programs that read results.
-    file: PathBuf,
-    /// For the run that goes on.
-    kept: PathBuf,
+    /// The file for programs that read the results.
+    summary_file: PathBuf,
+    /// The file for `--resume`.
+    resume_file: PathBuf,
 }
 
 impl Run {
     fn begin(arguments: &Arguments, tree: String) -> anyhow::Result<Self> {
-        let kept = Cache::from_environment()?
+        let resume_file = Cache::from_environment()?
             .folder()
             .join("results")
             .join(format!("{tree}.json"));
         let mut before: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-        let earlier = arguments.resume.then(|| Summary::read(&kept)).flatten();
+        let earlier = arguments
+            .resume
+            .then(|| Summary::read(&resume_file))
+            .flatten();
         for record in earlier.map(|summary| summary.records).unwrap_or_default() {
-            // All unit tests are one check.
+            // The records of all unit tests belong to one check.
             let name = if record.name.starts_with("unit::") {
                 "unit::tests"
             } else {
@@ -192,12 +196,12 @@ impl Run {
                 ..Summary::default()
             },
             before,
-            file: checkout().join("target/suite/summary.json"),
-            kept,
+            summary_file: checkout().join("target/suite/summary.json"),
+            resume_file,
         })
     }
 
-    /// Takes over what an earlier run has found, if it was not a failure.
+    /// Takes over the records of an earlier run where none failed; returns whether there were any.
     fn passed_before(&mut self, name: &str) -> bool {
         let Some(records) = self.before.remove(name) else {
             return false;
@@ -209,10 +213,10 @@ impl Run {
         true
     }
 
-    fn tell(&mut self, record: Record) -> anyhow::Result<()> {
+    fn add_record(&mut self, record: Record) -> anyhow::Result<()> {
         println!("{record}");
         self.summary.records.push(record);
-        for path in [&self.file, &self.kept] {
+        for path in [&self.summary_file, &self.resume_file] {
             let written = self.summary.write(path);
             written.with_context(|| format!("write {}", path.display()))?;
         }

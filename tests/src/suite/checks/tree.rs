@@ -1,7 +1,7 @@
-//! `check::tree`: what the repository tracks is small text, and pictures in `docs/`.
+//! `check::tree`: every tracked file is small and text, apart from pictures in `docs/`.
 //!
 //! A built package, a dump or a recording that is committed once stays in every clone, and nobody can review it. The check
-//! reads the files' content: a name says nothing about it.
+//! reads the files' content, because a name proves nothing about it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,27 +12,27 @@ use std::process::{Command, Stdio};
 
 use crate::suite::Outcome;
 
-/// The size in bytes that no tracked file may exceed: 1 MiB.
+/// The largest size of a tracked file, in bytes: 1 MiB.
 const LARGEST_BYTES: u64 = 1 << 20;
 
 /// The folder whose pictures may be binary.
 const PICTURES: &str = "docs/";
 
-/// Why the check cannot look, where the checkout has no repository.
+/// The reason of the skip where the checkout is no git repository.
 const WITHOUT_GIT: &str = "git does not list this checkout's files";
 
-/// The first bytes of each PNG.
+/// The signature at the start of every PNG.
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
-/// Folders of one person's machine. A path in one of them works on no other.
+/// Folders that hold home directories. A path in one of them exists on one machine only.
 const HOMES: [&str; 2] = ["/home/", "/Users/"];
 
-/// Names that examples and tests give to a person.
+/// User names that examples and tests use.
 const NOBODY: [&str; 4] = ["ada", "name", "user", "you"];
 
-/// Looks at every file that git tracks in `folder`, as it is in the working tree.
+/// Checks every file that git tracks in `folder`, with the content of the working tree.
 ///
-/// Before that it looks at a repository that has a binary: a check that does not find one shows nothing.
+/// First it checks a temporary repository that contains a binary: a check that does not find that one proves nothing.
 pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     let Some(names) = tracked(folder) else {
         return Ok(Outcome::Skip(WITHOUT_GIT.to_owned()));
@@ -49,19 +49,20 @@ pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     }
 }
 
-/// Plants one binary that is tracked, one that is not, and one that was removed again, and finds the first alone.
+/// Makes a repository with one tracked binary, one untracked, and one that was removed again, and checks that only the first is
+/// found.
 fn find_planted() -> Result<(), String> {
     let planted = || -> io::Result<Option<Vec<String>>> {
         let folder = tempfile::tempdir()?;
         let file = |name| folder.path().join(name);
-        let git = |words: &[&str]| {
+        let git = |args: &[&str]| {
             let mut command = git(folder.path());
-            let status = command.args(words).stdout(Stdio::null()).status()?;
+            let status = command.args(args).stdout(Stdio::null()).status()?;
             if status.success() {
                 Ok(())
             } else {
                 Err(io::Error::other(format!(
-                    "git {words:?} ended with {status}"
+                    "git {args:?} ended with {status}"
                 )))
             }
         };
@@ -72,7 +73,7 @@ fn find_planted() -> Result<(), String> {
         git(&["add", "--all"])?;
         fs::remove_file(file("removed.txt"))?;
         fs::write(file("new.txt"), [0; 4])?;
-        // What lies inside of a repository is not its top.
+        // A folder inside a repository is not its top.
         fs::create_dir(file("inside"))?;
         if tracked(&file("inside")).is_some() {
             return Ok(None);
@@ -86,13 +87,14 @@ fn find_planted() -> Result<(), String> {
             Ok(())
         }
         Ok(found) => Err(format!(
-            "of three planted files the one that is tracked has to be found, and {found:?} was"
+            "the check must find exactly the tracked one of three planted files, but found {found:?}"
         )),
         Err(error) => Err(format!("plant files in a repository: {error}")),
     }
 }
 
-/// Git in a folder, whoever owns it: that matters to git, and not to this check.
+/// Returns a git command for `folder`. Git refuses folders of other users unless `safe.directory` allows them; for this check
+/// the owner does not matter.
 fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(["-c", "safe.directory=*", "-C"]).arg(folder);
@@ -104,7 +106,7 @@ fn git(folder: &Path) -> Command {
     command
 }
 
-/// What is wrong with files of `folder`, a line each.
+/// Returns what is wrong with files of `folder`, one line each.
 fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
     names
         .iter()
@@ -115,13 +117,14 @@ fn objections(folder: &Path, names: &[Box<Path>]) -> Vec<String> {
         .collect()
 }
 
-/// The names of the files that git tracks; `None` where there is no git, or where `folder` is not the top of a repository.
+/// Returns the names of the files that git tracks; `None` where there is no git, or where `folder` is not the top of a
+/// repository.
 fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
-    let git = |words: &[&str]| {
-        let output = git(folder).args(words).output().ok()?;
+    let git = |args: &[&str]| {
+        let output = git(folder).args(args).output().ok()?;
         output.status.success().then_some(output.stdout)
     };
-    // An unpacked archive inside of another repository is not what that repository tracks.
+    // An archive that was unpacked inside another repository is not tracked by that repository.
     if !git(&["rev-parse", "--show-prefix"])?
         .trim_ascii()
         .is_empty()
@@ -136,12 +139,12 @@ fn tracked(folder: &Path) -> Option<Vec<Box<Path>>> {
     Some(names.collect())
 }
 
-/// Why the file `name` of `folder` may not be tracked.
+/// Returns why the file `name` of `folder` may not be tracked; `None` where it may.
 fn objection(folder: &Path, name: &Path) -> Option<String> {
     let path = folder.join(name);
     let about = match fs::symlink_metadata(&path) {
         Ok(about) => about,
-        // It is tracked, and removed from the working tree.
+        // The file is tracked, and removed from the working tree.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(format!("read its metadata: {error}")),
     };
@@ -176,12 +179,12 @@ fn objection(folder: &Path, name: &Path) -> Option<String> {
             "it is binary; only pictures in {PICTURES} are, and test data is kept as text"
         )),
         _ => objection_to_picture(&bytes).map(|why| {
-            format!("it is binary, and no PNG, which pictures in {PICTURES} are: {why}")
+            format!("it is binary and no PNG, the only format for pictures in {PICTURES}: {why}")
         }),
     }
 }
 
-/// Whether a link at `name` with this target points out of the repository.
+/// Returns whether a symbolic link at `name` with this target points out of the repository.
 fn leaves_tree(name: &Path, target: &Path) -> bool {
     let mut depth = name.components().count().saturating_sub(1);
     for component in target.components() {
@@ -195,7 +198,7 @@ fn leaves_tree(name: &Path, target: &Path) -> bool {
     false
 }
 
-/// Marks of a merge that was not finished, and paths of one person's machine.
+/// Returns what is wrong with a text: a conflict marker of a merge, or a path in one person's home.
 fn objection_to_text(text: &str) -> Option<String> {
     text.lines().enumerate().find_map(|(index, line)| {
         let number = index.saturating_add(1);
@@ -210,16 +213,16 @@ fn objection_to_text(text: &str) -> Option<String> {
     })
 }
 
-/// Whether git has put this line into a file whose sides it could not merge.
+/// Returns whether a line is a conflict marker, which git writes where it cannot merge.
 fn is_conflict_mark(line: &str) -> bool {
-    // The mark in the middle is a row of `=`, which Markdown has below headings.
+    // The marker in the middle, a row of `=`, is not searched for: Markdown has such rows below headings.
     ['<', '>', '|'].into_iter().any(|sign| {
         line.strip_prefix(&sign.to_string().repeat(7))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     })
 }
 
-/// The home of a person that a line names, but for those of examples.
+/// Returns the home directory that a line names, apart from those of examples.
 fn home_of_one_machine(line: &str) -> Option<&str> {
     HOMES.iter().find_map(|homes| {
         line.match_indices(homes).find_map(|(at, _)| {
@@ -234,28 +237,29 @@ fn home_of_one_machine(line: &str) -> Option<&str> {
     })
 }
 
-/// Why these bytes are no PNG: it begins and ends as one, has nothing behind it, and its picture can be decoded.
+/// Returns why these bytes are no PNG; `None` where they begin and end as one, nothing follows the end, and the picture can be
+/// decoded.
 fn objection_to_picture(bytes: &[u8]) -> Option<String> {
     let Some(mut rest) = bytes.strip_prefix(&PNG) else {
         return Some("it does not begin as one".to_owned());
     };
     loop {
         // Each chunk is a length, a name of four letters, that many bytes, and a checksum.
-        let Some((length, behind)) = rest.split_first_chunk::<4>() else {
+        let Some((length, tail)) = rest.split_first_chunk::<4>() else {
             return Some("it is cut short".to_owned());
         };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let is_last = behind.starts_with(b"IEND");
-        let Some(behind) = behind.get(length.saturating_add(8)..) else {
+        let is_last = tail.starts_with(b"IEND");
+        let Some(next) = tail.get(length.saturating_add(8)..) else {
             return Some("it is cut short".to_owned());
         };
-        rest = behind;
+        rest = next;
         if is_last {
             break;
         }
     }
     if !rest.is_empty() {
-        return Some(format!("{} bytes lie behind its end", rest.len()));
+        return Some(format!("{} bytes follow its end", rest.len()));
     }
     image::load_from_memory_with_format(bytes, image::ImageFormat::Png)
         .err()
@@ -268,14 +272,14 @@ mod tests {
 
     use super::*;
 
-    /// What is said of one file that `plant` makes; the root in which tests run has no git.
+    /// Returns the objection to one file that `plant` makes; the root in which tests run has no git.
     fn planted(name: &str, plant: impl FnOnce(&Path)) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("docs")).unwrap();
         plant(&folder.path().join(name));
-        let mut said = objections(folder.path(), &[Path::new(name).into()]);
-        assert!(said.len() <= 1, "{said:?}");
-        said.pop()
+        let mut objections = objections(folder.path(), &[Path::new(name).into()]);
+        assert!(objections.len() <= 1, "{objections:?}");
+        objections.pop()
     }
 
     fn with_file(name: &str, bytes: &[u8]) -> Option<String> {
@@ -283,9 +287,9 @@ mod tests {
     }
 
     fn refused(name: &str, bytes: &[u8], why: &str) {
-        let words = with_file(name, bytes).expect(why);
-        assert!(words.starts_with(&format!("{name}: ")), "{words}");
-        assert!(words.contains(why), "{words}");
+        let message = with_file(name, bytes).expect(why);
+        assert!(message.starts_with(&format!("{name}: ")), "{message}");
+        assert!(message.contains(why), "{message}");
     }
 
     fn png() -> Vec<u8> {
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn file_over_a_mebibyte_is_refused_wherever_it_lies() {
+    fn file_over_a_mebibyte_is_refused_in_any_folder() {
         let largest = usize::try_from(LARGEST_BYTES).unwrap();
         let line = b"text\n".repeat(largest / 5 + 1);
         assert_eq!(with_file("notes.txt", &line[..largest]), None);
@@ -306,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_is_found_by_its_content_whatever_its_name() {
+    fn binary_with_any_name_is_refused() {
         refused("harmless.txt", b"PK\x03\x04\0\0", "it is binary");
         refused("main.c", b"caf\xe9 in Latin-1\n", "it is binary");
         refused("notes.md", b"U\0T\0F\0", "it is binary");
@@ -315,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn picture_in_docs_has_to_be_one() {
+    fn picture_in_docs_that_is_no_png_is_refused() {
         assert_eq!(with_file("docs/a.png", &png()), None);
         assert_eq!(with_file("docs/a.svg", b"<svg/>\n"), None);
         refused("docs/a.svg", b"\x1f\x8b\x08\0", "does not begin as one");
@@ -325,7 +329,7 @@ mod tests {
         refused(
             "docs/a.png",
             &[png(), b"PK\x03\x04\0".to_vec()].concat(),
-            "5 bytes lie behind its end",
+            "5 bytes follow its end",
         );
         let mut damaged = png();
         let at = damaged.len() - 20;
@@ -336,8 +340,9 @@ mod tests {
     #[test]
     fn link_out_of_the_repository_is_refused() {
         for target in ["/etc/hostname", "../../etc", "../docs/../../x"] {
-            let words = planted("docs/link", |path| symlink(target, path).unwrap()).expect(target);
-            assert!(words.contains("outside of the repository"), "{words}");
+            let message =
+                planted("docs/link", |path| symlink(target, path).unwrap()).expect(target);
+            assert!(message.contains("outside of the repository"), "{message}");
         }
         let inside = planted("docs/link", |path| symlink("../main.rs", path).unwrap());
         assert_eq!(inside, None);
@@ -356,15 +361,15 @@ mod tests {
     #[test]
     fn path_of_one_machine_is_refused() {
         let line = format!("cd {}mallory/src && make\n", HOMES[0]);
-        let words = format!("line 1 has {}mallory", HOMES[0]);
-        refused("a.md", line.as_bytes(), &words);
+        let message = format!("line 1 has {}mallory", HOMES[0]);
+        refused("a.md", line.as_bytes(), &message);
         for line in ["cd /home/ada/src\n", "ls /home/*\n", "mount /home/\n"] {
             assert_eq!(with_file("a.md", line.as_bytes()), None);
         }
     }
 
     #[test]
-    fn file_that_is_not_there_is_not_looked_at() {
+    fn file_that_is_missing_is_ignored() {
         assert_eq!(planted("removed.bin", |_| ()), None);
     }
 

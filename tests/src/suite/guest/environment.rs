@@ -1,30 +1,34 @@
-//! What programs find around them in a guest.
+//! The environment of programs in a guest.
 
 use anyhow::{Context as _, ensure};
 
-use super::{Bench, Outcome, SOON};
+use super::{COMMAND_LIMIT, Outcome, TestContext};
 
-/// One thing that programs expect of a guest.
+/// One property of the guest's environment.
 struct Expectation {
-    /// What must be so, for the message of a failure.
+    /// The property in words, for the message of a failure.
     what: &'static str,
-    /// A line of shell that succeeds where it is so.
-    holds: &'static str,
-    /// Words that run a command where it is not so, and change nothing for the rest of the guest.
+    /// A line of shell that succeeds where the property holds.
+    check: &'static str,
+    /// A prefix that runs a command where the property does not hold, and changes nothing for the rest of the guest.
     ///
-    /// The case runs the line there too, and there it has to fail: a line that cannot fail shows nothing.
-    broken: &'static str,
+    /// The case runs the line with this prefix too, and then the line has to fail: a line that cannot fail proves nothing.
+    counterexample: &'static str,
 }
 
-const fn expect(what: &'static str, holds: &'static str, broken: &'static str) -> Expectation {
+const fn expect(
+    what: &'static str,
+    check: &'static str,
+    counterexample: &'static str,
+) -> Expectation {
     Expectation {
         what,
-        holds,
-        broken,
+        check,
+        counterexample,
     }
 }
 
-/// Each is a line of its own. In one list of `&&` and `||` a last resort for one of them would hide that others fail.
+/// Each property is checked by a line of its own. In one list of `&&` and `||`, a fallback for one would hide that others fail.
 const EXPECTED: [Expectation; 12] = [
     expect(
         "commands run as root",
@@ -82,52 +86,55 @@ const EXPECTED: [Expectation; 12] = [
         "unshare --mount sh -c 'umount --lazy /sys/kernel/config && exec \"$@\"' sh",
     ),
     expect(
-        "the loopback device is up, has its address and is the way to it",
+        "the loopback device is up, has its address and is its route",
         "ip -brief address show dev lo up | grep -q '127\\.0\\.0\\.1/8' && ip route get 127.0.0.1",
         "unshare --net",
     ),
 ];
 
-pub(super) fn environment(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn environment(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for expectation in &EXPECTED {
         let Expectation {
             what,
-            holds,
-            broken,
+            check,
+            counterexample,
         } = expectation;
-        bench
-            .sh(holds, SOON)
-            .with_context(|| format!("it is not so that {what}"))?;
-        bench
-            .sh(&format!("{broken} true"), SOON)
-            .with_context(|| format!("nothing runs where it is not so that {what}"))?;
-        let line = format!("{broken} sh -c {}", quoted(holds));
-        let output = bench.guest()?.sh(&line, SOON)?;
+        context
+            .sh(check, COMMAND_LIMIT)
+            .with_context(|| format!("this does not hold: {what}"))?;
+        context
+            .sh(&format!("{counterexample} true"), COMMAND_LIMIT)
+            .with_context(|| format!("`{counterexample}` cannot run a command"))?;
+        let line = format!("{counterexample} sh -c {}", quoted(check));
+        let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
         ensure!(
             !output.status.success(),
-            "`{holds}` says that {what}, also under `{broken}`, where it is not so"
+            "`{check}` succeeds under `{counterexample}`, where this does not hold: {what}"
         );
     }
-    bench.sh(
+    context.sh(
         "udevadm info /dev/dri/card0 | grep -q 'CURRENT_TAGS=.*:seat:'",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    bench.sh(
+    context.sh(
         "udevadm info --export-db | grep -q ID_INPUT_KEYBOARD=1",
-        SOON,
+        COMMAND_LIMIT,
     )?;
-    bench.sh("udevadm info --export-db | grep -q ID_INPUT_MOUSE=1", SOON)?;
-    let unreaped = bench
+    context.sh(
+        "udevadm info --export-db | grep -q ID_INPUT_MOUSE=1",
+        COMMAND_LIMIT,
+    )?;
+    let unreaped = context
         .sh(
             "sh -c '(sleep 0.2 &)'; sleep 1; ps -eo stat= | grep -c '^Z' || true",
-            SOON,
+            COMMAND_LIMIT,
         )?
         .text();
     ensure!(unreaped == "0", "{unreaped} processes were not waited for");
     Ok(Outcome::Passed)
 }
 
-/// One word of a shell.
+/// Quotes a text as one word of a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,26 +1,26 @@
-//! Pictures of the display by QEMU's monitor.
+//! Pictures of the display that QEMU's monitor takes.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use super::SOON;
-use crate::suite::{Bench, Outcome};
+use super::COMMAND_LIMIT;
+use crate::suite::{Outcome, TestContext};
 use crate::vm::guest::shell;
 
-pub(super) fn screendump(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    screendump_size(bench)?;
-    let guest = bench.guest()?;
+pub(super) fn screendump(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    screendump_size(context)?;
+    let guest = context.guest()?;
     let connector = guest
         .sh(
             "modetest -M virtio_gpu -c | awk '/connected/ { print $1; exit }'",
-            SOON,
+            COMMAND_LIMIT,
         )?
         .text();
-    // It waits for a key, and shows its picture until then.
+    // modetest shows its picture until it gets a key.
     let line = format!("exec modetest -M virtio_gpu -s {connector}:640x480 -F smpte");
     let mut show = guest.start(shell(&line))?;
-    let until = Instant::now() + SOON;
+    let until = Instant::now() + COMMAND_LIMIT;
     let mut picture = guest.screendump()?;
     // SMPTE bars begin with grey and yellow.
     let shown = |picture: &image::RgbImage| {
@@ -34,26 +34,26 @@ pub(super) fn screendump(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         picture = guest.screendump()?;
     }
     let ok = shown(&picture);
-    let words = if ok {
+    let detail = if ok {
         String::new()
     } else {
-        format!("modetest said {:?}", show.next(Duration::from_secs(1)))
+        format!("modetest wrote {:?}", show.next(Duration::from_secs(1)))
     };
     show.kill()?;
     if !ok {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        let kept = bench.keep("display.png", png.get_ref())?;
+        let path = context.save_artefact("display.png", png.get_ref())?;
         anyhow::bail!(
-            "the display does not show the pattern, see {}; {words}",
-            kept.display()
+            "the display does not show the pattern, see {}; {detail}",
+            path.display()
         );
     }
     Ok(Outcome::Passed)
 }
 
-pub(super) fn screendump_size(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let picture = bench.guest()?.screendump()?;
+pub(super) fn screendump_size(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let picture = context.guest()?.screendump()?;
     let size = (picture.width(), picture.height());
     ensure!(size == (640, 480), "the picture is {size:?}");
     Ok(Outcome::Passed)

@@ -1,4 +1,4 @@
-//! Pictures that `covalent inspect` makes of what others have written: every kind of pixels, and a camera's own frames.
+//! Pictures that `covalent inspect` makes of live buffers: every pixel format, and a camera's own frames.
 
 use anyhow::{Context as _, ensure};
 use image::{DynamicImage, Rgb, RgbImage};
@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 use crate::picture::{BARS_100, Region, check_bars};
 use crate::pipeline::Pipeline;
-use crate::suite::bench::must;
-use crate::suite::stage::{RUN, SOON};
-use crate::suite::{Bench, Outcome};
+use crate::suite::compositor::{COMMAND_LIMIT, PIPELINE_LIMIT};
+use crate::suite::context::run_checked;
+use crate::suite::{Outcome, TestContext};
 use crate::vm::guest::{Guest, shell};
 use crate::wire::Stream;
 
-/// The rows that have bars; below them is the ramp, where there is one.
+/// The number of rows with bars; where the picture has a ramp, it is below them.
 const BARS_ROWS: u32 = 8;
 
-/// What `covalent-alloc-check painted` tells of a picture.
+/// The description that `covalent-alloc-check painted` prints of one picture.
 #[derive(Debug, Deserialize)]
 struct Painted {
     fourcc: String,
@@ -24,30 +24,36 @@ struct Painted {
     is_apart: bool,
 }
 
-/// Every format's bars, as the program that has painted them says how they lie, and as their names do.
-pub(super) fn every_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let guest = bench.guest()?;
+/// Checks every pixel format twice: with the layout that the painting program prints, and with the one in the dma-buf's name.
+pub(super) fn every_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let guest = context.guest()?;
     let mut holder = guest.start(shell("exec covalent-alloc-check painted -- sleep 300"))?;
-    let said = holder.line(Stream::Out, SOON)?.context("it said nothing")?;
-    let painted: Vec<Painted> = serde_json::from_str(&said).context("what was painted")?;
+    let line = holder
+        .line(Stream::Out, COMMAND_LIMIT)?
+        .context("the program printed nothing")?;
+    let painted: Vec<Painted> =
+        serde_json::from_str(&line).context("parse the list of pictures")?;
     ensure!(painted.len() == 17, "{} pictures", painted.len());
-    let pid = must(guest, "pgrep -x sleep | tail -n 1", SOON)?.text();
-    let mut kept = Vec::new();
+    let pid = run_checked(guest, "pgrep -x sleep | tail -n 1", COMMAND_LIMIT)?.text();
+    let mut pictures = Vec::new();
     for one in &painted {
         let Painted { fd, layout, .. } = one;
         let line = format!("covalent inspect --pid {} --fd {fd}", pid.trim());
-        let laid = picture(guest, &format!("{line} --layout {layout}"))?;
-        check(one, &laid).with_context(|| format!("{one:?}"))?;
+        let by_layout = picture(guest, &format!("{line} --layout {layout}"))?;
+        check(one, &by_layout).with_context(|| format!("{one:?}"))?;
         if one.is_apart {
-            // Its first dma-buf's name tells of bytes: no one name says where both planes are.
-            kept.push(("apart".to_owned(), laid));
+            // The name of its first dma-buf cannot describe both planes.
+            pictures.push(("apart".to_owned(), by_layout));
             continue;
         }
-        let named = picture(guest, &line)?;
-        ensure!(named == laid, "{one:?}: its name tells of another picture");
-        kept.push((one.fourcc.clone(), laid));
+        let by_name = picture(guest, &line)?;
+        ensure!(
+            by_name == by_layout,
+            "{one:?}: the dma-buf's name gives another picture"
+        );
+        pictures.push((one.fourcc.clone(), by_layout));
     }
-    // A judge that could not fail would be none: chroma the other way around is seen.
+    // The check itself is checked: NV12 read as NV21 has its chroma channels swapped, and must be rejected.
     let mut semi = painted.iter();
     let found = semi.find(|one| one.fourcc == "NV12").context("NV12")?;
     let swapped = found.layout.replace("NV12", "NV21");
@@ -55,30 +61,34 @@ pub(super) fn every_format(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     let swapped = picture(guest, &format!("{line} --layout {swapped}"))?;
     ensure!(
         check(found, &swapped).is_err(),
-        "NV12 read as NV21 is told for right"
+        "NV12 read as NV21 was accepted"
     );
     holder.kill()?;
-    holder.wait(SOON)?;
-    for (name, picture) in kept {
+    holder.wait(COMMAND_LIMIT)?;
+    for (name, picture) in pictures {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png)?;
-        bench.keep(&format!("{name}.png"), png.get_ref())?;
+        context.save_artefact(&format!("{name}.png"), png.get_ref())?;
     }
     Ok(Outcome::Passed)
 }
 
 fn picture(guest: &Guest, line: &str) -> anyhow::Result<DynamicImage> {
-    must(guest, &format!("{line} --png /tmp/painted.png"), SOON)?;
+    run_checked(
+        guest,
+        &format!("{line} --png /tmp/painted.png"),
+        COMMAND_LIMIT,
+    )?;
     Ok(image::load_from_memory(&guest.get("/tmp/painted.png")?)?)
 }
 
-/// Checks bars and ramp of a picture.
+/// Checks the bars and the ramp of a picture.
 fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     let bars = Region {
         height: BARS_ROWS,
         ..Region::whole(&picture.to_rgb8())
     };
-    // The standard's code values are whole numbers, and the colours that they stand for miss 255 by less than two.
+    // The standard's code values are integers, so the colours that they encode differ from 255 by less than two.
     let is_rgb = ["XR24", "AB24", "BG24", "RG16", "XR30", "AB30", "AB4H"];
     let tolerance = if is_rgb.contains(&painted.fourcc.as_str()) {
         0
@@ -88,7 +98,7 @@ fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     check_bars(&picture.to_rgb8(), bars, &BARS_100, tolerance)?;
     let grey: fn(u32) -> f64 = match painted.fourcc.as_str() {
         "XR30" | "AB30" => |x| f64::from(x * 8 + 3) / 1023.0,
-        // Limited range in ten bits: 64 is black, 940 white.
+        // In limited range with ten bits, 64 is black and 940 is white.
         "P010" => |x| f64::from(x * 6) / 876.0,
         _ => {
             let is_deep = painted.fourcc == "AB4H";
@@ -115,29 +125,33 @@ fn check(painted: &Painted, picture: &DynamicImage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Frames of a camera that runs, in formats that it writes itself.
-pub(super) fn camera(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// Checks frames of a camera that streams, in formats that the camera writes itself.
+pub(super) fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     for format in ["YUYV", "NV12"] {
         let pipeline = Pipeline {
             client: format!("--window --size 640x480 --format {format} --fps 15 --frames 120"),
             ..Pipeline::default()
         };
-        let guest = bench.guest()?;
+        let guest = context.guest()?;
         let pattern = "v4l2-ctl -d /dev/video0 -c test_pattern=1,osd_text_mode=2";
-        must(guest, pattern, SOON)?;
+        run_checked(guest, pattern, COMMAND_LIMIT)?;
         let mut running = pipeline.start(guest)?;
-        running.wait_for_frames(5, RUN)?;
-        let told = must(guest, "covalent inspect --pid covalent-camera --json", SOON)?;
-        let told: super::Report = serde_json::from_slice(&told.stdout)?;
-        let mut fds = told.buffers.iter();
+        running.wait_for_frames(5, PIPELINE_LIMIT)?;
+        let output = run_checked(
+            guest,
+            "covalent inspect --pid covalent-camera --json",
+            COMMAND_LIMIT,
+        )?;
+        let output: super::Report = serde_json::from_slice(&output.stdout)?;
+        let mut fds = output.buffers.iter();
         let fd = fds
             .find_map(|buffer| super::fd_of(buffer, "covalent-camera"))
             .context("the camera has no dma-buf")?;
         let line = format!("covalent inspect --pid covalent-camera --fd {fd} --wait 20");
         let picture = picture(guest, &line)?;
-        running.finish(RUN)?;
+        running.finish(PIPELINE_LIMIT)?;
         let rgb: RgbImage = picture.to_rgb8();
-        // vivid's own conversion rounds, and so does the way back.
+        // vivid's own conversion rounds, and the conversion back does too.
         check_bars(&rgb, Region::whole(&rgb), &BARS_100, 4)
             .with_context(|| format!("a frame of {format}"))?;
     }

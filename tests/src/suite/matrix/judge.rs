@@ -1,27 +1,31 @@
-//! Judging what `covalent matrix` reports, and how it ends.
+//! Checks of the reports and exit codes of `covalent matrix`.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::LONG;
-use crate::suite::Bench;
+use super::LONG_LIMIT;
+use crate::suite::TestContext;
 use crate::vm::link::Output;
 use crate::wire::Status;
 
-/// Runs `covalent matrix --verify` and fails with the cells in which verdict and drivers disagree.
-pub(crate) fn verify(bench: &mut Bench<'_>, name: &str, options: &str) -> anyhow::Result<Value> {
+/// Runs `covalent matrix --verify`, and fails with a list of the cells in which verdict and drivers disagree.
+pub(crate) fn verify(
+    context: &mut TestContext<'_>,
+    name: &str,
+    options: &str,
+) -> anyhow::Result<Value> {
     let line = format!("covalent matrix --verify --json {options}");
-    let output = bench.guest()?.sh(&line, LONG)?;
-    bench.keep(name, &output.stdout)?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = context.guest()?.sh(&line, LONG_LIMIT)?;
+    context.save_artefact(name, &output.stdout)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`{line}` ended with {}: {words}", output.status))?;
+        .with_context(|| format!("`{line}` ended with {}: {stderr}", output.status))?;
     judge(&report)?;
     ensure!(output.status.success(), "it ended with {}", output.status);
     Ok(report)
 }
 
-/// Checks a report: nothing is wrong in it, and it is of enough.
+/// Checks that a report has no wrong cell, enough cells, and few untested ones.
 pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
     let wrong: Vec<String> = cells
@@ -47,14 +51,14 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
             .filter(|cell| cell["judgement"] == judgement)
             .count()
     };
-    let said = |said: &str| {
+    let agreeing = |verdict: &str| {
         cells
             .iter()
-            .filter(|cell| cell["said"] == said && cell["judgement"] == "agrees")
+            .filter(|cell| cell["said"] == verdict && cell["judgement"] == "agrees")
             .count()
     };
-    // What is not tried shows nothing: the cards and cameras of a guest are idle. No buffer can be made in an arrangement that
-    // nobody says, but by the driver that arranges it.
+    // A cell that was not tried proves nothing; since the guest's cards and cameras are idle, nearly all can be tried. Only the
+    // driver itself can allocate with an implicit modifier, so these cells do not count.
     let implicit = cells
         .iter()
         .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")
@@ -62,36 +66,43 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
     let (untested, all) = (of("untested") - implicit, cells.len());
     ensure!(untested * 20 <= all, "{untested} of {all} were not tried");
     for verdict in ["guaranteed", "impossible"] {
-        ensure!(said(verdict) >= 20, "only {} {verdict}", said(verdict));
+        ensure!(
+            agreeing(verdict) >= 20,
+            "only {} {verdict}",
+            agreeing(verdict)
+        );
     }
     ensure!(report["helper_deaths"] == 0, "helper processes died");
     Ok(())
 }
 
-/// How GBM's and Vulkan's sources begin, and what the names of those who import by them hold.
+/// The prefixes of GBM's and Vulkan's source ids, and a part of the names of participants that import through them.
 const DRIVERS: [(&str, &str); 2] = [("gbm:", " GBM"), ("vulkan:", " image")];
 
-/// Checks that GBM and Vulkan are in a report, as rows and as columns, with guarantees that were tried: every guest has
-/// lavapipe, and a card that GBM serves.
+/// Checks that a report has GBM and Vulkan as sources and as participants, each with guarantees that were tried. Every guest
+/// has lavapipe, and a card that GBM supports.
 pub(crate) fn has_drivers(report: &Value) -> anyhow::Result<()> {
     let cells = report["cells"].as_array().context("no cells")?;
-    let kept: Vec<&Value> = cells
+    let guarantees: Vec<&Value> = cells
         .iter()
         .filter(|cell| cell["said"] == "guaranteed" && cell["judgement"] == "agrees")
         .collect();
-    let holds = |cell: &Value, field: &str, part: &str| {
+    let contains = |cell: &Value, field: &str, part: &str| {
         cell[field].as_str().is_some_and(|text| text.contains(part))
     };
     for (source, participant) in DRIVERS {
         for (field, part) in [("source", source), ("participant", participant)] {
-            let count = kept.iter().filter(|cell| holds(cell, field, part)).count();
+            let count = guarantees
+                .iter()
+                .filter(|cell| contains(cell, field, part))
+                .count();
             ensure!(count >= 10, "{count} guarantees with {field} {part:?}");
         }
     }
     Ok(())
 }
 
-pub(crate) fn words(output: &Output) -> String {
+pub(crate) fn exit_message(output: &Output) -> String {
     format!(
         "it ended with {}: {}",
         output.status,
@@ -99,17 +110,17 @@ pub(crate) fn words(output: &Output) -> String {
     )
 }
 
-/// Checks the status and that the message holds all of `wanted`.
-pub(crate) fn expect(output: &Output, status: u8, wanted: &[&str]) -> anyhow::Result<()> {
+/// Checks the exit code, and that stderr contains all of `expected` and no panic.
+pub(crate) fn expect(output: &Output, status: u8, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(
         output.status == Status::Code(status),
         "{status} was expected: {}",
-        words(output)
+        exit_message(output)
     );
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(!told.contains("panicked"), "{told}");
-    for word in wanted {
-        ensure!(told.contains(word), "{word:?} is not said: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(!stderr.contains("panicked"), "{stderr}");
+    for word in expected {
+        ensure!(stderr.contains(word), "{word:?} is not in stderr: {stderr}");
     }
     Ok(())
 }
@@ -130,28 +141,28 @@ mod tests {
         });
         let cells: Vec<Value> = filler
             .chain(cells.iter().copied())
-            .map(|(said, judgement)| json!({"said": said, "judgement": judgement}))
+            .map(|(verdict, judgement)| json!({"said": verdict, "judgement": judgement}))
             .collect();
         json!({"cells": cells, "helper_deaths": 0})
     }
 
     #[test]
-    fn report_without_the_rows_of_drivers_is_refused() {
-        let cell = |source: &str, participant: &str, said: &str| json!({"source": source, "participant": participant, "said": said, "judgement": "agrees"});
+    fn has_drivers_without_their_rows_is_an_error() {
+        let cell = |source: &str, participant: &str, verdict: &str| json!({"source": source, "participant": participant, "said": verdict, "judgement": "agrees"});
         let all = [
             cell("gbm:vgem@vgem", "processor reading", "guaranteed"),
             cell("vulkan:llvmpipe@uuid:0", "processor reading", "guaranteed"),
             cell("heap:system", "vgem GBM", "guaranteed"),
             cell("heap:system", "llvmpipe image", "guaranteed"),
         ];
-        let report = |left_out: Option<usize>, said: &str| {
+        let report = |left_out: Option<usize>, verdict: &str| {
             let kept = all
                 .iter()
                 .enumerate()
                 .filter(|(place, _)| Some(*place) != left_out)
                 .map(|(_, cell)| {
                     let mut cell = cell.clone();
-                    cell["said"] = said.into();
+                    cell["said"] = verdict.into();
                     cell
                 });
             let cells: Vec<Value> = kept.flat_map(|cell| vec![cell; 10]).collect();
@@ -165,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn report_with_a_wrong_cell_or_too_few_is_refused() {
+    fn judge_with_a_wrong_cell_or_too_few_is_an_error() {
         assert!(judge(&report(&[])).is_ok());
         assert!(judge(&report(&[("possible", "listed")])).is_ok());
         assert!(judge(&report(&[("guaranteed", "mismatch")])).is_err());

@@ -1,4 +1,4 @@
-//! `covalent-vulkan` in the guest: a run of it under a compositor, and what both say.
+//! Runs `covalent-vulkan` under a compositor in the guest, and reads the reports of both.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::RgbImage;
 use serde::Deserialize;
 
-use super::{FOLDER, FRAMES_LIMIT, SOON};
+use super::{COMMAND_LIMIT, FOLDER, FRAMES_LIMIT};
 use crate::judge::pattern;
 use crate::picture::Region;
 use crate::pipeline::{FrameRecord, parse_frames};
@@ -14,7 +14,7 @@ use crate::vm::guest::{Guest, shell};
 use crate::vm::link::Process;
 use crate::wire::Stream;
 
-/// A swapchain, as the client reports it.
+/// A swapchain in the client's report.
 #[derive(Debug, Deserialize)]
 pub(super) struct Swapchain {
     pub(super) why: String,
@@ -32,7 +32,7 @@ pub(super) struct CameraPart {
     pub(super) buffers: Vec<u64>,
 }
 
-/// What `covalent-vulkan --json` says at its end.
+/// The report that `covalent-vulkan --json` prints at its end.
 #[derive(Debug, Deserialize)]
 pub(super) struct Report {
     pub(super) frames: u64,
@@ -50,13 +50,13 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Every dma-buf that frames were drawn to.
+    /// Returns the inodes of all dma-bufs that frames were drawn to.
     pub(super) fn buffers(&self) -> Vec<u64> {
         let all = self.swapchains.iter();
         all.flat_map(|chain| chain.buffers.clone()).collect()
     }
 
-    /// Checks what holds for every run: nobody copied, nothing was imported twice, and frames came in order.
+    /// Checks what holds for every run: no byte was copied, no buffer was imported twice, and frames came in order.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let textures = self
             .camera
@@ -83,7 +83,7 @@ pub(super) struct Running<'guest> {
     pub(super) process: Process,
 }
 
-/// What both said at their end.
+/// The reports of both programs.
 pub(super) struct Finished {
     pub(super) report: Report,
     pub(super) frames: Vec<FrameRecord>,
@@ -95,8 +95,11 @@ impl<'guest> Running<'guest> {
         compositor: &str,
         client: &str,
     ) -> anyhow::Result<Self> {
-        // Before anything runs: whoever asks how far it has come must not read of the run before.
-        guest.sh(&format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"), SOON)?;
+        // Removes the files of an earlier run, so that they are not read as those of this run.
+        guest.sh(
+            &format!("rm -rf {FOLDER} && mkdir -p {FOLDER}"),
+            COMMAND_LIMIT,
+        )?;
         let process = guest.start(shell(&format!(
             "exec covalent-compositor --mode 640x480 --report {FOLDER}/frames.jsonl {compositor} -- \
              sh -c 'exec covalent-vulkan --json {client} >{FOLDER}/report.json'"
@@ -104,32 +107,32 @@ impl<'guest> Running<'guest> {
         Ok(Self { guest, process })
     }
 
-    /// Waits until the compositor has shown that many frames of the client.
+    /// Waits until the compositor has shown `frames` frames of the client.
     pub(super) fn wait_for_frames(&mut self, frames: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
             let count = format!("grep -c '\"vulkan/' {FOLDER}/frames.jsonl || true");
-            let shown = self.guest.sh(&count, SOON)?.text();
+            let shown = self.guest.sh(&count, COMMAND_LIMIT)?.text();
             let shown: usize = shown.trim().parse().unwrap_or(0);
             if shown >= frames {
                 return Ok(());
             }
             if begun.elapsed() > FRAMES_LIMIT {
                 self.process.kill()?;
-                let mut said = String::new();
-                while let Ok(Some(line)) = self.process.line(Stream::Error, SOON) {
-                    said.push_str(&line);
-                    said.push('\n');
+                let mut stderr = String::new();
+                while let Ok(Some(line)) = self.process.line(Stream::Error, COMMAND_LIMIT) {
+                    stderr.push_str(&line);
+                    stderr.push('\n');
                 }
-                bail!("{shown} of {frames} frames were shown; it wrote:\n{said}");
+                bail!("{shown} of {frames} frames were shown; it wrote:\n{stderr}");
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// Waits until the display shows a picture whose first strips say `last`, which the client holds.
+    /// Waits until the display shows frame `last`, which the client holds, and returns the picture.
     ///
-    /// The compositor reports a frame when its buffer goes back, and that of the last one does not.
+    /// The compositor reports a frame when it releases the frame's buffer, so it never reports the last one.
     pub(super) fn wait_for_number(
         &self,
         last: u32,
@@ -152,9 +155,10 @@ impl<'guest> Running<'guest> {
         }
     }
 
-    /// Has a client that holds its last frame end.
+    /// Ends a client that holds its last frame.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        self.guest.sh("pkill -TERM covalent-vulkan", SOON)?;
+        self.guest
+            .sh("pkill -TERM covalent-vulkan", COMMAND_LIMIT)?;
         Ok(())
     }
 

@@ -1,24 +1,24 @@
-//! The calls that a frame takes for the sake of order alone, as `strace -y` sees them.
+//! The system calls that synchronisation costs for each frame, counted from `strace -y`.
 
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
-/// What is called how often: at most so many times for each call of another kind.
-type Line = (&'static str, f64, &'static str);
+/// A kind of call, how often it may occur at most, and the kind of call by which that is counted.
+type Limit = (&'static str, f64, &'static str);
 
-/// What camera client and compositor together call for the sake of order. The reasons are in compositor/DESIGN.md.
-pub(super) type Book = &'static [Line];
+/// The limits for camera client and compositor together. compositor/DESIGN.md has the reason of each.
+pub(super) type Limits = &'static [Limit];
 
 /// The kind of which there is one for each frame that the client commits and waits for.
 const COMMIT: &str = "eventfd2";
-/// The kind of which there is one for each frame that the camera is given back, shown or not.
+/// The kind of which there is one for each frame that is queued to the camera again, shown or not.
 const QUEUE: &str = "VIDIOC_QBUF";
-/// The kind of which there is one for each picture that the display is given.
+/// The kind of which there is one for each commit to the display.
 const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
 
-/// Frames that the display reads itself and that are handed over by points.
-pub(super) const BY_POINTS: Book = &[
+/// Frames that are scanned out, with explicit sync.
+pub(super) const EXPLICIT_SYNC: Limits = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_EVENTFD", 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_QUERY", 2.0, COMMIT),
@@ -28,21 +28,22 @@ pub(super) const BY_POINTS: Book = &[
     ("fcntl syncobj", 1.0, COMMIT),
 ];
 
-/// Frames that the processor composes and that are handed over by the fences which their dma-bufs carry.
-pub(super) const BY_FENCES: Book = &[
-    ("poll that asks", 2.0, QUEUE),
+/// Frames that the processor composes, with the implicit fences of their dma-bufs.
+pub(super) const IMPLICIT_SYNC: Limits = &[
+    ("poll without wait", 2.0, QUEUE),
     ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
 ];
 
-/// How much more is no other number: the ends of the trace.
-const SLACK: f64 = 0.2;
+/// The excess that is allowed, because the trace is cut at both ends.
+const TOLERANCE: f64 = 0.2;
 
-/// What a call is for, where it is for the sake of order.
+/// Returns the kind of a call that serves synchronisation; `None` for other calls.
 pub(super) fn kind(line: &str) -> Option<String> {
     let (_, call) = line.split_once(' ')?;
     let (name, rest) = call.trim_start().split_once('(')?;
     let on = |what: &str| rest.contains(what);
-    // Not an order's: the event loop's own alarm, and the question by which debug builds see that an fd is open when it is closed.
+    // These do not serve synchronisation: the event loop's own timer, and the F_GETFD by which debug builds check an fd before
+    // they close it.
     if on("data=0xffffffffffffffff") || on("EAGAIN") || on("F_GETFD") {
         return None;
     }
@@ -55,8 +56,8 @@ pub(super) fn kind(line: &str) -> Option<String> {
                 .then(|| request.to_owned())
         }
         "eventfd2" => Some(name.to_owned()),
-        // With a time of nothing; others wait, which is an offence of its own.
-        "poll" | "ppoll" => Some("poll that asks".to_owned()),
+        // These have a timeout of zero; the theme's other check finds those that block.
+        "poll" | "ppoll" => Some("poll without wait".to_owned()),
         "epoll_ctl" | "read" | "close" | "fcntl" => {
             let object = if on("eventfd") {
                 "eventfd"
@@ -75,8 +76,8 @@ pub(super) fn kind(line: &str) -> Option<String> {
     }
 }
 
-/// How often each kind is called.
-pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
+/// Counts the calls of each kind.
+pub(super) fn count(steady: &[String]) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     for kind in steady.iter().filter_map(|line| kind(line)) {
         *found.entry(kind).or_default() += 1;
@@ -84,25 +85,25 @@ pub(super) fn counted(steady: &[String]) -> BTreeMap<String, u32> {
     found
 }
 
-/// Fails where a kind is called more often than the book has it, or is not in it.
-pub(super) fn compare(found: &BTreeMap<String, u32>, book: Book) -> anyhow::Result<()> {
-    let count = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
-    for (kind, _, base) in book {
+/// Fails where a kind of call occurs more often than its limit, or has no limit.
+pub(super) fn compare(found: &BTreeMap<String, u32>, limits: Limits) -> anyhow::Result<()> {
+    let of = |kind: &str| f64::from(found.get(kind).copied().unwrap_or(0));
+    for (kind, _, base) in limits {
         ensure!(
-            count(base) > 0.0,
-            "{base} was not called, by which {kind} is counted"
+            of(base) > 0.0,
+            "{base} was not called, so {kind} cannot be compared with it"
         );
     }
     let excess: Vec<String> = found
         .keys()
         .filter(|kind| ![QUEUE, FLIP].contains(&kind.as_str()))
         .filter_map(|kind| {
-            let Some((_, listed, base)) = book.iter().find(|(known, ..)| known == kind) else {
-                return Some(format!("{kind} is not in the book"));
+            let Some((_, listed, base)) = limits.iter().find(|(known, ..)| known == kind) else {
+                return Some(format!("{kind} has no limit"));
             };
-            let often = count(kind) / count(base);
-            (often > listed + SLACK)
-                .then(|| format!("{kind}: {often:.2} for each {base}, and {listed} in the book"))
+            let often = of(kind) / of(base);
+            (often > listed + TOLERANCE)
+                .then(|| format!("{kind}: {often:.2} for each {base}; the limit is {listed}"))
         })
         .collect();
     ensure!(excess.is_empty(), "{}", excess.join("; "));
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn call_for_another_purpose_is_not_counted() {
+    fn kind_of_an_unrelated_call_is_none() {
         assert_eq!(
             kind("12  ioctl(4</dev/video0>, VIDIOC_DQBUF, 0x7f) = 0"),
             None
@@ -131,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn kind_that_is_not_in_the_book_is_too_much() {
+    fn compare_of_a_kind_without_limit_is_an_error() {
         let calls = |line: &str, times: usize| vec![line.to_owned(); times];
         let waits = calls("12  eventfd2(0, EFD_CLOEXEC) = 14<anon_inode:[eventfd]>", 4);
-        assert!(compare(&counted(&waits), BY_POINTS).is_ok());
+        assert!(compare(&count(&waits), EXPLICIT_SYNC).is_ok());
         let closes = calls("12  close(14<anon_inode:[eventfd]>) = 0", 8);
         let both = [waits, closes].concat();
-        assert!(compare(&counted(&both), BY_POINTS).is_err());
-        assert!(compare(&counted(&both), BY_FENCES).is_err());
-        assert!(compare(&BTreeMap::new(), BY_POINTS).is_err());
+        assert!(compare(&count(&both), EXPLICIT_SYNC).is_err());
+        assert!(compare(&count(&both), IMPLICIT_SYNC).is_err());
+        assert!(compare(&BTreeMap::new(), EXPLICIT_SYNC).is_err());
     }
 }

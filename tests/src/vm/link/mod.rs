@@ -1,7 +1,7 @@
-//! The host's end of the port: starts commands in the guest and keeps what they write until somebody takes it.
+//! The host's end of the port: starts commands in the guest, and buffers their output.
 //!
-//! A thread of its own reads the port, so a guest is never held up by a host that does something else. What a command
-//! writes is kept here, up to a bound; then the command waits, and the other commands do not.
+//! A thread reads the port, so a busy host never blocks the guest. Each command's output is buffered up to a limit; then that
+//! command waits, and the others continue.
 
 mod process;
 mod shared;
@@ -14,94 +14,94 @@ use std::thread;
 use std::time::Duration;
 
 pub use process::{Input, Process};
-use shared::{Kept, Shared};
+use shared::{CommandState, Shared};
 
 use crate::wire::{Exec, Prepare, Ready, Status, Stream, ToGuest, WireError};
 
-/// How long the guest may leave bytes in the port unread. Its loop never blocks, so this is a guest that hangs.
+/// How long the guest may leave bytes in the port unread. Its loop never blocks, so a longer time means that it hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a command that was killed may take to be gone.
+/// Time limit until a killed command has ended.
 const KILL_DEADLINE: Duration = Duration::from_secs(20);
 
-/// What can go wrong between the host and the guest's first process.
+/// Why a request to the guest's first process failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The guest has ended, or its first process has.
-    #[error("the guest is gone: {reason}")]
-    Gone {
-        /// What ended the stream.
+    /// The guest or its first process has ended.
+    #[error("the guest has ended: {reason}")]
+    GuestEnded {
+        /// How the stream ended.
         reason: String,
     },
-    /// It took too long.
+    /// A time limit has passed.
     #[error("{operation} took longer than {} s", .limit.as_secs_f32())]
     Deadline {
-        /// What was waited for.
+        /// The operation.
         operation: String,
-        /// How long.
+        /// The time limit.
         limit: Duration,
     },
-    /// A command took too long; it was ended.
-    #[error("{command} ran longer than {} s and was ended; its last words: {}", .limit.as_secs_f32(), last_words(.output))]
+    /// A command exceeded its time limit and was killed.
+    #[error("{command} ran longer than {} s and was ended; its last output: {}", .limit.as_secs_f32(), output_tail(.output))]
     CommandDeadline {
-        /// The command's line.
+        /// The command line.
         command: String,
-        /// How long it was let run.
+        /// The time limit.
         limit: Duration,
-        /// What it had written until then, and how it ended.
+        /// The output until then, and how the command ended.
         output: Box<Output>,
     },
-    /// The guest could not be made ready.
-    #[error("the guest cannot be made ready: {reason}")]
+    /// The guest could not be prepared.
+    #[error("the guest cannot be prepared: {reason}")]
     Refused {
-        /// Why, in the guest's words.
+        /// The guest's error message.
         reason: String,
     },
-    /// A message could not be written down.
+    /// A message could not be encoded.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The port could not be prepared.
+    /// The port could not be set up.
     #[error("prepare the port to the guest: {0}")]
     Port(#[source] io::Error),
 }
 
-/// What a command has written, and how it ended.
+/// The output of a command, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Standard output, or what the terminal showed.
+    /// Standard output, or the output on the terminal.
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
-    /// How it ended.
+    /// The exit status or signal.
     pub status: Status,
 }
 
 impl Output {
-    /// Standard output as text, without the last line's end.
+    /// Returns standard output as text, without white space at the end.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
     }
 }
 
-/// What a command does, as it happens.
+/// An event of a running command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It has written this.
+    /// The command has written bytes to a stream.
     Wrote(Stream, Vec<u8>),
-    /// It has ended; nothing follows.
+    /// The command has ended; no event follows.
     Ended(Status),
 }
 
-/// The connection to a guest's first process. Cheap to clone.
+/// The connection to a guest's first process. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Link {
     shared: Arc<Shared>,
 }
 
 impl Link {
-    /// Begins to listen on `port`.
+    /// Starts to read messages from `port`.
     ///
     /// # Errors
     /// Where the port cannot be set up.
@@ -118,15 +118,15 @@ impl Link {
         let listener = Arc::clone(&shared);
         thread::Builder::new()
             .name("guest".to_owned())
-            .spawn(move || listener.listen(reader))
+            .spawn(move || listener.read_messages(reader))
             .map_err(LinkError::Port)?;
         Ok(Self { shared })
     }
 
-    /// Makes the guest ready.
+    /// Prepares the guest.
     ///
     /// # Errors
-    /// Where it cannot be, or does not answer within `limit`.
+    /// Where the guest cannot be prepared, or does not answer within `limit`.
     pub fn prepare(&self, prepare: Prepare, limit: Duration) -> Result<Ready, LinkError> {
         self.shared.send(&ToGuest::Prepare(prepare))?;
         let answer = self
@@ -135,10 +135,10 @@ impl Link {
         answer.map_err(|reason| LinkError::Refused { reason })
     }
 
-    /// Starts a command. Whether its program exists shows in how it ends: status 127 where it does not, as in a shell.
+    /// Starts a command. A program that does not exist ends with status 127, as in a shell.
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// Where the guest has ended.
     pub fn start(&self, exec: Exec) -> Result<Process, LinkError> {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = exec
@@ -147,7 +147,10 @@ impl Link {
             .map(|word| word.to_string_lossy())
             .collect::<Vec<_>>()
             .join(" ");
-        self.shared.lock().commands.insert(id, Kept::default());
+        self.shared
+            .lock()
+            .commands
+            .insert(id, CommandState::default());
         let process = Process {
             shared: Arc::clone(&self.shared),
             id,
@@ -161,12 +164,12 @@ impl Link {
     /// Runs a command to its end with `input` as its standard input.
     ///
     /// # Errors
-    /// Where the guest is gone, or the command runs longer than `limit`; then it has been ended.
+    /// Where the guest has ended, or the command runs longer than `limit`; then the command is killed.
     pub fn run(&self, exec: Exec, input: &[u8], limit: Duration) -> Result<Output, LinkError> {
         let process = self.start(exec)?;
         let feeder = process.input();
         thread::scope(|scope| {
-            // A command need not read its input, so who waits for its end cannot be who writes.
+            // A command need not read its input, so one thread writes the input while another waits for the end.
             scope.spawn(move || {
                 let fed = feeder.write_all(input, limit);
                 fed.and_then(|()| feeder.close())
@@ -175,10 +178,10 @@ impl Link {
         })
     }
 
-    /// Writes all that the guest has kept back to disk and to the shared folder.
+    /// Writes all files of the guest to its disk and to the shared folder.
     ///
     /// # Errors
-    /// Where the guest is gone or takes longer than `limit`.
+    /// Where the guest has ended, or takes longer than `limit`.
     pub fn sync(&self, limit: Duration) -> Result<(), LinkError> {
         let before = self.shared.lock().synced;
         self.shared.send(&ToGuest::Sync)?;
@@ -188,34 +191,34 @@ impl Link {
             })
     }
 
-    /// Asks the guest to switch itself off.
+    /// Asks the guest to power off.
     ///
     /// # Errors
-    /// Where it is gone.
+    /// Where the guest has ended.
     pub fn power_off(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::PowerOff)
     }
 
-    /// What the guest did not understand, since the last call.
+    /// Returns the messages that the guest did not understand since the last call.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.lock().complaints)
+    pub fn protocol_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().protocol_errors)
     }
 
-    /// Whether the guest has ended.
+    /// Returns whether the guest has ended.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.shared.lock().gone.is_some()
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().ended.is_some()
     }
 }
 
-fn last_words(output: &Output) -> String {
-    const WORDS_BYTES: usize = 500;
+fn output_tail(output: &Output) -> String {
+    const TAIL_BYTES: usize = 500;
     let all = if output.stderr.is_empty() {
         &output.stdout
     } else {
         &output.stderr
     };
-    let tail = &all[all.len().saturating_sub(WORDS_BYTES)..];
+    let tail = &all[all.len().saturating_sub(TAIL_BYTES)..];
     String::from_utf8_lossy(tail).trim().to_owned()
 }

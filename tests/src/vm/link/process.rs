@@ -1,13 +1,15 @@
-//! A command in the guest, from the host's side.
+//! A command in the guest, as the host sees it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use super::{Event, KILL_DEADLINE, LinkError, Output};
-use crate::wire::{Bytes, CHUNK_BYTES, Status, Stream, ToGuest, WINDOW_BYTES, Whom, Window};
+use crate::wire::{
+    Bytes, CHUNK_BYTES, SignalTarget, Status, Stream, ToGuest, WINDOW_BYTES, Window,
+};
 
-/// A command that was started in the guest. Dropped before its end, it is ended.
+/// A command that runs in the guest. Dropping it before its end kills it.
 #[derive(Debug)]
 pub struct Process {
     pub(super) shared: Arc<Shared>,
@@ -17,7 +19,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The command's standard input.
+    /// Returns the command's standard input.
     #[must_use]
     pub fn input(&self) -> Input {
         Input {
@@ -26,64 +28,67 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the command's own process, or to its group as an interrupt key does. One that has ended
-    /// meanwhile gets none.
+    /// Sends a signal to the command's own process, or to its process group as an interrupt key does. A command that has ended
+    /// gets none.
     ///
     /// # Errors
-    /// Where the guest is gone.
-    pub fn signal(&self, signal: i32, to: Whom) -> Result<(), LinkError> {
+    /// Where the guest has ended.
+    pub fn signal(&self, signal: i32, to: SignalTarget) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Signal { id, signal, to })
     }
 
-    /// Ends the command and all that it has started, at once. [`Process::wait`] tells of it.
+    /// Kills the command and every process that it has started. [`Process::wait`] returns its end.
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// Where the guest has ended.
     pub fn kill(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::Kill { id: self.id })
     }
 
-    /// What the command does next, at the latest after `limit`.
+    /// Waits up to `limit` for the command's next event, and returns it.
     ///
     /// # Errors
-    /// Where nothing happens within `limit` (the command goes on), or the guest is gone.
+    /// Where nothing happens within `limit` (the command continues), or the guest has ended.
     pub fn next(&mut self, limit: Duration) -> Result<Event, LinkError> {
         if let Some(status) = self.ended {
             return Ok(Event::Ended(status));
         }
         let id = self.id;
         let operation = format!("the next word of {}", self.line);
-        let (event, owed) = self.shared.wait(&operation, limit, |state| {
-            let kept = state.commands.get_mut(&id)?;
-            for (stream, queue) in &mut kept.outputs {
+        let (event, unacknowledged) = self.shared.wait(&operation, limit, |state| {
+            let command = state.commands.get_mut(&id)?;
+            for (stream, queue) in &mut command.outputs {
                 if !queue.bytes.is_empty() {
                     let bytes: Vec<u8> = queue.bytes.drain(..).collect();
-                    let owed = std::mem::take(&mut queue.owed);
-                    return Some((Event::Wrote(*stream, bytes), Some((*stream, owed))));
+                    let unacknowledged = std::mem::take(&mut queue.unacknowledged);
+                    return Some((
+                        Event::Wrote(*stream, bytes),
+                        Some((*stream, unacknowledged)),
+                    ));
                 }
             }
-            Some((Event::Ended(kept.status?), None))
+            Some((Event::Ended(command.status?), None))
         })?;
-        self.settle(owed)?;
+        self.acknowledge(unacknowledged)?;
         if let Event::Ended(status) = event {
             self.ended = Some(status);
         }
         Ok(event)
     }
 
-    /// The next line that the command writes to `stream`, without its end; the rest before the end of the command
-    /// counts as a line. `None` where the command has ended and no line is left.
+    /// Waits up to `limit` for the next line that the command writes to `stream`, and returns it without its newline. Bytes
+    /// before the command's end count as a line. Returns `None` where the command has ended and no line is left.
     ///
     /// # Errors
-    /// Where there is none within `limit` (the command goes on), or the guest is gone.
+    /// Where no line comes within `limit` (the command continues), or the guest has ended.
     pub fn line(&mut self, stream: Stream, limit: Duration) -> Result<Option<String>, LinkError> {
         let id = self.id;
         let operation = format!("a line of {}", self.line);
-        let (line, owed) = self.shared.wait(&operation, limit, |state| {
-            let kept = state.commands.get_mut(&id)?;
-            let over = kept.status.is_some();
-            let Some(queue) = kept.outputs.get_mut(&stream) else {
+        let (line, unacknowledged) = self.shared.wait(&operation, limit, |state| {
+            let command = state.commands.get_mut(&id)?;
+            let over = command.status.is_some();
+            let Some(queue) = command.outputs.get_mut(&stream) else {
                 return over.then_some((None, None));
             };
             let end = queue.bytes.iter().position(|byte| *byte == b'\n');
@@ -97,19 +102,18 @@ impl Process {
             if end.is_some() {
                 bytes.pop();
             }
-            let owed = std::mem::take(&mut queue.owed);
+            let unacknowledged = std::mem::take(&mut queue.unacknowledged);
             let line = String::from_utf8_lossy(&bytes).into_owned();
-            Some((Some(line), Some((stream, owed))))
+            Some((Some(line), Some((stream, unacknowledged))))
         })?;
-        self.settle(owed)?;
+        self.acknowledge(unacknowledged)?;
         Ok(line)
     }
 
-    /// Waits for the command's end and gives what nobody has taken yet of its output.
+    /// Waits for the command's end, and returns the output that was not taken yet.
     ///
     /// # Errors
-    /// Where it runs longer than `limit`; then it has been ended, and the error holds its output. Where the guest is
-    /// gone.
+    /// Where the command runs longer than `limit`; it is killed then, and the error has its output. Where the guest has ended.
     pub fn wait(mut self, limit: Duration) -> Result<Output, LinkError> {
         let mut output = Output {
             stdout: Vec::new(),
@@ -140,7 +144,7 @@ impl Process {
                     return Ok(());
                 }
             }
-            // A command that never stops writing would otherwise never meet its deadline.
+            // Without this check, a command that never stops writing would never exceed its limit.
             if started.elapsed() > limit {
                 return Err(LinkError::Deadline {
                     operation: self.line.clone(),
@@ -150,13 +154,13 @@ impl Process {
         }
     }
 
-    fn settle(&self, owed: Option<(Stream, usize)>) -> Result<(), LinkError> {
-        let Some((stream, bytes)) = owed else {
+    fn acknowledge(&self, unacknowledged: Option<(Stream, usize)>) -> Result<(), LinkError> {
+        let Some((stream, bytes)) = unacknowledged else {
             return Ok(());
         };
-        // The guest ends by itself after its last command's last word; then nobody waits for this.
-        match self.shared.grant(self.id, stream, bytes) {
-            Err(LinkError::Gone { .. }) => Ok(()),
+        // The guest may end after its last command; then the acknowledgement is not needed.
+        match self.shared.acknowledge(self.id, stream, bytes) {
+            Err(LinkError::GuestEnded { .. }) => Ok(()),
             result => result,
         }
     }
@@ -164,15 +168,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let kept = self.shared.lock().commands.remove(&self.id);
-        if kept.is_some_and(|kept| kept.status.is_none()) {
-            // Where the guest is gone, so is the command.
+        let command = self.shared.lock().commands.remove(&self.id);
+        if command.is_some_and(|command| command.status.is_none()) {
+            // Where the guest has ended, the command has too.
             let _ = self.kill();
         }
     }
 }
 
-/// A command's standard input, for a thread of its own.
+/// A command's standard input, which can be used from another thread.
 #[derive(Debug, Clone)]
 pub struct Input {
     pub(super) shared: Arc<Shared>,
@@ -180,26 +184,26 @@ pub struct Input {
 }
 
 impl Input {
-    /// Writes `bytes`, as fast as the command reads them. Bytes for a command that has ended are lost, as in a pipe.
+    /// Writes `bytes` as fast as the command reads them. Bytes for a command that has ended are lost, as in a pipe.
     ///
     /// # Errors
-    /// Where the command does not read for `limit`, or the guest is gone.
+    /// Where the command does not read for `limit`, or the guest has ended.
     pub fn write_all(&self, bytes: &[u8], limit: Duration) -> Result<(), LinkError> {
         let id = self.id;
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            let wanted = self.shared.wait("the command's input", limit, |state| {
-                let Some(kept) = state.commands.get_mut(&id) else {
+            let is_running = self.shared.wait("the command's input", limit, |state| {
+                let Some(command) = state.commands.get_mut(&id) else {
                     return Some(false);
                 };
-                if kept.status.is_some() {
+                if command.status.is_some() {
                     return Some(false);
                 }
-                (kept.under_way + chunk.len() <= WINDOW_BYTES).then(|| {
-                    kept.under_way += chunk.len();
+                (command.in_flight + chunk.len() <= WINDOW_BYTES).then(|| {
+                    command.in_flight += chunk.len();
                     true
                 })
             })?;
-            if !wanted {
+            if !is_running {
                 return Ok(());
             }
             self.shared.send(&ToGuest::Input {
@@ -210,10 +214,10 @@ impl Input {
         Ok(())
     }
 
-    /// Says that no more input comes.
+    /// Ends the input.
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// Where the guest has ended.
     pub fn close(&self) -> Result<(), LinkError> {
         self.shared.send(&ToGuest::InputEnd { id: self.id })
     }
@@ -221,7 +225,7 @@ impl Input {
     /// Changes the size of the command's terminal.
     ///
     /// # Errors
-    /// Where the guest is gone.
+    /// Where the guest has ended.
     pub fn resize(&self, window: Window) -> Result<(), LinkError> {
         let id = self.id;
         self.shared.send(&ToGuest::Resize { id, window })

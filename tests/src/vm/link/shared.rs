@@ -1,4 +1,4 @@
-//! What the thread that reads the port and everybody else share.
+//! The state that the thread which reads the port shares with the threads that use commands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::LinkError;
 use crate::wire::{Decoder, Ready, Status, Stream, ToGuest, ToHost, WINDOW_BYTES, encode};
 
-/// How much of one output is kept for who has not taken it yet.
-const KEPT_BYTES: usize = 64 << 20;
+/// The most output of one command that is buffered, in bytes.
+const MAX_BUFFERED_BYTES: usize = 64 << 20;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -25,30 +25,30 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) ready: Option<Result<Ready, String>>,
     pub(super) synced: u64,
-    pub(super) complaints: Vec<String>,
-    pub(super) commands: BTreeMap<u32, Kept>,
-    pub(super) gone: Option<String>,
+    pub(super) protocol_errors: Vec<String>,
+    pub(super) commands: BTreeMap<u32, CommandState>,
+    pub(super) ended: Option<String>,
 }
 
-/// What is kept of one command.
+/// The state of one command.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct CommandState {
     pub(super) outputs: BTreeMap<Stream, Queue>,
-    /// Bytes of input under way.
-    pub(super) under_way: usize,
+    /// Bytes of input that the guest has not acknowledged.
+    pub(super) in_flight: usize,
     pub(super) status: Option<Status>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) bytes: VecDeque<u8>,
-    /// What the guest has not been told is taken.
-    pub(super) owed: usize,
+    /// Bytes of output that were received and not acknowledged to the guest yet.
+    pub(super) unacknowledged: usize,
 }
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change of the state is whole; a thread that died in between has broken nothing.
+        // Each change of the state is complete, so a panic in another thread leaves it valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -56,21 +56,26 @@ impl Shared {
         let frame = encode(message)?;
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write_all(&frame).map_err(|error| {
-            let reason = self.lock().gone.clone();
-            LinkError::Gone {
+            let reason = self.lock().ended.clone();
+            LinkError::GuestEnded {
                 reason: reason.unwrap_or_else(|| format!("write to its port: {error}")),
             }
         })
     }
 
-    pub(super) fn grant(&self, id: u32, stream: Stream, bytes: usize) -> Result<(), LinkError> {
+    pub(super) fn acknowledge(
+        &self,
+        id: u32,
+        stream: Stream,
+        bytes: usize,
+    ) -> Result<(), LinkError> {
         match u32::try_from(bytes) {
             Ok(bytes) if bytes > 0 => self.send(&ToGuest::Taken { id, stream, bytes }),
             _ => Ok(()),
         }
     }
 
-    /// Waits until `look` finds what it looks for in the state.
+    /// Waits until `look` returns a value for the state, and returns that value.
     pub(super) fn wait<T>(
         &self,
         operation: &str,
@@ -83,8 +88,8 @@ impl Shared {
             if let Some(found) = look(&mut state) {
                 return Ok(found);
             }
-            if let Some(reason) = &state.gone {
-                return Err(LinkError::Gone {
+            if let Some(reason) = &state.ended {
+                return Err(LinkError::GuestEnded {
                     reason: reason.clone(),
                 });
             }
@@ -103,7 +108,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn listen(&self, mut reader: UnixStream) {
+    pub(super) fn read_messages(&self, mut reader: UnixStream) {
         let mut decoder = Decoder::default();
         let mut piece = vec![0; 128 << 10];
         let reason = loop {
@@ -115,50 +120,52 @@ impl Shared {
             }
             loop {
                 match decoder.take::<ToHost>() {
-                    Ok(Some(message)) => self.hear(message),
+                    Ok(Some(message)) => self.handle(message),
                     Ok(None) => break,
-                    Err(error) => self.lock().complaints.push(error.to_string()),
+                    Err(error) => self.lock().protocol_errors.push(error.to_string()),
                 }
             }
             self.changed.notify_all();
         };
-        self.lock().gone = Some(reason);
+        self.lock().ended = Some(reason);
         self.changed.notify_all();
     }
 
-    pub(super) fn hear(&self, message: ToHost) {
+    pub(super) fn handle(&self, message: ToHost) {
         let mut state = self.lock();
         match message {
             ToHost::Ready(ready) => state.ready = Some(Ok(ready)),
             ToHost::Refused { reason } => state.ready = Some(Err(reason)),
             ToHost::Output { id, stream, bytes } => {
-                let Some(kept) = state.commands.get_mut(&id) else {
+                let Some(command) = state.commands.get_mut(&id) else {
                     return;
                 };
-                let queue = kept.outputs.entry(stream).or_default();
-                queue.owed += bytes.0.len();
+                let queue = command.outputs.entry(stream).or_default();
+                queue.unacknowledged += bytes.0.len();
                 queue.bytes.extend(bytes.0);
-                // In halves of the window: fewer messages, and never a pause.
-                if queue.bytes.len() < KEPT_BYTES && queue.owed >= WINDOW_BYTES / 2 {
-                    let owed = std::mem::take(&mut queue.owed);
+                // Half a window is acknowledged at a time: that needs few messages, and the command never has to wait.
+                if queue.bytes.len() < MAX_BUFFERED_BYTES
+                    && queue.unacknowledged >= WINDOW_BYTES / 2
+                {
+                    let unacknowledged = std::mem::take(&mut queue.unacknowledged);
                     drop(state);
-                    // Where this fails the guest is gone, and the next read says so.
-                    let _ = self.grant(id, stream, owed);
+                    // An error means that the guest has ended, which the next read reports.
+                    let _ = self.acknowledge(id, stream, unacknowledged);
                 }
             }
             ToHost::Taken { id, bytes } => {
-                if let Some(kept) = state.commands.get_mut(&id) {
+                if let Some(command) = state.commands.get_mut(&id) {
                     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                    kept.under_way = kept.under_way.saturating_sub(bytes);
+                    command.in_flight = command.in_flight.saturating_sub(bytes);
                 }
             }
             ToHost::Ended { id, status } => {
-                if let Some(kept) = state.commands.get_mut(&id) {
-                    kept.status = Some(status);
+                if let Some(command) = state.commands.get_mut(&id) {
+                    command.status = Some(status);
                 }
             }
             ToHost::Synced => state.synced += 1,
-            ToHost::Complaint { words } => state.complaints.push(words),
+            ToHost::ProtocolError { message } => state.protocol_errors.push(message),
         }
     }
 }

@@ -8,7 +8,7 @@ root=$1 folder=$2 mode=$3 count=$4
 shift 4
 PATH=$PATH:/usr/sbin:/sbin
 
-# The root must be a mount of its own to become read-only without touching the host's.
+# The root must be a mount of its own, so that making it read-only does not affect the host.
 mount --rbind "$root" "$root" || fail "bind the root"
 cd "$root" || fail "no such folder"
 
@@ -34,7 +34,7 @@ if [ -d /dev/dri ]; then
 fi
 mount --rbind /sys sys 2>/dev/null
 mount -t tmpfs -o mode=1777 tmp tmp || fail "mount /tmp"
-# QEMU keeps what a snapshot writes here.
+# QEMU writes the changes of a snapshot here.
 mount --bind tmp var/tmp || fail "mount /var/tmp"
 mount -t tmpfs -o mode=755 run run || fail "mount /run"
 mount -t tmpfs -o mode=700 home root || fail "mount /root"
@@ -57,6 +57,6 @@ if [ "$mode" = ro ]; then
     mount -o remount,bind,ro "$root" || fail "make the root read-only"
 fi
 
-# Not exec: the first process of a namespace ignores signals that it has no handler for, and must reap orphans.
+# No exec: the first process of a namespace must reap orphans, and ignores signals for which it has no handler.
 chroot "$root" sh -c 'cd "$0" || exit 125; exec "$@"' "$folder" "$@"
 exit $?

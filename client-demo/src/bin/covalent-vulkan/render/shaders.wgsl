@@ -1,21 +1,21 @@
-// What covalent-vulkan draws: a cube before moving rings, or a camera's picture with a lens over it, and in both the
-// strips of cells that hold the frame's number (covalent_client_demo::pattern).
+// The shaders of covalent-vulkan. They draw a cube in front of moving rings, or a camera's picture with a magnifying lens. Both have the
+// strips of cells that show the frame's number (covalent_client_demo::pattern).
 //
-// Y goes down, as in the pictures: clip coordinates are Vulkan's own.
+// In clip coordinates y increases downwards, as in Vulkan.
 
 struct Frame {
-    // Of the picture that is drawn, in pixels.
+    // The size of the render target in pixels.
     size: vec2<u32>,
-    // The 32 cells, the leftmost in the highest bit.
+    // The 32 cells of a strip, the leftmost in the highest bit.
     cells: u32,
-    // How many of the eight bands begin with a strip, from the top.
+    // The number of bands, from the top, that begin with a strip.
     bands: u32,
-    // Where the camera's picture lies: its corner and its size, in pixels.
-    room: vec4<f32>,
-    // The lens: its centre and radius, in pixels.
+    // The rectangle of the camera's picture: the position of its corner and its size, in pixels.
+    picture_rect: vec4<f32>,
+    // The centre and the radius of the lens, in pixels.
     lens: vec3<f32>,
-    // How far the scene has turned, in radians.
-    turn: f32,
+    // The rotation of the cube, in radians.
+    angle: f32,
 }
 
 var<push_constant> frame: Frame;
@@ -23,18 +23,18 @@ var<push_constant> frame: Frame;
 @group(0) @binding(0) var picture: texture_2d<f32>;
 @group(0) @binding(1) var picture_sampler: sampler;
 
-// One triangle that covers everything.
+// A triangle that covers the render target.
 @vertex
-fn everything(@builtin(vertex_index) index: u32) -> @builtin(position) vec4<f32> {
+fn fullscreen(@builtin(vertex_index) index: u32) -> @builtin(position) vec4<f32> {
     let corner = vec2<f32>(f32((index << 1u) & 2u), f32(index & 2u));
     return vec4<f32>(corner * 2.0 - 1.0, 0.0, 1.0);
 }
 
-// The strip's black or white at a pixel, and -1 where there is no strip. In whole numbers, as the pattern's definition:
-// a cell that begins one column too late is another number at some size.
+// Returns the value of the cell at a pixel: 0 for black, 1 for white, and -1 where there is no strip. It computes with integers, as the
+// definition of the pattern does. With rounding, a cell could begin one column too late, and the strip would show another number.
 fn strip(at: vec2<f32>) -> f32 {
     let pixel = vec2<u32>(at);
-    // A quarter of a band.
+    // The index of the quarter of a band.
     let quarter = pixel.y * 32u / frame.size.y;
     if (quarter % 4u != 0u || quarter / 4u >= frame.bands) {
         return -1.0;
@@ -43,7 +43,7 @@ fn strip(at: vec2<f32>) -> f32 {
     return f32((frame.cells >> (31u - min(cell, 31u))) & 1u);
 }
 
-// Rings that run outwards.
+// Rings that move outwards.
 @fragment
 fn rings(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
     let cell = strip(at.xy);
@@ -52,7 +52,7 @@ fn rings(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
     }
     let size = vec2<f32>(frame.size);
     let from_centre = (at.xy - 0.5 * size) / size.y;
-    let wave = 0.5 + 0.5 * sin(24.0 * length(from_centre) - 4.0 * frame.turn);
+    let wave = 0.5 + 0.5 * sin(24.0 * length(from_centre) - 4.0 * frame.angle);
     return vec4<f32>(0.1 + 0.2 * wave, 0.15 + 0.1 * wave, 0.35 + 0.25 * at.y / size.y, 1.0);
 }
 
@@ -61,8 +61,8 @@ struct Corner {
     @location(0) colour: vec3<f32>,
 }
 
-fn turned(point: vec3<f32>) -> vec3<f32> {
-    let about_y = vec2<f32>(cos(frame.turn), sin(frame.turn));
+fn rotated(point: vec3<f32>) -> vec3<f32> {
+    let about_y = vec2<f32>(cos(frame.angle), sin(frame.angle));
     let one = vec3<f32>(
         about_y.x * point.x + about_y.y * point.z,
         point.y,
@@ -76,8 +76,8 @@ fn turned(point: vec3<f32>) -> vec3<f32> {
     );
 }
 
-// Two triangles for each face of a cube. A cube is convex: faces that look away are left out, and what is left never
-// covers itself, so that no depth is needed.
+// Two triangles for each face of a cube. Faces that point away from the viewer are not drawn. A cube is convex, so the other faces never
+// overlap, and no depth buffer is needed.
 @vertex
 fn cube(@builtin(vertex_index) index: u32) -> Corner {
     var corners = array<vec2<f32>, 6>(
@@ -96,17 +96,17 @@ fn cube(@builtin(vertex_index) index: u32) -> Corner {
         normal = normal.yzx;
         point = point.yzx;
     }
-    let outwards = turned(normal);
+    let outwards = rotated(normal);
     let distance = 5.0;
-    let place = turned(point) + vec3<f32>(0.0, 0.0, distance);
-    // From the eye at the origin to the middle of the face.
+    let place = rotated(point) + vec3<f32>(0.0, 0.0, distance);
+    // The viewer is at the origin. The second vector points from there to the centre of the face.
     let looks_away = dot(outwards, outwards + vec3<f32>(0.0, 0.0, distance)) >= 0.0;
     let size = vec2<f32>(frame.size);
     let zoom = 1.6;
     var corner: Corner;
     corner.position = vec4<f32>(place.x * zoom * size.y / size.x, place.y * zoom, 0.5 * place.z, place.z);
     if (looks_away) {
-        // All corners in one point outside of the picture.
+        // All corners of the face are one point outside of the clip volume.
         corner.position = vec4<f32>(-2.0, -2.0, 0.5, 1.0);
     }
     let light = 0.55 - 0.45 * outwards.z;
@@ -123,7 +123,7 @@ fn face(corner: Corner) -> @location(0) vec4<f32> {
     return vec4<f32>(corner.colour, 1.0);
 }
 
-// The camera's picture, through a lens that magnifies twice in its centre and has a bright rim.
+// The camera's picture with a lens, which magnifies by two in its centre and has a bright rim.
 @fragment
 fn camera(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
     let from_lens = at.xy - frame.lens.xy;
@@ -134,7 +134,7 @@ fn camera(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
         source = frame.lens.xy + from_lens * (0.5 + 0.5 * far * far);
         rim = smoothstep(0.92, 1.0, far);
     }
-    let place = (source - frame.room.xy) / frame.room.zw;
+    let place = (source - frame.picture_rect.xy) / frame.picture_rect.zw;
     let colour = textureSampleLevel(picture, picture_sampler, place, 0.0).rgb;
     let cell = strip(at.xy);
     if (cell >= 0.0) {

@@ -1,5 +1,5 @@
-//! A device of the check: a thread that waits for what it was told, takes its time, touches pixels, and says that it is done
-//! by a fence that was there before.
+//! A simulated device: a thread that waits for its acquire fence, delays, reads or writes pixels, and signals a fence that existed
+//! before the work began.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,60 +13,63 @@ use covalent_alloc::sync::{
     Access, Accessor, Acquire, Fence, Point, Pollable, SyncDevice, SyncPoint, SyncPointWait,
     Timeline, Until,
 };
-use covalent_tests::held::Held;
-use covalent_tests::witness::sys::Pixels;
+use covalent_tests::check_support::sys::Pixels;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A buffer and the view of it that devices have.
+/// A buffer and the mapping through which the simulated devices access it.
 pub(super) struct Shared {
     pub(super) buffer: Buffer,
     pub(super) pixels: Arc<Pixels>,
 }
 
-/// What a device says when it is done.
+/// What a device signals when its job is complete.
 pub(super) enum Signal {
-    /// The next value of its sw_sync timeline.
-    Held,
-    /// A point, which nobody has submitted before.
+    /// The next value of the device's sw_sync timeline.
+    SwSync,
+    /// A point of a DRM timeline syncobj. Nothing was submitted for it before.
     Point(Point),
 }
 
+/// One access of a device to a buffer.
 pub(super) struct Job {
     pub(super) shared: Arc<Shared>,
     access: Access,
     number: u32,
-    /// What it waits for.
+    /// The wait that comes before the access.
     after: Option<SyncPointWait>,
     signal: Signal,
 }
 
+/// A simulated device with its thread.
 pub(super) struct Device {
-    pub(super) party: Accessor,
-    pub(super) language: Option<SyncMechanism>,
-    held: Arc<Held>,
+    pub(super) accessor: Accessor,
+    /// How the device takes and gives fences; `None` for a device that knows no fences.
+    pub(super) mechanism: Option<SyncMechanism>,
+    sw_sync: Arc<SwSyncTimeline>,
     fences: u32,
-    /// What it is told by points, and tells by points.
-    timelines: (Timeline, Timeline),
-    room: u64,
-    points: u64,
+    acquire_timeline: Timeline,
+    acquire_points: u64,
+    release_timeline: Timeline,
+    release_points: u64,
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<bool>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Device {
-    /// Starts a device that delays each job by up to `slowest`, at random.
+    /// Starts a device that delays each job by a random time below `slowest`.
     pub(super) fn start(
         name: &str,
-        language: Option<SyncMechanism>,
+        mechanism: Option<SyncMechanism>,
         syncobjs: &SyncDevice,
         seed: u64,
         slowest: Duration,
     ) -> Result<Self> {
-        let held = Arc::new(Held::new()?);
+        let sw_sync = Arc::new(SwSyncTimeline::new()?);
         let (jobs, queue) = channel();
         let (report, done) = channel();
-        let driver = Arc::clone(&held);
+        let driver = Arc::clone(&sw_sync);
         let thread = thread::spawn(move || {
             let mut random = Random(seed);
             for job in queue {
@@ -74,52 +77,54 @@ impl Device {
             }
         });
         Ok(Self {
-            party: Accessor::new(name, language),
-            language,
-            held,
+            accessor: Accessor::new(name, mechanism),
+            mechanism,
+            sw_sync,
             fences: 0,
-            timelines: (Timeline::create(syncobjs)?, Timeline::create(syncobjs)?),
-            room: 0,
-            points: 0,
+            acquire_timeline: Timeline::create(syncobjs)?,
+            acquire_points: 0,
+            release_timeline: Timeline::create(syncobjs)?,
+            release_points: 0,
             jobs: Some(jobs),
             done,
             thread: Some(thread),
         })
     }
 
-    /// A point of its own timeline that nobody has used.
-    pub(super) fn room(&mut self) -> Result<Point> {
-        self.room += 1;
-        Ok(self.timelines.0.point(self.room)?)
+    /// Returns the next unused point of the device's acquire timeline.
+    pub(super) fn next_acquire_point(&mut self) -> Result<Point> {
+        self.acquire_points += 1;
+        Ok(self.acquire_timeline.point(self.acquire_points)?)
     }
 
-    /// Queues a job, and says behind which moment it is done; `None` where the device says so only when it is.
+    /// Queues a job and returns the fence or point that signals its completion. `None` means that the device has no fence, and
+    /// that [`Device::next_done`] reports the completion.
     pub(super) fn submit(
         &mut self,
         shared: &Arc<Shared>,
         access: Access,
         number: u32,
-        told: Acquire,
+        acquire: Acquire,
     ) -> Result<Option<SyncPoint>> {
         let reservation = shared.buffer.reservation();
-        let after = match told {
+        let after = match acquire {
             Acquire::Nothing => None,
-            // As a driver does: what is carried now counts, and not what comes later.
+            // A driver waits for the fences that the reservation has at submission, not for those that are added later.
             Acquire::Carried => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
             Acquire::Fence(fence) => Some(SyncPointWait::Fence(fence)),
             Acquire::Point(point) => Some(SyncPointWait::Point(point.wait(Until::Signalled)?)),
-            other => bail!("{} was told {other:?}", self.party.name()),
+            other => bail!("{} cannot acquire with {other:?}", self.accessor.name()),
         };
-        let (signal, behind) = match self.language {
+        let (signal, completion) = match self.mechanism {
             Some(SyncMechanism::Timeline) => {
-                self.points += 1;
-                let point = self.timelines.1.point(self.points)?;
+                self.release_points += 1;
+                let point = self.release_timeline.point(self.release_points)?;
                 (Signal::Point(point.clone()), Some(point.into()))
             }
-            language => {
+            mechanism => {
                 self.fences += 1;
-                let fence: Fence = self.held.fence(self.fences)?;
-                let behind = match language {
+                let fence: Fence = self.sw_sync.fence(self.fences)?;
+                let completion = match mechanism {
                     None => None,
                     Some(SyncMechanism::Implicit) => {
                         reservation.add(&fence, access)?;
@@ -131,7 +136,7 @@ impl Device {
                     }
                     Some(_) => Some(fence.into()),
                 };
-                (Signal::Held, behind)
+                (Signal::SwSync, completion)
             }
         };
         let job = Job {
@@ -143,19 +148,19 @@ impl Device {
         };
         self.jobs
             .as_ref()
-            .context("it has ended")?
+            .context("the device was stopped")?
             .send(job)
             .ok()
-            .context("the device has ended")?;
-        Ok(behind)
+            .context("the device's thread has ended")?;
+        Ok(completion)
     }
 
-    /// Waits for the next job that is done, as for a buffer that a queue gives back; true where the pixels were right.
+    /// Waits for the next complete job, as VIDIOC_DQBUF does for a buffer; returns whether the pixels were right.
     pub(super) fn next_done(&self) -> Result<bool> {
-        self.done.recv().context("the device has ended")?
+        self.done.recv().context("the device's thread has ended")?
     }
 
-    /// Waits for the end of all jobs; returns how many saw wrong pixels, beyond what was asked for already.
+    /// Waits for all jobs; returns how many found wrong pixels, without those that [`Device::next_done`] returned.
     pub(super) fn stop(mut self) -> Result<u32> {
         drop(self.jobs.take());
         let mut wrong = 0;
@@ -163,14 +168,14 @@ impl Device {
             wrong += u32::from(!right?);
         }
         if let Some(thread) = self.thread.take() {
-            ensure!(thread.join().is_ok(), "the device panicked");
+            ensure!(thread.join().is_ok(), "the device's thread panicked");
         }
         Ok(wrong)
     }
 }
 
-/// Does one job; true where the pixels were right.
-fn work(job: Job, held: &Held, delay: Duration) -> Result<bool> {
+/// Does one job; returns whether the pixels were right.
+fn work(job: Job, sw_sync: &SwSyncTimeline, delay: Duration) -> Result<bool> {
     if let Some(after) = &job.after {
         sleep_until(after)?;
     }
@@ -184,28 +189,28 @@ fn work(job: Job, held: &Held, delay: Duration) -> Result<bool> {
         Access::Read => pixels.are(job.number),
     };
     match job.signal {
-        Signal::Held => held.advance(1)?,
+        Signal::SwSync => sw_sync.advance(1)?,
         Signal::Point(point) => point.signal()?,
     }
     Ok(right)
 }
 
-/// Sleeps in poll, as an event loop does.
-pub(super) fn sleep_until(moment: &impl Pollable) -> Result<()> {
-    let flags = match moment.poll_for() {
+/// Sleeps in poll() until a fence or point is signalled, as an event loop does.
+pub(super) fn sleep_until(pollable: &impl Pollable) -> Result<()> {
+    let flags = match pollable.poll_for() {
         covalent_alloc::sync::PollFor::Input => PollFlags::IN,
         covalent_alloc::sync::PollFor::Output => PollFlags::OUT,
     };
-    let mut fds = [PollFd::new(moment, flags)];
+    let mut fds = [PollFd::new(pollable, flags)];
     rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
     ensure!(
-        moment.is_over()?,
-        "poll returned before the moment was over"
+        pollable.is_over()?,
+        "poll() returned before the fence was signalled"
     );
     Ok(())
 }
 
-/// Numbers that look random, the same for the same seed (xorshift).
+/// Pseudo-random numbers (xorshift); the same seed gives the same numbers.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -216,8 +221,8 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, most: Duration) -> Duration {
-        let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
+    fn below(&mut self, limit: Duration) -> Duration {
+        let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(self.next() % micros)
     }
 

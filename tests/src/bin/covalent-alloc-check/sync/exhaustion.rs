@@ -1,22 +1,25 @@
-//! A process that has no fds left: everything says so, loses nothing, and goes on when there are fds again.
+//! A process without free file descriptors: every operation reports it, leaks nothing, and works again when fds are free.
 
 use std::fs::File;
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, SyncDevice, Timeline, Until};
-use covalent_tests::held::Held;
+use covalent_tests::sw_sync::SwSyncTimeline;
 use drm::control::Device as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check("sync::process_without_fds_is_told_and_loses_nothing", told);
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
+        "sync::operations_without_fds_report_it_and_leak_nothing",
+        without_free_fds,
+    );
 }
 
-/// Does something while no fd is left.
+/// Calls `act` while the process has no free file descriptor.
 fn without_fds<T>(act: impl FnOnce() -> T) -> Result<T> {
     let used = covalent_tests::judge::process::fd_count(std::process::id())?;
     let before = getrlimit(Resource::Nofile);
@@ -38,15 +41,15 @@ fn without_fds<T>(act: impl FnOnce() -> T) -> Result<T> {
     Ok(outcome)
 }
 
-fn told() -> Result<Seen> {
+fn without_free_fds() -> Result<CheckOutcome> {
     let Some(found) = device()? else {
-        return Ok(Seen::Skipped("no card has timelines".to_owned()));
+        return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };
     let card = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .find(|card| card.driver() == found.driver())
-        .context("the card has gone")?;
+        .context("the card disappeared")?;
     let device = SyncDevice::new(&card)?;
     let next_handle = || -> Result<u32> {
         let handle = card.create_syncobj(false)?;
@@ -55,62 +58,66 @@ fn told() -> Result<Seen> {
     };
     let buffer = dumb("vgem")?;
     let reservation = buffer.reservation();
-    let (one, other) = (Held::new()?, Held::new()?);
+    let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let (fence, second) = (one.fence(1)?, other.fence(1)?);
     reservation.add(&fence, Access::Write)?;
     let timeline = Timeline::create(&device)?;
     let point = timeline.point(1)?;
     point.set_fence(&fence)?;
     let handle = next_handle()?;
-    let ask = || -> Vec<(&str, Option<String>)> {
-        let words = |error: &dyn std::error::Error| error.to_string();
+    let errors = || -> Vec<(&str, Option<String>)> {
+        let text = |error: &dyn std::error::Error| error.to_string();
         vec![
-            ("clone", fence.try_clone().err().map(|error| words(&error))),
+            ("clone", fence.try_clone().err().map(|error| text(&error))),
             (
                 "merge",
-                fence.merge(&second).err().map(|error| words(&error)),
+                fence.merge(&second).err().map(|error| text(&error)),
             ),
-            ("export", timeline.export().err().map(|error| words(&error))),
-            ("fence", point.fence().err().map(|error| words(&error))),
+            ("export", timeline.export().err().map(|error| text(&error))),
+            ("fence", point.fence().err().map(|error| text(&error))),
             (
                 "wait",
-                point
-                    .wait(Until::Signalled)
-                    .err()
-                    .map(|error| words(&error)),
+                point.wait(Until::Signalled).err().map(|error| text(&error)),
             ),
             (
                 "carried",
                 reservation
                     .fence_before(Access::Read)
                     .err()
-                    .map(|error| words(&error)),
+                    .map(|error| text(&error)),
             ),
             (
                 "poll",
                 reservation
                     .wait(Access::Read)
                     .err()
-                    .map(|error| words(&error)),
+                    .map(|error| text(&error)),
             ),
             (
                 "device",
-                SyncDevice::new(&card).err().map(|error| words(&error)),
+                SyncDevice::new(&card).err().map(|error| text(&error)),
             ),
         ]
     };
-    // What needs no fd works without.
-    let (answers, set) =
-        without_fds(|| (ask(), timeline.point(2).map(|two| two.set_fence(&second))))?;
+    // DRM_IOCTL_SYNCOBJ_TRANSFER needs no fd, so it works.
+    let (found, set) = without_fds(|| {
+        (
+            errors(),
+            timeline.point(2).map(|two| two.set_fence(&second)),
+        )
+    })?;
     set??;
-    for (what, answer) in answers {
-        let words = answer.with_context(|| format!("{what} went well without fds"))?;
-        ensure!(words.contains("no fds left"), "{what}: {words}");
+    for (operation, error) in found {
+        let error = error.with_context(|| format!("{operation} succeeded without free fds"))?;
+        ensure!(error.contains("no fds left"), "{operation}: {error}");
     }
-    ensure!(next_handle()? == handle, "a syncobj's handle is left");
-    for (what, answer) in ask() {
-        ensure!(answer.is_none(), "{what}, with fds again: {answer:?}");
+    ensure!(next_handle()? == handle, "a syncobj handle was leaked");
+    for (operation, error) in errors() {
+        ensure!(
+            error.is_none(),
+            "{operation} fails although fds are free again: {error:?}"
+        );
     }
-    ensure!(next_handle()? == handle, "a syncobj's handle is left");
-    Ok(Seen::Passed)
+    ensure!(next_handle()? == handle, "a syncobj handle was leaked");
+    Ok(CheckOutcome::Passed)
 }

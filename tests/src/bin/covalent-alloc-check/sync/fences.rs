@@ -1,4 +1,4 @@
-//! Fences of sw_sync: what they are before and after, merged and failed.
+//! sync_files of sw_sync: their status before and after the signal, merged fences, and fences with an error.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::sync::{Fence, FenceError, FenceStatus, Pollable as _, Timeline};
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check("sync::fence_signals_when_its_driver_says_so", one);
-    tally.check("sync::fences_merged_signal_with_the_last", merged);
-    tally.check("sync::fence_of_a_driver_that_is_gone_has_failed", failed);
-    tally.check("sync::fd_that_is_no_fence_is_refused", hostile);
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check("sync::fence_is_signalled_when_its_timeline_advances", one);
+    runner.check("sync::merged_fence_is_signalled_with_its_last_part", merged);
+    runner.check("sync::fence_of_a_closed_timeline_has_an_error", failed);
+    runner.check("sync::fd_that_is_no_sync_file_is_refused", hostile);
 }
 
 fn now() -> Result<Duration> {
@@ -28,64 +28,83 @@ fn now() -> Result<Duration> {
     ))
 }
 
-fn one() -> Result<Seen> {
-    let driver = Held::new()?;
+fn one() -> Result<CheckOutcome> {
+    let driver = SwSyncTimeline::new()?;
     let fence = driver.fence(1)?;
-    ensure!(fence.signalled_at()?.is_none(), "it says when it signalled");
+    ensure!(
+        fence.signalled_at()?.is_none(),
+        "an unsignalled fence has a timestamp"
+    );
     let parts = fence.parts()?;
     let [part] = parts.as_slice() else {
-        bail!("{parts:?}")
+        bail!("the fence has the parts {parts:?}")
     };
     ensure!(part.driver == "sw_sync", "{part:?}");
     let before = now()?;
     driver.advance(1)?;
-    signalled(&fence)?;
-    let at = fence.signalled_at()?.context("it does not say when")?;
+    check_signalled(&fence)?;
+    let at = fence
+        .signalled_at()?
+        .context("a signalled fence has no timestamp")?;
     ensure!(
         (before..=now()?).contains(&at),
-        "it signalled at {at:?}, and was told to at {before:?}"
+        "the fence's timestamp is {at:?}, but the timeline advanced after {before:?}"
     );
-    signalled(&fence.try_clone()?)?;
-    Ok(Seen::Passed)
+    check_signalled(&fence.try_clone()?)?;
+    Ok(CheckOutcome::Passed)
 }
 
-fn merged() -> Result<Seen> {
-    let (one, other) = (Held::new()?, Held::new()?);
+fn merged() -> Result<CheckOutcome> {
+    let (one, other) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let fences = [one.fence(1)?, other.fence(1)?, one.fence(2)?];
-    let all = Fence::merge_all(&fences)?.context("none")?;
-    // Of one timeline the later fence is enough.
+    let all = Fence::merge_all(&fences)?.context("no fence was merged")?;
+    // The merged sync_file holds only the latest fence of each timeline.
     ensure!(all.parts()?.len() == 2, "{:?}", all.parts()?);
-    // Out of their order.
+    // Signal the fences in another order than that in which they were merged.
     other.advance(1)?;
-    unsignalled(&all)?;
-    ensure!(all.signalled_at()?.is_none(), "it says when");
+    check_unsignalled(&all)?;
+    ensure!(
+        all.signalled_at()?.is_none(),
+        "an unsignalled fence has a timestamp"
+    );
     one.advance(1)?;
-    unsignalled(&all)?;
+    check_unsignalled(&all)?;
     one.advance(1)?;
-    signalled(&all)?;
+    check_signalled(&all)?;
     let last = fences[2].signalled_at()?;
-    ensure!(last.is_some() && all.signalled_at()? == last, "at {last:?}");
-    Ok(Seen::Passed)
+    ensure!(
+        last.is_some() && all.signalled_at()? == last,
+        "the merged fence's timestamp is not that of its last part, {last:?}"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn failed() -> Result<Seen> {
-    let (gone, stays) = (Held::new()?, Held::new()?);
-    let (fence, good) = (gone.fence(1)?, stays.fence(1)?);
+fn failed() -> Result<CheckOutcome> {
+    let (closed, open) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
+    let (fence, good) = (closed.fence(1)?, open.fence(1)?);
     let both = fence.merge(&good)?;
-    drop(gone);
+    drop(closed);
     let expected = FenceStatus::Failed(Errno::NOENT);
-    ensure!(fence.status()? == expected, "it is {:?}", fence.status()?);
-    ensure!(fence.is_over()?, "who waits for it waits for ever");
-    unsignalled(&both)?;
-    stays.advance(1)?;
-    ensure!(both.status()? == expected, "it is {:?}", both.status()?);
-    ensure!(both.is_over()?, "who waits for both waits for ever");
-    Ok(Seen::Passed)
+    ensure!(
+        fence.status()? == expected,
+        "the fence is {:?}",
+        fence.status()?
+    );
+    ensure!(fence.is_over()?, "a wait for the failed fence never ends");
+    check_unsignalled(&both)?;
+    open.advance(1)?;
+    ensure!(
+        both.status()? == expected,
+        "the merged fence is {:?}",
+        both.status()?
+    );
+    ensure!(both.is_over()?, "a wait for the merged fence never ends");
+    Ok(CheckOutcome::Passed)
 }
 
-fn hostile() -> Result<Seen> {
+fn hostile() -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
-    let dmabuf = buffer.memory_fd(0).context("no memory")?;
+    let dmabuf = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     let memfd = rustix::fs::memfd_create("no fence", rustix::fs::MemfdFlags::CLOEXEC)?;
     let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
     let mut others: Vec<(&str, OwnedFd)> = vec![
@@ -100,8 +119,8 @@ fn hostile() -> Result<Seen> {
     for (name, fd) in others {
         match Fence::import(fd.as_fd().try_clone_to_owned()?) {
             Err(FenceError::NotFence { .. }) => {}
-            other => bail!("{name}: {other:?}"),
+            other => bail!("the import of {name} returned {other:?}"),
         }
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

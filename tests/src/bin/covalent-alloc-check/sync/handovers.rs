@@ -1,5 +1,5 @@
-//! Buffers handed from device to device in every pair of languages, with fences held back for random times. Each frame's
-//! pixels are its number, so that who comes too early or too late sees another's.
+//! Passes buffers between simulated devices with every pair of synchronisation mechanisms, with fences that are signalled after random
+//! delays. Each frame's pixels are its number, so a device that reads too early or writes too late produces a wrong frame.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,43 +10,49 @@ use covalent_alloc::sync::{
     Access, AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, Acquire,
     FenceState, Kind, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
 };
-use covalent_tests::witness::sys::Pixels;
+use covalent_tests::check_support::sys::Pixels;
 
 use super::device::{Device, Random, Shared, sleep_until};
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-/// Hand-overs behind a moment that was seen pending.
+/// How many accesses have to follow a fence that was seen pending.
 const HANDOVERS: u32 = 10_000;
 const BUFFERS: usize = 6;
 const SLOWEST: Duration = Duration::from_micros(800);
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check(
-        "sync::10000_handovers_behind_held_fences_arrive_in_order",
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
+        "sync::10000_accesses_after_pending_fences_see_the_right_pixels",
         || {
             let Some(syncobjs) = device()? else {
-                return Ok(Seen::Skipped("no card has timelines".to_owned()));
+                return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
             };
-            let seen = pipeline(&syncobjs, &[], HANDOVERS)?;
-            println!("note handovers: {seen:?}");
+            let result = pipeline(&syncobjs, &[], HANDOVERS)?;
+            println!("note handovers: {result:?}");
             ensure!(
-                seen.wrong == 0,
-                "{} frames were wrong: {seen:?}",
-                seen.wrong
+                result.wrong == 0,
+                "{} frames had wrong pixels: {result:?}",
+                result.wrong
             );
-            ensure!(seen.pending >= HANDOVERS, "{seen:?}");
-            ensure!(seen.out_of_order > 0, "all fences signalled in their order");
             ensure!(
-                seen.told.iter().all(|count| *count > 0),
-                "a language was never spoken: {seen:?}"
+                result.pending >= HANDOVERS,
+                "too few accesses followed a pending fence: {result:?}"
             );
-            Ok(Seen::Passed)
+            ensure!(
+                result.out_of_order > 0,
+                "all fences were signalled in the order in which they were created, so no reordering was tested"
+            );
+            ensure!(
+                result.acquires.iter().all(|count| *count > 0),
+                "a synchronisation mechanism was never used: {result:?}"
+            );
+            Ok(CheckOutcome::Passed)
         },
     );
-    let deaf: [(&str, &[SyncMechanism]); 4] = [
+    let faults: [(&str, &[SyncMechanism]); 4] = [
         (
-            "all",
+            "all_fences",
             &[
                 SyncMechanism::SyncFile,
                 SyncMechanism::Timeline,
@@ -57,52 +63,58 @@ pub(super) fn run(tally: &mut Tally) {
         ("points", &[SyncMechanism::Timeline]),
         ("carried_fences", &[SyncMechanism::Implicit]),
     ];
-    for (what, deaf) in deaf {
-        let name = format!("sync::handovers_that_do_not_wait_for_{what}_arrive_in_disorder");
-        tally.check(&name, || {
+    for (what, ignored) in faults {
+        let name = format!("sync::devices_that_ignore_{what}_see_wrong_pixels");
+        runner.check(&name, || {
             let Some(syncobjs) = device()? else {
-                return Ok(Seen::Skipped("no card has timelines".to_owned()));
+                return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
             };
-            let seen = pipeline(&syncobjs, deaf, 1_000)?;
-            println!("note handovers: {seen:?}");
+            let result = pipeline(&syncobjs, ignored, 1_000)?;
+            println!("note handovers: {result:?}");
             ensure!(
-                seen.wrong > 0,
-                "nobody comes too early, so the other check sees nothing: {seen:?}"
+                result.wrong > 0,
+                "no frame was wrong although devices did not wait, so the check of correct devices detects nothing: {result:?}"
             );
-            Ok(Seen::Passed)
+            Ok(CheckOutcome::Passed)
         });
     }
 }
 
-/// What a run has seen.
+/// The counters of one run.
 #[derive(Debug, Default)]
-struct Run {
+struct PipelineResult {
     frames: u32,
-    /// Hand-overs behind a moment that was seen pending.
+    /// Accesses that followed a fence which was seen pending.
     pending: u32,
-    /// DeviceSync that were over before one that was handed out earlier.
+    /// Fences that were signalled before one that was created earlier.
     out_of_order: u32,
-    /// Hand-overs by sync_file, point, reservation, and by waiting.
-    told: [u32; 4],
+    /// Accesses that acquired by a sync_file, by a timeline point, by the reservation, and by waiting in this process.
+    acquires: [u32; 4],
     wrong: u32,
-    /// Devices that were done before what they had to wait for, as the ledger saw.
+    /// Devices that completed before the fence that they had to wait for, as the access tracker reported.
     caught: u32,
 }
 
-fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncMechanism], handovers: u32) -> Result<Run> {
-    let languages = [
+/// Passes buffers from writers to readers until `handovers` accesses followed a pending fence. Devices do not wait for fences of the
+/// `ignored` mechanisms.
+fn pipeline(
+    syncobjs: &SyncDevice,
+    ignored: &[SyncMechanism],
+    handovers: u32,
+) -> Result<PipelineResult> {
+    let mechanisms = [
         ("sync_file", Some(SyncMechanism::SyncFile)),
         ("timeline", Some(SyncMechanism::Timeline)),
         ("implicit", Some(SyncMechanism::Implicit)),
-        ("mute", None),
+        ("no fences", None),
     ];
     let start = |role: &str| -> Result<Vec<Device>> {
         (1..)
-            .zip(languages)
-            .map(|(seed, (name, language))| {
+            .zip(mechanisms)
+            .map(|(seed, (name, mechanism))| {
                 let name = format!("{name} {role}");
                 let seed = seed + u64::try_from(role.len())? * 7919;
-                Device::start(&name, language, syncobjs, seed, SLOWEST)
+                Device::start(&name, mechanism, syncobjs, seed, SLOWEST)
             })
             .collect()
     };
@@ -110,140 +122,143 @@ fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncMechanism], handovers: u32) -> Re
     let mut buffers = Vec::new();
     for number in 0..BUFFERS {
         let buffer = dumb("vgem")?;
-        let pixels = Arc::new(Pixels::map(buffer.memory_fd(0).context("no memory")?)?);
+        let pixels = Arc::new(Pixels::map(
+            buffer.memory_fd(0).context("the buffer has no dma-buf")?,
+        )?);
         let shared = Arc::new(Shared { buffer, pixels });
         buffers.push((shared, AccessTracker::new(format!("buffer {number}"))));
     }
     let mut random = Random(0x5eed_c0de);
-    let mut run = Run::default();
+    let mut result = PipelineResult::default();
     let mut last: Vec<Option<SyncPoint>> = vec![None; BUFFERS];
-    while run.pending < handovers && run.frames < handovers * 4 {
-        run.frames += 1;
-        let place = random.choose(BUFFERS);
-        let (shared, ledger) = &mut buffers[place];
-        // A mute device ends its turn when it is done, which holds this thread up: rarely, or nothing would overlap.
-        // It cannot be deaf: without the ledger's waits it gets no turn at all.
+    while result.pending < handovers && result.frames < handovers * 4 {
+        result.frames += 1;
+        let index = random.choose(BUFFERS);
+        let (shared, tracker) = &mut buffers[index];
+        // An access of a device without fences ends when the work is complete, which blocks this thread. It is chosen rarely,
+        // because otherwise no accesses would overlap. It cannot ignore fences: this thread waits for them on its behalf.
         let mut pick = || match random.choose(16) {
-            0 if deaf.is_empty() => 3,
+            0 if ignored.is_empty() => 3,
             other => other % 3,
         };
         let (writer, reader) = (&mut writers[pick()], &mut readers[pick()]);
         for (device, access) in [(writer, Access::Write), (reader, Access::Read)] {
-            let behind = turn(ledger, device, shared, access, deaf, &mut run)?;
-            let over = |moment: &Option<SyncPoint>| {
-                moment
+            let completion = access_buffer(tracker, device, shared, access, ignored, &mut result)?;
+            let is_over = |completion: &Option<SyncPoint>| {
+                completion
                     .as_ref()
-                    .is_some_and(|moment| moment.state() == FenceState::Over)
+                    .is_some_and(|completion| completion.state() == FenceState::Over)
             };
-            // The one that was handed out last is over and an earlier one is not.
-            let earlier = last.iter().flatten().next();
-            if earlier.is_some_and(|moment| moment.state() == FenceState::Pending)
-                && last.iter().skip(1).any(over)
+            // A later fence is signalled while the oldest one is pending.
+            let oldest = last.iter().flatten().next();
+            if oldest.is_some_and(|completion| completion.state() == FenceState::Pending)
+                && last.iter().skip(1).any(is_over)
             {
-                run.out_of_order += 1;
+                result.out_of_order += 1;
             }
             last.rotate_left(1);
             last.pop();
-            last.push(behind);
+            last.push(completion);
         }
     }
     for device in writers.into_iter().chain(readers) {
-        run.wrong += device.stop()?;
+        result.wrong += device.stop()?;
     }
-    Ok(run)
+    Ok(result)
 }
 
-/// One turn of one device, which is told what the ledger says, or, where it is deaf, nothing.
-fn turn(
-    ledger: &mut AccessTracker<SyncPoint>,
+/// Performs one access of one device. The device acquires as the tracker requires, or not at all with an `ignored` mechanism.
+fn access_buffer(
+    tracker: &mut AccessTracker<SyncPoint>,
     device: &mut Device,
     shared: &Arc<Shared>,
     access: Access,
-    deaf: &[SyncMechanism],
-    run: &mut Run,
+    ignored: &[SyncMechanism],
+    result: &mut PipelineResult,
 ) -> Result<Option<SyncPoint>> {
     match access {
-        Access::Read => act(
-            ledger,
+        Access::Read => perform(
+            tracker,
             AccessTracker::read,
             device,
             shared,
             access,
-            deaf,
-            run,
+            ignored,
+            result,
         ),
-        Access::Write => act(
-            ledger,
+        Access::Write => perform(
+            tracker,
             AccessTracker::write,
             device,
             shared,
             access,
-            deaf,
-            run,
+            ignored,
+            result,
         ),
     }
 }
 
-type Ask<K> = fn(
+/// [`AccessTracker::read`] or [`AccessTracker::write`].
+type BeginAccess<K> = fn(
     &mut AccessTracker<SyncPoint>,
     &Accessor,
 ) -> Result<AccessDecision<K, SyncPoint>, AccessTrackerError>;
 
-fn act<K: Kind>(
-    ledger: &mut AccessTracker<SyncPoint>,
-    ask: Ask<K>,
+fn perform<K: Kind>(
+    tracker: &mut AccessTracker<SyncPoint>,
+    begin: BeginAccess<K>,
     device: &mut Device,
     shared: &Arc<Shared>,
     access: Access,
-    deaf: &[SyncMechanism],
-    run: &mut Run,
+    ignored: &[SyncMechanism],
+    result: &mut PipelineResult,
 ) -> Result<Option<SyncPoint>> {
     let mut seen_pending = false;
-    let (turn, after): (AccessToken<K>, Vec<PriorAccess<SyncPoint>>) = loop {
-        match ask(ledger, &device.party)? {
-            AccessDecision::Now(turn, after) => break (turn, after),
+    let (token, after): (AccessToken<K>, Vec<PriorAccess<SyncPoint>>) = loop {
+        match begin(tracker, &device.accessor)? {
+            AccessDecision::Now(token, after) => break (token, after),
             AccessDecision::Wait(after) => {
-                run.told[3] += 1;
-                for past in after {
-                    seen_pending |= past.moment.state() == FenceState::Pending;
-                    sleep_until(&past.moment.wait()?)?;
+                result.acquires[3] += 1;
+                for prior in after {
+                    seen_pending |= prior.moment.state() == FenceState::Pending;
+                    sleep_until(&prior.moment.wait()?)?;
                 }
             }
         }
     };
     seen_pending |= after
         .iter()
-        .any(|past| past.moment.state() == FenceState::Pending);
-    run.pending += u32::from(seen_pending);
-    let told = match device.language {
-        Some(language) if !deaf.contains(&language) => loop {
-            let room = device.room()?;
-            match export_wait(&shared.buffer, &after, language, Some(&room))? {
+        .any(|prior| prior.moment.state() == FenceState::Pending);
+    result.pending += u32::from(seen_pending);
+    let acquire = match device.mechanism {
+        Some(mechanism) if !ignored.contains(&mechanism) => loop {
+            let point = device.next_acquire_point()?;
+            match export_wait(&shared.buffer, &after, mechanism, Some(&point))? {
                 Acquire::NotYet(waits) => {
                     for wait in waits {
                         sleep_until(&wait)?;
                     }
                 }
-                told => break told,
+                acquire => break acquire,
             }
         },
         _ => Acquire::Nothing,
     };
-    match &told {
-        Acquire::Fence(_) => run.told[0] += 1,
-        Acquire::Point(_) => run.told[1] += 1,
-        Acquire::Carried => run.told[2] += 1,
+    match &acquire {
+        Acquire::Fence(_) => result.acquires[0] += 1,
+        Acquire::Point(_) => result.acquires[1] += 1,
+        Acquire::Carried => result.acquires[2] += 1,
         Acquire::Nothing => {}
-        other => bail!("{other:?}"),
+        other => bail!("export_wait returned {other:?}"),
     }
-    let behind = device.submit(shared, access, run.frames, told)?;
-    if behind.is_none() && !device.next_done()? {
-        run.wrong += 1;
+    let completion = device.submit(shared, access, result.frames, acquire)?;
+    if completion.is_none() && !device.next_done()? {
+        result.wrong += 1;
     }
-    match ledger.end(turn, behind.clone()) {
-        // Found out where it was so early that the ledger could see it.
-        Err(AccessTrackerError::DidNotWait { .. }) if !deaf.is_empty() => run.caught += 1,
+    match tracker.end(token, completion.clone()) {
+        // The device completed so early that the tracker noticed.
+        Err(AccessTrackerError::DidNotWait { .. }) if !ignored.is_empty() => result.caught += 1,
         ended => ended?,
     }
-    Ok(behind)
+    Ok(completion)
 }

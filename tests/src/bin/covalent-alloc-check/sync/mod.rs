@@ -1,11 +1,11 @@
-//! Fences, timelines and reservations on the drivers that are there, with fences that are held back.
+//! Fences, timelines and reservations of this machine's drivers, with sw_sync fences that the checks signal late.
 
-mod access;
+mod cpu_access;
 mod device;
 mod exhaustion;
 mod fences;
 mod handovers;
-mod left;
+mod inherited_fence;
 mod peer;
 mod reservations;
 mod timelines;
@@ -18,39 +18,39 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_alloc::sync::SyncDevice;
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{processor, vga};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{processor, vga};
 
-use super::Tally;
+use super::CheckRunner;
 
-pub(crate) fn run(tally: &mut Tally) {
-    fences::run(tally);
-    reservations::run(tally);
-    timelines::run(tally);
-    access::run(tally);
-    peer::run(tally);
-    exhaustion::run(tally);
+pub(crate) fn run(runner: &mut CheckRunner) {
+    fences::run(runner);
+    reservations::run(runner);
+    timelines::run(runner);
+    cpu_access::run(runner);
+    peer::run(runner);
+    exhaustion::run(runner);
 }
 
-/// DeviceSync of Vulkan devices, whose drivers take their time to load.
+/// Runs the checks of Vulkan devices. They are a theme of their own because Vulkan drivers take long to load.
 #[cfg(feature = "vulkan")]
-pub(crate) fn run_vulkan(tally: &mut Tally) {
-    vulkan::run(tally);
+pub(crate) fn run_vulkan(runner: &mut CheckRunner) {
+    vulkan::run(runner);
 }
 
-/// The other process of a check.
+/// Runs as the other process of a check.
 pub(crate) fn serve_as_peer() -> Result<()> {
     peer::serve()
 }
 
-pub(crate) use left::hold;
+pub(crate) use inherited_fence::exec_with_unsignalled_fence;
 
-/// Hand-overs without end take longer.
-pub(crate) fn run_handovers(tally: &mut Tally) {
-    handovers::run(tally);
+/// Runs the check of ten thousand hand-overs. It is a theme of its own because it takes long.
+pub(crate) fn run_handovers(runner: &mut CheckRunner) {
+    handovers::run(runner);
 }
 
-/// The first card that has timelines.
+/// Returns the first card that supports timeline syncobjs with eventfd.
 fn device() -> Result<Option<SyncDevice>> {
     for path in Card::list() {
         let device = SyncDevice::new(Card::open(&path)?)?;
@@ -61,7 +61,7 @@ fn device() -> Result<Option<SyncDevice>> {
     Ok(None)
 }
 
-/// A buffer in the memory of a card, by its driver's name.
+/// Allocates a dumb buffer of 640x480 on the card of a driver.
 pub(crate) fn dumb(driver: &str) -> Result<Buffer> {
     let sources = Sources::discover();
     let mut request = Request::new(vga()?);
@@ -71,7 +71,10 @@ pub(crate) fn dumb(driver: &str) -> Result<Buffer> {
         .sources
         .retain(|source| source.id.as_str().starts_with(&format!("dumb:{driver}")));
     let Solution::Share(plan) = solve(&request) else {
-        bail!("no plan from {driver}")
+        bail!("the solver has no plan from {driver}")
     };
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }

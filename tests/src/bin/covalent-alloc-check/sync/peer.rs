@@ -1,4 +1,4 @@
-//! Another process that has a buffer, and is killed while it has it.
+//! Another process that is killed while it accesses a buffer.
 
 use std::io::{BufRead as _, BufReader, Write as _, stdin, stdout};
 use std::os::fd::AsFd as _;
@@ -14,16 +14,16 @@ use covalent_alloc::sync::{
 };
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
-    tally.check(
-        "sync::peer_killed_between_acquire_and_release_is_given_up",
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
+        "sync::peer_killed_between_acquire_and_release_does_not_block_later_accesses",
         killed,
     );
 }
 
-/// What the other process does: it gives the first frame back, and keeps the second.
+/// Runs as the other process: signals the release point of the first frame, and never that of the second.
 pub(super) fn serve() -> Result<()> {
     let device = device()?.context("no card has timelines")?;
     let release = Timeline::import(&device, stdin().as_fd())?;
@@ -35,9 +35,9 @@ pub(super) fn serve() -> Result<()> {
     }
 }
 
-fn killed() -> Result<Seen> {
+fn killed() -> Result<CheckOutcome> {
     let Some(device) = device()? else {
-        return Ok(Seen::Skipped("no card has timelines".to_owned()));
+        return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
     };
     let buffer = dumb("vgem")?;
     let release = Timeline::create(&device)?;
@@ -45,54 +45,71 @@ fn killed() -> Result<Seen> {
         Accessor::new("gpu", [SyncMechanism::SyncFile]),
         Accessor::new("peer", [SyncMechanism::Timeline]),
     );
-    let mut ledger: AccessTracker<SyncPoint> = AccessTracker::new("frame");
+    let mut tracker: AccessTracker<SyncPoint> = AccessTracker::new("frame");
     let mut lend = |number: u64| -> Result<()> {
-        let AccessDecision::Now(turn, _) = ledger.read(&peer)? else {
-            bail!("it waits for nobody");
+        let AccessDecision::Now(token, _) = tracker.read(&peer)? else {
+            bail!("the peer's access has to wait although no access is pending");
         };
-        ledger.transfer_out(turn, Some(release.point(number)?.into()))?;
+        tracker.transfer_out(token, Some(release.point(number)?.into()))?;
         Ok(())
     };
     lend(1)?;
     let first = release.point(1)?.wait(Until::Signalled)?;
-    ensure!(!first.is_over()?, "it is back before it was sent");
+    ensure!(
+        !first.is_over()?,
+        "the release point is signalled before the peer was started"
+    );
     let mut child = Command::new(std::env::current_exe()?)
         .arg("peer")
         .stdin(Stdio::from(release.export()?))
         .stdout(Stdio::piped())
         .spawn()?;
-    let told = (|| -> Result<()> {
-        let out = child.stdout.take().context("no pipe")?;
+    let exchanged = (|| -> Result<()> {
+        let out = child
+            .stdout
+            .take()
+            .context("the peer's stdout is no pipe")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
-        ensure!(line.trim() == "released 1", "it says {line:?}");
-        ensure!(first.is_over()?, "its signal does not arrive");
+        ensure!(line.trim() == "released 1", "the peer printed {line:?}");
+        ensure!(
+            first.is_over()?,
+            "the peer's signal did not reach this process"
+        );
         lend(2)?;
         Ok(())
     })();
     child.kill()?;
     child.wait()?;
-    told?;
+    exchanged?;
     let second = release.point(2)?;
     let wait = second.wait(Until::Signalled)?;
-    let after = match ledger.write(&gpu)? {
-        AccessDecision::Now(turn, after) => {
-            ledger.end(turn, None).err().map(|error| (error, after))
+    let after = match tracker.write(&gpu)? {
+        AccessDecision::Now(token, after) => {
+            tracker.end(token, None).err().map(|error| (error, after))
         }
-        AccessDecision::Wait(after) => bail!("the GPU cannot wait for {after:?}"),
+        AccessDecision::Wait(after) => {
+            bail!("the tracker does not let the GPU wait itself for {after:?}")
+        }
     };
-    // A writer that goes on without the release is found out, and the release is still waited for.
+    // The tracker reports a writer that ended before the release, and later accesses still wait for the release.
     let Some((AccessTrackerError::DidNotWait { other, .. }, after)) = after else {
-        bail!("a writer that did not wait was let through: {after:?}");
+        bail!("the tracker did not report a writer that did not wait: {after:?}");
     };
     ensure!(other == "peer" && after.len() == 1, "{other}: {after:?}");
-    ensure!(!wait.is_over()?, "the dead release");
+    ensure!(
+        !wait.is_over()?,
+        "the killed peer's release point is signalled"
+    );
     let carried = SyncPoint::carried(&buffer, Access::Write)?;
-    ledger.lost(&peer, Some(&carried));
-    let AccessDecision::Now(turn, after) = ledger.write(&gpu)? else {
-        bail!("the GPU cannot wait");
+    tracker.lost(&peer, Some(&carried));
+    let AccessDecision::Now(token, after) = tracker.write(&gpu)? else {
+        bail!("the GPU's access is refused after the peer was lost");
     };
-    ensure!(after.is_empty(), "it waits for the dead: {after:?}");
-    ledger.end(turn, None)?;
-    Ok(Seen::Passed)
+    ensure!(
+        after.is_empty(),
+        "the GPU has to wait for the killed peer: {after:?}"
+    );
+    tracker.end(token, None)?;
+    Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Fences on dma-bufs: sw_sync's put there and found again, and vgem's own.
+//! Implicit fences of dma-bufs: sw_sync fences that are imported into the reservation, and fences of vgem.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -6,98 +6,118 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{Access, Pollable as _, Reservation, ReservationError};
-use covalent_tests::held::{Held, signalled, unsignalled};
-use covalent_tests::witness::sys;
+use covalent_tests::check_support::sys;
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::buffer::Buffer as _;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 
 use super::dumb;
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     for driver in ["vgem", "virtio_gpu", "bochs-drm", "vkms"] {
         let there = Card::list()
             .iter()
             .any(|path| Card::open(path).is_ok_and(|card| card.driver() == driver));
         if there {
-            tally.check(
-                &format!("sync::writers_fence_on_{driver}s_buffer_holds_readers_and_writers"),
+            runner.check(
+                &format!("sync::writers_fence_on_{driver}s_buffer_blocks_readers_and_writers"),
                 || writer(driver),
             );
-            tally.check(
-                &format!("sync::readers_fence_on_{driver}s_buffer_holds_writers_alone"),
+            runner.check(
+                &format!("sync::readers_fence_on_{driver}s_buffer_blocks_writers_alone"),
                 || reader(driver),
             );
         }
     }
-    tally.check("sync::vgems_own_fences_are_seen_on_its_buffer", vgem);
-    tally.check(
+    runner.check("sync::vgem_fences_are_exported_from_its_buffer", vgem);
+    runner.check(
         "sync::reservation_of_a_file_that_is_no_dmabuf_is_refused",
         || {
             let null = File::open("/dev/null")?;
             match Reservation::of(null.as_fd()) {
-                Err(ReservationError::Dmabuf(_)) => Ok(Seen::Passed),
-                other => bail!("{other:?}"),
+                Err(ReservationError::Dmabuf(_)) => Ok(CheckOutcome::Passed),
+                other => bail!("the call returned {other:?}"),
             }
         },
     );
 }
 
-fn writer(driver: &str) -> Result<Seen> {
+fn writer(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    signalled(&reservation.fence_before(Access::Write)?)?;
-    ensure!(reservation.wait(Access::Write)?.is_empty(), "it is busy");
-    let held = Held::new()?;
-    reservation.add(&held.fence(1)?, Access::Write)?;
+    check_signalled(&reservation.fence_before(Access::Write)?)?;
+    ensure!(
+        reservation.wait(Access::Write)?.is_empty(),
+        "a new buffer has pending fences"
+    );
+    let sw_sync = SwSyncTimeline::new()?;
+    reservation.add(&sw_sync.fence(1)?, Access::Write)?;
     let mut waits = Vec::new();
     for access in [Access::Read, Access::Write] {
-        unsignalled(&reservation.fence_before(access)?)?;
-        ensure!(!reservation.is_ready(access)?, "it may {access}");
+        check_unsignalled(&reservation.fence_before(access)?)?;
+        ensure!(
+            !reservation.is_ready(access)?,
+            "the buffer polls as ready to {access} although a writer is pending"
+        );
         waits.extend(reservation.wait(access)?);
     }
-    ensure!(waits.len() == 2, "{} waits", waits.len());
-    held.advance(1)?;
+    ensure!(
+        waits.len() == 2,
+        "the reservation returned {} waits",
+        waits.len()
+    );
+    sw_sync.advance(1)?;
     for wait in waits {
-        ensure!(wait.is_over()?, "{wait:?} goes on");
+        ensure!(
+            wait.is_over()?,
+            "{wait:?} did not end with the fence's signal"
+        );
     }
     for access in [Access::Read, Access::Write] {
-        signalled(&reservation.fence_before(access)?)?;
-        ensure!(reservation.is_ready(access)?, "it may not {access}");
+        check_signalled(&reservation.fence_before(access)?)?;
+        ensure!(
+            reservation.is_ready(access)?,
+            "the buffer polls as busy for {access} although its fence is signalled"
+        );
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn reader(driver: &str) -> Result<Seen> {
+fn reader(driver: &str) -> Result<CheckOutcome> {
     let buffer = dumb(driver)?;
     let reservation = buffer.reservation();
-    let held = Held::new()?;
-    reservation.add(&held.fence(1)?, Access::Read)?;
-    signalled(&reservation.fence_before(Access::Read)?)?;
+    let sw_sync = SwSyncTimeline::new()?;
+    reservation.add(&sw_sync.fence(1)?, Access::Read)?;
+    check_signalled(&reservation.fence_before(Access::Read)?)?;
     ensure!(
         reservation.is_ready(Access::Read)?,
-        "readers wait for one another"
+        "a reader has to wait for another reader"
     );
     let before = reservation.fence_before(Access::Write)?;
-    unsignalled(&before)?;
+    check_unsignalled(&before)?;
     let waits = reservation.wait(Access::Write)?;
-    ensure!(waits.len() == 1, "{} waits", waits.len());
-    held.advance(1)?;
-    signalled(&before)?;
+    ensure!(
+        waits.len() == 1,
+        "the reservation returned {} waits",
+        waits.len()
+    );
+    sw_sync.advance(1)?;
+    check_signalled(&before)?;
     ensure!(
         waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
-        "a wait goes on"
+        "a wait did not end with the fence's signal"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn vgem() -> Result<Seen> {
+fn vgem() -> Result<CheckOutcome> {
     let card = Card::list()
         .iter()
         .filter_map(|path| Card::open(path).ok())
         .find(|card| card.driver() == "vgem")
-        .context("no vgem")?;
+        .context("no card has the driver vgem")?;
     let dumb = card.create_dumb_buffer((64, 64), DrmFourcc::Xrgb8888, 32)?;
     let dmabuf = card.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR)?;
     let reservation = Reservation::of(dmabuf.as_fd())?;
@@ -109,16 +129,19 @@ fn vgem() -> Result<Seen> {
             reservation.fence_before(Access::Write)?,
         );
         if read_waits {
-            unsignalled(&reading)?;
+            check_unsignalled(&reading)?;
         } else {
-            signalled(&reading)?;
+            check_signalled(&reading)?;
         }
-        unsignalled(&writing)?;
+        check_unsignalled(&writing)?;
         sys::vgem_signal(card.as_fd(), number)?;
-        signalled(&reading)?;
-        signalled(&writing)?;
-        ensure!(reservation.is_ready(Access::Write)?, "it stays busy");
+        check_signalled(&reading)?;
+        check_signalled(&writing)?;
+        ensure!(
+            reservation.is_ready(Access::Write)?,
+            "the buffer polls as busy although its fence is signalled"
+        );
     }
     card.destroy_dumb_buffer(dumb)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -1,4 +1,4 @@
-//! Timelines of every card that has them, against fences that are held back.
+//! Timeline syncobjs of every card that supports them, with sw_sync fences that the checks signal late.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -10,34 +10,46 @@ use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
     Binary, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
 };
-use covalent_tests::held::{Held, signalled, unsignalled};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::control::Device as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dumb;
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
-/// What one check does with a card.
-type Check = fn(&SyncDevice) -> Result<Seen>;
+/// One check of a card.
+type Check = fn(&SyncDevice) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("sync_file_becomes_a_point_and_comes_back", round_trip),
-    ("binary_holds_one_fence_after_another", binary),
     (
-        "wait_before_submission_sleeps_until_it_is_over",
+        "sync_file_imported_as_a_point_is_exported_again",
+        round_trip,
+    ),
+    ("binary_syncobj_holds_the_last_fence_that_was_set", binary),
+    (
+        "wait_before_submission_sleeps_until_the_point_is_signalled",
         wait_before,
     ),
-    ("points_signalled_out_of_order_count_in_order", out_of_order),
-    ("timeline_signalled_backwards_stays_where_it_is", backwards),
+    (
+        "points_signalled_out_of_order_complete_in_order",
+        out_of_order,
+    ),
+    (
+        "point_below_the_last_signalled_one_changes_nothing",
+        backwards,
+    ),
     ("failed_fence_ends_the_wait_for_its_point", failed),
-    ("timeline_dropped_while_waited_on_still_signals", dropped),
-    ("timeline_imported_twice_is_closed_twice", imported),
-    ("points_go_between_open_files_of_one_card", between_files),
+    ("timeline_dropped_during_a_wait_is_still_signalled", dropped),
+    ("timeline_imported_twice_is_one_timeline", imported),
+    (
+        "points_are_transferred_between_open_files_of_one_card",
+        between_files,
+    ),
     ("fd_that_is_no_syncobj_is_refused", hostile),
-    ("100000_points_leave_nothing_behind", many),
+    ("100000_points_leak_no_fd_and_no_handle", many),
 ];
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     let mut with = 0;
     for path in Card::list() {
         let opened = Card::open(&path).map_err(anyhow::Error::from);
@@ -45,38 +57,40 @@ pub(super) fn run(tally: &mut Tally) {
         let (device, _card) = match device {
             Ok(opened) => opened,
             Err(error) => {
-                tally.check(&format!("sync::{}", path.display()), || Err(error));
+                runner.check(&format!("sync::{}", path.display()), || Err(error));
                 continue;
             }
         };
         let driver = device.driver();
         if !device.ability().eventfd {
-            tally.check(&format!("sync::{driver}_without_timelines_says_so"), || {
-                lacking(&device)
-            });
+            runner.check(
+                &format!("sync::{driver}_without_timelines_reports_it"),
+                || lacking(&device),
+            );
             continue;
         }
         with += 1;
         for (name, check) in CHECKS {
-            tally.check(&format!("sync::{driver}::{name}"), || check(&device));
+            runner.check(&format!("sync::{driver}::{name}"), || check(&device));
         }
     }
-    tally.check("sync::some_card_has_timelines", || {
-        ensure!(with > 0, "none has");
-        Ok(Seen::Passed)
+    runner.check("sync::some_card_has_timelines", || {
+        ensure!(with > 0, "no card supports timelines with eventfd");
+        Ok(CheckOutcome::Passed)
     });
 }
 
-fn lacking(device: &SyncDevice) -> Result<Seen> {
+fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     match Timeline::create(device) {
-        Err(TimelineError::Unsupported { .. }) => Ok(Seen::Passed),
-        other => bail!("{other:?}"),
+        Err(TimelineError::Unsupported { .. }) => Ok(CheckOutcome::Passed),
+        other => bail!("the call returned {other:?}"),
     }
 }
 
-/// How often poll returns within `patience`, and whether the moment is over then. Once is once.
-fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
-    let deadline = Instant::now() + patience;
+/// Polls until the wait is over or `timeout` has passed. Returns how often poll() returned with an event, and whether the wait is
+/// over. A correct wait wakes its poller exactly once.
+fn wakes(pollable: &impl Pollable, timeout: Duration) -> Result<(u32, bool)> {
+    let deadline = Instant::now() + timeout;
     let mut wakes = 0;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -84,87 +98,113 @@ fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
             tv_sec: left.as_secs().try_into()?,
             tv_nsec: left.subsec_nanos().into(),
         };
-        let mut fds = [PollFd::new(moment, PollFlags::IN)];
+        let mut fds = [PollFd::new(pollable, PollFlags::IN)];
         if poll(&mut fds, Some(&timeout))? == 0 {
             return Ok((wakes, false));
         }
         wakes += 1;
-        if moment.is_over()? {
+        if pollable.is_over()? {
             return Ok((wakes, true));
         }
     }
 }
 
-fn round_trip(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(7)?;
     match point.fence() {
         Err(TimelineError::NotSubmitted { point: 7 }) => {}
-        other => bail!("a point that nobody has submitted gives {other:?}"),
+        other => bail!("the fence of a point that was not submitted is {other:?}"),
     }
-    point.set_fence(&held.fence(1)?)?;
+    point.set_fence(&sw_sync.fence(1)?)?;
     ensure!(point.is_submitted()? && !point.is_signalled()?, "{point:?}");
     let back = point.fence()?;
-    unsignalled(&back)?;
-    // And through another timeline.
+    check_unsignalled(&back)?;
+    // Transfer the point to another timeline.
     let other = Timeline::create(device)?.point(3)?;
     point.forward_to(&other)?;
     ensure!(other.is_submitted()? && !other.is_signalled()?, "{other:?}");
-    held.advance(1)?;
-    signalled(&back)?;
-    ensure!(point.is_signalled()? && other.is_signalled()?, "a point");
+    sw_sync.advance(1)?;
+    check_signalled(&back)?;
+    ensure!(
+        point.is_signalled()? && other.is_signalled()?,
+        "a point is not signalled although its fence is"
+    );
     ensure!(timeline.last_signalled()? == 7, "{timeline:?}");
-    signalled(&point.fence()?)?;
-    Ok(Seen::Passed)
+    check_signalled(&point.fence()?)?;
+    Ok(CheckOutcome::Passed)
 }
 
-fn binary(device: &SyncDevice) -> Result<Seen> {
-    let (held, binary) = (Held::new()?, Binary::create(device)?);
+fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (sw_sync, binary) = (SwSyncTimeline::new()?, Binary::create(device)?);
     ensure!(
         matches!(
             binary.fence(),
             Err(TimelineError::NotSubmitted { point: 0 })
         ),
-        "it holds a fence"
+        "a new binary syncobj holds a fence"
     );
-    binary.set_fence(&held.fence(1)?)?;
+    binary.set_fence(&sw_sync.fence(1)?)?;
     let first = binary.fence()?;
-    binary.set_fence(&held.fence(2)?)?;
+    binary.set_fence(&sw_sync.fence(2)?)?;
     let second = Binary::import(device, binary.export()?)?.fence()?;
     let point = Timeline::create(device)?.point(1)?;
     point.take_from(&binary)?;
-    held.advance(1)?;
-    signalled(&first)?;
-    unsignalled(&second)?;
-    ensure!(!point.is_signalled()?, "the point took another fence");
-    held.advance(1)?;
-    signalled(&second)?;
-    ensure!(point.is_signalled()?, "the point took another fence");
+    sw_sync.advance(1)?;
+    check_signalled(&first)?;
+    check_unsignalled(&second)?;
+    ensure!(
+        !point.is_signalled()?,
+        "the point has another fence than the binary syncobj"
+    );
+    sw_sync.advance(1)?;
+    check_signalled(&second)?;
+    ensure!(
+        point.is_signalled()?,
+        "the point has another fence than the binary syncobj"
+    );
     binary.reset()?;
-    ensure!(binary.fence().is_err(), "it keeps a fence");
+    ensure!(
+        binary.fence().is_err(),
+        "the syncobj still holds a fence after the reset"
+    );
     point.put_into(&binary)?;
-    signalled(&binary.fence()?)?;
-    signalled(&Fence::signalled(device)?)?;
-    Ok(Seen::Passed)
+    check_signalled(&binary.fence()?)?;
+    check_signalled(&Fence::signalled(device)?)?;
+    Ok(CheckOutcome::Passed)
 }
 
-fn wait_before(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(5)?;
     let (submitted, done) = (point.wait(Until::Submitted)?, point.wait(Until::Signalled)?);
-    let patience = Duration::from_millis(300);
+    let timeout = Duration::from_millis(300);
     for wait in [&submitted, &done] {
-        let seen = wakes(wait, patience)?;
-        ensure!(seen == (0, false), "before submission: {seen:?}");
+        let seen = wakes(wait, timeout)?;
+        ensure!(
+            seen == (0, false),
+            "before submission, wake-ups and state are {seen:?}"
+        );
     }
-    point.set_fence(&held.fence(1)?)?;
-    ensure!(wakes(&submitted, patience)? == (1, true), "submitted");
-    ensure!(wakes(&done, patience)? == (0, false), "before the signal");
-    held.advance(1)?;
-    ensure!(wakes(&done, patience)? == (1, true), "signalled");
-    // Who waits when all is over does not wait.
-    ensure!(point.wait(Until::Signalled)?.is_over()?, "it is over");
-    // By another thread, while this one sleeps.
+    point.set_fence(&sw_sync.fence(1)?)?;
+    ensure!(
+        wakes(&submitted, timeout)? == (1, true),
+        "the submission did not end the wait for it"
+    );
+    ensure!(
+        wakes(&done, timeout)? == (0, false),
+        "the wait for the signal ended before the signal"
+    );
+    sw_sync.advance(1)?;
+    ensure!(
+        wakes(&done, timeout)? == (1, true),
+        "the signal did not end the wait for it"
+    );
+    ensure!(
+        point.wait(Until::Signalled)?.is_over()?,
+        "a wait for a signalled point is not over at once"
+    );
+    // Another thread signals the point while this thread sleeps.
     let later = timeline.point(6)?;
     let wait = later.wait(Until::Signalled)?;
     let signals = thread::spawn(move || {
@@ -172,13 +212,15 @@ fn wait_before(device: &SyncDevice) -> Result<Seen> {
         later.signal()
     });
     let seen = wakes(&wait, Duration::from_secs(20))?;
-    signals.join().map_err(|_| anyhow::anyhow!("a panic"))??;
-    ensure!(seen == (1, true), "{seen:?}");
-    Ok(Seen::Passed)
+    signals
+        .join()
+        .map_err(|_| anyhow::anyhow!("the signalling thread panicked"))??;
+    ensure!(seen == (1, true), "wake-ups and state are {seen:?}");
+    Ok(CheckOutcome::Passed)
 }
 
-fn out_of_order(device: &SyncDevice) -> Result<Seen> {
-    let (first, second) = (Held::new()?, Held::new()?);
+fn out_of_order(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (first, second) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let timeline = Timeline::create(device)?;
     let (one, two) = (timeline.point(1)?, timeline.point(2)?);
     let waits = [one.wait(Until::Signalled)?, two.wait(Until::Signalled)?];
@@ -187,17 +229,23 @@ fn out_of_order(device: &SyncDevice) -> Result<Seen> {
     second.advance(1)?;
     ensure!(
         timeline.last_signalled()? == 0,
-        "a point is over before the one below it"
+        "point 2 counts as signalled before point 1"
     );
-    ensure!(!waits[1].is_over()?, "its wait is over");
-    unsignalled(&two.fence()?)?;
+    ensure!(
+        !waits[1].is_over()?,
+        "the wait for point 2 ended before point 1 was signalled"
+    );
+    check_unsignalled(&two.fence()?)?;
     first.advance(1)?;
     ensure!(timeline.last_signalled()? == 2, "{timeline:?}");
-    ensure!(waits[0].is_over()? && waits[1].is_over()?, "a wait goes on");
-    Ok(Seen::Passed)
+    ensure!(
+        waits[0].is_over()? && waits[1].is_over()?,
+        "a wait did not end although both points are signalled"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn backwards(device: &SyncDevice) -> Result<Seen> {
+fn backwards(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     timeline.point(9)?.signal()?;
     timeline.point(4)?.signal()?;
@@ -211,44 +259,62 @@ fn backwards(device: &SyncDevice) -> Result<Seen> {
         "{}",
         timeline.last_submitted()?
     );
-    ensure!(timeline.point(4)?.wait(Until::Signalled)?.is_over()?, "4");
+    ensure!(
+        timeline.point(4)?.wait(Until::Signalled)?.is_over()?,
+        "point 4 does not count as signalled although point 9 is"
+    );
     ensure!(
         !timeline.point(10)?.wait(Until::Signalled)?.is_over()?,
-        "10"
+        "point 10 counts as signalled"
     );
     timeline.point(10)?.signal()?;
-    ensure!(timeline.last_signalled()? == 10, "it does not go on");
+    ensure!(
+        timeline.last_signalled()? == 10,
+        "point 10 is not the last signalled one after its signal"
+    );
     ensure!(
         matches!(timeline.point(0), Err(TimelineError::PointZero)),
-        "0 is a point"
+        "point 0 is accepted"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn failed(device: &SyncDevice) -> Result<Seen> {
-    let (held, timeline) = (Held::new()?, Timeline::create(device)?);
+fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
+    let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(device)?);
     let point = timeline.point(1)?;
     let wait = point.wait(Until::Signalled)?;
-    point.set_fence(&held.fence(1)?)?;
+    point.set_fence(&sw_sync.fence(1)?)?;
     let fence = point.fence()?;
-    ensure!(!wait.is_over()?, "it is over before");
-    drop(held);
-    ensure!(wait.is_over()?, "who waits for the point waits for ever");
-    ensure!(point.is_signalled()?, "the point");
-    // Whether the error came along is the kernel's affair: Linux 7.3 says that the fence is signalled.
-    ensure!(fence.status()? != FenceStatus::Unsignalled, "the fence");
-    Ok(Seen::Passed)
+    ensure!(!wait.is_over()?, "the wait ended before the fence failed");
+    drop(sw_sync);
+    ensure!(
+        wait.is_over()?,
+        "a wait for a point whose fence failed never ends"
+    );
+    ensure!(
+        point.is_signalled()?,
+        "the point of a failed fence is not signalled"
+    );
+    // The kernel decides whether the exported fence has the error. Linux 7.3 exports a fence without it.
+    ensure!(
+        fence.status()? != FenceStatus::Unsignalled,
+        "the exported fence is still unsignalled"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn dropped(device: &SyncDevice) -> Result<Seen> {
+fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
     let theirs = Timeline::create(device)?;
     let ours = Timeline::import(device, theirs.export()?)?;
     let wait = ours.point(3)?.wait(Until::Signalled)?;
     drop(ours);
-    ensure!(!wait.is_over()?, "closing counts as signalling");
+    ensure!(!wait.is_over()?, "closing the timeline ended the wait");
     theirs.point(3)?.signal()?;
-    ensure!(wait.is_over()?, "the wait went with the handle");
-    // And where nobody else has it any more.
+    ensure!(
+        wait.is_over()?,
+        "the wait did not survive the closing of its handle"
+    );
+    // The wait is the last reference to the timeline.
     let alone = Timeline::create(device)?;
     let point = alone.point(1)?;
     let wait = point.wait(Until::Signalled)?;
@@ -256,12 +322,12 @@ fn dropped(device: &SyncDevice) -> Result<Seen> {
     wait.point().signal()?;
     ensure!(
         wait.is_over()?,
-        "the timeline went although it is waited for"
+        "the timeline was freed during a wait for its point"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn imported(device: &SyncDevice) -> Result<Seen> {
+fn imported(device: &SyncDevice) -> Result<CheckOutcome> {
     let timeline = Timeline::create(device)?;
     let fd = timeline.export()?;
     let (one, other) = (
@@ -271,41 +337,44 @@ fn imported(device: &SyncDevice) -> Result<Seen> {
     drop(one);
     other.point(2)?.signal()?;
     drop(other);
-    ensure!(timeline.last_signalled()? == 2, "it is another timeline");
-    Ok(Seen::Passed)
+    ensure!(
+        timeline.last_signalled()? == 2,
+        "an import signalled another timeline"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn between_files(device: &SyncDevice) -> Result<Seen> {
+fn between_files(device: &SyncDevice) -> Result<CheckOutcome> {
     let path = Card::list()
         .into_iter()
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == device.driver()))
-        .context("the card has gone")?;
+        .context("the card disappeared")?;
     let elsewhere = SyncDevice::new(Card::open(&path)?)?;
-    let held = Held::new()?;
-    // The same handle means another syncobj there.
+    let sw_sync = SwSyncTimeline::new()?;
+    // In the other open file, the same handle number refers to another syncobj.
     let (here, decoy) = (Timeline::create(device)?, Timeline::create(&elsewhere)?);
     let there = Timeline::create(&elsewhere)?;
-    here.point(1)?.set_fence(&held.fence(1)?)?;
+    here.point(1)?.set_fence(&sw_sync.fence(1)?)?;
     here.point(1)?.forward_to(&there.point(4)?)?;
     ensure!(there.last_submitted()? == 4, "{}", there.last_submitted()?);
     ensure!(
         decoy.last_submitted()? == 0,
-        "a handle was taken for another's"
+        "the transfer used a handle of the other open file"
     );
-    held.advance(1)?;
+    sw_sync.advance(1)?;
     ensure!(there.last_signalled()? == 4, "{}", there.last_signalled()?);
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn hostile(device: &SyncDevice) -> Result<Seen> {
+fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
-    let held = Held::new()?;
+    let sw_sync = SwSyncTimeline::new()?;
     let others: [(&str, OwnedFd); 5] = [
         (
             "a dma-buf",
             buffer
                 .memory_fd(0)
-                .context("no memory")?
+                .context("the buffer has no dma-buf")?
                 .try_clone_to_owned()?,
         ),
         (
@@ -317,31 +386,34 @@ fn hostile(device: &SyncDevice) -> Result<Seen> {
             rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?,
         ),
         ("/dev/null", File::open("/dev/null")?.into()),
-        ("a sync_file", held.fence(1)?.into()),
+        ("a sync_file", sw_sync.fence(1)?.into()),
     ];
     for (name, fd) in others {
         match Timeline::import(device, &fd) {
             Err(TimelineError::NotSyncobj { .. }) => {}
-            other => bail!("{name} (fd {}): {other:?}", fd.as_fd().as_raw_fd()),
+            other => bail!(
+                "the import of {name} (fd {}) returned {other:?}",
+                fd.as_fd().as_raw_fd()
+            ),
         }
     }
     match SyncDevice::new(File::open("/dev/null")?) {
-        Err(TimelineError::Request { .. }) => Ok(Seen::Passed),
-        other => bail!("/dev/null: {other:?}"),
+        Err(TimelineError::Request { .. }) => Ok(CheckOutcome::Passed),
+        other => bail!("opening /dev/null as a card returned {other:?}"),
     }
 }
 
-fn many(device: &SyncDevice) -> Result<Seen> {
+fn many(device: &SyncDevice) -> Result<CheckOutcome> {
     const POINTS: u32 = 100_000;
     let path = Card::list()
         .into_iter()
         .find(|path| Card::open(path).is_ok_and(|card| card.driver() == device.driver()))
-        .context("the card has gone")?;
+        .context("the card disappeared")?;
     let card = Card::open(&path)?;
     let device = SyncDevice::new(&card)?;
-    let (held, timeline) = (Held::new()?, Timeline::create(&device)?);
+    let (sw_sync, timeline) = (SwSyncTimeline::new()?, Timeline::create(&device)?);
     let fds = || covalent_tests::judge::process::fd_count(std::process::id());
-    // The kernel gives the least handle that is free.
+    // The kernel allocates the lowest free handle.
     let next_handle = || -> Result<u32> {
         let handle = card.create_syncobj(false)?;
         card.destroy_syncobj(handle)?;
@@ -354,17 +426,20 @@ fn many(device: &SyncDevice) -> Result<Seen> {
         if number % 3 == 0 {
             point.signal()?;
         } else {
-            point.set_fence(&held.fence(number)?)?;
+            point.set_fence(&sw_sync.fence(number)?)?;
             if number % 7 == 0 {
-                unsignalled(&point.fence()?)?;
+                check_unsignalled(&point.fence()?)?;
             }
         }
         ensure!(
             number % 3 == 0 || !wait.is_over()?,
-            "point {number} is over"
+            "the wait for point {number} ended before its fence was signalled"
         );
-        held.advance(1)?;
-        ensure!(wait.is_over()?, "point {number} is not over");
+        sw_sync.advance(1)?;
+        ensure!(
+            wait.is_over()?,
+            "the wait for point {number} did not end with its signal"
+        );
     }
     ensure!(
         timeline.last_signalled()? == u64::from(POINTS),
@@ -373,7 +448,7 @@ fn many(device: &SyncDevice) -> Result<Seen> {
     let after = (fds()?, next_handle()?);
     ensure!(
         before == after,
-        "fds and next handle: {before:?}, then {after:?}"
+        "fds and next handle were {before:?}, and are {after:?}"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

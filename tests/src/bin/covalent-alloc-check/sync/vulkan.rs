@@ -1,7 +1,8 @@
-//! DeviceSync of Vulkan devices, to and from sync_files and timelines, behind fences that are held back.
+//! Semaphores and fences of Vulkan devices, imported from and exported to sync_files and timelines, with sw_sync fences that the
+//! checks signal late.
 //!
-//! lavapipe makes a sync_file only when its work is done, so what comes out of it is never seen pending. That is said of it
-//! (`Gpu::exports_wait`) and held against it here: an export returns when the fence before it is signalled, and not before.
+//! lavapipe exports a sync_file only when its work is complete, so an exported fence is never pending. `Gpu::exports_wait` reports
+//! this, and these checks verify it: an export returns when the fence that the work waits for is signalled, and not before.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -10,70 +11,80 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, Submission, VulkanError};
 use covalent_alloc::sync::{Fence, Pollable as _, SyncDevice, Timeline};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 
 use super::{device, dumb};
-use crate::{Seen, Tally};
-use covalent_tests::held::{Held, signalled};
-use covalent_tests::witness::pixels::{pattern, read, same, write};
+use crate::{CheckOutcome, CheckRunner};
+use covalent_tests::check_support::pixels::{pattern, read, same, write};
+use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled};
 
-/// Longer than a device takes that does not wait for what it should.
-const BLINK: Duration = Duration::from_millis(200);
+/// Longer than a device takes for its work when it wrongly does not wait.
+const PENDING_TIME: Duration = Duration::from_millis(200);
 
-/// Enough for an emulated processor that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a device may take for its work on an emulated, busy CPU.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-type Check = fn(&Gpu) -> Result<Seen>;
+type Check = fn(&Gpu) -> Result<CheckOutcome>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("it_says_what_it_does_with_moments", says),
+    ("device_reports_its_synchronisation_abilities", abilities),
     ("work_waits_for_a_sync_file", sync_file_to_semaphore),
     (
-        "work_leaves_as_a_sync_file_and_not_too_early",
+        "work_is_exported_as_a_sync_file_and_not_too_early",
         semaphore_to_sync_file,
     ),
-    ("fence_signals_with_a_sync_file", sync_file_to_fence),
     (
-        "fence_leaves_as_a_sync_file_and_not_too_early",
+        "fence_is_signalled_by_an_imported_sync_file",
+        sync_file_to_fence,
+    ),
+    (
+        "fence_is_exported_as_a_sync_file_and_not_too_early",
         fence_to_sync_file,
     ),
-    ("point_goes_through_work_to_another_point", between_points),
-    ("work_waits_for_a_point_that_nobody_has_submitted", timeline),
-    ("timeline_that_is_not_shared_says_so", unshared),
-    ("moment_of_nobody_is_refused", unsubmitted),
-    ("copy_behind_a_held_fence_touches_nothing_before", copy),
-    ("work_dropped_while_held_back_ends_later", dropped),
-    ("thousand_moments_leave_nothing_behind", many),
+    ("work_after_a_point_signals_another_point", between_points),
+    ("work_waits_for_a_point_that_was_not_submitted", timeline),
+    ("timeline_import_without_support_is_refused", unshared),
+    ("export_of_an_unsubmitted_semaphore_is_refused", unsubmitted),
+    ("copy_after_a_pending_fence_writes_nothing_before_it", copy),
+    ("work_dropped_while_pending_completes_later", dropped),
+    ("thousand_exports_complete", many),
 ];
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     let sources = Sources::discover_with_drivers();
     let mut tried = 0;
     for gpu in sources.gpus().filter(|gpu| gpu.is_cpu()) {
         tried += 1;
         let driver = gpu.identity().driver.clone();
         for (name, check) in CHECKS {
-            tally.check(&format!("sync::{driver}::{name}"), || check(gpu));
+            runner.check(&format!("sync::{driver}::{name}"), || check(gpu));
         }
     }
-    tally.check("sync::some_vulkan_device_is_there", || {
-        ensure!(tried > 0, "none is: {:?}", sources.unavailable());
-        Ok(Seen::Passed)
+    runner.check("sync::some_vulkan_device_is_there", || {
+        ensure!(
+            tried > 0,
+            "no Vulkan device of a CPU driver can be used: {:?}",
+            sources.unavailable()
+        );
+        Ok(CheckOutcome::Passed)
     });
 }
 
-fn says(gpu: &Gpu) -> Result<Seen> {
-    let moments = gpu.device_sync();
+fn abilities(gpu: &Gpu) -> Result<CheckOutcome> {
+    let abilities = gpu.device_sync();
     ensure!(
-        moments.semaphore_from_sync_file
-            && moments.semaphore_to_sync_file
-            && moments.fence_from_sync_file
-            && moments.fence_to_sync_file
-            && moments.timeline,
-        "{moments:?}"
+        abilities.semaphore_from_sync_file
+            && abilities.semaphore_to_sync_file
+            && abilities.fence_from_sync_file
+            && abilities.fence_to_sync_file
+            && abilities.timeline,
+        "{abilities:?}"
     );
-    ensure!(gpu.exports_wait(), "its exports do not wait");
-    Ok(Seen::Passed)
+    ensure!(
+        gpu.exports_wait(),
+        "the device reports that its exports do not wait"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
 fn after(fence: &Fence) -> Result<Submission> {
@@ -83,53 +94,66 @@ fn after(fence: &Fence) -> Result<Submission> {
     })
 }
 
-fn sync_file_to_semaphore(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
-    let work = gpu.submit(after(&held.fence(1)?)?)?;
+fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
+    let sw_sync = SwSyncTimeline::new()?;
+    let work = gpu.submit(after(&sw_sync.fence(1)?)?)?;
     ensure!(
-        !work.wait(BLINK)? && !work.is_finished()?,
-        "it did not wait"
+        !work.wait(PENDING_TIME)? && !work.is_finished()?,
+        "the device did not wait for its acquire fence or point"
     );
-    held.advance(1)?;
-    ensure!(work.wait(PATIENCE)?, "it waits for ever");
-    ensure!(work.is_finished()?, "it is over and is not");
-    // Two fences: the work waits for both.
-    let (one, two) = (Held::new()?, Held::new()?);
+    sw_sync.advance(1)?;
+    ensure!(
+        work.wait(TIMEOUT)?,
+        "the work does not complete after its fences are signalled"
+    );
+    ensure!(work.is_finished()?, "the wait ended and the work is pending");
+    // Work that has to wait for two fences.
+    let (one, two) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let work = gpu.submit(Submission {
         wait_fences: vec![one.fence(1)?, two.fence(1)?],
         ..Submission::default()
     })?;
     one.advance(1)?;
-    ensure!(!work.wait(BLINK)?, "it waited for the first alone");
+    ensure!(
+        !work.wait(PENDING_TIME)?,
+        "the work waited for the first of two fences only"
+    );
     two.advance(1)?;
-    ensure!(work.wait(PATIENCE)?, "it waits for ever");
-    Ok(Seen::Passed)
+    ensure!(
+        work.wait(TIMEOUT)?,
+        "the work does not complete after its fences are signalled"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-/// What `export` gives, which returns only once `held` is advanced.
+/// Checks that `export` returns a pending fence, or returns only after `sw_sync` was advanced.
 fn not_too_early(
-    held: &Held,
+    sw_sync: &SwSyncTimeline,
     export: impl FnOnce() -> Result<Option<Fence>, VulkanError> + Send,
 ) -> Result<()> {
     thread::scope(|scope| {
         let (sender, receiver) = channel();
         scope.spawn(move || sender.send(export()));
-        match receiver.recv_timeout(BLINK) {
-            // A device that does not wait gives a fence that is pending.
+        match receiver.recv_timeout(PENDING_TIME) {
+            // A device whose export does not wait returns a pending fence.
             Ok(given) => {
-                let fence = given?.context("it says that it is over while it is held back")?;
-                covalent_tests::held::unsignalled(&fence)?;
-                held.advance(1)?;
-                let limit = std::time::Instant::now() + PATIENCE;
+                let fence =
+                    given?.context("the export reports completion while its fence is pending")?;
+                covalent_tests::sw_sync::check_unsignalled(&fence)?;
+                sw_sync.advance(1)?;
+                let limit = std::time::Instant::now() + TIMEOUT;
                 while !fence.is_over()? && std::time::Instant::now() < limit {
                     thread::sleep(Duration::from_millis(1));
                 }
-                signalled(&fence)
+                check_signalled(&fence)
             }
             Err(RecvTimeoutError::Timeout) => {
-                held.advance(1)?;
-                match receiver.recv_timeout(PATIENCE).context("no export")?? {
-                    Some(fence) => signalled(&fence),
+                sw_sync.advance(1)?;
+                match receiver
+                    .recv_timeout(TIMEOUT)
+                    .context("the export did not return")??
+                {
+                    Some(fence) => check_signalled(&fence),
                     None => Ok(()),
                 }
             }
@@ -138,54 +162,64 @@ fn not_too_early(
     })
 }
 
-fn semaphore_to_sync_file(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn semaphore_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
+    let sw_sync = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         exported: true,
-        ..after(&held.fence(1)?)?
+        ..after(&sw_sync.fence(1)?)?
     })?;
-    not_too_early(&held, || work.export())?;
+    not_too_early(&sw_sync, || work.export())?;
     match work.export() {
-        Err(VulkanError::NotSubmitted { .. }) => Ok(Seen::Passed),
-        other => bail!("a moment that was taken out is there again: {other:?}"),
+        Err(VulkanError::NotSubmitted { .. }) => Ok(CheckOutcome::Passed),
+        other => bail!("a semaphore that was exported is exported again: {other:?}"),
     }
 }
 
-fn sync_file_to_fence(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
-    let fence = gpu.fence_from_sync_file(held.fence(1)?)?;
-    ensure!(!fence.is_signalled()? && !fence.wait(BLINK)?, "it is over");
-    held.advance(1)?;
-    ensure!(fence.wait(PATIENCE)? && fence.is_signalled()?, "it goes on");
-    Ok(Seen::Passed)
+fn sync_file_to_fence(gpu: &Gpu) -> Result<CheckOutcome> {
+    let sw_sync = SwSyncTimeline::new()?;
+    let fence = gpu.fence_from_sync_file(sw_sync.fence(1)?)?;
+    ensure!(
+        !fence.is_signalled()? && !fence.wait(PENDING_TIME)?,
+        "the fence is signalled before the imported sync_file"
+    );
+    sw_sync.advance(1)?;
+    ensure!(
+        fence.wait(TIMEOUT)? && fence.is_signalled()?,
+        "the fence is not signalled after the imported sync_file"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn fence_to_sync_file(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn fence_to_sync_file(gpu: &Gpu) -> Result<CheckOutcome> {
+    let sw_sync = SwSyncTimeline::new()?;
     let mut work = gpu.submit(Submission {
         fence: Some(gpu.fence()?),
-        ..after(&held.fence(1)?)?
+        ..after(&sw_sync.fence(1)?)?
     })?;
-    let fence = work.fence().context("no fence")?;
-    ensure!(!fence.is_signalled()?, "it is over");
-    not_too_early(&held, || fence.export())?;
-    ensure!(work.wait(PATIENCE)?, "the work goes on");
-    Ok(Seen::Passed)
+    let fence = work.fence().context("the submission has no fence")?;
+    ensure!(
+        !fence.is_signalled()?,
+        "the fence is signalled before the work may begin"
+    );
+    not_too_early(&sw_sync, || fence.export())?;
+    ensure!(work.wait(TIMEOUT)?, "the work does not complete");
+    Ok(CheckOutcome::Passed)
 }
 
 fn timelines() -> Result<SyncDevice> {
     device()?.context("no card here has timelines")
 }
 
-/// A point that nobody has signalled, through a device, to a point of another timeline: by a thread where the device waits.
-fn between_points(gpu: &Gpu) -> Result<Seen> {
+/// Work waits for a point that is not signalled, and its completion signals a point of another timeline. A thread exports the
+/// completion, because the export may block.
+fn between_points(gpu: &Gpu) -> Result<CheckOutcome> {
     let card = timelines()?;
-    let held = Held::new()?;
+    let sw_sync = SwSyncTimeline::new()?;
     let (acquire, release) = (
         Timeline::create(&card)?.point(4)?,
         Timeline::create(&card)?.point(9)?,
     );
-    acquire.set_fence(&held.fence(1)?)?;
+    acquire.set_fence(&sw_sync.fence(1)?)?;
     let mut work = gpu.submit(Submission {
         exported: true,
         ..after(&acquire.fence()?)?
@@ -198,18 +232,24 @@ fn between_points(gpu: &Gpu) -> Result<Seen> {
             }
             Ok(())
         });
-        thread::sleep(BLINK);
-        ensure!(!release.is_signalled()?, "the point came too early");
-        held.advance(1)?;
+        thread::sleep(PENDING_TIME);
+        ensure!(
+            !release.is_signalled()?,
+            "the release point is signalled before the acquire point"
+        );
+        sw_sync.advance(1)?;
         completion
             .join()
-            .map_err(|_| anyhow::anyhow!("the thread died"))?
+            .map_err(|_| anyhow::anyhow!("the exporting thread panicked"))?
     })?;
-    ensure!(release.is_signalled()?, "the point did not come");
-    Ok(Seen::Passed)
+    ensure!(
+        release.is_signalled()?,
+        "the completion did not signal the release point"
+    );
+    Ok(CheckOutcome::Passed)
 }
 
-fn timeline(gpu: &Gpu) -> Result<Seen> {
+fn timeline(gpu: &Gpu) -> Result<CheckOutcome> {
     let (first, second) = (gpu.timeline()?, gpu.timeline()?);
     let work = gpu.submit(Submission {
         wait_points: vec![(first.clone(), 3)],
@@ -217,15 +257,18 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
         ..Submission::default()
     })?;
     ensure!(
-        !work.wait(BLINK)? && second.value()? == 0,
-        "it did not wait"
+        !work.wait(PENDING_TIME)? && second.value()? == 0,
+        "the device did not wait for its acquire fence or point"
     );
     first.signal(2)?;
-    ensure!(!work.wait(BLINK)?, "it waited for less");
+    ensure!(
+        !work.wait(PENDING_TIME)?,
+        "the work began at a point below its acquire point"
+    );
     first.signal(7)?;
     ensure!(
-        second.wait(5, PATIENCE)? && second.value()? == 5,
-        "no signal"
+        second.wait(5, TIMEOUT)? && second.value()? == 5,
+        "the work did not signal its point"
     );
     match first.signal(7) {
         Err(VulkanError::NotIncreasing {
@@ -233,7 +276,7 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
             current: 7,
             ..
         }) => {}
-        other => bail!("a number twice: {other:?}"),
+        other => bail!("a point that is signalled already was signalled again: {other:?}"),
     }
     let again = Submission {
         signal_points: vec![(second, 5)],
@@ -241,109 +284,132 @@ fn timeline(gpu: &Gpu) -> Result<Seen> {
     };
     match gpu.submit(again) {
         Err(VulkanError::NotIncreasing {
-            requested: 5,
-            current: 5,
-            ..
-        }) => Ok(Seen::Passed),
-        other => bail!("a number twice by work: {other:?}"),
+            requested: 5, current: 5, ..
+        }) => Ok(CheckOutcome::Passed),
+        other => bail!("work may signal a point that is signalled already: {other:?}"),
     }
 }
 
-fn unshared(gpu: &Gpu) -> Result<Seen> {
+fn unshared(gpu: &Gpu) -> Result<CheckOutcome> {
     let syncobj = Timeline::create(&timelines()?)?.export()?;
-    let moments = gpu.device_sync();
-    if moments.timeline_is_syncobj {
+    let abilities = gpu.device_sync();
+    if abilities.timeline_is_syncobj {
         gpu.import_timeline(&syncobj)?;
-        return Ok(Seen::Passed);
+        return Ok(CheckOutcome::Passed);
     }
     match gpu.import_timeline(&syncobj) {
         Err(VulkanError::Lacks { .. }) => {}
-        other => bail!("a syncobj is taken by who has none: {other:?}"),
+        other => bail!("a device without support imported a syncobj: {other:?}"),
     }
-    match (moments.timeline_shared, gpu.timeline()?.export()) {
-        (false, Err(VulkanError::Lacks { .. })) => Ok(Seen::Passed),
+    match (abilities.timeline_shared, gpu.timeline()?.export()) {
+        (false, Err(VulkanError::Lacks { .. })) => Ok(CheckOutcome::Passed),
         (true, Ok(fd)) => {
             let (one, other) = (gpu.import_timeline(&fd)?, gpu.import_timeline(&fd)?);
             one.signal(2)?;
-            ensure!(other.value()? == 2, "they are two");
-            Ok(Seen::Passed)
+            ensure!(
+                other.value()? == 2,
+                "two imports of one timeline are different timelines"
+            );
+            Ok(CheckOutcome::Passed)
         }
-        (said, answer) => bail!("shared: {said}, and {answer:?}"),
+        (reported, result) => {
+            bail!(
+                "the device reports timeline_shared {reported}, and the export returned {result:?}"
+            )
+        }
     }
 }
 
-fn unsubmitted(gpu: &Gpu) -> Result<Seen> {
+fn unsubmitted(gpu: &Gpu) -> Result<CheckOutcome> {
     let not_there = |result: Result<Option<Fence>, VulkanError>| match result {
         Err(VulkanError::NotSubmitted { .. }) => Ok(()),
-        other => bail!("{other:?}"),
+        other => bail!("the call returned {other:?}"),
     };
     not_there(gpu.semaphore()?.export())?;
     not_there(gpu.fence()?.export())?;
     not_there(gpu.submit(Submission::default())?.export())?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn copy(gpu: &Gpu) -> Result<Seen> {
+fn copy(gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 11)?, pattern(&buffer, 12)?);
     write(&buffer, &old)?;
-    let held = Held::new()?;
-    let mut writing = image.begin_write(&new, after(&held.fence(1)?)?)?;
-    ensure!(!writing.wait(BLINK)?, "it did not wait");
-    same(&read(&buffer)?, &old).context("written while held back")?;
-    held.advance(1)?;
-    ensure!(writing.wait(PATIENCE)?, "it waits for ever");
-    ensure!(writing.submitted().is_finished()?, "it goes on");
-    same(&read(&buffer)?, &new).context("not written")?;
-    // And a read: what is there when the fence comes, not what was there when it was asked for.
-    let held = Held::new()?;
-    let reading = image.begin_read(after(&held.fence(1)?)?)?;
-    ensure!(reading.pixels().is_err(), "pixels of a copy that goes on");
-    ensure!(!reading.wait(BLINK)?, "it did not wait");
+    let sw_sync = SwSyncTimeline::new()?;
+    let mut writing = image.begin_write(&new, after(&sw_sync.fence(1)?)?)?;
+    ensure!(
+        !writing.wait(PENDING_TIME)?,
+        "the device did not wait for its acquire fence or point"
+    );
+    same(&read(&buffer)?, &old).context("the copy wrote while its fence was pending")?;
+    sw_sync.advance(1)?;
+    ensure!(
+        writing.wait(TIMEOUT)?,
+        "the work does not complete after its fences are signalled"
+    );
+    ensure!(
+        writing.submitted().is_finished()?,
+        "the wait ended and the copy is pending"
+    );
+    same(&read(&buffer)?, &new).context("the copy did not write")?;
+    // A read returns the pixels at the fence's signal, not those at the submission.
+    let sw_sync = SwSyncTimeline::new()?;
+    let reading = image.begin_read(after(&sw_sync.fence(1)?)?)?;
+    ensure!(
+        reading.pixels().is_err(),
+        "a pending copy returned its pixels"
+    );
+    ensure!(
+        !reading.wait(PENDING_TIME)?,
+        "the device did not wait for its acquire fence or point"
+    );
     write(&buffer, &old)?;
-    held.advance(1)?;
-    ensure!(reading.wait(PATIENCE)?, "it waits for ever");
+    sw_sync.advance(1)?;
+    ensure!(
+        reading.wait(TIMEOUT)?,
+        "the work does not complete after its fences are signalled"
+    );
     same(&reading.pixels()?, &old)?;
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn dropped(gpu: &Gpu) -> Result<Seen> {
+fn dropped(gpu: &Gpu) -> Result<CheckOutcome> {
     let buffer = dumb("vgem")?;
     let image = gpu.import(&buffer)?;
     let (old, new) = (pattern(&buffer, 13)?, pattern(&buffer, 14)?);
     write(&buffer, &old)?;
-    let held = Held::new()?;
-    drop(image.begin_write(&new, after(&held.fence(1)?)?)?);
+    let sw_sync = SwSyncTimeline::new()?;
+    drop(image.begin_write(&new, after(&sw_sync.fence(1)?)?)?);
     drop(image);
     same(&read(&buffer)?, &old)?;
-    held.advance(1)?;
-    // Work is done in the order in which it was given.
+    sw_sync.advance(1)?;
+    // The queue does work in the order of submission.
     ensure!(
-        gpu.submit(Submission::default())?.wait(PATIENCE)?,
-        "it waits"
+        gpu.submit(Submission::default())?.wait(TIMEOUT)?,
+        "an empty submission does not complete"
     );
     same(&read(&buffer)?, &new).context("work that was dropped was not done")?;
-    // What it used goes with the next that is given.
+    // The next submission frees what the dropped work used.
     ensure!(
-        gpu.submit(Submission::default())?.wait(PATIENCE)?,
-        "it waits"
+        gpu.submit(Submission::default())?.wait(TIMEOUT)?,
+        "an empty submission does not complete"
     );
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
-fn many(gpu: &Gpu) -> Result<Seen> {
-    let held = Held::new()?;
+fn many(gpu: &Gpu) -> Result<CheckOutcome> {
+    let sw_sync = SwSyncTimeline::new()?;
     for number in 1..=1000 {
         let mut work = gpu.submit(Submission {
             exported: true,
-            ..after(&held.fence(number)?)?
+            ..after(&sw_sync.fence(number)?)?
         })?;
-        held.advance(1)?;
+        sw_sync.advance(1)?;
         if let Some(fence) = work.export()? {
-            signalled(&fence)?;
+            check_signalled(&fence)?;
         }
-        ensure!(work.wait(PATIENCE)?, "moment {number} does not come");
+        ensure!(work.wait(TIMEOUT)?, "submission {number} does not complete");
     }
-    Ok(Seen::Passed)
+    Ok(CheckOutcome::Passed)
 }

@@ -1,7 +1,7 @@
-//! Theme `views`: the guards make pixels arrive where processor and device have a view each, and without them none arrive.
+//! Theme `views`: access guards synchronise the CPU's view of a buffer with the device's view.
 //!
-//! `covalent_views` keeps two memories for each buffer, which meet in begin and end of CPU access alone: what cache maintenance
-//! is for shows on a coherent machine too.
+//! The kernel module `covalent_views` keeps separate memory for the CPU and the device. It copies between them only in
+//! `begin_cpu_access` and `end_cpu_access`. So missing cache maintenance shows as wrong pixels on a coherent machine too.
 
 mod sys;
 
@@ -13,30 +13,33 @@ use anyhow::{Context as _, ensure};
 use covalent_alloc::buffer::{Buffer, CpuAccess, Descriptor, MapGuard, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 
-use crate::{Seen, Tally};
+use crate::{CheckOutcome, CheckRunner};
 
 const WIDTH: u32 = 64;
 const HEIGHT: u32 = 48;
 const STRIDE: u32 = WIDTH * 4;
 const BYTES: usize = STRIDE as usize * HEIGHT as usize;
 
-pub(super) fn run(tally: &mut Tally) {
+pub(super) fn run(runner: &mut CheckRunner) {
     for (name, check) in [
         (
-            "what_a_guard_writes_arrives_when_it_ends",
+            "write_through_a_guard_reaches_the_device_when_the_guard_ends",
             written as fn() -> _,
         ),
-        ("what_a_device_writes_is_there_when_a_guard_begins", read),
-        ("guard_for_reading_leaves_the_devices_pixels", direction),
-        ("guard_for_both_carries_both_ways", both),
+        ("device_write_reaches_the_cpu_when_a_guard_begins", read),
+        ("guard_for_reading_keeps_the_devices_pixels", direction),
+        (
+            "guard_for_read_and_write_synchronises_both_directions",
+            both,
+        ),
         ("guard_ends_in_a_panic", panicking),
-        ("without_a_guard_nothing_arrives", without),
+        ("access_without_a_guard_is_not_synchronised", without),
     ] {
-        tally.check(name, || check().map(|()| Seen::Passed));
+        runner.check(name, || check().map(|()| CheckOutcome::Passed));
     }
 }
 
-/// A buffer, and the device that works on the other view of it.
+/// A buffer of `covalent_views`, and the file through which the device's view is read and written.
 struct Views {
     device: File,
     buffer: Buffer,
@@ -62,19 +65,19 @@ impl Views {
         Ok(Self { device, buffer })
     }
 
-    /// What the device sees.
-    fn seen(&self) -> anyhow::Result<Vec<u8>> {
+    /// Reads the device's view.
+    fn device_view(&self) -> anyhow::Result<Vec<u8>> {
         let mut bytes = vec![0; BYTES];
         self.device.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
-    /// Draws by the device.
+    /// Writes the device's view.
     fn draw(&self, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(self.device.write_all_at(bytes, 0)?)
     }
 
-    /// Draws by the processor, under a guard, which `during` sees before it ends.
+    /// Calls `during` with a guard for CPU access.
     fn guarded<T>(
         &self,
         access: CpuAccess,
@@ -85,14 +88,17 @@ impl Views {
         during(&guard)
     }
 
-    /// A mapping that nobody guards.
-    fn bare(&self) -> anyhow::Result<sys::Bare> {
-        let fd = self.buffer.memory_fd(0).context("no memory")?;
-        Ok(sys::Bare::map(fd, BYTES)?)
+    /// Maps the buffer without a guard.
+    fn unguarded(&self) -> anyhow::Result<sys::UnguardedMapping> {
+        let fd = self
+            .buffer
+            .memory_fd(0)
+            .context("the buffer has no dma-buf")?;
+        Ok(sys::UnguardedMapping::map(fd, BYTES)?)
     }
 }
 
-/// Bytes of which none is 0, and that another seed changes.
+/// Returns bytes that depend on the seed and are not 0.
 fn pattern(seed: u8) -> Vec<u8> {
     let mut state = u32::from(seed) | 0x100;
     std::iter::repeat_with(|| {
@@ -103,47 +109,62 @@ fn pattern(seed: u8) -> Vec<u8> {
     .collect()
 }
 
-/// Judges a way for the processor to draw: does it arrive at the device?
-fn arrives(draw: impl FnOnce(&Views, &[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Checks that pixels which the CPU writes with `draw` reach the device.
+fn expect_device_sees(
+    draw: impl FnOnce(&Views, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let views = Views::new()?;
     let drawn = pattern(1);
     draw(&views, &drawn)?;
-    ensure!(views.seen()? == drawn, "the device sees other pixels");
+    ensure!(
+        views.device_view()? == drawn,
+        "the device sees other pixels"
+    );
     Ok(())
 }
 
-/// Judges a way for the processor to read: are the device's pixels there?
-fn is_there(read: impl FnOnce(&Views, &mut [u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Checks that the CPU reads the device's pixels with `read`.
+fn expect_cpu_sees(
+    read: impl FnOnce(&Views, &mut [u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let views = Views::new()?;
     let drawn = pattern(2);
     views.draw(&drawn)?;
     let mut seen = vec![0; BYTES];
     read(&views, &mut seen)?;
-    ensure!(seen == drawn, "the processor sees other pixels");
+    ensure!(seen == drawn, "the CPU sees other pixels");
     Ok(())
 }
 
 fn written() -> anyhow::Result<()> {
-    arrives(|views, drawn| {
+    expect_device_sees(|views, drawn| {
         views.guarded(CpuAccess::Write, |guard| {
             guard.write(0, 0, drawn)?;
-            // Otherwise the module would show nothing.
-            ensure!(views.seen()? != drawn, "it arrived before the guard ended");
+            // Without this the check would pass with a coherent buffer too.
+            ensure!(
+                views.device_view()? != drawn,
+                "the write reached the device before the guard ended"
+            );
             Ok(())
         })
     })
 }
 
 fn read() -> anyhow::Result<()> {
-    is_there(|views, seen| views.guarded(CpuAccess::Read, |guard| Ok(guard.read(0, 0, seen)?)))
+    expect_cpu_sees(|views, seen| {
+        views.guarded(CpuAccess::Read, |guard| Ok(guard.read(0, 0, seen)?))
+    })
 }
 
 fn direction() -> anyhow::Result<()> {
     let views = Views::new()?;
     views.draw(&pattern(3))?;
-    // Drawn by the device while the processor reads: a guard that copied back at its end would undo it.
+    // The device writes while the CPU has a guard for reading. A guard that copies back when it ends would undo that write.
     views.guarded(CpuAccess::Read, |_| views.draw(&pattern(4)))?;
-    ensure!(views.seen()? == pattern(4), "a guard for reading wrote");
+    ensure!(
+        views.device_view()? == pattern(4),
+        "a guard for reading wrote to the device's view"
+    );
     Ok(())
 }
 
@@ -155,18 +176,18 @@ fn both() -> anyhow::Result<()> {
         guard.read_row(0, 7, 0, &mut row)?;
         Ok(guard.write_row(0, 8, 0, &row)?)
     })?;
-    let (seen, row) = (views.seen()?, usize::try_from(STRIDE)?);
+    let (seen, row) = (views.device_view()?, usize::try_from(STRIDE)?);
     let mut wanted = pattern(5);
     wanted.copy_within(7 * row..8 * row, 8 * row);
     ensure!(
         seen == wanted,
-        "the row was not copied, or others were lost"
+        "the row was not copied, or other rows changed"
     );
     Ok(())
 }
 
 fn panicking() -> anyhow::Result<()> {
-    arrives(|views, drawn| {
+    expect_device_sees(|views, drawn| {
         let mapping = views.buffer.map()?;
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
@@ -176,28 +197,30 @@ fn panicking() -> anyhow::Result<()> {
             panic!("{written:?}");
         }));
         std::panic::set_hook(hook);
-        let words = ended.err().context("nothing panicked")?;
-        let words = words.downcast_ref::<String>().context("words")?;
-        ensure!(words == "Ok(true)", "the panic says {words}");
+        let payload = ended.err().context("the closure did not panic")?;
+        let message = payload
+            .downcast_ref::<String>()
+            .context("the panic has no message")?;
+        ensure!(message == "Ok(true)", "the panic's message is {message}");
         Ok(())
     })
 }
 
-/// The same judges have to object where the guard is taken out.
+/// The same checks have to fail without a guard. Otherwise they would detect nothing.
 fn without() -> anyhow::Result<()> {
-    let drawn = arrives(|views, drawn| {
-        views.bare()?.write(drawn);
+    let drawn = expect_device_sees(|views, drawn| {
+        views.unguarded()?.write(drawn);
         Ok(())
     });
-    ensure!(drawn.is_err(), "what was drawn without a guard arrived");
-    let seen = is_there(|views, seen| {
-        let bare = views.bare()?;
-        bare.read(seen);
+    ensure!(drawn.is_err(), "a write without a guard reached the device");
+    let seen = expect_cpu_sees(|views, seen| {
+        let mapping = views.unguarded()?;
+        mapping.read(seen);
         Ok(())
     });
     ensure!(
         seen.is_err(),
-        "what a device drew was there without a guard"
+        "a device's write reached the CPU without a guard"
     );
     Ok(())
 }

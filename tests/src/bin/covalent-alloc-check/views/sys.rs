@@ -1,7 +1,7 @@
-//! The request of `covalent_views`, and a mapping without a guard.
+//! The ioctl of `covalent_views`, and a mapping without access guards.
 #![allow(
     unsafe_code,
-    reason = "one ioctl, and memory that is mapped on purpose without a guard"
+    reason = "one ioctl, and memory that is mapped without a guard on purpose"
 )]
 
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
@@ -21,7 +21,7 @@ struct Export {
 
 const EXPORT: ioctl::Opcode = ioctl::opcode::read_write::<Export>(b'V', 0);
 
-/// Makes the buffer of an open file, and exports it.
+/// Creates the buffer of an open file, of `size` bytes, and exports it as a dma-buf.
 ///
 /// # References
 /// `tests/module/covalent_views.c`, VIEWS_EXPORT.
@@ -37,16 +37,16 @@ pub(super) fn export(device: impl AsFd, size: u64) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(request.fd) })
 }
 
-/// A dma-buf in memory, of which nobody tells the kernel when it is touched.
-pub(super) struct Bare {
+/// A mapping of a dma-buf that is accessed without DMA_BUF_IOCTL_SYNC.
+pub(super) struct UnguardedMapping {
     start: *mut u8,
     size: usize,
 }
 
-impl Bare {
+impl UnguardedMapping {
     pub(super) fn map(dmabuf: impl AsFd, size: usize) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the kernel chooses where; the mapping is of this value alone until it is dropped.
+        // SAFETY: the kernel chooses the address, so the mapping replaces no memory. Only this value uses it until it is dropped.
         let start = unsafe {
             mmap(
                 ptr::null_mut(),
@@ -65,18 +65,18 @@ impl Bare {
 
     pub(super) fn write(&self, bytes: &[u8]) {
         let count = bytes.len().min(self.size);
-        // SAFETY: both are at least `count` bytes long, and `bytes` is no part of the mapping.
+        // SAFETY: both ranges have at least `count` bytes, and `bytes` does not overlap the mapping.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.start, count) };
     }
 
     pub(super) fn read(&self, bytes: &mut [u8]) {
         let count = bytes.len().min(self.size);
-        // SAFETY: both are at least `count` bytes long, and `bytes` is no part of the mapping.
+        // SAFETY: both ranges have at least `count` bytes, and `bytes` does not overlap the mapping.
         unsafe { ptr::copy_nonoverlapping(self.start, bytes.as_mut_ptr(), count) };
     }
 }
 
-impl Drop for Bare {
+impl Drop for UnguardedMapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own, and nothing refers to it any more.
         let unmapped = unsafe { munmap(self.start.cast(), self.size) };

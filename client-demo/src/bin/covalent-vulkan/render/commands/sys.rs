@@ -36,7 +36,7 @@ struct Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: it is of this device, and work with its commands is over.
+        // SAFETY: the pool was created by this device, and the device has completed its command buffers.
         unsafe { self.gpu.handle().destroy_command_pool(self.raw, None) };
     }
 }
@@ -72,14 +72,14 @@ impl RecordedFrame {
         if target.pipelines.shared.is_sampling() != texture.is_some() {
             return Err(VulkanError::Lacks {
                 device: gpu.name().to_owned(),
-                lacks: "picture to sample, or a shader that does".to_owned(),
+                lacks: "camera texture, or a pipeline that samples one".to_owned(),
             });
         }
         let raw = gpu.handle();
         let info = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
             .queue_family_index(gpu.queue_family());
-        // SAFETY: the structure is complete and the family is the device's.
+        // SAFETY: the structure is valid, and the queue family is one of the device.
         let pool = unsafe { raw.create_command_pool(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateCommandPool", answer))?;
         let pool = Pool {
@@ -90,7 +90,7 @@ impl RecordedFrame {
             .command_pool(pool.raw)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(1);
-        // SAFETY: the pool is of this device; its commands go with it.
+        // SAFETY: the pool was created by this device, and the command buffer is freed with it.
         let commands = unsafe { raw.allocate_command_buffers(&info) }
             .and_then(|all| all.first().copied().ok_or(vk::Result::ERROR_UNKNOWN))
             .map_err(|answer| gpu.call_error("vkAllocateCommandBuffers", answer))?;
@@ -99,7 +99,7 @@ impl RecordedFrame {
             target,
             texture,
         };
-        // SAFETY: the commands are new; what they use is of this device and is kept beside them.
+        // SAFETY: the command buffer is new. Its resources are of this device, and `RecordedFrame` keeps them alive.
         unsafe { record(commands, &resources, frame) }?;
         Ok(Self {
             commands,
@@ -113,8 +113,8 @@ impl RecordedFrame {
     /// As [`Gpu::submit`].
     pub(crate) fn submit(self, submission: Submission) -> Result<Submitted, VulkanError> {
         let gpu = self.resources.pool.gpu.clone();
-        // SAFETY: the commands are complete, of this device and its family, and given to it once; they take over and hand back
-        // what they use, which goes with them.
+        // SAFETY: the command buffer is recorded, is of this device and its queue family, and is submitted once. It acquires and
+        // releases the ownership of its images, and the submission keeps its resources alive.
         unsafe { gpu.submit_commands(submission, self.commands, Box::new(self.resources)) }
     }
 }
@@ -122,7 +122,8 @@ impl RecordedFrame {
 /// Records a frame between the ownership transfers that acquire and release its images.
 ///
 /// # Safety
-/// The commands are not begun, and of the device of what they use, which lives until they are over.
+/// The command buffer is in the initial state and is of the same device as the resources. The resources live until the device has
+/// completed the command buffer.
 unsafe fn record(
     commands: vk::CommandBuffer,
     resources: &Resources,
@@ -164,7 +165,8 @@ unsafe fn record(
     let bytes = frame.bytes();
     let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
     let failed = |operation| move |answer| gpu.call_error(operation, answer);
-    // SAFETY: by the caller; pipelines, pass and sets are of one layout, and dynamic state is set before it is used.
+    // SAFETY: the caller guarantees the command buffer and the resources. Pipelines, render pass and descriptor sets are compatible, and
+    // the dynamic state is set before the draws.
     unsafe {
         raw.begin_command_buffer(commands, &begin)
             .map_err(failed("vkBeginCommandBuffer"))?;

@@ -42,7 +42,7 @@ impl fmt::Debug for Target {
 impl Drop for Target {
     fn drop(&mut self) {
         let raw = self.image.gpu().handle();
-        // SAFETY: both are of this device or null; work with them holds an Arc of this and is over.
+        // SAFETY: both objects are of this device or null. Pending work holds an Arc of this value, so no work uses them.
         unsafe {
             raw.destroy_framebuffer(self.framebuffer, None);
             raw.destroy_image_view(self.view, None);
@@ -79,7 +79,7 @@ impl Target {
             .width(width)
             .height(height)
             .layers(1);
-        // SAFETY: pass and view are of this device, and the view is of the pass's format and of this size.
+        // SAFETY: the render pass and the view are of this device, and the view has the pass's format and this size.
         target.framebuffer = unsafe { gpu.handle().create_framebuffer(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateFramebuffer", answer))?;
         Ok(target)
@@ -109,7 +109,7 @@ impl fmt::Debug for Texture {
 impl Drop for Texture {
     fn drop(&mut self) {
         let raw = self.shared.gpu.handle();
-        // SAFETY: as for `Target`; the set goes with its pool.
+        // SAFETY: as for `Target`; the descriptor set is freed with its pool.
         unsafe {
             raw.destroy_descriptor_pool(self.pool, None);
             raw.destroy_image_view(self.view, None);
@@ -140,7 +140,7 @@ impl Texture {
                     .view_type(vk::ImageViewType::TYPE_2D)
                     .format(texture.image.format())
                     .subresource_range(WHOLE);
-                // SAFETY: the structure is complete; the image is of this device and lives as long as the view.
+                // SAFETY: the structure is valid; the image is of this device and lives as long as the view.
                 unsafe { raw.create_image_view(&info, None) }
                     .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?
             }
@@ -151,14 +151,14 @@ impl Texture {
         let info = vk::DescriptorPoolCreateInfo::default()
             .max_sets(1)
             .pool_sizes(&sizes);
-        // SAFETY: the structures are complete and outlive the call.
+        // SAFETY: the structures are valid and outlive the call.
         texture.pool = unsafe { raw.create_descriptor_pool(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateDescriptorPool", answer))?;
         let layouts = [shared.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default()
             .descriptor_pool(texture.pool)
             .set_layouts(&layouts);
-        // SAFETY: pool and layout are of this device, and the pool is new and used by nobody else.
+        // SAFETY: the pool and the layout are of this device, and no other thread uses the new pool.
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }
             .map_err(|answer| gpu.call_error("vkAllocateDescriptorSets", answer))?;
         texture.set = sets.first().copied().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Texture {
             .dst_set(texture.set)
             .descriptor_type(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
             .image_info(&images)];
-        // SAFETY: the set has one descriptor of this type, with a sampler of its layout's own, and no work uses it yet.
+        // SAFETY: the set has one descriptor of this type with an immutable sampler, and no work uses the set yet.
         unsafe { raw.update_descriptor_sets(&writes, &[]) };
         Ok(texture)
     }

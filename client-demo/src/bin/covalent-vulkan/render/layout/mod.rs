@@ -32,7 +32,7 @@ impl Sampling {
     ) -> Result<Self, VulkanError> {
         Self::by(gpu.chroma_support(format), format, colours).ok_or_else(|| VulkanError::Lacks {
             device: gpu.name().to_owned(),
-            lacks: format!("place for the chroma of pictures in {format}"),
+            lacks: format!("chroma location for images in {format}"),
         })
     }
 

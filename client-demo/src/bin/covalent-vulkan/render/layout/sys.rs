@@ -32,7 +32,7 @@ impl fmt::Debug for SharedLayout {
 impl Drop for SharedLayout {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
-        // SAFETY: all are of this device or null; what was made of them, and work with it, holds an Arc of this and is gone.
+        // SAFETY: all objects are of this device or null. Objects that were created from them hold an Arc of this value, so none exists.
         unsafe {
             raw.destroy_pipeline_layout(self.pipeline_layout, None);
             raw.destroy_descriptor_set_layout(self.set_layout, None);
@@ -66,7 +66,7 @@ impl SharedLayout {
         if sampling.is_some() {
             info = info.set_layouts(&sets);
         }
-        // SAFETY: the structures are complete and outlive the call; every device takes 128 bytes of push constants.
+        // SAFETY: the structures are valid and outlive the call; every device supports 128 bytes of push constants.
         shared.pipeline_layout = unsafe { gpu.handle().create_pipeline_layout(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreatePipelineLayout", answer))?;
         Ok(shared)
@@ -86,7 +86,7 @@ impl SharedLayout {
                 .address_mode_u(vk::SamplerAddressMode::CLAMP_TO_EDGE)
                 .address_mode_v(vk::SamplerAddressMode::CLAMP_TO_EDGE)
                 .address_mode_w(vk::SamplerAddressMode::CLAMP_TO_EDGE);
-            // SAFETY: the structure is complete.
+            // SAFETY: the structure is valid.
             self.sampler = unsafe { raw.create_sampler(&info, None) }
                 .map_err(|answer| gpu.call_error("vkCreateSampler", answer))?;
             [self.sampler]
@@ -98,7 +98,7 @@ impl SharedLayout {
             .stage_flags(vk::ShaderStageFlags::FRAGMENT)
             .immutable_samplers(&samplers)];
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: the structures are complete and outlive the call; the sampler lives as long as the layout.
+        // SAFETY: the structures are valid and outlive the call; the sampler lives as long as the layout.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateDescriptorSetLayout", answer))?;
         Ok(())

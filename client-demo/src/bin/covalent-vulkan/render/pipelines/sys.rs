@@ -19,7 +19,7 @@ const SHADERS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shaders.spv"));
 /// Vertices of the cube's triangles.
 const CUBE: u32 = 36;
 /// Vertices of the triangle that covers the target.
-const EVERYTHING: u32 = 3;
+const FULLSCREEN: u32 = 3;
 
 /// The pipelines for targets of one format.
 pub(in crate::render) struct Pipelines {
@@ -66,14 +66,14 @@ impl Pipelines {
         let words = ash::util::read_spv(&mut Cursor::new(SHADERS))
             .map_err(|_| gpu.call_error("reading the shaders", vk::Result::ERROR_UNKNOWN))?;
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: the words are a module that naga has validated.
+        // SAFETY: the words are a SPIR-V module that naga has validated.
         let module = unsafe { gpu.handle().create_shader_module(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateShaderModule", answer))?;
         let wanted: &[_] = if pipelines.shared.is_sampling() {
-            &[(c"everything", c"camera", EVERYTHING)]
+            &[(c"fullscreen", c"camera", FULLSCREEN)]
         } else {
             &[
-                (c"everything", c"rings", EVERYTHING),
+                (c"fullscreen", c"rings", FULLSCREEN),
                 (c"cube", c"face", CUBE),
             ]
         };
@@ -82,7 +82,7 @@ impl Pipelines {
             pipelines.all.push((pipeline, *corners));
             Ok(())
         });
-        // SAFETY: pipelines do not need their module once they are made.
+        // SAFETY: the shader module may be destroyed after its pipelines are created.
         unsafe { gpu.handle().destroy_shader_module(module, None) };
         made.map(|()| pipelines)
     }
@@ -136,8 +136,8 @@ impl Pipelines {
             .layout(self.shared.pipeline_layout)
             .render_pass(self.pass);
         let gpu = &self.shared.gpu;
-        // SAFETY: the structures are complete and outlive the call; layout, pass and module are of this device, and the shaders
-        // use what the layout has.
+        // SAFETY: the structures are valid and outlive the call; the layout, the render pass and the module are of this device, and the
+        // layout has the resources that the shaders use.
         let made = unsafe {
             gpu.handle()
                 .create_graphics_pipelines(vk::PipelineCache::null(), &[info], None)
@@ -167,7 +167,7 @@ fn pass(gpu: &Gpu, format: vk::Format) -> Result<vk::RenderPass, VulkanError> {
     let info = vk::RenderPassCreateInfo::default()
         .attachments(&attachments)
         .subpasses(&subpasses);
-    // SAFETY: the structures are complete and outlive the call.
+    // SAFETY: the structures are valid and outlive the call.
     unsafe { gpu.handle().create_render_pass(&info, None) }
         .map_err(|answer| gpu.call_error("vkCreateRenderPass", answer))
 }

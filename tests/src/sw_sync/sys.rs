@@ -1,4 +1,4 @@
-//! The requests of sw_sync, and a dma-buf as a device sees it.
+//! The ioctls of sw_sync, and a mapping through which a test writes to a dma-buf as a device would.
 #![allow(
     unsafe_code,
     reason = "ioctls of a driver, and a mapping without guards"
@@ -53,7 +53,8 @@ pub(super) fn increment(timeline: impl AsFd, by: u32) -> io::Result<()> {
     unsafe { ioctl::ioctl(timeline.as_fd(), Setter::<INCREMENT, u32>::new(by)) }
 }
 
-/// A dma-buf as a device sees it: written without the processor's guards, which would wait for the fence that the writing is to signal.
+/// A mapping of a dma-buf that is written as a device writes: without the guards for CPU access, which would wait for the very
+/// fence that the test signals after the write.
 #[derive(Debug)]
 pub struct DeviceView {
     start: NonNull<AtomicU8>,
@@ -76,7 +77,7 @@ impl DeviceView {
     /// Maps the first bytes of a dma-buf.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The kernel's error.
     pub fn map(dmabuf: impl AsFd, bytes: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
         let start = unsafe {
@@ -95,7 +96,7 @@ impl DeviceView {
         })
     }
 
-    /// Writes bytes from `offset` on; those beyond the end are left out.
+    /// Writes `bytes` from `offset` on. Bytes beyond the end of the mapping are left out.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         // SAFETY: the mapping has this many bytes, which only atomic accesses touch.
         let all = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) };

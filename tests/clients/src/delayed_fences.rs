@@ -1,8 +1,8 @@
-//! Frames whose fences are signalled late, while a device still writes them: none may be presented before it is written.
+//! Commits frames whose fences are pending, and checks that no frame is presented before a simulated device has written it.
 //!
-//! Two frames are given at a time, each with its fence pending; another thread is the device: after a random while, and in a random
-//! order, it writes the frame's number everywhere and signals. When the compositor says that a frame was presented, what the display
-//! reads is asked of the kernel and has to be that frame, or the one given with it, whole. A buffer's old picture has another number.
+//! Two frames are committed at a time. A thread is the device: after random delays and in random order, it draws the frame's number and
+//! signals the fence. When the compositor reports that a frame was presented, the dma-buf that the display scans out is read. It has to
+//! be a complete picture of that frame, or of the one committed with it. The old picture of a buffer has another number.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -17,8 +17,8 @@ use covalent_client_demo::compositor::Event;
 use covalent_client_demo::pattern::Pattern;
 use covalent_client_demo::window::Window;
 use covalent_client_demo::wl_buffers::{ImportResult, import_wl_buffers};
-use covalent_tests::held::{DeviceView, Held};
 use covalent_tests::judge::scanout;
+use covalent_tests::sw_sync::{DeviceView, SwSyncTimeline};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::check;
@@ -27,10 +27,10 @@ use crate::test_client::{self, SharedTimeline, TestClient};
 /// The size of the frames.
 const SIZE: (u32, u32) = (640, 480);
 
-/// Two buffers that are committed, and two that are on the display or being released.
+/// The number of buffers: two that are committed, and two that are on the display or being released.
 const BUFFERS: u32 = 4;
 
-/// The longest that the device takes for a frame, in milliseconds: some refreshes.
+/// The longest delay of the device for a frame, in milliseconds: some refresh periods.
 const SLOWEST_MS: u64 = 60;
 
 /// How the compositor gets a frame's fence.
@@ -38,7 +38,7 @@ const SLOWEST_MS: u64 = 60;
 enum FencePath {
     /// The fence is on the acquire point.
     Points,
-    /// The dma-buf carries it.
+    /// The fence is in the dma-buf's reservation.
     Carried,
     /// The compositor gets no fence, so the check must fail.
     Nothing,
@@ -48,29 +48,29 @@ enum FencePath {
 pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     let mut passed = true;
     for source in sources {
-        let ways: &[FencePath] = if planted {
+        let paths: &[FencePath] = if planted {
             &[FencePath::Nothing]
         } else {
             &[FencePath::Points, FencePath::Carried]
         };
-        for by in ways {
-            let name = format!("{frames}_frames_of_{source}_by_{by:?}_are_shown_when_written");
-            passed &= check(&name.to_lowercase(), || show(frames, source, *by));
+        for path in paths {
+            let name = format!("{frames}_frames_of_{source}_by_{path:?}_are_shown_when_written");
+            passed &= check(&name.to_lowercase(), || show(frames, source, *path));
         }
     }
     passed
 }
 
-/// A frame that the device is to write.
+/// A frame that the device has to write.
 struct Job {
     number: u32,
     index: usize,
-    /// Advancing this signals its fence; `None` where the compositor gets no fence.
-    held: Option<Held>,
-    after: Duration,
+    /// The timeline whose advance signals the frame's fence; `None` where the compositor gets no fence.
+    sw_sync: Option<SwSyncTimeline>,
+    delay: Duration,
 }
 
-/// Numbers that repeat from run to run (xorshift).
+/// Pseudo-random numbers (xorshift), the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -82,30 +82,31 @@ impl Random {
     }
 }
 
-/// Writes the frames of each pair in the order in which they come.
+/// Runs the device: draws the frames in the order in which the jobs arrive.
 fn work(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Result<()> {
     let pattern = Pattern::new(SIZE.0, SIZE.1)?;
     for job in jobs {
-        thread::sleep(job.after);
+        thread::sleep(job.delay);
         let rows = pattern.rows(job.number);
-        let view = views.get(job.index).context("a view")?;
+        let view = views.get(job.index).context("the buffer has no mapping")?;
         for (y, place) in (0..SIZE.1).zip((0..).step_by(stride)) {
             view.write(place, rows.row(y));
         }
-        if let Some(held) = job.held {
-            held.advance(1)?;
+        if let Some(sw_sync) = job.sw_sync {
+            sw_sync.advance(1)?;
         }
     }
     Ok(())
 }
 
-struct Screen {
+/// A window with its buffers.
+struct BufferedWindow {
     client: TestClient,
     window: Window,
     buffers: Vec<Buffer>,
     wl_buffers: Vec<WlBuffer>,
     points: Option<Points>,
-    by: FencePath,
+    path: FencePath,
     free: Vec<bool>,
 }
 
@@ -117,37 +118,38 @@ struct Points {
     releases: Vec<(SharedTimeline, u64)>,
 }
 
-fn show(frames: u32, source: &str, by: FencePath) -> anyhow::Result<()> {
-    let mut screen = Screen::open(source, by)?;
-    let views = screen
+/// Shows `frames` frames in buffers of a source, with fences on one path.
+fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
+    let mut window = BufferedWindow::open(source, path)?;
+    let views = window
         .buffers
         .iter()
         .map(|buffer| {
-            let fd = buffer.memory_fd(0).context("no memory")?;
+            let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
             let bytes = usize::try_from(buffer.layout().total_bytes())?;
             Ok(DeviceView::map(fd, bytes)?)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let stride = screen
+    let stride = window
         .buffers
         .first()
         .and_then(|buffer| buffer.layout().planes().first())
-        .context("a plane")?
+        .context("the layout has no plane")?
         .stride_bytes;
     let stride = usize::try_from(stride)?;
     thread::scope(|scope| {
         let (jobs, queue) = channel();
         let device = scope.spawn(move || work(&queue, &views, stride));
-        let played = screen.play(frames, jobs);
+        let shown = window.show_pairs(frames, jobs);
         let worked = device
             .join()
-            .map_err(|_| anyhow::anyhow!("the device died"))?;
-        played.and(worked)
+            .map_err(|_| anyhow::anyhow!("the device's thread panicked"))?;
+        shown.and(worked)
     })
 }
 
-impl Screen {
-    fn open(source: &str, by: FencePath) -> anyhow::Result<Self> {
+impl BufferedWindow {
+    fn open(source: &str, path: FencePath) -> anyhow::Result<Self> {
         let mut client = TestClient::connect()?;
         let handle = client.events.handle();
         client.compositor.configure = None;
@@ -159,9 +161,9 @@ impl Screen {
         let wl_buffers =
             match import_wl_buffers(&mut client.events, &mut client.compositor, &buffers)? {
                 ImportResult::Imported(wl_buffers) => wl_buffers,
-                ImportResult::Refused => bail!("the compositor refuses buffers of {source}"),
+                ImportResult::Refused => bail!("the compositor refused the buffers of {source}"),
             };
-        let points = if by == FencePath::Carried {
+        let points = if path == FencePath::Carried {
             None
         } else {
             Some(Points {
@@ -180,41 +182,42 @@ impl Screen {
             buffers,
             wl_buffers,
             points,
-            by,
+            path,
         })
     }
 
-    fn play(&mut self, frames: u32, jobs: Sender<Job>) -> anyhow::Result<()> {
+    /// Commits pairs of frames, gives them to the device in random order, and checks the display.
+    fn show_pairs(&mut self, frames: u32, jobs: Sender<Job>) -> anyhow::Result<()> {
         let mut random = Random(0x5eed_c0de);
         let mut number = 1;
         while number <= frames {
             let pair = [number, number + 1];
-            let mut given = Vec::new();
-            let mut waiting = Vec::new();
+            let mut committed = Vec::new();
+            let mut pair_jobs = Vec::new();
             for number in pair {
                 let index = self.take_free()?;
-                let (shown, held) = self.commit(index)?;
-                given.push((number, shown));
-                waiting.push(Job {
+                let (shown, sw_sync) = self.commit(index)?;
+                committed.push((number, shown));
+                pair_jobs.push(Job {
                     number,
                     index,
-                    held,
-                    after: Duration::from_millis(random.below(SLOWEST_MS)),
+                    sw_sync,
+                    delay: Duration::from_millis(random.below(SLOWEST_MS)),
                 });
             }
             if random.below(2) == 1 {
-                waiting.reverse();
+                pair_jobs.reverse();
             }
-            for job in waiting {
-                jobs.send(job).context("the device is gone")?;
+            for job in pair_jobs {
+                jobs.send(job).context("the device's thread has ended")?;
             }
-            self.watch(&given)?;
+            self.check_presented(&committed)?;
             number += 2;
         }
         Ok(())
     }
 
-    /// Waits for a buffer that the compositor has released.
+    /// Waits for a buffer that the compositor has released, and marks it as used.
     fn take_free(&mut self) -> anyhow::Result<usize> {
         loop {
             if let Some(points) = &self.points {
@@ -224,15 +227,16 @@ impl Screen {
             }
             let ready = |index: &usize| {
                 self.buffers.get(*index).is_some_and(|buffer| {
-                    self.by != FencePath::Carried
+                    self.path != FencePath::Carried
                         || buffer
                             .reservation()
                             .is_ready(Access::Write)
                             .unwrap_or(false)
                 })
             };
-            let places = (0..self.free.len()).filter(|index| self.free.get(*index) == Some(&true));
-            if let Some(index) = places.into_iter().find(ready) {
+            let mut released =
+                (0..self.free.len()).filter(|index| self.free.get(*index) == Some(&true));
+            if let Some(index) = released.find(ready) {
                 if let Some(free) = self.free.get_mut(index) {
                     *free = false;
                 }
@@ -261,26 +265,38 @@ impl Screen {
         Ok(ends)
     }
 
-    /// Commits a buffer before it is written.
-    fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<Held>)> {
-        let held = Held::new()?;
-        // The fence is not signalled yet.
-        let fence: Fence = held.fence(1)?;
+    /// Commits a buffer before it is written; returns the frame's number in the window, and the timeline of its fence.
+    fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<SwSyncTimeline>)> {
+        let sw_sync = SwSyncTimeline::new()?;
+        // The fence is pending.
+        let fence: Fence = sw_sync.fence(1)?;
         let handle = self.client.events.handle();
-        let wl_buffer = self.wl_buffers.get(index).context("a buffer")?;
-        let buffer = self.buffers.get(index).context("a buffer")?;
-        let held = match self.by {
+        let wl_buffer = self
+            .wl_buffers
+            .get(index)
+            .context("there is no buffer of this index")?;
+        let buffer = self
+            .buffers
+            .get(index)
+            .context("there is no buffer of this index")?;
+        let sw_sync = match self.path {
             FencePath::Carried => {
                 buffer.reservation().add(&fence, Access::Write)?;
-                Some(held)
+                Some(sw_sync)
             }
             FencePath::Points | FencePath::Nothing => {
-                let points = self.points.as_mut().context("timelines")?;
-                let (release, last) = points.releases.get_mut(index).context("a timeline")?;
+                let points = self
+                    .points
+                    .as_mut()
+                    .context("the window has no timelines")?;
+                let (release, last) = points
+                    .releases
+                    .get_mut(index)
+                    .context("the buffer has no timeline")?;
                 points.acquired += 1;
                 *last += 1;
                 let point = points.acquire.timeline.point(points.acquired)?;
-                if self.by == FencePath::Points {
+                if self.path == FencePath::Points {
                     point.set_fence(&fence)?;
                 } else {
                     point.signal()?;
@@ -290,22 +306,23 @@ impl Screen {
                     (&points.acquire, points.acquired),
                     (release, *last),
                 );
-                (self.by == FencePath::Points).then_some(held)
+                (self.path == FencePath::Points).then_some(sw_sync)
             }
         };
-        Ok((self.window.show(wl_buffer, &handle), held))
+        Ok((self.window.show(wl_buffer, &handle), sw_sync))
     }
 
-    /// Waits until both frames of a pair are presented or discarded, and reads the display at each presentation.
-    fn watch(&mut self, given: &[(u32, u64)]) -> anyhow::Result<()> {
-        let numbers: Vec<u32> = given.iter().map(|(number, _)| *number).collect();
-        let mut left: Vec<u64> = given.iter().map(|(_, frame)| *frame).collect();
+    /// Waits until both frames of a pair are presented or discarded, and checks the display at each presentation.
+    fn check_presented(&mut self, committed: &[(u32, u64)]) -> anyhow::Result<()> {
+        let numbers: Vec<u32> = committed.iter().map(|(number, _)| *number).collect();
+        let mut left: Vec<u64> = committed.iter().map(|(_, frame)| *frame).collect();
         let last = left.last().copied();
         let deadline = std::time::Instant::now() + test_client::TIMEOUT;
         while !left.is_empty() {
             ensure!(
                 std::time::Instant::now() < deadline,
-                "frames {left:?} of {numbers:?} do not come"
+                "the compositor neither presented nor discarded {} of the frames {numbers:?}",
+                left.len()
             );
             for (frame, presented) in self.poll_frames()? {
                 left.retain(|other| *other != frame);
@@ -313,10 +330,13 @@ impl Screen {
                     let found = displayed()?;
                     ensure!(
                         numbers.contains(&found),
-                        "frame {found} is on the display when one of {numbers:?} was presented"
+                        "the display shows frame {found} although one of {numbers:?} was presented"
                     );
                 } else {
-                    ensure!(Some(frame) != last, "the newest frame was given up");
+                    ensure!(
+                        Some(frame) != last,
+                        "the compositor discarded the newest frame"
+                    );
                 }
             }
         }
@@ -324,12 +344,12 @@ impl Screen {
     }
 }
 
-/// The number of the frame that the first display reads, which has to be there whole.
+/// Returns the number of the frame that the first display scans out, and checks that the picture is complete.
 fn displayed() -> anyhow::Result<u32> {
     let (found, memory) = scanout::read_memory()?
         .into_iter()
         .next()
-        .context("no display shows anything")?;
+        .context("no display shows a framebuffer")?;
     ensure!(found.size == SIZE, "the display shows {found:?}");
     let fourcc = Fourcc::XRGB8888;
     let buffer = Buffer::import(Descriptor {

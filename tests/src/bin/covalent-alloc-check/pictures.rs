@@ -1,7 +1,7 @@
-//! `painted`: colour bars in dma-bufs of many formats, for who reads pixels that others have.
+//! `painted`: colour bars in dma-bufs of many formats, to test programs that read the pixels of other processes.
 //!
-//! The bytes are put together here format by format, from the colours' code values in the standard and from how
-//! `drm_fourcc.h` draws each format, so that a reader with tables of its own can be judged by them.
+//! The bytes are computed here for each format, from the code values of ITU-R BT.601 and the memory layouts in `drm_fourcc.h`, and
+//! not by the crate's own tables. So a mistake in those tables shows as a difference.
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -12,22 +12,22 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::{Extent, Fourcc, PlaneLayout};
 use covalent_alloc::solve::{Request, Solution, solve};
 use covalent_tests::bars::BARS_100;
-use covalent_tests::witness::Sources;
-use covalent_tests::witness::{pixels, processor};
+use covalent_tests::check_support::Sources;
+use covalent_tests::check_support::{pixels, processor};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::Serialize;
 
-/// Pixels a row: eight bars of sixteen.
+/// Width in pixels: eight bars of 16 pixels.
 const WIDTH: u16 = 128;
-/// Rows: bars, and below them a ramp of grey in formats of ten bits.
+/// Height in pixels. Formats of ten bits have a grey ramp in the lower half.
 const HEIGHT: u16 = 16;
-/// The ramp's first row.
+/// The first row of the ramp.
 const RAMP: u16 = 8;
 
-/// The bars' colours as luma, Cb and Cr: white, yellow, cyan, green, magenta, red, blue, black.
+/// The bars' colours as Y', Cb and Cr: white, yellow, cyan, green, magenta, red, blue, black.
 ///
 /// # References
-/// ITU-R BT.601-7, with eight bits and limited range: 100% bars.
+/// ITU-R BT.601-7, 100% bars with eight bits and limited range.
 const YCBCR: [[u8; 3]; 8] = [
     [235, 128, 128],
     [210, 16, 146],
@@ -58,28 +58,29 @@ const FORMATS: [Fourcc; 16] = [
     Fourcc::P010,
 ];
 
-/// One picture, and by which fd the process has it.
+/// A picture in a dma-buf that the command inherits.
 #[derive(Debug, Serialize)]
-struct Painted {
+struct PictureDescription {
     fourcc: Fourcc,
+    /// The number of the inherited fd.
     fd: i32,
-    /// As `covalent inspect --layout` takes it.
+    /// The layout in the syntax of `covalent inspect --layout`.
     layout: String,
-    /// Whether each plane has a dma-buf of its own.
+    /// Whether each plane is in a separate dma-buf.
     is_apart: bool,
 }
 
-/// Paints, tells what was painted as one line of JSON, and becomes the command, which has the fds.
-pub(crate) fn hold(command: &[String]) -> Result<()> {
-    let (program, words) = command.split_first().context("no command")?;
+/// Draws the pictures, prints their descriptions as one line of JSON, and executes the command, which inherits the fds.
+pub(crate) fn exec_with_pictures(command: &[String]) -> Result<()> {
+    let (program, words) = command.split_first().context("no command was given")?;
     let sources = Sources::discover();
-    let mut painted = Vec::new();
+    let mut descriptions = Vec::new();
     let mut buffers = Vec::new();
     for fourcc in FORMATS {
         let buffer = memory(&sources, fourcc, WIDTH, HEIGHT)?;
         pixels::write(&buffer, &planes(fourcc)?).with_context(|| fourcc.to_string())?;
-        let planes: Vec<String> = buffer.layout().planes().iter().map(place).collect();
-        painted.push(Painted {
+        let planes: Vec<String> = buffer.layout().planes().iter().map(plane_text).collect();
+        descriptions.push(PictureDescription {
             fourcc,
             fd: inherited(&buffer)?,
             layout: format!("{WIDTH}x{HEIGHT}:{fourcc}:{}", planes.join(",")),
@@ -89,13 +90,13 @@ pub(crate) fn hold(command: &[String]) -> Result<()> {
     }
     let (apart, description) = apart(&sources)?;
     buffers.extend(apart);
-    painted.push(description);
-    println!("{}", serde_json::to_string(&painted)?);
+    descriptions.push(description);
+    println!("{}", serde_json::to_string(&descriptions)?);
     bail!(Command::new(program).args(words).exec())
 }
 
-/// NV12 whose luma and chroma are two dma-bufs. They are allocated as pictures of bytes.
-fn apart(sources: &Sources) -> Result<([Buffer; 2], Painted)> {
+/// Draws NV12 whose luma and chroma are in two dma-bufs. They are allocated as pictures of R8.
+fn apart(sources: &Sources) -> Result<([Buffer; 2], PictureDescription)> {
     let [luma, chroma] = [HEIGHT, HEIGHT / 2].map(|rows| memory(sources, Fourcc::R8, WIDTH, rows));
     let (luma, chroma) = (luma?, chroma?);
     let drawn = planes(Fourcc::NV12)?;
@@ -103,10 +104,14 @@ fn apart(sources: &Sources) -> Result<([Buffer; 2], Painted)> {
         pixels::write(buffer, &[plane])?;
     }
     let of = |buffer: &Buffer| -> Result<String> {
-        let plane = buffer.layout().planes().first().context("no plane")?;
-        Ok(format!("{}/{}", place(plane), inherited(buffer)?))
+        let plane = buffer
+            .layout()
+            .planes()
+            .first()
+            .context("the layout has no plane")?;
+        Ok(format!("{}/{}", plane_text(plane), inherited(buffer)?))
     };
-    let description = Painted {
+    let description = PictureDescription {
         fourcc: Fourcc::NV12,
         fd: inherited(&luma)?,
         layout: format!("{WIDTH}x{HEIGHT}:NV12:{},{}", of(&luma)?, of(&chroma)?),
@@ -115,18 +120,18 @@ fn apart(sources: &Sources) -> Result<([Buffer; 2], Painted)> {
     Ok(([luma, chroma], description))
 }
 
-fn place(plane: &PlaneLayout) -> String {
+fn plane_text(plane: &PlaneLayout) -> String {
     format!("{}@{}", plane.stride_bytes, plane.offset_bytes)
 }
 
-/// The number of the buffer's fd, which a command keeps.
+/// Clears FD_CLOEXEC of the buffer's fd and returns its number.
 fn inherited(buffer: &Buffer) -> Result<i32> {
-    let memory = buffer.memory_fd(0).context("no memory")?;
+    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     Ok(memory.as_raw_fd())
 }
 
-/// A buffer of the system heap.
+/// Allocates a buffer from the system heap.
 fn memory(sources: &Sources, fourcc: Fourcc, width: u16, height: u16) -> Result<Buffer> {
     let mut request = Request::new(Extent::new(width.into(), height.into())?);
     request.participants.push(processor(fourcc));
@@ -135,17 +140,20 @@ fn memory(sources: &Sources, fourcc: Fourcc, width: u16, height: u16) -> Result<
         .sources
         .retain(|source| source.id.as_str() == "heap:system");
     let Solution::Share(plan) = solve(&request) else {
-        bail!("the system heap has no plan for {fourcc}")
+        bail!("the solver has no plan for {fourcc} from the system heap")
     };
-    sources.allocate(&plan)?.pop().context("no buffer")
+    sources
+        .allocate(&plan)?
+        .pop()
+        .context("the source allocated no buffer")
 }
 
-/// The rows of each plane, without padding.
+/// Returns the rows of each plane, without padding.
 fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
     let bar = |x: u16| usize::from(x / (WIDTH / 8));
     let colour = |x: u16| BARS_100.colours.get(bar(x)).copied().unwrap_or_default();
     let code = |x: u16| YCBCR.get(bar(x)).copied().unwrap_or_default();
-    // A plane with one sample, or one group of samples, for so many columns and rows.
+    // A plane with one sample, or one group of samples, for each block of `across` columns and `down` rows.
     let plane = |across: u16, down: u16, sample: &dyn Fn(u16, u16) -> Vec<u8>| -> Vec<u8> {
         (0..HEIGHT / down)
             .flat_map(|row| (0..WIDTH / across).map(move |column| (column, row)))
@@ -162,7 +170,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
         Fourcc::XRGB8888 => each(&|[red, green, blue]| vec![blue, green, red, 0x5a]),
         Fourcc::ABGR8888 => each(&|[red, green, blue]| vec![red, green, blue, 255]),
         Fourcc::BGR888 => each(&|[red, green, blue]| vec![red, green, blue]),
-        // 100% bars have all bits of a channel or none.
+        // In 100% bars, a channel has all bits set or none.
         Fourcc::RGB565 => each(&|[red, green, blue]| {
             vec![(green & 0x07) << 5 | blue & 0x1f, red & 0xf8 | green & 0x07]
         }),
@@ -176,7 +184,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
                 3 << 30 | blue << 20 | green << 10 | red
             })
         })],
-        // 1.0 is 0x3c00.
+        // 1.0 is 0x3c00 as a half float.
         Fourcc::ABGR16161616F => each(&|[red, green, blue]| {
             let half = |channel: u8| [0, if channel == 0 { 0 } else { 0x3c }];
             [red, green, blue, 255].map(half).concat()
@@ -195,7 +203,7 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
         Fourcc::NV24 => vec![luma(), pair(1, 1, 1, 2)],
         Fourcc::YUV420 => vec![luma(), quarter(1), quarter(2)],
         Fourcc::YVU420 => vec![luma(), quarter(2), quarter(1)],
-        // Ten bits at the top of sixteen; the standard's code values are four times those of eight bits.
+        // P010 has ten bits in the high bits of 16. The standard's code values for ten bits are four times those for eight.
         Fourcc::P010 => {
             let ten = |code: u16| (code << 6).to_le_bytes();
             let grey = |x: u16, y: u16, code: u16| if y < RAMP { code } else { 64 + x * 6 };
@@ -211,11 +219,11 @@ fn planes(fourcc: Fourcc) -> Result<Vec<Vec<u8>>> {
                 }),
             ]
         }
-        other => bail!("how {other} is painted is not known here"),
+        other => bail!("this program cannot draw {other}"),
     })
 }
 
-/// A pixel with three channels of ten bits: a bar's, or the ramp's, which goes up by eight from three.
+/// Returns a pixel with three channels of ten bits. Pixels of the ramp begin at 3 and increase by 8.
 fn tens(colour: [u8; 3], x: u16, y: u16, join: impl Fn(u32, u32, u32) -> u32) -> Vec<u8> {
     let [red, green, blue] = if y < RAMP {
         colour.map(|channel| if channel == 0 { 0 } else { 1023 })

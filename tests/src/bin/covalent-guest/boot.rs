@@ -1,4 +1,4 @@
-//! Makes the guest ready: mounts, modules, udev, the network's loopback.
+//! Prepares the guest: mounts, modules, udev and the loopback interface.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -15,17 +15,17 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Where commands leave what the host is to have.
+/// The folder in which commands leave files for the host.
 pub(crate) const OUT: &str = "/out";
 
-/// Where a user's sockets live, the compositor's among them.
+/// XDG_RUNTIME_DIR, which has the compositor's socket.
 pub(crate) const RUNTIME: &str = "/run/user/0";
 
-/// How long the port may take to appear after the kernel's start.
+/// How long the port may take to appear.
 const PORT_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The devices that udev is told of. It would spend most of a boot on the others, and load drivers that nobody needs;
-/// what appears later it handles as ever.
+/// The subsystems whose devices udev is triggered for. The others would take most of the boot time, and load drivers that no test needs.
+/// udev handles all devices that appear later.
 const SUBSYSTEMS: [&str; 8] = [
     "block",
     "dma_heap",
@@ -37,14 +37,13 @@ const SUBSYSTEMS: [&str; 8] = [
     "virtio-ports",
 ];
 
-/// The service that names devices and sets their owners. The board's guest has none: the nodes that the kernel makes are
-/// enough for root.
+/// The daemon that names devices and sets their owners. The board's guest has none, because root can use the nodes of devtmpfs.
 const UDEV: &str = "/usr/lib/systemd/systemd-udevd";
 
 /// How long udev may take to handle all devices, in seconds.
 const SETTLE_SECONDS: u32 = 60;
 
-/// Mounts what programs expect to find, before anything else is known.
+/// Mounts the file systems that programs expect. This does not depend on the host's message.
 pub(crate) fn mount_early() -> io::Result<()> {
     let noexec = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let nodev = MountFlags::NOSUID | MountFlags::NODEV;
@@ -72,7 +71,7 @@ pub(crate) fn mount_early() -> io::Result<()> {
     ] {
         match std::os::unix::fs::symlink(target, link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(named(error, &format!("link {link}")));
+                return Err(with_operation(error, &format!("link {link}")));
             }
             _ => {}
         }
@@ -80,7 +79,7 @@ pub(crate) fn mount_early() -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the port to the host, found by its name since udev does not run yet.
+/// Opens the virtio-serial port to the host. Its node is found by the name in sysfs, because udev does not run yet.
 pub(crate) fn open_port() -> io::Result<File> {
     let started = Instant::now();
     loop {
@@ -92,9 +91,11 @@ pub(crate) fn open_port() -> io::Result<File> {
                 .open(&node);
             match port {
                 Ok(port) => return Ok(port),
-                // devtmpfs makes the node a moment after sysfs shows the port.
+                // sysfs shows the port shortly before devtmpfs has its node.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(named(error, &format!("open {}", node.display()))),
+                Err(error) => {
+                    return Err(with_operation(error, &format!("open {}", node.display())));
+                }
             }
         }
         if started.elapsed() > PORT_DEADLINE {
@@ -115,7 +116,7 @@ fn port_node() -> io::Result<Option<PathBuf>> {
     };
     for entry in entries {
         let entry = entry?;
-        // A port that is being made has no name yet.
+        // The kernel creates the port before it sets its name.
         let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
         if name.trim_end() == PORT {
             return Ok(Some(Path::new("/dev").join(entry.file_name())));
@@ -124,35 +125,38 @@ fn port_node() -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Does what the host's first message asks for.
+/// Prepares the guest as the host's first message requests.
+///
+/// # Errors
+/// A text for the host.
 pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
     if prepare.version != VERSION {
         return Err(format!(
-            "the host speaks version {} and the guest's program version {VERSION}: build the guest's programs again",
+            "the host uses version {} of the protocol and the guest's program version {VERSION}: build the guest's programs again",
             prepare.version
         ));
     }
     rustix::system::sethostname(prepare.hostname.as_bytes())
         .map_err(|errno| format!("set the host name {:?}: {errno}", prepare.hostname))?;
-    say("begins");
+    log_step("begins");
     for module in &prepare.modules {
         load(module)?;
     }
-    say("has its modules");
+    log_step("has its modules");
     if Path::new("/sys/kernel/config").exists() {
         let noexec = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mounted("configfs", "/sys/kernel/config", noexec, "").map_err(words)?;
+        mounted("configfs", "/sys/kernel/config", noexec, "").map_err(error_text)?;
     }
-    mount_out(prepare.shared_out).map_err(words)?;
-    // Some images lack `ip`; then busybox has it.
+    mount_out(prepare.shared_out).map_err(error_text)?;
+    // Images without `ip` have it in busybox.
     run("ip", &["link", "set", "lo", "up"])
         .or_else(|_| run("busybox", &["ip", "link", "set", "lo", "up"]))?;
-    // After the modules: their devices then have the same numbers in every boot, whatever order udev works in.
+    // udev starts after the modules are loaded, so that devices have the same numbers in every boot.
     if Path::new(UDEV).exists() {
         start_udev()?;
     }
     let uptime = uptime();
-    say("is ready");
+    log_step("is ready");
     Ok(Ready {
         kernel: rustix::system::uname()
             .release()
@@ -162,10 +166,10 @@ pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
     })
 }
 
-/// Starts udev, and waits until it has handled the devices that are there.
+/// Starts udev, and waits until it has handled the existing devices.
 fn start_udev() -> Result<(), String> {
     run(UDEV, &["--daemon"])?;
-    say("has udev");
+    log_step("has udev");
     let mut trigger = vec!["trigger".to_owned(), "--action=add".to_owned()];
     trigger.extend(SUBSYSTEMS.map(|name| format!("--subsystem-match={name}")));
     run(
@@ -178,23 +182,23 @@ fn start_udev() -> Result<(), String> {
     )
 }
 
-/// Lets go of what the host shares, with everything written.
-pub(crate) fn leave() {
+/// Writes all data to disk and unmounts the folder that the host shares.
+pub(crate) fn unmount_out() {
     rustix::fs::sync();
     if let Err(errno) = unmount(OUT, UnmountFlags::DETACH) {
         eprintln!("covalent-guest: unmount {OUT}: {errno}");
     }
 }
 
-/// Tells the console's log how long each step took.
-fn say(what: &str) {
+/// Writes a step and the uptime to the console's log.
+fn log_step(what: &str) {
     eprintln!(
         "covalent-guest: {what} after {:.1} s",
         uptime().as_secs_f32()
     );
 }
 
-/// The time since the kernel's start.
+/// Returns the time since the kernel's start.
 fn uptime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::try_from(now).unwrap_or_default()
@@ -209,7 +213,7 @@ fn load(module: &Module) -> Result<(), String> {
 fn mount_out(shared: bool) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     if shared {
-        // mmap: files of this folder can be mapped writable, and nothing else is kept back from the host.
+        // With cache=mmap files can be mapped writable. Other writes go to the host at once.
         let data = "trans=virtio,version=9p2000.L,msize=262144,cache=mmap";
         mounted_from("out", "9p", OUT, flags, data)
     } else {
@@ -228,15 +232,19 @@ fn mounted_from(
     flags: MountFlags,
     data: &str,
 ) -> io::Result<()> {
-    // In debugfs and its like the folder is there already, and cannot be made.
+    // In debugfs and similar file systems the folder exists and cannot be created.
     if !Path::new(target).exists() {
-        fs::create_dir_all(target).map_err(|error| named(error, &format!("make {target}")))?;
+        fs::create_dir_all(target)
+            .map_err(|error| with_operation(error, &format!("create {target}")))?;
     }
     let data = CString::new(data)?;
     match mount(source, target, kind, flags, data.as_c_str()) {
-        // The initial file system has mounted it already.
+        // The initramfs has mounted it already.
         Ok(()) | Err(Errno::BUSY) => Ok(()),
-        Err(errno) => Err(named(errno.into(), &format!("mount {kind} on {target}"))),
+        Err(errno) => Err(with_operation(
+            errno.into(),
+            &format!("mount {kind} on {target}"),
+        )),
     }
 }
 
@@ -250,21 +258,21 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let mut told = String::from_utf8_lossy(&output.stdout).into_owned();
-    told.push_str(&String::from_utf8_lossy(&output.stderr));
+    let mut output_text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output_text.push_str(&String::from_utf8_lossy(&output.stderr));
     Err(format!(
         "{program} {}: {}: {}",
         arguments.join(" "),
         output.status,
-        told.trim_end()
+        output_text.trim_end()
     ))
 }
 
-fn named(error: io::Error, operation: &str) -> io::Error {
+fn with_operation(error: io::Error, operation: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{operation}: {error}"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn words(error: io::Error) -> String {
+fn error_text(error: io::Error) -> String {
     error.to_string()
 }

@@ -1,4 +1,4 @@
-//! Devices that convert: where they are, waiting for them, and how a picture that was coded resembles itself.
+//! Finds mem-to-mem devices and codecs, waits for their buffers, and compares a decoded picture with the original.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,26 +9,26 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Fourcc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long one picture may take: device and processor are emulated.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one picture may take. The device and the CPU are emulated.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// vicodec's own code.
+/// The coded format of vicodec.
 pub const FWHT: PixelFormat = PixelFormat::FWHT;
 
-/// The least that a picture that was coded and decoded resembles itself, in decibels.
-pub const RESEMBLANCE: f64 = 30.0;
+/// The lowest PSNR that a picture may have after it was encoded and decoded, in decibels.
+pub const MIN_PSNR_DB: f64 = 30.0;
 
-/// The first node of a driver that is as wanted.
+/// Returns the first node of a driver for which `wanted` returns true.
 ///
 /// # Errors
-/// Where there is none.
+/// There is none.
 pub fn node(driver: &str, wanted: impl Fn(&Device) -> bool) -> Result<PathBuf> {
     (0..64)
         .map(|number| PathBuf::from(format!("/dev/video{number}")))
         .find(|path| {
             Device::open(path).is_ok_and(|device| device.driver() == driver && wanted(&device))
         })
-        .with_context(|| format!("no such node of {driver}"))
+        .with_context(|| format!("no /dev/video node of {driver} matches"))
 }
 
 fn has(device: &Device, direction: Direction, wanted: PixelFormat) -> bool {
@@ -36,26 +36,26 @@ fn has(device: &Device, direction: Direction, wanted: PixelFormat) -> bool {
     formats.is_ok_and(|formats| formats.iter().any(|format| format.pixel_format == wanted))
 }
 
-/// The first encoder of vicodec.
+/// Returns the first encoder of vicodec.
 ///
 /// # Errors
-/// Where there is none.
+/// There is none.
 pub fn encoder() -> Result<PathBuf> {
     node("vicodec", |device| has(device, Direction::Capture, FWHT))
 }
 
-/// The first decoder of vicodec.
+/// Returns the first decoder of vicodec.
 ///
 /// # Errors
-/// Where there is none.
+/// There is none.
 pub fn decoder() -> Result<PathBuf> {
     node("vicodec", |device| has(device, Direction::Output, FWHT))
 }
 
-/// Both queues of a device that converts: into it, and out of it.
+/// Returns the output queue and the capture queue of a mem-to-mem device.
 ///
 /// # Errors
-/// Where it has not both.
+/// The device lacks one of them.
 pub fn queues(device: &Device) -> Result<(Queue, Queue)> {
     Ok((
         device.queue(Direction::Output)?,
@@ -63,14 +63,18 @@ pub fn queues(device: &Device) -> Result<(Queue, Queue)> {
     ))
 }
 
-/// Waits for one buffer; returns how many bytes are in it.
+/// Waits for one buffer; returns how many bytes the device wrote.
 ///
 /// # Errors
-/// Where nothing comes, or a picture that is damaged.
+/// The device returns no buffer in time, or marks it as damaged.
 pub fn wait(stream: &mut Stream) -> Result<u32> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
-        ensure!(Instant::now() < until, "nothing came");
+        ensure!(
+            Instant::now() < until,
+            "the device returned no buffer within {} s",
+            TIMEOUT.as_secs()
+        );
         let mut fds = [PollFd::new(&*stream, PollFlags::IN)];
         let wait = Timespec {
             tv_sec: 1,
@@ -78,22 +82,33 @@ pub fn wait(stream: &mut Stream) -> Result<u32> {
         };
         poll(&mut fds, Some(&wait))?;
         if let Some(frame) = stream.dequeue()? {
-            ensure!(!frame.is_damaged, "a damaged picture");
+            ensure!(
+                !frame.is_damaged,
+                "the device marked the picture as damaged"
+            );
             return Ok(frame.bytes_used);
         }
     }
 }
 
-/// Planes that change little from sample to sample, which a codec keeps well.
+/// Returns planes with smooth gradients, which a lossy codec preserves well.
 ///
 /// # Errors
-/// Where the format's rows are not known.
+/// The crate does not know the rows of the buffer's format.
 pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     (0..layout.planes().len())
         .map(|plane| {
-            let row = usize::try_from(layout.row_bytes(plane).context("no rows")?)?;
-            let rows = usize::try_from(layout.rows(plane).context("no rows")?)?;
+            let row = usize::try_from(
+                layout
+                    .row_bytes(plane)
+                    .context("the rows of the format are not known")?,
+            )?;
+            let rows = usize::try_from(
+                layout
+                    .rows(plane)
+                    .context("the rows of the format are not known")?,
+            )?;
             (0..row * rows)
                 .map(|place| {
                     Ok(u8::try_from(
@@ -105,17 +120,27 @@ pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// How much two pictures resemble each other, in decibels.
+/// Returns the peak signal-to-noise ratio of two pictures, in decibels.
 ///
 /// # Errors
-/// Where they are not of one size.
+/// The pictures have different sizes.
 pub fn peak_signal_to_noise(one: &[Vec<u8>], two: &[Vec<u8>], fourcc: Fourcc) -> Result<f64> {
-    ensure!(one.len() == two.len(), "{} planes", two.len());
-    // The byte that is no colour is not coded.
+    ensure!(
+        one.len() == two.len(),
+        "the pictures have {} and {} planes",
+        one.len(),
+        two.len()
+    );
+    // The codec ignores the padding byte of XRGB8888.
     let counts = |place: usize| fourcc != Fourcc::XRGB8888 || place % 4 != 3;
     let (mut sum, mut samples) = (0_f64, 0_f64);
     for (one, two) in one.iter().zip(two) {
-        ensure!(one.len() == two.len(), "{} bytes", two.len());
+        ensure!(
+            one.len() == two.len(),
+            "the planes have {} and {} bytes",
+            one.len(),
+            two.len()
+        );
         for (place, (one, two)) in one.iter().zip(two).enumerate() {
             if counts(place) {
                 sum += f64::from(one.abs_diff(*two)).powi(2);

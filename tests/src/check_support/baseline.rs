@@ -1,4 +1,4 @@
-//! What the process and the kernel hold, before a check and after it.
+//! Detects fds, dma-bufs, GEM handles and framebuffers that a check leaks.
 
 use std::process;
 use std::thread;
@@ -7,29 +7,29 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use covalent_alloc::backend::drm::Card;
 
-use super::handles::CardHeld;
+use super::handles::CardHandles;
 use crate::judge::bufinfo;
 use crate::judge::process::fd_count;
 
-/// How often to look again: the kernel frees some buffers a little after their last fd, and drivers' threads close what a
-/// submission had a little after it is over.
-const LOOKS: u32 = 20;
+/// How often the counts are read before a leak is reported. The kernel frees some buffers shortly after their last fd is closed, and
+/// driver threads close a submission's fds shortly after its completion.
+const ATTEMPTS: u32 = 20;
 
-/// The fds of this process, the dma-bufs of the machine, and what this process holds of each card.
+/// The number of this process's fds and of the machine's dma-bufs, and the handles in each card's open file.
 #[derive(Debug)]
 pub struct Baseline<'a> {
     fds: usize,
     dma_bufs: usize,
-    cards: Vec<(&'a Card, CardHeld)>,
+    cards: Vec<(&'a Card, CardHandles)>,
 }
 
 impl<'a> Baseline<'a> {
-    /// Counts them.
+    /// Counts the resources that are in use now.
     ///
     /// # Errors
-    /// Where `/proc` or debugfs cannot be read.
+    /// `/proc` or debugfs cannot be read, or a card has no dumb buffers.
     pub fn take(cards: &'a [Card]) -> Result<Self> {
-        let held = |card| Ok((card, CardHeld::by(card)?));
+        let held = |card| Ok((card, CardHandles::of(card)?));
         Ok(Self {
             fds: fd_count(process::id())?,
             dma_bufs: bufinfo::read()?.len(),
@@ -37,12 +37,12 @@ impl<'a> Baseline<'a> {
         })
     }
 
-    /// Compares with what is held now.
+    /// Checks that no more resources are in use now.
     ///
     /// # Errors
-    /// Where more is held than at the beginning.
+    /// A resource was leaked.
     pub fn compare(&self) -> Result<()> {
-        for _ in 0..LOOKS {
+        for _ in 0..ATTEMPTS {
             let now = Self::take(&[])?;
             if now.dma_bufs <= self.dma_bufs && now.fds <= self.fds {
                 break;
@@ -50,23 +50,23 @@ impl<'a> Baseline<'a> {
             thread::sleep(Duration::from_millis(50));
         }
         for (card, before) in &self.cards {
-            let now = CardHeld::by(card)?;
+            let now = CardHandles::of(card)?;
             ensure!(
                 now == *before,
-                "{} holds {now:?}, and before {before:?}",
+                "the open file of {} has {now:?}, and had {before:?}",
                 card.path().display()
             );
         }
         let now = Self::take(&[])?;
         ensure!(
             now.fds <= self.fds,
-            "{} fds are left, {} were there before",
+            "fds were leaked: {} are open, and {} were open before",
             now.fds,
             self.fds
         );
         ensure!(
             now.dma_bufs <= self.dma_bufs,
-            "{} dma-bufs are left, {} were there before: {:?}",
+            "dma-bufs were leaked: {} exist, and {} existed before: {:?}",
             now.dma_bufs,
             self.dma_bufs,
             bufinfo::read()?

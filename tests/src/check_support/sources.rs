@@ -1,8 +1,8 @@
-//! Every source of this machine that needs no participant, with its devices open: heaps, udmabuf, the cards' dumb buffers, GBM and
+//! The sources of this machine that need no participant, with their open devices: dma-heaps, udmabuf, the cards' dumb buffers, GBM and
 //! Vulkan.
 //!
-//! Programs use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which keeps its devices to itself; checks
-//! look at the devices too.
+//! Applications use a [`BufferCollection`](covalent_alloc::collection::BufferCollection), which does not expose its devices. The checks
+//! need the devices.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -21,13 +21,13 @@ use covalent_alloc::constraint::{Source, SourceId};
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
 
-/// Every source that could be opened, and why others could not.
+/// The sources that could be opened, and the reasons why others could not.
 #[derive(Debug, Default)]
 pub struct Sources {
     declared: Vec<Source>,
     heaps: Mutex<Heaps>,
     udmabufs: Mutex<Udmabufs>,
-    /// With what it was called when it was opened: a card that is gone says nothing of itself.
+    /// The cards, each with the identifier of its source. The identifier is stored because an unplugged card cannot report it.
     cards: Vec<(SourceId, Card)>,
     #[cfg(feature = "gbm")]
     gbm: Vec<(Gbm, FormatSet)>,
@@ -37,10 +37,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Opens every source on this machine that this process may open and that needs no driver in this process.
+    /// Opens every source of this machine that this process may open and that loads no driver into this process.
     #[must_use]
     pub fn discover() -> Self {
-        // What heaps and udmabuf declare holds for every size.
+        // The declarations of heaps and udmabuf do not depend on the size.
         let extent = Extent::new(64, 64).unwrap_or_else(|_| unreachable!("a small size is a size"));
         let mut sources = Self::default();
         let mut heaps = Heaps::default();
@@ -60,10 +60,10 @@ impl Sources {
         sources
     }
 
-    /// Opens every source on this machine, those of GBM and Vulkan included.
+    /// Opens every source of this machine, including GBM and Vulkan.
     ///
-    /// Their drivers are loaded into this process; opening and declaring is harmless, and allocating may end the process with
-    /// some of them.
+    /// GBM and Vulkan load drivers into this process. Opening and declaring is safe, but some drivers crash the process when they
+    /// allocate.
     #[must_use]
     pub fn discover_with_drivers() -> Self {
         #[allow(unused_mut, reason = "each kind of source is a feature")]
@@ -78,13 +78,13 @@ impl Sources {
         sources
     }
 
-    /// Returns the GBM devices that are open, each with the formats that it has.
+    /// Returns the open GBM devices, each with its formats.
     #[cfg(feature = "gbm")]
     pub fn gbm_devices(&self) -> impl Iterator<Item = (&Gbm, &FormatSet)> {
         self.gbm.iter().map(|(gbm, formats)| (gbm, formats))
     }
 
-    /// Returns the Vulkan devices that are open.
+    /// Returns the open Vulkan devices.
     #[cfg(feature = "vulkan")]
     pub fn gpus(&self) -> impl Iterator<Item = &Gpu> {
         self.gpus.iter()
@@ -99,19 +99,18 @@ impl Sources {
         }
     }
 
-    /// Returns the cards whose dumb buffers or textures are among the sources. Clones share one file with them, and its
-    /// handles.
+    /// Returns the cards whose dumb buffers or textures are sources. A clone of a card shares its open file and its GEM handles.
     pub fn cards(&self) -> impl Iterator<Item = &Card> {
         self.cards.iter().map(|(_, card)| card)
     }
 
-    /// Declares every source that is open.
+    /// Returns the declarations of all open sources.
     #[must_use]
     pub fn declarations(&self) -> Vec<Source> {
         self.declared.clone()
     }
 
-    /// Returns the sources that are there and cannot be used.
+    /// Returns the sources that exist and cannot be used.
     #[must_use]
     pub fn unavailable(&self) -> &[Unavailable] {
         &self.unavailable
@@ -120,7 +119,7 @@ impl Sources {
     /// Allocates the buffers of a plan from the source that it names.
     ///
     /// # Errors
-    /// [`BackendError`]. Nothing stays allocated then.
+    /// [`BackendError`]. Then no buffer stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
         let heap = |heaps: &Mutex<Heaps>| {
             let mut heaps = heaps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,13 +149,13 @@ impl Sources {
                 return Ok(gpu.allocate(plan)?);
             }
         }
-        let why = format!("{} is no source that could be opened", plan.source());
+        let why = format!("{} is not an open source", plan.source());
         let kind = BackendErrorKind::NotPlanned;
         let name = plan.source_name();
         Err(BackendError::new(name, "", "allocate", kind, why))
     }
 
-    /// Adds every GBM device, and what it exports.
+    /// Opens every GBM device and adds its source.
     #[cfg(feature = "gbm")]
     pub fn add_gbm(&mut self) {
         for path in Gbm::list() {
@@ -167,7 +166,7 @@ impl Sources {
                     continue;
                 }
             };
-            // GBM lists nothing: it is asked for what is linear, and for what the card's planes show.
+            // GBM cannot list its formats, so linear formats and those of the card's planes are queried.
             let mut candidates = Gbm::linear_candidates();
             if let Ok(card) = Card::open(&path) {
                 candidates = candidates.iter().chain(card.listed_formats()).collect();
@@ -178,7 +177,7 @@ impl Sources {
         }
     }
 
-    /// Adds the devices of a Vulkan loader that is open already, and what they export.
+    /// Adds the devices of a loaded Vulkan library and their sources.
     #[cfg(feature = "vulkan")]
     pub fn add_vulkan(&mut self, vulkan: &Vulkan) {
         let (gpus, closed) = match vulkan.gpus() {

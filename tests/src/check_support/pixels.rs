@@ -1,50 +1,66 @@
-//! Patterns into buffers and out of them, by the processor.
+//! Generates pixel patterns, writes them to buffers by CPU, reads them back and compares.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::buffer::{Buffer, CpuAccess};
 use covalent_alloc::model::{Extent, Fourcc};
 
-/// Compares planes of pixels.
+/// Checks that planes of pixels are equal.
 ///
 /// # Errors
-/// Where they differ, with the plane and the first byte.
+/// The planes differ; the message has the plane, the number of differing bytes and the first of them.
 pub fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<()> {
-    ensure!(found.len() == expected.len(), "{} planes", found.len());
+    ensure!(
+        found.len() == expected.len(),
+        "the picture has {} planes instead of {}",
+        found.len(),
+        expected.len()
+    );
     for (plane, (found, expected)) in found.iter().zip(expected).enumerate() {
         ensure!(
             found.len() == expected.len(),
-            "plane {plane} has {} bytes",
-            found.len()
+            "plane {plane} has {} bytes instead of {}",
+            found.len(),
+            expected.len()
         );
         let differ = found.iter().zip(expected).filter(|(one, two)| one != two);
         let first = found.iter().zip(expected).position(|(one, two)| one != two);
         ensure!(
             first.is_none(),
-            "plane {plane}: {} bytes differ from {first:?} on",
+            "in plane {plane}, {} bytes differ; the index of the first is {first:?}",
             differ.count()
         );
     }
     Ok(())
 }
 
-/// Rows of each plane of a buffer without padding; no period is a power of two.
+/// Returns a pattern for a buffer: the rows of each plane without padding. The pattern's period is no power of two, so an error of the
+/// stride changes the pixels.
 ///
 /// # Errors
-/// Where the buffer's format has no rows that are known.
+/// The crate does not know the rows of the buffer's format.
 pub fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     pattern_of(layout.extent(), layout.format().fourcc, seed)
 }
 
-/// The same for any picture.
+/// Returns the same pattern as [`pattern`] for a size and a format.
 ///
 /// # Errors
-/// Where the format has no rows that are known.
+/// The crate does not know the rows of the format.
 pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec<u8>>> {
-    let planes = fourcc.info().context("no rows")?.planes.iter().enumerate();
+    let planes = fourcc
+        .info()
+        .context("the rows of the format are not known")?
+        .planes
+        .iter()
+        .enumerate();
     planes
         .map(|(plane, shape)| {
-            let row = usize::try_from(shape.row_bytes(extent.width()).context("no rows")?)?;
+            let row = usize::try_from(
+                shape
+                    .row_bytes(extent.width())
+                    .context("the rows of the format are not known")?,
+            )?;
             let rows = usize::try_from(shape.rows(extent.height()))?;
             (0..row * rows)
                 .map(|place| {
@@ -57,13 +73,13 @@ pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec
         .collect()
 }
 
-/// The colours of pixels, row by row, in 8-bit red, green and blue.
+/// Returns the colours of pixels, row by row, as red, green and blue with 8 bits.
 ///
 /// # Errors
-/// For formats whose colours are not known here: all but four of RGB.
+/// The format is not XR24, AR24, XB24 or RG16.
 pub fn colours(fourcc: Fourcc, planes: &[Vec<u8>]) -> Result<Vec<[u8; 3]>> {
-    let bytes = planes.first().context("no plane")?;
-    // Five and six bits as eight, so that all bits set stay all bits set.
+    let bytes = planes.first().context("the layout has no plane")?;
+    // Scales five and six bits to eight, so that the largest value becomes 255.
     let wide = |value: u16, bits: u32| -> u8 {
         let largest = (1_u16 << bits) - 1;
         u8::try_from((value & largest) * 255 / largest).unwrap_or(u8::MAX)
@@ -84,11 +100,11 @@ pub fn colours(fourcc: Fourcc, planes: &[Vec<u8>]) -> Result<Vec<[u8; 3]>> {
                 [wide(pixel >> 11, 5), wide(pixel >> 5, 6), wide(pixel, 5)]
             })
             .collect(),
-        _ => bail!("the colours of {fourcc} are not known here"),
+        _ => bail!("this program cannot compute the colours of {fourcc}"),
     })
 }
 
-/// Whether colours are the same within a difference for each channel.
+/// Returns whether colours are equal within a tolerance for each channel.
 #[must_use]
 pub fn resemble(found: &[[u8; 3]], expected: &[[u8; 3]], tolerance: u8) -> bool {
     let near = |(one, two): (&[u8; 3], &[u8; 3])| {
@@ -98,15 +114,20 @@ pub fn resemble(found: &[[u8; 3]], expected: &[[u8; 3]], tolerance: u8) -> bool 
     found.len() == expected.len() && found.iter().zip(expected).all(near)
 }
 
-/// Writes rows without padding into a buffer, by the processor.
+/// Writes rows without padding to a buffer by CPU.
 ///
 /// # Errors
-/// Where it cannot be mapped.
+/// The buffer cannot be mapped.
 pub fn write(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<()> {
     let mapping = buffer.map()?;
     let guard = mapping.access(CpuAccess::Write)?;
     for (plane, pixels) in planes.iter().enumerate() {
-        let row = usize::try_from(buffer.layout().row_bytes(plane).context("no rows")?)?;
+        let row = usize::try_from(
+            buffer
+                .layout()
+                .row_bytes(plane)
+                .context("the rows of the format are not known")?,
+        )?;
         for (number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
             guard.write_row(plane, number, 0, bytes)?;
         }
@@ -114,18 +135,24 @@ pub fn write(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Reads rows without padding out of a buffer, by the processor.
+/// Reads rows without padding from a buffer by CPU.
 ///
 /// # Errors
-/// Where it cannot be mapped.
+/// The buffer cannot be mapped.
 pub fn read(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let mapping = buffer.map()?;
     let guard = mapping.access(CpuAccess::Read)?;
     let layout = buffer.layout();
     let mut planes = Vec::new();
     for plane in 0..layout.planes().len() {
-        let row = usize::try_from(layout.row_bytes(plane).context("no rows")?)?;
-        let rows = layout.rows(plane).context("no rows")?;
+        let row = usize::try_from(
+            layout
+                .row_bytes(plane)
+                .context("the rows of the format are not known")?,
+        )?;
+        let rows = layout
+            .rows(plane)
+            .context("the rows of the format are not known")?;
         let mut pixels = vec![0; row * usize::try_from(rows)?];
         for (number, bytes) in (0_u32..).zip(pixels.chunks_mut(row)) {
             guard.read_row(plane, number, 0, bytes)?;
@@ -140,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_of_one_picture_are_the_same_in_every_order() {
+    fn colours_of_one_picture_are_equal_in_every_byte_order() {
         let white = [255, 255, 255, 0];
         let red = [[255, 0, 0]];
         let of = |fourcc, bytes: &[u8]| colours(fourcc, &[bytes.to_vec()]).unwrap();
@@ -152,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_that_are_too_few_or_too_far_do_not_resemble() {
+    fn colours_beyond_the_tolerance_or_of_another_count_do_not_resemble() {
         assert!(resemble(&[[10, 20, 30]], &[[12, 18, 30]], 2));
         assert!(!resemble(&[[10, 20, 30]], &[[13, 20, 30]], 2));
         assert!(!resemble(&[], &[[0; 3]], 255));

@@ -1,4 +1,4 @@
-//! What this machine has: sources, Vulkan devices, and plans among them.
+//! The devices and sources of this machine, and plans for them.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::vulkan::{Gpu, ValidationMessages, Vulkan};
@@ -6,11 +6,11 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_alloc::solve::{Plan, Request, Solution, Verdict, solve};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 
-use super::rows::{Seen, Told, tell};
+use super::rows::{ParentMessage, RowOutcome, send_to_parent};
 
-/// One format of each kind that the planes of pictures come in.
+/// One format of each kind: packed RGB of 32, 16 and 8 bits, packed YUV, and YUV with two and three planes.
 const REPRESENTATIVES: [Fourcc; 6] = [
     Fourcc::XRGB8888,
     Fourcc::RGB565,
@@ -20,43 +20,44 @@ const REPRESENTATIVES: [Fourcc; 6] = [
     Fourcc::YUV420,
 ];
 
-/// Everything on this machine, opened once.
-pub(crate) struct World {
+/// The devices and sources of this machine, opened once.
+pub(crate) struct TestMachine {
     pub(crate) sources: Sources,
-    /// Vulkan devices, with the pairs that each imports.
+    /// Vulkan devices, with the formats and modifiers that each can import.
     pub(crate) gpus: Vec<(Gpu, Vec<FormatModifier>)>,
-    /// Why there is no Vulkan device, or not all.
+    /// Why Vulkan or one of its devices cannot be used.
     pub(crate) lacking: Vec<String>,
-    /// Whether every format is tried.
+    /// Whether rows run for every format rather than for one of each kind.
     pub(crate) full: bool,
     /// How many frames two processes exchange.
     pub(crate) frames: u64,
-    /// What the validation layer says, where it is on.
+    /// The messages of the validation layer, where it is loaded.
     pub(crate) complaints: Option<ValidationMessages>,
 }
 
-/// How much of the machine is opened, and how far the rows go.
+/// Options that select which devices are opened and how many rows run.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
     /// Every format rather than one of each kind.
     pub(crate) full: bool,
     /// With the validation layer.
     pub(crate) validated: bool,
-    /// With GBM, whose drivers take their time.
+    /// With GBM, whose drivers take long to load.
     #[cfg(feature = "gbm")]
     pub(crate) gbm: bool,
     /// How many frames two processes exchange.
     pub(crate) frames: u64,
 }
 
-/// What the solver says of a row.
+/// The solver's answer for a row.
 pub(crate) enum Planned {
+    /// The plan.
     Plan(Box<Plan>),
-    /// Why there is none.
+    /// There is no plan, for this reason.
     Impossible(String),
 }
 
-impl World {
+impl TestMachine {
     pub(crate) fn open(scope: &Scope) -> Self {
         let mut sources = Sources::discover();
         #[cfg(feature = "gbm")]
@@ -69,17 +70,17 @@ impl World {
         } else {
             Vulkan::load().map(|vulkan| (vulkan, None))
         };
-        let mut heard = None;
+        let mut validation = None;
         match loaded {
             Ok((vulkan, complaints)) => {
-                heard = complaints;
+                validation = complaints;
                 sources.add_vulkan(&vulkan);
             }
             Err(error) => lacking.push(error.to_string()),
         }
-        let closed = sources.unavailable().iter();
+        let unavailable = sources.unavailable().iter();
         lacking.extend(
-            closed
+            unavailable
                 .filter(|one| one.name == "Vulkan")
                 .map(|one| one.why.clone()),
         );
@@ -96,11 +97,11 @@ impl World {
             lacking,
             full: scope.full,
             frames: scope.frames,
-            complaints: heard,
+            complaints: validation,
         }
     }
 
-    /// The formats in which a device is tried, linear.
+    /// Returns the linear formats for which a device's rows run.
     pub(crate) fn formats(&self, listed: &[FormatModifier]) -> Vec<Fourcc> {
         let mut fourccs: Vec<Fourcc> = listed
             .iter()
@@ -112,7 +113,7 @@ impl World {
         fourccs
     }
 
-    /// Solves for these participants and sources; what is only possible is told to who watches.
+    /// Plans one buffer for these participants and sources. Sends the caveats of a plan that is not guaranteed to the parent.
     pub(crate) fn plan(
         &self,
         extent: Extent,
@@ -122,7 +123,7 @@ impl World {
         self.plan_of(extent, 1, participants, sources)
     }
 
-    /// The same for so many buffers.
+    /// Plans `count` buffers as [`plan`](Self::plan) does.
     pub(crate) fn plan_of(
         &self,
         extent: Extent,
@@ -139,73 +140,74 @@ impl World {
         match solve(&request) {
             Solution::Share(plan) => {
                 if plan.verdict() != Verdict::Guaranteed {
-                    tell(&Told::Doubt(plan.caveats().join("; ")));
+                    send_to_parent(&ParentMessage::Caveats(plan.caveats().join("; ")));
                 }
                 Planned::Plan(Box::new(plan))
             }
-            solution => Planned::Impossible(predicted(&solution.explain())),
+            solution => Planned::Impossible(prediction(&solution.explain())),
         }
     }
 
-    /// Does something with a planned buffer. What was only possible and is refused was tried in vain; what was guaranteed
-    /// fails the row.
+    /// Allocates a planned buffer and calls `attempt` with it. Skips the row where there is no plan.
     pub(crate) fn with_buffer(
         &self,
         planned: Planned,
-        attempt: impl FnOnce(&Buffer) -> Result<Seen>,
-    ) -> Result<Seen> {
+        attempt: impl FnOnce(&Buffer) -> Result<RowOutcome>,
+    ) -> Result<RowOutcome> {
         let plan = match planned {
             Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let buffers = self.sources.allocate(&plan).map_err(anyhow::Error::from);
-        let outcome = buffers.and_then(|mut buffers| attempt(&buffers.pop().context("no buffer")?));
-        judge(&plan, outcome)
+        let outcome = buffers.and_then(|mut buffers| {
+            attempt(&buffers.pop().context("the source allocated no buffer")?)
+        });
+        classify(&plan, outcome)
     }
 }
 
-/// What the validation layer has said since the last time fails the row.
-pub(crate) fn judge_complaints(complaints: &ValidationMessages) -> Result<Seen> {
-    let said = complaints.take();
+/// Fails where the validation layer has reported something since the last call.
+pub(crate) fn expect_no_complaints(complaints: &ValidationMessages) -> Result<RowOutcome> {
+    let messages = complaints.take();
     ensure!(
-        said.is_empty(),
-        "the validation layer says: {}",
-        said.join(" | ")
+        messages.is_empty(),
+        "the validation layer reports: {}",
+        messages.join(" | ")
     );
-    Ok(Seen::Passed)
+    Ok(RowOutcome::Passed)
 }
 
-/// The demands that stand in the way, of all that the solver says.
-fn predicted(explained: &str) -> String {
+/// Returns the conflicting constraints in the solver's explanation, or its first line where it lists none.
+fn prediction(explained: &str) -> String {
     let first = explained.lines().next().unwrap_or_default();
-    let demands: Vec<&str> = explained
+    let conflicts: Vec<&str> = explained
         .lines()
         .skip_while(|line| !line.starts_with(' '))
         .take_while(|line| line.starts_with(' '))
         .map(str::trim)
         .collect();
-    if demands.is_empty() {
+    if conflicts.is_empty() {
         format!("predicted: {first}")
     } else {
-        format!("predicted: {}", demands.join(", and "))
+        format!("predicted: {}", conflicts.join(", and "))
     }
 }
 
-/// Refusals of what was only possible are skips.
-pub(crate) fn judge(plan: &Plan, outcome: Result<Seen>) -> Result<Seen> {
+/// Converts the failure of a plan that is possible and not guaranteed into a skip. The failure of a guaranteed plan stays a failure.
+pub(crate) fn classify(plan: &Plan, outcome: Result<RowOutcome>) -> Result<RowOutcome> {
     match outcome {
         Err(error) if plan.verdict() == Verdict::Guaranteed => {
-            Err(error.context("guaranteed, and yet"))
+            Err(error.context("the plan was guaranteed and failed"))
         }
-        Err(error) => Ok(Seen::Skipped(format!(
+        Err(error) => Ok(RowOutcome::Skipped(format!(
             "possible ({}), and not this time: {error:#}",
             plan.caveats().join("; ")
         ))),
-        seen => seen,
+        outcome => outcome,
     }
 }
 
-/// A size that is a multiple of nothing, or of as little as the format lets it be.
+/// Returns a size of two prime numbers, or of even numbers for subsampled formats, so that strides and offsets need padding.
 pub(crate) fn odd(fourcc: Fourcc) -> Result<Extent> {
     let subsampled = fourcc
         .info()
@@ -223,15 +225,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prediction_is_the_demands_alone() {
+    fn prediction_has_only_the_conflicting_constraints() {
         let explained = "no buffer serves all participants\nthese demands cannot stand together:\n  \
                          one takes only XR24\n  other takes only NV12\nif it were not so that one takes only XR24\n  x";
         assert_eq!(
-            predicted(explained),
+            prediction(explained),
             "predicted: one takes only XR24, and other takes only NV12"
         );
         assert_eq!(
-            predicted("there is no source"),
+            prediction("there is no source"),
             "predicted: there is no source"
         );
     }

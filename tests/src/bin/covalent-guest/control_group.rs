@@ -1,4 +1,4 @@
-//! Control groups: one for each command, so that all that a command has started can be ended, wherever it has gone.
+//! Control groups: one for each command, so that all descendants of a command can be killed, also those that left its session.
 
 use std::fs;
 use std::io;
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 const HIERARCHY: &str = "/sys/fs/cgroup";
 
-/// The place where groups are made.
+/// The cgroup v2 hierarchy.
 #[derive(Debug)]
 pub(crate) struct Groups {
     folder: PathBuf,
 }
 
 impl Groups {
-    /// The guest's own hierarchy, `None` where there is none.
+    /// Opens the guest's hierarchy; returns `None` where it is not mounted.
     pub(crate) fn open() -> Option<Self> {
         let folder = PathBuf::from(HIERARCHY);
         folder
@@ -22,7 +22,7 @@ impl Groups {
             .then_some(Self { folder })
     }
 
-    /// Makes the group of command `id`.
+    /// Creates the group of command `id`.
     pub(crate) fn make(&self, id: u32) -> io::Result<Group> {
         let folder = self.folder.join(format!("command-{id}"));
         fs::create_dir(&folder)?;
@@ -30,33 +30,33 @@ impl Groups {
     }
 }
 
-/// One command's group.
+/// The control group of one command.
 #[derive(Debug)]
 pub(crate) struct Group {
     folder: PathBuf,
 }
 
 impl Group {
-    /// The file that a process writes 0 into to join.
-    pub(crate) fn door(&self) -> PathBuf {
+    /// Returns the path of `cgroup.procs`. A process that writes 0 to it joins the group.
+    pub(crate) fn join_file(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
-    /// Ends all that is in the group.
+    /// Kills all processes of the group.
     pub(crate) fn kill(&self) {
         if let Err(error) = fs::write(self.folder.join("cgroup.kill"), "1") {
-            eprintln!("covalent-guest: end {}: {error}", self.folder.display());
+            eprintln!("covalent-guest: kill {}: {error}", self.folder.display());
         }
     }
 
-    /// Removes the group; false while something in it is still ending.
+    /// Removes the group; returns false while a process of it is still ending.
     pub(crate) fn remove(&self) -> bool {
         remove(&self.folder)
     }
 }
 
 fn remove(folder: &Path) -> bool {
-    // A command may have made groups inside its own.
+    // A command may have created groups inside its own.
     if let Ok(entries) = fs::read_dir(folder) {
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

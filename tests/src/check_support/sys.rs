@@ -1,7 +1,7 @@
-//! The requests of vgem, whose fences a test holds back, and memory as a device sees it.
+//! The fence ioctls of vgem, and unsynchronised access to a dma-buf.
 #![allow(
     unsafe_code,
-    reason = "ioctls of a driver, and memory as a device sees it"
+    reason = "ioctls of a driver, and a mapping without access guards"
 )]
 
 use std::os::fd::BorrowedFd;
@@ -31,10 +31,11 @@ struct FenceSignal {
 const FENCE_ATTACH: ioctl::Opcode = ioctl::opcode::read_write::<FenceAttach>(b'd', 0x41);
 const FENCE_SIGNAL: ioctl::Opcode = ioctl::opcode::write::<FenceSignal>(b'd', 0x42);
 
-/// Adds a fence of vgem's own to a buffer: of a writer, or of a reader. It ends by itself after ten seconds.
+/// Adds a fence of vgem to a buffer's reservation, as a writer or a reader; returns the fence's number. vgem signals the fence after ten
+/// seconds at the latest.
 ///
 /// # Errors
-/// What the kernel answers.
+/// The kernel's error.
 ///
 /// # References
 /// `drm/vgem_drm.h`, DRM_IOCTL_VGEM_FENCE_ATTACH.
@@ -55,10 +56,10 @@ pub fn vgem_attach(card: BorrowedFd<'_>, handle: u32, writes: bool) -> io::Resul
     Ok(request.out_fence)
 }
 
-/// Signals it.
+/// Signals a fence of [`vgem_attach`].
 ///
 /// # Errors
-/// What the kernel answers.
+/// The kernel's error.
 ///
 /// # References
 /// `drm/vgem_drm.h`, DRM_IOCTL_VGEM_FENCE_SIGNAL.
@@ -68,14 +69,14 @@ pub fn vgem_signal(card: BorrowedFd<'_>, fence: u32) -> io::Result<()> {
     unsafe { ioctl::ioctl(card, Setter::<FENCE_SIGNAL, FenceSignal>::new(request)) }
 }
 
-/// What a device sees of a buffer: its words, without the processor's guards, as DMA does.
+/// The first words of a dma-buf, mapped without access guards, as a simulated device accesses them.
 #[derive(Debug)]
 pub struct Pixels {
     start: std::ptr::NonNull<AtomicU32>,
     words: usize,
 }
 
-// SAFETY: the words are atomic, and the mapping is this value's own until it is dropped.
+// SAFETY: the words are atomic, and this value owns the mapping until it is dropped.
 unsafe impl Send for Pixels {}
 // SAFETY: as for Send.
 unsafe impl Sync for Pixels {}
@@ -88,13 +89,13 @@ impl Drop for Pixels {
 }
 
 impl Pixels {
-    /// How many words of the buffer are used: enough to be seen half-written.
+    /// The number of words that are used: enough that a reader can find them half-written.
     const WORDS: usize = 2048;
 
     /// Maps the beginning of a dma-buf.
     ///
     /// # Errors
-    /// What mmap answers.
+    /// The error of mmap.
     pub fn map(dmabuf: BorrowedFd<'_>) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program.
         let start = unsafe {
@@ -118,7 +119,7 @@ impl Pixels {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 
-    /// Writes a frame's number everywhere, halfway with a pause.
+    /// Writes a frame's number to all words, with a pause in the middle.
     pub fn fill(&self, number: u32) {
         for (place, word) in self.words().iter().enumerate() {
             if place == self.words / 2 {
@@ -128,7 +129,7 @@ impl Pixels {
         }
     }
 
-    /// Whether all pixels are a frame's number, before a pause and after it.
+    /// Returns whether all words are a frame's number, before and after a pause.
     pub fn are(&self, number: u32) -> bool {
         let same = || {
             self.words()

@@ -1,4 +1,4 @@
-//! One source, both ways: through the crate, and by its bare ioctls.
+//! One source and size of the benchmark, allocated through the crate and with the bare ioctls.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,47 +10,47 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_tests::witness::Sources;
+use covalent_tests::check_support::Sources;
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::sys;
 
-/// Bytes a row: a page, so that every size is whole rows.
+/// Stride in bytes: one page, so that every size is a whole number of rows.
 const STRIDE: u32 = 4096;
 
 /// The sizes of buffers, in bytes.
 pub(super) const SIZES: [u32; 3] = [64 << 10, 1 << 20, 8 << 20];
 
-/// A source without the crate.
-enum Bare {
+/// The device node of a source, used without the crate.
+enum BareSource {
     Heap(File),
     Udmabuf(File),
     Dumb(File),
 }
 
-/// One source and one size.
-pub(super) struct Contest<'a> {
+/// A source and a buffer size.
+pub(super) struct BenchCase<'a> {
     /// The source's identifier.
     pub(super) source: String,
-    /// The size of a buffer.
+    /// The size of a buffer in bytes.
     pub(super) bytes: u32,
-    /// What the solver made of it, once.
+    /// The plan. It is solved once, outside of the measurement.
     pub(super) plan: Plan,
     sources: &'a Sources,
-    bare: Bare,
+    bare: BareSource,
 }
 
-impl<'a> Contest<'a> {
-    /// Every source that has bare ioctls, in every size; `sources` are those that are open.
+impl<'a> BenchCase<'a> {
+    /// Returns a case for every open source that can be used with bare ioctls, in every size.
     pub(super) fn all(sources: &'a Sources) -> Result<Vec<Self>> {
-        let mut contests = Vec::new();
+        let mut cases = Vec::new();
         for source in sources.declarations() {
             for bytes in SIZES {
                 let id = source.id.as_str();
-                let Some(bare) = Bare::of(id)? else {
+                let Some(bare) = BareSource::of(id)? else {
                     continue;
                 };
-                contests.push(Self {
+                cases.push(Self {
                     source: id.to_owned(),
                     bytes,
                     plan: plan(sources, id, bytes)?,
@@ -59,37 +59,38 @@ impl<'a> Contest<'a> {
                 });
             }
         }
-        Ok(contests)
+        Ok(cases)
     }
 
     /// Allocates through the crate.
-    pub(super) fn ours(&self) -> Result<Vec<Buffer>> {
+    pub(super) fn through_crate(&self) -> Result<Vec<Buffer>> {
         Ok(self.sources.allocate(&self.plan)?)
     }
 
-    /// Has all the pages of a buffer there.
+    /// Populates all pages of a buffer.
     pub(super) fn fill(&self, memory: BorrowedFd<'_>) -> Result<()> {
         Ok(sys::populate(memory, usize::try_from(self.bytes)?)?)
     }
 
-    /// Allocates by the ioctls, as short as it can be.
-    pub(super) fn bare(&self) -> Result<OwnedFd> {
+    /// Allocates with the fewest ioctls.
+    pub(super) fn bare_ioctls(&self) -> Result<OwnedFd> {
         let bytes = u64::from(self.bytes);
         match &self.bare {
-            Bare::Heap(heap) => Ok(sys::heap_alloc(heap.as_fd(), bytes)?),
-            Bare::Udmabuf(udmabuf) => {
+            BareSource::Heap(heap) => Ok(sys::heap_alloc(heap.as_fd(), bytes)?),
+            BareSource::Udmabuf(udmabuf) => {
                 let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
                 let memfd = rustix::fs::memfd_create("bare", flags)?;
                 rustix::fs::ftruncate(&memfd, bytes)?;
                 rustix::fs::fcntl_add_seals(&memfd, SealFlags::SHRINK)?;
                 Ok(sys::udmabuf_create(udmabuf.as_fd(), memfd.as_fd(), bytes)?)
             }
-            Bare::Dumb(card) => Ok(sys::dumb(card.as_fd(), STRIDE / 4, self.bytes / STRIDE)?),
+            BareSource::Dumb(card) => Ok(sys::dumb(card.as_fd(), STRIDE / 4, self.bytes / STRIDE)?),
         }
     }
 }
 
-impl Bare {
+impl BareSource {
+    /// Opens the node of a source; returns `None` for sources without bare ioctls.
     fn of(id: &str) -> Result<Option<Self>> {
         let open = |path: &Path| {
             File::options()
@@ -104,14 +105,14 @@ impl Bare {
                 let node = Path::new("/dev/dma_heap").join(name);
                 Some(Self::Heap(File::open(&node)?))
             }
-            Some(("dumb", place)) => {
-                let is_it = |path: &Path| {
+            Some(("dumb", name)) => {
+                let has_name = |path: &Path| {
                     Card::open(path).is_ok_and(|card| {
-                        place == format!("{}@{}", card.driver(), card.identity().location)
+                        name == format!("{}@{}", card.driver(), card.identity().location)
                     })
                 };
-                let path = Card::list().into_iter().find(|path| is_it(path));
-                let card = open(&path.with_context(|| format!("no card is {place}"))?)?;
+                let path = Card::list().into_iter().find(|path| has_name(path));
+                let card = open(&path.with_context(|| format!("no card has the name {name}"))?)?;
                 Some(Self::Dumb(card))
             }
             _ => None,
@@ -130,6 +131,9 @@ fn plan(sources: &Sources, id: &str, bytes: u32) -> Result<Plan> {
     request.sources.retain(|source| source.id.as_str() == id);
     match solve(&request) {
         Solution::Share(plan) => Ok(plan),
-        solution => bail!("{bytes} bytes from {id}: {}", solution.explain()),
+        solution => bail!(
+            "the solver has no plan for {bytes} bytes from {id}: {}",
+            solution.explain()
+        ),
     }
 }

@@ -1,4 +1,4 @@
-//! A video output whose HDMI cable leads to a camera: what is sent arrives byte for byte. vivid has one.
+//! A V4L2 output whose HDMI connector is looped back to a camera, so that frames arrive byte for byte. vivid has one.
 
 use std::process::Command;
 use std::thread;
@@ -8,26 +8,26 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_tests::witness::pixels::{pattern, read};
-use covalent_tests::witness::vga;
+use covalent_tests::check_support::pixels::{pattern, read};
+use covalent_tests::check_support::vga;
 
 use super::exchange::draw;
-use super::rows::Seen;
+use super::rows::RowOutcome;
+use super::test_machine::{Planned, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
-use super::world::{Planned, World, judge};
 
-/// How long the picture may take to arrive: both ends are emulated.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a picture may take to arrive. Both devices are emulated.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Both ends of a cable. It leads to the camera's own test pattern again when this value goes.
-pub(crate) struct Cable {
+/// The nodes of the output and the camera. Dropping this connects the camera to its test pattern again.
+pub(crate) struct HdmiLoopback {
     output: String,
     capture: String,
 }
 
-impl Drop for Cable {
+impl Drop for HdmiLoopback {
     fn drop(&mut self) {
-        // What it was before: a webcam, and an input on which the camera draws.
+        // Restores vivid's default: input 0, a webcam with a test pattern.
         let _ = control(&self.capture, &["-c", "hdmi_000_0_is_connected_to=0"]);
         let _ = control(&self.capture, &["-i", "0", "-c", "osd_text_mode=0"]);
     }
@@ -41,14 +41,14 @@ fn control(node: &str, words: &[&str]) -> Result<()> {
         .context("start v4l2-ctl")?;
     ensure!(
         output.status.success(),
-        "v4l2-ctl -d {node} {words:?}: {}",
+        "v4l2-ctl -d {node} {words:?} failed: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())
 }
 
-/// The first output of vivid and the camera of the same instance; `None` where there is none.
-pub(crate) fn find() -> Option<Cable> {
+/// Returns the first output of vivid and the camera of the same instance; `None` where there is none.
+pub(crate) fn find() -> Option<HdmiLoopback> {
     let nodes: Vec<(String, Device)> = (0..64)
         .map(|number| format!("/dev/video{number}"))
         .filter_map(|path| Some((path.clone(), Device::open(path.as_ref()).ok()?)))
@@ -61,15 +61,15 @@ pub(crate) fn find() -> Option<Cable> {
     let (capture, _) = nodes
         .iter()
         .find(|(_, device)| has(device, Direction::Capture) && device.bus() == sender.bus())?;
-    Some(Cable {
+    Some(HdmiLoopback {
         output: output.clone(),
         capture: capture.clone(),
     })
 }
 
-impl Cable {
-    /// Puts it in, at 640x480 on both ends: asked what it sees, the input would say 720p.
-    fn plug(&self) -> Result<()> {
+impl HdmiLoopback {
+    /// Connects the camera to the output and sets the timings of 640x480 on both. QUERY_DV_TIMINGS of the input would report 720p.
+    fn connect(&self) -> Result<()> {
         control(
             &self.capture,
             &[
@@ -85,18 +85,23 @@ impl Cable {
         Ok(())
     }
 
-    /// Sends what the device draws, until the camera has it.
-    pub(crate) fn send(&self, world: &World, gpu: &Gpu, fourcc: Fourcc) -> Result<Seen> {
-        self.plug()?;
+    /// Sends a picture that the device draws until the camera captures it.
+    pub(crate) fn send(
+        &self,
+        machine: &TestMachine,
+        gpu: &Gpu,
+        fourcc: Fourcc,
+    ) -> Result<RowOutcome> {
+        self.connect()?;
         let extent = vga()?;
         let output = Device::open(self.output.as_ref())?.queue(Direction::Output)?;
-        let plan = match planned(world, gpu, &output, extent, fourcc)? {
+        let plan = match planned(machine, gpu, &output, extent, fourcc)? {
             Planned::Plan(plan) => plan,
-            Planned::Impossible(why) => return Ok(Seen::Skipped(why)),
+            Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
-        let attempt = || -> Result<Seen> {
-            let buffers = world.sources.allocate(&plan)?;
-            let first = buffers.first().context("no buffer")?;
+        let attempt = || -> Result<RowOutcome> {
+            let buffers = machine.sources.allocate(&plan)?;
+            let first = buffers.first().context("the source allocated no buffer")?;
             let pixels = pattern(first, 15)?;
             for buffer in &buffers {
                 draw(&gpu.import(buffer)?, &pixels)?;
@@ -106,36 +111,39 @@ impl Cable {
                 sending.queue(index)?;
             }
             sending.start()?;
-            let mut arriving = self.arriving(world, fourcc, extent)?;
+            let mut arriving = self.arriving(machine, fourcc, extent)?;
             for index in 0..arriving.buffers().len() {
                 arriving.queue(index)?;
             }
             arriving.start()?;
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             while Instant::now() < until {
-                // What was sent is sent again.
+                // Dropping the frame queues its buffer again.
                 drop(sending.next_frame()?);
                 if let Some(frame) = arriving.next_frame()?
                     && read(frame.buffer())? == pixels
                 {
-                    return Ok(Seen::Passed);
+                    return Ok(RowOutcome::Passed);
                 }
                 thread::sleep(Duration::from_millis(2));
             }
-            bail!("what the device drew never arrives");
+            bail!(
+                "the camera did not capture the device's picture within {} s",
+                TIMEOUT.as_secs()
+            );
         };
-        judge(&plan, attempt())
+        classify(&plan, attempt())
     }
 
     fn arriving(
         &self,
-        world: &World,
+        machine: &TestMachine,
         fourcc: Fourcc,
         extent: Extent,
     ) -> Result<covalent_alloc::backend::v4l2::Stream> {
         let capture: Queue = Device::open(self.capture.as_ref())?.queue(Direction::Capture)?;
-        let plan = planned_back(world, &capture, extent, fourcc)?;
-        let buffers = world.sources.allocate(&plan)?;
+        let plan = planned_back(machine, &capture, extent, fourcc)?;
+        let buffers = machine.sources.allocate(&plan)?;
         Ok(capture.import(&buffers)?)
     }
 }

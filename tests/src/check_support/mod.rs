@@ -1,5 +1,5 @@
-//! What programs that check devices have in common: patterns of pixels, fences that are held back, what is held before and
-//! after.
+//! What `covalent-alloc-check`, `covalent-alloc-bench` and `covalent-interop-check` share: this machine's sources, pixel patterns,
+//! codecs, and the detection of leaked fds, dma-bufs and handles.
 
 mod baseline;
 pub mod codec;
@@ -9,14 +9,14 @@ mod sources;
 pub mod sys;
 
 pub use baseline::Baseline;
-pub use handles::CardHeld;
+pub use handles::CardHandles;
 pub use sources::Sources;
 
 use anyhow::Result;
 use covalent_alloc::constraint::{FormatSet, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 
-/// The processor, which writes and reads linear pictures in one format.
+/// Returns the CPU as a participant that writes linear buffers of one format.
 #[must_use]
 pub fn processor(fourcc: Fourcc) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
@@ -26,10 +26,10 @@ pub fn processor(fourcc: Fourcc) -> Participant {
     processor
 }
 
-/// 640x480, which every device of the guest has.
+/// Returns 640x480, which every device of the guest supports.
 ///
 /// # Errors
-/// None: the size is one.
+/// None, because the size is valid.
 pub fn vga() -> Result<Extent> {
     Ok(Extent::new(640, 480)?)
 }

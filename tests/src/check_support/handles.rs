@@ -1,28 +1,28 @@
-//! What a process holds of a card by name: GEM handles and framebuffers. Nothing in `/proc` or debugfs lists the handles.
+//! Detects leaked GEM handles and framebuffers of a card's open file. Neither `/proc` nor debugfs lists the handles.
 
 use anyhow::Result;
 use covalent_alloc::backend::drm::Card;
 use drm::buffer::{Buffer as _, DrmFourcc};
 use drm::control::Device as _;
 
-/// What one open file of a card holds.
+/// The handles and framebuffers of a card's open file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct CardHeld {
-    /// The handle that comes next. The kernel gives the lowest that is free, so every handle that is kept moves it on.
+pub struct CardHandles {
+    /// The next GEM handle. The kernel allocates the lowest free handle, so a leaked handle increases it.
     next_handle: u32,
     framebuffers: usize,
 }
 
-impl CardHeld {
-    /// Asks the card.
+impl CardHandles {
+    /// Reads the state of a card's open file.
     ///
     /// # Errors
-    /// Where it gives no dumb buffer.
-    pub fn by(card: &Card) -> Result<Self> {
+    /// The card has no dumb buffers.
+    pub fn of(card: &Card) -> Result<Self> {
         let dumb = card.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)?;
         let next_handle = u32::from(dumb.handle());
         card.destroy_dumb_buffer(dumb)?;
-        // A card without a display has none.
+        // A card without KMS has no framebuffers.
         let framebuffers = card
             .resource_handles()
             .map_or(0, |resources| resources.framebuffers().len());
@@ -32,7 +32,7 @@ impl CardHeld {
         })
     }
 
-    /// Whether a handle is held that was not before.
+    /// Returns whether a handle exists that did not exist before.
     #[must_use]
     pub fn holds_more_than(&self, before: &Self) -> bool {
         self.next_handle > before.next_handle

@@ -1,40 +1,41 @@
-//! Through the compositor: `covalent-vulkan` draws numbered frames, and the number is read where they are shown.
+//! Exchanges through the compositor: `covalent-vulkan` draws numbered frames, and the number is read from the picture that is
+//! shown.
 
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 
-use super::{SOON, keep_picture};
+use super::{COMMAND_LIMIT, save_picture};
 use crate::interop::Row;
 use crate::judge::pattern;
 use crate::picture::Region;
-use crate::suite::Bench;
+use crate::suite::TestContext;
 use crate::suite::record::Verdict;
 use crate::vm::guest::shell;
 use crate::wire::Stream;
 
-/// A window whose sides are multiples of nothing that a layout asks for.
+/// A window whose sides are multiples of no alignment.
 const WINDOW: (u32, u32) = (322, 243);
 
-/// Frames of each run.
+/// The number of frames of each run.
 const FRAMES: u32 = 8;
 
-/// Bands of a frame that begin with a strip of cells.
+/// The number of bands of a frame; each begins with a strip of cells.
 const BANDS: u32 = 8;
 
-/// Where the compositor's own picture lies in the guest.
+/// The path of the compositor's own picture in the guest.
 const PICTURE: &str = "/tmp/interop-through.png";
 
-/// Frames in a window, which is composited, and frames that fill the screen.
-pub(super) fn rows(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
-    let first = chance()?;
+/// Returns a row for frames in a window, which is composited, and one for frames that fill the screen.
+pub(super) fn rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
+    let first = random_number()?;
     let mut rows = vec![row(
         "frames in a window, in the compositor's own picture",
-        windowed(bench, first),
+        window_row(context, first),
     )];
-    if bench.boot().machine.config.has_screendump() {
+    if context.boot().machine.config.has_screendump() {
         rows.push(row(
             "frames that fill the screen, in QEMU's picture",
-            filling(bench, first),
+            fullscreen_row(context, first),
         ));
     }
     Ok(rows)
@@ -42,7 +43,7 @@ pub(super) fn rows(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Row>> {
 
 fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
     let (verdict, reason) = match outcome {
-        Ok(words) => (Verdict::Passed, words),
+        Ok(detail) => (Verdict::Passed, detail),
         Err(error) => (Verdict::Failed, format!("{error:#}")),
     };
     Row {
@@ -53,70 +54,70 @@ fn row(name: &str, outcome: anyhow::Result<String>) -> Row {
     }
 }
 
-/// The number of a first frame, of no run before.
-fn chance() -> anyhow::Result<u32> {
+/// Returns a random number for the first frame, so that no earlier run has the same.
+fn random_number() -> anyhow::Result<u32> {
     let mut bytes = [0; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(u32::from_le_bytes(bytes) % (1 << 20))
 }
 
-fn windowed(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
+fn window_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
     let line = format!(
         "rm -f {PICTURE}; exec covalent-compositor --mode 640x480 --screenshot {PICTURE} --screenshot-after 4 -- \
          covalent-vulkan --window --size {}x{} --first {first} --frames {FRAMES} --json",
         WINDOW.0, WINDOW.1
     );
-    let output = bench.guest()?.sh(&line, SOON)?;
+    let output = context.guest()?.sh(&line, COMMAND_LIMIT)?;
     ensure!(
         output.status.success(),
-        "they ended with {}: {}",
+        "compositor and client ended with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    let picture = bench
+    let picture = context
         .guest()?
         .get(PICTURE)
         .context("no picture was saved")?;
     let picture = image::load_from_memory(&picture)?.to_rgb8();
     let region =
         Region::centred(&picture, WINDOW.0, WINDOW.1).context("the window is not whole")?;
-    judge(bench, "window.png", &picture, region, first)
+    judge(context, "window.png", &picture, region, first)
 }
 
-fn filling(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
+fn fullscreen_row(context: &mut TestContext<'_>, first: u32) -> anyhow::Result<String> {
     let line = format!(
         "exec covalent-compositor --mode 640x480 --report /tmp/interop-through.jsonl -- \
          covalent-vulkan --first {first} --frames {FRAMES} --hold --json"
     );
-    bench.sh("rm -f /tmp/interop-through.jsonl", SOON)?;
-    let mut process = bench.guest()?.start(shell(&line))?;
-    let shown = bench.sh(
+    context.sh("rm -f /tmp/interop-through.jsonl", COMMAND_LIMIT)?;
+    let mut process = context.guest()?.start(shell(&line))?;
+    let shown = context.sh(
         &format!(
-            // The report tells of a frame when it goes, and the last one is held.
+            // The report lists a frame when the next one replaces it, and the last frame is held.
             "for _ in $(seq 300); do test $(grep -s '\"vulkan/' /tmp/interop-through.jsonl | wc -l) -ge {} && exit 0; \
              sleep 0.3; done; exit 1",
             FRAMES - 1
         ),
-        SOON,
+        COMMAND_LIMIT,
     );
-    let picture = bench.guest()?.screendump();
-    // It holds its last frame until it is told to end; where it has ended before, nobody is told.
-    bench.sh("pkill -TERM covalent-vulkan || true", SOON)?;
-    let mut said = String::new();
-    while let Ok(Some(line)) = process.line(Stream::Error, SOON) {
-        said.push_str(&line);
-        said.push('\n');
+    let picture = context.guest()?.screendump();
+    // The client holds its last frame until it gets the signal. Where it has ended before, pkill finds no process.
+    context.sh("pkill -TERM covalent-vulkan || true", COMMAND_LIMIT)?;
+    let mut stderr = String::new();
+    while let Ok(Some(line)) = process.line(Stream::Error, COMMAND_LIMIT) {
+        stderr.push_str(&line);
+        stderr.push('\n');
     }
-    let output = process.wait(SOON)?;
-    shown.with_context(|| format!("{FRAMES} frames are not shown; they said: {said}"))?;
+    let output = process.wait(COMMAND_LIMIT)?;
+    shown.with_context(|| format!("{FRAMES} frames are not shown; they stderr: {stderr}"))?;
     ensure!(
         output.status.success(),
-        "they ended with {}: {said}",
+        "compositor and client ended with {}: {stderr}",
         output.status
     );
     let picture = picture?;
     judge(
-        bench,
+        context,
         "fullscreen.png",
         &picture,
         Region::whole(&picture),
@@ -124,21 +125,21 @@ fn filling(bench: &mut Bench<'_>, first: u32) -> anyhow::Result<String> {
     )
 }
 
-/// Reads the number in a picture, which has to be that of one of the frames.
+/// Reads the number in a picture, and checks that it is the number of one of the frames.
 fn judge(
-    bench: &Bench<'_>,
+    context: &TestContext<'_>,
     name: &str,
     picture: &RgbImage,
     region: Region,
     first: u32,
 ) -> anyhow::Result<String> {
-    let kept = keep_picture(bench, name, picture)?;
+    let path = save_picture(context, name, picture)?;
     let seen = pattern::number(picture, region, BANDS)
         .map_err(anyhow::Error::msg)
-        .with_context(|| format!("the picture, kept as {}", kept.display()))?;
+        .with_context(|| format!("the picture, saved as {}", path.display()))?;
     ensure!(
         (first..first + FRAMES).contains(&seen),
-        "it shows frame {seen}, and {FRAMES} frames from {first} on were drawn"
+        "the picture shows frame {seen}; {FRAMES} frames from {first} on were drawn"
     );
     Ok(format!("frame {seen} of {FRAMES} from {first} on"))
 }

@@ -1,4 +1,4 @@
-//! What a case works with: a guest that is booted when it is first needed, and a place for what a person should see.
+//! The context of a case: a guest, which is booted when it is first used, and a folder for files that a person should look at.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,109 +16,117 @@ use crate::vm::link::Output;
 
 use super::{Needs, Outcome};
 
-/// The process on the host that holds the guest of the running case, for who ends it from outside.
-pub(super) type Holder = Arc<Mutex<Option<u32>>>;
+/// The process id of the running case's QEMU, so that another thread can kill it when the time limit has passed.
+pub(super) type GuestProcessId = Arc<Mutex<Option<u32>>>;
 
-/// What a case works with.
+/// The context in which cases run; consecutive cases with the same needs share one.
 #[derive(Debug)]
-pub struct Bench<'image> {
+pub struct TestContext<'image> {
     image: &'image Image,
     share: PathBuf,
     needs: Needs,
     guest: Option<Guest>,
-    holder: Holder,
+    guest_process: GuestProcessId,
     artefacts: PathBuf,
     full: bool,
     skipped_checks: usize,
 }
 
-impl<'image> Bench<'image> {
+impl<'image> TestContext<'image> {
     pub(super) fn new(
         image: &'image Image,
         share: &Path,
         needs: Needs,
         full: bool,
-        holder: Holder,
+        guest_process: GuestProcessId,
     ) -> Self {
         Self {
             image,
             share: share.to_owned(),
             needs,
             guest: None,
-            holder,
+            guest_process,
             artefacts: PathBuf::new(),
             full,
             skipped_checks: 0,
         }
     }
 
-    /// Says for which case the bench is now.
-    pub(super) fn begin(&mut self, folder: &Path, case: &str) {
+    /// Prepares the context for the next case.
+    pub(super) fn prepare_for(&mut self, folder: &Path, case: &str) {
         self.artefacts = folder.join(case.replace("::", "-"));
         self.skipped_checks = 0;
     }
 
-    /// How many checks within this case were skipped as a list expects.
+    /// Returns how many checks within this case were skipped as a committed list expects.
     pub(super) fn skipped_checks(&self) -> usize {
         self.skipped_checks
     }
 
-    /// Judges what a program has tried in this guest, and counts what it has skipped.
+    /// Judges the rows that a program reported in this guest, and counts the skipped ones.
     ///
     /// # Errors
     /// Those of [`Skips::judge`].
     pub fn judge(&mut self, skips: &Skips, rows: &[Row]) -> anyhow::Result<Outcome> {
         let skipped = skips
-            .judge(self.needs.config.name(), rows)
+            .check(self.needs.config.name(), rows)
             .map_err(anyhow::Error::msg)?;
         self.skipped_checks = self.skipped_checks.saturating_add(skipped);
         Ok(Outcome::Passed)
     }
 
-    /// The guest; booted now where none runs.
+    /// Returns the guest. Boots it where none runs.
     ///
     /// # Errors
-    /// Where it does not boot. A guest that this machine cannot have ends the case as skipped.
+    /// Where it does not boot. Where this machine cannot run such a guest, the error ends the case as skipped.
     pub fn guest(&mut self) -> anyhow::Result<&Guest> {
         match self.guest.take() {
-            Some(guest) if !guest.is_gone() => Ok(self.guest.insert(guest)),
+            Some(guest) if !guest.has_ended() => Ok(self.guest.insert(guest)),
             _ => {
                 let guest = Guest::boot(self.image, &self.boot())?;
-                *self.holder.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(guest.process_id());
+                *self
+                    .guest_process
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(guest.process_id());
                 Ok(self.guest.insert(guest))
             }
         }
     }
 
-    /// A guest that no other case has used.
+    /// Boots a guest that no other case has used, and returns it.
     ///
     /// # Errors
-    /// Those of [`Bench::guest`].
+    /// Those of [`TestContext::guest`].
     pub fn fresh_guest(&mut self) -> anyhow::Result<&Guest> {
         self.discard();
         self.guest()
     }
 
-    /// Ends the guest at once; the next use boots another.
+    /// Kills the guest. The next use of the context boots another.
     pub fn discard(&mut self) {
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .guest_process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         self.guest = None;
     }
 
-    /// Switches the guest off, and fails where it had to be ended from outside.
+    /// Shuts the guest down.
     ///
     /// # Errors
-    /// Those of [`Guest::stop`].
+    /// Those of [`Guest::stop`]: the guest did not shut down by itself and was killed.
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .guest_process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         match self.guest.take() {
             Some(guest) => Ok(guest.stop()?),
             None => Ok(()),
         }
     }
 
-    /// What this bench boots; for cases that boot guests of their own.
+    /// Returns the boot options of this context's guest, for cases that boot guests of their own.
     #[must_use]
     pub fn boot(&self) -> Boot {
         let mut boot = Boot::new(self.needs.config, &self.share);
@@ -129,45 +137,45 @@ impl<'image> Bench<'image> {
         boot
     }
 
-    /// The image.
+    /// Returns the image that guests are booted from.
     #[must_use]
     pub fn image(&self) -> &'image Image {
         self.image
     }
 
-    /// The folder with the programs that this bench's guests have.
+    /// Returns the folder with the programs that this context's guests run.
     #[must_use]
     pub fn share(&self) -> &Path {
         &self.share
     }
 
-    /// Whether `--full` was asked for: then a case may look longer and wider.
+    /// Returns whether `--full` was given; a case may then run longer and with more variants.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// The folder to share with a guest in which the project's programs are compiled with other features.
+    /// Compiles the project's programs with other features, and returns the folder to share with a guest.
     ///
     /// # Errors
-    /// Where they do not compile.
+    /// Where the programs do not compile.
     pub fn programs(&self, features: &[&str]) -> anyhow::Result<PathBuf> {
         Ok(build::programs(self.image, features)?)
     }
 
-    /// Runs a line of shell that has to succeed.
+    /// Runs a line of shell in the guest, and returns its output.
     ///
     /// # Errors
-    /// Where it fails, with its words, or runs longer than `limit`.
+    /// Where the line ends without success, or runs longer than `limit`.
     pub fn sh(&mut self, line: &str, limit: Duration) -> anyhow::Result<Output> {
-        must(self.guest()?, line, limit)
+        run_checked(self.guest()?, line, limit)
     }
 
-    /// Keeps a file for a person to look at after the run, in a folder of the case's own.
+    /// Writes a file for a person to look at after the run, in the case's own folder, and returns its path.
     ///
     /// # Errors
-    /// Where it cannot be written.
-    pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    /// Where the file cannot be written.
+    pub fn save_artefact(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.artefacts.join(name);
         fs::create_dir_all(&self.artefacts)
             .and_then(|()| fs::write(&path, bytes))
@@ -176,11 +184,11 @@ impl<'image> Bench<'image> {
     }
 }
 
-/// Runs a line of shell that has to succeed, in a guest that is at hand.
+/// Runs a line of shell in `guest`, and returns its output.
 ///
 /// # Errors
-/// Where it fails, with its words, or runs longer than `limit`.
-pub(super) fn must(guest: &Guest, line: &str, limit: Duration) -> anyhow::Result<Output> {
+/// Where the line ends without success, or runs longer than `limit`.
+pub(super) fn run_checked(guest: &Guest, line: &str, limit: Duration) -> anyhow::Result<Output> {
     let output = guest.sh(line, limit)?;
     ensure!(
         output.status.success(),

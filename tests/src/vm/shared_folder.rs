@@ -1,11 +1,11 @@
-//! The folder that a guest shares with its host (`$OUT`), and what may come out of it.
+//! The folder that a guest shares with its host (`$OUT`), and how its files are made safe for the host.
 //!
-//! Root of the guest writes there through QEMU, which runs with the rights of whoever started the guest. So a command of the guest
-//! can leave programs that run as that user for everybody (setuid), device nodes where the user is root, FIFOs that a reader hangs
-//! at, and links that lead anywhere on the host. What is left for the host are plain files and folders of the caller, and links
-//! that stay inside.
+//! Root in the guest writes there through QEMU, which runs with the rights of the user who started the guest. So a command in
+//! the guest can leave programs that run as that user for everybody (setuid), device nodes where the user is root, FIFOs that
+//! block a reader, and links to any path of the host. After the cleanup only plain files and folders of the caller are left,
+//! and links that stay inside of the folder.
 //!
-//! While the guest runs the folder is its owner's alone, so that nobody else finds there what has not been settled yet.
+//! While the guest runs, only the owner can access the folder, so that no other user finds unsafe files there.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,24 +19,24 @@ use std::process::{Command, Stdio};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use super::namespace::{namespace, spawn_kept};
+use super::namespace::{namespace, spawn_bound_to_process};
 
-/// Folders in folders: more is no output of a program.
-const DEEPEST: usize = 64;
+/// The most nested folders; no program's output has more.
+const MAX_DEPTH: usize = 64;
 
-/// A shared folder, which is settled when the value is dropped.
+/// A shared folder. Dropping the value makes its files safe.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(super) struct SharedFolder {
     folder: PathBuf,
-    /// The permissions that it had.
+    /// The permissions before the folder was closed to others.
     mode: u32,
 }
 
-impl Out {
-    /// Keeps others out of `folder` for as long as the value lives.
+impl SharedFolder {
+    /// Removes other users' access to `folder` for as long as the value lives.
     ///
     /// # Errors
-    /// Where it is no folder of this user.
+    /// Where `folder` is no folder, or belongs to another user.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(folder)?;
         let user = rustix::process::geteuid().as_raw();
@@ -54,64 +54,64 @@ impl Out {
         })
     }
 
-    /// Makes what is there fit for the host, and says what was taken away.
+    /// Makes the files safe for the host, and logs what was removed.
     ///
     /// # Errors
     /// Where the folder cannot be read or changed.
-    pub(super) fn settle(&self) -> io::Result<()> {
+    pub(super) fn make_safe(&self) -> io::Result<()> {
         for path in self.removed()? {
             tracing::warn!(
                 path,
-                "the guest left something that is no file; it was removed"
+                "the guest left an entry that is no plain file; it was removed"
             );
         }
         Ok(())
     }
 
     fn removed(&self) -> io::Result<Vec<String>> {
-        let mut settled = settle(&self.folder)?;
-        if settled.has_foreign {
+        let mut cleanup = clean(&self.folder)?;
+        if cleanup.has_foreign {
             give_to_caller(&self.folder)?;
-            let again = settle(&self.folder)?;
-            settled.removed.extend(again.removed);
+            let again = clean(&self.folder)?;
+            cleanup.removed.extend(again.removed);
             if again.has_foreign {
-                return Err(io::Error::other("some of it stays another user's"));
+                return Err(io::Error::other("some files still belong to another user"));
             }
         }
-        Ok(settled.removed)
+        Ok(cleanup.removed)
     }
 }
 
-impl Drop for Out {
+impl Drop for SharedFolder {
     fn drop(&mut self) {
-        match self.settle() {
-            // Others may look again where they could before.
+        match self.make_safe() {
+            // The folder gets its earlier permissions back.
             Ok(()) => {
                 let _ = fs::set_permissions(&self.folder, fs::Permissions::from_mode(self.mode));
             }
             Err(error) => tracing::warn!(
                 %error,
                 folder = %self.folder.display(),
-                "what the guest left cannot be settled; the folder stays closed to others"
+                "the files that the guest left cannot be made safe; the folder stays closed to other users"
             ),
         }
     }
 }
 
-/// What became of a folder.
+/// The result of a cleanup.
 #[derive(Debug, Default)]
-struct Settled {
-    /// What is no plain file and was removed.
+struct Cleanup {
+    /// The removed entries, which were neither plain files nor folders nor links that stay inside.
     removed: Vec<String>,
-    /// Whether something is another user's, and this one cannot change that.
+    /// Whether a file belongs to another user, and this user cannot change that.
     has_foreign: bool,
 }
 
-fn settle(folder: &Path) -> io::Result<Settled> {
-    let mut settled = Settled::default();
+fn clean(folder: &Path) -> io::Result<Cleanup> {
+    let mut cleanup = Cleanup::default();
     let root = open_folder(CWD, folder.as_os_str())?;
-    walk(root, Path::new(""), &mut settled)?;
-    Ok(settled)
+    walk(root, Path::new(""), &mut cleanup)?;
+    Ok(cleanup)
 }
 
 fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
@@ -119,7 +119,7 @@ fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-fn walk(folder: OwnedFd, place: &Path, settled: &mut Settled) -> io::Result<()> {
+fn walk(folder: OwnedFd, place: &Path, cleanup: &mut Cleanup) -> io::Result<()> {
     let depth = place.components().count();
     let mut names: Vec<OsString> = Vec::new();
     for entry in rustix::fs::Dir::read_from(&folder)? {
@@ -137,18 +137,18 @@ fn walk(folder: OwnedFd, place: &Path, settled: &mut Settled) -> io::Result<()> 
             Err(Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
-        own(folder.as_fd(), &name, &stat, settled);
+        take_ownership(folder.as_fd(), &name, &stat, cleanup);
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory if depth < DEEPEST => {
-                tame(folder.as_fd(), &name, &stat, 0o700)?;
+            FileType::Directory if depth < MAX_DEPTH => {
+                clear_special_bits(folder.as_fd(), &name, &stat, 0o700)?;
                 match open_folder(folder.as_fd(), &name) {
-                    Ok(below) => walk(below, &path, settled)?,
-                    Err(Errno::ACCESS) => settled.has_foreign = true,
+                    Ok(below) => walk(below, &path, cleanup)?,
+                    Err(Errno::ACCESS) => cleanup.has_foreign = true,
                     Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
-            FileType::RegularFile => tame(folder.as_fd(), &name, &stat, 0o600)?,
+            FileType::RegularFile => clear_special_bits(folder.as_fd(), &name, &stat, 0o600)?,
             FileType::Symlink if stays_inside(&folder, &name, depth) => {}
             kind => {
                 let flags = if kind == FileType::Directory {
@@ -157,20 +157,25 @@ fn walk(folder: OwnedFd, place: &Path, settled: &mut Settled) -> io::Result<()> 
                     AtFlags::empty()
                 };
                 rustix::fs::unlinkat(&folder, &name, flags)?;
-                settled.removed.push(path.display().to_string());
+                cleanup.removed.push(path.display().to_string());
             }
         }
     }
     Ok(())
 }
 
-/// Takes setuid, setgid and sticky from a file, and lets its owner use it.
-fn tame(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, least: u32) -> io::Result<()> {
+/// Clears the setuid, setgid and sticky bits of a file, and gives its owner access.
+fn clear_special_bits(
+    folder: BorrowedFd<'_>,
+    name: &OsStr,
+    stat: &Stat,
+    least: u32,
+) -> io::Result<()> {
     let mode = (stat.st_mode & 0o777) | least;
     if stat.st_mode & 0o7777 == mode {
         return Ok(());
     }
-    // By the file itself: a link that the guest puts in its place meanwhile is not followed.
+    // The mode is changed through a descriptor, so that a link which the guest puts in its place meanwhile is not followed.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         Ok(file) => file,
@@ -183,14 +188,14 @@ fn tame(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, least: u32) -> io::Re
     }
     let number = std::os::fd::AsRawFd::as_raw_fd(&file);
     match rustix::fs::chmod(format!("/proc/self/fd/{number}"), Mode::from_raw_mode(mode)) {
-        // Another user's: it becomes the caller's, and is looked at again.
+        // The file belongs to another user; it is given to the caller, and then handled again.
         Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Makes a file the caller's where the caller is root; where not, says so.
-fn own(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, settled: &mut Settled) {
+/// Gives a file to the caller where the caller is root; otherwise records that it belongs to another user.
+fn take_ownership(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, cleanup: &mut Cleanup) {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if stat.st_uid == user.as_raw() {
         return;
@@ -202,12 +207,12 @@ fn own(folder: BorrowedFd<'_>, name: &OsStr, stat: &Stat, settled: &mut Settled)
         Some(Gid::from_raw(group.as_raw())),
         AtFlags::SYMLINK_NOFOLLOW,
     );
-    settled.has_foreign |= given.is_err();
+    cleanup.has_foreign |= given.is_err();
 }
 
-/// Returns whether a link leads to something in the shared folder, by its words alone.
+/// Returns whether a link's text leads to an entry in the shared folder.
 ///
-/// Upwards only at its beginning: behind a name that is a link itself, `..` would lead elsewhere.
+/// `..` is accepted only at the beginning: after a name that is a link itself, it would lead elsewhere.
 fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
     let Ok(target) = rustix::fs::readlinkat(folder, name, Vec::new()) else {
         return false;
@@ -221,18 +226,18 @@ fn stays_inside(folder: &OwnedFd, name: &OsStr, depth: usize) -> bool {
     up <= depth && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// Makes files of subordinate user ids the caller's, in the namespace where the caller is root.
+/// Gives files of subordinate user ids to the caller, in the namespace where the caller is root.
 fn give_to_caller(folder: &Path) -> io::Result<()> {
-    let words = namespace();
-    let mut command = Command::new(words[0]);
+    let args = namespace();
+    let mut command = Command::new(args[0]);
     command
-        .args(&words[1..])
+        .args(&args[1..])
         .args(["chown", "-h", "-R", "-P", "0:0", "--"])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let status = spawn_kept(command)?.wait()?;
+    let status = spawn_bound_to_process(command)?.wait()?;
     if status.success() {
         Ok(())
     } else {
@@ -256,14 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn folder_of_a_guest_holds_plain_files_of_the_caller_afterwards() {
+    fn dropped_folder_has_only_plain_files_of_the_caller() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("out");
         fs::create_dir(&folder).unwrap();
         set(&folder, 0o755);
         fs::write(scratch.path().join("host"), "the host's").unwrap();
-        let out = Out::open(&folder).unwrap();
-        assert_eq!(mode(&folder), 0o700, "others are kept out");
+        let out = SharedFolder::open(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o700, "other users have no access");
         let at = |name: &str| folder.join(name);
         fs::create_dir_all(at("deep/er")).unwrap();
         set(&at("deep"), 0o7777);
@@ -312,7 +317,7 @@ mod tests {
             fs::read_to_string(scratch.path().join("host")).unwrap(),
             "the host's"
         );
-        // What is settled stays as it is, and the folder is as open as before.
+        // A second cleanup changes nothing, and the folder gets its permissions back.
         assert_eq!(out.removed().unwrap(), [""; 0]);
         fs::write(at("late"), "").unwrap();
         set(&at("late"), 0o4755);
@@ -322,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_is_a_link_or_anothers_is_not_shared() {
+    fn open_of_a_link_or_another_users_folder_is_an_error() {
         let scratch = tempfile::tempdir().unwrap();
         let (folder, link) = (scratch.path().join("out"), scratch.path().join("link"));
         fs::create_dir(&folder).unwrap();
         symlink(&folder, &link).unwrap();
-        assert!(Out::open(&link).is_err());
+        assert!(SharedFolder::open(&link).is_err());
         if std::os::unix::fs::chown(&folder, Some(12345), None).is_ok() {
-            assert!(Out::open(&folder).is_err());
+            assert!(SharedFolder::open(&folder).is_err());
         }
     }
 }

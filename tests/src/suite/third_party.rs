@@ -1,66 +1,70 @@
-//! Theme `judges`: programs that others wrote show under the compositor, import what this machine exports, and are content; where one
-//! is not, the reason is known.
+//! Theme `third_party`: programs of other projects are shown by the compositor, import this machine's buffers, and pass their
+//! own checks; each known exception is listed with its reason.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::stage::Stage;
-use super::{Bench, Case, Outcome};
+use super::compositor::TestCompositor;
+use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Enough for some frames of a GPU that is the processor, on a busy machine without KVM.
-const LONG: Duration = Duration::from_secs(300);
+/// Time limit of some frames that llvmpipe renders on a busy machine without KVM.
+const LONG_LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
-        "judges::vkcube_and_vkmark_are_shown",
+        "third_party::vkcube_and_vkmark_are_shown",
         Config::Virtio,
         vulkan_programs,
     ),
     Case::new(
-        "judges::v4l2_compliance_streams_into_dma_bufs",
+        "third_party::v4l2_compliance_streams_into_dma_bufs",
         Config::Virtio,
         compliance,
     ),
-    Case::new("judges::piglit_imports_as_mesa_does", Config::Venus, piglit),
+    Case::new(
+        "third_party::piglit_results_match_the_baseline",
+        Config::Venus,
+        piglit,
+    ),
 ];
 
-/// Both draw by Vulkan's own swapchains. With lavapipe Mesa hands these over in shared memory.
-fn vulkan_programs(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
+/// Both programs draw with Vulkan's own swapchains. With lavapipe, Mesa presents these through shared memory.
+fn vulkan_programs(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FRAMES: usize = 20;
-    let stage = Stage::set(bench)?;
-    let before = stage.frames(bench)?.len();
-    let cube = stage.client(
-        bench,
+    let compositor = TestCompositor::start(context)?;
+    let before = compositor.frames(context)?.len();
+    let cube = compositor.run_client(
+        context,
         "",
         &format!("vkcube --wsi wayland --c {FRAMES} --width 200 --height 150 2>&1"),
     )?;
-    bench.keep("vkcube.txt", cube.out.as_bytes())?;
-    let shown = stage.frames(bench)?.len().saturating_sub(before);
+    context.save_artefact("vkcube.txt", cube.stdout.as_bytes())?;
+    let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
-        cube.status == 0 && cube.out.contains("llvmpipe") && shown + 5 >= FRAMES,
+        cube.status == 0 && cube.stdout.contains("llvmpipe") && shown + 5 >= FRAMES,
         "{shown} frames were shown: {cube:?}"
     );
-    let before = stage.frames(bench)?.len();
-    let mark = stage.client(
-        bench,
+    let before = compositor.frames(context)?.len();
+    let mark = compositor.run_client(
+        context,
         "",
         "vkmark --winsys wayland -s 200x150 -b clear:duration=2 -b cube:duration=2 2>&1",
     )?;
-    bench.keep("vkmark.txt", mark.out.as_bytes())?;
-    let shown = stage.frames(bench)?.len().saturating_sub(before);
+    context.save_artefact("vkmark.txt", mark.stdout.as_bytes())?;
+    let shown = compositor.frames(context)?.len().saturating_sub(before);
     ensure!(
-        mark.status == 0 && mark.out.contains("vkmark Score") && shown >= 5,
+        mark.status == 0 && mark.stdout.contains("vkmark Score") && shown >= 5,
         "{shown} frames were shown: {mark:?}"
     );
-    stage.check_clean(bench, "vkcube and vkmark")?;
-    stage.strike(bench)?;
+    compositor.check_nothing_left(context, "vkcube and vkmark")?;
+    compositor.stop(context)?;
     Ok(Outcome::Passed)
 }
 
-/// Tests of v4l2-compliance that fail on vivid by itself, and why.
-const COMPLAINTS: &[(&str, &str)] = &[
+/// Tests of v4l2-compliance that fail on vivid without Covalent, and the reason of each.
+const KNOWN_FAILURES: &[(&str, &str)] = &[
     (
         "test VIDIOC_G/S/ENUMINPUT",
         "vivid's pixel array control does not follow the width (v4l2-test-input-output.cpp, line 469)",
@@ -71,22 +75,26 @@ const COMPLAINTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The camera streams into the dma-bufs that another queue exports, as it does into those of a plan.
-fn compliance(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let output = bench.guest()?.sh(
+/// The camera streams into dma-bufs that another queue exports, as it does into the buffers of a plan.
+fn compliance(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let output = context.guest()?.sh(
         "v4l2-compliance -P -d /dev/video0 -e /dev/video1 -s 5 2>&1",
-        LONG,
+        LONG_LIMIT,
     )?;
     let text = output.text();
-    bench.keep("v4l2-compliance.txt", text.as_bytes())?;
+    context.save_artefact("v4l2-compliance.txt", text.as_bytes())?;
     let unknown: Vec<&str> = text
         .lines()
         .map(str::trim)
         .filter(|line| line.starts_with("test ") && line.ends_with(": FAIL"))
-        .filter(|line| !COMPLAINTS.iter().any(|(known, _)| line.starts_with(known)))
+        .filter(|line| {
+            !KNOWN_FAILURES
+                .iter()
+                .any(|(known, _)| line.starts_with(known))
+        })
         .collect();
     ensure!(unknown.is_empty(), "{unknown:#?}");
-    // Its progress stands before the verdicts on the same lines.
+    // The tool prints its progress on the same lines, before the verdicts.
     let streamed = |kind: &str| text.matches(&format!("test {kind}")).count();
     ensure!(
         streamed("DMABUF (select): OK") > 0 && streamed("DMABUF (no poll): OK") > 0,
@@ -95,12 +103,12 @@ fn compliance(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
     );
     ensure!(
         text.contains("Total for vivid device /dev/video0: "),
-        "it did not come to its end"
+        "it did not reach its end"
     );
     Ok(Outcome::Passed)
 }
 
-/// What a test of piglit says on virgl, without a line of ours in it, and why where it is not content.
+/// The result of a piglit test on virgl without Covalent, and the reason where it does not pass.
 struct Baseline {
     test: &'static str,
     result: &'static str,
@@ -111,9 +119,9 @@ const fn baseline(test: &'static str, result: &'static str, why: &'static str) -
     Baseline { test, result, why }
 }
 
-const NO_ES1: &str = "it wants a context of OpenGL ES 1, which Debian's Mesa does not have";
+const NO_ES1: &str = "it needs a context of OpenGL ES 1, which Debian's Mesa does not have";
 
-/// `ext_image_dma_buf_import-*`, as Mesa 26.1 with virgl over llvmpipe has them.
+/// The results of `ext_image_dma_buf_import-*` with Mesa 26.1 and virgl over llvmpipe.
 const BASELINE: &[Baseline] = &[
     baseline("export", "pass", ""),
     baseline("export-tex", "pass", ""),
@@ -129,36 +137,36 @@ const BASELINE: &[Baseline] = &[
     baseline(
         "reimport-bug",
         "skip",
-        "it is for drivers with an auxiliary plane",
+        "it needs a driver with an auxiliary plane",
     ),
     baseline(
         "tex-modifier",
         "fail",
-        "a texture of GL_RGB is another one after its way through a dma-buf, on virgl",
+        "on virgl, a texture of GL_RGB has other pixels after export and import as a dma-buf",
     ),
 ];
 
-/// What EGL on this card does with dma-bufs, before anybody asks it for more: where this changes, so may the compositor's GPU renderer.
-fn piglit(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
-    let mut said = String::new();
+/// Checks what EGL on this card does with dma-bufs. Where a result changes, the compositor's GPU renderer may be affected.
+fn piglit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let mut results = String::new();
     let mut differ = Vec::new();
     for Baseline { test, result, why } in BASELINE {
         let line = format!(
             "PIGLIT_PLATFORM=gbm timeout 60 /usr/lib/*/piglit/bin/ext_image_dma_buf_import-{test} -auto -fbo 2>&1"
         );
-        let text = bench.guest()?.sh(&line, LONG)?.text();
+        let text = context.guest()?.sh(&line, LONG_LIMIT)?.text();
         let verdict = text.lines().rev().find_map(|line| {
             let value: serde_json::Value =
                 serde_json::from_str(line.strip_prefix("PIGLIT: ")?).ok()?;
             Some(value.get("result")?.as_str()?.to_owned())
         });
-        let verdict = verdict.with_context(|| format!("{test} says {text:?}"))?;
-        said.push_str(&format!("{test}: {verdict}, expected {result} {why}\n"));
+        let verdict = verdict.with_context(|| format!("{test} printed {text:?}"))?;
+        results.push_str(&format!("{test}: {verdict}, expected {result} {why}\n"));
         if verdict != *result {
             differ.push(format!("{test}: {verdict}, and {result} before ({why})"));
         }
     }
-    bench.keep("piglit.txt", said.as_bytes())?;
+    context.save_artefact("piglit.txt", results.as_bytes())?;
     ensure!(differ.is_empty(), "{}", differ.join("\n"));
     Ok(Outcome::Passed)
 }

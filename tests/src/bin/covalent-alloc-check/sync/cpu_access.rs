@@ -1,0 +1,105 @@
+//! CPU access: `try_access` returns the fences to wait for, and does not block.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use covalent_alloc::buffer::CpuAccess;
+use covalent_alloc::constraint::SyncMechanism;
+use covalent_alloc::sync::{
+    Access, AccessDecision, AccessTracker, Accessor, CpuAccessDecision, Point, Pollable as _,
+};
+use covalent_alloc::sync::{SyncPoint, Timeline};
+use covalent_tests::sw_sync::SwSyncTimeline;
+
+use super::{device, dumb};
+use crate::{CheckOutcome, CheckRunner};
+
+pub(super) fn run(runner: &mut CheckRunner) {
+    runner.check(
+        "sync::cpu_access_with_pending_implicit_fences_returns_them_without_blocking",
+        implicit_fences,
+    );
+    runner.check(
+        "sync::cpu_access_with_pending_points_returns_them_without_blocking",
+        timeline_points,
+    );
+}
+
+/// How long a call may take that must not block. The fences of these checks stay pending until the check signals them.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+fn implicit_fences() -> Result<CheckOutcome> {
+    let buffer = dumb("vgem")?;
+    let mapping = buffer.map()?;
+    let sw_sync = SwSyncTimeline::new()?;
+    buffer.reservation().add(&sw_sync.fence(1)?, Access::Read)?;
+    let called = Instant::now();
+    // Readers do not wait for a reader.
+    match mapping.try_access(CpuAccess::Read, &[])? {
+        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Wait(waits) => bail!("a reader has to wait for {waits:?}"),
+    }
+    let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Write, &[])? else {
+        bail!("a writer does not have to wait for a pending reader");
+    };
+    ensure!(called.elapsed() < CALL_LIMIT, "try_access blocked");
+    ensure!(waits.len() == 1 && !waits[0].is_over()?, "{waits:?}");
+    sw_sync.advance(1)?;
+    ensure!(waits[0].is_over()?, "{waits:?}");
+    match mapping.try_access(CpuAccess::ReadWrite, &[])? {
+        CpuAccessDecision::Now(_) => Ok(CheckOutcome::Passed),
+        CpuAccessDecision::Wait(waits) => {
+            bail!("after the fence is signalled, try_access returns {waits:?}")
+        }
+    }
+}
+
+fn timeline_points() -> Result<CheckOutcome> {
+    let Some(device) = device()? else {
+        return Ok(CheckOutcome::Skipped("no card has timelines".to_owned()));
+    };
+    let buffer = dumb("vgem")?;
+    let mapping = buffer.map()?;
+    let point: Point = Timeline::create(&device)?.point(1)?;
+    let (gpu, cpu) = (
+        Accessor::new("gpu", [SyncMechanism::Timeline]),
+        Accessor::new("processor", []),
+    );
+    let mut tracker: AccessTracker<SyncPoint> = AccessTracker::new("frame");
+    let AccessDecision::Now(token, _) = tracker.write(&gpu)? else {
+        bail!("the first access of a buffer has to wait");
+    };
+    tracker.end(token, Some(point.clone().into()))?;
+    let AccessDecision::Wait(after) = tracker.read(&cpu)? else {
+        bail!("the CPU may read before the GPU has written");
+    };
+    // The reservation has no fence, so the dma-buf's own synchronisation would not wait.
+    ensure!(
+        buffer.reservation().is_ready(Access::Write)?,
+        "the reservation has a fence"
+    );
+    let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Read, &after)? else {
+        bail!("try_access allows a read before the GPU has written");
+    };
+    let wait = waits.first().context("try_access returned no wait")?;
+    ensure!(
+        !wait.is_over()?,
+        "the wait ended before the point was signalled"
+    );
+    point.signal()?;
+    ensure!(
+        wait.is_over()?,
+        "the wait did not end with the point's signal"
+    );
+    let AccessDecision::Now(token, after) = tracker.read(&cpu)? else {
+        bail!("the CPU has to wait for a signalled point");
+    };
+    match mapping.try_access(CpuAccess::Read, &after)? {
+        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Wait(waits) => {
+            bail!("after the point is signalled, try_access returns {waits:?}")
+        }
+    }
+    tracker.end(token, None)?;
+    Ok(CheckOutcome::Passed)
+}

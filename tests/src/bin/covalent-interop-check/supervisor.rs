@@ -1,0 +1,134 @@
+//! The parent process: it runs the rows in a child process, because drivers may crash it, and starts a new child after a crash.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use covalent_tests::interop::Row;
+use covalent_tests::verdict::Verdict;
+
+use super::rows::ParentMessage;
+
+/// How long one row may take. The CPU and the devices are emulated, the first row loads the Vulkan drivers, and one row exchanges up
+/// to 10,000 frames.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// How many child processes may crash.
+const MAX_CRASHES: usize = 50;
+
+/// Runs all rows in child processes, and calls `print_row` with each row as it ends.
+pub(crate) fn run_rows(words: &[String], mut print_row: impl FnMut(Row)) -> Result<()> {
+    let mut done: usize = 0;
+    for _ in 0..MAX_CRASHES {
+        let mut child = start(words, done)?;
+        let outcome = forward_rows(&mut child, &mut done, &mut print_row);
+        // This fails where the child has ended by itself.
+        let _ = child.kill();
+        let status = child.wait()?;
+        let Some((row, caveats)) = outcome? else {
+            return Ok(());
+        };
+        done = done.saturating_add(1);
+        print_row(crashed_row(row, caveats, status));
+    }
+    bail!("drivers crashed {MAX_CRASHES} child processes; the remaining rows were not run")
+}
+
+/// The behaviour and the name of a row that has begun and not ended, and the caveats of its plan.
+type RowInProgress = Option<((String, String), Option<String>)>;
+
+fn start(words: &[String], done: usize) -> Result<Child> {
+    Command::new("/proc/self/exe")
+        .args(words)
+        .args(["--after", &done.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start the child process that runs the rows")
+}
+
+/// Forwards rows until the child has run all. Returns the row in progress where the child ended or hung before.
+fn forward_rows(
+    child: &mut Child,
+    done: &mut usize,
+    print_row: &mut impl FnMut(Row),
+) -> Result<RowInProgress> {
+    let lines = lines(child)?;
+    let mut in_progress: RowInProgress = None;
+    loop {
+        let line = match lines.recv_timeout(TIMEOUT) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => return Ok(in_progress),
+            Err(RecvTimeoutError::Disconnected) => match in_progress {
+                Some(in_progress) => return Ok(Some(in_progress)),
+                None => bail!("the child process ended between two rows"),
+            },
+        };
+        // Drivers and layers may also write to stdout.
+        let Ok(message) = serde_json::from_str::<ParentMessage>(&line) else {
+            eprintln!("{line}");
+            continue;
+        };
+        match message {
+            ParentMessage::Begin { behaviour, row } => in_progress = Some(((behaviour, row), None)),
+            ParentMessage::Caveats(reasons) => {
+                if let Some((_, caveats)) = &mut in_progress {
+                    *caveats = Some(reasons);
+                }
+            }
+            ParentMessage::End(row) => {
+                in_progress = None;
+                *done = done.saturating_add(1);
+                print_row(row);
+            }
+            ParentMessage::Done => return Ok(None),
+        }
+    }
+}
+
+fn lines(child: &mut Child) -> Result<Receiver<String>> {
+    let out = child
+        .stdout
+        .take()
+        .context("the child's stdout is no pipe")?;
+    let (send, lines) = channel();
+    // The thread ends with the pipe, or when the receiver is dropped.
+    thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(lines)
+}
+
+/// Returns the result of a row in which the child process ended.
+fn crashed_row(
+    (behaviour, row): (String, String),
+    caveats: Option<String>,
+    status: ExitStatus,
+) -> Row {
+    let how = match status.signal() {
+        Some(9) => format!("it hung for {} s and was killed", TIMEOUT.as_secs()),
+        Some(signal) => format!("the driver ended the process by signal {signal}"),
+        None => format!("the driver ended the process with {status}"),
+    };
+    let (verdict, reason) = match caveats {
+        Some(caveats) => (
+            Verdict::Skipped,
+            format!("possible ({caveats}), and not this time: {how}"),
+        ),
+        None => (Verdict::Failed, how),
+    };
+    Row {
+        behaviour,
+        row,
+        verdict,
+        reason,
+    }
+}

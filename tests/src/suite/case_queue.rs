@@ -1,0 +1,151 @@
+//! The cases that are still to be run, grouped by the guest that they need. Several workers, each with its own guest, take cases
+//! from here.
+//!
+//! A worker keeps its guest as long as its group has a case left. Then it takes the largest group that no worker has started.
+//! When every group is started, it boots another guest for a group that still has [`MIN_CASES_FOR_ANOTHER_GUEST`] cases or
+//! more: that costs one more boot, and the run ends earlier, because one configuration has more than half of all cases.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Case, Needs};
+
+/// The number of cases that a started group must have left, so that another worker boots a guest for it.
+const MIN_CASES_FOR_ANOTHER_GUEST: usize = 4;
+
+/// The cases that no worker has taken.
+#[derive(Debug)]
+pub(super) struct CaseQueue {
+    groups: BTreeMap<Needs, Group>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Sorted by name; the cases after which the guest cannot be used again come last.
+    remaining: VecDeque<Case>,
+    is_started: bool,
+}
+
+impl CaseQueue {
+    /// Groups the cases by the guests that they need.
+    pub(super) fn new(cases: &[Case]) -> Self {
+        let mut groups: BTreeMap<Needs, Group> = BTreeMap::new();
+        for case in cases {
+            groups
+                .entry(case.needs)
+                .or_default()
+                .remaining
+                .push_back(*case);
+        }
+        for group in groups.values_mut() {
+            group
+                .remaining
+                .make_contiguous()
+                .sort_by_key(|case| (case.last, case.name));
+        }
+        Self { groups }
+    }
+
+    /// Removes and returns the next case for a worker whose guest meets `needs`.
+    pub(super) fn next(&mut self, needs: &Needs) -> Option<Case> {
+        self.groups.get_mut(needs)?.remaining.pop_front()
+    }
+
+    /// Chooses the guest that an idle worker should boot. Returns `None` where another guest would not end the run earlier.
+    pub(super) fn choose(&mut self) -> Option<Needs> {
+        let unstarted = |group: &Group| !group.is_started && !group.remaining.is_empty();
+        let worth_another_guest =
+            |group: &Group| group.remaining.len() >= MIN_CASES_FOR_ANOTHER_GUEST;
+        let largest = |matches: &dyn Fn(&Group) -> bool| {
+            self.groups
+                .iter()
+                .filter(|(_, group)| matches(group))
+                .max_by_key(|(_, group)| group.remaining.len())
+                .map(|(needs, _)| *needs)
+        };
+        let chosen = largest(&unstarted).or_else(|| largest(&worth_another_guest))?;
+        if let Some(group) = self.groups.get_mut(&chosen) {
+            group.is_started = true;
+        }
+        Some(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{Outcome, TestContext};
+    use crate::vm::config::Config;
+
+    fn passes(_: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+        Ok(Outcome::Passed)
+    }
+
+    fn cases(config: Config, names: &[&'static str]) -> Vec<Case> {
+        names
+            .iter()
+            .map(|name| Case::new(name, config, passes))
+            .collect()
+    }
+
+    #[test]
+    fn next_of_one_group_returns_cases_sorted_by_name() {
+        let mut queue = CaseQueue::new(&cases(Config::Bochs, &["b", "c", "a"]));
+        let needs = queue.choose().unwrap();
+        let names: Vec<_> = std::iter::from_fn(|| queue.next(&needs))
+            .map(|case| case.name)
+            .collect();
+        assert_eq!(names, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn next_case_marked_last_comes_last() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| Case::new(name, Config::Bochs, passes));
+        let mut queue = CaseQueue::new(&[a.last(), b, c]);
+        let needs = queue.choose().unwrap();
+        let names: Vec<_> = std::iter::from_fn(|| queue.next(&needs))
+            .map(|case| case.name)
+            .collect();
+        assert_eq!(names, ["b", "c", "a"]);
+    }
+
+    #[test]
+    fn choose_with_unstarted_groups_returns_the_largest() {
+        let few = cases(Config::Bochs, &["a"]);
+        let many = cases(Config::Virtio, &["b", "c", "d", "e", "f", "g"]);
+        let mut queue = CaseQueue::new(&[few, many].concat());
+        assert_eq!(queue.choose().unwrap().config, Config::Virtio);
+        assert_eq!(queue.choose().unwrap().config, Config::Bochs);
+        // Every group is started, and six remaining cases justify another guest.
+        assert_eq!(queue.choose().unwrap().config, Config::Virtio);
+    }
+
+    #[test]
+    fn choose_with_few_cases_left_is_none() {
+        let mut queue = CaseQueue::new(&cases(Config::Virtio, &["a", "b", "c", "d"]));
+        let needs = queue.choose().unwrap();
+        queue.next(&needs);
+        assert_eq!(queue.choose(), None);
+    }
+
+    #[test]
+    fn next_with_several_workers_returns_every_case_once() {
+        let all = crate::suite::all();
+        let mut queue = CaseQueue::new(&all);
+        let mut workers: Vec<Option<Needs>> = vec![None; 3];
+        let mut taken = Vec::new();
+        // The workers take cases alternately, as if every case took the same time.
+        while workers.iter().any(Option::is_some) || taken.is_empty() {
+            for worker in &mut workers {
+                let case = worker.and_then(|needs| queue.next(&needs));
+                match case {
+                    Some(case) => taken.push(case.name),
+                    None => *worker = queue.choose(),
+                }
+            }
+        }
+        taken.sort_unstable();
+        let mut names: Vec<_> = all.iter().map(|case| case.name).collect();
+        names.sort_unstable();
+        assert_eq!(taken, names);
+    }
+}
