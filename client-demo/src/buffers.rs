@@ -101,7 +101,7 @@ impl State {
 #[derive(Debug)]
 struct Slot {
     state: State,
-    ledger: AccessTracker<SyncPoint>,
+    tracker: AccessTracker<SyncPoint>,
     /// Whether an event loop waits for the buffer's fences.
     has_pending_wait: bool,
     /// The number of such waits.
@@ -124,7 +124,7 @@ impl Buffers {
     pub fn new(count: usize, producer: Accessor) -> Self {
         let slot = |index| Slot {
             state: State::Client,
-            ledger: AccessTracker::new(format!("buffer {index}")),
+            tracker: AccessTracker::new(format!("buffer {index}")),
             has_pending_wait: false,
             waits: 0,
         };
@@ -147,17 +147,17 @@ impl Buffers {
         let producer = self.producer.clone();
         let slot = self.slot(index, Holder::Client, Holder::Producer)?;
         loop {
-            let after = match slot.ledger.write(&producer)? {
-                AccessDecision::Now(turn, after) => {
-                    slot.state = State::Producer(turn);
-                    return Ok(BeginWrite::Ready(after));
+            let prior = match slot.tracker.begin_write(&producer)? {
+                AccessDecision::Granted(token, prior) => {
+                    slot.state = State::Producer(token);
+                    return Ok(BeginWrite::Ready(prior));
                 }
-                AccessDecision::Wait(after) => after,
+                AccessDecision::Wait(prior) => prior,
             };
             // One wait at a time: the next call returns the next one.
-            if let Some(past) = after.first() {
-                let wait = past
-                    .moment
+            if let Some(earlier) = prior.first() {
+                let wait = earlier
+                    .fence
                     .wait()
                     .map_err(|source| HandOverError::Fence { index, source })?;
                 slot.has_pending_wait = true;
@@ -187,7 +187,7 @@ impl Buffers {
     ) -> Result<(), HandOverError> {
         let slot = self.slot(index, Holder::Producer, Holder::Client)?;
         match std::mem::replace(&mut slot.state, State::Client) {
-            State::Producer(turn) => Ok(slot.ledger.end(turn, written)?),
+            State::Producer(token) => Ok(slot.tracker.end(token, written)?),
             other => {
                 slot.state = other;
                 Ok(())
@@ -208,13 +208,13 @@ impl Buffers {
     ) -> Result<Vec<PriorAccess<SyncPoint>>, HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Client, Holder::Compositor)?;
-        match slot.ledger.read(&compositor)? {
-            AccessDecision::Now(turn, after) => {
-                slot.ledger.transfer_out(turn, back)?;
+        match slot.tracker.begin_read(&compositor)? {
+            AccessDecision::Granted(token, prior) => {
+                slot.tracker.transfer_out(token, back)?;
                 slot.state = State::Compositor;
-                Ok(after)
+                Ok(prior)
             }
-            AccessDecision::Wait(after) => Ok(after),
+            AccessDecision::Wait(prior) => Ok(prior),
         }
     }
 
@@ -228,12 +228,12 @@ impl Buffers {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Compositor, Holder::Client)?;
         // With a release point the access has already ended, and the point was waited for.
-        if slot.ledger.holders().any(|holder| holder.away) {
+        if slot.tracker.holders().any(|holder| holder.transferred) {
             let fences = buffer
                 .map(|buffer| pending_fences(buffer, index))
                 .transpose()?
                 .flatten();
-            slot.ledger.returned(&compositor, fences)?;
+            slot.tracker.end_transferred(&compositor, fences)?;
         }
         slot.state = State::Client;
         Ok(())
@@ -292,7 +292,7 @@ fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, Ha
     {
         return Ok(None);
     }
-    SyncPoint::carried(buffer, Access::Write)
+    SyncPoint::implicit(buffer, Access::Write)
         .map(Some)
         .map_err(failed)
 }
@@ -307,7 +307,7 @@ mod tests {
 
     fn fill(buffers: &mut Buffers, index: usize) {
         assert!(
-            matches!(buffers.begin_write(index), Ok(BeginWrite::Ready(after)) if after.is_empty())
+            matches!(buffers.begin_write(index), Ok(BeginWrite::Ready(prior)) if prior.is_empty())
         );
         buffers.end_write(index, None).unwrap();
     }

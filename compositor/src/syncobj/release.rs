@@ -38,7 +38,7 @@ impl LateReleases {
         if late
             .fence
             .as_ref()
-            .is_some_and(|fence| fence.is_over().unwrap_or(false))
+            .is_some_and(|fence| fence.is_signalled().unwrap_or(false))
         {
             late.fence = None;
         }

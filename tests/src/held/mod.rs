@@ -63,7 +63,7 @@ impl Held {
 pub fn unsignalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Unsignalled, "it is {status:?}");
-    ensure!(!fence.is_over()?, "it polls as if it were over");
+    ensure!(!fence.is_signalled()?, "it polls as if it were over");
     Ok(())
 }
 
@@ -74,6 +74,6 @@ pub fn unsignalled(fence: &Fence) -> Result<()> {
 pub fn signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Signalled, "it is {status:?}");
-    ensure!(fence.is_over()?, "it does not poll as over");
+    ensure!(fence.is_signalled()?, "it does not poll as over");
     Ok(())
 }

@@ -143,7 +143,7 @@ pub(super) fn wait<M: Pollable>(moments: &[&M], most: Duration) -> Result<bool, 
     loop {
         let mut open = Vec::new();
         for moment in moments.iter().copied() {
-            if !moment.is_over()? {
+            if !moment.is_signalled()? {
                 let flags = match moment.poll_for() {
                     PollFor::Input => PollFlags::IN,
                     PollFor::Output => PollFlags::OUT,

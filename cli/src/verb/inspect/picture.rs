@@ -73,7 +73,7 @@ pub(super) fn write(
     let begun = Instant::now();
     let guard = loop {
         match mapping.try_access(CpuAccess::Read, &[])? {
-            CpuAccessDecision::Now(guard) => break guard,
+            CpuAccessDecision::Granted(guard) => break guard,
             CpuAccessDecision::Wait(waits) => {
                 let left = how.deadline.saturating_sub(begun.elapsed());
                 if !wait(&waits.iter().collect::<Vec<_>>(), left)? {

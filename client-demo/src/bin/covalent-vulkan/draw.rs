@@ -268,7 +268,7 @@ fn merged_wait_fence(
 ) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
     match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
-        Acquire::Nothing => Ok(None),
+        Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
         // Only a point without a fence cannot be exported, and the compositor's release points were waited for.
         other => Err(Failure::new(

@@ -90,7 +90,7 @@ impl SubmissionTracker {
     }
 
     /// Returns the device as a participant of buffer access tracking. A CPU driver waits for no fence itself.
-    pub(crate) fn party(&self, gpu: &Gpu) -> Accessor {
+    pub(crate) fn accessor(&self, gpu: &Gpu) -> Accessor {
         let waits =
             self.completion() == Completion::SyncFile && gpu.device_sync().semaphore_from_sync_file;
         Accessor::new(gpu.name(), waits.then_some(SyncMechanism::SyncFile))
@@ -113,24 +113,25 @@ impl SubmissionTracker {
         frame: FrameSubmission<'_>,
     ) -> Result<Option<SyncPoint>, Failure> {
         let number = frame.number;
-        let (submitted, behind) = match &self.method {
+        let (submitted, completed) = match &self.method {
             Method::Thread(worker) => {
-                let behind = frame.acquire.clone().map(SyncPoint::from);
+                let completed = frame.acquire.clone().map(SyncPoint::from);
                 worker.send(Job {
                     recorded: frame.recorded,
                     number,
                     acquire: frame.acquire,
                 });
-                (None, behind)
+                (None, completed)
             }
             Method::SyncFile => {
-                let (submitted, behind) = submit_with_fence(events, &self.completion_sender, frame)
-                    .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-                (Some(submitted), behind)
+                let (submitted, completed) =
+                    submit_with_fence(events, &self.completion_sender, frame)
+                        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                (Some(submitted), completed)
             }
         };
         self.pending.insert(number, submitted);
-        Ok(behind)
+        Ok(completed)
     }
 
     /// Removes the submission that the event loop received the completion of; returns `false` where no such submission is pending.

@@ -101,7 +101,7 @@ impl Show<'_> {
             buffers,
             targets,
             copies,
-            self.submissions.party(&self.gpu),
+            self.submissions.accessor(&self.gpu),
         );
         self.next_buffer_number = swapchain.numbers().end;
         for (number, buffer) in swapchain.numbers().zip(swapchain.buffers()) {

@@ -380,7 +380,7 @@ fn forgotten() -> Result<Seen> {
     sys::vgem_attach(card.as_fd(), buffer.handle().into(), true)?;
     let fence = reservation.fence_before(Access::Write)?;
     unsignalled(&fence)?;
-    while !fence.is_over()? {
+    while !fence.is_signalled()? {
         ensure!(began.elapsed() < GIVEN_UP + SLACK, "it hangs");
         std::thread::sleep(Duration::from_millis(100));
     }

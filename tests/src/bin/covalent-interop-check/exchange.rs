@@ -159,7 +159,7 @@ pub(crate) fn wait_for(buffer: &Buffer) -> Result<()> {
             tv_nsec: 0,
         };
         rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience)))?;
-        if !wait.is_over()? {
+        if !wait.is_signalled()? {
             bail!("the buffer's fences do not signal");
         }
     }

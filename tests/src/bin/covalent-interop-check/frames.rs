@@ -471,7 +471,7 @@ pub(crate) fn sleep(moment: &impl Pollable, socket: Option<&Socket>) -> Result<(
             .get(1)
             .is_some_and(|fd| fd.revents().contains(PollFlags::HUP));
         drop(fds);
-        if moment.is_over()? {
+        if moment.is_signalled()? {
             return Ok(());
         }
         if is_gone {

@@ -150,7 +150,7 @@ pub(crate) fn sync_device() -> Result<Option<SyncDevice>> {
             continue;
         };
         let device = SyncDevice::new(card)?;
-        if device.ability().eventfd {
+        if device.support().eventfd {
             return Ok(Some(device));
         }
     }
@@ -211,7 +211,7 @@ fn with(gpu: &Gpu, image: &Image, socket: &Socket, ask: Ask, fds: Vec<OwnedFd>) 
             let device = sync_device()?.context("no card has timelines")?;
             let timeline = Timeline::import(&device, fds.next().context("no timeline")?)?;
             let wait = timeline.point(point)?.wait(Until::Signalled)?;
-            ensure!(!wait.is_over()?, "the point is there before its time");
+            ensure!(!wait.is_signalled()?, "the point is there before its time");
             socket.send(&Answer::Waits, &[])?;
             super::frames::sleep(&wait, None)?;
             same(&image.read()?, &pixels(seed)?)?;

@@ -36,18 +36,18 @@ fn carried() -> Result<Seen> {
     let asked = Instant::now();
     // Readers do not wait for a reader.
     match mapping.try_access(CpuAccess::Read, &[])? {
-        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Granted(_) => {}
         CpuAccessDecision::Wait(waits) => bail!("a reader waits for {waits:?}"),
     }
     let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Write, &[])? else {
         bail!("it writes what is read");
     };
     ensure!(asked.elapsed() < AT_ONCE, "it slept");
-    ensure!(waits.len() == 1 && !waits[0].is_over()?, "{waits:?}");
+    ensure!(waits.len() == 1 && !waits[0].is_signalled()?, "{waits:?}");
     held.advance(1)?;
-    ensure!(waits[0].is_over()?, "{waits:?}");
+    ensure!(waits[0].is_signalled()?, "{waits:?}");
     match mapping.try_access(CpuAccess::ReadWrite, &[])? {
-        CpuAccessDecision::Now(_) => Ok(Seen::Passed),
+        CpuAccessDecision::Granted(_) => Ok(Seen::Passed),
         CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
     }
 }
@@ -64,11 +64,11 @@ fn explicit() -> Result<Seen> {
         Accessor::new("processor", []),
     );
     let mut ledger: AccessTracker<SyncPoint> = AccessTracker::new("frame");
-    let AccessDecision::Now(turn, _) = ledger.write(&gpu)? else {
+    let AccessDecision::Granted(turn, _) = ledger.begin_write(&gpu)? else {
         bail!("nobody has it");
     };
     ledger.end(turn, Some(point.clone().into()))?;
-    let AccessDecision::Wait(after) = ledger.read(&processor)? else {
+    let AccessDecision::Wait(after) = ledger.begin_read(&processor)? else {
         bail!("the processor was given what is not written");
     };
     // The dma-buf itself knows of nothing: the guard alone would not wait.
@@ -80,14 +80,14 @@ fn explicit() -> Result<Seen> {
         bail!("it reads what is not written");
     };
     let wait = waits.first().context("nothing to poll")?;
-    ensure!(!wait.is_over()?, "it is over before the point");
+    ensure!(!wait.is_signalled()?, "it is over before the point");
     point.signal()?;
-    ensure!(wait.is_over()?, "it goes on");
-    let AccessDecision::Now(turn, after) = ledger.read(&processor)? else {
+    ensure!(wait.is_signalled()?, "it goes on");
+    let AccessDecision::Granted(turn, after) = ledger.begin_read(&processor)? else {
         bail!("it still waits");
     };
     match mapping.try_access(CpuAccess::Read, &after)? {
-        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Granted(_) => {}
         CpuAccessDecision::Wait(waits) => bail!("it still waits for {waits:?}"),
     }
     ledger.end(turn, None)?;

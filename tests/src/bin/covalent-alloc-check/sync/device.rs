@@ -103,9 +103,9 @@ impl Device {
     ) -> Result<Option<SyncPoint>> {
         let reservation = shared.buffer.reservation();
         let after = match told {
-            Acquire::Nothing => None,
+            Acquire::NoWait => None,
             // As a driver does: what is carried now counts, and not what comes later.
-            Acquire::Carried => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
+            Acquire::Implicit => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
             Acquire::Fence(fence) => Some(SyncPointWait::Fence(fence)),
             Acquire::Point(point) => Some(SyncPointWait::Point(point.wait(Until::Signalled)?)),
             other => bail!("{} was told {other:?}", self.party.name()),
@@ -127,7 +127,7 @@ impl Device {
                             Access::Read => Access::Write,
                             Access::Write => Access::Read,
                         };
-                        Some(SyncPoint::carried(&shared.buffer, next)?)
+                        Some(SyncPoint::implicit(&shared.buffer, next)?)
                     }
                     Some(_) => Some(fence.into()),
                 };
@@ -199,7 +199,7 @@ pub(super) fn sleep_until(moment: &impl Pollable) -> Result<()> {
     let mut fds = [PollFd::new(moment, flags)];
     rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
     ensure!(
-        moment.is_over()?,
+        moment.is_signalled()?,
         "poll returned before the moment was over"
     );
     Ok(())

@@ -75,11 +75,11 @@ fn failed() -> Result<Seen> {
     drop(gone);
     let expected = FenceStatus::Failed(Errno::NOENT);
     ensure!(fence.status()? == expected, "it is {:?}", fence.status()?);
-    ensure!(fence.is_over()?, "who waits for it waits for ever");
+    ensure!(fence.is_signalled()?, "who waits for it waits for ever");
     unsignalled(&both)?;
     stays.advance(1)?;
     ensure!(both.status()? == expected, "it is {:?}", both.status()?);
-    ensure!(both.is_over()?, "who waits for both waits for ever");
+    ensure!(both.is_signalled()?, "who waits for both waits for ever");
     Ok(Seen::Passed)
 }
 

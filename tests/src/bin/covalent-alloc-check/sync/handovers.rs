@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    Access, AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, Acquire,
-    FenceState, Kind, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
+    Access, AccessDecision, AccessKind, AccessToken, AccessTracker, AccessTrackerError, Accessor,
+    Acquire, FenceState, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
 };
 use covalent_tests::witness::sys::Pixels;
 
@@ -133,7 +133,7 @@ fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncMechanism], handovers: u32) -> Re
             let over = |moment: &Option<SyncPoint>| {
                 moment
                     .as_ref()
-                    .is_some_and(|moment| moment.state() == FenceState::Over)
+                    .is_some_and(|moment| moment.state() == FenceState::Signalled)
             };
             // The one that was handed out last is over and an earlier one is not.
             let earlier = last.iter().flatten().next();
@@ -165,7 +165,7 @@ fn turn(
     match access {
         Access::Read => act(
             ledger,
-            AccessTracker::read,
+            AccessTracker::begin_read,
             device,
             shared,
             access,
@@ -174,7 +174,7 @@ fn turn(
         ),
         Access::Write => act(
             ledger,
-            AccessTracker::write,
+            AccessTracker::begin_write,
             device,
             shared,
             access,
@@ -189,7 +189,7 @@ type Ask<K> = fn(
     &Accessor,
 ) -> Result<AccessDecision<K, SyncPoint>, AccessTrackerError>;
 
-fn act<K: Kind>(
+fn act<K: AccessKind>(
     ledger: &mut AccessTracker<SyncPoint>,
     ask: Ask<K>,
     device: &mut Device,
@@ -201,25 +201,25 @@ fn act<K: Kind>(
     let mut seen_pending = false;
     let (turn, after): (AccessToken<K>, Vec<PriorAccess<SyncPoint>>) = loop {
         match ask(ledger, &device.party)? {
-            AccessDecision::Now(turn, after) => break (turn, after),
+            AccessDecision::Granted(turn, after) => break (turn, after),
             AccessDecision::Wait(after) => {
                 run.told[3] += 1;
                 for past in after {
-                    seen_pending |= past.moment.state() == FenceState::Pending;
-                    sleep_until(&past.moment.wait()?)?;
+                    seen_pending |= past.fence.state() == FenceState::Pending;
+                    sleep_until(&past.fence.wait()?)?;
                 }
             }
         }
     };
     seen_pending |= after
         .iter()
-        .any(|past| past.moment.state() == FenceState::Pending);
+        .any(|past| past.fence.state() == FenceState::Pending);
     run.pending += u32::from(seen_pending);
     let told = match device.language {
         Some(language) if !deaf.contains(&language) => loop {
             let room = device.room()?;
             match export_wait(&shared.buffer, &after, language, Some(&room))? {
-                Acquire::NotYet(waits) => {
+                Acquire::NotSubmitted(waits) => {
                     for wait in waits {
                         sleep_until(&wait)?;
                     }
@@ -227,13 +227,13 @@ fn act<K: Kind>(
                 told => break told,
             }
         },
-        _ => Acquire::Nothing,
+        _ => Acquire::NoWait,
     };
     match &told {
         Acquire::Fence(_) => run.told[0] += 1,
         Acquire::Point(_) => run.told[1] += 1,
-        Acquire::Carried => run.told[2] += 1,
-        Acquire::Nothing => {}
+        Acquire::Implicit => run.told[2] += 1,
+        Acquire::NoWait => {}
         other => bail!("{other:?}"),
     }
     let behind = device.submit(shared, access, run.frames, told)?;

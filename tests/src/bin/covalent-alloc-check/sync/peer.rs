@@ -47,7 +47,7 @@ fn killed() -> Result<Seen> {
     );
     let mut ledger: AccessTracker<SyncPoint> = AccessTracker::new("frame");
     let mut lend = |number: u64| -> Result<()> {
-        let AccessDecision::Now(turn, _) = ledger.read(&peer)? else {
+        let AccessDecision::Granted(turn, _) = ledger.begin_read(&peer)? else {
             bail!("it waits for nobody");
         };
         ledger.transfer_out(turn, Some(release.point(number)?.into()))?;
@@ -55,7 +55,7 @@ fn killed() -> Result<Seen> {
     };
     lend(1)?;
     let first = release.point(1)?.wait(Until::Signalled)?;
-    ensure!(!first.is_over()?, "it is back before it was sent");
+    ensure!(!first.is_signalled()?, "it is back before it was sent");
     let mut child = Command::new(std::env::current_exe()?)
         .arg("peer")
         .stdin(Stdio::from(release.export()?))
@@ -66,7 +66,7 @@ fn killed() -> Result<Seen> {
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
         ensure!(line.trim() == "released 1", "it says {line:?}");
-        ensure!(first.is_over()?, "its signal does not arrive");
+        ensure!(first.is_signalled()?, "its signal does not arrive");
         lend(2)?;
         Ok(())
     })();
@@ -75,8 +75,8 @@ fn killed() -> Result<Seen> {
     told?;
     let second = release.point(2)?;
     let wait = second.wait(Until::Signalled)?;
-    let after = match ledger.write(&gpu)? {
-        AccessDecision::Now(turn, after) => {
+    let after = match ledger.begin_write(&gpu)? {
+        AccessDecision::Granted(turn, after) => {
             ledger.end(turn, None).err().map(|error| (error, after))
         }
         AccessDecision::Wait(after) => bail!("the GPU cannot wait for {after:?}"),
@@ -86,10 +86,10 @@ fn killed() -> Result<Seen> {
         bail!("a writer that did not wait was let through: {after:?}");
     };
     ensure!(other == "peer" && after.len() == 1, "{other}: {after:?}");
-    ensure!(!wait.is_over()?, "the dead release");
-    let carried = SyncPoint::carried(&buffer, Access::Write)?;
-    ledger.lost(&peer, Some(&carried));
-    let AccessDecision::Now(turn, after) = ledger.write(&gpu)? else {
+    ensure!(!wait.is_signalled()?, "the dead release");
+    let carried = SyncPoint::implicit(&buffer, Access::Write)?;
+    ledger.end_lost(&peer, Some(&carried));
+    let AccessDecision::Granted(turn, after) = ledger.begin_write(&gpu)? else {
         bail!("the GPU cannot wait");
     };
     ensure!(after.is_empty(), "it waits for the dead: {after:?}");

@@ -60,7 +60,7 @@ fn writer(driver: &str) -> Result<Seen> {
     ensure!(waits.len() == 2, "{} waits", waits.len());
     held.advance(1)?;
     for wait in waits {
-        ensure!(wait.is_over()?, "{wait:?} goes on");
+        ensure!(wait.is_signalled()?, "{wait:?} goes on");
     }
     for access in [Access::Read, Access::Write] {
         signalled(&reservation.fence_before(access)?)?;
@@ -86,7 +86,9 @@ fn reader(driver: &str) -> Result<Seen> {
     held.advance(1)?;
     signalled(&before)?;
     ensure!(
-        waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
+        waits
+            .iter()
+            .all(|wait| wait.is_signalled().unwrap_or(false)),
         "a wait goes on"
     );
     Ok(Seen::Passed)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
-    Binary, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
+    BinarySyncobj, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
 };
 use covalent_tests::held::{Held, signalled, unsignalled};
 use drm::control::Device as _;
@@ -50,7 +50,7 @@ pub(super) fn run(tally: &mut Tally) {
             }
         };
         let driver = device.driver();
-        if !device.ability().eventfd {
+        if !device.support().eventfd {
             tally.check(&format!("sync::{driver}_without_timelines_says_so"), || {
                 lacking(&device)
             });
@@ -89,7 +89,7 @@ fn wakes(moment: &impl Pollable, patience: Duration) -> Result<(u32, bool)> {
             return Ok((wakes, false));
         }
         wakes += 1;
-        if moment.is_over()? {
+        if moment.is_signalled()? {
             return Ok((wakes, true));
         }
     }
@@ -108,7 +108,7 @@ fn round_trip(device: &SyncDevice) -> Result<Seen> {
     unsignalled(&back)?;
     // And through another timeline.
     let other = Timeline::create(device)?.point(3)?;
-    point.forward_to(&other)?;
+    point.transfer_to(&other)?;
     ensure!(other.is_submitted()? && !other.is_signalled()?, "{other:?}");
     held.advance(1)?;
     signalled(&back)?;
@@ -119,7 +119,7 @@ fn round_trip(device: &SyncDevice) -> Result<Seen> {
 }
 
 fn binary(device: &SyncDevice) -> Result<Seen> {
-    let (held, binary) = (Held::new()?, Binary::create(device)?);
+    let (held, binary) = (Held::new()?, BinarySyncobj::create(device)?);
     ensure!(
         matches!(
             binary.fence(),
@@ -130,9 +130,9 @@ fn binary(device: &SyncDevice) -> Result<Seen> {
     binary.set_fence(&held.fence(1)?)?;
     let first = binary.fence()?;
     binary.set_fence(&held.fence(2)?)?;
-    let second = Binary::import(device, binary.export()?)?.fence()?;
+    let second = BinarySyncobj::import(device, binary.export()?)?.fence()?;
     let point = Timeline::create(device)?.point(1)?;
-    point.take_from(&binary)?;
+    point.transfer_from_binary(&binary)?;
     held.advance(1)?;
     signalled(&first)?;
     unsignalled(&second)?;
@@ -142,7 +142,7 @@ fn binary(device: &SyncDevice) -> Result<Seen> {
     ensure!(point.is_signalled()?, "the point took another fence");
     binary.reset()?;
     ensure!(binary.fence().is_err(), "it keeps a fence");
-    point.put_into(&binary)?;
+    point.transfer_to_binary(&binary)?;
     signalled(&binary.fence()?)?;
     signalled(&Fence::signalled(device)?)?;
     Ok(Seen::Passed)
@@ -163,7 +163,7 @@ fn wait_before(device: &SyncDevice) -> Result<Seen> {
     held.advance(1)?;
     ensure!(wakes(&done, patience)? == (1, true), "signalled");
     // Who waits when all is over does not wait.
-    ensure!(point.wait(Until::Signalled)?.is_over()?, "it is over");
+    ensure!(point.wait(Until::Signalled)?.is_signalled()?, "it is over");
     // By another thread, while this one sleeps.
     let later = timeline.point(6)?;
     let wait = later.wait(Until::Signalled)?;
@@ -189,11 +189,14 @@ fn out_of_order(device: &SyncDevice) -> Result<Seen> {
         timeline.last_signalled()? == 0,
         "a point is over before the one below it"
     );
-    ensure!(!waits[1].is_over()?, "its wait is over");
+    ensure!(!waits[1].is_signalled()?, "its wait is over");
     unsignalled(&two.fence()?)?;
     first.advance(1)?;
     ensure!(timeline.last_signalled()? == 2, "{timeline:?}");
-    ensure!(waits[0].is_over()? && waits[1].is_over()?, "a wait goes on");
+    ensure!(
+        waits[0].is_signalled()? && waits[1].is_signalled()?,
+        "a wait goes on"
+    );
     Ok(Seen::Passed)
 }
 
@@ -211,9 +214,12 @@ fn backwards(device: &SyncDevice) -> Result<Seen> {
         "{}",
         timeline.last_submitted()?
     );
-    ensure!(timeline.point(4)?.wait(Until::Signalled)?.is_over()?, "4");
     ensure!(
-        !timeline.point(10)?.wait(Until::Signalled)?.is_over()?,
+        timeline.point(4)?.wait(Until::Signalled)?.is_signalled()?,
+        "4"
+    );
+    ensure!(
+        !timeline.point(10)?.wait(Until::Signalled)?.is_signalled()?,
         "10"
     );
     timeline.point(10)?.signal()?;
@@ -231,9 +237,12 @@ fn failed(device: &SyncDevice) -> Result<Seen> {
     let wait = point.wait(Until::Signalled)?;
     point.set_fence(&held.fence(1)?)?;
     let fence = point.fence()?;
-    ensure!(!wait.is_over()?, "it is over before");
+    ensure!(!wait.is_signalled()?, "it is over before");
     drop(held);
-    ensure!(wait.is_over()?, "who waits for the point waits for ever");
+    ensure!(
+        wait.is_signalled()?,
+        "who waits for the point waits for ever"
+    );
     ensure!(point.is_signalled()?, "the point");
     // Whether the error came along is the kernel's affair: Linux 7.3 says that the fence is signalled.
     ensure!(fence.status()? != FenceStatus::Unsignalled, "the fence");
@@ -245,9 +254,9 @@ fn dropped(device: &SyncDevice) -> Result<Seen> {
     let ours = Timeline::import(device, theirs.export()?)?;
     let wait = ours.point(3)?.wait(Until::Signalled)?;
     drop(ours);
-    ensure!(!wait.is_over()?, "closing counts as signalling");
+    ensure!(!wait.is_signalled()?, "closing counts as signalling");
     theirs.point(3)?.signal()?;
-    ensure!(wait.is_over()?, "the wait went with the handle");
+    ensure!(wait.is_signalled()?, "the wait went with the handle");
     // And where nobody else has it any more.
     let alone = Timeline::create(device)?;
     let point = alone.point(1)?;
@@ -255,7 +264,7 @@ fn dropped(device: &SyncDevice) -> Result<Seen> {
     drop((alone, point));
     wait.point().signal()?;
     ensure!(
-        wait.is_over()?,
+        wait.is_signalled()?,
         "the timeline went although it is waited for"
     );
     Ok(Seen::Passed)
@@ -286,7 +295,7 @@ fn between_files(device: &SyncDevice) -> Result<Seen> {
     let (here, decoy) = (Timeline::create(device)?, Timeline::create(&elsewhere)?);
     let there = Timeline::create(&elsewhere)?;
     here.point(1)?.set_fence(&held.fence(1)?)?;
-    here.point(1)?.forward_to(&there.point(4)?)?;
+    here.point(1)?.transfer_to(&there.point(4)?)?;
     ensure!(there.last_submitted()? == 4, "{}", there.last_submitted()?);
     ensure!(
         decoy.last_submitted()? == 0,
@@ -360,11 +369,11 @@ fn many(device: &SyncDevice) -> Result<Seen> {
             }
         }
         ensure!(
-            number % 3 == 0 || !wait.is_over()?,
+            number % 3 == 0 || !wait.is_signalled()?,
             "point {number} is over"
         );
         held.advance(1)?;
-        ensure!(wait.is_over()?, "point {number} is not over");
+        ensure!(wait.is_signalled()?, "point {number} is not over");
     }
     ensure!(
         timeline.last_signalled()? == u64::from(POINTS),

@@ -118,7 +118,7 @@ fn not_too_early(
                 covalent_tests::held::unsignalled(&fence)?;
                 held.advance(1)?;
                 let limit = std::time::Instant::now() + PATIENCE;
-                while !fence.is_over()? && std::time::Instant::now() < limit {
+                while !fence.is_signalled()? && std::time::Instant::now() < limit {
                     thread::sleep(Duration::from_millis(1));
                 }
                 signalled(&fence)
