@@ -20,8 +20,8 @@ use covalent_alloc::constraint::{Contiguity, Guarantees};
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Request;
 use covalent_alloc::trial::{
-    Cause, Environment, Helper, HelperError, Limits, MeasuredCycle, Outcome, Planned, RefusalKind,
-    Trial as _, TrialEnd, TrialResults, narrowed, plan_of, serve, solve_with_trials,
+    Cause, Environment, Helper, HelperError, Limits, MeasuredCycle, Outcome, RefusalKind,
+    Trial as _, TrialEnd, TrialPlan, TrialResults, narrowed, plan_of, serve, solve_with_trials,
 };
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ fn outcome(part: &str) -> Outcome {
     let request = request();
     let narrow = narrowed(&request, &plan_of(&request).unwrap());
     let plan = plan_of(&narrow).unwrap();
-    let planned = Planned {
+    let planned = TrialPlan {
         request: &narrow,
         plan: &plan,
     };
@@ -98,11 +98,11 @@ fn outcome(part: &str) -> Outcome {
     };
     assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
     let refused = helper.attempt(planned, display, None).unwrap();
-    assert_eq!(helper.deaths(), 1);
+    assert_eq!(helper.lost_process_count(), 1);
     // The next question finds another process, with the buffer anew; and letting go is no death.
     assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
     helper.release();
-    assert_eq!(helper.deaths(), 1);
+    assert_eq!(helper.lost_process_count(), 1);
     refused
 }
 
@@ -125,9 +125,9 @@ fn abort() {
         &mut facts,
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
-    assert_eq!(proven.learnt.len(), 2);
-    assert!(proven.trials <= Limits::default().trials);
+    assert_eq!(proven.end, TrialEnd::NoPlan);
+    assert_eq!(proven.learnt_results.len(), 2);
+    assert!(proven.trial_count <= Limits::default().trials);
 }
 
 fn crash() {
@@ -169,7 +169,7 @@ fn stranger() {
     let folder = tempfile::tempdir().unwrap();
     for (part, words) in [("stranger", "version 99"), ("silent", "no answer")] {
         match helper(part, &folder).start() {
-            Err(HelperError::Stranger { why, .. }) => assert!(why.contains(words), "{why}"),
+            Err(HelperError::WrongProgram { why, .. }) => assert!(why.contains(words), "{why}"),
             other => panic!("{other:?}"),
         }
     }
@@ -190,7 +190,7 @@ fn missing() {
     let request = request();
     let narrow = narrowed(&request, &plan_of(&request).unwrap());
     let plan = plan_of(&narrow).unwrap();
-    let planned = Planned {
+    let planned = TrialPlan {
         request: &narrow,
         plan: &plan,
     };
@@ -209,17 +209,17 @@ fn good() {
         &mut facts,
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
-    assert_eq!(proven.given_up[0].who, "heap a");
+    assert_eq!(proven.end, TrialEnd::NoPlan);
+    assert_eq!(proven.refused_plans[0].refused_by, "heap a");
     assert!(
-        proven.given_up[0]
+        proven.refused_plans[0]
             .refusal
             .words
             .contains("heap:no-such-heap")
     );
     // What a source does not give is not a fact of any participant.
     assert_eq!(facts.facts(), []);
-    assert_eq!(helper.deaths(), 0);
+    assert_eq!(helper.lost_process_count(), 0);
 }
 
 fn declaring() {
@@ -240,7 +240,7 @@ fn declaring() {
             assert!(unavailable.why.contains(words), "{unavailable}");
         }
         assert_eq!(
-            usize::try_from(helper.deaths()).unwrap(),
+            usize::try_from(helper.lost_process_count()).unwrap(),
             declared.unavailable.len()
         );
         helper.start().unwrap();
@@ -253,14 +253,14 @@ fn declaring() {
         !declared.participants.is_empty() || !declared.unavailable.is_empty(),
         "nothing is said of any driver"
     );
-    assert_eq!(helper.deaths(), 0);
+    assert_eq!(helper.lost_process_count(), 0);
 }
 
 fn measuring() {
     let request = request();
     let narrow = narrowed(&request, &plan_of(&request).unwrap());
     let plan = plan_of(&narrow).unwrap();
-    let planned = Planned {
+    let planned = TrialPlan {
         request: &narrow,
         plan: &plan,
     };
@@ -270,15 +270,15 @@ fn measuring() {
     let folder = tempfile::tempdir().unwrap();
     let mut dying = helper("abort", &folder);
     let turn = MeasuredCycle {
-        taken_ns: 5,
-        given_back_ns: 3,
+        acquire_ns: 5,
+        release_ns: 3,
     };
     let measured = dying.measure_allocation(planned, 2);
     assert_eq!(measured, Ok(vec![turn; 2]));
     assert_eq!(dying.measure_import(planned, camera, 1), Ok(vec![turn]));
     let refused = dying.measure_import(planned, display, 1).unwrap_err();
     assert_eq!(refused.refusal().unwrap().cause, Cause::Signal(6));
-    assert_eq!(dying.deaths(), 1);
+    assert_eq!(dying.lost_process_count(), 1);
     // The next process has the buffer anew.
     assert_eq!(dying.measure_import(planned, camera, 1), Ok(vec![turn]));
     let mut good = helper("good", &folder);
@@ -289,7 +289,7 @@ fn measuring() {
     );
     let refused = good.measure_import(planned, camera, 1).unwrap_err();
     assert!(refused.refusal().is_some(), "{refused}");
-    assert_eq!(good.deaths(), 0);
+    assert_eq!(good.lost_process_count(), 0);
 }
 
 /// What the documentation of the messages states: so many times the length of an answer.
@@ -314,7 +314,7 @@ fn endless() {
         let bound = length * MULTIPLE + (256 << 10);
         assert!(most <= bound, "{part}: {most} bytes for {length}");
         assert_eq!(
-            (declared.is_some(), helper.deaths()),
+            (declared.is_some(), helper.lost_process_count()),
             (deaths == 0, deaths),
             "{part}"
         );
@@ -398,7 +398,7 @@ fn play(part: &str) -> ExitCode {
             .iter()
             .find_map(|kind| question.get(kind))
         {
-            let turn = json!({"taken_ns": 5, "given_back_ns": 3});
+            let turn = json!({"acquire_ns": 5, "release_ns": 3});
             let turns = what["turns"].as_u64().unwrap();
             let turns: Vec<_> = (0..turns).map(|_| turn.clone()).collect();
             let answer = json!({"measured": {"outcome": "proved", "turns": turns}});

@@ -11,7 +11,9 @@ use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
 use covalent_alloc::text::printable_path;
-use covalent_alloc::trial::{TrialResult, TrialResultError, TrialResults, keep_facts, known_facts};
+use covalent_alloc::trial::{
+    TrialResult, TrialResultError, TrialResults, keep_trial_results, load_trial_results,
+};
 
 use crate::file;
 use crate::out::{self, line};
@@ -69,12 +71,12 @@ pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemo
 
 /// Opens the user's facts. What is wrong with them is told, and the facts that ship serve then.
 pub(crate) fn facts() -> TrialResults {
-    known_facts(tell)
+    load_trial_results(tell)
 }
 
 /// Keeps what was learnt. That it could not be kept is told; what was found out stands.
 pub(crate) fn keep(learnt: &[TrialResult]) {
-    keep_facts(learnt, tell);
+    keep_trial_results(learnt, tell);
 }
 
 fn tell(error: &TrialResultError) {

@@ -52,7 +52,8 @@ use crate::model::{Extent, Fourcc};
 use crate::solve::{NoPlan, Plan, Request, Solution, solve};
 use crate::trace::{self, Action};
 use crate::trial::{
-    Limits, Trial, TrialResultError, TriedSolution, keep_facts, known_facts, solve_with_trials,
+    Limits, Trial, TrialResultError, TriedSolution, keep_trial_results, load_trial_results,
+    solve_with_trials,
 };
 
 /// Where the kernel has dma-heaps.
@@ -256,7 +257,7 @@ impl BufferCollection {
     }
 
     /// Plans with these facts rather than with those that are kept for the user.
-    pub fn set_facts(&mut self, facts: TrialResults) -> &mut Self {
+    pub fn set_trial_results(&mut self, facts: TrialResults) -> &mut Self {
         self.facts = Some(facts);
         self
     }
@@ -316,7 +317,7 @@ impl BufferCollection {
     /// Plans. [`Solved::guaranteed`] takes the plan out of it, or says why there is none.
     pub fn solve(&mut self) -> Solved {
         let request = self.request();
-        let facts = self.facts.get_or_insert_with(|| known_facts(tell));
+        let facts = self.facts.get_or_insert_with(|| load_trial_results(tell));
         let informed = facts.inform(&request).request;
         let solution = solve(&informed);
         let notes = match &solution {
@@ -382,9 +383,9 @@ impl BufferCollection {
         limits: Limits,
     ) -> TriedSolution {
         let request = self.request();
-        let facts = self.facts.get_or_insert_with(|| known_facts(tell));
+        let facts = self.facts.get_or_insert_with(|| load_trial_results(tell));
         let proven = solve_with_trials(&request, trials, facts, limits);
-        keep_facts(&proven.learnt, tell);
+        keep_trial_results(&proven.learnt_results, tell);
         proven
     }
 

@@ -53,7 +53,7 @@ fn collection() -> BufferCollection {
     let mut collection = BufferCollection::new(Extent::new(64, 48).unwrap())
         .with_count(3)
         .with_only_source(SourceId::new("empty:0"));
-    collection.set_facts(TrialResults::well_known(environment(), 0));
+    collection.set_trial_results(TrialResults::well_known(environment(), 0));
     collection.add_backend(Box::new(Empty));
     collection
 }

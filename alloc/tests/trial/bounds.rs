@@ -80,7 +80,7 @@ fn file_of_facts_takes_memory_that_its_length_bounds() {
         );
         match read {
             Ok(facts) => assert!(is_read && !facts.is_empty(), "{name}"),
-            Err(TrialResultError::Damaged { .. } | TrialResultError::Foreign { .. }) => {
+            Err(TrialResultError::Damaged { .. } | TrialResultError::Unrecognised { .. }) => {
                 assert!(!is_read, "{name}")
             }
             Err(other) => panic!("{name}: {other}"),

@@ -302,7 +302,7 @@ fn refusal_by_one_of_two_of_a_name_is_learnt_of_that_one() {
     let mut second = display("vkms");
     second.name = request.participants[1].name.clone();
     request.participants.push(second);
-    let mut fake = Fake::new(|participant, planned: Planned<'_>| {
+    let mut fake = Fake::new(|participant, planned: TrialPlan<'_>| {
         let is_a = planned.plan.source().as_str() == "heap:a";
         if participant.device.driver == "vkms" && is_a {
             refused(EINVAL)
@@ -335,9 +335,9 @@ fn refusal_of_a_plan_by_an_alternative_is_learnt_for_the_alternative() {
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
     assert_eq!(
-        (proven.ending, source_of(&proven.solution)),
-        (TrialEnd::Proved, "heap:b")
+        (proven.end, source_of(&proven.solution)),
+        (TrialEnd::Accepted, "heap:b")
     );
-    assert_eq!(proven.given_up.len(), 1, "{:?}", proven.given_up);
-    assert_eq!(proven.learnt.len(), 1);
+    assert_eq!(proven.refused_plans.len(), 1, "{:?}", proven.refused_plans);
+    assert_eq!(proven.learnt_results.len(), 1);
 }

@@ -20,8 +20,8 @@ use covalent_alloc::constraint::{Contiguity, Guarantees, Participant, Role};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::trial::{
-    Allocation, Conditions, Environment, Limits, Origin, Outcome, Planned, Refusal, RefusalKind,
-    Scope, Trial, TrialEnd, TrialResult, TrialResults, solve_with_trials,
+    Allocation, Conditions, Environment, Limits, Origin, Outcome, Refusal, RefusalKind, Scope,
+    Trial, TrialEnd, TrialPlan, TrialResult, TrialResults, solve_with_trials,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -72,7 +72,7 @@ const EBUSY: i32 = 16;
 const EACCES: i32 = 13;
 
 /// The display takes nothing from heap a, and says why; all else is taken.
-fn no_display_from_heap_a(errno: i32) -> impl FnMut(&Participant, Planned<'_>) -> Outcome {
+fn no_display_from_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>) -> Outcome {
     move |participant, planned| {
         let is_a = planned.plan.source().as_str() == "heap:a";
         if participant.role == Role::Display && is_a {
@@ -91,7 +91,7 @@ struct Fake<F> {
     releases: u32,
 }
 
-impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
+impl<F: FnMut(&Participant, TrialPlan<'_>) -> Outcome> Fake<F> {
     fn new(answer: F) -> Self {
         Self {
             answer,
@@ -102,8 +102,8 @@ impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
     }
 }
 
-impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Trial for Fake<F> {
-    fn allocate(&mut self, _planned: Planned<'_>) -> Option<Allocation> {
+impl<F: FnMut(&Participant, TrialPlan<'_>) -> Outcome> Trial for Fake<F> {
+    fn allocate(&mut self, _planned: TrialPlan<'_>) -> Option<Allocation> {
         self.allocations += 1;
         Some(Allocation {
             outcome: Outcome::Proved,
@@ -117,7 +117,7 @@ impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Trial for Fake<F> {
 
     fn attempt(
         &mut self,
-        planned: Planned<'_>,
+        planned: TrialPlan<'_>,
         participant: &Participant,
         _buffer: Option<&Buffer>,
     ) -> Option<Outcome> {
@@ -140,8 +140,8 @@ fn plan_that_all_take_is_proved_and_its_verdict_stays() {
     let mut fake = Fake::new(|_, _| Outcome::Proved);
     let mut facts = book();
     let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
-    assert_eq!(proven.tried.len(), 3);
+    assert_eq!(proven.end, TrialEnd::Accepted);
+    assert_eq!(proven.participant_trials.len(), 3);
     assert_eq!(fake.releases, 1);
     // It lay well this time. That is no promise.
     let Solution::Share(plan) = &proven.solution else {
@@ -156,10 +156,10 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
     let mut facts = book();
     let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
     let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
+    assert_eq!(proven.end, TrialEnd::Accepted);
     assert_eq!(source_of(&proven.solution), "heap:b");
-    assert_eq!(proven.given_up.len(), 1);
-    assert_eq!(proven.learnt, facts.facts());
+    assert_eq!(proven.refused_plans.len(), 1);
+    assert_eq!(proven.learnt_results, facts.facts());
     let [fact] = facts.facts() else {
         panic!("{:?}", facts.facts())
     };
@@ -170,13 +170,13 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
     assert_eq!(fact.expires, Some(NOW + TrialResults::BELIEVED_SECONDS));
 
     // Known from now on: nothing is tried from heap a, and the reason is told.
-    let mut again = Fake::new(|_, planned: Planned<'_>| {
+    let mut again = Fake::new(|_, planned: TrialPlan<'_>| {
         assert_eq!(planned.plan.source().as_str(), "heap:b");
         Outcome::Proved
     });
     let second = solve_with_trials(&request(), &mut [&mut again], &mut facts, Limits::default());
-    assert_eq!(second.ending, TrialEnd::Proved);
-    assert_eq!(second.known, proven.learnt);
+    assert_eq!(second.end, TrialEnd::Accepted);
+    assert_eq!(second.applied_results, proven.learnt_results);
     assert!(second.solution.explain().contains("not heap a"));
 }
 
@@ -189,7 +189,7 @@ fn transient_refusal_is_never_learnt() {
         assert_eq!(facts.facts(), [], "{errno}");
         // It is no reason to fail either: another plan serves this time.
         assert_eq!(source_of(&proven.solution), "heap:b", "{errno}");
-        assert_eq!(proven.ending, TrialEnd::Proved, "{errno}");
+        assert_eq!(proven.end, TrialEnd::Accepted, "{errno}");
     }
 }
 
@@ -205,7 +205,7 @@ fn refusal_that_does_not_come_again_is_a_proof_of_nothing() {
         }
     });
     let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
+    assert_eq!(proven.end, TrialEnd::Accepted);
     assert_eq!(source_of(&proven.solution), "heap:a");
     assert_eq!(facts.facts(), []);
 }
@@ -223,8 +223,8 @@ fn refusal_of_what_was_only_possible_is_bad_luck_and_not_learnt() {
         }
     });
     let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
-    assert_eq!(proven.given_up.len(), 2);
+    assert_eq!(proven.end, TrialEnd::NoPlan);
+    assert_eq!(proven.refused_plans.len(), 2);
     assert_eq!(facts.facts(), []);
 }
 
@@ -241,7 +241,7 @@ fn size_that_is_taken_keeps_the_fact_to_the_size_that_was_refused() {
         }
     });
     let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
+    assert_eq!(proven.end, TrialEnd::Accepted);
     let text = facts.facts()[0].to_string();
     assert!(text.contains("in XR24 LINEAR at 640x480"), "{text}");
     let smaller = Request {
@@ -287,7 +287,7 @@ fn trials_are_capped() {
         let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, limits);
         let made = fake.allocations + *count.borrow();
         assert!(made <= trials, "{made} of {trials}");
-        assert_eq!(proven.trials, made);
+        assert_eq!(proven.trial_count, made);
     }
 }
 
@@ -313,8 +313,8 @@ fn plans_are_capped() {
         repeats: 2,
     };
     let proven = solve_with_trials(&request, &mut [&mut fake], &mut book(), limits);
-    assert_eq!(proven.ending, TrialEnd::Capped);
-    assert_eq!(proven.given_up.len(), 3);
+    assert_eq!(proven.end, TrialEnd::LimitReached);
+    assert_eq!(proven.refused_plans.len(), 3);
 }
 
 #[test]
@@ -327,8 +327,10 @@ fn participant_that_cannot_be_tried_is_untested_and_not_proved() {
         }
     });
     let proven = solve_with_trials(&request(), &mut [&mut fake], &mut book(), Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Untested);
-    assert!(matches!(&proven.tried[2].outcome, Outcome::Untestable(why) if why.contains("master")));
+    assert_eq!(proven.end, TrialEnd::Untested);
+    assert!(
+        matches!(&proven.participant_trials[2].outcome, Outcome::Untestable(why) if why.contains("master"))
+    );
 }
 
 #[test]
@@ -337,7 +339,7 @@ fn trial_that_is_for_nobody_leaves_everybody_untested() {
     impl Trial for Nobody {
         fn attempt(
             &mut self,
-            _: Planned<'_>,
+            _: TrialPlan<'_>,
             _: &Participant,
             _: Option<&Buffer>,
         ) -> Option<Outcome> {
@@ -350,7 +352,7 @@ fn trial_that_is_for_nobody_leaves_everybody_untested() {
         &mut book(),
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::Untested);
+    assert_eq!(proven.end, TrialEnd::Untested);
 }
 
 #[test]
@@ -359,7 +361,7 @@ fn applications_trial_goes_before_the_others() {
     impl Trial for Compositor {
         fn attempt(
             &mut self,
-            _: Planned<'_>,
+            _: TrialPlan<'_>,
             participant: &Participant,
             _: Option<&Buffer>,
         ) -> Option<Outcome> {
@@ -384,7 +386,7 @@ fn applications_trial_goes_before_the_others() {
         &mut facts,
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
+    assert_eq!(proven.end, TrialEnd::NoPlan);
     assert!(compositor.0 >= 2);
     assert!(!fake.attempts.contains_key("wayland-1"));
     assert!(

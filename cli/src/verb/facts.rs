@@ -93,15 +93,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             }
         }
         Verb::Export { out: path } => {
-            let facts = TrialResultStore::of_user()?.read()?;
-            let text = TrialResultStore::text(&facts)?;
+            let facts = TrialResultStore::for_user()?.read()?;
+            let text = TrialResultStore::to_text(&facts)?;
             match path {
                 Some(path) => file::write(path, text.as_bytes())?,
                 None => out.write_all(printable_json(&text).as_bytes())?,
             }
         }
         Verb::Forget { words, all } => {
-            let forgotten = TrialResultStore::of_user()?.update(|book| {
+            let forgotten = TrialResultStore::for_user()?.update(|book| {
                 book.forget(|fact| {
                     let sentence = fact.to_string();
                     *all || words.iter().all(|word| sentence.contains(word.as_str()))
@@ -117,7 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Verb::Path => line!(
             out,
             "{}",
-            printable_path(TrialResultStore::of_user()?.path())
+            printable_path(TrialResultStore::for_user()?.path())
         )?,
     }
     out.flush()?;

@@ -152,7 +152,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.prove {
         let mut helper = started()?;
         let proven = solve_with_trials(&request, &mut [&mut helper], &mut facts, Limits::default());
-        machine::keep(&proven.learnt);
+        machine::keep(&proven.learnt_results);
         return write_proven(options, &proven);
     }
     let solution = solve(&facts.inform(&request).request);
@@ -246,37 +246,37 @@ fn write_proven(options: &Options, proven: &TriedSolution) -> Result<ExitCode> {
     } else {
         let mut out = out::stdout();
         write!(out, "{}", options.explain(&proven.solution))?;
-        for tried in &proven.tried {
-            line!(out, "tried on {}: {}", tried.who, tried.outcome)?;
+        for tried in &proven.participant_trials {
+            line!(out, "tried on {}: {}", tried.participant, tried.outcome)?;
         }
-        for given_up in &proven.given_up {
+        for given_up in &proven.refused_plans {
             line!(
                 out,
                 "given up: {} in {}, which {} refused ({}): {}",
                 given_up.source_name,
                 given_up.format,
-                given_up.who,
+                given_up.refused_by,
                 given_up.refusal.kind,
                 given_up.refusal
             )?;
         }
-        for fact in &proven.learnt {
+        for fact in &proven.learnt_results {
             line!(out, "learnt: {fact}")?;
         }
-        for fact in &proven.known {
+        for fact in &proven.applied_results {
             line!(out, "known before: {fact}")?;
         }
-        let ending = match proven.ending {
-            TrialEnd::Proved => "proved",
+        let ending = match proven.end {
+            TrialEnd::Accepted => "proved",
             TrialEnd::Untested => "not refused, and not tried on everybody",
             TrialEnd::NoPlan => "no plan is left",
             _ => "the limits of trying were reached before a plan was proved",
         };
-        line!(out, "{ending} ({} trials)", proven.trials)?;
+        line!(out, "{ending} ({} trials)", proven.trial_count)?;
         out.flush()?;
     }
-    Ok(match proven.ending {
-        TrialEnd::Proved | TrialEnd::Untested => ExitCode::SUCCESS,
+    Ok(match proven.end {
+        TrialEnd::Accepted | TrialEnd::Untested => ExitCode::SUCCESS,
         _ => NO_PLAN.into(),
     })
 }

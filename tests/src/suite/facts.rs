@@ -280,7 +280,7 @@ fn unwritable(bench: &mut Bench<'_>) -> anyhow::Result<Outcome> {
         let line =
             format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");
         let output = guest.sh(&line, LONG)?;
-        expect(&output, 0, &[folder, "facts: "])?;
+        expect(&output, 0, &[folder, "trial results: "])?;
         let proven: Value = serde_json::from_slice(&output.stdout)?;
         ensure!(proven["ending"] == "proved", "{}", proven["ending"]);
         ensure!(

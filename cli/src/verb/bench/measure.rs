@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use covalent_alloc::buffer::{AccessError, Buffer, CpuAccess, Mapping};
 use covalent_alloc::constraint::Participant;
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Planned, Trial as _, plan_of};
+use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Trial as _, TrialPlan, plan_of};
 
 use super::report::{LeftOut, Operation, PLAIN, Row, What};
 use super::spread::Spread;
@@ -51,8 +51,8 @@ impl Planning {
         })
     }
 
-    fn planned(&self) -> Planned<'_> {
-        Planned {
+    fn planned(&self) -> TrialPlan<'_> {
+        TrialPlan {
             request: &self.request,
             plan: &self.plan,
         }
@@ -210,10 +210,9 @@ impl Measure<'_> {
     ) -> bool {
         match turns {
             Ok(turns) => {
-                for turn in turns {
-                    self.times.add(taken.clone(), bytes, turn.taken_ns);
-                    self.times
-                        .add(given_back.clone(), bytes, turn.given_back_ns);
+                for cycle in turns {
+                    self.times.add(taken.clone(), bytes, cycle.acquire_ns);
+                    self.times.add(given_back.clone(), bytes, cycle.release_ns);
                 }
                 true
             }

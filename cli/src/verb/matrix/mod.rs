@@ -115,7 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         learn(&mut recorded, &machines, &mut helper, &mut facts);
     }
     recorded.summary = Summary::of(&recorded.cells);
-    recorded.helper_deaths = helper.deaths();
+    recorded.helper_deaths = helper.lost_process_count();
     recorded.interrupted = interrupt.code().is_some();
     write(options, &recorded)?;
     let wrong = recorded.summary.mismatches > 0 || recorded.summary.unlisted > 0;
@@ -193,7 +193,7 @@ fn learn(
         let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
         for request in pairs {
             let proven = solve_with_trials(&request, &mut [&mut *helper], facts, Limits::default());
-            learnt.extend(proven.learnt);
+            learnt.extend(proven.learnt_results);
         }
     }
     machine::keep(&learnt);
