@@ -55,8 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Sends the layout as JSON, and the buffer's dma-bufs with it.
 fn send(socket: &UnixStream, buffer: &Buffer) -> Result<(), Box<dyn Error>> {
     let layout = serde_json::to_vec(buffer.layout())?;
-    let fds: Vec<_> = (0..buffer.memory_count())
-        .filter_map(|memory| buffer.memory_fd(memory))
+    let fds: Vec<_> = (0..buffer.dmabuf_count())
+        .filter_map(|memory| buffer.dmabuf_fd(memory))
         .collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);

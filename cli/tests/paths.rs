@@ -155,7 +155,7 @@ fn file_that_cannot_be_written_is_told_and_the_old_one_kept() {
             option,
             &missing,
             &run(&line(option, &missing)),
-            "is its folder there?",
+            "that its folder exists",
         );
         if option.is == Use::Write {
             // Nobody, root included, makes files there.

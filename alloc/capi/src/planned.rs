@@ -143,7 +143,7 @@ impl Shared {
             plane_count: number(planes.len()),
             modifier: layout.format().modifier.0,
             planes: [CPlane::default(); MAXIMUM_PLANES],
-            memory_count: number(buffer.memory_count()),
+            memory_count: number(buffer.dmabuf_count()),
             fds: [-1; MAXIMUM_PLANES],
             memory_sizes: [0; MAXIMUM_PLANES],
         };
@@ -158,8 +158,8 @@ impl Shared {
         for (to, size) in described.memory_sizes.iter_mut().zip(memories) {
             *to = *size;
         }
-        let fds = (0..buffer.memory_count())
-            .filter_map(|memory| buffer.memory_fd(memory))
+        let fds = (0..buffer.dmabuf_count())
+            .filter_map(|memory| buffer.dmabuf_fd(memory))
             .map(|fd: BorrowedFd<'_>| fd.try_clone_to_owned())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| {

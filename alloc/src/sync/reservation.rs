@@ -50,8 +50,8 @@ impl Buffer {
     #[must_use]
     pub fn reservation(&self) -> Reservation<'_> {
         Reservation {
-            dmabufs: (0..self.memory_count())
-                .filter_map(|memory| self.memory_fd(memory))
+            dmabufs: (0..self.dmabuf_count())
+                .filter_map(|memory| self.dmabuf_fd(memory))
                 .collect(),
         }
     }

@@ -106,8 +106,8 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
                 };
                 let buffer = held.as_ref().and_then(|held| held.buffers.first());
                 let fds: Vec<BorrowedFd<'_>> = buffer.map_or_else(Vec::new, |buffer| {
-                    (0..buffer.memory_count())
-                        .filter_map(|memory| buffer.memory_fd(memory))
+                    (0..buffer.dmabuf_count())
+                        .filter_map(|memory| buffer.dmabuf_fd(memory))
                         .collect()
                 });
                 let reply = HelperReply::Allocated {

@@ -123,7 +123,7 @@ fn show(frames: u32, source: &str, by: FencePath) -> anyhow::Result<()> {
         .buffers
         .iter()
         .map(|buffer| {
-            let fd = buffer.memory_fd(0).context("no memory")?;
+            let fd = buffer.dmabuf_fd(0).context("no memory")?;
             let bytes = usize::try_from(buffer.layout().total_bytes())?;
             Ok(DeviceView::map(fd, bytes)?)
         })

@@ -22,7 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use covalent_alloc::files::{Access, make_folder};
+use covalent_alloc::files::{FileAccess, make_folder};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::namespace::{namespace, spawn_kept};
@@ -112,7 +112,7 @@ impl Cache {
     /// # Errors
     /// Where the folder cannot be made, is another user's, or everybody may write there.
     pub fn at(folder: &Path) -> Result<Self, CacheError> {
-        make_folder(folder, Access::Private)
+        make_folder(folder, FileAccess::Private)
             .map_err(|error| at("make the folder", folder)(error.into()))?;
         let folder = folder.canonicalize().map_err(at("find", folder))?;
         // What is here is run, by root too: whoever can write here could run anything as this user.

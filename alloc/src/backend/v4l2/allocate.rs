@@ -54,9 +54,9 @@ impl Queue {
         } else {
             self.create(&answered, needed, count)?;
         }
-        let memory_count = answered.sizes_bytes.len();
+        let dmabuf_count = answered.sizes_bytes.len();
         let exported: Result<Vec<Buffer>, Error> = (0..count)
-            .map(|index| self.export_buffer(layout, index, memory_count))
+            .map(|index| self.export_buffer(layout, index, dmabuf_count))
             .collect();
         match exported {
             Ok(buffers) => Ok(Stream::new(
@@ -78,9 +78,9 @@ impl Queue {
         &self,
         layout: &Layout,
         index: usize,
-        memory_count: usize,
+        dmabuf_count: usize,
     ) -> Result<Buffer, Error> {
-        let memories = (0..memory_count)
+        let memories = (0..dmabuf_count)
             .map(|plane| self.export(index, plane))
             .collect::<Result<Vec<OwnedFd>, Error>>()?;
         Buffer::assemble(layout, memories, &self.source_name()).map_err(|error| Error::Unusable {

@@ -254,7 +254,7 @@ impl Lender {
             ..Default::default()
         };
         let mut planes = [sys::Plane::default(); 8];
-        let count = buffer.memory_count().min(planes.len());
+        let count = buffer.dmabuf_count().min(planes.len());
         for (memory, plane) in planes.iter_mut().take(count).enumerate() {
             // The real size, which the kernel itself told: a larger length would leak the dma-buf.
             let bytes = buffer
@@ -286,7 +286,7 @@ impl Lender {
                 (Direction::Capture, _) => 0,
             };
             plane.memory = buffer
-                .memory_fd(memory)
+                .dmabuf_fd(memory)
                 .map_or_else(sys::Memory::default, sys::Memory::of_fd);
         }
         let multiplanar = self.queue.is_multiplanar();

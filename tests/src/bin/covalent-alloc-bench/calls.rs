@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use covalent_alloc::buffer::{Owner, Pool};
+use covalent_alloc::buffer::{ContentOwner, Pool};
 use covalent_tests::witness::Sources;
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ pub(super) fn once() -> Result<()> {
         say(&format!("begin {name} ours"))?;
         drop(contest.ours()?);
         say("end")?;
-        let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+        let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
         let take = || pool.take(owner, &contest.plan, |_| contest.ours());
         drop(take()?);
         say(&format!("begin {name} pool"))?;

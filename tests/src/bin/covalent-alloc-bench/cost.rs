@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use covalent_alloc::buffer::{Owner, Pool};
+use covalent_alloc::buffer::{ContentOwner, Pool};
 use covalent_tests::witness::Sources;
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
             } else {
                 let buffers = contest.ours()?;
                 if pages == Pages::Touched {
-                    let memory = buffers.first().and_then(|buffer| buffer.memory_fd(0));
+                    let memory = buffers.first().and_then(|buffer| buffer.dmabuf_fd(0));
                     contest.fill(memory.context("no memory")?)?;
                 }
             }
@@ -110,7 +110,7 @@ fn one(contest: &Contest<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
 
 /// Takes one buffer of a pool again and again.
 fn pool_hit(contest: &Contest<'_>) -> Result<u64> {
-    let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+    let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let take = || -> Result<()> {
         let taken = pool.take(owner, &contest.plan, |_| contest.ours())?;
         taken.map(drop).context("no buffer")

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{
-    Buffer, CpuAccess, Descriptor, ImportCache, Owner, PlaneDescriptor, Pool, Pooled,
+    Buffer, ContentOwner, CpuAccess, Descriptor, ImportCache, PlaneDescriptor, Pool, Pooled,
     reference_count,
 };
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
@@ -83,13 +83,13 @@ pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> 
     }
 }
 
-fn take(pool: &Pool, owner: Owner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
+fn take(pool: &Pool, owner: ContentOwner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
     let taken = pool.take(owner, plan, |plan| sources.allocate(plan))?;
     taken.context("the source gave nothing")
 }
 
 fn pool_hit(sources: &Sources, id: &str) -> Result<Seen> {
-    let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+    let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let plan = plan(sources, id, vga()?)?;
     let first = take(&pool, owner, &plan, sources)?;
     ensure!(!first.is_reused(), "a new pool has a buffer");
@@ -118,7 +118,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
     let pool = Pool::new(u64::MAX);
     // An odd size, so that there is room behind the picture.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
-    let first = take(&pool, Owner::new(), &plan, sources)?;
+    let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let whole = whole(&first)?;
     let size = usize::try_from(whole.layout().total_bytes())?;
     let mapping = whole.map()?;
@@ -129,7 +129,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<Seen> {
     drop(whole);
     let identity = first.identity();
     drop(first);
-    let second = take(&pool, Owner::new(), &plan, sources)?;
+    let second = take(&pool, ContentOwner::new(), &plan, sources)?;
     ensure!(
         second.is_reused() && second.identity() == identity,
         "it was not given on"
@@ -152,7 +152,7 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
         .memory_sizes()
         .first()
         .context("no memory")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.dmabuf_fd(0).context("no memory")?;
     let rows = u32::try_from(size / 4096)?;
     Ok(Buffer::import(Descriptor {
         extent: Extent::new(4096, rows)?,
@@ -168,15 +168,15 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
 fn pool_held(sources: &Sources) -> Result<Seen> {
     let pool = Pool::new(u64::MAX);
     let plan = plan(sources, "heap:system", vga()?)?;
-    let first = take(&pool, Owner::new(), &plan, sources)?;
+    let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let identity = first.identity();
     // As another process would hold it that was sent the fd.
     let held = first
-        .memory_fd(0)
+        .dmabuf_fd(0)
         .context("no memory")?
         .try_clone_to_owned()?;
     drop(first);
-    let second = take(&pool, Owner::new(), &plan, sources)?;
+    let second = take(&pool, ContentOwner::new(), &plan, sources)?;
     ensure!(
         !second.is_reused(),
         "it was given on while another holds it"
@@ -184,7 +184,7 @@ fn pool_held(sources: &Sources) -> Result<Seen> {
     ensure!(reference_count(&held) == Some(1), "the pool still has it");
     drop(second);
     // A clone that is kept is a use that lasts.
-    let owner = Owner::new();
+    let owner = ContentOwner::new();
     let third = take(&pool, owner, &plan, sources)?;
     let clone = Buffer::clone(&third);
     drop(third);
@@ -197,7 +197,7 @@ fn pool_held(sources: &Sources) -> Result<Seen> {
 fn pool_limit(sources: &Sources) -> Result<Seen> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let one = plan.layout().total_bytes();
-    let (pool, owner) = (Pool::new(2 * one), Owner::new());
+    let (pool, owner) = (Pool::new(2 * one), ContentOwner::new());
     let four: Vec<Pooled> = (0..4)
         .map(|_| take(&pool, owner, &plan, sources))
         .collect::<Result<_>>()?;
@@ -208,23 +208,23 @@ fn pool_limit(sources: &Sources) -> Result<Seen> {
         .collect();
     drop(four);
     ensure!(
-        pool.kept_bytes() == 2 * one,
+        pool.unused_bytes() == 2 * one,
         "{} bytes are kept",
-        pool.kept_bytes()
+        pool.unused_bytes()
     );
     let again = take(&pool, owner, &plan, sources)?;
     ensure!(last.contains(&again.identity()), "the oldest were kept");
     pool.forget(owner);
     ensure!(
-        pool.kept_bytes() == 0,
+        pool.unused_bytes() == 0,
         "{} bytes are kept",
-        pool.kept_bytes()
+        pool.unused_bytes()
     );
     drop(again);
     ensure!(
-        pool.kept_bytes() == one,
+        pool.unused_bytes() == one,
         "{} bytes are kept",
-        pool.kept_bytes()
+        pool.unused_bytes()
     );
     Ok(Seen::Passed)
 }
@@ -232,9 +232,11 @@ fn pool_limit(sources: &Sources) -> Result<Seen> {
 fn pool_refused(sources: &Sources) -> Result<Seen> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let pool = Pool::new(u64::MAX);
-    let answer = pool.take(Owner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
+    let answer = pool.take(ContentOwner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
     ensure!(matches!(answer, Err("no")), "{answer:?}");
-    let nothing = pool.take(Owner::new(), &plan, |_| Ok::<Vec<Buffer>, &str>(Vec::new()));
+    let nothing = pool.take(ContentOwner::new(), &plan, |_| {
+        Ok::<Vec<Buffer>, &str>(Vec::new())
+    });
     ensure!(matches!(nothing, Ok(None)), "{nothing:?}");
     Ok(Seen::Passed)
 }
@@ -243,7 +245,7 @@ fn name(sources: &Sources) -> Result<Seen> {
     use std::os::fd::AsRawFd;
     let plan = plan(sources, "heap:system", vga()?)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.dmabuf_fd(0).context("no memory")?;
     let shown = || -> Result<String> {
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let name = text.lines().find_map(|line| line.strip_prefix("name:"));
@@ -266,7 +268,7 @@ fn name(sources: &Sources) -> Result<Seen> {
 fn one_memory(sources: &Sources) -> Result<Seen> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.dmabuf_fd(0).context("no memory")?;
     let plane = |offset_bytes, stride_bytes| -> Result<PlaneDescriptor> {
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
@@ -282,9 +284,9 @@ fn one_memory(sources: &Sources) -> Result<Seen> {
     })?;
     let fds = covalent_tests::judge::process::fd_count(std::process::id())?;
     ensure!(
-        planar.memory_count() == 1,
+        planar.dmabuf_count() == 1,
         "{} memories",
-        planar.memory_count()
+        planar.dmabuf_count()
     );
     ensure!(fds == before + 1, "{} fds for one dma-buf", fds - before);
     Ok(Seen::Passed)
@@ -358,7 +360,7 @@ fn cached(sources: &Sources, card: &Card) -> Result<Seen> {
         format: buffer.layout().format(),
         planes: vec![PlaneDescriptor {
             fd: buffer
-                .memory_fd(0)
+                .dmabuf_fd(0)
                 .context("no memory")?
                 .try_clone_to_owned()?,
             offset_bytes: 0,

@@ -210,7 +210,7 @@ pub(crate) fn run(tally: &mut Tally) {
         ensure!(whole.identity() == buffer.identity(), "another buffer");
         let planes = describe(&buffer, VGA, Fourcc::NV12, &[(0, 640), (307_200, 640)])??;
         ensure!(
-            planes.memory_count() == 1,
+            planes.dmabuf_count() == 1,
             "two fds of one dma-buf are two memories"
         );
         whole.map()?;
@@ -218,7 +218,7 @@ pub(crate) fn run(tally: &mut Tally) {
     });
     tally.check("hostile::dma_buf_cannot_be_truncated", || {
         let buffer = real(&sources)?;
-        let fd = buffer.memory_fd(0).context("no memory")?;
+        let fd = buffer.dmabuf_fd(0).context("no memory")?;
         ensure!(rustix::fs::ftruncate(fd, 4096).is_err(), "it was truncated");
         Ok(Seen::Passed)
     });
@@ -322,7 +322,7 @@ fn describe(
     fourcc: Fourcc,
     planes: &[(u32, u32)],
 ) -> Result<Result<Buffer, DescriptorError>> {
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.dmabuf_fd(0).context("no memory")?;
     let planes = planes
         .iter()
         .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, u64::from(*offset), *stride)))

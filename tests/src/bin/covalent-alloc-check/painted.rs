@@ -121,7 +121,7 @@ fn place(plane: &PlaneLayout) -> String {
 
 /// The number of the buffer's fd, which a command keeps.
 fn inherited(buffer: &Buffer) -> Result<i32> {
-    let memory = buffer.memory_fd(0).context("no memory")?;
+    let memory = buffer.dmabuf_fd(0).context("no memory")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     Ok(memory.as_raw_fd())
 }

@@ -103,7 +103,7 @@ pub(crate) fn run(tally: &mut Tally) {
                 let plan = own(&queue, 3, Some(wasteful))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
-                    let memory = buffer.memory_fd(0).context("no memory")?;
+                    let memory = buffer.dmabuf_fd(0).context("no memory")?;
                     let bytes = rustix::fs::seek(memory, rustix::fs::SeekFrom::End(0))?;
                     ensure!(bytes >= WASTEFUL_BYTES, "{bytes} bytes");
                 }
@@ -120,7 +120,7 @@ pub(crate) fn run(tally: &mut Tally) {
                 // The kernel would take such a buffer at REQBUFS and leak it at QBUF. No buffer of ours is smaller than its
                 // layout, so it is refused where it is described.
                 for buffer in small.iter().cycle().take(20) {
-                    let fd = buffer.memory_fd(0).context("no memory")?;
+                    let fd = buffer.dmabuf_fd(0).context("no memory")?;
                     let described = Descriptor {
                         extent: vga()?,
                         format: buffer.layout().format(),

@@ -210,9 +210,9 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     let plan = plan_from(sources, "heap:system", Fourcc::NV12, true)?;
     let buffer = sources.allocate(&plan)?.pop().context("no buffer")?;
     ensure!(
-        buffer.memory_count() == 2,
+        buffer.dmabuf_count() == 2,
         "{} memories",
-        buffer.memory_count()
+        buffer.dmabuf_count()
     );
     match (terms.placement, gpu.import(&buffer)) {
         (
@@ -237,7 +237,7 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     // The dma-buf ends with the picture: one row more and the image needs what is not there.
     let bytes = buffer.layout().total_bytes();
     let rows = u32::try_from(bytes / 640)?;
-    let fd = buffer.memory_fd(0).context("no memory")?;
+    let fd = buffer.dmabuf_fd(0).context("no memory")?;
     let described = Buffer::import(Descriptor {
         extent: Extent::new(640, rows)?,
         format: FormatModifier::linear(Fourcc::R8),
@@ -275,7 +275,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<Seen> {
     const SIDE: u32 = 64;
     let plan = plan_from(sources, "heap:system", Fourcc::XRGB8888, false)?;
     let whole = sources.allocate(&plan)?.pop().context("no buffer")?;
-    let fd = whole.memory_fd(0).context("no memory")?;
+    let fd = whole.dmabuf_fd(0).context("no memory")?;
     let part = |offset_bytes: u64| -> Result<Buffer> {
         Ok(Buffer::import(Descriptor {
             extent: Extent::new(SIDE, SIDE)?,

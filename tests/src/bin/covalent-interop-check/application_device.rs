@@ -286,7 +286,7 @@ fn disjoint(
         memory(Fourcc::NV12)?,
     );
     let plane = |buffer: &Buffer, offset_bytes| -> Result<PlaneDescriptor> {
-        let fd = buffer.memory_fd(0).context("no memory")?;
+        let fd = buffer.dmabuf_fd(0).context("no memory")?;
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
             offset_bytes,
@@ -306,7 +306,7 @@ fn disjoint(
         .checked_mul(extent.height())
         .context("too large")?;
     let together = described(vec![plane(&whole, 0)?, plane(&whole, behind.into())?])?;
-    ensure!(apart.memory_count() == 2 && together.memory_count() == 1);
+    ensure!(apart.dmabuf_count() == 2 && together.dmabuf_count() == 1);
     let image = match gpu.import(&apart) {
         Err(VulkanError::Unsuitable { why, .. }) => return Ok(Seen::Skipped(why)),
         image => image?,

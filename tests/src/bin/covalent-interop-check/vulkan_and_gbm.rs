@@ -96,7 +96,7 @@ fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<Seen> {
     write(buffer, &second)?;
     same(&image.read()?, &second).context("the device reads what the processor wrote")?;
     same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the processor wrote")?;
-    ensure!(buffer.memory_count() == 1, "more than one dma-buf");
+    ensure!(buffer.dmabuf_count() == 1, "more than one dma-buf");
     Ok(Seen::Passed)
 }
 

@@ -256,9 +256,9 @@ impl Gpu {
                 "it draws to rows that begin at multiples of {bytes} bytes, with memory for a multiple of {rows} of them, whatever vkCreateImage takes"
             )));
         }
-        let disjoint = buffer.memory_count() > 1;
+        let disjoint = buffer.dmabuf_count() > 1;
         if disjoint {
-            let apart = buffer.memory_count() == layout.planes().len()
+            let apart = buffer.dmabuf_count() == layout.planes().len()
                 && layout
                     .planes()
                     .iter()
@@ -304,7 +304,7 @@ impl Gpu {
                     found_bytes,
                 });
             }
-            let Some(fd) = buffer.memory_fd(memory) else {
+            let Some(fd) = buffer.dmabuf_fd(memory) else {
                 return Err(unsuitable("it has no memory".to_owned()));
             };
             let types = self

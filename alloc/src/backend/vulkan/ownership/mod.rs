@@ -229,7 +229,7 @@ impl Image {
     /// The planes of a disjoint image, each of which lies in a dma-buf of its own; `None` for an image in one dma-buf.
     #[must_use]
     pub fn disjoint_planes(&self) -> Option<usize> {
-        let memories = self.buffer().memory_count();
+        let memories = self.buffer().dmabuf_count();
         (memories > 1).then_some(memories)
     }
 

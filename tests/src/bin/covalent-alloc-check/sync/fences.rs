@@ -85,7 +85,7 @@ fn failed() -> Result<Seen> {
 
 fn hostile() -> Result<Seen> {
     let buffer = dumb("vgem")?;
-    let dmabuf = buffer.memory_fd(0).context("no memory")?;
+    let dmabuf = buffer.dmabuf_fd(0).context("no memory")?;
     let memfd = rustix::fs::memfd_create("no fence", rustix::fs::MemfdFlags::CLOEXEC)?;
     let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
     let mut others: Vec<(&str, OwnedFd)> = vec![

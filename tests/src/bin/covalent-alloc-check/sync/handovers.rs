@@ -110,7 +110,7 @@ fn pipeline(syncobjs: &SyncDevice, deaf: &[SyncMechanism], handovers: u32) -> Re
     let mut buffers = Vec::new();
     for number in 0..BUFFERS {
         let buffer = dumb("vgem")?;
-        let pixels = Arc::new(Pixels::map(buffer.memory_fd(0).context("no memory")?)?);
+        let pixels = Arc::new(Pixels::map(buffer.dmabuf_fd(0).context("no memory")?)?);
         let shared = Arc::new(Shared { buffer, pixels });
         buffers.push((shared, AccessTracker::new(format!("buffer {number}"))));
     }

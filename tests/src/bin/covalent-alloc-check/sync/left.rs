@@ -18,7 +18,7 @@ pub(crate) fn hold(command: &[String]) -> Result<()> {
     let timeline = Held::new()?;
     let fence = timeline.fence(1)?;
     buffer.reservation().add(&fence, Access::Write)?;
-    let memory = buffer.memory_fd(0).context("no memory")?;
+    let memory = buffer.dmabuf_fd(0).context("no memory")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     fcntl_setfd(timeline.file(), FdFlags::empty())?;
     println!("{} {}", memory.as_raw_fd(), buffer.identity().0);

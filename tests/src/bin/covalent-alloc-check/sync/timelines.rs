@@ -313,7 +313,7 @@ fn hostile(device: &SyncDevice) -> Result<Seen> {
         (
             "a dma-buf",
             buffer
-                .memory_fd(0)
+                .dmabuf_fd(0)
                 .context("no memory")?
                 .try_clone_to_owned()?,
         ),

@@ -87,7 +87,7 @@ impl Views {
 
     /// A mapping that nobody guards.
     fn bare(&self) -> anyhow::Result<sys::Bare> {
-        let fd = self.buffer.memory_fd(0).context("no memory")?;
+        let fd = self.buffer.dmabuf_fd(0).context("no memory")?;
         Ok(sys::Bare::map(fd, BYTES)?)
     }
 }
