@@ -10,9 +10,9 @@ use super::{Machine, interface, job};
 use covalent_solver::constraint::{Participant, Source, SourceId};
 use covalent_solver::model::{DeviceIdentity, Extent};
 use covalent_solver::reading::budget::list;
-use covalent_solver::reading::{Unknown, keeps_unknown, value};
+use covalent_solver::reading::{ExtraFields, keeps_extra_fields, value};
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// What was declared for pictures of one size, or for those of any.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Declared {
@@ -29,11 +29,11 @@ keeps_unknown! {
         pub missing: Vec<Missing>,
         /// Fields of a newer version; demands on every request of this size.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A participant, and how it is known what it takes.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RecordedParticipant {
@@ -47,11 +47,11 @@ keeps_unknown! {
         pub grounds: ProvenanceByPath,
         /// Fields of a newer version; demands like those of the participant.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A source, and how it is known what it promises.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RecordedSource {
@@ -62,11 +62,11 @@ keeps_unknown! {
         pub grounds: ProvenanceByPath,
         /// Fields of a newer version; demands like those of the source.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// What could not be asked: it is there and says nothing, or it is not there and would be looked for.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Missing {
@@ -79,7 +79,7 @@ keeps_unknown! {
         pub grounds: Option<Provenance>,
         /// Fields of a newer version, kept and no more: nobody is asked here.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -110,7 +110,7 @@ impl RecordedParticipant {
             participant,
             tree_node: None,
             grounds: ProvenanceByPath::measured(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -118,7 +118,7 @@ impl RecordedParticipant {
     #[must_use]
     pub fn to_participant(&self) -> Participant {
         let mut participant = self.participant.clone();
-        take_over(&self.unknown, &mut participant.unknown);
+        take_over(&self.extra_fields, &mut participant.extra_fields);
         interface::fill_in(&mut participant);
         participant
     }
@@ -131,7 +131,7 @@ impl RecordedSource {
         Self {
             source,
             grounds: ProvenanceByPath::measured(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -139,7 +139,7 @@ impl RecordedSource {
     #[must_use]
     pub fn to_source(&self) -> Source {
         let mut source = self.source.clone();
-        take_over(&self.unknown, &mut source.unknown);
+        take_over(&self.extra_fields, &mut source.extra_fields);
         source
     }
 }
@@ -201,13 +201,13 @@ impl Declared {
 }
 
 /// Makes what must be met of some fields a demand among others.
-pub(super) fn take_over(from: &Unknown, into: &mut Unknown) {
+pub(super) fn take_over(from: &ExtraFields, into: &mut ExtraFields) {
     for (name, value) in &from.fields {
         into.fields
             .entry(name.clone())
             .or_insert_with(|| value.clone());
     }
-    for (name, unknown) in &from.within {
-        take_over(unknown, into.within.entry(name.clone()).or_default());
+    for (name, extra_fields) in &from.nested {
+        take_over(extra_fields, into.nested.entry(name.clone()).or_default());
     }
 }

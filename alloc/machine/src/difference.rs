@@ -12,7 +12,7 @@ use super::{Job, Machine, MachineError, RecordedParticipant, RecordedSource};
 use crate::facts::Interface;
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
-use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 
 /// What is asked of two machines that say the same at every size.
 const USUAL: (u32, u32) = (1920, 1080);
@@ -379,7 +379,7 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     let mut request = Request::new(size);
     request.participants.push(participant.to_participant());
     request.sources.push(source.to_source());
-    let found = ways(&request);
+    let found = candidates(&request);
     // Where not everything was tried, what was not found may be there.
     let mut best = match found.left_out() {
         None => Verdict::Impossible,

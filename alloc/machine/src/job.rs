@@ -162,9 +162,9 @@ impl Machine {
         if let Some(tree) = &self.devicetree {
             tree.refine(&mut request, |participant| everybody.node_of(participant));
         }
-        take_over(&self.unknown, &mut request.unknown);
+        take_over(&self.extra_fields, &mut request.extra_fields);
         for declared in &everybody.declared {
-            take_over(&declared.unknown, &mut request.unknown);
+            take_over(&declared.extra_fields, &mut request.extra_fields);
         }
         let request = self.fact_book().inform(&request).request;
         Ok(ResolvedRequest { request, unknown })

@@ -26,7 +26,7 @@
 //! and of its KMS `id`) say what it is. In a file that is older than these fields the participant's name does.
 //!
 //! A field of a newer version is kept, and a demand that nothing meets unless it is an object with `"optional": true`, as
-//! everywhere ([`Unknown`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that has the same
+//! everywhere ([`ExtraFields`]). A file over [`Machine::MAXIMUM_BYTES`], one that is damaged and one that has the same
 //! participant, source or key twice are refused with the place and a reason.
 //!
 //! A file is read in one pass. That takes at most 16 times the file's length and 64 MiB more, and is refused beyond.
@@ -54,7 +54,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use covalent_solver::constraint::FormatSet;
-use covalent_solver::reading::{Reader, Unknown, budget, keeps_unknown, with_place};
+use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, with_path};
 use facts::{Environment, TrialResult, TrialResults};
 
 pub use declared::{Declared, Missing, RecordedParticipant, RecordedSource};
@@ -69,7 +69,7 @@ pub use unverified_value::UnverifiedValue;
 /// What a file of this kind calls itself.
 const FORMAT: &str = "covalent-machine";
 
-keeps_unknown! {
+keeps_extra_fields! {
     whole
     /// Everybody of one machine, as they declared themselves.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ keeps_unknown! {
         pub declared: Vec<Declared>,
         /// Fields of a newer version; demands on every request.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
@@ -119,7 +119,7 @@ struct Header {
 /// The same as [`Machine::from_json`] for whatever holds the fields, without the bound on the file's length.
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let machine = with_place(deserializer, |inner| Self::read_fields(inner))?;
+        let machine = with_path(deserializer, |inner| Self::read_fields(inner))?;
         machine.check().map_err(D::Error::custom)?;
         Ok(machine)
     }
@@ -149,7 +149,7 @@ impl Machine {
             facts: Vec::new(),
             devicetree: None,
             declared: Vec::new(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
@@ -164,7 +164,7 @@ impl Machine {
         let header: Header = serde_json::from_slice(bytes).map_err(MachineError::Damaged)?;
         Self::check_kind(header.format.as_str(), header.version.as_u64())?;
         let mut text = serde_json::Deserializer::from_slice(bytes);
-        let machine = with_place(&mut text, |inner| Self::read_fields(inner))
+        let machine = with_path(&mut text, |inner| Self::read_fields(inner))
             .and_then(|machine| text.end().map(|()| machine))
             .map_err(MachineError::Damaged)?;
         machine.check()?;
@@ -263,10 +263,10 @@ where
     struct Item<T>(T);
     impl<'de, T: DeserializeOwned> Deserialize<'de> for Item<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            budget::take_one::<T, D::Error>()?;
-            let mut unknown = Unknown::default();
-            let item = T::deserialize(Reader::new(deserializer, &mut unknown))?;
-            match unknown.first() {
+            budget::charge_one::<T, D::Error>()?;
+            let mut extra_fields = ExtraFields::default();
+            let item = T::deserialize(Reader::new(deserializer, &mut extra_fields))?;
+            match extra_fields.first_name() {
                 None => Ok(Self(item)),
                 Some(name) => Err(D::Error::custom(format!(
                     "there is a field `{name}`, which this version does not know"

@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::understood;
 use covalent_solver::constraint::AddressWindow;
-use covalent_solver::reading::{Unknown, keeps_unknown};
+use covalent_solver::reading::{ExtraFields, keeps_extra_fields};
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// The regions of a machine's devicetree, and who is given them.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct ReservedMemory {
@@ -19,11 +19,11 @@ keeps_unknown! {
         pub users: Vec<RegionUser>,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A region of memory that is set aside.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
@@ -51,11 +51,11 @@ keeps_unknown! {
         pub is_default: bool,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-keeps_unknown! {
+keeps_extra_fields! {
     /// A device that is given regions.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RegionUser {
@@ -69,7 +69,7 @@ keeps_unknown! {
         pub regions: Vec<String>,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 

@@ -10,7 +10,7 @@ use common::{camera, cma_heap, device, display, hostile, request, system_heap};
 use covalent_machine::devicetree::{Tree, TreeError, lacking_pools, pool_snippet};
 use covalent_machine::{Machine, RecordedParticipant, Region, RegionUser, ReservedMemory};
 use covalent_solver::constraint::{
-    AddressWindow, Contiguity, Participant, Role, Source, SourceId, Unknown,
+    AddressWindow, Contiguity, ExtraFields, Participant, Role, Source, SourceId,
 };
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
 use proptest::prelude::*;
@@ -165,7 +165,7 @@ fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
         node: "/soc/isp@40000000".to_owned(),
         compatible: Vec::new(),
         regions: vec![paths[0].clone(); 64],
-        unknown: Unknown::default(),
+        extra_fields: ExtraFields::default(),
     };
     reserved.users.push(user.clone());
     let mut asked = board_request(sources.clone());

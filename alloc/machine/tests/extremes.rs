@@ -11,9 +11,9 @@ use std::path::Path;
 use common::checker::judge_plan;
 use common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Job, Machine};
-use covalent_solver::constraint::{Contiguity, FormatSet, ImageTerms};
+use covalent_solver::constraint::{Contiguity, FormatSet, ImageConstraints};
 use covalent_solver::model::Fourcc;
-use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 use serde_json::{Value, json};
 
 /// A generator of numbers whose sequence is the same everywhere (SplitMix64).
@@ -103,7 +103,7 @@ fn judge(request: &Request, found: &mut Found) {
             found.guaranteed += usize::from(plan.verdict() == Verdict::Guaranteed);
         }
         Solution::Split(split) => {
-            assert!(ways(request).is_empty());
+            assert!(candidates(request).is_empty());
             assert!(!split.explain().is_empty());
             found.split += 1;
         }
@@ -115,7 +115,7 @@ fn everything(fourcc: Fourcc) -> Request {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
         own.formats = Some(common::linear(&[fourcc]));
-        own.per_fourcc = [(fourcc, ImageTerms::default())].into();
+        own.per_fourcc = [(fourcc, ImageConstraints::default())].into();
         own.image.stride.preferred = [4096].into();
         own.image.stride.avoided_multiples = [2048].into();
     });

@@ -12,7 +12,7 @@ use covalent_solver::constraint::{
     AddressWindow, Constraints, Contiguity, Exports, Imports, Participant, Protection,
 };
 use covalent_solver::model::Fourcc;
-use covalent_solver::solve::{Request, Solution, solve, ways};
+use covalent_solver::solve::{Request, Solution, candidates, solve};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ fn sharing() -> Request {
     let mut display = virtio_display();
     display.for_each_choice(|own| {
         own.memory.exports = Exports::Declared;
-        own.memory.protection = Protection::Refused;
+        own.memory.protection = Protection::Rejected;
     });
     assert!(matches!(
         display.constraints().memory.imports,
@@ -174,9 +174,9 @@ fn machine() -> Machine {
             node: "/soc/isp".to_owned(),
             compatible: Vec::new(),
             regions: vec!["/reserved-memory/isp@90000000".to_owned()],
-            unknown: Default::default(),
+            extra_fields: Default::default(),
         }],
-        unknown: Default::default(),
+        extra_fields: Default::default(),
     });
     let request = sharing();
     machine.declared.push(Declared {
@@ -369,7 +369,7 @@ fn machine_with_too_much_or_the_same_twice_is_refused() {
 #[test]
 fn unknown_field_at_any_depth_is_kept_and_met_by_nothing_unless_it_is_optional() {
     let request = sharing();
-    let before = ways(&request);
+    let before = candidates(&request);
     let value = serde_json::to_value(&request).unwrap();
     let mut paths = Vec::new();
     objects(&value, String::new(), &mut paths);
@@ -391,14 +391,14 @@ fn unknown_field_at_any_depth_is_kept_and_met_by_nothing_unless_it_is_optional()
             kept += 1;
             let is_pair = path.contains("/formats/");
             if optional || path.contains("/guarantees") {
-                assert_eq!(ways(&read), before, "{path}");
+                assert_eq!(candidates(&read), before, "{path}");
             } else if is_pair
                 || path.starts_with("/participants/0/constraints")
                 || path.contains("/alternatives")
                 || path.starts_with("/sources")
             {
                 // The pair, the alternative or the source is lost, and others may do.
-                assert!(ways(&read).len() <= before.len(), "{path}");
+                assert!(candidates(&read).len() <= before.len(), "{path}");
             } else {
                 let Solution::Split(split) = solve(&read) else {
                     panic!("{path} was dropped")

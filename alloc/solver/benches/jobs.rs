@@ -10,8 +10,9 @@
 use std::hint::black_box;
 
 use covalent_solver::constraint::{
-    AddressWindow, Contiguity, FormatSet, Guarantees, ImageTerms, Imports, MemoryCost, Participant,
-    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms, SyncMechanism,
+    AddressWindow, Contiguity, FormatSet, Guarantees, ImageConstraints, Imports, MemoryCost,
+    Participant, PlanePlacement, Role, SideConstraints, Source, SourceId, StrideConstraints,
+    SyncMechanism,
 };
 use covalent_solver::model::{
     DeviceIdentity, Extent, FormatInfo, FormatModifier, Fourcc, Modifier,
@@ -241,13 +242,13 @@ pub fn usual() -> Request {
         let info = fourcc.info().unwrap();
         let least = info.planes[0].row_bytes(1280).unwrap();
         let several = info.planes.len() > 1;
-        let terms = ImageTerms {
-            width: SideTerms::exactly(1280),
-            height: SideTerms::exactly(720),
-            stride: StrideTerms {
+        let constraints = ImageConstraints {
+            width: SideConstraints::exactly(1280),
+            height: SideConstraints::exactly(720),
+            stride: StrideConstraints {
                 minimum: least,
                 maximum: least * 8,
-                ..StrideTerms::default()
+                ..StrideConstraints::default()
             },
             packed_planes: several,
             placement: if several {
@@ -255,10 +256,10 @@ pub fn usual() -> Request {
             } else {
                 PlanePlacement::Either
             },
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         };
         camera.for_each_choice(|own| {
-            own.per_fourcc.insert(fourcc, terms.clone());
+            own.per_fourcc.insert(fourcc, constraints.clone());
         });
     }
     let mut display = Participant::new("i915 primary plane", card.clone(), Role::Display);

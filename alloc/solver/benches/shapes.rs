@@ -12,8 +12,8 @@
 use std::collections::BTreeSet;
 
 use covalent_solver::constraint::{
-    AddressWindow, Coherency, Constraints, Contiguity, FormatSet, ImageTerms, Imports, Participant,
-    Protection, Role, SideTerms, Source, SourceId,
+    AddressWindow, Coherency, Constraints, Contiguity, FormatSet, ImageConstraints, Imports,
+    Participant, Protection, Role, SideConstraints, Source, SourceId,
 };
 use covalent_solver::model::{
     DeviceIdentity, Extent, FormatInfo, FormatModifier, Fourcc, Modifier,
@@ -223,11 +223,11 @@ pub fn every_cap(count: usize, sources: usize, conflicts: bool) -> Request {
             own.buffers_held = 1;
         });
         for format in pairs.iter() {
-            let mut terms = ImageTerms::default();
-            terms.stride.alignment = 8 << (number % 3);
-            terms.rows_multiple_of = 2;
+            let mut constraints = ImageConstraints::default();
+            constraints.stride.alignment = 8 << (number % 3);
+            constraints.rows_multiple_of = 2;
             one.for_each_choice(|own| {
-                own.per_fourcc.insert(format.fourcc, terms.clone());
+                own.per_fourcc.insert(format.fourcc, constraints.clone());
             });
         }
         one.for_each_choice(|own| own.image.stride.maximum = 65_536);
@@ -371,7 +371,9 @@ pub fn strides_alternate(count: usize) -> Request {
 pub fn widths_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
-        one.for_each_choice(|own| own.image.width = SideTerms::exactly(640 + (number as u32 & 1)));
+        one.for_each_choice(|own| {
+            own.image.width = SideConstraints::exactly(640 + (number as u32 & 1))
+        });
         one
     });
     request(participants.collect(), 4)
@@ -382,7 +384,7 @@ pub fn protection_alternates(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
         one.for_each_choice(|own| {
-            own.memory.protection = [Protection::Needed, Protection::Refused][number & 1]
+            own.memory.protection = [Protection::Required, Protection::Rejected][number & 1]
         });
         one
     });
@@ -632,12 +634,12 @@ pub fn wishes_by_format() -> Request {
     for (place, one) in request.participants.iter_mut().enumerate() {
         let formats = one.constraints().formats.clone().unwrap();
         for (number, pair) in formats.iter().enumerate() {
-            let mut terms = ImageTerms::default();
+            let mut constraints = ImageConstraints::default();
             let first = (place * 50 + number) as u32;
-            terms.stride.preferred = (0..200).map(|step| 3 + 64 * (first + step)).collect();
-            terms.stride.avoided_multiples = (0..200).map(|step| 5 + first + step).collect();
+            constraints.stride.preferred = (0..200).map(|step| 3 + 64 * (first + step)).collect();
+            constraints.stride.avoided_multiples = (0..200).map(|step| 5 + first + step).collect();
             one.for_each_choice(|own| {
-                own.per_fourcc.insert(pair.fourcc, terms.clone());
+                own.per_fourcc.insert(pair.fourcc, constraints.clone());
             });
         }
     }
@@ -650,14 +652,14 @@ pub fn per_format(count: usize) -> Request {
     for (place, one) in request.participants.iter_mut().enumerate() {
         let formats = one.constraints().formats.clone().unwrap();
         for (number, pair) in formats.iter().enumerate() {
-            let mut terms = ImageTerms::default();
+            let mut constraints = ImageConstraints::default();
             if number % count == place {
-                terms.stride.maximum = 1;
+                constraints.stride.maximum = 1;
             } else {
-                terms.stride.minimum = 1 + (place + number) as u32;
+                constraints.stride.minimum = 1 + (place + number) as u32;
             }
             one.for_each_choice(|own| {
-                own.per_fourcc.insert(pair.fourcc, terms.clone());
+                own.per_fourcc.insert(pair.fourcc, constraints.clone());
             });
         }
         one.push_alternative(one.constraints().clone());

@@ -20,7 +20,7 @@ fn solving(criterion: &mut Criterion) {
 
 fn merging(criterion: &mut Criterion) {
     let crowd = jobs::crowd_that_shares();
-    let terms = || {
+    let constraints = || {
         crowd
             .participants
             .iter()
@@ -29,15 +29,17 @@ fn merging(criterion: &mut Criterion) {
     };
     criterion.bench_function("merge/formats_and_buffers_of_16", |bencher| {
         bencher.iter(|| {
-            terms()
-                .map(|(owner, terms)| MergedUse::of(owner, black_box(terms)))
+            constraints()
+                .map(|(owner, constraints)| MergedUse::of(owner, black_box(constraints)))
                 .reduce(|all, one| all.merge(&one))
         });
     });
     criterion.bench_function("merge/pictures_and_memory_of_16", |bencher| {
         bencher.iter(|| {
-            let images = terms().map(|(owner, terms)| MergedImage::of(owner, &terms.image));
-            let memory = terms().map(|(owner, terms)| MergedMemory::of(owner, &terms.memory));
+            let images = constraints()
+                .map(|(owner, constraints)| MergedImage::of(owner, &constraints.image));
+            let memory = constraints()
+                .map(|(owner, constraints)| MergedMemory::of(owner, &constraints.memory));
             (
                 images.reduce(|all, one| all.merge(&one)),
                 memory.reduce(|all, one| all.merge(&one)),

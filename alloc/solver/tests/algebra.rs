@@ -12,7 +12,7 @@ use common::{device, exhaustive};
 use covalent_solver::constraint::{
     Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
 };
-use covalent_solver::solve::{Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 use proptest::prelude::*;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -44,7 +44,7 @@ fn among(demands: &[Demand]) -> impl Fn(&str, Field) -> bool {
 }
 
 fn shares(request: &Request) -> bool {
-    !ways(request).is_empty()
+    !candidates(request).is_empty()
 }
 
 fn all_demands(request: &Request) -> Vec<Demand> {
@@ -72,20 +72,20 @@ fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
 }
 
 /// The order that `solve` documents, as far as it does not hang on how a layout was chosen.
-fn order(request: &Request, way: &exhaustive::Way) -> impl Ord + use<> {
-    let source = &request.sources[way.source];
-    let fourcc = way.format.fourcc;
+fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use<> {
+    let source = &request.sources[candidate.source];
+    let fourcc = candidate.format.fourcc;
     let members: Vec<_> = request
         .participants
         .iter()
-        .zip(&way.combination)
+        .zip(&candidate.combination)
         .map(|(participant, choice)| (participant, participant.choices().nth(*choice).unwrap()))
         .collect();
     let own = |participant: &Participant| source.is_of(&participant.device);
     let cpu = members.iter().map(|(_, own)| own.memory.cpu).max().unwrap();
     let often = cpu == covalent_solver::constraint::CpuUse::Often;
     let touched = cpu != covalent_solver::constraint::CpuUse::None;
-    let arrangement = match (way.format.modifier.0, touched) {
+    let arrangement = match (candidate.format.modifier.0, touched) {
         (0, _) => 1,
         (0x00ff_ffff_ffff_ffff, _) => 3,
         (_, false) => 0,
@@ -93,8 +93,8 @@ fn order(request: &Request, way: &exhaustive::Way) -> impl Ord + use<> {
     };
     (
         (
-            way.doubts,
-            way.combination.iter().sum::<usize>(),
+            candidate.doubts,
+            candidate.combination.iter().sum::<usize>(),
             request.preferred_fourcc.is_some_and(|wish| wish != fourcc),
             members
                 .iter()
@@ -182,8 +182,8 @@ proptest! {
     fn another_participant_never_adds_a_way(request in request(), more in participant(9)) {
         let mut stricter = request.clone();
         stricter.participants.push(more);
-        let wide: BTreeSet<_> = ways(&request).into_iter().map(|(source, format, _)| (source, format)).collect();
-        for (source, format, _) in ways(&stricter) {
+        let wide: BTreeSet<_> = candidates(&request).into_iter().map(|(source, format, _)| (source, format)).collect();
+        for (source, format, _) in candidates(&stricter) {
             prop_assert!(wide.contains(&(source, format)));
         }
     }
@@ -192,8 +192,8 @@ proptest! {
     fn giving_up_a_demand_never_takes_a_way(request in request(), field in prop::sample::select(Field::ALL.to_vec())) {
         let mut wider = request.clone();
         wider.participants[0].relax(field);
-        let wide: BTreeSet<_> = ways(&wider).into_iter().map(|(source, format, _)| (source, format)).collect();
-        for (source, format, _) in ways(&request) {
+        let wide: BTreeSet<_> = candidates(&wider).into_iter().map(|(source, format, _)| (source, format)).collect();
+        for (source, format, _) in candidates(&request) {
             prop_assert!(wide.contains(&(source, format)), "{} without {:?}", format, field);
         }
     }
@@ -225,34 +225,34 @@ proptest! {
     #[test]
     fn ways_are_those_of_exhaustive_search(request in request()) {
         let members: Vec<usize> = (0..request.participants.len()).collect();
-        let mut known: Vec<_> = exhaustive::ways(&request, &members, false)
+        let mut known: Vec<_> = exhaustive::candidates(&request, &members, false)
             .into_iter()
-            .map(|way| {
-                let verdict = if way.doubts == 0 { Verdict::Guaranteed } else { Verdict::Possible };
-                (request.sources[way.source].id.clone(), way.format, verdict)
+            .map(|candidate| {
+                let verdict = if candidate.doubts == 0 { Verdict::Guaranteed } else { Verdict::Possible };
+                (request.sources[candidate.source].id.clone(), candidate.format, verdict)
             })
             .collect();
         known.sort();
         known.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
-        prop_assert_eq!(ways(&request), known);
+        prop_assert_eq!(candidates(&request), known);
     }
 
     #[test]
     fn plan_is_the_first_of_all_by_the_documented_order(request in request()) {
         let members: Vec<usize> = (0..request.participants.len()).collect();
-        let all = exhaustive::ways(&request, &members, false);
+        let all = exhaustive::candidates(&request, &members, false);
         let Solution::Share(plan) = solve(&request) else {
             prop_assert!(all.is_empty());
             return Ok(());
         };
-        let chosen = all.iter().filter(|way| {
-            request.sources[way.source].id == *plan.source()
-                && way.format == plan.layout().format()
-                && plan.steps().iter().map(|step| step.alternative).eq(way.combination.iter().copied())
+        let chosen = all.iter().filter(|candidate| {
+            request.sources[candidate.source].id == *plan.source()
+                && candidate.format == plan.layout().format()
+                && plan.steps().iter().map(|step| step.alternative).eq(candidate.combination.iter().copied())
         });
-        let chosen = chosen.map(|way| order(&request, way)).min();
+        let chosen = chosen.map(|candidate| order(&request, candidate)).min();
         prop_assert!(chosen.is_some());
-        prop_assert!(chosen == all.iter().map(|way| order(&request, way)).min());
+        prop_assert!(chosen == all.iter().map(|candidate| order(&request, candidate)).min());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use covalent_solver::constraint::{
     Contiguity, CpuUse, FormatSet, Participant, PlanePlacement, Role, Source, SourceId,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
-use covalent_solver::solve::{Plan, Request, Solution, Verdict, solve, ways};
+use covalent_solver::solve::{Plan, Request, Solution, Verdict, candidates, solve};
 
 /// Intel, from `drm_fourcc.h`: X, Y, Y with compression (one more plane), Tile4, and Tile4 with compression and clear colour
 /// (two more).
@@ -93,7 +93,7 @@ fn plan_names_the_modifiers_that_all_have_in_common_and_leaves_the_layout_to_the
         ),
     ] {
         let shared = plan(&gpu_and_plane(driver, &gpu, &plane));
-        assert!(shared.is_arranged_by_source());
+        assert!(shared.is_laid_out_by_driver());
         assert_eq!(shared.source_name(), format!("{driver} GBM"));
         assert_eq!(shared.modifiers(), common);
         assert_eq!(shared.verdict(), Verdict::Guaranteed);
@@ -135,7 +135,7 @@ fn demands_on_rows_make_an_arrangement_doubtful_and_rows_better() {
     let rows = plan(&request);
     assert_eq!(rows.modifiers(), [Modifier::LINEAR]);
     assert_eq!(rows.verdict(), Verdict::Guaranteed);
-    let found = ways(&request);
+    let found = candidates(&request);
     let tiled = FormatModifier::new(Fourcc::XRGB8888, Y_TILED);
     assert!(found.contains(&(SourceId::new("gbm:i915"), tiled, Verdict::Possible)));
 }
@@ -201,7 +201,7 @@ fn planes_beside_the_pixels_are_taken_with_strides_of_their_own() {
     );
     assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
     // One plane of pixels needs no second memory, whatever is beside them.
-    request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
+    request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     request.sources[0].constraints.image.placement = PlanePlacement::Either;
     plan(&request).accepts(&clear_colour).unwrap();
 }

@@ -1,4 +1,4 @@
-//! `MERGE.md` says what the merge table does.
+//! `MERGE.md` is generated from the merge table.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fmt::Write as _;
@@ -6,16 +6,22 @@ use std::fmt::Write as _;
 use covalent_solver::constraint::merge_table;
 
 #[test]
-fn merge_table_is_documented_word_by_word() {
+fn merge_table_equals_its_document() {
     let mut text = String::from(
-        "# How demands merge\n\n\
-         Each operator commutes and associates, and merging with the identity changes nothing. `max` and `min` are owned by who set the\n\
-         value that won, `lcm` (the least common multiple, exact: one that 64 bits do not hold is kept as that, and met by 0 alone), `union`,\n\
-         `intersect`, `or`, `sum` and `agree` (the one that serves both, or none) by all who asked for something. What does not merge:\n\
-         whose memory is imported and exported, which each participant is asked by itself, and how frames are handed over, which is\n\
-         between two.\n",
+        "# How constraints merge\n\n\
+         The constraints of several participants are merged field by field. Each operator commutes and associates, and merging with the\n\
+         identity changes nothing, so the order of participants never matters.\n\n\
+         Each merged value has owners: the participants that an explanation names. The owner of a `max` or `min` is the participant whose\n\
+         value won. The owners of all other values are the participants with a value other than the identity. `lcm` is the least common\n\
+         multiple; one that does not fit in 64 bits is kept as such, and only 0 is a multiple of it. `agree` yields the value that\n\
+         satisfies both, or the one that stands for a contradiction.\n\n\
+         Some constraints are not merged. Import and export policies are checked for each pair of participant and source. Synchronisation\n\
+         mechanisms are chosen for each pair of participants.\n",
     );
-    for (title, rules) in ["Use", "Picture", "Memory"].iter().zip(merge_table()) {
+    for (title, rules) in ["Formats and buffers", "Image", "Memory"]
+        .iter()
+        .zip(merge_table())
+    {
         write!(text, "\n## {title}\n\n").unwrap();
         text.push_str("| field | identity | operator | unit | means |\n");
         text.push_str("| --- | --- | --- | --- | --- |\n");
@@ -30,6 +36,6 @@ fn merge_table_is_documented_word_by_word() {
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),
         text,
-        "MERGE.md is out of date; UPDATE_MERGE_TABLE=1 writes it anew"
+        "MERGE.md is out of date; UPDATE_MERGE_TABLE=1 regenerates it"
     );
 }

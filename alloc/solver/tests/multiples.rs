@@ -6,7 +6,8 @@ mod common;
 use common::checker::judge_layout;
 use common::{device, linear, request, source};
 use covalent_solver::constraint::{
-    Demand, Field, Guarantees, ImageTerms, MergedImage, Participant, PlanePlacement, Role, Source,
+    Demand, Field, Guarantees, ImageConstraints, MergedImage, Participant, PlanePlacement, Role,
+    Source,
 };
 use covalent_solver::model::{Extent, FormatInfo, Fourcc};
 use covalent_solver::solve::{Plan, Request, Solution, Verdict, solve};
@@ -21,14 +22,14 @@ fn memory() -> Source {
     source("heap:made-up", "made-up heap", guarantees)
 }
 
-fn one(name: &str, image: ImageTerms) -> Participant {
+fn one(name: &str, image: ImageConstraints) -> Participant {
     let mut one = Participant::new(name, device(name), Role::Display);
     one.for_each_choice(|own| own.image = image.clone());
     one
 }
 
 /// Asks for pictures in one format for participants that ask for these.
-fn asked(fourcc: Fourcc, images: &[(&str, ImageTerms)]) -> Request {
+fn asked(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> Request {
     let mut memory = memory();
     memory.constraints.formats = Some(linear(&[fourcc]));
     let participants = images
@@ -41,8 +42,8 @@ fn asked(fourcc: Fourcc, images: &[(&str, ImageTerms)]) -> Request {
     }
 }
 
-fn image(change: impl FnOnce(&mut ImageTerms)) -> ImageTerms {
-    let mut image = ImageTerms::default();
+fn image(change: impl FnOnce(&mut ImageConstraints)) -> ImageConstraints {
+    let mut image = ImageConstraints::default();
     change(&mut image);
     image
 }
@@ -66,7 +67,7 @@ fn shared(request: &Request) -> Plan {
     }
 }
 
-fn stride(fourcc: Fourcc, images: &[(&str, ImageTerms)]) -> u32 {
+fn stride(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> u32 {
     let plan = shared(&asked(fourcc, images));
     for (_, image) in images {
         judge_layout(image, plan.layout()).unwrap();
@@ -75,7 +76,7 @@ fn stride(fourcc: Fourcc, images: &[(&str, ImageTerms)]) -> u32 {
 }
 
 /// A field of pictures, and two values of it whose least common multiple no number holds.
-type Pair = (Field, fn(&mut ImageTerms, bool));
+type Pair = (Field, fn(&mut ImageConstraints, bool));
 
 #[test]
 fn steps_without_a_common_multiple_conflict_by_both_owners() {
@@ -162,8 +163,8 @@ fn buffers_held_over_all_bounds_conflict_by_their_owners() {
     let mut request = asked(
         Fourcc::XRGB8888,
         &[
-            ("one", ImageTerms::default()),
-            ("two", ImageTerms::default()),
+            ("one", ImageConstraints::default()),
+            ("two", ImageConstraints::default()),
         ],
     );
     for participant in &mut request.participants {
@@ -188,7 +189,7 @@ fn buffers_held_over_all_bounds_conflict_by_their_owners() {
 
 #[test]
 fn request_for_more_buffers_than_there_can_be_is_not_planned() {
-    let mut request = asked(Fourcc::XRGB8888, &[("one", ImageTerms::default())]);
+    let mut request = asked(Fourcc::XRGB8888, &[("one", ImageConstraints::default())]);
     request.count = u32::MAX;
     let solution = solve(&request);
     assert_eq!(solution.verdict(), Verdict::Impossible);
@@ -282,7 +283,7 @@ fn extreme() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn extreme_image() -> impl Strategy<Value = ImageTerms> {
+fn extreme_image() -> impl Strategy<Value = ImageConstraints> {
     let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX - 1);
     prop::collection::vec(extreme(), 14).prop_map(move |numbers| {
         image(|image| {

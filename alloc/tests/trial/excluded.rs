@@ -6,7 +6,7 @@ use std::path::Path;
 use covalent_alloc::constraint::{Source, SourceId};
 use covalent_alloc::machine::Machine;
 use covalent_alloc::model::{FormatModifier, Modifier};
-use covalent_alloc::solve::{solve, ways};
+use covalent_alloc::solve::{candidates, solve};
 use covalent_alloc::trial::{Effect, ParticipantSelector};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -72,9 +72,9 @@ fn check(request: &Request, results: &[TrialResult]) -> Result<(), String> {
     let mut all = no_results();
     results.iter().for_each(|result| all.add(result.clone()));
     let limited = all.inform(request).request;
-    let mut expected: Vec<_> = ways(request).into_iter().collect();
+    let mut expected: Vec<_> = candidates(request).into_iter().collect();
     expected.retain(|(source, format, _)| !is_named(request, results, source, *format));
-    let found = ways(&limited);
+    let found = candidates(&limited);
     if found != expected {
         let lost: Vec<_> = expected.iter().filter(|one| !found.contains(one)).collect();
         let taken: Vec<_> = found.iter().filter(|one| !expected.contains(one)).collect();
@@ -220,7 +220,7 @@ fn refusal_on_a_recorded_board_applies_to_all_alternatives() {
             .next()
             .unwrap_or(Extent::new(1920, 1080).unwrap());
         for request in requests(&machine, size) {
-            let possible = ways(&request);
+            let possible = candidates(&request);
             // The first, a middle and the last combination are enough: there are thousands of modifiers.
             let some = [0, possible.len() / 2, possible.len().saturating_sub(1)];
             for (source, format, _) in some.iter().filter_map(|index| possible.get(*index)) {

@@ -194,7 +194,7 @@ fn decoded(picture: &Picture, colours: Colours) -> Vec<Vec<Colour>> {
                 .enumerate()
                 .map(|(number, (place, shape))| {
                     let start = place.offset_bytes
-                        + u64::from(place.stride_bytes) * u64::from(y / shape.vertical);
+                        + u64::from(place.stride_bytes) * u64::from(y / shape.vsub);
                     let start = usize::try_from(start).unwrap();
                     let length = layout.row_bytes(number).unwrap() as usize;
                     &picture.bytes[start..start + length]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::RecordedParticipant;
-use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryTerms, Source};
+use covalent_solver::constraint::{AddressWindow, Contiguity, MemoryConstraints, Source};
 
 /// How large a pool is proposed, in bytes: eight buffers of 1920x1080 in four bytes a pixel, in whole steps of 4 MiB.
 const PROPOSED_BYTES: u64 = 64 << 20;
@@ -34,7 +34,7 @@ pub fn lacking_pools<'a>(
         let Some(node) = &recorded.tree_node else {
             continue;
         };
-        let serves = |memory: &MemoryTerms, source: &Source| {
+        let serves = |memory: &MemoryConstraints, source: &Source| {
             let permitted = memory.permitted.as_ref();
             source.device.is_none()
                 && source.guarantees.contiguous_up_to_bytes >= PROPOSED_BYTES / 8

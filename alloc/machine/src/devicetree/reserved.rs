@@ -6,7 +6,7 @@ use super::super::Machine;
 use super::super::region::{Region, RegionUser, ReservedMemory};
 use super::TreeError;
 use super::tree::{Node, Tree};
-use covalent_solver::constraint::{AddressWindow, Unknown};
+use covalent_solver::constraint::{AddressWindow, ExtraFields};
 
 /// Where regions stand.
 const RESERVED: &str = "reserved-memory";
@@ -44,13 +44,13 @@ impl ReservedMemory {
                 regions: given(node, &by_handle)
                     .map(|place| regions[place].path.clone())
                     .collect(),
-                unknown: Unknown::default(),
+                extra_fields: ExtraFields::default(),
             })
             .collect();
         Self {
             regions,
             users,
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 }
@@ -186,7 +186,7 @@ impl Cells {
             reusable: node.has("reusable"),
             no_map: node.has("no-map"),
             is_default: node.has("linux,cma-default"),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 

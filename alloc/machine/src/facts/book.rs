@@ -15,7 +15,7 @@ use super::fact::{
 use super::known;
 use super::outcome::Refusal;
 use covalent_solver::constraint::{
-    CommonMultiple, Constraints, Participant, Source, SourceId, StrideTerms,
+    CommonMultiple, Constraints, Participant, Source, SourceId, StrideConstraints,
 };
 use covalent_solver::model::Modifier;
 use covalent_solver::solve::Request;
@@ -306,7 +306,7 @@ fn has_rows(choice: &Constraints) -> bool {
 }
 
 /// Demands that strides are multiples of so many bytes too, and returns whether that is new.
-fn align(stride: &mut StrideTerms, bytes: u32) -> bool {
+fn align(stride: &mut StrideConstraints, bytes: u32) -> bool {
     let own = CommonMultiple::of(stride.alignment.into());
     let both = own.and(CommonMultiple::of(bytes.into())).get();
     let Some(both) = both.and_then(|both| u32::try_from(both).ok()) else {

@@ -7,7 +7,7 @@ use covalent_solver::constraint::{Participant, Source};
 use covalent_solver::model::{
     Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout, read_in_formats,
 };
-use covalent_solver::solve::{Request, Solution, solve, ways};
+use covalent_solver::solve::{Request, Solution, candidates, solve};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,7 +46,7 @@ pub fn request_file(bytes: &[u8]) {
     assert!(serde_json::to_string(&solution).is_ok());
     assert_eq!(
         matches!(solution, Solution::Share(_)),
-        !ways(&request).is_empty()
+        !candidates(&request).is_empty()
     );
 }
 

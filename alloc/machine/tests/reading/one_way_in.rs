@@ -3,8 +3,8 @@
 use crate::common::{camera, device, display, request, system_heap};
 use covalent_machine::{Declared, Machine, Missing, RecordedParticipant, RecordedSource};
 use covalent_solver::constraint::{
-    AddressWindow, Constraints, Contiguity, Field, Guarantees, ImageTerms, MemoryTerms,
-    Participant, SideTerms, Source, StrideTerms,
+    AddressWindow, Constraints, Contiguity, Field, Guarantees, ImageConstraints, MemoryConstraints,
+    Participant, SideConstraints, Source, StrideConstraints,
 };
 use covalent_solver::model::DeviceIdentity;
 use covalent_solver::solve::{Request, Solution, solve};
@@ -42,10 +42,12 @@ fn unknown_demand_read_by_any_function_is_kept_or_refused() {
     keeps_or_refuses(Constraints::deserialize(with_newer(
         participant.constraints(),
     )));
-    keeps_or_refuses(ImageTerms::deserialize(with_newer(&ImageTerms::default())));
-    keeps_or_refuses(MemoryTerms::deserialize(
-        with_newer(&MemoryTerms::default()),
-    ));
+    keeps_or_refuses(ImageConstraints::deserialize(with_newer(
+        &ImageConstraints::default(),
+    )));
+    keeps_or_refuses(MemoryConstraints::deserialize(with_newer(
+        &MemoryConstraints::default(),
+    )));
     keeps_or_refuses(Participant::deserialize(with_newer(participant)));
     keeps_or_refuses(Source::deserialize(with_newer(&own.sources[0])));
     keeps_or_refuses(Guarantees::deserialize(with_newer(&Guarantees::default())));
@@ -58,10 +60,12 @@ fn unknown_demand_read_by_any_function_is_kept_or_refused() {
     let recorded = RecordedSource::measured(own.sources[0].clone());
     keeps_or_refuses(RecordedSource::deserialize(with_newer(&recorded)));
     // These have no place to keep it in.
-    keeps_or_refuses(SideTerms::deserialize(with_newer(&SideTerms::default())));
-    keeps_or_refuses(StrideTerms::deserialize(
-        with_newer(&StrideTerms::default()),
-    ));
+    keeps_or_refuses(SideConstraints::deserialize(with_newer(
+        &SideConstraints::default(),
+    )));
+    keeps_or_refuses(StrideConstraints::deserialize(with_newer(
+        &StrideConstraints::default(),
+    )));
     let window = AddressWindow::default();
     keeps_or_refuses(AddressWindow::deserialize(with_newer(&window)));
     keeps_or_refuses(DeviceIdentity::deserialize(with_newer(&device("card"))));
@@ -71,7 +75,10 @@ fn unknown_demand_read_by_any_function_is_kept_or_refused() {
 fn list_in_place_of_an_object_is_refused() {
     for text in ["[]", "[1]", "[1, null, {}, {}, {}, [], 0]"] {
         assert!(serde_json::from_str::<Constraints>(text).is_err(), "{text}");
-        assert!(serde_json::from_str::<ImageTerms>(text).is_err(), "{text}");
+        assert!(
+            serde_json::from_str::<ImageConstraints>(text).is_err(),
+            "{text}"
+        );
     }
 }
 

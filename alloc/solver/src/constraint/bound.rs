@@ -1,18 +1,18 @@
-//! A merged value that remembers who set it.
+//! A merged value with its owners.
 
 use super::owners::Owners;
 
-/// A merged value, and the numbers of those who made it what it is; nobody's where it is the identity.
+/// A merged value and its owners: the numbers of those whose constraints set it. The identity has no owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound<T> {
-    /// The value.
+    /// The merged value.
     pub value: T,
-    /// Who set it.
+    /// Whose constraints set it.
     pub owners: Owners,
 }
 
 impl<T: Clone + PartialEq> Bound<T> {
-    /// Takes one participant's value; it owns it unless it is the identity.
+    /// Makes a bound of one participant's value. The participant owns it unless it is the identity.
     pub(super) fn of(owner: usize, value: T, identity: &T) -> Self {
         let owners = if value == *identity {
             Owners::default()
@@ -22,15 +22,15 @@ impl<T: Clone + PartialEq> Bound<T> {
         Self { value, owners }
     }
 
-    /// Takes a value that nobody set.
-    pub(super) fn nobodys(value: T) -> Self {
+    /// Makes a bound without an owner.
+    pub(super) fn unowned(value: T) -> Self {
         Self {
             value,
             owners: Owners::default(),
         }
     }
 
-    /// Takes the one that is `better`; both own it where they are equal.
+    /// Returns the bound whose value is `better`, with its owners; equal values have the owners of both.
     pub(super) fn choose(&self, other: &Self, better: impl Fn(&T, &T) -> bool) -> Self {
         if self.value == other.value {
             self.join(other, self.value.clone())
@@ -41,7 +41,7 @@ impl<T: Clone + PartialEq> Bound<T> {
         }
     }
 
-    /// Takes a value that both made.
+    /// Makes a bound of a value that was computed from both; it has the owners of both.
     pub(super) fn join(&self, other: &Self, value: T) -> Self {
         Self {
             value,

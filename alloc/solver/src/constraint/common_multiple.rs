@@ -1,23 +1,23 @@
-//! Least common multiples that never pretend to fit a number.
+//! Least common multiples without silent overflow.
 
 use std::fmt;
 
-/// The least common multiple of numbers that several ask for; 0 counts as 1, as a step that demands nothing.
+/// The least common multiple of several alignments; an alignment of 0 counts as 1, which demands nothing.
 ///
-/// It is exact: one that 64 bits do not hold is remembered as that, and of all numbers that they do hold only 0 is a multiple
-/// of it. So what no number meets is never taken for met, and merging still commutes and associates, because a multiple of
-/// something that large is larger still.
+/// The multiple is exact. One that does not fit in 64 bits is kept as "overflowed", and of all 64-bit numbers only 0 is a multiple
+/// of it. So an alignment that no number satisfies is never reported as satisfied. Merging still commutes and associates, because
+/// a multiple of an overflowed number overflows too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommonMultiple(Option<u64>);
 
 impl CommonMultiple {
-    /// Makes it of one number.
+    /// Makes a common multiple of one number.
     #[must_use]
     pub const fn of(number: u64) -> Self {
         Self(Some(if number == 0 { 1 } else { number }))
     }
 
-    /// Returns the number; none where it is larger than all that 64 bits hold.
+    /// Returns the number; `None` if it does not fit in 64 bits.
     #[must_use]
     pub const fn get(self) -> Option<u64> {
         self.0
@@ -29,7 +29,7 @@ impl CommonMultiple {
         Self(self.0.zip(other.0).and_then(|(one, two)| lcm(one, two)))
     }
 
-    /// Returns whether a number is a multiple of it.
+    /// Returns whether `number` is a multiple of this one.
     #[must_use]
     pub fn divides(self, number: u64) -> bool {
         number == 0
@@ -38,7 +38,7 @@ impl CommonMultiple {
                 .is_some_and(|step| number.checked_rem(step) == Some(0))
     }
 
-    /// Returns the least number that is a multiple of it and not below `number`; none where 64 bits hold none.
+    /// Returns the least multiple that is `number` or more; `None` if it does not fit in 64 bits.
     #[must_use]
     pub(crate) fn at_least(self, number: u64) -> Option<u64> {
         match self.0 {
@@ -48,7 +48,7 @@ impl CommonMultiple {
         }
     }
 
-    /// Returns whether every number is a multiple of it.
+    /// Returns whether this is 1, of which every number is a multiple.
     #[must_use]
     pub fn is_one(self) -> bool {
         self.0 == Some(1)
@@ -70,7 +70,7 @@ impl fmt::Display for CommonMultiple {
     }
 }
 
-/// Returns the greatest common divisor; 0 counts as 1 in the first place, and is divided by everything in the second.
+/// Returns the greatest common divisor. A first argument of 0 counts as 1.
 pub(crate) fn gcd(one: u64, two: u64) -> u64 {
     let (mut divisor, mut rest) = (one.max(1), two);
     while let Some(remainder) = divisor.checked_rem(rest) {
@@ -79,7 +79,7 @@ pub(crate) fn gcd(one: u64, two: u64) -> u64 {
     divisor
 }
 
-/// Returns the least common multiple; none where 64 bits do not hold it.
+/// Returns the least common multiple; `None` if it does not fit in 64 bits.
 pub fn lcm(one: u64, two: u64) -> Option<u64> {
     one.checked_div(gcd(one, two))?.checked_mul(two)
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_multiple_serves_both() {
+    fn common_multiple_of_two_numbers_is_a_multiple_of_both() {
         let both = |one, two| CommonMultiple::of(one).and(CommonMultiple::of(two));
         assert_eq!(both(48, 64), 192);
         assert_eq!(both(0, 64), 64);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn common_multiple_that_no_number_holds_divides_nothing_but_zero() {
+    fn common_multiple_over_64_bits_divides_only_zero() {
         let beyond = CommonMultiple::of(u64::MAX).and(CommonMultiple::of(2));
         assert_eq!(beyond.get(), None);
         assert_eq!(beyond.and(CommonMultiple::of(1)), beyond);

@@ -1,60 +1,60 @@
-//! One participant's demand on one field: what a conflict is made of.
+//! Demands: one participant's constraint on one field. A conflict is a set of demands.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::image::ImageTerms;
+use super::field_table::FieldTable;
+use super::image::ImageConstraints;
 use super::participant::{Constraints, Participant, Role};
-use super::terms::Terms;
-use crate::reading::Unknown;
+use crate::reading::ExtraFields;
 use crate::text::printable;
 
-/// How many formats a demand names; of more, it says how many there are.
+/// How many formats a demand's description names. It counts the others.
 const FORMATS_NAMED: usize = 4;
 
-/// What a demand is about, the cheapest to give up first.
+/// The field that a demand constrains. The order is that of cost: the first is the cheapest to give up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Field {
-    /// The only sources that are taken.
+    /// Which sources are permitted.
     Permitted,
-    /// How many buffers are held.
+    /// How many buffers are held at a time.
     Held,
-    /// How planes are placed.
+    /// How many planes there are, and in which dma-bufs they lie.
     Planes,
-    /// Bytes from row to row.
+    /// The bytes from one row to the next.
     Stride,
-    /// Where planes begin.
+    /// Where planes start in a dma-buf.
     Offset,
-    /// How much memory there is.
+    /// The sizes of planes and dma-bufs.
     Size,
-    /// Width and height.
+    /// The image's width and height.
     Extent,
-    /// Formats and modifiers.
+    /// Pixel formats and modifiers.
     Formats,
-    /// How much the processor reads or writes.
+    /// How often the CPU reads or writes.
     Cpu,
-    /// How its reads and writes reach the device.
+    /// How the CPU's accesses become visible to devices.
     Coherency,
-    /// Whose memory is taken.
+    /// Whose memory is imported.
     Imports,
-    /// Who can have the device's own memory.
+    /// Whether the device's own memory can be exported.
     Exports,
-    /// In how many pieces it comes.
+    /// Whether memory has to be physically contiguous.
     Contiguity,
-    /// Where it lies.
+    /// Which addresses the device reaches.
     Address,
-    /// Whether it is protected.
+    /// Whether memory is protected.
     Protection,
-    /// What a newer version asks for.
+    /// A field of a newer version, whose meaning this version does not know.
     Unknown,
 }
 
 impl Field {
-    /// The fields of demands on pictures.
-    pub(crate) const OF_PICTURES: [Self; 5] = [
+    /// The fields that constrain images.
+    pub(crate) const OF_IMAGES: [Self; 5] = [
         Self::Planes,
         Self::Stride,
         Self::Offset,
@@ -83,27 +83,27 @@ impl Field {
     ];
 }
 
-/// One participant's demand on one field, in words.
+/// One participant's demand on one field, with a description for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Demand {
-    /// What it is about.
+    /// The field that is constrained.
     pub field: Field,
-    /// Who demands it.
+    /// The name of the participant.
     pub owner: String,
-    /// What is demanded, in words that follow the owner's name.
+    /// What is demanded, as a clause that follows the owner's name: `needs memory in one piece`.
     pub words: String,
 }
 
 impl fmt::Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name is whatever its owner chose, and the words may hold others' names.
+        // Names come from outside, and the description may contain names of sources and devices.
         let (owner, words) = (printable(&self.owner), printable(&self.words));
         write!(f, "{owner} {words}")
     }
 }
 
 impl Participant {
-    /// Returns the participant's demands: the fields in which it does not take everything, the cheapest to give up first.
+    /// Returns the participant's demands, one for each field in which it does not accept everything; the cheapest to give up first.
     pub fn demands(&self) -> Vec<Demand> {
         Field::ALL
             .into_iter()
@@ -111,34 +111,34 @@ impl Participant {
             .collect()
     }
 
-    /// Returns the participant's demand on one field, if there is one.
+    /// Returns the participant's demand on one field; `None` if it accepts everything.
     pub fn demand(&self, field: Field) -> Option<Demand> {
         Some(Demand {
             field,
             owner: self.name.clone(),
-            words: self.words(field)?,
+            words: self.describe(field)?,
         })
     }
 
-    /// Returns whether anything is demanded of a field.
+    /// Returns whether any alternative constrains this field.
     pub(crate) fn demands_field(&self, field: Field) -> bool {
-        (field == Field::Unknown && !self.unknown.required().is_empty())
+        (field == Field::Unknown && !self.extra_fields.required().is_empty())
             || self.choices().any(|choice| choice.demands_field(field))
     }
 
-    /// Gives up every demand on one field, in every alternative.
+    /// Removes every demand on one field, in every alternative.
     pub fn relax(&mut self, field: Field) {
         self.for_each_choice(|choice| choice.relax(field));
         if field == Field::Unknown {
-            self.unknown = Unknown::default();
+            self.extra_fields = ExtraFields::default();
         }
     }
 
-    /// Says what is demanded of a field; `None` where nothing is.
-    fn words(&self, field: Field) -> Option<String> {
+    /// Describes the demand on a field; `None` if there is none.
+    fn describe(&self, field: Field) -> Option<String> {
         if field == Field::Unknown {
-            let own = self.unknown.required().into_iter();
-            let all = own.chain(self.choices().flat_map(Constraints::unknown_names));
+            let own = self.extra_fields.required().into_iter();
+            let all = own.chain(self.choices().flat_map(Constraints::extra_field_names));
             let mut names: Vec<_> = all.collect();
             names.sort_unstable();
             names.dedup();
@@ -151,7 +151,7 @@ impl Participant {
         }
         let mut words: Vec<_> = self
             .choices()
-            .map(|choice| choice.words(self.role, field))
+            .map(|choice| choice.describe(self.role, field))
             .collect();
         words.dedup();
         let words: Vec<_> = words
@@ -163,56 +163,56 @@ impl Participant {
 }
 
 impl Constraints {
-    /// Gives up every demand on one field.
+    /// Removes every demand on one field.
     pub fn relax(&mut self, field: Field) {
         match field {
             Field::Held => self.buffers_held = 0,
             Field::Formats => self.formats = None,
             Field::Unknown => {
                 self.version = Self::VERSION;
-                self.unknown = Unknown::default();
+                self.extra_fields = ExtraFields::default();
             }
             _ => {}
         }
         self.memory.relax(field);
         self.image.relax(field);
-        for terms in self.per_fourcc.values_mut() {
-            terms.relax(field);
+        for constraints in self.per_fourcc.values_mut() {
+            constraints.relax(field);
         }
     }
 
-    /// Returns whether anything is demanded of a field.
+    /// Returns whether there is a demand on this field.
     pub(crate) fn demands_field(&self, field: Field) -> bool {
         match field {
             Field::Held => self.buffers_held > 0,
             Field::Formats => self.formats.is_some(),
-            Field::Unknown => self.unknown_names().next().is_some(),
-            _ if Field::OF_PICTURES.contains(&field) => {
-                self.images().any(|terms| terms.demands_field(field))
-            }
+            Field::Unknown => self.extra_field_names().next().is_some(),
+            _ if Field::OF_IMAGES.contains(&field) => self
+                .images()
+                .any(|constraints| constraints.demands_field(field)),
             _ => self.memory.demands_field(field),
         }
     }
 
-    /// Returns what is asked of pictures: of all, and then by format.
-    fn images(&self) -> impl Iterator<Item = &ImageTerms> {
+    /// Returns the constraints on images: first those on every image, then those on each format.
+    fn images(&self) -> impl Iterator<Item = &ImageConstraints> {
         std::iter::once(&self.image).chain(self.per_fourcc.values())
     }
 
-    /// Returns the names of demands that nobody here understands: of a version that is not known, anything may be meant.
-    pub(crate) fn unknown_names(&self) -> impl Iterator<Item = String> {
+    /// Returns the names of demands that this version does not know, also the version itself: other versions may mean anything.
+    pub(crate) fn extra_field_names(&self) -> impl Iterator<Item = String> {
         let version = (self.version != Self::VERSION)
             .then(|| format!("constraints of version {}", self.version));
-        let fields = [&self.unknown, &self.memory.unknown]
+        let fields = [&self.extra_fields, &self.memory.extra_fields]
             .into_iter()
-            .chain(self.images().map(|terms| &terms.unknown))
-            .filter(|unknown| !unknown.is_empty())
-            .flat_map(Unknown::required);
+            .chain(self.images().map(|constraints| &constraints.extra_fields))
+            .filter(|extra_fields| !extra_fields.is_empty())
+            .flat_map(ExtraFields::required);
         version.into_iter().chain(fields)
     }
 
-    /// Says what is demanded of a field; `None` where nothing is.
-    fn words(&self, role: Role, field: Field) -> Option<String> {
+    /// Describes the demand on a field; `None` if there is none.
+    fn describe(&self, role: Role, field: Field) -> Option<String> {
         if !self.demands_field(field) {
             return None;
         }
@@ -233,12 +233,12 @@ impl Constraints {
                     (false, rest) => format!("takes only {} and {rest} more", names.join(", ")),
                 }
             }),
-            // The participant says it, with its own.
+            // `Participant::describe` combines these with the participant's own.
             Field::Unknown => None,
-            _ if Field::OF_PICTURES.contains(&field) => {
+            _ if Field::OF_IMAGES.contains(&field) => {
                 let mut words: Vec<_> = self
                     .images()
-                    .filter_map(|terms| terms.words(role, field))
+                    .filter_map(|constraints| constraints.describe(role, field))
                     .collect();
                 words.dedup();
                 let rest = words.len().saturating_sub(3);
@@ -249,7 +249,7 @@ impl Constraints {
                     (false, _) => Some(format!("{} and other by format", words.join(" or "))),
                 }
             }
-            _ => self.memory.words(role, field),
+            _ => self.memory.describe(role, field),
         }
     }
 }

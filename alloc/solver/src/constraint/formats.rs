@@ -6,31 +6,31 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::runs::{lower, same};
+use super::sorted_pairs::{common_prefix_len, gallop};
 use crate::model::{FormatModifier, Fourcc, Modifier};
+use crate::reading::ExtraFields;
 use crate::reading::Reader;
-use crate::reading::Unknown;
-use crate::reading::budget::{Reading, list, take};
+use crate::reading::budget::{BudgetScope, charge, list};
 
-/// Pairs of format and modifier, sorted and each once.
+/// A set of format and modifier pairs, sorted and without duplicates.
 ///
-/// A pair with an implicit modifier meets only the same implicit pair: nobody can know whether an untold arrangement is
-/// linear, so the two kinds never mix.
+/// A pair with an implicit modifier (`DRM_FORMAT_MOD_INVALID`) equals only the same implicit pair. An implicit layout may be linear or
+/// tiled, and only the driver knows, so it never matches an explicit modifier.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(into = "Vec<Entry>")]
 pub struct FormatSet {
     pairs: Vec<FormatModifier>,
-    /// What a newer version wrote beside a pair. Where it must be met the pair is not among `pairs`.
-    unknown: BTreeMap<FormatModifier, Unknown>,
+    /// Fields that a newer version wrote beside a pair. If any of them is not optional, the pair is not among `pairs`.
+    extra_fields: BTreeMap<FormatModifier, ExtraFields>,
 }
 
-/// A pair as it is written.
+/// A pair as it is serialised.
 #[derive(Clone, Serialize)]
 struct Entry {
     fourcc: Fourcc,
     modifier: Modifier,
     #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
+    extra_fields: BTreeMap<String, Value>,
 }
 
 impl<'de> Deserialize<'de> for Entry {
@@ -40,29 +40,30 @@ impl<'de> Deserialize<'de> for Entry {
             fourcc: Fourcc,
             modifier: Modifier,
         }
-        let mut unknown = Unknown::default();
-        let Pair { fourcc, modifier } = Pair::deserialize(Reader::new(deserializer, &mut unknown))?;
-        if !unknown.is_empty() {
-            take(size_of::<(FormatModifier, Unknown)>().saturating_mul(12))?;
+        let mut extra_fields = ExtraFields::default();
+        let Pair { fourcc, modifier } =
+            Pair::deserialize(Reader::new(deserializer, &mut extra_fields))?;
+        if !extra_fields.is_empty() {
+            charge(size_of::<(FormatModifier, ExtraFields)>().saturating_mul(12))?;
         }
         Ok(Self {
             fourcc,
             modifier,
-            unknown: unknown.fields,
+            extra_fields: extra_fields.fields,
         })
     }
 }
 
 impl<'de> Deserialize<'de> for FormatSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let _reading = Reading::begin();
+        let _scope = BudgetScope::begin();
         let what = "pairs of format and modifier";
         list::<_, Entry>(deserializer, Self::MAXIMUM_PAIRS, what).map(Self::from)
     }
 }
 
 impl FormatSet {
-    /// The most pairs that are read.
+    /// The most pairs that a description may have.
     pub const MAXIMUM_PAIRS: usize = 1 << 16;
 
     /// Returns whether a pair is in the set.
@@ -85,23 +86,23 @@ impl FormatSet {
         while let (Some(first), Some(second)) = (one.first(), two.first()) {
             let (ones, twos) = match first.cmp(second) {
                 Ordering::Equal => {
-                    let run = same(one, two);
+                    let run = common_prefix_len(one, two);
                     pairs.extend_from_slice(&one[..run]);
                     (run, run)
                 }
-                Ordering::Less => (lower(one, second), 0),
-                Ordering::Greater => (0, lower(two, first)),
+                Ordering::Less => (gallop(one, second), 0),
+                Ordering::Greater => (0, gallop(two, first)),
             };
             one = &one[ones..];
             two = &two[twos..];
         }
         Self {
             pairs,
-            unknown: BTreeMap::new(),
+            extra_fields: BTreeMap::new(),
         }
     }
 
-    /// Returns the pairs in order.
+    /// Iterates over the pairs in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FormatModifier> + '_ {
         self.pairs.iter().copied()
     }
@@ -128,7 +129,7 @@ impl From<Vec<FormatModifier>> for FormatSet {
         pairs.dedup();
         Self {
             pairs,
-            unknown: BTreeMap::new(),
+            extra_fields: BTreeMap::new(),
         }
     }
 }
@@ -154,26 +155,26 @@ impl From<FormatSet> for Vec<FormatModifier> {
 impl From<Vec<Entry>> for FormatSet {
     fn from(entries: Vec<Entry>) -> Self {
         let mut pairs = Vec::with_capacity(entries.len());
-        let mut unknown: BTreeMap<FormatModifier, Unknown> = BTreeMap::new();
+        let mut extra_fields: BTreeMap<FormatModifier, ExtraFields> = BTreeMap::new();
         for entry in entries {
             let pair = FormatModifier::new(entry.fourcc, entry.modifier);
             pairs.push(pair);
-            if !entry.unknown.is_empty() {
-                // A pair that is written twice must meet what is asked at either place.
-                unknown
+            if !entry.extra_fields.is_empty() {
+                // A pair that occurs twice has the extra fields of both.
+                extra_fields
                     .entry(pair)
                     .or_default()
                     .fields
-                    .extend(entry.unknown);
+                    .extend(entry.extra_fields);
             }
         }
         pairs.retain(|pair| {
-            unknown
+            extra_fields
                 .get(pair)
-                .is_none_or(|unknown| unknown.required().is_empty())
+                .is_none_or(|extra_fields| extra_fields.required().is_empty())
         });
         Self {
-            unknown,
+            extra_fields,
             ..Self::from(pairs)
         }
     }
@@ -181,8 +182,11 @@ impl From<Vec<Entry>> for FormatSet {
 
 impl From<FormatSet> for Vec<Entry> {
     fn from(formats: FormatSet) -> Self {
-        let FormatSet { mut pairs, unknown } = formats;
-        pairs.extend(unknown.keys());
+        let FormatSet {
+            mut pairs,
+            extra_fields,
+        } = formats;
+        pairs.extend(extra_fields.keys());
         pairs.sort_unstable();
         pairs.dedup();
         pairs
@@ -190,9 +194,9 @@ impl From<FormatSet> for Vec<Entry> {
             .map(|pair| Entry {
                 fourcc: pair.fourcc,
                 modifier: pair.modifier,
-                unknown: unknown
+                extra_fields: extra_fields
                     .get(&pair)
-                    .map(|unknown| unknown.fields.clone())
+                    .map(|extra_fields| extra_fields.fields.clone())
                     .unwrap_or_default(),
             })
             .collect()
@@ -204,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pair_with_an_unknown_demand_is_kept_and_not_offered() {
+    fn pair_with_an_extra_field_is_kept_and_not_in_the_set() {
         let text = r#"[
             {"fourcc": "NV12", "modifier": "LINEAR", "tiles": 3},
             {"fourcc": "XR24", "modifier": "LINEAR", "hint": {"optional": true}},

@@ -1,6 +1,6 @@
-//! What is asked of the picture: its sides, its strides, where planes begin and how much memory is behind them.
+//! Constraints on an image's layout: width and height, strides, plane offsets and memory sizes.
 //!
-//! `DESIGN.md` says how to add a field.
+//! `DESIGN.md` describes how to add a field.
 
 use std::collections::BTreeSet;
 
@@ -9,145 +9,145 @@ use serde::{Deserialize, Serialize};
 use super::bound::Bound;
 use super::common_multiple::CommonMultiple;
 use super::demand::Field;
-use super::kind::{Agree, Answer, Kind, Lcm, Max, Min, Or, Union, Within};
+use super::field_kind::{Agree, AgreeValue, FieldKind, Lcm, Max, Min, Nested, Or, Union};
+use super::field_table::{FieldTable, Phrase, Reason, apply, field_table, group, merged_type};
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
-use super::terms::{Clause, Reason, Terms, group, merged_type, said, terms};
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 
-terms! {
+field_table! {
     kept;
-    /// Demands on a picture's layout. [`Default`] demands nothing.
-    ImageTerms,
-    /// What several ask of a picture.
+    /// Constraints on an image's layout. [`Default`] demands nothing.
+    ImageConstraints,
+    /// The merged image constraints of several participants.
     MergedImage;
 
     /// Width in pixels.
-    width: SideTerms = SideTerms::default(), Within as MergedSide, "pixels", Extent, blamed for [],
-        says |own, _| own.sides_words();
+    width: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [],
+        describe |own, _| own.describe_sides();
     /// Height in pixels.
-    height: SideTerms = SideTerms::default(), Within as MergedSide, "pixels", Extent, blamed for [];
-    /// Bytes from row to row.
-    stride: StrideTerms = StrideTerms::default(), Within as MergedStride, "bytes", Stride, blamed for [];
-    /// Where planes may begin: multiples of this many bytes.
-    offset_alignment_bytes: u64 = 1, Lcm, "bytes", Offset, blamed for [],
-        says |own, _| {
+    height: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
+    /// Bytes from one row to the next.
+    stride: StrideConstraints = StrideConstraints::default(), Nested as MergedStride, "bytes", Stride, limits [];
+    /// Each plane's offset is a multiple of this many bytes.
+    offset_alignment_bytes: u64 = 1, Lcm, "bytes", Offset, limits [],
+        describe |own, _| {
             let step = own.offset_alignment_bytes;
-            (step > 1).then(|| Clause::whole(format!("planes to begin at multiples of {step} bytes")))
+            (step > 1).then(|| Phrase::standalone(format!("planes to begin at multiples of {step} bytes")))
         },
         reason |step| Some(format!("plane offsets in multiples of {step} bytes"));
-    /// How large each plane's share of memory may be: multiples of this many bytes.
-    plane_size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, blamed for [Size],
-        says |own, _| {
+    /// Each plane's size is a multiple of this many bytes.
+    plane_size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, limits [Size],
+        describe |own, _| {
             let step = own.plane_size_alignment_bytes;
-            (step > 1).then(|| Clause::amount(format!("in multiples of {step} for each plane")).at(1))
+            (step > 1).then(|| Phrase::bytes(format!("in multiples of {step} for each plane")).with_order(1))
         },
         reason |step| Some(format!("planes in multiples of {step} bytes"));
-    /// Each plane has memory for a multiple of this many rows, as for codecs that write whole blocks below the picture.
-    rows_multiple_of: u32 = 1, Lcm, "rows", Size, blamed for [Size],
-        says |own, _| {
+    /// Each plane has memory for a multiple of this many rows. Codecs need this that write whole blocks below the image.
+    rows_multiple_of: u32 = 1, Lcm, "rows", Size, limits [Size],
+        describe |own, _| {
             let step = own.rows_multiple_of;
             (step > 1)
-                .then(|| Clause::whole(format!("memory for a multiple of {step} rows in each plane")))
+                .then(|| Phrase::standalone(format!("memory for a multiple of {step} rows in each plane")))
         },
         reason |step| Some(format!("memory for a multiple of {step} rows in each plane"));
-    /// How large memories may be: multiples of this many bytes.
-    size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, blamed for [Size],
-        says |own, _| {
+    /// Each dma-buf's size is a multiple of this many bytes.
+    size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, limits [Size],
+        describe |own, _| {
             let step = own.size_alignment_bytes;
-            (step > 1).then(|| Clause::amount(format!("in multiples of {step}")).at(0))
+            (step > 1).then(|| Phrase::bytes(format!("in multiples of {step}")).with_order(0))
         },
         reason |step| Some(format!("memory in multiples of {step} bytes"));
-    /// The least size of all memories together, in bytes.
-    minimum_size_bytes: u64 = 0, Max, "bytes", Size, blamed for [Size],
-        says |own, _| {
+    /// The least sum of the sizes of an image's dma-bufs, in bytes.
+    minimum_size_bytes: u64 = 0, Max, "bytes", Size, limits [Size],
+        describe |own, _| {
             let least = own.minimum_size_bytes;
-            (least > 0).then(|| Clause::amount(format!("at least {least}")))
+            (least > 0).then(|| Phrase::bytes(format!("at least {least}")))
         },
         reason |least| Some(format!("memory of at least {least} bytes"));
-    /// The greatest size of all memories together, in bytes.
-    maximum_size_bytes: u64 = u64::MAX, Min, "bytes", Size, blamed for [Size],
-        says |own, _| {
+    /// The greatest sum of the sizes of an image's dma-bufs, in bytes.
+    maximum_size_bytes: u64 = u64::MAX, Min, "bytes", Size, limits [Size],
+        describe |own, _| {
             let most = own.maximum_size_bytes;
-            (most < u64::MAX).then(|| Clause::amount(format!("at most {most}")))
+            (most < u64::MAX).then(|| Phrase::bytes(format!("at most {most}")))
         },
         reason |most| Some(format!("memory of at most {most} bytes"));
-    /// Bytes that must be there in each memory before its first plane.
-    padding_before_bytes: u64 = 0, Max, "bytes", Offset, blamed for [Size],
-        says |own, _| {
+    /// Bytes of padding in each dma-buf before its first plane.
+    padding_before_bytes: u64 = 0, Max, "bytes", Offset, limits [Size],
+        describe |own, _| {
             let bytes = own.padding_before_bytes;
-            (bytes > 0).then(|| Clause::whole(format!("{bytes} bytes before the first plane")))
+            (bytes > 0).then(|| Phrase::standalone(format!("{bytes} bytes before the first plane")))
         },
         reason |bytes| Some(format!("padding before the picture of {bytes} bytes"));
-    /// Bytes that must be there behind the last plane, as for importers that demand more than the image needs.
-    padding_bytes: u64 = 0, Max, "bytes", Size, blamed for [Size],
-        says |own, _| {
+    /// Bytes of padding after the last plane, for importers that need more memory than the image does.
+    padding_bytes: u64 = 0, Max, "bytes", Size, limits [Size],
+        describe |own, _| {
             let bytes = own.padding_bytes;
-            (bytes > 0).then(|| Clause::amount(format!("{bytes} behind the picture")))
+            (bytes > 0).then(|| Phrase::bytes(format!("{bytes} behind the picture")))
         },
         reason |bytes| Some(format!("padding behind the picture of {bytes} bytes"));
-    /// The most planes that a picture may have.
-    maximum_planes: u32 = u32::MAX, Min, "planes", Planes, blamed for [Planes],
-        says |own, _| {
+    /// The most planes that an image may have.
+    maximum_planes: u32 = u32::MAX, Min, "planes", Planes, limits [Planes],
+        describe |own, _| {
             let most = own.maximum_planes;
             (most < u32::MAX)
-                .then(|| Clause::whole(format!("takes pictures of at most {most} planes")).at(2))
+                .then(|| Phrase::standalone(format!("takes pictures of at most {most} planes")).with_order(2))
         };
-    /// Whether the first plane of a memory begins at its start, and each other where the one before it ends, stride by
-    /// stride, as V4L2's single-planar API has it.
-    packed_planes: bool = false, Or, "", Planes, blamed for [Stride, Size],
-        says |own, _| {
+    /// Whether planes follow each other without a gap: the first plane of a dma-buf starts at offset 0, and each other one starts
+    /// at stride × rows after the one before it. V4L2's single-planar API lays out images so.
+    packed_planes: bool = false, Or, "", Planes, limits [Stride, Size],
+        describe |own, _| {
             let words = "needs planes without a gap between them";
-            own.packed_planes.then(|| Clause::whole(words).at(1))
+            own.packed_planes.then(|| Phrase::standalone(words).with_order(1))
         },
         reason |is_asked| is_asked.then(|| "planes without a gap between them".to_owned());
-    /// Whether planes share one memory or have one each.
-    placement: PlanePlacement = PlanePlacement::Either, Agree, "", Planes, blamed for [Planes],
-        says |own, _| {
+    /// Whether planes share one dma-buf or have one each.
+    placement: PlanePlacement = PlanePlacement::Either, Agree, "", Planes, limits [Planes],
+        describe |own, _| {
             let words = match own.placement {
                 PlanePlacement::Either => return None,
                 PlanePlacement::Together => "needs all planes in one dma-buf",
-                PlanePlacement::Apart => "needs a dma-buf for each plane",
-                PlanePlacement::Neither => "takes only pictures of one plane",
+                PlanePlacement::Disjoint => "needs a dma-buf for each plane",
+                PlanePlacement::SinglePlane => "takes only pictures of one plane",
             };
-            Some(Clause::whole(words).at(0))
+            Some(Phrase::standalone(words).with_order(0))
         },
         reason |placement| match placement {
             PlanePlacement::Together => Some("all planes in one dma-buf".to_owned()),
-            PlanePlacement::Apart => Some("a dma-buf for each plane".to_owned()),
-            PlanePlacement::Either | PlanePlacement::Neither => None,
+            PlanePlacement::Disjoint => Some("a dma-buf for each plane".to_owned()),
+            PlanePlacement::Either | PlanePlacement::SinglePlane => None,
         };
 }
 
-terms! {
+field_table! {
     plain;
-    /// Demands on one side of a picture, in pixels. [`Default`] demands nothing.
-    SideTerms,
-    /// What several ask of one side of a picture, in pixels.
+    /// Constraints on the width or height of an image, in pixels. [`Default`] demands nothing.
+    SideConstraints,
+    /// The merged constraints on the width or height of an image, in pixels.
     MergedSide;
 
-    /// The least.
-    minimum: u32 = 1, Max, "pixels", Extent, blamed for [Extent];
-    /// The most.
-    maximum: u32 = u32::MAX, Min, "pixels", Extent, blamed for [Extent];
-    /// Steps in between.
-    multiple_of: u32 = 1, Lcm, "pixels", Extent, blamed for [Extent];
+    /// The least value.
+    minimum: u32 = 1, Max, "pixels", Extent, limits [Extent];
+    /// The greatest value.
+    maximum: u32 = u32::MAX, Min, "pixels", Extent, limits [Extent];
+    /// The value is a multiple of this.
+    multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
 }
 
-terms! {
+field_table! {
     plain;
-    /// Demands and wishes on strides, in bytes. [`Default`] has none.
+    /// Constraints and preferences on strides, in bytes. [`Default`] has none.
     ///
-    /// Bounds and wishes are the first plane's, the others follow from it; the alignment holds for every plane. Whatever is asked,
-    /// a plane's stride is a whole number of its pixels, where these have a power of two of bytes; bounds in between are taken inward.
-    StrideTerms,
-    /// What several ask and wish of strides, in bytes.
+    /// Bounds and preferences apply to the first plane, and the other strides follow from it. The alignment applies to every plane. In
+    /// addition, every stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
+    StrideConstraints,
+    /// The merged constraints and preferences on strides, in bytes.
     MergedStride;
 
-    /// The least, of the first plane.
-    minimum: u32 = 0, Max, "bytes", Stride, blamed for [Stride],
-        says |own, _| Some(Clause::amount(match (own.minimum, own.maximum) {
+    /// The least stride of the first plane.
+    minimum: u32 = 0, Max, "bytes", Stride, limits [Stride],
+        describe |own, _| Some(Phrase::bytes(match (own.minimum, own.maximum) {
             (0, u32::MAX) => return None,
             (least, most) if least == most => format!("of exactly {least}"),
             (0, most) => format!("of at most {most}"),
@@ -155,44 +155,44 @@ terms! {
             (least, most) => format!("from {least} to {most}"),
         })),
         reason |least| Some(format!("stride at least {least} bytes"));
-    /// The most, of the first plane.
-    maximum: u32 = u32::MAX, Min, "bytes", Stride, blamed for [Stride],
+    /// The greatest stride of the first plane.
+    maximum: u32 = u32::MAX, Min, "bytes", Stride, limits [Stride],
         reason |most| Some(format!("stride at most {most} bytes"));
     /// Every plane's stride is a multiple of this.
-    alignment: u32 = 1, Lcm, "bytes", Stride, blamed for [Stride],
-        says |own, _| {
+    alignment: u32 = 1, Lcm, "bytes", Stride, limits [Stride],
+        describe |own, _| {
             let step = own.alignment;
-            (step > 1).then(|| Clause::amount(format!("in multiples of {step}")))
+            (step > 1).then(|| Phrase::bytes(format!("in multiples of {step}")))
         },
         reason |step| Some(format!("strides in multiples of {step} bytes"));
-    /// Whether rows follow one another without a gap: each plane's stride is what its row needs, and no byte more.
-    packed: bool = false, Or, "", Stride, blamed for [Stride],
-        says |own, _| own.packed.then(|| Clause::whole("rows without a gap between them")),
+    /// Whether rows have no padding: each plane's stride equals the bytes of its row.
+    packed: bool = false, Or, "", Stride, limits [Stride],
+        describe |own, _| own.packed.then(|| Phrase::standalone("rows without a gap between them")),
         reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
-    /// Multiples of this are better, of the first plane.
-    preferred_alignment: u32 = 1, Lcm, "bytes", TrancheRequest, blamed for [],
+    /// The first plane's stride is preferably a multiple of this.
+    preferred_alignment: u32 = 1, Lcm, "bytes", Preference, limits [],
         reason |step| Some(format!("strides better in multiples of {step} bytes"));
-    /// These strides of the first plane are better than all others.
-    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", TrancheRequest, blamed for [];
-    /// Multiples of these are worse, of the first plane.
-    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", TrancheRequest, blamed for [];
+    /// Strides of the first plane that are preferred to all others.
+    preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
+    /// The first plane's stride is preferably no multiple of any of these.
+    avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
 }
 
-impl ImageTerms {
-    fn sides_words(&self) -> Option<Clause> {
-        let free = SideTerms::default();
+impl ImageConstraints {
+    fn describe_sides(&self) -> Option<Phrase> {
+        let free = SideConstraints::default();
         (self.width != free || self.height != free).then(|| {
-            Clause::whole(format!(
+            Phrase::standalone(format!(
                 "needs a width {} and a height {}",
-                self.width.words(),
-                self.height.words()
+                self.width.describe(),
+                self.height.describe()
             ))
         })
     }
 }
 
-impl SideTerms {
-    /// Demands this many pixels and no other.
+impl SideConstraints {
+    /// Demands exactly this many pixels.
     pub fn exactly(pixels: u32) -> Self {
         Self {
             minimum: pixels,
@@ -201,7 +201,7 @@ impl SideTerms {
         }
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let steps = if self.multiple_of > 1 {
             format!(" in steps of {}", self.multiple_of)
         } else {
@@ -217,50 +217,52 @@ impl SideTerms {
 }
 
 impl MergedImage {
-    /// Returns who may be the reason that no layout meets the demands on a field.
-    pub(crate) fn blamed(&self, field: Field) -> Owners {
+    /// Returns the owners whose constraints may be why no layout satisfies the demands on a field.
+    pub(crate) fn limiting_owners(&self, field: Field) -> Owners {
         let mut owners = Owners::default();
-        ImageTerms::blame(self, field, &mut owners);
+        ImageConstraints::add_limiting_owners(self, field, &mut owners);
         owners
     }
 
-    /// Returns what the demands make of a plan.
+    /// Returns the reasons that the merged constraints give for a plan's layout.
     pub(crate) fn reasons(&self) -> Vec<Reason<'_>> {
         let mut reasons = Vec::new();
-        <ImageTerms as Terms>::reasons(self, &mut reasons);
-        reasons.sort_by_key(|reason| reason.place);
+        <ImageConstraints as FieldTable>::reasons(self, &mut reasons);
+        reasons.sort_by_key(|reason| reason.order);
         reasons
     }
 }
 
-/// Whether a picture's planes share one memory.
+/// In how many dma-bufs an image's planes lie. A single-plane format satisfies every placement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanePlacement {
-    /// All in one, or one each.
+    /// All planes share a dma-buf, or each has one of its own.
     #[default]
     Either,
-    /// All in one.
+    /// All planes share one dma-buf.
     Together,
-    /// One each.
-    Apart,
-    /// Both at once, which only a single plane is.
-    Neither,
+    /// Each plane has a dma-buf of its own ("disjoint" in Vulkan).
+    #[serde(rename = "apart")]
+    Disjoint,
+    /// Both placements are demanded, which only a single-plane format satisfies.
+    #[serde(rename = "neither")]
+    SinglePlane,
 }
 
 impl PlanePlacement {
-    /// Returns the placement that serves both.
+    /// Merges two placements.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Either, one) | (one, Self::Either) => one,
             (one, two) if one == two => one,
-            _ => Self::Neither,
+            _ => Self::SinglePlane,
         }
     }
 }
 
-impl Answer for PlanePlacement {
+impl AgreeValue for PlanePlacement {
     fn and(self, other: Self) -> Self {
         Self::and(self, other)
     }

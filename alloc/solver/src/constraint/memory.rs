@@ -1,4 +1,4 @@
-//! What is asked of the memory: where it lies, in how many pieces, whose it is.
+//! Constraints on memory: contiguity, physical addresses, import policy, CPU access, coherency and protection.
 
 use std::collections::BTreeSet;
 
@@ -6,129 +6,131 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::Bound;
 use super::demand::Field;
-use super::kind::{Agree, Answer, Apart, Intersect, Kind, Max, Min, NotMerged, Union, Within};
+use super::field_kind::{
+    Agree, AgreeValue, FieldKind, Intersect, Max, Min, Nested, NotMerged, PerParticipant, Union,
+};
+use super::field_table::{FieldTable, Phrase, Reason, field_table, group, merged_type};
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
 use super::source::{Source, SourceId};
-use super::terms::{Clause, Reason, Terms, group, merged_type, terms};
 use crate::model::DeviceIdentity;
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 
-terms! {
+field_table! {
     kept;
-    /// Demands on memory. [`Default`] demands nothing.
+    /// Constraints on memory. [`Default`] demands nothing.
     ///
-    /// A device's own source meets that device's demands by definition.
-    MemoryTerms,
-    /// What several ask of memory.
+    /// A source on the participant's own device satisfies that device's constraints on contiguity, addresses and imports.
+    MemoryConstraints,
+    /// The merged memory constraints of several participants.
     MergedMemory;
 
-    /// In how many pieces the memory may come.
-    contiguity: Contiguity = Contiguity::Scattered, Max, "", Contiguity, blamed for [],
-        says |own, _| match own.contiguity {
+    /// Whether memory has to be physically contiguous.
+    contiguity: Contiguity = Contiguity::Scattered, Max, "", Contiguity, limits [],
+        describe |own, _| match own.contiguity {
             Contiguity::Scattered => None,
-            Contiguity::Unknown => Some(Clause::whole("may need memory in one piece")),
-            Contiguity::Contiguous => Some(Clause::whole("needs memory in one piece")),
+            Contiguity::Unknown => Some(Phrase::standalone("may need memory in one piece")),
+            Contiguity::Contiguous => Some(Phrase::standalone("needs memory in one piece")),
         };
-    /// Where the device reaches.
-    address: AddressWindow = AddressWindow::default(), Within as MergedAddress, "address", Address, blamed for [],
-        says |own, _| {
+    /// The physical addresses that the device reaches.
+    address: AddressWindow = AddressWindow::default(), Nested as MergedAddress, "address", Address, limits [],
+        describe |own, _| {
             let AddressWindow { lowest, highest } = own.address;
             (own.address != AddressWindow::default()).then(|| {
-                Clause::whole(format!("reaches only addresses from {lowest:#x} to {highest:#x}"))
+                Phrase::standalone(format!("reaches only addresses from {lowest:#x} to {highest:#x}"))
             })
         };
-    /// Whose memory is taken.
-    imports: Imports = Imports::Any, Apart, "", Imports, blamed for [],
-        says |own, _| own.imports.words().map(Clause::whole);
-    /// Whether the device's own memory can be had by others.
-    exports: Exports = Exports::Declared, Apart, "", Exports, blamed for [],
-        says |own, _| match &own.exports {
+    /// Whose memory is imported.
+    imports: Imports = Imports::Any, PerParticipant, "", Imports, limits [],
+        describe |own, _| own.imports.describe().map(Phrase::standalone);
+    /// Whether the device's own memory can be exported.
+    exports: Exports = Exports::Declared, PerParticipant, "", Exports, limits [],
+        describe |own, _| match &own.exports {
             Exports::Declared => None,
-            Exports::Nothing { reason } => Some(Clause::whole(format!(
+            Exports::Nothing { reason } => Some(Phrase::standalone(format!(
                 "lets nobody have its own memory, because {reason}"
             ))),
         };
-    /// The only sources whose memory is taken, whoever's they are; all where there is none.
-    permitted: Option<BTreeSet<SourceId>> = None, Intersect, "sources", Permitted, blamed for [],
-        says |own, _| own.permitted.as_ref().map(|permitted| {
+    /// The only sources whose memory is permitted, whichever device owns them; all if this is `None`.
+    permitted: Option<BTreeSet<SourceId>> = None, Intersect, "sources", Permitted, limits [],
+        describe |own, _| own.permitted.as_ref().map(|permitted| {
             let names: Vec<_> = permitted.iter().map(ToString::to_string).collect();
-            Clause::whole(if names.is_empty() {
+            Phrase::standalone(if names.is_empty() {
                 "takes memory of no source at all".to_owned()
             } else {
                 format!("takes only memory of {}", names.join(", "))
             })
         });
-    /// Sources whose memory is better than others': a wish, not a demand.
-    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", TrancheRequest, blamed for [];
-    /// How much the processor reads or writes.
-    cpu: CpuUse = CpuUse::None, Max, "", Cpu, blamed for [],
-        says |own, role| {
+    /// Preferred sources. This is a preference, not a demand.
+    preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", Preference, limits [];
+    /// How often the CPU reads or writes pixels.
+    cpu: CpuUse = CpuUse::None, Max, "", Cpu, limits [],
+        describe |own, role| {
             let verb = if role.writes() { "writes" } else { "reads" };
             match own.cpu {
                 CpuUse::None => None,
-                CpuUse::Rarely => Some(Clause::whole(format!(
+                CpuUse::Rarely => Some(Phrase::standalone(format!(
                     "{verb} frames with the processor now and then"
                 ))),
-                CpuUse::Often => Some(Clause::whole(format!(
+                CpuUse::Often => Some(Phrase::standalone(format!(
                     "{verb} every frame with the processor"
                 ))),
             }
         };
-    /// How the processor's reads and writes reach the device.
-    coherency: Coherency = Coherency::Synced, Max, "", Coherency, blamed for [],
-        says |own, _| match own.coherency {
+    /// How the CPU's accesses become visible to the device.
+    coherency: Coherency = Coherency::Synced, Max, "", Coherency, limits [],
+        describe |own, _| match own.coherency {
             Coherency::Synced => None,
-            Coherency::Untransferred => Some(Clause::whole(
+            Coherency::Untransferred => Some(Phrase::standalone(
                 "needs memory of which no device keeps a copy",
             )),
-            Coherency::Coherent => Some(Clause::whole(
+            Coherency::Coherent => Some(Phrase::standalone(
                 "needs memory that processor and devices see alike without a sync",
             )),
         };
-    /// Whether it may or must be memory that the processor and other devices are kept from.
-    protection: Protection = Protection::Unsaid, Agree, "", Protection, blamed for [],
-        says |own, _| match own.protection {
-            Protection::Unsaid | Protection::Taken => None,
-            Protection::Refused => Some(Clause::whole("takes no protected memory")),
-            Protection::Needed => Some(Clause::whole("needs protected memory")),
-            Protection::Neither => Some(Clause::whole(
+    /// Whether the participant accepts or requires protected memory.
+    protection: Protection = Protection::Unspecified, Agree, "", Protection, limits [],
+        describe |own, _| match own.protection {
+            Protection::Unspecified | Protection::Accepted => None,
+            Protection::Rejected => Some(Phrase::standalone("takes no protected memory")),
+            Protection::Required => Some(Phrase::standalone("needs protected memory")),
+            Protection::Conflicting => Some(Phrase::standalone(
                 "takes neither protected memory nor any other",
             )),
         };
 }
 
-terms! {
+field_table! {
     plain + Copy + Hash;
-    /// The physical addresses, first and last included, in which memory lies or must lie. [`Default`] is all of them.
+    /// A range of physical addresses, first and last included. [`Default`] is all addresses.
     AddressWindow,
-    /// The addresses that all reach.
+    /// The range of addresses that all reach.
     MergedAddress;
 
     /// The lowest address.
-    lowest: u64 = 0, Max, "address", Address, blamed for [];
+    lowest: u64 = 0, Max, "address", Address, limits [];
     /// The highest address.
-    highest: u64 = u64::MAX, Min, "address", Address, blamed for [];
+    highest: u64 = u64::MAX, Min, "address", Address, limits [];
 }
 
-/// In how many pieces, as the device sees it, the memory of one plane may come.
+/// Whether the memory of one dma-buf has to be contiguous, as the device sees it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Contiguity {
-    /// In any number.
+    /// Scattered memory is accepted.
     #[default]
     Scattered,
-    /// Nothing tells whether it must be one.
+    /// Whether the device needs contiguous memory is unknown.
     Unknown,
-    /// In one.
+    /// The device needs contiguous memory.
     Contiguous,
 }
 
 impl AddressWindow {
-    /// Returns what a device reaches that drives this many address bits.
+    /// Returns the range that a device with this many address bits reaches.
     pub fn of_bits(bits: u32) -> Self {
         let highest = 1_u64
             .checked_shl(bits)
@@ -136,42 +138,42 @@ impl AddressWindow {
         Self { lowest: 0, highest }
     }
 
-    /// Returns whether every address of `inner` is in this window.
+    /// Returns whether every address of `inner` is in this range.
     pub fn contains(&self, inner: &Self) -> bool {
         self.lowest <= inner.lowest && inner.highest <= self.highest
     }
 
-    /// Returns whether any address is in both.
+    /// Returns whether any address is in both ranges.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.lowest.max(other.lowest) <= self.highest.min(other.highest)
     }
 }
 
-/// Whose memory a participant takes. [`Default`] is anyone's.
+/// Whose memory a participant imports. [`Default`] is any memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Imports {
-    /// Anyone's.
+    /// Any memory.
     #[default]
     Any,
-    /// That of these alone.
+    /// Only memory of these devices and sources.
     OnlyFrom {
-        /// Devices whose sources are taken. One of which a newer version says more is refused: a set has no place to keep it in.
+        /// Devices whose memory is imported. A device with extra fields is an error, because a set cannot keep them.
         devices: BTreeSet<DeviceIdentity>,
-        /// Sources that are taken.
+        /// Sources whose memory is imported.
         sources: BTreeSet<SourceId>,
-        /// Why, in words that end a sentence after "because".
+        /// The reason, as a clause that follows "because".
         reason: String,
     },
-    /// Nobody's: the participant works on its own memory and exports it.
+    /// No memory: the participant uses its own memory and exports it.
     Nothing {
-        /// Why, in words that end a sentence after "because".
+        /// The reason, as a clause that follows "because".
         reason: String,
     },
 }
 
 impl Imports {
-    /// Takes the memory of one device alone.
+    /// Imports only memory of one device.
     pub fn only_from(device: DeviceIdentity, reason: &str) -> Self {
         Self::OnlyFrom {
             devices: BTreeSet::from([device]),
@@ -180,8 +182,8 @@ impl Imports {
         }
     }
 
-    /// Says whose memory is taken; `None` where anyone's is.
-    fn words(&self) -> Option<String> {
+    /// Describes the import policy; `None` if any memory is imported.
+    fn describe(&self) -> Option<String> {
         match self {
             Self::Any => None,
             Self::OnlyFrom {
@@ -200,7 +202,7 @@ impl Imports {
         }
     }
 
-    /// Returns whether memory of `source` is taken by a participant that sits on `device`.
+    /// Returns whether a participant on `device` imports memory of `source`, or owns it.
     pub fn takes(&self, source: &Source, device: &DeviceIdentity) -> bool {
         if source.is_of(device) {
             return true;
@@ -221,90 +223,95 @@ impl Imports {
     }
 }
 
-/// How much the processor reads or writes the pixels.
+/// How often the CPU reads or writes the pixels.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum CpuUse {
-    /// Not at all.
+    /// Never.
     #[default]
     None,
-    /// Now and then, as for a screenshot.
+    /// Occasionally, as for a screenshot.
     Rarely,
-    /// Every frame.
+    /// In every frame.
     Often,
 }
 
-/// Whether a device's own memory can be had by others. [`Default`] is where sources declare it.
+/// Whether a device's own memory can be exported. [`Default`] is what its sources declare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Exports {
-    /// Where a source declares it.
+    /// The memory of every source on the device can be exported.
     #[default]
     Declared,
-    /// It cannot, whatever source there is.
+    /// The memory cannot be exported, although there may be a source on the device.
     Nothing {
-        /// Why, in words that end a sentence after "because".
+        /// The reason, as a clause that follows "because".
         reason: String,
     },
 }
 
-/// How the processor's reads and writes reach the device, the least demanding first.
+/// How the CPU's accesses become visible to the device, the least demanding first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Coherency {
-    /// Each access is begun and ended (`DMA_BUF_IOCTL_SYNC`), which cleans the caches where that is needed, and a device that
-    /// keeps a copy of its own is asked to transfer it.
+    /// Each CPU access is bracketed by `DMA_BUF_IOCTL_SYNC`, which maintains the caches. A device with a shadow copy is asked to
+    /// transfer it.
     #[default]
     Synced,
-    /// Each access is begun and ended, but nobody asks for transfers: a device that keeps a copy of its own never sees what
-    /// others write, nor they what it draws.
+    /// Each CPU access is bracketed by `DMA_BUF_IOCTL_SYNC`, but nothing asks for transfers. So a device with a shadow copy never
+    /// sees what others write, and others never see what it draws.
     Untransferred,
-    /// Accesses are not told to the kernel, so caches must never stand between processor and device.
+    /// CPU accesses are not bracketed, so the memory has to be coherent without cache maintenance.
     Coherent,
 }
 
-/// Whether memory is or must be protected: kept from the processor and from devices that are not trusted.
+/// Whether a participant accepts or requires protected memory, to which the CPU and untrusted devices have no access.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Protection {
-    /// Nothing tells whether protected memory is taken.
+    /// Whether protected memory is accepted is unknown.
     #[default]
-    Unsaid,
-    /// Protected memory is taken like any other.
-    Taken,
-    /// It is not taken.
-    Refused,
-    /// No other is taken.
-    Needed,
-    /// Asked for both by two who never agree.
-    Neither,
+    #[serde(rename = "unsaid")]
+    Unspecified,
+    /// Protected memory is accepted as any other.
+    #[serde(rename = "taken")]
+    Accepted,
+    /// Protected memory is rejected.
+    #[serde(rename = "refused")]
+    Rejected,
+    /// Only protected memory is accepted.
+    #[serde(rename = "needed")]
+    Required,
+    /// One participant rejects protected memory and another requires it, so no memory serves both.
+    #[serde(rename = "neither")]
+    Conflicting,
 }
 
 impl Protection {
-    /// Returns what serves both.
+    /// Merges the demands of two participants.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Unsaid, one) | (one, Self::Unsaid) => one,
-            (Self::Taken, one) | (one, Self::Taken) => one,
+            (Self::Unspecified, one) | (one, Self::Unspecified) => one,
+            (Self::Accepted, one) | (one, Self::Accepted) => one,
             (one, two) if one == two => one,
-            _ => Self::Neither,
+            _ => Self::Conflicting,
         }
     }
 }
 
-impl Answer for Protection {
+impl AgreeValue for Protection {
     fn and(self, other: Self) -> Self {
         Self::and(self, other)
     }
 
     fn is_demand(self) -> bool {
-        !matches!(self, Self::Unsaid | Self::Taken)
+        !matches!(self, Self::Unspecified | Self::Accepted)
     }
 }

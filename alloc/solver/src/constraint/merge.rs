@@ -1,32 +1,32 @@
-//! The one table by which demands merge.
+//! The table of merge rules, and the merge of formats and buffer counts.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::bound::Bound;
+use super::field_kind::{FieldKind, Intersect, Sum};
+use super::field_table::FieldTable;
 use super::formats::FormatSet;
-use super::image::ImageTerms;
-use super::kind::{Intersect, Kind, Sum};
-use super::memory::MemoryTerms;
+use super::image::ImageConstraints;
+use super::memory::MemoryConstraints;
 use super::participant::Constraints;
-use super::terms::Terms;
 
 /// How one field merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MergeRule {
-    /// The field that it is in; empty where it is in none.
+    /// The field that contains this one; empty if there is none.
     pub within: &'static str,
-    /// The field.
+    /// The field's name.
     pub field: &'static str,
-    /// The value that demands nothing, as Rust writes it.
+    /// The value that demands nothing, as a Rust expression.
     pub identity: &'static str,
-    /// How two values become one.
+    /// The operator that merges two values.
     pub operator: &'static str,
-    /// What the value counts.
+    /// The value's unit; empty if it has none.
     pub unit: &'static str,
-    /// What the value is.
+    /// What the value means.
     pub means: &'static str,
 }
 
@@ -49,26 +49,28 @@ impl fmt::Display for MergeRule {
     }
 }
 
-/// What several ask beyond picture and memory. How they synchronise does not merge: each hand-over is between two.
+/// Merged constraints on formats and buffer counts.
+///
+/// Synchronisation is not merged, because each hand-over is between two participants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergedUse {
-    /// The pairs of format and modifier that all take.
+    /// The pairs of format and modifier that all accept.
     pub formats: Bound<Option<FormatSet>>,
     /// How many buffers all hold together.
     pub buffers_held: Bound<u64>,
 }
 
 impl MergedUse {
-    /// Takes one participant's demands; `owner` is the number by which the participant is remembered.
+    /// Makes merged constraints of one participant's; `owner` is the participant's number.
     #[must_use]
-    pub fn of(owner: usize, terms: &Constraints) -> Self {
+    pub fn of(owner: usize, constraints: &Constraints) -> Self {
         Self {
-            formats: Intersect::of(owner, &terms.formats, None),
-            buffers_held: Sum::of(owner, &terms.buffers_held, 0),
+            formats: Intersect::of(owner, &constraints.formats, None),
+            buffers_held: Sum::of(owner, &constraints.buffers_held, 0),
         }
     }
 
-    /// Returns what two ask for together.
+    /// Merges the constraints of both.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         Self {
@@ -78,19 +80,19 @@ impl MergedUse {
     }
 }
 
-/// Demands nothing.
+/// Returns constraints that demand nothing.
 impl Default for MergedUse {
     fn default() -> Self {
         Self {
-            formats: Intersect::nothing(None),
-            buffers_held: Sum::nothing(0),
+            formats: Intersect::no_demand(None),
+            buffers_held: Sum::no_demand(0),
         }
     }
 }
 
-/// Returns the rules of every field that merges: formats and buffers, then of the picture, then of the memory.
+/// Returns the merge rule of every field: formats and buffers first, then images, then memory.
 ///
-/// `MERGE.md` is this table, in words.
+/// `MERGE.md` is generated from this table.
 #[must_use]
 pub fn merge_table() -> [Vec<MergeRule>; 3] {
     let mut tables = [Vec::new(), Vec::new(), Vec::new()];
@@ -103,16 +105,16 @@ pub fn merge_table() -> [Vec<MergeRule>; 3] {
         unit,
         means,
     };
-    <Intersect as Kind<Option<FormatSet>>>::rules(
+    <Intersect as FieldKind<Option<FormatSet>>>::rules(
         rule(
             "formats",
             "None",
             "pairs",
-            "The pairs of format and modifier that all take.",
+            "The pairs of format and modifier that all accept.",
         ),
         uses,
     );
-    <Sum as Kind<u32>>::rules(
+    <Sum as FieldKind<u32>>::rules(
         rule(
             "buffers_held",
             "0",
@@ -121,8 +123,8 @@ pub fn merge_table() -> [Vec<MergeRule>; 3] {
         ),
         uses,
     );
-    ImageTerms::rules("", image);
-    MemoryTerms::rules("", memory);
+    ImageConstraints::rules("", image);
+    MemoryConstraints::rules("", memory);
     tables
 }
 
@@ -132,12 +134,12 @@ mod tests {
     use crate::constraint::MergedImage;
 
     #[test]
-    fn merged_bound_names_who_set_it() {
-        let mut terms = ImageTerms::default();
-        terms.stride.minimum = 2560;
-        let one = MergedImage::of(0, &terms);
-        terms.stride.minimum = 4096;
-        let two = MergedImage::of(1, &terms);
+    fn merged_bound_has_the_owner_that_set_it() {
+        let mut constraints = ImageConstraints::default();
+        constraints.stride.minimum = 2560;
+        let one = MergedImage::of(0, &constraints);
+        constraints.stride.minimum = 4096;
+        let two = MergedImage::of(1, &constraints);
         let both = one.merge(&two).merge(&MergedImage::default());
         assert_eq!(both.stride.minimum.value, 4096);
         assert!(both.stride.minimum.owners.iter().eq([1]));

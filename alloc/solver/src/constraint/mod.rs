@@ -1,42 +1,43 @@
-//! What participants accept and sources guarantee, as plain data, and how demands merge.
+//! Constraints of participants, guarantees of sources, and the rules by which constraints merge.
 //!
-//! Everything here is serialisable: a machine's declarations can be recorded and solved elsewhere.
+//! All of it is serialisable data: the declarations of one machine can be recorded and solved on another.
 
 mod bound;
 mod common_multiple;
 mod demand;
+mod field_kind;
+mod field_table;
 mod formats;
 mod image;
-mod kind;
 mod memory;
 mod merge;
 mod owners;
 mod participant;
-mod runs;
+mod sorted_pairs;
 mod source;
 mod source_kind;
-mod terms;
 
-pub use crate::reading::Unknown;
+pub use crate::reading::ExtraFields;
 pub use crate::reading::value::ValueError;
 pub use bound::Bound;
 pub use common_multiple::CommonMultiple;
 pub(crate) use common_multiple::gcd;
 pub use common_multiple::lcm;
 pub use demand::{Demand, Field};
+pub use field_kind::NotMerged;
+pub(crate) use field_table::FieldTable;
 pub use formats::FormatSet;
 pub use image::{
-    ImageTerms, MergedImage, MergedSide, MergedStride, PlanePlacement, SideTerms, StrideTerms,
+    ImageConstraints, MergedImage, MergedSide, MergedStride, PlanePlacement, SideConstraints,
+    StrideConstraints,
 };
-pub use kind::NotMerged;
 pub use memory::{
-    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryTerms, MergedAddress,
-    MergedMemory, Protection,
+    AddressWindow, Coherency, Contiguity, CpuUse, Exports, Imports, MemoryConstraints,
+    MergedAddress, MergedMemory, Protection,
 };
 pub use merge::{MergeRule, MergedUse, merge_table};
 pub use owners::Owners;
 pub use participant::{Constraints, Interface, Participant, Plane, PlaneKind, Role, SyncMechanism};
-pub(crate) use runs::{lower, same};
+pub(crate) use sorted_pairs::{common_prefix_len, gallop};
 pub use source::{Guarantees, MemoryCost, Source, SourceId};
 pub use source_kind::SourceKind;
-pub(crate) use terms::Terms;

@@ -1,18 +1,18 @@
-//! Who set a bound, as numbers that are cheap to unite.
+//! The owners of a merged bound, as a set of numbers that is cheap to unite.
 
 use std::fmt;
 
-/// Numbers of those who own a bound: places in a list of names that the bound's maker keeps.
+/// The numbers of those who set a bound. A number is an index into a list of names that the caller keeps.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Owners {
-    /// The first 64, so that the usual request needs no memory for them.
+    /// The numbers below 64 as bits, so that an ordinary request allocates nothing.
     few: u64,
-    /// Those from 64 on, without trailing zeros.
+    /// The numbers from 64 on as bits, without trailing zero words.
     more: Vec<u64>,
 }
 
 impl Owners {
-    /// Returns the set of one.
+    /// Returns the set of one number.
     pub fn one(number: usize) -> Self {
         let bit = 1_u64 << (number & 63);
         let Some(place) = (number >> 6).checked_sub(1) else {
@@ -26,12 +26,12 @@ impl Owners {
         Self { few: 0, more }
     }
 
-    /// Returns whether nobody owns it.
+    /// Returns whether there is no owner.
     pub fn is_empty(&self) -> bool {
         self.few == 0 && self.more.is_empty()
     }
 
-    /// Returns whether this one is among them.
+    /// Returns whether `number` is an owner.
     pub fn contains(&self, number: usize) -> bool {
         let word = match (number >> 6).checked_sub(1) {
             None => Some(&self.few),
@@ -40,7 +40,7 @@ impl Owners {
         word.is_some_and(|word| word >> (number & 63) & 1 == 1)
     }
 
-    /// Returns those who are in either.
+    /// Returns the owners that are in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let (long, short) = if self.more.len() >= other.more.len() {
@@ -90,15 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_of_any_number_are_kept_and_united() {
+    fn owners_of_any_number_are_contained_in_their_union() {
         let numbers = [0, 3, 63, 64, 65, 127, 128, 1000];
         let all: Owners = numbers.into_iter().collect();
         assert_eq!(all.iter().collect::<Vec<_>>(), numbers);
         for number in 0..1100 {
             assert_eq!(all.contains(number), numbers.contains(&number));
         }
-        let turned: Owners = numbers.into_iter().rev().collect();
-        assert_eq!(all, turned);
+        let reversed: Owners = numbers.into_iter().rev().collect();
+        assert_eq!(all, reversed);
         assert!(Owners::default().is_empty() && !Owners::one(64).is_empty());
     }
 }

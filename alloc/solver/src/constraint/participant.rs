@@ -1,56 +1,54 @@
-//! Who touches the buffer, and what each accepts.
+//! Participants that share a buffer, and their constraints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::formats::FormatSet;
-use super::image::ImageTerms;
-use super::memory::MemoryTerms;
+use super::image::ImageConstraints;
+use super::memory::MemoryConstraints;
 use crate::model::{DeviceIdentity, Fourcc};
 use crate::reading::budget::{list, map};
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
-keeps_unknown! {
-    /// One use of one device: the same card can be two participants.
+keeps_extra_fields! {
+    /// One use of one device. The same card can be two participants.
     ///
-    /// What it accepts is a list of choices that is never empty, the best first. Each choice is complete in itself: a plan meets
-    /// one of them as a whole, never a mixture. Whatever is asked of the participant is asked in every choice, so
+    /// A participant has one or more alternative sets of constraints, called choices, in order of preference. A plan satisfies one
+    /// choice as a whole, never a mixture. A constraint that always applies has to be in every choice, so
     /// [`Participant::for_each_choice`] edits them all.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Participant {
-        /// What to call it in words; names are unique within a request.
+        /// The name that messages use; unique within a request.
         pub name: String,
-        /// The device.
+        /// The device that accesses the buffer.
         pub device: DeviceIdentity,
         /// What it does with the pixels.
         pub role: Role,
-        /// Through what it is given buffers; the kernel's interface for its role where there is none.
-        ///
-        /// Names are for people: nothing is told by them.
+        /// The interface through which the participant imports buffers; `None` is the kernel's interface for its role.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub interface: Option<Interface>,
-        /// Which plane of its card it is; none for what is no plane.
+        /// The KMS plane; `None` if the participant is not a plane.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub plane: Option<Plane>,
-        /// The best choice. Private, like the others, so that nothing edits one choice and forgets the others.
+        /// The preferred choice. It is private, as the others are, so that nothing edits one choice and forgets the others.
         #[serde(default)]
         constraints: Constraints,
-        /// The other choices, best first.
+        /// The other choices, in order of preference.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "alternatives")]
         alternatives: Vec<Constraints>,
-        /// Fields of a newer version, those of the device too; demands like those of the constraints.
+        /// Fields of a newer version, including those of `device`. They are demands, as those of the constraints are.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
 impl Participant {
-    /// The most alternatives that are read.
+    /// The most alternatives that a description may have.
     pub const MAXIMUM_ALTERNATIVES: usize = 64;
 
-    /// Names a participant that accepts everything yet. The name is made printable: a part of it is a device's own, as a rule.
+    /// Makes a participant that accepts everything. The name is made printable, because it usually contains a device's name.
     pub fn new(name: impl Into<String>, device: DeviceIdentity, role: Role) -> Self {
         Self {
             name: printable(&name.into()),
@@ -60,11 +58,11 @@ impl Participant {
             plane: None,
             constraints: Constraints::default(),
             alternatives: Vec::new(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
-    /// The processor, which is asked nothing: what it touches, and how often, is its user's to say.
+    /// Makes the participant for CPU access, without constraints. The caller adds how often the CPU accesses the buffer.
     #[must_use]
     pub fn processor(role: Role) -> Self {
         let identity = DeviceIdentity {
@@ -75,24 +73,24 @@ impl Participant {
         Self::new("processor", identity, role)
     }
 
-    /// Returns the best of its choices.
+    /// Returns the preferred choice.
     #[must_use]
     pub fn constraints(&self) -> &Constraints {
         &self.constraints
     }
 
-    /// Returns the choices that are worse than the best, best first; none where there is one choice.
+    /// Returns the choices after the preferred one, in order of preference.
     #[must_use]
     pub fn alternatives(&self) -> &[Constraints] {
         &self.alternatives
     }
 
-    /// Returns the choices, best first; there is at least one.
+    /// Returns all choices in order of preference; there is at least one.
     pub fn choices(&self) -> impl Iterator<Item = &Constraints> {
         std::iter::once(&self.constraints).chain(&self.alternatives)
     }
 
-    /// Returns the choices to be edited, best first; there is at least one.
+    /// Returns all choices for editing, in order of preference; there is at least one.
     pub fn choices_mut(&mut self) -> impl Iterator<Item = &mut Constraints> {
         std::iter::once(&mut self.constraints).chain(&mut self.alternatives)
     }
@@ -107,15 +105,15 @@ impl Participant {
         self.set_choices(only, Vec::new());
     }
 
-    /// Replaces all choices: the best one, and those that are worse, best first.
+    /// Replaces all choices by the preferred one and the others in order of preference.
     pub fn set_choices(&mut self, best: Constraints, alternatives: Vec<Constraints>) {
         self.constraints = best;
         self.alternatives = alternatives;
     }
 
-    /// Appends a choice that is worse than those that there are.
+    /// Appends a choice that is less preferred than all others.
     ///
-    /// A description is read with at most [`Participant::MAXIMUM_ALTERNATIVES`] of them.
+    /// A description with more than [`Participant::MAXIMUM_ALTERNATIVES`] of them cannot be read again.
     pub fn push_alternative(&mut self, worse: Constraints) {
         self.alternatives.push(worse);
     }
@@ -130,22 +128,22 @@ pub enum Role {
     Capture,
     /// A device reads them: a V4L2 output or an encoder.
     Output,
-    /// A display reads them.
+    /// A display scans them out.
     Display,
     /// A GPU or another importer reads them.
     Import,
     /// A GPU draws them.
     Render,
-    /// A compositor's advertised formats: it does nothing itself.
+    /// A compositor advertises formats, and does not access the pixels itself.
     Compositor,
-    /// The processor writes them.
+    /// The CPU writes them.
     CpuWrite,
-    /// The processor reads them.
+    /// The CPU reads them.
     CpuRead,
 }
 
 impl Role {
-    /// Returns what people read for it, such as `processor writing`.
+    /// Returns the role's name for people, such as `processor writing`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Capture => "capture",
@@ -159,12 +157,12 @@ impl Role {
         }
     }
 
-    /// Returns whether the pixels come from here.
+    /// Returns whether this participant produces pixels.
     pub fn writes(self) -> bool {
         matches!(self, Self::Capture | Self::Render | Self::CpuWrite)
     }
 
-    /// Returns whether the participant attaches to the memory as a device does.
+    /// Returns whether the participant is a device that attaches to the memory.
     pub fn imports(self) -> bool {
         !matches!(self, Self::Compositor | Self::CpuWrite | Self::CpuRead)
     }
@@ -172,7 +170,7 @@ impl Role {
 
 /// The interface through which a participant imports.
 ///
-/// One card can be three participants that import: by PRIME, by GBM and by Vulkan. What one of them refuses says nothing of
+/// One card can be three participants, by PRIME, GBM and Vulkan. A buffer that one of these interfaces rejects may be accepted by
 /// the others.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -180,47 +178,47 @@ impl Role {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Interface {
-    /// The kernel's own, whichever it is for the participant's role.
+    /// The kernel's interface for the participant's role: KMS, PRIME or V4L2.
     #[default]
     Kernel,
     /// GBM.
     Gbm,
-    /// An image of Vulkan.
+    /// A Vulkan image.
     Vulkan,
 }
 
 impl Interface {
-    /// Returns the interface of a participant, as its field says it.
+    /// Returns a participant's interface.
     #[must_use]
     pub fn of(participant: &Participant) -> Self {
         participant.interface.unwrap_or_default()
     }
 }
 
-/// A plane of a card.
+/// A KMS plane of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Plane {
-    /// What it is for.
+    /// The plane's type.
     pub kind: PlaneKind,
-    /// The number of its KMS object; none on a machine that nobody asked.
+    /// The KMS object ID; `None` for a machine that was written from documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
 }
 
-/// What a plane is for.
+/// The type of a KMS plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaneKind {
-    /// It shows the picture behind all others.
+    /// The primary plane.
     Primary,
-    /// It shows a picture above.
+    /// An overlay plane.
     Overlay,
-    /// It shows the cursor.
+    /// The cursor plane.
     Cursor,
 }
 
 impl PlaneKind {
-    /// Returns what people read for it, such as `primary`.
+    /// Returns the type's name for people, such as `primary`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Primary => "primary",
@@ -230,34 +228,34 @@ impl PlaneKind {
     }
 }
 
-keeps_unknown! {
-    /// What a participant accepts, or a source can give. [`Default`] is everything.
+keeps_extra_fields! {
+    /// What a participant accepts, or what a source can allocate. [`Default`] is everything.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[serde(default)]
     pub struct Constraints {
-        /// The version of this description. Another than [`Constraints::VERSION`] is a demand that nothing meets.
+        /// The version of this description. Any other than [`Constraints::VERSION`] is a demand that nothing meets.
         pub version: u32,
-        /// Format and modifier pairs; all where there is none.
+        /// The format and modifier pairs; all if this is `None`.
         pub formats: Option<FormatSet>,
-        /// What is asked of every picture.
-        pub image: ImageTerms,
-        /// What is asked beyond that of pictures in one format. A format has several names, and is there once.
+        /// Constraints on images of every format.
+        pub image: ImageConstraints,
+        /// Further constraints on images of one format. A format may be written by several names, but occurs once.
         #[serde(deserialize_with = "map")]
-        pub per_fourcc: BTreeMap<Fourcc, ImageTerms>,
-        /// What is asked of the memory.
-        pub memory: MemoryTerms,
-        /// How the participant can wait and signal; the processor waits for it, and has it wait, where there is none.
+        pub per_fourcc: BTreeMap<Fourcc, ImageConstraints>,
+        /// Constraints on memory.
+        pub memory: MemoryConstraints,
+        /// The participant's synchronisation mechanisms. If it has none, the CPU waits for its accesses to finish.
         pub sync: BTreeSet<SyncMechanism>,
-        /// How many buffers it holds at a time; they sum, and a plan has at most 1024.
+        /// How many buffers the participant holds at a time. A plan has at least the sum over all participants, up to 1024.
         pub buffers_held: u32,
         /// Fields of a newer version.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
 impl Constraints {
-    /// The version that this crate writes.
+    /// The version of the descriptions that this crate writes.
     pub const VERSION: u32 = 1;
 }
 
@@ -266,17 +264,17 @@ impl Default for Constraints {
         Self {
             version: Self::VERSION,
             formats: None,
-            image: ImageTerms::default(),
+            image: ImageConstraints::default(),
             per_fourcc: BTreeMap::new(),
-            memory: MemoryTerms::default(),
+            memory: MemoryConstraints::default(),
             sync: BTreeSet::new(),
             buffers_held: 0,
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 }
 
-/// Reads what a participant accepts instead of its constraints.
+/// Reads the list of alternatives.
 fn alternatives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Constraints>, D::Error> {
     list(
         deserializer,
@@ -285,15 +283,15 @@ fn alternatives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Constr
     )
 }
 
-/// How a participant waits for others and tells them that it is done.
+/// How a participant waits for others and signals that its own access has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SyncMechanism {
-    /// Fences that the dma-buf itself carries.
+    /// Implicit fences in the dma-buf's reservation object.
     Implicit,
-    /// Fences as file descriptors.
+    /// Fences as sync_file descriptors.
     SyncFile,
-    /// Points on a DRM timeline.
+    /// Points of a DRM timeline syncobj.
     Timeline,
 }

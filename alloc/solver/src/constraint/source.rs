@@ -1,4 +1,4 @@
-//! Where memory comes from, and what can be relied on of it.
+//! Sources of memory and their guarantees.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::memory::AddressWindow;
 use super::participant::Constraints;
 use crate::model::DeviceIdentity;
-use crate::reading::{Unknown, keeps_unknown};
+use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
-/// Names one source on one machine, like `heap:system`.
+/// Identifies one source on one machine, such as `heap:system`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceId(String);
 
 impl SourceId {
-    /// Makes a name of a text.
+    /// Makes an identifier of a text.
     pub fn new(id: impl Into<String>) -> Self {
         Self(id.into())
     }
 
-    /// Returns the text.
+    /// Returns the identifier's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -33,30 +33,31 @@ impl fmt::Display for SourceId {
     }
 }
 
-keeps_unknown! {
-    /// Where memory comes from.
+keeps_extra_fields! {
+    /// A source of memory: a dma-heap, udmabuf, a DRM card's dumb buffers, GBM, Vulkan or a V4L2 queue.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Source {
-        /// What plans call it.
+        /// The identifier, which plans refer to.
         pub id: SourceId,
-        /// What to call it in words.
+        /// The name that messages use.
         pub name: String,
-        /// The device whose memory it is; none for memory that belongs to no device.
+        /// The device that owns the memory; `None` for memory that belongs to no device, such as a dma-heap's.
         pub device: Option<DeviceIdentity>,
-        /// The formats and layouts that it can give: linear ones where no formats are named. Its memory terms are of no meaning.
+        /// The formats and layouts that it can allocate; only linear ones if `formats` is `None`. Memory constraints in here have no
+        /// meaning.
         #[serde(default)]
         pub constraints: Constraints,
-        /// What can be relied on.
+        /// What the source guarantees of every allocation.
         #[serde(default)]
         pub guarantees: Guarantees,
-        /// Fields of a newer version, those of the device too; demands like those of the constraints.
+        /// Fields of a newer version, including those of `device`. They are demands, as those of the constraints are.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
 impl Source {
-    /// Names a source that can give any layout and guarantees nothing yet. The name is made printable.
+    /// Makes a source that can allocate any linear layout and guarantees nothing. The name is made printable.
     pub fn new(id: SourceId, name: impl Into<String>) -> Self {
         Self {
             id,
@@ -64,11 +65,11 @@ impl Source {
             device: None,
             constraints: Constraints::default(),
             guarantees: Guarantees::default(),
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
-    /// Returns whether the memory belongs to this device.
+    /// Returns whether the memory belongs to `device`.
     #[must_use]
     pub fn is_of(&self, device: &DeviceIdentity) -> bool {
         self.device
@@ -77,51 +78,53 @@ impl Source {
     }
 }
 
-keeps_unknown! {
-    /// What can be relied on of a source's memory. [`Default`] is nothing.
+keeps_extra_fields! {
+    /// The guarantees of a source's memory. [`Default`] guarantees nothing.
     ///
-    /// A guarantee is what the source promises for every allocation, never what one allocation happened to be.
+    /// A guarantee holds for every allocation. What one allocation happened to be is no guarantee.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
     pub struct Guarantees {
-        /// Buffers up to this size come in one piece; 0 where none does.
+        /// Allocations up to this many bytes are physically contiguous; 0 if none is.
         pub contiguous_up_to_bytes: u64,
-        /// All of the memory lies here.
+        /// The range of physical addresses in which all of the memory lies.
         pub address: AddressWindow,
-        /// Whether the processor reads it through its cache; none where nothing tells.
+        /// Whether the CPU maps the memory cached; `None` if unknown.
         pub cached: Option<bool>,
-        /// Whether processor and devices see what the other wrote without being told; none where nothing tells.
+        /// Whether CPU and devices see each other's writes without cache maintenance; `None` if unknown.
         pub coherent: Option<bool>,
-        /// Whether the source's device works on a copy of its own beside this memory, so that it sees what others write, and they
-        /// what it draws, only after a transfer that its driver is asked for; none where nothing tells.
-        pub device_copy: Option<bool>,
-        /// Whether the processor cannot map it.
+        /// Whether the source's device works on a shadow copy of this memory. Such a device sees what others write, and others see
+        /// what it draws, only after a transfer that its driver is asked for (a virtio-gpu that renders on the host); `None` if
+        /// that is unknown.
+        #[serde(rename = "device_copy")]
+        pub has_shadow_copy: Option<bool>,
+        /// Whether the CPU cannot map the memory.
         pub unmappable: bool,
-        /// Whether it is kept from the processor and from devices that are not trusted.
+        /// Whether the memory is protected from the CPU and from untrusted devices.
         pub protected: bool,
-        /// What taking this memory costs others.
+        /// How scarce the memory is.
         pub cost: MemoryCost,
-        /// The largest buffer that can be had; none where nothing tells.
+        /// The largest allocation in bytes; `None` if unknown.
         pub maximum_bytes: Option<u64>,
-        /// What can be had of it in all at this time; none where nothing tells.
+        /// The bytes that are free in all at this time; `None` if unknown.
         pub available_bytes: Option<u64>,
-        /// Fields of a newer version: promises that nobody here can rely on, kept and no more.
+        /// Fields of a newer version. This version cannot rely on them, so it only keeps them.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-/// What taking memory from a source costs others, cheapest first.
+/// How scarce a source's memory is, from the cheapest to the most expensive.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryCost {
-    /// Pages of which there are plenty.
+    /// Ordinary system pages.
     #[default]
     System,
-    /// A share of a region that was set aside and that others need.
+    /// Memory of a reserved region, such as a CMA area, which others need too.
     Reserved,
-    /// Memory that lives no longer than a queue's buffers and stops others from using it.
+    /// A V4L2 queue's own buffers. They are freed with the queue's buffers, and nobody else can use the queue meanwhile.
     Queue,
 }

@@ -1,21 +1,21 @@
-//! Which backend gives a source's memory.
+//! The backend that a source's identifier names.
 
 use super::SourceId;
 
-/// The backend that gives a source's memory.
+/// The backend that allocates a source's memory.
 ///
-/// An identifier is an address: what stands before its first colon says who is asked for the memory, and the rest which of
-/// theirs it is. This is the one place where that is read; names are for people, and nothing is told by them.
+/// The text before the first colon of an identifier names the backend, and the rest names one of the backend's sources. Only this
+/// type parses identifiers. A source's name is for people and has no meaning to programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// A dma-heap: `heap:` and the name of its node.
+    /// A dma-heap: `heap:` and the name of its device node.
     Heap,
-    /// Pages of a memfd: `udmabuf`.
+    /// Pages of a memfd through `/dev/udmabuf`: `udmabuf`.
     Udmabuf,
-    /// A card's dumb buffers: `dumb:`.
+    /// Dumb buffers of a DRM card: `dumb:`.
     Dumb,
-    /// A virtio-gpu's textures: `texture:`.
+    /// Host textures of a virtio-gpu: `texture:`.
     Texture,
     /// GBM: `gbm:`.
     Gbm,
@@ -23,12 +23,12 @@ pub enum SourceKind {
     Vulkan,
     /// A V4L2 queue: `v4l2:`.
     Queue,
-    /// An application's own, or one that this version does not know.
+    /// A source of the application, or one that this version does not know.
     Other,
 }
 
 impl SourceKind {
-    /// Tells it by the identifier.
+    /// Parses the identifier.
     #[must_use]
     pub fn of(id: &SourceId) -> Self {
         match id.as_str().split_once(':') {
@@ -43,7 +43,7 @@ impl SourceKind {
         }
     }
 
-    /// Returns whether a driver of GBM's or Vulkan's gives it, which is loaded into the process that asks.
+    /// Returns whether a GBM or Vulkan driver allocates the memory, which runs in the calling process.
     #[must_use]
     pub fn is_of_driver(self) -> bool {
         matches!(self, Self::Gbm | Self::Vulkan)
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kind_of_a_source_is_told_by_what_stands_before_the_colon() {
+    fn source_kind_is_the_text_before_the_first_colon() {
         for (id, kind) in [
             ("heap:system", SourceKind::Heap),
             ("udmabuf", SourceKind::Udmabuf),

@@ -1,62 +1,63 @@
-//! How each known format lies in memory when it is linear.
+//! The linear memory layout of each known pixel format: planes, block sizes and subsampling.
 
 use super::{Extent, Fourcc};
 
-/// One plane of a format.
+/// The size of one plane's blocks, and how many pixels of the image each covers.
+///
+/// # References
+/// `struct drm_format_info` in the kernel's `drm_fourcc.h`: `char_per_block`, `hsub` and `vsub`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneInfo {
     /// Bytes of one block of this plane.
     pub block_bytes: u32,
-    /// Columns of the picture that one block covers.
-    pub horizontal: u32,
-    /// Rows of the picture that one block covers.
-    pub vertical: u32,
+    /// Horizontal subsampling: how many pixel columns of the image one block covers.
+    pub hsub: u32,
+    /// Vertical subsampling: how many pixel rows of the image one block covers.
+    pub vsub: u32,
 }
 
 impl PlaneInfo {
-    /// Bytes of one row of this plane for a picture `width` pixels wide; `None` on overflow.
+    /// Bytes of one row of this plane for an image `width` pixels wide, without padding; `None` on overflow.
     #[must_use]
     pub fn row_bytes(&self, width: u32) -> Option<u32> {
-        width
-            .div_ceil(self.horizontal)
-            .checked_mul(self.block_bytes)
+        width.div_ceil(self.hsub).checked_mul(self.block_bytes)
     }
 
-    /// Rows of this plane for a picture `height` pixels high.
+    /// Rows of this plane for an image `height` pixels high.
     #[must_use]
     pub const fn rows(&self, height: u32) -> u32 {
-        height.div_ceil(self.vertical)
+        height.div_ceil(self.vsub)
     }
 }
 
-/// A format's shape.
+/// A pixel format's planes and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormatInfo {
-    /// Its code.
+    /// The format's DRM code.
     pub fourcc: Fourcc,
-    /// DRM's name.
+    /// The format's name in `drm_fourcc.h`, without `DRM_FORMAT_`.
     pub name: &'static str,
-    /// Its planes, in the order in which DRM counts them.
+    /// The planes, in DRM's order.
     pub planes: &'static [PlaneInfo],
-    /// Whether it carries transparency.
+    /// Whether the format has an alpha channel.
     pub has_alpha: bool,
-    /// Whether it is luma and chroma.
+    /// Whether the format stores luma and chroma rather than red, green and blue.
     pub is_yuv: bool,
 }
 
 impl FormatInfo {
-    /// Every known format, in the solver's last preference among them.
+    /// Returns every known format. The solver prefers earlier ones where nothing else decides.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         TABLE.iter()
     }
 
-    /// Whether it has one channel only, so that colours are lost in it.
+    /// Returns whether the format has one channel only, so that an image converted to it loses its colours.
     #[must_use]
     pub(crate) fn is_grey(&self) -> bool {
         !self.is_yuv && self.planes == BITS8
     }
 
-    /// The format's place in the solver's last preference among formats, that of the table of formats; lower is better.
+    /// Returns the format's index in the table of formats. The solver prefers the lower index where nothing else decides.
     #[must_use]
     pub fn rank(&self) -> usize {
         TABLE
@@ -65,8 +66,8 @@ impl FormatInfo {
             .unwrap_or(TABLE.len())
     }
 
-    /// Bytes that the pixels of a picture fill, padding left out; saturates.
-    pub(crate) fn picture_bytes(&self, extent: Extent) -> u64 {
+    /// Returns the bytes that an image's pixels take without padding; saturates at `u64::MAX`.
+    pub(crate) fn unpadded_bytes(&self, extent: Extent) -> u64 {
         self.planes
             .iter()
             .map(|plane| {
@@ -77,11 +78,11 @@ impl FormatInfo {
     }
 }
 
-const fn plane(block_bytes: u32, horizontal: u32, vertical: u32) -> PlaneInfo {
+const fn plane(block_bytes: u32, hsub: u32, vsub: u32) -> PlaneInfo {
     PlaneInfo {
         block_bytes,
-        horizontal,
-        vertical,
+        hsub,
+        vsub,
     }
 }
 

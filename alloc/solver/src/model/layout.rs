@@ -262,7 +262,7 @@ impl Layout {
                 // As many blocks as the first plane's row has, padding included: what V4L2 derives from bytesperline.
                 let columns = first_stride.div_ceil(first.block_bytes.max(1));
                 columns
-                    .div_ceil(shape.horizontal)
+                    .div_ceil(shape.hsub)
                     .checked_mul(shape.block_bytes)
                     .ok_or(overflow(plane))?
             };

@@ -1,4 +1,4 @@
-//! How much memory what is read may take, and how it is read within that.
+//! The memory budget of one description, and readers of lists, maps and values that stay within it.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,74 +10,75 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::reader::twice;
+use super::reader::duplicate_key;
 
-/// What the structures of one description take together, in bytes.
+/// The most bytes of memory that the structures of one description may take together.
 ///
-/// A structure may take a hundred times the bytes of its text, as `{}` does; so they are counted. Real descriptions take less than a
-/// hundredth of this.
-const MOST_BYTES: usize = 64 << 20;
+/// A structure may take a hundred times the bytes of its text, as `{}` does, so a bound on the text alone is not enough. Real
+/// descriptions take less than a hundredth of this.
+const MAXIMUM_BYTES: usize = 64 << 20;
 
-/// What a value takes that nobody here knows: maps have room for 11 at once, with their names.
+/// The bytes that are charged for a JSON object whose fields are unknown: a `BTreeMap` node has room for 11 entries at once.
 const VALUE_BYTES: usize = 700;
 
-/// How deep a value may be that nobody here knows.
-const DEEPEST: usize = 32;
+/// The most levels of nesting of a value whose structure is unknown.
+const MAXIMUM_DEPTH: usize = 32;
 
 thread_local! {
-    /// How many structures are being read within one another on this thread, and what they took.
-    static TAKEN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// How many structures are being read inside one another on this thread, and the bytes that were charged for them.
+    static CHARGED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-/// Counts what is read while it lives; the outermost begins anew.
-pub struct Reading;
+/// A guard during which memory is charged to the budget; the outermost guard starts from 0.
+pub struct BudgetScope;
 
-impl Reading {
-    /// Begins to count, or goes on where something else is being read around it.
+impl BudgetScope {
+    /// Starts to charge memory, or joins the scope of the structure that is being read around this one.
     pub fn begin() -> Self {
-        let (depth, bytes) = TAKEN.get();
-        TAKEN.set((depth.saturating_add(1), if depth == 0 { 0 } else { bytes }));
+        let (depth, bytes) = CHARGED.get();
+        CHARGED.set((depth.saturating_add(1), if depth == 0 { 0 } else { bytes }));
         Self
     }
 }
 
-impl Drop for Reading {
+impl Drop for BudgetScope {
     fn drop(&mut self) {
-        let (depth, bytes) = TAKEN.get();
-        TAKEN.set((depth.saturating_sub(1), bytes));
+        let (depth, bytes) = CHARGED.get();
+        CHARGED.set((depth.saturating_sub(1), bytes));
     }
 }
 
-/// Counts bytes that something takes beyond its text.
+/// Charges memory to the budget, in bytes.
 ///
 /// # Errors
-/// Where all that was read takes too much.
-pub fn take<E: Error>(bytes: usize) -> Result<(), E> {
-    let (depth, taken) = TAKEN.get();
+/// The description takes more than the budget allows.
+pub fn charge<E: Error>(bytes: usize) -> Result<(), E> {
+    let (depth, taken) = CHARGED.get();
     let taken = taken.saturating_add(bytes);
-    // Outside of a description nothing is counted, because nothing would begin anew.
+    // Outside of a scope nothing is charged, because nothing would reset the count.
     if depth == 0 {
         return Ok(());
     }
-    TAKEN.set((depth, taken));
-    if taken > MOST_BYTES {
+    CHARGED.set((depth, taken));
+    if taken > MAXIMUM_BYTES {
         return Err(E::custom(format!(
             "what is described would take more than {} MiB",
-            MOST_BYTES >> 20
+            MAXIMUM_BYTES >> 20
         )));
     }
     Ok(())
 }
 
-/// Counts a structure: a list that grows has room for it twice, and the old one beside it.
-pub fn take_one<T, E: Error>() -> Result<(), E> {
-    take(size_of::<T>().saturating_mul(3))
+/// Charges one item of a list. A list that grows has room for twice its items while the old allocation still exists, so the
+/// charge is three times the item's size.
+pub fn charge_one<T, E: Error>() -> Result<(), E> {
+    charge(size_of::<T>().saturating_mul(3))
 }
 
-/// Reads a list of at most so many items, and counts the others.
+/// Reads a list of at most `most` items; `what` names them in the error.
 ///
 /// # Errors
-/// Where there are more, and those of the items.
+/// The list has more items, and then the error says how many; or an item cannot be read.
 pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
     most: usize,
@@ -115,10 +116,10 @@ pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_seq(Items(most, what, PhantomData))
 }
 
-/// Reads a map, each of whose keys is there once.
+/// Reads a map and refuses duplicate keys.
 ///
 /// # Errors
-/// Where one is there again, and those of keys and values.
+/// A key occurs twice, or a key or value cannot be read.
 pub fn map<'de, D, K, T>(deserializer: D) -> Result<BTreeMap<K, T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -139,12 +140,12 @@ where
             let mut entries = BTreeMap::new();
             while let Some(key) = map.next_key::<K>()? {
                 if entries.contains_key(&key) {
-                    return Err(twice(&mut map, &key));
+                    return Err(duplicate_key(&mut map, &key));
                 }
                 if entries.is_empty() {
-                    // The first makes room for 11.
+                    // The first entry allocates a node with room for 11.
                     let entry = size_of::<K>().saturating_add(size_of::<T>());
-                    take(entry.saturating_mul(12))?;
+                    charge(entry.saturating_mul(12))?;
                 }
                 let value = map.next_value()?;
                 entries.insert(key, value);
@@ -155,35 +156,35 @@ where
     deserializer.deserialize_map(Entries(PhantomData))
 }
 
-/// Reads any value at all, within the same bounds.
+/// Reads a JSON value of any structure within the budget.
 ///
 /// # Errors
-/// Where it is too deep, has a key twice or takes too much.
+/// The value is nested too deeply, has a duplicate key, or takes too much memory.
 pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    let _reading = Reading::begin();
-    kept().deserialize(deserializer)
+    let _scope = BudgetScope::begin();
+    any_value().deserialize(deserializer)
 }
 
-/// Reads a value that nobody here knows.
-pub(super) fn kept() -> Kept {
-    Kept(0)
+/// Returns the seed that reads a value of any structure.
+pub(super) fn any_value() -> AnyValue {
+    AnyValue(0)
 }
 
-/// A value that nobody here knows, so deep within another.
+/// Reads a value of any structure; the number is its level of nesting.
 #[derive(Clone, Copy)]
-pub(super) struct Kept(usize);
+pub(super) struct AnyValue(usize);
 
-impl Kept {
+impl AnyValue {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.0.saturating_add(1);
-        if depth > DEEPEST {
-            return Err(E::custom(format!("it is more than {DEEPEST} deep")));
+        if depth > MAXIMUM_DEPTH {
+            return Err(E::custom(format!("it is more than {MAXIMUM_DEPTH} deep")));
         }
         Ok(Self(depth))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Kept {
+impl<'de> DeserializeSeed<'de> for AnyValue {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -191,7 +192,7 @@ impl<'de> DeserializeSeed<'de> for Kept {
     }
 }
 
-impl<'de> Visitor<'de> for Kept {
+impl<'de> Visitor<'de> for AnyValue {
     type Value = Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,7 +212,7 @@ impl<'de> Visitor<'de> for Kept {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        // What is no number could not be written again.
+        // JSON has no notation for infinities and NaN.
         Number::from_f64(value)
             .map(Value::Number)
             .ok_or_else(|| E::custom("it is no finite number"))
@@ -241,7 +242,7 @@ impl<'de> Visitor<'de> for Kept {
         let inner = self.deeper()?;
         let mut items = Vec::new();
         while let Some(item) = list.next_element_seed(inner)? {
-            take(size_of::<Value>().saturating_mul(3))?;
+            charge(size_of::<Value>().saturating_mul(3))?;
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -252,10 +253,10 @@ impl<'de> Visitor<'de> for Kept {
         let mut fields = Map::new();
         while let Some(name) = map.next_key::<String>()? {
             if fields.contains_key(&name) {
-                return Err(twice(&mut map, &name));
+                return Err(duplicate_key(&mut map, &name));
             }
             if fields.is_empty() {
-                take(VALUE_BYTES)?;
+                charge(VALUE_BYTES)?;
             }
             let value = map.next_value_seed(inner)?;
             fields.insert(name, value);

@@ -1,13 +1,14 @@
-//! Reads descriptions: within bounds of memory, with the place of each error, and without dropping a field that is unknown.
+//! Deserialises descriptions within a memory budget, with the path of each error, and keeps the fields that this version does
+//! not know.
 //!
-//! It is public for crates that define descriptions of their own, such as `covalent-machine`.
+//! The module is public for crates that define descriptions of their own, such as `covalent-machine`.
 
 pub mod budget;
+mod extra_fields;
 mod reader;
-mod unknown;
 pub mod value;
 
 #[doc(inline)]
-pub use crate::keeps_unknown;
-pub use reader::{Reader, with_place};
-pub use unknown::Unknown;
+pub use crate::keeps_extra_fields;
+pub use extra_fields::ExtraFields;
+pub use reader::{Reader, with_path};

@@ -1,8 +1,9 @@
-//! Reads a structure in one pass, and keeps the fields that it does not have.
+//! A deserialiser that collects the fields that a structure does not have.
 //!
-//! A [`Reader`] stands between a structure's own `Deserialize` and the text. Where the structure asks for its fields, the reader
-//! hands out those that it has and keeps the others, within its plain fields too. Lists and maps are not looked into: their items
-//! look after themselves. Nothing is read twice, so depth costs nothing, and an error stands where the text is wrong.
+//! A [`Reader`] wraps the deserialiser that a structure's own `Deserialize` reads from. It passes on the fields that the structure
+//! has and stores the others in [`ExtraFields`], also for structures that are directly nested in a field. The items of lists and
+//! maps are not wrapped: they implement `Deserialize` with a reader of their own. The text is read once, whatever its depth, so an
+//! error is reported at the position where the text is wrong.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,19 +14,22 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::budget::kept;
-use super::unknown::Unknown;
+use super::budget::any_value;
+use super::extra_fields::ExtraFields;
 
-/// Hands out what a structure has, and keeps in `unknown` what it has not.
+/// Passes on the fields that a structure has, and stores all others in `extra_fields`.
 pub struct Reader<'u, D> {
     inner: D,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'u, D> Reader<'u, D> {
-    /// Stands before `inner`.
-    pub fn new(inner: D, unknown: &'u mut Unknown) -> Self {
-        Self { inner, unknown }
+    /// Wraps `inner`.
+    pub fn new(inner: D, extra_fields: &'u mut ExtraFields) -> Self {
+        Self {
+            inner,
+            extra_fields,
+        }
     }
 }
 
@@ -76,18 +80,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        // As a map: a list of values in the order of this version's fields would leave out those of a newer one unseen.
-        self.inner.deserialize_map(Fields {
+        // Only as a map: a list of values in the order of this version's fields would silently drop those of a newer version.
+        self.inner.deserialize_map(FieldsVisitor {
             visitor,
             fields,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
         })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_option(Inside {
+        self.inner.deserialize_option(InnerVisitor {
             visitor,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
         })
     }
 
@@ -96,9 +100,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let unknown = self.unknown;
-        self.inner
-            .deserialize_newtype_struct(name, Inside { visitor, unknown })
+        let extra_fields = self.extra_fields;
+        self.inner.deserialize_newtype_struct(
+            name,
+            InnerVisitor {
+                visitor,
+                extra_fields,
+            },
+        )
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -107,9 +116,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let unknown = self.unknown;
-        self.inner
-            .deserialize_enum(name, variants, Inside { visitor, unknown })
+        let extra_fields = self.extra_fields;
+        self.inner.deserialize_enum(
+            name,
+            variants,
+            InnerVisitor {
+                visitor,
+                extra_fields,
+            },
+        )
     }
 
     fn is_human_readable(&self) -> bool {
@@ -117,13 +132,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
     }
 }
 
-/// Reads what an option, a wrapper or an enum holds.
-struct Inside<'u, V> {
+/// Reads the content of an option, a newtype or an enum through a reader.
+struct InnerVisitor<'u, V> {
     visitor: V,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for InnerVisitor<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,26 +154,27 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_some(Reader::new(inner, self.unknown))
+        self.visitor
+            .visit_some(Reader::new(inner, self.extra_fields))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        let reader = Reader::new(inner, self.unknown);
+        let reader = Reader::new(inner, self.extra_fields);
         self.visitor.visit_newtype_struct(reader)
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         self.visitor.visit_enum(Variants {
             data,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
         })
     }
 }
 
-/// An enum's variants; what is kept stands within the name of the variant.
+/// Reads an enum's variants; extra fields are stored under the variant's name.
 struct Variants<'u, A> {
     data: A,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
@@ -172,13 +188,13 @@ impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
         let (name, data) = self.data.variant_seed(PhantomData::<String>)?;
         let known: StrDeserializer<'_, A::Error> = name.as_str().into_deserializer();
         let value = seed.deserialize(known)?;
-        let unknown = self.unknown;
+        let extra_fields = self.extra_fields;
         Ok((
             value,
             Variant {
                 data,
                 name,
-                unknown,
+                extra_fields,
             },
         ))
     }
@@ -187,7 +203,7 @@ impl<'de, 'u, A: EnumAccess<'de>> EnumAccess<'de> for Variants<'u, A> {
 struct Variant<'u, A> {
     data: A,
     name: String,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
@@ -198,12 +214,12 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let mut within = Unknown::default();
-        let value = self.data.newtype_variant_seed(Within {
+        let mut nested = ExtraFields::default();
+        let value = self.data.newtype_variant_seed(NestedSeed {
             seed,
-            unknown: &mut within,
+            extra_fields: &mut nested,
         })?;
-        self.unknown.keep_within(&self.name, within);
+        self.extra_fields.add_nested(&self.name, nested);
         Ok(value)
     }
 
@@ -220,28 +236,28 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let mut within = Unknown::default();
+        let mut nested = ExtraFields::default();
         let value = self.data.struct_variant(
             fields,
-            Fields {
+            FieldsVisitor {
                 visitor,
                 fields,
-                unknown: &mut within,
+                extra_fields: &mut nested,
             },
         )?;
-        self.unknown.keep_within(&self.name, within);
+        self.extra_fields.add_nested(&self.name, nested);
         Ok(value)
     }
 }
 
-/// Reads a structure's fields.
-struct Fields<'u, V> {
+/// Reads a structure's fields from a map.
+struct FieldsVisitor<'u, V> {
     visitor: V,
     fields: &'static [&'static str],
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for FieldsVisitor<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,7 +268,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
         self.visitor.visit_map(FieldAccess {
             map,
             fields: self.fields,
-            unknown: self.unknown,
+            extra_fields: self.extra_fields,
             seen: 0,
             field: "",
         })
@@ -262,8 +278,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<'_, V> {
 struct FieldAccess<'u, A> {
     map: A,
     fields: &'static [&'static str],
-    unknown: &'u mut Unknown,
-    /// A bit for each of the fields that was there; no structure of ours has 128.
+    extra_fields: &'u mut ExtraFields,
+    /// A bit for each field that was read; no structure of these crates has 128 fields.
     seen: u128,
     field: &'static str,
 }
@@ -278,17 +294,17 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
         while let Some(name) = self.map.next_key::<String>()? {
             let mut fields = self.fields.iter().enumerate();
             let Some((place, field)) = fields.find(|(_, field)| **field == name) else {
-                if self.unknown.fields.contains_key(&name) {
-                    return Err(twice(&mut self.map, &name));
+                if self.extra_fields.fields.contains_key(&name) {
+                    return Err(duplicate_key(&mut self.map, &name));
                 }
-                let value = self.map.next_value_seed(kept())?;
-                self.unknown.fields.insert(name, value);
+                let value = self.map.next_value_seed(any_value())?;
+                self.extra_fields.fields.insert(name, value);
                 continue;
             };
             debug_assert!(place < 128, "a structure has more fields than are counted");
             let bit = 1_u128 << (place & 127);
             if self.seen & bit != 0 {
-                return Err(twice(&mut self.map, &name));
+                return Err(duplicate_key(&mut self.map, &name));
             }
             self.seen |= bit;
             self.field = field;
@@ -299,12 +315,12 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let mut within = Unknown::default();
-        let value = self.map.next_value_seed(Within {
+        let mut nested = ExtraFields::default();
+        let value = self.map.next_value_seed(NestedSeed {
             seed,
-            unknown: &mut within,
+            extra_fields: &mut nested,
         })?;
-        self.unknown.keep_within(self.field, within);
+        self.extra_fields.add_nested(self.field, nested);
         Ok(value)
     }
 
@@ -313,19 +329,22 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FieldAccess<'_, A> {
     }
 }
 
-/// Returns the error of a key that was there before, at the place of that key.
-pub(super) fn twice<'de, A: MapAccess<'de>>(map: &mut A, key: &impl fmt::Display) -> A::Error {
+/// Returns the error for a duplicate key, at that key's position in the text.
+pub(super) fn duplicate_key<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    key: &impl fmt::Display,
+) -> A::Error {
     let words = format!("{key} is there twice");
-    match map.next_value_seed(Refused(&words)) {
+    match map.next_value_seed(ErrorSeed(&words)) {
         Err(error) => error,
         Ok(()) => A::Error::custom(words),
     }
 }
 
-/// Refuses a value with these words.
-struct Refused<'w>(&'w str);
+/// Fails with this message instead of reading a value.
+struct ErrorSeed<'w>(&'w str);
 
-impl<'de> DeserializeSeed<'de> for Refused<'_> {
+impl<'de> DeserializeSeed<'de> for ErrorSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
@@ -333,25 +352,25 @@ impl<'de> DeserializeSeed<'de> for Refused<'_> {
     }
 }
 
-/// Reads a value through a reader of its own.
-struct Within<'u, S> {
+/// Reads a value through a reader that stores its extra fields separately.
+struct NestedSeed<'u, S> {
     seed: S,
-    unknown: &'u mut Unknown,
+    extra_fields: &'u mut ExtraFields,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for NestedSeed<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        self.seed.deserialize(Reader::new(inner, self.unknown))
+        self.seed.deserialize(Reader::new(inner, self.extra_fields))
     }
 }
 
-/// Reads a whole description, and says where in it an error is: `participants[3].constraints.image.stride.alignment: …`.
+/// Reads a whole description, and prefixes an error with its path: `participants[3].constraints.image.stride.alignment: …`.
 ///
 /// # Errors
-/// Those of `read`, with the place before them.
-pub fn with_place<'de, D: Deserializer<'de>, T>(
+/// Those of `read`, prefixed with the path.
+pub fn with_path<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(serde_path_to_error::Deserializer<'_, '_, D>) -> Result<T, D::Error>,
 ) -> Result<T, D::Error> {
@@ -361,7 +380,7 @@ pub fn with_place<'de, D: Deserializer<'de>, T>(
         &mut track,
     ))
     .map_err(|error| match track.path().to_string() {
-        // The description itself is none.
+        // The error concerns the whole description, which has no path.
         place if place == "." => error,
         place => D::Error::custom(format!("{place}: {error}")),
     })

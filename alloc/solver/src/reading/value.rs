@@ -1,4 +1,4 @@
-//! Values of participants and sources that no description may have, with their places.
+//! Bounds on the values of participants and sources.
 
 use thiserror::Error;
 
@@ -10,16 +10,19 @@ use crate::solve::Request;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{place}: {words}")]
 pub struct ValueError {
-    /// Where it is, such as `participants[3].constraints.buffers_held`.
+    /// The value's path, such as `participants[3].constraints.buffers_held`.
     pub place: String,
-    /// What is wrong with it.
+    /// What is wrong with the value.
     pub words: String,
 }
 
 /// The longest name or identifier, in bytes.
 const LONGEST_NAME: usize = 1024;
 
-/// Checks the values of a participant that is at a place.
+/// Checks the lengths of a participant's names and its numbers of buffers; `at` is the participant's path.
+///
+/// # Errors
+/// [`ValueError`] for the first value that is out of its bounds.
 pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
     text(at, "name", &own.name)?;
     device(at, &own.device)?;
@@ -30,7 +33,10 @@ pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Checks the values of a source that is at a place.
+/// Checks the lengths of a source's names; `at` is the source's path.
+///
+/// # Errors
+/// [`ValueError`] for the first value that is out of its bounds.
 pub fn source(at: &str, own: &Source) -> Result<(), ValueError> {
     text(at, "id", own.id.as_str())?;
     text(at, "name", &own.name)?;
@@ -44,7 +50,10 @@ fn held(at: &str, field: &str, own: &Constraints) -> Result<(), ValueError> {
     count(&format!("{at}.{field}.buffers_held"), own.buffers_held)
 }
 
-/// Checks a number of buffers.
+/// Checks a number of buffers; `place` is its path.
+///
+/// # Errors
+/// [`ValueError`] if it is over [`Request::MAXIMUM_BUFFERS`].
 pub fn count(place: &str, count: u32) -> Result<(), ValueError> {
     let most = Request::MAXIMUM_BUFFERS;
     if count <= most {

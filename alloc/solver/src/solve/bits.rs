@@ -1,6 +1,6 @@
-//! Sets of small numbers.
+//! Sets of small numbers as bits.
 
-/// Numbers from 0 up to a length that is fixed when the set is made. Whoever asks about a number has it from that range.
+/// A set of numbers below a length that is fixed when the set is made. Callers only ask for numbers below that length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bits(Vec<u64>);
 
@@ -46,7 +46,7 @@ impl Bits {
         self.0[number >> 6] >> (number & 63) & 1 == 1
     }
 
-    /// Keeps what is in this set and in another of the same length, and returns whether that is anything.
+    /// Keeps the intersection with a set of the same length, and returns whether anything is left.
     pub(super) fn keep(&mut self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());
         let mut any = 0;
@@ -57,7 +57,7 @@ impl Bits {
         any != 0
     }
 
-    /// Adds what is in another set of the same length.
+    /// Adds the numbers of a set of the same length.
     pub(super) fn add(&mut self, other: &Self) {
         debug_assert_eq!(self.0.len(), other.0.len());
         for (word, own) in self.0.iter_mut().zip(&other.0) {
@@ -65,7 +65,7 @@ impl Bits {
         }
     }
 
-    /// Adds what is not in another set of the same length; what is beyond the length too, which nobody asks for.
+    /// Adds the numbers that are not in a set of the same length. This also sets bits beyond the length, which no caller reads.
     pub(super) fn add_complement(&mut self, other: &Self) {
         debug_assert_eq!(self.0.len(), other.0.len());
         for (word, own) in self.0.iter_mut().zip(&other.0) {
@@ -73,7 +73,7 @@ impl Bits {
         }
     }
 
-    /// Returns whether any number is in this set and in another of the same length.
+    /// Returns whether the intersection with a set of the same length has any number.
     pub(super) fn meets(&self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());
         self.0.iter().zip(&other.0).any(|(one, two)| one & two != 0)
@@ -94,7 +94,7 @@ impl Bits {
         Some(place << 6 | word.trailing_zeros() as usize)
     }
 
-    /// Returns the least number in this set and in another of the same length that is `from` or more.
+    /// Returns the least number, `from` or more, of the intersection with a set of the same length.
     pub(super) fn next_in_both(&self, other: &Self, from: usize) -> Option<usize> {
         let mut place = from >> 6;
         let both = |place: usize| Some(self.0.get(place)? & other.0.get(place)?);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     impl Bits {
-        /// Returns the numbers in order, from `from` on.
+        /// Iterates over the numbers in order, starting at `from`.
         pub(in crate::solve) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
             std::iter::successors(self.next(from), |number| {
                 self.next(number.saturating_add(1))

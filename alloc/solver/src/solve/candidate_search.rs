@@ -1,44 +1,44 @@
-//! What participants ask together by one choice among their alternatives.
+//! The search for candidates, for one choice of the participants' alternatives.
 
 use std::cell::OnceCell;
 
 use super::bits::Bits;
-use super::known::Known;
-use super::needs::Needs;
-use super::prepared_participant::Choice;
+use super::memo::MemoTable;
+use super::memory_requirements::MemoryRequirements;
+use super::prepared_participant::PreparedChoice;
 use super::problem::{Problem, View};
 use crate::constraint::{CpuUse, Field};
 
-/// What all members ask together, and where it is looked for.
+/// Everything that the members demand together for one combination of their alternatives.
 pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) problem: &'p Problem<'a>,
     pub(super) view: View<'v>,
-    /// By member, which of its alternatives is meant.
+    /// By member, the index of the alternative.
     pub(super) combination: &'v [usize],
-    /// The pairs that all members take.
+    /// The pairs that all members accept.
     pub(super) formats: Bits,
-    /// How much the processor reads or writes.
+    /// How often the CPU accesses the buffers.
     pub(super) cpu: CpuUse,
-    /// Buffers that there are to be.
+    /// The number of buffers to allocate.
     pub(super) count: u32,
-    /// Steps down the lists of alternatives in all.
+    /// The sum of the indices of all alternatives; a lower sum is preferred.
     pub(super) alternatives: usize,
-    /// Members that ask more of pictures in some formats.
-    pub(super) picky: Vec<(usize, &'p Choice<'a>)>,
-    /// What is asked of memory, found out when it is needed.
-    pub(super) needs: OnceCell<Needs>,
-    /// What is known of merged demands, as far as it was needed.
-    pub(super) known: Known,
+    /// The members that have constraints on single formats.
+    pub(super) with_per_format: Vec<(usize, &'p PreparedChoice<'a>)>,
+    /// The members' demands on memory, computed when they are first needed.
+    pub(super) needs: OnceCell<MemoryRequirements>,
+    /// Merged constraints and layouts, computed when they are first needed.
+    pub(super) known: MemoTable,
 }
 
 impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
     pub(super) fn new(problem: &'p Problem<'a>, view: View<'v>, combination: &'v [usize]) -> Self {
-        let mut sweep = Self {
+        let mut search = Self {
             problem,
             view,
             combination,
             formats: Bits::all(problem.universe.len()),
-            cpu: if view.copies {
+            cpu: if view.cpu_copies {
                 CpuUse::Often
             } else {
                 CpuUse::None
@@ -47,16 +47,16 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             alternatives: combination
                 .iter()
                 .fold(0, |sum, place| sum.saturating_add(*place)),
-            picky: Vec::new(),
+            with_per_format: Vec::new(),
             needs: OnceCell::new(),
-            known: Known::default(),
+            known: MemoTable::default(),
         };
         let mut held = 0_u32;
         let mut any = true;
         let mut cut = 1_usize;
-        for (place, choice) in sweep.members() {
+        for (place, choice) in search.members() {
             if choice.asks_by_fourcc() {
-                sweep.picky.push((place, choice));
+                search.with_per_format.push((place, choice));
             }
             let kept = view.keeps(place);
             if kept.is_empty() {
@@ -64,16 +64,16 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             }
             if kept.contains(Field::Formats) && any {
                 if let Some(own) = &choice.formats {
-                    any = sweep.formats.keep(own);
+                    any = search.formats.keep(own);
                     cut = cut.saturating_add(1);
                 }
             }
             if kept.contains(Field::Held) {
-                // No plan has so many buffers that the sum could be wrong.
+                // A plan has at most 1024 buffers, so a sum that saturates is over the limit in any case.
                 held = held.saturating_add(choice.constraints.buffers_held);
             }
             if kept.contains(Field::Cpu) {
-                sweep.cpu = sweep.cpu.max(choice.constraints.memory.cpu);
+                search.cpu = search.cpu.max(choice.constraints.memory.cpu);
             }
         }
         problem
@@ -82,27 +82,27 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
         problem
             .work
             .charge(view.members.len().saturating_mul(10).saturating_add(64));
-        sweep.count = problem.request.count.max(held).max(1);
-        sweep
+        search.count = problem.request.count.max(held).max(1);
+        search
     }
 
-    /// Returns the members' places among the participants, and which alternative of each is meant.
+    /// Iterates over the members: each one's participant index and its chosen alternative.
     pub(super) fn members(
         &self,
-    ) -> impl Iterator<Item = (usize, &'p Choice<'a>)> + use<'p, 'a, 'v> {
+    ) -> impl Iterator<Item = (usize, &'p PreparedChoice<'a>)> + use<'p, 'a, 'v> {
         let problem = self.problem;
         self.view
             .members
             .iter()
             .zip(self.combination)
             .map(|(place, choice)| {
-                let choice = &problem.party(*place).choices[*choice];
+                let choice = &problem.participant(*place).choices[*choice];
                 (*place, choice)
             })
     }
 
-    /// Returns whether a source is on a participant's own device, which can use what it gives itself.
+    /// Returns whether a source is on a participant's own device, which need not import the source's memory.
     pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
-        self.problem.party(place).own.contains(number)
+        self.problem.participant(place).own.contains(number)
     }
 }

@@ -1,45 +1,45 @@
-//! What keeps a plan from being guaranteed.
+//! Caveats: demands of which it is unknown whether a source meets them.
 
 use std::rc::Rc;
 
+use super::bounded_text;
 use super::names::Names;
-use super::words;
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
-/// The places of the participants whose demand it is.
+/// The indices of the participants whose demand it is.
 pub(super) type Places = Rc<[usize]>;
 
-/// A demand that is met only if something happens to be so.
+/// A demand that is met only under a condition that the source does not guarantee.
 #[derive(Clone, Debug)]
 pub(super) enum Caveat {
-    /// Memory may come in pieces.
+    /// The memory may be scattered.
     Contiguity {
         owners: Places,
         contiguity: Contiguity,
         largest_bytes: u64,
     },
-    /// Memory may lie out of reach.
+    /// The memory may be outside of the range of addresses that all reach.
     Address {
         owners: Places,
         window: AddressWindow,
     },
-    /// Nothing tells whether caches stand between.
+    /// It is unknown whether the memory is coherent.
     Coherency { owners: Places },
-    /// Nothing tells whether the source's device keeps a copy.
-    DeviceCopy { owners: Places },
-    /// Nothing tells whether protected memory is taken.
+    /// It is unknown whether the source's device has a shadow copy.
+    ShadowCopy { owners: Places },
+    /// It is unknown whether these participants accept protected memory.
     Protection { owners: Places },
-    /// The source arranges the pixels, and these have demands on how.
-    Arrangement { owners: Places },
-    /// The source does not tell how it arranges the pixels.
+    /// The driver chooses strides and sizes, and these participants have demands on them.
+    DriverLayout { owners: Places },
+    /// The modifier is implicit, so these participants do not know the layout.
     Implicit { owners: Places },
 }
 
 impl Caveat {
-    /// Says it in words.
-    pub(super) fn words(&self, source: &Source, names: Names<'_, '_>) -> String {
+    /// Describes the caveat.
+    pub(super) fn describe(&self, source: &Source, names: Names<'_, '_>) -> String {
         let owned = |owners: &Places| names.joined(owners.iter().copied());
-        let name = words::name(&source.name);
+        let name = bounded_text::name(&source.name);
         match self {
             Self::Contiguity {
                 owners,
@@ -72,7 +72,7 @@ impl Caveat {
                 owned(owners),
                 if owners.len() > 1 { "need" } else { "needs" }
             ),
-            Self::DeviceCopy { owners } => format!(
+            Self::ShadowCopy { owners } => format!(
                 "nothing tells whether the device of {name} works on a copy of its own, and nobody transfers it for {}",
                 owned(owners)
             ),
@@ -80,7 +80,7 @@ impl Caveat {
                 "memory of {name} is protected, and nothing tells whether {} can use that",
                 owned(owners)
             ),
-            Self::Arrangement { owners } => format!(
+            Self::DriverLayout { owners } => format!(
                 "{name} chooses strides and sizes by itself, and {} may want others",
                 owned(owners)
             ),
@@ -92,7 +92,7 @@ impl Caveat {
     }
 }
 
-/// The verb for what devices reach.
+/// Returns the verb for devices that reach addresses.
 pub(super) fn reach(owners: &Places) -> &'static str {
     if owners.len() > 1 { "reach" } else { "reaches" }
 }

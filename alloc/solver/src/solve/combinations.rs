@@ -1,23 +1,23 @@
-//! Which of their alternatives participants take, the best first.
+//! Combinations of the participants' alternatives, in order of preference.
 
 use super::work::Work;
 
-/// The most combinations of alternatives that are tried, the best first.
+/// The most combinations of alternatives that are tried.
 pub(super) const COMBINATIONS: usize = 256;
 
-/// Ways to choose among alternatives: those with fewer steps down the lists first, at most [`COMBINATIONS`].
+/// An iterator over combinations of alternatives, at most [`COMBINATIONS`]. Combinations with a lower sum of indices come first.
 pub(super) struct Combinations<'w> {
-    /// By member, the last alternative.
+    /// By member, the index of its last alternative.
     last: Vec<usize>,
     next: Option<Vec<usize>>,
-    /// Steps down the lists in all.
+    /// The sum of the indices of the current combinations.
     sum: usize,
     left: usize,
     work: &'w Work,
 }
 
 impl<'w> Combinations<'w> {
-    /// Begins with the first of all, by the last alternative of each member.
+    /// Starts with every member's first alternative; `last` has the index of each member's last one.
     pub(super) fn new(last: Vec<usize>, work: &'w Work) -> Self {
         Self {
             last,
@@ -28,7 +28,8 @@ impl<'w> Combinations<'w> {
         }
     }
 
-    /// Puts as many steps as there are behind a place as far behind as they go; none where they do not fit.
+    /// Distributes `steps` over the members from `begin` on, as far towards the last member as they fit; `None` if they do not
+    /// fit.
     fn put_behind(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
         let behind = chosen.iter_mut().zip(&self.last).skip(begin);
         for (own, last) in behind.rev() {
@@ -38,7 +39,7 @@ impl<'w> Combinations<'w> {
         (steps == 0).then_some(())
     }
 
-    /// Finds the next with the same number of steps, in the order of the participants.
+    /// Advances to the next combination with the same sum, in the order of the participants.
     fn advance(&self, chosen: &mut [usize]) -> Option<()> {
         let mut behind = 0_usize;
         for place in (0..chosen.len()).rev() {

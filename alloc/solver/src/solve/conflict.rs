@@ -1,49 +1,58 @@
-//! The demands that cannot stand together, and the cheapest of them to give up.
+//! The smallest set of demands that conflict, and the cheapest demands to give up.
 
 use super::demands::{Demands, without};
+use super::feasibility::{FeasibilityCache, MAXIMUM_SEARCHES, cut_short};
 use super::problem::{Problem, View};
 use super::search;
-use super::standing::{SWEEPS, Standing, cut_short};
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
-/// Why no source serves all.
+/// Why no source serves all participants.
 pub(super) struct Conflict {
-    /// An irreducible set that nothing meets, in the order of demands.
+    /// An irreducible set of demands that no source meets, in the order of demands.
     pub(super) demands: Vec<Demand>,
-    /// Whether it is known that nothing meets all demands.
+    /// Whether it is certain that no source meets all demands.
     pub(super) is_proven: bool,
-    /// Whether the search for a smaller one, or for what to give up, was ended before its end.
+    /// Whether the search for a smaller conflict, or for what to give up, was cut short.
     pub(super) is_cut_short: bool,
-    /// What to give up, so that something meets the rest, in the order of demands.
+    /// The demands to give up so that a source meets the rest, in the order of demands.
     pub(super) relaxed: Vec<Demand>,
-    /// What would then serve all.
+    /// The plan for the rest of the demands.
     pub(super) relaxed_plan: Option<super::Plan>,
-    /// What was not looked for.
+    /// What was not searched.
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Finds out why no source serves all participants. Both sets are empty where the sources serve nobody, whatever is demanded.
+/// Searches for the reason that no source serves all participants. Both sets of demands are empty if no source meets even no
+/// demands.
 ///
-/// `is_searched` says that every source, format and combination was tried in vain.
+/// `is_searched` says that every source, format and combination was tried.
 pub(super) fn conflict(problem: &Problem<'_>, is_searched: bool) -> Conflict {
-    conflict_within(problem, is_searched, SWEEPS)
+    conflict_within(problem, is_searched, MAXIMUM_SEARCHES)
 }
 
-fn conflict_within(problem: &Problem<'_>, is_searched: bool, sweeps: usize) -> Conflict {
+fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) -> Conflict {
     problem.work.begin(Phase::Conflict);
-    let everybody = problem.everybody();
-    let combinations: Vec<_> = problem.combinations(&everybody).collect();
+    let everyone = problem.all_participants();
+    let combinations: Vec<_> = problem.combinations(&everyone).collect();
     let view = View {
-        members: &everybody,
+        members: &everyone,
         kept: None,
-        copies: false,
+        cpu_copies: false,
     };
-    let demands = Demands::new(problem, Standing::new(problem, view, &combinations, sweeps));
-    let is_capped = problem.is_capped(&everybody);
+    let demands = Demands::new(
+        problem,
+        FeasibilityCache::new(problem, view, &combinations, searches),
+    );
+    let is_capped = problem.is_capped(&everyone);
     let ended_early = !is_searched && !is_capped;
-    // Where the search for a plan was ended, all may stand together.
-    if ended_early && demands.standing.stands(&demands.kept(&demands.all())) != Some(false) {
+    // If the search for a plan was cut short, all demands may be feasible together.
+    if ended_early
+        && demands
+            .feasibility
+            .is_feasible(&demands.kept(&demands.all()))
+            != Some(false)
+    {
         let words = format!("{MORE_WORK}: it is not known which demands conflict, if any do");
         return Conflict {
             demands: Vec::new(),
@@ -54,20 +63,23 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, sweeps: usize) -> C
             left_out: vec![LeftOut::new(Part::Conflict, words)],
         };
     }
-    let conflict = if demands.stand(&[]) {
-        // Any conflict first: it answers most of what the search for the smallest asks.
+    let conflict = if demands.is_feasible(&[]) {
+        // Any conflict is searched for first, because its result answers most of the later feasibility checks.
         let mut any = demands.irreducible(&demands.all());
         any.sort_unstable();
-        // Among so many it is not the first of the smallest that is looked for, but a smallest.
-        let up_to = any.len().saturating_sub(usize::from(problem.is_crowd()));
+        // With many participants the order among conflicts of the same size does not matter, so only a smaller one is searched
+        // for.
+        let up_to = any
+            .len()
+            .saturating_sub(usize::from(problem.has_many_participants()));
         demands.smallest(up_to).unwrap_or(any)
     } else {
         Vec::new()
     };
-    let is_cut_short = demands.standing.is_spent();
+    let is_cut_short = demands.feasibility.is_spent();
     let is_proven = is_searched || ended_early || demands.is_proven(&conflict);
     problem.work.begin(Phase::Relaxation);
-    demands.standing.go_on();
+    demands.feasibility.go_on();
     let relaxed = demands.cheapest_relaxation(&conflict);
     let relaxed_plan = (!relaxed.is_empty()).then(|| {
         let kept = demands.kept(&without(&demands.all(), &relaxed));
@@ -79,7 +91,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, sweeps: usize) -> C
     });
     let relaxed_plan = relaxed_plan.flatten();
     let mut left_out = Vec::new();
-    if demands.standing.left() == 0 {
+    if demands.feasibility.left() == 0 {
         left_out.push(LeftOut::new(Part::Conflict, cut_short()));
     } else {
         if is_cut_short {
@@ -94,23 +106,23 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, sweeps: usize) -> C
                 .all(|left| left.part != Part::Candidates)
         };
         let is_planned = relaxed.is_empty() || relaxed_plan.as_ref().is_some_and(is_whole);
-        if demands.standing.is_spent() || !is_planned {
+        if demands.feasibility.is_spent() || !is_planned {
             let words = format!(
                 "{MORE_WORK}: perhaps others are cheaper to give up, or nothing is known to help"
             );
             left_out.push(LeftOut::new(Part::Relaxation, words));
         }
     }
-    // Nothing is said to help that is not known to.
+    // A relaxation is only reported together with a plan that proves it.
     let relaxed = match relaxed_plan {
         Some(_) => relaxed,
         None => Vec::new(),
     };
     Conflict {
-        demands: demands.in_words(&conflict),
+        demands: demands.describe(&conflict),
         is_proven,
         is_cut_short: !left_out.is_empty(),
-        relaxed: demands.in_words(&relaxed),
+        relaxed: demands.describe(&relaxed),
         relaxed_plan,
         left_out,
     }
@@ -124,7 +136,7 @@ mod tests {
     use crate::solve::work::Work;
     use crate::solve::{BUDGET, Request, Solution, solve};
 
-    /// Three who never agree on a stride, each with an alternative, and one who does not care.
+    /// Three participants that never agree on a stride, each with an alternative, and a fourth without demands.
     fn request() -> Request {
         let mut request = Request::new(Extent::new(64, 4).unwrap());
         let heap = Source::new(SourceId::new("heap"), "heap");
@@ -153,14 +165,14 @@ mod tests {
     fn conflict_that_is_cut_short_after_any_sweep_is_a_conflict_all_the_same() {
         let request = request();
         let problem = Problem::new(&request, Work::new(BUDGET)).unwrap();
-        let whole = conflict_within(&problem, true, SWEEPS);
+        let whole = conflict_within(&problem, true, MAXIMUM_SEARCHES);
         assert!(!whole.is_cut_short && whole.demands.len() == 3 && whole.relaxed.len() == 1);
         let mut cut_short = 0;
-        for sweeps in 0..200 {
-            let found = conflict_within(&problem, true, sweeps);
+        for searches in 0..200 {
+            let found = conflict_within(&problem, true, searches);
             cut_short += usize::from(found.is_cut_short);
-            let mut told = request.clone();
-            for participant in &mut told.participants {
+            let mut shown = request.clone();
+            for participant in &mut shown.participants {
                 for field in Field::ALL {
                     let is_told =
                         |demand: &Demand| demand.owner == participant.name && demand.field == field;
@@ -170,10 +182,10 @@ mod tests {
                 }
             }
             assert!(
-                matches!(solve(&told), Solution::Split(_)),
-                "{sweeps} sweeps"
+                matches!(solve(&shown), Solution::Split(_)),
+                "{searches} searches"
             );
-            // Nothing is said to help that is not known to.
+            // A relaxation is only reported together with a plan.
             assert_eq!(found.relaxed.is_empty(), found.relaxed_plan.is_none());
         }
         assert!(

@@ -1,36 +1,37 @@
-//! A request's demands by number, and which of them stand together.
+//! A request's demands by number, and the algorithms that search for conflicts and relaxations.
 
 use super::bits::Bits;
-use super::common::{Common, Sure};
+use super::bounded_text::{self, SENTENCE_BYTES};
+use super::feasibility::{self, FeasibilityCache};
 use super::fields::FieldSet;
-use super::meeting::Sets;
+use super::hitting_set::HittingSets;
+use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::problem::{Problem, View};
-use super::standing::{self, Standing};
-use super::words::{self, SENTENCE_BYTES};
 use crate::constraint::{Demand, Field};
 
-/// Conflicts of up to this many demands are the smallest there is; larger ones are irreducible, but a smaller may exist.
+/// A conflict with up to this many demands is the smallest there is. A larger one is irreducible, but a smaller one may exist.
 const SMALLEST_UP_TO: usize = 3;
 
-/// The steps that it takes to put a pair of demands in its place among others.
+/// The steps that sorting one pair of demands takes.
 const PAIR: usize = 16;
 
-/// What is to be given up one demand after another; where that is more than so many, what can be kept is looked for instead.
+/// Demands are given up one after another up to this many. Beyond, the largest set of demands that can be kept is searched for
+/// instead.
 const GIVEN_UP_SINGLY: usize = 32;
 
-/// All demands of a request, numbered in their order: the cheapest to give up first, then by name.
+/// All demands of a request. Their numbers follow their order: the cheapest to give up first, then by name.
 pub(super) struct Demands<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
-    pub(super) standing: Standing<'p, 'a, 'v>,
-    /// Participant and field.
+    pub(super) feasibility: FeasibilityCache<'p, 'a, 'v>,
+    /// The participant's index and the field.
     list: Vec<(usize, Field)>,
 }
 
 impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
-    pub(super) fn new(problem: &'p Problem<'a>, standing: Standing<'p, 'a, 'v>) -> Self {
+    pub(super) fn new(problem: &'p Problem<'a>, feasibility: FeasibilityCache<'p, 'a, 'v>) -> Self {
         let mut list: Vec<(usize, Field)> = Vec::new();
-        for (place, party) in problem.parties.iter().enumerate() {
-            for choice in &party.choices {
+        for (place, prepared) in problem.participants.iter().enumerate() {
+            for choice in &prepared.choices {
                 let by_format = choice.constraints.per_fourcc.len();
                 problem
                     .work
@@ -39,24 +40,24 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             let fields = Field::ALL.into_iter();
             list.extend(
                 fields
-                    .filter(|field| party.participant.demands_field(*field))
+                    .filter(|field| prepared.participant.demands_field(*field))
                     .map(|field| (place, field)),
             );
         }
         list.sort_by_key(|(place, field)| {
-            let name = problem.party(*place).participant.name.as_str();
+            let name = problem.participant(*place).participant.name.as_str();
             (*field, name, *place)
         });
         Self {
             problem,
-            standing,
+            feasibility,
             list,
         }
     }
 
-    /// Counts what it takes to ask of so many demands.
+    /// Charges the steps of one feasibility check of this many demands.
     fn charge(&self, demands: usize) {
-        let places = self.problem.parties.len() >> 1;
+        let places = self.problem.participants.len() >> 1;
         self.problem.work.charge(demands.saturating_add(places));
     }
 
@@ -64,26 +65,26 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         (0..self.list.len()).collect()
     }
 
-    pub(super) fn in_words(&self, numbers: &[usize]) -> Vec<Demand> {
+    pub(super) fn describe(&self, numbers: &[usize]) -> Vec<Demand> {
         numbers
             .iter()
             .map(|number| {
                 let (place, field) = self.list[*number];
-                let Some(demand) = self.problem.party(place).participant.demand(field) else {
+                let Some(demand) = self.problem.participant(place).participant.demand(field) else {
                     unreachable!("what is in the list is demanded: {field:?}")
                 };
                 self.problem.work.charge(demand.words.len() >> 1);
                 Demand {
-                    words: words::cut_to(demand.words, SENTENCE_BYTES),
+                    words: bounded_text::cut_to(demand.words, SENTENCE_BYTES),
                     ..demand
                 }
             })
             .collect()
     }
 
-    /// Returns what counts, by participant, when only these demands do.
+    /// Returns these demands as a set of fields for each participant.
     pub(super) fn kept(&self, numbers: &[usize]) -> Vec<FieldSet> {
-        let mut kept = vec![FieldSet::default(); self.problem.parties.len()];
+        let mut kept = vec![FieldSet::default(); self.problem.participants.len()];
         for number in numbers {
             let (place, field) = self.list[*number];
             kept[place].insert(field);
@@ -91,31 +92,33 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         kept
     }
 
-    /// Returns whether some source meets these demands alone, or whether it does is not found out any more.
+    /// Returns whether some source meets these demands. If the budget is spent the answer is true.
     ///
-    /// A conflict that is made smaller by such answers is one whatever they should have been: it may only keep what it need
-    /// not.
-    pub(super) fn stand(&self, numbers: &[usize]) -> bool {
+    /// A conflict that is reduced with wrong answers of true is still a conflict, but perhaps not an irreducible one.
+    pub(super) fn is_feasible(&self, numbers: &[usize]) -> bool {
         if self.problem.work.is_spent() {
-            self.standing.give_up();
+            self.feasibility.give_up();
             return true;
         }
         self.charge(numbers.len());
-        self.standing.stands(&self.kept(numbers)).unwrap_or(true)
+        self.feasibility
+            .is_feasible(&self.kept(numbers))
+            .unwrap_or(true)
     }
 
-    /// Returns whether some source surely meets all demands but these.
-    fn stand_without(&self, given_up: &[usize]) -> bool {
+    /// Returns whether it is certain that some source meets all demands but these.
+    fn is_feasible_without(&self, given_up: &[usize]) -> bool {
         if self.problem.work.is_spent() {
-            self.standing.give_up();
+            self.feasibility.give_up();
             return false;
         }
         self.charge(self.list.len());
         let kept = self.kept(&without(&self.all(), given_up));
-        self.standing.stands(&kept) == Some(true)
+        self.feasibility.is_feasible(&kept) == Some(true)
     }
 
-    /// Returns whether it is known that nothing meets these demands: every combination of their owners' alternatives was tried.
+    /// Returns whether it is certain that no source meets these demands, because every combination of their owners' alternatives
+    /// was tried.
     pub(super) fn is_proven(&self, conflict: &[usize]) -> bool {
         let mut owners: Vec<usize> = conflict.iter().map(|number| self.list[*number].0).collect();
         owners.sort_unstable();
@@ -124,123 +127,125 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let view = View {
             members: &owners,
             kept: Some(&kept),
-            copies: false,
+            cpu_copies: false,
         };
-        !self.problem.is_capped(&owners) && standing::stands(self.problem, view) == Some(false)
+        !self.problem.is_capped(&owners)
+            && feasibility::is_feasible(self.problem, view) == Some(false)
     }
 
-    /// Returns the first of the smallest conflicts, in the order of demands, if it is of `up_to` and [`SMALLEST_UP_TO`] at the
-    /// most.
+    /// Returns the first of the smallest conflicts, in the order of demands, if it has at most `up_to` and at most
+    /// [`SMALLEST_UP_TO`] demands.
     ///
-    /// Every conflict has a demand in common with every set that must be given up; so the smallest set that has, if it is
-    /// no conflict, tells one more set that must be given up, until it is one.
+    /// Every conflict intersects the complement of every feasible set, so it is a hitting set of these complements. The smallest
+    /// hitting set either is a conflict, or it is feasible and grows to a feasible set with a new complement.
     pub(super) fn smallest(&self, up_to: usize) -> Option<Vec<usize>> {
-        let mut given_up = Sets::new(self.list.len());
-        let mut stood = Bits::none(self.list.len());
+        let mut given_up = HittingSets::new(self.list.len());
+        let mut seen = Bits::none(self.list.len());
         for size in 1..=SMALLEST_UP_TO.min(up_to) {
-            while let Some(meeting) = given_up.first_meeting(size, &self.problem.work) {
-                if !self.stand(&meeting) {
+            while let Some(meeting) = given_up.first_hitting_set(size, &self.problem.work) {
+                if !self.is_feasible(&meeting) {
                     return Some(meeting);
                 }
-                let standing = match self.problem.is_crowd() {
-                    true => self.grow_new(meeting, &mut stood),
+                let feasible = match self.problem.has_many_participants() {
+                    true => self.grow_new(meeting, &mut seen),
                     false => self.grow(meeting, false),
                 };
-                if self.standing.is_spent() || self.problem.work.is_spent() {
+                if self.feasibility.is_spent() || self.problem.work.is_spent() {
                     return None;
                 }
-                given_up.add(&without(&self.all(), &standing));
+                given_up.add(&without(&self.all(), &feasible));
             }
         }
         None
     }
 
-    /// Adds demands to those that stand as long as they do, the cheapest or the dearest first.
-    fn grow(&self, mut standing: Vec<usize>, dearest_first: bool) -> Vec<usize> {
-        let mut rest = without(&self.all(), &standing);
+    /// Adds demands to a feasible set as long as it stays feasible, starting with the cheapest or the most expensive.
+    fn grow(&self, mut feasible: Vec<usize>, dearest_first: bool) -> Vec<usize> {
+        let mut rest = without(&self.all(), &feasible);
         if dearest_first {
             rest.reverse();
         }
-        self.grow_by(&mut standing, &rest);
-        standing.sort_unstable();
-        standing
+        self.grow_by(&mut feasible, &rest);
+        feasible.sort_unstable();
+        feasible
     }
 
-    /// Adds demands to those that stand as long as they do, those that never stood first: so all soon did.
-    fn grow_new(&self, mut standing: Vec<usize>, stood: &mut Bits) -> Vec<usize> {
-        let mut rest = without(&self.all(), &standing);
-        rest.sort_by_key(|number| stood.contains(*number));
-        self.grow_by(&mut standing, &rest);
-        standing.sort_unstable();
-        standing.iter().for_each(|number| stood.insert(*number));
-        standing
+    /// Does what [`Self::grow`] does, and adds demands first that were in no feasible set before. So soon every demand was in
+    /// one.
+    fn grow_new(&self, mut feasible: Vec<usize>, seen: &mut Bits) -> Vec<usize> {
+        let mut rest = without(&self.all(), &feasible);
+        rest.sort_by_key(|number| seen.contains(*number));
+        self.grow_by(&mut feasible, &rest);
+        feasible.sort_unstable();
+        feasible.iter().for_each(|number| seen.insert(*number));
+        feasible
     }
 
-    fn grow_by(&self, standing: &mut Vec<usize>, more: &[usize]) {
-        let (near, fitting) = self.fitting(standing, more);
-        if fitting.is_empty() || self.standing.is_spent() {
+    fn grow_by(&self, feasible: &mut Vec<usize>, more: &[usize]) {
+        let (near, fitting) = self.fitting(feasible, more);
+        if fitting.is_empty() || self.feasibility.is_spent() {
             return;
         }
-        let before = standing.len();
-        standing.extend_from_slice(&fitting);
-        if self.stand(standing) {
-            // Whoever was passed over surely does not stand with those that were taken before.
+        let before = feasible.len();
+        feasible.extend_from_slice(&fitting);
+        if self.is_feasible(feasible) {
+            // Every demand that was skipped has a necessary condition that contradicts those of the set.
             return;
         }
-        standing.truncate(before);
+        feasible.truncate(before);
         if near.len() > 1 {
             let (one, two) = near.split_at(near.len() >> 1);
-            self.grow_by(standing, one);
-            self.grow_by(standing, two);
+            self.grow_by(feasible, one);
+            self.grow_by(feasible, two);
         }
     }
 
-    /// Returns those of `more` of whom it is not sure that they do not stand with `standing`, and those of them who may stand
-    /// with one another too, taken one after another.
-    fn fitting(&self, standing: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    /// Returns those of `more` that do not certainly contradict `feasible`, and a subset of them that do not certainly contradict
+    /// each other either.
+    fn fitting(&self, feasible: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let problem = self.problem;
         let words = (problem.universe.len() >> 7).saturating_add(4);
-        let looked_at = standing.len().saturating_add(more.len());
+        let looked_at = feasible.len().saturating_add(more.len());
         problem.work.charge(looked_at.saturating_mul(words));
-        let mut common = Common::new(problem);
-        for number in standing {
-            common.add(self.sure(*number));
+        let mut common = CombinedConditions::new(problem);
+        for number in feasible {
+            common.add(self.condition(*number));
         }
         let mut growing = common.clone();
         let (mut near, mut fitting) = (Vec::new(), Vec::new());
         for number in more {
-            let sure = self.sure(*number);
-            if !common.takes(sure) {
+            let condition = self.condition(*number);
+            if !common.takes(condition) {
                 continue;
             }
             near.push(*number);
-            if growing.takes(sure) {
-                growing.add(sure);
+            if growing.takes(condition) {
+                growing.add(condition);
                 fitting.push(*number);
             }
         }
         (near, fitting)
     }
 
-    /// Returns what a demand surely asks.
-    fn sure(&self, number: usize) -> Sure<'p> {
+    /// Returns the necessary condition of a demand.
+    fn condition(&self, number: usize) -> NecessaryCondition<'p> {
         let (place, field) = self.list[number];
-        Sure::of(self.problem.party(place), field)
+        NecessaryCondition::of(self.problem.participant(place), field)
     }
 
-    /// Returns some of these demands that conflict; none of them can be left out.
+    /// Returns an irreducible conflict among these demands.
     ///
     /// # References
     ///
     /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
     pub(super) fn irreducible(&self, of: &[usize]) -> Vec<usize> {
-        // Many are asked about in vain what their formats or buffers alone tell.
-        if self.problem.is_crowd() {
+        // With many participants, conflicts of formats or of buffer counts alone are found without a search over the sources.
+        if self.problem.has_many_participants() {
             if let Some(few) = self.without_a_pair(of) {
                 return self.needed(&[], false, &few);
             }
             if let Some((many, least)) = self.beyond_all_buffers(of) {
-                if self.stand(&without(&many, &[least])) {
+                if self.is_feasible(&without(&many, &[least])) {
                     return many;
                 }
             }
@@ -248,55 +253,56 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         self.needed(&[], false, of)
     }
 
-    /// Returns some of these demands that leave no pair together; none of them can be left out.
+    /// Returns an irreducible conflict of demands on formats, which have no pair in common; `None` if there is none.
     fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
-        let sure = of.iter().map(|number| (*number, self.sure(*number)));
-        let mut asked: Vec<_> = sure
-            .filter(|(_, sure)| matches!(sure, Sure::Pairs(_)))
+        let condition = of.iter().map(|number| (*number, self.condition(*number)));
+        let mut asked: Vec<_> = condition
+            .filter(|(_, condition)| matches!(condition, NecessaryCondition::Pairs(_)))
             .collect();
         self.problem.work.charge(of.len().saturating_mul(3));
         let words = (self.problem.universe.len() >> 7).saturating_add(2);
         let mut found: Vec<usize> = Vec::new();
-        let mut common = Common::new(self.problem);
+        let mut common = CombinedConditions::new(self.problem);
         loop {
             self.problem.work.charge(asked.len().saturating_mul(words));
             if self.problem.work.is_spent() {
                 return None;
             }
-            // Who first leaves nothing beside those before is in every conflict of these.
+            // The first demand that leaves no pair is in every conflict of the demands up to it.
             let mut growing = common.clone();
-            let end = asked.iter().position(|(_, sure)| {
-                let takes = growing.takes(*sure);
-                growing.add(*sure);
+            let end = asked.iter().position(|(_, condition)| {
+                let takes = growing.takes(*condition);
+                growing.add(*condition);
                 !takes
             })?;
-            let (next, sure) = asked[end];
+            let (next, condition) = asked[end];
             asked.truncate(end);
             found.push(next);
-            if !common.takes(sure) {
+            if !common.takes(condition) {
                 found.sort_unstable();
                 return Some(found);
             }
-            common.add(sure);
+            common.add(condition);
         }
     }
 
-    /// Returns the fewest of these demands that hold more buffers than there can be, in order, and which holds the least.
+    /// Returns the fewest of these demands that hold more buffers than a plan may have, in order, and the one that holds the
+    /// least.
     fn beyond_all_buffers(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
-        let sure = of.iter().map(|number| (*number, self.sure(*number)));
-        let mut held: Vec<(u32, usize)> = sure
-            .filter_map(|(number, sure)| match sure {
-                Sure::Buffers(held) => Some((held, number)),
+        let condition = of.iter().map(|number| (*number, self.condition(*number)));
+        let mut held: Vec<(u32, usize)> = condition
+            .filter_map(|(number, condition)| match condition {
+                NecessaryCondition::Buffers(held) => Some((held, number)),
                 _ => None,
             })
             .collect();
         self.problem.work.charge(of.len().saturating_mul(4));
         held.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
-        let mut common = Common::new(self.problem);
+        let mut common = CombinedConditions::new(self.problem);
         let last = held.iter().position(|(held, _)| {
-            let sure = Sure::Buffers(*held);
-            let takes = common.takes(sure);
-            common.add(sure);
+            let condition = NecessaryCondition::Buffers(*held);
+            let takes = common.takes(condition);
+            common.add(condition);
             !takes
         })?;
         let (_, least) = held[last];
@@ -306,12 +312,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         Some((many, least))
     }
 
-    /// Returns which of `more` are needed for a conflict beside `fixed`, to which `grown` says that something was added.
+    /// Returns which of `more` are needed for a conflict together with `fixed`; `grown` says that `fixed` has grown since the
+    /// last check.
     fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
-        if grown && !self.stand(fixed) {
+        if grown && !self.is_feasible(fixed) {
             return Vec::new();
         }
-        // Where nothing is found out any more, none is known to be needless.
+        // Once the budget is spent, no demand is known to be needless.
         if more.len() <= 1 || self.problem.work.is_spent() {
             return more.to_vec();
         }
@@ -322,15 +329,18 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         [of_one, of_two].concat()
     }
 
-    /// Returns what to give up: one or two demands, the dearer of which is as cheap as can be; or else a set of which none
-    /// can be kept.
+    /// Returns what to give up: one or two demands, of which the more expensive is as cheap as possible, or else a set of which
+    /// none can be kept.
     pub(super) fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
         let all = self.all();
-        if conflict.is_empty() || self.standing.is_spent() {
+        if conflict.is_empty() || self.feasibility.is_spent() {
             return Vec::new();
         }
-        // One of the conflict must go, whatever else does; and with it one of any conflict that is left.
-        if let Some(one) = conflict.iter().find(|one| self.stand_without(&[**one])) {
+        // One demand of the conflict has to go in any case. A second one has to come from a conflict that is left then.
+        if let Some(one) = conflict
+            .iter()
+            .find(|one| self.is_feasible_without(&[**one]))
+        {
             return vec![*one];
         }
         let mut pairs: Vec<(usize, usize)> = Vec::new();
@@ -340,7 +350,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                 .work
                 .charge(all.len().saturating_add(left.len().saturating_mul(PAIR)));
             if self.problem.work.is_spent() {
-                self.standing.give_up();
+                self.feasibility.give_up();
                 return Vec::new();
             }
             let others = left.into_iter();
@@ -350,23 +360,24 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         pairs.dedup();
         if let Some((dear, cheap)) = pairs
             .into_iter()
-            .find(|(dear, cheap)| self.stand_without(&[*cheap, *dear]))
+            .find(|(dear, cheap)| self.is_feasible_without(&[*cheap, *dear]))
         {
             return vec![cheap, dear];
         }
-        // The cheapest of one conflict after another, and then back what was given up in vain, the dearest first.
+        // The cheapest demand of one conflict after another is given up. Then those that turn out not to be needed are kept
+        // again, the most expensive first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
-        while !self.stand_without(&given_up) {
+        while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);
             if given_up.len() >= GIVEN_UP_SINGLY {
-                // What is left beside as much as can be kept, the dearest first, is a set of which none can be kept too.
+                // The complement of a maximal feasible set is also a set of which none can be kept.
                 let given_up = without(&all, &self.grow(Vec::new(), true));
-                return match self.stand_without(&given_up) {
+                return match self.is_feasible_without(&given_up) {
                     true => given_up,
                     false => Vec::new(),
                 };
             }
-            if self.standing.is_spent() {
+            if self.feasibility.is_spent() {
                 return Vec::new();
             }
             match self.irreducible(&rest).into_iter().min() {
@@ -377,7 +388,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         given_up.sort_unstable();
         for demand in given_up.clone().into_iter().rev() {
             let fewer = without(&given_up, &[demand]);
-            if self.stand_without(&fewer) {
+            if self.is_feasible_without(&fewer) {
                 given_up = fewer;
             }
         }

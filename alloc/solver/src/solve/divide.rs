@@ -1,31 +1,30 @@
-//! Which participants share where no buffer serves all.
+//! The division of participants into groups that share a buffer.
 
 use std::collections::BTreeMap;
 
-use super::common::{Common, Sure};
+use super::feasibility;
+use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::prepared_participant::PreparedParticipant;
 use super::problem::{Problem, View};
 use super::search;
-use super::standing;
 use crate::constraint::Field;
 
-/// With up to this many participants the split copies the fewest bytes that any does; with more, groups are filled one
-/// after another.
+/// With up to this many participants the division copies the fewest bytes. With more, groups are filled one after another.
 pub(super) const FEWEST_UP_TO: usize = 8;
 
-/// The places of participants that share, and whether their pictures are copied from elsewhere.
+/// The indices of participants that share a buffer, and whether their frames are copied from elsewhere.
 pub(super) type Places = (Vec<usize>, bool);
 
-/// Returns the participant that makes the pixels: the first that writes, or the first of all.
+/// Returns the index of the producer: the first participant that writes, or the first of all.
 fn maker(problem: &Problem<'_>) -> usize {
     problem
-        .parties
+        .participants
         .iter()
-        .position(|party| party.participant.role.writes())
+        .position(|prepared| prepared.participant.role.writes())
         .unwrap_or(0)
 }
 
-/// How good a division is; lower is better: pictures that lose their colours, bytes copied, groups, caveats.
+/// The cost of a division, lower is better: frames that lose their colours, bytes copied, groups, caveats.
 type Cost = (usize, u64, usize, usize);
 
 fn sum(one: Cost, two: Cost) -> Cost {
@@ -37,21 +36,21 @@ fn sum(one: Cost, two: Cost) -> Cost {
     )
 }
 
-/// Returns the division that copies the fewest bytes; none where the work must end before it is found.
+/// Returns the division that copies the fewest bytes; `None` if the budget is spent before it is found.
 pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
     let first = maker(problem);
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
-    let everybody = problem.everybody();
+    let everyone = problem.all_participants();
     let is_served = |place: &usize| {
         let view = View {
             members: &[*place],
             kept: None,
-            copies: true,
+            cpu_copies: true,
         };
-        standing::stands(problem, view) == Some(true)
+        feasibility::is_feasible(problem, view) == Some(true)
     };
-    let (served, unserved): (Vec<usize>, Vec<usize>) = everybody.into_iter().partition(is_served);
-    // Without those who make the pixels there is nothing to copy.
+    let (served, unserved): (Vec<usize>, Vec<usize>) = everyone.into_iter().partition(is_served);
+    // Without the producer there is nothing to copy.
     let copies = served.contains(&first);
     let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
     let mut best: BTreeMap<u32, (Cost, u32)> = BTreeMap::from([(0, ((0, 0, 0, 0), 0))]);
@@ -72,7 +71,7 @@ pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
                 let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
                 if let (Some(own), Some(rest)) = (own, rest) {
                     let total = sum(own, rest);
-                    // Of equals the last: it shares with earlier participants.
+                    // Of equal divisions the last one is taken, in which earlier participants share.
                     if found.is_none_or(|(cost, _)| total <= cost) {
                         found = Some((total, part));
                     }
@@ -113,17 +112,17 @@ fn cost(
     if let Some(cost) = known.get(&mask) {
         return *cost;
     }
-    // Whom no source serves, none serves together with more.
-    let fewer = (0..problem.parties.len())
+    // If no source serves a subset, none serves the whole set.
+    let fewer = (0..problem.participants.len())
         .map(|place| mask & !bit(place))
         .any(|fewer| fewer != mask && fewer != 0 && known.get(&fewer) == Some(&None));
-    let members: Vec<usize> = (0..problem.parties.len())
+    let members: Vec<usize> = (0..problem.participants.len())
         .filter(|place| mask & bit(*place) != 0)
         .collect();
     let view = View {
         members: &members,
         kept: None,
-        copies: true,
+        cpu_copies: true,
     };
     let cost = if fewer {
         None
@@ -135,11 +134,11 @@ fn cost(
     cost
 }
 
-/// Returns a division in which each group takes who still fits, in the request's order, beginning with who makes the pixels;
-/// and those who are in no group, since the work must end before that is known.
+/// Fills groups one after another in the request's order, starting with the producer. Returns the groups, and the participants
+/// that are in none because the budget was spent.
 pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usize>) {
     let first = maker(problem);
-    let mut left = problem.everybody();
+    let mut left = problem.all_participants();
     left.sort_by_key(|place| *place != first);
     let mut groups: Vec<Places> = Vec::new();
     let mut copies = true;
@@ -150,7 +149,7 @@ pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usiz
             break;
         }
         if filled.members.is_empty() {
-            // Not even the first of them is served.
+            // No source serves even the first participant of this group.
             copies &= *seed != first;
             groups.push((vec![*seed], false));
             left.remove(0);
@@ -175,18 +174,18 @@ pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usiz
     (makers_first(groups, first), left)
 }
 
-/// Returns what a participant surely asks for.
-fn both<'p>(party: &'p PreparedParticipant<'_>) -> [Sure<'p>; 2] {
-    [Field::Formats, Field::Held].map(|field| Sure::of(party, field))
+/// Returns a participant's necessary conditions.
+fn both<'p>(prepared: &'p PreparedParticipant<'_>) -> [NecessaryCondition<'p>; 2] {
+    [Field::Formats, Field::Held].map(|field| NecessaryCondition::of(prepared, field))
 }
 
-/// A group that takes who fits.
+/// A group that is being filled.
 struct Filled<'p, 'a> {
     problem: &'p Problem<'a>,
     members: Vec<usize>,
-    /// What they leave together, whichever alternatives they take.
-    common: Common,
-    /// Who does not fit, or of whom that is not known.
+    /// The combined necessary conditions of the members, whichever alternatives they take.
+    common: CombinedConditions,
+    /// The participants that do not fit, or of which that is unknown.
     misfits: Vec<usize>,
 }
 
@@ -195,14 +194,15 @@ impl<'p, 'a> Filled<'p, 'a> {
         Self {
             problem,
             members: Vec::new(),
-            common: Common::new(problem),
+            common: CombinedConditions::new(problem),
             misfits: Vec::new(),
         }
     }
 
-    /// Takes one after another who fits with those before; none where the work must end before that is known of all.
+    /// Adds each participant that fits together with those before; `None` if the budget is spent before all are known to fit or
+    /// not.
     ///
-    /// Whoever fits beside many fits beside fewer: so all are tried at once, and else by halves.
+    /// A set that is feasible has only feasible subsets. So all participants are tried at once first, and then each half of them.
     fn add(&mut self, more: &[usize]) -> Option<()> {
         let problem = self.problem;
         let words = (problem.universe.len() >> 8).saturating_add(2);
@@ -212,21 +212,23 @@ impl<'p, 'a> Filled<'p, 'a> {
                 .saturating_add(self.members.len())
                 .saturating_mul(3),
         );
-        let takes = |common: &Common, asked: [Sure<'_>; 2]| {
-            asked.into_iter().all(|sure| common.takes(sure))
+        let takes = |common: &CombinedConditions, asked: [NecessaryCondition<'_>; 2]| {
+            asked.into_iter().all(|condition| common.takes(condition))
         };
         let mut common = self.common.clone();
-        // Who surely does not fit, who may, and who may beside those who were taken before.
+        // `near` may fit the members; `fitting` may also fit each other; `passed` may not.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
-            let asked = both(problem.party(*place));
+            let asked = both(problem.participant(*place));
             if !takes(&self.common, asked) {
                 self.misfits.push(*place);
                 continue;
             }
             near.push(*place);
             if takes(&common, asked) {
-                asked.into_iter().for_each(|sure| common.add(sure));
+                asked
+                    .into_iter()
+                    .for_each(|condition| common.add(condition));
                 fitting.push(*place);
             } else {
                 passed.push(*place);
@@ -242,9 +244,9 @@ impl<'p, 'a> Filled<'p, 'a> {
         let view = View {
             members: &members,
             kept: None,
-            copies: true,
+            cpu_copies: true,
         };
-        let fits = standing::stands(problem, view);
+        let fits = feasibility::is_feasible(problem, view);
         if fits == Some(true) {
             self.common = common;
             self.misfits.extend(passed);
@@ -271,7 +273,7 @@ impl<'p, 'a> Filled<'p, 'a> {
     }
 }
 
-/// Puts the group that makes the pixels first, and the others in the request's order.
+/// Sorts the group of the producer first, and the others in the request's order.
 fn makers_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
     groups.sort_by_key(|(places, _)| (!places.contains(&first), places.first().copied()));
     groups

@@ -1,27 +1,27 @@
-//! Plans and splits in words that an engineer can act on.
+//! Explanations of plans and splits for people.
 
 use std::fmt;
 
 use super::Solution;
+use super::bounded_text::{NAMES_SHOWN, joined_up_to};
+use super::explanation_text::{Section, Text};
 use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
 use super::split::{Group, Split};
-use super::text::{Section, Text};
-use super::words::{NAMES_TOLD, joined_up_to};
 use super::work::LeftOut;
 use crate::constraint::SyncMechanism;
 use crate::model::Modifier;
 
-/// How many modifiers are named; of more, it is said how many there are.
+/// How many modifiers are named. More are only counted.
 const MODIFIERS_NAMED: usize = 8;
 
-/// Of how many groups the plans are told.
-const GROUPS_TOLD: usize = 8;
+/// The most groups of a split whose plans are explained.
+const GROUPS_SHOWN: usize = 8;
 
 impl Solution {
-    /// Says in words what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
+    /// Explains what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
     /// [`EXPLANATION_BYTES`](super::EXPLANATION_BYTES) bytes.
     ///
-    /// Where there is more to say, each list says how much more, and [`Solution::explain_all`] says all of it.
+    /// Each list that is shortened says how many entries follow. [`Solution::explain_all`] has all of them.
     pub fn explain(&self) -> String {
         match self {
             Self::Share(plan) => plan.explain(),
@@ -29,7 +29,7 @@ impl Solution {
         }
     }
 
-    /// Says in words what was found and why, however long that is: each source that was not taken, and each participant.
+    /// Explains what was found and why without a bound on the length: each source that was rejected, and each participant.
     pub fn explain_all(&self) -> String {
         match self {
             Self::Share(plan) => plan.explain_all(),
@@ -39,26 +39,27 @@ impl Solution {
 }
 
 impl fmt::Display for Solution {
-    /// Writes what [`Solution::explain`] says.
+    /// Writes the result of [`Solution::explain`].
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.explain().trim_end())
     }
 }
 
 impl fmt::Display for Plan {
-    /// Writes what [`Plan::explain`] says.
+    /// Writes the result of [`Plan::explain`].
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.explain().trim_end())
     }
 }
 
 impl Plan {
-    /// Says in words what is allocated where, who does what, and why it is this plan: as long as [`Solution::explain`] may be.
+    /// Explains what is allocated from which source, what each participant does, and why this plan was chosen. The length has the
+    /// same bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
     }
 
-    /// Says the same, however long it is.
+    /// Explains the same without a bound on the length.
     pub fn explain_all(&self) -> String {
         self.text(Text::whole()).finish()
     }
@@ -72,8 +73,8 @@ impl Plan {
 
     fn write(&self, text: &mut Text, indent: &'static str) {
         text.add(Section::of(indent, "lines", [self.head()]));
-        if self.is_arranged_by_source() {
-            text.add(Section::of(indent, "lines", [self.arrangement()]));
+        if self.is_laid_out_by_driver() {
+            text.add(Section::of(indent, "lines", [self.driver_layout()]));
         } else {
             let lines = text.limited(self.layout_lines());
             text.add(Section::new(indent, "lines", lines, self.layout_count()));
@@ -113,14 +114,14 @@ impl Plan {
 
     fn head(&self) -> String {
         let layout = self.layout();
-        let sure = match self.verdict() {
+        let verdict = match self.verdict() {
             Verdict::Guaranteed => "guaranteed",
             Verdict::Possible => "possible, not guaranteed",
             Verdict::Impossible => "impossible",
             Verdict::Undecided => "undecided",
         };
         format!(
-            "{} allocates {} buffers of {} in {} ({sure})",
+            "{} allocates {} buffers of {} in {} ({verdict})",
             self.source_name(),
             self.count(),
             layout.extent(),
@@ -185,7 +186,7 @@ fn handover(handover: &Handover) -> String {
 }
 
 impl Plan {
-    fn arrangement(&self) -> String {
+    fn driver_layout(&self) -> String {
         let least = self.layout().total_bytes();
         let (first, more) = (self.modifiers().first(), self.modifiers().len());
         let which = match (first, more) {
@@ -206,13 +207,13 @@ impl Plan {
 }
 
 impl Split {
-    /// Says in words where the copy is, what it costs, which demands conflict and what would help: as long as
-    /// [`Solution::explain`] may be.
+    /// Explains where frames are copied, what that costs, which demands conflict and what would help. The length has the same
+    /// bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
     }
 
-    /// Says the same, however long it is.
+    /// Explains the same without a bound on the length.
     pub fn explain_all(&self) -> String {
         self.text(Text::whole()).finish()
     }
@@ -245,15 +246,15 @@ impl Split {
             );
             text.add(Section::of("", "lines", [line]));
         }
-        let told = if text.is_whole() {
+        let shown = if text.is_whole() {
             self.groups().len()
         } else {
-            GROUPS_TOLD
+            GROUPS_SHOWN
         };
-        for group in self.groups().iter().take(told) {
+        for group in self.groups().iter().take(shown) {
             group.write(&mut text);
         }
-        let more = self.groups().len().saturating_sub(told);
+        let more = self.groups().len().saturating_sub(shown);
         text.add(Section::new("  ", "groups", Vec::new(), more));
         write_rejections(&mut text, self.rejections());
         text
@@ -265,7 +266,7 @@ impl Group {
         let most = if text.is_whole() {
             self.participants.len()
         } else {
-            NAMES_TOLD
+            NAMES_SHOWN
         };
         let names = joined_up_to(self.participants.iter().map(String::as_str), most, " and ");
         let line = match &self.plan {
@@ -277,7 +278,7 @@ impl Group {
             ),
             Some(_) => format!("  for {names}:"),
         };
-        // One list, of which the beginning tells most where not all of it is told.
+        // The group's lines are one list, so that shortening it keeps the first lines, which matter most.
         let mut own = if text.is_whole() {
             Text::whole()
         } else {

@@ -1,8 +1,8 @@
-//! Sets of fields.
+//! Sets of constraint fields as bits.
 
 use crate::constraint::Field;
 
-/// Fields of constraints.
+/// A set of fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FieldSet(u32);
 

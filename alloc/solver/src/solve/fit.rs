@@ -1,33 +1,33 @@
-//! Whether a source has room for pictures in one format, and how they lie there.
+//! Whether a source can allocate images of one format, and with which layouts.
 
 use std::rc::Rc;
 
-use super::candidate::Tiling;
 use super::candidate_search::CandidateSearch;
 use super::caveat::{Caveat, Places};
-use super::choice::LayoutChoice;
-use super::failure::Stopped;
 use super::layout::{self, Layouts};
-use super::offer::Offer;
-use super::problem::Group;
+use super::layout_candidate::Tiling;
+use super::layout_choice::LayoutChoice;
+use super::problem::FormatGroup;
+use super::rejection::LayoutRejection;
 use super::request::Request;
+use super::source_evaluation::SourceEvaluation;
 use super::stride;
-use crate::constraint::{Contiguity, Field, MergedImage, PlanePlacement, Source, Terms};
+use crate::constraint::{Contiguity, Field, FieldTable, MergedImage, PlanePlacement, Source};
 use crate::model::{FormatModifier, Layout, Modifier};
 
-/// The steps that it takes to lay out pictures of one size by one choice.
+/// The steps that the layout of one size by one choice takes.
 const LAYOUT: usize = 150;
 
-/// The steps that it takes to look for a layout that is known, and to hold it against a source.
+/// The steps that it takes to look up a layout and to compare it with a source's limits.
 const FIT: usize = 20;
 
-/// The most strides that are tried in search of one that is wished for, beside those that are named.
+/// The most strides that are tried for a preference, beside those that are listed.
 const STRIDES: usize = 129;
 
-/// What is wished of strides costs this many steps, for each size and choice.
-pub(super) fn wishes_cost(terms: &MergedImage) -> usize {
-    let preferred = terms.stride.preferred.value.len();
-    let avoided = terms.stride.avoided_multiples.value.len();
+/// Returns the steps that the preferences on strides take for each size and choice.
+pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
+    let preferred = merged.stride.preferred.value.len();
+    let avoided = merged.stride.avoided_multiples.value.len();
     avoided
         .saturating_mul(STRIDES)
         .saturating_add(preferred)
@@ -35,54 +35,59 @@ pub(super) fn wishes_cost(terms: &MergedImage) -> usize {
 }
 
 impl CandidateSearch<'_, '_, '_> {
-    /// Lays pictures out as a source gives them, by the places of source and group.
+    /// Returns the layouts that a source would give, by the indices of source and format group, with the caveats that depend on
+    /// the format.
     ///
-    /// Doubts are those that hang on the format; without an offer nobody asks for any, and one layout that fits is enough.
+    /// Without an evaluation no caveats are collected, and the first layout that fits is returned.
     pub(super) fn lay_out(
         &self,
         number: usize,
         place: usize,
         modifier: Modifier,
-        terms: &MergedImage,
-        offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
+        merged: &MergedImage,
+        evaluation: Option<&SourceEvaluation<'_>>,
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let problem = self.problem;
         let (source, group) = (problem.source(number), problem.group(place));
         if Tiling::of(modifier) == Tiling::Linear {
-            self.in_rows(number, source, place, *group, terms, offer)
+            self.in_rows(number, source, place, *group, merged, evaluation)
         } else {
             let format = FormatModifier::new(group.fourcc, modifier);
-            self.by_source(number, source, place, format, terms, offer)
+            self.by_source(number, source, place, format, merged, evaluation)
         }
     }
 
-    /// Lays pictures out in rows: by the first choice that leaves no caveat, or else the first that fits.
+    /// Returns linear layouts by the first choice without a caveat, or else by the first choice that fits.
     fn in_rows(
         &self,
         number: usize,
         source: &Source,
         place: usize,
-        group: Group,
-        terms: &MergedImage,
-        offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
+        group: FormatGroup,
+        merged: &MergedImage,
+        evaluation: Option<&SourceEvaluation<'_>>,
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let mut fitting = None;
-        let mut stopped = None;
-        // Without a wish both choices are the same.
-        let wishes = stride::has_wishes(terms, group.info);
+        let mut first_rejection = None;
+        // Without a preference, both stride choices are the same.
+        let preferred = stride::has_preferences(merged, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
             .enumerate()
-            .filter(|(_, choice)| wishes || !choice.wishes);
+            .filter(|(_, choice)| preferred || !choice.preferred);
         for (which, choice) in choices {
             let lay = || {
                 let extents = self.problem.request.extents().count();
-                let wished = if choice.wishes { wishes_cost(terms) } else { 0 };
+                let preferred = if choice.preferred {
+                    preferences_cost(merged)
+                } else {
+                    0
+                };
                 self.problem
                     .work
-                    .charge(extents.saturating_mul(wished.saturating_add(LAYOUT)));
+                    .charge(extents.saturating_mul(preferred.saturating_add(LAYOUT)));
                 let format = FormatModifier::linear(group.fourcc);
-                layout::choose(self.problem.request.extents(), format, terms, choice).map(Rc::new)
+                layout::choose(self.problem.request.extents(), format, merged, choice).map(Rc::new)
             };
             self.problem.work.charge(FIT);
             let laid = if self.problem.asks_nothing(number, group.fourcc) {
@@ -90,62 +95,75 @@ impl CandidateSearch<'_, '_, '_> {
             } else {
                 lay()
             };
-            let tried = laid.map_err(Stopped::Terms).and_then(|layouts| {
-                self.check_size(source, &layouts.first)?;
-                Ok(layouts)
-            });
+            let tried = laid
+                .map_err(LayoutRejection::Constraints)
+                .and_then(|layouts| {
+                    self.check_size(source, &layouts.first)?;
+                    Ok(layouts)
+                });
             match tried {
                 Ok(layouts) => {
-                    let caveat = offer.and_then(|offer| self.contiguity(offer, &layouts.first));
+                    let caveat = evaluation
+                        .and_then(|evaluation| self.contiguity(evaluation, &layouts.first));
                     let caveats: Vec<_> = caveat.into_iter().collect();
                     if caveats.is_empty() {
                         return Ok((layouts, caveats));
                     }
                     fitting.get_or_insert((layouts, caveats));
                 }
-                // A placement that the demands, or a format of one plane, leave out says nothing of the other one.
-                Err(Stopped::Terms(Field::Planes)) => {}
+                // A placement that is ruled out says nothing about the other placement.
+                Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
-                    stopped.get_or_insert(why);
+                    first_rejection.get_or_insert(why);
                 }
             }
         }
-        fitting.ok_or_else(|| stopped.unwrap_or(Stopped::Terms(Field::Planes)))
+        fitting
+            .ok_or_else(|| first_rejection.unwrap_or(LayoutRejection::Constraints(Field::Planes)))
     }
 
-    /// Estimates what a source arranges by itself: it takes no less memory than rows do.
+    /// Returns the least layouts of images whose tiling the driver chooses: no tiling takes less memory than linear rows.
     fn by_source(
         &self,
         number: usize,
         source: &Source,
         place: usize,
         format: FormatModifier,
-        terms: &MergedImage,
-        offer: Option<&Offer<'_>>,
-    ) -> Result<(Rc<Layouts>, Vec<Caveat>), Stopped> {
+        merged: &MergedImage,
+        evaluation: Option<&SourceEvaluation<'_>>,
+    ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         self.problem
             .work
             .charge(self.problem.request.more_extents.len());
         for extent in self.problem.request.extents() {
-            layout::check_extent(extent, terms).map_err(Stopped::Terms)?;
+            layout::check_extent(extent, merged).map_err(LayoutRejection::Constraints)?;
         }
         let info = format.fourcc.info();
-        let planes = info.ok_or(Stopped::Terms(Field::Formats))?.planes.len();
-        if (planes > 1 && terms.placement.value == PlanePlacement::Neither)
-            || u32::try_from(planes).is_ok_and(|planes| planes > terms.maximum_planes.value)
+        let planes = info
+            .ok_or(LayoutRejection::Constraints(Field::Formats))?
+            .planes
+            .len();
+        if (planes > 1 && merged.placement.value == PlanePlacement::SinglePlane)
+            || u32::try_from(planes).is_ok_and(|planes| planes > merged.maximum_planes.value)
         {
-            return Err(Stopped::Terms(Field::Planes));
+            return Err(LayoutRejection::Constraints(Field::Planes));
         }
-        let layouts = self.problem.least(place).map_err(Stopped::Terms)?;
+        let layouts = self
+            .problem
+            .least(place)
+            .map_err(LayoutRejection::Constraints)?;
         self.problem.work.charge(FIT);
-        if layouts.first.total_bytes() > terms.maximum_size_bytes.value {
-            return Err(Stopped::Terms(Field::Size));
+        if layouts.first.total_bytes() > merged.maximum_size_bytes.value {
+            return Err(LayoutRejection::Constraints(Field::Size));
         }
         self.check_size(source, &layouts.first)?;
-        let Some(offer) = offer else {
+        let Some(evaluation) = evaluation else {
             return Ok((layouts, Vec::new()));
         };
-        let mut caveats: Vec<_> = self.contiguity(offer, &layouts.first).into_iter().collect();
+        let mut caveats: Vec<_> = self
+            .contiguity(evaluation, &layouts.first)
+            .into_iter()
+            .collect();
         self.problem
             .work
             .charge(self.view.members.len().saturating_mul(4));
@@ -158,16 +176,16 @@ impl CandidateSearch<'_, '_, '_> {
                     return !fields.is_empty();
                 }
                 let own = choice.constraints.per_fourcc.get(&format.fourcc);
-                let terms = || std::iter::once(&choice.constraints.image).chain(own);
-                Field::OF_PICTURES
+                let constraints = || std::iter::once(&choice.constraints.image).chain(own);
+                Field::OF_IMAGES
                     .into_iter()
                     .filter(|field| fields.contains(*field))
-                    .any(|field| terms().any(|terms| terms.demands_field(field)))
+                    .any(|field| constraints().any(|constraints| constraints.demands_field(field)))
             })
             .map(|(place, _)| place)
             .collect();
         if !owners.is_empty() {
-            caveats.push(Caveat::Arrangement { owners });
+            caveats.push(Caveat::DriverLayout { owners });
         }
         if format.modifier.is_implicit() {
             let owners: Places = self
@@ -182,33 +200,35 @@ impl CandidateSearch<'_, '_, '_> {
         Ok((layouts, caveats))
     }
 
-    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), Stopped> {
+    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), LayoutRejection> {
         if self.count > Request::MAXIMUM_BUFFERS {
-            return Err(Stopped::Count { needed: self.count });
+            return Err(LayoutRejection::Count { needed: self.count });
         }
         let needed = largest_bytes(layout);
         if let Some(maximum) = source.guarantees.maximum_bytes {
             if needed > maximum {
-                return Err(Stopped::Maximum { needed, maximum });
+                return Err(LayoutRejection::Maximum { needed, maximum });
             }
         }
         let needed = layout.total_bytes().checked_mul(u64::from(self.count));
-        let needed = needed.ok_or(Stopped::Uncountable)?;
+        let needed = needed.ok_or(LayoutRejection::Uncountable)?;
         match source.guarantees.available_bytes {
-            Some(available) if needed > available => Err(Stopped::Available { needed, available }),
+            Some(available) if needed > available => {
+                Err(LayoutRejection::Available { needed, available })
+            }
             _ => Ok(()),
         }
     }
 
-    /// Returns whether memory may have to come in one piece where that is not promised.
-    fn contiguity(&self, offer: &Offer<'_>, layout: &Layout) -> Option<Caveat> {
+    /// Returns the caveat that the memory may have to be contiguous, although the source does not guarantee it.
+    fn contiguity(&self, evaluation: &SourceEvaluation<'_>, layout: &Layout) -> Option<Caveat> {
         let largest_bytes = largest_bytes(layout);
-        if offer.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
+        if evaluation.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
             return None;
         }
-        let (contiguity, owners) = offer
+        let (contiguity, owners) = evaluation
             .contiguity
-            .get_or_init(|| self.needed_contiguity(offer.number));
+            .get_or_init(|| self.needed_contiguity(evaluation.number));
         (!owners.is_empty()).then(|| Caveat::Contiguity {
             owners: Rc::clone(owners),
             contiguity: *contiguity,
@@ -216,7 +236,7 @@ impl CandidateSearch<'_, '_, '_> {
         })
     }
 
-    /// Returns in how many pieces a source's memory may come for those who are not on its device, and who says so.
+    /// Returns the strongest demand on contiguity of the members that are not on the source's device, and its owners.
     fn needed_contiguity(&self, number: usize) -> (Contiguity, Places) {
         self.problem
             .work
@@ -232,7 +252,7 @@ impl CandidateSearch<'_, '_, '_> {
             {
                 continue;
             }
-            // Who surely needs it counts for more than who may.
+            // Owners of a stronger demand replace those of a weaker one.
             if own > contiguity {
                 contiguity = own;
                 owners.clear();

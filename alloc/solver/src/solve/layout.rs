@@ -1,13 +1,13 @@
-//! Chooses offsets, strides and sizes that meet merged demands.
+//! Chooses offsets, strides and sizes that satisfy merged constraints.
 
 use std::rc::Rc;
 
-use super::choice::LayoutChoice;
+use super::layout_choice::LayoutChoice;
 use super::stride::strides;
 use crate::constraint::{CommonMultiple, Field, MergedImage, PlanePlacement};
 use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
 
-/// Layouts in the same memories, one a size.
+/// Layouts for the request's sizes, all in the same dma-bufs.
 #[derive(Clone)]
 pub(super) struct Layouts {
     pub first: Layout,
@@ -15,8 +15,8 @@ pub(super) struct Layouts {
 }
 
 impl Layouts {
-    /// Returns the same layouts by the name of another arrangement.
-    pub(super) fn arranged(&self, modifier: Modifier) -> Self {
+    /// Returns the same layouts with another modifier.
+    pub(super) fn with_modifier(&self, modifier: Modifier) -> Self {
         Self {
             first: self.first.with_modifier(modifier),
             more: self
@@ -28,36 +28,35 @@ impl Layouts {
     }
 }
 
-/// Layouts, or the field whose demands leave none.
+/// Layouts, or the field whose constraints no layout satisfies.
 pub(super) type LayoutResult = Result<Rc<Layouts>, Field>;
 
-/// Chooses the smallest linear layouts, one a size, that meet all demands, in memories that hold any of them.
+/// Returns the smallest linear layouts, one for each size, that satisfy all constraints, in dma-bufs that hold each of them.
 ///
 /// # Errors
-///
-/// The field whose demands no layout meets with this choice.
+/// The field whose constraints no layout of this choice satisfies.
 pub(super) fn choose(
     extents: impl Iterator<Item = Extent>,
     format: FormatModifier,
-    terms: &MergedImage,
+    merged: &MergedImage,
     choice: LayoutChoice,
 ) -> Result<Layouts, Field> {
     let info = format.fourcc.info().ok_or(Field::Formats)?;
-    check_planes(info, terms, choice)?;
+    check_planes(info, merged, choice)?;
     let mut placed = Vec::new();
     let mut memory_sizes: Vec<u64> = Vec::new();
     for extent in extents {
-        check_extent(extent, terms)?;
-        let strides = strides(extent, info, terms, choice).ok_or(Field::Stride)?;
+        check_extent(extent, merged)?;
+        let strides = strides(extent, info, merged, choice).ok_or(Field::Stride)?;
         let (planes, sizes) =
-            place(extent, info, &strides, terms, choice.apart).ok_or(Field::Size)?;
+            place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)?;
         memory_sizes.resize(sizes.len(), 0);
         for (memory, size) in memory_sizes.iter_mut().zip(sizes) {
             *memory = size.max(*memory);
         }
         placed.push((extent, planes));
     }
-    let memory_sizes = round(memory_sizes, terms).ok_or(Field::Size)?;
+    let memory_sizes = round(memory_sizes, merged).ok_or(Field::Size)?;
     let mut layouts = placed.into_iter().map(|(extent, planes)| {
         let layout = Layout::new(extent, format, planes, memory_sizes.clone());
         layout.map_err(|error| {
@@ -75,59 +74,62 @@ pub(super) fn choose(
     })
 }
 
-/// Checks a picture's sides.
+/// Checks the image's width and height.
 ///
 /// # Errors
-///
-/// [`Field::Extent`].
-pub(super) fn check_extent(extent: Extent, terms: &MergedImage) -> Result<(), Field> {
+/// [`Field::Extent`] if either is not allowed.
+pub(super) fn check_extent(extent: Extent, merged: &MergedImage) -> Result<(), Field> {
     let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: CommonMultiple| {
         minimum <= pixels && pixels <= maximum && multiple.divides(pixels.into())
     };
     let (width, height) = (extent.width(), extent.height());
     let fit = fits(
         width,
-        terms.width.minimum.value,
-        terms.width.maximum.value,
-        terms.width.multiple_of.value,
+        merged.width.minimum.value,
+        merged.width.maximum.value,
+        merged.width.multiple_of.value,
     ) && fits(
         height,
-        terms.height.minimum.value,
-        terms.height.maximum.value,
-        terms.height.multiple_of.value,
+        merged.height.minimum.value,
+        merged.height.maximum.value,
+        merged.height.multiple_of.value,
     );
     if fit { Ok(()) } else { Err(Field::Extent) }
 }
 
-fn check_planes(info: &FormatInfo, terms: &MergedImage, choice: LayoutChoice) -> Result<(), Field> {
+fn check_planes(
+    info: &FormatInfo,
+    merged: &MergedImage,
+    choice: LayoutChoice,
+) -> Result<(), Field> {
     let several = info.planes.len() > 1;
-    let placed = match terms.placement.value {
-        // One plane is together and apart at once.
-        PlanePlacement::Neither => !several,
-        PlanePlacement::Apart => choice.apart || !several,
-        PlanePlacement::Together => !choice.apart,
+    let placed = match merged.placement.value {
+        // A single-plane format satisfies both placements.
+        PlanePlacement::SinglePlane => !several,
+        PlanePlacement::Disjoint => choice.disjoint || !several,
+        PlanePlacement::Together => !choice.disjoint,
         PlanePlacement::Either => true,
     };
     let counted =
-        u32::try_from(info.planes.len()).is_ok_and(|planes| planes <= terms.maximum_planes.value);
-    if placed && counted && (several || !choice.apart) {
+        u32::try_from(info.planes.len()).is_ok_and(|planes| planes <= merged.maximum_planes.value);
+    if placed && counted && (several || !choice.disjoint) {
         Ok(())
     } else {
         Err(Field::Planes)
     }
 }
 
-/// Places the planes of one size; returns them and what each memory must hold.
+/// Places the planes of one size. Returns them and the least sizes of their dma-bufs.
 fn place(
     extent: Extent,
     info: &FormatInfo,
     strides: &[u32],
-    terms: &MergedImage,
-    apart: bool,
+    merged: &MergedImage,
+    disjoint: bool,
 ) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
-    let packed = terms.packed_planes.value && !apart;
-    // Without a gap also means from the very start.
-    if terms.packed_planes.value && terms.padding_before_bytes.value > 0 {
+    let packed = merged.packed_planes.value && !disjoint;
+    // Packed planes start at offset 0, so there cannot be padding before them.
+    if merged.packed_planes.value && merged.padding_before_bytes.value > 0 {
         return None;
     }
     let last = info.planes.len().saturating_sub(1);
@@ -136,16 +138,16 @@ fn place(
     let mut end = 0_u64;
     for (number, (shape, stride_bytes)) in info.planes.iter().zip(strides).enumerate() {
         let rows = u64::from(shape.rows(extent.height()));
-        if packed && number < last && rows_held(terms, rows)? != rows {
+        if packed && number < last && rows_held(merged, rows)? != rows {
             return None;
         }
-        let size_bytes = plane_bytes(terms, rows, *stride_bytes)?;
-        let begin = if apart || number == 0 {
-            terms.padding_before_bytes.value
+        let size_bytes = plane_bytes(merged, rows, *stride_bytes)?;
+        let begin = if disjoint || number == 0 {
+            merged.padding_before_bytes.value
         } else {
             end
         };
-        let offset_bytes = terms.offset_alignment_bytes.value.at_least(begin)?;
+        let offset_bytes = merged.offset_alignment_bytes.value.at_least(begin)?;
         end = offset_bytes.checked_add(size_bytes)?;
         planes.push(PlaneLayout {
             memory: memory_sizes.len(),
@@ -154,62 +156,62 @@ fn place(
             size_bytes,
         });
         if number == last {
-            memory_sizes.push(end.checked_add(terms.padding_bytes.value)?);
-        } else if apart {
+            memory_sizes.push(end.checked_add(merged.padding_bytes.value)?);
+        } else if disjoint {
             memory_sizes.push(end);
         }
     }
     Some((planes, memory_sizes))
 }
 
-/// Returns for how many rows a plane has memory that has this many.
-fn rows_held(terms: &MergedImage, rows: u64) -> Option<u64> {
-    terms.rows_multiple_of.value.at_least(rows)
+/// Returns the number of rows for which a plane of `rows` rows has memory.
+fn rows_held(merged: &MergedImage, rows: u64) -> Option<u64> {
+    merged.rows_multiple_of.value.at_least(rows)
 }
 
-/// Returns how many bytes a plane of this many rows has for itself at least.
-pub(super) fn plane_bytes(terms: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
-    let held = rows_held(terms, rows)?.checked_mul(u64::from(stride_bytes))?;
-    terms.plane_size_alignment_bytes.value.at_least(held)
+/// Returns the least size in bytes of a plane of `rows` rows.
+pub(super) fn plane_bytes(merged: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
+    let held = rows_held(merged, rows)?.checked_mul(u64::from(stride_bytes))?;
+    merged.plane_size_alignment_bytes.value.at_least(held)
 }
 
-/// Makes memories as large as the demands want them.
-fn round(mut memory_sizes: Vec<u64>, terms: &MergedImage) -> Option<Vec<u64>> {
+/// Rounds the sizes of dma-bufs up to the alignment and the least total size; `None` if that exceeds the greatest.
+fn round(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     let sum = |sizes: &[u64]| {
         sizes
             .iter()
             .try_fold(0_u64, |sum, size| sum.checked_add(*size))
     };
-    let step = terms.size_alignment_bytes.value;
+    let step = merged.size_alignment_bytes.value;
     for size in &mut memory_sizes {
         *size = step.at_least(*size)?;
     }
-    // Only what is missing after rounding is added: more could break the greatest size.
-    let missing = terms
+    // Only the bytes that are missing after rounding are added, because more could exceed the greatest size.
+    let missing = merged
         .minimum_size_bytes
         .value
         .saturating_sub(sum(&memory_sizes)?);
     let last = memory_sizes.last_mut()?;
     *last = step.at_least(last.checked_add(missing)?)?;
-    (sum(&memory_sizes)? <= terms.maximum_size_bytes.value).then_some(memory_sizes)
+    (sum(&memory_sizes)? <= merged.maximum_size_bytes.value).then_some(memory_sizes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::constraint::ImageTerms;
+    use crate::constraint::ImageConstraints;
     use crate::model::Fourcc;
 
     fn chosen(
         fourcc: Fourcc,
         width: u32,
         height: u32,
-        terms: &ImageTerms,
+        merged: &ImageConstraints,
     ) -> Result<Layout, Field> {
         let extent = Extent::new(width, height).unwrap();
         let format = FormatModifier::linear(fourcc);
-        let terms = MergedImage::of(0, terms);
-        choose([extent].into_iter(), format, &terms, LayoutChoice::ALL[0])
+        let merged = MergedImage::of(0, merged);
+        choose([extent].into_iter(), format, &merged, LayoutChoice::ALL[0])
             .map(|layouts| layouts.first)
     }
 
@@ -223,23 +225,23 @@ mod tests {
 
     #[test]
     fn layout_without_demands_has_no_padding() {
-        let layout = chosen(Fourcc::YUV420, 640, 480, &ImageTerms::default()).unwrap();
+        let layout = chosen(Fourcc::YUV420, 640, 480, &ImageConstraints::default()).unwrap();
         assert_eq!(planes(&layout), [(0, 640), (307_200, 320), (384_000, 320)]);
         assert_eq!(layout.memory_sizes(), [460_800]);
     }
 
     #[test]
     fn odd_width_leaves_room_for_the_last_chroma_sample() {
-        let layout = chosen(Fourcc::NV12, 641, 3, &ImageTerms::default()).unwrap();
+        let layout = chosen(Fourcc::NV12, 641, 3, &ImageConstraints::default()).unwrap();
         assert_eq!(planes(&layout), [(0, 642), (1926, 642)]);
     }
 
     #[test]
     fn alignment_holds_for_the_narrowest_plane() {
-        let mut terms = ImageTerms::default();
-        terms.stride.alignment = 256;
-        terms.offset_alignment_bytes = 4096;
-        let layout = chosen(Fourcc::YUV420, 640, 481, &terms).unwrap();
+        let mut merged = ImageConstraints::default();
+        merged.stride.alignment = 256;
+        merged.offset_alignment_bytes = 4096;
+        let layout = chosen(Fourcc::YUV420, 640, 481, &merged).unwrap();
         for plane in layout.planes() {
             assert_eq!(plane.stride_bytes % 256, 0);
             assert_eq!(plane.offset_bytes % 4096, 0);
@@ -248,65 +250,71 @@ mod tests {
 
     #[test]
     fn packed_planes_are_aligned_by_their_strides() {
-        let terms = ImageTerms {
+        let merged = ImageConstraints {
             packed_planes: true,
             offset_alignment_bytes: 256,
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         };
-        let layout = chosen(Fourcc::NV12, 642, 481, &terms).unwrap();
+        let layout = chosen(Fourcc::NV12, 642, 481, &merged).unwrap();
         assert_eq!(planes(&layout), [(0, 768), (768 * 481, 768)]);
     }
 
     #[test]
     fn rows_without_a_gap_have_the_one_stride_that_their_bytes_need() {
-        let mut terms = ImageTerms::default();
-        terms.stride.packed = true;
-        terms.stride.preferred = [8192].into();
-        terms.stride.alignment = 4;
-        let layout = chosen(Fourcc::XRGB8888, 641, 4, &terms).unwrap();
+        let mut merged = ImageConstraints::default();
+        merged.stride.packed = true;
+        merged.stride.preferred = [8192].into();
+        merged.stride.alignment = 4;
+        let layout = chosen(Fourcc::XRGB8888, 641, 4, &merged).unwrap();
         assert_eq!(layout.planes()[0].stride_bytes, 2564);
-        terms.stride.alignment = 64;
-        assert_eq!(chosen(Fourcc::XRGB8888, 641, 4, &terms), Err(Field::Stride));
-        assert!(chosen(Fourcc::XRGB8888, 656, 4, &terms).is_ok());
-        // The last chroma sample of an odd width needs a byte more than its luma.
-        terms.stride.alignment = 1;
-        assert_eq!(chosen(Fourcc::NV12, 641, 4, &terms), Err(Field::Stride));
-        let layout = chosen(Fourcc::NV12, 642, 4, &terms).unwrap();
+        merged.stride.alignment = 64;
+        assert_eq!(
+            chosen(Fourcc::XRGB8888, 641, 4, &merged),
+            Err(Field::Stride)
+        );
+        assert!(chosen(Fourcc::XRGB8888, 656, 4, &merged).is_ok());
+        // The last chroma sample of an odd width needs one byte more than the luma row.
+        merged.stride.alignment = 1;
+        assert_eq!(chosen(Fourcc::NV12, 641, 4, &merged), Err(Field::Stride));
+        let layout = chosen(Fourcc::NV12, 642, 4, &merged).unwrap();
         assert_eq!(planes(&layout), [(0, 642), (642 * 4, 642)]);
-        // Planes without a gap would need a wider row to begin where they may.
-        terms.offset_alignment_bytes = 4096;
-        assert!(chosen(Fourcc::NV12, 642, 4, &terms).is_ok());
-        terms.packed_planes = true;
-        assert_eq!(chosen(Fourcc::NV12, 642, 4, &terms), Err(Field::Stride));
+        // Packed planes would need a wider row so that the second plane starts at an aligned offset.
+        merged.offset_alignment_bytes = 4096;
+        assert!(chosen(Fourcc::NV12, 642, 4, &merged).is_ok());
+        merged.packed_planes = true;
+        assert_eq!(chosen(Fourcc::NV12, 642, 4, &merged), Err(Field::Stride));
     }
 
     #[test]
     fn avoided_stride_is_left_for_the_next() {
-        let mut terms = ImageTerms::default();
-        terms.stride.alignment = 256;
-        terms.stride.avoided_multiples.insert(512);
-        let layout = chosen(Fourcc::XRGB8888, 1024, 4, &terms).unwrap();
+        let mut merged = ImageConstraints::default();
+        merged.stride.alignment = 256;
+        merged.stride.avoided_multiples.insert(512);
+        let layout = chosen(Fourcc::XRGB8888, 1024, 4, &merged).unwrap();
         assert_eq!(layout.planes()[0].stride_bytes, 4096 + 256);
-        terms.stride.maximum = 4096;
-        let layout = chosen(Fourcc::XRGB8888, 1024, 4, &terms).unwrap();
+        merged.stride.maximum = 4096;
+        let layout = chosen(Fourcc::XRGB8888, 1024, 4, &merged).unwrap();
         assert_eq!(layout.planes()[0].stride_bytes, 4096);
     }
 
     #[test]
     fn demands_without_any_layout_name_their_field() {
-        let mut terms = ImageTerms::default();
-        terms.stride.maximum = 2559;
+        let mut merged = ImageConstraints::default();
+        merged.stride.maximum = 2559;
         assert_eq!(
-            chosen(Fourcc::XRGB8888, 640, 480, &terms),
+            chosen(Fourcc::XRGB8888, 640, 480, &merged),
             Err(Field::Stride)
         );
-        let wide = chosen(Fourcc::XRGB8888, Extent::LARGEST, 1, &terms);
+        let wide = chosen(Fourcc::XRGB8888, Extent::LARGEST, 1, &merged);
         assert_eq!(wide, Err(Field::Stride));
-        let terms = ImageTerms {
+        let merged = ImageConstraints {
             size_alignment_bytes: u64::MAX,
             padding_bytes: u64::MAX,
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         };
-        assert_eq!(chosen(Fourcc::XRGB8888, 640, 480, &terms), Err(Field::Size));
+        assert_eq!(
+            chosen(Fourcc::XRGB8888, 640, 480, &merged),
+            Err(Field::Size)
+        );
     }
 }

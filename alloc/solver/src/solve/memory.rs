@@ -1,23 +1,23 @@
-//! Whether a source's memory serves, whatever the format.
+//! Whether a source's memory serves the members, whatever the format.
 
 use super::bits::Bits;
 use super::candidate_search::CandidateSearch;
 use super::caveat::Caveat;
-use super::failure::Refused;
-use super::needs::Needs;
-use super::offer::Offer;
-use super::prepared_participant::{PreparedParticipant, is_hidden};
+use super::memory_requirements::MemoryRequirements;
+use super::prepared_participant::{PreparedParticipant, is_cpu_inaccessible};
+use super::rejection::SourceRejection;
+use super::source_evaluation::SourceEvaluation;
 use crate::constraint::{AddressWindow, Coherency, Field, Protection, Role, Source};
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
-    fn needs(&self) -> &Needs {
+    fn needs(&self) -> &MemoryRequirements {
         self.needs.get_or_init(|| {
             let sources = self.problem.sources.len();
-            let mut needs = Needs {
-                refused: Bits::none(sources),
+            let mut needs = MemoryRequirements {
+                rejected: Bits::none(sources),
                 window: AddressWindow::default(),
-                reaching: Vec::new(),
-                own_of_reaching: Bits::none(sources),
+                address_limited: Vec::new(),
+                own_of_address_limited: Bits::none(sources),
                 coherent: Vec::new(),
                 untransferred: Vec::new(),
                 owned: Bits::none(sources),
@@ -32,9 +32,9 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     continue;
                 }
                 let memory = &choice.constraints.memory;
-                for (field, refused) in &choice.refuses {
+                for (field, rejected) in &choice.rejects {
                     if kept.contains(*field) {
-                        needs.refused.add(refused);
+                        needs.rejected.add(rejected);
                         self.problem.work.charge((sources >> 8).saturating_add(1));
                     }
                 }
@@ -49,16 +49,18 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 if kept.contains(Field::Address) && memory.address != AddressWindow::default() {
                     needs.window.lowest = needs.window.lowest.max(memory.address.lowest);
                     needs.window.highest = needs.window.highest.min(memory.address.highest);
-                    needs.reaching.push(place);
-                    needs.own_of_reaching.add(&self.problem.party(place).own);
+                    needs.address_limited.push(place);
+                    needs
+                        .own_of_address_limited
+                        .add(&self.problem.participant(place).own);
                 }
             }
             if !needs.untransferred.is_empty() {
                 self.problem.work.charge(self.view.members.len());
-                for party in self.touching() {
-                    if party.participant.role.imports() {
-                        needs.owned.add(&party.own);
-                        needs.foreign.add_complement(&party.own);
+                for prepared in self.touching() {
+                    if prepared.participant.role.imports() {
+                        needs.owned.add(&prepared.own);
+                        needs.foreign.add_complement(&prepared.own);
                     } else {
                         needs.foreign = Bits::all(sources);
                     }
@@ -68,18 +70,18 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns whether nothing that does not hang on the format rules a source out.
+    /// Returns whether a source's memory serves the members in every check that does not depend on the format.
     pub(super) fn memory_serves(&self, number: usize, source: &Source) -> bool {
         if !self.problem.is_understood
             || !self.problem.understood_sources.contains(number)
-            || (self.view.copies && is_hidden(source))
+            || (self.view.cpu_copies && is_cpu_inaccessible(source))
         {
             return false;
         }
         let needs = self.needs();
-        if needs.refused.contains(number)
+        if needs.rejected.contains(number)
             || (!needs.untransferred.is_empty()
-                && source.guarantees.device_copy == Some(true)
+                && source.guarantees.has_shadow_copy == Some(true)
                 && needs.owned.contains(number)
                 && needs.foreign.contains(number))
         {
@@ -88,22 +90,28 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         self.window(number).overlaps(&source.guarantees.address)
     }
 
-    /// Returns what all members reach who do not have a source on their own device.
+    /// Returns the range of addresses that all members reach which are not on the source's own device.
     fn window(&self, number: usize) -> AddressWindow {
         let needs = self.needs();
-        if !needs.own_of_reaching.contains(number) {
+        if !needs.own_of_address_limited.contains(number) {
             return needs.window;
         }
         let mut window = AddressWindow::default();
-        for address in self.foreign_reaching(number).map(|(_, address)| address) {
+        for address in self
+            .foreign_address_limited(number)
+            .map(|(_, address)| address)
+        {
             window.lowest = window.lowest.max(address.lowest);
             window.highest = window.highest.min(address.highest);
         }
         window
     }
 
-    /// Returns who reaches a source only within a window, and that.
-    fn foreign_reaching(&self, number: usize) -> impl Iterator<Item = (usize, AddressWindow)> {
+    /// Iterates over the members that are not on the source's device and reach only a part of all addresses.
+    fn foreign_address_limited(
+        &self,
+        number: usize,
+    ) -> impl Iterator<Item = (usize, AddressWindow)> {
         let work = &self.problem.work;
         self.members().filter_map(move |(place, choice)| {
             work.charge(2);
@@ -115,51 +123,51 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns why a source's memory does not serve: by the first member that it does not serve.
-    pub(super) fn refusal(&self, number: usize, source: &Source) -> Refused {
+    /// Returns why a source's memory does not serve, by the first member that rejects it.
+    pub(super) fn source_rejection(&self, number: usize, source: &Source) -> SourceRejection {
         if !self.problem.is_understood {
-            return Refused::Request;
+            return SourceRejection::Request;
         }
         if !self.problem.understood_sources.contains(number) {
-            return Refused::Source;
+            return SourceRejection::Source;
         }
-        if self.view.copies && is_hidden(source) {
-            return Refused::Copies;
+        if self.view.cpu_copies && is_cpu_inaccessible(source) {
+            return SourceRejection::Copies;
         }
         let needs = self.needs();
-        let is_copied = source.guarantees.device_copy == Some(true)
+        let is_copied = source.guarantees.has_shadow_copy == Some(true)
             && needs.owned.contains(number)
             && needs.foreign.contains(number);
         for (place, choice) in self.members() {
             self.problem.work.charge(2);
             let kept = self.view.keeps(place);
-            let refuses = choice.refuses.iter();
-            let first = refuses
-                .filter(|(field, refused)| kept.contains(*field) && refused.contains(number))
+            let rejects = choice.rejects.iter();
+            let first = rejects
+                .filter(|(field, rejected)| kept.contains(*field) && rejected.contains(number))
                 .map(|(field, _)| *field)
                 .next();
             let coherency = is_copied
                 && kept.contains(Field::Coherency)
                 && choice.constraints.memory.coherency >= Coherency::Untransferred;
             if let Some(field) = first.or(coherency.then_some(Field::Coherency)) {
-                return Refused::Demand(place, field);
+                return SourceRejection::Demand(place, field);
             }
         }
-        let reaching = self.foreign_reaching(number).map(|(place, _)| place);
-        Refused::Address(self.window(number), reaching.collect())
+        let address_limited = self.foreign_address_limited(number).map(|(place, _)| place);
+        SourceRejection::Address(self.window(number), address_limited.collect())
     }
 
-    /// Returns what keeps a source from being guaranteed, whatever the format.
-    pub(super) fn caveats<'o>(&self, offer: &'o Offer<'_>) -> &'o [Caveat] {
-        offer.caveats.get_or_init(|| {
-            let (number, source) = (offer.number, offer.source);
+    /// Returns the caveats of a source that do not depend on the format.
+    pub(super) fn caveats<'o>(&self, evaluation: &'o SourceEvaluation<'_>) -> &'o [Caveat] {
+        evaluation.caveats.get_or_init(|| {
+            let (number, source) = (evaluation.number, evaluation.source);
             let needs = self.needs();
             let mut caveats = Vec::new();
             let window = self.window(number);
             if !window.contains(&source.guarantees.address) {
                 caveats.push(Caveat::Address {
                     owners: self
-                        .foreign_reaching(number)
+                        .foreign_address_limited(number)
                         .map(|(place, _)| place)
                         .collect(),
                     window,
@@ -171,20 +179,20 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     owners: needs.coherent.as_slice().into(),
                 });
             }
-            if source.guarantees.device_copy.is_none()
+            if source.guarantees.has_shadow_copy.is_none()
                 && !needs.untransferred.is_empty()
                 && needs.owned.contains(number)
                 && needs.foreign.contains(number)
             {
                 self.problem.work.charge(needs.untransferred.len() >> 2);
-                caveats.push(Caveat::DeviceCopy {
+                caveats.push(Caveat::ShadowCopy {
                     owners: needs.untransferred.as_slice().into(),
                 });
             }
             if source.guarantees.protected {
                 self.problem.work.charge(self.view.members.len());
                 let unsaid = self.members().filter(|(_, choice)| {
-                    choice.constraints.memory.protection == Protection::Unsaid
+                    choice.constraints.memory.protection == Protection::Unspecified
                 });
                 let owners: Vec<usize> = unsaid.map(|(place, _)| place).collect();
                 if !owners.is_empty() {
@@ -197,20 +205,20 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns whether what is written into a source's memory has to be brought to the copy that its device works on.
+    /// Returns whether frames have to be transferred to or from the shadow copy of the source's device.
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.source(number);
-        source.guarantees.device_copy == Some(true)
-            && self.touching().any(|party| party.works_on(number))
-            && (self.view.copies || self.touching().any(|party| !party.works_on(number)))
+        source.guarantees.has_shadow_copy == Some(true)
+            && self.touching().any(|prepared| prepared.works_on(number))
+            && (self.view.cpu_copies || self.touching().any(|prepared| !prepared.works_on(number)))
     }
 
-    /// Returns the members that touch pixels.
+    /// Iterates over the members that access pixels.
     fn touching(&self) -> impl Iterator<Item = &'p PreparedParticipant<'a>> {
         let problem = self.problem;
         let members = self.view.members.iter();
         members
-            .map(|place| problem.party(*place))
-            .filter(|party| party.participant.role != Role::Compositor)
+            .map(|place| problem.participant(*place))
+            .filter(|prepared| prepared.participant.role != Role::Compositor)
     }
 }

@@ -1,31 +1,31 @@
-//! Merges what the members of a sweep and a source ask of pictures.
+//! Merges the image constraints of a search's members and of a source.
 
 use std::borrow::Cow;
 
 use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
-use super::known::places;
-use super::prepared_participant::Choice;
-use crate::constraint::{Field, MergedImage, Terms};
+use super::memo::places;
+use super::prepared_participant::PreparedChoice;
+use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
-/// The steps that it takes to merge one more's demands on pictures.
+/// The steps that merging one participant's image constraints takes.
 const MERGE: usize = 350;
 
 impl CandidateSearch<'_, '_, '_> {
-    /// Returns what the members and a source ask of pictures in one format.
+    /// Returns the merged image constraints of the members and a source for one format.
     ///
-    /// In a crowd nobody in particular owns the bounds: [`CandidateSearch::owned_terms`] finds out who does.
-    pub(super) fn terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
+    /// With many participants all bounds have the same owner; [`CandidateSearch::merged_image_with_owners`] finds the real ones.
+    pub(super) fn merged_image(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         let work = &problem.work;
         let base = self.known.base.get_or_init(|| self.merged_base());
         let (group, source) = (problem.group(place), problem.source(number));
         let own = problem.images[number].as_ref();
         let more = source.constraints.per_fourcc.get(&group.fourcc);
-        work.charge(self.picky.len());
+        work.charge(self.with_per_format.len());
         let by_format = self
-            .picky
+            .with_per_format
             .iter()
             .any(|(_, choice)| choice.constraints.per_fourcc.contains_key(&group.fourcc));
         let all = if by_format {
@@ -33,14 +33,14 @@ impl CandidateSearch<'_, '_, '_> {
                 work.charge(problem.groups.len().saturating_mul(2));
                 places(problem.groups.len())
             });
-            let merged = || {
-                let own = self.picky.iter().filter_map(|(member, choice)| {
+            let compute = || {
+                let own = self.with_per_format.iter().filter_map(|(member, choice)| {
                     let owner = problem.owner(*member);
                     self.image(*member, owner, choice, Some(group.fourcc))
                 });
                 Box::new(own.fold(base.clone(), |all, own| self.merge(&all, &own)))
             };
-            &**known[place].get_or_init(merged)
+            &**known[place].get_or_init(compute)
         } else if more.is_none() {
             let Some(own) = own else {
                 return Cow::Borrowed(base);
@@ -49,29 +49,34 @@ impl CandidateSearch<'_, '_, '_> {
                 .known
                 .by_source
                 .get_or_init(|| places(problem.sources.len()));
-            let merged = || Box::new(self.merge(base, own));
-            return Cow::Borrowed(known[number].get_or_init(merged));
+            let compute = || Box::new(self.merge(base, own));
+            return Cow::Borrowed(known[number].get_or_init(compute));
         } else {
             base
         };
         if more.is_none() && own.is_none() {
             return Cow::Borrowed(all);
         }
-        let mut terms = all.clone();
+        let mut merged = all.clone();
         if let Some(own) = own {
-            terms = self.merge(&terms, own);
+            merged = self.merge(&merged, own);
         }
         if let Some(more) = more {
-            terms = self.merge(&terms, &MergedImage::of(problem.parties.len(), more));
+            merged = self.merge(&merged, &MergedImage::of(problem.participants.len(), more));
         }
-        Cow::Owned(terms)
+        Cow::Owned(merged)
     }
 
-    /// Returns what the members and a source ask of pictures in one format, with who set each bound, in a crowd too.
-    pub(super) fn owned_terms(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
+    /// Returns the merged image constraints of the members and a source for one format, with the owners of each bound, also for
+    /// many participants.
+    pub(super) fn merged_image_with_owners(
+        &self,
+        place: usize,
+        number: usize,
+    ) -> Cow<'_, MergedImage> {
         let problem = self.problem;
-        if !problem.is_crowd() {
-            return self.terms(place, number);
+        if !problem.has_many_participants() {
+            return self.merged_image(place, number);
         }
         let base = self.known.owned_base.get_or_init(|| {
             self.members()
@@ -82,43 +87,43 @@ impl CandidateSearch<'_, '_, '_> {
                 })
         });
         let (group, source) = (problem.group(place), problem.source(number));
-        let mut terms = self
-            .picky
+        let mut merged = self
+            .with_per_format
             .iter()
             .filter_map(|(member, choice)| self.image(*member, *member, choice, Some(group.fourcc)))
             .fold(base.clone(), |all, own| self.merge_owned(&all, &own));
         if let Some(own) = &problem.images[number] {
-            terms = self.merge_owned(&terms, own);
+            merged = self.merge_owned(&merged, own);
         }
         if let Some(more) = source.constraints.per_fourcc.get(&group.fourcc) {
-            let own = MergedImage::of(problem.parties.len(), more);
-            terms = self.merge_owned(&terms, &own);
+            let own = MergedImage::of(problem.participants.len(), more);
+            merged = self.merge_owned(&merged, &own);
         }
-        Cow::Owned(terms)
+        Cow::Owned(merged)
     }
 
-    /// Returns what all members ask of every picture.
+    /// Returns the merged image constraints of all members on every format.
     fn merged_base(&self) -> MergedImage {
         let problem = self.problem;
-        problem.work.charge(if problem.is_crowd() {
+        problem.work.charge(if problem.has_many_participants() {
             self.view.members.len().saturating_mul(4)
         } else {
             self.view.members.len() >> 1
         });
         let mut all: Option<Cow<'_, MergedImage>> = None;
-        // In a crowd many ask the same, and to merge that again changes nothing where nobody in particular owns it.
-        let mut merged: Vec<(usize, FieldSet)> = Vec::new();
+        // Many participants often have equal constraints, and merging equal ones again changes nothing if owners are not tracked.
+        let mut seen: Vec<(usize, FieldSet)> = Vec::new();
         for (member, choice) in self.members().filter(|(_, choice)| choice.has_image) {
-            if problem.is_crowd() {
+            if problem.has_many_participants() {
                 let kind = (
                     choice.kind,
                     self.view.keeps(member).and(choice.image_fields),
                 );
-                if merged.contains(&kind) {
+                if seen.contains(&kind) {
                     continue;
                 }
-                if merged.len() < KINDS {
-                    merged.push(kind);
+                if seen.len() < KINDS {
+                    seen.push(kind);
                 }
             }
             let Some(own) = self.image(member, problem.owner(member), choice, None) else {
@@ -133,8 +138,8 @@ impl CandidateSearch<'_, '_, '_> {
     }
 
     fn merge(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
-        let lists = |terms: &MergedImage| {
-            let (preferred, avoided) = (&terms.stride.preferred, &terms.stride.avoided_multiples);
+        let lists = |merged: &MergedImage| {
+            let (preferred, avoided) = (&merged.stride.preferred, &merged.stride.avoided_multiples);
             preferred.value.len().saturating_add(avoided.value.len())
         };
         let listed = lists(one).saturating_add(lists(two));
@@ -144,22 +149,22 @@ impl CandidateSearch<'_, '_, '_> {
         one.merge(two)
     }
 
-    /// The same where each bound has a long list of who set it.
+    /// Merges where each bound has many owners, which takes more steps.
     fn merge_owned(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
-        let owners = self.problem.parties.len() >> 2;
+        let owners = self.problem.participants.len() >> 2;
         self.problem.work.charge(owners.saturating_add(MERGE));
         self.merge(one, two)
     }
 
-    /// Returns what counts of a member's demands on every picture, or on those in one format.
+    /// Returns the member's image constraints on every format, or on one format, as far as the view keeps them.
     fn image<'c>(
         &self,
         member: usize,
         owner: usize,
-        choice: &'c Choice<'_>,
+        choice: &'c PreparedChoice<'_>,
         fourcc: Option<Fourcc>,
     ) -> Option<Cow<'c, MergedImage>> {
-        let terms = match fourcc {
+        let constraints = match fourcc {
             None => &choice.constraints.image,
             Some(fourcc) => choice.constraints.per_fourcc.get(&fourcc)?,
         };
@@ -172,21 +177,21 @@ impl CandidateSearch<'_, '_, '_> {
             .map(Cow::Borrowed);
         }
         if kept == choice.image_fields {
-            return Some(Cow::Owned(MergedImage::of(owner, terms)));
+            return Some(Cow::Owned(MergedImage::of(owner, constraints)));
         }
         if kept.is_empty() {
             return None;
         }
         self.problem.work.charge(MERGE);
-        let mut terms = terms.clone();
+        let mut constraints = constraints.clone();
         for field in Field::ALL {
             if !kept.contains(field) {
-                terms.relax(field);
+                constraints.relax(field);
             }
         }
-        Some(Cow::Owned(MergedImage::of(owner, &terms)))
+        Some(Cow::Owned(MergedImage::of(owner, &constraints)))
     }
 }
 
-/// How many kinds of demands are remembered while those of a crowd are merged.
+/// How many distinct constraints are remembered to skip equal ones.
 const KINDS: usize = 16;

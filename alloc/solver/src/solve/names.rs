@@ -1,10 +1,10 @@
-//! The names of those who own demands.
+//! The names of the owners of demands.
 
+use super::bounded_text::{NAME_BYTES, NAMES_SHOWN, joined_up_to};
 use super::problem::Problem;
-use super::words::{NAME_BYTES, NAMES_TOLD, joined_up_to};
 use crate::constraint::Source;
 
-/// Names of owners: participants, and the source behind them.
+/// Looks up the names of owners: participants, and one source.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'p, 'a> {
     problem: &'p Problem<'a>,
@@ -17,16 +17,16 @@ impl<'p, 'a> Names<'p, 'a> {
     }
 
     fn get(&self, owner: usize) -> &'a str {
-        // The source's own number is the one behind those of the participants.
+        // The number after those of the participants is the source's.
         self.problem
-            .parties
+            .participants
             .get(owner)
-            .map_or(self.source.name.as_str(), |party| {
-                party.participant.name.as_str()
+            .map_or(self.source.name.as_str(), |prepared| {
+                prepared.participant.name.as_str()
             })
     }
 
-    /// Joins owners' names, the first of them in their own order.
+    /// Joins owners' names in alphabetical order; only the first are named.
     pub(super) fn joined(&self, owners: impl Iterator<Item = usize>) -> String {
         let mut names: Vec<&str> = owners.map(|owner| self.get(owner)).collect();
         let bytes = names
@@ -37,10 +37,10 @@ impl<'p, 'a> Names<'p, 'a> {
                 .len()
                 .saturating_mul(32)
                 .saturating_add(bytes)
-                .saturating_add(NAMES_TOLD.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
+                .saturating_add(NAMES_SHOWN.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
         );
-        // The order of a request's participants shows in no words.
+        // Sorting makes the text independent of the order of the request's participants.
         names.sort_unstable();
-        joined_up_to(names.into_iter(), NAMES_TOLD, " and ")
+        joined_up_to(names.into_iter(), NAMES_SHOWN, " and ")
     }
 }

@@ -1,63 +1,63 @@
-//! What a search found, or why it found nothing.
+//! The result of a search: the best candidate, or the reasons that there is none.
 
 use super::bits::Bits;
-use super::candidate::Candidate;
 use super::combinations::COMBINATIONS;
+use super::layout_candidate::LayoutCandidate;
 use super::plan::Rejection;
 use super::problem::Problem;
 use super::rank::Rank;
 use super::work::{LeftOut, MORE_WORK, Part};
 
-/// What is best for some of a request's participants.
+/// The best candidate for some of a request's participants.
 pub(super) struct Chosen<'a> {
     pub(super) rank: Rank<'a>,
     pub(super) combination: Vec<usize>,
     pub(super) count: u32,
     pub(super) formats: Bits,
-    pub(super) candidate: Candidate<'a>,
+    pub(super) candidate: LayoutCandidate<'a>,
 }
 
-/// Why each source falls out that serves nobody.
+/// Why sources were rejected.
 #[derive(Default)]
-pub(super) struct Fallen {
+pub(super) struct SearchRejections {
     pub(super) by_source: Vec<Option<(u8, String)>>,
-    /// How the search ended, where it did before its end.
-    pub(super) ending: Option<Ending>,
+    /// Where the search was cut short, if it was.
+    pub(super) ending: Option<SearchLimit>,
 }
 
-impl Fallen {
-    /// Returns it by source, in words.
-    pub(super) fn rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
+impl SearchRejections {
+    /// Returns the public rejections, by source.
+    pub(super) fn into_rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
         problem
             .sources
             .iter()
             .zip(self.by_source)
-            .filter_map(|(source, fallen)| {
+            .filter_map(|(source, rejections)| {
                 problem.work.charge(16);
                 Some(Rejection {
                     source: source.id.clone(),
                     source_name: source.name.clone(),
-                    words: fallen?.1,
+                    words: rejections?.1,
                 })
             })
             .collect()
     }
 }
 
-/// What a search did not look at.
+/// Where a search was cut short.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ending {
-    /// Whether the work was spent; or else the combinations are too many.
+pub(super) struct SearchLimit {
+    /// Whether the budget was spent. Otherwise there were too many combinations of alternatives.
     pub(super) is_spent: bool,
-    /// How many combinations of alternatives were looked at whole.
+    /// How many combinations of alternatives were searched completely.
     pub(super) combinations: usize,
-    /// Of what is left, the fewest steps down the lists of alternatives.
+    /// The least sum of alternative indices among the combinations that were not searched.
     pub(super) alternatives: usize,
 }
 
-impl Ending {
-    /// Says what that means for what was found.
-    pub(super) fn words(self, best: Option<&Rank<'_>>) -> LeftOut {
+impl SearchLimit {
+    /// Describes what the limit means for the result.
+    pub(super) fn describe(self, best: Option<&Rank<'_>>) -> LeftOut {
         let (part, tried) = match (self.is_spent, self.combinations) {
             (true, 0) => (
                 Part::Candidates,
@@ -84,7 +84,7 @@ impl Ending {
         LeftOut::new(part, format!("{tried}; {left}"))
     }
 
-    /// Returns whether there may be a better plan among what is left.
+    /// Returns whether a better plan may be among the combinations that were not searched.
     pub(super) fn could_better(self, best: &Rank<'_>) -> bool {
         best.caveats > 0 || best.alternatives >= self.alternatives
     }

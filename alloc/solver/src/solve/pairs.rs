@@ -1,20 +1,20 @@
-//! Pairs of format and modifier by their numbers: places in one list of all that any source gives.
+//! Format and modifier pairs by number. A pair's number is its index in the sorted list of all pairs that any source has.
 
 use super::bits::Bits;
 use super::work::Work;
-use crate::constraint::{FormatSet, Source, lower, same};
+use crate::constraint::{FormatSet, Source, common_prefix_len, gallop};
 use crate::model::{FormatInfo, FormatModifier};
 
-/// The steps that it takes to find where a run of pairs ends.
+/// The steps that finding the end of a run of pairs takes.
 const RUN: usize = 4;
 
-/// Returns every pair that any source gives, in order; none where that takes too many steps.
+/// Returns every pair that any source has, in order; `None` if the budget is spent.
 pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatModifier>> {
     let mut lists: Vec<Vec<FormatModifier>> = Vec::new();
     let mut last: &[FormatModifier] = &[];
     for source in sources {
         if let Some(formats) = &source.constraints.formats {
-            // Sources that give the same are many.
+            // Many sources have equal sets.
             work.charge(formats.len() >> 1);
             if formats.pairs() != last {
                 last = formats.pairs();
@@ -33,7 +33,7 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
         let rows = FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc));
         lists.push(FormatSet::from_iter(rows).pairs().to_vec());
     }
-    // Two at a time, so that each pair is copied a few times only.
+    // Lists are united two at a time, so that each pair is copied only a few times.
     while lists.len() > 1 {
         let mut fewer = Vec::with_capacity(lists.len().div_ceil(2));
         let mut lists_left = lists.into_iter();
@@ -48,11 +48,11 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
         }
         lists = fewer;
     }
-    // Without a source there is no list, and nobody gives any pair.
+    // Without sources there are no pairs.
     Some(lists.pop().unwrap_or_default())
 }
 
-/// Returns what is in either list; both are in order.
+/// Returns the union of two sorted lists.
 fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<FormatModifier> {
     work.charge(one.len().saturating_add(two.len()) >> 1);
     if one.is_empty() || one == two {
@@ -63,11 +63,11 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
     while let (Some(first), Some(second)) = (one.first(), two.first()) {
         let (ones, twos) = match first.cmp(second) {
             std::cmp::Ordering::Equal => {
-                let run = same(one, two);
+                let run = common_prefix_len(one, two);
                 (run, run)
             }
-            std::cmp::Ordering::Less => (lower(one, second), 0),
-            std::cmp::Ordering::Greater => (0, lower(two, first)),
+            std::cmp::Ordering::Less => (gallop(one, second), 0),
+            std::cmp::Ordering::Greater => (0, gallop(two, first)),
         };
         work.charge(RUN);
         let (run, rest) = one.split_at(ones);
@@ -80,7 +80,7 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
     all
 }
 
-/// Returns the numbers of those of the formats that are in the universe.
+/// Returns the numbers of the pairs of `formats` that are in the universe.
 pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &Work) -> Bits {
     let mut bits = Bits::none(universe.len());
     let (mut known, mut own) = (universe, formats.pairs());
@@ -88,12 +88,12 @@ pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &W
     while let (Some(first), Some(second)) = (known.first(), own.first()) {
         let (passed, ahead) = match first.cmp(second) {
             std::cmp::Ordering::Equal => {
-                let run = same(known, own);
+                let run = common_prefix_len(known, own);
                 bits.insert_run(number, run);
                 (run, run)
             }
-            std::cmp::Ordering::Less => (lower(known, second), 0),
-            std::cmp::Ordering::Greater => (0, lower(own, first)),
+            std::cmp::Ordering::Less => (gallop(known, second), 0),
+            std::cmp::Ordering::Greater => (0, gallop(own, first)),
         };
         work.charge(RUN);
         known = &known[passed..];
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::model::{Fourcc, Modifier};
 
-    /// Pairs of two formats, with modifiers that the bits of a pattern choose.
+    /// Makes pairs of two formats, with modifiers that the bits of a pattern select.
     fn pairs(pattern: u64) -> Vec<FormatModifier> {
         (0..64_u64)
             .filter(|number| pattern >> number & 1 == 1)

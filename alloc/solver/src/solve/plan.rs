@@ -1,4 +1,4 @@
-//! The solved allocation: only the solver makes one.
+//! The solved allocation. Only the solver makes one.
 
 use serde::Serialize;
 
@@ -8,9 +8,9 @@ use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncMechanism};
 use crate::model::{DeviceIdentity, Layout, Modifier};
 use crate::text::printable;
 
-/// What to allocate from which source, and who imports it.
+/// What to allocate from which source, and which participants import it.
 ///
-/// Its fields are private: what was not solved cannot be allocated.
+/// All fields are private, so nothing can be allocated that was not solved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     pub(super) source: SourceId,
@@ -26,38 +26,38 @@ pub struct Plan {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) needs_transfers: bool,
     pub(super) verdict: Verdict,
+    #[serde(rename = "doubts")]
     pub(super) caveats: Vec<String>,
     pub(super) reasons: Vec<String>,
     pub(super) rejections: Vec<Rejection>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) left_out: Vec<LeftOut>,
     #[serde(skip)]
-    pub(super) terms: Box<MergedImage>,
+    pub(super) merged: Box<MergedImage>,
 }
 
-/// How sure it is that every participant takes the buffers.
+/// How certain it is that every participant accepts the buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All demands are met by what the source promises.
+    /// The source guarantees everything that is demanded.
     Guaranteed,
-    /// A demand is met only if memory happens to lie well, or a driver happens to choose so.
+    /// Some demand depends on what the source does not guarantee, such as the physical address or the driver's choice of layout.
     Possible,
-    /// A demand is met by nothing that is there. No plan has this verdict; a request can.
+    /// No source meets all demands. A plan never has this verdict, but a solution can.
     Impossible,
-    /// The search ended before anything was found, and there may be something. No plan has this verdict; a request can, which
-    /// asks for more work than is done for one.
+    /// The search was cut short before it found a plan, so there may be one. A plan never has this verdict, but a solution can.
     Undecided,
 }
 
-/// What one participant does.
+/// What one participant does with the buffers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Who.
+    /// The participant's name.
     pub participant: String,
-    /// What.
+    /// What it does.
     pub action: Action,
-    /// Which of its alternatives it is held to; 0 is what it likes best.
+    /// The index of the alternative whose constraints the plan satisfies; 0 is the preferred one.
     #[serde(skip_serializing_if = "is_first")]
     pub alternative: usize,
 }
@@ -70,14 +70,14 @@ fn is_first(alternative: &usize) -> bool {
     *alternative == 0
 }
 
-/// How one participant tells another that a frame is there, and is told that it is free again.
+/// How a writer hands frames over to a reader, and how the reader hands the buffer back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Handover {
-    /// Who writes.
+    /// The name of the writer.
     pub from: String,
-    /// Who reads.
+    /// The name of the reader.
     pub to: String,
-    /// The best language that both speak; where there is none the processor waits for each and then lets the other begin.
+    /// The best mechanism that both have. If this is `None`, the CPU waits for each access to finish before the other one starts.
     pub sync: Option<SyncMechanism>,
 }
 
@@ -90,80 +90,81 @@ pub enum Action {
     Exports,
     /// It imports them.
     Imports,
-    /// The processor maps them.
+    /// The CPU maps them.
     Maps,
-    /// Nothing: it has only said what it accepts.
+    /// It does nothing; it has only declared which formats it accepts.
     Accepts,
 }
 
-/// Why a source was not taken.
+/// Why a source was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejection {
-    /// The source.
+    /// The source's identifier.
     pub source: SourceId,
-    /// Its name in words.
+    /// The source's name.
     pub source_name: String,
-    /// The reason, in words that follow its name.
+    /// The reason, as a clause that follows the source's name.
     pub words: String,
 }
 
-/// Why a layout is not one that the participants of a plan accept.
+/// Why a plan's participants do not accept a layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the layout is not one that the plan's participants accept: {}", printable(.0))]
 pub struct PlanError(String);
 
 impl Plan {
-    /// Returns the source that allocates.
+    /// Returns the identifier of the source that allocates.
     pub fn source(&self) -> &SourceId {
         &self.source
     }
 
-    /// Returns the source's name in words.
+    /// Returns the source's name.
     pub fn source_name(&self) -> &str {
         &self.source_name
     }
 
-    /// Returns the device whose memory it is; none for memory that belongs to no device.
+    /// Returns the device that owns the memory; `None` for memory that belongs to no device.
     pub fn source_device(&self) -> Option<&DeviceIdentity> {
         self.source_device.as_ref()
     }
 
     /// Returns the layout of every buffer, for the request's first size.
     ///
-    /// A source may give more memory than this, and another stride where [`Plan::accepts`] allows it. Where the source
-    /// arranges the pixels by itself ([`Plan::is_arranged_by_source`]), this is the least that can be expected.
+    /// The source may allocate more memory, and choose another stride where [`Plan::accepts`] allows it. If the driver chooses
+    /// the layout ([`Plan::is_laid_out_by_driver`]), this is the least layout that can be expected.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Returns the layout for each of the request's sizes, in its order; all lie in the same memories.
+    /// Returns the layout for each of the request's sizes, in its order. All lie in the same dma-bufs.
     pub fn layouts(&self) -> impl Iterator<Item = &Layout> {
         std::iter::once(&self.layout).chain(&self.more_layouts)
     }
 
-    /// Returns the modifiers among which the source may choose, in order; one alone for a layout that the solver chose.
+    /// Returns the modifiers among which the source may choose, in order. A linear layout has one.
     pub fn modifiers(&self) -> &[Modifier] {
         &self.modifiers
     }
 
-    /// Returns whether the source chooses how the pixels are arranged, and so strides, offsets and sizes.
-    pub fn is_arranged_by_source(&self) -> bool {
+    /// Returns whether the driver chooses the tiling, and with it strides, offsets and sizes.
+    pub fn is_laid_out_by_driver(&self) -> bool {
         self.layout().format().modifier != Modifier::LINEAR
     }
 
-    /// Returns how each participant that writes hands over to each that reads: the first 4,096 of these, where there are more.
+    /// Returns the hand-overs from each writer to each reader, at most the first 4,096.
     pub fn handovers(&self) -> &[Handover] {
         &self.handovers
     }
 
-    /// Returns whether the source's device works on a copy of its own: whoever else writes has its driver transfer each frame.
+    /// Returns whether the source's device works on a shadow copy, so that each other writer has to ask its driver to transfer
+    /// each frame.
     ///
     /// `backend::drm::HostTransfer` does so for textures, and mapping through GBM for GBM's buffers.
     pub fn needs_transfers(&self) -> bool {
         self.needs_transfers
     }
 
-    /// Returns how many buffers there are to be.
+    /// Returns the number of buffers to allocate.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -173,33 +174,32 @@ impl Plan {
         &self.steps
     }
 
-    /// Returns how sure it is that all take the buffers.
+    /// Returns how certain it is that all participants accept the buffers.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Returns what is not sure, in words; empty for a guaranteed plan.
+    /// Returns what is uncertain, described in text; empty for a guaranteed plan.
     pub fn caveats(&self) -> &[String] {
         &self.caveats
     }
 
-    /// Returns why other sources were not taken.
+    /// Returns why other sources were rejected.
     pub fn rejections(&self) -> &[Rejection] {
         &self.rejections
     }
 
-    /// Returns what the solver did not look at or does not tell of, and what that means for this plan: empty but for requests
-    /// that ask for more than [`BUDGET`](super::BUDGET) or one of the limits allows.
+    /// Returns what the solver did not try or does not list, and what that means for this plan. It is empty unless the request
+    /// exceeds [`BUDGET`](super::BUDGET) or another limit.
     ///
-    /// The plan is one that works all the same, as sure as its verdict says.
+    /// The plan is valid in any case, as its verdict says.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// Checks a layout that a source gave against what the participants accept.
+    /// Checks a layout that a source allocated against what the participants accept.
     ///
     /// # Errors
-    ///
     /// [`PlanError`] says which bound the layout breaks.
     pub fn accepts(&self, layout: &Layout) -> Result<(), PlanError> {
         let refuse = |words: String| Err(PlanError(words));
@@ -218,9 +218,9 @@ impl Plan {
                 planned.extent()
             ));
         }
-        let terms = &self.terms;
+        let merged = &self.merged;
         if let Some(first) = layout.planes().first() {
-            let range = terms.stride.minimum.value..=terms.stride.maximum.value;
+            let range = merged.stride.minimum.value..=merged.stride.maximum.value;
             if !range.contains(&first.stride_bytes) {
                 return refuse(format!(
                     "its stride of {} bytes is not from {} to {}",
@@ -230,7 +230,7 @@ impl Plan {
                 ));
             }
         }
-        let (counted, most) = (layout.planes().len(), terms.maximum_planes.value);
+        let (counted, most) = (layout.planes().len(), merged.maximum_planes.value);
         if !u32::try_from(counted).is_ok_and(|counted| counted <= most) {
             return refuse(format!(
                 "it has {counted} planes, and at most {most} are taken"
@@ -239,10 +239,10 @@ impl Plan {
         let pixel_planes = format.fourcc.info().map(|info| info.planes.len());
         let mut ends = vec![0_u64; layout.memory_sizes().len()];
         for (number, plane) in layout.planes().iter().enumerate() {
-            // What a driver keeps beside the pixels, as for compression, has strides that nobody's demands are about.
+            // A driver's additional planes, as for compression, have strides to which no demand applies.
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
             if has_pixels
-                && !terms
+                && !merged
                     .stride
                     .alignment
                     .value
@@ -250,35 +250,35 @@ impl Plan {
             {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, is not a multiple of {}",
-                    plane.stride_bytes, terms.stride.alignment.value
+                    plane.stride_bytes, merged.stride.alignment.value
                 ));
             }
             let row = layout.row_bytes(number);
-            if terms.stride.packed.value && row.is_some_and(|row| row != plane.stride_bytes) {
+            if merged.stride.packed.value && row.is_some_and(|row| row != plane.stride_bytes) {
                 return refuse(format!(
                     "the stride of plane {number}, {} bytes, leaves a gap between rows",
                     plane.stride_bytes
                 ));
             }
-            if !terms
+            if !merged
                 .offset_alignment_bytes
                 .value
                 .divides(plane.offset_bytes)
             {
                 return refuse(format!(
                     "plane {number} begins at {}, which is not a multiple of {} bytes",
-                    plane.offset_bytes, terms.offset_alignment_bytes.value
+                    plane.offset_bytes, merged.offset_alignment_bytes.value
                 ));
             }
-            if plane.offset_bytes < terms.padding_before_bytes.value {
+            if plane.offset_bytes < merged.padding_before_bytes.value {
                 return refuse(format!(
                     "plane {number} begins at {}, and {} bytes must be before it",
-                    plane.offset_bytes, terms.padding_before_bytes.value
+                    plane.offset_bytes, merged.padding_before_bytes.value
                 ));
             }
             let rows = self.rows(layout, number);
             let end = &mut ends[plane.memory];
-            if terms.packed_planes.value && plane.offset_bytes != *end {
+            if merged.packed_planes.value && plane.offset_bytes != *end {
                 return refuse(format!(
                     "plane {number} begins at {} and not at {end}",
                     plane.offset_bytes
@@ -291,18 +291,18 @@ impl Plan {
         self.accepts_room(layout).map_err(PlanError)?;
         let memories = layout.memory_sizes().len();
         let several = pixel_planes.unwrap_or(layout.planes().len()) > 1;
-        let placed = match terms.placement.value {
+        let placed = match merged.placement.value {
             PlanePlacement::Either => true,
             PlanePlacement::Together => memories == 1,
-            PlanePlacement::Apart => {
+            PlanePlacement::Disjoint => {
                 !several || pixel_planes.is_none_or(|planes| memories >= planes)
             }
-            PlanePlacement::Neither => !several,
+            PlanePlacement::SinglePlane => !several,
         };
         if !placed {
             return refuse(format!("its planes lie in {memories} dma-bufs"));
         }
-        let range = terms.minimum_size_bytes.value..=terms.maximum_size_bytes.value;
+        let range = merged.minimum_size_bytes.value..=merged.maximum_size_bytes.value;
         if !range.contains(&layout.total_bytes()) {
             return refuse(format!(
                 "it has {} bytes, and from {} to {} are needed",
@@ -312,33 +312,33 @@ impl Plan {
             ));
         }
         for size in layout.memory_sizes() {
-            if !terms.size_alignment_bytes.value.divides(*size) {
+            if !merged.size_alignment_bytes.value.divides(*size) {
                 return refuse(format!(
                     "one of its memories has {size} bytes, which is not a multiple of {}",
-                    terms.size_alignment_bytes.value
+                    merged.size_alignment_bytes.value
                 ));
             }
         }
         Ok(())
     }
 
-    /// Rows of a plane; none for a format that is not known.
+    /// Returns the rows of a plane; 0 for an unknown format.
     fn rows(&self, layout: &Layout, plane: usize) -> u64 {
         layout.rows(plane).map_or(0, u64::from)
     }
 
-    /// Checks that each plane has room for the rows and bytes that are demanded before the next begins.
+    /// Checks that each plane has enough memory before the next plane starts.
     fn accepts_room(&self, layout: &Layout) -> Result<(), String> {
-        let terms = &self.terms;
+        let merged = &self.merged;
         let last = layout.planes().len().saturating_sub(1);
         for (number, plane) in layout.planes().iter().enumerate() {
             let behind = if number == last {
-                terms.padding_bytes.value
+                merged.padding_bytes.value
             } else {
                 0
             };
             let rows = self.rows(layout, number);
-            let needed = layout::plane_bytes(terms, rows, plane.stride_bytes)
+            let needed = layout::plane_bytes(merged, rows, plane.stride_bytes)
                 .and_then(|size| size.checked_add(behind));
             let end = layout
                 .planes()

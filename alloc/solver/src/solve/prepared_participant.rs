@@ -1,4 +1,4 @@
-//! A participant made ready: what it accepts, as sets of numbers.
+//! A prepared participant, whose constraints are sets of numbers.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -6,66 +6,66 @@ use std::rc::Rc;
 
 use super::bits::Bits;
 use super::fields::FieldSet;
-use crate::constraint::{Constraints, Field, ImageTerms, MergedImage, Participant, Source};
+use crate::constraint::{Constraints, Field, ImageConstraints, MergedImage, Participant, Source};
 use crate::model::Fourcc;
 
-/// A participant made ready.
+/// A prepared participant.
 pub(super) struct PreparedParticipant<'a> {
     pub(super) participant: &'a Participant,
-    /// Sources on its own device.
+    /// The sources on its own device.
     pub(super) own: Bits,
-    /// What it accepts, best first.
-    pub(super) choices: Vec<Choice<'a>>,
-    /// The pairs that it takes by any of these.
+    /// Its alternatives, in order of preference.
+    pub(super) choices: Vec<PreparedChoice<'a>>,
+    /// The pairs that it accepts by any alternative.
     pub(super) formats: OnceCell<Option<Rc<Bits>>>,
 }
 
-/// One of the sets of constraints that a participant accepts.
-pub(super) struct Choice<'a> {
+/// One of a participant's alternatives.
+pub(super) struct PreparedChoice<'a> {
     pub(super) constraints: &'a Constraints,
-    /// The numbers of the pairs that are taken; all where there is none.
+    /// The numbers of the pairs that are accepted; all if this is `None`.
     pub(super) formats: Option<Rc<Bits>>,
-    /// Sources that a demand rules out by itself.
-    pub(super) refuses: Vec<(Field, Bits)>,
-    /// The fields of pictures of which anything is demanded.
+    /// The sources that a single demand rejects, by the demand's field.
+    pub(super) rejects: Vec<(Field, Bits)>,
+    /// The image fields on which there is a demand.
     pub(super) image_fields: FieldSet,
-    /// Which other choices ask the same of every picture: those of the same number.
+    /// A number that is the same for choices with equal constraints on every image.
     pub(super) kind: usize,
-    /// Whether anything is asked of every picture, wishes included.
+    /// Whether there are constraints on every image, including preferences.
     pub(super) has_image: bool,
-    /// All that is asked of every picture.
+    /// The merged form of the constraints on every image.
     pub(super) image: OnceCell<MergedImage>,
-    /// All that is asked beyond that of pictures in one format, by the format.
-    pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageTerms, OnceCell<Box<MergedImage>>)>,
+    /// The merged form of the further constraints on images of one format, by format.
+    pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageConstraints, OnceCell<Box<MergedImage>>)>,
 }
 
-impl Choice<'_> {
-    /// Returns whether anything is demanded of a field.
+impl PreparedChoice<'_> {
+    /// Returns whether there is a demand on this field.
     pub(super) fn demands(&self, field: Field) -> bool {
         self.constraints.demands_field(field)
     }
 
-    /// Returns all that is asked of every picture, by an owner that is the same each time.
+    /// Returns the merged form of the constraints on every image. `owner` has to be the same in each call.
     pub(super) fn image(&self, owner: usize) -> &MergedImage {
         let image = || MergedImage::of(owner, &self.constraints.image);
         self.image.get_or_init(image)
     }
 
-    /// Returns all that is asked beyond that of pictures in one format, by an owner that is the same each time.
+    /// Returns the merged form of the further constraints on images of one format. `owner` has to be the same in each call.
     pub(super) fn image_in(&self, owner: usize, fourcc: Fourcc) -> Option<&MergedImage> {
-        let (terms, known) = self.by_fourcc.get(&fourcc)?;
-        let image = || Box::new(MergedImage::of(owner, terms));
+        let (constraints, known) = self.by_fourcc.get(&fourcc)?;
+        let image = || Box::new(MergedImage::of(owner, constraints));
         Some(known.get_or_init(image))
     }
 
-    /// Returns whether more is asked of pictures in some formats than of all.
+    /// Returns whether there are further constraints on images of some formats.
     pub(super) fn asks_by_fourcc(&self) -> bool {
         !self.by_fourcc.is_empty()
     }
 }
 
 impl PreparedParticipant<'_> {
-    /// Returns the pairs that it takes by any of its alternatives; none where it takes all.
+    /// Returns the pairs that the participant accepts by any alternative; `None` if it accepts all.
     pub(super) fn formats(&self) -> Option<&Bits> {
         let any = || {
             let (first, rest) = self.choices.split_first()?;
@@ -81,7 +81,7 @@ impl PreparedParticipant<'_> {
         self.formats.get_or_init(any).as_deref()
     }
 
-    /// Returns the fewest buffers that it holds by any of its alternatives.
+    /// Returns the fewest buffers that the participant holds by any alternative.
     pub(super) fn least_held(&self) -> u32 {
         let held = self
             .choices
@@ -93,13 +93,13 @@ impl PreparedParticipant<'_> {
         least
     }
 
-    /// Returns whether its device works on a source's memory as its own.
+    /// Returns whether the participant's device owns a source's memory, so that it works on the shadow copy if there is one.
     pub(super) fn works_on(&self, source: usize) -> bool {
         self.own.contains(source) && self.participant.role.imports()
     }
 }
 
-/// Returns whether the processor is kept from a source's memory.
-pub(super) fn is_hidden(source: &Source) -> bool {
+/// Returns whether the CPU cannot access a source's memory.
+pub(super) fn is_cpu_inaccessible(source: &Source) -> bool {
     source.guarantees.unmappable || source.guarantees.protected
 }

@@ -1,100 +1,101 @@
-//! A request made ready to be asked many times: pairs of format and modifier numbered, refusals as sets of sources.
+//! A request prepared for many queries: pairs are numbered, and rejections are sets of sources.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::bits::Bits;
-use super::choice::LayoutChoice;
+use super::bounded_text::{self, SENTENCE_BYTES};
 use super::combinations::{COMBINATIONS, Combinations};
 use super::fields::FieldSet;
 use super::layout::{self, LayoutResult};
+use super::layout_choice::LayoutChoice;
 use super::pairs::{numbers, universe};
+use super::participant_reader::{ParticipantReader, where_source};
 use super::prepared_participant::PreparedParticipant;
-use super::reader::{Reader, where_source};
 use super::request::Request;
-use super::words::{self, SENTENCE_BYTES};
 use super::work::{LeftOut, Part, Phase, Work};
-use crate::constraint::{Field, ImageTerms, MergedImage, Source};
+use crate::constraint::{Field, ImageConstraints, MergedImage, Source};
 use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
 
-/// A request made ready.
+/// A prepared request.
 pub(super) struct Problem<'a> {
     pub(super) request: &'a Request,
-    /// In the order of their identifiers.
+    /// The sources, in the order of their identifiers.
     pub(super) sources: Vec<&'a Source>,
-    /// By source: the numbers of the pairs that it gives.
-    pub(super) gives: Vec<Bits>,
-    /// By source: what it asks of every picture, where it asks anything.
+    /// By source: the numbers of the pairs that it can allocate.
+    pub(super) source_pairs: Vec<Bits>,
+    /// By source: its own constraints on images, if it has any.
     pub(super) images: Vec<Option<MergedImage>>,
-    /// Every pair that any source gives; a pair's number is its place.
+    /// Every pair that any source has, in order. A pair's number is its index.
     pub(super) universe: Vec<FormatModifier>,
     /// The pairs of each format.
-    pub(super) groups: Vec<Group>,
-    /// By pair, the place of its group.
+    pub(super) groups: Vec<FormatGroup>,
+    /// By pair: the index of its format group.
     pub(super) group_of: Vec<usize>,
-    pub(super) parties: Vec<PreparedParticipant<'a>>,
-    /// By group: the least that pictures take in rows, whatever is demanded.
+    pub(super) participants: Vec<PreparedParticipant<'a>>,
+    /// By format group: the least linear layouts, without any constraints.
     least: Vec<OnceCell<LayoutResult>>,
-    /// Whether the request asks for nothing that is unknown here.
+    /// Whether the request has no extra fields that are required.
     pub(super) is_understood: bool,
-    /// Sources that ask for nothing that is unknown here.
+    /// The sources that have no extra fields that are required, and whose identifiers are unambiguous.
     pub(super) understood_sources: Bits,
-    /// Counts what is done.
+    /// Counts the steps that are taken.
     pub(super) work: Work,
-    /// A participant's demand on a field in words, which many sources may be refused for.
+    /// Descriptions of demands, by participant and field. One demand may reject many sources.
     demands: RefCell<BTreeMap<(usize, Field), Rc<str>>>,
 }
 
-/// So many participants that it costs too much to remember with each merged bound who set it: that is found out where it is told.
-const CROWD: usize = 65;
+/// From this many participants on, the owners of merged bounds are not tracked, because that takes too many steps. They are found
+/// where an explanation needs them.
+const MANY_PARTICIPANTS: usize = 65;
 
-/// The pairs of one format, by their numbers.
+/// The pairs of one format, which have consecutive numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
+pub(super) struct FormatGroup {
     pub(super) fourcc: Fourcc,
     pub(super) first: usize,
     pub(super) end: usize,
-    /// The number of the pair whose arrangement nobody tells.
-    pub(super) untold: Option<usize>,
-    /// How its pixels lie in rows, where that is known.
+    /// The number of the pair with an implicit modifier.
+    pub(super) implicit: Option<usize>,
+    /// The format's linear layout, if it is known.
     pub(super) info: Option<&'static FormatInfo>,
-    /// Its place in the order of formats.
+    /// The format's index in the order of preference.
     pub(super) rank: usize,
 }
 
-/// Who of a request is asked, and which of their demands count.
+/// Some of the participants, and which of their demands count.
 #[derive(Clone, Copy)]
 pub(super) struct View<'v> {
-    /// Places among the participants.
+    /// The indices of the participants.
     pub(super) members: &'v [usize],
-    /// By participant, the demands that count; all where there is none.
+    /// By participant: the demands that count. All count if this is `None`.
     pub(super) kept: Option<&'v [FieldSet]>,
-    /// Whether the processor copies into or out of the buffers.
-    pub(super) copies: bool,
+    /// Whether the CPU copies frames into or out of the buffers.
+    pub(super) cpu_copies: bool,
 }
 
 impl<'v> View<'v> {
-    /// All demands of these, who share the buffers themselves.
+    /// Makes a view of participants that share buffers without a copy, with all of their demands.
     pub(super) const fn sharing(members: &'v [usize]) -> Self {
         Self {
             members,
             kept: None,
-            copies: false,
+            cpu_copies: false,
         }
     }
 
-    pub(super) fn keeps(&self, party: usize) -> FieldSet {
-        self.kept.map_or(FieldSet::ALL, |kept| kept[party])
+    pub(super) fn keeps(&self, prepared: usize) -> FieldSet {
+        self.kept.map_or(FieldSet::ALL, |kept| kept[prepared])
     }
 }
 
 impl<'a> Problem<'a> {
-    /// Makes a request ready.
+    /// Prepares a request.
     ///
     /// # Errors
-    ///
-    /// The request is larger than what is solved, or to read it alone takes more steps than there are; and how many were taken.
+    /// The request is over a limit, or preparing it takes more steps than its share of the budget. The number is that of the
+    /// steps taken.
     pub(super) fn new(request: &'a Request, work: Work) -> Result<Self, (LeftOut, u64)> {
         work.begin(Phase::Read);
         let most = [
@@ -123,7 +124,7 @@ impl<'a> Problem<'a> {
         let mut sources: Vec<&Source> = request.sources.iter().collect();
         sources.sort_by(|one, two| one.id.cmp(&two.id));
         let universe = universe(&sources, &work).ok_or_else(|| too_large(&work))?;
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<FormatGroup> = Vec::new();
         let mut group_of = Vec::with_capacity(universe.len());
         for (number, pair) in universe.iter().enumerate() {
             let end = number.saturating_add(1);
@@ -134,11 +135,11 @@ impl<'a> Problem<'a> {
                 Some(group) => group.end = end,
                 None => {
                     let info = pair.fourcc.info();
-                    groups.push(Group {
+                    groups.push(FormatGroup {
                         fourcc: pair.fourcc,
                         first: number,
                         end,
-                        untold: None,
+                        implicit: None,
                         info,
                         rank: info.map_or(usize::MAX, FormatInfo::rank),
                     });
@@ -147,10 +148,10 @@ impl<'a> Problem<'a> {
             let last = groups.len().saturating_sub(1);
             group_of.push(last);
             if pair.modifier.is_implicit() {
-                groups[last].untold = Some(number);
+                groups[last].implicit = Some(number);
             }
         }
-        let gives = sources
+        let source_pairs = sources
             .iter()
             .map(|source| match &source.constraints.formats {
                 Some(formats) => numbers(&universe, formats, &work),
@@ -165,18 +166,22 @@ impl<'a> Problem<'a> {
                 }
             })
             .collect();
-        let mut reader = Reader::new(&sources, &universe, &work);
-        let mut parties = Vec::with_capacity(request.participants.len());
+        let mut reader = ParticipantReader::new(&sources, &universe, &work);
+        let mut participants = Vec::with_capacity(request.participants.len());
         for participant in &request.participants {
-            parties.push(reader.party(participant).ok_or_else(|| too_large(&work))?);
+            participants.push(
+                reader
+                    .participant(participant)
+                    .ok_or_else(|| too_large(&work))?,
+            );
         }
         let understood_sources = where_source(&sources, |source| {
-            source.unknown.required().is_empty()
-                && source.constraints.unknown_names().next().is_none()
+            source.extra_fields.required().is_empty()
+                && source.constraints.extra_field_names().next().is_none()
                 && !is_ambiguous(&sources, source)
         });
         let owner = request.participants.len();
-        let free = ImageTerms::default();
+        let free = ImageConstraints::default();
         let images = sources
             .iter()
             .map(|source| &source.constraints.image)
@@ -186,34 +191,34 @@ impl<'a> Problem<'a> {
             request,
             images,
             least: vec![OnceCell::new(); groups.len()],
-            is_understood: request.unknown.required().is_empty(),
+            is_understood: request.extra_fields.required().is_empty(),
             understood_sources,
             sources,
-            gives,
+            source_pairs,
             universe,
             groups,
             group_of,
-            parties,
+            participants,
             work,
             demands: RefCell::default(),
         })
     }
 
-    /// Returns the participant at a place. Places and numbers are the problem's own, so there is one; the same holds for
+    /// Returns the participant with an index. The problem makes all indices itself, so they are valid; the same holds for
     /// sources, groups and pairs.
-    pub(super) fn party(&self, place: usize) -> &PreparedParticipant<'a> {
-        &self.parties[place]
+    pub(super) fn participant(&self, place: usize) -> &PreparedParticipant<'a> {
+        &self.participants[place]
     }
 
     pub(super) fn source(&self, number: usize) -> &'a Source {
         self.sources[number]
     }
 
-    pub(super) fn gives(&self, number: usize) -> &Bits {
-        &self.gives[number]
+    pub(super) fn source_pairs(&self, number: usize) -> &Bits {
+        &self.source_pairs[number]
     }
 
-    pub(super) fn group(&self, place: usize) -> &Group {
+    pub(super) fn group(&self, place: usize) -> &FormatGroup {
         &self.groups[place]
     }
 
@@ -221,37 +226,41 @@ impl<'a> Problem<'a> {
         self.universe[number]
     }
 
-    /// Returns whether there are so many participants that merged bounds do not remember who set them.
-    pub(super) fn is_crowd(&self) -> bool {
-        self.parties.len() >= CROWD
+    /// Returns whether there are so many participants that the owners of merged bounds are not tracked.
+    pub(super) fn has_many_participants(&self) -> bool {
+        self.participants.len() >= MANY_PARTICIPANTS
     }
 
-    /// Returns the number by which merged bounds remember a participant, or, in a crowd, anybody.
+    /// Returns the owner number of a participant; with many participants all have the same.
     pub(super) fn owner(&self, place: usize) -> usize {
-        if self.is_crowd() { 0 } else { place }
+        if self.has_many_participants() {
+            0
+        } else {
+            place
+        }
     }
 
-    /// Says what a participant demands of a field.
+    /// Describes a participant's demand on a field.
     pub(super) fn demand(&self, place: usize, field: Field) -> Rc<str> {
         let mut known = self.demands.borrow_mut();
         let words = || {
-            let Some(demand) = self.party(place).participant.demand(field) else {
+            let Some(demand) = self.participant(place).participant.demand(field) else {
                 unreachable!("a source is refused for what the participant demands of {field:?}")
             };
             self.work.charge(demand.words.len() >> 1);
-            let owner = words::name(&demand.owner);
-            words::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
+            let owner = bounded_text::name(&demand.owner);
+            bounded_text::cut_to(format!("{owner} {}", demand.words), SENTENCE_BYTES)
         };
         let entry = known.entry((place, field));
         Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
-    /// Returns the least that pictures of a group take.
+    /// Returns the least linear layouts of a format group.
     pub(super) fn least(&self, place: usize) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
-                wishes: false,
-                apart: false,
+                preferred: false,
+                disjoint: false,
             };
             let format = FormatModifier::linear(self.group(place).fourcc);
             let free = MergedImage::default();
@@ -260,57 +269,57 @@ impl<'a> Problem<'a> {
         self.least[place].get_or_init(lay).clone()
     }
 
-    /// Returns less than which no copy for these participants costs: whether colours are lost, and bytes a frame.
+    /// Returns a lower bound for the cost of copying for these participants: whether colours are lost, and bytes a frame.
     pub(super) fn least_copied(&self, members: &[usize]) -> (bool, u64) {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
-        let parties = members.iter().map(|place| self.party(*place));
-        for own in parties.filter_map(PreparedParticipant::formats) {
+        let participants = members.iter().map(|place| self.participant(*place));
+        for own in participants.filter_map(PreparedParticipant::formats) {
             self.work.charge(self.universe.len() >> 8);
             formats.keep(own);
         }
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
             let info = group.info.filter(|_| first < group.end)?;
-            Some((info.is_grey(), self.request.picture_bytes(info)))
+            Some((info.is_grey(), self.request.unpadded_bytes(info)))
         });
-        // Whoever has no format in common is copied for in none, which costs no less than nothing.
+        // Participants without a common format get the bound 0.
         costs.min().unwrap_or_default()
     }
 
-    /// Returns whether a source itself asks nothing of pictures in a format.
+    /// Returns whether a source has no constraints of its own on images of a format.
     pub(super) fn asks_nothing(&self, number: usize, fourcc: Fourcc) -> bool {
         let by_fourcc = &self.source(number).constraints.per_fourcc;
         self.images[number].is_none() && !by_fourcc.contains_key(&fourcc)
     }
 
-    /// Returns the places of all participants.
-    pub(super) fn everybody(&self) -> Vec<usize> {
-        (0..self.parties.len()).collect()
+    /// Returns the indices of all participants.
+    pub(super) fn all_participants(&self) -> Vec<usize> {
+        (0..self.participants.len()).collect()
     }
 
-    /// Returns which of their alternatives participants take, best first: earlier alternatives before later ones, all in all.
+    /// Iterates over combinations of the participants' alternatives, in order of preference.
     pub(super) fn combinations(&self, members: &[usize]) -> Combinations<'_> {
-        let parties = members.iter().map(|place| self.party(*place));
-        let last = parties.map(|party| party.choices.len().saturating_sub(1));
+        let participants = members.iter().map(|place| self.participant(*place));
+        let last = participants.map(|prepared| prepared.choices.len().saturating_sub(1));
         Combinations::new(last.collect(), &self.work)
     }
 
-    /// Returns whether some combinations of these participants' alternatives are not tried.
+    /// Returns whether these participants have more combinations of alternatives than are tried.
     pub(super) fn is_capped(&self, members: &[usize]) -> bool {
         members
             .iter()
-            .map(|place| self.party(*place))
-            .try_fold(1_usize, |product, party| {
-                product.checked_mul(party.choices.len())
+            .map(|place| self.participant(*place))
+            .try_fold(1_usize, |product, prepared| {
+                product.checked_mul(prepared.choices.len())
             })
             .is_none_or(|product| product > COMBINATIONS)
     }
 }
 
-/// Returns whether another source that is not the same has a source's identifier, so that a plan would not say which it means.
+/// Returns whether a different source has the same identifier, so that a plan could not tell them apart.
 ///
-/// The sources are in the order of their identifiers.
+/// The sources have to be sorted by their identifiers.
 fn is_ambiguous(sources: &[&Source], source: &Source) -> bool {
     let begin = sources.partition_point(|other| other.id < source.id);
     sources

@@ -1,54 +1,54 @@
-//! The order in which candidates are taken.
+//! The order in which candidates are preferred.
 
-use super::candidate::{Candidate, Tiling};
 use super::candidate_search::CandidateSearch;
-use super::offer::{Importers, Offer};
+use super::layout_candidate::{LayoutCandidate, Tiling};
+use super::source_evaluation::{ImporterCounts, SourceEvaluation};
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 
-/// The order that the module's documentation gives, line by line; lower is better.
+/// A candidate's rank: the total order that the documentation of [`super`] lists. Lower is better.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank<'a> {
-    /// For a picture that is copied: whether it loses its colours, and how many bytes are copied.
+    /// For frames that are copied: whether they lose their colours, and how many bytes are copied.
     pub(super) copied: (bool, u64),
     pub(super) caveats: usize,
     pub(super) alternatives: usize,
-    is_unwished_format: bool,
-    unwished_by: usize,
+    is_other_format: bool,
+    not_preferred_by: usize,
     pub(super) importers: usize,
-    is_others: bool,
+    is_third_party: bool,
     is_slow_to_read: bool,
     cost: MemoryCost,
     is_protected: bool,
-    is_no_displays: bool,
-    arrangement: u8,
+    is_not_on_display: bool,
+    tiling: u8,
     format: usize,
     memories: usize,
     bytes: u64,
     source: &'a SourceId,
 }
 
-impl Importers {
-    fn of(sweep: &CandidateSearch<'_, '_, '_>, offer: &Offer<'_>) -> Self {
+impl ImporterCounts {
+    fn of(search: &CandidateSearch<'_, '_, '_>, evaluation: &SourceEvaluation<'_>) -> Self {
         let mut found = Self {
-            unwished_by: 0,
+            not_preferred_by: 0,
             importers: 0,
-            is_others: true,
-            is_no_displays: true,
+            is_third_party: true,
+            is_not_on_display: true,
         };
-        sweep
+        search
             .problem
             .work
-            .charge(sweep.view.members.len().saturating_mul(3));
-        for (place, choice) in sweep.members() {
-            let party = sweep.problem.party(place);
+            .charge(search.view.members.len().saturating_mul(3));
+        for (place, choice) in search.members() {
+            let prepared = search.problem.participant(place);
             let preferred = &choice.constraints.memory.preferred;
-            if !preferred.is_empty() && !preferred.contains(&offer.source.id) {
-                found.unwished_by = found.unwished_by.saturating_add(1);
+            if !preferred.is_empty() && !preferred.contains(&evaluation.source.id) {
+                found.not_preferred_by = found.not_preferred_by.saturating_add(1);
             }
-            let role = party.participant.role;
-            if party.own.contains(offer.number) {
-                found.is_others = false;
-                found.is_no_displays &= role != Role::Display;
+            let role = prepared.participant.role;
+            if prepared.own.contains(evaluation.number) {
+                found.is_third_party = false;
+                found.is_not_on_display &= role != Role::Display;
             } else if role.imports() {
                 found.importers = found.importers.saturating_add(1);
             }
@@ -58,33 +58,35 @@ impl Importers {
 }
 
 pub(super) fn rank<'a>(
-    sweep: &CandidateSearch<'_, 'a, '_>,
-    offer: &Offer<'a>,
-    candidate: &Candidate<'a>,
+    search: &CandidateSearch<'_, 'a, '_>,
+    evaluation: &SourceEvaluation<'a>,
+    candidate: &LayoutCandidate<'a>,
     copied: bool,
 ) -> Rank<'a> {
     let source = candidate.source;
     let fourcc = candidate.group.fourcc;
     let info = candidate.group.info;
-    let importers = offer.importers.get_or_init(|| Importers::of(sweep, offer));
+    let importers = evaluation
+        .importers
+        .get_or_init(|| ImporterCounts::of(search, evaluation));
     let mut rank = Rank {
         copied: (false, 0),
         caveats: candidate.caveats.len(),
-        alternatives: sweep.alternatives,
-        is_unwished_format: sweep
+        alternatives: search.alternatives,
+        is_other_format: search
             .problem
             .request
             .preferred_fourcc
             .is_some_and(|preferred| preferred != fourcc),
-        unwished_by: importers.unwished_by,
+        not_preferred_by: importers.not_preferred_by,
         importers: importers.importers,
-        is_others: importers.is_others,
-        is_slow_to_read: sweep.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
+        is_third_party: importers.is_third_party,
+        is_slow_to_read: search.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
         cost: source.guarantees.cost,
         is_protected: source.guarantees.protected,
-        is_no_displays: importers.is_no_displays,
-        // Rows suit the processor; a device's own arrangement suits devices.
-        arrangement: match (candidate.arrangement, sweep.cpu) {
+        is_not_on_display: importers.is_not_on_display,
+        // Linear rows suit the CPU, and a driver's tiling suits devices.
+        tiling: match (candidate.tiling, search.cpu) {
             (Tiling::DriverChosen, CpuUse::None) => 0,
             (Tiling::Linear, _) => 1,
             (Tiling::DriverChosen, _) => 2,
@@ -96,7 +98,7 @@ pub(super) fn rank<'a>(
         source: &source.id,
     };
     if let Some(info) = info.filter(|_| copied) {
-        let bytes = sweep.problem.request.picture_bytes(info);
+        let bytes = search.problem.request.unpadded_bytes(info);
         rank.copied = (info.is_grey(), bytes);
     }
     rank

@@ -1,4 +1,4 @@
-//! What is asked of the solver.
+//! The solver's input.
 
 use std::collections::BTreeMap;
 
@@ -8,61 +8,61 @@ use thiserror::Error;
 
 use crate::constraint::{Participant, Source, ValueError};
 use crate::model::{Extent, FormatInfo, Fourcc};
-use crate::reading::{Unknown, budget, keeps_unknown, value, with_place};
+use crate::reading::{ExtraFields, budget, keeps_extra_fields, value, with_path};
 use crate::text::printable;
 
-keeps_unknown! {
+keeps_extra_fields! {
     whole
-    /// Who shares which pictures, and where memory could come from.
+    /// The participants that share images, and the sources of memory.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Request {
-        /// The pictures' size.
+        /// The images' size.
         pub extent: Extent,
-        /// Other sizes that the same buffers must hold, as when a screen is turned. Each is laid out by itself; memory is
-        /// enough for the largest.
+        /// Further sizes that the same buffers have to hold, as for a display that is rotated. Each size has its own layout, and
+        /// the memory is large enough for all.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "more_extents")]
         pub more_extents: Vec<Extent>,
-        /// The least number of buffers; more are planned where participants hold more, up to [`Request::MAXIMUM_BUFFERS`].
+        /// The least number of buffers. The plan has more if participants hold more, up to [`Request::MAXIMUM_BUFFERS`].
         pub count: u32,
-        /// Who touches the buffers; each has a name of its own.
+        /// The participants; each has a unique name.
         #[serde(deserialize_with = "participants")]
         pub participants: Vec<Participant>,
-        /// Where memory could come from; each has an identifier of its own.
+        /// The sources; each has a unique identifier.
         #[serde(deserialize_with = "sources")]
         pub sources: Vec<Source>,
-        /// Taken where it works as well as others; a wish, not a demand.
+        /// The preferred format. This is a preference, not a demand.
         pub preferred_fourcc: Option<Fourcc>,
-        /// Fields of a newer version: demands that nothing meets, unless they are optional.
+        /// Fields of a newer version. They are demands that nothing meets, unless they are optional.
         #[serde(skip)]
-        pub unknown: Unknown,
+        pub extra_fields: ExtraFields,
     }
 }
 
-/// Why a request is not read, or is none that can be asked.
+/// Why a request cannot be read or is not valid.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The text is longer than any request.
+    /// The text is longer than [`Request::MAXIMUM_BYTES`].
     #[error(
         "the request has {bytes} bytes, and at most {} are read",
         Request::MAXIMUM_BYTES
     )]
     TooLong {
-        /// Its length.
+        /// The length in bytes.
         bytes: usize,
     },
-    /// It cannot be read.
+    /// The text is not JSON, or is not a request.
     #[error("{}", printable(&.0.to_string()))]
     Damaged(#[source] serde_json::Error),
-    /// A value is out of its bounds, or there twice.
+    /// A value is out of its bounds or not unique.
     #[error(transparent)]
     Value(#[from] ValueError),
 }
 
-/// The same as [`Request::from_json`] for whatever holds the fields, without the bound on the text's length.
+/// Does what [`Request::from_json`] does for any deserialiser, without the bound on the text's length.
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let request = with_place(deserializer, |inner| Self::read_fields(inner))?;
+        let request = with_path(deserializer, |inner| Self::read_fields(inner))?;
         request.check().map_err(D::Error::custom)?;
         Ok(request)
     }
@@ -81,40 +81,40 @@ fn more_extents<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Extent
 }
 
 impl Request {
-    /// The most buffers that a plan has: what the request asks for, or all participants hold together.
+    /// The most buffers that a plan has.
     ///
-    /// A V4L2 queue has at most 32 (`VIDEO_MAX_FRAME`), and 64 in newer kernels; a number far over that is a mistake, and its
-    /// memory would be counted wrong.
+    /// A V4L2 queue has at most 32 (`VIDEO_MAX_FRAME`), or 64 in newer kernels. A number far over that is a mistake, and its
+    /// memory size could overflow.
     pub const MAXIMUM_BUFFERS: u32 = 1024;
     /// The longest text that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
     /// The most participants that are read, and the most sources.
     pub const MAXIMUM_ENTRIES: usize = 4096;
 
-    /// Reads a request, whoever wrote it, in one pass. That takes at most 16 times the text's length and 64 MiB more.
+    /// Reads a request from untrusted JSON in one pass. That takes at most 16 times the text's length and 64 MiB more memory.
     ///
     /// # Errors
-    /// [`RequestError`], with the place in the text: what is no request, and what [`Request::check`] refuses.
+    /// [`RequestError`] with the path in the text: the text is not a request, or [`Request::check`] rejects it.
     pub fn from_json(bytes: &[u8]) -> Result<Self, RequestError> {
         if bytes.len() > Self::MAXIMUM_BYTES {
             return Err(RequestError::TooLong { bytes: bytes.len() });
         }
         let mut text = serde_json::Deserializer::from_slice(bytes);
-        let request = with_place(&mut text, |inner| Self::read_fields(inner))
+        let request = with_path(&mut text, |inner| Self::read_fields(inner))
             .and_then(|request| text.end().map(|()| request))
             .map_err(RequestError::Damaged)?;
         request.check()?;
         Ok(request)
     }
 
-    /// Checks what no single value shows: that names and identifiers are there once, and that numbers of buffers and lengths of
-    /// names are within their bounds. Every request that is read was checked.
+    /// Checks what spans several values: names and identifiers are unique, and numbers of buffers and lengths of names are within
+    /// their bounds. Every request that was read has been checked.
     ///
-    /// [`solve`](super::solve) takes any request. Of participants with one name a conflict does not tell which it means. Of
-    /// different sources with one identifier none is taken, since a plan would not say which it means.
+    /// [`solve`](super::solve) accepts any request. If participants have the same name, a conflict does not say which it means.
+    /// If different sources have the same identifier, none of them is used, because a plan would not say which it means.
     ///
     /// # Errors
-    /// [`ValueError`] with the first place that is wrong.
+    /// [`ValueError`] with the path of the first wrong value.
     pub fn check(&self) -> Result<(), ValueError> {
         value::count("count", self.count)?;
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
@@ -148,7 +148,7 @@ impl Request {
         Ok(())
     }
 
-    /// Asks for one buffer of this size for nobody yet.
+    /// Makes a request for one buffer of this size, without participants and sources.
     pub fn new(extent: Extent) -> Self {
         Self {
             extent,
@@ -157,18 +157,18 @@ impl Request {
             participants: Vec::new(),
             sources: Vec::new(),
             preferred_fourcc: None,
-            unknown: Unknown::default(),
+            extra_fields: ExtraFields::default(),
         }
     }
 
-    /// Returns the bytes that pictures in a format fill, for the size of which that is the most.
-    pub(super) fn picture_bytes(&self, info: &FormatInfo) -> u64 {
+    /// Returns the bytes that an image of a format takes without padding, for the largest of the sizes.
+    pub(super) fn unpadded_bytes(&self, info: &FormatInfo) -> u64 {
         let more = self.more_extents.iter();
-        let more = more.map(|extent| info.picture_bytes(*extent));
-        more.fold(info.picture_bytes(self.extent), u64::max)
+        let more = more.map(|extent| info.unpadded_bytes(*extent));
+        more.fold(info.unpadded_bytes(self.extent), u64::max)
     }
 
-    /// Returns all sizes that the buffers must hold.
+    /// Returns all sizes that the buffers have to hold.
     pub fn extents(&self) -> impl Iterator<Item = Extent> + '_ {
         std::iter::once(self.extent).chain(self.more_extents.iter().copied())
     }

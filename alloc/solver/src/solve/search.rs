@@ -1,57 +1,58 @@
-//! Takes the best candidate by the documented order, and makes a plan of it.
+//! Searches all candidates, and builds a plan from the best one.
 
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
-use super::candidate::{Candidate, modifiers};
 use super::candidate_search::CandidateSearch;
+use super::candidates::Candidate;
 use super::combinations::COMBINATIONS;
-use super::draft::plan;
-use super::failure::{Refused, Stopped};
-use super::offer::Offer;
-use super::outcome::{Chosen, Ending, Fallen};
+use super::layout_candidate::{LayoutCandidate, modifiers};
+use super::outcome::{Chosen, SearchLimit, SearchRejections};
 use super::plan::{Plan, Verdict};
+use super::plan_builder::PlanBuilder;
 use super::problem::{Problem, View};
 use super::rank::rank;
+use super::rejection::{LayoutRejection, SourceRejection};
+use super::source_evaluation::SourceEvaluation;
 use super::visit::Visitor;
-use super::ways::Way;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 
-/// Hears everything and keeps the best.
-struct Judge<'p, 'a> {
+/// A visitor that keeps the best candidate.
+struct BestCandidate<'p, 'a> {
     problem: &'p Problem<'a>,
-    /// Whether the members' pictures are copied from elsewhere.
+    /// Whether the members' frames are copied from elsewhere.
     copied: bool,
     best: Option<Chosen<'a>>,
-    /// What no candidate copies less than: the first without a caveat that copies no more is enough; none where all are heard.
+    /// A lower bound of the cost of copying. The search stops at the first candidate without a caveat that reaches it; it never
+    /// stops early if this is `None`.
     enough: Option<(bool, u64)>,
     found: usize,
     served: Bits,
-    /// By source, the furthest that any format came; none where words are not asked for.
-    fallen: Option<Vec<Option<(u8, String)>>>,
-    ending: Option<Ending>,
+    /// By source: the rejection by the latest check; `None` if rejections are not needed.
+    rejections: Option<Vec<Option<(u8, String)>>>,
+    ending: Option<SearchLimit>,
 }
 
-impl<'a> Visitor<'a> for Judge<'_, 'a> {
+impl<'a> Visitor<'a> for BestCandidate<'_, 'a> {
     fn candidate(
         &mut self,
-        sweep: &CandidateSearch<'_, 'a, '_>,
-        offer: &Offer<'a>,
-        candidate: Candidate<'a>,
+        search: &CandidateSearch<'_, 'a, '_>,
+        evaluation: &SourceEvaluation<'a>,
+        candidate: LayoutCandidate<'a>,
     ) -> ControlFlow<()> {
         self.found = self.found.saturating_add(1);
         self.served.insert(candidate.number);
-        let rank = rank(sweep, offer, &candidate, self.copied);
+        let rank = rank(search, evaluation, &candidate, self.copied);
         if self.best.as_ref().is_none_or(|best| rank < best.rank) {
-            let members = sweep.combination.len();
+            let members = search.combination.len();
             self.problem
                 .work
-                .charge(members.saturating_add(sweep.problem.universe.len() >> 6) >> 3);
+                .charge(members.saturating_add(search.problem.universe.len() >> 6) >> 3);
             self.best = Some(Chosen {
                 rank,
-                combination: sweep.combination.to_vec(),
-                count: sweep.count,
-                formats: sweep.formats.clone(),
+                combination: search.combination.to_vec(),
+                count: search.count,
+                formats: search.formats.clone(),
                 candidate,
             });
         }
@@ -66,56 +67,73 @@ impl<'a> Visitor<'a> for Judge<'_, 'a> {
         }
     }
 
-    fn refused(&mut self, number: usize, why: impl FnOnce() -> Refused) {
+    fn source_rejected(&mut self, number: usize, why: impl FnOnce() -> SourceRejection) {
         let problem = self.problem;
-        if let Some(fallen) = &mut self.fallen {
-            let words = || why().words(problem, problem.source(number));
-            fallen[number].get_or_insert_with(|| (0, words()));
+        if let Some(rejections) = &mut self.rejections {
+            let words = || why().describe(problem, problem.source(number));
+            rejections[number].get_or_insert_with(|| (0, words()));
         }
     }
 
-    fn stopped(&mut self, number: usize, why: &Stopped, words: impl FnOnce() -> String) {
-        if let Some(fallen) = &mut self.fallen {
-            let fallen = &mut fallen[number];
-            if fallen
+    fn layout_rejected(
+        &mut self,
+        number: usize,
+        why: &LayoutRejection,
+        words: impl FnOnce() -> String,
+    ) {
+        if let Some(rejections) = &mut self.rejections {
+            let rejections = &mut rejections[number];
+            if rejections
                 .as_ref()
                 .is_none_or(|(stage, _)| why.stage() > *stage)
             {
-                *fallen = Some((why.stage(), words()));
+                *rejections = Some((why.stage(), words()));
             }
         }
     }
 }
 
 /// Returns the best plan for some of the participants, or why no source serves them.
-pub(super) fn best(problem: &Problem<'_>, view: View<'_>, copied: bool) -> Result<Plan, Fallen> {
-    let judge = judge(problem, view, copied, None);
-    let served = judge.served;
-    let Some(fallen) = judge.fallen else {
+pub(super) fn best(
+    problem: &Problem<'_>,
+    view: View<'_>,
+    copied: bool,
+) -> Result<Plan, SearchRejections> {
+    let best_candidate = best_candidate(problem, view, copied, None);
+    let served = best_candidate.served;
+    let Some(rejections) = best_candidate.rejections else {
         unreachable!("words are kept wherever all candidates are heard")
     };
-    let fallen = fallen.into_iter();
-    let fallen = Fallen {
-        by_source: fallen
+    let rejections = rejections.into_iter();
+    let rejections = SearchRejections {
+        by_source: rejections
             .enumerate()
-            .map(|(number, fallen)| fallen.filter(|_| !served.contains(number)))
+            .map(|(number, rejections)| rejections.filter(|_| !served.contains(number)))
             .collect(),
-        ending: judge.ending,
+        ending: best_candidate.ending,
     };
-    match judge.best {
+    match best_candidate.best {
         Some(chosen) => {
-            let ending = judge.ending;
+            let ending = best_candidate.ending;
             let left_out = ending
                 .filter(|ending| ending.is_spent || ending.could_better(&chosen.rank))
-                .map(|ending| ending.words(Some(&chosen.rank)));
-            Ok(plan(problem, view, chosen, judge.found, fallen, left_out))
+                .map(|ending| ending.describe(Some(&chosen.rank)));
+            let builder = PlanBuilder {
+                problem,
+                view,
+                chosen,
+                found: best_candidate.found,
+                rejections,
+                left_out,
+            };
+            Ok(builder.build())
         }
-        None => Err(fallen),
+        None => Err(rejections),
     }
 }
 
-/// Returns what copying for some of the participants costs at the least: whether colours are lost, and bytes; and how many
-/// caveats the plan leaves. None where no source serves them.
+/// Returns the least cost of copying for some of the participants (whether colours are lost, and bytes), and the number of the
+/// plan's caveats; `None` if no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,
     view: View<'_>,
@@ -126,70 +144,73 @@ pub(super) fn cost(
     } else {
         (false, 0)
     };
-    let best = judge(problem, view, copied, Some(enough)).best?;
+    let best = best_candidate(problem, view, copied, Some(enough)).best?;
     Some((best.rank.copied, best.rank.caveats))
 }
 
-fn judge<'p, 'a>(
+fn best_candidate<'p, 'a>(
     problem: &'p Problem<'a>,
     view: View<'_>,
     copied: bool,
     enough: Option<(bool, u64)>,
-) -> Judge<'p, 'a> {
-    let mut judge = Judge {
+) -> BestCandidate<'p, 'a> {
+    let mut best_candidate = BestCandidate {
         problem,
         copied,
         best: None,
         enough,
         found: 0,
         served: Bits::none(problem.sources.len()),
-        fallen: enough.is_none().then(|| vec![None; problem.sources.len()]),
+        rejections: enough.is_none().then(|| vec![None; problem.sources.len()]),
         ending: None,
     };
     let mut last = 0;
     for (tried, combination) in problem.combinations(view.members).enumerate() {
-        let sweep = CandidateSearch::new(problem, view, &combination);
-        last = sweep.alternatives;
-        let flow = sweep.run(&mut judge);
+        let search = CandidateSearch::new(problem, view, &combination);
+        last = search.alternatives;
+        let flow = search.run(&mut best_candidate);
         if flow.is_break() {
             if problem.work.is_spent() {
-                judge.ending = Some(Ending {
+                best_candidate.ending = Some(SearchLimit {
                     is_spent: true,
                     combinations: tried,
                     alternatives: last,
                 });
             }
-            return judge;
+            return best_candidate;
         }
     }
     if problem.is_capped(view.members) {
-        judge.ending = Some(Ending {
+        best_candidate.ending = Some(SearchLimit {
             is_spent: false,
             combinations: COMBINATIONS,
             alternatives: last,
         });
     }
-    judge
+    best_candidate
 }
 
-/// Returns every way to share, each once and as sure as any alternative makes it, in order, and what was left out.
-pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<LeftOut>) {
-    /// By source, the pairs that are guaranteed and those that are possible.
+/// Returns every candidate once, in order, with the best verdict of any alternative, and what was left out.
+pub(super) fn candidates(
+    problem: &Problem<'_>,
+    view: View<'_>,
+) -> (Vec<Candidate>, Option<LeftOut>) {
+    /// By source: the pairs that are guaranteed, and those that are possible.
     struct All(Vec<[Option<Bits>; 2]>);
     impl<'a> Visitor<'a> for All {
         fn candidate(
             &mut self,
-            sweep: &CandidateSearch<'_, 'a, '_>,
-            _: &Offer<'a>,
-            found: Candidate<'a>,
+            search: &CandidateSearch<'_, 'a, '_>,
+            _: &SourceEvaluation<'a>,
+            found: LayoutCandidate<'a>,
         ) -> ControlFlow<()> {
-            let sure = usize::from(!found.caveats.is_empty());
-            let problem = sweep.problem;
-            let known = self.0[found.number][sure].get_or_insert_with(|| {
+            let condition = usize::from(!found.caveats.is_empty());
+            let problem = search.problem;
+            let known = self.0[found.number][condition].get_or_insert_with(|| {
                 problem.work.charge(problem.universe.len() >> 7);
                 Bits::none(problem.universe.len())
             });
-            for (pair, _) in modifiers(problem, &sweep.formats, &found) {
+            for (pair, _) in modifiers(problem, &search.formats, &found) {
                 known.insert(pair);
             }
             ControlFlow::Continue(())
@@ -198,26 +219,26 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
     let mut all = All(vec![[None, None]; problem.sources.len()]);
     let mut left_out = None;
     for (tried, combination) in problem.combinations(view.members).enumerate() {
-        let sweep = CandidateSearch::new(problem, view, &combination);
-        if sweep.run(&mut all).is_break() {
-            let ending = Ending {
+        let search = CandidateSearch::new(problem, view, &combination);
+        if search.run(&mut all).is_break() {
+            let ending = SearchLimit {
                 is_spent: true,
                 combinations: tried,
-                alternatives: sweep.alternatives,
+                alternatives: search.alternatives,
             };
-            left_out = Some(ending.words(None));
+            left_out = Some(ending.describe(None));
             break;
         }
     }
     if left_out.is_none() && problem.is_capped(view.members) {
-        let ending = Ending {
+        let ending = SearchLimit {
             is_spent: false,
             combinations: COMBINATIONS,
             alternatives: 0,
         };
-        left_out = Some(ending.words(None));
+        left_out = Some(ending.describe(None));
     }
-    let mut ways: Vec<Way> = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
     problem.work.begin(Phase::Plans);
     for (source, by_verdict) in problem.sources.iter().zip(all.0) {
         for (known, verdict) in by_verdict
@@ -226,26 +247,26 @@ pub(super) fn ways(problem: &Problem<'_>, view: View<'_>) -> (Vec<Way>, Option<L
         {
             let mut next = known.as_ref().and_then(|known| known.next(0));
             while let (Some(pair), Some(known)) = (next, &known) {
-                problem.work.charge(WAY);
+                problem.work.charge(CANDIDATE);
                 if problem.work.is_spent() {
                     break;
                 }
-                ways.push((source.id.clone(), problem.pair(pair), verdict));
+                candidates.push((source.id.clone(), problem.pair(pair), verdict));
                 next = known.next(pair.saturating_add(1));
             }
         }
     }
     if problem.work.is_spent() {
         let words = format!(
-            "{MORE_WORK}: only {} ways are told; there are others",
-            ways.len()
+            "{MORE_WORK}: only {} candidates are listed; there are others",
+            candidates.len()
         );
         left_out.get_or_insert(LeftOut::new(Part::Candidates, words));
     }
-    ways.sort();
-    ways.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
-    (ways, left_out)
+    candidates.sort();
+    candidates.dedup_by(|two, one| (&one.0, one.1) == (&two.0, two.1));
+    (candidates, left_out)
 }
 
-/// The steps that it takes to tell of a way, and to sort it among others.
-const WAY: usize = 64;
+/// The steps that listing and sorting one candidate takes.
+const CANDIDATE: usize = 64;

@@ -1,23 +1,23 @@
-//! Where to copy when no buffer serves all.
+//! Where to copy if no buffer serves all participants.
 
 use serde::Serialize;
 
+use super::bounded_text;
 use super::conflict::conflict;
 use super::divide::{FEWEST_UP_TO, fewest, one_after_another};
-use super::outcome::Fallen;
+use super::outcome::SearchRejections;
 use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
 use super::request::Request;
 use super::search;
-use super::words;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
-/// How many demands are told of those that must be given up together, and the most bytes of each.
-const DEMANDS_TOLD: usize = 8;
+/// How many of the demands that have to be given up together are listed, and the most bytes of each.
+const DEMANDS_SHOWN: usize = 8;
 const DEMAND_BYTES: usize = 512;
 
-/// No buffer serves all: who shares with whom, what is copied between them, and why.
+/// A solution without a buffer for all: which participants share, what is copied between them, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Split {
     groups: Vec<Group>,
@@ -41,11 +41,11 @@ pub struct Split {
 pub struct Group {
     /// Their names, in the request's order.
     pub participants: Vec<String>,
-    /// Their buffer; none where no source serves even them, or that is not known.
+    /// The plan for their buffer; `None` if no source serves even them, or if that is unknown.
     pub plan: Option<Plan>,
-    /// The bytes that the processor copies into it for each frame; 0 for the group in which the pixels are made.
+    /// The bytes that the CPU copies into the buffer for each frame; 0 for the group of the producer.
     pub copied_bytes_per_frame: u64,
-    /// Whether it is not known that no source serves them: the work ended before one was found.
+    /// Whether the search was cut short before a plan was found, so that there may be one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_undecided: bool,
 }
@@ -53,13 +53,13 @@ pub struct Group {
 /// One copy of each frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameCopy<'s> {
-    /// Whose buffers are read.
+    /// The group whose buffers are read.
     pub from: &'s Group,
-    /// Whose buffers are written.
+    /// The group whose buffers are written.
     pub to: &'s Group,
     /// Who copies.
     pub by: Copier,
-    /// Bytes that are written for each frame, in the format of those who are copied for.
+    /// The bytes that are written for each frame, in the format of `to`.
     pub bytes_per_frame: u64,
 }
 
@@ -68,19 +68,19 @@ pub struct FrameCopy<'s> {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Copier {
-    /// The processor.
+    /// The CPU.
     Processor,
 }
 
 impl Split {
-    /// Returns who shares with whom; the pixels are made in the first group and copied into the others.
+    /// Returns the groups. The first one has the producer, and frames are copied from it into the others.
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
-    /// Returns each copy: where it is, who does it, and how many bytes a frame it moves.
+    /// Returns each copy: from which group to which, by whom, and how many bytes a frame.
     ///
-    /// Empty where those who make the pixels are served by no source: there is nothing to copy from.
+    /// It is empty if no source serves the producer, because then there is nothing to copy from.
     pub fn copies(&self) -> impl Iterator<Item = FrameCopy<'_>> {
         let made = self.groups.first().filter(|group| group.plan.is_some());
         self.groups
@@ -97,55 +97,55 @@ impl Split {
             })
     }
 
-    /// Returns the bytes that the processor copies for each frame.
+    /// Returns the bytes that the CPU copies for each frame.
     pub fn copied_bytes_per_frame(&self) -> u64 {
         self.copied_bytes_per_frame
     }
 
-    /// Returns demands that cannot stand together: without any one of them, a source meets the rest, unless the search
-    /// [was cut short](Self::is_cut_short).
+    /// Returns demands that conflict. Without any one of them a source meets the rest, unless the search [was cut
+    /// short](Self::is_cut_short).
     ///
-    /// Empty where the sources serve nobody, whatever is demanded.
+    /// It is empty if no source serves the participants even without any demands.
     pub fn conflict(&self) -> &[Demand] {
         &self.conflict
     }
 
-    /// Returns whether the search behind the conflict was ended because it would take too long: the conflict is one, but
-    /// perhaps fewer of these demands are, and nothing may be known to give up.
+    /// Returns whether the search for the conflict was cut short. The demands do conflict, but perhaps fewer of them do, and
+    /// perhaps nothing is known to give up.
     pub fn is_cut_short(&self) -> bool {
         self.is_cut_short
     }
 
-    /// Returns the cheapest demands to give up so that a source serves all.
+    /// Returns the cheapest demands to give up so that a source serves all participants.
     pub fn relaxed(&self) -> &[Demand] {
         &self.relaxed
     }
 
-    /// Returns the cheapest change after which a source serves all, in words.
+    /// Describes the cheapest demands to give up, and the source that then serves all participants.
     pub fn relaxation(&self) -> Option<&str> {
         self.relaxation.as_deref()
     }
 
-    /// Returns why no source serves all.
+    /// Returns why no source serves all participants.
     pub fn rejections(&self) -> &[Rejection] {
         &self.rejections
     }
 
-    /// Returns whether it is not known that no buffer serves all: the search was ended before one was found, and there may be one.
+    /// Returns whether the search was cut short before a plan was found, so that there may be one.
     pub fn is_undecided(&self) -> bool {
         self.is_undecided
     }
 
-    /// Returns what the solver did not look at or does not tell of, and what that means: empty but for requests that ask for
-    /// more than [`BUDGET`](super::BUDGET) or one of the limits allows.
+    /// Returns what the solver did not try or does not list, and what that means. It is empty unless the request exceeds
+    /// [`BUDGET`](super::BUDGET) or another limit.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// Makes the answer to a request that is not solved at all.
+    /// Makes the solution of a request that exceeds a limit.
     pub(super) fn untried(request: &Request, left_out: LeftOut) -> Self {
-        let everybody = request.participants.iter();
-        let names: Vec<String> = everybody
+        let everyone = request.participants.iter();
+        let names: Vec<String> = everyone
             .take(Request::MAXIMUM_PARTICIPANTS)
             .map(|participant| participant.name.clone())
             .collect();
@@ -168,17 +168,17 @@ impl Split {
         }
     }
 
-    /// Returns whether participants have more alternatives than are combined, so that a plan may have been missed.
+    /// Returns whether participants have more combinations of alternatives than are tried, so that a plan may have been missed.
     pub fn is_capped(&self) -> bool {
         self.is_capped
     }
 }
 
-pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
-    let ending = fallen.ending;
-    let rejections = fallen.rejections(problem);
+pub(super) fn split(problem: &Problem<'_>, rejections: SearchRejections) -> Split {
+    let ending = rejections.ending;
+    let rejections = rejections.into_rejections(problem);
     let mut left_out: Vec<LeftOut> = ending
-        .map(|ending| ending.words(None))
+        .map(|ending| ending.describe(None))
         .into_iter()
         .collect();
     let groups = divided(problem, &mut left_out);
@@ -193,25 +193,25 @@ pub(super) fn split(problem: &Problem<'_>, fallen: Fallen) -> Split {
         conflict: conflict.demands,
         relaxed: conflict.relaxed,
         rejections,
-        is_capped: problem.is_capped(&problem.everybody()),
+        is_capped: problem.is_capped(&problem.all_participants()),
         is_cut_short: conflict.is_cut_short,
         is_undecided: !conflict.is_proven,
         left_out,
     }
 }
 
-/// Divides the participants into groups, and plans for each.
+/// Divides the participants into groups, and makes a plan for each.
 fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     problem.work.begin(Phase::Divide);
     let until = problem.work.begin_piece(2);
-    let fewest = (problem.parties.len() <= FEWEST_UP_TO)
+    let fewest = (problem.participants.len() <= FEWEST_UP_TO)
         .then(|| fewest(problem))
         .flatten();
     problem.work.end_piece(until);
     let (places, rest) = match fewest {
         Some(places) => (places, Vec::new()),
         None => {
-            if problem.parties.len() <= FEWEST_UP_TO {
+            if problem.participants.len() <= FEWEST_UP_TO {
                 let words = format!("{MORE_WORK}: another division may copy fewer bytes");
                 left_out.push(LeftOut::new(Part::Groups, words));
             }
@@ -269,19 +269,19 @@ fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
     let view = View {
         members: places,
         kept: None,
-        copies: true,
+        cpu_copies: true,
     };
     let found = search::best(problem, view, copied);
     let is_undecided = match &found {
         Ok(_) => false,
-        Err(fallen) => fallen.ending.is_some(),
+        Err(rejections) => rejections.ending.is_some(),
     };
     let plan = found.ok();
     let bytes = plan.as_ref().filter(|_| copied).map_or(0, |plan| {
         let Some(info) = plan.layout().format().fourcc.info() else {
             unreachable!("a plan is laid out, and so in a format that is known")
         };
-        problem.request.picture_bytes(info)
+        problem.request.unpadded_bytes(info)
     });
     Group {
         participants: names(problem, places),
@@ -295,25 +295,25 @@ fn names(problem: &Problem<'_>, places: &[usize]) -> Vec<String> {
     problem.work.charge(places.len().saturating_mul(8));
     places
         .iter()
-        .map(|place| problem.party(*place).participant.name.clone())
+        .map(|place| problem.participant(*place).participant.name.clone())
         .collect()
 }
 
-/// Says what is cheapest to give up, and what that wins.
+/// Describes what is cheapest to give up, and what that makes possible.
 fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
     let plan = plan?;
-    let told = relaxed.iter().take(DEMANDS_TOLD);
-    let demands: Vec<_> = told
-        .map(|demand| words::cut_to(demand.to_string(), DEMAND_BYTES))
+    let shown = relaxed.iter().take(DEMANDS_SHOWN);
+    let demands: Vec<_> = shown
+        .map(|demand| bounded_text::cut_to(demand.to_string(), DEMAND_BYTES))
         .collect();
-    let more = match relaxed.len().saturating_sub(DEMANDS_TOLD) {
+    let more = match relaxed.len().saturating_sub(DEMANDS_SHOWN) {
         0 => String::new(),
         more => format!(", nor {more} more demands"),
     };
     Some(format!(
         "if it were not so that {}{more}, {} could serve all in {}",
         demands.join(", nor that "),
-        words::name(plan.source_name()),
+        bounded_text::name(plan.source_name()),
         plan.layout().format()
     ))
 }

@@ -1,25 +1,25 @@
-//! Chooses strides that meet merged demands, and those that are wished for where they can be had.
+//! Chooses strides that satisfy merged constraints, and preferred ones if possible.
 
-use super::choice::LayoutChoice;
+use super::layout_choice::LayoutChoice;
 use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
 use crate::model::{Extent, FormatInfo, PlaneInfo};
 
-/// How many strides are tried in search of one that nobody would rather avoid.
+/// How many multiples are tried in search of a stride that is not to be avoided.
 const STRIDES_TRIED: u32 = 64;
 
-/// Returns whether anybody wishes for a stride beyond what is demanded, or the format itself does ([`wished_block`]).
-pub(super) fn has_wishes(terms: &MergedImage, info: Option<&FormatInfo>) -> bool {
-    !terms.stride.preferred_alignment.value.is_one()
-        || !terms.stride.preferred.value.is_empty()
-        || !terms.stride.avoided_multiples.value.is_empty()
-        || info.is_some_and(|info| wished_block(info) > 1)
+/// Returns whether there is a preference on strides, also one that the format itself implies ([`preferred_block`]).
+pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -> bool {
+    !merged.stride.preferred_alignment.value.is_one()
+        || !merged.stride.preferred.value.is_empty()
+        || !merged.stride.avoided_multiples.value.is_empty()
+        || info.is_some_and(|info| preferred_block(info) > 1)
 }
 
-/// Returns of what every stride of a plane is a multiple, whoever asks: a block, where its bytes are a power of two.
+/// Returns a number of which every stride of a plane has to be a multiple: the bytes of a block if that is a power of two.
 ///
-/// Hardware addresses such pixels in their own units, Vulkan copies rows that are counted in them, and a stride between two of
-/// them is none. Where a block has 3 or 5 bytes the stride is counted in bytes by everybody: the kernel's dumb buffers and V4L2
-/// drivers round 24-bit rows up to 4, 8 or 64 bytes, which seldom is a whole pixel. So there it is a wish alone.
+/// Hardware addresses such pixels in units of their size, and Vulkan's copies count rows in them. If a block has 3 or 5 bytes,
+/// everybody counts strides in bytes: the kernel's dumb buffers and V4L2 drivers round 24-bit rows up to 4, 8 or 64 bytes, which
+/// is seldom a whole number of pixels. So for such blocks it is only a preference.
 fn needed_block(plane: &PlaneInfo) -> u64 {
     if plane.block_bytes.is_power_of_two() {
         plane.block_bytes.into()
@@ -28,39 +28,40 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
     }
 }
 
-/// Returns of what the first plane's stride is better a multiple: a block whose bytes are no power of two.
-fn wished_block(info: &FormatInfo) -> u64 {
+/// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a block that are no power of two.
+fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
         .filter(|plane| !plane.block_bytes.is_power_of_two())
         .map_or(1, |plane| plane.block_bytes.max(1).into())
 }
 
-/// Returns the bytes of the first plane's pixels where strides are left by all demands, and none of whole pixels is among them.
-pub(super) fn pixels_missed(info: &FormatInfo, terms: &MergedImage) -> Option<u64> {
+/// Returns the bytes of the first plane's blocks if some stride satisfies the merged constraints, but none that is a multiple of
+/// a block.
+pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u64> {
     let block = needed_block(info.planes.first()?);
-    let step = terms.stride.alignment.value;
-    let least = u64::from(terms.stride.minimum.value.max(1));
-    let most = u64::from(terms.stride.maximum.value);
+    let step = merged.stride.alignment.value;
+    let least = u64::from(merged.stride.minimum.value.max(1));
+    let most = u64::from(merged.stride.maximum.value);
     let is_left = |step: CommonMultiple| step.at_least(least).is_some_and(|first| first <= most);
     (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
 }
 
-/// Chooses every plane's stride; the first plane's decides the others'.
+/// Chooses every plane's stride. The other strides follow from the first plane's.
 pub(super) fn strides(
     extent: Extent,
     info: &FormatInfo,
-    terms: &MergedImage,
+    merged: &MergedImage,
     choice: LayoutChoice,
 ) -> Option<Vec<u32>> {
-    let alignment = terms.stride.alignment.value.get()?;
+    let alignment = merged.stride.alignment.value.get()?;
     let shares: Vec<(u64, u64)> = (0..info.planes.len())
         .map(|plane| share(info, plane))
         .collect::<Option<_>>()?;
     let mut step = 1_u64;
-    let mut least = u64::from(terms.stride.minimum.value);
+    let mut least = u64::from(merged.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
-        // stride × times ÷ of must be a multiple of the alignment and of whole pixels, and hold a row.
+        // stride × times ÷ of has to be a multiple of the alignment and of the block, and at least a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
         step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
         let row = u64::from(plane.row_bytes(extent.width())?)
@@ -68,20 +69,20 @@ pub(super) fn strides(
             .div_ceil(*times);
         least = least.max(row);
     }
-    if terms.packed_planes.value && !choice.apart {
-        step = lcm(step, packed_step(extent, info, &shares, step, terms)?)?;
+    if merged.packed_planes.value && !choice.disjoint {
+        step = lcm(step, packed_step(extent, info, &shares, step, merged)?)?;
     }
-    let mut most = u64::from(terms.stride.maximum.value);
-    if terms.stride.packed.value {
-        // The first row's own bytes decide it; the other planes' rows must come out without a gap too.
+    let mut most = u64::from(merged.stride.maximum.value);
+    if merged.stride.packed.value {
+        // With packed rows the first plane's row determines the stride, and the other planes' rows must have no padding either.
         most = most.min(without_a_gap(extent, info, &shares)?);
     }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
-    let wished = (choice.wishes && has_wishes(terms, Some(info)))
-        .then(|| wished(step, wished_block(info), least, terms, fits));
+    let preferred = (choice.preferred && has_preferences(merged, Some(info)))
+        .then(|| preferred(step, preferred_block(info), least, merged, fits));
     let least = || multiples(step, least).next().filter(|stride| fits(*stride));
-    let stride = wished.flatten().or_else(least)?;
+    let stride = preferred.flatten().or_else(least)?;
     shares
         .iter()
         .map(|(times, of)| {
@@ -91,29 +92,29 @@ pub(super) fn strides(
         .collect()
 }
 
-/// Returns the stride that is best by what is wished, and fits; none where only the least does.
+/// Returns the best stride by the preferences that satisfies the constraints; `None` if only the least stride does.
 ///
-/// What one asks for comes before whole pixels of `block` bytes, and both at once before either.
-fn wished(
+/// The participants' preferences come before whole blocks of `block` bytes, and strides that satisfy both come first.
+fn preferred(
     step: u64,
     block: u64,
     least: u64,
-    terms: &MergedImage,
+    merged: &MergedImage,
     fits: impl Fn(u64) -> bool,
 ) -> Option<u64> {
     let avoided = |stride: u64| {
-        terms
+        merged
             .stride
             .avoided_multiples
             .value
             .iter()
             .any(|multiple| stride.checked_rem(u64::from(*multiple)) == Some(0))
     };
-    // A common multiple that is too large is a wish that nothing meets, and no more.
+    // A preferred alignment that does not fit in 64 bits is a preference that nothing satisfies.
     let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
-    let better = with(step, terms.stride.preferred_alignment.value).unwrap_or(step);
+    let better = with(step, merged.stride.preferred_alignment.value).unwrap_or(step);
     let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
-    let preferred = terms.stride.preferred.value.iter();
+    let preferred = merged.stride.preferred.value.iter();
     preferred
         .map(|stride| u64::from(*stride))
         .chain(multiples(whole(better), least).filter(|stride| !avoided(*stride)))
@@ -125,8 +126,8 @@ fn wished(
         .find(|stride| fits(*stride))
 }
 
-/// Returns the one first stride by which no plane's rows have a gap between them; none where the planes do not agree, as with
-/// chroma of odd widths.
+/// Returns the first plane's stride with which no plane's rows have padding; `None` if the planes contradict each other, as with
+/// the chroma of odd widths.
 fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
     let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
     let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
@@ -137,29 +138,29 @@ fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Op
     fit.then_some(first)
 }
 
-/// Returns of what the first stride, a multiple of `step`, must be a multiple so that planes without a gap begin and end
-/// where they may.
+/// Returns a number of which the first plane's stride, a multiple of `step`, has to be a multiple so that packed planes start and
+/// end at their alignments.
 fn packed_step(
     extent: Extent,
     info: &FormatInfo,
     shares: &[(u64, u64)],
     step: u64,
-    terms: &MergedImage,
+    merged: &MergedImage,
 ) -> Option<u64> {
     let mut times_step = 1_u64;
     let mut begin = 0_u64;
-    // The last plane can have more memory behind it; the others end where the next begins.
+    // The last plane may be followed by more memory, but the others end where the next one starts.
     let ending = info.planes.len().saturating_sub(1);
     for (plane, (times, of)) in info.planes.iter().zip(shares).take(ending) {
-        // Bytes of this plane for each `step` bytes of the first stride.
+        // The bytes of this plane for each `step` bytes of the first plane's stride.
         let bytes = step
             .checked_mul(*times)?
             .checked_div(*of)?
             .checked_mul(u64::from(plane.rows(extent.height())))?;
         begin = begin.checked_add(bytes)?;
         for (alignment, at) in [
-            (terms.plane_size_alignment_bytes.value.get()?, bytes),
-            (terms.offset_alignment_bytes.value.get()?, begin),
+            (merged.plane_size_alignment_bytes.value.get()?, bytes),
+            (merged.offset_alignment_bytes.value.get()?, begin),
         ] {
             times_step = lcm(times_step, alignment.checked_div(gcd(alignment, at))?)?;
         }
@@ -167,11 +168,11 @@ fn packed_step(
     step.checked_mul(times_step)
 }
 
-/// Returns how a plane's stride follows from the first plane's: times the first number, divided by the second.
+/// Returns the ratio of a plane's stride to the first plane's, as numerator and denominator.
 fn share(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     let (first, own) = (info.planes.first()?, info.planes.get(plane)?);
-    let times = u64::from(own.block_bytes).checked_mul(u64::from(first.horizontal))?;
-    let of = u64::from(first.block_bytes).checked_mul(u64::from(own.horizontal))?;
+    let times = u64::from(own.block_bytes).checked_mul(u64::from(first.hsub))?;
+    let of = u64::from(first.block_bytes).checked_mul(u64::from(own.hsub))?;
     let divisor = gcd(times, of);
     Some((times.checked_div(divisor)?, of.checked_div(divisor)?))
 }

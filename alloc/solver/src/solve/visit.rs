@@ -1,41 +1,41 @@
-//! Visits all sources and formats of a sweep.
+//! Visits every source, format and tiling of a search.
 
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
-use super::candidate::{Candidate, Tiling};
 use super::candidate_search::CandidateSearch;
-use super::failure::{Refused, Stopped};
-use super::offer::Offer;
-use super::problem::Group;
+use super::layout_candidate::{LayoutCandidate, Tiling};
+use super::problem::FormatGroup;
+use super::rejection::{LayoutRejection, SourceRejection};
+use super::source_evaluation::SourceEvaluation;
 use crate::model::{FormatModifier, Modifier};
 
-/// What hears of a sweep.
+/// Receives the results of a search.
 pub(super) trait Visitor<'a> {
-    /// Hears of a candidate, and says whether there is more to hear.
+    /// Receives a candidate, and returns whether the search continues.
     fn candidate(
         &mut self,
-        sweep: &CandidateSearch<'_, 'a, '_>,
-        offer: &Offer<'a>,
-        found: Candidate<'a>,
+        search: &CandidateSearch<'_, 'a, '_>,
+        evaluation: &SourceEvaluation<'a>,
+        found: LayoutCandidate<'a>,
     ) -> ControlFlow<()>;
 
-    /// Hears that a source serves nobody.
-    fn refused(&mut self, _: usize, _: impl FnOnce() -> Refused) {}
+    /// Receives a source that is rejected for every format.
+    fn source_rejected(&mut self, _: usize, _: impl FnOnce() -> SourceRejection) {}
 
-    /// Hears that a format of a source does not serve; the words are costly.
-    fn stopped(&mut self, _: usize, _: &Stopped, _: impl FnOnce() -> String) {}
+    /// Receives a layout that is rejected. Its description takes many steps, so it is only computed on demand.
+    fn layout_rejected(&mut self, _: usize, _: &LayoutRejection, _: impl FnOnce() -> String) {}
 }
 
-/// The steps that it takes to look at a source, at a group of pairs, and at a candidate, beside what is counted of its own.
+/// The steps that visiting a source, a format group, a tiling and a candidate takes, beside those that are charged elsewhere.
 const SOURCE: usize = 16;
 const GROUP: usize = 16;
-const ARRANGEMENT: usize = 8;
+const TILING: usize = 8;
 const CANDIDATE: usize = 48;
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
-    /// Tells the listener of each candidate and of what falls out, until it has heard enough or the work must end.
-    pub(super) fn run(&self, listener: &mut impl Visitor<'a>) -> ControlFlow<()> {
+    /// Passes each candidate and each rejection to the visitor, until the visitor stops the search or the budget is spent.
+    pub(super) fn run(&self, visitor: &mut impl Visitor<'a>) -> ControlFlow<()> {
         let problem = self.problem;
         let work = &problem.work;
         for (number, source) in problem.sources.iter().enumerate() {
@@ -44,23 +44,23 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 return ControlFlow::Break(());
             }
             if !self.memory_serves(number, source) {
-                listener.refused(number, || self.refusal(number, source));
+                visitor.source_rejected(number, || self.source_rejection(number, source));
                 continue;
             }
             let mut cells = self.formats.clone();
-            if !cells.keep(problem.gives(number)) {
-                listener.refused(number, || {
-                    // One alone has nobody to have none in common with.
+            if !cells.keep(problem.source_pairs(number)) {
+                visitor.source_rejected(number, || {
+                    // A single participant has no one to share a format with, so the source lacks the formats.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
-                        Refused::NoFormat
+                        SourceRejection::NoFormat
                     } else {
-                        Refused::OtherFormats
+                        SourceRejection::OtherFormats
                     }
                 });
                 continue;
             }
-            let offer = Offer::new(number, source);
+            let evaluation = SourceEvaluation::new(number, source);
             let mut next = cells.next(0);
             while let Some((first, place, group)) = self.group_of(next) {
                 work.charge(GROUP);
@@ -68,32 +68,32 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     return ControlFlow::Break(());
                 }
                 next = cells.next(group.end);
-                let terms = self.terms(place, number);
-                for (arrangement, modifier) in self.arrangements(&cells, &cells, *group, first) {
-                    work.charge(ARRANGEMENT);
-                    match self.lay_out(number, place, modifier, &terms, Some(&offer)) {
+                let merged = self.merged_image(place, number);
+                for (tiling, modifier) in self.tilings(&cells, &cells, *group, first) {
+                    work.charge(TILING);
+                    match self.lay_out(number, place, modifier, &merged, Some(&evaluation)) {
                         Ok((layouts, own)) => {
                             work.charge(CANDIDATE);
-                            let mut caveats = self.caveats(&offer).to_vec();
+                            let mut caveats = self.caveats(&evaluation).to_vec();
                             caveats.extend(own);
-                            let found = Candidate {
+                            let found = LayoutCandidate {
                                 number,
                                 source,
                                 place,
                                 group: *group,
-                                arrangement,
+                                tiling,
                                 layouts,
                                 caveats,
                             };
-                            listener.candidate(self, &offer, found)?;
+                            visitor.candidate(self, &evaluation, found)?;
                         }
-                        Err(why) => listener.stopped(number, &why, || {
+                        Err(why) => visitor.layout_rejected(number, &why, || {
                             let format = FormatModifier::new(group.fourcc, modifier);
-                            if problem.is_crowd() {
-                                let terms = self.owned_terms(place, number);
-                                why.words(problem, source, format, &terms)
+                            if problem.has_many_participants() {
+                                let merged = self.merged_image_with_owners(place, number);
+                                why.describe(problem, source, format, &merged)
                             } else {
-                                why.words(problem, source, format, &terms)
+                                why.describe(problem, source, format, &merged)
                             }
                         }),
                     }
@@ -103,16 +103,16 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         ControlFlow::Continue(())
     }
 
-    /// Returns a pair, and the group that it is in by its place.
-    fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p Group)> {
+    /// Returns a pair's number, the index of its format group, and the group.
+    fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p FormatGroup)> {
         let pair = pair?;
         let place = self.problem.group_of[pair];
         Some((pair, place, self.problem.group(place)))
     }
 
-    /// Returns whether any source serves in any format; none where the work must end before that is known.
+    /// Returns whether any source serves the members in any format; `None` if the budget is spent before that is known.
     ///
-    /// `all` is the same sweep with every demand: where that serves, so does this.
+    /// `all` is the same search with every demand. What serves `all` also serves this search.
     pub(super) fn serves(&self, all: &Self) -> Option<bool> {
         if self.formats.is_empty() {
             return Some(false);
@@ -125,15 +125,15 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let gives = problem.gives(number);
-            let first = self.formats.next_in_both(gives, 0);
+            let source_pairs = problem.source_pairs(number);
+            let first = self.formats.next_in_both(source_pairs, 0);
             if first.is_none() || !self.memory_serves(number, source) {
                 continue;
             }
             let mut next = first;
             while let Some((first, place, group)) = self.group_of(next) {
                 work.charge(GROUP);
-                next = self.formats.next_in_both(gives, group.end);
+                next = self.formats.next_in_both(source_pairs, group.end);
                 match all.serves_in(number, place) {
                     Some(true) => return Some(true),
                     Some(false) => uncertain.push((number, place, first)),
@@ -146,11 +146,11 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let (group, gives) = (problem.group(place), problem.gives(number));
-            let terms = self.terms(place, number);
+            let (group, source_pairs) = (problem.group(place), problem.source_pairs(number));
+            let merged = self.merged_image(place, number);
             let serves = self
-                .arrangements(&self.formats, gives, *group, first)
-                .any(|(_, modifier)| self.lay_out(number, place, modifier, &terms, None).is_ok());
+                .tilings(&self.formats, source_pairs, *group, first)
+                .any(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
             if serves {
                 return Some(true);
             }
@@ -158,49 +158,49 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         Some(false)
     }
 
-    /// Returns whether a source serves in every arrangement that it gives of a format, whoever takes which; none where the
-    /// work must end.
+    /// Returns whether a source serves the members in every tiling that it has of a format, so that the choice of modifier does
+    /// not matter; `None` if the budget is spent.
     fn serves_in(&self, number: usize, place: usize) -> Option<bool> {
         let problem = self.problem;
         self.known.serves(problem, number, place, || {
             if problem.work.is_spent() {
                 return None;
             }
-            let (group, gives) = (problem.group(place), problem.gives(number));
-            let terms = self.terms(place, number);
+            let (group, source_pairs) = (problem.group(place), problem.source_pairs(number));
+            let merged = self.merged_image(place, number);
             let serves = self
-                .arrangements(gives, gives, *group, group.first)
-                .all(|(_, modifier)| self.lay_out(number, place, modifier, &terms, None).is_ok());
+                .tilings(source_pairs, source_pairs, *group, group.first)
+                .all(|(_, modifier)| self.lay_out(number, place, modifier, &merged, None).is_ok());
             Some(serves)
         })
     }
 
-    /// Returns in which arrangements the pairs of a group come that are in both sets, each with the first modifier.
+    /// Returns the tilings of those pairs of a format group that are in both sets, each with its first modifier.
     ///
-    /// `first` is the first pair of the group that is in both.
-    fn arrangements(
+    /// `first` is the first pair of the group that is in both sets.
+    fn tilings(
         &self,
         taken: &Bits,
         given: &Bits,
-        group: Group,
+        group: FormatGroup,
         first: usize,
     ) -> impl Iterator<Item = (Tiling, Modifier)> + use<> {
         let modifier = |number: usize| self.problem.pair(number).modifier;
         let is_rows = |number: &usize| modifier(*number) == Modifier::LINEAR;
         let is_there = |number: &usize| taken.contains(*number) && given.contains(*number);
         let rows = Some(first).filter(is_rows).filter(is_there);
-        let untold = group.untold.filter(is_there);
+        let implicit = group.implicit.filter(is_there);
         let after = |number: usize| taken.next_in_both(given, number.saturating_add(1));
         let next = Some(first).filter(is_there).or_else(|| after(first));
         let sources = std::iter::successors(next, |number| after(*number))
             .take_while(|number| *number < group.end)
-            .find(|number| Some(*number) != rows && Some(*number) != group.untold);
+            .find(|number| Some(*number) != rows && Some(*number) != group.implicit);
         [
             (Tiling::Linear, rows),
             (Tiling::DriverChosen, sources),
-            (Tiling::Implicit, untold),
+            (Tiling::Implicit, implicit),
         ]
-        .map(|(arrangement, number)| Some((arrangement, modifier(number?))))
+        .map(|(tiling, number)| Some((tiling, modifier(number?))))
         .into_iter()
         .flatten()
     }

@@ -1,4 +1,4 @@
-//! How much the solver does for one request, counted in steps, and what it leaves out where that is not enough.
+//! The budget of steps for one request, and what is left out if it is not enough.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,43 +7,44 @@ use serde::Serialize;
 
 use super::request::Request;
 
-/// The steps that [`solve`](super::solve) takes at the most for one request.
+/// The most steps that [`solve`](super::solve) takes for one request.
 ///
-/// A step is the work of some ten instructions: a participant that is looked at, a few words of a set. Steps are counted, never
-/// timed, so the same request gives the same answer on every machine, however busy that is.
+/// A step is about ten instructions, such as looking at one participant or at a few words of a set. Steps are counted rather than
+/// timed, so the same request has the same solution on every machine, however busy the machine is.
 pub const BUDGET: u64 = 100_000_000;
 
 impl Request {
-    /// The most participants for which the solver looks for a buffer.
+    /// The most participants of a request that is solved.
     pub const MAXIMUM_PARTICIPANTS: usize = 4096;
-    /// The most sources among which it looks.
+    /// The most sources of a request that is solved.
     pub const MAXIMUM_SOURCES: usize = 1024;
-    /// The most sizes that buffers can have to hold, the first one included.
+    /// The most sizes of a request that is solved, including the first one.
     pub const MAXIMUM_EXTENTS: usize = 64;
 }
 
-/// Why something is left out whose share is spent.
+/// The reason for what is left out because a share of the budget is spent.
 pub(super) const MORE_WORK: &str = "the request asks for more work than is done for one";
 
-/// The parts of the work, each with a share of the budget.
+/// The phases of the work, each of which has a share of the budget.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
-    /// Making the request ready.
+    /// Preparing the request.
     Read,
-    /// The search for a buffer that serves all.
+    /// The search for a buffer that serves all participants.
     Share,
-    /// The search for groups that share.
+    /// The division into groups.
     Divide,
     /// The groups' plans.
     Plans,
     /// The search for the demands that conflict.
     Conflict,
-    /// The search for what to give up.
+    /// The search for the demands to give up.
     Relaxation,
 }
 
 impl Phase {
-    /// Hundredths of the budget. They sum to 90: the rest is for what is begun when a share ends.
+    /// Returns the share in hundredths of the budget. They sum to 90; the rest is for pieces of work that are completed after a
+    /// share is spent.
     const fn share(self) -> u64 {
         match self {
             Self::Share => 20,
@@ -71,15 +72,14 @@ impl Work {
         }
     }
 
-    /// Begins a part of the work, which may have what those before it left of their shares too.
+    /// Begins a phase, which may also use what earlier phases left of their shares.
     pub(super) fn begin(&self, phase: Phase) {
         let share = phase.share().saturating_mul(self.budget).div_euclid(100);
         let begin = self.until.get().max(self.spent.get());
         self.until.set(begin.saturating_add(share));
     }
 
-    /// Lets a piece of this part, of so many pieces that are left, have its part of what is left of the share, and returns where the
-    /// share ends.
+    /// Gives a piece of this phase its part of the rest of the share, if `pieces` pieces are left. Returns where the share ends.
     pub(super) fn begin_piece(&self, pieces: usize) -> u64 {
         let until = self.until.get();
         let left = until.saturating_sub(self.spent.get());
@@ -88,7 +88,7 @@ impl Work {
         until
     }
 
-    /// Ends a piece, at what [`Work::begin_piece`] returned.
+    /// Ends a piece; `until` is what [`Work::begin_piece`] returned.
     pub(super) fn end_piece(&self, until: u64) {
         self.until.set(until);
     }
@@ -99,7 +99,7 @@ impl Work {
         self.spent.set(self.spent.get().saturating_add(steps));
     }
 
-    /// Returns whether this part of the work must end.
+    /// Returns whether this phase's share is spent.
     pub(super) fn is_spent(&self) -> bool {
         self.spent.get() >= self.until.get()
     }
@@ -110,13 +110,13 @@ impl Work {
     }
 }
 
-/// Something that the solver did not do, because a request asks for more work than its budget, or a search has a limit.
+/// Something that the solver did not do, because the request needs more work than the budget allows or exceeds a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// Which part of the work.
+    /// The part of the work.
     pub part: Part,
-    /// What was left out and what that means for the answer.
+    /// What was left out, and what that means for the solution.
     pub words: String,
 }
 
@@ -140,22 +140,22 @@ impl fmt::Display for LeftOut {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
-    /// The request itself: it is too large, and nothing was tried.
+    /// The whole request: it exceeds a limit, and nothing was tried.
     Request,
     /// Combinations of the participants' alternatives.
     Alternatives,
     /// Sources and formats.
     Candidates,
-    /// Which participants share where no buffer serves all.
+    /// The division into groups if no buffer serves all participants.
     Groups,
     /// The plans of groups.
     Plans,
-    /// Why other sources were not taken.
+    /// The reasons that other sources were rejected.
     Rejections,
-    /// How participants hand over.
+    /// The list of hand-overs.
     Handovers,
-    /// Which demands conflict.
+    /// The demands that conflict.
     Conflict,
-    /// What to give up.
+    /// The demands to give up.
     Relaxation,
 }

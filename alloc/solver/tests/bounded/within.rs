@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use covalent_solver::constraint::{Field, Participant, Role, Source, SourceId};
 use covalent_solver::model::Extent;
 use covalent_solver::solve::{
-    BUDGET, EXPLANATION_BYTES, EXPLANATION_LINES, Part, Request, Solution, Split, Verdict, solve,
-    solve_within, ways,
+    BUDGET, EXPLANATION_BYTES, EXPLANATION_LINES, Part, Request, Solution, Split, Verdict,
+    candidates, solve, solve_within,
 };
 use proptest::prelude::*;
 
@@ -169,7 +169,7 @@ fn request_beyond_a_limit_is_not_tried_and_says_which() {
         assert_eq!(left_out.part, Part::Request);
         assert!(left_out.words.contains(what), "{left_out}");
         assert!(solution.explain().contains(&left_out.words));
-        let found = ways(&request);
+        let found = candidates(&request);
         assert!(found.is_empty());
         assert_eq!(found.left_out().map(|left| left.part), Some(Part::Request));
     }
@@ -256,7 +256,7 @@ fn ways_are_bounded_too() {
             .unwrap();
         shape()
     };
-    let of = |name: &str| ways(&request(name));
+    let of = |name: &str| candidates(&request(name));
     // What is looked through whole says so, and agrees with the solution.
     let whole = of("formats_65536_of_4");
     assert_eq!(whole.left_out(), None);

@@ -2,7 +2,7 @@
 //! of the solver is used.
 
 use covalent_solver::constraint::{
-    Coherency, Constraints, Contiguity, CpuUse, Exports, ImageTerms, Imports, Participant,
+    Coherency, Constraints, Contiguity, CpuUse, Exports, ImageConstraints, Imports, Participant,
     PlanePlacement, Protection, Role, Source,
 };
 use covalent_solver::model::{FormatInfo, FormatModifier, Layout, Modifier};
@@ -29,11 +29,11 @@ fn divides(step: u64, number: u64) -> bool {
 
 impl Party<'_> {
     /// Everything that is asked of pictures in one format from one source.
-    pub fn image_terms<'t>(
+    pub fn image_constraints<'t>(
         &'t self,
         source: &'t Source,
         format: FormatModifier,
-    ) -> Vec<&'t ImageTerms> {
+    ) -> Vec<&'t ImageConstraints> {
         let all = self.members.iter().map(|(_, constraints)| *constraints);
         all.chain([&source.constraints])
             .flat_map(|constraints| {
@@ -112,17 +112,17 @@ impl Party<'_> {
                 coherency |= promised.coherent.is_none();
             }
             if two_sides && memory.coherency != Coherency::Synced {
-                demand(promised.device_copy != Some(true), || refuse("copy"))?;
-                transfer |= promised.device_copy.is_none();
+                demand(promised.has_shadow_copy != Some(true), || refuse("copy"))?;
+                transfer |= promised.has_shadow_copy.is_none();
             }
             let takes = match memory.protection {
-                Protection::Unsaid | Protection::Taken => true,
-                Protection::Refused => !promised.protected,
-                Protection::Needed => promised.protected,
-                Protection::Neither => false,
+                Protection::Unspecified | Protection::Accepted => true,
+                Protection::Rejected => !promised.protected,
+                Protection::Required => promised.protected,
+                Protection::Conflicting => false,
             };
             demand(takes, || refuse("protection"))?;
-            protection |= promised.protected && memory.protection == Protection::Unsaid;
+            protection |= promised.protected && memory.protection == Protection::Unspecified;
             if !own {
                 lowest = lowest.max(memory.address.lowest);
                 highest = highest.min(memory.address.highest);
@@ -163,26 +163,26 @@ impl Party<'_> {
     }
 }
 
-/// Checks a layout in rows against one set of terms.
-pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
-    judge_extent(terms, layout)?;
+/// Checks a layout in rows against one set of constraints.
+pub fn judge_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
+    judge_extent(constraints, layout)?;
     let info = layout.format().fourcc.info().unwrap();
     let planes = layout.planes();
     let first = planes[0].stride_bytes;
-    let stride = &terms.stride;
+    let stride = &constraints.stride;
     demand(stride.minimum <= first && first <= stride.maximum, || {
         format!("stride {first}")
     })?;
     demand(
-        info.planes.len() as u64 <= u64::from(terms.maximum_planes),
+        info.planes.len() as u64 <= u64::from(constraints.maximum_planes),
         || "planes".to_owned(),
     )?;
     let memories = layout.memory_sizes();
-    let placed = match terms.placement {
+    let placed = match constraints.placement {
         PlanePlacement::Either => true,
         PlanePlacement::Together => memories.len() == 1,
-        PlanePlacement::Apart => memories.len() == planes.len(),
-        PlanePlacement::Neither => planes.len() == 1,
+        PlanePlacement::Disjoint => memories.len() == planes.len(),
+        PlanePlacement::SinglePlane => planes.len() == 1,
     };
     demand(placed, || format!("{} memories", memories.len()))?;
     for (number, plane) in planes.iter().enumerate() {
@@ -198,30 +198,31 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
                 || divides(shape.block_bytes.into(), plane.stride_bytes.into()),
             || refuse("whole pixels"),
         )?;
-        let row = layout.extent().width().div_ceil(shape.horizontal) * shape.block_bytes;
+        let row = layout.extent().width().div_ceil(shape.hsub) * shape.block_bytes;
         demand(!stride.packed || plane.stride_bytes == row, || {
             refuse("row gap")
         })?;
         demand(
-            divides(terms.offset_alignment_bytes, plane.offset_bytes),
+            divides(constraints.offset_alignment_bytes, plane.offset_bytes),
             || refuse("offset"),
         )?;
-        demand(plane.offset_bytes >= terms.padding_before_bytes, || {
-            refuse("padding before")
-        })?;
+        demand(
+            plane.offset_bytes >= constraints.padding_before_bytes,
+            || refuse("padding before"),
+        )?;
         // Wide enough for every sum and product of what 64 bits hold.
         let mut room = u128::from(plane.size_bytes);
         let stride_bytes = u128::from(plane.stride_bytes);
         demand(
             room >= stride_bytes * u128::from(rows)
-                && divides(terms.plane_size_alignment_bytes, plane.size_bytes),
+                && divides(constraints.plane_size_alignment_bytes, plane.size_bytes),
             || refuse("size"),
         )?;
-        let multiple = u64::from(terms.rows_multiple_of.max(1));
+        let multiple = u64::from(constraints.rows_multiple_of.max(1));
         let with_more = u128::from(rows.div_ceil(multiple)) * u128::from(multiple);
         demand(room >= stride_bytes * with_more, || refuse("rows"))?;
         if number + 1 == planes.len() {
-            room += u128::from(terms.padding_bytes);
+            room += u128::from(constraints.padding_bytes);
         }
         let next = planes.get(number + 1);
         let end = match next.filter(|next| next.memory == plane.memory) {
@@ -232,7 +233,7 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
             u128::from(plane.offset_bytes) + room <= u128::from(end),
             || refuse("room"),
         )?;
-        if terms.packed_planes {
+        if constraints.packed_planes {
             let begin = match number.checked_sub(1).map(|before| planes[before]) {
                 Some(before) if before.memory == plane.memory => {
                     let rows = info.planes[number - 1].rows(layout.extent().height());
@@ -247,9 +248,9 @@ pub fn judge_layout(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
     demand(
         memories
             .iter()
-            .all(|size| divides(terms.size_alignment_bytes, *size))
-            && u128::from(terms.minimum_size_bytes) <= total
-            && total <= u128::from(terms.maximum_size_bytes),
+            .all(|size| divides(constraints.size_alignment_bytes, *size))
+            && u128::from(constraints.minimum_size_bytes) <= total
+            && total <= u128::from(constraints.maximum_size_bytes),
         || format!("sizes {memories:?}"),
     )
 }
@@ -289,11 +290,11 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
         .judge_sizes(source, plan.layout().memory_sizes())
         .unwrap();
     doubts += usize::from(in_pieces);
-    if !plan.is_arranged_by_source() {
+    if !plan.is_laid_out_by_driver() {
         assert_eq!(plan.modifiers(), [format.modifier]);
         for layout in plan.layouts() {
-            for terms in party.image_terms(source, format) {
-                judge_layout(terms, layout).unwrap();
+            for constraints in party.image_constraints(source, format) {
+                judge_layout(constraints, layout).unwrap();
             }
             plan.accepts(layout).unwrap();
         }
@@ -314,10 +315,10 @@ pub fn judge_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
     );
 }
 
-pub fn judge_extent(terms: &ImageTerms, layout: &Layout) -> Result<(), Broken> {
+pub fn judge_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
     for (pixels, side) in [
-        (layout.extent().width(), &terms.width),
-        (layout.extent().height(), &terms.height),
+        (layout.extent().width(), &constraints.width),
+        (layout.extent().height(), &constraints.height),
     ] {
         demand(
             side.minimum <= pixels
@@ -334,9 +335,9 @@ pub fn picture_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
     info.planes
         .iter()
         .map(|plane| {
-            let columns = layout.extent().width().div_ceil(plane.horizontal);
+            let columns = layout.extent().width().div_ceil(plane.hsub);
             u64::from(columns * plane.block_bytes)
-                * u64::from(layout.extent().height().div_ceil(plane.vertical))
+                * u64::from(layout.extent().height().div_ceil(plane.vsub))
         })
         .sum()
 }

@@ -1,6 +1,6 @@
 //! The answers to small requests by trying everything: every source, pair, alternative, stride, placement and division.
 
-use covalent_solver::constraint::{ImageTerms, PlanePlacement, Source};
+use covalent_solver::constraint::{ImageConstraints, PlanePlacement, Source};
 use covalent_solver::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
 use covalent_solver::solve::Request;
 
@@ -11,7 +11,7 @@ const WIDEST: u32 = 1 << 13;
 
 /// One source that serves all in one pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct Candidate {
     pub source: usize,
     pub format: FormatModifier,
     /// How many kinds of doubt there are at the least.
@@ -20,8 +20,8 @@ pub struct Way {
     pub combination: Vec<usize>,
 }
 
-/// Every way in which some participants can share.
-pub fn ways(request: &Request, members: &[usize], copies: bool) -> Vec<Way> {
+/// Every candidate in which some participants can share.
+pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Candidate> {
     let mut found = Vec::new();
     for combination in combinations(request, members) {
         let party = Party {
@@ -39,7 +39,7 @@ pub fn ways(request: &Request, members: &[usize], copies: bool) -> Vec<Way> {
         for (source, gives) in request.sources.iter().enumerate() {
             for format in universe(request) {
                 if let Some(doubts) = best(&party, gives, format) {
-                    found.push(Way {
+                    found.push(Candidate {
                         source,
                         format,
                         doubts,
@@ -82,14 +82,14 @@ fn universe(request: &Request) -> Vec<FormatModifier> {
 /// How many kinds of doubt the best layout leaves; none where there is no layout.
 fn best(party: &Party<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
     let doubts = party.judge_source(source, format).ok()?;
-    let terms = party.image_terms(source, format);
+    let constraints = party.image_constraints(source, format);
     if format.modifier != Modifier::LINEAR {
-        return arranged_by_source(party, source, format, &terms).map(|more| doubts + more);
+        return arranged_by_source(party, source, format, &constraints).map(|more| doubts + more);
     }
     [false, true]
         .into_iter()
         .filter_map(|apart| {
-            let sizes = smallest(party.request, format, &terms, apart)?;
+            let sizes = smallest(party.request, format, &constraints, apart)?;
             let in_pieces = party.judge_sizes(source, &sizes).ok()?;
             Some(doubts + usize::from(in_pieces))
         })
@@ -100,38 +100,41 @@ fn best(party: &Party<'_>, source: &Source, format: FormatModifier) -> Option<us
 fn smallest(
     request: &Request,
     format: FormatModifier,
-    terms: &[&ImageTerms],
+    constraints: &[&ImageConstraints],
     apart: bool,
 ) -> Option<Vec<u64>> {
-    let without_sizes: Vec<ImageTerms> = terms
+    let without_sizes: Vec<ImageConstraints> = constraints
         .iter()
-        .map(|terms| ImageTerms {
+        .map(|constraints| ImageConstraints {
             size_alignment_bytes: 1,
             minimum_size_bytes: 0,
             maximum_size_bytes: u64::MAX,
-            ..(*terms).clone()
+            ..(*constraints).clone()
         })
         .collect();
-    let step = terms
+    let step = constraints
         .iter()
-        .map(|terms| terms.stride.alignment.max(1))
+        .map(|constraints| constraints.stride.alignment.max(1))
         .max()?;
-    let most = terms.iter().map(|terms| terms.stride.maximum).min()?;
+    let most = constraints
+        .iter()
+        .map(|constraints| constraints.stride.maximum)
+        .min()?;
     let layouts: Vec<Layout> = request
         .extents()
         .map(|extent| {
             let free = Layout::linear(extent, format.fourcc, 1, 0).ok()?;
-            for terms in terms {
-                judge_extent(terms, &free).ok()?;
+            for constraints in constraints {
+                judge_extent(constraints, &free).ok()?;
             }
             // A wider row never takes less memory, so the first that fits is the smallest.
             (step..=WIDEST.min(most))
                 .step_by(step as usize)
-                .filter_map(|stride| in_rows(extent, format, terms, stride, apart))
+                .filter_map(|stride| in_rows(extent, format, constraints, stride, apart))
                 .find(|layout| {
                     without_sizes
                         .iter()
-                        .all(|terms| judge_layout(terms, layout).is_ok())
+                        .all(|constraints| judge_layout(constraints, layout).is_ok())
                 })
         })
         .collect::<Option<_>>()?;
@@ -142,22 +145,32 @@ fn smallest(
         }
     }
     for size in &mut sizes {
-        *size = up(*size, terms.iter().map(|terms| terms.size_alignment_bytes));
+        *size = up(
+            *size,
+            constraints
+                .iter()
+                .map(|constraints| constraints.size_alignment_bytes),
+        );
     }
-    let least = terms.iter().map(|terms| terms.minimum_size_bytes).max()?;
+    let least = constraints
+        .iter()
+        .map(|constraints| constraints.minimum_size_bytes)
+        .max()?;
     let missing = least.saturating_sub(sizes.iter().sum());
     let last = sizes.last_mut()?;
     *last = up(
         *last + missing,
-        terms.iter().map(|terms| terms.size_alignment_bytes),
+        constraints
+            .iter()
+            .map(|constraints| constraints.size_alignment_bytes),
     );
     layouts
         .iter()
         .map(|layout| layout.with_memory_sizes(sizes.clone()).unwrap())
         .all(|layout| {
-            terms
+            constraints
                 .iter()
-                .all(|terms| judge_layout(terms, &layout).is_ok())
+                .all(|constraints| judge_layout(constraints, &layout).is_ok())
         })
         .then_some(sizes)
 }
@@ -176,21 +189,30 @@ fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
 fn in_rows(
     extent: Extent,
     format: FormatModifier,
-    terms: &[&ImageTerms],
+    constraints: &[&ImageConstraints],
     stride: u32,
     apart: bool,
 ) -> Option<Layout> {
     let info = format.fourcc.info()?;
-    let packed = !apart && terms.iter().any(|terms| terms.packed_planes);
-    let before = terms.iter().map(|terms| terms.padding_before_bytes).max()?;
-    let padding = terms.iter().map(|terms| terms.padding_bytes).max()?;
+    let packed = !apart
+        && constraints
+            .iter()
+            .any(|constraints| constraints.packed_planes);
+    let before = constraints
+        .iter()
+        .map(|constraints| constraints.padding_before_bytes)
+        .max()?;
+    let padding = constraints
+        .iter()
+        .map(|constraints| constraints.padding_bytes)
+        .max()?;
     let (mut planes, mut sizes) = (Vec::new(), Vec::new());
     let mut end = before;
     // Every row has room for as many columns of the picture as the first plane's.
     let first = info.planes[0];
     for (number, plane) in info.planes.iter().enumerate() {
-        let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.horizontal);
-        let share = u64::from(first.block_bytes) * u64::from(plane.horizontal);
+        let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.hsub);
+        let share = u64::from(first.block_bytes) * u64::from(plane.hsub);
         if own % share != 0 {
             return None;
         }
@@ -200,10 +222,14 @@ fn in_rows(
             return None;
         }
         let rows = u64::from(plane.rows(extent.height()));
-        let multiple = terms.iter().map(|terms| u64::from(terms.rows_multiple_of));
+        let multiple = constraints
+            .iter()
+            .map(|constraints| u64::from(constraints.rows_multiple_of));
         let size_bytes = up(
             u64::from(stride_bytes) * up(rows, multiple),
-            terms.iter().map(|terms| terms.plane_size_alignment_bytes),
+            constraints
+                .iter()
+                .map(|constraints| constraints.plane_size_alignment_bytes),
         );
         let begin = if apart { before } else { end };
         let offset_bytes = if packed && number > 0 {
@@ -213,7 +239,9 @@ fn in_rows(
         } else {
             up(
                 begin,
-                terms.iter().map(|terms| terms.offset_alignment_bytes),
+                constraints
+                    .iter()
+                    .map(|constraints| constraints.offset_alignment_bytes),
             )
         };
         end = offset_bytes + size_bytes;
@@ -237,47 +265,54 @@ fn arranged_by_source(
     party: &Party<'_>,
     source: &Source,
     format: FormatModifier,
-    terms: &[&ImageTerms],
+    constraints: &[&ImageConstraints],
 ) -> Option<usize> {
-    let free = ImageTerms::default();
+    let free = ImageConstraints::default();
     let linear = FormatModifier::linear(format.fourcc);
     let planes = linear.fourcc.info()?.planes.len();
     let sizes = smallest(party.request, linear, &[&free], false)?;
     for extent in party.request.extents() {
         let layout = Layout::linear(extent, format.fourcc, 1, 0).ok()?;
-        for terms in terms {
-            judge_extent(terms, &layout).ok()?;
-            if terms.maximum_planes < planes as u32 || terms.maximum_size_bytes < sizes.iter().sum()
+        for constraints in constraints {
+            judge_extent(constraints, &layout).ok()?;
+            if constraints.maximum_planes < planes as u32
+                || constraints.maximum_size_bytes < sizes.iter().sum()
             {
                 return None;
             }
         }
     }
-    let placements = |placement| terms.iter().any(|terms| terms.placement == placement);
-    if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Apart) {
+    let placements = |placement| {
+        constraints
+            .iter()
+            .any(|constraints| constraints.placement == placement)
+    };
+    if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Disjoint) {
         return None;
     }
     let in_pieces = party.judge_sizes(source, &sizes).ok()?;
     // Whoever has any demand or wish on the arrangement, beyond the sides, may not find it met.
     let demanding = party.members.iter().any(|(_, constraints)| {
         let own = constraints.per_fourcc.get(&format.fourcc);
-        std::iter::once(&constraints.image).chain(own).any(|terms| {
-            terms.stride.minimum > 0
-                || terms.stride.maximum != u32::MAX
-                || terms.stride.alignment > 1
-                || terms.stride.packed
-                || terms.offset_alignment_bytes > 1
-                || terms.plane_size_alignment_bytes > 1
-                || terms.rows_multiple_of > 1
-                || terms.size_alignment_bytes > 1
-                || terms.minimum_size_bytes > 0
-                || terms.maximum_size_bytes != u64::MAX
-                || terms.padding_before_bytes > 0
-                || terms.padding_bytes > 0
-                || terms.packed_planes
-                || terms.placement != PlanePlacement::Either
-                || terms.maximum_planes != u32::MAX
-        })
+        std::iter::once(&constraints.image)
+            .chain(own)
+            .any(|constraints| {
+                constraints.stride.minimum > 0
+                    || constraints.stride.maximum != u32::MAX
+                    || constraints.stride.alignment > 1
+                    || constraints.stride.packed
+                    || constraints.offset_alignment_bytes > 1
+                    || constraints.plane_size_alignment_bytes > 1
+                    || constraints.rows_multiple_of > 1
+                    || constraints.size_alignment_bytes > 1
+                    || constraints.minimum_size_bytes > 0
+                    || constraints.maximum_size_bytes != u64::MAX
+                    || constraints.padding_before_bytes > 0
+                    || constraints.padding_bytes > 0
+                    || constraints.packed_planes
+                    || constraints.placement != PlanePlacement::Either
+                    || constraints.maximum_planes != u32::MAX
+            })
     });
     let untold = format.modifier.is_implicit()
         && party
@@ -294,7 +329,7 @@ fn arranged_by_source(
 
 /// The least that a division copies: how many pictures lose their colours, and how many bytes a frame.
 pub fn fewest_copies(request: &Request) -> (usize, u64) {
-    let served = |place: &usize| !ways(request, &[*place], true).is_empty();
+    let served = |place: &usize| !candidates(request, &[*place], true).is_empty();
     let places: Vec<usize> = (0..request.participants.len()).filter(served).collect();
     let maker = request
         .participants
@@ -310,20 +345,22 @@ pub fn fewest_copies(request: &Request) -> (usize, u64) {
             let mut sum = (0, 0);
             for group in groups {
                 let copied = !group.contains(&maker);
-                let costs = ways(request, &group, true).into_iter().map(|way| {
-                    if !copied {
-                        return (0, 0);
-                    }
-                    let info = way.format.fourcc.info().unwrap();
-                    let bytes = request
-                        .extents()
-                        .map(|extent| {
-                            let layout = Layout::linear(extent, info.fourcc, 1, 0).unwrap();
-                            picture_bytes(info, &layout)
-                        })
-                        .max();
-                    (usize::from(info.name == "R8"), bytes.unwrap())
-                });
+                let costs = candidates(request, &group, true)
+                    .into_iter()
+                    .map(|candidate| {
+                        if !copied {
+                            return (0, 0);
+                        }
+                        let info = candidate.format.fourcc.info().unwrap();
+                        let bytes = request
+                            .extents()
+                            .map(|extent| {
+                                let layout = Layout::linear(extent, info.fourcc, 1, 0).unwrap();
+                                picture_bytes(info, &layout)
+                            })
+                            .max();
+                        (usize::from(info.name == "R8"), bytes.unwrap())
+                    });
                 let cost = costs.min()?;
                 sum = (sum.0 + cost.0, sum.1 + cost.1);
             }

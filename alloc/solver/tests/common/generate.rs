@@ -1,9 +1,9 @@
 //! Random requests: small pictures, few devices, demands that often meet and often clash.
 
 use covalent_solver::constraint::{
-    AddressWindow, Coherency, Constraints, Contiguity, CpuUse, Exports, Guarantees, ImageTerms,
-    Imports, MemoryCost, MemoryTerms, Participant, PlanePlacement, Protection, Role, SideTerms,
-    Source, SourceId, StrideTerms, SyncMechanism,
+    AddressWindow, Coherency, Constraints, Contiguity, CpuUse, Exports, Guarantees,
+    ImageConstraints, Imports, MemoryConstraints, MemoryCost, Participant, PlanePlacement,
+    Protection, Role, SideConstraints, Source, SourceId, StrideConstraints, SyncMechanism,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::Request;
@@ -45,20 +45,20 @@ fn often<T: Clone + std::fmt::Debug + Default + 'static>(
     prop_oneof![1 => Just(T::default()), 1 => other]
 }
 
-fn side() -> impl Strategy<Value = SideTerms> {
+fn side() -> impl Strategy<Value = SideConstraints> {
     (
         0..20_u32,
         select(vec![16, 32, u32::MAX]),
         select(vec![0, 1, 2, 3]),
     )
-        .prop_map(|(minimum, maximum, multiple_of)| SideTerms {
+        .prop_map(|(minimum, maximum, multiple_of)| SideConstraints {
             minimum,
             maximum,
             multiple_of,
         })
 }
 
-fn stride() -> impl Strategy<Value = StrideTerms> {
+fn stride() -> impl Strategy<Value = StrideConstraints> {
     (
         select(vec![0, 0, 60, 256]),
         select(vec![u32::MAX, u32::MAX, 200, 256]),
@@ -78,7 +78,7 @@ fn stride() -> impl Strategy<Value = StrideTerms> {
                 avoided_multiples,
                 packed,
             )| {
-                StrideTerms {
+                StrideConstraints {
                     minimum,
                     maximum,
                     alignment,
@@ -91,7 +91,7 @@ fn stride() -> impl Strategy<Value = StrideTerms> {
         )
 }
 
-pub fn image() -> impl Strategy<Value = ImageTerms> {
+pub fn image() -> impl Strategy<Value = ImageConstraints> {
     (
         (mostly(side()), mostly(side()), often(stride())),
         (
@@ -112,34 +112,36 @@ pub fn image() -> impl Strategy<Value = ImageTerms> {
                 PlanePlacement::Either,
                 PlanePlacement::Either,
                 PlanePlacement::Together,
-                PlanePlacement::Apart,
+                PlanePlacement::Disjoint,
             ]),
         ),
     )
-        .prop_map(|((width, height, stride), sizes, places)| ImageTerms {
-            width,
-            height,
-            stride,
-            offset_alignment_bytes: sizes.0,
-            size_alignment_bytes: sizes.1,
-            plane_size_alignment_bytes: sizes.2,
-            rows_multiple_of: sizes.3,
-            minimum_size_bytes: sizes.4,
-            maximum_size_bytes: sizes.5,
-            padding_before_bytes: places.0,
-            padding_bytes: places.1,
-            maximum_planes: places.2,
-            packed_planes: places.3,
-            placement: places.4,
-            ..ImageTerms::default()
-        })
+        .prop_map(
+            |((width, height, stride), sizes, places)| ImageConstraints {
+                width,
+                height,
+                stride,
+                offset_alignment_bytes: sizes.0,
+                size_alignment_bytes: sizes.1,
+                plane_size_alignment_bytes: sizes.2,
+                rows_multiple_of: sizes.3,
+                minimum_size_bytes: sizes.4,
+                maximum_size_bytes: sizes.5,
+                padding_before_bytes: places.0,
+                padding_bytes: places.1,
+                maximum_planes: places.2,
+                packed_planes: places.3,
+                placement: places.4,
+                ..ImageConstraints::default()
+            },
+        )
 }
 
 fn sources() -> impl Strategy<Value = std::collections::BTreeSet<SourceId>> {
     prop::collection::btree_set(select(vec![SourceId::new("s0"), SourceId::new("s1")]), 0..2)
 }
 
-pub fn memory() -> impl Strategy<Value = MemoryTerms> {
+pub fn memory() -> impl Strategy<Value = MemoryConstraints> {
     (
         mostly(select(vec![Contiguity::Unknown, Contiguity::Contiguous])),
         select(vec![64_u32, 64, 64, 32]),
@@ -157,10 +159,10 @@ pub fn memory() -> impl Strategy<Value = MemoryTerms> {
         mostly(select(vec![CpuUse::Rarely, CpuUse::Often])),
         mostly(select(vec![Coherency::Untransferred, Coherency::Coherent])),
         mostly(select(vec![
-            Protection::Taken,
-            Protection::Refused,
-            Protection::Refused,
-            Protection::Needed,
+            Protection::Accepted,
+            Protection::Rejected,
+            Protection::Rejected,
+            Protection::Required,
         ])),
     )
         .prop_map(
@@ -175,7 +177,7 @@ pub fn memory() -> impl Strategy<Value = MemoryTerms> {
                 coherency,
                 protection,
             )| {
-                MemoryTerms {
+                MemoryConstraints {
                     contiguity,
                     address: AddressWindow::of_bits(bits),
                     imports,
@@ -185,7 +187,7 @@ pub fn memory() -> impl Strategy<Value = MemoryTerms> {
                     cpu,
                     coherency,
                     protection,
-                    ..MemoryTerms::default()
+                    ..MemoryConstraints::default()
                 }
             },
         )
@@ -269,7 +271,7 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
                     address: AddressWindow { lowest, highest },
                     cached,
                     coherent: seen.0,
-                    device_copy: seen.1,
+                    has_shadow_copy: seen.1,
                     unmappable: kept.0,
                     protected: kept.1,
                     cost,
@@ -285,7 +287,7 @@ pub fn source(number: usize) -> impl Strategy<Value = Source> {
     (
         prop::option::of(select(DRIVERS.to_vec())),
         prop::option::weighted(0.4, subsequence(pairs(), 1..=8)),
-        prop_oneof![4 => Just(ImageTerms::default()), 1 => image()],
+        prop_oneof![4 => Just(ImageConstraints::default()), 1 => image()],
         prop_oneof![1 => Just(Guarantees { contiguous_up_to_bytes: u64::MAX, ..Guarantees::default() }), 1 => guarantees()],
     )
         .prop_map(move |(owner, formats, image, guarantees)| {

@@ -44,11 +44,11 @@ fn devices_take_their_own_arrangement_and_the_source_chooses_among_modifiers() {
     insta::assert_snapshot!(solve(&request).explain());
     let tiled = plan(&request);
     assert_eq!(tiled.modifiers(), [TILED, COMPRESSED]);
-    assert!(tiled.is_arranged_by_source());
+    assert!(tiled.is_laid_out_by_driver());
     let mut reader = Participant::new("processor", device("cpu"), Role::CpuRead);
     reader.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
     request.participants.push(reader);
-    assert!(!plan(&request).is_arranged_by_source());
+    assert!(!plan(&request).is_laid_out_by_driver());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use covalent_solver::constraint::{Coherency, Contiguity, CpuUse, Participant, Ro
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
 
 /// A GPU of a virtio-gpu that renders, and who writes for it: GBM's own buffers are the only ones that it imports.
-fn renderer_and(writer: Participant, device_copy: Option<bool>) -> Request {
+fn renderer_and(writer: Participant, has_shadow_copy: Option<bool>) -> Request {
     let mut gpu = virtio_display();
     gpu.name = "virtio_gpu GBM".to_owned();
     gpu.role = Role::Import;
@@ -14,7 +14,7 @@ fn renderer_and(writer: Participant, device_copy: Option<bool>) -> Request {
     let mut gbm = dumb("virtio_gpu");
     gbm.id = covalent_solver::constraint::SourceId::new("gbm:virtio_gpu");
     gbm.name = "virtio_gpu GBM".to_owned();
-    gbm.guarantees.device_copy = device_copy;
+    gbm.guarantees.has_shadow_copy = has_shadow_copy;
     request(vec![writer, gpu], vec![gbm, system_heap(2)])
 }
 
@@ -56,7 +56,7 @@ fn memory_whose_copies_nobody_knows_is_a_doubt() {
 }
 
 #[test]
-fn device_copy_is_no_hindrance_to_who_transfers_or_to_one_side_alone() {
+fn shadow_copy_with_transfers_or_with_one_side_alone_is_shared() {
     let mut transferring = renderer_and(writing_processor(), Some(true));
     transferring.participants[1].for_each_choice(|own| own.memory.coherency = Coherency::Synced);
     let shared = plan(&transferring);

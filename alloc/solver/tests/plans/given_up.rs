@@ -32,7 +32,7 @@ fn second_alternative_is_taken_where_the_first_meets_nobody() {
 #[test]
 fn protected_memory_and_a_processor_that_reads_it_conflict() {
     let mut decoder = Participant::new("decoder", device("codec"), Role::Capture);
-    decoder.for_each_choice(|own| own.memory.protection = Protection::Needed);
+    decoder.for_each_choice(|own| own.memory.protection = Protection::Required);
     let mut reader = Participant::new("screenshot", device("cpu"), Role::CpuRead);
     reader.for_each_choice(|own| own.memory.cpu = CpuUse::Rarely);
     let mut heap = system_heap(2);

@@ -52,7 +52,7 @@ fn alternatives_beyond_the_cap_are_said_not_to_have_been_tried() {
     let mut participants = Vec::new();
     for number in 0..9 {
         let mut one = Participant::new(format!("device {number}"), device("gpu"), Role::Import);
-        one.for_each_choice(|own| own.memory.protection = Protection::Needed);
+        one.for_each_choice(|own| own.memory.protection = Protection::Required);
         one.push_alternative(one.constraints().clone());
         participants.push(one);
     }

@@ -186,8 +186,8 @@ fn source_that_is_nearly_empty_is_passed_over() {
 fn camera_without_the_size_says_which_it_has() {
     let mut small = camera(Contiguity::Scattered);
     small.for_each_choice(|own| {
-        own.image.width = covalent_solver::constraint::SideTerms::exactly(320);
-        own.image.height = covalent_solver::constraint::SideTerms::exactly(180);
+        own.image.width = covalent_solver::constraint::SideConstraints::exactly(320);
+        own.image.height = covalent_solver::constraint::SideConstraints::exactly(180);
     });
     let request = request(vec![small, virtio_display()], vec![dumb("virtio_gpu")]);
     insta::assert_snapshot!(solve(&request).explain());
@@ -238,7 +238,7 @@ fn planes_apart_and_together_conflict() {
         own.image.placement = PlanePlacement::Together;
     });
     let mut other = Participant::new("decoder", device("decoder"), Role::Output);
-    other.for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
+    other.for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     let request = request(vec![camera, other], vec![system_heap(2)]);
     let Solution::Split(split) = solve(&request) else {
         panic!("planes cannot be both")

@@ -10,7 +10,7 @@ use super::card::Card;
 use super::{DrmError, PlaneId, PlaneKind};
 use crate::backend::{machine, prime};
 use crate::constraint::{
-    Constraints, FormatSet, ImageTerms, MemoryCost, Participant, Plane, PlanePlacement, Role,
+    Constraints, FormatSet, ImageConstraints, MemoryCost, Participant, Plane, PlanePlacement, Role,
     Source, SourceId, SyncMechanism,
 };
 use crate::model::{FormatModifier, Fourcc};
@@ -45,7 +45,7 @@ impl Card {
             resources.supported_fb_width(),
             resources.supported_fb_height(),
         );
-        let mut image = ImageTerms::default();
+        let mut image = ImageConstraints::default();
         image.width.minimum = smallest(widths.start_bound());
         image.height.minimum = smallest(heights.start_bound());
         image.width.maximum = largest(widths.end_bound());
@@ -95,7 +95,7 @@ impl Card {
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = machine::available_bytes();
-        source.guarantees.device_copy = prime::device_copy(self, self.driver());
+        source.guarantees.has_shadow_copy = prime::has_shadow_copy(self, self.driver());
         let image = &mut source.constraints.image;
         // One memory of 32-bit words, the one kind that every card's dumb buffers have.
         image.placement = PlanePlacement::Together;

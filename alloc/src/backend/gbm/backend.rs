@@ -148,7 +148,7 @@ impl Backend for GbmDevices {
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
     // A copy of the device's own is not reached by what the processor writes.
-    let pattern = (gbm.device_copy() == Some(false))
+    let pattern = (gbm.has_shadow_copy() == Some(false))
         .then(|| Pattern::write(buffer))
         .flatten();
     let imported = match gbm.import(buffer) {

@@ -41,7 +41,7 @@ struct Inner {
     identity: DeviceIdentity,
     import: ImportAbility,
     contiguity: Contiguity,
-    device_copy: Option<bool>,
+    has_shadow_copy: Option<bool>,
 }
 
 impl fmt::Debug for Gbm {
@@ -111,7 +111,7 @@ impl Gbm {
         let identity = node::identity(node.as_fd(), path).map_err(failed)?;
         let import = prime::import_ability(&node, &identity.driver);
         let contiguity = prime::contiguity(&node, &identity.driver);
-        let device_copy = prime::device_copy(&node, &identity.driver);
+        let has_shadow_copy = prime::has_shadow_copy(&node, &identity.driver);
         let device = gbm::Device::new(node).map_err(|source| GbmError::Device {
             node: path.to_owned(),
             driver: identity.driver.clone(),
@@ -124,7 +124,7 @@ impl Gbm {
                 identity,
                 import,
                 contiguity,
-                device_copy,
+                has_shadow_copy,
             }),
         })
     }
@@ -157,8 +157,8 @@ impl Gbm {
 
     /// Whether the device works on a copy of its own, as where the host renders for a virtio-gpu; none where nothing tells.
     #[must_use]
-    pub fn device_copy(&self) -> Option<bool> {
-        self.inner.device_copy
+    pub fn has_shadow_copy(&self) -> Option<bool> {
+        self.inner.has_shadow_copy
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, gbm::Device<Node>> {

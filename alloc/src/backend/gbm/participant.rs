@@ -6,8 +6,8 @@ use super::device::{Gbm, SMALL};
 use crate::backend::machine;
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant,
-    PlanePlacement, Role, Source, SourceId, StrideTerms, SyncMechanism,
+    Coherency, Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant,
+    PlanePlacement, Role, Source, SourceId, StrideConstraints, SyncMechanism,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -76,7 +76,7 @@ impl Gbm {
         /// Bytes that every driver takes as a step of strides.
         const STEP_BYTES: u32 = 256;
         // The host has a texture of one format behind the buffer, and is not to be asked to see another in it.
-        if wanted.modifier != Modifier::LINEAR || self.device_copy() != Some(false) {
+        if wanted.modifier != Modifier::LINEAR || self.has_shadow_copy() != Some(false) {
             return false;
         }
         let plain = FormatModifier::linear(Fourcc::XRGB8888);
@@ -152,7 +152,7 @@ impl Gbm {
         source.device = Some(self.identity().clone());
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = machine::available_bytes();
-        source.guarantees.device_copy = self.device_copy();
+        source.guarantees.has_shadow_copy = self.has_shadow_copy();
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)
@@ -187,7 +187,7 @@ impl Gbm {
         Some(source)
     }
 
-    fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageTerms> {
+    fn terms(&self, format: FormatModifier, extent: Extent) -> Option<ImageConstraints> {
         let made = match self.create(
             format.fourcc,
             &[format.modifier],
@@ -206,13 +206,13 @@ impl Gbm {
             made.stride_for_plane(number) == plane.stride_bytes
                 && u64::from(made.offset(number)) == plane.offset_bytes
         });
-        same.then(|| ImageTerms {
-            stride: StrideTerms {
+        same.then(|| ImageConstraints {
+            stride: StrideConstraints {
                 minimum: stride,
                 maximum: stride,
-                ..StrideTerms::default()
+                ..StrideConstraints::default()
             },
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         })
     }
 

@@ -100,7 +100,7 @@ pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
 /// A virtio-gpu that renders has its textures on the host. Without that it shows the guest's memory, which the kernel brings to
 /// the host at each flip.
 #[cfg(any(feature = "drm", feature = "gbm"))]
-pub(super) fn device_copy(card: impl AsFd, driver: &str) -> Option<bool> {
+pub(super) fn has_shadow_copy(card: impl AsFd, driver: &str) -> Option<bool> {
     if driver == VIRTIO_GPU {
         // A kernel that does not know the question knows no rendering either.
         let renders = sys::virtgpu_parameter(card, sys::VIRTGPU_3D_FEATURES);

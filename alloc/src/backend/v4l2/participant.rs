@@ -8,8 +8,8 @@ use super::queue::{Direction, Queue};
 use super::strides;
 use super::{Error, NegotiatedFormat, sys};
 use crate::constraint::{
-    AddressWindow, Constraints, Contiguity, ImageTerms, Imports, MemoryCost, Participant,
-    PlanePlacement, Role, SideTerms, Source, SourceId, StrideTerms,
+    AddressWindow, Constraints, Contiguity, ImageConstraints, Imports, MemoryCost, Participant,
+    PlanePlacement, Role, SideConstraints, Source, SourceId, StrideConstraints,
 };
 use crate::model::{Extent, FormatModifier, Fourcc};
 
@@ -39,7 +39,7 @@ impl Queue {
         let device = self.device();
         let name = format!("{} {}", device.driver(), self.direction());
         let mut participant = Participant::new(name, device.identity().clone(), role);
-        let mut formats: BTreeMap<Fourcc, ImageTerms> = BTreeMap::new();
+        let mut formats: BTreeMap<Fourcc, ImageConstraints> = BTreeMap::new();
         for listed in self.formats()? {
             let Some((known, disjoint)) = listed.pixel_format.fourcc() else {
                 continue;
@@ -153,7 +153,7 @@ impl Queue {
         extent: Extent,
         pixel_format: PixelFormat,
         disjoint: Disjoint,
-    ) -> Result<Option<ImageTerms>, Error> {
+    ) -> Result<Option<ImageConstraints>, Error> {
         let Some(answered) = self.attempt(extent, pixel_format, 0)? else {
             return Ok(None);
         };
@@ -162,9 +162,9 @@ impl Queue {
             return Ok(None);
         };
         let several = layout.planes().len() > 1;
-        Ok(Some(ImageTerms {
-            width: SideTerms::exactly(answered.extent.width()),
-            height: SideTerms::exactly(answered.extent.height()),
+        Ok(Some(ImageConstraints {
+            width: SideConstraints::exactly(answered.extent.width()),
+            height: SideConstraints::exactly(answered.extent.height()),
             stride: self.strides(&answered)?,
             minimum_size_bytes: answered
                 .sizes_bytes
@@ -174,14 +174,14 @@ impl Queue {
             placement: match (several, disjoint) {
                 (false, _) => PlanePlacement::Either,
                 (true, Disjoint::No) => PlanePlacement::Together,
-                (true, Disjoint::Yes) => PlanePlacement::Apart,
+                (true, Disjoint::Yes) => PlanePlacement::Disjoint,
             },
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         }))
     }
 
     /// Learns in which steps and how far the driver lets rows grow.
-    fn strides(&self, answered: &NegotiatedFormat) -> Result<StrideTerms, Error> {
+    fn strides(&self, answered: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
         let least = answered.strides_bytes.first().copied().unwrap_or(0);
         strides::learn(least, |stride| {
             let answer = self.attempt(answered.extent, answered.pixel_format, stride)?;
@@ -207,7 +207,7 @@ impl Queue {
 }
 
 /// What serves a format that a queue has in one memory as well as in several; `None` where no stride or size does.
-fn either(one: &ImageTerms, two: &ImageTerms) -> Option<ImageTerms> {
+fn either(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstraints> {
     // The kinds may differ in their strides: what both take is what surely works.
     let mut terms = one.clone();
     terms.placement = if one.placement == two.placement {
@@ -225,16 +225,16 @@ fn either(one: &ImageTerms, two: &ImageTerms) -> Option<ImageTerms> {
 mod tests {
     use super::*;
 
-    fn with_stride(minimum: u32, maximum: u32, alignment: u32) -> ImageTerms {
-        let stride = StrideTerms {
+    fn with_stride(minimum: u32, maximum: u32, alignment: u32) -> ImageConstraints {
+        let stride = StrideConstraints {
             minimum,
             maximum,
             alignment,
-            ..StrideTerms::default()
+            ..StrideConstraints::default()
         };
-        ImageTerms {
+        ImageConstraints {
             stride,
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! The strides that a driver takes, learnt by asking for them.
 
-use crate::constraint::{StrideTerms, lcm};
+use crate::constraint::{StrideConstraints, lcm};
 
 /// How much wider rows are asked for, to learn in which steps a driver lets them grow.
 const STEPS_TRIED: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
@@ -12,11 +12,11 @@ const STEPS_TRIED: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 pub(super) fn learn<E>(
     least: u32,
     ask: impl Fn(u32) -> Result<Option<u32>, E>,
-) -> Result<StrideTerms, E> {
-    let mut terms = StrideTerms {
+) -> Result<StrideConstraints, E> {
+    let mut terms = StrideConstraints {
         minimum: least,
         maximum: least,
-        ..StrideTerms::default()
+        ..StrideConstraints::default()
     };
     let ask = |stride: Option<u32>| stride.map_or(Ok(None), &ask);
     let mut step = None;
@@ -48,9 +48,9 @@ pub(super) fn learn<E>(
 }
 
 /// Returns the strides that are among both; `None` where none is.
-pub(super) fn both(one: &StrideTerms, two: &StrideTerms) -> Option<StrideTerms> {
+pub(super) fn both(one: &StrideConstraints, two: &StrideConstraints) -> Option<StrideConstraints> {
     let alignment = lcm(one.alignment.max(1).into(), two.alignment.max(1).into())?;
-    let terms = StrideTerms {
+    let terms = StrideConstraints {
         minimum: one.minimum.max(two.minimum),
         maximum: one.maximum.min(two.maximum),
         alignment: u32::try_from(alignment).ok()?,

@@ -53,8 +53,8 @@ pub(super) fn steps(fourcc: Fourcc) -> (u32, u32) {
     let planes = fourcc.info().map_or(&[][..], |info| info.planes);
     let largest = |side: fn(&crate::model::PlaneInfo) -> u32| planes.iter().map(side).max();
     (
-        largest(|plane| plane.horizontal).unwrap_or(1),
-        largest(|plane| plane.vertical).unwrap_or(1),
+        largest(|plane| plane.hsub).unwrap_or(1),
+        largest(|plane| plane.vsub).unwrap_or(1),
     )
 }
 

@@ -9,8 +9,8 @@ use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
 use crate::backend::machine;
 use crate::constraint::{
-    Constraints, FormatSet, ImageTerms, Interface, MemoryCost, Participant, PlanePlacement, Role,
-    SideTerms, Source, SourceId, StrideTerms, SyncMechanism, lcm,
+    Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant, PlanePlacement,
+    Role, SideConstraints, Source, SourceId, StrideConstraints, SyncMechanism, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -145,7 +145,7 @@ impl Gpu {
         source.guarantees.cost = MemoryCost::System;
         if self.is_processor() {
             source.guarantees.cached = Some(true);
-            source.guarantees.device_copy = Some(false);
+            source.guarantees.has_shadow_copy = Some(false);
         }
         source.guarantees.available_bytes = machine::available_bytes();
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
@@ -156,10 +156,10 @@ impl Gpu {
                 Some(extent) if kind.format.modifier == Modifier::LINEAR => {
                     self.terms(extent, &kind)
                 }
-                _ => ImageTerms {
+                _ => ImageConstraints {
                     width: sides(kind.support.width, format::steps(kind.format.fourcc).0),
                     height: sides(kind.support.height, format::steps(kind.format.fourcc).1),
-                    ..ImageTerms::default()
+                    ..ImageConstraints::default()
                 },
             };
             source
@@ -295,13 +295,13 @@ impl Gpu {
         }
     }
 
-    fn terms(&self, extent: Extent, kind: &Kind) -> ImageTerms {
+    fn terms(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
         let (horizontal, vertical) = format::steps(kind.format.fourcc);
-        let mut terms = ImageTerms {
+        let mut terms = ImageConstraints {
             width: sides(kind.support.width, horizontal),
             height: sides(kind.support.height, vertical),
             placement: PlanePlacement::Together,
-            ..ImageTerms::default()
+            ..ImageConstraints::default()
         };
         let fits = |side: u32, step: u32| side.checked_rem(step) == Some(0);
         if !fits(extent.width(), horizontal) || !fits(extent.height(), vertical) {
@@ -340,20 +340,20 @@ impl Gpu {
     }
 }
 
-fn exactly(layout: &Layout) -> StrideTerms {
+fn exactly(layout: &Layout) -> StrideConstraints {
     let stride = layout
         .planes()
         .first()
         .map_or(0, |plane| plane.stride_bytes);
-    StrideTerms {
+    StrideConstraints {
         minimum: stride,
         maximum: stride,
-        ..StrideTerms::default()
+        ..StrideConstraints::default()
     }
 }
 
-fn sides(maximum: u32, multiple_of: u32) -> SideTerms {
-    SideTerms {
+fn sides(maximum: u32, multiple_of: u32) -> SideConstraints {
+    SideConstraints {
         minimum: 1,
         maximum,
         multiple_of,

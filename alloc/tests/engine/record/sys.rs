@@ -227,7 +227,7 @@ impl Recording {
                     })
                     .layer_count(1);
                 // Packed 4:2:2 is one plane of whole pixels.
-                let step = if several { shape.horizontal } else { 1 };
+                let step = if several { shape.hsub } else { 1 };
                 vk::ImageCopy::default()
                     .src_subresource(layers)
                     .dst_subresource(layers)

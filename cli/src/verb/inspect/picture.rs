@@ -198,8 +198,8 @@ fn pixels(
     for y in 0..height {
         for (plane, (shape, row)) in info.planes.iter().zip(&mut rows).enumerate() {
             // A row of chroma serves several of luma.
-            if y % shape.vertical == 0 {
-                guard.read_row(plane, y / shape.vertical, 0, row)?;
+            if y % shape.vsub == 0 {
+                guard.read_row(plane, y / shape.vsub, 0, row)?;
             }
         }
         let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();

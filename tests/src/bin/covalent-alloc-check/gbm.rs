@@ -91,7 +91,7 @@ fn import(sources: &Sources, gbm: &Gbm, formats: &FormatSet, source: &Source) ->
         (None, Ok(imported)) => {
             // What is impossible of a device with a copy of its own is that it sees what the processor wrote.
             ensure!(
-                gbm.device_copy() == Some(true),
+                gbm.has_shadow_copy() == Some(true),
                 "impossible, and yet it works"
             );
             ensure!(

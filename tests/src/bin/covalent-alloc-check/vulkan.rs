@@ -180,7 +180,7 @@ fn exchange(sources: &Sources, gpu: &Gpu, plan: &Plan) -> Result<()> {
 fn plan_from(sources: &Sources, id: &str, fourcc: Fourcc, apart: bool) -> Result<Plan> {
     let mut writer = processor(fourcc);
     if apart {
-        writer.for_each_choice(|own| own.image.placement = PlanePlacement::Apart);
+        writer.for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     }
     let mut request = Request::new(vga()?);
     request.participants.push(writer);

@@ -209,7 +209,7 @@ pub(crate) fn judge(plan: &Plan, outcome: Result<Seen>) -> Result<Seen> {
 pub(crate) fn odd(fourcc: Fourcc) -> Result<Extent> {
     let subsampled = fourcc
         .info()
-        .is_some_and(|info| info.planes.iter().any(|plane| plane.horizontal > 1))
+        .is_some_and(|info| info.planes.iter().any(|plane| plane.hsub > 1))
         || matches!(fourcc, Fourcc::YUYV | Fourcc::UYVY);
     Ok(if subsampled {
         Extent::new(322, 46)?

@@ -25,13 +25,13 @@ pub fn request() -> Request {
 #[inline(never)]
 #[must_use]
 pub fn covalent(request: &Request) -> usize {
-    let terms = || {
+    let constraints = || {
         let all = request.participants.iter();
         all.map(Participant::constraints).enumerate()
     };
-    let uses = terms().map(|(owner, terms)| MergedUse::of(owner, terms));
+    let uses = constraints().map(|(owner, constraints)| MergedUse::of(owner, constraints));
     let uses = uses.reduce(|all, one| all.merge(&one));
-    let images = terms().map(|(owner, terms)| MergedImage::of(owner, &terms.image));
+    let images = constraints().map(|(owner, constraints)| MergedImage::of(owner, &constraints.image));
     black_box(images.reduce(|all, one| all.merge(&one)));
     uses.and_then(|uses| uses.formats.value)
         .map_or(0, |pairs| pairs.len())

@@ -211,7 +211,7 @@ impl Image {
                 size_bytes,
                 // Packed 4:2:2 is one plane of whole pixels, two of which are one block of texels.
                 width: if several {
-                    extent.width().div_ceil(shape.horizontal)
+                    extent.width().div_ceil(shape.hsub)
                 } else {
                     extent.width()
                 },

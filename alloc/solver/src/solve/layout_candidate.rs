@@ -1,4 +1,4 @@
-//! A source that serves all in one format.
+//! A source with the layouts that it would give for one format and tiling.
 
 use std::rc::Rc;
 
@@ -6,32 +6,32 @@ use super::bits::Bits;
 use super::caveat::Caveat;
 use super::layout::Layouts;
 use super::plan::Verdict;
-use super::problem::{Group, Problem};
+use super::problem::{FormatGroup, Problem};
 use crate::constraint::Source;
 use crate::model::Modifier;
 
-/// One source that serves all in one format.
-pub(super) struct Candidate<'a> {
-    /// The source's place among those of the problem.
+/// A source, a format and a tiling that serve all members.
+pub(super) struct LayoutCandidate<'a> {
+    /// The source's index among those of the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
-    /// The place of its group among those of the problem.
+    /// The index of the format group.
     pub(super) place: usize,
-    pub(super) group: Group,
-    pub(super) arrangement: Tiling,
-    /// By size, in the request's order; all in the same memories.
+    pub(super) group: FormatGroup,
+    pub(super) tiling: Tiling,
+    /// The layouts by size, in the request's order, all in the same dma-bufs.
     pub(super) layouts: Rc<Layouts>,
     pub(super) caveats: Vec<Caveat>,
 }
 
-/// Who arranges the pixels.
+/// Who chooses the pixels' tiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tiling {
-    /// They lie in rows, as the solver lays them out.
+    /// Linear rows, which the solver lays out.
     Linear,
-    /// The source chooses among modifiers.
+    /// A tiling that the driver chooses among explicit modifiers.
     DriverChosen,
-    /// The source chooses, and does not tell.
+    /// An implicit modifier: the driver chooses the tiling and does not report it.
     Implicit,
 }
 
@@ -53,18 +53,18 @@ pub(super) fn verdict(caveats: &[Caveat]) -> Verdict {
     }
 }
 
-/// Returns the modifiers among which the source may choose, with the numbers of their pairs.
+/// Returns the modifiers among which the source may choose, with their pairs' numbers.
 pub(super) fn modifiers(
     problem: &Problem<'_>,
     formats: &Bits,
-    candidate: &Candidate<'_>,
+    candidate: &LayoutCandidate<'_>,
 ) -> Vec<(usize, Modifier)> {
-    let gives = problem.gives(candidate.number);
+    let source_pairs = problem.source_pairs(candidate.number);
     let (first, end) = (candidate.group.first, candidate.group.end);
     problem.work.charge(end.saturating_sub(first));
     (first..end)
-        .filter(|pair| formats.contains(*pair) && gives.contains(*pair))
+        .filter(|pair| formats.contains(*pair) && source_pairs.contains(*pair))
         .map(|pair| (pair, problem.pair(pair).modifier))
-        .filter(|(_, modifier)| Tiling::of(*modifier) == candidate.arrangement)
+        .filter(|(_, modifier)| Tiling::of(*modifier) == candidate.tiling)
         .collect()
 }

@@ -1,82 +1,82 @@
-//! Fields that a newer version wrote: kept, and believed to be demands.
+//! Fields that a newer version wrote. They are kept, and count as demands that nothing meets.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// Fields that this version does not know, by name, and those within fields that it does know.
+/// Fields that this version does not know, by name, including those nested in fields that it does know.
 ///
-/// Each is a demand that nothing can meet, because nobody here knows what it asks for; unless it is an object that says
-/// `"optional": true`. All are written back where they were read.
+/// Each extra field is a demand that nothing can meet, because this version cannot know what it asks for. The exception is an
+/// object with `"optional": true`, which may be ignored. Serialising writes all of them back where they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unknown {
-    /// Fields of this very object.
+pub struct ExtraFields {
+    /// Extra fields of the object itself.
     pub fields: BTreeMap<String, Value>,
-    /// Fields of objects within it, by the name of the known field.
-    pub within: BTreeMap<String, Unknown>,
+    /// Extra fields of nested objects, by the name of the known field that holds the object.
+    pub nested: BTreeMap<String, ExtraFields>,
 }
 
-impl Unknown {
-    /// Returns whether everything was known.
+impl ExtraFields {
+    /// Returns whether there are no extra fields.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.within.is_empty()
+        self.fields.is_empty() && self.nested.is_empty()
     }
 
-    /// Returns the names of those that must be met, like `stride.rotation`.
+    /// Returns the paths of the fields that are not optional, such as `stride.rotation`.
     pub fn required(&self) -> Vec<String> {
         let own = self
             .fields
             .iter()
             .filter(|(_, value)| value.get("optional").and_then(Value::as_bool) != Some(true))
             .map(|(name, _)| name.clone());
-        let within = self.within.iter().flat_map(|(field, unknown)| {
-            unknown
+        let nested = self.nested.iter().flat_map(|(field, extra_fields)| {
+            extra_fields
                 .required()
                 .into_iter()
                 .map(move |name| format!("{field}.{name}"))
         });
-        own.chain(within).collect()
+        own.chain(nested).collect()
     }
 
-    /// Keeps what a known field has that nobody knows.
-    pub(super) fn keep_within(&mut self, field: &str, within: Self) {
-        if !within.is_empty() {
-            self.within.insert(field.to_owned(), within);
+    /// Adds the extra fields that were found inside a known field.
+    pub(super) fn add_nested(&mut self, field: &str, nested: Self) {
+        if !nested.is_empty() {
+            self.nested.insert(field.to_owned(), nested);
         }
     }
 
-    /// Returns the name of any of them, beginning with the field that it is within.
-    pub fn first(&self) -> Option<&str> {
+    /// Returns the name of the first extra field, or of the known field that holds it.
+    pub fn first_name(&self) -> Option<&str> {
         self.fields
             .keys()
-            .chain(self.within.keys())
+            .chain(self.nested.keys())
             .next()
             .map(String::as_str)
     }
 
-    /// Puts the fields back to where they were read.
-    pub fn put_back(&self, into: &mut Map<String, Value>) {
+    /// Writes the fields back to where they were read.
+    pub fn merge_into(&self, into: &mut Map<String, Value>) {
         for (name, value) in &self.fields {
             into.insert(name.clone(), value.clone());
         }
-        for (name, unknown) in &self.within {
-            if let Some(Value::Object(within)) = into.get_mut(name) {
-                unknown.put_back(within);
+        for (name, extra_fields) in &self.nested {
+            if let Some(Value::Object(nested)) = into.get_mut(name) {
+                extra_fields.merge_into(nested);
             }
         }
     }
 }
 
-/// Defines structures that keep what they do not know in a field `unknown`, at every depth; they are read in one pass.
+/// Defines a structure that keeps the fields that it does not know, at every depth, in its field `extra_fields`.
 ///
-/// Reading and writing is the business of a mirror of the structure, which nobody else can name: so there is one way to read the
-/// structure, and it keeps. Attributes of serde are those of the mirror. A structure that is defined as `whole` is checked as a
-/// whole when it was read, and writes its `Deserialize` itself by what `read_fields` returns.
+/// The macro also defines a private mirror of the structure, and serde's attributes apply to the mirror. Nothing else can name the
+/// mirror, so there is no way to deserialise the structure that would drop fields. A structure that is marked `whole` needs a
+/// check after it was read: the macro then leaves `Deserialize` to the caller, who implements it by `read_fields`.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! keeps_unknown {
+macro_rules! keeps_extra_fields {
     (whole $($structure:tt)+) => {
-        $crate::keeps_unknown!(@define $($structure)+);
+        $crate::keeps_extra_fields!(@define $($structure)+);
     };
     (@define
         $(#[doc = $doc:literal])*
@@ -107,16 +107,16 @@ macro_rules! keeps_unknown {
             )*}
 
             impl $name {
-                /// Reads the fields, and keeps those that are unknown.
+                /// Reads the fields, and keeps those that this version does not know.
                 fn read_fields<'de, D: serde::Deserializer<'de>>(
                     deserializer: D,
                 ) -> Result<Self, D::Error> {
-                    let _reading = $crate::reading::budget::Reading::begin();
-                    $crate::reading::budget::take_one::<Self, D::Error>()?;
-                    let mut unknown = $crate::reading::Unknown::default();
-                    let reader = $crate::reading::Reader::new(deserializer, &mut unknown);
+                    let _scope = $crate::reading::budget::BudgetScope::begin();
+                    $crate::reading::budget::charge_one::<Self, D::Error>()?;
+                    let mut extra_fields = $crate::reading::ExtraFields::default();
+                    let reader = $crate::reading::Reader::new(deserializer, &mut extra_fields);
                     let mut read = Fields::deserialize(reader)?;
-                    read.unknown = unknown;
+                    read.extra_fields = extra_fields;
                     Ok(read)
                 }
             }
@@ -124,13 +124,13 @@ macro_rules! keeps_unknown {
             impl serde::Serialize for $name {
                 fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                     use serde::ser::Error as _;
-                    if self.unknown.is_empty() {
+                    if self.extra_fields.is_empty() {
                         return Fields::serialize(self, serializer);
                     }
                     let mut known = Fields::serialize(self, serde_json::value::Serializer)
                         .map_err(S::Error::custom)?;
                     if let serde_json::Value::Object(fields) = &mut known {
-                        self.unknown.put_back(fields);
+                        self.extra_fields.merge_into(fields);
                     }
                     known.serialize(serializer)
                 }
@@ -145,7 +145,7 @@ macro_rules! keeps_unknown {
         }
     };
     ($($structure:tt)+) => {
-        $crate::keeps_unknown!(@read $($structure)+);
-        $crate::keeps_unknown!(@define $($structure)+);
+        $crate::keeps_extra_fields!(@read $($structure)+);
+        $crate::keeps_extra_fields!(@define $($structure)+);
     };
 }

@@ -1,4 +1,4 @@
-//! Reads a request's participants, within a share of the work.
+//! Prepares a request's participants within their share of the budget.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -7,32 +7,32 @@ use std::rc::Rc;
 use super::bits::Bits;
 use super::fields::FieldSet;
 use super::pairs::numbers;
-use super::prepared_participant::{Choice, PreparedParticipant, is_hidden};
+use super::prepared_participant::{PreparedChoice, PreparedParticipant, is_cpu_inaccessible};
 use super::work::Work;
 use crate::constraint::{
-    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageTerms, Imports, Participant,
-    Protection, Source, same,
+    Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageConstraints, Imports,
+    Participant, Protection, Source, common_prefix_len,
 };
 use crate::model::{DeviceIdentity, FormatModifier};
 
-/// Reads participants one after another, and shares what they have in common.
-pub(super) struct Reader<'r, 'a> {
+/// Prepares participants one after another. Equal sets and constraints are shared.
+pub(super) struct ParticipantReader<'r, 'a> {
     sources: &'r [&'a Source],
     universe: &'r [FormatModifier],
     work: &'r Work,
-    /// By device, the sources that are on it.
+    /// By device: the sources that are on it.
     own: BTreeMap<(&'a str, &'a str), Bits>,
-    /// The last sets of formats that were read: many participants have the same.
+    /// The sets of formats that were read last. Many participants have equal ones.
     formats: Vec<(&'a FormatSet, Rc<Bits>)>,
-    /// The last demands on every picture that were read, and their numbers.
-    kinds: Vec<(&'a ImageTerms, usize)>,
+    /// The constraints on every image that were read last, with their numbers.
+    kinds: Vec<(&'a ImageConstraints, usize)>,
     next_kind: usize,
 }
 
-/// Among how many sets that were read before the same is looked for.
+/// How many of the sets that were read last are compared with the next one.
 const REMEMBERED: usize = 8;
 
-impl<'r, 'a> Reader<'r, 'a> {
+impl<'r, 'a> ParticipantReader<'r, 'a> {
     pub(super) fn new(
         sources: &'r [&'a Source],
         universe: &'r [FormatModifier],
@@ -49,8 +49,8 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
     }
 
-    /// Makes a participant ready; none where that takes too many steps.
-    pub(super) fn party(
+    /// Prepares a participant; `None` if the budget is spent.
+    pub(super) fn participant(
         &mut self,
         participant: &'a Participant,
     ) -> Option<PreparedParticipant<'a>> {
@@ -83,15 +83,15 @@ impl<'r, 'a> Reader<'r, 'a> {
         participant: &'a Participant,
         constraints: &'a Constraints,
         own: &Bits,
-    ) -> Option<Choice<'a>> {
+    ) -> Option<PreparedChoice<'a>> {
         let by_fourcc = &constraints.per_fourcc;
         self.work
             .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
-        let has_image = constraints.image != ImageTerms::default();
+        let has_image = constraints.image != ImageConstraints::default();
         let mut image_fields = FieldSet::default();
-        // Who asks nothing of pictures demands none of these.
+        // Without constraints on images there are no demands on these fields.
         let asks = has_image || !by_fourcc.is_empty();
-        for field in Field::OF_PICTURES.into_iter().filter(|_| asks) {
+        for field in Field::OF_IMAGES.into_iter().filter(|_| asks) {
             if constraints.demands_field(field) {
                 image_fields.insert(field);
             }
@@ -100,17 +100,17 @@ impl<'r, 'a> Reader<'r, 'a> {
             Some(formats) => Some(self.formats(formats)?),
             None => None,
         };
-        let choice = Choice {
+        let choice = PreparedChoice {
             constraints,
             formats,
-            refuses: refuses(participant, constraints, self.sources, own, self.work)?,
+            rejects: rejects(participant, constraints, self.sources, own, self.work)?,
             image_fields,
             kind: self.kind(&constraints.image),
             has_image,
             image: OnceCell::new(),
             by_fourcc: by_fourcc
                 .iter()
-                .map(|(fourcc, terms)| (*fourcc, (terms, OnceCell::new())))
+                .map(|(fourcc, constraints)| (*fourcc, (constraints, OnceCell::new())))
                 .collect(),
         };
         (!self.work.is_spent()).then_some(choice)
@@ -121,7 +121,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let same = self.formats.iter().find(|(known, _)| {
             let known = known.pairs();
             known.len() == pairs.len() && {
-                let run = same(known, pairs);
+                let run = common_prefix_len(known, pairs);
                 self.work.charge((run >> 1).saturating_add(1));
                 run == pairs.len()
             }
@@ -142,7 +142,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         Some(bits)
     }
 
-    fn kind(&mut self, image: &'a ImageTerms) -> usize {
+    fn kind(&mut self, image: &'a ImageConstraints) -> usize {
         if let Some((_, kind)) = self.kinds.iter().find(|(known, _)| **known == *image) {
             return *kind;
         }
@@ -165,8 +165,8 @@ pub(super) fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) ->
     bits
 }
 
-/// Returns which sources each demand rules out by itself, whatever the others demand.
-fn refuses(
+/// Returns the sources that each single demand rejects, by the demand's field.
+fn rejects(
     participant: &Participant,
     constraints: &Constraints,
     sources: &[&Source],
@@ -183,10 +183,10 @@ fn refuses(
     if work.is_spent() {
         return None;
     }
-    let mut refuses = Vec::new();
+    let mut rejects = Vec::new();
     let mut add = |field, bits: Bits| {
         if !bits.is_empty() {
-            refuses.push((field, bits));
+            rejects.push((field, bits));
         }
     };
     if let Some(permitted) = &memory.permitted {
@@ -196,7 +196,7 @@ fn refuses(
         );
     }
     if memory.cpu != CpuUse::None {
-        add(Field::Cpu, where_source(sources, is_hidden));
+        add(Field::Cpu, where_source(sources, is_cpu_inaccessible));
     }
     if memory.coherency == Coherency::Coherent {
         add(
@@ -216,19 +216,21 @@ fn refuses(
         add(Field::Exports, own.clone());
     }
     match memory.protection {
-        Protection::Unsaid | Protection::Taken => {}
-        Protection::Refused => add(
+        Protection::Unspecified | Protection::Accepted => {}
+        Protection::Rejected => add(
             Field::Protection,
             where_source(sources, |source| source.guarantees.protected),
         ),
-        Protection::Needed => add(
+        Protection::Required => add(
             Field::Protection,
             where_source(sources, |source| !source.guarantees.protected),
         ),
-        Protection::Neither => add(Field::Protection, Bits::all(sources.len())),
+        Protection::Conflicting => add(Field::Protection, Bits::all(sources.len())),
     }
-    if !participant.unknown.required().is_empty() || constraints.unknown_names().next().is_some() {
+    if !participant.extra_fields.required().is_empty()
+        || constraints.extra_field_names().next().is_some()
+    {
         add(Field::Unknown, Bits::all(sources.len()));
     }
-    Some(refuses)
+    Some(rejects)
 }

@@ -1,56 +1,61 @@
-//! How the values of a field merge, and what of them is a demand: one type for each kind of field.
+//! Kinds of constraint fields. A kind says how values merge and which values are demands.
 //!
-//! Every operator commutes and associates and has its identity, so the order of participants never matters.
+//! Every merge operator commutes, associates and has an identity, so the order of participants never matters.
 
 use std::collections::BTreeSet;
 
 use super::bound::Bound;
 use super::common_multiple::CommonMultiple;
 use super::demand::Field;
+use super::field_table::{FieldTable, Phrase, Reason};
 use super::formats::FormatSet;
 use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
-use super::terms::{Clause, Reason, Terms};
 
 /// A kind of field with values of type `V`.
-pub(super) trait Kind<V> {
-    /// What values merge into.
+pub(super) trait FieldKind<V> {
+    /// The type of merged values.
     type Merged;
 
-    /// Returns what demands nothing.
-    fn nothing(identity: V) -> Self::Merged;
+    /// Returns the merged value that demands nothing.
+    fn no_demand(identity: V) -> Self::Merged;
 
-    /// Takes one participant's value; the participant owns it where it asks for anything.
+    /// Makes a merged value of one participant's. The participant owns it unless it is the identity.
     fn of(owner: usize, value: &V, identity: V) -> Self::Merged;
 
-    /// Returns what two ask for together.
+    /// Merges two values.
     fn merge(one: &Self::Merged, two: &Self::Merged) -> Self::Merged;
 
-    /// Returns whether anything is demanded of a field; `own` is the field that the value is a demand on.
+    /// Returns whether the value is a demand on `field`; `own` is the field that the row belongs to.
     fn demands(value: &V, identity: V, own: Option<Field>, field: Field) -> bool;
 
-    /// Gives up what is demanded of a field.
+    /// Removes the demand on a field.
     fn relax(value: &mut V, identity: V, own: Option<Field>, field: Field) {
         if own == Some(field) {
             *value = identity;
         }
     }
 
-    /// Adds who may be the reason that no layout meets the demands on a field; `is_to_blame` is whether these owners may.
-    fn blame(merged: &Self::Merged, is_to_blame: bool, field: Field, owners: &mut Owners);
+    /// Adds the value's owners if the row can rule out layouts for this field, as `is_limited` says.
+    fn add_limiting_owners(
+        merged: &Self::Merged,
+        is_limited: bool,
+        field: Field,
+        owners: &mut Owners,
+    );
 
-    /// Adds what is said of a demand by the fields within the value.
-    fn clauses(_: &V, _: Role, _: Field, _: &mut Vec<Clause>) {}
+    /// Adds the phrases of nested fields.
+    fn phrases(_: &V, _: Role, _: Field, _: &mut Vec<Phrase>) {}
 
-    /// Adds why a plan is as it is by the fields within the value.
+    /// Adds the reasons of nested fields.
     fn reasons<'m>(_: &'m Self::Merged, _: &mut Vec<Reason<'m>>) {}
 
-    /// Adds the rule by which the field merges, or those of the fields within it.
+    /// Adds the field's merge rule, or those of nested fields.
     fn rules(own: MergeRule, rules: &mut Vec<MergeRule>);
 }
 
-/// Defines a kind whose values merge to a bound.
+/// Defines a kind whose values merge into a [`Bound`].
 macro_rules! kind {
     (
         $(#[$doc:meta])* $name:ident as $operator:literal for $value:ty => $merged:ty $(, where $generic:ident: $($trait:path),+)?;
@@ -59,19 +64,19 @@ macro_rules! kind {
         $(#[$doc])*
         pub(super) enum $name {}
 
-        impl$(<$generic: $($trait +)+>)? Kind<$value> for $name {
+        impl$(<$generic: $($trait +)+>)? FieldKind<$value> for $name {
             type Merged = Bound<$merged>;
 
-            fn nothing(identity: $value) -> Self::Merged {
+            fn no_demand(identity: $value) -> Self::Merged {
                 let operand: fn($value) -> $merged = $operand;
-                Bound::nobodys(operand(identity))
+                Bound::unowned(operand(identity))
             }
 
             fn of(owner: usize, value: &$value, identity: $value) -> Self::Merged {
                 let operand: fn($value) -> $merged = $operand;
-                let identity = Bound::nobodys(operand(identity));
-                // As the operator sees it: a least of less than nothing asks for nothing.
-                let own = <Self as Kind<$value>>::merge(&identity, &Bound::nobodys(operand(value.clone())));
+                let identity = Bound::unowned(operand(identity));
+                // Merging with the identity first maps values below it, such as a least width of 0, to the identity.
+                let own = <Self as FieldKind<$value>>::merge(&identity, &Bound::unowned(operand(value.clone())));
                 Bound::of(owner, own.value, &identity.value)
             }
 
@@ -85,8 +90,8 @@ macro_rules! kind {
                 own == Some(field) && demand(value, &identity)
             }
 
-            fn blame(merged: &Self::Merged, is_to_blame: bool, _: Field, owners: &mut Owners) {
-                if is_to_blame {
+            fn add_limiting_owners(merged: &Self::Merged, is_limited: bool, _: Field, owners: &mut Owners) {
+                if is_limited {
                     *owners = owners.union(&merged.owners);
                 }
             }
@@ -99,7 +104,7 @@ macro_rules! kind {
 }
 
 kind! {
-    /// The greatest counts; whoever set it owns it.
+    /// The greatest value wins and has the owner that set it.
     Max as "max" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value > identity;
@@ -107,7 +112,7 @@ kind! {
 }
 
 kind! {
-    /// The least counts; whoever set it owns it.
+    /// The least value wins and has the owner that set it.
     Min as "min" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value < identity;
@@ -115,7 +120,7 @@ kind! {
 }
 
 kind! {
-    /// The least common multiple counts; all who ask for a step own it.
+    /// Values merge into their least common multiple. All participants with a value over 1 own it.
     Lcm as "lcm" for T => CommonMultiple, where T: Copy, Into<u64>;
     operand |value| CommonMultiple::of(value.into());
     demand |value, _| (*value).into() > 1;
@@ -123,7 +128,7 @@ kind! {
 }
 
 kind! {
-    /// All of them count; all who name any own it.
+    /// Sets merge into their union. All participants with a set that is not empty own it.
     Union as "union" for BTreeSet<T> => BTreeSet<T>, where T: Clone, Ord;
     operand |value| value;
     demand |value, _| !value.is_empty();
@@ -131,7 +136,7 @@ kind! {
 }
 
 kind! {
-    /// It counts where anybody asks for it; all who do own it.
+    /// The merged value is true if any value is. All participants with a true value own it.
     Or as "or" for bool => bool;
     operand |value| value;
     demand |value, _| *value;
@@ -139,7 +144,7 @@ kind! {
 }
 
 kind! {
-    /// Numbers add up, in 64 bits, which more participants than there can be would have to fill; all own the sum.
+    /// Values are added up in 64 bits, which no number of participants can overflow. All participants own the sum.
     Sum as "sum" for u32 => u64;
     operand |value| value.into();
     demand |value, _| *value > 0;
@@ -147,16 +152,17 @@ kind! {
 }
 
 kind! {
-    /// The one that serves both counts, or none does; all who ask for anything own it.
-    Agree as "agree" for T => T, where T: Answer;
+    /// Values merge into the one that satisfies both, or into the one that stands for a contradiction. All participants with a
+    /// demand own it.
+    Agree as "agree" for T => T, where T: AgreeValue;
     operand |value| value;
     demand |value, _| value.is_demand();
     merge |one, two| one.join(two, one.value.and(two.value));
 }
 
 kind! {
-    /// What is in every list counts; all who give a list own it.
-    Intersect as "intersect" for Option<T> => Option<T>, where T: Intersection;
+    /// Sets merge into their intersection. All participants with a set own it.
+    Intersect as "intersect" for Option<T> => Option<T>, where T: IntersectValue;
     operand |value| value;
     demand |value, _| value.is_some();
     merge |one, two| {
@@ -168,43 +174,43 @@ kind! {
     };
 }
 
-/// Answers of which one serves two who ask, or none does.
-pub(super) trait Answer: Copy + PartialEq {
-    /// Returns what serves both.
+/// A value of an [`Agree`] field.
+pub(super) trait AgreeValue: Copy + PartialEq {
+    /// Returns the value that satisfies both.
     #[must_use]
     fn and(self, other: Self) -> Self;
 
-    /// Returns whether it asks for anything.
+    /// Returns whether the value is a demand.
     fn is_demand(self) -> bool;
 }
 
-/// Sets of what is taken.
-pub(super) trait Intersection: Clone + PartialEq {
-    /// Returns what is in both.
+/// A set of an [`Intersect`] field.
+pub(super) trait IntersectValue: Clone + PartialEq {
+    /// Returns the intersection.
     #[must_use]
     fn both(&self, other: &Self) -> Self;
 }
 
-impl Intersection for FormatSet {
+impl IntersectValue for FormatSet {
     fn both(&self, other: &Self) -> Self {
         self.intersection(other)
     }
 }
 
-impl<T: Clone + Ord> Intersection for BTreeSet<T> {
+impl<T: Clone + Ord> IntersectValue for BTreeSet<T> {
     fn both(&self, other: &Self) -> Self {
         self.intersection(other).cloned().collect()
     }
 }
 
-/// Fields of their own, which merge one by one.
-pub(super) enum Within {}
+/// A nested structure, whose fields merge one by one.
+pub(super) enum Nested {}
 
-impl<V: Terms> Kind<V> for Within {
+impl<V: FieldTable> FieldKind<V> for Nested {
     type Merged = V::Merged;
 
-    fn nothing(_: V) -> V::Merged {
-        V::nothing()
+    fn no_demand(_: V) -> V::Merged {
+        V::no_demand()
     }
 
     fn of(owner: usize, value: &V, _: V) -> V::Merged {
@@ -223,12 +229,12 @@ impl<V: Terms> Kind<V> for Within {
         value.relax(field);
     }
 
-    fn blame(merged: &V::Merged, _: bool, field: Field, owners: &mut Owners) {
-        V::blame(merged, field, owners);
+    fn add_limiting_owners(merged: &V::Merged, _: bool, field: Field, owners: &mut Owners) {
+        V::add_limiting_owners(merged, field, owners);
     }
 
-    fn clauses(value: &V, role: Role, field: Field, clauses: &mut Vec<Clause>) {
-        value.clauses(role, field, clauses);
+    fn phrases(value: &V, role: Role, field: Field, phrases: &mut Vec<Phrase>) {
+        value.phrases(role, field, phrases);
     }
 
     fn reasons<'m>(merged: &'m V::Merged, reasons: &mut Vec<Reason<'m>>) {
@@ -240,17 +246,17 @@ impl<V: Terms> Kind<V> for Within {
     }
 }
 
-/// What is not merged: each participant is asked by itself.
-pub(super) enum Apart {}
+/// A field that is not merged. The solver checks it for each participant.
+pub(super) enum PerParticipant {}
 
-/// Stands for a field that is not merged, because each participant is asked by itself.
+/// The placeholder for a field that is not merged, because the solver checks it for each participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotMerged;
 
-impl<V: PartialEq> Kind<V> for Apart {
+impl<V: PartialEq> FieldKind<V> for PerParticipant {
     type Merged = NotMerged;
 
-    fn nothing(_: V) -> NotMerged {
+    fn no_demand(_: V) -> NotMerged {
         NotMerged
     }
 
@@ -266,7 +272,7 @@ impl<V: PartialEq> Kind<V> for Apart {
         own == Some(field) && *value != identity
     }
 
-    fn blame(_: &NotMerged, _: bool, _: Field, _: &mut Owners) {}
+    fn add_limiting_owners(_: &NotMerged, _: bool, _: Field, _: &mut Owners) {}
 
     fn rules(_: MergeRule, _: &mut Vec<MergeRule>) {}
 }

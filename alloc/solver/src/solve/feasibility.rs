@@ -1,27 +1,26 @@
-//! Whether some of the participants' demands can stand together, asked again and again.
+//! Feasibility of subsets of the participants' demands. Feasibility is monotone, and results are cached on that basis.
 
 use std::cell::{Cell, OnceCell, RefCell};
 
 use super::candidate_search::CandidateSearch;
 use super::fields::FieldSet;
-use super::prepared_participant::Choice;
+use super::prepared_participant::PreparedChoice;
 use super::problem::{Problem, View};
 use super::work::Work;
-use crate::constraint::{Field, Terms};
+use crate::constraint::{Field, FieldTable};
 
-/// The most sweeps over all sources in search of a conflict and of what to give up. It takes a few hundred, but where many
-/// participants have alternatives each question is asked of every combination of them.
-pub(super) const SWEEPS: usize = 8192;
+/// The most searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many participants
+/// have alternatives: each check then searches every combination of them.
+pub(super) const MAXIMUM_SEARCHES: usize = 8192;
 
-/// Returns whether any source serves some of the participants in any format; none where the work must end before that is
-/// known.
-pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
+/// Returns whether any source serves some of the participants in any format; `None` if the budget is spent before that is known.
+pub(super) fn is_feasible(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
     for combination in problem.combinations(view.members) {
         if problem.work.is_spent() {
             return None;
         }
-        let sweep = CandidateSearch::new(problem, view, &combination);
-        match sweep.serves(&sweep) {
+        let search = CandidateSearch::new(problem, view, &combination);
+        match search.serves(&search) {
             Some(false) => {}
             known => return known,
         }
@@ -29,60 +28,61 @@ pub(super) fn stands(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
     Some(false)
 }
 
-/// Whom some of the participants' demands are asked of.
-pub(super) struct Standing<'p, 'a, 'v> {
+/// Checks subsets of the demands of some of the participants.
+pub(super) struct FeasibilityCache<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
     members: &'v [usize],
-    copies: bool,
+    cpu_copies: bool,
     combinations: &'v [Vec<usize>],
-    /// By combination, which members take a later alternative than their first.
+    /// By combination: the members that do not take their first alternative.
     later: Vec<Vec<(usize, usize)>>,
-    /// With every demand, by combination of alternatives, as far as it was asked for.
+    /// By combination: the search with every demand, made when it is first needed.
     all: Vec<OnceCell<CandidateSearch<'p, 'a, 'v>>>,
-    /// By member and then by two of its alternatives, the later first: in which demands they differ.
+    /// By member and then by two of its alternatives, the later one first: the fields in which their demands differ.
     differences: Vec<Vec<Vec<FieldSet>>>,
-    /// How many sweeps are left.
+    /// How many searches are left.
     left: Cell<usize>,
-    /// Whether a question was not answered.
+    /// Whether a check was not completed.
     is_spent: Cell<bool>,
-    /// What is known to stand, and what not: fewer demands than the one stand, and more than the other do not.
-    known: RefCell<Answers>,
+    /// Known feasible and infeasible sets. A subset of a feasible set is feasible, and a superset of an infeasible set is
+    /// infeasible.
+    known: RefCell<FeasibilityResults>,
 }
 
-/// Demands by participant.
+/// The demands that count, by participant.
 type Kept = Vec<FieldSet>;
 
 #[derive(Default)]
-struct Answers {
-    standing: Vec<Kept>,
-    fallen: Vec<Kept>,
+struct FeasibilityResults {
+    feasible: Vec<Kept>,
+    infeasible: Vec<Kept>,
 }
 
-impl Answers {
+impl FeasibilityResults {
     fn find(&self, kept: &[FieldSet], work: &Work) -> Option<bool> {
-        let mut fallen = self.fallen.iter();
-        if fallen.any(|fewer| is_within(fewer, kept, work)) {
+        let mut infeasible = self.infeasible.iter();
+        if infeasible.any(|fewer| is_within(fewer, kept, work)) {
             return Some(false);
         }
-        let mut standing = self.standing.iter();
-        let stands = standing.any(|more| is_within(kept, more, work));
-        stands.then_some(true)
+        let mut feasible = self.feasible.iter();
+        let is_feasible = feasible.any(|more| is_within(kept, more, work));
+        is_feasible.then_some(true)
     }
 
-    /// Keeps an answer, and drops those that follow from it.
-    fn add(&mut self, kept: &[FieldSet], stands: bool, work: &Work) {
+    /// Adds a result, and removes those that follow from it.
+    fn add(&mut self, kept: &[FieldSet], is_feasible: bool, work: &Work) {
         work.charge(kept.len() >> 4);
-        if stands {
-            self.standing.retain(|fewer| !is_within(fewer, kept, work));
-            self.standing.push(kept.to_vec());
+        if is_feasible {
+            self.feasible.retain(|fewer| !is_within(fewer, kept, work));
+            self.feasible.push(kept.to_vec());
         } else {
-            self.fallen.retain(|more| !is_within(kept, more, work));
-            self.fallen.push(kept.to_vec());
+            self.infeasible.retain(|more| !is_within(kept, more, work));
+            self.infeasible.push(kept.to_vec());
         }
     }
 }
 
-/// Returns whether all demands of the one are among those of the other.
+/// Returns whether one set of demands is a subset of the other.
 fn is_within(fewer: &[FieldSet], more: &[FieldSet], work: &Work) -> bool {
     let mut both = fewer.iter().zip(more);
     let missing = both.position(|(fewer, more)| fewer.and(*more) != *fewer);
@@ -90,12 +90,12 @@ fn is_within(fewer: &[FieldSet], more: &[FieldSet], work: &Work) -> bool {
     missing.is_none()
 }
 
-impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
+impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
     pub(super) fn new(
         problem: &'p Problem<'a>,
         view: View<'v>,
         combinations: &'v [Vec<usize>],
-        sweeps: usize,
+        searches: usize,
     ) -> Self {
         let later = combinations
             .iter()
@@ -105,18 +105,18 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
                 choices.filter(|(_, choice)| *choice > 0).collect()
             })
             .collect();
-        let parties = view.members.iter();
-        let differences = parties
+        let participants = view.members.iter();
+        let differences = participants
             .map(|place| {
-                let party = problem.party(*place);
-                let alternatives = party.choices.len();
+                let prepared = problem.participant(*place);
+                let alternatives = prepared.choices.len();
                 problem
                     .work
                     .charge(alternatives.saturating_mul(alternatives).saturating_mul(8));
-                let later = party.choices.iter().enumerate();
+                let later = prepared.choices.iter().enumerate();
                 later
                     .map(|(number, later)| {
-                        let earlier = party.choices.iter().take(number);
+                        let earlier = prepared.choices.iter().take(number);
                         earlier.map(|earlier| differ(later, earlier)).collect()
                     })
                     .collect()
@@ -125,35 +125,35 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
         Self {
             problem,
             members: view.members,
-            copies: view.copies,
+            cpu_copies: view.cpu_copies,
             combinations,
             later,
             all: combinations.iter().map(|_| OnceCell::new()).collect(),
             differences,
-            left: Cell::new(sweeps),
+            left: Cell::new(searches),
             is_spent: Cell::new(false),
             known: RefCell::default(),
         }
     }
 
-    /// Returns whether any source meets these demands in any format; none where that is not found out, because the sweeps
-    /// are spent.
-    pub(super) fn stands(&self, kept: &[FieldSet]) -> Option<bool> {
+    /// Returns whether any source meets these demands in any format; `None` if the searches or the budget are spent before that
+    /// is known.
+    pub(super) fn is_feasible(&self, kept: &[FieldSet]) -> Option<bool> {
         let known = self.known.borrow().find(kept, &self.problem.work);
         if known.is_some() {
             return known;
         }
-        let stands = self.sweep(kept)?;
+        let is_feasible = self.search(kept)?;
         let mut known = self.known.borrow_mut();
-        known.add(kept, stands, &self.problem.work);
-        Some(stands)
+        known.add(kept, is_feasible, &self.problem.work);
+        Some(is_feasible)
     }
 
-    fn sweep(&self, kept: &[FieldSet]) -> Option<bool> {
+    fn search(&self, kept: &[FieldSet]) -> Option<bool> {
         let view = View {
             members: self.members,
             kept: Some(kept),
-            copies: self.copies,
+            cpu_copies: self.cpu_copies,
         };
         let by_combination = self.combinations.iter().zip(&self.all);
         for ((combination, all), later) in by_combination.zip(&self.later) {
@@ -171,7 +171,7 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
             let whole = View {
                 members: self.members,
                 kept: None,
-                copies: self.copies,
+                cpu_copies: self.cpu_copies,
             };
             let all = all.get_or_init(|| CandidateSearch::new(self.problem, whole, combination));
             let Some(serves) = CandidateSearch::new(self.problem, view, combination).serves(all)
@@ -186,28 +186,28 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
         Some(false)
     }
 
-    /// Returns whether there were not enough sweeps, or not enough work, for a question.
+    /// Returns whether a check was not completed because the searches or the budget are spent.
     pub(super) fn is_spent(&self) -> bool {
         self.is_spent.get() || self.left.get() == 0
     }
 
-    /// Returns how many sweeps are left.
+    /// Returns how many searches are left.
     pub(super) fn left(&self) -> usize {
         self.left.get()
     }
 
-    /// Remembers that a question was not asked.
+    /// Records that a check was skipped.
     pub(super) fn give_up(&self) {
         self.is_spent.set(true);
     }
 
-    /// Lets further questions be asked in the next part of the work, where there are sweeps left.
+    /// Allows further checks in the next phase of the work, if any searches are left.
     pub(super) fn go_on(&self) {
         self.is_spent.set(self.left.get() == 0);
     }
 
-    /// Returns whether no member could take an earlier alternative that differs in nothing that counts: that combination is
-    /// earlier too, and answers for this one.
+    /// Returns whether the combination has to be searched. If a member could take an earlier alternative that differs in no
+    /// demand that counts, that earlier combination gives the same result.
     fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
         self.problem.work.charge(later.len().saturating_add(1));
         later.iter().all(|(member, choice)| {
@@ -218,8 +218,8 @@ impl<'p, 'a, 'v> Standing<'p, 'a, 'v> {
     }
 }
 
-/// Returns in which demands two alternatives may differ.
-fn differ(one: &Choice<'_>, two: &Choice<'_>) -> FieldSet {
+/// Returns the fields in which the demands of two alternatives may differ.
+fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     let mut fields = FieldSet::default();
     let (a, b) = (one.constraints, two.constraints);
     for field in Field::ALL {
@@ -239,9 +239,9 @@ fn differ(one: &Choice<'_>, two: &Choice<'_>) -> FieldSet {
     fields
 }
 
-/// Says that the search for a conflict was ended.
+/// Describes that the search for a conflict was cut short.
 pub(super) fn cut_short() -> String {
     format!(
-        "the search was ended after {SWEEPS} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
+        "the search was ended after {MAXIMUM_SEARCHES} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
     )
 }

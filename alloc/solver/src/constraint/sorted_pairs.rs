@@ -1,16 +1,16 @@
-//! Lists of pairs in order, walked through side by side by runs.
+//! Steps of a merge walk over two sorted lists of pairs.
 
 use crate::model::FormatModifier;
 
-/// How many pairs are compared at a time; what tables have in common comes in long runs.
+/// How many pairs are compared at a time. The pairs that two tables have in common come in long runs.
 const AT_ONCE: usize = 8;
 
-/// Returns how many pairs are the same at the beginning of both lists.
-pub(crate) fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
+/// Returns the length of the common prefix of both lists, in pairs.
+pub(crate) fn common_prefix_len(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
     let chunks = one.chunks_exact(AT_ONCE).zip(two.chunks_exact(AT_ONCE));
     let alike = chunks
         .take_while(|(one, two)| {
-            // Without a branch for each pair.
+            // This loop has no branch for each pair, so the compiler can vectorise it.
             one.iter().zip(*two).fold(0, |differing, (one, two)| {
                 differing
                     | u64::from(one.fourcc.0 ^ two.fourcc.0)
@@ -23,8 +23,8 @@ pub(crate) fn same(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
     alike.saturating_add(rest.take_while(|(one, two)| one == two).count())
 }
 
-/// Returns how many pairs at the beginning of a list are lower than one: by steps that double, and then by halves.
-pub(crate) fn lower(list: &[FormatModifier], than: &FormatModifier) -> usize {
+/// Returns how many pairs at the start of a sorted list are less than `than`, by a galloping search.
+pub(crate) fn gallop(list: &[FormatModifier], than: &FormatModifier) -> usize {
     let mut step = 1_usize;
     while list.get(step).is_some_and(|pair| pair < than) {
         step = step.saturating_mul(2);

@@ -1,37 +1,37 @@
-//! What is known of merged demands and layouts, as far as it was needed.
+//! Merged constraints and layouts that a search computes once.
 
 use std::cell::{Cell, OnceCell};
 
-use super::choice::LayoutChoice;
 use super::layout::LayoutResult;
+use super::layout_choice::LayoutChoice;
 use super::problem::Problem;
 use crate::constraint::MergedImage;
 
-/// Merged demands on pictures, which several sources and formats have in common.
+/// A memo table. Several sources and formats share these results.
 #[derive(Default)]
-pub(super) struct Known {
-    /// What all members ask of every picture.
+pub(super) struct MemoTable {
+    /// The merged image constraints of all members.
     pub(super) base: OnceCell<MergedImage>,
-    /// The same in a crowd, with who set each bound.
+    /// The same with owners, if there are too many participants to track owners by default.
     pub(super) owned_base: OnceCell<MergedImage>,
-    /// The same with what is asked of one format, by group.
+    /// The same with the constraints on one format, by format group.
     pub(super) by_group: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
-    /// What all members and a source ask of every picture, by source.
+    /// The merged image constraints of all members and one source, by source.
     pub(super) by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
-    /// How pictures lie in rows by what all members ask, by group and then choice: most sources ask nothing more.
+    /// The linear layouts for the members' constraints, by format group and layout choice. Most sources add no constraints.
     rows: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
-    /// Whether a group of a source serves, by source and then group.
+    /// Whether a source can allocate every tiling of a format group, by source and group.
     serves: OnceCell<Vec<OnceCell<Answers>>>,
 }
 
-/// By layout choice.
+/// Layout results by layout choice.
 type LayoutResults = [OnceCell<LayoutResult>; LayoutChoice::ALL.len()];
 
-/// By group: yes, no, or not asked yet.
+/// By format group: yes, no, or not computed yet.
 type Answers = Box<[Cell<Option<bool>>]>;
 
-impl Known {
-    /// Returns how pictures of a group lie in rows by a choice, which is found out once.
+impl MemoTable {
+    /// Returns the linear layouts of a format group for a layout choice, computing them once.
     pub(super) fn rows(
         &self,
         problem: &Problem<'_>,
@@ -48,7 +48,7 @@ impl Known {
         by_choice[choice].get_or_init(lay).clone()
     }
 
-    /// Returns whether a group of a source serves, which is found out once; none where it is not.
+    /// Returns whether a source serves a format group, computing it once; `None` if the budget is spent.
     pub(super) fn serves(
         &self,
         problem: &Problem<'_>,
@@ -70,7 +70,7 @@ impl Known {
     }
 }
 
-/// Makes a place for each of `length` values.
+/// Makes `length` empty cells.
 pub(super) fn places<T>(length: usize) -> Vec<OnceCell<T>> {
     std::iter::repeat_with(OnceCell::new).take(length).collect()
 }

@@ -1,71 +1,71 @@
-//! Why a source falls out, in words that follow its name.
+//! Why sources and layouts are rejected, as clauses that follow the source's name.
 
+use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
 use super::caveat::{Places, reach};
 use super::names::Names;
 use super::problem::Problem;
 use super::request::Request;
 use super::stride;
-use super::words::{self, NAMES_TOLD, SENTENCE_BYTES, joined_up_to};
 use crate::constraint::{
     AddressWindow, CommonMultiple, Field, MergedImage, Owners, PlanePlacement, Source,
 };
 use crate::model::FormatModifier;
 
-/// Why no format of a source is tried.
+/// Why a source is rejected for every format.
 #[derive(Clone, Debug)]
-pub(super) enum Refused {
-    /// The request asks for something that nobody here knows.
+pub(super) enum SourceRejection {
+    /// The request has an extra field that is not optional.
     Request,
-    /// The source does.
+    /// The source has an extra field that is not optional, or its identifier is ambiguous.
     Source,
-    /// The processor copies, and cannot reach this memory.
+    /// The CPU has to copy, and cannot map this memory.
     Copies,
-    /// A participant's demand.
+    /// A participant's demand rejects the source.
     Demand(usize, Field),
-    /// No address is in everybody's reach.
+    /// None of the source's addresses is reached by all participants.
     Address(AddressWindow, Places),
     /// The participants have no format in common.
     NoFormat,
-    /// The source gives none of those that they have.
+    /// The source has none of the formats that the participants have in common.
     OtherFormats,
 }
 
-/// Why a format of a source is not taken.
+/// Why a source's layout of one format is rejected.
 #[derive(Clone, Debug)]
-pub(super) enum Stopped {
-    /// Merged demands leave nothing.
-    Terms(Field),
-    /// There are to be more buffers than any plan has.
+pub(super) enum LayoutRejection {
+    /// No layout satisfies the merged constraints on this field.
+    Constraints(Field),
+    /// More buffers are needed than a plan may have.
     Count { needed: u32 },
-    /// A memory is larger than the source gives.
+    /// A dma-buf is larger than the source's largest allocation.
     Maximum { needed: u64, maximum: u64 },
-    /// All buffers together have more bytes than 64 bits count, which no source has.
+    /// The sizes of all buffers together overflow 64 bits, which no source has.
     Uncountable,
-    /// All memories are more than the source has.
+    /// All buffers together need more memory than the source has free.
     Available { needed: u64, available: u64 },
 }
 
-impl Refused {
-    /// Says it in words.
-    pub(super) fn words<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
+impl SourceRejection {
+    /// Describes the rejection.
+    pub(super) fn describe<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
         let words = self.at_length(problem, source);
         problem.work.charge(words.len() >> 3);
-        words::cut_to(words, SENTENCE_BYTES)
+        bounded_text::cut_to(words, SENTENCE_BYTES)
     }
 
     fn at_length<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
-        let names = |unknown: Vec<String>| {
-            problem.work.charge(unknown.len().saturating_mul(32));
-            joined_up_to(unknown.iter().map(String::as_str), NAMES_TOLD, ", ")
+        let names = |extra_fields: Vec<String>| {
+            problem.work.charge(extra_fields.len().saturating_mul(32));
+            joined_up_to(extra_fields.iter().map(String::as_str), NAMES_SHOWN, ", ")
         };
         match self {
             Self::Request => format!(
                 "cannot be judged: the request asks for {}, which this version does not know",
-                names(problem.request.unknown.required())
+                names(problem.request.extra_fields.required())
             ),
             Self::Source => {
-                let own = source.unknown.required().into_iter();
-                let all: Vec<_> = own.chain(source.constraints.unknown_names()).collect();
+                let own = source.extra_fields.required().into_iter();
+                let all: Vec<_> = own.chain(source.constraints.extra_field_names()).collect();
                 if all.is_empty() {
                     return "cannot be told apart: another source has the same identifier"
                         .to_owned();
@@ -83,7 +83,7 @@ impl Refused {
                 match field {
                     Field::Unknown => format!("cannot be judged: {why}"),
                     Field::Cpu => format!("cannot be mapped by the processor: {why}"),
-                    Field::Coherency if source.guarantees.device_copy == Some(true) => {
+                    Field::Coherency if source.guarantees.has_shadow_copy == Some(true) => {
                         format!(
                             "has a copy that its device works on, and nobody transfers it: {why}"
                         )
@@ -116,35 +116,35 @@ impl Refused {
     }
 }
 
-impl Stopped {
-    /// How far it came: later stages tell more.
+impl LayoutRejection {
+    /// Returns how late the check is that failed. The rejection by the latest check is reported.
     pub(super) fn stage(&self) -> u8 {
         match self {
-            Self::Terms(_) | Self::Count { .. } => 1,
+            Self::Constraints(_) | Self::Count { .. } => 1,
             Self::Maximum { .. } => 2,
             Self::Uncountable | Self::Available { .. } => 3,
         }
     }
 
-    /// Says it in words.
-    pub(super) fn words<'a>(
+    /// Describes the rejection.
+    pub(super) fn describe<'a>(
         &self,
         problem: &Problem<'a>,
         source: &'a Source,
         format: FormatModifier,
-        terms: &MergedImage,
+        merged: &MergedImage,
     ) -> String {
         match self {
-            Self::Terms(field) => {
+            Self::Constraints(field) => {
                 let info = format.fourcc.info().filter(|_| *field == Field::Stride);
                 let pixels = info
-                    .and_then(|info| stride::pixels_missed(info, terms))
+                    .and_then(|info| stride::pixels_missed(info, merged))
                     .map_or_else(String::new, |bytes| {
                         format!(", and rows are whole pixels of {bytes} bytes")
                     });
                 format!(
                     "has no layout of {format} for all: {}{pixels}",
-                    clash(*field, terms, Names::new(problem, source))
+                    clash(*field, merged, Names::new(problem, source))
                 )
             }
             Self::Count { needed } => format!(
@@ -164,8 +164,8 @@ impl Stopped {
     }
 }
 
-/// Says whose demands on a field leave nothing.
-fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
+/// Describes the merged constraints on a field that no layout satisfies, with their owners.
+fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
     let set_by = |all: &Owners| {
         if all.is_empty() {
             String::new()
@@ -177,56 +177,56 @@ fn clash(field: Field, terms: &MergedImage, names: Names<'_, '_>) -> String {
         Field::Stride => format!(
             "a stride {}{}{}{}",
             between(
-                u64::from(terms.stride.minimum.value),
-                u64::from(terms.stride.maximum.value),
+                u64::from(merged.stride.minimum.value),
+                u64::from(merged.stride.maximum.value),
                 u64::from(u32::MAX),
                 "bytes"
             ),
-            steps(terms.stride.alignment.value),
-            if terms.stride.packed.value {
+            steps(merged.stride.alignment.value),
+            if merged.stride.packed.value {
                 ", and rows without a gap between them"
             } else {
                 ""
             },
-            set_by(&terms.blamed(field))
+            set_by(&merged.limiting_owners(field))
         ),
         Field::Extent => format!(
             "a width {}{} and a height {}{}{}",
             between(
-                u64::from(terms.width.minimum.value),
-                u64::from(terms.width.maximum.value),
+                u64::from(merged.width.minimum.value),
+                u64::from(merged.width.maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(terms.width.multiple_of.value),
+            steps(merged.width.multiple_of.value),
             between(
-                u64::from(terms.height.minimum.value),
-                u64::from(terms.height.maximum.value),
+                u64::from(merged.height.minimum.value),
+                u64::from(merged.height.maximum.value),
                 u64::from(u32::MAX),
                 "pixels"
             ),
-            steps(terms.height.multiple_of.value),
-            set_by(&terms.blamed(field))
+            steps(merged.height.multiple_of.value),
+            set_by(&merged.limiting_owners(field))
         ),
-        Field::Planes if terms.placement.value == PlanePlacement::Neither => format!(
+        Field::Planes if merged.placement.value == PlanePlacement::SinglePlane => format!(
             "one dma-buf and several at once{}",
-            set_by(&terms.placement.owners)
+            set_by(&merged.placement.owners)
         ),
         Field::Planes => format!(
             "at most {} planes{}",
-            terms.maximum_planes.value,
-            set_by(&terms.blamed(field))
+            merged.maximum_planes.value,
+            set_by(&merged.limiting_owners(field))
         ),
         Field::Size => format!(
             "memory {}{}{}",
             between(
-                terms.minimum_size_bytes.value,
-                terms.maximum_size_bytes.value,
+                merged.minimum_size_bytes.value,
+                merged.maximum_size_bytes.value,
                 u64::MAX,
                 "bytes"
             ),
-            steps(terms.size_alignment_bytes.value),
-            set_by(&terms.blamed(field))
+            steps(merged.size_alignment_bytes.value),
+            set_by(&merged.limiting_owners(field))
         ),
         _ => "how its pixels lie is not known here".to_owned(),
     }

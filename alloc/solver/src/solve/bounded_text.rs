@@ -1,19 +1,19 @@
-//! Texts of bounded length, made of names and lists that may be of any.
+//! Texts of bounded length, made of names and lists of any length.
 
 use std::borrow::Cow;
 
 use crate::text::printable;
 
-/// How many names are told of a list; of more, it is said how many there are.
-pub(super) const NAMES_TOLD: usize = 16;
+/// How many names a sentence lists. It counts the others.
+pub(super) const NAMES_SHOWN: usize = 16;
 
-/// The most bytes that are told of a name within a sentence.
+/// The most bytes of a name within a sentence.
 pub(super) const NAME_BYTES: usize = 128;
 
-/// The most bytes of what is said of one source, one demand or one reason.
+/// The most bytes of the text about one source, one demand or one reason.
 pub(super) const SENTENCE_BYTES: usize = 4096;
 
-/// Returns a text, or its beginning where it has more bytes than that, and how many follow.
+/// Returns `text`; if it has more than `most` bytes, its beginning and the number of bytes that follow.
 pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);
@@ -26,7 +26,7 @@ pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{begin}… ({} bytes more)", rest.len()))
 }
 
-/// The same for a text that is owned.
+/// Does what [`cut`] does for an owned text.
 pub(super) fn cut_to(text: String, most: usize) -> String {
     match cut(&text, most) {
         Cow::Owned(cut) => cut,
@@ -34,10 +34,10 @@ pub(super) fn cut_to(text: String, most: usize) -> String {
     }
 }
 
-/// Returns a name as it is put into a sentence: printable, and only the first [`NAME_BYTES`] of it.
+/// Returns a name for use in a sentence: printable, and at most its first [`NAME_BYTES`].
 ///
-/// Whoever builds a request by hand may give any names; one with a line break or a terminal's controls in it would forge words
-/// of the sentence around it. The data keep their names as they are.
+/// A request that was not read from a file may have any names. A line break or a terminal's control sequence in one could forge
+/// text around it. Serialised data keep the names as they are.
 pub(super) fn name(name: &str) -> Cow<'_, str> {
     match cut(name, NAME_BYTES) {
         Cow::Borrowed(name) => plain(name),
@@ -45,9 +45,9 @@ pub(super) fn name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns a name printable, however long it is.
+/// Returns a name printable, of any length.
 pub(super) fn plain(name: &str) -> Cow<'_, str> {
-    // Without an early end, many letters are looked at at once.
+    // A fold without an early exit compares many bytes at once.
     let is_plain = name
         .bytes()
         .fold(true, |all, byte| all & (b' '..=b'~').contains(&byte));
@@ -58,18 +58,18 @@ pub(super) fn plain(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Joins the first of some texts, and says how many more there are.
+/// Joins the first `most` texts, and counts the others.
 pub(super) fn joined_up_to<'t>(
     texts: impl ExactSizeIterator<Item = &'t str>,
     most: usize,
     joint: &str,
 ) -> String {
     let rest = texts.len().saturating_sub(most);
-    let told: Vec<Cow<'_, str>> = texts.take(most).map(name).collect();
-    let told = told.join(joint);
+    let shown: Vec<Cow<'_, str>> = texts.take(most).map(name).collect();
+    let shown = shown.join(joint);
     match rest {
-        0 => told,
-        _ => format!("{told}{joint}{rest} more"),
+        0 => shown,
+        _ => format!("{shown}{joint}{rest} more"),
     }
 }
 

@@ -1,18 +1,18 @@
-//! A plan taken out of a solution, or the reason why there is none.
+//! Takes a plan out of a solution, or gives the reason that there is none.
 
 use std::fmt;
 
 use super::{Plan, Solution, Verdict};
 
-/// Why a solution has no plan of the certainty that was asked for. It prints the explanation: who cannot go together with whom,
-/// why each source was not taken, and the cheapest way round.
+/// Why a solution has no plan with the certainty that the caller needs. Its `Display` is the explanation: which demands conflict,
+/// why each source was rejected, and the cheapest alternative.
 #[derive(Clone, PartialEq)]
 pub struct NoPlan {
     solution: Box<Solution>,
     notes: Vec<String>,
 }
 
-/// As it is displayed: a `main` that returns an error prints this.
+/// Writes the same as `Display`, so that a `main` that returns this error prints the explanation.
 impl fmt::Debug for NoPlan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
@@ -20,20 +20,20 @@ impl fmt::Debug for NoPlan {
 }
 
 impl NoPlan {
-    /// Returns the solution: a plan that is only possible, or the split that copies the fewest bytes.
+    /// Returns the solution: a plan that is only possible, or a split.
     #[must_use]
     pub fn solution(&self) -> &Solution {
         &self.solution
     }
 
-    /// Adds lines that are printed behind the explanation: what the solver does not know, such as sources that could not be opened.
+    /// Adds lines after the explanation, about what the solver cannot know: for example sources that could not be opened.
     #[must_use]
     pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
         self.notes.extend(notes);
         self
     }
 
-    /// Returns how sure it is that one buffer serves all.
+    /// Returns how certain it is that one buffer serves all participants.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         self.solution.verdict()
@@ -61,13 +61,13 @@ impl fmt::Display for NoPlan {
 impl std::error::Error for NoPlan {}
 
 impl Solution {
-    /// Takes the plan where every device is sure to take its buffers. This is the ordinary way to go on.
+    /// Returns the plan if it is guaranteed that every participant accepts its buffers.
     ///
-    /// With a GPU in it a plan is often only possible, because drivers decide in the process that calls them. Such a plan is tried
-    /// first, or taken by [`Solution::possible`].
+    /// With a GPU a plan is often only possible, because drivers in the calling process decide. Such a plan is tried on the
+    /// devices first, or accepted by [`Solution::possible`].
     ///
     /// # Errors
-    /// [`NoPlan`] where the plan is only possible or there is none; it prints the reason and what to do instead.
+    /// [`NoPlan`] if the plan is only possible or there is none. It prints the reason and what to do instead.
     pub fn guaranteed(self) -> Result<Plan, NoPlan> {
         match self {
             Self::Share(plan) if plan.verdict() == Verdict::Guaranteed => Ok(plan),
@@ -78,10 +78,10 @@ impl Solution {
         }
     }
 
-    /// Takes the plan also where it is only possible: its buffers have to be tried on the devices.
+    /// Returns the plan even if it is only possible. Its buffers then have to be tried on the devices.
     ///
     /// # Errors
-    /// [`NoPlan`] where there is none.
+    /// [`NoPlan`] if there is none.
     pub fn possible(self) -> Result<Plan, NoPlan> {
         match self {
             Self::Share(plan) => Ok(plan),
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn plan_that_is_guaranteed_is_taken_either_way() {
-        let sure = solution(Contiguity::Scattered, heap());
-        let plan = sure.clone().guaranteed().unwrap();
-        assert_eq!(plan, sure.possible().unwrap());
+        let condition = solution(Contiguity::Scattered, heap());
+        let plan = condition.clone().guaranteed().unwrap();
+        assert_eq!(plan, condition.possible().unwrap());
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! The smallest sets that have something in common with each of others.
+//! Minimum hitting sets: the smallest sets that intersect each of several sets.
 
 use super::bits::Bits;
 use super::work::Work;
 
 /// Sets of numbers below a length.
-pub(super) struct Sets {
+pub(super) struct HittingSets {
     length: usize,
-    /// With how many are in each.
+    /// Each set with its number of elements.
     sets: Vec<(usize, Bits)>,
 }
 
-impl Sets {
+impl HittingSets {
     pub(super) fn new(length: usize) -> Self {
         Self {
             length,
@@ -24,9 +24,8 @@ impl Sets {
         self.sets.push((numbers.len(), set));
     }
 
-    /// Returns the first set of `size` numbers that has one in common with each of the sets, in order; none where there is
-    /// none, or the work must end.
-    pub(super) fn first_meeting(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
+    /// Returns the first hitting set of `size` numbers in lexicographic order; `None` if there is none or the budget is spent.
+    pub(super) fn first_hitting_set(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
         let mut found: Option<Vec<usize>> = None;
         self.meet(size, &mut Vec::new(), &mut found, work);
         found.filter(|_| !work.is_spent())
@@ -52,7 +51,7 @@ impl Sets {
             sets.filter(|(_, set)| !begun.iter().any(|number| set.contains(*number)))
         };
         let Some((_, smallest)) = missed().min_by_key(|(count, _)| *count) else {
-            // Filled up with the first numbers that are not in it yet.
+            // The hitting set is complete. It is filled up to `size` with the least numbers that it lacks.
             work.charge(size.saturating_mul(8));
             let mut set = begun.clone();
             set.extend(
@@ -67,7 +66,7 @@ impl Sets {
             return;
         }
         if begun.len().saturating_add(1) == size {
-            // The last must be in all of them.
+            // The last number has to be in all sets that are not hit yet.
             let words = self.length >> 6;
             work.charge((words >> 1).saturating_add(8));
             let mut all = smallest.clone();
@@ -94,7 +93,7 @@ impl Sets {
     }
 }
 
-/// Keeps a set of this size, if it is before the one that was found.
+/// Keeps a set of `size` numbers if it is less than the one that was found.
 fn keep_first(mut set: Vec<usize>, size: usize, found: &mut Option<Vec<usize>>) {
     set.sort_unstable();
     if set.len() == size && found.as_ref().is_none_or(|found| set < *found) {

@@ -1,8 +1,8 @@
-//! An explanation, which is of bounded length unless all of it is asked for.
+//! The text of an explanation, which is of bounded length unless the caller wants all of it.
 
 use std::borrow::Cow;
 
-use super::words::{cut, plain};
+use super::bounded_text::{cut, plain};
 
 /// The most lines of an explanation.
 pub const EXPLANATION_LINES: usize = 64;
@@ -10,31 +10,31 @@ pub const EXPLANATION_LINES: usize = 64;
 /// The most bytes of an explanation.
 pub const EXPLANATION_BYTES: usize = 8192;
 
-/// The most bytes of one of its lines, and fewer where it is shortened. A list of eight modifiers with all their fields fits.
+/// The most bytes of one line. A list of eight modifiers with all their fields fits.
 const LINE_BYTES: usize = 2048;
 
-/// To how many lines an explanation is shortened, and to how many bytes each, until it is short enough.
+/// The limits on lines and bytes a line that are tried one after another until an explanation is short enough.
 const SHORTER: [(usize, usize); 5] = [(64, 512), (48, 512), (32, 512), (32, 192), (24, 192)];
 
-/// What stands below an explanation that was shortened.
+/// The last line of an explanation that was shortened.
 const ENDING: &str =
     "this is shortened: `covalent plan --all-reasons` says all of it, and so does `explain_all`";
 
-/// Lines about things of one kind.
+/// A list of lines about things of one kind.
 pub(super) struct Section {
     indent: &'static str,
-    /// What there are more of, where not all have a line.
+    /// The plural that follows the count of lines that were left out.
     what: &'static str,
     lines: Vec<String>,
-    /// How many lines there would be in all.
+    /// How many lines the whole list has.
     count: usize,
 }
 
 impl Section {
-    /// Begins with these lines what has so many in all.
+    /// Makes a list of which these lines are the first, and `count` the number of all.
     ///
-    /// Here every line of every explanation is made, and made printable: names are whatever was put into the request, and one
-    /// with a line break in it would forge lines.
+    /// Every line of every explanation is made printable here, because a name in a request may contain anything. A line break in
+    /// it would forge lines.
     pub(super) fn new(
         indent: &'static str,
         what: &'static str,
@@ -49,7 +49,7 @@ impl Section {
         }
     }
 
-    /// Has these lines and no more.
+    /// Makes a list of exactly these lines.
     pub(super) fn of<const N: usize>(
         indent: &'static str,
         what: &'static str,
@@ -58,23 +58,23 @@ impl Section {
         Self::new(indent, what, lines.into(), N)
     }
 
-    /// Returns how many lines it takes when at most so many things are told.
+    /// Returns how many lines the list takes if at most `most` entries are shown.
     fn height(&self, most: usize) -> usize {
         self.count.min(most.saturating_add(1))
     }
 
     fn write(&self, text: &mut String, most: usize, bytes: usize) {
-        let told = if self.count <= most.saturating_add(1) && self.lines.len() == self.count {
+        let shown = if self.count <= most.saturating_add(1) && self.lines.len() == self.count {
             self.count
         } else {
             most.min(self.lines.len())
         };
-        for line in self.lines.iter().take(told) {
+        for line in self.lines.iter().take(shown) {
             text.push_str(self.indent);
             text.push_str(&cut(line, bytes));
             text.push('\n');
         }
-        let more = self.count.saturating_sub(told);
+        let more = self.count.saturating_sub(shown);
         if more > 0 {
             text.push_str(self.indent);
             text.push_str(&format!("  … and {more} more {}\n", self.what));
@@ -89,14 +89,14 @@ fn plain_line(line: String) -> String {
     }
 }
 
-/// An explanation as it grows.
+/// An explanation while it is being built.
 pub(super) struct Text {
     sections: Vec<Section>,
     is_whole: bool,
 }
 
 impl Text {
-    /// Begins an explanation of bounded length.
+    /// Starts an explanation of bounded length.
     pub(super) fn bounded() -> Self {
         Self {
             sections: Vec::new(),
@@ -104,7 +104,7 @@ impl Text {
         }
     }
 
-    /// Begins one of any length.
+    /// Starts an explanation of any length.
     pub(super) fn whole() -> Self {
         Self {
             sections: Vec::new(),
@@ -116,7 +116,7 @@ impl Text {
         self.is_whole
     }
 
-    /// Makes no more lines than can be told.
+    /// Collects at most as many lines as an explanation can show.
     pub(super) fn limited(&self, lines: impl Iterator<Item = String>) -> Vec<String> {
         let most = if self.is_whole {
             usize::MAX
@@ -132,7 +132,7 @@ impl Text {
         }
     }
 
-    /// Makes one list of all of them.
+    /// Joins all lists into one.
     pub(super) fn into_section(self) -> Section {
         let count = self.sections.iter().map(|section| section.count).sum();
         let lines = self.sections.into_iter().flat_map(|section| {
@@ -145,7 +145,7 @@ impl Text {
         Section::new("", "lines on these", lines.collect(), count)
     }
 
-    /// Puts it together.
+    /// Returns the explanation's text, shortened if necessary.
     pub(super) fn finish(self) -> String {
         let text = self.written(usize::MAX, usize::MAX);
         if self.is_whole || self.is_short(&text) {
@@ -153,12 +153,13 @@ impl Text {
         }
         let mut shortest = String::new();
         for (lines, bytes) in SHORTER {
-            // Every list has as many lines as fit for all of them; one line says that it is shortened.
+            // Every list shows the same number of entries, the greatest with which all lists fit. One more line says that the
+            // text is shortened.
             let most = (0..lines).rev().find(|most| {
                 let heights = self.sections.iter().map(|section| section.height(*most));
                 heights.sum::<usize>() < lines
             });
-            // Where even that does not fit, each list says only how much it has.
+            // If not even that fits, each list only says how many entries it has.
             shortest = self.written(most.unwrap_or(0), bytes);
             shortest.push_str(ENDING);
             shortest.push('\n');
@@ -166,7 +167,7 @@ impl Text {
                 return shortest;
             }
         }
-        // So many lists that not even their numbers fit: the first of them.
+        // If there are so many lists that not even their counts fit, only the first lists are shown.
         let mut first: String = shortest
             .split_inclusive('\n')
             .take(EXPLANATION_LINES.saturating_sub(1) >> 1)

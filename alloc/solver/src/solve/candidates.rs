@@ -1,0 +1,55 @@
+//! The list of all candidates, for callers that want more than the best plan.
+
+use std::ops::Deref;
+
+use super::plan::Verdict;
+use super::work::LeftOut;
+use crate::constraint::SourceId;
+use crate::model::FormatModifier;
+
+/// A source and a format that serve all participants, and how certain that is.
+pub type Candidate = (SourceId, FormatModifier, Verdict);
+
+/// The candidates that the search found, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    candidates: Vec<Candidate>,
+    left_out: Option<LeftOut>,
+}
+
+impl Candidates {
+    pub(super) fn new(candidates: Vec<Candidate>, left_out: Option<LeftOut>) -> Self {
+        Self {
+            candidates,
+            left_out,
+        }
+    }
+
+    /// Returns what was not tried. If this is not `None`, there may be more candidates.
+    pub fn left_out(&self) -> Option<&LeftOut> {
+        self.left_out.as_ref()
+    }
+}
+
+impl Deref for Candidates {
+    type Target = [Candidate];
+
+    fn deref(&self) -> &[Candidate] {
+        &self.candidates
+    }
+}
+
+impl IntoIterator for Candidates {
+    type Item = Candidate;
+    type IntoIter = std::vec::IntoIter<Candidate>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.candidates.into_iter()
+    }
+}
+
+impl PartialEq<Vec<Candidate>> for Candidates {
+    fn eq(&self, other: &Vec<Candidate>) -> bool {
+        self.candidates == *other
+    }
+}

@@ -1,0 +1,175 @@
+//! Builds a plan from the best candidate: steps, hand-overs, caveats and reasons.
+
+use super::candidate_search::CandidateSearch;
+use super::layout::Layouts;
+use super::layout_candidate::{modifiers, verdict};
+use super::names::Names;
+use super::outcome::{Chosen, SearchRejections};
+use super::plan::{Action, Handover, Plan, Step};
+use super::problem::{Problem, View};
+use super::work::{LeftOut, Part};
+use crate::constraint::{MergedImage, Role};
+
+/// The most hand-overs that a plan lists. Each writer hands over to each reader, so many writers and readers have very many.
+pub(super) const HANDOVERS: usize = 4096;
+
+/// The parts of a plan: the best candidate that a search found, and what the search left out.
+pub(super) struct PlanBuilder<'p, 'a, 'v> {
+    pub(super) problem: &'p Problem<'a>,
+    pub(super) view: View<'v>,
+    pub(super) chosen: Chosen<'a>,
+    /// How many candidates the search found.
+    pub(super) found: usize,
+    /// Why the other sources were rejected.
+    pub(super) rejections: SearchRejections,
+    /// What the search did not try.
+    pub(super) left_out: Option<LeftOut>,
+}
+
+impl PlanBuilder<'_, '_, '_> {
+    /// Builds the plan.
+    pub(super) fn build(self) -> Plan {
+        let Self {
+            problem,
+            view,
+            chosen,
+            found,
+            rejections,
+            left_out,
+        } = self;
+        let Chosen {
+            rank,
+            combination,
+            count,
+            formats,
+            candidate,
+        } = chosen;
+        let source = candidate.source;
+        let names = Names::new(problem, source);
+        let search = CandidateSearch::new(problem, view, &combination);
+        let merged = search
+            .merged_image_with_owners(candidate.place, candidate.number)
+            .into_owned();
+        let modifiers: Vec<_> = modifiers(problem, &formats, &candidate)
+            .into_iter()
+            .map(|(_, modifier)| modifier)
+            .collect();
+        let Layouts {
+            first: layout,
+            more: more_layouts,
+        } = match modifiers.first() {
+            Some(modifier) => candidate.layouts.with_modifier(*modifier),
+            None => (*candidate.layouts).clone(),
+        };
+        let steps: Vec<Step> = view
+            .members
+            .iter()
+            .zip(&combination)
+            .map(|(place, alternative)| {
+                let prepared = problem.participant(*place);
+                Step {
+                    participant: prepared.participant.name.clone(),
+                    action: match prepared.participant.role {
+                        Role::Compositor => Action::Accepts,
+                        Role::CpuRead | Role::CpuWrite => Action::Maps,
+                        _ if prepared.own.contains(candidate.number) => Action::Exports,
+                        _ => Action::Imports,
+                    },
+                    alternative: *alternative,
+                }
+            })
+            .collect();
+        let caveats = candidate
+            .caveats
+            .iter()
+            .map(|caveat| caveat.describe(source, names))
+            .collect();
+        let is_ended = rejections.ending.is_some_and(|ending| ending.is_spent);
+        let mut left_out: Vec<LeftOut> = left_out.into_iter().collect();
+        let handovers = handovers(&search, &mut left_out);
+        Plan {
+            source: source.id.clone(),
+            source_name: source.name.clone(),
+            source_device: source.device.clone(),
+            count,
+            steps,
+            handovers,
+            needs_transfers: search.needs_transfers(candidate.number),
+            verdict: verdict(&candidate.caveats),
+            reasons: reasons(rank.importers, found, is_ended, &merged, names),
+            caveats,
+            modifiers,
+            layout,
+            more_layouts,
+            rejections: rejections.into_rejections(problem),
+            left_out,
+            merged: Box::new(merged),
+        }
+    }
+}
+
+/// Returns the hand-overs from each writer to each reader, up to [`HANDOVERS`].
+fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
+    let members: Vec<_> = search
+        .members()
+        .map(|(place, choice)| {
+            let participant = search.problem.participant(place).participant;
+            (participant, &choice.constraints.sync)
+        })
+        .collect();
+    let mut handovers = Vec::new();
+    let writers = members.iter().filter(|(one, _)| one.role.writes()).count();
+    let readers = members.len().saturating_sub(writers);
+    let all = writers.saturating_mul(readers);
+    if all > HANDOVERS {
+        left_out.push(LeftOut::new(
+            Part::Handovers,
+            format!(
+                "only the first {HANDOVERS} of {all} hand-overs are told: those of each who writes to each who reads"
+            ),
+        ));
+    }
+    for (writer, writer_sync) in members.iter().filter(|(one, _)| one.role.writes()) {
+        for (reader, reader_sync) in members.iter().filter(|(one, _)| !one.role.writes()) {
+            if handovers.len() >= HANDOVERS {
+                return handovers;
+            }
+            search.problem.work.charge(HANDOVER);
+            handovers.push(Handover {
+                from: writer.name.clone(),
+                to: reader.name.clone(),
+                sync: writer_sync.intersection(reader_sync).max().copied(),
+            });
+        }
+    }
+    handovers
+}
+
+/// The steps that listing one hand-over takes.
+const HANDOVER: usize = 48;
+
+fn reasons(
+    importers: usize,
+    found: usize,
+    is_ended: bool,
+    merged: &MergedImage,
+    names: Names<'_, '_>,
+) -> Vec<String> {
+    let importers = match importers {
+        0 => "nobody has to import foreign memory".to_owned(),
+        1 => "one participant imports it".to_owned(),
+        many => format!("{many} participants import it"),
+    };
+    let mut reasons = vec![if is_ended {
+        format!("best of the {found} ways that were found: {importers}")
+    } else if found > 1 {
+        format!("best of {found} ways that work: {importers}")
+    } else {
+        format!("the only way that works: {importers}")
+    }];
+    for reason in merged.reasons() {
+        let names = names.joined(reason.owners.iter());
+        reasons.push(format!("{}, set by {names}", reason.words));
+    }
+    reasons
+}

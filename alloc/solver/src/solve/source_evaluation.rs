@@ -1,0 +1,41 @@
+//! What a search computes once for one source and all of its formats.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use super::caveat::Caveat;
+use crate::constraint::{Contiguity, Source};
+
+/// One source in a search.
+pub(super) struct SourceEvaluation<'a> {
+    /// The source's index among those of the problem.
+    pub(super) number: usize,
+    pub(super) source: &'a Source,
+    /// The caveats that do not depend on the format.
+    pub(super) caveats: OnceCell<Vec<Caveat>>,
+    /// The strongest demand on contiguity, and its owners.
+    pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
+    /// How many members import the source's memory, and what they prefer.
+    pub(super) importers: OnceCell<ImporterCounts>,
+}
+
+impl<'a> SourceEvaluation<'a> {
+    pub(super) fn new(number: usize, source: &'a Source) -> Self {
+        Self {
+            number,
+            source,
+            caveats: OnceCell::new(),
+            contiguity: OnceCell::new(),
+            importers: OnceCell::new(),
+        }
+    }
+}
+
+/// Counts over the members that rank a source, the same for all of its formats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ImporterCounts {
+    pub(super) not_preferred_by: usize,
+    pub(super) importers: usize,
+    pub(super) is_third_party: bool,
+    pub(super) is_not_on_display: bool,
+}
