@@ -11,7 +11,7 @@ use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_tests::witness::{processor, vga};
 
-use super::engine::scenes::{self, Ended, SAMPLED};
+use super::engine::scenes::{self, SAMPLED, SceneOutcome};
 use super::engine::{Engine, Setup};
 use super::exchange;
 use super::rows::{Rows, Seen};
@@ -181,7 +181,7 @@ fn on_device(world: &World, rows: &mut Rows, engine: &Arc<Engine>) {
 /// That the layer looks at the engine's device at all.
 fn planted(engine: &Engine, gpu: &Gpu) -> Result<Seen> {
     gpu.plant_hazard()?;
-    let said = engine.heard.take();
+    let said = engine.validation_messages.take();
     if !Engine::has_layer() {
         return quiet(engine);
     }
@@ -200,7 +200,7 @@ fn quiet(engine: &Engine) -> Result<Seen> {
                 .to_owned(),
         ));
     }
-    let said = engine.heard.take();
+    let said = engine.validation_messages.take();
     ensure!(said.is_empty(), "it says: {}", said.join(" | "));
     Ok(Seen::Passed)
 }
@@ -213,11 +213,11 @@ fn first(buffers: &[Buffer]) -> Result<&Buffer> {
     buffers.first().context("no buffer")
 }
 
-fn seen(ended: Ended) -> Seen {
+fn seen(ended: SceneOutcome) -> Seen {
     match ended {
-        Ended::Seen(words) if words.is_empty() => Seen::Passed,
-        Ended::Seen(words) => Seen::PassedBut(words),
-        Ended::Cannot(why) => Seen::Skipped(why),
+        SceneOutcome::Passed(words) if words.is_empty() => Seen::Passed,
+        SceneOutcome::Passed(words) => Seen::PassedBut(words),
+        SceneOutcome::Unsupported(why) => Seen::Skipped(why),
     }
 }
 
@@ -235,7 +235,7 @@ impl Memory<'_> {
         fourcc: Fourcc,
         extent: Result<Extent>,
         count: u32,
-        act: impl FnOnce(&[Buffer]) -> Result<Ended>,
+        act: impl FnOnce(&[Buffer]) -> Result<SceneOutcome>,
     ) -> Result<Seen> {
         let extent = extent?;
         let mut participants: Vec<Participant> = vec![processor(fourcc)];
