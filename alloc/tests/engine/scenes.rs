@@ -22,9 +22,9 @@ pub(crate) const SAMPLED: (u32, u32) = (64, 8);
 #[derive(Debug)]
 pub(crate) enum SceneOutcome {
     /// All checks passed. The text says what the device lacks, or is empty.
-    Seen(String),
+    Passed(String),
     /// The device does not support the scene, with the reason.
-    Cannot(String),
+    Unsupported(String),
 }
 
 /// The engine draws to a buffer by a render pass and releases it. The CPU and the device then read the colour.

@@ -367,6 +367,6 @@ impl<'a> Session<'a> {
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not held by whom this program expects"),
+        anyhow!(error).context("another holder has a buffer than this program expects"),
     )
 }

@@ -304,6 +304,6 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a camera's buffer is not held by whom this program expects"),
+        anyhow!(error).context("another holder has a camera's buffer than this program expects"),
     )
 }

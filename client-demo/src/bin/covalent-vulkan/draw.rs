@@ -169,7 +169,7 @@ impl Show<'_> {
             .wl_buffer(index)
             .context("a wl_buffer")
             .map_err(missing_part)?;
-        self.window.ask_frame(&handle);
+        self.window.request_frame_callback(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
         let from = pending.timestamp.unwrap_or(pending.begun);
@@ -281,7 +281,7 @@ fn merged_wait_fence(
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not held by whom this program expects"),
+        anyhow!(error).context("another holder has a buffer than this program expects"),
     )
 }
 

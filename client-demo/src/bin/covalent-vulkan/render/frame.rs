@@ -2,10 +2,10 @@
 
 use covalent_client_demo::pattern::strip_cells;
 
-/// Frames in which the scene turns once.
-const TURN: u32 = 240;
-/// Frames in which the lens goes round once.
-const ROUND: u32 = 180;
+/// The number of frames of one rotation of the scene.
+const ROTATION_FRAMES: u32 = 240;
+/// The number of frames of one revolution of the lens.
+const LENS_FRAMES: u32 = 180;
 
 /// The push constants of a frame: `Frame` in `shaders.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,9 +13,9 @@ pub(crate) struct Frame {
     size: (u32, u32),
     cells: u32,
     bands: u32,
-    room: [f32; 4],
+    picture_rect: [f32; 4],
     lens: [f32; 3],
-    turn: f32,
+    rotation: f32,
 }
 
 impl Frame {
@@ -28,36 +28,40 @@ impl Frame {
             size,
             cells: strip_cells(number),
             bands: 8,
-            room: [0.0; 4],
+            picture_rect: [0.0; 4],
             lens: [0.0, 0.0, 1.0],
-            turn: std::f32::consts::TAU * portion(number, TURN),
+            rotation: std::f32::consts::TAU * portion(number, ROTATION_FRAMES),
         }
     }
 
-    /// Frame `number` over a camera's picture of a size, which begins the first band alone with its number. The lens goes
-    /// round in the lower half, so that the upper one is the picture as it is.
+    /// Frame `number` over a camera's picture of a size, which begins only the first band with its number. The lens moves
+    /// in a circle in the lower half, so that the upper half shows the unchanged picture.
     pub(crate) fn of_camera(number: u32, size: (u32, u32), picture: (u32, u32)) -> Self {
-        let room = fitted(picture, size);
-        let [left, top, width, height] = room;
-        let angle = std::f32::consts::TAU * portion(number, ROUND);
+        let picture_rect = fitted(picture, size);
+        let [left, top, width, height] = picture_rect;
+        let angle = std::f32::consts::TAU * portion(number, LENS_FRAMES);
         Self {
             size,
             cells: strip_cells(number),
             bands: 1,
-            room,
+            picture_rect,
             lens: [
                 left + width * (0.5 + 0.3 * angle.cos()),
                 top + height * (0.75 + 0.05 * angle.sin()),
                 0.18 * height,
             ],
-            turn: 0.0,
+            rotation: 0.0,
         }
     }
 
     /// Returns the push constants as the shaders read them.
     pub(crate) fn bytes(&self) -> [u8; Self::BYTES] {
         let whole = [self.size.0, self.size.1, self.cells, self.bands];
-        let parts = self.room.iter().chain(&self.lens).chain([&self.turn]);
+        let parts = self
+            .picture_rect
+            .iter()
+            .chain(&self.lens)
+            .chain([&self.rotation]);
         let words = whole
             .into_iter()
             .map(u32::to_ne_bytes)
@@ -118,6 +122,6 @@ mod tests {
         assert_eq!(bytes[..4], 640_u32.to_ne_bytes());
         assert_eq!(bytes[8..12], strip_cells(5).to_ne_bytes());
         assert_eq!(bytes[40..44], 1.0_f32.to_ne_bytes());
-        assert_eq!(bytes[44..], frame.turn.to_ne_bytes());
+        assert_eq!(bytes[44..], frame.rotation.to_ne_bytes());
     }
 }

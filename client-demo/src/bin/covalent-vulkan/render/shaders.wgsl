@@ -11,11 +11,11 @@ struct Frame {
     // How many of the eight bands begin with a strip, from the top.
     bands: u32,
     // Where the camera's picture lies: its corner and its size, in pixels.
-    room: vec4<f32>,
+    picture_rect: vec4<f32>,
     // The lens: its centre and radius, in pixels.
     lens: vec3<f32>,
     // How far the scene has turned, in radians.
-    turn: f32,
+    rotation: f32,
 }
 
 var<push_constant> frame: Frame;
@@ -52,7 +52,7 @@ fn rings(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
     }
     let size = vec2<f32>(frame.size);
     let from_centre = (at.xy - 0.5 * size) / size.y;
-    let wave = 0.5 + 0.5 * sin(24.0 * length(from_centre) - 4.0 * frame.turn);
+    let wave = 0.5 + 0.5 * sin(24.0 * length(from_centre) - 4.0 * frame.rotation);
     return vec4<f32>(0.1 + 0.2 * wave, 0.15 + 0.1 * wave, 0.35 + 0.25 * at.y / size.y, 1.0);
 }
 
@@ -62,7 +62,7 @@ struct Corner {
 }
 
 fn turned(point: vec3<f32>) -> vec3<f32> {
-    let about_y = vec2<f32>(cos(frame.turn), sin(frame.turn));
+    let about_y = vec2<f32>(cos(frame.rotation), sin(frame.rotation));
     let one = vec3<f32>(
         about_y.x * point.x + about_y.y * point.z,
         point.y,
@@ -134,7 +134,7 @@ fn camera(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
         source = frame.lens.xy + from_lens * (0.5 + 0.5 * far * far);
         rim = smoothstep(0.92, 1.0, far);
     }
-    let place = (source - frame.room.xy) / frame.room.zw;
+    let place = (source - frame.picture_rect.xy) / frame.picture_rect.zw;
     let colour = textureSampleLevel(picture, picture_sampler, place, 0.0).rgb;
     let cell = strip(at.xy);
     if (cell >= 0.0) {
