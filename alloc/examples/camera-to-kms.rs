@@ -1,4 +1,4 @@
-//! A camera's frames on a display, and nobody copies one: `camera-to-kms [/dev/video0] [/dev/dri/card0] [FRAMES]`.
+//! Shows the frames of a camera on a display without a copy: `camera-to-kms [/dev/video0] [/dev/dri/card0] [FRAMES]`.
 
 mod screen;
 
@@ -14,22 +14,22 @@ use rustix::event::{PollFd, PollFlags, poll};
 use screen::Screen;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let camera = PathBuf::from(words.next().unwrap_or("/dev/video0".to_owned()));
-    let card = PathBuf::from(words.next().unwrap_or("/dev/dri/card0".to_owned()));
-    let frames: u32 = words.next().map_or(Ok(60), |word| word.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let camera = PathBuf::from(arguments.next().unwrap_or("/dev/video0".to_owned()));
+    let card = PathBuf::from(arguments.next().unwrap_or("/dev/dri/card0".to_owned()));
+    let frames: u32 = arguments.next().map_or(Ok(60), |count| count.parse())?;
     let extent = Extent::new(640, 480)?;
 
-    // Who takes part.
+    // The participants.
     let camera = Device::open(&camera)?.queue(Direction::Capture)?;
     let card = Card::open(&card)?;
     let plane = card.primary_plane()?;
-    // What they all take, where it comes from, and that nobody refuses it.
+    // The plan: a source, and a format and layout that all participants are guaranteed to accept.
     let mut collection = BufferCollection::new(extent).with_count(4);
     collection.add(&camera)?.add(&plane)?;
     let plan = collection.solve().guaranteed()?;
     println!("{plan}");
-    // The buffers, as each of them needs them.
+    // The buffers, and their imports into each participant.
     let buffers = collection.allocate(&plan)?;
     let mut stream = collection.import(&camera, &buffers)?;
     let framebuffers = collection.import(&plane, &buffers)?;
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             poll(&mut [PollFd::new(&stream, PollFlags::IN)], None)?;
         };
         screen.show(&framebuffers[frame.info().index])?;
-        // The display has let go of the frame before. It goes back to the camera when it is dropped.
+        // The display no longer reads the previous frame. It is queued at the camera again when it is dropped here.
         shown = Some(frame);
     }
     drop(shown);

@@ -1,7 +1,7 @@
-//! A decoder's pictures that a GPU reads and a display shows, and nobody copies:
+//! Decodes pictures that a GPU reads and a display shows, without a copy:
 //! `decoder-to-gpu FILE.fwht [/dev/video1] [/dev/dri/card0] [FRAMES]`.
 //!
-//! `v4l2-ctl -d ENCODER --stream-mmap --stream-out-mmap --stream-count 5 --stream-to FILE.fwht` makes such a file of vicodec's code.
+//! `v4l2-ctl -d ENCODER --stream-mmap --stream-out-mmap --stream-count 5 --stream-to FILE.fwht` writes such a file with vicodec's encoder.
 
 mod screen;
 
@@ -20,14 +20,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use screen::Screen;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let file = PathBuf::from(words.next().ok_or("decoder-to-gpu FILE.fwht [NODES]")?);
-    let decoder = PathBuf::from(words.next().unwrap_or("/dev/video1".to_owned()));
-    let card = PathBuf::from(words.next().unwrap_or("/dev/dri/card0".to_owned()));
-    let frames: usize = words.next().map_or(Ok(5), |word| word.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let file = PathBuf::from(arguments.next().ok_or("decoder-to-gpu FILE.fwht [NODES]")?);
+    let decoder = PathBuf::from(arguments.next().unwrap_or("/dev/video1".to_owned()));
+    let card = PathBuf::from(arguments.next().unwrap_or("/dev/dri/card0".to_owned()));
+    let frames: usize = arguments.next().map_or(Ok(5), |count| count.parse())?;
     let extent = Extent::new(640, 480)?;
 
-    // What is in the first bytes decides what the decoder's pictures are, so it gets those first.
+    // The header in the first bytes determines the format of the decoded pictures, so the decoder gets them first.
     let decoder = Device::open(&decoder)?;
     let coded = decoder.queue(Direction::Output)?;
     let _coded = feed(&coded, extent, &std::fs::read(file)?)?;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plane = card.primary_plane()?;
     let mut collection = BufferCollection::new(extent).with_count(3);
     collection.add(&pictures)?.add(&gpu)?.add(&plane)?;
-    // A GPU's driver in this process: see `BufferCollection::solve_and_try`.
+    // The GPU's driver runs in this process, so its plan is only possible. `BufferCollection::solve_and_try` tries it first.
     let plan = collection.solve().possible()?;
     println!("{plan}");
     let buffers = collection.allocate(&plan)?;
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let sum: u64 = pixels.iter().flatten().map(|byte| u64::from(*byte)).sum();
         println!("the GPU read a picture whose bytes add up to {sum}");
         screen.show(&framebuffers[index])?;
-        // The display has let go of the picture before. It goes back to the decoder when it is dropped.
+        // The display no longer reads the previous picture. It is queued at the decoder again when it is dropped here.
         shown = Some(frame);
     }
     drop(shown);
@@ -69,9 +69,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Gives a decoder all bytes of a video in one buffer.
+/// Queues all bytes of a video at a decoder, in one buffer.
 fn feed(coded: &Queue, extent: Extent, video: &[u8]) -> Result<Stream, Box<dyn Error>> {
-    // Bytes have no rows; a picture of one byte a pixel holds them. A decoder wants room for a whole picture.
+    // Coded data has no rows, so a picture with one byte a pixel contains it. A decoder requires space for a whole picture.
     const ROW: u32 = 4096;
     let rows = u32::try_from(video.len())?.div_ceil(ROW).max(512);
     let mut processor = Participant::processor(Role::CpuWrite);

@@ -1,7 +1,7 @@
-//! A buffer for a process that is not trusted, and one from it: `share-with-process`.
+//! Shares a buffer with an untrusted process: `share-with-process`.
 //!
-//! The parent allocates and sends what describes the buffer over a socket: numbers as JSON, and file descriptors. The child believes
-//! none of it before it was checked ([`Buffer::import`]), writes a pixel, and the parent reads it. With feature `vulkan`, an engine
+//! The parent allocates a buffer and sends its layout as JSON and its file descriptors over a socket. The child uses the buffer only
+//! after a check of the description ([`Buffer::import`]) and writes a pixel, which the parent reads. With the feature `vulkan`, a renderer
 //! would import the checked buffer with `Gpu::import`.
 
 use std::error::Error;
@@ -30,12 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{plan}");
     let buffer = collection.allocate(&plan)?.remove(0);
 
-    let (ours, theirs) = UnixStream::pair()?;
+    let (own_end, child_end) = UnixStream::pair()?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg("child")
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdin(Stdio::from(OwnedFd::from(child_end)))
         .spawn()?;
-    send(&ours, &buffer)?;
+    send(&own_end, &buffer)?;
     let status = child.wait()?;
     if !status.success() {
         return Err(format!("the other process ended with {status}").into());
@@ -52,16 +52,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends the layout as JSON, and the buffer's dma-bufs with it.
+/// Sends the layout as JSON, with the file descriptors of the buffer's dma-bufs.
 fn send(socket: &UnixStream, buffer: &Buffer) -> Result<(), Box<dyn Error>> {
     let layout = serde_json::to_vec(buffer.layout())?;
-    let fds: Vec<_> = (0..buffer.memory_count())
-        .filter_map(|memory| buffer.memory_fd(memory))
+    let fds: Vec<_> = (0..buffer.dmabuf_count())
+        .filter_map(|memory| buffer.dmabuf_fd(memory))
         .collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err("a buffer lies in more than four dma-bufs".into());
+        return Err("the buffer has more than four dma-bufs".into());
     }
     sendmsg(
         socket,
@@ -90,7 +90,7 @@ fn child() -> Result<(), Box<dyn Error>> {
             _ => Vec::new(),
         })
         .collect();
-    // A layout that is read is one that can be; whether these fds have so much memory, the import asks the kernel.
+    // Deserialization checks that the layout is consistent. The import checks that the dma-bufs are large enough for it.
     let layout: Layout = serde_json::from_slice(&bytes[..received.bytes])?;
     let buffer = Buffer::import(Descriptor::new(&layout, fds)?)?;
     let mapping = buffer.map()?;

@@ -1,7 +1,7 @@
-//! A picture that a GPU wrote, on a display: `vulkan-to-kms [/dev/dri/card0] [FRAMES]`.
+//! Shows pictures of a GPU on a display without a copy: `vulkan-to-kms [/dev/dri/card0] [FRAMES]`.
 //!
-//! The GPU fills each image by a copy on its own queue, so there is nothing here but sharing. A program that draws passes
-//! `Purpose::Render` and records commands of its own.
+//! The GPU fills each image by a copy on its own queue, so that the example contains only the sharing. A program that renders uses
+//! `Purpose::Render` and records its own commands.
 
 mod screen;
 
@@ -16,16 +16,16 @@ use covalent_alloc::model::{Extent, Fourcc};
 use screen::Screen;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let card = PathBuf::from(words.next().unwrap_or("/dev/dri/card0".to_owned()));
-    let frames: usize = words.next().map_or(Ok(30), |word| word.parse())?;
+    let mut arguments = std::env::args().skip(1);
+    let card = PathBuf::from(arguments.next().unwrap_or("/dev/dri/card0".to_owned()));
+    let frames: usize = arguments.next().map_or(Ok(30), |count| count.parse())?;
     let extent = Extent::new(640, 480)?;
 
-    let (gpus, closed) = Vulkan::load()?.gpus()?;
-    let closed: Vec<String> = closed.iter().map(ToString::to_string).collect();
+    let (gpus, unavailable) = Vulkan::load()?.gpus()?;
+    let unavailable: Vec<String> = unavailable.iter().map(ToString::to_string).collect();
     let gpu = gpus
         .first()
-        .ok_or_else(|| format!("no Vulkan device shares memory: {}", closed.join("; ")))?
+        .ok_or_else(|| format!("no Vulkan device shares memory: {}", unavailable.join("; ")))?
         .for_purpose(Purpose::Copy);
     let card = Card::open(&card)?;
     let plane = card.primary_plane()?;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_count(2)
         .with_format(Fourcc::XRGB8888);
     collection.add(&gpu)?.add(&plane)?;
-    // A driver in this process: its plan is tried before it counts on hardware, see `BufferCollection::solve_and_try`.
+    // The GPU's driver runs in this process, so its plan is only possible. `BufferCollection::solve_and_try` tries it first.
     let plan = collection.solve().possible()?;
     println!("{plan}");
     let buffers = collection.allocate(&plan)?;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             &images[number % images.len()],
             &framebuffers[number % framebuffers.len()],
         );
-        // Bytes of a pixel in memory: blue, green, red and one that nobody reads.
+        // The bytes of a pixel in memory are blue, green, red and an unused one.
         let shade = u8::try_from(number * 8 % 256)?;
         let pixels = [shade, 64, 255 - shade, 0].repeat(640 * 480);
         image.write(&[pixels])?;

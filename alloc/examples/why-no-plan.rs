@@ -1,7 +1,7 @@
-//! Why there is no plan, and what to do instead: `why-no-plan`.
+//! Prints the error of a request without a plan: `why-no-plan`.
 //!
-//! A camera whose driver only exports, and a display that takes nothing but its own memory: the error names both, and the copy that
-//! costs least.
+//! The driver of the camera only exports buffers, and the display accepts only its own memory. The error names both and the cheapest
+//! copy.
 
 use std::error::Error;
 

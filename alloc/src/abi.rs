@@ -1,9 +1,9 @@
-//! The kernel's structures as its headers lay them out for this target, to hold ours against.
+//! Compares the crate's copies of kernel structures with the layout in the kernel's headers for this target.
 //!
-//! The tables are made by `tests/abi/generate.sh`. The tests that use them run for the target that they are compiled for; how
-//! to compile and run them for others is in the design document.
+//! `tests/abi/generate.sh` writes the tables. The tests that use them run for the target that they are compiled for. The design
+//! document says how to compile and run them for other targets.
 
-/// What the headers give, a line a number: `size STRUCT BYTES`, `offset STRUCT.MEMBER BYTES` and `request NAME NUMBER`.
+/// The numbers of the headers, one a line: `size STRUCT BYTES`, `offset STRUCT.MEMBER BYTES` and `request NAME NUMBER`.
 #[cfg(target_arch = "x86_64")]
 const TABLE: &str = include_str!("../tests/abi/x86_64.txt");
 #[cfg(target_arch = "aarch64")]
@@ -11,10 +11,10 @@ const TABLE: &str = include_str!("../tests/abi/aarch64.txt");
 #[cfg(target_arch = "arm")]
 const TABLE: &str = include_str!("../tests/abi/arm.txt");
 
-/// A number of ours, with the headers' name for it.
+/// A number of this crate, with its name in the headers.
 pub(crate) type Entry = (&'static str, u64);
 
-/// The sizes of structures and the offsets of their fields, with the headers' names.
+/// Lists the sizes of structures and the offsets of their fields, with their names in the headers.
 macro_rules! layouts {
     ($($ours:ty => $theirs:literal { $($field:ident => $member:literal),* $(,)? })*) => {
         vec![$(
@@ -28,28 +28,32 @@ macro_rules! layouts {
 }
 pub(crate) use layouts;
 
-/// Fails where a number of ours is not the headers', or where the table has one of a name that begins with one of `prefixes`
-/// and is not among ours.
-pub(crate) fn hold(prefixes: &[&str], ours: &[Entry]) {
+/// Fails where a number of this crate differs from the headers, and where the table has a number whose name begins with one of
+/// `prefixes` and that this crate does not list.
+pub(crate) fn assert_equals_headers(prefixes: &[&str], actual: &[Entry]) {
     let table: Vec<(&str, u64)> = TABLE.lines().map(parse).collect();
     let pointer = table.iter().find(|(name, _)| *name == "size pointer");
     assert_eq!(
         pointer,
         Some(&("size pointer", size_of::<usize>() as u64)),
-        "the table is of another target"
+        "the table is for another target"
     );
-    let theirs: Vec<(&str, u64)> = table
+    let expected: Vec<(&str, u64)> = table
         .into_iter()
         .filter(|(name, _)| {
             let bare = name.split_once(' ').map_or(*name, |(_, bare)| bare);
             prefixes.iter().any(|prefix| bare.starts_with(prefix))
         })
         .collect();
-    for (name, number) in &theirs {
-        let found = ours.iter().find(|(ours, _)| ours == name);
+    for (name, number) in &expected {
+        let found = actual.iter().find(|(own, _)| own == name);
         assert_eq!(found, Some(&(*name, *number)), "{name} of the headers");
     }
-    assert_eq!(ours.len(), theirs.len(), "one of ours is not in the table");
+    assert_eq!(
+        actual.len(),
+        expected.len(),
+        "a number of this crate is not in the table"
+    );
 }
 
 fn parse(line: &'static str) -> (&'static str, u64) {
@@ -63,12 +67,12 @@ fn parse(line: &'static str) -> (&'static str, u64) {
 
 #[test]
 #[should_panic(expected = "size dma_buf_sync of the headers")]
-fn number_that_is_not_the_headers_is_found() {
-    hold(&["dma_buf_sync"], &[("size dma_buf_sync", 9)]);
+fn number_that_differs_from_the_headers_is_found() {
+    assert_equals_headers(&["dma_buf_sync"], &[("size dma_buf_sync", 9)]);
 }
 
 #[test]
-#[should_panic(expected = "one of ours is not in the table")]
-fn number_that_the_headers_do_not_have_is_found() {
-    hold(&["nothing"], &[("size nothing", 9)]);
+#[should_panic(expected = "a number of this crate is not in the table")]
+fn number_that_is_not_in_the_headers_is_found() {
+    assert_equals_headers(&["nothing"], &[("size nothing", 9)]);
 }

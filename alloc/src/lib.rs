@@ -1,13 +1,14 @@
-//! One dma-buf for drivers that have never heard of each other: a camera, a GPU, a display, a codec, a program.
+//! Finds, allocates and imports dma-bufs that several devices can share: cameras, GPUs, displays, codecs and the CPU.
 //!
-//! A camera's queue answers EINVAL to a buffer that the display allocated; the display cannot import what the camera allocated. Which
-//! buffer do both take? Each *participant* says as plain data what it accepts, each *source* of memory what it guarantees. The solver
-//! returns a plan: who allocates, in which format and layout, who imports. Where no buffer can serve all, it returns the copy that
-//! costs least, and the constraints that conflict, each with its owner.
+//! A camera's queue may answer EINVAL to a buffer that the display allocated, and the display may not be able to import a buffer of the
+//! camera. This crate finds a buffer that both accept. Each *participant* states its constraints as plain data, and each *source* of
+//! memory states its guarantees. The solver returns a plan: which source allocates, in which format and layout, and which devices import
+//! it. Where no buffer satisfies all participants, the solver returns the cheapest copy, and the constraints that conflict, each with
+//! its owner.
 //!
 //! # The first buffer
 //!
-//! `collection::BufferCollection` does all of it: it asks the devices, solves, allocates, and imports.
+//! `collection::BufferCollection` is the entry point: it queries the devices, solves, allocates and imports.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "v4l2", feature = "drm"))]
@@ -23,7 +24,7 @@
 //! let plane = Card::open(Path::new("/dev/dri/card0"))?.primary_plane()?;
 //! let mut collection = BufferCollection::new(Extent::new(1280, 720)?).with_count(4);
 //! collection.add(&camera)?.add(&plane)?;
-//! let plan = collection.solve().guaranteed()?; // the error prints who cannot go together
+//! let plan = collection.solve().guaranteed()?; // the error names the constraints that conflict
 //! let buffers = collection.allocate(&plan)?;
 //! let stream = collection.import(&camera, &buffers)?;
 //! let framebuffers = collection.import(&plane, &buffers)?;
@@ -34,32 +35,32 @@
 //! # fn main() {}
 //! ```
 //!
-//! The folder `examples` has this as a whole program that shows the frames, the same for Vulkan, a buffer for a process that is not
-//! trusted, a plan for a machine that is not here, and one that fails with its reason.
+//! The folder `examples` has a complete program that shows the frames of a camera, one for Vulkan, one that shares a buffer with an
+//! untrusted process, one that plans for a recorded machine, and one whose plan fails with its reason.
 //!
 //! # Layers
 //!
-//! Each can be used alone. The first five are the crates `covalent-solver` and `covalent-machine`, which open nothing.
+//! Each layer can be used alone. The first five are the crates `covalent-solver` and `covalent-machine`, which open no device.
 //!
-//! | module | does | needs |
+//! | module | contains | needs |
 //! | --- | --- | --- |
 //! | [`model`] | formats, modifiers, extents, layouts, devices | nothing |
-//! | [`constraint`] | what participants accept and sources guarantee, and how constraints merge | nothing |
-//! | [`mod@solve`] | from declarations to a plan, or a split with its reason | nothing |
-//! | [`machine`] | machines on paper: recorded, solved elsewhere, compared; what drivers are known to refuse | nothing |
-//! | [`kernel`], [`text`] | what the kernel writes of dma-bufs, parsed; text from outside, made safe to print | nothing |
+//! | [`constraint`] | the constraints of participants, the guarantees of sources, and the merge of constraints | nothing |
+//! | [`mod@solve`] | the solver: from declarations to a plan, or to a split with its reason | nothing |
+//! | [`machine`] | recorded machines, which can be solved elsewhere and compared, and trial results | nothing |
+//! | [`kernel`], [`text`] | parsers of the kernel's text about dma-bufs; functions that make foreign text printable | nothing |
 //! | `collection` | the entry point | feature `buffer` |
-//! | `backend` | one folder and one feature for each kind of device, all behind one trait | feature `buffer` |
-//! | `buffer` | dma-bufs, untrusted descriptors, the guard for CPU access | feature `buffer` |
-//! | [`sync`] | who may touch a buffer next; fences and timelines | nothing; its fences feature `buffer` |
-//! | [`prove`] | plans tried in a helper process; what is refused is kept and solved around | feature `buffer` |
-//! | `files` | files that people name, read and replaced without harm | feature `buffer` |
-//! | [`trace`] | what happens to buffers, as tracing events | nothing; its writer feature `trace` |
+//! | `backend` | one folder and one feature for each kind of device, behind one trait | feature `buffer` |
+//! | `buffer` | dma-bufs, untrusted descriptors, the guard of CPU access | feature `buffer` |
+//! | [`sync`] | the order of accesses to a buffer; fences and timelines | nothing; its fences feature `buffer` |
+//! | [`trial`] | trials of plans in a helper process, and the results that are kept | feature `buffer` |
+//! | `files` | safe reading and replacing of files that people name | feature `buffer` |
+//! | [`trace`] | trace events of buffers | nothing; its writer feature `trace` |
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-/// Writes an error for programmers as it is displayed: a `main` that returns an error prints this, and its reader wants operation,
-/// device, cause and remedy.
+/// Implements `Debug` for an error by its `Display`, because a `main` that returns an error prints the former, and its reader needs the
+/// operation, device, cause and remedy.
 #[cfg(feature = "buffer")]
 macro_rules! debug_as_display {
     ($error:ty) => {

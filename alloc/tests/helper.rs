@@ -1,6 +1,6 @@
-//! The helper process, and whatever can become of it: refusals, aborts, silence and nonsense are outcomes, and the caller lives.
+//! The helper process and its failures. Refusals, aborts, silence and malformed replies are outcomes, and the program goes on.
 //!
-//! This file has a main function of its own: started under the name of a part, it plays a helper process that goes wrong so.
+//! This file has its own main function: started under the name `part-BEHAVIOUR`, it is a helper process with that behaviour.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../solver/tests/common/mod.rs"]
@@ -20,34 +20,40 @@ use covalent_alloc::constraint::{Contiguity, Guarantees};
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Request;
 use covalent_alloc::trial::{
-    Cause, Environment, Helper, HelperError, Limits, MeasuredCycle, Outcome, Planned, RefusalKind,
-    Trial as _, TrialEnd, TrialResults, narrowed, plan_of, serve, solve_with_trials,
+    Cause, Environment, Helper, HelperError, Limits, MeasuredCycle, Outcome, RefusalKind,
+    Trial as _, TrialEnd, TrialPlan, TrialResults, narrowed, plan_of, serve, solve_with_trials,
 };
 use serde_json::{Value, json};
 
-/// Long for a process that answers, short for a test that waits for none.
-const SHORT: Duration = Duration::from_secs(2);
+/// The deadline of each request. It is long for a process that replies, and short for a test that waits for a silent one.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let name = std::env::args().next().unwrap_or_default();
     let part = Path::new(&name).file_name().unwrap_or_default();
     if let Some(part) = part.to_str().and_then(|part| part.strip_prefix("part-")) {
-        return play(part);
+        return run_as_helper(part);
     }
     let tests: &[(&str, fn())] = &[
-        ("abort_of_the_child_is_an_outcome_and_learnt", abort),
+        ("abort_of_the_child_is_an_outcome_and_is_learnt", abort),
         ("crash_of_the_child_is_structural", crash),
         ("kill_of_the_child_is_transient", kill),
-        ("silence_of_the_child_is_an_outcome", silence),
-        ("nonsense_of_the_child_is_an_outcome", nonsense),
-        ("stranger_is_no_helper", stranger),
-        ("program_that_is_not_there_is_named", missing),
-        ("source_that_is_not_there_is_refused_by_its_name", good),
-        ("death_while_declaring_costs_those_drivers", declaring),
-        ("death_while_measuring_is_an_outcome", measuring),
-        ("answer_without_end_takes_a_bounded_memory", endless),
-        ("words_without_end_take_a_bounded_memory", talkative),
-        ("nothing_leaks_by_deaths", leaks),
+        ("silence_of_the_child_is_a_missed_deadline", silence),
+        ("malformed_reply_of_the_child_is_a_refusal", malformed_reply),
+        ("program_that_is_not_a_helper_is_refused", wrong_program),
+        ("missing_program_is_named", missing),
+        ("missing_source_is_refused_by_its_name", missing_source),
+        (
+            "crash_while_declaring_makes_those_drivers_unavailable",
+            declaring,
+        ),
+        ("crash_while_measuring_is_an_outcome", measuring),
+        ("reply_without_end_takes_bounded_memory", endless_reply),
+        (
+            "standard_error_without_end_takes_bounded_memory",
+            endless_stderr,
+        ),
+        ("lost_processes_leak_no_fds_and_no_children", leaks),
     ];
     for (name, test) in tests {
         test();
@@ -56,13 +62,13 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A program that plays this part: a link to this one under its name.
-fn helper(part: &str, folder: &tempfile::TempDir) -> Helper {
-    let program = folder.path().join(format!("part-{part}"));
+/// Returns a helper with this behaviour: its program is a link to this one, under the name of the behaviour.
+fn helper(behaviour: &str, folder: &tempfile::TempDir) -> Helper {
+    let program = folder.path().join(format!("part-{behaviour}"));
     if !program.exists() {
         std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &program).unwrap();
     }
-    Helper::new(program).with_deadline(SHORT)
+    Helper::new(program).with_deadline(DEADLINE)
 }
 
 fn request() -> Request {
@@ -80,14 +86,14 @@ fn request() -> Request {
     }
 }
 
-/// Allocates, tries the camera and then the display, and returns how the display took it.
-fn outcome(part: &str) -> Outcome {
+/// Allocates a buffer, tries the camera and then the display, and returns the outcome of the display.
+fn outcome(behaviour: &str) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
-    let mut helper = helper(part, &folder);
+    let mut helper = helper(behaviour, &folder);
     let request = request();
     let narrow = narrowed(&request, &plan_of(&request).unwrap());
     let plan = plan_of(&narrow).unwrap();
-    let planned = Planned {
+    let planned = TrialPlan {
         request: &narrow,
         plan: &plan,
     };
@@ -98,11 +104,11 @@ fn outcome(part: &str) -> Outcome {
     };
     assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
     let refused = helper.attempt(planned, display, None).unwrap();
-    assert_eq!(helper.deaths(), 1);
-    // The next question finds another process, with the buffer anew; and letting go is no death.
+    assert_eq!(helper.lost_process_count(), 1);
+    // The next request starts another process, which allocates the buffer again. Its release is not counted as a lost process.
     assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
     helper.release();
-    assert_eq!(helper.deaths(), 1);
+    assert_eq!(helper.lost_process_count(), 1);
     refused
 }
 
@@ -118,16 +124,16 @@ fn abort() {
 
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("abort", &folder);
-    let mut facts = TrialResults::empty(Environment::default(), 1);
-    let proven = solve_with_trials(
+    let mut results = TrialResults::empty(Environment::default(), 1);
+    let tried = solve_with_trials(
         &request(),
         &mut [&mut helper],
-        &mut facts,
+        &mut results,
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
-    assert_eq!(proven.learnt.len(), 2);
-    assert!(proven.trials <= Limits::default().trials);
+    assert_eq!(tried.end, TrialEnd::NoPlan);
+    assert_eq!(tried.learnt_results.len(), 2);
+    assert!(tried.trial_count <= Limits::default().trials);
 }
 
 fn crash() {
@@ -160,16 +166,16 @@ fn silence() {
     assert!(refusal.words.contains("no answer within 2 s"), "{refusal}");
 }
 
-fn nonsense() {
+fn malformed_reply() {
     let refused = outcome("garbage");
     assert!(refused.refusal().is_some(), "{refused}");
 }
 
-fn stranger() {
+fn wrong_program() {
     let folder = tempfile::tempdir().unwrap();
-    for (part, words) in [("stranger", "version 99"), ("silent", "no answer")] {
-        match helper(part, &folder).start() {
-            Err(HelperError::Stranger { why, .. }) => assert!(why.contains(words), "{why}"),
+    for (behaviour, words) in [("stranger", "version 99"), ("silent", "no answer")] {
+        match helper(behaviour, &folder).start() {
+            Err(HelperError::WrongProgram { why, .. }) => assert!(why.contains(words), "{why}"),
             other => panic!("{other:?}"),
         }
     }
@@ -182,7 +188,7 @@ fn stranger() {
 }
 
 fn missing() {
-    // Beside a test there is no helper program.
+    // The folder of a test has no helper program.
     let error = Helper::find().unwrap_err().to_string();
     assert!(error.contains("covalent-prove"), "{error}");
     assert!(error.contains("COVALENT_PROVE"), "{error}");
@@ -190,7 +196,7 @@ fn missing() {
     let request = request();
     let narrow = narrowed(&request, &plan_of(&request).unwrap());
     let plan = plan_of(&narrow).unwrap();
-    let planned = Planned {
+    let planned = TrialPlan {
         request: &narrow,
         plan: &plan,
     };
@@ -199,48 +205,48 @@ fn missing() {
     assert!(matches!(allocated, Outcome::Untestable(why) if why.contains("gone")));
 }
 
-fn good() {
+fn missing_source() {
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("good", &folder);
-    let mut facts = TrialResults::empty(Environment::default(), 1);
-    let proven = solve_with_trials(
+    let mut results = TrialResults::empty(Environment::default(), 1);
+    let tried = solve_with_trials(
         &request(),
         &mut [&mut helper],
-        &mut facts,
+        &mut results,
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
-    assert_eq!(proven.given_up[0].who, "heap a");
+    assert_eq!(tried.end, TrialEnd::NoPlan);
+    assert_eq!(tried.refused_plans[0].refused_by, "heap a");
     assert!(
-        proven.given_up[0]
+        tried.refused_plans[0]
             .refusal
             .words
             .contains("heap:no-such-heap")
     );
-    // What a source does not give is not a fact of any participant.
-    assert_eq!(facts.all(), []);
-    assert_eq!(helper.deaths(), 0);
+    // The refusal of a source is not a trial result of any participant.
+    assert_eq!(results.all(), []);
+    assert_eq!(helper.lost_process_count(), 0);
 }
 
 fn declaring() {
     let extent = Extent::new(640, 480).unwrap();
-    for (part, words) in [
+    for (behaviour, words) in [
         ("abort", "aborted"),
         ("kill", "was killed"),
         ("hang", "no answer within 2 s"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let mut helper = helper(part, &folder);
+        let mut helper = helper(behaviour, &folder);
         let declared = helper.declare_drivers(extent);
         assert!(declared.participants.is_empty() && declared.sources.is_empty());
-        // Vulkan's at least, and GBM's where this machine has cards.
+        // There is at least Vulkan, and GBM where this machine has cards.
         let names: Vec<_> = declared.unavailable.iter().map(|one| &one.name).collect();
         assert!(names.iter().any(|name| *name == "Vulkan"), "{names:?}");
         for unavailable in &declared.unavailable {
             assert!(unavailable.why.contains(words), "{unavailable}");
         }
         assert_eq!(
-            usize::try_from(helper.deaths()).unwrap(),
+            usize::try_from(helper.lost_process_count()).unwrap(),
             declared.unavailable.len()
         );
         helper.start().unwrap();
@@ -248,19 +254,19 @@ fn declaring() {
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("good", &folder);
     let declared = helper.declare_drivers(extent);
-    // Who is not there says why.
+    // A driver that is not available has a reason.
     assert!(
         !declared.participants.is_empty() || !declared.unavailable.is_empty(),
-        "nothing is said of any driver"
+        "no driver is listed"
     );
-    assert_eq!(helper.deaths(), 0);
+    assert_eq!(helper.lost_process_count(), 0);
 }
 
 fn measuring() {
     let request = request();
     let narrow = narrowed(&request, &plan_of(&request).unwrap());
     let plan = plan_of(&narrow).unwrap();
-    let planned = Planned {
+    let planned = TrialPlan {
         request: &narrow,
         plan: &plan,
     };
@@ -268,19 +274,19 @@ fn measuring() {
         panic!()
     };
     let folder = tempfile::tempdir().unwrap();
-    let mut dying = helper("abort", &folder);
-    let turn = MeasuredCycle {
-        taken_ns: 5,
-        given_back_ns: 3,
+    let mut aborting = helper("abort", &folder);
+    let cycle = MeasuredCycle {
+        acquire_ns: 5,
+        release_ns: 3,
     };
-    let measured = dying.measure_allocation(planned, 2);
-    assert_eq!(measured, Ok(vec![turn; 2]));
-    assert_eq!(dying.measure_import(planned, camera, 1), Ok(vec![turn]));
-    let refused = dying.measure_import(planned, display, 1).unwrap_err();
+    let measured = aborting.measure_allocation(planned, 2);
+    assert_eq!(measured, Ok(vec![cycle; 2]));
+    assert_eq!(aborting.measure_import(planned, camera, 1), Ok(vec![cycle]));
+    let refused = aborting.measure_import(planned, display, 1).unwrap_err();
     assert_eq!(refused.refusal().unwrap().cause, Cause::Signal(6));
-    assert_eq!(dying.deaths(), 1);
-    // The next process has the buffer anew.
-    assert_eq!(dying.measure_import(planned, camera, 1), Ok(vec![turn]));
+    assert_eq!(aborting.lost_process_count(), 1);
+    // The next process allocates the buffer again.
+    assert_eq!(aborting.measure_import(planned, camera, 1), Ok(vec![cycle]));
     let mut good = helper("good", &folder);
     let refused = good.measure_allocation(planned, 1).unwrap_err();
     assert!(
@@ -289,39 +295,39 @@ fn measuring() {
     );
     let refused = good.measure_import(planned, camera, 1).unwrap_err();
     assert!(refused.refusal().is_some(), "{refused}");
-    assert_eq!(good.deaths(), 0);
+    assert_eq!(good.lost_process_count(), 0);
 }
 
-/// What the documentation of the messages states: so many times the length of an answer.
-const MULTIPLE: usize = 256;
-/// The length of an answer that is too long for its use and short enough to be read.
-const LONG: usize = 512 << 10;
+/// How many times the length of a reply its parsing may take in memory, as the documentation of the messages says.
+const MEMORY_FACTOR: usize = 256;
+/// The length of a long reply that is below the limit, in bytes.
+const LONG_REPLY_BYTES: usize = 512 << 10;
 
-fn endless() {
+fn endless_reply() {
     let folder = tempfile::tempdir().unwrap();
     let camera = camera(Contiguity::Scattered);
     let extent = Extent::new(640, 480).unwrap();
-    for (part, length, deaths) in [
+    for (behaviour, length, lost) in [
         ("announce", 0, 1),
         ("promise", 0, 1),
-        ("zeros", LONG, 0),
-        ("nests", LONG, 1),
+        ("zeros", LONG_REPLY_BYTES, 0),
+        ("nests", LONG_REPLY_BYTES, 1),
     ] {
-        let mut helper = helper(part, &folder);
+        let mut helper = helper(behaviour, &folder);
         helper.start().unwrap();
         let (declared, usage) = sys::measured(|| helper.redeclare(&camera, extent));
         let most = usage.peak_bytes;
-        let bound = length * MULTIPLE + (256 << 10);
-        assert!(most <= bound, "{part}: {most} bytes for {length}");
+        let bound = length * MEMORY_FACTOR + (256 << 10);
+        assert!(most <= bound, "{behaviour}: {most} bytes for {length}");
         assert_eq!(
-            (declared.is_some(), helper.deaths()),
-            (deaths == 0, deaths),
-            "{part}"
+            (declared.is_some(), helper.lost_process_count()),
+            (lost == 0, lost),
+            "{behaviour}"
         );
     }
 }
 
-fn talkative() {
+fn endless_stderr() {
     let refusal = outcome("shout");
     let refusal = refusal.refusal().unwrap();
     assert_eq!(refusal.cause, Cause::Exit(5));
@@ -329,19 +335,19 @@ fn talkative() {
     assert!(refusal.words.chars().count() < 8_000);
 }
 
-/// Answers a question for a declaration as no helper does.
-fn declare_wrongly(part: &str, camera: &Value, socket: &mut UnixStream) {
-    match part {
-        // More than any answer has, and as much as one may have, of which nothing comes.
+/// Replies to a request for a declaration with a length that is too large, without data, or with a malformed text.
+fn declare_wrongly(behaviour: &str, camera: &Value, socket: &mut UnixStream) {
+    match behaviour {
+        // The first length is above the limit. The second is at the limit, and no data follows.
         "announce" => socket.write_all(&u32::MAX.to_le_bytes()).unwrap(),
         "promise" => socket.write_all(&(4_u32 << 20).to_le_bytes()).unwrap(),
         "zeros" => {
             let mut camera = camera.clone();
-            camera["constraints"]["memory"]["more"] = json!(vec![0; LONG / 2]);
+            camera["constraints"]["memory"]["more"] = json!(vec![0; LONG_REPLY_BYTES / 2]);
             return write(socket, &json!({"redeclared": {"participant": camera}}));
         }
         _ => {
-            let text = "[".repeat(LONG);
+            let text = "[".repeat(LONG_REPLY_BYTES);
             let length = u32::try_from(text.len()).unwrap();
             socket.write_all(&length.to_le_bytes()).unwrap();
             socket.write_all(text.as_bytes()).unwrap();
@@ -354,8 +360,8 @@ fn leaks() {
     let folder = tempfile::tempdir().unwrap();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = count();
-    for part in ["abort", "kill", "garbage"] {
-        outcome(part);
+    for behaviour in ["abort", "kill", "garbage"] {
+        outcome(behaviour);
     }
     let mut unused = helper("good", &folder);
     unused.start().unwrap();
@@ -366,9 +372,9 @@ fn leaks() {
     assert_eq!(children.trim(), "");
 }
 
-/// Plays a helper process that says yes to all but the display, where it goes wrong.
-fn play(part: &str) -> ExitCode {
-    if part == "good" {
+/// Is a helper process that accepts everything but the display, where it fails according to its behaviour.
+fn run_as_helper(behaviour: &str) -> ExitCode {
+    if behaviour == "good" {
         return match serve() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
@@ -376,40 +382,40 @@ fn play(part: &str) -> ExitCode {
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let mut socket = UnixStream::from(socket);
-    while let Some(question) = read(&mut socket) {
-        if question.get("hello").is_some() {
-            match part {
-                "silent" => std::thread::sleep(SHORT * 5),
+    while let Some(request) = read(&mut socket) {
+        if request.get("hello").is_some() {
+            match behaviour {
+                "silent" => std::thread::sleep(DEADLINE * 5),
                 "stranger" => write(&mut socket, &json!({"hello": {"version": 99}})),
                 _ => write(&mut socket, &json!({"hello": {"version": 3}})),
             }
-        } else if question.get("allocate").is_some() {
-            let answer = json!({"allocated": {"outcome": "proved", "buffer": null}});
-            write(&mut socket, &answer);
-        } else if question["attempt"]["participant"]["role"] == "display" {
-            go_wrong(part, &mut socket);
-        } else if question.get("attempt").is_some() {
+        } else if request.get("allocate").is_some() {
+            let reply = json!({"allocated": {"outcome": "proved", "buffer": null}});
+            write(&mut socket, &reply);
+        } else if request["attempt"]["participant"]["role"] == "display" {
+            fail(behaviour, &mut socket);
+        } else if request.get("attempt").is_some() {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
-        } else if question.get("declare").is_some()
-            || question["measure_import"]["participant"]["role"] == "display"
+        } else if request.get("declare").is_some()
+            || request["measure_import"]["participant"]["role"] == "display"
         {
-            go_wrong(part, &mut socket);
-        } else if let Some(what) = ["measure_allocation", "measure_import"]
+            fail(behaviour, &mut socket);
+        } else if let Some(measured) = ["measure_allocation", "measure_import"]
             .iter()
-            .find_map(|kind| question.get(kind))
+            .find_map(|kind| request.get(kind))
         {
-            let turn = json!({"taken_ns": 5, "given_back_ns": 3});
-            let turns = what["turns"].as_u64().unwrap();
-            let turns: Vec<_> = (0..turns).map(|_| turn.clone()).collect();
-            let answer = json!({"measured": {"outcome": "proved", "turns": turns}});
-            write(&mut socket, &answer);
-        } else if question == "release" {
+            let cycle = json!({"taken_ns": 5, "given_back_ns": 3});
+            let count = measured["turns"].as_u64().unwrap();
+            let cycles: Vec<_> = (0..count).map(|_| cycle.clone()).collect();
+            let reply = json!({"measured": {"outcome": "proved", "turns": cycles}});
+            write(&mut socket, &reply);
+        } else if request == "release" {
             write(&mut socket, &json!("released"));
-        } else if question.get("redeclare_source").is_some() {
+        } else if request.get("redeclare_source").is_some() {
             write(&mut socket, &json!({"redeclared_source": {"source": null}}));
-        } else if matches!(part, "announce" | "promise" | "zeros" | "nests") {
-            let camera = &question["redeclare"]["participant"];
-            declare_wrongly(part, camera, &mut socket);
+        } else if matches!(behaviour, "announce" | "promise" | "zeros" | "nests") {
+            let camera = &request["redeclare"]["participant"];
+            declare_wrongly(behaviour, camera, &mut socket);
         } else {
             write(&mut socket, &json!({"redeclared": {"participant": null}}));
         }
@@ -417,16 +423,16 @@ fn play(part: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn go_wrong(part: &str, socket: &mut UnixStream) {
+fn fail(behaviour: &str, socket: &mut UnixStream) {
     let signal = |signal| {
         let own = rustix::process::getpid();
-        // Twice, since Rust's own handler takes the first SIGSEGV and expects the fault to come again.
+        // Rust's handler returns from the first SIGSEGV and expects the fault to repeat, so the signal is sent twice.
         for _ in 0..2 {
             let _ = rustix::process::kill_process(own, signal);
         }
-        std::thread::sleep(SHORT);
+        std::thread::sleep(DEADLINE);
     };
-    match part {
+    match behaviour {
         "abort" => {
             eprintln!("assertion of a driver failed");
             std::process::abort();
@@ -436,13 +442,13 @@ fn go_wrong(part: &str, socket: &mut UnixStream) {
         "exit" => std::process::exit(3),
         "shout" => {
             let line = "\u{1b}[2Jlast ".repeat(100_000);
-            let mut words = std::io::stderr();
-            // What the parent does not take is lost, and no error of the driver's.
-            let full = (0..64).any(|_| words.write_all(line.as_bytes()).is_err());
-            assert!(full, "words have no end");
+            let mut stderr = std::io::stderr();
+            // The memfd of the program is full at some time. What does not fit is lost.
+            let is_full = (0..64).any(|_| stderr.write_all(line.as_bytes()).is_err());
+            assert!(is_full, "the standard error is not bounded");
             std::process::exit(5);
         }
-        "hang" => std::thread::sleep(SHORT * 5),
+        "hang" => std::thread::sleep(DEADLINE * 5),
         _ => {
             socket.write_all(&[4, 0, 0, 0]).unwrap();
             socket.write_all(b"}}{{").unwrap();

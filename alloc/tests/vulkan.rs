@@ -1,7 +1,7 @@
-//! Vulkan on a device that an engine made: what it has to enable, what is said where it has not, and what then works.
+//! Vulkan on a device of an application: what the application has to enable, the error where it has not, and the use of shared images.
 //!
-//! Lavapipe of Mesa before 24, or without `/dev/udmabuf`, shares no images. On such a machine the tests that need them say so and
-//! end; `covalent-interop-check application_device` plays the same scenes in a guest that has what they need.
+//! lavapipe of Mesa before 24, or without `/dev/udmabuf`, shares no images. On such a machine the tests that need them print that they are
+//! skipped. `covalent-interop-check application_device` runs the same scenes in a guest that supports them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -20,7 +20,7 @@ use covalent_alloc::constraint::{FormatSet, Participant, Role};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Request, Solution, solve};
 
-use engine::scenes::{self, Ended};
+use engine::scenes::{self, SceneOutcome};
 use engine::{Engine, Setup};
 
 fn setup() -> Setup {
@@ -30,7 +30,7 @@ fn setup() -> Setup {
     }
 }
 
-/// An engine on every physical device here. A machine without Vulkan has none, and says so.
+/// Returns an engine for each physical device. On a machine without Vulkan it returns none and prints that.
 fn engines(setup: Setup) -> Vec<Arc<Engine>> {
     let mut found = Vec::new();
     loop {
@@ -53,8 +53,8 @@ fn engines(setup: Setup) -> Vec<Arc<Engine>> {
     found
 }
 
-/// Engines whose devices share images; those that do not are told of, each with the reason.
-fn sharing() -> Vec<(Arc<Engine>, Gpu)> {
+/// Returns the engines whose devices share images. For the others it prints the reason.
+fn engines_with_shared_images() -> Vec<(Arc<Engine>, Gpu)> {
     let wanted = Capabilities::IMAGES;
     engines(setup())
         .into_iter()
@@ -69,8 +69,8 @@ fn sharing() -> Vec<(Arc<Engine>, Gpu)> {
         .collect()
 }
 
-fn silent(engine: &Engine) {
-    assert_eq!(engine.heard.take(), Vec::<String>::new());
+fn assert_no_validation_messages(engine: &Engine) {
+    assert_eq!(engine.validation_messages.take(), Vec::<String>::new());
 }
 
 fn allocated(gpu: &Gpu, fourcc: Fourcc, extent: Extent, count: u32) -> Option<Vec<Buffer>> {
@@ -92,16 +92,18 @@ fn allocated(gpu: &Gpu, fourcc: Fourcc, extent: Extent, count: u32) -> Option<Ve
     }
 }
 
-fn ended(name: &str, gpu: &Gpu, outcome: Result<Ended, VulkanError>) {
+fn report(name: &str, gpu: &Gpu, outcome: Result<SceneOutcome, VulkanError>) {
     match outcome {
-        Ok(Ended::Seen(words)) => eprintln!("{name} on {}: seen {words}", gpu.name()),
-        Ok(Ended::Cannot(why)) => eprintln!("{name} on {}: skipped, because {why}", gpu.name()),
+        Ok(SceneOutcome::Passed(words)) => eprintln!("{name} on {}: seen {words}", gpu.name()),
+        Ok(SceneOutcome::Unsupported(why)) => {
+            eprintln!("{name} on {}: skipped, because {why}", gpu.name())
+        }
         Err(error) => panic!("{name} on {}: {error}", gpu.name()),
     }
 }
 
 #[test]
-fn device_that_enabled_nothing_is_told_all_that_is_missing() {
+fn device_without_extensions_gets_all_missing_ones_in_one_error() {
     let bare = Setup {
         only: Some(&[]),
         ..setup()
@@ -126,7 +128,7 @@ fn device_that_enabled_nothing_is_told_all_that_is_missing() {
         assert_eq!(of(MissingKind::DeviceExtension), expected);
         assert_eq!(of(MissingKind::Feature).len(), 2);
         assert!(of(MissingKind::InstanceExtension).is_empty());
-        // One error says all of it, a line each, and whether the driver has it.
+        // One error lists all of them, one a line, and whether the driver supports each.
         let words = error.to_string();
         assert_eq!(words.lines().count(), missing.len() + 1, "{words}");
         for one in missing {
@@ -144,12 +146,12 @@ fn device_that_enabled_nothing_is_told_all_that_is_missing() {
             words
         );
         engine.is_alive().unwrap();
-        silent(&engine);
+        assert_no_validation_messages(&engine);
     }
 }
 
 #[test]
-fn only_what_is_wanted_is_required() {
+fn only_the_wanted_capabilities_are_required() {
     let bare = Setup {
         only: Some(&[khr::external_memory_fd::NAME]),
         ..setup()
@@ -166,7 +168,7 @@ fn only_what_is_wanted_is_required() {
 }
 
 #[test]
-fn instance_of_version_1_0_is_told_to_ask_for_1_1() {
+fn instance_of_version_1_0_gets_an_error_that_requires_1_1() {
     let old = Setup {
         api_version: vk::API_VERSION_1_0,
         only: Some(&[]),
@@ -176,13 +178,13 @@ fn instance_of_version_1_0_is_told_to_ask_for_1_1() {
         let error = engine.adopt(Capabilities::IMAGES).unwrap_err().to_string();
         assert!(error.contains("instance version 1.1"), "{error}");
         assert!(error.contains("VkApplicationInfo::apiVersion"), "{error}");
-        silent(&engine);
+        assert_no_validation_messages(&engine);
     }
 }
 
 #[test]
-fn device_of_the_engine_outlives_what_covalent_made_of_it() {
-    for (engine, gpu) in sharing() {
+fn device_of_the_engine_outlives_the_objects_of_covalent() {
+    for (engine, gpu) in engines_with_shared_images() {
         assert_eq!(gpu.queue_family(), engine.family);
         assert_eq!(gpu.name(), engine.offered.name);
         let submitted = gpu.submit(covalent_alloc::backend::vulkan::Submission::default());
@@ -191,13 +193,13 @@ fn device_of_the_engine_outlives_what_covalent_made_of_it() {
         drop(gpu);
         engine.is_alive().unwrap();
         assert_eq!(Arc::strong_count(&engine), 1);
-        silent(&engine);
+        assert_no_validation_messages(&engine);
     }
 }
 
 #[test]
-fn engine_draws_copies_and_hands_over_both_ways() {
-    for (engine, gpu) in sharing() {
+fn engine_draws_and_copies_between_shared_images() {
+    for (engine, gpu) in engines_with_shared_images() {
         let extent = Extent::new(320, 48).unwrap();
         for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
             let Some(buffers) = allocated(&gpu, fourcc, extent, 2) else {
@@ -207,27 +209,27 @@ fn engine_draws_copies_and_hands_over_both_ways() {
                 panic!("{} buffers", buffers.len());
             };
             if fourcc == Fourcc::XRGB8888 {
-                ended("drawing", &gpu, scenes::draws(&engine, &gpu, first));
+                report("drawing", &gpu, scenes::draws(&engine, &gpu, first));
             }
-            ended(
+            report(
                 "copying",
                 &gpu,
                 scenes::copies(&engine, &gpu, first, second),
             );
         }
-        silent(&engine);
+        assert_no_validation_messages(&engine);
     }
 }
 
 #[test]
-fn engine_samples_chroma_where_it_lies() {
-    for (engine, gpu) in sharing() {
+fn engine_samples_chroma_at_its_location() {
+    for (engine, gpu) in engines_with_shared_images() {
         let extent = Extent::new(scenes::SAMPLED.0, scenes::SAMPLED.1).unwrap();
         let Some(buffers) = allocated(&gpu, Fourcc::NV12, extent, 1) else {
             continue;
         };
         let outcome = scenes::samples(&engine, &gpu, &buffers[0]);
-        ended("sampling", &gpu, outcome);
-        silent(&engine);
+        report("sampling", &gpu, outcome);
+        assert_no_validation_messages(&engine);
     }
 }

@@ -11,7 +11,9 @@ use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
 use covalent_alloc::text::printable_path;
-use covalent_alloc::trial::{TrialResult, TrialResultError, TrialResults, keep_facts, known_facts};
+use covalent_alloc::trial::{
+    TrialResult, TrialResultError, TrialResults, keep_trial_results, load_trial_results,
+};
 
 use crate::file;
 use crate::out::{self, line};
@@ -103,12 +105,12 @@ pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemo
 /// Returns the stored trial results of this user, and those that ship with Covalent. An error of the user's file is printed, and
 /// only the shipped results are used then.
 pub(crate) fn trial_results() -> TrialResults {
-    known_facts(print_error)
+    load_trial_results(print_error)
 }
 
 /// Stores new trial results. An error is printed, and the program continues without storing them.
 pub(crate) fn store_trial_results(learnt: &[TrialResult]) {
-    keep_facts(learnt, print_error);
+    keep_trial_results(learnt, print_error);
 }
 
 fn print_error(error: &TrialResultError) {

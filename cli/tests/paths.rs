@@ -155,7 +155,7 @@ fn output_file_that_cannot_be_written_is_an_error_and_the_old_file_is_kept() {
             option,
             &missing,
             &run(&line(option, &missing)),
-            "is its folder there?",
+            "that its folder exists",
         );
         if option.path_use == Use::Write {
             // No user, not even root, can create files there.

@@ -119,7 +119,7 @@ impl Show {
         match event {
             // The compositor's GPU may still read the buffer, until the fences of the dma-buf are signalled.
             Event::Released(index) => {
-                let read = SyncPoint::carried(&self.negotiated.buffers[index], Access::Write)?;
+                let read = SyncPoint::implicit(&self.negotiated.buffers[index], Access::Write)?;
                 self.events.watch_fence(read.wait()?, index)?;
             }
             Event::BufferIdle(index) => self.on_screen[index] = None,

@@ -147,17 +147,17 @@ impl Buffers {
         let producer = self.producer.clone();
         let slot = self.slot(index, Holder::Client, Holder::Producer)?;
         loop {
-            let after = match slot.tracker.write(&producer)? {
-                AccessDecision::Now(token, after) => {
+            let prior = match slot.tracker.begin_write(&producer)? {
+                AccessDecision::Granted(token, prior) => {
                     slot.state = State::Producer(token);
-                    return Ok(BeginWrite::Ready(after));
+                    return Ok(BeginWrite::Ready(prior));
                 }
-                AccessDecision::Wait(after) => after,
+                AccessDecision::Wait(prior) => prior,
             };
             // One wait at a time: the next call returns the next one.
-            if let Some(past) = after.first() {
-                let wait = past
-                    .moment
+            if let Some(earlier) = prior.first() {
+                let wait = earlier
+                    .fence
                     .wait()
                     .map_err(|source| HandOverError::Fence { index, source })?;
                 slot.has_pending_wait = true;
@@ -208,13 +208,13 @@ impl Buffers {
     ) -> Result<Vec<PriorAccess<SyncPoint>>, HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Client, Holder::Compositor)?;
-        match slot.tracker.read(&compositor)? {
-            AccessDecision::Now(token, after) => {
+        match slot.tracker.begin_read(&compositor)? {
+            AccessDecision::Granted(token, prior) => {
                 slot.tracker.transfer_out(token, back)?;
                 slot.state = State::Compositor;
-                Ok(after)
+                Ok(prior)
             }
-            AccessDecision::Wait(after) => Ok(after),
+            AccessDecision::Wait(prior) => Ok(prior),
         }
     }
 
@@ -228,12 +228,12 @@ impl Buffers {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Compositor, Holder::Client)?;
         // With a release point the access has already ended, and the point was waited for.
-        if slot.tracker.holders().any(|holder| holder.away) {
+        if slot.tracker.holders().any(|holder| holder.transferred) {
             let fences = buffer
                 .map(|buffer| pending_fences(buffer, index))
                 .transpose()?
                 .flatten();
-            slot.tracker.returned(&compositor, fences)?;
+            slot.tracker.end_transferred(&compositor, fences)?;
         }
         slot.state = State::Client;
         Ok(())
@@ -292,7 +292,7 @@ fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, Ha
     {
         return Ok(None);
     }
-    SyncPoint::carried(buffer, Access::Write)
+    SyncPoint::implicit(buffer, Access::Write)
         .map(Some)
         .map_err(failed)
 }
@@ -307,7 +307,7 @@ mod tests {
 
     fn fill(buffers: &mut Buffers, index: usize) {
         assert!(
-            matches!(buffers.begin_write(index), Ok(BeginWrite::Ready(after)) if after.is_empty())
+            matches!(buffers.begin_write(index), Ok(BeginWrite::Ready(prior)) if prior.is_empty())
         );
         buffers.end_write(index, None).unwrap();
     }

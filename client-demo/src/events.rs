@@ -73,7 +73,7 @@ pub enum EventsError {
     /// The event loop failed.
     #[error("{operation} failed: {reason}")]
     Loop {
-        /// What was asked of it.
+        /// The operation.
         operation: &'static str,
         /// Why it failed.
         reason: String,

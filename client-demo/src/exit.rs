@@ -9,7 +9,7 @@ use covalent_alloc::text::PrintableWriter;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// The program did everything that it was asked to do.
+    /// The program completed its task.
     Done = 0,
     /// An error that has no status of its own.
     Unexpected = 1,

@@ -241,7 +241,7 @@ pub fn open_syncobj_device() -> Option<SyncDevice> {
         .iter()
         .filter_map(|card| File::open(Card::render_node(card)?).ok())
         .filter_map(|node| SyncDevice::new(node).ok())
-        .find(|device| device.ability().eventfd)
+        .find(|device| device.support().eventfd)
 }
 
 wayland_client::delegate_noop!(Compositor: WpLinuxDrmSyncobjManagerV1);

@@ -173,7 +173,7 @@ impl Negotiation {
     #[must_use]
     pub fn no_plan(&self, explanations: &[String]) -> Failure {
         let unavailable = self.collection.unavailable().iter();
-        let unavailable = unavailable.map(|source| format!("not asked: {source}"));
+        let unavailable = unavailable.map(|source| format!("not queried: {source}"));
         let lines = explanations.iter().chain(&self.refusals).cloned();
         let lines: Vec<String> = lines.chain(unavailable).collect();
         no_plan(&self.participants_label, &lines)

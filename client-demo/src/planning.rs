@@ -5,8 +5,8 @@
 
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::trial::{
-    Helper, Limits, Outcome, TrialResultError, TrialResults, TriedSolution, keep_facts,
-    known_facts, solve_with_trials,
+    Helper, Limits, Outcome, TrialResultError, TrialResults, TriedSolution, keep_trial_results,
+    load_trial_results, solve_with_trials,
 };
 
 /// One request to the solver, with what messages need.
@@ -35,7 +35,7 @@ pub struct Answer {
 /// The trial results of this machine's drivers, and the helper process that runs new trials.
 #[derive(Debug)]
 pub struct Planning {
-    facts: TrialResults,
+    trial_results: TrialResults,
     helper: Option<Helper>,
 }
 
@@ -44,7 +44,7 @@ impl Planning {
     #[must_use]
     pub fn open() -> Self {
         Self {
-            facts: known_facts(log_error),
+            trial_results: load_trial_results(log_error),
             helper: None,
         }
     }
@@ -74,30 +74,33 @@ impl Planning {
 
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
-        let known = self.facts.apply(request).request;
+        let known = self.trial_results.apply(request).request;
         // Without a plan there is nothing to try.
         let plan = shared_plan(solve(&known))?;
         let Some(who) = &alternative.trial_participant else {
             return Ok(plan);
         };
-        let proven = self.try_imports(request, who)?;
-        let tried = proven.tried.iter().find(|tried| tried.who == *who);
-        let outcome = tried.map(|tried| tried.outcome.clone());
-        let refusals: Vec<String> = proven
-            .given_up
+        let tried_solution = self.try_imports(request, who)?;
+        let trial = tried_solution
+            .participant_trials
             .iter()
-            .map(|given_up| {
+            .find(|trial| trial.participant == *who);
+        let outcome = trial.map(|trial| trial.outcome.clone());
+        let refusals: Vec<String> = tried_solution
+            .refused_plans
+            .iter()
+            .map(|refused| {
                 format!(
                     "{} in {} was refused by {}: {}",
-                    given_up.source_name, given_up.format, given_up.who, given_up.refusal
+                    refused.source_name, refused.format, refused.refused_by, refused.refusal
                 )
             })
             .collect();
         match outcome {
-            Some(Outcome::Proved) => shared_plan(proven.solution),
+            Some(Outcome::Proved) => shared_plan(tried_solution.solution),
             Some(outcome) => Err(format!("the trial import by {who} failed: {outcome}")),
             None => Err(if refusals.is_empty() {
-                proven.solution.explain()
+                tried_solution.solution.explain()
             } else {
                 refusals.join("\n")
             }),
@@ -113,9 +116,10 @@ impl Planning {
         };
         let helper = self.helper.insert(helper);
         let limits = Limits::default();
-        let proven = solve_with_trials(request, &mut [helper], &mut self.facts, limits);
-        keep_facts(&proven.learnt, log_error);
-        Ok(proven)
+        let tried_solution =
+            solve_with_trials(request, &mut [helper], &mut self.trial_results, limits);
+        keep_trial_results(&tried_solution.learnt_results, log_error);
+        Ok(tried_solution)
     }
 }
 
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn alternative_without_a_plan_is_explained_and_skipped() {
         let mut planning = Planning {
-            facts: TrialResults::with_quirks(environment(), 0),
+            trial_results: TrialResults::with_quirks(environment(), 0),
             helper: None,
         };
         let answer = planning.decide(&[
@@ -187,7 +191,7 @@ mod tests {
     #[test]
     fn driver_without_a_trial_import_has_no_plan() {
         let mut planning = Planning {
-            facts: TrialResults::with_quirks(environment(), 0),
+            trial_results: TrialResults::with_quirks(environment(), 0),
             helper: Some(Helper::new("/nowhere/covalent-prove".into())),
         };
         let mut wanted = alternative(Fourcc::XRGB8888);

@@ -102,10 +102,10 @@ impl Window {
         };
         match configure {
             Configure {
-                size: Some(room),
+                size: Some(bounds),
                 fullscreen: true,
-            } if room != size => {
-                let (width, height) = fitted(size, room);
+            } if bounds != size => {
+                let (width, height) = fitted(size, bounds);
                 viewport.set_destination(width, height);
             }
             _ => viewport.set_destination(-1, -1),
@@ -133,7 +133,7 @@ impl Window {
     }
 
     /// Requests a frame callback, which the next [`show`](Self::show) commits; it arrives as [`Event::Frame`].
-    pub fn ask_frame(&self, handle: &QueueHandle<Compositor>) {
+    pub fn request_frame_callback(&self, handle: &QueueHandle<Compositor>) {
         self.surface.frame(handle, FrameCallback);
     }
 }
@@ -149,14 +149,14 @@ impl Drop for Window {
     }
 }
 
-/// Returns the largest size with the aspect ratio of `size` that fits into `room`.
-fn fitted(size: (u32, u32), room: (u32, u32)) -> (i32, i32) {
+/// Returns the largest size with the aspect ratio of `size` that fits into `bounds`.
+fn fitted(size: (u32, u32), bounds: (u32, u32)) -> (i32, i32) {
     let (width, height) = (u64::from(size.0.max(1)), u64::from(size.1.max(1)));
-    let (room_width, room_height) = (u64::from(room.0), u64::from(room.1));
-    let (fitted_width, fitted_height) = if room_width * height <= room_height * width {
-        (room_width, room_width * height / width)
+    let (bounds_width, bounds_height) = (u64::from(bounds.0), u64::from(bounds.1));
+    let (fitted_width, fitted_height) = if bounds_width * height <= bounds_height * width {
+        (bounds_width, bounds_width * height / width)
     } else {
-        (room_height * width / height, room_height)
+        (bounds_height * width / height, bounds_height)
     };
     let side = |length: u64| i32::try_from(length.max(1)).unwrap_or(i32::MAX);
     (side(fitted_width), side(fitted_height))

@@ -13,7 +13,7 @@ use std::path::Path;
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{AccessError, CpuAccess, Mapping};
 use covalent_alloc::constraint::Role;
-use covalent_alloc::files::{self, Access, make_folder};
+use covalent_alloc::files::{self, FileAccess, make_folder};
 use covalent_alloc::model::Extent;
 use serde_json::json;
 
@@ -89,7 +89,7 @@ impl Writeback {
             "the writeback connector does not support {}",
             format.name()
         );
-        make_folder(directory, Access::Private)?;
+        make_folder(directory, FileAccess::Private)?;
         let create = |name: &str| files::create(&directory.join(name));
         let extent = Extent::new(u32::from(size.0), u32::from(size.1))?;
         let count = u32::try_from(SLOTS)?;

@@ -1,8 +1,8 @@
 /*
- * A camera captures into buffers that a display takes too, and nobody copies: capture [/dev/video0] [/dev/dri/card0]
+ * Captures from a camera into buffers that a card imports too, without a copy: capture [/dev/video0] [/dev/dri/card0]
  *
- * Covalent plans and allocates. This program gives the dma-bufs to the camera (V4L2_MEMORY_DMABUF) and to the card (PRIME), and looks at
- * one captured frame with the processor.
+ * Covalent plans and allocates. This program passes the dma-bufs to the camera (V4L2_MEMORY_DMABUF) and to the card (PRIME), and reads one
+ * captured frame with the CPU.
  */
 #include <covalent.h>
 
@@ -37,20 +37,20 @@ static void call(int fd, unsigned long request, void *argument, const char *name
 			die(name, strerror(errno));
 }
 
-/* Sets the planned format; the driver must not answer with another. */
+/* Sets the planned format. A driver that chooses another one is an error. */
 static void set_format(int camera, const struct covalent_buffer *buffer)
 {
 	struct v4l2_format format = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE };
 	struct v4l2_pix_format *pix = &format.fmt.pix;
 
-	/* The card takes XR24, which V4L2 calls BX24 or XR24 by the order of its bytes in memory. */
+	/* DRM's XR24 is V4L2_PIX_FMT_XBGR32, since V4L2 names formats by the order of their bytes in memory. */
 	pix->width = buffer->width;
 	pix->height = buffer->height;
 	pix->pixelformat = V4L2_PIX_FMT_XBGR32;
 	pix->bytesperline = buffer->planes[0].stride;
 	call(camera, VIDIOC_S_FMT, &format, "VIDIOC_S_FMT");
 	if (pix->pixelformat != V4L2_PIX_FMT_XBGR32 || pix->bytesperline != buffer->planes[0].stride)
-		die("VIDIOC_S_FMT", "the driver answered with another format than was planned");
+		die("VIDIOC_S_FMT", "the driver chose another format than the planned one");
 }
 
 static void queue(int camera, unsigned int index, const struct covalent_buffer *buffer)
@@ -66,7 +66,7 @@ static void queue(int camera, unsigned int index, const struct covalent_buffer *
 	call(camera, VIDIOC_QBUF, &queued, "VIDIOC_QBUF");
 }
 
-/* Imports a buffer as a framebuffer, which a mode or a plane could show, and lets go of it. */
+/* Imports a buffer as a framebuffer, which a plane could show, and removes the framebuffer. */
 static void import(int card, const struct covalent_buffer *buffer)
 {
 	struct drm_mode_fb_cmd2 framebuffer = {
@@ -89,8 +89,8 @@ static void import(int card, const struct covalent_buffer *buffer)
 	call(card, DRM_IOCTL_GEM_CLOSE, &closed, "DRM_IOCTL_GEM_CLOSE");
 }
 
-/* Returns the exclusive or of all words of a picture. */
-static unsigned int look(const struct covalent_buffer *buffer)
+/* Returns a checksum of the pixels of a picture. */
+static unsigned int checksum(const struct covalent_buffer *buffer)
 {
 	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ };
 	size_t bytes = (size_t)buffer->memory_sizes[0];
@@ -130,7 +130,7 @@ int main(int argc, char **argv)
 	struct covalent_buffer buffers[BUFFERS];
 	struct covalent_plan *plan;
 	char job[1024];
-	char *words;
+	char *explanation;
 
 	snprintf(job, sizeof job,
 		 "{\"size\": \"640x480\", \"count\": %d, \"format\": \"XR24\", \"camera\": [\"%s\"],"
@@ -138,11 +138,11 @@ int main(int argc, char **argv)
 		 BUFFERS, camera_node, card_node);
 	if (covalent_plan(job, &plan) != COVALENT_OK)
 		die("planning", covalent_last_error());
-	words = covalent_explain(plan);
-	printf("%s\n", words);
-	covalent_string_free(words);
+	explanation = covalent_explain(plan);
+	printf("%s\n", explanation);
+	covalent_string_free(explanation);
 	if (covalent_buffer_count(plan) > BUFFERS)
-		die("planning", "more buffers are needed than this program has room for");
+		die("planning", "the plan needs more buffers than this program has space for");
 	if (covalent_allocate(plan, buffers, BUFFERS) != COVALENT_OK)
 		die("allocating", covalent_last_error());
 
@@ -166,9 +166,9 @@ int main(int argc, char **argv)
 
 		call(camera, VIDIOC_DQBUF, &filled, "VIDIOC_DQBUF");
 		if (filled.index >= BUFFERS)
-			die("VIDIOC_DQBUF", "a buffer that is not there");
+			die("VIDIOC_DQBUF", "the driver returned an index that does not exist");
 		if (frame == FRAMES - 1)
-			printf("the last frame is %08x in buffer %u\n", look(&buffers[filled.index]), filled.index);
+			printf("the last frame is %08x in buffer %u\n", checksum(&buffers[filled.index]), filled.index);
 		else
 			queue(camera, filled.index, &buffers[filled.index]);
 	}

@@ -1,37 +1,37 @@
-//! What went wrong, as a status and in words.
+//! The error of a call: a status and a message.
 
 use std::fmt;
 
-/// What became of a call: the `enum covalent_status` of the header.
+/// The result of a call: `enum covalent_status` of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) enum Status {
-    /// It was done.
+    /// The call succeeded.
     Ok = 0,
     /// An error that no other status describes.
     Unexpected = 1,
-    /// The request or an argument is wrong.
+    /// The request or an argument is not valid.
     Invalid = 2,
-    /// A device cannot be asked.
+    /// A device cannot be opened or queried.
     NoDevice = 3,
-    /// No buffer serves all.
+    /// No buffer satisfies all participants.
     NoPlan = 4,
-    /// The source did not give the memory.
+    /// The source refused the allocation.
     NoMemory = 7,
 }
 
-/// Why a call did not do what it was asked for.
+/// The error of a call.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: Status,
-    pub(crate) words: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
-    pub(crate) fn new(status: Status, words: &impl fmt::Display) -> Self {
+    pub(crate) fn new(status: Status, message: &impl fmt::Display) -> Self {
         Self {
             status,
-            words: words.to_string(),
+            message: message.to_string(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The request of a C program: whom to ask, and for what.
+//! The request of a C program.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,10 +16,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::{Failure, Status};
 
-/// What the processor does with each picture.
+/// The access of the CPU to each picture.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Processor {
+enum CpuAccess {
     Read,
     Write,
 }
@@ -36,10 +36,10 @@ impl<T> Default for List<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        /// Reads either form, so that an error names the value that is wrong.
-        struct Either<T>(PhantomData<T>);
+        /// Reads either form. An error names the value that is not valid.
+        struct OneOrMany<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
             type Value = Vec<T>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,11 +59,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             }
         }
 
-        input.deserialize_any(Either(PhantomData)).map(Self)
+        input.deserialize_any(OneOrMany(PhantomData)).map(Self)
     }
 }
 
-/// Who shares which pictures.
+/// A request that names devices of this machine.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Job {
@@ -78,7 +78,7 @@ pub(crate) struct Job {
     #[serde(default)]
     display: List<PathBuf>,
     #[serde(default)]
-    cpu: List<Processor>,
+    cpu: List<CpuAccess>,
     #[serde(default)]
     participants: Vec<Participant>,
     source: Option<SourceId>,
@@ -90,19 +90,19 @@ fn one() -> u32 {
     1
 }
 
-/// What a C program may ask.
+/// The two forms of a request.
 #[derive(Debug)]
-pub(crate) enum Asked {
-    /// Devices of this machine are to be asked.
+pub(crate) enum PlanRequest {
+    /// The devices of this machine are queried.
     Job(Box<Job>),
-    /// Everybody has been asked already.
+    /// The request has the constraints already, as `covalent plan --record` writes them.
     Request(Box<Request>),
 }
 
-impl Asked {
-    /// Reads the JSON text of either.
+impl PlanRequest {
+    /// Parses either form from JSON.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, Failure> {
-        /// A recorded request calls its size so.
+        /// A recorded request has the field `extent`, and a job has `size`.
         #[derive(Deserialize)]
         struct Head {
             extent: Option<IgnoredAny>,
@@ -110,13 +110,13 @@ impl Asked {
         let invalid = |words: String| Failure::new(Status::Invalid, &words);
         if text.len() > Request::MAXIMUM_BYTES {
             return Err(invalid(format!(
-                "the request has {} bytes; {} are read at the most",
+                "the request has {} bytes; the limit is {}",
                 text.len(),
                 Request::MAXIMUM_BYTES
             )));
         }
         let head: Head = serde_json::from_slice(text)
-            .map_err(|error| invalid(format!("the request is no JSON object: {error}")))?;
+            .map_err(|error| invalid(format!("the request is not a JSON object: {error}")))?;
         if head.extent.is_some() {
             let request = Request::from_json(text)
                 .map_err(|error| invalid(format!("the request cannot be read: {error}")))?;
@@ -130,11 +130,11 @@ impl Asked {
 }
 
 impl Job {
-    /// Asks everybody.
+    /// Queries the devices and returns a collection with all participants.
     pub(crate) fn collection(&self) -> Result<BufferCollection, Failure> {
         if let Some(format) = self.format.filter(|format| format.info().is_none()) {
             let words = format!(
-                "format: how pixels of {format} lie is not known here; formats are named as in drm_fourcc.h, such as XR24, AR24 or NV12"
+                "format: {format} is not a known format; use a name of drm_fourcc.h, such as XR24, AR24 or NV12"
             );
             return Err(Failure::new(Status::Invalid, &words));
         }
@@ -146,11 +146,11 @@ impl Job {
             collection = collection.with_only_format(format);
         }
         let failed = |error: BackendError| Failure::new(Status::NoDevice, &error);
-        for participant in self.named()? {
+        for participant in self.declare_participants()? {
             collection.add(&participant).map_err(failed)?;
         }
         if collection.participants().is_empty() {
-            let words = "nobody is to share the pictures: name a camera, an output, a display, a use by the cpu or participants";
+            let words = "the request has no participants: name a camera, an output, a display, an access by the cpu, or participants";
             return Err(Failure::new(Status::Invalid, &words));
         }
         let request = collection.request();
@@ -160,30 +160,30 @@ impl Job {
         Ok(collection)
     }
 
-    /// Declares everybody. Devices are asked and closed again: the program opens them itself.
-    fn named(&self) -> Result<Vec<Participant>, Failure> {
-        let mut named = Vec::new();
+    /// Returns all participants. Devices are opened, queried and closed, since the program opens them itself.
+    fn declare_participants(&self) -> Result<Vec<Participant>, Failure> {
+        let mut participants = Vec::new();
         let cameras = self.camera.0.iter().map(|path| (path, Direction::Capture));
         let outputs = self.output.0.iter().map(|path| (path, Direction::Output));
         for (path, direction) in cameras.chain(outputs) {
             let participant = Device::open(path)
                 .and_then(|device| device.queue(direction)?.participant(self.size, self.format));
-            named.push(participant.map_err(|error| Failure::new(Status::NoDevice, &error))?);
+            participants.push(participant.map_err(|error| Failure::new(Status::NoDevice, &error))?);
         }
         for path in &self.display.0 {
             let display = Card::open(path).and_then(|card| card.display());
-            named.push(display.map_err(|error| Failure::new(Status::NoDevice, &error))?);
+            participants.push(display.map_err(|error| Failure::new(Status::NoDevice, &error))?);
         }
-        for processor in &self.cpu.0 {
-            let mut participant = Participant::processor(match *processor {
-                Processor::Read => Role::CpuRead,
-                Processor::Write => Role::CpuWrite,
+        for access in &self.cpu.0 {
+            let mut participant = Participant::processor(match *access {
+                CpuAccess::Read => Role::CpuRead,
+                CpuAccess::Write => Role::CpuWrite,
             });
             participant.for_each_choice(|own| own.memory.cpu = CpuUse::Often);
-            named.push(participant);
+            participants.push(participant);
         }
-        named.extend(self.participants.iter().cloned());
-        Ok(named)
+        participants.extend(self.participants.iter().cloned());
+        Ok(participants)
     }
 }
 
@@ -192,16 +192,16 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        let failure = Asked::from_json(text.as_bytes()).unwrap_err();
+        let failure = PlanRequest::from_json(text.as_bytes()).unwrap_err();
         assert_eq!(failure.status, Status::Invalid);
-        failure.words
+        failure.message
     }
 
     #[test]
-    fn request_that_is_none_is_refused_with_its_place() {
+    fn invalid_request_is_refused_with_the_path_of_the_error() {
         for (text, words) in [
-            ("", "no JSON object"),
-            ("[]", "no JSON object"),
+            ("", "not a JSON object"),
+            ("[]", "not a JSON object"),
             ("{}", "missing field `size`"),
             (r#"{"size": "0x4"}"#, "size: "),
             (r#"{"size": "4x4", "kamera": []}"#, "unknown field `kamera`"),
@@ -215,54 +215,62 @@ mod tests {
             ),
             (r#"{"extent": "4x4", "participants": 1}"#, "cannot be read"),
         ] {
-            let told = refused(text);
-            assert!(told.contains(words), "{text}: {told}");
+            let message = refused(text);
+            assert!(message.contains(words), "{text}: {message}");
         }
     }
 
     #[test]
-    fn job_without_anybody_is_refused() {
-        let Asked::Job(job) = Asked::from_json(br#"{"size": "4x4"}"#).unwrap() else {
-            panic!("a job is no recorded request");
+    fn job_without_participants_is_refused() {
+        let PlanRequest::Job(job) = PlanRequest::from_json(br#"{"size": "4x4"}"#).unwrap() else {
+            panic!("the request was not read as a job");
         };
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::Invalid);
-        assert!(failure.words.contains("name a camera"), "{}", failure.words);
+        assert!(
+            failure.message.contains("name a camera"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]
-    fn one_device_needs_no_list_and_the_processor_may_do_both() {
+    fn single_device_needs_no_list_and_the_cpu_may_read_and_write() {
         let text = br#"{"size": "4x4", "camera": "/dev/video0", "cpu": ["read", "write"]}"#;
-        let Asked::Job(job) = Asked::from_json(text).unwrap() else {
-            panic!("a job is no recorded request");
+        let PlanRequest::Job(job) = PlanRequest::from_json(text).unwrap() else {
+            panic!("the request was not read as a job");
         };
         assert_eq!(job.camera.0, [PathBuf::from("/dev/video0")]);
         assert_eq!(job.cpu.0.len(), 2);
     }
 
     #[test]
-    fn format_that_nobody_knows_is_refused() {
+    fn unknown_format_is_refused() {
         let text = br#"{"size": "4x4", "cpu": "read", "format": "NV1"}"#;
-        let Asked::Job(job) = Asked::from_json(text).unwrap() else {
-            panic!("a job is no recorded request");
+        let PlanRequest::Job(job) = PlanRequest::from_json(text).unwrap() else {
+            panic!("the request was not read as a job");
         };
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::Invalid);
-        assert!(failure.words.starts_with("format: "), "{}", failure.words);
+        assert!(
+            failure.message.starts_with("format: "),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]
-    fn device_that_is_not_there_is_named() {
+    fn missing_device_is_named() {
         let text = br#"{"size": "4x4", "camera": ["/nowhere/video0"]}"#;
-        let Asked::Job(job) = Asked::from_json(text).unwrap() else {
-            panic!("a job is no recorded request");
+        let PlanRequest::Job(job) = PlanRequest::from_json(text).unwrap() else {
+            panic!("the request was not read as a job");
         };
         let failure = job.collection().unwrap_err();
         assert_eq!(failure.status, Status::NoDevice);
         assert!(
-            failure.words.contains("/nowhere/video0"),
+            failure.message.contains("/nowhere/video0"),
             "{}",
-            failure.words
+            failure.message
         );
     }
 }

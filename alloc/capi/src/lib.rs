@@ -1,10 +1,10 @@
-//! The C interface: `include/covalent.h` is its documentation.
+//! The C interface. Its documentation is `include/covalent.h`.
 //!
-//! [`job`] reads a request, [`planned`] plans and allocates, and `sys` is the only module that takes pointers.
+//! [`job`] reads a request, [`plan`] plans and allocates, and `sys` is the only module that takes pointers.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod error;
 mod job;
-mod planned;
+mod plan;
 mod sys;

@@ -1,8 +1,8 @@
-//! The functions of `covalent.h`: every pointer of a C program is looked at here and nowhere else.
+//! The functions of `covalent.h`. Only this module dereferences pointers of a C program.
 //!
-//! No panic leaves them: it is told as `COVALENT_UNEXPECTED`.
+//! A panic does not leave a function: it becomes `COVALENT_UNEXPECTED`.
 
-#![allow(unsafe_code, reason = "a C program gives and takes pointers")]
+#![allow(unsafe_code, reason = "a C program passes and receives pointers")]
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
@@ -11,30 +11,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use crate::error::{Failure, Status};
-use crate::planned::{CBuffer, Planned};
+use crate::plan::{CBuffer, CPlan};
 
 thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
-/// Keeps what went wrong for `covalent_last_error`, and returns its status.
-fn concluded(done: Result<(), Failure>) -> Status {
-    let Err(failure) = done else {
+/// Keeps the error of a call for `covalent_last_error`, and returns its status.
+fn status_of(result: Result<(), Failure>) -> Status {
+    let Err(failure) = result else {
         return Status::Ok;
     };
-    LAST_ERROR.with(|last| last.replace(c_string(&failure.words)));
+    LAST_ERROR.with(|last| last.replace(c_string(&failure.message)));
     failure.status
 }
 
-/// Runs what a function of the interface does.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+/// Runs the body of a function. A panic becomes an error.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let words = "a fault of Covalent: it panicked; what it was asked for has no effect";
+        let words = "Covalent panicked, which is a bug in it; the call has no effect. Please report the message on the standard error";
         Err(Failure::new(Status::Unexpected, &words))
     })
 }
 
-/// Returns a text without the zeros that would end it too early.
+/// Converts a text to a C string, with its zero bytes escaped.
 fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "\\0")).unwrap_or_default()
 }
@@ -43,33 +43,33 @@ fn is_null(what: &str) -> Failure {
     Failure::new(Status::Invalid, &format!("{what} is NULL"))
 }
 
-/// Asks everybody and plans.
+/// Queries the devices and plans.
 ///
 /// # Safety
 /// `request` is NULL or a string that ends with 0; `plan` is NULL or may be written.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_plan(
     request: *const c_char,
-    plan: *mut *mut Planned,
+    plan: *mut *mut CPlan,
 ) -> Status {
     if plan.is_null() {
-        return concluded(Err(is_null("plan")));
+        return status_of(Err(is_null("plan")));
     }
-    // SAFETY: the caller says that it may be written, and it is not NULL.
+    // SAFETY: the caller guarantees that it may be written, and it is not NULL.
     unsafe { plan.write(ptr::null_mut()) };
     if request.is_null() {
-        return concluded(Err(is_null("request")));
+        return status_of(Err(is_null("request")));
     }
-    // SAFETY: the caller says that it is a string that ends with 0, and it is not NULL.
+    // SAFETY: the caller guarantees that it is a string that ends with 0, and it is not NULL.
     let text = unsafe { CStr::from_ptr(request) };
-    match guarded(|| Planned::from_json(text.to_bytes())) {
+    match catch_panic(|| CPlan::from_json(text.to_bytes())) {
         Ok(planned) => {
-            let done = planned.check();
-            // SAFETY: the caller says that it may be written, and it is not NULL.
+            let result = planned.check();
+            // SAFETY: the caller guarantees that it may be written, and it is not NULL.
             unsafe { plan.write(Box::into_raw(Box::new(planned))) };
-            concluded(done)
+            status_of(result)
         }
-        Err(failure) => concluded(Err(failure)),
+        Err(failure) => status_of(Err(failure)),
     }
 }
 
@@ -78,23 +78,23 @@ pub(crate) unsafe extern "C" fn covalent_plan(
 /// # Safety
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn covalent_describe(plan: *const Planned) -> *mut c_char {
-    // SAFETY: the caller says that it is NULL or a plan.
-    text_of(unsafe { plan.as_ref() }, Planned::describe)
+pub(crate) unsafe extern "C" fn covalent_describe(plan: *const CPlan) -> *mut c_char {
+    // SAFETY: the caller guarantees that it is NULL or a plan.
+    text_of(unsafe { plan.as_ref() }, CPlan::describe)
 }
 
-/// Returns the reasons of the plan in words.
+/// Returns the explanation of the plan.
 ///
 /// # Safety
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn covalent_explain(plan: *const Planned) -> *mut c_char {
-    // SAFETY: the caller says that it is NULL or a plan.
+pub(crate) unsafe extern "C" fn covalent_explain(plan: *const CPlan) -> *mut c_char {
+    // SAFETY: the caller guarantees that it is NULL or a plan.
     text_of(unsafe { plan.as_ref() }, |plan| Some(plan.explain()))
 }
 
-fn text_of(plan: Option<&Planned>, text: impl FnOnce(&Planned) -> Option<String>) -> *mut c_char {
-    let text = plan.and_then(|plan| guarded(|| Ok(text(plan))).ok().flatten());
+fn text_of(plan: Option<&CPlan>, text: impl FnOnce(&CPlan) -> Option<String>) -> *mut c_char {
+    let text = plan.and_then(|plan| catch_panic(|| Ok(text(plan))).ok().flatten());
     text.map_or(ptr::null_mut(), |text| c_string(&text).into_raw())
 }
 
@@ -103,9 +103,9 @@ fn text_of(plan: Option<&Planned>, text: impl FnOnce(&Planned) -> Option<String>
 /// # Safety
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn covalent_buffer_count(plan: *const Planned) -> usize {
-    // SAFETY: the caller says that it is NULL or a plan.
-    unsafe { plan.as_ref() }.map_or(0, Planned::count)
+pub(crate) unsafe extern "C" fn covalent_buffer_count(plan: *const CPlan) -> usize {
+    // SAFETY: the caller guarantees that it is NULL or a plan.
+    unsafe { plan.as_ref() }.map_or(0, CPlan::count)
 }
 
 /// Allocates the buffers of the plan.
@@ -115,26 +115,26 @@ pub(crate) unsafe extern "C" fn covalent_buffer_count(plan: *const Planned) -> u
 /// for `count` buffers.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_allocate(
-    plan: *mut Planned,
+    plan: *mut CPlan,
     buffers: *mut CBuffer,
     count: usize,
 ) -> Status {
-    // SAFETY: the caller says that it is NULL or a plan that nobody else uses.
+    // SAFETY: the caller guarantees that it is NULL or a plan that no other thread uses.
     let Some(plan) = (unsafe { plan.as_mut() }) else {
-        return concluded(Err(is_null("plan")));
+        return status_of(Err(is_null("plan")));
     };
     if buffers.is_null() {
-        return concluded(Err(is_null("buffers")));
+        return status_of(Err(is_null("buffers")));
     }
     let needed = plan.count();
     if count < needed {
-        let words = format!("the plan has {needed} buffers, and there is room for {count}");
-        return concluded(Err(Failure::new(Status::Invalid, &words)));
+        let words = format!("the plan has {needed} buffers, and the array has space for {count}");
+        return status_of(Err(Failure::new(Status::Invalid, &words)));
     }
-    concluded(guarded(|| plan.allocate()).map(|allocated| {
-        // SAFETY: there is room for `count` buffers, and no plan gives more than it says.
-        let room = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
-        for (to, buffer) in room.iter_mut().zip(allocated) {
+    status_of(catch_panic(|| plan.allocate()).map(|allocated| {
+        // SAFETY: the caller guarantees that the array has space for `count` buffers, which is at least the plan's number.
+        let array = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
+        for (to, buffer) in array.iter_mut().zip(allocated) {
             *to = buffer;
         }
     }))
@@ -143,18 +143,18 @@ pub(crate) unsafe extern "C" fn covalent_allocate(
 /// Closes the dma-bufs of buffers.
 ///
 /// # Safety
-/// `buffers` is NULL or has `count` buffers that `covalent_allocate` wrote, whose descriptors nobody else closes.
+/// `buffers` is NULL or has `count` buffers that `covalent_allocate` wrote, whose file descriptors nothing else closes.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_close(buffers: *mut CBuffer, count: usize) {
     if buffers.is_null() {
         return;
     }
-    // SAFETY: the caller says that there are as many, and it is not NULL.
+    // SAFETY: the caller guarantees that there are `count` buffers, and it is not NULL.
     let buffers = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
     for fd in buffers.iter_mut().flat_map(|buffer| &mut buffer.fds) {
         let own = std::mem::replace(fd, -1);
         if own >= 0 {
-            // SAFETY: `covalent_allocate` gave it to the program, which gives it back here.
+            // SAFETY: `covalent_allocate` passed the ownership to the program, which passes it back here.
             drop(unsafe { OwnedFd::from_raw_fd(own) });
         }
     }
@@ -165,11 +165,11 @@ pub(crate) unsafe extern "C" fn covalent_close(buffers: *mut CBuffer, count: usi
 /// # Safety
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn covalent_plan_free(plan: *mut Planned) {
+pub(crate) unsafe extern "C" fn covalent_plan_free(plan: *mut CPlan) {
     if !plan.is_null() {
-        // SAFETY: the caller says that it comes from `covalent_plan`, which made it by `Box::into_raw`.
+        // SAFETY: the caller guarantees that it comes from `covalent_plan`, which created it by `Box::into_raw`.
         let plan = unsafe { Box::from_raw(plan) };
-        let _ = guarded(|| {
+        let _ = catch_panic(|| {
             drop(plan);
             Ok(())
         });
@@ -183,12 +183,12 @@ pub(crate) unsafe extern "C" fn covalent_plan_free(plan: *mut Planned) {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_string_free(string: *mut c_char) {
     if !string.is_null() {
-        // SAFETY: the caller says that it is one of ours, which `CString::into_raw` made.
+        // SAFETY: the caller guarantees that it is a string of this library, which `CString::into_raw` created.
         drop(unsafe { CString::from_raw(string) });
     }
 }
 
-/// Returns what went wrong in this thread's last call that failed.
+/// Returns the message of this thread's last call that failed.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn covalent_last_error() -> *const c_char {
     LAST_ERROR.with(|last| last.borrow().as_ptr())
@@ -199,25 +199,25 @@ mod tests {
     use std::mem::{offset_of, size_of};
 
     use super::*;
-    use crate::planned::CPlane;
+    use crate::plan::CPlane;
 
     fn last_error() -> String {
-        // SAFETY: it is never NULL, and no call of this thread comes between.
+        // SAFETY: it is never NULL, and this thread makes no other call before the copy.
         let words = unsafe { CStr::from_ptr(covalent_last_error()) };
         words.to_str().unwrap().to_owned()
     }
 
-    fn plan(request: &str) -> (Status, *mut Planned) {
+    fn plan(request: &str) -> (Status, *mut CPlan) {
         let request = CString::new(request).unwrap();
         let mut plan = ptr::null_mut();
-        // SAFETY: both are what the function wants.
+        // SAFETY: the request is a string that ends with 0, and the plan may be written.
         let status = unsafe { covalent_plan(request.as_ptr(), &raw mut plan) };
         (status, plan)
     }
 
-    /// The same numbers are asserted by `tests/layout.c`.
+    /// `tests/layout.c` asserts the same numbers.
     #[test]
-    fn structures_are_laid_out_as_the_header_says() {
+    fn structures_have_the_layout_of_the_header() {
         assert_eq!(size_of::<CPlane>(), 24);
         assert_eq!(size_of::<CBuffer>(), 176);
         assert_eq!(offset_of!(CBuffer, modifier), 16);
@@ -228,11 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn null_and_nonsense_are_refused_and_nothing_is_read() {
+    fn null_and_invalid_requests_are_refused() {
         // SAFETY: NULL is allowed everywhere.
         unsafe {
-            let mut made = ptr::null_mut();
-            assert_eq!(covalent_plan(ptr::null(), &raw mut made), Status::Invalid);
+            let mut created = ptr::null_mut();
+            assert_eq!(
+                covalent_plan(ptr::null(), &raw mut created),
+                Status::Invalid
+            );
             assert_eq!(last_error(), "request is NULL");
             assert_eq!(
                 covalent_plan(c"{}".as_ptr(), ptr::null_mut()),
@@ -247,28 +250,32 @@ mod tests {
             covalent_plan_free(ptr::null_mut());
             covalent_string_free(ptr::null_mut());
         }
-        let (status, made) = plan("what?");
+        let (status, created) = plan("what?");
         assert_eq!(status, Status::Invalid);
-        assert!(made.is_null());
-        assert!(last_error().contains("no JSON object"), "{}", last_error());
+        assert!(created.is_null());
+        assert!(
+            last_error().contains("not a JSON object"),
+            "{}",
+            last_error()
+        );
     }
 
     #[test]
     fn request_without_a_plan_is_explained() {
         let request = r#"{"size": "64x64", "cpu": "write", "source": "heap:nowhere"}"#;
-        let (status, made) = plan(request);
+        let (status, created) = plan(request);
         assert_eq!(status, Status::NoPlan);
-        // SAFETY: it is a plan, and freed once.
+        // SAFETY: it is a plan, and it is freed once.
         unsafe {
-            assert_eq!(covalent_buffer_count(made), 0);
-            let explained = covalent_explain(made);
+            assert_eq!(covalent_buffer_count(created), 0);
+            let explained = covalent_explain(created);
             assert!(!CStr::from_ptr(explained).to_bytes().is_empty());
             covalent_string_free(explained);
             let mut buffer = [0_u8; size_of::<CBuffer>() + 8];
             let buffers = buffer.as_mut_ptr().cast::<CBuffer>();
             let aligned = buffers.wrapping_byte_add(buffers.align_offset(8));
-            assert_eq!(covalent_allocate(made, aligned, 1), Status::NoPlan);
-            covalent_plan_free(made);
+            assert_eq!(covalent_allocate(created, aligned, 1), Status::NoPlan);
+            covalent_plan_free(created);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The header is C99 and C++11 without a warning, its structures are laid out as this crate's, and it declares what is exported.
+//! Checks that the header is C99 and C++11 without warnings, that its structures have this crate's layout, and that it declares every
+//! exported function.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,18 +17,18 @@ fn compiles(compiler: &str, words: &[&str]) {
         .arg(folder().join("tests/layout.c"))
         .output()
         .unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{compiler} {words:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{compiler} {words:?}: {stderr}");
 }
 
 #[test]
-fn header_is_c99() {
+fn header_compiles_as_c99() {
     compiles("cc", &["-std=c99", "-x", "c"]);
 }
 
 #[test]
-fn header_is_cpp() {
-    // Where there is a C compiler, there need not be one of C++.
+fn header_compiles_as_cpp() {
+    // A machine with a C compiler may have none for C++.
     if Command::new("c++").arg("--version").output().is_ok() {
         compiles("c++", &["-std=c++11", "-x", "c++"]);
     }
@@ -37,8 +38,8 @@ fn header_is_cpp() {
 fn functions(line: &str) -> Vec<String> {
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     line.match_indices("covalent_")
-        .filter_map(|(place, _)| {
-            let rest = &line[place..];
+        .filter_map(|(start, _)| {
+            let rest = &line[start..];
             let end = rest.find(|letter| !is_name(letter))?;
             rest[end..].starts_with('(').then(|| rest[..end].to_owned())
         })

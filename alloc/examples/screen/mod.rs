@@ -1,4 +1,4 @@
-//! The first display of a card, driven as simply as KMS allows: one mode, one framebuffer after the other.
+//! Drives the first display of a card by legacy KMS calls: one mode, and one framebuffer after another.
 
 use std::error::Error;
 
@@ -7,20 +7,20 @@ use covalent_alloc::model::Extent;
 use drm::Device as _;
 use drm::control::{Device as _, Event, Mode, PageFlipFlags, connector, crtc};
 
-/// A display with its mode.
+/// A display, with its mode.
 pub(crate) struct Screen {
     card: Card,
     connector: connector::Handle,
     crtc: crtc::Handle,
     mode: Mode,
-    is_lit: bool,
+    is_mode_set: bool,
 }
 
 impl Screen {
-    /// Becomes DRM master of the card and takes its first connected display, in a mode of this size.
+    /// Becomes DRM master of the card and selects the first connected display with a mode of this size, in pixels.
     ///
     /// # Errors
-    /// Where another program is master, no display is connected, or it has no such mode.
+    /// Another program is DRM master, no display is connected, or none has such a mode.
     pub(crate) fn open(card: &Card, extent: Extent) -> Result<Self, Box<dyn Error>> {
         card.acquire_master_lock()
             .map_err(|error| format!("another program drives the display ({error})"))?;
@@ -42,24 +42,24 @@ impl Screen {
                     connector: *connector,
                     crtc,
                     mode: *mode,
-                    is_lit: false,
+                    is_mode_set: false,
                 });
             }
         }
         Err(format!("no connected display has a mode of {extent}").into())
     }
 
-    /// Shows a framebuffer from the next refresh on, and waits for that. The one before is free then.
+    /// Shows a framebuffer and waits until the display scans it out. The previous framebuffer is no longer read then.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The error of a KMS ioctl.
     pub(crate) fn show(&mut self, framebuffer: &Framebuffer) -> Result<(), Box<dyn Error>> {
         let handle = framebuffer.handle();
-        if !self.is_lit {
+        if !self.is_mode_set {
             let (connectors, mode) = ([self.connector], Some(self.mode));
             self.card
                 .set_crtc(self.crtc, Some(handle), (0, 0), &connectors, mode)?;
-            self.is_lit = true;
+            self.is_mode_set = true;
             return Ok(());
         }
         self.card

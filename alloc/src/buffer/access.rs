@@ -1,9 +1,9 @@
-//! The guard around the CPU's access: it begins and ends it at the exporter, and counts what moves.
+//! The guard of a CPU access. It begins and ends the access at the exporter, and counts the bytes that are copied.
 
 use super::map::{Mapping, Step};
 use super::{AccessError, traffic};
 
-/// What the CPU wants to do.
+/// The direction of a CPU access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuAccess {
     /// Read only.
@@ -24,9 +24,9 @@ impl CpuAccess {
     }
 }
 
-/// The CPU's turn: between DMA_BUF_SYNC_START and DMA_BUF_SYNC_END, which is sent on drop, in a panic too.
+/// A CPU access in progress, between DMA_BUF_SYNC_START and DMA_BUF_SYNC_END. The latter is sent on drop, also in a panic.
 ///
-/// Bytes are copied in and out. There is never a `&[u8]` to memory that a device can write.
+/// Bytes are copied from and to the buffer. There is no `&[u8]` to its memory, since a device can write to it at any time.
 #[derive(Debug)]
 #[must_use = "the access ends when the guard is dropped"]
 pub struct MapGuard<'mapping> {
@@ -46,7 +46,7 @@ impl<'mapping> MapGuard<'mapping> {
     /// Reads bytes of a plane, from `offset_bytes` after its start.
     ///
     /// # Errors
-    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] when the guard was taken for writing alone.
+    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] when the guard is only for writing.
     pub fn read(
         &self,
         plane: usize,
@@ -64,7 +64,7 @@ impl<'mapping> MapGuard<'mapping> {
     /// Writes bytes of a plane, from `offset_bytes` after its start.
     ///
     /// # Errors
-    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] when the guard was taken for reading alone.
+    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] when the guard is only for reading.
     pub fn write(&self, plane: usize, offset_bytes: u64, from: &[u8]) -> Result<(), AccessError> {
         if !self.access.writes() {
             return Err(AccessError::Direction(self.access));
@@ -102,7 +102,7 @@ impl<'mapping> MapGuard<'mapping> {
         self.write(plane, self.row_offset(plane, row, x_bytes), from)
     }
 
-    /// Saturates, so that a row past the end is out of bounds rather than wrapped to the start.
+    /// Returns the offset of a byte in a row. It saturates, so that a row after the last is out of bounds and does not wrap around.
     fn row_offset(&self, plane: usize, row: u32, x_bytes: u64) -> u64 {
         let stride = self
             .mapping
@@ -120,7 +120,7 @@ impl<'mapping> MapGuard<'mapping> {
 impl Drop for MapGuard<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.mapping.sync(Step::End, self.access) {
-            tracing::error!(%error, "CPU access could not be ended; a device may see stale data");
+            tracing::error!(%error, "DMA_BUF_SYNC_END failed; a device may read stale data");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a buffer was imported as, so that it is imported once.
+//! A cache of imports, so that each buffer is imported once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,65 +6,65 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::{Buffer, BufferIdentity};
 use crate::model::Layout;
 
-/// Imports of one device, by buffer: the same buffer gives the same import for as long as anybody holds it.
+/// The imports of one device, by buffer. The same buffer gives the same import for as long as something holds that import.
 ///
-/// The cache holds nothing alive. An import keeps its buffer (as [`Buffer`] clones do), so an identity that is found is the
-/// same memory and not a later one under the same number.
+/// The cache itself holds only weak references. An import keeps its buffer alive, as a [`Buffer`] clone does, so an identity in the
+/// cache is that of the same dma-buf, and not of a later one with the same inode number.
 #[derive(Debug)]
 pub struct ImportCache<T> {
-    known: Mutex<HashMap<Key, Weak<T>>>,
+    imports: Mutex<HashMap<Key, Weak<T>>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    memories: Vec<BufferIdentity>,
+    dmabufs: Vec<BufferIdentity>,
     layout: Layout,
 }
 
 impl<T> Default for ImportCache<T> {
     fn default() -> Self {
         Self {
-            known: Mutex::new(HashMap::new()),
+            imports: Mutex::new(HashMap::new()),
         }
     }
 }
 
 impl<T> ImportCache<T> {
-    /// Returns what the buffer is imported as, or imports it. Two who ask for the same buffer at once get one import.
+    /// Returns the import of the buffer, or imports it. Two threads that call this for the same buffer get one import.
     ///
     /// # Errors
-    /// Those of `import`; nothing is remembered then.
+    /// Those of `import`. Nothing is cached then.
     pub fn get_or_import<E>(
         &self,
         buffer: &Buffer,
         import: impl FnOnce(&Buffer) -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         let key = Key {
-            memories: buffer.identities().collect(),
+            dmabufs: buffer.identities().collect(),
             layout: buffer.layout().clone(),
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(&key).and_then(Weak::upgrade) {
+        let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = imports.get(&key).and_then(Weak::upgrade) {
             return Ok(found);
         }
-        let made = Arc::new(import(buffer)?);
-        // Imports are rare beside uses: a look at all of them keeps the table as small as what is in use.
-        known.retain(|_, import| import.strong_count() > 0);
-        known.insert(key, Arc::downgrade(&made));
-        Ok(made)
+        let imported = Arc::new(import(buffer)?);
+        // Imports are rare compared with uses, so all entries are checked here, and the table stays as small as the imports in use.
+        imports.retain(|_, import| import.strong_count() > 0);
+        imports.insert(key, Arc::downgrade(&imported));
+        Ok(imported)
     }
 
-    /// How many imports are in use.
+    /// Returns how many imports are in use.
     #[must_use]
     pub fn len(&self) -> usize {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known
+        let imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        imports
             .values()
             .filter(|import| import.strong_count() > 0)
             .count()
     }
 
-    /// Whether none is in use.
+    /// Returns whether no import is in use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! A buffer as somebody else describes it: untrusted until [`Buffer::import`](super::Buffer::import) has checked it.
+//! The description of a buffer by another process. It is untrusted until [`Buffer::import`](super::Buffer::import) has checked it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,82 +9,82 @@ use super::Buffer;
 use super::dmabuf::{self, BufferIdentity, DmabufError};
 use crate::model::{Extent, FormatModifier, Layout, LayoutError, PlaneLayout};
 
-/// One plane as it is described.
+/// The description of one plane.
 #[derive(Debug)]
 pub struct PlaneDescriptor {
-    /// The fd of the plane's memory; planes of one buffer may come as different fds of one dma-buf.
+    /// The file descriptor of the dma-buf that contains the plane. Planes may have different file descriptors of the same dma-buf.
     pub fd: OwnedFd,
-    /// Bytes from the start of the dma-buf to the plane.
+    /// The offset of the plane in the dma-buf, in bytes.
     pub offset_bytes: u64,
-    /// Bytes from one row to the next.
+    /// The stride: the bytes from one row to the next.
     pub stride_bytes: u32,
 }
 
-/// A buffer as it is described.
+/// The description of a buffer.
 #[derive(Debug)]
 pub struct Descriptor {
     /// Width and height in pixels.
     pub extent: Extent,
     /// Format and modifier.
     pub format: FormatModifier,
-    /// Its planes, as DRM counts them.
+    /// The planes, in the order of the DRM format.
     pub planes: Vec<PlaneDescriptor>,
 }
 
-/// Why a description is not believed.
+/// The description of a buffer is not valid.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DescriptorError {
-    /// A plane's fd is no dma-buf.
+    /// The file descriptor of a plane is not a dma-buf.
     #[error("plane {plane}: {source}")]
     Dmabuf {
-        /// Index of the plane.
+        /// The index of the plane.
         plane: usize,
-        /// What is wrong with its fd.
+        /// The cause.
         source: DmabufError,
     },
-    /// The planes do not fit the format or their memory.
+    /// The planes do not match the format, or do not fit into their dma-bufs.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// No planes at all.
-    #[error("a buffer without planes")]
+    /// The description has no planes.
+    #[error("the description of a buffer has no planes")]
     Empty,
-    /// Another number of fds than the layout has memories.
+    /// The number of file descriptors differs from the number of dma-bufs in the layout.
     #[error(
-        "the layout has {expected} memories and {found} fds came with it; one fd a memory is needed, in the layout's order"
+        "the layout has {expected} dma-bufs and {found} file descriptors came with it; give one for each dma-buf, in the order of the layout"
     )]
     Fds {
-        /// How many memories there are.
+        /// The number of dma-bufs in the layout.
         expected: usize,
-        /// How many fds there are.
+        /// The number of file descriptors.
         found: usize,
     },
-    /// An fd cannot be duplicated: the process has none left.
-    #[error("an fd of a buffer cannot be duplicated: {0}")]
+    /// A file descriptor cannot be duplicated, since the process has none left.
+    #[error("dup of a buffer's file descriptor failed: {0}")]
     Duplicate(Errno),
 }
 
 crate::debug_as_display!(DescriptorError);
 
-/// A described buffer whose numbers have been checked.
+/// A description that has passed the checks.
 pub(super) struct Checked {
     pub(super) layout: Layout,
-    pub(super) memories: Vec<(OwnedFd, BufferIdentity)>,
+    pub(super) dmabufs: Vec<(OwnedFd, BufferIdentity)>,
 }
 
 impl Descriptor {
-    /// Describes a buffer that another process is to have: each plane with an fd of its own.
+    /// Describes a buffer for another process. Each plane gets a duplicate of its file descriptor.
     ///
     /// # Errors
     /// [`DescriptorError::Duplicate`].
     pub fn of(buffer: &Buffer) -> Result<Self, DescriptorError> {
-        let fds = (0..buffer.memory_count()).filter_map(|memory| buffer.memory_fd(memory));
+        let fds = (0..buffer.dmabuf_count()).filter_map(|memory| buffer.dmabuf_fd(memory));
         Self::from_borrowed(buffer.layout(), &fds.collect::<Vec<_>>())
     }
 
-    /// Describes a buffer by a layout that was received, and the fds of its memories in their order.
+    /// Describes a buffer by a received layout and one file descriptor for each of its dma-bufs, in the order of the layout.
     ///
-    /// Nothing of it is believed yet: [`Buffer::import`] asks the kernel.
+    /// The description is not checked here. [`Buffer::import`] checks it against the kernel.
     ///
     /// # Errors
     /// [`DescriptorError::Fds`], [`DescriptorError::Duplicate`].
@@ -116,24 +116,24 @@ impl Descriptor {
         })
     }
 
-    /// Checks the description against the kernel; fds of the same dma-buf are merged and the spare ones closed.
+    /// Checks the description against the kernel. Of several file descriptors of one dma-buf, the first is kept and the others closed.
     pub(super) fn check(self) -> Result<Checked, DescriptorError> {
         if self.planes.is_empty() {
             return Err(DescriptorError::Empty);
         }
-        let mut memories: Vec<(OwnedFd, BufferIdentity)> = Vec::new();
+        let mut dmabufs: Vec<(OwnedFd, BufferIdentity)> = Vec::new();
         let mut sizes: Vec<u64> = Vec::new();
         let mut planes = Vec::with_capacity(self.planes.len());
         for (plane, described) in self.planes.into_iter().enumerate() {
             let (identity, size_bytes) = dmabuf::identify(&described.fd)
                 .map_err(|source| DescriptorError::Dmabuf { plane, source })?;
-            let memory = memories
+            let memory = dmabufs
                 .iter()
                 .position(|(_, known)| *known == identity)
                 .unwrap_or_else(|| {
-                    memories.push((described.fd, identity));
+                    dmabufs.push((described.fd, identity));
                     sizes.push(size_bytes);
-                    memories.len().saturating_sub(1)
+                    dmabufs.len().saturating_sub(1)
                 });
             planes.push((memory, described.offset_bytes, described.stride_bytes));
         }
@@ -160,7 +160,7 @@ impl Descriptor {
             .collect::<Result<Vec<_>, LayoutError>>()?;
         Ok(Checked {
             layout: Layout::new(self.extent, self.format, planes, sizes)?,
-            memories,
+            dmabufs,
         })
     }
 }
@@ -189,7 +189,7 @@ mod tests {
                 source: DmabufError::NotDmabuf { .. }
             })
         ));
-        // The other end sees the end of the stream only when no fd of this end is left.
+        // The peer reads the end of the stream only when no file descriptor of this end is left.
         assert_eq!(std::io::Read::read(&mut kept, &mut [0; 1]).unwrap(), 0);
     }
 

@@ -1,4 +1,4 @@
-//! Telling a dma-buf from other files, and one dma-buf from another.
+//! Identifies dma-bufs: distinguishes them from other files, and from each other.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -8,13 +8,13 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What `fstatfs` says of a dma-buf.
+/// The file system type of dma-bufs.
 ///
 /// # References
 /// `linux/magic.h`, DMA_BUF_MAGIC, "DMAB".
 const MAGIC: u64 = 0x444d_4142;
 
-/// Which dma-buf an fd is: its inode, the same for every fd of it in every process.
+/// The identity of a dma-buf: its inode number, which is equal for all of its file descriptors in all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BufferIdentity(pub u64);
 
@@ -24,60 +24,60 @@ impl fmt::Display for BufferIdentity {
     }
 }
 
-/// Why an fd is not taken as a dma-buf.
+/// A file is not a dma-buf, or its identity cannot be read.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DmabufError {
-    /// The file is of another kind.
+    /// The file is not a dma-buf.
     #[error(
-        "the fd is no dma-buf but a file of file system 0x{found:x} (a dma-buf's is 0x{MAGIC:x}); udmabuf makes a dma-buf of a sealed memfd"
+        "the file descriptor is not a dma-buf but a file of file system 0x{found:x} (a dma-buf's is 0x{MAGIC:x}); udmabuf makes a dma-buf from a sealed memfd"
     )]
     NotDmabuf {
-        /// The file system's magic number.
+        /// The magic number of its file system.
         found: u64,
     },
-    /// The kernel would not tell.
-    #[error("{operation} on the fd failed: {source}")]
+    /// A system call failed.
+    #[error("{operation} on the file descriptor failed: {source}")]
     Kernel {
-        /// What was asked.
+        /// The system call.
         operation: &'static str,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: Errno,
     },
 }
 
 crate::debug_as_display!(DmabufError);
 
-/// Identity and real size in bytes of a dma-buf.
+/// Returns the identity and the size in bytes of a dma-buf.
 ///
-/// The size is the kernel's own (`lseek` to the end), not what a client says. Nothing is mapped before this check: a
-/// memfd, which its sender could truncate under a mapping, is refused here.
+/// The size is the kernel's (`lseek` to the end), not the claim of a client. The check comes before any mapping, since it refuses a
+/// memfd, which its sender could truncate while it is mapped.
 ///
 /// # Errors
 /// [`DmabufError`].
 pub fn identify(fd: impl AsFd) -> Result<(BufferIdentity, u64), DmabufError> {
-    fn asked(operation: &'static str) -> impl Fn(Errno) -> DmabufError {
+    fn failed(operation: &'static str) -> impl Fn(Errno) -> DmabufError {
         move |source| DmabufError::Kernel { operation, source }
     }
     let fd: BorrowedFd<'_> = fd.as_fd();
-    let found = fs::fstatfs(fd).map_err(asked("fstatfs"))?.f_type;
+    let found = fs::fstatfs(fd).map_err(failed("fstatfs"))?.f_type;
     let found = u64::try_from(found).unwrap_or(0);
     if found != MAGIC {
         return Err(DmabufError::NotDmabuf { found });
     }
-    let inode = fs::fstat(fd).map_err(asked("fstat"))?.st_ino;
-    let size_bytes = fs::seek(fd, SeekFrom::End(0)).map_err(asked("lseek"))?;
+    let inode = fs::fstat(fd).map_err(failed("fstat"))?.st_ino;
+    let size_bytes = fs::seek(fd, SeekFrom::End(0)).map_err(failed("lseek"))?;
     Ok((BufferIdentity(inode), size_bytes))
 }
 
-/// The kernel's name for the exporter of a dma-buf; `None` where `/proc` does not tell.
+/// Returns the kernel's name of the exporter of a dma-buf; `None` where `/proc` does not show it.
 #[must_use]
 pub fn exporter(fd: impl AsFd) -> Option<String> {
     field(fd, "exp_name:")
 }
 
-/// How many references there are to a dma-buf in all processes: fds, mappings, and devices that have it; `None` where
-/// `/proc` does not tell.
+/// Returns the number of references to a dma-buf in all processes: file descriptors, mappings and device attachments. Returns `None`
+/// where `/proc` does not show it.
 #[must_use]
 pub fn reference_count(fd: impl AsFd) -> Option<u64> {
     field(fd, "count:")?.parse().ok()

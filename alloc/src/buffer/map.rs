@@ -1,4 +1,4 @@
-//! Mappings of dma-bufs, and the copies in and out of them.
+//! Mappings of dma-bufs, and copies from and to them.
 #![allow(
     unsafe_code,
     reason = "mmap, the sync ioctl and copies from memory that devices write"
@@ -23,14 +23,14 @@ const SYNC_READ: u64 = 1;
 const SYNC_WRITE: u64 = 2;
 const SYNC_END: u64 = 4;
 
-/// Which end of an access.
+/// The begin or the end of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Start,
     End,
 }
 
-/// A buffer in this process's address space. Each dma-buf is mapped whole, since an offset need not be page-aligned.
+/// A buffer that is mapped into this process. Each dma-buf is mapped as a whole, since the offset of a plane need not be page-aligned.
 #[derive(Debug)]
 pub struct Mapping {
     buffer: Buffer,
@@ -44,15 +44,15 @@ struct Area {
     writable: bool,
 }
 
-// SAFETY: an area is an address range that this value alone unmaps; nothing in it is bound to a thread. Accesses race
-// with devices anyway, which is why they are copies of raw memory and never references.
+// SAFETY: an area is an address range that only this value unmaps, and nothing in it is bound to a thread. Accesses race with
+// devices in any case, so they are copies of raw memory and never references.
 unsafe impl Send for Area {}
-// SAFETY: as for Send; concurrent copies of the same bytes give unspecified bytes, and no reference is ever made.
+// SAFETY: as for Send. Concurrent copies of the same bytes give unspecified bytes, and no reference is ever created.
 unsafe impl Sync for Area {}
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `Mapping::new` with this length and no pointer into it leaves this module.
+        // SAFETY: `Mapping::new` mapped the range with this length, and no pointer into it leaves this module.
         if let Err(error) = unsafe { mm::munmap(self.start.as_ptr(), self.length) } {
             tracing::error!(%error, "munmap of a dma-buf failed");
         }
@@ -61,7 +61,7 @@ impl Drop for Area {
 
 impl Mapping {
     pub(super) fn new(buffer: Buffer) -> Result<Self, AccessError> {
-        let mut areas = Vec::with_capacity(buffer.memory_count());
+        let mut areas = Vec::with_capacity(buffer.dmabuf_count());
         for (memory, bytes) in buffer.layout().memory_sizes().iter().enumerate() {
             let failed = |source| AccessError::Map {
                 memory,
@@ -71,27 +71,30 @@ impl Mapping {
             };
             let length = usize::try_from(*bytes).map_err(|_| failed(Errno::OVERFLOW))?;
             let fd = buffer
-                .memory_fd(memory)
+                .dmabuf_fd(memory)
                 .ok_or_else(|| failed(Errno::BADF))?;
             areas.push(map_shared(fd, length).map_err(failed)?);
         }
         Ok(Self { buffer, areas })
     }
 
-    /// The buffer that is mapped.
+    /// Returns the mapped buffer.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Begins the CPU's access; it ends when the guard is dropped.
+    /// Begins a CPU access, which ends when the guard is dropped.
     ///
-    /// The exporter makes device and CPU caches agree, and waits for implicit fences. Explicit fences are not covered:
-    /// wait for those before. [`Mapping::try_access`] asks for both, and never sleeps. Whoever shares a buffer can put a fence on it:
-    /// a buffer from a process that is not trusted is accessed by [`Mapping::try_access`] alone.
+    /// The exporter makes the caches of device and CPU coherent, and sleeps until the implicit fences are signalled. Wait for explicit
+    /// fences before. [`Mapping::try_access`] checks both kinds and never sleeps. Any process that has the buffer can add a fence to it,
+    /// so a buffer from an untrusted process must be accessed only by [`Mapping::try_access`].
     ///
     /// # Errors
-    /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] when writing was asked of an fd that is for reading alone.
+    /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] for a write where the file descriptor is read-only.
+    ///
+    /// # References
+    /// `linux/dma-buf.h`, DMA_BUF_IOCTL_SYNC.
     pub fn access(&self, access: CpuAccess) -> Result<MapGuard<'_>, AccessError> {
         if access != CpuAccess::Read && self.areas.iter().any(|area| !area.writable) {
             return Err(AccessError::ReadOnly {
@@ -101,12 +104,12 @@ impl Mapping {
         MapGuard::begin(self, access)
     }
 
-    /// Zeroes all memory, what lies between and behind the planes included.
+    /// Zeroes all dma-bufs, with the bytes between and after the planes.
     pub(super) fn zero(&self) -> Result<(), AccessError> {
         let _guard = self.access(CpuAccess::Write)?;
         for area in &self.areas {
-            // SAFETY: the area is mapped with this length and writable, as `access` checked. A device that writes meanwhile
-            // leaves its bytes, which are bytes.
+            // SAFETY: the area is mapped with this length, and `access` has checked that it is writable. A device may write at the same
+            // time; every byte value is valid.
             unsafe { ptr::write_bytes(area.start.as_ptr().cast::<u8>(), 0, area.length) };
             traffic::count_written(area.length);
         }
@@ -125,11 +128,11 @@ impl Mapping {
             direction
         };
         let mut first_failure = Ok(());
-        for memory in 0..self.buffer.memory_count() {
-            let Some(fd) = self.buffer.memory_fd(memory) else {
+        for memory in 0..self.buffer.dmabuf_count() {
+            let Some(fd) = self.buffer.dmabuf_fd(memory) else {
                 continue;
             };
-            if let Err(source) = sync_restarting(fd, flags) {
+            if let Err(source) = sync_with_retry(fd, flags) {
                 let step_name = if step == Step::Start { "start" } else { "end" };
                 let origin = self.buffer.source_name().to_owned();
                 let failure = AccessError::Sync {
@@ -138,9 +141,9 @@ impl Mapping {
                     source,
                 };
                 if step == Step::Start {
-                    // What was begun is ended again, so that every start has its end.
-                    for begun in (0..memory).filter_map(|begun| self.buffer.memory_fd(begun)) {
-                        let _ = sync_restarting(begun, direction | SYNC_END);
+                    // The accesses that have begun are ended, so that every start has an end.
+                    for started in (0..memory).filter_map(|index| self.buffer.dmabuf_fd(index)) {
+                        let _ = sync_with_retry(started, direction | SYNC_END);
                     }
                     return Err(failure);
                 }
@@ -157,9 +160,9 @@ impl Mapping {
         into: &mut [u8],
     ) -> Result<(), AccessError> {
         let from = self.locate(plane, offset, into.len())?;
-        // SAFETY: `locate` checked that `into.len()` bytes from there lie inside the mapping, which lives as long as self;
-        // `into` is ordinary memory that cannot overlap it. A device may write meanwhile: the bytes are then unspecified,
-        // and any byte is a valid u8.
+        // SAFETY: `locate` has checked that `into.len()` bytes from there are inside the mapping, which lives as long as self. `into` is
+        // other memory, which cannot overlap the mapping. A device may write at the same time: the bytes are then unspecified, and
+        // any byte is a valid u8.
         unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
         Ok(())
     }
@@ -171,12 +174,12 @@ impl Mapping {
         from: &[u8],
     ) -> Result<(), AccessError> {
         let into = self.locate(plane, offset, from.len())?;
-        // SAFETY: as in `copy_out`; a guard for writing is given only where every area is writable.
+        // SAFETY: as in `copy_out`. A guard for writing exists only where every area is writable.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };
         Ok(())
     }
 
-    /// The address of a plane's byte, with `length` bytes after it inside the plane's memory.
+    /// Returns the address of a byte of a plane, after a check that `length` bytes from there are inside the plane and the mapping.
     fn locate(&self, plane: usize, offset: u64, length: usize) -> Result<*mut u8, AccessError> {
         let planes = self.buffer.layout().planes();
         let size = planes.get(plane).map_or(0, |place| place.size_bytes);
@@ -202,15 +205,15 @@ impl Mapping {
         {
             return Err(outside());
         }
-        // SAFETY: `start` is inside the mapping of `area.length` bytes, as just checked.
+        // SAFETY: `start` is inside the mapping of `area.length` bytes, as checked above.
         Ok(unsafe { area.start.as_ptr().cast::<u8>().add(start) })
     }
 }
 
 fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
     let map = |protection| {
-        // SAFETY: a new mapping at an address of the kernel's choice changes no memory of this program. The fd is a
-        // dma-buf, whose size cannot change, so that access inside `length` raises no SIGBUS.
+        // SAFETY: a new mapping at an address that the kernel chooses changes no memory of this program. The file descriptor is a
+        // dma-buf, whose size cannot change, so an access within `length` does not raise SIGBUS.
         unsafe {
             mm::mmap(
                 ptr::null_mut(),
@@ -222,7 +225,7 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
             )
         }
     };
-    // An exporter may give a read-only fd (V4L2's EXPBUF with flags 0); reading must then still work.
+    // A file descriptor may be read-only, as that of V4L2's EXPBUF with flags 0. Reading must then work.
     let (start, writable) = match map(ProtFlags::READ | ProtFlags::WRITE) {
         Ok(start) => (start, true),
         Err(Errno::ACCESS) => (map(ProtFlags::READ)?, false),
@@ -236,10 +239,10 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
     })
 }
 
-/// The kernel asks for a restart after a signal or while it cannot wait.
-fn sync_restarting(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
+/// Sends DMA_BUF_IOCTL_SYNC again as long as it answers EINTR or EAGAIN, as the kernel documentation requires.
+fn sync_with_retry(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     loop {
-        // SAFETY: the request reads one u64, as `struct dma_buf_sync` is, and the fd is a dma-buf.
+        // SAFETY: the ioctl reads one u64, which is `struct dma_buf_sync`, and the file descriptor is a dma-buf.
         match unsafe { ioctl::ioctl(fd, Setter::<SYNC, u64>::new(flags)) } {
             Err(Errno::INTR | Errno::AGAIN) => {}
             done => return done,
@@ -251,12 +254,12 @@ fn sync_restarting(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
 mod tests {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
-    fn structure_and_opcode_are_the_headers_of_this_target() {
+    fn structure_and_opcode_equal_the_headers_of_this_target() {
         // `struct dma_buf_sync` is one 64-bit number.
-        let ours = [
+        let actual = [
             ("size dma_buf_sync", size_of::<u64>() as u64),
             ("request DMA_BUF_IOCTL_SYNC", super::SYNC.into()),
         ];
-        crate::abi::hold(&["dma_buf_sync", "DMA_BUF_IOCTL_SYNC"], &ours);
+        crate::abi::assert_equals_headers(&["dma_buf_sync", "DMA_BUF_IOCTL_SYNC"], &actual);
     }
 }

@@ -1,4 +1,4 @@
-//! Buffers that are there: dma-bufs, what comes in from outside, and the CPU's access to them.
+//! Buffers: dma-bufs with their layout, untrusted descriptions of them, and CPU access.
 
 mod access;
 mod cache;
@@ -18,68 +18,70 @@ pub use dmabuf::{BufferIdentity, DmabufError, exporter, identify, reference_coun
 pub use map::Mapping;
 pub use name::{NamedLayout, named_layout};
 pub use object::Buffer;
-pub use pool::{Owner, Pool, Pooled};
+pub use pool::{ContentOwner, Pool, Pooled};
 pub use traffic::{CpuTraffic, cpu_traffic};
 
 use thiserror::Error;
 
-/// Why the CPU could not get at a buffer.
+/// The CPU cannot access a buffer.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum AccessError {
-    /// The memory cannot be mapped.
-    #[error("memory {memory} of a buffer from {origin} ({bytes} bytes) cannot be mapped: {source}")]
+    /// mmap failed.
+    #[error("mmap of dma-buf {memory} of a buffer from {origin} ({bytes} bytes) failed: {source}")]
     Map {
-        /// Index of the memory.
+        /// The index of the dma-buf in the buffer.
         memory: usize,
-        /// Where the buffer came from.
+        /// The source or process that the buffer came from.
         origin: String,
-        /// Its size.
+        /// The size of the dma-buf in bytes.
         bytes: u64,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: rustix::io::Errno,
     },
-    /// The exporter would not begin or end the access.
+    /// The exporter refused to begin or end the access.
     #[error("DMA_BUF_IOCTL_SYNC ({step}) on a buffer from {origin} failed: {source}")]
     Sync {
         /// `start` or `end`.
         step: &'static str,
-        /// Where the buffer came from.
+        /// The source or process that the buffer came from.
         origin: String,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: rustix::io::Errno,
     },
-    /// What has to be waited for cannot be.
-    #[error("a buffer from {origin} cannot be waited for: {source}")]
+    /// A fence of the buffer cannot be read or waited for.
+    #[error("the fences of a buffer from {origin} cannot be read: {source}")]
     Fences {
-        /// Where the buffer came from.
+        /// The source or process that the buffer came from.
         origin: String,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: Box<crate::sync::SyncPointError>,
     },
-    /// The access lies outside of the plane.
-    #[error("plane {plane}: {length} bytes at {offset} lie outside of its {size} bytes")]
+    /// The access is outside of the plane.
+    #[error(
+        "an access of {length} bytes at offset {offset} of plane {plane} is outside of its {size} bytes"
+    )]
     OutOfBounds {
-        /// Index of the plane.
+        /// The index of the plane.
         plane: usize,
-        /// Where the access begins, from the plane's start.
+        /// The first byte of the access, counted from the start of the plane.
         offset: u64,
-        /// How long it is.
+        /// The length of the access in bytes.
         length: usize,
-        /// What the plane has.
+        /// The size of the plane in bytes.
         size: u64,
     },
-    /// The fd does not allow writing.
+    /// The file descriptor does not permit writing.
     #[error(
-        "a buffer from {origin} came as a read-only fd; its exporter has to give one with O_RDWR to be written"
+        "a buffer from {origin} has a read-only file descriptor; export it with O_RDWR to write"
     )]
     ReadOnly {
-        /// Where the buffer came from.
+        /// The source or process that the buffer came from.
         origin: String,
     },
-    /// The guard was taken for the other direction.
-    #[error("this guard is for {0:?} alone")]
+    /// The guard was created for the other direction.
+    #[error("the guard permits only {0:?}; begin the access with the other direction or ReadWrite")]
     Direction(CpuAccess),
 }
 

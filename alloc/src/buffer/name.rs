@@ -1,55 +1,59 @@
-//! What the crate names its dma-bufs, and what such a name says of them: `covalent-NV12-640x480-640`.
+//! The names that the crate gives its dma-bufs, such as `covalent-NV12-640x480-640`, and the layout that a name describes.
 //!
-//! The last number is the stride of the first plane. It is there only where the rest follows from it: linear, all planes in one
-//! memory, one behind another, with the strides that [`Layout::linear`] gives them.
+//! The last number is the stride of the first plane in bytes. The name has it only where the whole layout follows from it: the
+//! modifier is linear, all planes are in one dma-buf, one after another, with the strides of [`Layout::linear`].
 
 use std::fmt::Write as _;
 
 use crate::model::{Extent, Fourcc, Layout, Modifier};
 
-use super::sys::LONGEST_NAME;
+use super::sys::MAX_NAME_BYTES;
 
 const PREFIX: &str = "covalent-";
 
-/// What a name says.
+/// The layout that a name describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NamedLayout {
-    /// Where each plane lies.
+    /// The layout of all planes.
     Whole(Layout),
-    /// Size and format, and not how the pixels are arranged.
+    /// The size and format only.
     Picture(Extent, Fourcc),
 }
 
-/// Returns the name for memory of this layout.
+/// Returns the name of a dma-buf with this layout.
 pub(super) fn name_of(layout: &Layout) -> String {
-    let mut name = String::with_capacity(2 * LONGEST_NAME);
-    // A String takes whatever is written to it.
+    let mut name = String::with_capacity(2 * MAX_NAME_BYTES);
+    // Writing to a String cannot fail.
     let _ = write!(
         name,
         "{PREFIX}{}-{}",
         layout.format().fourcc,
         layout.extent()
     );
-    if let Some(first) = layout.planes().first().filter(|_| follows(layout)) {
+    if let Some(first) = layout
+        .planes()
+        .first()
+        .filter(|_| follows_from_stride(layout))
+    {
         let short = name.len();
         let _ = write!(name, "-{}", first.stride_bytes);
-        // One that fills its place may have been cut off, and is not believed.
-        if name.len() >= LONGEST_NAME {
+        // A name of the maximal length may have been truncated, so readers ignore it.
+        if name.len() >= MAX_NAME_BYTES {
             name.truncate(short);
         }
     }
     name
 }
 
-/// Whether all of a layout follows from the stride of its first plane.
-fn follows(layout: &Layout) -> bool {
+/// Returns whether the whole layout follows from the stride of its first plane.
+fn follows_from_stride(layout: &Layout) -> bool {
     if layout.format().modifier != Modifier::LINEAR {
         return false;
     }
     match layout.planes() {
         [] => false,
-        // Every allocation comes by here: what most are is not laid out anew.
+        // Every allocation gets a name, so the common case of one plane avoids computing a layout.
         [only] => {
             let rows = layout.rows(0).map(u64::from);
             let bytes = rows.and_then(|rows| rows.checked_mul(only.stride_bytes.into()));
@@ -63,16 +67,17 @@ fn follows(layout: &Layout) -> bool {
     }
 }
 
-/// Reads what the crate has named memory of that many bytes; `None` for any other name, and for a layout that does not fit.
+/// Parses the name that the crate gave to a dma-buf of `memory_bytes` bytes. Returns `None` for any other name, and for a layout that
+/// does not fit into the dma-buf.
 ///
-/// Whoever has an fd can name it: this is a claim, as a client's description is.
+/// Any process that has a file descriptor of the dma-buf can set its name, so the result is an untrusted claim.
 #[must_use]
 pub fn named_layout(name: &str, memory_bytes: u64) -> Option<NamedLayout> {
     let rest = name.strip_prefix(PREFIX)?;
-    if name.len() >= LONGEST_NAME {
+    if name.len() >= MAX_NAME_BYTES {
         return None;
     }
-    // A format's name may hold a dash, a size and a stride do not.
+    // The name of a format may contain a dash. Size and stride contain none.
     let mut parts = rest.rsplitn(3, '-');
     let last = parts.next()?;
     if let Ok(extent) = last.parse::<Extent>() {
@@ -104,25 +109,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn name_of_rows_says_the_whole_layout(
+        fn name_of_a_linear_layout_describes_the_whole_layout(
             fourcc in formats(),
             (width, height) in (1_u32..=4096, 1_u32..=4096),
             alignment in prop_oneof![Just(1_u32), Just(4), Just(64), Just(256)],
-            behind in 0_u64..10_000,
+            padding in 0_u64..10_000,
         ) {
             let extent = Extent::new(width, height).unwrap();
             let layout = Layout::linear(extent, fourcc, alignment, 0).unwrap();
-            let bytes = layout.total_bytes() + behind;
+            let bytes = layout.total_bytes() + padding;
             let layout = layout.with_memory_sizes(vec![bytes]).unwrap();
             let name = name_of(&layout);
-            prop_assert!(name.len() <= LONGEST_NAME);
+            prop_assert!(name.len() <= MAX_NAME_BYTES);
             prop_assert_eq!(named_layout(&name, bytes), Some(NamedLayout::Whole(layout.clone())));
-            // Memory that is too small makes a lie of it.
-            prop_assert_eq!(named_layout(&name, layout.total_bytes() - behind - 1), None);
+            // The layout does not fit into a smaller dma-buf.
+            prop_assert_eq!(named_layout(&name, layout.total_bytes() - padding - 1), None);
         }
 
         #[test]
-        fn name_of_anything_is_read_without_a_panic(name in "covalent-.{0,30}|.*", bytes: u64) {
+        fn arbitrary_name_is_parsed_without_a_panic(name in "covalent-.{0,30}|.*", bytes: u64) {
             if let Some(NamedLayout::Whole(layout)) = named_layout(&name, bytes) {
                 prop_assert_eq!(layout.memory_sizes(), [bytes]);
             }
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_what_no_stride_tells_says_size_and_format_alone() {
+    fn name_of_a_layout_that_no_stride_describes_has_only_size_and_format() {
         let extent = Extent::new(640, 480).unwrap();
         let picture = Some(NamedLayout::Picture(extent, Fourcc::XRGB8888));
         let plane = PlaneLayout {
@@ -158,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn name_that_may_be_cut_off_or_is_of_others_is_not_believed() {
+    fn name_that_may_be_truncated_or_is_not_of_covalent_is_ignored() {
         for name in [
             "",
             "covalent-",
@@ -166,7 +171,7 @@ mod tests {
             "covalent-XR24-0x480-2560",
             "covalent-XR24-640x480-2559",
             "covalent-XR24-640x480--2560",
-            // 31 bytes: there may have been another digit.
+            // The name has the maximal 31 bytes, so a digit may have been cut off.
             "covalent-XR24-65536x65536-26214",
         ] {
             assert_eq!(named_layout(name, u64::MAX), None, "{name}");

@@ -1,4 +1,4 @@
-//! The buffer itself: owned dma-bufs and what lies where in them.
+//! The buffer: owned dma-bufs, with the layout of the planes in them.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use super::name::name_of;
 use super::{AccessError, Mapping, sys};
 use crate::model::{Layout, LayoutError};
 
-/// A picture's memory: one dma-buf or several, with their layout. Clones are cheap and share the same fds.
+/// The memory of a picture: one or several dma-bufs, with their layout. A clone is cheap and shares the file descriptors.
 #[derive(Clone, Debug)]
 pub struct Buffer {
     inner: Arc<Inner>,
@@ -19,37 +19,37 @@ pub struct Buffer {
 #[derive(Debug)]
 struct Inner {
     layout: Layout,
-    memories: Vec<(OwnedFd, BufferIdentity)>,
+    dmabufs: Vec<(OwnedFd, BufferIdentity)>,
     origin: String,
 }
 
-/// Why an allocation did not turn into a buffer.
+/// The dma-bufs of an allocation are not a buffer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum AssembleError {
-    /// An fd that a source gave is no dma-buf.
+    /// A file descriptor of the source is not a dma-buf.
     #[error(transparent)]
     Dmabuf(#[from] DmabufError),
-    /// What the source gave is smaller than the plan.
+    /// A dma-buf of the source is smaller than the layout requires.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
 
 impl Buffer {
-    /// Takes a buffer that somebody else described, after checking every claim against the kernel.
+    /// Imports a buffer that another process described, after a check of every claim against the kernel.
     ///
     /// # Errors
-    /// [`DescriptorError`] with the plane and the field; all fds are closed.
+    /// [`DescriptorError`] with the plane and the field. All file descriptors are closed.
     pub fn import(descriptor: Descriptor) -> Result<Self, DescriptorError> {
         Self::described(descriptor, "another process")
     }
 
-    /// Makes a buffer of what `origin` described, plane by plane; planes in one dma-buf share one memory.
+    /// Creates a buffer from the description by `origin`. Planes in the same dma-buf share its file descriptor.
     pub(crate) fn described(descriptor: Descriptor, origin: &str) -> Result<Self, DescriptorError> {
         let checked = descriptor.check()?;
         let inner = Inner {
             layout: checked.layout,
-            memories: checked.memories,
+            dmabufs: checked.dmabufs,
             origin: origin.to_owned(),
         };
         Ok(Self {
@@ -57,21 +57,21 @@ impl Buffer {
         })
     }
 
-    /// Makes a buffer of what a source allocated: `memories` in the order in which `layout` counts them.
+    /// Creates a buffer from the dma-bufs that a source allocated, in the order of the layout.
     ///
-    /// The sizes are asked of the kernel, so that a source that gave less than the layout needs is found here.
+    /// The sizes are read from the kernel, so that a dma-buf that is smaller than the layout requires is an error here.
     #[allow(
         dead_code,
-        reason = "each backend is a feature; with none there is no source"
+        reason = "each backend is a feature, and without any there is no source"
     )]
     pub(crate) fn assemble(
         layout: &Layout,
-        memories: Vec<OwnedFd>,
+        fds: Vec<OwnedFd>,
         origin: &str,
     ) -> Result<Self, AssembleError> {
-        let mut identified = Vec::with_capacity(memories.len());
-        let mut sizes = Vec::with_capacity(memories.len());
-        for fd in memories {
+        let mut identified = Vec::with_capacity(fds.len());
+        let mut sizes = Vec::with_capacity(fds.len());
+        for fd in fds {
             let (identity, size_bytes) = dmabuf::identify(&fd)?;
             identified.push((fd, identity));
             sizes.push(size_bytes);
@@ -80,102 +80,105 @@ impl Buffer {
         let buffer = Self {
             inner: Arc::new(Inner {
                 layout,
-                memories: identified,
+                dmabufs: identified,
                 origin: origin.to_owned(),
             }),
         };
-        // For who looks at bufinfo or fdinfo; a kernel that has no names loses nothing.
+        // The name is shown in bufinfo and fdinfo. A kernel without names ignores it.
         buffer.set_name(&name_of(buffer.layout()));
         Ok(buffer)
     }
 
-    /// Names the buffer's memory for people who look at what is allocated (bufinfo, fdinfo). The kernel keeps 31 bytes; what
-    /// stands behind them or behind a zero is left out.
+    /// Sets the name of the dma-bufs, which bufinfo and fdinfo show. The kernel keeps 31 bytes; the name is cut there and at a zero byte.
     ///
-    /// Returns whether the kernel took it; kernels before 5.3 have no names.
+    /// Returns whether the kernel accepted the name. Kernels before 5.3 have no names.
+    ///
+    /// # References
+    /// `linux/dma-buf.h`, DMA_BUF_SET_NAME_B.
     pub fn set_name(&self, name: &str) -> bool {
         let bytes: Vec<u8> = name
             .bytes()
             .take_while(|byte| *byte != 0)
-            .take(sys::LONGEST_NAME)
+            .take(sys::MAX_NAME_BYTES)
             .collect();
         let Ok(name) = CString::new(bytes) else {
             return false;
         };
         self.inner
-            .memories
+            .dmabufs
             .iter()
             .all(|(fd, _)| sys::set_name(fd.as_fd(), &name).is_ok())
     }
 
-    /// Whether this is the only clone.
+    /// Returns whether this is the only clone.
     pub(super) fn is_only_clone(&self) -> bool {
         Arc::strong_count(&self.inner) == 1
     }
 
-    /// Whether no other clone, process, mapping or device has any of its memory; false where the kernel does not tell.
-    pub(super) fn is_held_here_alone(&self) -> bool {
+    /// Returns whether no other clone, process, mapping or device has a reference to any of the dma-bufs; `false` where the kernel does
+    /// not show it.
+    pub(super) fn is_exclusively_held(&self) -> bool {
         self.is_only_clone()
             && self
                 .inner
-                .memories
+                .dmabufs
                 .iter()
                 .all(|(fd, _)| dmabuf::reference_count(fd) == Some(1))
     }
 
-    /// Where each plane lies.
+    /// Returns the layout of the planes.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.inner.layout
     }
 
-    /// How many dma-bufs there are.
+    /// Returns the number of dma-bufs.
     #[must_use]
-    pub fn memory_count(&self) -> usize {
-        self.inner.memories.len()
+    pub fn dmabuf_count(&self) -> usize {
+        self.inner.dmabufs.len()
     }
 
-    /// The fd of a memory; `None` past the last.
+    /// Returns the file descriptor of the dma-buf with this index; `None` after the last.
     #[must_use]
-    pub fn memory_fd(&self, memory: usize) -> Option<BorrowedFd<'_>> {
-        self.inner.memories.get(memory).map(|(fd, _)| fd.as_fd())
+    pub fn dmabuf_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.inner.dmabufs.get(index).map(|(fd, _)| fd.as_fd())
     }
 
-    /// The fd of a plane's memory; `None` past the last plane.
+    /// Returns the file descriptor of the dma-buf that contains a plane; `None` after the last plane.
     #[must_use]
     pub fn plane_fd(&self, plane: usize) -> Option<BorrowedFd<'_>> {
-        self.memory_fd(self.layout().planes().get(plane)?.memory)
+        self.dmabuf_fd(self.layout().planes().get(plane)?.memory)
     }
 
-    /// Which buffer this is: the identity of its first memory.
+    /// Returns the identity of the first dma-buf, which identifies the buffer.
     #[must_use]
     pub fn identity(&self) -> BufferIdentity {
         self.inner
-            .memories
+            .dmabufs
             .first()
             .map_or(BufferIdentity(0), |(_, identity)| *identity)
     }
 
-    /// The identity of each memory.
+    /// Returns the identity of each dma-buf.
     pub fn identities(&self) -> impl Iterator<Item = BufferIdentity> + '_ {
-        self.inner.memories.iter().map(|(_, identity)| *identity)
+        self.inner.dmabufs.iter().map(|(_, identity)| *identity)
     }
 
-    /// Where the memory came from, for messages.
+    /// Returns the source or process that the buffer came from, for messages.
     #[must_use]
     pub fn source_name(&self) -> &str {
         &self.inner.origin
     }
 
-    /// The kernel's name for the exporter of the first memory, such as `virtio_gpu`; `None` where `/proc` does not tell.
+    /// Returns the kernel's name of the exporter of the first dma-buf, such as `virtio_gpu`; `None` where `/proc` does not show it.
     #[must_use]
     pub fn exporter(&self) -> Option<String> {
-        dmabuf::exporter(self.memory_fd(0)?)
+        dmabuf::exporter(self.dmabuf_fd(0)?)
     }
 
-    /// Maps the buffer for the CPU. Nothing may be touched before [`Mapping::access`].
+    /// Maps the buffer for the CPU. The CPU may read or write only after [`Mapping::access`].
     ///
-    /// Keep the mapping when frames come again and again: mapping anew for each one costs more than the access.
+    /// Keep the mapping of a buffer that is used for many frames: a new mapping for each frame costs more than the access.
     ///
     /// # Errors
     /// [`AccessError::Map`].

@@ -1,4 +1,4 @@
-//! Buffers that are kept and given again: to the same owner as they are, to another one zeroed.
+//! A pool that reuses buffers: for the same owner as they are, for another owner after they are zeroed.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -10,16 +10,16 @@ use crate::constraint::SourceId;
 use crate::model::Layout;
 use crate::solve::Plan;
 
-/// Whose pixels a buffer holds: a client, a stream, a user. Numbers are never given twice.
+/// The owner of the pixels in a buffer: a client, a stream or a user. Each value is unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner(u64);
+pub struct ContentOwner(u64);
 
-impl Owner {
-    /// Makes an owner that is no other.
+impl ContentOwner {
+    /// Creates a new owner, which is different from every other.
     #[must_use]
     #[allow(
         clippy::new_without_default,
-        reason = "a default is expected to equal itself"
+        reason = "two default values would be expected to be equal"
     )]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -27,14 +27,14 @@ impl Owner {
     }
 }
 
-/// Buffers that nobody uses now, up to a number of bytes. Clones are the same pool.
+/// A pool of unused buffers, up to a number of bytes. Clones share the pool.
 ///
-/// What comes back from an owner is given to the same owner without asking the kernel anything, with its old pixels in it. To
-/// another owner it is given only when nobody else still holds it (the kernel counts), and zeroed from end to end; else it is
-/// let go. A buffer that the owner has cloned or that is imported somewhere in this process is not kept.
+/// A buffer that an owner has returned goes to the same owner again without a system call, with its old pixels. It goes to another
+/// owner only if nothing else holds a reference to it, which the kernel counts, and only after all of it is zeroed. Otherwise it is
+/// freed. A buffer is not kept if the owner still has a clone of it or if it is imported in this process.
 ///
-/// An owner gives a buffer back when every device is done with it: the pool waits for no fence. A V4L2 queue's own memory is
-/// not for pools, since it ends with the queue's stream.
+/// An owner must return a buffer only when every device is done with it, since the pool waits for no fence. The memory of a V4L2 queue
+/// does not belong into a pool, since it is freed with the queue's stream.
 #[derive(Clone, Debug)]
 pub struct Pool {
     inner: Arc<Inner>,
@@ -43,24 +43,24 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     limit_bytes: u64,
-    kept: Mutex<Kept>,
+    unused: Mutex<UnusedBuffers>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    /// Longest unused first.
-    spares: VecDeque<Spare>,
+struct UnusedBuffers {
+    /// The one that has been unused for longest is first.
+    entries: VecDeque<Entry>,
     bytes: u64,
 }
 
 #[derive(Debug)]
-struct Spare {
-    owner: Owner,
+struct Entry {
+    owner: ContentOwner,
     shape: Arc<Shape>,
     buffer: Buffer,
 }
 
-/// What makes one buffer as good as another.
+/// The properties that are equal in two buffers that can replace each other.
 #[derive(Debug, PartialEq, Eq)]
 struct Shape {
     source: SourceId,
@@ -68,59 +68,62 @@ struct Shape {
 }
 
 impl Shape {
-    fn is_of(&self, plan: &Plan) -> bool {
+    fn matches(&self, plan: &Plan) -> bool {
         self.source == *plan.source() && self.layout == *plan.layout()
     }
 }
 
-/// A buffer of a pool; on drop the pool has it again.
+/// A buffer of a pool. It is returned to the pool on drop.
 #[derive(Debug)]
 pub struct Pooled {
-    spare: Spare,
+    entry: Entry,
     pool: Weak<Inner>,
     reused: bool,
 }
 
 impl Pool {
-    /// Makes a pool that keeps at most this many bytes of buffers that nobody uses.
+    /// Creates a pool that keeps at most this many bytes of unused buffers.
     #[must_use]
     pub fn new(limit_bytes: u64) -> Self {
         Self {
             inner: Arc::new(Inner {
                 limit_bytes,
-                kept: Mutex::default(),
+                unused: Mutex::default(),
             }),
         }
     }
 
-    /// Takes one buffer of a plan for an owner: the owner's own of before, one of another owner zeroed, or a new one, for which
-    /// `allocate` is called (the plan's count is its affair; spare ones are kept).
+    /// Takes one buffer according to a plan: an earlier one of this owner, one of another owner after it is zeroed, or a new one.
+    ///
+    /// `allocate` is called for a new one. It may return more than one buffer, and the pool keeps the others.
     ///
     /// # Errors
-    /// Those of `allocate`, and none of its own: a buffer that cannot be zeroed is let go.
+    /// Those of `allocate`. A buffer that cannot be zeroed is freed and is not an error.
     pub fn take<E>(
         &self,
-        owner: Owner,
+        owner: ContentOwner,
         plan: &Plan,
         allocate: impl FnOnce(&Plan) -> Result<Vec<Buffer>, E>,
     ) -> Result<Option<Pooled>, E> {
-        if let Some(spare) = self
+        if let Some(entry) = self
             .lock()
-            .take(|spare| spare.owner == owner && spare.shape.is_of(plan))
+            .take(|entry| entry.owner == owner && entry.shape.matches(plan))
         {
-            return Ok(Some(self.lend(spare, true)));
+            return Ok(Some(self.pooled(entry, true)));
         }
-        // Those of others, one after another: what cannot be cleared is let go here.
-        while let Some(mut spare) = self.lock().take(|spare| spare.shape.is_of(plan)) {
-            match clear(&spare.buffer) {
+        // Buffers of other owners follow, one after another. One that cannot be zeroed is freed.
+        while let Some(mut entry) = self.lock().take(|entry| entry.shape.matches(plan)) {
+            match zero_if_exclusive(&entry.buffer) {
                 Ok(true) => {
-                    spare.owner = owner;
-                    return Ok(Some(self.lend(spare, true)));
+                    entry.owner = owner;
+                    return Ok(Some(self.pooled(entry, true)));
                 }
                 Ok(false) => {
-                    tracing::debug!(buffer = %spare.buffer.identity(), "another process holds it; not given on");
+                    tracing::debug!(buffer = %entry.buffer.identity(), "a pooled buffer is held elsewhere and is freed instead of reused");
                 }
-                Err(error) => tracing::debug!(%error, "cannot be zeroed; not given on"),
+                Err(error) => {
+                    tracing::debug!(%error, "a pooled buffer cannot be zeroed and is freed instead of reused")
+                }
             }
         }
         let mut made = allocate(plan)?.into_iter();
@@ -128,88 +131,89 @@ impl Pool {
             source: plan.source().clone(),
             layout: plan.layout().clone(),
         });
-        let spare = |buffer| Spare {
+        let entry = |buffer| Entry {
             owner,
             shape: Arc::clone(&shape),
             buffer,
         };
-        let first = made.next().map(spare);
+        let first = made.next().map(entry);
         for buffer in made {
-            self.inner.keep(spare(buffer));
+            self.inner.keep(entry(buffer));
         }
-        Ok(first.map(|spare| self.lend(spare, false)))
+        Ok(first.map(|entry| self.pooled(entry, false)))
     }
 
-    /// Lets go of what an owner has given back, as when a client leaves.
-    pub fn forget(&self, owner: Owner) {
-        let mut gone = Vec::new();
-        let mut kept = self.lock();
-        while let Some(spare) = kept.take(|spare| spare.owner == owner) {
-            gone.push(spare);
+    /// Frees the unused buffers of an owner, as when a client disconnects.
+    pub fn forget(&self, owner: ContentOwner) {
+        // The buffers are freed after the lock is released.
+        let mut removed = Vec::new();
+        let mut unused = self.lock();
+        while let Some(entry) = unused.take(|entry| entry.owner == owner) {
+            removed.push(entry);
         }
-        drop(kept);
+        drop(unused);
     }
 
-    /// Bytes that are kept and used by nobody.
+    /// Returns the number of bytes of unused buffers.
     #[must_use]
-    pub fn kept_bytes(&self) -> u64 {
+    pub fn unused_bytes(&self) -> u64 {
         self.lock().bytes
     }
 
-    fn lend(&self, spare: Spare, reused: bool) -> Pooled {
+    fn pooled(&self, entry: Entry, reused: bool) -> Pooled {
         Pooled {
-            spare,
+            entry,
             pool: Arc::downgrade(&self.inner),
             reused,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, UnusedBuffers> {
         self.inner.lock()
     }
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, UnusedBuffers> {
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, spare: Spare) {
-        // Closed outside of the lock.
-        let mut gone = Vec::new();
+    fn keep(&self, entry: Entry) {
+        // The buffers are freed after the lock is released.
+        let mut removed = Vec::new();
         {
-            let mut kept = self.lock();
-            kept.bytes = kept.bytes.saturating_add(bytes_of(&spare));
-            kept.spares.push_back(spare);
-            while kept.bytes > self.limit_bytes {
-                let Some(oldest) = kept.spares.pop_front() else {
+            let mut unused = self.lock();
+            unused.bytes = unused.bytes.saturating_add(bytes_of(&entry));
+            unused.entries.push_back(entry);
+            while unused.bytes > self.limit_bytes {
+                let Some(oldest) = unused.entries.pop_front() else {
                     break;
                 };
-                kept.bytes = kept.bytes.saturating_sub(bytes_of(&oldest));
-                gone.push(oldest);
+                unused.bytes = unused.bytes.saturating_sub(bytes_of(&oldest));
+                removed.push(oldest);
             }
         }
-        drop(gone);
+        drop(removed);
     }
 }
 
-impl Kept {
-    /// Takes the one that was used last, whose memory is likeliest in a cache.
-    fn take(&mut self, wanted: impl Fn(&Spare) -> bool) -> Option<Spare> {
-        let place = self.spares.iter().rposition(wanted)?;
-        let spare = self.spares.remove(place)?;
-        self.bytes = self.bytes.saturating_sub(bytes_of(&spare));
-        Some(spare)
+impl UnusedBuffers {
+    /// Takes the buffer that was used last, since its memory is the likeliest to be in a cache.
+    fn take(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        let index = self.entries.iter().rposition(is_wanted)?;
+        let entry = self.entries.remove(index)?;
+        self.bytes = self.bytes.saturating_sub(bytes_of(&entry));
+        Some(entry)
     }
 }
 
-fn bytes_of(spare: &Spare) -> u64 {
-    spare.buffer.layout().total_bytes()
+fn bytes_of(entry: &Entry) -> u64 {
+    entry.buffer.layout().total_bytes()
 }
 
-/// Zeroes a buffer, padding included; false where somebody else holds it and could look at it later.
-fn clear(buffer: &Buffer) -> Result<bool, AccessError> {
-    if !buffer.is_held_here_alone() {
+/// Zeroes a buffer with its padding. Returns `false` where something else holds a reference to it and could read it later.
+fn zero_if_exclusive(buffer: &Buffer) -> Result<bool, AccessError> {
+    if !buffer.is_exclusively_held() {
         return Ok(false);
     }
     buffer.map()?.zero()?;
@@ -217,7 +221,7 @@ fn clear(buffer: &Buffer) -> Result<bool, AccessError> {
 }
 
 impl Pooled {
-    /// Whether it was used before; a new one is zeroed, and so is one of another owner.
+    /// Returns whether the buffer was used before. A new buffer is zeroed, and so is one that another owner had.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
@@ -228,21 +232,21 @@ impl Deref for Pooled {
     type Target = Buffer;
 
     fn deref(&self) -> &Buffer {
-        &self.spare.buffer
+        &self.entry.buffer
     }
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        // A clone that lives on is a use that lasts.
-        if !self.spare.buffer.is_only_clone() {
+        // A buffer whose clone still exists is in use.
+        if !self.entry.buffer.is_only_clone() {
             return;
         }
         if let Some(pool) = self.pool.upgrade() {
-            pool.keep(Spare {
-                owner: self.spare.owner,
-                shape: Arc::clone(&self.spare.shape),
-                buffer: self.spare.buffer.clone(),
+            pool.keep(Entry {
+                owner: self.entry.owner,
+                shape: Arc::clone(&self.entry.shape),
+                buffer: self.entry.buffer.clone(),
             });
         }
     }

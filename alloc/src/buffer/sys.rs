@@ -1,4 +1,4 @@
-//! The dma-buf ioctls that are no access.
+//! The dma-buf ioctl that sets a name.
 #![allow(unsafe_code, reason = "an ioctl that takes the address of a text")]
 
 use std::ffi::{CStr, c_void};
@@ -7,17 +7,17 @@ use std::os::fd::BorrowedFd;
 use rustix::io;
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, opcode};
 
-/// The longest name, in bytes, its end not counted.
+/// The most bytes of a name, without the terminating zero.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_NAME_LEN.
-pub(super) const LONGEST_NAME: usize = 31;
+pub(super) const MAX_NAME_BYTES: usize = 31;
 
 const SET_NAME: Opcode = opcode::write::<u64>(b'b', 1);
 
 struct Name<'text>(&'text CStr);
 
-// SAFETY: the request's argument is the address of a text that ends with a zero, from which the kernel reads alone.
+// SAFETY: the argument is the address of a text that ends with a zero. The kernel only reads from it.
 unsafe impl Ioctl for Name<'_> {
     type Output = ();
     const IS_MUTATING: bool = false;
@@ -35,12 +35,12 @@ unsafe impl Ioctl for Name<'_> {
     }
 }
 
-/// Names a dma-buf for people who look at what is allocated.
+/// Sets the name of a dma-buf, which bufinfo and fdinfo show.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_SET_NAME_B.
 pub(super) fn set_name(dmabuf: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: see the implementation of Ioctl; the fd is a dma-buf.
+    // SAFETY: see the implementation of `Ioctl`. The file descriptor is a dma-buf.
     unsafe { ioctl::ioctl(dmabuf, Name(name)) }
 }
 
@@ -49,14 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opcode_is_the_headers() {
+    fn opcode_equals_the_kernel_header() {
         assert_eq!(SET_NAME, 0x4008_6201);
     }
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
-    fn opcode_is_the_headers_of_this_target() {
-        crate::abi::hold(
+    fn opcode_equals_the_header_of_this_target() {
+        crate::abi::assert_equals_headers(
             &["DMA_BUF_SET_NAME"],
             &[("request DMA_BUF_SET_NAME_B", SET_NAME.into())],
         );

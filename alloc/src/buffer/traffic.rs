@@ -1,4 +1,4 @@
-//! How many bytes this process's CPU moved through guards.
+//! Counts the bytes that the CPU copies through guards.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 static READ: AtomicU64 = AtomicU64::new(0);
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes moved between buffers and ordinary memory since the process began.
+/// Bytes that were copied between buffers and other memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuTraffic {
-    /// Bytes read out of buffers.
+    /// Bytes that were read from buffers.
     pub read_bytes: u64,
-    /// Bytes written into buffers.
+    /// Bytes that were written to buffers.
     pub written_bytes: u64,
 }
 
 impl CpuTraffic {
-    /// What was moved since `earlier`.
+    /// Returns the bytes that were copied since `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self {
@@ -26,17 +26,16 @@ impl CpuTraffic {
         }
     }
 
-    /// Bytes moved either way.
+    /// Returns the bytes that were copied in both directions.
     #[must_use]
     pub const fn total_bytes(self) -> u64 {
         self.read_bytes.wrapping_add(self.written_bytes)
     }
 }
 
-/// The totals of this process.
+/// Returns the totals of this process since it began.
 ///
-/// They are counted where bytes move, inside of the guard, so that a copy made elsewhere in the program cannot be
-/// forgotten by whoever reports them.
+/// The guard counts, so the totals contain every copy, in whatever part of the program it is made.
 #[must_use]
 pub fn cpu_traffic() -> CpuTraffic {
     CpuTraffic {

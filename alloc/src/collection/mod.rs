@@ -1,8 +1,8 @@
 //! Buffers that several devices share: the entry point of this crate.
 //!
-//! A [`BufferCollection`] is told who takes part. It asks each member what it takes, finds the memory of this machine, solves, and
-//! allocates by the plan; then each member imports the buffers. Every layer below can be used alone: what it does is
-//! [`solve`](fn@crate::solve::solve) over [`BufferCollection::request`], and [`Backend`] for the rest.
+//! A [`BufferCollection`] has the devices of the program as members. It reads the constraints of each member, finds the memory sources
+//! of this machine, solves, and allocates according to the plan. Each member then imports the buffers. Every layer below can be used
+//! alone: the collection calls [`solve`](fn@crate::solve::solve) with [`BufferCollection::request`], and [`Backend`] for the rest.
 //!
 //! # Example
 //!
@@ -22,7 +22,7 @@
 //! let plane = Card::open(Path::new("/dev/dri/card0"))?.primary_plane()?;
 //! let mut collection = BufferCollection::new(Extent::new(1280, 720)?).with_count(4);
 //! collection.add(&camera)?.add(&plane)?;
-//! let plan = collection.solve().guaranteed()?; // the error prints who cannot go together, and the cheapest way round
+//! let plan = collection.solve().guaranteed()?; // the error names the constraints that conflict, and the cheapest copy
 //! println!("{plan}");
 //! let buffers = collection.allocate(&plan)?;
 //! let mut stream = collection.import(&camera, &buffers)?;
@@ -52,13 +52,14 @@ use crate::model::{Extent, Fourcc};
 use crate::solve::{NoPlan, Plan, Request, Solution, solve};
 use crate::trace::{self, Action};
 use crate::trial::{
-    Limits, Trial, TrialResultError, TriedSolution, keep_facts, known_facts, solve_with_trials,
+    Limits, Trial, TrialResultError, TriedSolution, keep_trial_results, load_trial_results,
+    solve_with_trials,
 };
 
-/// Where the kernel has dma-heaps.
+/// The folder of the dma-heap nodes.
 const DMA_HEAPS: &str = "/dev/dma_heap";
 
-/// Devices that are to share buffers, and the memory that there is for them.
+/// Devices that share buffers, and the memory sources for them.
 pub struct BufferCollection {
     extent: Extent,
     more_extents: Vec<Extent>,
@@ -67,20 +68,20 @@ pub struct BufferCollection {
     only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
-    /// Memory of members, with who allocates it.
+    /// The memory sources that members bring, each with its allocator.
     own: Vec<(Source, Box<dyn MemberAllocator>)>,
-    /// Memory of this machine; nothing until it was looked for.
+    /// The memory sources of this machine; `None` before [`BufferCollection::discover`].
     machine: Option<Declared>,
     only: Option<SourceId>,
     refused: BTreeSet<SourceId>,
-    /// What the devicetree sets aside; nothing until it was read, and none on a machine without a tree.
+    /// The reserved memory of the devicetree. The outer `None` means that it was not read yet, the inner that there is no devicetree.
     reserved: Option<Option<ReservedMemory>>,
-    facts: Option<TrialResults>,
-    /// What buffers belong to that were allocated last, where that is more than themselves.
+    trial_results: Option<TrialResults>,
+    /// The owner of the last allocated buffers, such as the queue of a camera; `None` where the buffers own their memory.
     owner: Option<Box<dyn Owner>>,
 }
 
-/// A solution, with what the collection knows besides.
+/// A solution, with the collection's notes for an error.
 #[derive(Clone, Debug)]
 pub struct Solved {
     solution: Solution,
@@ -96,10 +97,10 @@ impl Deref for Solved {
 }
 
 impl Solved {
-    /// Takes the plan where every device is sure to take its buffers; see [`Solution::guaranteed`].
+    /// Returns the plan if every device is guaranteed to accept its buffers; see [`Solution::guaranteed`].
     ///
     /// # Errors
-    /// [`NoPlan`] where the plan is only possible or there is none; it prints the reason and what to do instead.
+    /// [`NoPlan`] where the plan is only possible or there is none. It prints the reason and the remedy.
     pub fn guaranteed(self) -> Result<Plan, NoPlan> {
         let notes = self.notes;
         self.solution
@@ -107,10 +108,10 @@ impl Solved {
             .map_err(|error| error.with_notes(notes))
     }
 
-    /// Takes the plan also where it is only possible; see [`Solution::possible`].
+    /// Returns the plan, also if it is only possible; see [`Solution::possible`].
     ///
     /// # Errors
-    /// [`NoPlan`] where there is none.
+    /// [`NoPlan`] where there is no plan.
     pub fn possible(self) -> Result<Plan, NoPlan> {
         let notes = self.notes;
         self.solution
@@ -135,9 +136,9 @@ impl fmt::Debug for BufferCollection {
 }
 
 impl BufferCollection {
-    /// Begins a collection of buffers for pictures of `extent`, in pixels, with all backends whose drivers are the kernel's.
+    /// Creates a collection of buffers for pictures of `extent`, in pixels, with all backends whose drivers are in the kernel.
     ///
-    /// The size is the program's choice. A camera lists its own by `Queue::frame_sizes`, a display by its modes.
+    /// The program chooses the size. A camera lists its sizes by `Queue::frame_sizes`, a display by its modes.
     #[must_use]
     pub fn new(extent: Extent) -> Self {
         Self {
@@ -153,70 +154,70 @@ impl BufferCollection {
             only: None,
             refused: BTreeSet::new(),
             reserved: None,
-            facts: None,
+            trial_results: None,
             owner: None,
         }
     }
 
-    /// Asks for at least this many buffers; more are planned where the members hold more.
+    /// Requests at least this many buffers. More are planned where the members hold more.
     #[must_use]
     pub fn with_count(mut self, count: u32) -> Self {
         self.count = count;
         self
     }
 
-    /// Prefers a format where it serves as well as others.
+    /// Prefers a format among those that serve equally well.
     #[must_use]
     pub fn with_format(mut self, fourcc: Fourcc) -> Self {
         self.fourcc = Some(fourcc);
         self
     }
 
-    /// Asks the members that are added from now on for this format alone.
+    /// Restricts the members that are added from now on to this format.
     #[must_use]
     pub fn with_only_format(mut self, fourcc: Fourcc) -> Self {
         self.only_fourcc = Some(fourcc);
         self
     }
 
-    /// Asks for buffers that hold pictures of these sizes too, as when a screen is turned.
+    /// Requests buffers that can hold pictures of these sizes in pixels too, as for a display that is rotated.
     #[must_use]
     pub fn with_more_extents(mut self, extents: impl IntoIterator<Item = Extent>) -> Self {
         self.more_extents.extend(extents);
         self
     }
 
-    /// Takes memory from this source alone, such as `heap:system`.
+    /// Restricts the plan to this source, such as `heap:system`.
     #[must_use]
     pub fn with_only_source(mut self, source: SourceId) -> Self {
         self.only = Some(source);
         self
     }
 
-    /// Takes memory of drivers that run in this process too: GBM's and Vulkan's. The memory of a GPU that is a member is taken
-    /// without it.
+    /// Adds the memory sources of drivers that run in this process: those of GBM and Vulkan. A GPU that is a member brings its own
+    /// memory without this call.
     ///
-    /// The drivers are loaded now. Some end the process (by `abort` or a fault) where they are asked for what they do not
-    /// support; [`BufferCollection::solve_and_try`] has a helper process try them first.
+    /// The drivers are loaded now. Some abort or crash the process when they are asked for what they do not support.
+    /// [`BufferCollection::solve_and_try`] tries them in a helper process first.
     #[must_use]
     pub fn with_in_process_drivers(mut self) -> Self {
         self.backends.extend(backend::in_process());
         self
     }
 
-    /// Adds a backend that this crate does not have. It is asked before the others.
+    /// Adds a backend of the application. It comes before the others.
     pub fn add_backend(&mut self, backend: Box<dyn Backend>) -> &mut Self {
         self.backends.insert(0, backend);
         self.machine = None;
         self
     }
 
-    /// Asks a device what it takes, and adds it. The device's own memory is among the sources then.
+    /// Reads the constraints of a device and adds it as a member. The device's own memory becomes one of the sources.
     ///
-    /// Members of one name are numbered.
+    /// Members with equal names are numbered.
     ///
     /// # Errors
-    /// [`BackendError`] where the device does not answer.
+    /// [`BackendError`] where a query of the device fails.
     pub fn add<M: Member>(&mut self, member: &M) -> Result<&mut Self, BackendError> {
         let joined = member.join(self.extent, self.only_fourcc)?;
         self.participants.push(joined.participant);
@@ -225,7 +226,8 @@ impl BufferCollection {
         Ok(self)
     }
 
-    /// Begins anew for pictures of another size, without members: each has to be asked again. Devices that are open stay open.
+    /// Removes all members and sets another picture size, in pixels. Each member has to be added again, since its constraints may depend
+    /// on the size. Devices that are open stay open.
     pub fn restart(&mut self, extent: Extent) -> &mut Self {
         self.extent = extent;
         self.participants.clear();
@@ -234,15 +236,15 @@ impl BufferCollection {
         self
     }
 
-    /// Returns who takes part, in the order in which they were added.
+    /// Returns the participants, in the order in which they were added.
     #[must_use]
     pub fn participants(&self) -> &[Participant] {
         &self.participants
     }
 
-    /// Finds the memory of this machine. Once: the other methods do it where it was not done.
+    /// Finds the memory sources of this machine. Only the first call has an effect, and the other methods call it where they need it.
     ///
-    /// Sources that cannot be opened are among [`BufferCollection::unavailable`].
+    /// [`BufferCollection::unavailable`] lists sources that cannot be opened.
     pub fn discover(&mut self) -> &mut Self {
         if self.machine.is_some() {
             return self;
@@ -255,13 +257,14 @@ impl BufferCollection {
         self
     }
 
-    /// Plans with these facts rather than with those that are kept for the user.
-    pub fn set_facts(&mut self, facts: TrialResults) -> &mut Self {
-        self.facts = Some(facts);
+    /// Sets the trial results that plans use, instead of those in the user's file.
+    pub fn set_trial_results(&mut self, results: TrialResults) -> &mut Self {
+        self.trial_results = Some(results);
         self
     }
 
-    /// Returns the sources that are there and cannot be used, and why; nothing before [`BufferCollection::discover`].
+    /// Returns the sources that exist and cannot be used, each with the reason. The list is empty before
+    /// [`BufferCollection::discover`].
     #[must_use]
     pub fn unavailable(&self) -> &[Unavailable] {
         self.machine
@@ -269,7 +272,7 @@ impl BufferCollection {
             .map_or(&[], |machine| &machine.unavailable)
     }
 
-    /// Returns the sources that plans may take, members' own memory among them.
+    /// Returns the sources that plans may use, with those that members bring.
     pub fn sources(&mut self) -> Vec<Source> {
         self.discover();
         let machine = self.machine.iter().flat_map(|machine| &machine.sources);
@@ -280,20 +283,18 @@ impl BufferCollection {
             .chain(machine)
             .filter(|source| self.only.as_ref().is_none_or(|only| source.id == *only))
             .filter(|source| !self.refused.contains(&source.id))
-            // A member's own memory may be a source of the machine as well.
+            // A member's memory may be one of the machine's sources too.
             .filter(|source| known.insert(source.id.clone()))
             .cloned()
             .collect()
     }
 
-    /// Returns what the solver is asked, without what is known of drivers' refusals: plain data that can be kept in a file and
-    /// solved elsewhere.
+    /// Returns the request for the solver, without the trial results: plain data that can be written to a file and solved elsewhere.
     pub fn request(&mut self) -> Request {
         self.request_with(&[])
     }
 
-    /// Returns what the solver is asked where others take part besides the members: a compositor, in one of the ways in which it
-    /// could use the buffers.
+    /// Returns the request for the solver with further participants, such as a compositor with one of its tranches.
     pub fn request_with(&mut self, others: &[Participant]) -> Request {
         let mut participants = self.participants.clone();
         participants.extend(others.iter().cloned());
@@ -303,7 +304,7 @@ impl BufferCollection {
             count: self.count,
             participants,
             sources: self.sources(),
-            // A member that takes any format takes the one that all are asked for.
+            // A member that accepts any format gets the one that the others are restricted to.
             preferred_fourcc: self.fourcc.or(self.only_fourcc),
             ..Request::new(self.extent)
         };
@@ -313,21 +314,23 @@ impl BufferCollection {
         request
     }
 
-    /// Plans. [`Solved::guaranteed`] takes the plan out of it, or says why there is none.
+    /// Solves the request. [`Solved::guaranteed`] returns the plan, or why there is none.
     pub fn solve(&mut self) -> Solved {
         let request = self.request();
-        let facts = self.facts.get_or_insert_with(|| known_facts(tell));
-        let informed = facts.apply(&request).request;
-        let solution = solve(&informed);
+        let results = self
+            .trial_results
+            .get_or_insert_with(|| load_trial_results(log_error));
+        let applied = results.apply(&request).request;
+        let solution = solve(&applied);
         let notes = match &solution {
             Solution::Share(_) => Vec::new(),
-            _ => self.notes(informed),
+            _ => self.notes(applied),
         };
         Solved { solution, notes }
     }
 
-    /// Says what the solver does not know of a request that has no plan: which sources could not be opened, and whether devices
-    /// would agree if there were memory.
+    /// Returns notes on a request without a plan that the solver cannot give: which sources could not be opened, and whether the
+    /// participants would have a plan with any memory.
     fn notes(&self, mut request: Request) -> Vec<String> {
         let unavailable = self.unavailable().iter();
         let mut notes: Vec<String> = unavailable.map(|one| format!("not used: {one}")).collect();
@@ -336,34 +339,34 @@ impl BufferCollection {
         }
         notes.insert(
             0,
-            "This machine has no memory that could be allocated from, or none was asked for."
+            "This machine has no memory source that can be used, or the request permits none."
                 .to_owned(),
         );
         if !Path::new(DMA_HEAPS).exists() {
             notes.push(format!(
-                "not used: {DMA_HEAPS} is not there: the kernel needs CONFIG_DMABUF_HEAPS, and a container has to be given the folder"
+                "not used: {DMA_HEAPS} does not exist: build the kernel with CONFIG_DMABUF_HEAPS, or give the folder to the container"
             ));
         }
-        notes.push(
-            "`covalent doctor` says what else is missing, and what to do about it.".to_owned(),
-        );
+        notes
+            .push("Run `covalent doctor` to find what else is missing, and the remedy.".to_owned());
         let anything = Source::new(SourceId::new("any"), "memory of any kind");
         request.sources.push(anything);
-        let besides = solve(&request);
-        if !matches!(besides, Solution::Share(_)) {
+        let with_memory = solve(&request);
+        if !matches!(with_memory, Solution::Share(_)) {
             notes.push(format!(
-                "With memory there would be no plan either:\n{}",
-                besides.explain().trim_end()
+                "There would be no plan with any other memory either:\n{}",
+                with_memory.explain().trim_end()
             ));
         }
         notes
     }
 
-    /// Plans, allocates one buffer by the plan, has each participant import it, and plans again without what was refused.
+    /// Solves the request, allocates one buffer according to the plan, imports it into each participant, and solves again without
+    /// what was refused.
     ///
-    /// `trials` are asked in their order; the first that can try a participant decides. A [`Helper`](crate::trial::Helper) tries in a
-    /// process of its own (`covalent-prove`, which has to be beside the program or named by `COVALENT_PROVE`), so that a driver
-    /// that hangs or aborts costs one answer. Refusals that hold from now on are kept for the user, where they can be.
+    /// `trials` are called in order, and the first that can try a participant decides. A [`Helper`](crate::trial::Helper) tries in a
+    /// process of its own, so a driver that hangs or aborts does not end the program. Its program `covalent-prove` has to be in the
+    /// folder of this program, or `COVALENT_PROVE` has to name it. Refusals that are learnt are kept in the user's file.
     ///
     /// ```no_run
     /// # fn plan(mut collection: covalent_alloc::collection::BufferCollection) -> Result<(), Box<dyn std::error::Error>> {
@@ -371,7 +374,7 @@ impl BufferCollection {
     ///
     /// let mut helper = Helper::find()?;
     /// let tried = collection.solve_and_try(&mut [&mut helper], Limits::default());
-    /// let plan = tried.solution.possible()?; // every device that could be asked has imported a buffer of it
+    /// let plan = tried.solution.possible()?; // every device that could be tried has imported a buffer of it
     /// # let _ = plan;
     /// # Ok(())
     /// # }
@@ -382,41 +385,43 @@ impl BufferCollection {
         limits: Limits,
     ) -> TriedSolution {
         let request = self.request();
-        let facts = self.facts.get_or_insert_with(|| known_facts(tell));
-        let proven = solve_with_trials(&request, trials, facts, limits);
-        keep_facts(&proven.learnt, tell);
-        proven
+        let results = self
+            .trial_results
+            .get_or_insert_with(|| load_trial_results(log_error));
+        let tried = solve_with_trials(&request, trials, results, limits);
+        keep_trial_results(&tried.learnt_results, log_error);
+        tried
     }
 
-    /// Plans no longer for this source, because somebody who cannot be asked here refused its memory: a compositor, say.
+    /// Excludes this source from plans, because a participant that the trials do not reach refused its memory, such as a compositor.
     pub fn refuse(&mut self, source: &SourceId) -> &mut Self {
         self.refused.insert(source.clone());
         self
     }
 
-    /// Plans for every source again.
+    /// Permits every source again.
     pub fn forget_refusals(&mut self) -> &mut Self {
         self.refused.clear();
         self
     }
 
-    /// Allocates the buffers of a plan from the source that it names, whoever has it.
+    /// Allocates the buffers of a plan from its source.
     ///
-    /// Memory of a member's own (a V4L2 queue's) stays with this collection until the member imports it, and is given back when
+    /// The memory of a member, such as that of a V4L2 queue, is owned by this collection until the member imports it. It is freed when
     /// other buffers are allocated.
     ///
     /// # Errors
-    /// [`BackendError`]. Nothing stays allocated then.
+    /// [`BackendError`]. Nothing is allocated then.
     pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
-        // A queue allocates only once what it had is given back.
+        // A queue can allocate only after its earlier buffers are freed.
         self.owner = None;
         let own = self
             .own
             .iter()
             .find(|(source, _)| source.id == *plan.source());
-        let begun = trace::begin();
+        let start = trace::begin();
         let allocated = match own {
-            // A queue tells of its allocation itself.
+            // A queue emits the trace event of its allocation itself.
             Some((_, memory)) => memory.allocate(plan)?,
             None => {
                 let mut backends = self.backends.iter_mut();
@@ -426,7 +431,7 @@ impl BufferCollection {
                     plan.source_name(),
                     Action::Allocate,
                     &allocated.buffers,
-                    begun,
+                    start,
                 );
                 allocated
             }
@@ -435,11 +440,11 @@ impl BufferCollection {
         Ok(allocated.buffers)
     }
 
-    /// Has a member import the buffers that were allocated last: a queue makes a stream of them, a plane framebuffers, a GPU
-    /// images. The layout comes with the buffers.
+    /// Imports the last allocated buffers into a member. A queue returns a stream, a plane framebuffers, a GPU images. The buffers have
+    /// their layout with them.
     ///
     /// # Errors
-    /// [`BackendError`] where the device refuses them.
+    /// [`BackendError`] where the device refuses the buffers.
     pub fn import<M: Member>(
         &mut self,
         member: &M,
@@ -449,18 +454,18 @@ impl BufferCollection {
     }
 }
 
-/// Reads what this machine's devicetree sets aside. A tree that cannot be read is logged, and planned without.
+/// Reads the reserved memory of this machine's devicetree. Where it cannot be read, the error is logged and plans do not use it.
 fn reserved_memory() -> Option<ReservedMemory> {
     match devicetree::here() {
         Ok(tree) => tree.map(|tree| ReservedMemory::of(&tree)),
         Err(error) => {
-            tracing::warn!(%error, "/proc/device-tree cannot be read: plans do without it");
+            tracing::warn!(%error, "/proc/device-tree cannot be read; plans do not take reserved memory into account");
             None
         }
     }
 }
 
-fn tell(error: &TrialResultError) {
+fn log_error(error: &TrialResultError) {
     tracing::warn!("{error}");
 }
 

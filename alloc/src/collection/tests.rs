@@ -6,7 +6,7 @@ use crate::model::{DeviceIdentity, FormatModifier};
 use crate::solve::Verdict;
 use crate::trial::environment;
 
-/// A device that was made up: it declares a source and refuses to give its memory.
+/// A backend that declares a source and fails to allocate from it.
 #[derive(Debug)]
 struct Empty;
 
@@ -53,13 +53,13 @@ fn collection() -> BufferCollection {
     let mut collection = BufferCollection::new(Extent::new(64, 48).unwrap())
         .with_count(3)
         .with_only_source(SourceId::new("empty:0"));
-    collection.set_facts(TrialResults::with_quirks(environment(), 0));
+    collection.set_trial_results(TrialResults::with_quirks(environment(), 0));
     collection.add_backend(Box::new(Empty));
     collection
 }
 
 #[test]
-fn collection_plans_from_the_backend_that_was_added() {
+fn collection_with_an_added_backend_plans_its_source() {
     let mut collection = collection();
     collection.add(&camera()).unwrap();
     let plan = collection.solve().guaranteed().unwrap();
@@ -70,7 +70,7 @@ fn collection_plans_from_the_backend_that_was_added() {
 }
 
 #[test]
-fn allocation_that_fails_names_device_driver_and_operation() {
+fn failed_allocation_names_device_driver_and_operation() {
     let mut collection = collection();
     collection.add(&camera()).unwrap();
     let plan = collection.solve().guaranteed().unwrap();
@@ -83,7 +83,7 @@ fn allocation_that_fails_names_device_driver_and_operation() {
 }
 
 #[test]
-fn plan_of_a_source_that_nobody_has_is_refused_by_name() {
+fn plan_of_a_source_without_a_backend_is_refused_by_name() {
     let mut planned = collection();
     planned.add(&camera()).unwrap();
     let plan = planned.solve().guaranteed().unwrap();
@@ -94,7 +94,7 @@ fn plan_of_a_source_that_nobody_has_is_refused_by_name() {
 }
 
 #[test]
-fn source_that_was_refused_is_planned_no_more_until_that_is_forgotten() {
+fn refused_source_is_not_planned_until_refusals_are_forgotten() {
     let mut collection = collection();
     collection.add(&camera()).unwrap();
     collection.refuse(&SourceId::new("empty:0"));
@@ -104,7 +104,7 @@ fn source_that_was_refused_is_planned_no_more_until_that_is_forgotten() {
 }
 
 #[test]
-fn members_of_one_name_are_numbered() {
+fn members_with_equal_names_are_numbered() {
     let mut collection = collection();
     collection.add(&camera()).unwrap().add(&camera()).unwrap();
     let names: Vec<&str> = collection

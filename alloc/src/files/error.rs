@@ -1,4 +1,4 @@
-//! Why a file is not read or written.
+//! Errors of reading and writing files.
 
 use std::fmt;
 use std::io;
@@ -10,63 +10,63 @@ use thiserror::Error;
 
 use crate::text::printable_path;
 
-/// Why a file is not read or written. Nothing on the disk was changed.
+/// A file was not read or not written. Nothing on the disk has changed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// It is no regular file.
+    /// The file has the wrong type.
     #[error(
-        "cannot {operation} {}: it is {kind}, and only {wanted} is taken here; name another path",
+        "cannot {operation} {}: it is {kind}, and only {wanted} is accepted here; use another path",
         printable_path(path)
     )]
     Kind {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The path.
         path: PathBuf,
-        /// What is there.
+        /// The type of the existing file.
         kind: FileKind,
-        /// What may be.
+        /// The type that is accepted.
         wanted: FileKind,
     },
-    /// It belongs to another user.
+    /// The file belongs to another user.
     #[error(
-        "cannot {operation} {}: it belongs to user {owner}, and this program runs as user {user}; remove it or name another path",
+        "cannot {operation} {}: it belongs to user {owner}, and this program runs as user {user}; remove it or use another path",
         printable_path(path)
     )]
     Owner {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The path.
         path: PathBuf,
-        /// Its owner's number.
+        /// The user ID of its owner.
         owner: u32,
-        /// This process's effective user.
+        /// The effective user ID of this process.
         user: u32,
     },
-    /// It is longer than any such file may be.
+    /// The file is longer than the limit.
     #[error(
-        "cannot read {}: it has more than {most} bytes, the most that are read of such a file",
+        "cannot read {}: it has more than {max_bytes} bytes, the limit for such a file",
         printable_path(path)
     )]
     TooLarge {
         /// The path.
         path: PathBuf,
         /// The limit in bytes.
-        most: usize,
+        max_bytes: usize,
     },
-    /// The kernel refused.
+    /// The kernel refused the operation.
     #[error(
         "cannot {operation} {}: {source}{}",
         printable_path(path),
         remedy(source)
     )]
     System {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The path.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -82,24 +82,24 @@ impl FileError {
         }
     }
 
-    /// Returns whether there is no such file.
+    /// Returns whether the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::System { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// What helps against an answer of the kernel, to stand behind it.
+/// Returns the remedy for an error of the kernel, as the end of the message.
 fn remedy(source: &io::Error) -> &'static str {
     match source.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT) => "; is the path right, and is its folder there?",
-        Some(Errno::NOTDIR | Errno::ISDIR) => "; name a file in a folder that is there",
+        Some(Errno::NOENT) => "; check the path, and that its folder exists",
+        Some(Errno::NOTDIR | Errno::ISDIR) => "; use the path of a file in an existing folder",
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
-            "; name a path that this user may use, or change its permissions"
+            "; use a path that this user may access, or change its permissions"
         }
-        Some(Errno::NOSPC | Errno::DQUOT) => "; free some space, or name a path on another disk",
+        Some(Errno::NOSPC | Errno::DQUOT) => "; free some space, or use a path on another disk",
         Some(Errno::FBIG) => "; raise the limit of file sizes (ulimit -f)",
-        Some(Errno::LOOP) => "; the links on this path lead in a circle",
+        Some(Errno::LOOP) => "; remove the loop of symbolic links on this path",
         _ => "",
     }
 }
@@ -115,7 +115,7 @@ impl From<FileError> for io::Error {
     }
 }
 
-/// What a path leads to.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -131,7 +131,7 @@ pub enum FileKind {
     Socket,
     /// A character or block device.
     Device,
-    /// Something that this crate does not know.
+    /// A type that this crate does not know.
     Other,
 }
 
@@ -183,7 +183,7 @@ impl fmt::Display for FileKind {
             Self::Fifo => "a named pipe",
             Self::Socket => "a socket",
             Self::Device => "a device node",
-            Self::Other => "no regular file",
+            Self::Other => "of an unknown type",
         })
     }
 }

@@ -1,23 +1,23 @@
-//! Files that a person or a program names: read without blocking, written without harm to what is there.
+//! Reads and writes files by path: reads do not block, and writes do not harm what exists.
 //!
-//! A path can lead to anything: a FIFO at which `open` waits for ever, a device node that acts on being opened or read, a link
-//! that somebody else put there, another user's file. So:
+//! A path can lead to a FIFO, where `open` blocks without end, to a device node that acts when it is opened or read, to a link that
+//! another user has created, or to another user's file. This module has these rules:
 //!
-//! - What is read is a regular file, opened without blocking and read up to a limit ([`read`]). A link to one is followed: it is
-//!   the person's own way of naming it.
-//! - What is written is made anew under a name of its own in the same folder and moved to its place ([`NewFile`], [`replace`]), so
-//!   that a reader sees the old file or the new one whole, a full disk costs nothing that was there, and other names of the old
-//!   file keep it. A file that grows while a program runs is moved there at once ([`create`]).
-//! - What is replaced is a regular file of the same user, and no link. Anything else is refused with what it is.
-//! - What is a cache of the user's lies in folders of the user's or root's, made for their owner alone (mode 0700)
-//!   (`create_private_folder`); its lock is opened without following a link (`open_lock`), and a damaged file of ours is moved
-//!   to a name that nothing has (`move_aside`).
-//! - Files hold pixels and what other processes do, so they are for their owner alone (mode 0600), unless whoever writes one knows
-//!   better ([`Access::Shared`]).
-//! - The folder of a file that is written is opened once, so that a link that is put on the way to it meanwhile leads nowhere else.
+//! - Only a regular file is read. It is opened without blocking and read up to a limit ([`read`]). A link to a regular file is
+//!   followed, since the person who named it may use links.
+//! - A file is written under a temporary name in the same folder and renamed to its place ([`NewFile`], [`replace`]). So a reader sees
+//!   the old file or the complete new one, a full disk loses no old data, and other hard links to the old file keep it. A file that
+//!   grows while a program runs is renamed at once ([`create`]).
+//! - Only a regular file of the same user is replaced, and never a link. The error for anything else says what it is.
+//! - A cache of the user is in folders of the user or of root, which are created for their owner only (mode 0700)
+//!   (`create_private_folder`). Its lock is opened without following a link (`open_lock`), and a damaged file of this crate is renamed
+//!   to an unused name (`move_aside`).
+//! - Files may contain pixels and information about other processes, so they are accessible only to their owner (mode 0600), unless the
+//!   caller asks for more ([`FileAccess::Shared`]).
+//! - The folder of a written file is opened once, so that a link that is placed on its path later has no effect.
 //!
-//! `/dev/stdout`, `/dev/null`, FIFOs and what a shell's `<(…)` and `>(…)` stand for are refused too, as links, devices and named
-//! pipes: a program that reads or writes streams takes `-` for them.
+//! `/dev/stdout`, `/dev/null`, FIFOs and the paths of a shell's `<(…)` and `>(…)` are refused too, as links, devices and named pipes. A
+//! program that reads or writes streams takes `-` for them.
 //!
 //! # References
 //! open(2), `O_NONBLOCK` and `O_NOFOLLOW`; rename(2).
@@ -25,12 +25,14 @@
 #![forbid(unsafe_code)]
 
 mod error;
-mod new;
-mod private;
+mod new_file;
+mod private_cache;
 
 pub use error::{FileError, FileKind};
-pub use new::{Access, NewFile, check, check_socket, create, make_folder, replace, replace_for};
-pub(crate) use private::{create_private_folder, move_aside, open_lock};
+pub use new_file::{
+    FileAccess, NewFile, check, check_socket, create, make_folder, replace, replace_for,
+};
+pub(crate) use private_cache::{create_private_folder, move_aside, open_lock};
 
 use std::fs::File;
 use std::io::Read as _;
@@ -45,7 +47,7 @@ use rustix::fs::{Mode, OFlags};
 pub fn open(path: &Path) -> Result<File, FileError> {
     let operation = "open";
     let failed = |error| FileError::system(operation, path, error);
-    // A look before opening: some device nodes act on being opened. What is opened is looked at again.
+    // The type is checked before opening, since some device nodes act when they are opened, and again on the open file.
     let stat = rustix::fs::stat(path).map_err(failed)?;
     FileKind::of(stat.st_mode).must_be_regular(operation, path)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -55,20 +57,19 @@ pub fn open(path: &Path) -> Result<File, FileError> {
     Ok(File::from(file))
 }
 
-/// Reads a regular file of at most `most` bytes whole, without blocking.
+/// Reads a whole regular file of at most `max_bytes` bytes, without blocking.
 ///
 /// # Errors
-/// Those of [`open`], and [`FileError::TooLarge`] for a longer file, of which no more than `most` bytes are read.
-pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
-    read_from(open(path)?, path, most)
+/// Those of [`open`], and [`FileError::TooLarge`] for a longer file, of which at most one more byte is read.
+pub fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
+    read_from(open(path)?, path, max_bytes)
 }
 
-/// Reads a regular file as [`read`] does, where it is the user's own: for files that are found by themselves rather than named.
+/// Reads a regular file of the user or of root, as [`read`] does. It is for files that the program finds without the user naming them.
 ///
 /// # Errors
-/// Those of [`read`], and [`FileError::Owner`] for a file of another user; root's are taken by everybody, and root takes no
-/// others.
-pub(crate) fn read_own(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
+/// Those of [`read`], and [`FileError::Owner`] for a file of another user. For root that is every file that is not root's.
+pub(crate) fn read_own(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let operation = "read";
     let stat =
@@ -82,11 +83,13 @@ pub(crate) fn read_own(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
             user,
         });
     }
-    read_from(file, path, most)
+    read_from(file, path, max_bytes)
 }
 
-fn read_from(file: File, path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+fn read_from(file: File, path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
+    let limit = u64::try_from(max_bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     let mut bytes = Vec::new();
     file.take(limit)
         .read_to_end(&mut bytes)
@@ -95,10 +98,10 @@ fn read_from(file: File, path: &Path, most: usize) -> Result<Vec<u8>, FileError>
             path: path.to_owned(),
             source,
         })?;
-    if bytes.len() > most {
+    if bytes.len() > max_bytes {
         return Err(FileError::TooLarge {
             path: path.to_owned(),
-            most,
+            max_bytes,
         });
     }
     Ok(bytes)

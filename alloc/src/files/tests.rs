@@ -1,4 +1,4 @@
-//! Files, links, FIFOs and sockets of the test's own making.
+//! Files, links, FIFOs and sockets that the tests create.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,8 +10,8 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use super::*;
 
-/// Makes one of each kind that must not be read or replaced, and returns it with what it is called.
-fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+/// Creates one file of each type that must not be read or replaced, and returns it with the name of the type in messages.
+fn irregular_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let fifo = folder.join("fifo");
     rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let socket = folder.join("socket");
@@ -37,7 +37,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn file_that_is_not_regular_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    for (path, kind) in others(folder.path()) {
+    for (path, kind) in irregular_files(folder.path()) {
         let error = read(&path, 10).unwrap_err().to_string();
         assert!(error.contains(kind), "{error}");
         let error = replace(&path, b"new").unwrap_err().to_string();
@@ -48,7 +48,7 @@ fn file_that_is_not_regular_is_refused_at_once() {
 }
 
 #[test]
-fn link_is_followed_by_who_reads_and_refused_by_who_writes() {
+fn link_is_followed_for_reading_and_refused_for_writing() {
     let folder = tempfile::tempdir().unwrap();
     let (target, link) = (folder.path().join("target"), folder.path().join("link"));
     fs::write(&target, "old").unwrap();
@@ -73,12 +73,12 @@ fn file_that_is_too_long_is_refused() {
     assert_eq!(read(&path, 5).unwrap(), b"12345");
     assert!(matches!(
         read(&path, 4),
-        Err(FileError::TooLarge { most: 4, .. })
+        Err(FileError::TooLarge { max_bytes: 4, .. })
     ));
 }
 
 #[test]
-fn file_that_is_replaced_is_private_and_whole() {
+fn replaced_file_is_private_and_complete() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "old").unwrap();
@@ -90,13 +90,13 @@ fn file_that_is_replaced_is_private_and_whole() {
     new.commit().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
-    // The old file's other name still has it.
+    // The hard link to the old file still has its contents.
     assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"old");
     assert_eq!(names(folder.path()), ["file", "other"]);
 }
 
 #[test]
-fn file_that_is_not_committed_leaves_nothing() {
+fn file_that_is_not_committed_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     let mut new = NewFile::create(&path).unwrap();
@@ -106,7 +106,7 @@ fn file_that_is_not_committed_leaves_nothing() {
 }
 
 #[test]
-fn file_that_was_put_there_since_is_kept() {
+fn file_that_was_created_since_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     let new = NewFile::create(&path).unwrap();
@@ -122,7 +122,7 @@ fn file_that_was_put_there_since_is_kept() {
 }
 
 #[test]
-fn file_that_grows_is_seen_at_its_place() {
+fn growing_file_is_visible_at_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "old").unwrap();
@@ -140,7 +140,7 @@ fn file_of_another_user_is_not_replaced() {
     let path = folder.path().join("file");
     fs::write(&path, "theirs").unwrap();
     if std::os::unix::fs::chown(&path, Some(12345), None).is_err() {
-        // Only root can make a file of another user.
+        // Only root can create a file of another user.
         return;
     }
     for error in [
@@ -156,7 +156,7 @@ fn file_of_another_user_is_not_replaced() {
 }
 
 #[test]
-fn file_that_is_not_there_is_told_from_what_cannot_be_read() {
+fn missing_file_is_distinguished_from_an_unreadable_one() {
     let folder = tempfile::tempdir().unwrap();
     let error = read(&folder.path().join("none"), 10).unwrap_err();
     assert!(error.is_not_found(), "{error}");
@@ -165,7 +165,7 @@ fn file_that_is_not_there_is_told_from_what_cannot_be_read() {
 }
 
 #[test]
-fn path_that_ends_as_a_folders_does_is_no_file() {
+fn path_with_a_trailing_slash_or_dot_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for end in ["new/", "new/.", ".."] {
         let error = replace(&folder.path().join(end), b"").unwrap_err();
@@ -177,14 +177,14 @@ fn path_that_ends_as_a_folders_does_is_no_file() {
 }
 
 #[test]
-fn folder_that_is_moved_meanwhile_takes_its_file_with_it() {
+fn file_is_written_to_the_folder_that_was_opened_after_it_is_renamed() {
     let folder = tempfile::tempdir().unwrap();
     let (own, theirs) = (folder.path().join("own"), folder.path().join("theirs"));
     fs::create_dir(&own).unwrap();
     fs::create_dir(&theirs).unwrap();
     let mut new = NewFile::create(&own.join("file")).unwrap();
     new.write_all(b"new").unwrap();
-    // Somebody who may rename in the folder above puts a link in the place of the folder.
+    // A user who may rename in the parent folder replaces the folder by a link.
     fs::rename(&own, folder.path().join("moved")).unwrap();
     symlink(&theirs, &own).unwrap();
     new.commit().unwrap();
@@ -193,7 +193,7 @@ fn folder_that_is_moved_meanwhile_takes_its_file_with_it() {
 }
 
 #[test]
-fn file_whose_name_is_as_long_as_any_is_written() {
+fn file_with_a_name_of_the_maximal_length_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let name = "é".repeat(127);
     replace(&folder.path().join(&name), b"new").unwrap();
@@ -201,46 +201,48 @@ fn file_whose_name_is_as_long_as_any_is_written() {
 }
 
 #[test]
-fn file_that_others_may_read_has_the_mode_of_the_umask() {
+fn shared_file_has_the_mode_of_the_umask() {
     let folder = tempfile::tempdir().unwrap();
     let (plain, shared) = (folder.path().join("plain"), folder.path().join("shared"));
     fs::write(&plain, "").unwrap();
-    replace_for(&shared, b"", Access::Shared).unwrap();
+    replace_for(&shared, b"", FileAccess::Shared).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().mode();
     assert_eq!(mode(&shared), mode(&plain));
 }
 
 #[test]
-fn folder_is_made_with_those_above_and_kept_where_it_is() {
+fn folder_is_created_with_its_parents_and_not_changed_if_it_exists() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("above/own");
-    make_folder(&path, Access::Private).unwrap();
+    make_folder(&path, FileAccess::Private).unwrap();
     assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    make_folder(&path, Access::Private).unwrap();
+    make_folder(&path, FileAccess::Private).unwrap();
     assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o755);
-    for (path, kind) in others(root.path()).into_iter().take(2) {
-        let error = make_folder(&path, Access::Private).unwrap_err().to_string();
+    for (path, kind) in irregular_files(root.path()).into_iter().take(2) {
+        let error = make_folder(&path, FileAccess::Private)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(kind), "{error}");
     }
 }
 
 #[test]
-fn path_is_checked_before_anything_is_made() {
+fn check_of_a_path_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     check(&folder.path().join("new")).unwrap();
     check_socket(&folder.path().join("new.sock")).unwrap();
     assert_eq!(names(folder.path()), [""; 0]);
-    let kinds = others(folder.path());
+    let kinds = irregular_files(folder.path());
     for (path, kind) in &kinds {
         let error = check(path).unwrap_err().to_string();
         assert!(error.contains(kind), "{error}");
-        // The library that binds a socket removes what is there.
+        // The library that binds a socket removes an existing socket.
         assert_eq!(check_socket(path).is_ok(), *kind == "a socket");
     }
     let file = folder.path().join("file");
     fs::write(&file, "kept").unwrap();
     let error = check_socket(&file).unwrap_err().to_string();
-    assert!(error.contains("only a socket is taken"), "{error}");
+    assert!(error.contains("only a socket is accepted"), "{error}");
     assert!(check(&folder.path().join("none/file")).is_err());
 }

@@ -1,4 +1,4 @@
-//! Who may touch a buffer now, and behind which moments.
+//! Tracks the accesses to one buffer, and the fences that the next access has to wait for.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -7,50 +7,55 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Access, AccessTrackerError};
 use crate::constraint::{Participant, SyncMechanism};
 
-/// How far a moment has come.
+/// The state of a fence. A fence that is not pending never becomes pending again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceState {
-    /// The work goes on.
+    /// The work has not ended.
     Pending,
-    /// The work is done.
-    Over,
-    /// The work has ended, and not well: what it was to write is undefined.
+    /// The work has ended without an error.
+    Signalled,
+    /// The work has ended with an error. The contents of the buffer that it wrote are undefined.
     Failed,
 }
 
-/// What a ledger asks of a moment. Once it is not pending, it never is again.
+/// A fence whose state an [`AccessTracker`] can query.
 pub trait TrackedFence: Clone {
-    /// Asks, and never waits.
+    /// Returns the state at this time. It does not wait.
     fn state(&self) -> FenceState;
 }
 
-/// Who touches a buffer: a participant of the plan, here or in another process.
+/// A user of a buffer: a participant of the plan, in this process or in another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accessor {
     name: String,
-    speaks: BTreeSet<SyncMechanism>,
+    mechanisms: BTreeSet<SyncMechanism>,
 }
 
 impl Accessor {
-    /// Names a party and the languages in which it is told what to wait for. With none, like a V4L2 queue or the processor, it
-    /// gets the buffer only when there is nothing to wait for.
-    pub fn new(name: impl Into<String>, speaks: impl IntoIterator<Item = SyncMechanism>) -> Self {
+    /// Creates an accessor with a name, which error messages contain, and the mechanisms by which it can wait for fences.
+    ///
+    /// An accessor without a mechanism, such as a V4L2 queue or the CPU, cannot wait. It gets the buffer only when every fence
+    /// that it would have to wait for is signalled.
+    pub fn new(
+        name: impl Into<String>,
+        mechanisms: impl IntoIterator<Item = SyncMechanism>,
+    ) -> Self {
         Self {
             name: name.into(),
-            speaks: speaks.into_iter().collect(),
+            mechanisms: mechanisms.into_iter().collect(),
         }
     }
 
-    /// Its name, for messages.
+    /// Returns the name, which error messages contain.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The languages that it speaks.
+    /// Returns the mechanisms by which the accessor can wait for fences.
     #[must_use]
-    pub fn speaks(&self) -> &BTreeSet<SyncMechanism> {
-        &self.speaks
+    pub fn mechanisms(&self) -> &BTreeSet<SyncMechanism> {
+        &self.mechanisms
     }
 }
 
@@ -64,66 +69,68 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// For what a turn is.
-pub trait Kind: sealed::Sealed {
+/// The access that an [`AccessToken`] permits, as a type: [`Reading`] or [`Writing`].
+pub trait AccessKind: sealed::Sealed {
     /// The same as a value.
     const ACCESS: Access;
 }
 
-/// A turn to read.
+/// The kind of a token that permits reads.
 #[derive(Debug)]
 pub enum Reading {}
 
-/// A turn to write, or to do both.
+/// The kind of a token that permits reads and writes.
 #[derive(Debug)]
 pub enum Writing {}
 
 impl sealed::Sealed for Reading {}
 impl sealed::Sealed for Writing {}
-impl Kind for Reading {
+impl AccessKind for Reading {
     const ACCESS: Access = Access::Read;
 }
-impl Kind for Writing {
+impl AccessKind for Writing {
     const ACCESS: Access = Access::Write;
 }
 
-/// The right to touch a buffer, until it is given back to the ledger. There is one of it: it is neither cloned nor made.
+/// Permits one access to a buffer, until the tracker takes the token back. A token cannot be cloned or constructed.
 ///
-/// A turn that is lost without an end is one that lasts: the buffer stays with its party, and the next one is told so.
+/// A token that is dropped without [`AccessTracker::end`] leaves the buffer held. The next conflicting access gets an error that
+/// names the holder.
 #[derive(Debug)]
-#[must_use = "the turn lasts until the ledger gets it back"]
+#[must_use = "the access lasts until the token is given back to the tracker"]
 pub struct AccessToken<K> {
-    ledger: u64,
-    number: u64,
+    tracker_id: u64,
+    access_id: u64,
     kind: PhantomData<K>,
 }
 
-/// Whose access is over, when.
+/// An access that this process has ended, with the fence that signals when the device is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriorAccess<M> {
-    /// Who has had the buffer.
-    pub party: String,
-    /// For what.
+    /// The name of the accessor.
+    pub accessor: String,
+    /// Whether it read or wrote.
     pub access: Access,
-    /// SyncPoint which moment it is done.
-    pub moment: M,
-    /// Whether it is in another process, which can be lost.
-    away: bool,
+    /// The fence that signals when it is done.
+    pub fence: M,
+    /// Whether the accessor is in another process, which may end without signalling its release point.
+    transferred: bool,
 }
 
-/// The ledger's answer.
+/// The answer of [`AccessTracker::begin_read`] and [`AccessTracker::begin_write`].
 #[derive(Debug)]
-#[must_use = "the buffer is not handed over before the answer is looked at"]
+#[must_use = "the answer says whether the buffer may be accessed"]
 pub enum AccessDecision<K, M> {
-    /// It is the next party's turn; the party itself waits for these moments, which it has to be told in its language.
-    Now(AccessToken<K>, Vec<PriorAccess<M>>),
-    /// The party cannot wait: poll these moments in the event loop, and ask again.
+    /// The accessor may use the buffer, and has to wait for these fences itself. [`export_wait`](super::export_wait) converts
+    /// them into what its mechanism takes.
+    Granted(AccessToken<K>, Vec<PriorAccess<M>>),
+    /// The accessor has no mechanism to wait for these fences. Poll them in the event loop and begin the access again.
     Wait(Vec<PriorAccess<M>>),
 }
 
-/// A buffer's book: who has it, and which moments the next one has to wait for.
+/// Tracks who accesses one buffer, and the fences that the next access has to wait for.
 ///
-/// It orders accesses and does nothing else: no request, no wait.
+/// It only orders accesses: it makes no system call of its own and never waits.
 ///
 /// ```
 /// use covalent_alloc::constraint::SyncMechanism;
@@ -139,326 +146,343 @@ pub enum AccessDecision<K, M> {
 ///
 /// let gpu = Accessor::new("gpu", [SyncMechanism::SyncFile]);
 /// let display = Accessor::new("display", [SyncMechanism::SyncFile]);
-/// let mut ledger = AccessTracker::new("frame 1");
-/// let AccessDecision::Now(turn, after) = ledger.write(&gpu)? else { panic!("nobody has it") };
-/// assert!(after.is_empty());
-/// assert!(matches!(ledger.read(&display), Err(AccessTrackerError::ReadBeforeFence { .. })));
-/// ledger.end(turn, Some(Fence(7)))?;
-/// let AccessDecision::Now(turn, after) = ledger.read(&display)? else { panic!("it waits itself") };
-/// assert_eq!(after[0].moment, Fence(7));
-/// # ledger.end(turn, None).unwrap_err();
+/// let mut tracker = AccessTracker::new("frame 1");
+/// let AccessDecision::Granted(token, prior) = tracker.begin_write(&gpu)? else { panic!("the buffer is unused") };
+/// assert!(prior.is_empty());
+/// assert!(matches!(tracker.begin_read(&display), Err(AccessTrackerError::ReadBeforeFence { .. })));
+/// tracker.end(token, Some(Fence(7)))?;
+/// let AccessDecision::Granted(token, prior) = tracker.begin_read(&display)? else { panic!("the display can wait") };
+/// assert_eq!(prior[0].fence, Fence(7));
+/// # tracker.end(token, None).unwrap_err();
 /// # Ok::<(), AccessTrackerError>(())
 /// ```
 #[derive(Debug)]
 pub struct AccessTracker<M> {
-    number: u64,
+    id: u64,
     buffer: String,
-    open: Vec<Open<M>>,
-    past: Vec<PriorAccess<M>>,
-    poisoned: Option<String>,
-    next: u64,
+    current: Vec<CurrentAccess<M>>,
+    prior: Vec<PriorAccess<M>>,
+    /// The name of the writer whose fence has an error, until the next write.
+    poisoned_by: Option<String>,
+    next_access_id: u64,
 }
 
-/// A turn that lasts.
+/// An access whose token was not given back yet.
 #[derive(Debug)]
-struct Open<M> {
-    number: u64,
-    party: String,
+struct CurrentAccess<M> {
+    id: u64,
+    accessor: String,
     access: Access,
-    /// What it was told to wait for.
-    after: Vec<PriorAccess<M>>,
-    away: bool,
+    /// The accesses that it has to wait for.
+    waits_for: Vec<PriorAccess<M>>,
+    transferred: bool,
 }
 
-/// Who has a buffer.
+/// An accessor that holds a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder<'ledger> {
-    /// The party's name.
-    pub party: &'ledger str,
-    /// For what it has it.
+pub struct Holder<'tracker> {
+    /// The name of the accessor.
+    pub accessor: &'tracker str,
+    /// The access that it holds the buffer for.
     pub access: Access,
-    /// Whether it is in another process.
-    pub away: bool,
+    /// Whether the buffer was transferred to another process.
+    pub transferred: bool,
 }
 
 impl<M: TrackedFence> AccessTracker<M> {
-    /// Opens the book of a buffer that nobody has. The name is for messages.
+    /// Creates the tracker of a buffer that nobody holds. Error messages contain the buffer's name.
     pub fn new(buffer: impl Into<String>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             buffer: buffer.into(),
-            open: Vec::new(),
-            past: Vec::new(),
-            poisoned: None,
-            next: 0,
+            current: Vec::new(),
+            prior: Vec::new(),
+            poisoned_by: None,
+            next_access_id: 0,
         }
     }
 
-    /// Hands the buffer to a party that reads: after the last writer.
+    /// Begins a read, which has to wait for the last writer.
     ///
     /// # Errors
-    /// [`AccessTrackerError::ReadBeforeFence`], [`AccessTrackerError::Away`], [`AccessTrackerError::Poisoned`].
-    pub fn read(
+    /// [`AccessTrackerError::ReadBeforeFence`], [`AccessTrackerError::Transferred`], [`AccessTrackerError::Poisoned`].
+    pub fn begin_read(
         &mut self,
-        party: &Accessor,
+        accessor: &Accessor,
     ) -> Result<AccessDecision<Reading, M>, AccessTrackerError> {
-        self.settle();
-        if let Some(writer) = &self.poisoned {
+        self.prune_signalled();
+        if let Some(writer) = &self.poisoned_by {
             return Err(AccessTrackerError::Poisoned {
                 buffer: self.buffer.clone(),
                 writer: writer.clone(),
-                reader: party.name.clone(),
+                reader: accessor.name.clone(),
             });
         }
-        self.hand_over(party)
+        self.begin(accessor)
     }
 
-    /// Hands the buffer to a party that writes, or does both: after the last writer and all readers.
+    /// Begins a write, or an access that does both, which has to wait for the last writer and all readers.
     ///
     /// # Errors
-    /// [`AccessTrackerError::TwoWriters`], [`AccessTrackerError::WriteBeforeRelease`], [`AccessTrackerError::Away`].
-    pub fn write(
+    /// [`AccessTrackerError::TwoWriters`], [`AccessTrackerError::WriteBeforeRelease`], [`AccessTrackerError::Transferred`].
+    pub fn begin_write(
         &mut self,
-        party: &Accessor,
+        accessor: &Accessor,
     ) -> Result<AccessDecision<Writing, M>, AccessTrackerError> {
-        self.settle();
-        self.hand_over(party)
+        self.prune_signalled();
+        self.begin(accessor)
     }
 
-    fn hand_over<K: Kind>(
+    fn begin<K: AccessKind>(
         &mut self,
-        party: &Accessor,
+        accessor: &Accessor,
     ) -> Result<AccessDecision<K, M>, AccessTrackerError> {
         let conflicts = |access| K::ACCESS == Access::Write || access == Access::Write;
-        if let Some(holder) = self.open.iter().find(|open| conflicts(open.access)) {
-            return Err(self.refusal(holder, party, K::ACCESS));
+        if let Some(holder) = self.current.iter().find(|one| conflicts(one.access)) {
+            return Err(self.conflict(holder, accessor, K::ACCESS));
         }
-        let after: Vec<PriorAccess<M>> = self
-            .past
+        let waits_for: Vec<PriorAccess<M>> = self
+            .prior
             .iter()
-            .filter(|past| conflicts(past.access))
+            .filter(|prior| conflicts(prior.access))
             .cloned()
             .collect();
-        if party.speaks.is_empty() && !after.is_empty() {
-            return Ok(AccessDecision::Wait(after));
+        if accessor.mechanisms.is_empty() && !waits_for.is_empty() {
+            return Ok(AccessDecision::Wait(waits_for));
         }
         if K::ACCESS == Access::Write {
-            self.poisoned = None;
+            self.poisoned_by = None;
         }
-        let number = self.next;
-        self.next = number.wrapping_add(1);
-        self.open.push(Open {
-            number,
-            party: party.name.clone(),
+        let id = self.next_access_id;
+        self.next_access_id = id.wrapping_add(1);
+        self.current.push(CurrentAccess {
+            id,
+            accessor: accessor.name.clone(),
             access: K::ACCESS,
-            after: after.clone(),
-            away: false,
+            waits_for: waits_for.clone(),
+            transferred: false,
         });
-        let turn = AccessToken {
-            ledger: self.number,
-            number,
+        let token = AccessToken {
+            tracker_id: self.id,
+            access_id: id,
             kind: PhantomData,
         };
-        Ok(AccessDecision::Now(turn, after))
+        Ok(AccessDecision::Granted(token, waits_for))
     }
 
-    fn refusal(&self, holder: &Open<M>, party: &Accessor, access: Access) -> AccessTrackerError {
-        let (buffer, held, next) = (
-            self.buffer.clone(),
-            holder.party.clone(),
-            party.name.clone(),
-        );
-        match (holder.away, holder.access, access) {
-            (true, _, access) => AccessTrackerError::Away {
+    fn conflict(
+        &self,
+        holder: &CurrentAccess<M>,
+        accessor: &Accessor,
+        access: Access,
+    ) -> AccessTrackerError {
+        let buffer = self.buffer.clone();
+        let (holder_name, requester) = (holder.accessor.clone(), accessor.name.clone());
+        match (holder.transferred, holder.access, access) {
+            (true, _, access) => AccessTrackerError::Transferred {
                 buffer,
-                peer: held,
-                next,
+                peer: holder_name,
+                requester,
                 access,
             },
             (false, Access::Write, Access::Write) => AccessTrackerError::TwoWriters {
                 buffer,
-                writer: held,
-                next,
+                writer: holder_name,
+                requester,
             },
             (false, Access::Write, Access::Read) => AccessTrackerError::ReadBeforeFence {
                 buffer,
-                writer: held,
-                reader: next,
+                writer: holder_name,
+                reader: requester,
             },
             (false, Access::Read, _) => AccessTrackerError::WriteBeforeRelease {
                 buffer,
-                reader: held,
-                writer: next,
+                reader: holder_name,
+                writer: requester,
             },
         }
     }
 
-    /// Ends a turn: its party is done behind a moment, or already (`None`).
+    /// Ends an access. `fence` signals when the device is done; `None` means that it is done already.
     ///
     /// # Errors
-    /// [`AccessTrackerError::DidNotWait`], when the party is done and another, for whom it had to wait, is not; the turn is over all the
-    /// same, and the next party waits for both. [`AccessTrackerError::NoSuchTurn`].
-    #[allow(clippy::needless_pass_by_value, reason = "a turn ends once")]
-    pub fn end<K: Kind>(
+    /// [`AccessTrackerError::DidNotWait`] when this access is done although an access that it had to wait for is pending. The
+    /// access has ended all the same, and the next one waits for both. [`AccessTrackerError::UnknownToken`] otherwise.
+    #[allow(clippy::needless_pass_by_value, reason = "an access ends once")]
+    pub fn end<K: AccessKind>(
         &mut self,
-        turn: AccessToken<K>,
-        behind: Option<M>,
+        token: AccessToken<K>,
+        fence: Option<M>,
     ) -> Result<(), AccessTrackerError> {
-        let open = self.take(turn.ledger, turn.number)?;
-        self.close(open, behind)
+        let access = self.take(token.tracker_id, token.access_id)?;
+        self.close(access, fence)
     }
 
-    /// Notes that the party is in another process, which has the buffer from now on.
+    /// Records that the accessor is in another process, which holds the buffer from now on.
     ///
-    /// `back` is the moment that brings it back, where it is agreed on: a release point. Without one the buffer is away until
-    /// [`AccessTracker::returned`] or [`AccessTracker::lost`].
+    /// `release` is the fence that ends the transfer, such as a release point that both processes have agreed on. Without it the
+    /// buffer stays transferred until [`AccessTracker::end_transferred`] or [`AccessTracker::end_lost`].
     ///
     /// # Errors
-    /// [`AccessTrackerError::NoSuchTurn`]; as [`AccessTracker::end`].
-    #[allow(clippy::needless_pass_by_value, reason = "a turn ends once")]
-    pub fn transfer_out<K: Kind>(
+    /// [`AccessTrackerError::UnknownToken`]; as [`AccessTracker::end`].
+    #[allow(clippy::needless_pass_by_value, reason = "an access ends once")]
+    pub fn transfer_out<K: AccessKind>(
         &mut self,
-        turn: AccessToken<K>,
-        back: Option<M>,
+        token: AccessToken<K>,
+        release: Option<M>,
     ) -> Result<(), AccessTrackerError> {
-        let mut open = self.take(turn.ledger, turn.number)?;
-        open.away = true;
-        if back.is_some() {
-            return self.close(open, back);
+        let mut access = self.take(token.tracker_id, token.access_id)?;
+        access.transferred = true;
+        if release.is_some() {
+            return self.close(access, release);
         }
-        self.open.push(open);
+        self.current.push(access);
         Ok(())
     }
 
-    /// Ends all turns of a party that was away: it has given the buffer back, and is done behind a moment, or already.
+    /// Ends all transferred accesses of an accessor that has given the buffer back. `fence` is as in [`AccessTracker::end`].
     ///
     /// # Errors
-    /// [`AccessTrackerError::NotAway`]; as [`AccessTracker::end`].
-    pub fn returned(
+    /// [`AccessTrackerError::NotTransferred`]; as [`AccessTracker::end`].
+    pub fn end_transferred(
         &mut self,
-        party: &Accessor,
-        behind: Option<M>,
+        accessor: &Accessor,
+        fence: Option<M>,
     ) -> Result<(), AccessTrackerError> {
-        let (back, stay) = std::mem::take(&mut self.open)
-            .into_iter()
-            .partition(|open| open.away && open.party == party.name);
-        self.open = stay;
-        let back: Vec<Open<M>> = back;
-        if back.is_empty() {
-            return Err(AccessTrackerError::NotAway {
+        let (returned, remaining): (Vec<CurrentAccess<M>>, Vec<CurrentAccess<M>>) =
+            std::mem::take(&mut self.current)
+                .into_iter()
+                .partition(|one| one.transferred && one.accessor == accessor.name);
+        self.current = remaining;
+        if returned.is_empty() {
+            return Err(AccessTrackerError::NotTransferred {
                 buffer: self.buffer.clone(),
-                peer: party.name.clone(),
+                peer: accessor.name.clone(),
             });
         }
-        back.into_iter()
-            .map(|open| self.close(open, behind.clone()))
+        returned
+            .into_iter()
+            .map(|access| self.close(access, fence.clone()))
             .fold(Ok(()), Result::and)
     }
 
-    /// Gives up a party that is gone: its process was killed, or its device left. Its turns end, and what it has promised by a
-    /// release point is not waited for any more. What its devices still do goes on until `behind`: the fence that the dma-buf
-    /// carries. What it was writing is poisoned.
-    pub fn lost(&mut self, party: &Accessor, behind: Option<&M>) {
-        let mut accesses = Vec::new();
-        self.open.retain(|open| {
-            let theirs = open.party == party.name;
-            if theirs {
-                accesses.push(open.access);
+    /// Ends all accesses of an accessor that is gone, because its process was killed or its device was removed.
+    ///
+    /// Its pending release points are dropped, since nobody will signal them. Its devices may still work on the buffer: `fence`,
+    /// usually the dma-buf's implicit fence, signals when they are done. A buffer that it was writing is poisoned: reads fail
+    /// until the buffer is written again.
+    pub fn end_lost(&mut self, accessor: &Accessor, fence: Option<&M>) {
+        let mut lost = Vec::new();
+        self.current.retain(|one| {
+            let is_lost = one.accessor == accessor.name;
+            if is_lost {
+                lost.push(one.access);
             }
-            !theirs
+            !is_lost
         });
-        self.past.retain(|past| {
-            let theirs =
-                past.away && past.party == party.name && past.moment.state() == FenceState::Pending;
-            if theirs {
-                accesses.push(past.access);
+        self.prior.retain(|prior| {
+            let is_lost = prior.transferred
+                && prior.accessor == accessor.name
+                && prior.fence.state() == FenceState::Pending;
+            if is_lost {
+                lost.push(prior.access);
             }
-            !theirs
+            !is_lost
         });
-        if accesses.contains(&Access::Write) {
-            self.poisoned = Some(party.name.clone());
+        if lost.contains(&Access::Write) {
+            self.poisoned_by = Some(accessor.name.clone());
         }
-        for access in accesses {
-            self.past.extend(behind.map(|moment| PriorAccess {
-                party: party.name.clone(),
+        for access in lost {
+            self.prior.extend(fence.map(|fence| PriorAccess {
+                accessor: accessor.name.clone(),
                 access,
-                moment: moment.clone(),
-                away: false,
+                fence: fence.clone(),
+                transferred: false,
             }));
         }
     }
 
-    /// Who has the buffer.
+    /// Lists the accessors that hold the buffer.
     pub fn holders(&self) -> impl Iterator<Item = Holder<'_>> {
-        self.open.iter().map(|open| Holder {
-            party: &open.party,
-            access: open.access,
-            away: open.away,
+        self.current.iter().map(|one| Holder {
+            accessor: &one.accessor,
+            access: one.access,
+            transferred: one.transferred,
         })
     }
 
-    /// How many moments are kept.
+    /// Returns how many fences of ended accesses the tracker keeps.
     #[must_use]
-    pub fn device_sync(&self) -> usize {
-        self.past.len()
+    pub fn fence_count(&self) -> usize {
+        self.prior.len()
     }
 
-    fn take(&mut self, ledger: u64, number: u64) -> Result<Open<M>, AccessTrackerError> {
-        let place = self
-            .open
+    fn take(
+        &mut self,
+        tracker_id: u64,
+        access_id: u64,
+    ) -> Result<CurrentAccess<M>, AccessTrackerError> {
+        let index = self
+            .current
             .iter()
-            .position(|open| ledger == self.number && open.number == number && !open.away);
-        place
-            .map(|place| self.open.remove(place))
-            .ok_or_else(|| AccessTrackerError::NoSuchTurn {
+            .position(|one| tracker_id == self.id && one.id == access_id && !one.transferred);
+        index
+            .map(|index| self.current.remove(index))
+            .ok_or_else(|| AccessTrackerError::UnknownToken {
                 buffer: self.buffer.clone(),
             })
     }
 
-    fn close(&mut self, open: Open<M>, behind: Option<M>) -> Result<(), AccessTrackerError> {
-        // Asked before the others: who waits is over after them, so that no order of these questions makes a false alarm. Of a
-        // reader that had nobody to wait for nothing hangs on the answer, which costs a call of the kernel.
-        let counts = open.access == Access::Write || !open.after.is_empty();
-        let state = match &behind {
-            None => FenceState::Over,
-            Some(moment) if counts => moment.state(),
+    fn close(
+        &mut self,
+        access: CurrentAccess<M>,
+        fence: Option<M>,
+    ) -> Result<(), AccessTrackerError> {
+        // The access's own fence is queried before those that it waits for. In the other order, an earlier fence that signals
+        // between the two queries would look as if the accessor had not waited. Nothing depends on the state of a reader that had
+        // nothing to wait for, so that query and its system call are left out.
+        let is_relevant = access.access == Access::Write || !access.waits_for.is_empty();
+        let state = match &fence {
+            None => FenceState::Signalled,
+            Some(fence) if is_relevant => fence.state(),
             Some(_) => FenceState::Pending,
         };
-        let unfinished = open
-            .after
+        let unfinished = access
+            .waits_for
             .iter()
-            .find(|past| past.moment.state() == FenceState::Pending);
+            .find(|prior| prior.fence.state() == FenceState::Pending);
         let result = match unfinished {
-            Some(other) if state == FenceState::Over => Err(AccessTrackerError::DidNotWait {
+            Some(other) if state == FenceState::Signalled => Err(AccessTrackerError::DidNotWait {
                 buffer: self.buffer.clone(),
-                party: open.party.clone(),
-                other: other.party.clone(),
+                accessor: access.accessor.clone(),
+                other: other.accessor.clone(),
             }),
             _ => Ok(()),
         };
-        if open.access == Access::Write && result.is_ok() && state != FenceState::Failed {
-            // It is over after them, so who waits for it waits for them. A failure may be over before.
-            self.past.clear();
+        if access.access == Access::Write && result.is_ok() && state != FenceState::Failed {
+            // The writer's fence signals after all earlier ones, so waiting for it waits for them. A writer that failed may have
+            // ended before they did.
+            self.prior.clear();
         }
-        self.past.extend(behind.map(|moment| PriorAccess {
-            party: open.party,
-            access: open.access,
-            moment,
-            away: open.away,
+        self.prior.extend(fence.map(|fence| PriorAccess {
+            accessor: access.accessor,
+            access: access.access,
+            fence,
+            transferred: access.transferred,
         }));
         result
     }
 
-    /// Forgets what is over.
-    fn settle(&mut self) {
-        let poisoned = &mut self.poisoned;
-        self.past.retain(|past| match past.moment.state() {
+    /// Removes the fences that are not pending, and records a writer that failed.
+    fn prune_signalled(&mut self) {
+        let poisoned_by = &mut self.poisoned_by;
+        self.prior.retain(|prior| match prior.fence.state() {
             FenceState::Pending => true,
-            FenceState::Over => false,
+            FenceState::Signalled => false,
             FenceState::Failed => {
-                if past.access == Access::Write {
-                    *poisoned = Some(past.party.clone());
+                if prior.access == Access::Write {
+                    *poisoned_by = Some(prior.accessor.clone());
                 }
                 false
             }

@@ -1,4 +1,4 @@
-//! The processor's turn, without ever sleeping in it.
+//! CPU access that never sleeps in the kernel.
 
 use super::reservation::ReservationError;
 use super::{
@@ -6,28 +6,28 @@ use super::{
 };
 use crate::buffer::{AccessError, CpuAccess, MapGuard, Mapping};
 
-/// The answer to a processor that wants to touch a buffer.
+/// The answer of [`Mapping::try_access`].
 #[derive(Debug)]
-#[must_use = "nothing may be touched before the answer is looked at"]
+#[must_use = "the answer says whether the buffer may be accessed"]
 pub enum CpuAccessDecision<'mapping> {
-    /// Now: the guard ends the access when it is dropped.
-    Now(MapGuard<'mapping>),
-    /// Poll these in the event loop, and ask again.
+    /// The access has begun. It ends when the guard is dropped.
+    Granted(MapGuard<'mapping>),
+    /// Poll these in the event loop and try again.
     Wait(Vec<SyncPointWait>),
 }
 
 impl Mapping {
-    /// Begins the CPU's access where nobody has to be waited for, and otherwise says for what.
+    /// Begins a CPU access, or returns the fences that are pending.
     ///
-    /// [`Mapping::access`] sleeps in the kernel until the fences that the buffer carries are signalled, and knows of no others.
-    /// This asks both first: those that the buffer carries, and `after`, which a ledger has given.
+    /// [`Mapping::access`] sleeps in the kernel until the implicit fences of the buffer are signalled, and it knows no others. This
+    /// function first queries the implicit fences and those of `prior`, which an [`AccessTracker`](super::AccessTracker) returned.
     ///
     /// # Errors
     /// As [`Mapping::access`]; [`AccessError::Fences`].
     pub fn try_access(
         &self,
         access: CpuAccess,
-        after: &[PriorAccess<SyncPoint>],
+        prior: &[PriorAccess<SyncPoint>],
     ) -> Result<CpuAccessDecision<'_>, AccessError> {
         let kind = match access {
             CpuAccess::Read => Access::Read,
@@ -37,17 +37,17 @@ impl Mapping {
             origin: self.buffer().source_name().to_owned(),
             source: Box::new(source),
         };
-        let carried = self.buffer().reservation().wait(kind);
-        let carried = carried.map_err(|error: ReservationError| failed(error.into()))?;
+        let implicit = self.buffer().reservation().wait(kind);
+        let implicit = implicit.map_err(|error: ReservationError| failed(error.into()))?;
         let mut waits: Vec<SyncPointWait> =
-            carried.into_iter().map(SyncPointWait::Dmabuf).collect();
-        for past in after {
-            if past.moment.state() == FenceState::Pending {
-                waits.push(past.moment.wait().map_err(failed)?);
+            implicit.into_iter().map(SyncPointWait::Dmabuf).collect();
+        for earlier in prior {
+            if earlier.fence.state() == FenceState::Pending {
+                waits.push(earlier.fence.wait().map_err(failed)?);
             }
         }
         if waits.is_empty() {
-            Ok(CpuAccessDecision::Now(self.access(access)?))
+            Ok(CpuAccessDecision::Granted(self.access(access)?))
         } else {
             Ok(CpuAccessDecision::Wait(waits))
         }

@@ -1,4 +1,4 @@
-//! A moment as the kernel hands it out: a sync_file.
+//! Fences as the kernel exports them: sync_files.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -9,49 +9,49 @@ use thiserror::Error;
 
 use super::{Pollable, sys};
 
-/// What `fstatfs` says of anonymous inodes, as sync_files are.
+/// The file system type of anonymous inodes, which sync_files are.
 ///
 /// # References
 /// `linux/magic.h`, ANON_INODE_FS_MAGIC.
 const ANONYMOUS: u64 = 0x0904_1934;
 
-/// Why a fence is not one, or does not answer.
+/// A file is not a sync_file, or a request on a sync_file failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FenceError {
-    /// The file is of another kind.
-    #[error("the fd is no sync_file: {why}; whoever sent it has to send a fence's fd")]
+    /// The file is not a sync_file.
+    #[error("the file descriptor is not a sync_file: {why}; its sender has to send a sync_file")]
     NotFence {
-        /// What it answers instead.
+        /// How the kernel showed it.
         why: String,
     },
-    /// The kernel refused.
+    /// The kernel refused the request.
     #[error("{operation} on a sync_file failed: {source}{}", fds_left(*source))]
     Request {
-        /// What was asked.
+        /// The ioctl or system call.
         operation: &'static str,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: Errno,
     },
 }
 
-/// What stands behind a message when the cause is that no fd is left.
+/// Returns the end of an error message when no file descriptor is left: the cause and the remedy.
 pub(super) fn fds_left(source: Errno) -> &'static str {
     match source {
-        Errno::MFILE => "; the process has no fds left, raise RLIMIT_NOFILE",
-        Errno::NFILE => "; the machine has no files left, raise fs.file-max",
+        Errno::MFILE => "; the process has no file descriptors left, raise RLIMIT_NOFILE",
+        Errno::NFILE => "; the system has no open files left, raise fs.file-max",
         _ => "",
     }
 }
 
-/// How far a fence has come.
+/// The status of a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceStatus {
-    /// The work goes on.
+    /// The work has not ended.
     Unsignalled,
-    /// The work is done.
+    /// The work has ended without an error.
     Signalled,
-    /// The work has ended, and not well: what it was to write is undefined.
+    /// The work has ended with an error. The contents of the buffer that it wrote are undefined.
     Failed(Errno),
 }
 
@@ -60,13 +60,13 @@ impl FenceStatus {
         match status {
             0 => Self::Unsignalled,
             1.. => Self::Signalled,
-            // The kernel's errors end at 4095.
+            // The kernel's error numbers are 1 to 4095 (MAX_ERRNO).
             -4095..0 => Self::Failed(Errno::from_raw_os_error(status.saturating_neg())),
             _ => Self::Failed(Errno::IO),
         }
     }
 
-    /// Of two that were merged.
+    /// Returns the status of a fence that was merged from two.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unsignalled, _) | (_, Self::Unsignalled) => Self::Unsignalled,
@@ -81,17 +81,17 @@ impl FenceStatus {
 pub struct FencePart {
     /// The driver that signals it.
     pub driver: String,
-    /// The queue of that driver in which it stands.
+    /// The name of the driver's timeline, usually a hardware queue.
     pub timeline: String,
-    /// How far it has come.
+    /// The status.
     pub status: FenceStatus,
     /// When it signalled, on CLOCK_MONOTONIC.
     pub signalled_at: Option<Duration>,
 }
 
-/// The moment at which a device is done: a sync_file. It signals once and stays signalled.
+/// A sync_file. It signals once, when a device is done, and stays signalled.
 ///
-/// The fd is readable from then on, so that any event loop can wait for it.
+/// Its file descriptor is readable from then on, so any event loop can wait for it.
 ///
 /// # References
 /// `linux/sync_file.h`; kernel documentation, "Sync File API Guide".
@@ -115,14 +115,15 @@ impl From<Fence> for OwnedFd {
 }
 
 impl Fence {
-    /// Takes an fd from outside, after the kernel has said that it is a fence.
+    /// Imports a file descriptor from outside, after a check that it is a sync_file.
     ///
-    /// A file whose requests a program answers (CUSE) is refused before any is sent: it could answer falsely, or never.
+    /// The check reads the file system type first. A file whose ioctls a program answers (CUSE) is refused before any ioctl is sent,
+    /// since the program could answer falsely or never.
     ///
     /// # Errors
-    /// [`FenceError::NotFence`]; the fd is closed.
+    /// [`FenceError::NotFence`]; the file descriptor is closed.
     pub fn import(fd: OwnedFd) -> Result<Self, FenceError> {
-        let found = fs::fstatfs(&fd).map_err(asked("fstatfs"))?.f_type;
+        let found = fs::fstatfs(&fd).map_err(request_error("fstatfs"))?.f_type;
         let found = u64::try_from(found).unwrap_or(0);
         if found != ANONYMOUS {
             return Err(FenceError::NotFence {
@@ -137,31 +138,31 @@ impl Fence {
         }
     }
 
-    /// Takes an fd that the kernel has just answered with.
-    pub(super) fn trusted(fd: OwnedFd) -> Self {
+    /// Wraps a sync_file that an ioctl has just returned, without a check.
+    pub(super) fn from_kernel(fd: OwnedFd) -> Self {
         Self { fd }
     }
 
-    /// Makes another fd of the same fence, to hand out.
+    /// Duplicates the file descriptor.
     ///
     /// # Errors
-    /// [`FenceError::Request`], when no fd is left.
+    /// [`FenceError::Request`] when no file descriptor is left.
     pub fn try_clone(&self) -> Result<Self, FenceError> {
-        let fd = io::fcntl_dupfd_cloexec(&self.fd, 0).map_err(asked("dup"))?;
+        let fd = io::fcntl_dupfd_cloexec(&self.fd, 0).map_err(request_error("dup"))?;
         Ok(Self { fd })
     }
 
-    /// Makes a fence that signals when both have; it has failed where one has.
+    /// Creates a fence that signals when both have signalled. It has an error where one of them has.
     ///
     /// # Errors
     /// [`FenceError::Request`].
     pub fn merge(&self, other: &Self) -> Result<Self, FenceError> {
         sys::merge(self.as_fd(), other.as_fd())
-            .map(Self::trusted)
-            .map_err(asked("SYNC_IOC_MERGE"))
+            .map(Self::from_kernel)
+            .map_err(request_error("SYNC_IOC_MERGE"))
     }
 
-    /// Makes a fence that signals when all have; `None` where there are none.
+    /// Creates a fence that signals when all have signalled; `None` where there are none.
     ///
     /// # Errors
     /// As [`Fence::merge`].
@@ -179,44 +180,44 @@ impl Fence {
         Ok(Some(merged))
     }
 
-    /// Asks how far it has come, and never waits.
+    /// Queries the status. It does not wait.
     ///
     /// # Errors
     /// [`FenceError::Request`].
     pub fn status(&self) -> Result<FenceStatus, FenceError> {
-        let asked = asked("SYNC_IOC_FILE_INFO");
-        let (status, count) = sys::status(self.as_fd()).map_err(asked)?;
+        let failed = request_error("SYNC_IOC_FILE_INFO");
+        let (status, count) = sys::status(self.as_fd()).map_err(failed)?;
         if count <= 1 {
             return Ok(FenceStatus::of(status));
         }
-        // A merged fence that nobody waits for does not take over the errors of its parts.
-        let parts = sys::parts(self.as_fd()).map_err(asked)?;
+        // The kernel copies the errors of the parts to a merged fence only when something waits for it, so the parts are queried.
+        let parts = sys::parts(self.as_fd()).map_err(failed)?;
         Ok(parts
             .iter()
             .map(|part| FenceStatus::of(part.status))
             .fold(FenceStatus::Signalled, FenceStatus::and))
     }
 
-    /// Lists the fences that it was merged from: itself, when it was not.
+    /// Lists the fences that this one was merged from. A fence that was not merged has one part.
     ///
     /// # Errors
     /// [`FenceError::Request`].
     pub fn parts(&self) -> Result<Vec<FencePart>, FenceError> {
-        let parts = sys::parts(self.as_fd()).map_err(asked("SYNC_IOC_FILE_INFO"))?;
+        let parts = sys::parts(self.as_fd()).map_err(request_error("SYNC_IOC_FILE_INFO"))?;
         Ok(parts.into_iter().map(FencePart::from).collect())
     }
 
-    /// When it signalled, on CLOCK_MONOTONIC: when the last of its parts did. `None` while it has not.
+    /// Returns when the last of its parts signalled, on CLOCK_MONOTONIC; `None` while one is pending.
     ///
     /// # Errors
     /// [`FenceError::Request`].
     pub fn signalled_at(&self) -> Result<Option<Duration>, FenceError> {
-        let moments: Option<Vec<Duration>> = self
+        let times: Option<Vec<Duration>> = self
             .parts()?
             .into_iter()
             .map(|part| part.signalled_at)
             .collect();
-        Ok(moments.and_then(|moments| moments.into_iter().max()))
+        Ok(times.and_then(|times| times.into_iter().max()))
     }
 }
 
@@ -233,7 +234,7 @@ impl From<sys::Part> for FencePart {
     }
 }
 
-fn asked(operation: &'static str) -> impl Fn(Errno) -> FenceError + Copy {
+fn request_error(operation: &'static str) -> impl Fn(Errno) -> FenceError + Copy {
     move |source| FenceError::Request { operation, source }
 }
 
@@ -242,18 +243,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn import_of_a_file_that_is_no_fence_is_refused() {
-        let memfd = fs::memfd_create("no fence", fs::MemfdFlags::CLOEXEC).unwrap();
+    fn import_of_a_file_that_is_not_a_sync_file_is_refused() {
+        let memfd = fs::memfd_create("not a fence", fs::MemfdFlags::CLOEXEC).unwrap();
         let error = Fence::import(memfd).unwrap_err();
         assert!(error.to_string().contains("file system"), "{error}");
-        // An anonymous inode too, but of another kind.
+        // An eventfd is an anonymous inode too, but not a sync_file.
         let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
         let error = Fence::import(eventfd).unwrap_err();
         assert!(error.to_string().contains("SYNC_IOC_FILE_INFO"), "{error}");
     }
 
     #[test]
-    fn status_of_any_number_is_one_of_three() {
+    fn status_of_any_number_is_pending_signalled_or_failed() {
         assert_eq!(FenceStatus::of(0), FenceStatus::Unsignalled);
         assert_eq!(FenceStatus::of(1), FenceStatus::Signalled);
         assert_eq!(FenceStatus::of(i32::MAX), FenceStatus::Signalled);

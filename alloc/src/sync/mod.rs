@@ -1,41 +1,42 @@
-//! DeviceSync: when a device is done with a buffer, and who may touch it next.
+//! Fences, and the order of accesses to a buffer.
 //!
-//! A moment is a file descriptor that becomes readable once and stays so. Nothing here waits: an event loop does, and
-//! `Pollable::is_over` asks.
+//! Every fence or wait of this module is a file descriptor that becomes ready once and stays ready. Nothing here waits: the caller's
+//! event loop polls the descriptor, and [`Pollable::is_signalled`] queries it.
 //!
-//! | module | does | needs |
+//! | module | contains | needs |
 //! | --- | --- | --- |
-//! | `ledger`, `custody` | who may touch a buffer now, and behind which moments | nothing |
+//! | `access_tracker`, `typed_tracker` | who may access a buffer now, and which fences the access has to wait for | nothing |
 //! | `fence` | sync_files | feature `buffer` |
-//! | `reservation` | the fences that a dma-buf carries | feature `buffer` |
-//! | `behind` | what the next party is told, in its language | feature `buffer` |
-//! | `timeline`, `binary` | syncobjs, and conversions from and to sync_files | feature `syncobj` |
-//! | `source` | a moment in a calloop event loop | feature `calloop` |
+//! | `reservation` | the implicit fences of a dma-buf | feature `buffer` |
+//! | `sync_point` | a fence or timeline point, and its conversion to the mechanism of the next accessor | feature `buffer` |
+//! | `cpu` | CPU access that returns what to wait for, and does not wait | feature `buffer` |
+//! | `timeline`, `binary_syncobj` | syncobjs, and their conversion from and to sync_files | feature `syncobj` |
+//! | `source` | an event source for calloop | feature `calloop` |
 //!
 //! # Cost
 //!
-//! In system calls, without the closing of fds:
+//! In system calls, without the closing of file descriptors:
 //!
-//! | what | calls | why |
+//! | operation | calls | which |
 //! | --- | --- | --- |
-//! | ask a moment | 1 | poll, FILE_INFO or QUERY; one more for a fence that was merged |
-//! | wait for a fence or a dma-buf in an event loop | 1 | another fd, since an event loop takes one only once; and the loop's own |
-//! | wait for a point | 2 | an eventfd, and to have it counted up |
-//! | carried fences to a sync_file, or the way back | 1 a memory | EXPORT_SYNC_FILE, IMPORT_SYNC_FILE |
-//! | a point to a sync_file, or the way back | 4 | a binary syncobj is made, filled, emptied and closed: the kernel converts no other way before Linux 6.16 |
-//! | merge n fences | n | the first is doubled |
-//! | hand a single point on to who speaks of points | 0 | |
+//! | query a fence or point | 1 | poll, FILE_INFO or QUERY; one more for a merged fence |
+//! | wait for a fence or a dma-buf in an event loop | 1 | dup, since an event loop takes each descriptor only once; then the loop's own calls |
+//! | wait for a point | 2 | eventfd and SYNCOBJ_EVENTFD |
+//! | convert implicit fences to a sync_file, or back | 1 a dma-buf | EXPORT_SYNC_FILE, IMPORT_SYNC_FILE |
+//! | convert a point to a sync_file, or back | 4 | a binary syncobj is created, filled, emptied and destroyed: before Linux 6.16 the kernel has no direct conversion |
+//! | merge n fences | n | one dup, and n - 1 SYNC_IOC_MERGE |
+//! | pass a single point to an accessor that takes points | 0 | |
 
 mod access_tracker;
+mod access_tracker_error;
 #[cfg(feature = "syncobj")]
-mod binary;
+mod binary_syncobj;
 #[cfg(feature = "buffer")]
 mod cpu;
 #[cfg(feature = "buffer")]
 mod fence;
 #[cfg(feature = "buffer")]
 mod pollable;
-mod refusal;
 #[cfg(feature = "buffer")]
 mod reservation;
 #[cfg(feature = "buffer")]
@@ -55,11 +56,12 @@ mod typed_tracker;
 use std::fmt;
 
 pub use access_tracker::{
-    AccessDecision, AccessToken, AccessTracker, Accessor, FenceState, Holder, Kind, PriorAccess,
-    Reading, TrackedFence, Writing,
+    AccessDecision, AccessKind, AccessToken, AccessTracker, Accessor, FenceState, Holder,
+    PriorAccess, Reading, TrackedFence, Writing,
 };
+pub use access_tracker_error::AccessTrackerError;
 #[cfg(feature = "syncobj")]
-pub use binary::Binary;
+pub use binary_syncobj::BinarySyncobj;
 #[cfg(feature = "calloop")]
 pub use calloop;
 #[cfg(feature = "buffer")]
@@ -68,7 +70,6 @@ pub use cpu::CpuAccessDecision;
 pub use fence::{Fence, FenceError, FencePart, FenceStatus};
 #[cfg(feature = "buffer")]
 pub use pollable::{PollFor, Pollable};
-pub use refusal::AccessTrackerError;
 #[cfg(feature = "buffer")]
 pub use reservation::{DmabufWait, Reservation, ReservationError};
 #[cfg(feature = "buffer")]
@@ -78,17 +79,19 @@ pub use source::PollableSource;
 #[cfg(feature = "buffer")]
 pub use sync_point::{Acquire, SyncPoint, SyncPointError, SyncPointWait, WaitPoint, export_wait};
 #[cfg(feature = "syncobj")]
-pub use syncobj::{SyncAbility, SyncDevice, TimelineError};
+pub use syncobj::{SyncDevice, SyncobjSupport, TimelineError};
 #[cfg(feature = "syncobj")]
 pub use timeline::{Point, PointWait, Timeline, Until};
-pub use typed_tracker::{Filled, Filling, Free, Lent, Step, TypedTracker, TypedTrackerError};
+pub use typed_tracker::{
+    BeingRead, BeingWritten, Idle, TypedDecision, TypedTracker, TypedTrackerError, Written,
+};
 
-/// What the CPU or a device is about to do, or has done.
+/// Whether an access by the CPU or a device writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Read: after the last writer.
+    /// The access reads, so it waits for the last writer.
     Read,
-    /// Write, or both: after the last writer and all readers.
+    /// The access writes, or reads and writes, so it waits for the last writer and all readers.
     Write,
 }
 

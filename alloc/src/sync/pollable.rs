@@ -1,35 +1,35 @@
-//! What an event loop can wait for.
+//! Fences and waits that an event loop can poll.
 
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 
-/// For what an event loop polls a file descriptor.
+/// The event that a file descriptor is polled for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PollFor {
-    /// POLLIN.
+    /// POLLIN: the descriptor becomes readable.
     #[default]
     Input,
-    /// POLLOUT.
+    /// POLLOUT: the descriptor becomes writable.
     Output,
 }
 
-/// A moment that an event loop can wait for by polling a file descriptor. Once over, it stays over.
+/// A fence or wait that an event loop can poll by a file descriptor. Once signalled, it stays signalled.
 pub trait Pollable: AsFd {
-    /// For what the file descriptor is polled.
+    /// Returns the event that the file descriptor is polled for.
     fn poll_for(&self) -> PollFor {
         PollFor::Input
     }
 
-    /// Asks whether the moment is over, and never waits.
+    /// Queries whether it is signalled. It does not wait.
     ///
     /// # Errors
-    /// What poll answers.
+    /// The error of poll(2).
     ///
     /// # References
     /// poll(2), with a timeout of 0.
-    fn is_over(&self) -> Result<bool, Errno> {
+    fn is_signalled(&self) -> Result<bool, Errno> {
         let fd = self.as_fd();
         is_polled(&fd, self.poll_for())
     }
@@ -41,10 +41,10 @@ pub(super) fn is_polled(fd: &impl AsFd, poll_for: PollFor) -> Result<bool, Errno
         PollFor::Output => PollFlags::OUT,
     };
     let mut fds = [PollFd::new(fd, flags)];
-    let at_once = Timespec {
+    let no_wait = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    retry_on_intr(|| poll(&mut fds, Some(&at_once)))?;
+    retry_on_intr(|| poll(&mut fds, Some(&no_wait)))?;
     Ok(fds[0].revents().contains(flags))
 }

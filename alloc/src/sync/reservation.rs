@@ -1,4 +1,4 @@
-//! The fences that a dma-buf itself carries, by which drivers order their work without being told.
+//! The implicit fences of a dma-buf, by which drivers order their work without explicit synchronisation.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,67 +10,67 @@ use super::pollable::is_polled;
 use super::{Access, Fence, FenceError, PollFor, Pollable, sys};
 use crate::buffer::{Buffer, DmabufError, identify};
 
-/// Why a dma-buf's fences cannot be had or set.
+/// The implicit fences of a dma-buf cannot be read or added to.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReservationError {
-    /// The kernel does not know the request.
-    #[error("this kernel has no {operation}, which came with Linux 6.0; poll the dma-buf instead")]
+    /// The kernel lacks the ioctl.
+    #[error("this kernel lacks {operation}, which Linux 6.0 introduced; poll the dma-buf instead")]
     Unsupported {
-        /// What was asked.
+        /// The ioctl or system call.
         operation: &'static str,
     },
-    /// The kernel refused.
+    /// The kernel refused the request.
     #[error("{operation} on a dma-buf failed: {source}{}", fds_left(*source))]
     Request {
-        /// What was asked.
+        /// The ioctl or system call.
         operation: &'static str,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: Errno,
     },
-    /// The file is no dma-buf.
+    /// The file is not a dma-buf.
     #[error(transparent)]
     Dmabuf(#[from] DmabufError),
-    /// The fences of several memories could not be merged.
+    /// The fences of several dma-bufs cannot be merged.
     #[error(transparent)]
     Fence(#[from] FenceError),
 }
 
-/// The fences that a buffer carries: those of all its memories.
+/// The implicit fences of a buffer: those in the `dma_resv` of each of its dma-bufs.
 ///
 /// # References
 /// `linux/dma-buf.h`; kernel documentation, "Implicit Fence Poll Support" and "dma_resv".
 #[derive(Clone, Debug)]
 pub struct Reservation<'fd> {
-    memories: Vec<BorrowedFd<'fd>>,
+    dmabufs: Vec<BorrowedFd<'fd>>,
 }
 
 impl Buffer {
-    /// The fences that the buffer carries.
+    /// Returns the implicit fences of the buffer.
     #[must_use]
     pub fn reservation(&self) -> Reservation<'_> {
         Reservation {
-            memories: (0..self.memory_count())
-                .filter_map(|memory| self.memory_fd(memory))
+            dmabufs: (0..self.dmabuf_count())
+                .filter_map(|memory| self.dmabuf_fd(memory))
                 .collect(),
         }
     }
 }
 
 impl<'fd> Reservation<'fd> {
-    /// The fences of one dma-buf, after the kernel has said that it is one.
+    /// Returns the implicit fences of one dma-buf, after a check that the file is a dma-buf.
     ///
     /// # Errors
     /// [`ReservationError::Dmabuf`].
     pub fn of(dmabuf: BorrowedFd<'fd>) -> Result<Self, ReservationError> {
         identify(dmabuf)?;
         Ok(Self {
-            memories: vec![dmabuf],
+            dmabufs: vec![dmabuf],
         })
     }
 
-    /// The fence of everybody whom an access has to wait for, as of now; who comes later is not in it. It is signalled where
-    /// there is nobody.
+    /// Returns a fence that signals when every present fence that `access` has to wait for has signalled. Fences that are added
+    /// later are not part of it. It is signalled already where there are none.
     ///
     /// # Errors
     /// [`ReservationError`].
@@ -78,57 +78,58 @@ impl<'fd> Reservation<'fd> {
     /// # References
     /// `linux/dma-buf.h`, DMA_BUF_IOCTL_EXPORT_SYNC_FILE.
     pub fn fence_before(&self, access: Access) -> Result<Fence, ReservationError> {
-        let asked = asked("DMA_BUF_IOCTL_EXPORT_SYNC_FILE");
+        let failed = request_error("DMA_BUF_IOCTL_EXPORT_SYNC_FILE");
         let fences = self
-            .memories
+            .dmabufs
             .iter()
-            .map(|memory| sys::export_sync_file(*memory, access).map(Fence::trusted))
+            .map(|dmabuf| sys::export_sync_file(*dmabuf, access).map(Fence::from_kernel))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(asked)?;
+            .map_err(failed)?;
         let mut fences = fences.into_iter();
-        let first = fences.next().ok_or_else(|| asked(Errno::BADF))?;
+        let first = fences.next().ok_or_else(|| failed(Errno::BADF))?;
         Ok(fences.try_fold(first, |merged, fence| merged.merge(&fence))?)
     }
 
-    /// Adds a fence for an access that is under way: drivers that are given the buffer wait for it.
+    /// Adds the fence of a submitted access. Drivers that receive the buffer afterwards wait for it.
     ///
-    /// Others may add theirs between a [`Reservation::fence_before`] and this; both stay.
+    /// Another process may add a fence between [`Reservation::fence_before`] and this call; both fences stay.
     ///
     /// # Errors
-    /// [`ReservationError`]. Where there are several memories the first ones may carry the fence, which does no harm.
+    /// [`ReservationError`]. Where there are several dma-bufs, the first ones may have the fence already, which is harmless.
     ///
     /// # References
     /// `linux/dma-buf.h`, DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
     pub fn add(&self, fence: &Fence, access: Access) -> Result<(), ReservationError> {
-        for memory in &self.memories {
-            sys::import_sync_file(*memory, fence.as_fd(), access)
-                .map_err(asked("DMA_BUF_IOCTL_IMPORT_SYNC_FILE"))?;
+        for dmabuf in &self.dmabufs {
+            sys::import_sync_file(*dmabuf, fence.as_fd(), access)
+                .map_err(request_error("DMA_BUF_IOCTL_IMPORT_SYNC_FILE"))?;
         }
         Ok(())
     }
 
-    /// Asks whether an access would have to wait for nobody, and never waits.
+    /// Returns whether an access has no pending fence to wait for. It does not wait.
     ///
     /// # Errors
     /// [`ReservationError::Request`].
     pub fn is_ready(&self, access: Access) -> Result<bool, ReservationError> {
-        for memory in &self.memories {
-            if !is_polled(memory, poll_for(access)).map_err(asked("poll"))? {
+        for dmabuf in &self.dmabufs {
+            if !is_polled(dmabuf, poll_for(access)).map_err(request_error("poll"))? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Makes something that an event loop can wait for, for each memory that is not ready.
+    /// Returns what an event loop has to wait for: one [`DmabufWait`] for each dma-buf that is not ready.
     ///
     /// # Errors
     /// [`ReservationError::Request`].
     pub fn wait(&self, access: Access) -> Result<Vec<DmabufWait>, ReservationError> {
         let mut waits = Vec::new();
-        for memory in &self.memories {
-            if !is_polled(memory, poll_for(access)).map_err(asked("poll"))? {
-                let dmabuf = rustix::io::fcntl_dupfd_cloexec(memory, 0).map_err(asked("dup"))?;
+        for dmabuf in &self.dmabufs {
+            if !is_polled(dmabuf, poll_for(access)).map_err(request_error("poll"))? {
+                let dmabuf =
+                    rustix::io::fcntl_dupfd_cloexec(dmabuf, 0).map_err(request_error("dup"))?;
                 waits.push(DmabufWait { dmabuf, access });
             }
         }
@@ -136,9 +137,9 @@ impl<'fd> Reservation<'fd> {
     }
 }
 
-/// A dma-buf that can be polled until an access has to wait for nobody.
+/// A wait for the implicit fences of a dma-buf: it is signalled when an access has no pending fence to wait for.
 ///
-/// The fd is its own: an event loop may wait for one buffer twice.
+/// The file descriptor is a duplicate, so an event loop can wait for one buffer twice.
 #[derive(Debug)]
 pub struct DmabufWait {
     dmabuf: OwnedFd,
@@ -158,7 +159,7 @@ impl Pollable for DmabufWait {
 }
 
 /// # References
-/// Kernel documentation, "Implicit Fence Poll Support": POLLIN is the writers, POLLOUT everybody.
+/// Kernel documentation, "Implicit Fence Poll Support": POLLIN waits for the writers, POLLOUT for all.
 const fn poll_for(access: Access) -> PollFor {
     match access {
         Access::Read => PollFor::Input,
@@ -166,7 +167,7 @@ const fn poll_for(access: Access) -> PollFor {
     }
 }
 
-fn asked(operation: &'static str) -> impl Fn(Errno) -> ReservationError + Copy {
+fn request_error(operation: &'static str) -> impl Fn(Errno) -> ReservationError + Copy {
     move |source| match source {
         Errno::NOTTY => ReservationError::Unsupported { operation },
         source => ReservationError::Request { operation, source },
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reservation_of_a_file_that_is_no_dmabuf_is_refused() {
+    fn reservation_of_a_file_that_is_not_a_dmabuf_is_refused() {
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(
             Reservation::of(null.as_fd()),

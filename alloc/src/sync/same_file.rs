@@ -1,11 +1,12 @@
-//! Whether two descriptors are one open file.
+//! Compares the open files of two descriptors.
 
 use std::os::fd::AsFd;
 
 use super::sys;
 
-/// Tells whether two descriptors are of one open file, as after a `dup` or a message over a socket; `false` where the kernel does
-/// not tell. A syncobj that was exported twice is two files.
+/// Returns whether two descriptors refer to the same open file description, as after `dup` or after a transfer over a socket.
+///
+/// Returns `false` where the kernel cannot compare them. A syncobj that was exported twice is two files.
 ///
 /// # References
 /// fcntl(2), F_DUPFD_QUERY; kcmp(2).

@@ -1,4 +1,4 @@
-//! DeviceSync in a calloop event loop.
+//! An event source for calloop.
 
 use std::io;
 
@@ -7,33 +7,33 @@ use calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, T
 
 use super::{PollFor, Pollable};
 
-/// Calls back once, when the moment is over, and leaves the event loop.
+/// Calls back once, when a fence or wait is signalled, and removes itself from the event loop.
 ///
-/// The callback is given the moment, so that it can ask whether a fence has failed.
+/// The callback receives the fence or wait, so that it can query whether a fence has an error.
 ///
 /// # References
 /// The documentation of calloop, "EventSource".
 #[derive(Debug)]
-pub struct PollableSource<M: Pollable> {
-    generic: Generic<M>,
+pub struct PollableSource<P: Pollable> {
+    generic: Generic<P>,
 }
 
-impl<M: Pollable> PollableSource<M> {
-    /// Wraps a moment for `LoopHandle::insert_source`.
-    pub fn new(moment: M) -> Self {
-        let interest = match moment.poll_for() {
+impl<P: Pollable> PollableSource<P> {
+    /// Wraps a fence or wait for `LoopHandle::insert_source`.
+    pub fn new(pollable: P) -> Self {
+        let interest = match pollable.poll_for() {
             PollFor::Input => Interest::READ,
             PollFor::Output => Interest::WRITE,
         };
         Self {
-            generic: Generic::new(moment, interest, Mode::Level),
+            generic: Generic::new(pollable, interest, Mode::Level),
         }
     }
 }
 
-impl<M: Pollable> EventSource for PollableSource<M> {
+impl<P: Pollable> EventSource for PollableSource<P> {
     type Event = ();
-    type Metadata = NoIoDrop<M>;
+    type Metadata = NoIoDrop<P>;
     type Ret = ();
     type Error = io::Error;
 
@@ -46,10 +46,11 @@ impl<M: Pollable> EventSource for PollableSource<M> {
     where
         F: FnMut(Self::Event, &mut Self::Metadata) -> Self::Ret,
     {
-        self.generic.process_events(readiness, token, |_, moment| {
-            callback((), moment);
-            Ok(PostAction::Remove)
-        })
+        self.generic
+            .process_events(readiness, token, |_, pollable| {
+                callback((), pollable);
+                Ok(PostAction::Remove)
+            })
     }
 
     fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
@@ -87,15 +88,15 @@ mod tests {
     impl Pollable for Event {}
 
     #[test]
-    fn source_of_a_moment_calls_back_once() {
+    fn source_whose_fd_becomes_readable_calls_back_once() {
         let mut events: EventLoop<'_, u32> = EventLoop::try_new().unwrap();
         let fd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        let theirs = Event(fd.try_clone().unwrap());
-        assert!(!theirs.is_over().unwrap());
+        let duplicate = Event(fd.try_clone().unwrap());
+        assert!(!duplicate.is_signalled().unwrap());
         events
             .handle()
-            .insert_source(PollableSource::new(theirs), |(), moment, count| {
-                assert!(moment.is_over().unwrap());
+            .insert_source(PollableSource::new(duplicate), |(), pollable, count| {
+                assert!(pollable.is_signalled().unwrap());
                 *count += 1;
             })
             .unwrap();

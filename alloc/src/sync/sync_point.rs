@@ -1,4 +1,4 @@
-//! The moments that a ledger keeps, and how the next party is told of them in its own language.
+//! The fence of an ended access, and its conversion to the mechanism by which the next accessor waits.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::{Point, PointWait, TimelineError, Until};
 use crate::buffer::Buffer;
 use crate::constraint::SyncMechanism;
 
-/// The moment behind which a party is done.
+/// What signals that an access is done: a sync_file or a timeline point.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SyncPoint {
     /// A sync_file.
     Fence(Arc<Fence>),
-    /// A point on a timeline, also one that nobody has submitted yet.
+    /// A timeline point. It need not have a fence yet.
     #[cfg(feature = "syncobj")]
     Point(Point),
 }
@@ -39,50 +39,52 @@ impl From<Point> for SyncPoint {
     }
 }
 
-/// Why a moment cannot be waited for or told.
+/// A sync point cannot be waited for or converted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SyncPointError {
-    /// Of a fence.
+    /// A request on a sync_file failed.
     #[error(transparent)]
     Fence(#[from] FenceError),
-    /// Of the fences that a dma-buf carries.
+    /// A request on the implicit fences of a dma-buf failed.
     #[error(transparent)]
     Reservation(#[from] ReservationError),
-    /// Of a timeline.
+    /// A request on a timeline failed.
     #[cfg(feature = "syncobj")]
     #[error(transparent)]
     Timeline(#[from] TimelineError),
-    /// The next party wants a point, and none was given to be used.
+    /// The next accessor waits for a timeline point, and the caller gave no unused point.
     #[error(
-        "the next party is told by a point, and there is none to be used; give one of its timeline"
+        "the next accessor waits for a timeline point and no unused point was given; give one on a timeline that it has"
     )]
     NoPoint,
-    /// The language is of a later version.
-    #[error("nobody here speaks {0:?}")]
-    Language(SyncMechanism),
+    /// The mechanism is of a later version of the solver.
+    #[error(
+        "fences cannot be converted for the mechanism {0:?}; use sync_file, timeline or implicit"
+    )]
+    UnsupportedMechanism(SyncMechanism),
 }
 
 impl TrackedFence for SyncPoint {
-    /// A moment that cannot be asked is pending: nobody goes on because a question failed.
+    /// A fence whose query fails counts as pending: an access must not begin because a query failed.
     fn state(&self) -> FenceState {
         match self {
             Self::Fence(fence) => match fence.status() {
                 Ok(FenceStatus::Unsignalled) => FenceState::Pending,
-                Ok(FenceStatus::Signalled) => FenceState::Over,
+                Ok(FenceStatus::Signalled) => FenceState::Signalled,
                 Ok(FenceStatus::Failed(_)) => FenceState::Failed,
                 Err(error) => {
-                    tracing::warn!(%error, "a fence does not answer");
+                    tracing::warn!(%error, "a fence's state could not be read; it counts as pending");
                     FenceState::Pending
                 }
             },
-            // A point does not tell of failures: Linux leaves them out.
+            // Linux does not report errors of timeline points.
             #[cfg(feature = "syncobj")]
             Self::Point(point) => match point.is_signalled() {
-                Ok(true) => FenceState::Over,
+                Ok(true) => FenceState::Signalled,
                 Ok(false) => FenceState::Pending,
                 Err(error) => {
-                    tracing::warn!(%error, "a timeline does not answer");
+                    tracing::warn!(%error, "a timeline point's state could not be read; it counts as pending");
                     FenceState::Pending
                 }
             },
@@ -91,16 +93,16 @@ impl TrackedFence for SyncPoint {
 }
 
 impl SyncPoint {
-    /// The moment behind which everybody is done who uses a buffer by the fences that it carries: for drivers that speak no
-    /// other language, after their work was submitted.
+    /// Returns the implicit fences of a buffer, merged, for an access of kind `before` that follows. Call it after the work of a
+    /// driver that synchronises only implicitly was submitted.
     ///
     /// # Errors
     /// [`SyncPointError::Reservation`].
-    pub fn carried(buffer: &Buffer, before: Access) -> Result<Self, SyncPointError> {
+    pub fn implicit(buffer: &Buffer, before: Access) -> Result<Self, SyncPointError> {
         Ok(buffer.reservation().fence_before(before)?.into())
     }
 
-    /// Makes something that an event loop can wait for. The fd is its own: one moment may be waited for twice.
+    /// Returns what an event loop has to wait for. The file descriptor is new, so one sync point can be waited for twice.
     ///
     /// # Errors
     /// [`SyncPointError`].
@@ -112,8 +114,8 @@ impl SyncPoint {
         }
     }
 
-    /// Its sync_file, or, where nobody has submitted the point yet, what to wait for until then.
-    fn fence(&self) -> Result<Result<Arc<Fence>, SyncPointWait>, SyncPointError> {
+    /// Returns the sync_file, or, where the point has no fence yet, a wait until it has one.
+    fn sync_file(&self) -> Result<Result<Arc<Fence>, SyncPointWait>, SyncPointError> {
         match self {
             Self::Fence(fence) => Ok(Ok(Arc::clone(fence))),
             #[cfg(feature = "syncobj")]
@@ -128,16 +130,16 @@ impl SyncPoint {
     }
 }
 
-/// A moment that an event loop polls.
+/// A wait that an event loop polls.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SyncPointWait {
-    /// Until a fence signals.
+    /// Waits until a fence signals.
     Fence(Fence),
-    /// Until a point is there.
+    /// Waits until a timeline point has a fence or is signalled.
     #[cfg(feature = "syncobj")]
     Point(PointWait),
-    /// Until a dma-buf's own fences have.
+    /// Waits until the implicit fences of a dma-buf are signalled.
     Dmabuf(DmabufWait),
 }
 
@@ -163,82 +165,83 @@ impl Pollable for SyncPointWait {
     }
 }
 
-/// What the next party is told.
+/// What the next accessor has to wait for, in its mechanism. The result of [`export_wait`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Acquire {
     /// There is nothing to wait for.
-    Nothing,
-    /// The dma-bufs carry the fences now.
-    Carried,
-    /// To wait for this sync_file.
+    NoWait,
+    /// The fences were added to the implicit fences of the dma-bufs.
+    Implicit,
+    /// The accessor has to wait for this sync_file.
     Fence(Fence),
-    /// To wait for this point.
+    /// The accessor has to wait for this timeline point.
     #[cfg(feature = "syncobj")]
     Point(Point),
-    /// It cannot be told yet: nobody has submitted these points. Poll them in the event loop, and tell again.
-    NotYet(Vec<SyncPointWait>),
+    /// Some points have no fence yet, so that they cannot be converted. Poll these in the event loop and try again.
+    NotSubmitted(Vec<SyncPointWait>),
 }
 
-/// Where a party that is told by points gets them.
+/// An unused timeline point that [`export_wait`] may set a fence on.
 #[cfg(feature = "syncobj")]
 pub type WaitPoint<'point> = Option<&'point Point>;
-/// Where a party that is told by points would get them.
+/// An unused timeline point that [`export_wait`] may set a fence on. There is none without the feature `syncobj`.
 #[cfg(not(feature = "syncobj"))]
 pub type WaitPoint<'point> = Option<&'point std::convert::Infallible>;
 
-/// Says in the next party's language what it has to wait for: what [`AccessDecision::Now`](super::AccessDecision::Now) came with.
+/// Converts the fences of earlier accesses into one that the next accessor's mechanism can wait for.
 ///
-/// `room` is a point that nobody has used, on a timeline that the party knows; it is used where no single point says it all.
-/// Timelines are never waited for here: a single point is handed on before anybody has submitted it.
+/// `prior` is what [`AccessDecision::Granted`](super::AccessDecision::Granted) returned. `unused_point` is a point without a fence,
+/// on a timeline that the accessor has; it gets the merged fence where no single point can be passed on. The function never
+/// waits: a single point is passed on before it has a fence.
 ///
 /// # Errors
 /// [`SyncPointError`].
 pub fn export_wait(
     buffer: &Buffer,
-    after: &[PriorAccess<SyncPoint>],
-    language: SyncMechanism,
-    room: WaitPoint<'_>,
+    prior: &[PriorAccess<SyncPoint>],
+    mechanism: SyncMechanism,
+    unused_point: WaitPoint<'_>,
 ) -> Result<Acquire, SyncPointError> {
-    if after.is_empty() {
-        return Ok(Acquire::Nothing);
+    if prior.is_empty() {
+        return Ok(Acquire::NoWait);
     }
     #[cfg(feature = "syncobj")]
-    if let (SyncMechanism::Timeline, [past]) = (language, after) {
-        if let SyncPoint::Point(point) = &past.moment {
+    if let (SyncMechanism::Timeline, [single]) = (mechanism, prior) {
+        if let SyncPoint::Point(point) = &single.fence {
             return Ok(Acquire::Point(point.clone()));
         }
     }
     let (mut fences, mut waits) = (Vec::new(), Vec::new());
-    for past in after {
-        match past.moment.fence()? {
-            Ok(fence) => fences.push((fence, past.access)),
+    for earlier in prior {
+        match earlier.fence.sync_file()? {
+            Ok(fence) => fences.push((fence, earlier.access)),
             Err(wait) => waits.push(wait),
         }
     }
     if !waits.is_empty() {
-        return Ok(Acquire::NotYet(waits));
+        return Ok(Acquire::NotSubmitted(waits));
     }
-    if language == SyncMechanism::Implicit {
+    if mechanism == SyncMechanism::Implicit {
         for (fence, access) in &fences {
             buffer.reservation().add(fence, *access)?;
         }
-        return Ok(Acquire::Carried);
+        return Ok(Acquire::Implicit);
     }
     let merged = Fence::merge_all(fences.iter().map(|(fence, _)| fence.as_ref()))?;
     let Some(merged) = merged else {
-        return Ok(Acquire::Nothing);
+        return Ok(Acquire::NoWait);
     };
-    match (language, room) {
+    match (mechanism, unused_point) {
         (SyncMechanism::SyncFile, _) => Ok(Acquire::Fence(merged)),
         #[cfg(feature = "syncobj")]
-        (SyncMechanism::Timeline, Some(room)) => {
-            room.set_fence(&merged)?;
-            Ok(Acquire::Point(room.clone()))
+        (SyncMechanism::Timeline, Some(point)) => {
+            point.set_fence(&merged)?;
+            Ok(Acquire::Point(point.clone()))
         }
         #[cfg(not(feature = "syncobj"))]
-        (SyncMechanism::Timeline, Some(room)) => match *room {},
+        (SyncMechanism::Timeline, Some(point)) => match *point {},
         (SyncMechanism::Timeline, None) => Err(SyncPointError::NoPoint),
-        (language, _) => Err(SyncPointError::Language(language)),
+        (mechanism, _) => Err(SyncPointError::UnsupportedMechanism(mechanism)),
     }
 }

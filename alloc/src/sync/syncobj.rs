@@ -1,4 +1,4 @@
-//! A card that has syncobjs, and one handle of one.
+//! DRM devices that support syncobjs, and the handle of one syncobj.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -11,70 +11,71 @@ use thiserror::Error;
 use super::fence::fds_left;
 use super::{Fence, FenceError, sys};
 
-/// Why a timeline cannot be had, or does not answer.
+/// A syncobj cannot be created, imported, queried or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TimelineError {
-    /// The card or its kernel lacks something.
-    #[error("{device} has no {what}; choose a card that has, or hand over sync_files")]
+    /// The device or its kernel lacks a feature.
+    #[error("{device} has no {what}; use a device that has, or pass sync_files instead")]
     Unsupported {
-        /// The card's driver.
+        /// The device's driver.
         device: String,
-        /// What is missing.
+        /// The feature.
         what: &'static str,
     },
-    /// An fd from outside is no syncobj.
+    /// A file descriptor from outside is not a syncobj.
     #[error(
-        "the fd is no syncobj ({device} answers {source}); whoever sent it has to export one by its handle, not as a sync_file"
+        "the file descriptor is not a syncobj ({device} answers {source}); its sender has to export a syncobj by its handle, not a sync_file"
     )]
     NotSyncobj {
-        /// The card's driver.
+        /// The device's driver.
         device: String,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: Errno,
     },
-    /// Point 0 is none: the kernel would take the syncobj as binary.
+    /// The number of a point is 0, by which the kernel means the fence of a binary syncobj.
     #[error(
-        "0 is no point on a timeline: the kernel would take the syncobj as binary; points begin at 1"
+        "0 is not a timeline point: by 0 the kernel means the fence of a binary syncobj; use a number from 1"
     )]
     PointZero,
-    /// Nobody has said yet what signals the point.
-    #[error("nobody has submitted point {point} of a timeline yet; wait until somebody has")]
+    /// The point has no fence yet.
+    #[error("point {point} of a timeline has no fence yet; wait until it is submitted")]
     NotSubmitted {
         /// The point; 0 for a binary syncobj.
         point: u64,
     },
-    /// The kernel refused.
+    /// The kernel refused the request.
     #[error("{operation} on {device} failed: {source}{}", fds_left(*source))]
     Request {
-        /// The card's driver.
+        /// The device's driver.
         device: String,
-        /// What was asked.
+        /// The ioctl or system call.
         operation: &'static str,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: Errno,
     },
-    /// The kernel's answer is no fence.
+    /// A request on a sync_file failed.
     #[error(transparent)]
     Fence(#[from] FenceError),
 }
 
-/// What a card can do with syncobjs.
+/// What a DRM device supports of syncobjs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_structs,
-    reason = "three steps, each of which needs the one before"
+    reason = "the kernel has these three levels, and each needs the one before"
 )]
-pub struct SyncAbility {
-    /// Binary ones (DRM_CAP_SYNCOBJ).
+pub struct SyncobjSupport {
+    /// Binary syncobjs (DRM_CAP_SYNCOBJ).
     pub syncobj: bool,
-    /// Those with points (DRM_CAP_SYNCOBJ_TIMELINE).
+    /// Timeline syncobjs (DRM_CAP_SYNCOBJ_TIMELINE).
     pub timeline: bool,
-    /// A point signals an eventfd, so that an event loop can wait for it, also before anybody has submitted it.
+    /// A point can signal an eventfd (DRM_IOCTL_SYNCOBJ_EVENTFD, Linux 6.6), so that an event loop can wait for it, even before it has a
+    /// fence.
     pub eventfd: bool,
 }
 
-/// An open card or render node that has syncobjs. Clones share the file description, hence the handles.
+/// An open primary or render node that supports syncobjs. Clones share the open file description, and so the handles.
 #[derive(Clone, Debug)]
 pub struct SyncDevice {
     node: Arc<Node>,
@@ -84,7 +85,7 @@ pub struct SyncDevice {
 struct Node {
     fd: OwnedFd,
     driver: String,
-    ability: SyncAbility,
+    support: SyncobjSupport,
 }
 
 impl AsFd for Node {
@@ -96,15 +97,15 @@ impl drm::Device for Node {}
 impl drm::control::Device for Node {}
 
 impl SyncDevice {
-    /// Takes a node that is open, and asks what it can do. The fd is doubled.
+    /// Duplicates the file descriptor of an open node, and queries what the device supports.
     ///
-    /// Syncobjs ask for no rights: a render node serves as well as a card.
+    /// Syncobjs need no privilege, so a render node is as good as a primary node.
     ///
     /// # Errors
-    /// [`TimelineError::Request`] when the file is no DRM device.
+    /// [`TimelineError::Request`] when the file is not a DRM device.
     pub fn new(node: impl AsFd) -> Result<Self, TimelineError> {
         let failed = |operation, source| TimelineError::Request {
-            device: "an fd that should be a DRM device".to_owned(),
+            device: "the given file descriptor (a DRM device is expected)".to_owned(),
             operation,
             source,
         };
@@ -112,7 +113,7 @@ impl SyncDevice {
         let mut node = Node {
             fd,
             driver: String::new(),
-            ability: SyncAbility::default(),
+            support: SyncobjSupport::default(),
         };
         let driver = node
             .get_driver()
@@ -124,7 +125,7 @@ impl SyncDevice {
         };
         let syncobj = has(DriverCapability::SyncObj);
         let timeline = syncobj && has(DriverCapability::TimelineSyncObj);
-        node.ability = SyncAbility {
+        node.support = SyncobjSupport {
             syncobj,
             timeline,
             eventfd: timeline && node.has_eventfd(),
@@ -134,13 +135,13 @@ impl SyncDevice {
         })
     }
 
-    /// What the card can do.
+    /// Returns what the device supports.
     #[must_use]
-    pub fn ability(&self) -> SyncAbility {
-        self.node.ability
+    pub fn support(&self) -> SyncobjSupport {
+        self.node.support
     }
 
-    /// The card's driver, as the kernel names it.
+    /// Returns the name of the device's kernel driver.
     #[must_use]
     pub fn driver(&self) -> &str {
         &self.node.driver
@@ -153,7 +154,10 @@ impl SyncDevice {
         }
     }
 
-    fn asked(&self, operation: &'static str) -> impl Fn(std::io::Error) -> TimelineError + '_ {
+    fn request_error(
+        &self,
+        operation: &'static str,
+    ) -> impl Fn(std::io::Error) -> TimelineError + '_ {
         move |error| TimelineError::Request {
             device: self.driver().to_owned(),
             operation,
@@ -163,16 +167,16 @@ impl SyncDevice {
 }
 
 impl Node {
-    /// A kernel that knows the request misses the syncobj; an older one does not know the request.
+    /// Returns whether the kernel has DRM_IOCTL_SYNCOBJ_EVENTFD: it then answers ENOENT for a handle that does not exist.
     fn has_eventfd(&self) -> bool {
-        // The kernel counts handles from 1 and never as far as this. It looks for the syncobj before it looks at the eventfd.
-        let nobody = syncobj::Handle::from(RawResourceHandle::MAX);
-        self.syncobj_eventfd(nobody, 1, self.as_fd(), false)
+        // The kernel numbers handles from 1 and never reaches this one. It looks up the syncobj before it looks at the eventfd.
+        let unused = syncobj::Handle::from(RawResourceHandle::MAX);
+        self.syncobj_eventfd(unused, 1, self.as_fd(), false)
             .is_err_and(|error| errno(&error) == Errno::NOENT)
     }
 }
 
-/// One handle of a syncobj, which dies with this value. The syncobj itself lives on where others have it.
+/// A handle of a syncobj, which is closed when this value is dropped. The syncobj exists as long as any handle or file refers to it.
 #[derive(Debug)]
 pub(super) struct Syncobj {
     device: SyncDevice,
@@ -182,29 +186,29 @@ pub(super) struct Syncobj {
 impl Drop for Syncobj {
     fn drop(&mut self) {
         if let Err(error) = self.device.node.destroy_syncobj(self.handle) {
-            tracing::error!(%error, "a syncobj's handle could not be closed");
+            tracing::error!(%error, "DRM_IOCTL_SYNCOBJ_DESTROY failed; the handle stays open until the device is closed");
         }
     }
 }
 
 impl Syncobj {
     pub(super) fn create(device: &SyncDevice, signalled: bool) -> Result<Self, TimelineError> {
-        if !device.ability().syncobj {
+        if !device.support().syncobj {
             return Err(device.unsupported("syncobjs"));
         }
         let handle = device
             .node
             .create_syncobj(signalled)
-            .map_err(device.asked("DRM_IOCTL_SYNCOBJ_CREATE"))?;
+            .map_err(device.request_error("DRM_IOCTL_SYNCOBJ_CREATE"))?;
         Ok(Self {
             device: device.clone(),
             handle,
         })
     }
 
-    /// Each import makes a handle of its own, of the same syncobj too.
+    /// Imports a syncobj. Each import creates a new handle, also for the same syncobj.
     pub(super) fn import(device: &SyncDevice, fd: impl AsFd) -> Result<Self, TimelineError> {
-        if !device.ability().syncobj {
+        if !device.support().syncobj {
             return Err(device.unsupported("syncobjs"));
         }
         match device.node.fd_to_syncobj(fd.as_fd(), false) {
@@ -217,7 +221,9 @@ impl Syncobj {
                     device: device.driver().to_owned(),
                     source,
                 }),
-                _ => Err(device.asked("DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE")(error)),
+                _ => Err(device.request_error("DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE")(
+                    error,
+                )),
             },
         }
     }
@@ -230,45 +236,52 @@ impl Syncobj {
         self.device
             .node
             .syncobj_to_fd(self.handle, false)
-            .map_err(self.device.asked("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD"))
+            .map_err(self.device.request_error("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD"))
     }
 
-    /// The fence that a binary syncobj holds now.
+    /// Returns the fence that a binary syncobj holds now.
     pub(super) fn fence(&self) -> Result<Fence, TimelineError> {
         match self.device.node.syncobj_to_fd(self.handle, true) {
-            Ok(fd) => Ok(Fence::trusted(fd)),
+            Ok(fd) => Ok(Fence::from_kernel(fd)),
             Err(error) if errno(&error) == Errno::INVAL => {
                 Err(TimelineError::NotSubmitted { point: 0 })
             }
-            Err(error) => Err(self.device.asked("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD")(error)),
+            Err(error) => Err(self.device.request_error("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD")(
+                error,
+            )),
         }
     }
 
-    /// Makes a binary syncobj hold a fence.
+    /// Sets the fence of a binary syncobj.
     pub(super) fn set_fence(&self, fence: &Fence) -> Result<(), TimelineError> {
         sys::syncobj_import_sync_file(self.device.node.as_fd(), self.handle.into(), fence.as_fd())
-            .map_err(|error| self.device.asked("DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE")(error.into()))
+            .map_err(|error| {
+                self.device.request_error("DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE")(error.into())
+            })
     }
 
     pub(super) fn signal_binary(&self) -> Result<(), TimelineError> {
         self.device
             .node
             .syncobj_signal(&[self.handle])
-            .map_err(self.device.asked("DRM_IOCTL_SYNCOBJ_SIGNAL"))
+            .map_err(self.device.request_error("DRM_IOCTL_SYNCOBJ_SIGNAL"))
     }
 
     pub(super) fn reset(&self) -> Result<(), TimelineError> {
         self.device
             .node
             .syncobj_reset(&[self.handle])
-            .map_err(self.device.asked("DRM_IOCTL_SYNCOBJ_RESET"))
+            .map_err(self.device.request_error("DRM_IOCTL_SYNCOBJ_RESET"))
     }
 
     pub(super) fn signal(&self, point: u64) -> Result<(), TimelineError> {
         self.device
             .node
             .syncobj_timeline_signal(&[self.handle], &[point])
-            .map_err(self.device.asked("DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL"))
+            .map_err(
+                self.device
+                    .request_error("DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL"),
+            )
     }
 
     pub(super) fn query(&self, submitted: bool) -> Result<u64, TimelineError> {
@@ -276,11 +289,11 @@ impl Syncobj {
         self.device
             .node
             .syncobj_timeline_query(&[self.handle], &mut points, submitted)
-            .map_err(self.device.asked("DRM_IOCTL_SYNCOBJ_QUERY"))?;
+            .map_err(self.device.request_error("DRM_IOCTL_SYNCOBJ_QUERY"))?;
         Ok(points[0])
     }
 
-    /// Makes a point of another syncobj signal when this one's does; 0 is a binary syncobj's own.
+    /// Copies the fence of a point to a point of another syncobj. Point 0 is the fence of a binary syncobj.
     pub(super) fn transfer(
         &self,
         point: u64,
@@ -289,10 +302,10 @@ impl Syncobj {
     ) -> Result<(), TimelineError> {
         let node = &self.device.node;
         if !Arc::ptr_eq(node, &to.device.node) {
-            // Handles are of one file description: another's mean nothing here, or something else.
+            // A handle is valid only in the open file description that created it. In another it is unknown or names another syncobj.
             let fd = to.export()?;
-            let there = Self::import(&self.device, fd)?;
-            return self.transfer(point, &there, to_point);
+            let imported = Self::import(&self.device, fd)?;
+            return self.transfer(point, &imported, to_point);
         }
         let transferred = loop {
             match node.syncobj_timeline_transfer(self.handle, to.handle, point, to_point) {
@@ -302,11 +315,11 @@ impl Syncobj {
         };
         transferred.map_err(|error| match errno(&error) {
             Errno::INVAL => TimelineError::NotSubmitted { point },
-            _ => self.device.asked("DRM_IOCTL_SYNCOBJ_TRANSFER")(error),
+            _ => self.device.request_error("DRM_IOCTL_SYNCOBJ_TRANSFER")(error),
         })
     }
 
-    /// Has an eventfd counted up once, when the point is there.
+    /// Makes the kernel increment an eventfd once, when the point has a fence (`submitted`) or is signalled.
     pub(super) fn notify(
         &self,
         point: u64,
@@ -316,7 +329,7 @@ impl Syncobj {
         self.device
             .node
             .syncobj_eventfd(self.handle, point, eventfd, submitted)
-            .map_err(self.device.asked("DRM_IOCTL_SYNCOBJ_EVENTFD"))
+            .map_err(self.device.request_error("DRM_IOCTL_SYNCOBJ_EVENTFD"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The requests of fences, reservations and syncobjs that no crate has.
+//! The ioctls of sync_files, dma-buf fences and syncobjs that no crate wraps.
 #![allow(
     unsafe_code,
     reason = "ioctls, some of which answer with a new file descriptor"
@@ -11,7 +11,7 @@ use rustix::ioctl::{self, Opcode, Setter, Updater, opcode};
 
 use super::Access;
 
-/// Bytes of a name, its closing zero counted.
+/// The size of a name in bytes, with its terminating zero.
 const NAME_BYTES: usize = 32;
 
 /// `struct sync_merge_data`.
@@ -46,7 +46,7 @@ struct FenceInfo {
     timestamp_ns: u64,
 }
 
-/// What the kernel says of one of the fences in a sync_file.
+/// One of the fences that a sync_file was merged from, as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// The timeline's name.
@@ -55,15 +55,15 @@ pub(super) struct Part {
     pub(super) driver: String,
     /// 0: unsignalled; 1: signalled; below 0: signalled with that error.
     pub(super) status: i32,
-    /// On CLOCK_MONOTONIC; means nothing while unsignalled.
+    /// On CLOCK_MONOTONIC. The value has no meaning while the fence is unsignalled.
     pub(super) timestamp_ns: u64,
 }
 
 const SYNC_MERGE: Opcode = opcode::read_write::<MergeData>(b'>', 3);
 const SYNC_FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
-/// Asks again after a signal, and where the kernel could not wait.
-fn restarting(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+/// Repeats an ioctl that was interrupted by a signal or that answers EAGAIN.
+fn retry(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         match request() {
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -72,17 +72,17 @@ fn restarting(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Takes over the fd that a request has answered with.
-fn received(fd: RawFd) -> io::Result<OwnedFd> {
+/// Takes ownership of the file descriptor that an ioctl returned.
+fn owned_fd(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: a request that succeeds has just made this fd, and nobody else knows of it. It was -1 before, so that a request
-    // which did not answer is not taken for one that answered 0.
+    // SAFETY: the ioctl succeeded and has just created this file descriptor, and nothing else owns it. The field was -1 before the
+    // call, so an ioctl that did not write it is not mistaken for one that returned 0.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Makes a sync_file that signals when both have.
+/// Creates a sync_file that signals when both have signalled.
 ///
 /// # References
 /// `linux/sync_file.h`, SYNC_IOC_MERGE.
@@ -96,11 +96,11 @@ pub(super) fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<Ow
         flags: 0,
         pad: 0,
     };
-    restarting(|| {
-        // SAFETY: the request is of the size in its opcode and holds no pointers.
+    retry(|| {
+        // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe { ioctl::ioctl(one, Updater::<SYNC_MERGE, MergeData>::new(&mut request)) }
     })?;
-    received(request.fence)
+    owned_fd(request.fence)
 }
 
 fn file_info(sync_file: BorrowedFd<'_>, parts: &mut [FenceInfo]) -> io::Result<FileInfo> {
@@ -112,9 +112,9 @@ fn file_info(sync_file: BorrowedFd<'_>, parts: &mut [FenceInfo]) -> io::Result<F
         pad: 0,
         sync_fence_info: parts.as_mut_ptr().expose_provenance() as u64,
     };
-    restarting(|| {
-        // SAFETY: the request is of the size in its opcode. The kernel writes no more than `num_fences` structures of 80 bytes to
-        // `parts`, which has that many and outlives the call.
+    retry(|| {
+        // SAFETY: the structure has the size that the opcode encodes. The kernel writes at most `num_fences` structures of 80 bytes
+        // to `parts`, which has that many elements and outlives the call.
         unsafe {
             ioctl::ioctl(
                 sync_file,
@@ -125,16 +125,16 @@ fn file_info(sync_file: BorrowedFd<'_>, parts: &mut [FenceInfo]) -> io::Result<F
     Ok(request)
 }
 
-/// The status of a sync_file as a whole, and how many fences it was merged from.
+/// Returns the status of a sync_file as a whole, and the number of fences that it was merged from.
 ///
 /// # References
-/// `linux/sync_file.h`, SYNC_IOC_FILE_INFO with no room for parts.
+/// `linux/sync_file.h`, SYNC_IOC_FILE_INFO with `num_fences` 0.
 pub(super) fn status(sync_file: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
     let info = file_info(sync_file, &mut [])?;
     Ok((info.status, info.num_fences))
 }
 
-/// The fences that a sync_file was merged from: one, or several.
+/// Lists the fences that a sync_file was merged from: one or several.
 ///
 /// # References
 /// `linux/sync_file.h`, SYNC_IOC_FILE_INFO.
@@ -172,7 +172,7 @@ struct SyncFile {
 const EXPORT_SYNC_FILE: Opcode = opcode::read_write::<SyncFile>(b'b', 2);
 const IMPORT_SYNC_FILE: Opcode = opcode::write::<SyncFile>(b'b', 3);
 
-/// `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_RW`: who writes may read too.
+/// Returns `DMA_BUF_SYNC_READ` or `DMA_BUF_SYNC_RW`: an access that writes may read too.
 const fn direction(access: Access) -> u32 {
     match access {
         Access::Read => 1,
@@ -180,7 +180,7 @@ const fn direction(access: Access) -> u32 {
     }
 }
 
-/// The fence that an access to a dma-buf has to wait for.
+/// Exports the implicit fences of a dma-buf that an access has to wait for.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_IOCTL_EXPORT_SYNC_FILE.
@@ -189,8 +189,8 @@ pub(super) fn export_sync_file(dmabuf: BorrowedFd<'_>, access: Access) -> io::Re
         flags: direction(access),
         fd: -1,
     };
-    restarting(|| {
-        // SAFETY: the request is of the size in its opcode and holds no pointers.
+    retry(|| {
+        // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe {
             ioctl::ioctl(
                 dmabuf,
@@ -198,10 +198,10 @@ pub(super) fn export_sync_file(dmabuf: BorrowedFd<'_>, access: Access) -> io::Re
             )
         }
     })?;
-    received(request.fd)
+    owned_fd(request.fd)
 }
 
-/// Adds a fence to a dma-buf.
+/// Adds a fence to the implicit fences of a dma-buf.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
@@ -214,13 +214,13 @@ pub(super) fn import_sync_file(
         flags: direction(access),
         fd: sync_file.as_raw_fd(),
     };
-    restarting(|| {
-        // SAFETY: the request is of the size in its opcode and holds no pointers.
+    retry(|| {
+        // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe { ioctl::ioctl(dmabuf, Setter::<IMPORT_SYNC_FILE, SyncFile>::new(request)) }
     })
 }
 
-/// `struct drm_syncobj_handle`, without the point that came with Linux 6.16: the kernel takes both sizes.
+/// `struct drm_syncobj_handle` without the field `point` of Linux 6.16. The kernel accepts both sizes.
 #[cfg(feature = "syncobj")]
 #[repr(C)]
 struct SyncobjHandle {
@@ -233,7 +233,7 @@ struct SyncobjHandle {
 #[cfg(feature = "syncobj")]
 const SYNCOBJ_FD_TO_HANDLE: Opcode = opcode::read_write::<SyncobjHandle>(b'd', 0xc2);
 
-/// Puts a sync_file's fence into a syncobj. The `drm` crate's request names no syncobj to put it into.
+/// Sets the fence of a syncobj from a sync_file. The `drm` crate's wrapper has no parameter for the destination syncobj.
 ///
 /// # References
 /// `drm/drm.h`, DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE with DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE.
@@ -251,8 +251,8 @@ pub(super) fn syncobj_import_sync_file(
         fd: sync_file.as_raw_fd(),
         pad: 0,
     };
-    restarting(|| {
-        // SAFETY: the request is of the size in its opcode and holds no pointers.
+    retry(|| {
+        // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe {
             ioctl::ioctl(
                 card,
@@ -267,7 +267,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)).into_owned()
 }
 
-/// Whether two descriptors are of one open file; `false` where the kernel does not tell.
+/// Returns whether two descriptors refer to the same open file description; `false` where the kernel cannot compare them.
 ///
 /// # References
 /// fcntl(2), F_DUPFD_QUERY (Linux 6.10); kcmp(2), KCMP_FILE.
@@ -277,14 +277,14 @@ pub(super) fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
     /// `linux/fcntl.h`.
     const F_DUPFD_QUERY: libc::c_int = 1027;
     let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
-    // SAFETY: both descriptors are open for as long as they are borrowed, and the request changes neither.
+    // SAFETY: both descriptors are borrowed, so they are open during the call, which changes neither.
     let answer = unsafe { libc::fcntl(one, F_DUPFD_QUERY, other) };
     if answer >= 0 {
         return answer == 1;
     }
     let process = libc::c_long::from(rustix::process::getpid().as_raw_nonzero().get());
     let (one, other) = (libc::c_long::from(one), libc::c_long::from(other));
-    // SAFETY: the call takes numbers alone, and compares two descriptors of this process.
+    // SAFETY: the arguments are integers, and the call only compares two descriptors of this process.
     unsafe { libc::syscall(libc::SYS_kcmp, process, process, KCMP_FILE, one, other) == 0 }
 }
 
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opcodes_are_the_headers() {
+    fn opcodes_equal_the_kernel_headers() {
         assert_eq!(SYNC_MERGE, 0xc030_3e03);
         assert_eq!(SYNC_FILE_INFO, 0xc038_3e04);
         assert_eq!(EXPORT_SYNC_FILE, 0xc008_6202);
@@ -305,7 +305,7 @@ mod tests {
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
-    fn structures_and_opcodes_are_the_headers_of_this_target() {
+    fn structures_and_opcodes_equal_the_headers_of_this_target() {
         let mut ours = crate::abi::layouts! {
             MergeData => "sync_merge_data" { fd2 => "fd2", fence => "fence", flags => "flags" }
             FileInfo => "sync_file_info" {
@@ -339,6 +339,6 @@ mod tests {
             "DMA_BUF_IOCTL_EXPORT_",
             "DMA_BUF_IOCTL_IMPORT_",
         ];
-        crate::abi::hold(&prefixes, &ours);
+        crate::abi::assert_equals_headers(&prefixes, &ours);
     }
 }

@@ -1,4 +1,4 @@
-//! DeviceSync that have numbers: a syncobj with points.
+//! Timeline syncobjs and their points.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,12 +8,11 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::syncobj::Syncobj;
-use super::{Binary, Fence, Pollable, SyncDevice, TimelineError};
+use super::{BinarySyncobj, Fence, Pollable, SyncDevice, TimelineError};
 
-/// Numbered moments that processes and drivers share: a timeline syncobj. Clones are one handle, which dies with the last.
+/// A timeline syncobj, which processes and drivers can share. Clones share one handle, which is closed with the last clone.
 ///
-/// A point is signalled when its own fence and those of all points before it are. It can be waited for before anybody has
-/// said what signals it.
+/// A point is signalled when its own fence and those of all points before it are. A point can be waited for before it has a fence.
 ///
 /// # References
 /// `drm/drm.h`; kernel documentation, "DRM Sync Objects"; Wayland's `linux-drm-syncobj-v1`.
@@ -23,7 +22,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Makes a timeline at point 0.
+    /// Creates a timeline at point 0.
     ///
     /// # Errors
     /// [`TimelineError::Unsupported`], [`TimelineError::Request`].
@@ -34,9 +33,9 @@ impl Timeline {
         })
     }
 
-    /// Takes a timeline that another process or driver exported.
+    /// Imports a timeline that another process or driver exported.
     ///
-    /// The same timeline twice is two handles; both are closed when they are dropped.
+    /// Two imports of the same timeline have two handles; each is closed when its value is dropped.
     ///
     /// # Errors
     /// [`TimelineError::NotSyncobj`] for any other file; as [`Timeline::create`].
@@ -47,7 +46,7 @@ impl Timeline {
         })
     }
 
-    /// Makes an fd for another process or driver.
+    /// Exports the timeline as a file descriptor for another process or driver.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -55,7 +54,7 @@ impl Timeline {
         self.syncobj.export()
     }
 
-    /// The point of a number.
+    /// Returns the point with this number, from 1.
     ///
     /// # Errors
     /// [`TimelineError::PointZero`].
@@ -66,7 +65,7 @@ impl Timeline {
         })
     }
 
-    /// The last point that is signalled; 0 before the first.
+    /// Returns the number of the last signalled point; 0 where none is.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -74,7 +73,7 @@ impl Timeline {
         self.syncobj.query(false)
     }
 
-    /// The last point of which somebody has said what signals it; 0 before the first.
+    /// Returns the number of the last point that has a fence; 0 where none has.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -84,23 +83,23 @@ impl Timeline {
 }
 
 fn supporting(device: &SyncDevice) -> Result<&SyncDevice, TimelineError> {
-    if device.ability().timeline {
+    if device.support().timeline {
         Ok(device)
     } else {
         Err(device.unsupported("timelines"))
     }
 }
 
-/// For what a point is waited.
+/// The condition that [`Point::wait`] waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Somebody has said what signals it: [`Point::fence`] then gives a fence.
+    /// The point has a fence, which [`Point::fence`] returns.
     Submitted,
-    /// It is signalled.
+    /// The point is signalled.
     Signalled,
 }
 
-/// One moment on a timeline.
+/// A point on a timeline.
 #[derive(Clone, Debug)]
 pub struct Point {
     timeline: Timeline,
@@ -114,19 +113,19 @@ impl fmt::Display for Point {
 }
 
 impl Point {
-    /// Its timeline.
+    /// Returns the timeline.
     #[must_use]
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
     }
 
-    /// Its number, from 1.
+    /// Returns the number, from 1.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.value.get()
     }
 
-    /// Asks whether it is signalled, and never waits.
+    /// Queries whether the point is signalled. It does not wait.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -134,7 +133,7 @@ impl Point {
         Ok(self.timeline.last_signalled()? >= self.value())
     }
 
-    /// Asks whether somebody has said what signals it, and never waits.
+    /// Queries whether the point has a fence. It does not wait.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -142,9 +141,9 @@ impl Point {
         Ok(self.timeline.last_submitted()? >= self.value())
     }
 
-    /// Signals it from the processor.
+    /// Signals the point from the CPU.
     ///
-    /// The kernel takes a point below the last one too, and the timeline stays where it is.
+    /// The kernel accepts a point below the last one too; the timeline's value then does not change.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -152,9 +151,10 @@ impl Point {
         self.timeline.syncobj.signal(self.value())
     }
 
-    /// Makes something that an event loop can wait for, also before anybody has submitted the point.
+    /// Returns what an event loop has to wait for. The point need not have a fence yet.
     ///
-    /// Keep it until the point is there: the kernel keeps a note of each wait until then, or until the timeline is gone.
+    /// Keep the result and do not wait for the same point again: the kernel keeps a record of each wait until its condition is met or
+    /// the timeline is destroyed.
     ///
     /// # Errors
     /// [`TimelineError::Unsupported`] on a kernel before 6.6; [`TimelineError::Request`].
@@ -164,8 +164,8 @@ impl Point {
     pub fn wait(&self, until: Until) -> Result<PointWait, TimelineError> {
         let syncobj = &self.timeline.syncobj;
         let device = syncobj.device();
-        if !device.ability().eventfd {
-            return Err(device.unsupported("eventfds of points"));
+        if !device.support().eventfd {
+            return Err(device.unsupported("eventfds for timeline points (Linux 6.6)"));
         }
         let eventfd =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|source| {
@@ -182,61 +182,60 @@ impl Point {
         })
     }
 
-    /// The fence that signals it, as a sync_file.
+    /// Returns the fence of the point as a sync_file.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when there is none yet: [`Point::wait`] for it first.
+    /// [`TimelineError::NotSubmitted`] when it has none yet: [`Point::wait`] for it first.
     pub fn fence(&self) -> Result<Fence, TimelineError> {
-        let binary = Binary::create(self.timeline.syncobj.device())?;
-        self.put_into(&binary)?;
+        let binary = BinarySyncobj::create(self.timeline.syncobj.device())?;
+        self.transfer_to_binary(&binary)?;
         binary.fence()
     }
 
-    /// Says what signals it: a sync_file of any driver.
+    /// Sets the fence of the point: a sync_file of any driver.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
     pub fn set_fence(&self, fence: &Fence) -> Result<(), TimelineError> {
-        let binary = Binary::create(self.timeline.syncobj.device())?;
+        let binary = BinarySyncobj::create(self.timeline.syncobj.device())?;
         binary.set_fence(fence)?;
-        self.take_from(&binary)
+        self.transfer_from_binary(&binary)
     }
 
-    /// Makes a binary syncobj hold what signals the point.
+    /// Copies the fence of the point to a binary syncobj.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when there is nothing yet.
-    pub fn put_into(&self, binary: &Binary) -> Result<(), TimelineError> {
+    /// [`TimelineError::NotSubmitted`] when the point has no fence yet.
+    pub fn transfer_to_binary(&self, binary: &BinarySyncobj) -> Result<(), TimelineError> {
         self.timeline
             .syncobj
             .transfer(self.value(), &binary.syncobj, 0)
     }
 
-    /// Says that what a binary syncobj holds now signals the point.
+    /// Sets the fence of the point to the one that a binary syncobj holds now.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when it holds nothing.
-    pub fn take_from(&self, binary: &Binary) -> Result<(), TimelineError> {
+    /// [`TimelineError::NotSubmitted`] when the syncobj holds no fence.
+    pub fn transfer_from_binary(&self, binary: &BinarySyncobj) -> Result<(), TimelineError> {
         binary
             .syncobj
             .transfer(0, &self.timeline.syncobj, self.value())
     }
 
-    /// Says that this point signals another one, on the same timeline or another.
+    /// Copies the fence of this point to another point, on the same timeline or another.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when this point has nothing yet.
-    pub fn forward_to(&self, other: &Self) -> Result<(), TimelineError> {
+    /// [`TimelineError::NotSubmitted`] when this point has no fence yet.
+    pub fn transfer_to(&self, other: &Self) -> Result<(), TimelineError> {
         self.timeline
             .syncobj
             .transfer(self.value(), &other.timeline.syncobj, other.value())
     }
 }
 
-/// An eventfd that becomes readable when a point is there, and stays so.
+/// An eventfd that becomes readable when a point meets its condition, and stays readable.
 ///
-/// It keeps the timeline: the kernel would forget the wait with the timeline's last handle, and the eventfd would stay silent
-/// for ever.
+/// It holds the timeline. The kernel drops a wait with the timeline's last handle, and the eventfd would then never become readable.
 #[derive(Debug)]
 pub struct PointWait {
     eventfd: OwnedFd,
@@ -244,7 +243,7 @@ pub struct PointWait {
 }
 
 impl PointWait {
-    /// What is waited for.
+    /// Returns the point that is waited for.
     #[must_use]
     pub fn point(&self) -> &Point {
         &self.point

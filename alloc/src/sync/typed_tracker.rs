@@ -1,214 +1,224 @@
-//! A ledger whose order the compiler knows: one writer, then one reader, then again.
+//! An [`AccessTracker`] whose order of accesses the compiler checks: one writer, then one reader, and again.
 
 use std::fmt;
 
 use super::AccessTrackerError;
 use super::access_tracker::{
-    AccessDecision, AccessToken, AccessTracker, Accessor, Kind, PriorAccess, Reading, TrackedFence,
-    Writing,
+    AccessDecision, AccessKind, AccessToken, AccessTracker, Accessor, PriorAccess, Reading,
+    TrackedFence, Writing,
 };
 
-/// Nobody has the buffer: it may be written.
+/// The state of a buffer that nobody holds. It may be written.
 #[derive(Debug)]
-pub struct Free(());
+pub struct Idle(());
 
-/// A party writes it.
+/// The state of a buffer that an accessor writes.
 #[derive(Debug)]
-pub struct Filling(AccessToken<Writing>);
+pub struct BeingWritten(AccessToken<Writing>);
 
-/// It is written, behind a moment: it may be read, or written again.
+/// The state of a buffer whose write was submitted; its fence may be pending. The buffer may be read, or written again.
 #[derive(Debug)]
-pub struct Filled(());
+pub struct Written(());
 
-/// A party reads it.
+/// The state of a buffer that an accessor reads.
 #[derive(Debug)]
-pub struct Lent(AccessToken<Reading>);
+pub struct BeingRead(AccessToken<Reading>);
 
-/// A buffer's ledger in a state that the compiler knows, for a pipeline whose order does not change: each step takes it and
-/// gives it back in the next state. What a state does not have cannot be asked for.
+/// An [`AccessTracker`] with its state as a type, for a pipeline whose order does not change.
 ///
-/// There is no second writer, since the first has taken the buffer:
+/// Each method takes the tracker and returns it in the next state, so an access that the state does not permit does not compile.
+///
+/// A second write cannot begin, since the first one has moved the tracker:
 ///
 /// ```compile_fail,E0382
 /// # use covalent_alloc::sync::*;
-/// # fn two_writers<M: TrackedFence>(free: TypedTracker<Free, M>, camera: &Accessor, gpu: &Accessor) {
-/// let one = free.fill(camera);
-/// let other = free.fill(gpu);
+/// # fn two_writers<M: TrackedFence>(idle: TypedTracker<Idle, M>, camera: &Accessor, gpu: &Accessor) {
+/// let one = idle.begin_write(camera);
+/// let other = idle.begin_write(gpu);
 /// # }
 /// ```
 ///
-/// nor a reader before the writer's fence:
+/// A read cannot begin before the writer has given its fence:
 ///
 /// ```compile_fail,E0599
 /// # use covalent_alloc::sync::*;
-/// # fn too_early<M: TrackedFence>(filling: TypedTracker<Filling, M>, display: &Accessor) {
-/// filling.lend(display);
+/// # fn too_early<M: TrackedFence>(being_written: TypedTracker<BeingWritten, M>, display: &Accessor) {
+/// being_written.begin_read(display);
 /// # }
 /// ```
 ///
-/// nor is it written again before it is given back:
+/// A buffer cannot be written again before its reader has given it back:
 ///
 /// ```compile_fail,E0599
 /// # use covalent_alloc::sync::*;
-/// # fn too_soon<M: TrackedFence>(lent: TypedTracker<Lent, M>) {
-/// lent.recycle();
+/// # fn too_soon<M: TrackedFence>(being_read: TypedTracker<BeingRead, M>) {
+/// being_read.recycle();
 /// # }
 /// ```
 ///
-/// What does compile is the order of a frame:
+/// The order of one frame compiles:
 ///
 /// ```
 /// # use covalent_alloc::sync::*;
 /// fn frame<M: TrackedFence>(
-///     free: TypedTracker<Free, M>,
+///     idle: TypedTracker<Idle, M>,
 ///     (camera, display): (&Accessor, &Accessor),
-///     (written, shown): (Option<M>, Option<M>),
-/// ) -> Result<TypedTracker<Free, M>, TypedTrackerError<M>> {
-///     let Step::Now(filling, _) = free.fill(camera)? else { panic!("poll, and ask again") };
-///     let filled = filling.filled(written)?;
-///     let Step::Now(lent, _) = filled.lend(display)? else { panic!("poll, and ask again") };
-///     Ok(lent.returned(shown)?.recycle())
+///     (write_fence, read_fence): (Option<M>, Option<M>),
+/// ) -> Result<TypedTracker<Idle, M>, TypedTrackerError<M>> {
+///     let TypedDecision::Granted(writing, _) = idle.begin_write(camera)? else { panic!("poll, then begin again") };
+///     let written = writing.end_write(write_fence)?;
+///     let TypedDecision::Granted(reading, _) = written.begin_read(display)? else { panic!("poll, then begin again") };
+///     Ok(reading.end_read(read_fence)?.recycle())
 /// }
 /// ```
 pub struct TypedTracker<S, M> {
     state: S,
-    ledger: AccessTracker<M>,
+    tracker: AccessTracker<M>,
 }
 
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for TypedTracker<S, M> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("TypedTracker")
             .field("state", &self.state)
-            .field("ledger", &self.ledger)
+            .field("tracker", &self.tracker)
             .finish()
     }
 }
 
-/// The answer to a step.
+/// The answer of [`TypedTracker::begin_write`] and [`TypedTracker::begin_read`].
 #[derive(Debug)]
-#[must_use = "the buffer is in it"]
-pub enum Step<From, To, M> {
-    /// It is the party's turn, which waits for these moments itself.
-    Now(TypedTracker<To, M>, Vec<PriorAccess<M>>),
-    /// The party cannot wait: poll these moments in the event loop, and ask again.
+#[must_use = "the answer holds the tracker"]
+pub enum TypedDecision<From, To, M> {
+    /// The accessor may use the buffer, and has to wait for these fences itself.
+    Granted(TypedTracker<To, M>, Vec<PriorAccess<M>>),
+    /// The accessor has no mechanism to wait for these fences. Poll them in the event loop and begin the access again.
     Wait(TypedTracker<From, M>, Vec<PriorAccess<M>>),
 }
 
-/// A step that went wrong, with the ledger, from which the pipeline can begin again.
+/// An error of a [`TypedTracker`], with the untyped tracker, from which the pipeline can begin again.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct TypedTrackerError<M> {
-    /// What went wrong.
+    /// The cause.
     pub error: AccessTrackerError,
-    /// The ledger, as it stands.
-    pub ledger: Box<AccessTracker<M>>,
+    /// The tracker, with the accesses and fences that it had.
+    pub tracker: Box<AccessTracker<M>>,
 }
 
-/// Begins again with a ledger whose pipeline went wrong. Turns that last in it are refused as ever.
-impl<M: TrackedFence> From<AccessTracker<M>> for TypedTracker<Free, M> {
-    fn from(ledger: AccessTracker<M>) -> Self {
+/// Begins the pipeline again after an error. Accesses that have not ended in the tracker still refuse conflicting ones.
+impl<M: TrackedFence> From<AccessTracker<M>> for TypedTracker<Idle, M> {
+    fn from(tracker: AccessTracker<M>) -> Self {
         Self {
-            state: Free(()),
-            ledger,
+            state: Idle(()),
+            tracker,
         }
     }
 }
 
-impl<M: TrackedFence> TypedTracker<Free, M> {
-    /// Opens the book of a buffer that nobody has. The name is for messages.
+impl<M: TrackedFence> TypedTracker<Idle, M> {
+    /// Creates the tracker of a buffer that nobody holds. Error messages contain the buffer's name.
     pub fn new(buffer: impl Into<String>) -> Self {
         AccessTracker::new(buffer).into()
     }
 
-    /// Hands the buffer to a writer.
+    /// Begins a write.
     ///
     /// # Errors
     /// [`TypedTrackerError`].
-    pub fn fill(
+    pub fn begin_write(
         mut self,
-        party: &Accessor,
-    ) -> Result<Step<Free, Filling, M>, TypedTrackerError<M>> {
-        match self.ledger.write(party) {
-            Ok(AccessDecision::Now(turn, after)) => Ok(Step::Now(self.with(Filling(turn)), after)),
-            Ok(AccessDecision::Wait(after)) => Ok(Step::Wait(self, after)),
+        accessor: &Accessor,
+    ) -> Result<TypedDecision<Idle, BeingWritten, M>, TypedTrackerError<M>> {
+        match self.tracker.begin_write(accessor) {
+            Ok(AccessDecision::Granted(token, prior)) => Ok(TypedDecision::Granted(
+                self.with_state(BeingWritten(token)),
+                prior,
+            )),
+            Ok(AccessDecision::Wait(prior)) => Ok(TypedDecision::Wait(self, prior)),
             Err(error) => Err(self.failed(error)),
         }
     }
 }
 
-impl<M: TrackedFence> TypedTracker<Filling, M> {
-    /// Takes it back: the writer is done behind a moment, or already.
+impl<M: TrackedFence> TypedTracker<BeingWritten, M> {
+    /// Ends the write. `fence` signals when the device is done; `None` means that it is done already.
     ///
     /// # Errors
-    /// [`TypedTrackerError`], when the writer did not wait.
-    pub fn filled(
+    /// [`TypedTrackerError`] when the writer did not wait for an earlier access.
+    pub fn end_write(
         self,
-        behind: Option<M>,
-    ) -> Result<TypedTracker<Filled, M>, TypedTrackerError<M>> {
-        TypedTracker::after(self.ledger, self.state.0, behind)
+        fence: Option<M>,
+    ) -> Result<TypedTracker<Written, M>, TypedTrackerError<M>> {
+        TypedTracker::end(self.tracker, self.state.0, fence)
     }
 }
 
-impl<M: TrackedFence> TypedTracker<Filled, M> {
-    /// Ends a turn, after which the buffer holds a picture.
-    fn after<K: Kind>(
-        ledger: AccessTracker<M>,
-        turn: AccessToken<K>,
-        behind: Option<M>,
+impl<M: TrackedFence> TypedTracker<Written, M> {
+    /// Ends an access, after which the buffer holds a picture.
+    fn end<K: AccessKind>(
+        tracker: AccessTracker<M>,
+        token: AccessToken<K>,
+        fence: Option<M>,
     ) -> Result<Self, TypedTrackerError<M>> {
         let mut next = Self {
-            state: Filled(()),
-            ledger,
+            state: Written(()),
+            tracker,
         };
-        match next.ledger.end(turn, behind) {
+        match next.tracker.end(token, fence) {
             Ok(()) => Ok(next),
             Err(error) => Err(next.failed(error)),
         }
     }
 
-    /// Hands the buffer to a reader.
+    /// Begins a read.
     ///
     /// # Errors
-    /// [`TypedTrackerError`], when the writer failed.
-    pub fn lend(mut self, party: &Accessor) -> Result<Step<Filled, Lent, M>, TypedTrackerError<M>> {
-        match self.ledger.read(party) {
-            Ok(AccessDecision::Now(turn, after)) => Ok(Step::Now(self.with(Lent(turn)), after)),
-            Ok(AccessDecision::Wait(after)) => Ok(Step::Wait(self, after)),
+    /// [`TypedTrackerError`] when the write failed.
+    pub fn begin_read(
+        mut self,
+        accessor: &Accessor,
+    ) -> Result<TypedDecision<Written, BeingRead, M>, TypedTrackerError<M>> {
+        match self.tracker.begin_read(accessor) {
+            Ok(AccessDecision::Granted(token, prior)) => Ok(TypedDecision::Granted(
+                self.with_state(BeingRead(token)),
+                prior,
+            )),
+            Ok(AccessDecision::Wait(prior)) => Ok(TypedDecision::Wait(self, prior)),
             Err(error) => Err(self.failed(error)),
         }
     }
 
-    /// Lets it be written again. The next writer waits for all that is not over.
-    pub fn recycle(self) -> TypedTracker<Free, M> {
-        self.with(Free(()))
+    /// Permits the next write. The writer has to wait for all pending fences.
+    pub fn recycle(self) -> TypedTracker<Idle, M> {
+        self.with_state(Idle(()))
     }
 }
 
-impl<M: TrackedFence> TypedTracker<Lent, M> {
-    /// Takes it back: the reader is done behind a moment, or already.
+impl<M: TrackedFence> TypedTracker<BeingRead, M> {
+    /// Ends the read. `fence` signals when the device is done; `None` means that it is done already.
     ///
     /// # Errors
-    /// [`TypedTrackerError`], when the reader did not wait.
-    pub fn returned(
+    /// [`TypedTrackerError`] when the reader did not wait for the writer.
+    pub fn end_read(
         self,
-        behind: Option<M>,
-    ) -> Result<TypedTracker<Filled, M>, TypedTrackerError<M>> {
-        TypedTracker::after(self.ledger, self.state.0, behind)
+        fence: Option<M>,
+    ) -> Result<TypedTracker<Written, M>, TypedTrackerError<M>> {
+        TypedTracker::end(self.tracker, self.state.0, fence)
     }
 }
 
 impl<S, M> TypedTracker<S, M> {
-    fn with<T>(self, state: T) -> TypedTracker<T, M> {
+    fn with_state<T>(self, state: T) -> TypedTracker<T, M> {
         TypedTracker {
             state,
-            ledger: self.ledger,
+            tracker: self.tracker,
         }
     }
 
     fn failed(self, error: AccessTrackerError) -> TypedTrackerError<M> {
         TypedTrackerError {
             error,
-            ledger: Box::new(self.ledger),
+            tracker: Box::new(self.tracker),
         }
     }
 }

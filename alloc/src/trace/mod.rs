@@ -1,51 +1,51 @@
-//! What happens to buffers, told as tracing events: every allocation, import, hand-over, wait, signal and flip.
+//! Trace events of buffers: every allocation, import, transfer, wait, signal and flip.
 //!
-//! A [`Step`] lies on the track of one device or program, from one moment to another, and names the buffer by its inode, which is
-//! the same in every process. [`Step::emit`] makes a `tracing` event of the target [`TARGET`] of it; nothing is spent on it where
-//! nobody listens. With feature `trace`, `ChromeTrace` writes these events to a file that Perfetto and `chrome://tracing` open: one
-//! track a device, one arrow a buffer from the device that filled it to the display.
+//! A [`Step`] is on the track of one device or program and has a start and an end time. It names the buffer by its inode number, which
+//! is equal in every process. [`Step::emit`] emits it as a `tracing` event with the target [`TARGET`], which costs nothing without a
+//! subscriber. With the feature `trace`, `ChromeTrace` writes these events to a file for Perfetto and `chrome://tracing`. The file has
+//! one track for each device, and one flow for each use of a buffer, from the device that filled it to the display.
 //!
-//! Two programs write two files. Both keep the time of `CLOCK_MONOTONIC` and count a buffer's rounds alike, so
-//! `jq -s add client.json compositor.json` shows both in one picture with the arrows going across.
+//! Two programs write two files. Both use `CLOCK_MONOTONIC` and count the uses of a buffer in the same way, so
+//! `jq -s add client.json compositor.json` makes one trace of both, with the flows between them.
 
 #[cfg(feature = "trace")]
-mod chrome;
+mod chrome_trace;
 
 use std::fmt;
 use std::time::Duration;
 
 #[cfg(feature = "trace")]
-pub use chrome::{ChromeTrace, TraceError};
+pub use chrome_trace::{ChromeTrace, TraceError};
 
-/// The target of the events, for filters.
+/// The `tracing` target of the events, for filters.
 pub const TARGET: &str = "covalent::trace";
 
-/// What happens in a step.
+/// The operation of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
-    /// Memory is taken from a source.
+    /// A source allocates memory.
     Allocate,
-    /// A device takes the buffer for the first time.
+    /// A device imports the buffer.
     Import,
     /// A device or a program writes the picture.
     Fill,
-    /// The buffer changes hands.
+    /// A program transfers the buffer to another.
     HandOver,
-    /// Somebody waits for a fence.
+    /// A program or device waits for a fence.
     Wait,
     /// A fence is signalled.
     Signal,
-    /// A picture is drawn of it.
+    /// A renderer reads the buffer.
     Draw,
-    /// The display shows it.
+    /// The display shows the buffer.
     Flip,
-    /// It goes back to whoever fills it.
+    /// The buffer is released to the device or program that fills it.
     Release,
 }
 
 impl Action {
-    /// Returns the word for it.
+    /// Returns the name in trace files.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -68,17 +68,17 @@ impl fmt::Display for Action {
     }
 }
 
-/// Where a step lies on the arrow of its buffer's round.
+/// The position of a step in the flow of its buffer's use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// The arrow begins here: the device that fills the buffer.
+    /// The flow begins: the device fills the buffer.
     Begin,
-    /// The arrow goes through.
+    /// The flow continues.
     #[default]
     Through,
-    /// The arrow ends here: the display.
+    /// The flow ends: the display shows the buffer.
     End,
-    /// Beside the arrow: what happens to the buffer before and after a round.
+    /// The step is not part of a flow: it is before or after a use of the buffer.
     Aside,
 }
 
@@ -93,27 +93,27 @@ impl Place {
     }
 }
 
-/// One thing that happened to a buffer. Times are on `CLOCK_MONOTONIC`.
+/// One operation on a buffer. Times are of `CLOCK_MONOTONIC`.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     /// The device or program, for example `vivid /dev/video0`.
     pub track: &'a str,
-    /// What happened.
+    /// The operation.
     pub action: Action,
-    /// The inode of the buffer's first dma-buf; 0 for what concerns no single buffer.
+    /// The inode number of the buffer's first dma-buf; 0 for a step that is about no single buffer.
     pub buffer: u64,
     /// How often the buffer was filled before: 0 for the first time.
     pub round: u64,
-    /// Where it lies on the buffer's arrow.
+    /// The position in the flow of the buffer's use.
     pub place: Place,
-    /// When it began.
+    /// The start time.
     pub from: Duration,
-    /// When it ended; the same for a moment.
+    /// The end time. It equals the start time where the step has no duration.
     pub until: Duration,
 }
 
 impl Step<'_> {
-    /// Tells whoever listens.
+    /// Emits the step as a `tracing` event.
     pub fn emit(&self) {
         tracing::trace!(
             target: TARGET,
@@ -128,7 +128,7 @@ impl Step<'_> {
     }
 }
 
-/// Returns the time on `CLOCK_MONOTONIC`, which V4L2, KMS and presentation times are on.
+/// Returns the time of `CLOCK_MONOTONIC`, which the timestamps of V4L2, KMS and wp_presentation use.
 #[cfg(feature = "buffer")]
 #[must_use]
 pub fn now() -> Duration {
@@ -139,13 +139,13 @@ pub fn now() -> Duration {
     )
 }
 
-/// The time; zero where nobody listens, and so nothing is told.
+/// Returns the start time of a step; zero without a subscriber, since no event is emitted then.
 #[cfg(feature = "buffer")]
 pub(crate) fn begin() -> Duration {
     if is_on() { now() } else { Duration::ZERO }
 }
 
-/// Tells what was done to buffers from `from` until now.
+/// Emits a step for each buffer, from `from` until now.
 #[cfg(feature = "buffer")]
 pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer], from: Duration) {
     if !is_on() {
@@ -166,7 +166,7 @@ pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer]
     }
 }
 
-/// Tells whether anybody listens, so that nothing has to be prepared where nobody does.
+/// Returns whether a subscriber receives the events. Without one, a program need not prepare them.
 #[must_use]
 pub fn is_on() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::TRACE)

@@ -1,4 +1,4 @@
-//! What the helper process asks: every backend in turn, of which the first that answers counts.
+//! The backends of the helper process. Each request goes to them in order, and the first that answers counts.
 
 use covalent_machine::trial_results::{Outcome, Refusal};
 
@@ -8,7 +8,7 @@ use crate::constraint::{Participant, Source};
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// The backends of the process, with what they have open.
+/// The backends of the process, with the devices that they have opened.
 #[derive(Debug)]
 pub(super) struct Backends(Vec<Box<dyn Backend>>);
 
@@ -17,8 +17,8 @@ impl Backends {
         Self(backends)
     }
 
-    fn first<T>(&mut self, ask: impl FnMut(&mut Box<dyn Backend>) -> Option<T>) -> Option<T> {
-        self.0.iter_mut().find_map(ask)
+    fn first<T>(&mut self, call: impl FnMut(&mut Box<dyn Backend>) -> Option<T>) -> Option<T> {
+        self.0.iter_mut().find_map(call)
     }
 
     pub(super) fn allocate(&mut self, plan: &Plan) -> Result<Allocated, Outcome> {
@@ -51,7 +51,9 @@ impl Backends {
     pub(super) fn importer(&mut self, participant: &Participant) -> Result<Importer, Outcome> {
         match self.first(|backend| backend.importer(participant)) {
             Some(importer) => importer.map_err(|error| error.outcome()),
-            None => Err(Outcome::Untestable("it imports nothing".to_owned())),
+            None => Err(Outcome::Untestable(
+                "no backend imports into this participant".to_owned(),
+            )),
         }
     }
 

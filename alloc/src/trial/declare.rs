@@ -1,24 +1,24 @@
-//! Sources and participants whose drivers run in the process that asks them: GBM's and Vulkan's.
+//! The drivers that run in the calling process: those of GBM and Vulkan.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Drivers that are loaded together, and may end a process together.
+/// A set of drivers that are loaded together. One that crashes ends the process with all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Drivers {
-    /// GBM's for this card.
+    /// The GBM driver of one card.
     Gbm {
         /// The card's primary node.
         card: PathBuf,
     },
-    /// All that the machine's Vulkan loader finds. It loads all of them or none.
+    /// All drivers that the Vulkan loader finds. It loads all of them or none.
     Vulkan,
 }
 
 impl Drivers {
-    /// Lists all of this machine, without loading any.
+    /// Lists the driver sets of this machine without loading any driver.
     pub(super) fn list() -> Vec<Self> {
         #[cfg(any(feature = "drm", feature = "gbm"))]
         let cards = crate::backend::cards();
@@ -28,7 +28,7 @@ impl Drivers {
         gbm.chain([Self::Vulkan]).collect()
     }
 
-    /// The name of the backend that drives them.
+    /// Returns the name of the backend that loads them.
     pub(super) fn backend(&self) -> &'static str {
         match self {
             Self::Gbm { .. } => "gbm",
@@ -36,7 +36,7 @@ impl Drivers {
         }
     }
 
-    /// The node of the one device that is meant.
+    /// Returns the node of the device, where the set is for one device.
     pub(super) fn node(&self) -> Option<&Path> {
         match self {
             Self::Gbm { card } => Some(card),
@@ -44,7 +44,7 @@ impl Drivers {
         }
     }
 
-    /// What messages call them.
+    /// Returns the name for messages.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Gbm { card } => format!("GBM on {}", card.display()),

@@ -1,4 +1,4 @@
-//! This machine, as far as a refusal may depend on it.
+//! The properties of this machine that a driver's refusal may depend on.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use covalent_machine::trial_results::Environment;
 
-/// Memory is told in steps of this many MiB: the kernel keeps a little more or less of it for itself at each boot.
+/// The memory size is rounded up to a multiple of this many MiB, since the kernel reserves a slightly different part at each boot.
 const STEP_MEBIBYTES: u64 = 256;
 
-/// Where distributions put Mesa's library. Its file name tells its version since Mesa 24.1.
+/// The folders in which distributions install Mesa's library. Its file name contains its version since Mesa 24.1.
 const LIBRARY_FOLDERS: [&str; 5] = [
     "/usr/lib",
     "/usr/lib64",
@@ -18,7 +18,7 @@ const LIBRARY_FOLDERS: [&str; 5] = [
     "/usr/local/lib",
 ];
 
-/// Asks this machine what facts depend on. What cannot be found out is left empty.
+/// Reads the properties of this machine that trial results depend on. A property that cannot be read is empty.
 #[must_use]
 pub fn environment() -> Environment {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -62,7 +62,7 @@ fn parameter(command_line: &str, name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Returns what the host offers each virtio GPU: the bits that it negotiated, by its name.
+/// Returns the feature bits that the driver of each virtio GPU has negotiated with the host, with the GPU's name.
 ///
 /// # References
 /// Virtual I/O Device (VIRTIO), "GPU Device", feature bits: 0 is 3D, 3 is blob resources.
@@ -93,21 +93,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_told_in_steps() {
+    fn memory_size_is_rounded_up_to_a_step() {
         assert_eq!(memory_mebibytes("MemTotal: 2000000 kB\n"), Some(2048));
         assert_eq!(memory_mebibytes("MemTotal: 1990000 kB\n"), Some(2048));
         assert_eq!(memory_mebibytes("MemFree: 1 kB\n"), None);
     }
 
     #[test]
-    fn parameter_of_the_kernel_is_found_by_its_whole_name() {
+    fn kernel_parameter_is_found_only_by_its_whole_name() {
         let line = "quiet swiotlb=force cma=128M";
         assert_eq!(parameter(line, "swiotlb").as_deref(), Some("force"));
         assert_eq!(parameter(line, "swio"), None);
     }
 
     #[test]
-    fn features_of_a_virtio_gpu_are_its_bits() {
+    fn virtio_gpu_features_are_its_negotiated_bits() {
         let folder = tempfile::tempdir().unwrap();
         for (name, device, bits) in [
             ("virtio0", "0x0010", "10010\n"),

@@ -1,4 +1,4 @@
-//! How long drivers take: the same thing again and again, timed in the helper process, so that no message is.
+//! Measures how long a driver takes. The helper process measures, so that no message of the socket is part of the time.
 
 use std::time::Instant;
 
@@ -6,37 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use covalent_machine::trial_results::Outcome;
 
-/// One time that something was had and given back.
+/// The times of one acquisition and release, such as of one allocation and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredCycle {
-    /// How long it took to have it, in nanoseconds.
-    pub taken_ns: u64,
-    /// How long it took to give it back.
-    pub given_back_ns: u64,
+    /// The time of the acquisition in nanoseconds.
+    #[serde(rename = "taken_ns")]
+    pub acquire_ns: u64,
+    /// The time of the release in nanoseconds.
+    #[serde(rename = "given_back_ns")]
+    pub release_ns: u64,
 }
 
-/// So often is anything done at one question: whoever asks waits for the answer.
-const MOST: u32 = 1000;
+/// The most cycles of one request. The program waits for the reply, so the number is bounded.
+const MAX_CYCLES: u32 = 1000;
 
-/// Takes something and lets go of it, again and again.
+/// Acquires something and releases it, `count` times, one after another.
 ///
 /// # Errors
-/// The first refusal; what was measured before is lost with it.
-pub(super) fn turns<T>(
+/// The first refusal. The times before it are lost.
+pub(super) fn cycles<T>(
     count: u32,
-    mut take: impl FnMut() -> Result<T, Outcome>,
+    mut acquire: impl FnMut() -> Result<T, Outcome>,
 ) -> Result<Vec<MeasuredCycle>, Outcome> {
     let since = |from: Instant| u64::try_from(from.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    (0..count.min(MOST))
+    (0..count.min(MAX_CYCLES))
         .map(|_| {
-            let begun = Instant::now();
-            let taken = take()?;
-            let taken_ns = since(begun);
-            let begun = Instant::now();
-            drop(taken);
+            let start = Instant::now();
+            let acquired = acquire()?;
+            let acquire_ns = since(start);
+            let start = Instant::now();
+            drop(acquired);
             Ok(MeasuredCycle {
-                taken_ns,
-                given_back_ns: since(begun),
+                acquire_ns,
+                release_ns: since(start),
             })
         })
         .collect()
@@ -59,24 +61,24 @@ mod tests {
     }
 
     #[test]
-    fn turns_hold_one_at_a_time_and_time_both_ways() {
+    fn cycles_hold_one_at_a_time_and_measure_acquire_and_release() {
         let held = Cell::new(0);
-        let measured = turns(3, || {
+        let measured = cycles(3, || {
             assert_eq!(held.replace(1), 0);
             std::thread::sleep(Duration::from_millis(2));
             Ok(Slow(&held))
         });
         let measured = measured.unwrap();
         assert_eq!((measured.len(), held.get()), (3, 0));
-        for turn in measured {
-            assert!(turn.taken_ns >= 2_000_000 && turn.given_back_ns >= 4_000_000);
+        for cycle in measured {
+            assert!(cycle.acquire_ns >= 2_000_000 && cycle.release_ns >= 4_000_000);
         }
     }
 
     #[test]
-    fn turns_end_with_the_first_refusal() {
+    fn cycles_end_at_the_first_refusal() {
         let mut left = 2;
-        let refused = turns(9, || {
+        let refused = cycles(9, || {
             left -= 1;
             if left > 0 {
                 Ok(())

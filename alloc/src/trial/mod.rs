@@ -1,24 +1,34 @@
-//! Proof and learning: a plan is tried on everybody, and what drivers refuse becomes a constraint.
+//! Trial imports: a plan is tried on every participant, and what a driver refuses becomes a constraint.
 //!
-//! A plan is proved by allocating one buffer by it and trying that on every participant, in a helper process, because a
-//! driver may hang or abort. [`solve_with_trials`] does so, solves again with what was refused, and keeps what is worth
-//! keeping as facts.
+//! [`solve_with_trials`] allocates one buffer according to a plan and tries it on every participant. It does so in a helper process,
+//! because a driver may hang or abort. It then solves again without what was refused, and keeps the refusals that repeat as trial
+//! results.
 //!
-//! A trial refutes; it never guarantees. That scattered memory happened to lie in one piece today proves nothing of its
-//! source, so no success is ever kept, and no refusal of a plan that was only possible either.
+//! A trial can refute a plan but cannot guarantee one. Memory that happens to be contiguous today says nothing about what its source
+//! guarantees. So a success is never kept, nor is the refusal of a plan that was only possible.
 //!
-//! Facts, how far they reach and what they make of a request are pure data and pure functions. Their file, the helper
-//! process and the trials need the feature `buffer`.
+//! Trial results, their scope and the request that they change are plain data and pure functions, in `covalent-machine`. The file that
+//! keeps them, the helper process and the trials need the feature `buffer`.
+//!
+//! ```text
+//!  request ──▶ apply trial results ──▶ solve ──▶ no plan: end
+//!                 ▲        ▲             │
+//!                 │        │             ▼
+//!                 │        │       allocate one buffer ──▶ try it on each participant ──▶ all accept: end
+//!                 │        │             │ refused                   │ refused
+//!                 │        └─ exclude ◀──┴───────────────────────────┤
+//!                 │        (this call)                               ▼
+//!                 └─ learn ◀── structural, repeated, of a guaranteed plan: probe other sizes and formats
+//!                    (kept)
+//! ```
 
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "buffer")]
-mod place;
+mod json_path;
 
 #[cfg(feature = "buffer")]
 mod backends;
-#[cfg(feature = "buffer")]
-mod contract;
 #[cfg(feature = "buffer")]
 mod declare;
 #[cfg(feature = "buffer")]
@@ -34,6 +44,10 @@ mod store;
 #[cfg(feature = "buffer")]
 mod trial_loop;
 #[cfg(feature = "buffer")]
+mod trial_trait;
+#[cfg(feature = "buffer")]
+mod tried_solution;
+#[cfg(feature = "buffer")]
 mod wire;
 
 pub use covalent_machine::trial_results::{
@@ -45,8 +59,6 @@ pub use covalent_machine::trial_results::{
 #[cfg(feature = "buffer")]
 pub use crate::backend::Declared;
 #[cfg(feature = "buffer")]
-pub use contract::{Allocation, Planned, Trial};
-#[cfg(feature = "buffer")]
 pub use environment::environment;
 #[cfg(feature = "buffer")]
 pub use helper::{Helper, HelperError};
@@ -55,8 +67,10 @@ pub use measure::MeasuredCycle;
 #[cfg(feature = "buffer")]
 pub use serve::{ServeError, serve, serve_with};
 #[cfg(feature = "buffer")]
-pub use store::{TrialResultError, TrialResultStore, keep_facts, known_facts};
+pub use store::{TrialResultError, TrialResultStore, keep_trial_results, load_trial_results};
 #[cfg(feature = "buffer")]
-pub use trial_loop::{
-    Limits, ParticipantTrial, RefusedPlan, TrialEnd, TriedSolution, solve_with_trials,
-};
+pub use trial_loop::solve_with_trials;
+#[cfg(feature = "buffer")]
+pub use trial_trait::{Allocation, Trial, TrialPlan};
+#[cfg(feature = "buffer")]
+pub use tried_solution::{Limits, ParticipantTrial, RefusedPlan, TrialEnd, TriedSolution};

@@ -1,4 +1,4 @@
-//! The helper process itself: allocates and tries what it is asked, and ends when nobody asks any more.
+//! The helper process: it allocates and tries buffers on request, and ends when the program closes the socket.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,47 +10,48 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
 
 use super::backends::Backends;
-use super::measure::{MeasuredCycle, turns as turns_of};
-use super::wire::{self, Answer, Described, Question, VERSION, WireError};
+use super::measure::{MeasuredCycle, cycles};
+use super::wire::{self, BufferDescription, HelperReply, HelperRequest, VERSION, WireError};
 use crate::backend::{self, Allocated, Backend};
 use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::solve::{Plan, Request};
 use covalent_machine::trial_results::{Outcome, Refusal, plan_of};
 
-/// Why the helper process ended in the middle.
+/// The helper process cannot go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Its standard input is no socket: a person started it.
+    /// The standard input is not a socket, as when a person starts the program.
     #[error(
-        "this program is started by others and asked over a socket; `covalent matrix` and `covalent plan --prove` do so"
+        "the standard input is not a socket: this program is started by other programs; run `covalent matrix` or `covalent plan --prove` instead"
     )]
     NoSocket,
-    /// Its standard input cannot be kept.
-    #[error("the socket cannot be kept: {0}")]
+    /// The standard input cannot be duplicated.
+    #[error("dup of the socket failed: {0}")]
     Socket(#[from] io::Error),
-    /// Who started it does not talk as it should.
-    #[error("who started this program is gone or speaks otherwise: {0}")]
-    Talk(String),
+    /// The program at the other end sent something unexpected, or the socket failed.
+    #[error("the messages with the program that started this helper failed: {0}")]
+    Protocol(String),
 }
 
-/// Answers questions over the socket that is the standard input, until the other side closes it.
+/// Serves requests over the socket that is the standard input, until the program closes it.
 ///
-/// This is all that a helper program does: `covalent-prove` is one, and an application may ship its own. It tries plans on every
+/// A helper program consists of this call. `covalent-prove` is one, and an application may ship its own. Plans are tried on every
 /// backend of this crate.
 ///
 /// # Errors
 /// [`ServeError`].
 pub fn serve() -> Result<(), ServeError> {
-    // Those in this process before DRM, which would take a card's GBM for the card.
+    // The in-process backends come first: the DRM backend would treat the GBM participant of a card as the card itself.
     let backends = backend::in_process().into_iter().chain(backend::all());
     serve_with(backends.collect())
 }
 
-/// Does what [`serve`] does with backends of one's own: those of this crate ([`backend::all`], [`backend::in_process`]) or others.
+/// Serves requests as [`serve`] does, with the given backends: those of this crate ([`backend::all`], [`backend::in_process`]) or
+/// others.
 ///
-/// The first backend that answers for a participant or a source counts.
+/// For each participant or source, the first backend that returns a result counts.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -60,17 +61,17 @@ pub fn serve_with(backends: Vec<Box<dyn Backend>>) -> Result<(), ServeError> {
         return Err(ServeError::NoSocket);
     }
     let socket = input.as_fd().try_clone_to_owned()?;
-    // A driver that aborts shall not fill the disk.
+    // A driver that aborts must not fill the disk with core dumps.
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
     let _ = setrlimit(Resource::Core, none);
     watch(socket.try_clone()?);
-    answer(&socket, Backends::new(backends))
+    serve_requests(&socket, Backends::new(backends))
 }
 
-/// Ends this process when the other side is gone, however stuck a trial is.
+/// Ends this process when the program closes the socket, even where a trial hangs.
 fn watch(socket: OwnedFd) {
     thread::spawn(move || {
         loop {
@@ -83,18 +84,18 @@ fn watch(socket: OwnedFd) {
     });
 }
 
-fn answer(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeError> {
+fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeError> {
     let mut held: Option<Allocated> = None;
     loop {
-        let question = match wire::receive(socket, None) {
-            Ok((question, _)) => question,
+        let request = match wire::receive(socket, None) {
+            Ok((request, _)) => request,
             Err(WireError::Closed) => return Ok(()),
-            Err(error) => return Err(ServeError::Talk(error.to_string())),
+            Err(error) => return Err(ServeError::Protocol(error.to_string())),
         };
-        let reply = match question {
-            Question::Hello { .. } => Answer::Hello { version: VERSION },
-            Question::Allocate { request } => {
-                // The old buffer first: its queue may be the one that is asked next.
+        let reply = match request {
+            HelperRequest::Hello { .. } => HelperReply::Hello { version: VERSION },
+            HelperRequest::Allocate { request } => {
+                // The kept buffer is freed first, since it may come from the queue that is used next.
                 held = None;
                 let outcome = match planned(&request).and_then(|plan| backends.allocate(&plan)) {
                     Ok(allocated) => {
@@ -105,57 +106,57 @@ fn answer(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeError> {
                 };
                 let buffer = held.as_ref().and_then(|held| held.buffers.first());
                 let fds: Vec<BorrowedFd<'_>> = buffer.map_or_else(Vec::new, |buffer| {
-                    (0..buffer.memory_count())
-                        .filter_map(|memory| buffer.memory_fd(memory))
+                    (0..buffer.dmabuf_count())
+                        .filter_map(|memory| buffer.dmabuf_fd(memory))
                         .collect()
                 });
-                let answer = Answer::Allocated {
+                let reply = HelperReply::Allocated {
                     outcome,
-                    buffer: buffer.and_then(Described::of),
+                    buffer: buffer.and_then(BufferDescription::of),
                 };
-                send(socket, &answer, &fds)?;
+                send(socket, &reply, &fds)?;
                 continue;
             }
-            Question::Attempt { participant } => Answer::Attempted {
+            HelperRequest::Attempt { participant } => HelperReply::Attempted {
                 outcome: match &mut held {
                     Some(allocated) => backends.trial(allocated, &participant),
-                    None => Some(Outcome::Untestable("nothing is allocated".to_owned())),
+                    None => Some(Outcome::Untestable("no buffer is allocated".to_owned())),
                 },
             },
-            Question::MeasureAllocation { request, turns } => {
+            HelperRequest::MeasureAllocation { request, count } => {
                 held = None;
-                measured(measure_allocation(&mut backends, &request, turns))
+                measured(measure_allocation(&mut backends, &request, count))
             }
-            Question::MeasureImport { participant, turns } => measured(measure_import(
+            HelperRequest::MeasureImport { participant, count } => measured(measure_import(
                 &mut backends,
                 held.as_ref(),
                 &participant,
-                turns,
+                count,
             )),
-            Question::Release => {
+            HelperRequest::Release => {
                 held = None;
-                Answer::Released
+                HelperReply::Released
             }
-            Question::Redeclare {
+            HelperRequest::Redeclare {
                 participant,
                 extent,
             } => {
                 held = None;
                 let declared = backends.redeclare(&participant, extent);
-                Answer::Redeclared {
+                HelperReply::Redeclared {
                     participant: declared.map(Box::new),
                 }
             }
-            Question::RedeclareSource { source, extent } => {
+            HelperRequest::RedeclareSource { source, extent } => {
                 held = None;
                 let declared = backends.redeclare_source(&source, extent);
-                Answer::RedeclaredSource {
+                HelperReply::RedeclaredSource {
                     source: declared.map(Box::new),
                 }
             }
-            Question::Declare { drivers, extent } => {
+            HelperRequest::Declare { drivers, extent } => {
                 held = None;
-                Answer::Declared {
+                HelperReply::Declared {
                     declared: backends.declare(&drivers, extent),
                 }
             }
@@ -164,47 +165,49 @@ fn answer(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeError> {
     }
 }
 
-fn send(socket: &OwnedFd, answer: &Answer, fds: &[BorrowedFd<'_>]) -> Result<(), ServeError> {
-    wire::send(socket, answer, fds).map_err(|error| ServeError::Talk(error.to_string()))
+fn send(socket: &OwnedFd, reply: &HelperReply, fds: &[BorrowedFd<'_>]) -> Result<(), ServeError> {
+    wire::send(socket, reply, fds).map_err(|error| ServeError::Protocol(error.to_string()))
 }
 
-fn measured(turns: Result<Vec<MeasuredCycle>, Outcome>) -> Answer {
-    let (turns, outcome) = match turns {
-        Ok(turns) => (turns, Outcome::Proved),
+fn measured(result: Result<Vec<MeasuredCycle>, Outcome>) -> HelperReply {
+    let (cycles, outcome) = match result {
+        Ok(cycles) => (cycles, Outcome::Proved),
         Err(outcome) => (Vec::new(), outcome),
     };
-    Answer::Measured { turns, outcome }
+    HelperReply::Measured { cycles, outcome }
 }
 
 fn measure_allocation(
     backends: &mut Backends,
     request: &Request,
-    turns: u32,
+    count: u32,
 ) -> Result<Vec<MeasuredCycle>, Outcome> {
     let plan = planned(request)?;
-    turns_of(turns, || backends.allocate(&plan))
+    cycles(count, || backends.allocate(&plan))
 }
 
 fn measure_import(
     backends: &mut Backends,
     held: Option<&Allocated>,
     participant: &Participant,
-    turns: u32,
+    count: u32,
 ) -> Result<Vec<MeasuredCycle>, Outcome> {
     let untestable = |why: &str| Outcome::Untestable(why.to_owned());
-    let allocated = held.ok_or_else(|| untestable("nothing is allocated"))?;
+    let allocated = held.ok_or_else(|| untestable("no buffer is allocated"))?;
     let mut importer = backends.importer(participant)?;
     if allocated.owner.is_some() {
-        return Err(untestable("a queue's own memory keeps its device busy"));
+        return Err(untestable(
+            "the buffer belongs to a queue, whose device is busy while it exists",
+        ));
     }
     let buffer: &Buffer = allocated
         .buffers
         .first()
-        .ok_or_else(|| untestable("nothing is allocated"))?;
+        .ok_or_else(|| untestable("no buffer is allocated"))?;
     let mut import = || importer(buffer).map_err(|error| error.outcome());
-    // Once before it counts: the buffer may owe its pages until somebody asks for them.
+    // The first import is not measured, since the buffer's pages may be allocated only then.
     drop(import()?);
-    turns_of(turns, import)
+    cycles(count, import)
 }
 
 fn planned(request: &Request) -> Result<Plan, Outcome> {
@@ -212,7 +215,7 @@ fn planned(request: &Request) -> Result<Plan, Outcome> {
         Outcome::Refused(Refusal::structural(
             "the solver",
             "solve",
-            "the request has no plan here: both programs must be of one version",
+            "the request has no plan in this process; use the helper program of the same version",
         ))
     })
 }

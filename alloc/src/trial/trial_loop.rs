@@ -1,8 +1,7 @@
-//! Solve, prove, learn, and solve again.
+//! Solves a request, tries the plan, learns from refusals, and solves again.
 
-use serde::Serialize;
-
-use super::contract::{Planned, Trial};
+use super::trial_trait::{Trial, TrialPlan};
+use super::tried_solution::{Limits, ParticipantTrial, RefusedPlan, TrialEnd, TriedSolution};
 use crate::buffer::Buffer;
 use crate::constraint::{FormatSet, Participant, Source, SourceId};
 use crate::model::{Extent, FormatModifier};
@@ -14,258 +13,196 @@ use covalent_machine::trial_results::{Outcome, Refusal, RefusalKind};
 use covalent_machine::trial_results::{Scope, TrialResult};
 use covalent_machine::trial_results::{narrowed, pair, plan_of};
 
-/// How much may be tried. [`Default`] is enough for every case that was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Plans, each the best that is left.
-    pub plans: u32,
-    /// Allocations and attempts in all, the further probes of what was refused included.
-    pub trials: u32,
-    /// How often the same refusal must come back before it is believed.
-    pub repeats: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            plans: 8,
-            trials: 128,
-            repeats: 2,
-        }
-    }
-}
-
-/// A solution, and what trying it showed.
-#[derive(Clone, Debug, Serialize)]
-pub struct TriedSolution {
-    /// The last solution. Its verdict is the solver's: that a trial went well makes no guarantee of a possibility.
-    pub solution: Solution,
-    /// Why it is the last.
-    pub ending: TrialEnd,
-    /// How each participant took the last plan.
-    pub tried: Vec<ParticipantTrial>,
-    /// Plans that were given up, in order.
-    pub given_up: Vec<RefusedPlan>,
-    /// Facts that were learnt on the way.
-    pub learnt: Vec<TrialResult>,
-    /// Facts that were known before and changed the last request.
-    pub known: Vec<TrialResult>,
-    /// Allocations and attempts that were made.
-    pub trials: u32,
-}
-
-/// Why there was no further plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum TrialEnd {
-    /// Every participant took the buffer.
-    Proved,
-    /// Nobody refused it, and somebody could not be tried.
-    Untested,
-    /// No buffer serves all, after what was refused.
-    NoPlan,
-    /// [`Limits`] were reached: the last plan was refused, or not tried to its end.
-    Capped,
-}
-
-/// How one participant took a buffer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ParticipantTrial {
-    /// Who; the source's name for the allocation.
-    pub who: String,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// A plan that somebody refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RefusedPlan {
-    /// The source that it was for.
-    pub source_name: String,
-    /// Its format.
-    pub format: FormatModifier,
-    /// Who refused: the source itself, or a participant.
-    pub who: String,
-    /// The refusal.
-    pub refusal: Refusal,
-}
-
-/// Solves a request, tries the plan, and solves again with what was refused, until a plan is proved or limits are reached.
+/// Solves a request, tries the plan, and solves again without what was refused, until a plan is accepted or a limit is reached.
 ///
-/// What is learnt goes into `facts`. Only a structural refusal that repeats, of a plan that was guaranteed for that
-/// participant alone, becomes a fact: where a plan was only possible a refusal is bad luck and the declaration true.
-/// Everything else that is refused is set aside for this call alone.
+/// What is learnt is added to `results`. A refusal is learnt only if it is structural, repeats, and refutes a plan that was guaranteed
+/// for that participant alone. The refusal of a plan that was only possible shows nothing wrong with the declaration. Every other
+/// refusal is excluded for this call only.
 pub fn solve_with_trials(
     request: &Request,
     trials: &mut [&mut dyn Trial],
-    facts: &mut TrialResults,
+    results: &mut TrialResults,
     limits: Limits,
 ) -> TriedSolution {
-    let proven = go_round(
-        request,
-        &mut Run {
-            trials,
-            limits,
-            used: 0,
-        },
-        facts,
-    );
+    let mut run = TrialRun {
+        trials,
+        limits,
+        used: 0,
+    };
+    let tried = run_loop(request, &mut run, results);
     for trial in trials.iter_mut() {
         trial.release();
     }
-    proven
+    tried
 }
 
-fn go_round(request: &Request, run: &mut Run<'_, '_>, facts: &mut TrialResults) -> TriedSolution {
-    let mut aside: Vec<Exclusion> = Vec::new();
-    let mut given_up = Vec::new();
-    let mut learnt: Vec<TrialResult> = Vec::new();
+fn run_loop(
+    request: &Request,
+    run: &mut TrialRun<'_, '_>,
+    results: &mut TrialResults,
+) -> TriedSolution {
+    let mut exclusions: Vec<Exclusion> = Vec::new();
+    let mut refused_plans = Vec::new();
+    let mut learnt_results: Vec<TrialResult> = Vec::new();
     let mut plans = 0_u32;
-    let mut tried = Vec::new();
+    let mut participant_trials = Vec::new();
     loop {
-        let informed = facts.apply(request);
-        let limited = exclude(&informed.request, &aside);
+        let applied = results.apply(request);
+        let limited = exclude(&applied.request, &exclusions);
         let solution = solve(&limited);
-        let known = informed
+        let applied_results = applied
             .results
             .into_iter()
-            .filter(|fact| !learnt.iter().any(|own| own.is_repeat_of(fact)))
+            .filter(|result| !learnt_results.iter().any(|own| own.is_repeat_of(result)))
             .collect();
-        let end = |solution, ending, tried, given_up, learnt, trials| TriedSolution {
-            solution,
-            ending,
-            tried,
-            given_up,
-            learnt,
-            known,
-            trials,
-        };
+        let finish =
+            |solution, end, participant_trials, refused_plans, learnt_results, trial_count| {
+                TriedSolution {
+                    solution,
+                    end,
+                    participant_trials,
+                    refused_plans,
+                    learnt_results,
+                    applied_results,
+                    trial_count,
+                }
+            };
         let Solution::Share(plan) = &solution else {
-            return end(
+            return finish(
                 solution,
                 TrialEnd::NoPlan,
                 Vec::new(),
-                given_up,
-                learnt,
+                refused_plans,
+                learnt_results,
                 run.used,
             );
         };
         if plans >= run.limits.plans {
-            return end(
+            return finish(
                 solution,
-                TrialEnd::Capped,
-                tried,
-                given_up,
-                learnt,
+                TrialEnd::LimitReached,
+                participant_trials,
+                refused_plans,
+                learnt_results,
                 run.used,
             );
         }
         plans = plans.saturating_add(1);
-        let judged = run.judge(&limited, plan);
-        tried = judged.tried;
-        let Some(refused) = judged.refused else {
-            let ending = if judged.is_capped {
-                TrialEnd::Capped
-            } else if tried.iter().all(|one| one.outcome == Outcome::Proved) {
-                TrialEnd::Proved
+        let plan_trial = run.try_plan(&limited, plan);
+        participant_trials = plan_trial.participant_trials;
+        let Some(refused) = plan_trial.refused else {
+            let end = if plan_trial.is_limit_reached {
+                TrialEnd::LimitReached
+            } else if participant_trials
+                .iter()
+                .all(|one| one.outcome == Outcome::Proved)
+            {
+                TrialEnd::Accepted
             } else {
                 TrialEnd::Untested
             };
-            return end(solution, ending, tried, given_up, learnt, run.used);
+            return finish(
+                solution,
+                end,
+                participant_trials,
+                refused_plans,
+                learnt_results,
+                run.used,
+            );
         };
         let (source, format) = (plan.source().clone(), plan.layout().format());
-        given_up.push(RefusedPlan {
+        refused_plans.push(RefusedPlan {
             source_name: plan.source_name().to_owned(),
             format,
-            who: refused
+            refused_by: refused
                 .participant
-                .and_then(|place| limited.participants.get(place))
+                .and_then(|index| limited.participants.get(index))
                 .map_or_else(|| plan.source_name(), |one| one.name.as_str())
                 .to_owned(),
             refusal: refused.refusal.clone(),
         });
-        aside.push(Exclusion {
+        exclusions.push(Exclusion {
             source: source.clone(),
             participant: refused.participant,
             scope: Scope::exactly(format, request.extent),
             cause: refused.refusal.in_short(),
         });
-        if let Some(fact) = run.learn(&limited, &source, format, &refused, facts) {
-            learnt.retain(|known| !known.is_repeat_of(&fact));
-            learnt.push(fact);
+        if let Some(result) = run.learn(&limited, &source, format, &refused, results) {
+            learnt_results.retain(|earlier| !earlier.is_repeat_of(&result));
+            learnt_results.push(result);
         }
     }
 }
 
-/// Somebody who refused a plan.
-struct Refused {
-    /// Its place among the participants, whose names may be equal; none where the source did not even allocate.
+/// The refusal of a plan.
+struct PlanRefusal {
+    /// The index of the participant, since two may have the same name; `None` where the source refused to allocate.
     participant: Option<usize>,
     refusal: Refusal,
-    /// How often it came back the same.
+    /// How often the same refusal was returned.
     times: u32,
 }
 
-/// How a plan was taken.
-struct Judged {
-    tried: Vec<ParticipantTrial>,
-    refused: Option<Refused>,
-    is_capped: bool,
+/// The result of trying one plan.
+struct PlanTrial {
+    participant_trials: Vec<ParticipantTrial>,
+    refused: Option<PlanRefusal>,
+    is_limit_reached: bool,
 }
 
-struct Run<'run, 'trial> {
+/// One call of [`solve_with_trials`], with the number of trials that it has used.
+struct TrialRun<'run, 'trial> {
     trials: &'run mut [&'trial mut dyn Trial],
     limits: Limits,
     used: u32,
 }
 
-impl Run<'_, '_> {
-    /// Tries a plan on all of its participants, and what refuses again.
-    fn judge(&mut self, request: &Request, plan: &Plan) -> Judged {
+impl TrialRun<'_, '_> {
+    /// Allocates a buffer according to a plan and tries it on each participant, and repeats what is refused.
+    fn try_plan(&mut self, request: &Request, plan: &Plan) -> PlanTrial {
         let narrow = narrowed(request, plan);
-        let mut judged = Judged {
-            tried: Vec::new(),
+        let mut result = PlanTrial {
+            participant_trials: Vec::new(),
             refused: None,
-            is_capped: false,
+            is_limit_reached: false,
         };
         let Some(one) = plan_of(&narrow) else {
-            // Never so: the plan itself meets the narrowed request.
-            judged.is_capped = true;
-            return judged;
+            // This cannot happen: the plan itself satisfies the narrowed request.
+            result.is_limit_reached = true;
+            return result;
         };
-        let planned = Planned {
+        let planned = TrialPlan {
             request: &narrow,
             plan: &one,
         };
         let mut buffer = None;
-        let outcome = self.repeated(|run| run.allocate(planned, &mut buffer));
+        let outcome = self.repeat_refusals(|run| run.allocate(planned, &mut buffer));
         match outcome {
-            None => judged.is_capped = true,
+            None => result.is_limit_reached = true,
             Some((Outcome::Refused(refusal), times)) => {
-                judged.tried.push(ParticipantTrial {
-                    who: plan.source_name().to_owned(),
+                result.participant_trials.push(ParticipantTrial {
+                    participant: plan.source_name().to_owned(),
                     outcome: Outcome::Refused(refusal.clone()),
                 });
-                judged.refused = Some(Refused {
+                result.refused = Some(PlanRefusal {
                     participant: None,
                     refusal,
                     times,
                 });
             }
-            Some((outcome, _)) => judged.tried.push(ParticipantTrial {
-                who: plan.source_name().to_owned(),
+            Some((outcome, _)) => result.participant_trials.push(ParticipantTrial {
+                participant: plan.source_name().to_owned(),
                 outcome,
             }),
         }
-        if judged.refused.is_some() || judged.is_capped {
-            return judged;
+        if result.refused.is_some() || result.is_limit_reached {
+            return result;
         }
-        for (place, participant) in narrow.participants.iter().enumerate() {
-            let first = std::cell::Cell::new(true);
-            let outcome = self.repeated(|run| {
-                // Again means from the start: another buffer, and after a death another process.
-                if !first.replace(false) {
+        for (index, participant) in narrow.participants.iter().enumerate() {
+            let is_first = std::cell::Cell::new(true);
+            let outcome = self.repeat_refusals(|run| {
+                // A repetition begins with a new buffer. After a crash of the helper process it has a new process too.
+                if !is_first.replace(false) {
                     let allocated = run.allocate(planned, &mut buffer)?;
                     if allocated.refusal().is_some() {
                         return Some(allocated);
@@ -274,33 +211,34 @@ impl Run<'_, '_> {
                 run.attempt(planned, participant, buffer.as_ref())
             });
             let Some((outcome, times)) = outcome else {
-                judged.is_capped = true;
-                return judged;
+                result.is_limit_reached = true;
+                return result;
             };
-            judged.tried.push(ParticipantTrial {
-                who: participant.name.clone(),
+            result.participant_trials.push(ParticipantTrial {
+                participant: participant.name.clone(),
                 outcome: outcome.clone(),
             });
             if let Outcome::Refused(refusal) = outcome {
-                judged.refused = Some(Refused {
-                    participant: Some(place),
+                result.refused = Some(PlanRefusal {
+                    participant: Some(index),
                     refusal,
                     times,
                 });
-                return judged;
+                return result;
             }
         }
-        judged
+        result
     }
 
-    /// Asks until something else than a refusal comes, or the same refusal came often enough. `None`: limits were reached.
-    fn repeated(
+    /// Repeats a trial that is refused until it is not refused, or until the refusal was repeated often enough. Returns `None` where a
+    /// limit was reached first.
+    fn repeat_refusals(
         &mut self,
-        mut ask: impl FnMut(&mut Self) -> Option<Outcome>,
+        mut run_trial: impl FnMut(&mut Self) -> Option<Outcome>,
     ) -> Option<(Outcome, u32)> {
         let mut last: Option<(Refusal, u32)> = None;
         for _ in 0..self.limits.repeats.max(1) {
-            match ask(self) {
+            match run_trial(self) {
                 Some(Outcome::Refused(refusal)) => {
                     let times = match &last {
                         Some((before, times)) if before.repeats(&refusal) => {
@@ -308,7 +246,7 @@ impl Run<'_, '_> {
                         }
                         _ => 1,
                     };
-                    // Asking again does not help where a right is missing.
+                    // A repetition does not help where a permission is missing.
                     let is_final = refusal.kind == RefusalKind::Permission;
                     last = Some((refusal, times));
                     if is_final {
@@ -323,6 +261,7 @@ impl Run<'_, '_> {
         last.map(|(refusal, times)| (Outcome::Refused(refusal), times))
     }
 
+    /// Counts one trial; returns `None` where the limit is reached.
     fn count(&mut self) -> Option<()> {
         if self.used >= self.limits.trials {
             return None;
@@ -331,7 +270,7 @@ impl Run<'_, '_> {
         Some(())
     }
 
-    fn allocate(&mut self, planned: Planned<'_>, buffer: &mut Option<Buffer>) -> Option<Outcome> {
+    fn allocate(&mut self, planned: TrialPlan<'_>, buffer: &mut Option<Buffer>) -> Option<Outcome> {
         self.count()?;
         *buffer = None;
         for trial in self.trials.iter_mut() {
@@ -340,12 +279,14 @@ impl Run<'_, '_> {
                 return Some(allocation.outcome);
             }
         }
-        Some(Outcome::Untestable("no trial allocates".to_owned()))
+        Some(Outcome::Untestable(
+            "no implementation of Trial allocates".to_owned(),
+        ))
     }
 
     fn attempt(
         &mut self,
-        planned: Planned<'_>,
+        planned: TrialPlan<'_>,
         participant: &Participant,
         buffer: Option<&Buffer>,
     ) -> Option<Outcome> {
@@ -356,18 +297,19 @@ impl Run<'_, '_> {
             }
         }
         Some(Outcome::Untestable(
-            "no trial is for this participant".to_owned(),
+            "no implementation of Trial tries this participant".to_owned(),
         ))
     }
 
-    /// Makes a fact of a refusal that deserves it.
+    /// Adds a trial result for a refusal that is structural, repeats, and refutes a guarantee. Probes of other sizes and formats
+    /// determine its scope.
     fn learn(
         &mut self,
         request: &Request,
         source: &SourceId,
         format: FormatModifier,
-        refused: &Refused,
-        facts: &mut TrialResults,
+        refused: &PlanRefusal,
+        results: &mut TrialResults,
     ) -> Option<TrialResult> {
         if refused.refusal.kind != RefusalKind::Structural
             || refused.times < self.limits.repeats.max(2)
@@ -380,7 +322,7 @@ impl Run<'_, '_> {
         if alone.verdict() != Verdict::Guaranteed {
             return None;
         }
-        // The buffer that was refused held other sizes too, so this size is tried by itself before it is said to be refused.
+        // The refused buffer was for other sizes too. A trial result is about one size, so that size is tried by itself first.
         if !request.more_extents.is_empty() {
             let alone = self.probe_one(participant, source, format, request.extent, refused)?;
             if !alone.refused {
@@ -389,7 +331,7 @@ impl Run<'_, '_> {
         }
         let probes = self.probe(participant, source, format, request.extent, refused);
         let scope = generalise(format, request.extent, &probes);
-        Some(facts.learn(
+        Some(results.learn(
             participant,
             &source.id,
             scope,
@@ -398,14 +340,14 @@ impl Run<'_, '_> {
         ))
     }
 
-    /// Tries the pair in other sizes and formats.
+    /// Tries the participant and the source with other sizes and formats.
     fn probe(
         &mut self,
         participant: &Participant,
         source: &Source,
         format: FormatModifier,
         extent: Extent,
-        refused: &Refused,
+        refused: &PlanRefusal,
     ) -> Vec<Probe> {
         let mut probes = Vec::new();
         for other in other_sizes(extent) {
@@ -420,7 +362,7 @@ impl Run<'_, '_> {
         if sizes < CONFIRMATIONS {
             return probes;
         }
-        // First one that is arranged otherwise, then a few of each arrangement.
+        // The first format tried has another modifier; formats with the same modifier follow.
         let listed: FormatSet = participant
             .choices()
             .filter_map(|choice| choice.formats.as_ref())
@@ -443,14 +385,15 @@ impl Run<'_, '_> {
         probes
     }
 
-    /// Tries the pair in one other picture; `None` where nothing can be said of it.
+    /// Tries the participant and the source with one other size or format. Returns `None` where the outcome shows nothing about the
+    /// refusal.
     fn probe_one(
         &mut self,
         participant: &Participant,
         source: &Source,
         format: FormatModifier,
         extent: Extent,
-        refused: &Refused,
+        refused: &PlanRefusal,
     ) -> Option<Probe> {
         let redeclared = self
             .trials
@@ -464,7 +407,7 @@ impl Run<'_, '_> {
         let source = redeclared.as_ref().unwrap_or(source);
         let request = pair(participant, source, format, extent);
         let plan = plan_of(&request)?;
-        let planned = Planned {
+        let planned = TrialPlan {
             request: &request,
             plan: &plan,
         };
@@ -486,7 +429,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// A page, half, and double: what depends on the size shows at one of them.
+/// Returns sizes in pixels for further probes: one whose buffer fits into a page, half, double, and two usual ones. A refusal that
+/// depends on the size does not repeat at one of them.
 fn other_sizes(extent: Extent) -> impl Iterator<Item = Extent> {
     let (width, height) = (extent.width(), extent.height());
     [

@@ -1,9 +1,10 @@
-//! What is said between a program and its helper: typed JSON messages with their length before them, fds beside them.
+//! The messages between a program and its helper process: JSON with a length prefix of four bytes, with file descriptors as
+//! SCM_RIGHTS.
 //!
-//! A driver runs in the helper, so an answer may be anything. It has at most [`LONGEST_ANSWER`] bytes, which are taken as they
-//! come, however many were announced; reading it takes at most 256 times its length of memory, since a field that is not
-//! known is kept at each depth of a participant, and time that grows with its length. Its depth is 128 at the most. Words in
-//! it are made printable and cut off where it comes in ([`Answer::tamed`]).
+//! A driver runs in the helper, so a reply may contain anything. A reply has at most [`MAX_REPLY_BYTES`] bytes. Memory is taken for
+//! the bytes that arrive, whatever length was announced. Parsing takes at most 256 times the reply's length in memory, since an unknown
+//! field is kept at each level of a participant, and time linear in its length. The depth of the JSON is at most 128. Texts are made
+//! printable and cut to a length on receipt ([`Message::with_printable_text`]).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -30,157 +31,161 @@ use crate::solve::Request;
 use crate::text::printable_within;
 use covalent_machine::trial_results::Outcome;
 
-/// The version of these messages; both sides must have the same.
+/// The version of the messages. Both sides must have the same.
 pub(super) const VERSION: u32 = 3;
 
-/// No request of ours is near this long: whoever says so is not our peer.
-const LONGEST: u32 = 16 << 20;
+/// The most bytes of a request. Real requests are far shorter, so a peer that announces more is not ours.
+const MAX_REQUEST_BYTES: u32 = 16 << 20;
 
-/// No answer is near this long: a participant with 5,000 pairs of format and modifier takes 300 KiB.
-const LONGEST_ANSWER: u32 = 4 << 20;
+/// The most bytes of a reply. Real replies are far shorter: a participant with 5,000 pairs of format and modifier takes 300 KiB.
+const MAX_REPLY_BYTES: u32 = 4 << 20;
 
-/// How many characters the words of a driver have at the most; each is shown to a person.
-const WORDS: usize = 2000;
+/// The most characters of a text from a driver, since it is shown to a person.
+const MAX_TEXT_CHARACTERS: usize = 2000;
 
-/// So many bytes are made room for at a time, however many are announced.
-const CHUNK: usize = 64 << 10;
+/// How many bytes are allocated at a time, whatever length was announced.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// As many as a picture has planes.
-const MOST_FDS: usize = 4;
+/// The most file descriptors of a message: one for each plane of a picture.
+const MAX_FDS: usize = 4;
 
-/// What the program asks.
+/// A request of the program to the helper process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Question {
-    /// Who is there?
+pub(super) enum HelperRequest {
+    /// Begins the connection.
     Hello {
         /// [`VERSION`].
         version: u32,
     },
-    /// Allocate by the only plan of this request, and keep the buffer.
+    /// Allocates according to the only plan of this request, and keeps the buffer.
     Allocate {
         /// The request.
         request: Box<Request>,
     },
-    /// Try the buffer on a participant.
+    /// Tries the buffer on a participant.
     Attempt {
         /// The participant.
         participant: Box<Participant>,
     },
-    /// Allocate by the only plan of this request and free it so many times; the buffer is let go before.
+    /// Allocates according to the only plan of this request and frees the buffer, repeatedly. The kept buffer is freed first.
     MeasureAllocation {
         /// The request.
         request: Box<Request>,
         /// How many times.
-        turns: u32,
+        #[serde(rename = "turns")]
+        count: u32,
     },
-    /// Import the buffer into a participant and let go of it so many times.
+    /// Imports the buffer into a participant and frees the import, repeatedly.
     MeasureImport {
         /// The participant.
         participant: Box<Participant>,
         /// How many times.
-        turns: u32,
+        #[serde(rename = "turns")]
+        count: u32,
     },
-    /// Let go of the buffer.
+    /// Frees the buffer.
     Release,
-    /// Declare a participant for another size; the buffer is let go, since its queue may be the one to be asked.
+    /// Declares a participant for another size. The buffer is freed first, since it may come from the queue of that participant.
     Redeclare {
         /// The participant as it was declared.
         participant: Box<Participant>,
-        /// The size.
+        /// The size in pixels.
         extent: Extent,
     },
-    /// Declare a source for another size; the buffer is let go.
+    /// Declares a source for another size. The buffer is freed first.
     RedeclareSource {
         /// The source as it was declared.
         source: Box<Source>,
-        /// The size.
+        /// The size in pixels.
         extent: Extent,
     },
-    /// Load these drivers, and declare what they give and take in pictures of this size; the buffer is let go.
+    /// Loads these drivers and declares their sources and participants for pictures of this size. The buffer is freed first.
     Declare {
         /// The drivers.
         drivers: Drivers,
-        /// The size.
+        /// The size in pixels.
         extent: Extent,
     },
 }
 
-/// What the helper answers.
+/// A reply of the helper process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
-    /// To [`Question::Hello`].
+pub(super) enum HelperReply {
+    /// To [`HelperRequest::Hello`].
     Hello {
         /// [`VERSION`].
         version: u32,
     },
-    /// To [`Question::Allocate`]; the buffer's fds come beside it, one a memory.
+    /// The reply to [`HelperRequest::Allocate`]. The message has one file descriptor for each dma-buf.
     Allocated {
-        /// How it ended.
+        /// The outcome.
         outcome: Outcome,
         /// The buffer.
-        buffer: Option<Described>,
+        buffer: Option<BufferDescription>,
     },
-    /// To [`Question::Attempt`]; none where no trial is for this participant.
+    /// The reply to [`HelperRequest::Attempt`]. There is no outcome where no backend tries this participant.
     Attempted {
-        /// How it ended.
+        /// The outcome.
         outcome: Option<Outcome>,
     },
-    /// To [`Question::MeasureAllocation`] and [`Question::MeasureImport`].
+    /// The reply to [`HelperRequest::MeasureAllocation`] and [`HelperRequest::MeasureImport`].
     Measured {
-        /// How long each took, where none was refused.
-        turns: Vec<MeasuredCycle>,
-        /// How it ended.
+        /// The times, where nothing was refused.
+        #[serde(rename = "turns")]
+        cycles: Vec<MeasuredCycle>,
+        /// The outcome.
         outcome: Outcome,
     },
-    /// To [`Question::Release`].
+    /// To [`HelperRequest::Release`].
     Released,
-    /// To [`Question::Redeclare`].
+    /// To [`HelperRequest::Redeclare`].
     Redeclared {
         /// The participant.
         participant: Option<Box<Participant>>,
     },
-    /// To [`Question::RedeclareSource`].
+    /// To [`HelperRequest::RedeclareSource`].
     RedeclaredSource {
         /// The source.
         source: Option<Box<Source>>,
     },
-    /// To [`Question::Declare`].
+    /// To [`HelperRequest::Declare`].
     Declared {
-        /// What they say.
+        /// The sources and participants.
         declared: Declared,
     },
 }
 
-/// A message, and how long it may be.
+/// A message, with its largest size.
 pub(super) trait Message: DeserializeOwned {
     /// The most bytes.
-    const LONGEST: u32;
+    const MAX_BYTES: u32;
 
-    /// Makes what strangers wrote fit to be shown.
+    /// Makes the texts that come from drivers printable, and cuts them to [`MAX_TEXT_CHARACTERS`].
     #[must_use]
-    fn tamed(self) -> Self {
+    fn with_printable_text(self) -> Self {
         self
     }
 }
 
-impl Message for Question {
-    const LONGEST: u32 = LONGEST;
+impl Message for HelperRequest {
+    const MAX_BYTES: u32 = MAX_REQUEST_BYTES;
 }
 
-impl Message for Answer {
-    const LONGEST: u32 = LONGEST_ANSWER;
+impl Message for HelperReply {
+    const MAX_BYTES: u32 = MAX_REPLY_BYTES;
 
-    fn tamed(mut self) -> Self {
-        let tame = |text: &mut String| *text = printable_within(text, WORDS);
+    fn with_printable_text(mut self) -> Self {
+        let make_printable =
+            |text: &mut String| *text = printable_within(text, MAX_TEXT_CHARACTERS);
         let outcome = match &mut self {
             Self::Allocated { outcome, .. } | Self::Measured { outcome, .. } => Some(outcome),
             Self::Attempted { outcome } => outcome.as_mut(),
             Self::Declared { declared } => {
                 for unavailable in &mut declared.unavailable {
-                    tame(&mut unavailable.name);
-                    tame(&mut unavailable.why);
+                    make_printable(&mut unavailable.name);
+                    make_printable(&mut unavailable.why);
                 }
                 None
             }
@@ -188,41 +193,41 @@ impl Message for Answer {
         };
         match outcome {
             Some(Outcome::Refused(refusal)) => {
-                tame(&mut refusal.device);
-                tame(&mut refusal.operation);
-                tame(&mut refusal.words);
+                make_printable(&mut refusal.device);
+                make_printable(&mut refusal.operation);
+                make_printable(&mut refusal.words);
             }
-            Some(Outcome::Untestable(why)) => tame(why),
+            Some(Outcome::Untestable(why)) => make_printable(why),
             _ => {}
         }
         self
     }
 }
 
-/// A buffer without its fds.
+/// The description of a buffer, without its file descriptors.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Described {
+pub(super) struct BufferDescription {
     extent: Extent,
     format: FormatModifier,
-    planes: Vec<DescribedPlane>,
+    planes: Vec<PlaneDescription>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct DescribedPlane {
+struct PlaneDescription {
     memory: usize,
     offset_bytes: u64,
     stride_bytes: u32,
 }
 
-impl Described {
-    /// Describes a buffer; `None` for offsets that no descriptor can say.
+impl BufferDescription {
+    /// Describes a buffer.
     pub(super) fn of(buffer: &Buffer) -> Option<Self> {
         let layout = buffer.layout();
         let planes = layout
             .planes()
             .iter()
             .map(|plane| {
-                Some(DescribedPlane {
+                Some(PlaneDescription {
                     memory: plane.memory,
                     offset_bytes: plane.offset_bytes,
                     stride_bytes: plane.stride_bytes,
@@ -236,10 +241,10 @@ impl Described {
         })
     }
 
-    /// Makes a buffer of it after checking every claim, as for any other process.
+    /// Imports the buffer, after the checks that a description from any other process gets.
     pub(super) fn into_buffer(self, fds: &[OwnedFd]) -> Result<Buffer, WireError> {
-        // Each plane gets an fd of its own, and there are not many.
-        if self.planes.len() > MOST_FDS {
+        // Each plane duplicates a file descriptor, so their number is bounded.
+        if self.planes.len() > MAX_FDS {
             return Err(WireError::Planes(self.planes.len()));
         }
         let planes = self
@@ -262,33 +267,33 @@ impl Described {
     }
 }
 
-/// Why a message did not come or go.
+/// A message was not sent or not received.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(super) enum WireError {
-    /// The other side is gone.
+    /// The peer has closed the socket.
     #[error("the other side has closed the connection")]
     Closed,
-    /// Nothing came in time.
+    /// The deadline passed.
     #[error("no answer in time")]
-    Late,
-    /// The kernel refused.
-    #[error("the socket: {0}")]
+    Timeout,
+    /// A system call on the socket failed.
+    #[error("the socket failed: {0}")]
     Socket(#[from] io::Error),
-    /// The bytes are no message.
+    /// The bytes are not a message.
     #[error("not a message: {0}")]
     Json(#[from] serde_json::Error),
-    /// A length that no message has.
-    #[error("a message of {0} bytes")]
+    /// The announced length is above the limit.
+    #[error("a message of {0} bytes is above the limit")]
     Length(u32),
-    /// Fewer fds than were described, or some were lost on the way.
-    #[error("file descriptors are missing beside a message")]
+    /// The message has fewer file descriptors than it describes, or too many.
+    #[error("a message has the wrong number of file descriptors")]
     Fds,
-    /// More planes than any picture has.
-    #[error("a buffer of {0} planes")]
+    /// The description has more planes than any format.
+    #[error("a buffer of {0} planes; no format has more than {MAX_FDS}")]
     Planes(usize),
-    /// A buffer that is not as it was described.
-    #[error("a buffer that is not as described: {0}")]
+    /// The buffer does not match its description.
+    #[error("the buffer does not match its description: {0}")]
     Buffer(#[from] DescriptorError),
 }
 
@@ -301,7 +306,7 @@ impl From<Errno> for WireError {
     }
 }
 
-/// Sends a message, with fds beside its first byte.
+/// Sends a message, with the file descriptors attached to its first byte.
 pub(super) fn send(
     socket: impl AsFd,
     message: &impl Serialize,
@@ -309,17 +314,17 @@ pub(super) fn send(
 ) -> Result<(), WireError> {
     let text = serde_json::to_vec(message)?;
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    if length > LONGEST {
+    if length > MAX_REQUEST_BYTES {
         return Err(WireError::Length(length));
     }
     let mut bytes = length.to_le_bytes().to_vec();
     bytes.extend_from_slice(&text);
     let mut rest: &[u8] = &bytes;
-    let mut beside = fds;
+    let mut unsent_fds = fds;
     while !rest.is_empty() {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !beside.is_empty() && !control.push(SendAncillaryMessage::ScmRights(beside)) {
+        if !unsent_fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(unsent_fds)) {
             return Err(WireError::Fds);
         }
         let sent = match sendmsg(
@@ -332,13 +337,13 @@ pub(super) fn send(
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         };
-        beside = &[];
+        unsent_fds = &[];
         rest = rest.get(sent..).unwrap_or_default();
     }
     Ok(())
 }
 
-/// Waits for a message, until `deadline` where there is one.
+/// Receives a message. Waits until `deadline`, or for as long as it takes where there is none.
 pub(super) fn receive<M: Message>(
     socket: impl AsFd,
     deadline: Option<Instant>,
@@ -348,20 +353,25 @@ pub(super) fn receive<M: Message>(
     let mut length = [0; 4];
     fill(socket, &mut length, &mut fds, deadline)?;
     let length = u32::from_le_bytes(length);
-    if length > M::LONGEST {
+    if length > M::MAX_BYTES {
         return Err(WireError::Length(length));
     }
     let length = usize::try_from(length).map_err(|_| WireError::Length(length))?;
     let mut text = Vec::new();
     while text.len() < length {
-        let begun = text.len();
-        // No more room than has been filled before.
-        let more = length.saturating_sub(begun).min(begun.max(CHUNK));
-        text.resize(begun.saturating_add(more), 0);
-        let rest = text.get_mut(begun..).unwrap_or_default();
+        let received = text.len();
+        // The next allocation is never larger than what has arrived already.
+        let more = length
+            .saturating_sub(received)
+            .min(received.max(CHUNK_BYTES));
+        text.resize(received.saturating_add(more), 0);
+        let rest = text.get_mut(received..).unwrap_or_default();
         fill(socket, rest, &mut fds, deadline)?;
     }
-    Ok((serde_json::from_slice::<M>(&text)?.tamed(), fds))
+    Ok((
+        serde_json::from_slice::<M>(&text)?.with_printable_text(),
+        fds,
+    ))
 }
 
 fn fill(
@@ -372,7 +382,7 @@ fn fill(
 ) -> Result<(), WireError> {
     while !rest.is_empty() {
         wait(socket, deadline)?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = match recvmsg(
             socket,
@@ -389,8 +399,8 @@ fn fill(
                 fds.extend(received);
             }
         }
-        // MSG_CTRUNC: this process has no room for another fd.
-        if received.flags.contains(rustix::net::ReturnFlags::CTRUNC) || fds.len() > MOST_FDS {
+        // MSG_CTRUNC: this process has no free file descriptor.
+        if received.flags.contains(rustix::net::ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
             return Err(WireError::Fds);
         }
         if received.bytes == 0 {
@@ -405,7 +415,7 @@ fn wait(socket: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<(), WireErr
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
-            return Err(WireError::Late);
+            return Err(WireError::Timeout);
         }
         let timeout = left.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -421,100 +431,4 @@ fn wait(socket: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<(), WireErr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-    use std::os::unix::net::UnixStream;
-    use std::thread;
-
-    #[test]
-    fn message_arrives_with_its_fds() {
-        let (one, two) = UnixStream::pair().unwrap();
-        let file = std::fs::File::open("/dev/null").unwrap();
-        let question = Question::Hello { version: 7 };
-        send(&one, &question, &[file.as_fd()]).unwrap();
-        let (received, fds): (Question, _) = receive(&two, None).unwrap();
-        assert!(matches!(received, Question::Hello { version: 7 }));
-        assert_eq!(fds.len(), 1);
-    }
-
-    #[test]
-    fn words_of_a_driver_are_printable_when_they_come_in() {
-        let (one, two) = UnixStream::pair().unwrap();
-        let words = format!("\u{1b}[2J\u{202e}{}", "x".repeat(10_000));
-        let outcome = Outcome::Refused(covalent_machine::trial_results::Refusal::structural(
-            &words, &words, &words,
-        ));
-        let answer = Answer::Allocated {
-            outcome,
-            buffer: None,
-        };
-        send(&one, &answer, &[]).unwrap();
-        let (Answer::Allocated { outcome, .. }, _) = receive(&two, None).unwrap() else {
-            panic!("another answer")
-        };
-        let refusal = outcome.refusal().unwrap();
-        for text in [&refusal.device, &refusal.operation, &refusal.words] {
-            assert!(text.starts_with("\\u{1b}[2J\\u{202e}xx"), "{text}");
-            assert!(text.chars().count() <= WORDS);
-        }
-    }
-
-    #[test]
-    fn planes_without_end_cost_no_fds() {
-        let (one, two) = UnixStream::pair().unwrap();
-        let file = std::fs::File::open("/dev/null").unwrap();
-        let plane = r#"{"memory":0,"offset_bytes":0,"stride_bytes":4},"#.repeat(10_000);
-        let text = format!(
-            r#"{{"allocated":{{"outcome":"proved","buffer":{{"extent":"1x1","format":{{"fourcc":"XR24","modifier":"LINEAR"}},"planes":[{}]}}}}}}"#,
-            plane.trim_end_matches(',')
-        );
-        let message: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let sender = thread::spawn(move || send(&one, &message, &[file.as_fd()]).unwrap());
-        let (Answer::Allocated { buffer, .. }, fds) = receive(&two, None).unwrap() else {
-            panic!("another answer")
-        };
-        sender.join().unwrap();
-        let refused = buffer.unwrap().into_buffer(&fds);
-        assert!(matches!(refused, Err(WireError::Planes(10_000))));
-    }
-
-    #[test]
-    fn silence_is_late_and_an_end_is_closed() {
-        let (one, two) = UnixStream::pair().unwrap();
-        let deadline = Instant::now() + Duration::from_millis(20);
-        assert!(matches!(
-            receive::<Answer>(&two, Some(deadline)),
-            Err(WireError::Late)
-        ));
-        drop(one);
-        assert!(matches!(
-            receive::<Answer>(&two, None),
-            Err(WireError::Closed)
-        ));
-        let hello = Question::Hello { version: 1 };
-        assert!(matches!(send(&two, &hello, &[]), Err(WireError::Closed)));
-    }
-
-    #[test]
-    fn bytes_that_are_no_message_are_refused() {
-        let (mut one, two) = UnixStream::pair().unwrap();
-        one.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        assert!(matches!(
-            receive::<Answer>(&two, None),
-            Err(WireError::Length(u32::MAX))
-        ));
-        one.write_all(&3_u32.to_le_bytes()).unwrap();
-        one.write_all(b"{]}").unwrap();
-        assert!(matches!(
-            receive::<Answer>(&two, None),
-            Err(WireError::Json(_))
-        ));
-        one.write_all(&9_u32.to_le_bytes()).unwrap();
-        drop(one);
-        assert!(matches!(
-            receive::<Answer>(&two, None),
-            Err(WireError::Closed)
-        ));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the library's own tests for other architectures, under qemu-user: among them those that hold our structures against
-# the tables of this folder. What is missing for a target is named, and the target is skipped.
+# Runs the library's tests for other architectures under qemu-user, among them those that compare the crate's structures with the tables
+# of this folder. A target for which a tool is missing is skipped, with a message.
 #
 # A target needs Rust's standard library (rustup target add TARGET, or Debian's libstd-rust-dev of that architecture), Debian's
 # cross compiler as the linker (gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf), and qemu-user.
@@ -24,7 +24,7 @@ run() {
     name=$(echo "$target" | tr 'a-z-' 'A-Z_')
     export "CARGO_TARGET_${name}_LINKER=$triple-gcc"
     export "CARGO_TARGET_${name}_RUNNER=$emulator -L /usr/$triple"
-    # qemu-user answers requests that it does not know by itself, and otherwise than the kernel.
+    # qemu-user answers unknown ioctls itself, and differently from the kernel.
     cargo test --quiet --locked --package covalent-alloc --lib --target "$target" -- \
         --skip device_that_is_none_is_named_as_such
     echo "passed $target"

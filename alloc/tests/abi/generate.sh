@@ -1,8 +1,8 @@
 #!/bin/sh
-# Writes the tables of this folder anew from the kernel's headers: one for each target, named after its architecture.
-# With --check nothing is written, and the exit status is 1 where a table is not what the headers give.
+# Writes the tables of this folder from the kernel's headers: one for each target, named after its architecture.
+# With --check it writes nothing, and the exit status is 1 where a table differs from the headers.
 #
-# Needs Debian's gcc, gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf, their C libraries for development (libc6-dev,
+# It needs Debian's gcc, gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf, their C libraries for development (libc6-dev,
 # libc6-dev-arm64-cross, libc6-dev-armhf-cross), and qemu-user.
 set -eu
 cd "$(dirname "$0")"
@@ -14,7 +14,7 @@ status=0
 table() {
     architecture=$1 compiler=$2
     shift 2
-    # The 64-bit targets have 64-bit time alone, and ignore this.
+    # 64-bit targets always have 64-bit time, and ignore this.
     "$compiler" -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -Wall -Werror -o "$folder/layouts" layouts.c
     "$@" "$folder/layouts" > "$folder/$architecture.txt"
     if [ "${check:-}" ]; then

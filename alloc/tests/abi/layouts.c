@@ -1,6 +1,6 @@
-// Prints the sizes, offsets and request numbers that the kernel's headers give for the target this is compiled for.
+// Prints the sizes, offsets and ioctl numbers of the kernel's headers for the target that this is compiled for.
 //
-// Compile it for 64-bit time: without -D_TIME_BITS=64 a 32-bit C library has the old 32-bit timeval in v4l2_buffer.
+// It has to be compiled for 64-bit time: without -D_TIME_BITS=64 a 32-bit C library has a 32-bit timeval in v4l2_buffer.
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/time.h>

@@ -1,4 +1,4 @@
-//! The ledger against a model that remembers everything, and each refusal by itself.
+//! `AccessTracker`: each error by itself, and the order of accesses compared with a model that keeps all of them.
 
 mod model;
 
@@ -7,36 +7,36 @@ use std::rc::Rc;
 
 use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, FenceState, Free,
-    Kind, PriorAccess, Step, TrackedFence, TypedTracker,
+    AccessDecision, AccessKind, AccessToken, AccessTracker, AccessTrackerError, Accessor,
+    FenceState, Idle, PriorAccess, TrackedFence, TypedDecision, TypedTracker,
 };
 
-/// All moments, by number.
-type World = Rc<RefCell<Vec<FenceState>>>;
+/// The states of all fences, by number.
+type FenceStates = Rc<RefCell<Vec<FenceState>>>;
 
 #[derive(Clone, Debug)]
-struct Mark {
+struct TestFence {
     number: usize,
-    world: World,
+    states: FenceStates,
 }
 
-impl TrackedFence for Mark {
+impl TrackedFence for TestFence {
     fn state(&self) -> FenceState {
-        self.world.borrow()[self.number]
+        self.states.borrow()[self.number]
     }
 }
 
-fn mark(world: &World) -> Mark {
-    world.borrow_mut().push(FenceState::Pending);
-    Mark {
-        number: world.borrow().len() - 1,
-        world: Rc::clone(world),
+fn new_fence(states: &FenceStates) -> TestFence {
+    states.borrow_mut().push(FenceState::Pending);
+    TestFence {
+        number: states.borrow().len() - 1,
+        states: Rc::clone(states),
     }
 }
 
-impl Mark {
+impl TestFence {
     fn set(&self, state: FenceState) {
-        self.world.borrow_mut()[self.number] = state;
+        self.states.borrow_mut()[self.number] = state;
     }
 }
 
@@ -44,259 +44,271 @@ fn device(name: &str) -> Accessor {
     Accessor::new(name, [SyncMechanism::SyncFile])
 }
 
-/// A party that is told nothing.
-fn mute(name: &str) -> Accessor {
+/// An accessor that cannot wait for fences.
+fn without_mechanism(name: &str) -> Accessor {
     Accessor::new(name, [])
 }
 
-fn now<K: Kind>(
-    answer: Result<AccessDecision<K, Mark>, AccessTrackerError>,
+fn granted<K: AccessKind>(
+    answer: Result<AccessDecision<K, TestFence>, AccessTrackerError>,
 ) -> (AccessToken<K>, Vec<usize>) {
     match answer {
-        Ok(AccessDecision::Now(turn, after)) => (turn, numbers(&after)),
-        Ok(AccessDecision::Wait(after)) => panic!("it has to wait for {:?}", numbers(&after)),
+        Ok(AccessDecision::Granted(token, prior)) => (token, numbers(&prior)),
+        Ok(AccessDecision::Wait(prior)) => {
+            panic!("the access has to wait for {:?}", numbers(&prior))
+        }
         Err(error) => panic!("{error}"),
     }
 }
 
-fn numbers(after: &[PriorAccess<Mark>]) -> Vec<usize> {
-    after.iter().map(|past| past.moment.number).collect()
+fn numbers(prior: &[PriorAccess<TestFence>]) -> Vec<usize> {
+    prior.iter().map(|access| access.fence.number).collect()
 }
 
-/// A refusal has to name both.
-fn names(error: &AccessTrackerError, parties: [&str; 2]) {
+/// Checks that an error names both accessors.
+fn assert_names(error: &AccessTrackerError, accessors: [&str; 2]) {
     let text = error.to_string();
-    assert!(parties.iter().all(|party| text.contains(party)), "{text}");
+    assert!(accessors.iter().all(|name| text.contains(name)), "{text}");
 }
 
 #[test]
 fn writer_while_another_writes_is_refused() {
-    let mut ledger: AccessTracker<Mark> = AccessTracker::new("frame");
-    let (turn, _) = now(ledger.write(&device("camera")));
-    let error = ledger.write(&device("gpu")).unwrap_err();
+    let mut tracker: AccessTracker<TestFence> = AccessTracker::new("frame");
+    let (token, _) = granted(tracker.begin_write(&device("camera")));
+    let error = tracker.begin_write(&device("gpu")).unwrap_err();
     assert!(matches!(error, AccessTrackerError::TwoWriters { .. }));
-    names(&error, ["camera", "gpu"]);
-    ledger.end(turn, None).unwrap();
-    let (_turn, after) = now(ledger.write(&device("gpu")));
-    assert!(after.is_empty());
+    assert_names(&error, ["camera", "gpu"]);
+    tracker.end(token, None).unwrap();
+    let (_token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert!(prior.is_empty());
 }
 
 #[test]
 fn reader_before_the_writers_fence_is_refused() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
-    let (turn, _) = now(ledger.write(&device("gpu")));
-    let error = ledger.read(&device("display")).unwrap_err();
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
+    let (token, _) = granted(tracker.begin_write(&device("gpu")));
+    let error = tracker.begin_read(&device("display")).unwrap_err();
     assert!(matches!(error, AccessTrackerError::ReadBeforeFence { .. }));
-    names(&error, ["gpu", "display"]);
-    let done = mark(&world);
-    ledger.end(turn, Some(done.clone())).unwrap();
-    let (_turn, after) = now(ledger.read(&device("display")));
-    assert_eq!(after, [done.number]);
+    assert_names(&error, ["gpu", "display"]);
+    let done = new_fence(&states);
+    tracker.end(token, Some(done.clone())).unwrap();
+    let (_token, prior) = granted(tracker.begin_read(&device("display")));
+    assert_eq!(prior, [done.number]);
 }
 
 #[test]
 fn writer_before_a_reader_has_released_is_refused() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
-    let (one, _) = now(ledger.read(&device("display")));
-    let (other, _) = now(ledger.read(&device("encoder")));
-    let done = mark(&world);
-    ledger.end(one, Some(done.clone())).unwrap();
-    let error = ledger.write(&device("gpu")).unwrap_err();
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
+    let (one, _) = granted(tracker.begin_read(&device("display")));
+    let (other, _) = granted(tracker.begin_read(&device("encoder")));
+    let done = new_fence(&states);
+    tracker.end(one, Some(done.clone())).unwrap();
+    let error = tracker.begin_write(&device("gpu")).unwrap_err();
     assert!(matches!(
         error,
         AccessTrackerError::WriteBeforeRelease { .. }
     ));
-    names(&error, ["encoder", "gpu"]);
-    ledger.end(other, None).unwrap();
-    let (_turn, after) = now(ledger.write(&device("gpu")));
-    assert_eq!(after, [done.number]);
+    assert_names(&error, ["encoder", "gpu"]);
+    tracker.end(other, None).unwrap();
+    let (_token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert_eq!(prior, [done.number]);
 }
 
 #[test]
-fn party_without_a_language_gets_the_buffer_when_all_is_over() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
-    let (turn, _) = now(ledger.read(&device("display")));
-    let release = mark(&world);
-    ledger.end(turn, Some(release.clone())).unwrap();
+fn accessor_without_a_mechanism_gets_the_buffer_after_all_fences_have_signalled() {
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
+    let (token, _) = granted(tracker.begin_read(&device("display")));
+    let release = new_fence(&states);
+    tracker.end(token, Some(release.clone())).unwrap();
     for _ in 0..2 {
-        let AccessDecision::Wait(after) = ledger.write(&mute("camera")).unwrap() else {
-            panic!("QBUF before the release");
+        let AccessDecision::Wait(prior) =
+            tracker.begin_write(&without_mechanism("camera")).unwrap()
+        else {
+            panic!("the camera got the buffer before its release");
         };
-        assert_eq!(numbers(&after), [release.number]);
+        assert_eq!(numbers(&prior), [release.number]);
     }
-    release.set(FenceState::Over);
-    let (_turn, after) = now(ledger.write(&mute("camera")));
-    assert!(after.is_empty());
+    release.set(FenceState::Signalled);
+    let (_token, prior) = granted(tracker.begin_write(&without_mechanism("camera")));
+    assert!(prior.is_empty());
 }
 
 #[test]
-fn reader_of_what_failed_is_told_whose_it_is() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
-    let (turn, _) = now(ledger.write(&device("gpu")));
-    let done = mark(&world);
-    ledger.end(turn, Some(done.clone())).unwrap();
+fn reader_after_a_failed_write_gets_an_error_that_names_the_writer() {
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
+    let (token, _) = granted(tracker.begin_write(&device("gpu")));
+    let done = new_fence(&states);
+    tracker.end(token, Some(done.clone())).unwrap();
     done.set(FenceState::Failed);
     for _ in 0..2 {
-        let error = ledger.read(&device("display")).unwrap_err();
+        let error = tracker.begin_read(&device("display")).unwrap_err();
         assert!(matches!(error, AccessTrackerError::Poisoned { .. }));
-        names(&error, ["gpu", "display"]);
+        assert_names(&error, ["gpu", "display"]);
     }
-    let (turn, _) = now(ledger.write(&device("gpu")));
-    ledger.end(turn, None).unwrap();
-    let (_turn, after) = now(ledger.read(&device("display")));
-    assert!(after.is_empty());
+    let (token, _) = granted(tracker.begin_write(&device("gpu")));
+    tracker.end(token, None).unwrap();
+    let (_token, prior) = granted(tracker.begin_read(&device("display")));
+    assert!(prior.is_empty());
 }
 
 #[test]
-fn party_that_is_done_before_what_it_waited_for_is_named() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
-    let (turn, _) = now(ledger.write(&device("gpu")));
-    let written = mark(&world);
-    ledger.end(turn, Some(written.clone())).unwrap();
-    let (turn, _) = now(ledger.read(&device("display")));
-    let error = ledger.end(turn, None).unwrap_err();
+fn accessor_that_is_done_before_its_fences_signal_is_named() {
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
+    let (token, _) = granted(tracker.begin_write(&device("gpu")));
+    let written = new_fence(&states);
+    tracker.end(token, Some(written.clone())).unwrap();
+    let (token, _) = granted(tracker.begin_read(&device("display")));
+    let error = tracker.end(token, None).unwrap_err();
     assert!(matches!(error, AccessTrackerError::DidNotWait { .. }));
-    names(&error, ["display", "gpu"]);
-    // A writer that did not wait takes nothing off the next one's list.
-    let (turn, _) = now(ledger.write(&device("encoder")));
-    let shown = mark(&world);
-    shown.set(FenceState::Over);
-    ledger.end(turn, Some(shown)).unwrap_err();
-    let (_turn, after) = now(ledger.write(&device("gpu")));
-    assert_eq!(after, [written.number]);
+    assert_names(&error, ["display", "gpu"]);
+    // The next access still waits for the fences that this writer did not wait for.
+    let (token, _) = granted(tracker.begin_write(&device("encoder")));
+    let shown = new_fence(&states);
+    shown.set(FenceState::Signalled);
+    tracker.end(token, Some(shown)).unwrap_err();
+    let (_token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert_eq!(prior, [written.number]);
 }
 
 #[test]
-fn writer_that_failed_at_once_takes_nothing_off_the_next_ones_list() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
-    let (turn, _) = now(ledger.read(&device("display")));
-    let shown = mark(&world);
-    ledger.end(turn, Some(shown.clone())).unwrap();
-    let (turn, _) = now(ledger.write(&device("gpu")));
-    let written = mark(&world);
+fn writer_that_failed_at_once_leaves_the_earlier_fences_to_the_next_writer() {
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
+    let (token, _) = granted(tracker.begin_read(&device("display")));
+    let shown = new_fence(&states);
+    tracker.end(token, Some(shown.clone())).unwrap();
+    let (token, _) = granted(tracker.begin_write(&device("gpu")));
+    let written = new_fence(&states);
     written.set(FenceState::Failed);
-    ledger.end(turn, Some(written)).unwrap();
-    let (_turn, after) = now(ledger.write(&device("gpu")));
-    assert_eq!(after, [shown.number]);
+    tracker.end(token, Some(written)).unwrap();
+    let (_token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert_eq!(prior, [shown.number]);
 }
 
 #[test]
-fn turn_of_another_buffer_is_refused() {
+fn token_of_another_buffer_is_refused() {
     let (mut one, mut other) = (
-        AccessTracker::<Mark>::new("one"),
-        AccessTracker::<Mark>::new("other"),
+        AccessTracker::<TestFence>::new("one"),
+        AccessTracker::<TestFence>::new("other"),
     );
-    let (turn, _) = now(one.write(&device("gpu")));
-    let (_stays, _) = now(other.write(&device("gpu")));
+    let (token, _) = granted(one.begin_write(&device("gpu")));
+    let (_stays, _) = granted(other.begin_write(&device("gpu")));
     assert!(matches!(
-        other.end(turn, None),
-        Err(AccessTrackerError::NoSuchTurn { .. })
+        other.end(token, None),
+        Err(AccessTrackerError::UnknownToken { .. })
     ));
-    assert!(other.read(&device("display")).is_err());
+    assert!(other.begin_read(&device("display")).is_err());
 }
 
 #[test]
-fn buffer_that_is_away_comes_back_by_its_peer_or_its_release_point() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
+fn transferred_buffer_returns_by_its_peer_or_its_release_point() {
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
     let peer = device("compositor");
-    // Without a release point.
-    let (turn, _) = now(ledger.read(&peer));
-    ledger.transfer_out(turn, None).unwrap();
+    // A transfer without a release point.
+    let (token, _) = granted(tracker.begin_read(&peer));
+    tracker.transfer_out(token, None).unwrap();
     assert!(
-        ledger
+        tracker
             .holders()
-            .all(|holder| holder.away && holder.party == "compositor")
+            .all(|holder| holder.transferred && holder.accessor == "compositor")
     );
-    let error = ledger.write(&device("gpu")).unwrap_err();
-    assert!(matches!(error, AccessTrackerError::Away { .. }));
-    names(&error, ["compositor", "gpu"]);
+    let error = tracker.begin_write(&device("gpu")).unwrap_err();
+    assert!(matches!(error, AccessTrackerError::Transferred { .. }));
+    assert_names(&error, ["compositor", "gpu"]);
     assert!(matches!(
-        ledger.returned(&device("another"), None),
-        Err(AccessTrackerError::NotAway { .. })
+        tracker.end_transferred(&device("another"), None),
+        Err(AccessTrackerError::NotTransferred { .. })
     ));
-    let carried = mark(&world);
-    ledger.returned(&peer, Some(carried.clone())).unwrap();
-    let (turn, after) = now(ledger.write(&device("gpu")));
-    assert_eq!(after, [carried.number]);
-    ledger.end(turn, Some(mark(&world))).unwrap();
-    // With one.
-    let (turn, _) = now(ledger.read(&peer));
-    let release = mark(&world);
-    ledger.transfer_out(turn, Some(release.clone())).unwrap();
-    let (_turn, after) = now(ledger.write(&device("gpu")));
-    assert!(after.contains(&release.number));
+    let carried = new_fence(&states);
+    tracker
+        .end_transferred(&peer, Some(carried.clone()))
+        .unwrap();
+    let (token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert_eq!(prior, [carried.number]);
+    tracker.end(token, Some(new_fence(&states))).unwrap();
+    // A transfer with a release point.
+    let (token, _) = granted(tracker.begin_read(&peer));
+    let release = new_fence(&states);
+    tracker.transfer_out(token, Some(release.clone())).unwrap();
+    let (_token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert!(prior.contains(&release.number));
 }
 
 #[test]
-fn party_that_is_lost_leaves_only_what_its_devices_still_do() {
-    let world = World::default();
-    let mut ledger = AccessTracker::new("frame");
+fn lost_accessor_leaves_only_the_fence_of_its_devices() {
+    let states = FenceStates::default();
+    let mut tracker = AccessTracker::new("frame");
     let peer = device("client");
-    // A release point that nobody will signal.
-    let (turn, _) = now(ledger.read(&peer));
-    ledger.transfer_out(turn, Some(mark(&world))).unwrap();
-    // And a turn without one.
-    let (turn, _) = now(ledger.read(&peer));
-    ledger.transfer_out(turn, None).unwrap();
-    let carried = mark(&world);
-    ledger.lost(&peer, Some(&carried));
-    let (turn, after) = now(ledger.write(&device("gpu")));
-    assert_eq!(after, [carried.number, carried.number]);
-    ledger.end(turn, Some(mark(&world))).unwrap();
-    // A writer that is lost spoils what it wrote.
-    let (turn, _) = now(ledger.write(&peer));
-    ledger.lost(&peer, None);
+    // A release point that no process will signal.
+    let (token, _) = granted(tracker.begin_read(&peer));
+    tracker
+        .transfer_out(token, Some(new_fence(&states)))
+        .unwrap();
+    // A transfer without a release point.
+    let (token, _) = granted(tracker.begin_read(&peer));
+    tracker.transfer_out(token, None).unwrap();
+    let carried = new_fence(&states);
+    tracker.end_lost(&peer, Some(&carried));
+    let (token, prior) = granted(tracker.begin_write(&device("gpu")));
+    assert_eq!(prior, [carried.number, carried.number]);
+    tracker.end(token, Some(new_fence(&states))).unwrap();
+    // What a lost writer wrote is poisoned.
+    let (token, _) = granted(tracker.begin_write(&peer));
+    tracker.end_lost(&peer, None);
     assert!(matches!(
-        ledger.read(&device("display")),
+        tracker.begin_read(&device("display")),
         Err(AccessTrackerError::Poisoned { .. })
     ));
     assert!(matches!(
-        ledger.end(turn, None),
-        Err(AccessTrackerError::NoSuchTurn { .. })
+        tracker.end(token, None),
+        Err(AccessTrackerError::UnknownToken { .. })
     ));
 }
 
 #[test]
-fn custody_goes_round_and_begins_again_after_a_failure() {
-    let world = World::default();
-    let (gpu, camera) = (device("gpu"), mute("camera"));
-    let free: TypedTracker<Free, Mark> = TypedTracker::new("frame");
-    let Ok(Step::Now(filling, after)) = free.fill(&gpu) else {
-        panic!("nobody has it");
+fn typed_tracker_completes_a_cycle_and_restarts_after_a_failed_write() {
+    let states = FenceStates::default();
+    let (gpu, camera) = (device("gpu"), without_mechanism("camera"));
+    let idle: TypedTracker<Idle, TestFence> = TypedTracker::new("frame");
+    let Ok(TypedDecision::Granted(being_written, prior)) = idle.begin_write(&gpu) else {
+        panic!("the buffer is unused");
     };
-    assert!(after.is_empty());
-    let written = mark(&world);
-    let filled = filling.filled(Some(written.clone())).unwrap();
-    let Ok(Step::Now(lent, after)) = filled.lend(&device("display")) else {
-        panic!("the display waits itself");
+    assert!(prior.is_empty());
+    let write_fence = new_fence(&states);
+    let written = being_written.end_write(Some(write_fence.clone())).unwrap();
+    let Ok(TypedDecision::Granted(being_read, prior)) = written.begin_read(&device("display"))
+    else {
+        panic!("the display can wait");
     };
-    assert_eq!(numbers(&after), [written.number]);
-    let shown = mark(&world);
-    let free = lent.returned(Some(shown.clone())).unwrap().recycle();
-    let Ok(Step::Wait(free, after)) = free.fill(&camera) else {
-        panic!("QBUF before the release");
+    assert_eq!(numbers(&prior), [write_fence.number]);
+    let read_fence = new_fence(&states);
+    let idle = being_read
+        .end_read(Some(read_fence.clone()))
+        .unwrap()
+        .recycle();
+    let Ok(TypedDecision::Wait(idle, prior)) = idle.begin_write(&camera) else {
+        panic!("the camera got the buffer before its release");
     };
-    assert_eq!(numbers(&after), [written.number, shown.number]);
-    written.set(FenceState::Over);
-    shown.set(FenceState::Over);
-    let Ok(Step::Now(filling, _)) = free.fill(&gpu) else {
-        panic!("all is over");
+    assert_eq!(numbers(&prior), [write_fence.number, read_fence.number]);
+    write_fence.set(FenceState::Signalled);
+    read_fence.set(FenceState::Signalled);
+    let Ok(TypedDecision::Granted(being_written, _)) = idle.begin_write(&gpu) else {
+        panic!("no fence is pending");
     };
-    let failed = mark(&world);
-    let filled = filling.filled(Some(failed.clone())).unwrap();
+    let failed = new_fence(&states);
+    let written = being_written.end_write(Some(failed.clone())).unwrap();
     failed.set(FenceState::Failed);
-    let error = filled.lend(&gpu).unwrap_err();
+    let error = written.begin_read(&gpu).unwrap_err();
     assert!(matches!(error.error, AccessTrackerError::Poisoned { .. }));
-    let again: TypedTracker<Free, Mark> = TypedTracker::from(*error.ledger);
-    let Ok(Step::Now(filling, _)) = again.fill(&camera) else {
-        panic!("all is over");
+    let again: TypedTracker<Idle, TestFence> = TypedTracker::from(*error.tracker);
+    let Ok(TypedDecision::Granted(being_written, _)) = again.begin_write(&camera) else {
+        panic!("no fence is pending");
     };
-    filling.filled(None).unwrap();
+    being_written.end_write(None).unwrap();
 }

@@ -1,4 +1,4 @@
-//! A model that remembers everything, held against the ledger by whatever is done to both.
+//! Compares the tracker with a model that keeps every access, over random sequences of operations.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -9,36 +9,36 @@ use covalent_alloc::sync::{
 };
 use proptest::prelude::*;
 
-use crate::{Mark, World, device, mark, mute, numbers};
+use crate::{FenceStates, TestFence, device, new_fence, numbers, without_mechanism};
 
-/// What is done to a ledger; numbers choose among what is there.
+/// An operation on the tracker. Indices are taken modulo the number of accesses, fences or accessors that exist.
 #[derive(Clone, Debug)]
-enum Deed {
-    AccessDecision { access: bool, party: usize },
-    End { which: usize, now: bool },
-    Away { which: usize, point: bool },
-    Returned { party: usize },
-    Signal { which: usize, fails: bool },
+enum Operation {
+    Begin { writes: bool, accessor: usize },
+    End { index: usize, is_done: bool },
+    TransferOut { index: usize, with_release: bool },
+    EndTransferred { accessor: usize },
+    Signal { index: usize, fails: bool },
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        4 => (any::<bool>(), 0..PARTIES.len())
-            .prop_map(|(access, party)| Deed::AccessDecision { access, party }),
-        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, now)| Deed::End { which, now }),
-        1 => (any::<usize>(), any::<bool>()).prop_map(|(which, point)| Deed::Away { which, point }),
-        1 => (0..PARTIES.len()).prop_map(|party| Deed::Returned { party }),
+        4 => (any::<bool>(), 0..ACCESSORS.len())
+            .prop_map(|(writes, accessor)| Operation::Begin { writes, accessor }),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(index, is_done)| Operation::End { index, is_done }),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(index, with_release)| Operation::TransferOut { index, with_release }),
+        1 => (0..ACCESSORS.len()).prop_map(|accessor| Operation::EndTransferred { accessor }),
         4 => (any::<usize>(), 0..8_u8)
-            .prop_map(|(which, fails)| Deed::Signal { which, fails: fails == 0 }),
+            .prop_map(|(index, fails)| Operation::Signal { index, fails: fails == 0 }),
     ]
 }
 
-const PARTIES: [&str; 4] = ["gpu", "display", "encoder", "mute camera"];
+const ACCESSORS: [&str; 4] = ["gpu", "display", "encoder", "waiting camera"];
 
-fn party(number: usize) -> Accessor {
-    let name = PARTIES[number];
-    if name.starts_with("mute") {
-        mute(name)
+fn accessor(number: usize) -> Accessor {
+    let name = ACCESSORS[number];
+    if name.starts_with("waiting") {
+        without_mechanism(name)
     } else {
         device(name)
     }
@@ -49,15 +49,15 @@ enum Token {
     Write(AccessToken<Writing>),
 }
 
-/// Every access there ever was.
-struct Was {
-    party: usize,
+/// One access, current or ended.
+struct ModelAccess {
+    accessor: usize,
     access: Access,
     token: Option<Token>,
-    /// None while it lasts; then its moment, if it is not over at once.
+    /// `None` while the access is current; then the number of its fence, or `None` where it was done at once.
     end: Option<Option<usize>>,
-    away: bool,
-    /// The moments of the accesses before, which have to be over before its own.
+    transferred: bool,
+    /// The fences of earlier accesses that have to signal before its own.
     needs: BTreeSet<usize>,
 }
 
@@ -66,38 +66,34 @@ fn conflict(one: Access, other: Access) -> bool {
 }
 
 struct Model {
-    world: World,
-    was: Vec<Was>,
+    states: FenceStates,
+    accesses: Vec<ModelAccess>,
 }
 
 impl Model {
-    fn pending(&self, moment: usize) -> bool {
-        self.world.borrow()[moment] == FenceState::Pending
+    fn pending(&self, fence: usize) -> bool {
+        self.states.borrow()[fence] == FenceState::Pending
     }
 
-    /// The moments of all conflicting accesses that go on.
+    /// Returns the pending fences of all conflicting accesses.
     fn unfinished(&self, access: Access) -> BTreeSet<usize> {
-        self.was
+        self.accesses
             .iter()
-            .filter(|was| conflict(was.access, access))
-            .filter_map(|was| was.end.flatten())
-            .filter(|moment| self.pending(*moment))
+            .filter(|one| conflict(one.access, access))
+            .filter_map(|one| one.end.flatten())
+            .filter(|fence| self.pending(*fence))
             .collect()
     }
 
-    /// All that is over once these are.
+    /// Returns all fences that have signalled once these have.
     fn closure(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut all = of.clone();
         loop {
             let more: BTreeSet<usize> = self
-                .was
+                .accesses
                 .iter()
-                .filter(|was| {
-                    was.end
-                        .flatten()
-                        .is_some_and(|moment| all.contains(&moment))
-                })
-                .flat_map(|was| was.needs.iter().copied())
+                .filter(|one| one.end.flatten().is_some_and(|fence| all.contains(&fence)))
+                .flat_map(|one| one.needs.iter().copied())
                 .chain(all.iter().copied())
                 .collect();
             if more == all {
@@ -107,17 +103,20 @@ impl Model {
         }
     }
 
-    /// An access's own moment is over after those that it waits for.
-    fn may_signal(&self, moment: usize) -> bool {
-        self.was
+    /// Returns whether a fence may signal: all fences that its access waits for have to signal first.
+    fn may_signal(&self, fence: usize) -> bool {
+        self.accesses
             .iter()
-            .filter(|was| was.end.flatten() == Some(moment))
-            .all(|was| was.needs.iter().all(|need| !self.pending(*need)))
+            .filter(|one| one.end.flatten() == Some(fence))
+            .all(|one| one.needs.iter().all(|need| !self.pending(*need)))
     }
 
-    fn lasting(&self, away: bool) -> Vec<usize> {
-        (0..self.was.len())
-            .filter(|place| self.was[*place].end.is_none() && self.was[*place].away == away)
+    fn current(&self, transferred: bool) -> Vec<usize> {
+        (0..self.accesses.len())
+            .filter(|place| {
+                self.accesses[*place].end.is_none()
+                    && self.accesses[*place].transferred == transferred
+            })
             .collect()
     }
 }
@@ -125,118 +124,118 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whoever gets the buffer waits, itself or through those for whom it waits, for every conflicting access there ever was;
-    /// and nobody is refused without a cause.
+    /// An accessor that gets the buffer waits for every earlier conflicting access, directly or through the accesses that it waits
+    /// for. No access is refused without a conflict.
     #[test]
-    fn ledger_orders_as_one_that_remembers_everything(deeds in proptest::collection::vec(deed(), 1..60)) {
-        let world = World::default();
-        let mut model = Model { world: Rc::clone(&world), was: Vec::new() };
-        let mut ledger: AccessTracker<Mark> = AccessTracker::new("frame");
-        for deed in deeds {
-            match deed {
-                Deed::AccessDecision { access, party: number } => {
-                    let access = if access { Access::Write } else { Access::Read };
+    fn tracker_orders_accesses_as_a_model_that_keeps_all_of_them(operations in proptest::collection::vec(operation(), 1..60)) {
+        let states = FenceStates::default();
+        let mut model = Model { states: Rc::clone(&states), accesses: Vec::new() };
+        let mut tracker: AccessTracker<TestFence> = AccessTracker::new("frame");
+        for operation in operations {
+            match operation {
+                Operation::Begin { writes, accessor: number } => {
+                    let access = if writes { Access::Write } else { Access::Read };
                     let unfinished = model.unfinished(access);
-                    let who = party(number);
+                    let who = accessor(number);
                     let blocked = model
-                        .was
+                        .accesses
                         .iter()
-                        .any(|was| was.end.is_none() && conflict(was.access, access));
+                        .any(|one| one.end.is_none() && conflict(one.access, access));
                     let answer = match access {
-                        Access::Read => ledger.read(&who).map(|answer| match answer {
-                            AccessDecision::Now(turn, after) => (Some(Token::Read(turn)), after),
-                            AccessDecision::Wait(after) => (None, after),
+                        Access::Read => tracker.begin_read(&who).map(|answer| match answer {
+                            AccessDecision::Granted(token, prior) => (Some(Token::Read(token)), prior),
+                            AccessDecision::Wait(prior) => (None, prior),
                         }),
-                        Access::Write => ledger.write(&who).map(|answer| match answer {
-                            AccessDecision::Now(turn, after) => (Some(Token::Write(turn)), after),
-                            AccessDecision::Wait(after) => (None, after),
+                        Access::Write => tracker.begin_write(&who).map(|answer| match answer {
+                            AccessDecision::Granted(token, prior) => (Some(Token::Write(token)), prior),
+                            AccessDecision::Wait(prior) => (None, prior),
                         }),
                     };
                     match answer {
-                        Ok((token, after)) => {
+                        Ok((token, prior)) => {
                             prop_assert!(!blocked);
-                            let after: BTreeSet<usize> = numbers(&after).into_iter().collect();
-                            prop_assert!(after.is_subset(&unfinished), "it waits for too many");
-                            let covered = model.closure(&after);
-                            prop_assert!(covered.is_superset(&unfinished), "{unfinished:?} after {after:?}");
-                            let mute = who.speaks().is_empty();
-                            prop_assert_eq!(token.is_none(), mute && !unfinished.is_empty());
+                            let prior: BTreeSet<usize> = numbers(&prior).into_iter().collect();
+                            prop_assert!(prior.is_subset(&unfinished), "it waits for too many");
+                            let covered = model.closure(&prior);
+                            prop_assert!(covered.is_superset(&unfinished), "{unfinished:?} after {prior:?}");
+                            let cannot_wait = who.mechanisms().is_empty();
+                            prop_assert_eq!(token.is_none(), cannot_wait && !unfinished.is_empty());
                             if token.is_some() {
-                                model.was.push(Was {
-                                    party: number,
+                                model.accesses.push(ModelAccess {
+                                    accessor: number,
                                     access,
                                     token,
                                     end: None,
-                                    away: false,
-                                    needs: after,
+                                    transferred: false,
+                                    needs: prior,
                                 });
                             }
                         }
                         Err(AccessTrackerError::Poisoned { .. }) => prop_assert_eq!(access, Access::Read),
                         Err(error) => {
-                            prop_assert!(blocked, "refused without a cause: {error}");
+                            prop_assert!(blocked, "refused without a conflict: {error}");
                             prop_assert!(error.to_string().contains(who.name()));
                         }
                     }
                 }
-                Deed::End { which, now } => {
-                    let lasting = model.lasting(false);
-                    let Some(place) = lasting.get(which % lasting.len().max(1)).copied() else { continue };
-                    let early = model.was[place].needs.iter().any(|need| model.pending(*need));
-                    // A device that waits is not done before; whether one did is another test.
-                    let end = (early || !now).then(|| mark(&world));
-                    let was = &mut model.was[place];
-                    was.end = Some(end.as_ref().map(|end| end.number));
-                    match was.token.take() {
-                        Some(Token::Read(turn)) => prop_assert_eq!(ledger.end(turn, end), Ok(())),
-                        Some(Token::Write(turn)) => prop_assert_eq!(ledger.end(turn, end), Ok(())),
+                Operation::End { index, is_done } => {
+                    let current = model.current(false);
+                    let Some(place) = current.get(index % current.len().max(1)).copied() else { continue };
+                    let must_wait = model.accesses[place].needs.iter().any(|need| model.pending(*need));
+                    // A device that waits is not done before its fences signal. Another test covers a device that does not wait.
+                    let end = (must_wait || !is_done).then(|| new_fence(&states));
+                    let one = &mut model.accesses[place];
+                    one.end = Some(end.as_ref().map(|end| end.number));
+                    match one.token.take() {
+                        Some(Token::Read(token)) => prop_assert_eq!(tracker.end(token, end), Ok(())),
+                        Some(Token::Write(token)) => prop_assert_eq!(tracker.end(token, end), Ok(())),
                         None => prop_assert!(false),
                     }
                 }
-                Deed::Away { which, point } => {
-                    let lasting = model.lasting(false);
-                    let Some(place) = lasting.get(which % lasting.len().max(1)).copied() else { continue };
-                    let back = point.then(|| mark(&world));
-                    let was = &mut model.was[place];
-                    was.away = true;
-                    was.end = back.as_ref().map(|back| Some(back.number));
-                    match was.token.take() {
-                        Some(Token::Read(turn)) => prop_assert_eq!(ledger.transfer_out(turn, back), Ok(())),
-                        Some(Token::Write(turn)) => prop_assert_eq!(ledger.transfer_out(turn, back), Ok(())),
+                Operation::TransferOut { index, with_release } => {
+                    let current = model.current(false);
+                    let Some(place) = current.get(index % current.len().max(1)).copied() else { continue };
+                    let release = with_release.then(|| new_fence(&states));
+                    let one = &mut model.accesses[place];
+                    one.transferred = true;
+                    one.end = release.as_ref().map(|release| Some(release.number));
+                    match one.token.take() {
+                        Some(Token::Read(token)) => prop_assert_eq!(tracker.transfer_out(token, release), Ok(())),
+                        Some(Token::Write(token)) => prop_assert_eq!(tracker.transfer_out(token, release), Ok(())),
                         None => prop_assert!(false),
                     }
                 }
-                Deed::Returned { party: number } => {
-                    let end = mark(&world);
-                    let theirs: Vec<usize> = model
-                        .lasting(true)
+                Operation::EndTransferred { accessor: number } => {
+                    let end = new_fence(&states);
+                    let transferred: Vec<usize> = model
+                        .current(true)
                         .into_iter()
-                        .filter(|place| model.was[*place].party == number)
+                        .filter(|place| model.accesses[*place].accessor == number)
                         .collect();
-                    let returned = ledger.returned(&party(number), Some(end.clone()));
-                    prop_assert_eq!(returned.is_ok(), !theirs.is_empty());
-                    for place in theirs {
-                        model.was[place].end = Some(Some(end.number));
+                    let returned = tracker.end_transferred(&accessor(number), Some(end.clone()));
+                    prop_assert_eq!(returned.is_ok(), !transferred.is_empty());
+                    for place in transferred {
+                        model.accesses[place].end = Some(Some(end.number));
                     }
                 }
-                Deed::Signal { which, fails } => {
-                    let count = world.borrow().len();
+                Operation::Signal { index, fails } => {
+                    let count = states.borrow().len();
                     if count == 0 {
                         continue;
                     }
-                    let number = which % count;
+                    let number = index % count;
                     if model.pending(number) && model.may_signal(number) {
-                        let state = if fails { FenceState::Failed } else { FenceState::Over };
-                        world.borrow_mut()[number] = state;
+                        let state = if fails { FenceState::Failed } else { FenceState::Signalled };
+                        states.borrow_mut()[number] = state;
                     }
                 }
             }
         }
-        // Nothing that is over stays in the book.
-        for state in world.borrow_mut().iter_mut() {
-            *state = FenceState::Over;
+        // The tracker keeps no fence that has signalled.
+        for state in states.borrow_mut().iter_mut() {
+            *state = FenceState::Signalled;
         }
-        let _ = ledger.write(&device("last"));
-        prop_assert_eq!(ledger.device_sync(), 0);
+        let _ = tracker.begin_write(&device("last"));
+        prop_assert_eq!(tracker.fence_count(), 0);
     }
 }

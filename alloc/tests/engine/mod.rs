@@ -1,5 +1,5 @@
-//! A small engine as its author writes it: an instance, a device and a queue of its own, with the validation layer, by nothing but
-//! Vulkan. It lends them to Covalent, and records ownership transfers among commands of its own.
+//! A small Vulkan engine, independent of Covalent: it creates an instance, a device and a queue, with the validation layer. It lends them
+//! to Covalent, and records ownership transfers among its own commands.
 
 mod record;
 pub(crate) mod scenes;
@@ -14,16 +14,16 @@ use covalent_alloc::backend::vulkan::{Capabilities, VulkanError};
 
 pub(crate) use sys::Engine;
 
-/// How an engine makes its device.
+/// How an engine creates its device.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
-    /// VkApplicationInfo::apiVersion.
+    /// `VkApplicationInfo::apiVersion`.
     pub(crate) api_version: u32,
-    /// Whether VK_LAYER_KHRONOS_validation watches, with its checks of synchronisation.
+    /// Whether VK_LAYER_KHRONOS_validation is enabled, with synchronisation validation.
     pub(crate) is_validated: bool,
-    /// What the engine wants to do; it enables what the list says for that.
+    /// The capabilities that the engine needs. It enables the extensions and features that Covalent lists for them.
     pub(crate) wanted: Capabilities,
-    /// Extensions of the device that it enables in place of those.
+    /// The device extensions that it enables instead, where given.
     pub(crate) only: Option<&'static [&'static CStr]>,
 }
 
@@ -38,26 +38,26 @@ impl Default for Setup {
     }
 }
 
-/// What the validation layer has said, a message each.
+/// The messages of the validation layer.
 #[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+pub(crate) struct ValidationMessages(Arc<Mutex<Vec<String>>>);
 
-impl Heard {
-    /// Takes what was said since the last time.
+impl ValidationMessages {
+    /// Returns the messages since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Makes an error of what the engine found.
-pub(crate) fn wrong(why: impl Into<String>) -> VulkanError {
+/// Returns an error of the engine itself.
+pub(crate) fn engine_error(why: impl Into<String>) -> VulkanError {
     VulkanError::Unusable {
         device: "the engine".to_owned(),
         why: why.into(),
     }
 }
 
-/// Makes an error of what a call of the engine answered.
+/// Returns an error for a Vulkan call of the engine.
 fn failed(operation: &'static str) -> impl Fn(vk::Result) -> VulkanError {
     move |result| VulkanError::Call {
         device: "the engine".to_owned(),

@@ -1,4 +1,4 @@
-//! What an engine does with shared images: it draws, copies, samples and synchronises, and the processor sees the pixels.
+//! Uses of shared images by an engine: it draws, copies, samples and synchronises, and the CPU checks the pixels.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,36 +10,36 @@ use covalent_alloc::backend::vulkan::{
 use covalent_alloc::buffer::{Buffer, CpuAccess};
 
 use super::record::{Recording, sampled};
-use super::{Engine, wrong};
+use super::{Engine, engine_error};
 
-/// How long a device may take: it may be emulated.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout for the device, which may be emulated.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Columns of chroma in the picture that is sampled.
+/// The width and height in pixels of the picture that is sampled.
 pub(crate) const SAMPLED: (u32, u32) = (64, 8);
 
-/// How a scene ended that did not fail.
+/// The outcome of a scene without an error.
 #[derive(Debug)]
-pub(crate) enum Ended {
-    /// Everything was seen; with words where something is to be known of it.
-    Seen(String),
-    /// The device cannot do this, and why.
-    Cannot(String),
+pub(crate) enum SceneOutcome {
+    /// All checks passed. The text says what the device lacks, or is empty.
+    Passed(String),
+    /// The device does not support the scene, with the reason.
+    Unsupported(String),
 }
 
-/// The engine draws to a buffer by a render pass, and hands it over: the processor and the device see the colour.
+/// The engine draws to a buffer by a render pass and releases it. The CPU and the device then read the colour.
 pub(crate) fn draws(
     engine: &Arc<Engine>,
     gpu: &Gpu,
     buffer: &Buffer,
-) -> Result<Ended, VulkanError> {
+) -> Result<SceneOutcome, VulkanError> {
     let image = match gpu.import_for(Purpose::Render, buffer) {
-        Err(VulkanError::Unsuitable { why, .. }) => return Ok(Ended::Cannot(why)),
+        Err(VulkanError::Unsuitable { why, .. }) => return Ok(SceneOutcome::Unsupported(why)),
         image => image?,
     };
     let mut recording = Recording::begin(engine)?;
     recording.transfer(gpu, &image.acquire(ImageAccess::RENDER, Contents::Discard)?);
-    // 51, 102 and 153 of 255, exactly.
+    // The values are exactly 51, 102 and 153 of 255.
     recording.fill(&image, [0.2, 0.4, 0.6, 1.0])?;
     recording.transfer(gpu, &image.release(ImageAccess::RENDER)?);
     recording.submit(&[], &[])?.wait()?;
@@ -49,28 +49,30 @@ pub(crate) fn draws(
         .chunks_exact(4)
         .position(|pixel| pixel.get(..3) != Some(&[153, 102, 51]));
     if pixels.is_empty() || wrong_pixel.is_some() {
-        return Err(wrong(format!("pixel {wrong_pixel:?} has another colour")));
+        return Err(engine_error(format!(
+            "pixel {wrong_pixel:?} has another colour"
+        )));
     }
-    // Another import of the same buffer is another image, which takes it over anew.
-    same(&gpu.import(buffer)?.read()?, &found)?;
-    Ok(Ended::Seen(String::new()))
+    // Another import of the same buffer is another image, which acquires it again.
+    assert_equal(&gpu.import(buffer)?.read()?, &found)?;
+    Ok(SceneOutcome::Passed(String::new()))
 }
 
-/// The engine copies what the processor wrote from one buffer to the other and, behind the fence of that copy, other pixels back.
-/// Both are acquired and released with barriers that the engine batches.
+/// The engine copies the pixels that the CPU wrote from one buffer to the other, and after the fence of that copy other pixels back.
+/// Both buffers are acquired and released with barriers that the engine batches.
 pub(crate) fn copies(
     engine: &Arc<Engine>,
     gpu: &Gpu,
     first: &Buffer,
     second: &Buffer,
-) -> Result<Ended, VulkanError> {
+) -> Result<SceneOutcome, VulkanError> {
     let (one, other) = (gpu.import(first)?, gpu.import(second)?);
     let (pattern, next) = (pattern(first, 1)?, pattern(first, 2)?);
     fill(first, &pattern)?;
-    let moments = gpu.device_sync();
-    let timeline = moments.timeline.then(|| gpu.timeline()).transpose()?;
-    let leaves = moments.semaphore_to_sync_file && moments.semaphore_from_sync_file;
-    let mut done = leaves.then(|| gpu.semaphore()).transpose()?;
+    let support = gpu.device_sync();
+    let timeline = support.timeline.then(|| gpu.timeline()).transpose()?;
+    let has_sync_files = support.semaphore_to_sync_file && support.semaphore_from_sync_file;
+    let mut done = has_sync_files.then(|| gpu.semaphore()).transpose()?;
     let copy = |from, to, waits: &[_], signals: &[_]| {
         let (from, to): (&_, &_) = (from, to);
         copied(engine, from, to, waits, signals)
@@ -81,43 +83,45 @@ pub(crate) fn copies(
         .chain(timeline.iter().map(|timeline| (timeline.handle(), 7)))
         .collect();
     let running = copy(&one, &other, &[], &signals)?;
-    // The fence of the copy goes out as a sync_file and comes in again, as it would from another process.
+    // The fence of the copy is exported as a sync_file and imported again, as by another process.
     let fence = done.as_mut().map(super::record::exported).transpose()?;
     if let Some(timeline) = &timeline {
-        if !timeline.wait(7, PATIENCE)? || timeline.value()? != 7 {
-            return Err(wrong("the engine's work did not signal the timeline"));
+        if !timeline.wait(7, TIMEOUT)? || timeline.value()? != 7 {
+            return Err(engine_error(
+                "the engine's work did not signal the timeline",
+            ));
         }
     }
     running.wait()?;
-    same(&rows(second)?, &pattern)?;
-    // What the processor writes meanwhile is of the other buffer's.
+    assert_equal(&rows(second)?, &pattern)?;
+    // The CPU writes other pixels to the second buffer.
     fill(second, &next)?;
-    let behind = fence
+    let wait = fence
         .flatten()
         .map(|fence| gpu.semaphore_from_sync_file(fence))
         .transpose()?;
-    let waits: Vec<(vk::Semaphore, u64)> = behind
+    let waits: Vec<(vk::Semaphore, u64)> = wait
         .iter()
-        .map(|behind| (behind.handle(), 0))
+        .map(|semaphore| (semaphore.handle(), 0))
         .chain(timeline.iter().map(|timeline| (timeline.handle(), 7)))
         .collect();
     copy(&other, &one, &waits, &[])?.wait()?;
-    same(&rows(first)?, &next)?;
-    // Covalent's own copies take the image over from where the engine left it.
-    same(&one.read()?, &next)?;
+    assert_equal(&rows(first)?, &next)?;
+    // Covalent's own copies acquire the image after the engine's release.
+    assert_equal(&one.read()?, &next)?;
     one.write(&pattern)?;
-    same(&rows(first)?, &pattern)?;
-    let mut lacks = Vec::new();
-    if !leaves {
-        lacks.push("sync_files");
+    assert_equal(&rows(first)?, &pattern)?;
+    let mut missing = Vec::new();
+    if !has_sync_files {
+        missing.push("sync_files");
     }
     if timeline.is_none() {
-        lacks.push("timelines");
+        missing.push("timelines");
     }
-    Ok(Ended::Seen(if lacks.is_empty() {
+    Ok(SceneOutcome::Passed(if missing.is_empty() {
         String::new()
     } else {
-        format!("without {}", lacks.join(" and "))
+        format!("without {}", missing.join(" and "))
     }))
 }
 
@@ -141,19 +145,19 @@ fn copied(
     recording.submit(waits, signals)
 }
 
-/// Chroma on both sides of an edge: Cb left and right of it. Luma and Cr are the same everywhere.
+/// The Cb values left and right of the edge. Luma and Cr are equal everywhere.
 const EDGE: (u8, u8) = (80, 176);
 const LUMA: u8 = 126;
 
-/// A picture in NV12 whose chroma has an edge in the middle is sampled with chroma between two columns and on the first of them:
-/// the colours beside the edge tell the two apart, and are what the model makes of the numbers.
+/// The engine samples an NV12 picture whose chroma has an edge in the middle, with chroma located between two columns and on the first
+/// of them. The colours next to the edge differ between the two, and have to equal the result of the YCbCr model.
 pub(crate) fn samples(
     engine: &Arc<Engine>,
     gpu: &Gpu,
     buffer: &Buffer,
-) -> Result<Ended, VulkanError> {
+) -> Result<SceneOutcome, VulkanError> {
     let image = match gpu.import_for(Purpose::Sample, buffer) {
-        Err(VulkanError::Unsuitable { why, .. }) => return Ok(Ended::Cannot(why)),
+        Err(VulkanError::Unsuitable { why, .. }) => return Ok(SceneOutcome::Unsupported(why)),
         image => image?,
     };
     let (columns, height) = SAMPLED;
@@ -178,9 +182,9 @@ pub(crate) fn samples(
     let support = gpu.chroma_support(format);
     let (mut seen, mut refused) = (Vec::new(), Vec::new());
     for (place, x_chroma, cb, is_there) in [
-        // The middle of column 31 is half-way between the chroma of columns 30 and 32,
+        // The centre of column 31 is half-way between the chroma of columns 30 and 32.
         ("COSITED_EVEN", cosited, 128.0, support.cosited),
-        // or a quarter of the way from that of columns 30 and 31 to that of columns 32 and 33.
+        // It is a quarter of the distance from the chroma of columns 30 and 31 to that of columns 32 and 33.
         ("MIDPOINT", midpoint, 104.0, support.midpoint),
     ] {
         for (model, blue) in [
@@ -199,7 +203,7 @@ pub(crate) fn samples(
                     continue;
                 }
                 Err(VulkanError::Sampling { why, .. }) if !support.linear_chroma => {
-                    return Ok(Ended::Cannot(why));
+                    return Ok(SceneOutcome::Unsupported(why));
                 }
                 conversion => conversion?,
             };
@@ -211,7 +215,7 @@ pub(crate) fn samples(
                 let colour = found.get(row + column).copied().unwrap_or_default();
                 let is_near = |one: f32, two: f32| (one - two).abs() < 0.02;
                 if !is_near(colour[2], expected) || !is_near(colour[0], luma) {
-                    return Err(wrong(format!(
+                    return Err(engine_error(format!(
                         "with chroma at {place} column {column} is {colour:?}, and red {luma}, blue {expected} were expected"
                     )));
                 }
@@ -222,17 +226,20 @@ pub(crate) fn samples(
         }
     }
     if seen.is_empty() {
-        return Ok(Ended::Cannot(refused.join("; ")));
+        return Ok(SceneOutcome::Unsupported(refused.join("; ")));
     }
-    Ok(Ended::Seen(format!("chroma at {}", seen.join(" and "))))
+    Ok(SceneOutcome::Passed(format!(
+        "chroma at {}",
+        seen.join(" and ")
+    )))
 }
 
-/// Rows of each plane without padding; no period is a power of two.
+/// Returns a test pattern for each plane, without padding. None of its periods is a power of two.
 fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>, VulkanError> {
     let (extent, fourcc) = (buffer.layout().extent(), buffer.layout().format().fourcc);
     let info = fourcc
         .info()
-        .ok_or_else(|| wrong("a format without rows"))?;
+        .ok_or_else(|| engine_error("the format has no known planes"))?;
     let planes = info.planes.iter().enumerate().map(|(plane, shape)| {
         let row = usize::try_from(shape.row_bytes(extent.width()).unwrap_or(0)).unwrap_or(0);
         let rows = usize::try_from(shape.rows(extent.height())).unwrap_or(0);
@@ -246,27 +253,31 @@ fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>, VulkanError> {
 }
 
 fn fill(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<(), VulkanError> {
-    let mapping = buffer.map().map_err(|error| wrong(error.to_string()))?;
+    let mapping = buffer
+        .map()
+        .map_err(|error| engine_error(error.to_string()))?;
     let guard = mapping
         .access(CpuAccess::Write)
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| engine_error(error.to_string()))?;
     for (plane, pixels) in planes.iter().enumerate() {
         let row = buffer.layout().row_bytes(plane).unwrap_or(1);
         let row = usize::try_from(row).unwrap_or(1);
         for (number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
             guard
                 .write_row(plane, number, 0, bytes)
-                .map_err(|error| wrong(error.to_string()))?;
+                .map_err(|error| engine_error(error.to_string()))?;
         }
     }
     Ok(())
 }
 
 fn rows(buffer: &Buffer) -> Result<Vec<Vec<u8>>, VulkanError> {
-    let mapping = buffer.map().map_err(|error| wrong(error.to_string()))?;
+    let mapping = buffer
+        .map()
+        .map_err(|error| engine_error(error.to_string()))?;
     let guard = mapping
         .access(CpuAccess::Read)
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| engine_error(error.to_string()))?;
     let mut planes = pattern(buffer, 0)?;
     for (plane, pixels) in planes.iter_mut().enumerate() {
         let row = buffer.layout().row_bytes(plane).unwrap_or(1);
@@ -274,20 +285,20 @@ fn rows(buffer: &Buffer) -> Result<Vec<Vec<u8>>, VulkanError> {
         for (number, bytes) in (0_u32..).zip(pixels.chunks_mut(row)) {
             guard
                 .read_row(plane, number, 0, bytes)
-                .map_err(|error| wrong(error.to_string()))?;
+                .map_err(|error| engine_error(error.to_string()))?;
         }
     }
     Ok(planes)
 }
 
-fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<(), VulkanError> {
+fn assert_equal(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<(), VulkanError> {
     if found.len() != expected.len() {
-        return Err(wrong(format!("{} planes", found.len())));
+        return Err(engine_error(format!("{} planes", found.len())));
     }
     for (plane, (found, expected)) in found.iter().zip(expected).enumerate() {
         let first = found.iter().zip(expected).position(|(one, two)| one != two);
         if first.is_some() || found.len() != expected.len() {
-            return Err(wrong(format!(
+            return Err(engine_error(format!(
                 "plane {plane} differs from byte {first:?} on"
             )));
         }

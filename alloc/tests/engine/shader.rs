@@ -1,6 +1,6 @@
 //! A compute shader that samples a picture at the middle of each invocation.
 //!
-//! It was made of this source by `glslangValidator -V` and `spirv-opt -O --strip-debug`:
+//! `glslangValidator -V` and `spirv-opt -O --strip-debug` compiled it from this source:
 //!
 //! ```glsl
 //! #version 450
@@ -14,7 +14,7 @@
 //! }
 //! ```
 
-/// Words of SPIR-V 1.0.
+/// The shader in SPIR-V 1.0.
 #[rustfmt::skip]
 pub(crate) const SAMPLE: [u32; 288] = [
     0x7230203, 0x10000, 0x8000b, 0x3e, 0x0, 0x20011, 0x1, 0x6000b, 0x1, 0x4c534c47,

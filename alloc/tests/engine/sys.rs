@@ -12,7 +12,7 @@ use covalent_alloc::backend::vulkan::{
     ApplicationDevice, Capabilities, Enabled, Features, Gpu, Supported, VulkanError, check,
 };
 
-use super::{Heard, Setup, failed};
+use super::{Setup, ValidationMessages, failed};
 
 const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 const ENABLED: [vk::ValidationFeatureEnableEXT; 1] =
@@ -23,7 +23,7 @@ pub(crate) struct Engine {
     pub(crate) device: ash::Device,
     pub(crate) queue: Arc<Mutex<vk::Queue>>,
     pub(crate) family: u32,
-    pub(crate) heard: Heard,
+    pub(crate) validation_messages: ValidationMessages,
     pub(crate) physical: vk::PhysicalDevice,
     pub(crate) offered: Supported,
     pub(crate) instance: ash::Instance,
@@ -31,14 +31,13 @@ pub(crate) struct Engine {
     enabled: Vec<CString>,
     features: Features,
     messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
-    // Keeps the library loaded.
+    // It keeps the library loaded.
     _entry: ash::Entry,
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // SAFETY: everything that was made of the device is gone, as whoever drops the engine sees to; what is left is told by
-        // the layer.
+        // SAFETY: all objects of the device are destroyed before the engine is dropped. The validation layer reports any that is left.
         unsafe {
             let _ = self.device.device_wait_idle();
             self.device.destroy_device(None);
@@ -51,18 +50,18 @@ impl Drop for Engine {
 }
 
 impl Engine {
-    /// Makes an engine on a physical device by its number; `None` behind the last one.
+    /// Creates an engine on the physical device with this index; `None` after the last one.
     pub(crate) fn open(number: usize, setup: Setup) -> Result<Option<Self>, VulkanError> {
-        // SAFETY: the library is the system's loader by its fixed name.
+        // SAFETY: the library is the system's Vulkan loader, by its fixed name.
         let entry = unsafe { ash::Entry::load() }.map_err(|error| VulkanError::Loader {
             why: error.to_string(),
         })?;
-        let heard = Heard::default();
+        let validation_messages = ValidationMessages::default();
         let application = vk::ApplicationInfo::default()
             .application_name(c"engine")
             .api_version(setup.api_version);
         let mut checks = vk::ValidationFeaturesEXT::default().enabled_validation_features(&ENABLED);
-        let mut messages = messenger(&heard);
+        let mut messages = messenger(&validation_messages);
         let layers = [LAYER.as_ptr()];
         let extensions = [
             ext::debug_utils::NAME.as_ptr(),
@@ -83,15 +82,15 @@ impl Engine {
         let listed = unsafe { instance.enumerate_physical_devices() }
             .map_err(failed("vkEnumeratePhysicalDevices"))?;
         let Some(physical) = listed.get(number).copied() else {
-            // SAFETY: nothing was made of the instance.
+            // SAFETY: the instance has no objects.
             unsafe { instance.destroy_instance(None) };
             return Ok(None);
         };
-        // SAFETY: the physical device is of this instance, of the version that it was made for.
+        // SAFETY: the physical device is of this instance, and of the version that it was created for.
         let offered = unsafe { Supported::of(&instance, physical, setup.api_version) }?;
         let names: Vec<CString> = match setup.only {
             Some(only) => only.iter().map(|name| (*name).to_owned()).collect(),
-            // What is required and not there is left out, and the check tells of it.
+            // A required extension that the device lacks is not enabled, and the check reports it.
             None => offered
                 .to_enable(setup.wanted, setup.api_version)
                 .filter(|name| offered.extensions.contains(*name))
@@ -130,15 +129,16 @@ impl Engine {
         // SAFETY: the structures are complete and outlive the call; extensions and features are those that the device has.
         let device = unsafe { instance.create_device(physical, &info, None) }
             .map_err(failed("vkCreateDevice"))?;
-        // SAFETY: the device was made with one queue of this family.
+        // SAFETY: the device was created with one queue of this family.
         let queue = unsafe { device.get_device_queue(family, 0) };
         let messenger = setup
             .is_validated
             .then(|| {
                 let functions = ext::debug_utils::Instance::new(&entry, &instance);
-                // SAFETY: the structure is complete, and what it points to lives as long as the engine.
-                let raw =
-                    unsafe { functions.create_debug_utils_messenger(&messenger(&heard), None) };
+                // SAFETY: the structure is complete, and its pointers are valid as long as the engine lives.
+                let raw = unsafe {
+                    functions.create_debug_utils_messenger(&messenger(&validation_messages), None)
+                };
                 raw.map(|raw| (functions, raw))
             })
             .transpose()
@@ -147,7 +147,7 @@ impl Engine {
             device,
             queue: Arc::new(Mutex::new(queue)),
             family,
-            heard,
+            validation_messages,
             physical,
             offered,
             instance,
@@ -159,7 +159,7 @@ impl Engine {
         }))
     }
 
-    /// Whether this machine's loader has the validation layer.
+    /// Returns whether the Vulkan loader has the validation layer.
     pub(crate) fn has_layer() -> bool {
         // SAFETY: as above.
         let Ok(entry) = (unsafe { ash::Entry::load() }) else {
@@ -174,15 +174,15 @@ impl Engine {
         })
     }
 
-    /// Asks whether everything is there for what is wanted.
+    /// Checks that the device has everything for these capabilities.
     pub(crate) fn check(&self, wanted: Capabilities) -> Result<(), VulkanError> {
         self.with_enabled(|enabled| {
-            // SAFETY: the physical device is of this instance, of the version that it was made for.
+            // SAFETY: the physical device is of this instance, and of the version that it was created for.
             unsafe { check(&self.instance, self.physical, wanted, &enabled) }
         })
     }
 
-    /// Lends the device, which lives as long as whatever is made of it.
+    /// Lends the device to Covalent. The engine lives as long as the returned device.
     pub(crate) fn adopt(self: &Arc<Self>, wanted: Capabilities) -> Result<Gpu, VulkanError> {
         self.with_enabled(|enabled| {
             let application = ApplicationDevice {
@@ -194,7 +194,7 @@ impl Engine {
                 enabled,
                 owner: Some(Arc::clone(self) as _),
             };
-            // SAFETY: the handles are of this engine, which the device holds; the queue is used under its lock alone.
+            // SAFETY: the handles are of this engine, which the device keeps alive. The queue is used only under its lock.
             unsafe { Gpu::adopt(application, wanted) }
         })
     }
@@ -209,38 +209,40 @@ impl Engine {
         })
     }
 
-    /// Submits nothing and waits for it: that works as long as nobody destroyed the device.
+    /// Waits for the idle queue. It succeeds only if the device was not destroyed.
     pub(crate) fn is_alive(&self) -> Result<(), VulkanError> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the queue is of this device and used under its lock.
+        // SAFETY: the queue is of this device, and is used under its lock.
         unsafe { self.device.queue_wait_idle(*queue) }.map_err(failed("vkQueueWaitIdle"))
     }
 }
 
-fn messenger<'a>(heard: &Heard) -> vk::DebugUtilsMessengerCreateInfoEXT<'a> {
+fn messenger<'a>(
+    validation_messages: &ValidationMessages,
+) -> vk::DebugUtilsMessengerCreateInfoEXT<'a> {
     vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(
             vk::DebugUtilsMessageSeverityFlagsEXT::WARNING
                 | vk::DebugUtilsMessageSeverityFlagsEXT::ERROR,
         )
         .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
-        .pfn_user_callback(Some(hear))
-        .user_data(Arc::as_ptr(&heard.0).cast_mut().cast())
+        .pfn_user_callback(Some(on_message))
+        .user_data(Arc::as_ptr(&validation_messages.0).cast_mut().cast())
 }
 
-unsafe extern "system" fn hear(
+unsafe extern "system" fn on_message(
     _: vk::DebugUtilsMessageSeverityFlagsEXT,
     _: vk::DebugUtilsMessageTypeFlagsEXT,
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
     user: *mut c_void,
 ) -> vk::Bool32 {
-    // SAFETY: the layer gives a message that lives until this returns, or nothing.
+    // SAFETY: the layer passes a message that is valid until this function returns, or NULL.
     let words = unsafe { data.as_ref() }
         .filter(|data| !data.p_message.is_null())
         // SAFETY: a message is a string that ends with a zero.
         .map(|data| unsafe { CStr::from_ptr(data.p_message) })
         .map(|words| words.to_string_lossy().into_owned());
-    // SAFETY: the address is that of a list which lives as long as the engine, and is only lent here.
+    // SAFETY: the address is that of a list that lives as long as the engine, and is only borrowed here.
     let list = unsafe { user.cast::<Mutex<Vec<String>>>().as_ref() };
     if let (Some(words), Some(list)) = (words, list) {
         list.lock()

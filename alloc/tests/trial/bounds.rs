@@ -1,4 +1,4 @@
-//! How much memory facts take, whoever wrote the file.
+//! Reading a file of trial results takes bounded memory, whatever the file contains.
 
 use std::fmt::Write as _;
 
@@ -6,17 +6,17 @@ use covalent_alloc::trial::{TrialResultError, TrialResultStore};
 
 use super::sys::measured;
 
-/// What the documentation of the store states: so many times the length of the file.
-const MULTIPLE: usize = 64;
-/// What reading takes whatever the file is: buffers of the standard library, an error's words.
+/// How many times its length a file may take in memory, as the documentation of the store says.
+const MEMORY_FACTOR: usize = 64;
+/// What reading any file takes: buffers of the standard library and the text of an error.
 const BASE: usize = 64 << 10;
 const LENGTH: usize = 512 << 10;
 
-fn file(facts: &str) -> String {
-    format!("{{\"format\":\"covalent facts\",\"version\":1,\"facts\":[{facts}]}}")
+fn file(results: &str) -> String {
+    format!("{{\"format\":\"covalent facts\",\"version\":1,\"facts\":[{results}]}}")
 }
 
-/// Repeats an item, with its number in the place of `#`, until a file is so long.
+/// Repeats an item, with its number in place of `#`, up to [`LENGTH`].
 fn many(item: &str) -> String {
     let mut text = String::new();
     for number in 0.. {
@@ -39,7 +39,7 @@ fn with_host(host: &str) -> String {
 }
 
 #[test]
-fn file_of_facts_takes_memory_that_its_length_bounds() {
+fn file_of_results_takes_memory_in_proportion_to_its_length() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("facts.json");
     let long = SMALLEST.replace(
@@ -47,7 +47,7 @@ fn file_of_facts_takes_memory_that_its_length_bounds() {
         &format!("\"driver\":\"{}\"", "\\n".repeat(LENGTH / 2)),
     );
     for (name, text, is_read) in [
-        ("smallest facts", file(&many(SMALLEST)), true),
+        ("smallest results", file(&many(SMALLEST)), true),
         ("a long name", file(&long), true),
         ("features of a host", file(&with_host(&many("\"#\""))), true),
         (
@@ -67,20 +67,20 @@ fn file_of_facts_takes_memory_that_its_length_bounds() {
             file(&"{\"effect\":".repeat(LENGTH / 10)),
             false,
         ),
-        ("no facts", many("{}"), false),
+        ("not results", many("{}"), false),
     ] {
         std::fs::write(&path, &text).unwrap();
         let (read, usage) = measured(|| TrialResultStore::at(path.clone()).read());
         let most = usage.peak_bytes;
-        let bound = text.len() * MULTIPLE + BASE;
+        let bound = text.len() * MEMORY_FACTOR + BASE;
         assert!(
             most <= bound,
             "{name}: {most} bytes for a file of {}",
             text.len()
         );
         match read {
-            Ok(facts) => assert!(is_read && !facts.is_empty(), "{name}"),
-            Err(TrialResultError::Damaged { .. } | TrialResultError::Foreign { .. }) => {
+            Ok(results) => assert!(is_read && !results.is_empty(), "{name}"),
+            Err(TrialResultError::Damaged { .. } | TrialResultError::Unrecognised { .. }) => {
                 assert!(!is_read, "{name}")
             }
             Err(other) => panic!("{name}: {other}"),

@@ -1,4 +1,4 @@
-//! What is refused is never planned, by whichever alternative; and nothing else is lost.
+//! A refused combination is not planned by any alternative, and no other combination is lost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,22 +14,22 @@ use proptest::sample::select;
 use super::common::generate;
 use super::*;
 
-/// Makes a fact of a refusal by everybody whom `whose` names.
-fn fact(whose: ParticipantSelector, source: &str, scope: Scope) -> TrialResult {
+/// Returns the trial result of a refusal by all participants that match `selector`.
+fn refusal_by(selector: ParticipantSelector, source: &str, scope: Scope) -> TrialResult {
     TrialResult {
         effect: Effect::Refuses {
             source: source.to_owned(),
             scope,
-            refusal: Refusal::of_errno(&whose.driver, "PRIME_FD_TO_HANDLE", 22, "no"),
+            refusal: Refusal::of_errno(&selector.driver, "PRIME_FD_TO_HANDLE", 22, "no"),
         },
-        participant: whose,
+        participant: selector,
         conditions: Conditions::default(),
         origin: Origin::Learnt { at: NOW, times: 2 },
         expires: None,
     }
 }
 
-fn whose(driver: &str, role: Option<Role>) -> ParticipantSelector {
+fn selector(driver: &str, role: Option<Role>) -> ParticipantSelector {
     ParticipantSelector {
         driver: driver.to_owned(),
         location: None,
@@ -38,19 +38,19 @@ fn whose(driver: &str, role: Option<Role>) -> ParticipantSelector {
     }
 }
 
-/// Returns whether any fact is about this source in this format, for anybody of the request and any of its sizes.
+/// Returns whether any result is about this source and format, for any participant of the request and any of its sizes.
 fn is_named(
     request: &Request,
-    facts: &[TrialResult],
+    results: &[TrialResult],
     source: &SourceId,
     format: FormatModifier,
 ) -> bool {
-    facts.iter().any(|fact| {
+    results.iter().any(|result| {
         let Effect::Refuses {
             scope,
             source: name,
             ..
-        } = &fact.effect
+        } = &result.effect
         else {
             return false;
         };
@@ -63,23 +63,23 @@ fn is_named(
             && request
                 .participants
                 .iter()
-                .any(|participant| fact.participant.matches(participant))
+                .any(|participant| result.participant.matches(participant))
     })
 }
 
-/// Holds a request against its limited self: what is named is gone, and everything else is as it was.
-fn check(request: &Request, facts: &[TrialResult]) -> Result<(), String> {
-    let mut book = book();
-    facts.iter().for_each(|fact| book.add(fact.clone()));
-    let limited = book.apply(request).request;
+/// Compares a request with the one after the results are applied: the named combinations are gone, and all others are unchanged.
+fn check(request: &Request, results: &[TrialResult]) -> Result<(), String> {
+    let mut all = no_results();
+    results.iter().for_each(|result| all.add(result.clone()));
+    let limited = all.apply(request).request;
     let mut expected: Vec<_> = candidates(request).into_iter().collect();
-    expected.retain(|(source, format, _)| !is_named(request, facts, source, *format));
+    expected.retain(|(source, format, _)| !is_named(request, results, source, *format));
     let found = candidates(&limited);
     if found != expected {
-        let lost: Vec<_> = expected.iter().filter(|way| !found.contains(way)).collect();
-        let taken: Vec<_> = found.iter().filter(|way| !expected.contains(way)).collect();
+        let lost: Vec<_> = expected.iter().filter(|one| !found.contains(one)).collect();
+        let taken: Vec<_> = found.iter().filter(|one| !expected.contains(one)).collect();
         return Err(format!(
-            "lost {} ways, first {:?}; taken although refused {}, first {:?}",
+            "lost {} combinations, first {:?}; planned although refused {}, first {:?}",
             lost.len(),
             lost.first(),
             taken.len(),
@@ -89,7 +89,7 @@ fn check(request: &Request, facts: &[TrialResult]) -> Result<(), String> {
     if let Solution::Share(plan) = solve(&limited) {
         for modifier in plan.modifiers() {
             let format = FormatModifier::new(plan.layout().format().fourcc, *modifier);
-            if is_named(request, facts, plan.source(), format) {
+            if is_named(request, results, plan.source(), format) {
                 return Err(format!("{} is planned in {format}", plan.source()));
             }
         }
@@ -123,8 +123,9 @@ fn scopes() -> impl Strategy<Value = Scope> {
         })
 }
 
-/// Facts on those who may be in a request, and on some who are not; each for every size or for the one with this number.
-fn facts() -> impl Strategy<Value = Vec<(TrialResult, Option<usize>)>> {
+/// Results about participants that may be in a request, and about some that are not. Each is for every size or for the one with this
+/// index.
+fn results() -> impl Strategy<Value = Vec<(TrialResult, Option<usize>)>> {
     let role = select(vec![
         Role::Capture,
         Role::Display,
@@ -139,21 +140,21 @@ fn facts() -> impl Strategy<Value = Vec<(TrialResult, Option<usize>)>> {
         prop::option::of(0..3_usize),
     )
         .prop_map(|(driver, role, source, scope, size)| {
-            (fact(whose(driver, role), source, scope), size)
+            (refusal_by(selector(driver, role), source, scope), size)
         });
     prop::collection::vec(one, 1..6)
 }
 
-fn sized(request: &Request, facts: Vec<(TrialResult, Option<usize>)>) -> Vec<TrialResult> {
-    // One more than a request has: the last is of another size.
+fn sized(request: &Request, results: Vec<(TrialResult, Option<usize>)>) -> Vec<TrialResult> {
+    // An index that the request does not have stands for another size.
     let other = Extent::new(999, 7).unwrap();
-    facts
+    results
         .into_iter()
-        .map(|(mut fact, size)| {
-            if let Effect::Refuses { scope, .. } = &mut fact.effect {
+        .map(|(mut result, size)| {
+            if let Effect::Refuses { scope, .. } = &mut result.effect {
                 scope.extent = size.map(|size| request.extents().nth(size).unwrap_or(other));
             }
-            fact
+            result
         })
         .collect()
 }
@@ -162,21 +163,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn request_with_exclusions_loses_what_they_name_and_nothing_else(
+    fn request_with_exclusions_loses_only_the_combinations_that_they_name(
         request in generate::request(),
-        facts in facts(),
-        is_named_alike in any::<bool>(),
+        results in results(),
+        has_equal_names in any::<bool>(),
     ) {
         let mut request = request;
-        if is_named_alike {
+        if has_equal_names {
             request.participants.iter_mut().for_each(|one| one.name = "alike".to_owned());
         }
-        let facts = sized(&request, facts);
-        prop_assert_eq!(check(&request, &facts), Ok(()));
+        let results = sized(&request, results);
+        prop_assert_eq!(check(&request, &results), Ok(()));
     }
 }
 
-/// Everybody of a machine alone, and each camera with each display.
+/// Requests with each participant of a machine alone, and with each pair of camera and display.
 fn requests(machine: &Machine, size: Extent) -> Vec<Request> {
     let all: Vec<Participant> = machine
         .participants_at(size)
@@ -208,9 +209,9 @@ fn requests(machine: &Machine, size: Extent) -> Vec<Request> {
 }
 
 #[test]
-fn refusal_on_a_recorded_board_is_bypassed_by_no_alternative() {
+fn refusal_on_a_recorded_board_applies_to_all_alternatives() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/machines");
-    let (mut bypassing, mut checks) = (BTreeSet::new(), 0);
+    let (mut with_alternatives, mut checks) = (BTreeSet::new(), 0);
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let machine = Machine::from_json(&std::fs::read(&path).unwrap()).unwrap();
@@ -219,39 +220,40 @@ fn refusal_on_a_recorded_board_is_bypassed_by_no_alternative() {
             .next()
             .unwrap_or(Extent::new(1920, 1080).unwrap());
         for request in requests(&machine, size) {
-            let known = candidates(&request);
-            // The first, one in the middle and the last say as much as thousands of modifiers.
-            let some = [0, known.len() / 2, known.len().saturating_sub(1)];
-            for (source, format, _) in some.iter().filter_map(|place| known.get(*place)) {
+            let possible = candidates(&request);
+            // The first, a middle and the last combination are enough: there are thousands of modifiers.
+            let some = [0, possible.len() / 2, possible.len().saturating_sub(1)];
+            for (source, format, _) in some.iter().filter_map(|index| possible.get(*index)) {
                 for participant in &request.participants {
                     let scope = Scope::exactly(*format, size);
-                    let one = fact(ParticipantSelector::of(participant), source.as_str(), scope);
-                    let all = fact(
+                    let one =
+                        refusal_by(ParticipantSelector::of(participant), source.as_str(), scope);
+                    let all = refusal_by(
                         ParticipantSelector::of(participant),
                         source.as_str(),
                         Scope::default(),
                     );
-                    for fact in [one, all] {
+                    for result in [one, all] {
                         let name = path.display();
-                        check(&request, &[fact])
+                        check(&request, &[result])
                             .unwrap_or_else(|why| panic!("{name}: {}: {why}", participant.name));
                         checks += 1;
                     }
                     if !participant.alternatives().is_empty() {
-                        bypassing.insert((path.clone(), participant.name.clone()));
+                        with_alternatives.insert((path.clone(), participant.name.clone()));
                     }
                 }
             }
         }
     }
-    // All that have alternatives: seven displays, an overlay and a camera on seven boards.
-    assert_eq!(bypassing.len(), 9, "{bypassing:?}");
+    // Seven displays, an overlay and a camera on seven boards have alternatives.
+    assert_eq!(with_alternatives.len(), 9, "{with_alternatives:?}");
     assert!(checks > 500, "{checks} checks");
 }
 
 #[test]
-fn refusal_of_a_format_that_nobody_lists_removes_no_other() {
-    // Neither source nor participants list formats: any that has rows may be planned.
+fn refusal_of_a_format_that_no_participant_lists_removes_no_other() {
+    // Neither the source nor the participants list formats, so any format with a linear layout may be planned.
     let mut request = request();
     for participant in &mut request.participants {
         participant.for_each_choice(|own| own.formats = None);
@@ -261,12 +263,12 @@ fn refusal_of_a_format_that_nobody_lists_removes_no_other() {
         modifier: None,
         extent: None,
     };
-    let refused = fact(whose("bochs-drm", None), "heap:a", scope);
+    let refused = refusal_by(selector("bochs-drm", None), "heap:a", scope);
     check(&request, &[refused]).unwrap();
 }
 
 #[test]
-fn arrangement_that_is_refused_is_not_among_those_from_which_a_source_may_choose() {
+fn refused_modifier_is_not_among_those_that_the_source_may_choose() {
     let modifiers = [1, 2, 3].map(|number| Modifier(0x0100_0000_0000_0000 | number));
     let pairs: Vec<_> = modifiers
         .iter()
@@ -277,32 +279,36 @@ fn arrangement_that_is_refused_is_not_among_those_from_which_a_source_may_choose
     request.participants[0].for_each_choice(|own| own.formats = Some(pairs.clone().into()));
     request.sources[0].constraints.formats = Some(pairs.clone().into());
     let scope = Scope::exactly(pairs[1], vga());
-    let refused = fact(whose("bochs-drm", None), "heap:a", scope);
-    let mut book = book();
-    book.add(refused);
-    let Solution::Share(plan) = solve(&book.apply(&request).request) else {
-        panic!("two arrangements are left")
+    let refused = refusal_by(selector("bochs-drm", None), "heap:a", scope);
+    let mut results = no_results();
+    results.add(refused);
+    let Solution::Share(plan) = solve(&results.apply(&request).request) else {
+        panic!("two modifiers are left")
     };
     assert_eq!(plan.modifiers(), [modifiers[0], modifiers[2]]);
 }
 
 #[test]
-fn refusal_of_one_size_holds_for_buffers_that_hold_it_beside_others() {
+fn refusal_of_one_size_applies_to_buffers_with_several_sizes() {
     let mut request = request();
     request.more_extents = vec![Extent::new(480, 640).unwrap()];
     let format = FormatModifier::linear(Fourcc::XRGB8888);
     let scope = Scope::exactly(format, request.more_extents[0]);
-    check(&request, &[fact(whose("bochs-drm", None), "heap:a", scope)]).unwrap();
+    check(
+        &request,
+        &[refusal_by(selector("bochs-drm", None), "heap:a", scope)],
+    )
+    .unwrap();
 }
 
-/// Two displays of one name on two devices: the second refuses heap a.
+/// Two displays with equal names are on two devices, and the second refuses heap a.
 #[test]
-fn refusal_by_one_of_two_of_a_name_is_learnt_of_that_one() {
+fn refusal_by_one_of_two_participants_with_equal_names_is_learnt_of_that_one() {
     let mut request = request();
     let mut second = display("vkms");
     second.name = request.participants[1].name.clone();
     request.participants.push(second);
-    let mut fake = Fake::new(|participant, planned: Planned<'_>| {
+    let mut fake = FakeTrial::new(|participant, planned: TrialPlan<'_>| {
         let is_a = planned.plan.source().as_str() == "heap:a";
         if participant.device.driver == "vkms" && is_a {
             refused(EINVAL)
@@ -310,18 +316,18 @@ fn refusal_by_one_of_two_of_a_name_is_learnt_of_that_one() {
             Outcome::Proved
         }
     });
-    let mut facts = book();
-    let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(source_of(&proven.solution), "heap:b");
-    let drivers: Vec<_> = facts
+    let mut results = no_results();
+    let tried = solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
+    assert_eq!(source_of(&tried.solution), "heap:b");
+    let drivers: Vec<_> = results
         .all()
         .iter()
-        .map(|fact| &fact.participant.driver)
+        .map(|result| &result.participant.driver)
         .collect();
     assert_eq!(drivers, ["vkms"]);
 }
 
-/// A display whose second choice takes what the first does not: both are tried, and neither is planned after a refusal.
+/// The second alternative of a display accepts what the first does not. Neither is planned after a refusal.
 #[test]
 fn refusal_of_a_plan_by_an_alternative_is_learnt_for_the_alternative() {
     let mut request = request();
@@ -331,13 +337,13 @@ fn refusal_of_a_plan_by_an_alternative_is_learnt_for_the_alternative() {
     for (choice, formats) in own.choices_mut().zip(formats) {
         choice.formats = Some(linear(formats));
     }
-    let mut facts = book();
-    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
-    let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
+    let mut results = no_results();
+    let mut fake = FakeTrial::new(display_refuses_heap_a(EINVAL));
+    let tried = solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
     assert_eq!(
-        (proven.ending, source_of(&proven.solution)),
-        (TrialEnd::Proved, "heap:b")
+        (tried.end, source_of(&tried.solution)),
+        (TrialEnd::Accepted, "heap:b")
     );
-    assert_eq!(proven.given_up.len(), 1, "{:?}", proven.given_up);
-    assert_eq!(proven.learnt.len(), 1);
+    assert_eq!(tried.refused_plans.len(), 1, "{:?}", tried.refused_plans);
+    assert_eq!(tried.learnt_results.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What a participant is, its fields say; names are for people.
+//! The fields of a participant identify it. Its name is only for people.
 
 use covalent_alloc::constraint::{Plane, PlaneKind};
 use covalent_alloc::machine::{Declared, Job, Machine, RecordedParticipant};
@@ -13,7 +13,7 @@ fn named(name: &str, interface: Option<Interface>) -> Participant {
 }
 
 #[test]
-fn interface_of_a_participant_does_not_hang_on_its_name() {
+fn interface_of_a_participant_does_not_depend_on_its_name() {
     for name in ["vkms GBM", "vkms image", "my renderer (GBM)", ""] {
         assert_eq!(
             Interface::of(&named(name, None)),
@@ -23,17 +23,18 @@ fn interface_of_a_participant_does_not_hang_on_its_name() {
         for interface in [Interface::Kernel, Interface::Gbm, Interface::Vulkan] {
             let participant = named(name, Some(interface));
             assert_eq!(Interface::of(&participant), interface, "{name}");
-            let whose = ParticipantSelector::of(&participant);
-            assert!(whose.matches(&participant), "{name}");
+            let selector = ParticipantSelector::of(&participant);
+            assert!(selector.matches(&participant), "{name}");
             assert!(
-                !whose.matches(&named(name, Some(Interface::Gbm))) || interface == Interface::Gbm
+                !selector.matches(&named(name, Some(Interface::Gbm)))
+                    || interface == Interface::Gbm
             );
         }
     }
 }
 
 #[test]
-fn participant_that_says_nothing_of_the_new_fields_is_written_as_before() {
+fn participant_without_interface_and_plane_is_written_without_these_fields() {
     let mut participant = named("vkms import", None);
     let text = serde_json::to_string(&participant).unwrap();
     assert!(
@@ -48,7 +49,7 @@ fn participant_that_says_nothing_of_the_new_fields_is_written_as_before() {
     let text = serde_json::to_string(&participant).unwrap();
     let again: Participant = serde_json::from_str(&text).unwrap();
     assert_eq!(again, participant);
-    // A value that is the default is no field of a newer version.
+    // A field with its default value is not one of a newer version.
     assert!(again.extra_fields.required().is_empty());
 }
 
@@ -65,11 +66,11 @@ fn machine(participants: Vec<Participant>) -> Vec<u8> {
 }
 
 #[test]
-fn machine_file_is_read_by_names_only_where_it_is_older_than_the_fields() {
+fn interface_is_derived_from_the_name_only_in_files_without_the_field() {
     let old = Machine::from_json(&machine(vec![named("vkms GBM", None)])).unwrap();
     let recorded = &old.declared[0].participants[0];
     assert_eq!(Interface::of(&recorded.to_participant()), Interface::Gbm);
-    // It is written as it was read.
+    // The recorded participant itself is unchanged.
     assert_eq!(recorded.participant.interface, None);
     let new = machine(vec![
         named("vkms GBM", Some(Interface::Kernel)),
@@ -82,7 +83,7 @@ fn machine_file_is_read_by_names_only_where_it_is_older_than_the_fields() {
         .map(|recorded| Interface::of(&recorded.to_participant()))
         .collect();
     assert_eq!(read, [Interface::Kernel, Interface::Gbm]);
-    // A job finds a card's GBM by what it is.
+    // A job finds the GBM participant of a card by its interface.
     let mut job = Job::new(vga(), 1);
     job.gbm = vec!["/dev/vkms".to_owned()];
     let request = new.request(&job).unwrap().request;
@@ -90,7 +91,7 @@ fn machine_file_is_read_by_names_only_where_it_is_older_than_the_fields() {
 }
 
 #[test]
-fn display_of_a_card_is_its_primary_plane_whatever_that_is_called() {
+fn display_of_a_card_is_its_primary_plane_whatever_its_name() {
     let plane = |name: &str, kind| {
         let mut participant = Participant::new(name, device("vkms"), Role::Display);
         participant.plane = Some(Plane { kind, id: Some(1) });

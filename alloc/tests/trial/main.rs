@@ -1,4 +1,4 @@
-//! The loop of solving, proving and learning, with trials that the test implements itself, and what facts do to requests.
+//! The trial loop with trials that the test implements, and the effect of trial results on requests.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -20,8 +20,8 @@ use covalent_alloc::constraint::{Contiguity, Guarantees, Participant, Role};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::trial::{
-    Allocation, Conditions, Environment, Limits, Origin, Outcome, Planned, Refusal, RefusalKind,
-    Scope, Trial, TrialEnd, TrialResult, TrialResults, solve_with_trials,
+    Allocation, Conditions, Environment, Limits, Origin, Outcome, Refusal, RefusalKind, Scope,
+    Trial, TrialEnd, TrialPlan, TrialResult, TrialResults, solve_with_trials,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -34,7 +34,7 @@ fn here() -> Environment {
     }
 }
 
-fn book() -> TrialResults {
+fn no_results() -> TrialResults {
     TrialResults::empty(here(), NOW)
 }
 
@@ -42,7 +42,7 @@ fn vga() -> Extent {
     Extent::new(640, 480).unwrap()
 }
 
-/// Scattered camera and a card of another driver; two heaps, of which the solver takes `heap:a` first.
+/// A camera that accepts scattered memory, a card of another driver, and two heaps, of which the solver prefers `heap:a`.
 fn request() -> Request {
     let guarantees = Guarantees {
         address: ram(2),
@@ -71,8 +71,8 @@ const EINVAL: i32 = 22;
 const EBUSY: i32 = 16;
 const EACCES: i32 = 13;
 
-/// The display takes nothing from heap a, and says why; all else is taken.
-fn no_display_from_heap_a(errno: i32) -> impl FnMut(&Participant, Planned<'_>) -> Outcome {
+/// The display refuses buffers from `heap:a` with this error. Everything else is accepted.
+fn display_refuses_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>) -> Outcome {
     move |participant, planned| {
         let is_a = planned.plan.source().as_str() == "heap:a";
         if participant.role == Role::Display && is_a {
@@ -83,18 +83,18 @@ fn no_display_from_heap_a(errno: i32) -> impl FnMut(&Participant, Planned<'_>) -
     }
 }
 
-/// An application's trial: answers by a function of participant and plan, and counts.
-struct Fake<F> {
-    answer: F,
+/// A trial of an application, whose outcome is a function of participant and plan. It counts the calls.
+struct FakeTrial<F> {
+    outcome: F,
     allocations: u32,
     attempts: BTreeMap<String, u32>,
     releases: u32,
 }
 
-impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
-    fn new(answer: F) -> Self {
+impl<F: FnMut(&Participant, TrialPlan<'_>) -> Outcome> FakeTrial<F> {
+    fn new(outcome: F) -> Self {
         Self {
-            answer,
+            outcome,
             allocations: 0,
             attempts: BTreeMap::new(),
             releases: 0,
@@ -102,8 +102,8 @@ impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Fake<F> {
     }
 }
 
-impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Trial for Fake<F> {
-    fn allocate(&mut self, _planned: Planned<'_>) -> Option<Allocation> {
+impl<F: FnMut(&Participant, TrialPlan<'_>) -> Outcome> Trial for FakeTrial<F> {
+    fn allocate(&mut self, _planned: TrialPlan<'_>) -> Option<Allocation> {
         self.allocations += 1;
         Some(Allocation {
             outcome: Outcome::Proved,
@@ -117,12 +117,12 @@ impl<F: FnMut(&Participant, Planned<'_>) -> Outcome> Trial for Fake<F> {
 
     fn attempt(
         &mut self,
-        planned: Planned<'_>,
+        planned: TrialPlan<'_>,
         participant: &Participant,
         _buffer: Option<&Buffer>,
     ) -> Option<Outcome> {
         *self.attempts.entry(participant.name.clone()).or_default() += 1;
-        Some((self.answer)(participant, planned))
+        Some((self.outcome)(participant, planned))
     }
 }
 
@@ -134,34 +134,39 @@ fn source_of(solution: &Solution) -> &str {
 }
 
 #[test]
-fn plan_that_all_take_is_proved_and_its_verdict_stays() {
+fn plan_that_all_accept_keeps_its_verdict() {
     let mut request = request();
     request.participants[0] = camera(Contiguity::Contiguous);
-    let mut fake = Fake::new(|_, _| Outcome::Proved);
-    let mut facts = book();
-    let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
-    assert_eq!(proven.tried.len(), 3);
+    let mut fake = FakeTrial::new(|_, _| Outcome::Proved);
+    let mut results = no_results();
+    let tried = solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
+    assert_eq!(tried.end, TrialEnd::Accepted);
+    assert_eq!(tried.participant_trials.len(), 3);
     assert_eq!(fake.releases, 1);
-    // It lay well this time. That is no promise.
-    let Solution::Share(plan) = &proven.solution else {
+    // The memory was contiguous this time, which guarantees nothing.
+    let Solution::Share(plan) = &tried.solution else {
         panic!()
     };
     assert_eq!(plan.verdict(), Verdict::Possible);
-    assert_eq!(facts.all(), []);
+    assert_eq!(results.all(), []);
 }
 
 #[test]
-fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
-    let mut facts = book();
-    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
-    let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
-    assert_eq!(source_of(&proven.solution), "heap:b");
-    assert_eq!(proven.given_up.len(), 1);
-    assert_eq!(proven.learnt, facts.all());
-    let [fact] = facts.all() else {
-        panic!("{:?}", facts.all())
+fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_is_tried() {
+    let mut results = no_results();
+    let mut fake = FakeTrial::new(display_refuses_heap_a(EINVAL));
+    let tried = solve_with_trials(
+        &request(),
+        &mut [&mut fake],
+        &mut results,
+        Limits::default(),
+    );
+    assert_eq!(tried.end, TrialEnd::Accepted);
+    assert_eq!(source_of(&tried.solution), "heap:b");
+    assert_eq!(tried.refused_plans.len(), 1);
+    assert_eq!(tried.learnt_results, results.all());
+    let [fact] = results.all() else {
+        panic!("{:?}", results.all())
     };
     assert!(fact.to_string().starts_with(
         "bochs-drm at bus-bochs-drm (display) refuses memory of heap:a in XR24 LINEAR at every size"
@@ -169,69 +174,84 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_taken() {
     assert_eq!(fact.conditions, Conditions::exactly(&here()));
     assert_eq!(fact.expires, Some(NOW + TrialResults::LIFETIME_SECONDS));
 
-    // Known from now on: nothing is tried from heap a, and the reason is told.
-    let mut again = Fake::new(|_, planned: Planned<'_>| {
+    // The result is applied from now on: no plan from heap a is tried, and the explanation has the reason.
+    let mut again = FakeTrial::new(|_, planned: TrialPlan<'_>| {
         assert_eq!(planned.plan.source().as_str(), "heap:b");
         Outcome::Proved
     });
-    let second = solve_with_trials(&request(), &mut [&mut again], &mut facts, Limits::default());
-    assert_eq!(second.ending, TrialEnd::Proved);
-    assert_eq!(second.known, proven.learnt);
+    let second = solve_with_trials(
+        &request(),
+        &mut [&mut again],
+        &mut results,
+        Limits::default(),
+    );
+    assert_eq!(second.end, TrialEnd::Accepted);
+    assert_eq!(second.applied_results, tried.learnt_results);
     assert!(second.solution.explain().contains("not heap a"));
 }
 
 #[test]
 fn transient_refusal_is_never_learnt() {
     for errno in [EBUSY, 12, 24, EACCES] {
-        let mut facts = book();
-        let mut fake = Fake::new(no_display_from_heap_a(errno));
-        let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-        assert_eq!(facts.all(), [], "{errno}");
-        // It is no reason to fail either: another plan serves this time.
-        assert_eq!(source_of(&proven.solution), "heap:b", "{errno}");
-        assert_eq!(proven.ending, TrialEnd::Proved, "{errno}");
+        let mut results = no_results();
+        let mut fake = FakeTrial::new(display_refuses_heap_a(errno));
+        let tried = solve_with_trials(
+            &request(),
+            &mut [&mut fake],
+            &mut results,
+            Limits::default(),
+        );
+        assert_eq!(results.all(), [], "{errno}");
+        // The call does not fail either, since another plan is tried.
+        assert_eq!(source_of(&tried.solution), "heap:b", "{errno}");
+        assert_eq!(tried.end, TrialEnd::Accepted, "{errno}");
     }
 }
 
 #[test]
-fn refusal_that_does_not_come_again_is_a_proof_of_nothing() {
-    let mut facts = book();
+fn refusal_that_does_not_repeat_is_ignored() {
+    let mut results = no_results();
     let mut first = true;
-    let mut fake = Fake::new(|participant, _| {
+    let mut fake = FakeTrial::new(|participant, _| {
         if participant.role == Role::Display && std::mem::take(&mut first) {
             refused(EINVAL)
         } else {
             Outcome::Proved
         }
     });
-    let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
-    assert_eq!(source_of(&proven.solution), "heap:a");
-    assert_eq!(facts.all(), []);
+    let tried = solve_with_trials(
+        &request(),
+        &mut [&mut fake],
+        &mut results,
+        Limits::default(),
+    );
+    assert_eq!(tried.end, TrialEnd::Accepted);
+    assert_eq!(source_of(&tried.solution), "heap:a");
+    assert_eq!(results.all(), []);
 }
 
 #[test]
-fn refusal_of_what_was_only_possible_is_bad_luck_and_not_learnt() {
+fn refusal_of_a_plan_that_was_only_possible_is_not_learnt() {
     let mut request = request();
     request.participants[0] = camera(Contiguity::Contiguous);
-    let mut facts = book();
-    let mut fake = Fake::new(|participant, _| {
+    let mut results = no_results();
+    let mut fake = FakeTrial::new(|participant, _| {
         if participant.role == Role::Capture {
             refused(14)
         } else {
             Outcome::Proved
         }
     });
-    let proven = solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
-    assert_eq!(proven.given_up.len(), 2);
-    assert_eq!(facts.all(), []);
+    let tried = solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
+    assert_eq!(tried.end, TrialEnd::NoPlan);
+    assert_eq!(tried.refused_plans.len(), 2);
+    assert_eq!(results.all(), []);
 }
 
 #[test]
-fn size_that_is_taken_keeps_the_fact_to_the_size_that_was_refused() {
-    let mut facts = book();
-    let mut fake = Fake::new(|participant, planned| {
+fn accepted_size_limits_the_result_to_the_refused_size() {
+    let mut results = no_results();
+    let mut fake = FakeTrial::new(|participant, planned| {
         let large = planned.request.extent.width() >= 640;
         let is_a = planned.plan.source().as_str() == "heap:a";
         if participant.role == Role::Display && large && is_a {
@@ -240,15 +260,20 @@ fn size_that_is_taken_keeps_the_fact_to_the_size_that_was_refused() {
             Outcome::Proved
         }
     });
-    let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Proved);
-    let text = facts.all()[0].to_string();
+    let tried = solve_with_trials(
+        &request(),
+        &mut [&mut fake],
+        &mut results,
+        Limits::default(),
+    );
+    assert_eq!(tried.end, TrialEnd::Accepted);
+    let text = results.all()[0].to_string();
     assert!(text.contains("in XR24 LINEAR at 640x480"), "{text}");
     let smaller = Request {
         extent: Extent::new(320, 240).unwrap(),
         ..request()
     };
-    assert_eq!(facts.apply(&smaller).request, smaller);
+    assert_eq!(results.apply(&smaller).request, smaller);
 }
 
 #[test]
@@ -256,15 +281,15 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
     let mut request = request();
     let all = linear(&[Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12]);
     request.participants[1].for_each_choice(|own| own.formats = Some(all.clone()));
-    let mut facts = book();
-    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
-    solve_with_trials(&request, &mut [&mut fake], &mut facts, Limits::default());
-    let text = facts.all()[0].to_string();
+    let mut results = no_results();
+    let mut fake = FakeTrial::new(display_refuses_heap_a(EINVAL));
+    solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
+    let text = results.all()[0].to_string();
     assert!(
         text.contains("in every LINEAR format at every size"),
         "{text}"
     );
-    let explained = solve(&facts.apply(&request).request).explain();
+    let explained = solve(&results.apply(&request).request).explain();
     assert!(
         explained.contains("not heap a: it is refused: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
         "{explained}"
@@ -272,11 +297,11 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
 }
 
 #[test]
-fn trials_are_capped() {
+fn number_of_trials_is_limited() {
     for trials in 0..12 {
-        let mut facts = book();
+        let mut results = no_results();
         let count = RefCell::new(0);
-        let mut fake = Fake::new(|_, _| {
+        let mut fake = FakeTrial::new(|_, _| {
             *count.borrow_mut() += 1;
             refused(EINVAL)
         });
@@ -284,15 +309,15 @@ fn trials_are_capped() {
             trials,
             ..Limits::default()
         };
-        let proven = solve_with_trials(&request(), &mut [&mut fake], &mut facts, limits);
+        let tried = solve_with_trials(&request(), &mut [&mut fake], &mut results, limits);
         let made = fake.allocations + *count.borrow();
         assert!(made <= trials, "{made} of {trials}");
-        assert_eq!(proven.trials, made);
+        assert_eq!(tried.trial_count, made);
     }
 }
 
 #[test]
-fn plans_are_capped() {
+fn number_of_plans_is_limited() {
     let mut request = request();
     for number in 0..20 {
         let id = format!("heap:more{number:02}");
@@ -300,7 +325,7 @@ fn plans_are_capped() {
             .sources
             .push(source(&id, &id, request.sources[0].guarantees.clone()));
     }
-    let mut fake = Fake::new(|participant, _| {
+    let mut fake = FakeTrial::new(|participant, _| {
         if participant.role == Role::Display {
             refused(EBUSY)
         } else {
@@ -312,54 +337,61 @@ fn plans_are_capped() {
         trials: 10_000,
         repeats: 2,
     };
-    let proven = solve_with_trials(&request, &mut [&mut fake], &mut book(), limits);
-    assert_eq!(proven.ending, TrialEnd::Capped);
-    assert_eq!(proven.given_up.len(), 3);
+    let tried = solve_with_trials(&request, &mut [&mut fake], &mut no_results(), limits);
+    assert_eq!(tried.end, TrialEnd::LimitReached);
+    assert_eq!(tried.refused_plans.len(), 3);
 }
 
 #[test]
-fn participant_that_cannot_be_tried_is_untested_and_not_proved() {
-    let mut fake = Fake::new(|participant, _| {
+fn participant_that_cannot_be_tried_leaves_the_plan_untested() {
+    let mut fake = FakeTrial::new(|participant, _| {
         if participant.role == Role::Display {
             Outcome::Untestable("another process is DRM master".to_owned())
         } else {
             Outcome::Proved
         }
     });
-    let proven = solve_with_trials(&request(), &mut [&mut fake], &mut book(), Limits::default());
-    assert_eq!(proven.ending, TrialEnd::Untested);
-    assert!(matches!(&proven.tried[2].outcome, Outcome::Untestable(why) if why.contains("master")));
+    let tried = solve_with_trials(
+        &request(),
+        &mut [&mut fake],
+        &mut no_results(),
+        Limits::default(),
+    );
+    assert_eq!(tried.end, TrialEnd::Untested);
+    assert!(
+        matches!(&tried.participant_trials[2].outcome, Outcome::Untestable(why) if why.contains("master"))
+    );
 }
 
 #[test]
-fn trial_that_is_for_nobody_leaves_everybody_untested() {
-    struct Nobody;
-    impl Trial for Nobody {
+fn trial_without_a_participant_leaves_the_plan_untested() {
+    struct TriesNone;
+    impl Trial for TriesNone {
         fn attempt(
             &mut self,
-            _: Planned<'_>,
+            _: TrialPlan<'_>,
             _: &Participant,
             _: Option<&Buffer>,
         ) -> Option<Outcome> {
             None
         }
     }
-    let proven = solve_with_trials(
+    let tried = solve_with_trials(
         &request(),
-        &mut [&mut Nobody],
-        &mut book(),
+        &mut [&mut TriesNone],
+        &mut no_results(),
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::Untested);
+    assert_eq!(tried.end, TrialEnd::Untested);
 }
 
 #[test]
-fn applications_trial_goes_before_the_others() {
+fn first_trial_decides_before_the_later_ones() {
     struct Compositor(u32);
     impl Trial for Compositor {
         fn attempt(
             &mut self,
-            _: Planned<'_>,
+            _: TrialPlan<'_>,
             participant: &Participant,
             _: Option<&Buffer>,
         ) -> Option<Outcome> {
@@ -376,19 +408,19 @@ fn applications_trial_goes_before_the_others() {
     let mut request = request();
     request.participants[1] = Participant::new("wayland-1", device("compositor"), Role::Compositor);
     let mut compositor = Compositor(0);
-    let mut fake = Fake::new(|_, _| Outcome::Proved);
-    let mut facts = book();
-    let proven = solve_with_trials(
+    let mut fake = FakeTrial::new(|_, _| Outcome::Proved);
+    let mut results = no_results();
+    let tried = solve_with_trials(
         &request,
         &mut [&mut compositor, &mut fake],
-        &mut facts,
+        &mut results,
         Limits::default(),
     );
-    assert_eq!(proven.ending, TrialEnd::NoPlan);
+    assert_eq!(tried.end, TrialEnd::NoPlan);
     assert!(compositor.0 >= 2);
     assert!(!fake.attempts.contains_key("wayland-1"));
     assert!(
-        facts
+        results
             .all()
             .iter()
             .all(|fact| fact.participant.role == Some(Role::Compositor))
@@ -396,17 +428,22 @@ fn applications_trial_goes_before_the_others() {
 }
 
 #[test]
-fn facts_expire_and_hold_on_their_machine_alone() {
-    let mut facts = book();
-    let mut fake = Fake::new(no_display_from_heap_a(EINVAL));
-    solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
-    let fact = facts.all()[0].clone();
+fn results_expire_and_apply_only_to_their_machine() {
+    let mut results = no_results();
+    let mut fake = FakeTrial::new(display_refuses_heap_a(EINVAL));
+    solve_with_trials(
+        &request(),
+        &mut [&mut fake],
+        &mut results,
+        Limits::default(),
+    );
+    let fact = results.all()[0].clone();
     let source_of = |request: &Request| match solve(request) {
         Solution::Share(plan) => plan.source().as_str().to_owned(),
         other => panic!("{other:?}"),
     };
     assert_eq!(source_of(&request()), "heap:a");
-    assert_eq!(source_of(&facts.apply(&request()).request), "heap:b");
+    assert_eq!(source_of(&results.apply(&request()).request), "heap:b");
 
     let mut later = TrialResults::empty(here(), NOW + TrialResults::LIFETIME_SECONDS);
     later.add(fact.clone());
@@ -419,7 +456,7 @@ fn facts_expire_and_hold_on_their_machine_alone() {
     other.add(fact.clone());
     assert_eq!(other.apply(&request()).request, request());
 
-    // Said twice it is one fact, seen more often; forgotten it is none.
+    // An equal result that is added again raises the count of the first.
     let mut again = TrialResults::empty(here(), NOW + 5);
     again.add(fact.clone());
     let mut renewed = fact;
@@ -440,14 +477,14 @@ fn facts_expire_and_hold_on_their_machine_alone() {
 }
 
 #[test]
-fn well_known_facts_change_only_what_they_name() {
-    let facts = TrialResults::with_quirks(here(), NOW);
-    assert_eq!(facts.apply(&request()).request, request());
+fn shipped_results_change_only_what_they_name() {
+    let results = TrialResults::with_quirks(here(), NOW);
+    assert_eq!(results.apply(&request()).request, request());
     let mut amd = request();
     amd.participants[1] = display("amdgpu");
-    let informed = facts.apply(&amd);
-    assert_eq!(informed.results.len(), 1);
-    let alignment = informed.request.participants[1]
+    let applied = results.apply(&amd);
+    assert_eq!(applied.results.len(), 1);
+    let alignment = applied.request.participants[1]
         .constraints()
         .image
         .stride

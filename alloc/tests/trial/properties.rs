@@ -1,4 +1,4 @@
-//! What facts may do to any request: take away, and nothing else.
+//! Trial results only remove possibilities from a request.
 
 use super::*;
 use covalent_alloc::solve::solve;
@@ -22,28 +22,29 @@ fn scopes() -> impl Strategy<Value = Scope> {
     })
 }
 
-fn facts() -> impl Strategy<Value = Vec<TrialResult>> {
-    let who = prop::sample::select(vec!["vivid", "bochs-drm", "elsewhere"]);
-    let whose = prop::sample::select(vec!["heap:a", "heap:b", "heap:*", "dumb:bochs-drm"]);
-    let fact = (who, whose, scopes(), any::<bool>()).prop_map(|(who, source, scope, expired)| {
-        TrialResult {
-            participant: ParticipantSelector {
-                driver: who.to_owned(),
-                location: None,
-                role: None,
-                interface: None,
-            },
-            effect: Effect::Refuses {
-                source: source.to_owned(),
-                scope,
-                refusal: Refusal::of_errno(who, "PRIME", 22, "no"),
-            },
-            conditions: Conditions::default(),
-            origin: Origin::Learnt { at: NOW, times: 2 },
-            expires: Some(if expired { NOW } else { NOW + 1 }),
-        }
-    });
-    prop::collection::vec(fact, 0..6)
+fn results() -> impl Strategy<Value = Vec<TrialResult>> {
+    let driver = prop::sample::select(vec!["vivid", "bochs-drm", "elsewhere"]);
+    let source = prop::sample::select(vec!["heap:a", "heap:b", "heap:*", "dumb:bochs-drm"]);
+    let result =
+        (driver, source, scopes(), any::<bool>()).prop_map(|(driver, source, scope, expired)| {
+            TrialResult {
+                participant: ParticipantSelector {
+                    driver: driver.to_owned(),
+                    location: None,
+                    role: None,
+                    interface: None,
+                },
+                effect: Effect::Refuses {
+                    source: source.to_owned(),
+                    scope,
+                    refusal: Refusal::of_errno(driver, "PRIME", 22, "no"),
+                },
+                conditions: Conditions::default(),
+                origin: Origin::Learnt { at: NOW, times: 2 },
+                expires: Some(if expired { NOW } else { NOW + 1 }),
+            }
+        });
+    prop::collection::vec(result, 0..6)
 }
 
 fn requests() -> impl Strategy<Value = Request> {
@@ -60,54 +61,54 @@ fn requests() -> impl Strategy<Value = Request> {
     })
 }
 
-fn informed(request: &Request, facts: &[TrialResult]) -> Request {
-    let mut book = book();
-    facts.iter().for_each(|fact| book.add(fact.clone()));
-    book.apply(request).request
+fn applied(request: &Request, results: &[TrialResult]) -> Request {
+    let mut all = no_results();
+    results.iter().for_each(|result| all.add(result.clone()));
+    all.apply(request).request
 }
 
-/// Whether any fact in force is about a picture of this source for somebody in the request.
+/// Returns whether an unexpired result is about the source and format of the plan, for a participant of the request.
 fn contradicts(
     request: &Request,
-    facts: &[TrialResult],
+    results: &[TrialResult],
     plan: &covalent_alloc::solve::Plan,
 ) -> bool {
-    facts.iter().any(|fact| {
-        let Effect::Refuses { source, scope, .. } = &fact.effect else {
+    results.iter().any(|result| {
+        let Effect::Refuses { source, scope, .. } = &result.effect else {
             return false;
         };
         let about = match source.strip_suffix('*') {
             Some(start) => plan.source().as_str().starts_with(start),
             None => plan.source().as_str() == source,
         };
-        fact.expires > Some(NOW)
+        result.expires > Some(NOW)
             && about
             && scope.covers(plan.layout().format(), request.extent)
             && request
                 .participants
                 .iter()
-                .any(|one| fact.participant.matches(one))
+                .any(|one| result.participant.matches(one))
     })
 }
 
 proptest! {
     #[test]
-    fn plan_never_contradicts_a_fact(request in requests(), facts in facts()) {
-        if let Solution::Share(plan) = solve(&informed(&request, &facts)) {
-            prop_assert!(!contradicts(&request, &facts, &plan), "{}", plan.explain());
+    fn plan_never_contradicts_a_result(request in requests(), results in results()) {
+        if let Solution::Share(plan) = solve(&applied(&request, &results)) {
+            prop_assert!(!contradicts(&request, &results, &plan), "{}", plan.explain());
         }
     }
 
     #[test]
-    fn facts_never_add_a_plan(request in requests(), facts in facts()) {
-        if let Solution::Share(_) = solve(&informed(&request, &facts)) {
+    fn results_never_add_a_plan(request in requests(), results in results()) {
+        if let Solution::Share(_) = solve(&applied(&request, &results)) {
             prop_assert!(matches!(solve(&request), Solution::Share(_)));
         }
     }
 
     #[test]
-    fn facts_leave_every_plan_that_none_is_about(request in requests(), facts in facts()) {
-        // Each source by itself in each format: what no fact is about stands as before.
+    fn plan_that_no_result_is_about_stays(request in requests(), results in results()) {
+        // Each source is tried by itself in each format. A plan that no result is about must not change.
         for source in &request.sources {
             for fourcc in [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12] {
                 let mut one = request.clone();
@@ -119,8 +120,8 @@ proptest! {
                 }
                 let before = solve(&one);
                 let Solution::Share(plan) = &before else { continue };
-                if !contradicts(&one, &facts, plan) {
-                    let Solution::Share(after) = solve(&informed(&one, &facts)) else {
+                if !contradicts(&one, &results, plan) {
+                    let Solution::Share(after) = solve(&applied(&one, &results)) else {
                         return Err(TestCaseError::fail(format!("lost: {}", before.explain())));
                     };
                     prop_assert_eq!(after.source(), plan.source());
@@ -131,25 +132,25 @@ proptest! {
     }
 
     #[test]
-    fn order_of_facts_does_not_matter(request in requests(), facts in facts()) {
-        let mut other = facts.clone();
+    fn order_of_results_does_not_matter(request in requests(), results in results()) {
+        let mut other = results.clone();
         other.reverse();
-        let (one, two) = (solve(&informed(&request, &facts)), solve(&informed(&request, &other)));
+        let (one, two) = (solve(&applied(&request, &results)), solve(&applied(&request, &other)));
         prop_assert_eq!(source_of(&one), source_of(&two));
     }
 
     #[test]
-    fn fact_survives_json(facts in facts()) {
-        let text = serde_json::to_string(&facts).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Vec<TrialResult>>(&text).unwrap(), facts);
+    fn result_survives_json(results in results()) {
+        let text = serde_json::to_string(&results).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Vec<TrialResult>>(&text).unwrap(), results);
     }
 
     #[test]
-    fn nothing_but_structural_refusals_is_learnt(errno in 1..134_i32) {
-        let mut facts = book();
-        let mut fake = Fake::new(|participant, _| if participant.role == Role::Display { refused(errno) } else { Outcome::Proved });
-        solve_with_trials(&request(), &mut [&mut fake], &mut facts, Limits::default());
+    fn only_structural_refusals_are_learnt(errno in 1..134_i32) {
+        let mut results = no_results();
+        let mut fake = FakeTrial::new(|participant, _| if participant.role == Role::Display { refused(errno) } else { Outcome::Proved });
+        solve_with_trials(&request(), &mut [&mut fake], &mut results, Limits::default());
         let structural = RefusalKind::of_errno(errno) == RefusalKind::Structural;
-        prop_assert_eq!(!facts.all().is_empty(), structural);
+        prop_assert_eq!(!results.all().is_empty(), structural);
     }
 }

@@ -96,15 +96,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             }
         }
         Verb::Export { out: path } => {
-            let results = TrialResultStore::of_user()?.read()?;
-            let text = TrialResultStore::text(&results)?;
+            let results = TrialResultStore::for_user()?.read()?;
+            let text = TrialResultStore::to_text(&results)?;
             match path {
                 Some(path) => file::write(path, text.as_bytes())?,
                 None => out.write_all(printable_json(&text).as_bytes())?,
             }
         }
         Verb::Forget { words, all } => {
-            let removed = TrialResultStore::of_user()?.update(|results| {
+            let removed = TrialResultStore::for_user()?.update(|results| {
                 results.forget(|result| {
                     let text = result.to_string();
                     *all || words.iter().all(|word| text.contains(word.as_str()))
@@ -122,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Verb::Path => line!(
             out,
             "{}",
-            printable_path(TrialResultStore::of_user()?.path())
+            printable_path(TrialResultStore::for_user()?.path())
         )?,
     }
     out.flush()?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Command, CommandFactory as _};
 use clap_mangen::Man;
-use covalent_alloc::files::{Access, make_folder, replace_for};
+use covalent_alloc::files::{FileAccess, make_folder, replace_for};
 
 /// Write man pages into a folder: covalent.1, and one for each verb.
 #[derive(Args, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // The pages contain nothing private, so all users may read them.
-    make_folder(&options.folder, Access::Shared)?;
+    make_folder(&options.folder, FileAccess::Shared)?;
     let mut command = crate::args::Options::command().disable_help_subcommand(true);
     command.build();
     let mut pages = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let mut text = Vec::new();
         page.render(&mut text)?;
         tracing::debug!(name, "writing a man page");
-        replace_for(&path, &text, Access::Shared)?;
+        replace_for(&path, &text, FileAccess::Shared)?;
     }
     Ok(ExitCode::SUCCESS)
 }

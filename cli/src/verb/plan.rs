@@ -157,7 +157,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let mut helper = started_helper()?;
         let limits = Limits::default();
         let tried = solve_with_trials(&request, &mut [&mut helper], &mut results, limits);
-        machine::store_trial_results(&tried.learnt);
+        machine::store_trial_results(&tried.learnt_results);
         return write_tried_solution(options, &tried);
     }
     let solution = solve(&results.apply(&request).request);
@@ -253,37 +253,37 @@ fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<Exit
     } else {
         let mut out = out::stdout();
         write!(out, "{}", options.explain(&tried.solution))?;
-        for trial in &tried.tried {
-            line!(out, "tried on {}: {}", trial.who, trial.outcome)?;
+        for trial in &tried.participant_trials {
+            line!(out, "tried on {}: {}", trial.participant, trial.outcome)?;
         }
-        for given_up in &tried.given_up {
+        for given_up in &tried.refused_plans {
             line!(
                 out,
                 "given up: {} in {}, which {} refused ({}): {}",
                 given_up.source_name,
                 given_up.format,
-                given_up.who,
+                given_up.refused_by,
                 given_up.refusal.kind,
                 given_up.refusal
             )?;
         }
-        for result in &tried.learnt {
+        for result in &tried.learnt_results {
             line!(out, "learnt: {result}")?;
         }
-        for result in &tried.known {
+        for result in &tried.applied_results {
             line!(out, "known before: {result}")?;
         }
-        let ending = match tried.ending {
-            TrialEnd::Proved => "proved",
+        let ending = match tried.end {
+            TrialEnd::Accepted => "proved",
             TrialEnd::Untested => "not refused, but not tried on every participant",
             TrialEnd::NoPlan => "no plan is left",
             _ => "the limit of trials was reached before a plan was proved",
         };
-        line!(out, "{ending} ({} trials)", tried.trials)?;
+        line!(out, "{ending} ({} trials)", tried.trial_count)?;
         out.flush()?;
     }
-    Ok(match tried.ending {
-        TrialEnd::Proved | TrialEnd::Untested => ExitCode::SUCCESS,
+    Ok(match tried.end {
+        TrialEnd::Accepted | TrialEnd::Untested => ExitCode::SUCCESS,
         _ => NO_PLAN.into(),
     })
 }

@@ -212,7 +212,7 @@ impl Backend {
         match self {
             Self::Headless(headless) => headless.timelines(),
             Self::Kms(kms) => match retry_transient(|| SyncDevice::new(kms.card())) {
-                Ok(device) if device.ability().eventfd => Some(Rc::new(device)),
+                Ok(device) if device.support().eventfd => Some(Rc::new(device)),
                 Ok(_) => None,
                 Err(error) => {
                     tracing::warn!(%error, "clients get no explicit synchronisation: the card cannot be opened for syncobjs");

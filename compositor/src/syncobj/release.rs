@@ -38,7 +38,7 @@ impl DeferredReleases {
         if deferred
             .fence
             .as_ref()
-            .is_some_and(|fence| fence.is_over().unwrap_or(false))
+            .is_some_and(|fence| fence.is_signalled().unwrap_or(false))
         {
             deferred.fence = None;
         }

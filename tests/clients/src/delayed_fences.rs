@@ -125,7 +125,7 @@ fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
         .buffers
         .iter()
         .map(|buffer| {
-            let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+            let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
             let bytes = usize::try_from(buffer.layout().total_bytes())?;
             Ok(DeviceView::map(fd, bytes)?)
         })

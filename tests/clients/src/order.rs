@@ -211,7 +211,7 @@ fn submitted_late() -> anyhow::Result<()> {
     elsewhere
         .timeline
         .point(1)?
-        .forward_to(&acquire.timeline.point(1)?)?;
+        .transfer_to(&acquire.timeline.point(1)?)?;
     client.until_presented(frame)
 }
 

@@ -69,7 +69,7 @@ pub fn check_unsignalled(fence: &Fence) -> Result<()> {
         "the fence is {status:?}"
     );
     ensure!(
-        !fence.is_over()?,
+        !fence.is_signalled()?,
         "an unsignalled fence polls as if it were signalled"
     );
     Ok(())
@@ -83,7 +83,7 @@ pub fn check_signalled(fence: &Fence) -> Result<()> {
     let status = fence.status()?;
     ensure!(status == FenceStatus::Signalled, "the fence is {status:?}");
     ensure!(
-        fence.is_over()?,
+        fence.is_signalled()?,
         "a signalled fence does not poll as signalled"
     );
     Ok(())

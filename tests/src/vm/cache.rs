@@ -22,7 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use covalent_alloc::files::{Access, make_folder};
+use covalent_alloc::files::{FileAccess, make_folder};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::namespace::{namespace, spawn_bound_to_process};
@@ -112,7 +112,7 @@ impl Cache {
     /// # Errors
     /// Where the folder cannot be made, belongs to another user, or is writable for everybody.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
-        make_folder(folder, Access::Private)
+        make_folder(folder, FileAccess::Private)
             .map_err(|error| file_error("make the folder", folder)(error.into()))?;
         let folder = folder.canonicalize().map_err(file_error("find", folder))?;
         // Programs in this folder are run, by root too. A user who can write here could run anything as this user.

@@ -187,8 +187,8 @@ impl Handles {
             card: card.clone(),
             open: Vec::new(),
         };
-        for memory in 0..buffer.memory_count() {
-            let Some(fd) = buffer.memory_fd(memory) else {
+        for memory in 0..buffer.dmabuf_count() {
+            let Some(fd) = buffer.dmabuf_fd(memory) else {
                 continue;
             };
             let handle = card.import_memory(buffer, fd)?;

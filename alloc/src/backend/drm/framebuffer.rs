@@ -78,7 +78,7 @@ impl Card {
         }
         let begun = trace::begin();
         let guard = self.lock_handles();
-        let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.memory_count());
+        let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.dmabuf_count());
         let result = self.import_all(buffer, &mut opened).and_then(|()| {
             let fb_layout =
                 FramebufferLayout::new(layout, fourcc, explicit, &opened).ok_or_else(|| {
@@ -131,8 +131,8 @@ impl Card {
         buffer: &Buffer,
         opened: &mut Vec<buffer::Handle>,
     ) -> Result<(), DrmError> {
-        for memory in 0..buffer.memory_count() {
-            let Some(fd) = buffer.memory_fd(memory) else {
+        for memory in 0..buffer.dmabuf_count() {
+            let Some(fd) = buffer.dmabuf_fd(memory) else {
                 continue;
             };
             let handle = self.import_memory(buffer, fd)?;

@@ -53,7 +53,7 @@ impl HostTransfer {
         let mut textures = Vec::with_capacity(buffers.len());
         for buffer in buffers {
             let layout = buffer.layout();
-            let (Some(fd), extent) = (buffer.memory_fd(0), layout.extent()) else {
+            let (Some(fd), extent) = (buffer.dmabuf_fd(0), layout.extent()) else {
                 continue;
             };
             let handle = card.import_memory(buffer, fd)?;

@@ -58,6 +58,6 @@ mod tests {
             }
         };
         ours.push(("request DMA_HEAP_IOCTL_ALLOC", ALLOC.into()));
-        crate::abi::hold(&["dma_heap_", "DMA_HEAP_"], &ours);
+        crate::abi::assert_equals_headers(&["dma_heap_", "DMA_HEAP_"], &ours);
     }
 }

@@ -55,9 +55,9 @@ impl Queue {
         } else {
             self.create(&negotiated, needed, count)?;
         }
-        let memory_count = negotiated.sizes_bytes.len();
+        let dmabuf_count = negotiated.sizes_bytes.len();
         let exported: Result<Vec<Buffer>, Error> = (0..count)
-            .map(|index| self.export_buffer(layout, index, memory_count))
+            .map(|index| self.export_buffer(layout, index, dmabuf_count))
             .collect();
         match exported {
             Ok(buffers) => Ok(Stream::new(
@@ -79,9 +79,9 @@ impl Queue {
         &self,
         layout: &Layout,
         index: usize,
-        memory_count: usize,
+        dmabuf_count: usize,
     ) -> Result<Buffer, Error> {
-        let dmabufs = (0..memory_count)
+        let dmabufs = (0..dmabuf_count)
             .map(|plane| self.export(index, plane))
             .collect::<Result<Vec<OwnedFd>, Error>>()?;
         Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| Error::Unusable {

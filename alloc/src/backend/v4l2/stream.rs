@@ -252,7 +252,7 @@ impl StreamInner {
             ..Default::default()
         };
         let mut planes = [sys::Plane::default(); 8];
-        let count = buffer.memory_count().min(planes.len());
+        let count = buffer.dmabuf_count().min(planes.len());
         for (memory, plane) in planes.iter_mut().take(count).enumerate() {
             // The size that the kernel reports for the dma-buf: a larger length would leak the dma-buf.
             let bytes = buffer
@@ -284,7 +284,7 @@ impl StreamInner {
                 (Direction::Capture, _) => 0,
             };
             plane.memory = buffer
-                .memory_fd(memory)
+                .dmabuf_fd(memory)
                 .map_or_else(sys::Memory::default, sys::Memory::of_fd);
         }
         let multiplanar = self.queue.is_multiplanar();

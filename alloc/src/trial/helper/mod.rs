@@ -1,4 +1,4 @@
-//! The helper process, from the side of the program that asks: it tries buffers on drivers, and may die of them.
+//! The program's side of the helper process, which tries buffers on drivers and may crash of them.
 
 use crate::text::printable_path;
 use std::fs::File;
@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use thiserror::Error;
 
-use super::contract::Planned;
 use super::declare::Drivers;
 use super::measure::MeasuredCycle;
-use super::wire::{self, Answer, Question, VERSION, WireError};
+use super::trial_trait::TrialPlan;
+use super::wire::{self, HelperReply, HelperRequest, VERSION, WireError};
 use crate::backend::Declared;
 use crate::buffer::Buffer;
 use crate::constraint::Participant;
@@ -24,29 +24,29 @@ use crate::model::Extent;
 use crate::solve::Request;
 use covalent_machine::trial_results::{Outcome, Refusal};
 
-mod running;
-mod trial;
+mod helper_process;
+mod trial_impl;
 
-use running::{Running, died};
+use helper_process::{HelperProcess, refusal_without_reply};
 
-/// The name of the helper program, beside the one that runs.
+/// The name of the helper program, which is looked for in the folder of the running program.
 const PROGRAM: &str = "covalent-prove";
-/// The variable that names another.
+/// The environment variable with the path of another helper program.
 const VARIABLE: &str = "COVALENT_PROVE";
 
-/// How many bytes the helper may say on its standard error. Pages are taken as they are written.
-const MOST_WORDS: u64 = 4 << 20;
+/// The most bytes that the helper may write to its standard error. Pages are allocated as they are written.
+const MAX_STDERR_BYTES: u64 = 4 << 20;
 
-/// Why there is no helper process.
+/// There is no helper process.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum HelperError {
-    /// The program is nowhere.
+    /// The program does not exist.
     #[error(
-        "the helper program that tries buffers is not there: {looked}; build it (`cargo build -p covalent-cli`) and put it beside this program, or set {VARIABLE} to its path"
+        "the helper program that tries buffers was not found: {looked}; build it (`cargo build -p covalent-cli`) and put it beside this program, or set {VARIABLE} to its path"
     )]
     Missing {
-        /// Where it was looked for.
+        /// The paths and variables that were tried.
         looked: String,
     },
     /// The program does not start.
@@ -54,40 +54,40 @@ pub enum HelperError {
     Start {
         /// Its path.
         program: PathBuf,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The program does not talk as it should.
+    /// The program is not a helper program, or one of another version.
     #[error("{program} is not the helper program of this version: {why}", program = printable_path(program))]
-    Stranger {
+    WrongProgram {
         /// Its path.
         program: PathBuf,
-        /// What it said or did not say.
+        /// How its reply differs.
         why: String,
     },
 }
 
 crate::debug_as_display!(HelperError);
 
-/// A helper process that tries buffers on drivers. Started when it is first needed, and again after it died.
+/// A helper process that tries buffers on drivers. It is started at the first trial, and again after it crashed or was killed.
 #[derive(Debug)]
 pub struct Helper {
     program: PathBuf,
     deadline: Duration,
-    running: Option<Running>,
-    /// What the process that runs has allocated.
+    process: Option<HelperProcess>,
+    /// The request for which the process has a buffer.
     allocated: Option<Request>,
-    deaths: u32,
+    lost_processes: u32,
 }
 
 impl Helper {
-    /// How long a trial may take: drivers answer in milliseconds, an emulated machine that is busy in seconds.
+    /// The default deadline of a trial. Drivers return within milliseconds, and on a busy emulated machine within seconds.
     pub const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// Finds the helper program: the one that `COVALENT_PROVE` names, or `covalent-prove` beside this program.
+    /// Finds the helper program: the path in `COVALENT_PROVE`, or `covalent-prove` in the folder of this program.
     ///
     /// # Errors
-    /// [`HelperError::Missing`], with where it was looked for.
+    /// [`HelperError::Missing`].
     pub fn find() -> Result<Self, HelperError> {
         let missing = |looked: String| HelperError::Missing { looked };
         if let Some(named) = std::env::var_os(VARIABLE) {
@@ -96,77 +96,77 @@ impl Helper {
                 Ok(Self::new(program))
             } else {
                 Err(missing(format!(
-                    "{VARIABLE} names {}, which is no file",
+                    "{VARIABLE} is {}, which is not a file",
                     program.display()
                 )))
             };
         }
         let own = std::env::current_exe()
-            .map_err(|error| missing(format!("this program's own path is not known ({error})")))?;
+            .map_err(|error| missing(format!("the path of this program is not known ({error})")))?;
         let program = own.with_file_name(PROGRAM);
         if program.is_file() {
             Ok(Self::new(program))
         } else {
             Err(missing(format!(
-                "no {}, and {VARIABLE} is not set",
+                "{} does not exist, and {VARIABLE} is not set",
                 program.display()
             )))
         }
     }
 
-    /// Takes a helper program by its path.
+    /// Uses the helper program at `program`.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
             deadline: Self::DEADLINE,
-            running: None,
+            process: None,
             allocated: None,
-            deaths: 0,
+            lost_processes: 0,
         }
     }
 
-    /// Gives each trial this long.
+    /// Sets the deadline of each trial.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// The program's path.
+    /// Returns the path of the program.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// How many processes died or were ended for giving no answer.
+    /// Returns how many processes crashed, or were killed because they did not reply in time.
     #[must_use]
-    pub fn deaths(&self) -> u32 {
-        self.deaths
+    pub fn lost_process_count(&self) -> u32 {
+        self.lost_processes
     }
 
-    /// Starts the process, where none runs, so that errors show before the first trial.
+    /// Starts the process if it does not run, so that errors occur before the first trial.
     ///
     /// # Errors
-    /// [`HelperError::Start`], [`HelperError::Stranger`].
+    /// [`HelperError::Start`], [`HelperError::WrongProgram`].
     pub fn start(&mut self) -> Result<(), HelperError> {
-        self.running().map(|_| ())
+        self.process().map(|_| ())
     }
 
-    fn running(&mut self) -> Result<&mut Running, HelperError> {
-        let running = match self.running.take() {
-            Some(running) => running,
+    fn process(&mut self) -> Result<&mut HelperProcess, HelperError> {
+        let process = match self.process.take() {
+            Some(process) => process,
             None => {
                 self.allocated = None;
-                let running = self.spawn()?;
-                self.greet(&running)?;
-                running
+                let process = self.spawn()?;
+                self.handshake(&process)?;
+                process
             }
         };
-        Ok(self.running.insert(running))
+        Ok(self.process.insert(process))
     }
 
-    fn spawn(&self) -> Result<Running, HelperError> {
+    fn spawn(&self) -> Result<HelperProcess, HelperError> {
         let failed = |source| HelperError::Start {
             program: self.program.clone(),
             source,
@@ -178,78 +178,82 @@ impl Helper {
             None,
         )
         .map_err(|error| failed(error.into()))?;
-        // Its words go to memory rather than to a pipe: it must not wait for a reader.
-        let words = words().map_err(|error| failed(error.into()))?;
+        // The standard error is a memfd and not a pipe, so that the process never waits for a reader.
+        let stderr = stderr_file().map_err(|error| failed(error.into()))?;
         let child = Command::new(&self.program)
             .stdin(other)
             .stdout(Stdio::null())
-            .stderr(words.try_clone().map_err(failed)?)
+            .stderr(stderr.try_clone().map_err(failed)?)
             .spawn()
             .map_err(failed)?;
-        Ok(Running {
+        Ok(HelperProcess {
             child,
             socket,
-            words,
+            stderr,
         })
     }
 
-    fn greet(&self, running: &Running) -> Result<(), HelperError> {
-        let stranger = |why| HelperError::Stranger {
+    fn handshake(&self, process: &HelperProcess) -> Result<(), HelperError> {
+        let wrong_program = |why| HelperError::WrongProgram {
             program: self.program.clone(),
             why,
         };
-        let hello = Question::Hello { version: VERSION };
-        wire::send(&running.socket, &hello, &[]).map_err(|error| stranger(error.to_string()))?;
-        let until = Instant::now().checked_add(self.deadline);
-        match wire::receive(&running.socket, until) {
-            Ok((Answer::Hello { version: VERSION }, _)) => Ok(()),
-            Ok((Answer::Hello { version }, _)) => Err(stranger(format!(
-                "it speaks version {version} of the messages, and this program {VERSION}"
+        let hello = HelperRequest::Hello { version: VERSION };
+        wire::send(&process.socket, &hello, &[])
+            .map_err(|error| wrong_program(error.to_string()))?;
+        let deadline = Instant::now().checked_add(self.deadline);
+        match wire::receive(&process.socket, deadline) {
+            Ok((HelperReply::Hello { version: VERSION }, _)) => Ok(()),
+            Ok((HelperReply::Hello { version }, _)) => Err(wrong_program(format!(
+                "it has version {version} of the messages, and this program has version {VERSION}"
             ))),
-            Ok(_) => Err(stranger("it does not greet".to_owned())),
-            Err(error) => Err(stranger(error.to_string())),
+            Ok(_) => Err(wrong_program(
+                "its first message is not a greeting".to_owned(),
+            )),
+            Err(error) => Err(wrong_program(error.to_string())),
         }
     }
 
-    /// Asks and waits. A death or a silence becomes a refusal by `who`, and the next question starts another process.
-    fn ask(
+    /// Sends a request and waits for the reply. A crash or a missed deadline is a refusal by `device`, and the next request starts
+    /// another process.
+    fn call(
         &mut self,
-        question: &Question,
-        who: &str,
+        request: &HelperRequest,
+        device: &str,
         operation: &str,
-    ) -> Result<(Answer, Vec<OwnedFd>), Outcome> {
+    ) -> Result<(HelperReply, Vec<OwnedFd>), Outcome> {
         let deadline = self.deadline;
-        let running = self
-            .running()
+        let process = self
+            .process()
             .map_err(|error| Outcome::Untestable(format!("there is no helper process: {error}")))?;
-        let answer = exchange(&running.socket, question, deadline);
-        let error = match answer {
-            Ok(answer) => return Ok(answer),
+        let reply = exchange(&process.socket, request, deadline);
+        let error = match reply {
+            Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
-        let Some(running) = self.running.take() else {
+        let Some(process) = self.process.take() else {
             return Err(Outcome::Untestable(error.to_string()));
         };
         self.allocated = None;
-        self.deaths = self.deaths.saturating_add(1);
-        Err(Outcome::Refused(died(
-            running, &error, who, operation, deadline,
+        self.lost_processes = self.lost_processes.saturating_add(1);
+        Err(Outcome::Refused(refusal_without_reply(
+            process, &error, device, operation, deadline,
         )))
     }
 
-    /// Declares what GBM and Vulkan give and take in pictures of one size.
+    /// Declares the sources and participants of GBM and Vulkan for pictures of one size, in pixels.
     ///
-    /// Their drivers are loaded into the helper process. One that ends it, or gives no answer in time, is among what is
-    /// unavailable, with the reason; the others are declared by the next process.
+    /// Their drivers are loaded into the helper process. A driver that crashes it or misses the deadline is listed as unavailable,
+    /// with the reason, and the next process declares the others.
     pub fn declare_drivers(&mut self, extent: Extent) -> Declared {
         let mut all = Declared::default();
         for drivers in Drivers::list() {
             let name = drivers.name();
-            let question = Question::Declare { drivers, extent };
+            let request = HelperRequest::Declare { drivers, extent };
             self.allocated = None;
-            all.extend(match self.ask(&question, &name, "declare") {
-                Ok((Answer::Declared { declared }, _)) => declared,
-                Ok(_) => Declared::only_unavailable(name, confused().to_string()),
+            all.extend(match self.call(&request, &name, "declare") {
+                Ok((HelperReply::Declared { declared }, _)) => declared,
+                Ok(_) => Declared::only_unavailable(name, unexpected_reply().to_string()),
                 Err(Outcome::Refused(refusal)) => Declared::only_unavailable(name, refusal.words),
                 Err(outcome) => Declared::only_unavailable(name, outcome.to_string()),
             });
@@ -257,75 +261,76 @@ impl Helper {
         all
     }
 
-    /// Allocates by a plan and frees it so many times, one after another, and tells how long each took.
+    /// Allocates according to a plan and frees the buffer, `count` times, one after another. Returns the times.
     ///
     /// # Errors
     /// The first refusal.
     pub fn measure_allocation(
         &mut self,
-        planned: Planned<'_>,
-        turns: u32,
+        planned: TrialPlan<'_>,
+        count: u32,
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
-        let question = Question::MeasureAllocation {
+        let request = HelperRequest::MeasureAllocation {
             request: Box::new(planned.request.clone()),
-            turns,
+            count,
         };
         self.allocated = None;
-        self.measured(&question, planned.plan.source_name(), "allocate")
+        self.measured(&request, planned.plan.source_name(), "allocate")
     }
 
-    /// Imports the buffer of a plan into a participant and lets go of it so many times, and tells how long each took. Before
-    /// that the devices are open, and the buffer was imported once, so that its pages are there.
+    /// Imports the buffer of a plan into a participant and frees the import, `count` times, one after another. Returns the times.
+    ///
+    /// The devices are opened and the buffer is imported once before, so that its pages are allocated.
     ///
     /// # Errors
-    /// The first refusal, that to allocate the buffer included.
+    /// The first refusal, also of the allocation.
     pub fn measure_import(
         &mut self,
-        planned: Planned<'_>,
+        planned: TrialPlan<'_>,
         participant: &Participant,
-        turns: u32,
+        count: u32,
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
         if self.allocated.as_ref() != Some(planned.request) {
-            match self.hold(planned) {
+            match self.allocate_in_helper(planned) {
                 (Outcome::Proved, _) => {}
                 (refused, _) => return Err(refused),
             }
         }
-        let question = Question::MeasureImport {
+        let request = HelperRequest::MeasureImport {
             participant: Box::new(participant.clone()),
-            turns,
+            count,
         };
-        self.measured(&question, &participant.name, "import")
+        self.measured(&request, &participant.name, "import")
     }
 
     fn measured(
         &mut self,
-        question: &Question,
-        who: &str,
+        request: &HelperRequest,
+        device: &str,
         operation: &str,
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
-        match self.ask(question, who, operation)? {
+        match self.call(request, device, operation)? {
             (
-                Answer::Measured {
-                    turns,
+                HelperReply::Measured {
+                    cycles,
                     outcome: Outcome::Proved,
                 },
                 _,
-            ) => Ok(turns),
-            (Answer::Measured { outcome, .. }, _) => Err(outcome),
-            _ => Err(confused()),
+            ) => Ok(cycles),
+            (HelperReply::Measured { outcome, .. }, _) => Err(outcome),
+            _ => Err(unexpected_reply()),
         }
     }
 
-    /// Makes the process hold the buffer of a plan.
-    fn hold(&mut self, planned: Planned<'_>) -> (Outcome, Option<Buffer>) {
-        let question = Question::Allocate {
+    /// Allocates the buffer of a plan in the helper process, which keeps it.
+    fn allocate_in_helper(&mut self, planned: TrialPlan<'_>) -> (Outcome, Option<Buffer>) {
+        let request = HelperRequest::Allocate {
             request: Box::new(planned.request.clone()),
         };
         self.allocated = None;
-        let who = planned.plan.source_name();
-        match self.ask(&question, who, "allocate") {
-            Ok((Answer::Allocated { outcome, buffer }, fds)) => {
+        let source = planned.plan.source_name();
+        match self.call(&request, source, "allocate") {
+            Ok((HelperReply::Allocated { outcome, buffer }, fds)) => {
                 if outcome == Outcome::Proved {
                     self.allocated = Some(planned.request.clone());
                 }
@@ -333,41 +338,42 @@ impl Helper {
                     Ok(buffer) => (outcome, buffer),
                     Err(error) => (
                         Outcome::Refused(Refusal::structural(
-                            who,
+                            source,
                             "export",
-                            format!("{who}: {error}"),
+                            format!("{source}: {error}"),
                         )),
                         None,
                     ),
                 }
             }
-            Ok(_) => (confused(), None),
+            Ok(_) => (unexpected_reply(), None),
             Err(outcome) => (outcome, None),
         }
     }
 }
 
-/// Makes the memory that takes the helper's words, of which a driver may have any number: what does not fit is lost.
-fn words() -> Result<File, Errno> {
+/// Creates the memfd for the helper's standard error. It is sealed at its size, since a driver may write without end; what does not
+/// fit is lost.
+fn stderr_file() -> Result<File, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let words = memfd_create("covalent-prove", flags)?;
-    ftruncate(&words, MOST_WORDS)?;
+    let stderr = memfd_create("covalent-prove", flags)?;
+    ftruncate(&stderr, MAX_STDERR_BYTES)?;
     fcntl_add_seals(
-        &words,
+        &stderr,
         SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
     )?;
-    Ok(File::from(words))
+    Ok(File::from(stderr))
 }
 
-fn confused() -> Outcome {
-    Outcome::Untestable("the helper process answered something else".to_owned())
+fn unexpected_reply() -> Outcome {
+    Outcome::Untestable("the helper process sent a reply of another kind".to_owned())
 }
 
 fn exchange<A: wire::Message>(
     socket: &OwnedFd,
-    question: &Question,
+    request: &HelperRequest,
     deadline: Duration,
 ) -> Result<(A, Vec<OwnedFd>), WireError> {
-    wire::send(socket, question, &[])?;
+    wire::send(socket, request, &[])?;
     wire::receive(socket, Instant::now().checked_add(deadline))
 }

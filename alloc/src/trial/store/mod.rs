@@ -1,4 +1,4 @@
-//! The file in which facts are kept: `$XDG_CACHE_HOME/covalent/facts.json`.
+//! The file that keeps trial results: `$XDG_CACHE_HOME/covalent/facts.json`.
 //!
 //! ```json
 //! {
@@ -28,31 +28,33 @@
 //! }
 //! ```
 //!
-//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) tells apart who imports through one device by PRIME, GBM and Vulkan.
+//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) distinguishes the participants of one device that import by PRIME, by GBM
+//! and by Vulkan.
 //!
-//! What a participant, a scope or the conditions leave out, or say is null, does not matter. Times are seconds since 1970.
+//! A field that is missing or null in a participant, a scope or the conditions matches everything. Times are seconds since 1970.
 //!
 //! # What is read
-//! A regular file of the user's own or of root's, opened without blocking; root reads no others, such as those of the user whose
-//! `HOME` it was given. Reading changes nothing and needs no right to write. A file that is empty has no facts.
+//! The file has to be a regular file of the user or of root. It is opened without blocking. Root reads only files of root, and so not
+//! those of the user whose `HOME` it has. Reading changes nothing and needs no write permission. An empty file has no results.
 //!
 //! # What is written
-//! The file is written whole beside its place and moved there, under a lock that other processes respect. Folders are made for
-//! their owner alone (mode 0700). Nothing is written into a folder of another user, through a link, or over anything but a
-//! regular file of this user that was read as facts before.
+//! A new file is written next to the old one and renamed over it, under a lock that other processes respect. Folders are created for
+//! their owner only (mode 0700). Nothing is written into a folder of another user, through a link, or over a file that is not a
+//! regular file of this user that was read as trial results before.
 //!
-//! # What is done with a file that cannot be read
+//! # What happens to a file that cannot be read
 //! | the file | is |
 //! | --- | --- |
-//! | begins as this crate writes it, and is cut off or altered | moved aside under a name that nothing has, and kept; facts are learnt anew |
-//! | of a newer version, or with a field or a value that a newer version may know | left as it is |
-//! | anything else: another format, a picture, a FIFO, a device node, a link that leads to one, another user's | left as it is |
+//! | begins as this crate writes it, and is truncated or altered | renamed to an unused name, and kept; trial results are learnt again |
+//! | is of a newer version, or has a field or value that a newer version may know | not changed |
+//! | is anything else: another format, a picture, a FIFO, a device node, a link to one, a file of another user | not changed |
 //!
-//! What is left as it is stays so until a person moves it: no facts are read from it, none are written over it, and each error says so.
+//! As long as such a file exists, no results are read from it and none are written over it, and each error says so. A person has to
+//! move it.
 //!
 //! # Bounds
-//! A file has at most 8 MiB; of facts that need more the oldest are not kept. Reading takes at most 64 times the file's length of
-//! memory, time that grows with its length, and 128 levels of depth at the most.
+//! A file has at most 8 MiB. Where the results need more, the oldest are not kept. Reading takes at most 64 times the file's length of
+//! memory, and time linear in its length. The depth of the JSON is at most 128.
 
 use std::fs::File;
 use std::io;
@@ -69,10 +71,10 @@ use thiserror::Error;
 use covalent_machine::trial_results::{Origin, TrialResult, TrialResults};
 
 use super::environment::environment;
-use super::place;
+use super::json_path;
 use crate::files::{self, FileError};
 
-pub use user::{keep_facts, known_facts};
+pub use user::{keep_trial_results, load_trial_results};
 
 mod user;
 use crate::text::{Printable, printable_path};
@@ -82,60 +84,63 @@ const FORMAT: &str = "covalent facts";
 /// The version that this crate reads and writes.
 const VERSION: u32 = 1;
 
-/// A file that is longer was not written by us, in bytes.
-const LONGEST: usize = 8 << 20;
+/// The most bytes of a file. This crate never writes a longer one.
+const MAX_BYTES: usize = 8 << 20;
 
-/// How a file begins that this crate has written, but for white space.
+/// The beginning of a file that this crate has written, without white space.
 const BEGINNING: [&str; 4] = ["{", "\"format\"", ":", "\"covalent facts\""];
 
-/// The file of facts.
+/// The file that keeps trial results.
 #[derive(Clone, Debug)]
 pub struct TrialResultStore {
     path: PathBuf,
 }
 
-/// Why facts were not read or kept.
+/// Trial results were not read or not written.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum TrialResultError {
-    /// No variable says where a cache may be.
+    /// No environment variable names a cache folder.
     #[error(
-        "there is no place to keep facts: neither XDG_CACHE_HOME nor HOME is set to an absolute path"
+        "trial results have no folder: neither XDG_CACHE_HOME nor HOME is an absolute path; set one of them"
     )]
-    NoPlace,
-    /// What is there is not to be read or written, or the kernel refused; nothing was changed.
-    #[error("facts: {0}")]
+    NoCacheFolder,
+    /// The file must not be read or written, or the kernel refused. Nothing was changed.
+    #[error("trial results: {0}")]
     File(#[from] FileError),
-    /// The facts cannot be written as JSON.
-    #[error("facts in {}: they cannot be written: {source}", printable_path(path))]
+    /// The results cannot be converted to JSON.
+    #[error(
+        "trial results in {}: conversion to JSON failed: {source}",
+        printable_path(path)
+    )]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// Another process has had the lock for seconds.
+    /// Another process has held the lock for several seconds.
     #[error(
-        "facts in {}: another process has been writing for {seconds} s; is one stuck?",
+        "trial results: another process has held the lock {} for {seconds} s; end it if it hangs",
         printable_path(path)
     )]
     Locked {
-        /// The lock's path.
+        /// The path of the lock file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long this process waited.
         seconds: u64,
     },
-    /// The kernel does not lock.
-    #[error("facts: cannot lock {}: {source}", printable_path(path))]
+    /// The file system cannot lock the file.
+    #[error("trial results: flock of {} failed: {source}", printable_path(path))]
     Lock {
-        /// The lock's path.
+        /// The path of the lock file.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The file is of a newer version of this crate.
     #[error(
-        "{} was written by a newer version of Covalent (version {version} of the format, this one reads {VERSION}); it is left as it is, and its facts are not used",
+        "{} was written by a newer version of Covalent (version {version} of the format, and this version reads {VERSION}); the file is not changed, and its trial results are not used",
         printable_path(path)
     )]
     Newer {
@@ -144,21 +149,21 @@ pub enum TrialResultError {
         /// Its version.
         version: u32,
     },
-    /// The file has what this version of the crate does not know, or was never a file of facts.
+    /// The file has a field or value that this version does not know, or it is not a file of trial results.
     #[error(
-        "{} is not read as facts ({}); it is left as it is, and no facts are kept until it is moved or another path is named",
+        "{} cannot be read as trial results ({}); the file is not changed, and no trial results are kept until you move it",
         printable_path(path),
         Printable(why)
     )]
-    Foreign {
+    Unrecognised {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// The error, with its path in the JSON.
         why: String,
     },
-    /// The file is not what was written.
+    /// This crate has written the file, and it was truncated or altered since.
     #[error(
-        "{} is damaged ({}); it was moved to {}, and facts are learnt anew. Delete it when you do not need it",
+        "{} is damaged ({}); it was moved to {}, and trial results are learnt again; delete the moved file when you no longer need it",
         printable_path(path),
         Printable(why),
         printable_path(aside)
@@ -166,16 +171,16 @@ pub enum TrialResultError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where it is now.
+        /// The new path of the file.
         aside: PathBuf,
-        /// What is wrong with it, and where.
+        /// The error, with its path in the JSON.
         why: String,
     },
 }
 
 crate::debug_as_display!(TrialResultError);
 
-/// What is told before anything else of the file is believed.
+/// The fields that are read before the rest of the file.
 #[derive(Deserialize)]
 struct Head {
     format: String,
@@ -187,18 +192,19 @@ struct Head {
 struct Contents {
     format: String,
     version: u32,
-    facts: Vec<TrialResult>,
+    #[serde(rename = "facts")]
+    results: Vec<TrialResult>,
 }
 
 impl TrialResultStore {
-    /// Finds the user's own file; it need not be there.
+    /// Returns the store of the user. Its file need not exist.
     ///
     /// # Errors
-    /// [`TrialResultError::NoPlace`].
+    /// [`TrialResultError::NoCacheFolder`].
     ///
     /// # References
-    /// XDG Base Directory Specification: relative paths are to be ignored.
-    pub fn of_user() -> Result<Self, TrialResultError> {
+    /// XDG Base Directory Specification: relative paths are ignored.
+    pub fn for_user() -> Result<Self, TrialResultError> {
         let absolute = |name| {
             std::env::var_os(name)
                 .map(PathBuf::from)
@@ -206,62 +212,62 @@ impl TrialResultStore {
         };
         let cache = absolute("XDG_CACHE_HOME")
             .or_else(|| Some(absolute("HOME")?.join(".cache")))
-            .ok_or(TrialResultError::NoPlace)?;
+            .ok_or(TrialResultError::NoCacheFolder)?;
         Ok(Self::at(cache.join("covalent/facts.json")))
     }
 
-    /// Takes a file by its path.
+    /// Returns the store with the file at `path`.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// The second since 1970 that it is now; 0 for a clock before that.
+    /// Returns the time in seconds since 1970; 0 where the clock is before 1970.
     #[must_use]
     pub fn now() -> u64 {
         now()
     }
 
-    /// Returns facts as the text of such a file.
+    /// Returns trial results as the text of a file.
     ///
     /// # Errors
-    /// Never, unless a fact holds what JSON cannot say.
-    pub fn text(facts: &[TrialResult]) -> serde_json::Result<String> {
+    /// A result contains a value that JSON cannot represent, which no result of this crate does.
+    pub fn to_text(results: &[TrialResult]) -> serde_json::Result<String> {
         let contents = Contents {
             format: FORMAT.to_owned(),
             version: VERSION,
-            facts: facts.to_vec(),
+            results: results.to_vec(),
         };
         Ok(serde_json::to_string_pretty(&contents)? + "\n")
     }
 
-    /// Where the file is, or will be.
+    /// Returns the path of the file, which need not exist.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens a book for this machine and moment: the facts that ship, and those of the file.
+    /// Returns the trial results for this machine and time: those that ship with the crate, and those of the file.
     ///
-    /// The book is of use whatever the error is; it then has those that ship.
-    pub fn book(&self) -> (TrialResults, Result<(), TrialResultError>) {
-        let mut book = TrialResults::with_quirks(environment(), now());
+    /// Where the file cannot be read, the results have only those that ship, and the error comes with them.
+    pub fn load(&self) -> (TrialResults, Result<(), TrialResultError>) {
+        let mut results = TrialResults::with_quirks(environment(), now());
         match self.read() {
-            Ok(facts) => {
-                facts.into_iter().for_each(|fact| book.add(fact));
-                (book, Ok(()))
+            Ok(learnt) => {
+                learnt.into_iter().for_each(|result| results.add(result));
+                (results, Ok(()))
             }
-            Err(error) => (book, Err(error)),
+            Err(error) => (results, Err(error)),
         }
     }
 
-    /// Reads the facts; none where there is no file.
+    /// Reads the trial results of the file. There are none where the file does not exist.
     ///
     /// # Errors
-    /// [`TrialResultError::Damaged`], once: the file is elsewhere then. [`TrialResultError::Newer`], [`TrialResultError::Foreign`] and
-    /// [`TrialResultError::File`]: it is as it was.
+    /// [`TrialResultError::Damaged`] once, since the file is then moved. [`TrialResultError::Newer`],
+    /// [`TrialResultError::Unrecognised`] and [`TrialResultError::File`], which leave the file unchanged.
     pub fn read(&self) -> Result<Vec<TrialResult>, TrialResultError> {
-        let text = match files::read_own(&self.path, LONGEST) {
+        let text = match files::read_own(&self.path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -271,10 +277,10 @@ impl TrialResultStore {
         }
         let head: Head = match serde_json::from_slice(&text) {
             Ok(head) => head,
-            Err(error) => return Err(self.unreadable(&text, &error)),
+            Err(error) => return Err(self.parse_error(&text, &error)),
         };
         if head.format != FORMAT {
-            return Err(self.foreign(format!("its format is {:?}", head.format)));
+            return Err(self.unrecognised(format!("its format is {:?}", head.format)));
         }
         if head.version > u64::from(VERSION) {
             return Err(TrialResultError::Newer {
@@ -283,86 +289,90 @@ impl TrialResultStore {
             });
         }
         if head.version == 0 {
-            return Err(self.foreign("it has version 0, and the first is 1".to_owned()));
+            return Err(
+                self.unrecognised("its version is 0, and the first version is 1".to_owned())
+            );
         }
         match serde_json::from_slice::<Contents>(&text) {
-            Ok(contents) => Ok(contents.facts),
-            Err(error) => Err(self.unreadable(&text, &error)),
+            Ok(contents) => Ok(contents.results),
+            Err(error) => Err(self.parse_error(&text, &error)),
         }
     }
 
-    /// Says what is wrong with a text, after moving it aside where it is surely ours and no newer version's.
-    fn unreadable(&self, text: &[u8], error: &serde_json::Error) -> TrialResultError {
+    /// Returns the error of a text that cannot be parsed. Moves the file first where this crate has certainly written it and no newer
+    /// version may have.
+    fn parse_error(&self, text: &[u8], error: &serde_json::Error) -> TrialResultError {
         let words = error.to_string();
-        let why = match place::of(text, error) {
+        let why = match json_path::of(text, error) {
             path if path.is_empty() => words.clone(),
             path => format!("{path}: {words}"),
         };
-        // Serde has no kind for what a newer version may know: its words begin so.
+        // Serde has no error category for an unknown field or variant, which a newer version may know. Its message begins so.
         let is_newer = error.classify() == Category::Data && words.starts_with("unknown ");
-        if is_newer || !is_ours(text) {
-            self.foreign(why)
+        if is_newer || !is_written_by_covalent(text) {
+            self.unrecognised(why)
         } else {
             self.set_aside(text, why)
         }
     }
 
-    fn foreign(&self, why: String) -> TrialResultError {
-        TrialResultError::Foreign {
+    fn unrecognised(&self, why: String) -> TrialResultError {
+        TrialResultError::Unrecognised {
             path: self.path.clone(),
             why,
         }
     }
 
-    /// Changes the facts of the file: reads it, lets `change` add and take away, and writes it, with no other process between.
+    /// Reads the file, lets `change` add and remove trial results, and writes the file. Other processes that update it wait meanwhile.
     ///
-    /// Facts that have expired are left out, and the oldest where there are more than a file may have. A damaged file is set
-    /// aside first, which `change` does not see.
+    /// Expired results are left out, and so are the oldest where the file would be too long. A damaged file is moved first, and
+    /// `change` then begins with no results.
     ///
     /// # Errors
-    /// [`TrialResultError::Newer`], [`TrialResultError::Foreign`], [`TrialResultError::Locked`], [`TrialResultError::File`]: the file is as it was.
+    /// [`TrialResultError::Newer`], [`TrialResultError::Unrecognised`], [`TrialResultError::Locked`], [`TrialResultError::File`]. The
+    /// file is then unchanged.
     pub fn update<T>(
         &self,
         change: impl FnOnce(&mut TrialResults) -> T,
     ) -> Result<T, TrialResultError> {
         files::create_private_folder(self.path.parent().unwrap_or(Path::new(".")))?;
         let _lock = self.lock()?;
-        let mut book = TrialResults::empty(environment(), now());
+        let mut results = TrialResults::empty(environment(), now());
         match self.read() {
-            Ok(facts) => facts.into_iter().for_each(|fact| book.add(fact)),
+            Ok(learnt) => learnt.into_iter().for_each(|one| results.add(one)),
             Err(error @ TrialResultError::Damaged { .. }) => tracing::warn!(%error),
             Err(error) => return Err(error),
         }
-        let result = change(&mut book);
-        let kept: Vec<TrialResult> = book
+        let returned = change(&mut results);
+        let kept: Vec<TrialResult> = results
             .learnt()
-            .filter(|fact| fact.expires.is_none_or(|end| book.now() < end))
+            .filter(|one| one.expires.is_none_or(|end| results.now() < end))
             .cloned()
             .collect();
         self.write(kept)?;
-        Ok(result)
+        Ok(returned)
     }
 
-    fn write(&self, mut facts: Vec<TrialResult>) -> Result<(), TrialResultError> {
+    fn write(&self, mut results: Vec<TrialResult>) -> Result<(), TrialResultError> {
         let text = loop {
-            let text = Self::text(&facts).map_err(|source| TrialResultError::Unwritable {
+            let text = Self::to_text(&results).map_err(|source| TrialResultError::Unwritable {
                 path: self.path.clone(),
                 source,
             })?;
-            if text.len() <= LONGEST || facts.is_empty() {
+            if text.len() <= MAX_BYTES || results.is_empty() {
                 break text;
             }
-            // A longer file would not be read again: the oldest half is seen anew or was of no use.
-            facts.sort_by_key(|fact| match fact.origin {
+            // A longer file could not be read. The oldest half is dropped; what still matters of it is learnt again.
+            results.sort_by_key(|one| match one.origin {
                 Origin::Learnt { at, .. } => at,
                 Origin::Quirk { .. } => 0,
             });
-            facts.drain(..facts.len().div_ceil(2));
+            results.drain(..results.len().div_ceil(2));
         };
         Ok(files::replace(&self.path, text.as_bytes())?)
     }
 
-    /// Waits for the lock: a file of its own, since the facts' own file is replaced at each change.
+    /// Waits for the lock. It is a separate file, since the file of results is replaced at each change.
     fn lock(&self) -> Result<File, TrialResultError> {
         const TRIES: u32 = 100;
         const PAUSE: Duration = Duration::from_millis(50);
@@ -386,19 +396,21 @@ impl TrialResultStore {
         })
     }
 
-    /// Moves a file away that was read as `text`, so that what was in it can still be looked at.
+    /// Renames the file that was read as `text`, so that its contents are kept.
     fn set_aside(&self, text: &[u8], why: String) -> TrialResultError {
         let first = self.beside(&format!("damaged-{}", now()));
-        // A second one within the same second must not replace the first.
+        // A second damaged file within the same second must not replace the first.
         let names = std::iter::once(first.clone()).chain((2..100).map(move |number| {
             let mut name = first.clone().into_os_string();
             name.push(format!("-{number}"));
             PathBuf::from(name)
         }));
-        // Another process may have put a good one there since.
-        match files::read_own(&self.path, LONGEST) {
+        // Another process may have replaced the file since.
+        match files::read_own(&self.path, MAX_BYTES) {
             Ok(again) if again == text => {}
-            Ok(_) => return self.foreign(format!("{why}; it has been changed meanwhile")),
+            Ok(_) => {
+                return self.unrecognised(format!("{why}; another process has changed it since"));
+            }
             Err(error) => return error.into(),
         }
         match files::move_aside(&self.path, names) {
@@ -419,8 +431,8 @@ impl TrialResultStore {
     }
 }
 
-/// Returns whether a text begins as this crate writes it.
-fn is_ours(text: &[u8]) -> bool {
+/// Returns whether a text begins as this crate writes a file.
+fn is_written_by_covalent(text: &[u8]) -> bool {
     let mut rest = text;
     BEGINNING.iter().all(
         |word| match rest.trim_ascii_start().strip_prefix(word.as_bytes()) {
@@ -433,7 +445,7 @@ fn is_ours(text: &[u8]) -> bool {
     )
 }
 
-/// The second since 1970 that it is now; 0 for a clock before that.
+/// Returns the time in seconds since 1970; 0 where the clock is before 1970.
 fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

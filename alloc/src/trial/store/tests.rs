@@ -1,4 +1,4 @@
-//! The store, with files of the test's own making.
+//! The store, with files that the tests make.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
@@ -26,8 +26,8 @@ fn learn(store: &TrialResultStore, source: &str) {
     let display = Participant::new("vkms", device, Role::Display);
     let refusal = Refusal::of_errno("vkms", "ADDFB2", 22, "no");
     store
-        .update(|book| {
-            book.learn(
+        .update(|results| {
+            results.learn(
                 &display,
                 &SourceId::new(source),
                 Scope::default(),
@@ -47,24 +47,24 @@ fn beside(store: &TrialResultStore, ending: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn facts_are_read_back_as_written() {
+fn results_are_read_back_as_written() {
     let (_folder, store) = store();
     assert_eq!(store.read().unwrap(), []);
     learn(&store, "heap:a");
     learn(&store, "heap:b");
-    let facts = store.read().unwrap();
-    assert_eq!(facts.len(), 2);
-    let (book, read) = store.book();
+    let learnt = store.read().unwrap();
+    assert_eq!(learnt.len(), 2);
+    let (results, read) = store.load();
     read.unwrap();
-    assert_eq!(book.learnt().cloned().collect::<Vec<_>>(), facts);
-    assert!(facts.iter().all(|fact| book.is_valid(fact)));
-    store.update(|book| book.forget(|_| true)).unwrap();
+    assert_eq!(results.learnt().cloned().collect::<Vec<_>>(), learnt);
+    assert!(learnt.iter().all(|one| results.is_valid(one)));
+    store.update(|results| results.forget(|_| true)).unwrap();
     assert_eq!(store.read().unwrap(), []);
     assert_eq!(beside(&store, ".new"), [] as [PathBuf; 0]);
 }
 
 #[test]
-fn file_of_ours_that_is_damaged_is_set_aside_and_kept() {
+fn damaged_file_of_covalent_is_set_aside_and_kept() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     let good = fs::read(store.path()).unwrap();
@@ -90,11 +90,11 @@ fn file_of_ours_that_is_damaged_is_set_aside_and_kept() {
     for (number, (damaged, words)) in cases.iter().enumerate() {
         fs::write(store.path(), damaged).unwrap();
         let Err(TrialResultError::Damaged { aside, why, .. }) = store.read() else {
-            panic!("it was read")
+            panic!("the damaged file was read")
         };
         assert!(why.contains(words), "{why}");
         assert_eq!(fs::read(&aside).unwrap(), *damaged);
-        // From then on there is no file, and learning makes one.
+        // From then on there is no file. The next result creates one.
         assert_eq!(store.read().unwrap(), []);
         assert_eq!(beside(&store, "damaged").len(), number + 1);
     }
@@ -102,8 +102,8 @@ fn file_of_ours_that_is_damaged_is_set_aside_and_kept() {
     assert_eq!(store.read().unwrap().len(), 1);
 }
 
-/// Everything that stands in a folder, with what it is and what it holds.
-fn everything(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+/// Lists the entries of a folder, with their modes and contents.
+fn entries(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -123,19 +123,20 @@ fn everything(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     all
 }
 
-fn untouched(store: &TrialResultStore, what: &str) -> TrialResultError {
+/// Checks that reading and updating fail and change nothing; returns the error of reading.
+fn error_without_a_change(store: &TrialResultStore, what: &str) -> TrialResultError {
     let folder = store.path().parent().unwrap();
-    let before = everything(folder);
+    let before = entries(folder);
     let error = store.read().unwrap_err();
-    let (book, read) = store.book();
-    assert!(read.is_err() && !book.all().is_empty(), "{what}");
+    let (results, read) = store.load();
+    assert!(read.is_err() && !results.all().is_empty(), "{what}");
     assert!(store.update(|_| ()).is_err(), "{what}");
-    assert_eq!(everything(folder), before, "{what}");
+    assert_eq!(entries(folder), before, "{what}");
     error
 }
 
 #[test]
-fn file_that_was_never_ours_is_left_as_it_is() {
+fn file_that_covalent_did_not_write_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let store = TrialResultStore::at(folder.path().join("facts.json"));
     for foreign in [
@@ -146,15 +147,15 @@ fn file_that_was_never_ours_is_left_as_it_is() {
         b"#!/bin/sh\nexit\n".to_vec(),
         b"[1, 2".to_vec(),
         vec![b'['; 100_000],
-        vec![b' '; LONGEST + 1],
+        vec![b' '; MAX_BYTES + 1],
     ] {
         fs::write(store.path(), &foreign).unwrap();
-        untouched(&store, &String::from_utf8_lossy(&foreign[..2]));
+        error_without_a_change(&store, &String::from_utf8_lossy(&foreign[..2]));
     }
 }
 
 #[test]
-fn field_that_a_newer_version_may_know_is_left_as_it_is_and_named() {
+fn file_with_an_unknown_field_is_not_changed_and_the_field_is_named() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     let good = fs::read_to_string(store.path()).unwrap();
@@ -180,14 +181,17 @@ fn field_that_a_newer_version_may_know_is_left_as_it_is_and_named() {
         let newer = good.replacen(from, to, 1);
         assert_ne!(newer, good, "{from}");
         fs::write(store.path(), newer).unwrap();
-        let error = untouched(&store, path);
-        assert!(matches!(error, TrialResultError::Foreign { .. }), "{error}");
+        let error = error_without_a_change(&store, path);
+        assert!(
+            matches!(error, TrialResultError::Unrecognised { .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains(path), "{error}");
     }
 }
 
 #[test]
-fn file_that_is_no_regular_one_is_neither_waited_for_nor_moved() {
+fn file_that_is_not_regular_is_neither_waited_for_nor_moved() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| TrialResultStore::at(folder.path().join(name));
     let (fifo, node, socket, inner) = (at("fifo"), at("node"), at("socket"), at("inner"));
@@ -202,7 +206,7 @@ fn file_that_is_no_regular_one_is_neither_waited_for_nor_moved() {
         (inner, "folder"),
         (link, "pipe"),
     ];
-    // A null device of the test's own; only root makes one.
+    // Only root can create a device node.
     let null = rustix::fs::makedev(1, 3);
     if mknodat(
         CWD,
@@ -216,30 +220,30 @@ fn file_that_is_no_regular_one_is_neither_waited_for_nor_moved() {
         all.push((node, "device"));
     }
     for (store, words) in &all {
-        let error = untouched(store, words).to_string();
+        let error = error_without_a_change(store, words).to_string();
         assert!(error.contains(words), "{error}");
     }
 }
 
 #[test]
-fn link_to_facts_is_read_and_never_written_through() {
+fn link_to_a_file_is_read_and_never_written_through() {
     let folder = tempfile::tempdir().unwrap();
     let target = TrialResultStore::at(folder.path().join("target"));
     learn(&target, "heap:a");
     let link = TrialResultStore::at(folder.path().join("link"));
     symlink(target.path(), link.path()).unwrap();
     assert_eq!(link.read().unwrap().len(), 1);
-    let before = everything(folder.path());
+    let before = entries(folder.path());
     let error = link.update(|_| ()).unwrap_err().to_string();
     assert!(error.contains("link"), "{error}");
-    // A damaged one behind a link is not moved either.
+    // A damaged file behind a link is not moved either.
     fs::write(target.path(), "{\"format\":\"covalent facts\",").unwrap();
     assert!(matches!(link.read(), Err(TrialResultError::File(_))));
-    assert_eq!(everything(folder.path()).len(), before.len());
+    assert_eq!(entries(folder.path()).len(), before.len());
 }
 
 #[test]
-fn names_beside_the_file_are_not_followed() {
+fn links_at_the_names_of_new_file_and_lock_are_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let victim = folder.path().join("victim");
     fs::write(&victim, "precious").unwrap();
@@ -260,7 +264,7 @@ fn names_beside_the_file_are_not_followed() {
 }
 
 #[test]
-fn folder_and_files_are_for_their_owner_alone() {
+fn folder_and_files_are_accessible_only_to_their_owner() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
@@ -270,7 +274,7 @@ fn folder_and_files_are_for_their_owner_alone() {
 }
 
 #[test]
-fn facts_are_read_from_a_folder_that_cannot_be_written() {
+fn results_are_read_from_a_folder_without_write_permission() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     let folder = store.path().parent().unwrap();
@@ -296,7 +300,7 @@ fn cache_of_another_user_is_neither_read_nor_written_by_root() {
     chown(store.path(), Some(12_345), None).unwrap();
     let error = store.read().unwrap_err().to_string();
     assert!(error.contains("12345"), "{error}");
-    // Nor is a folder made in theirs.
+    // A folder is not created in a folder of that user either.
     chown(folder.path(), Some(12_345), None).unwrap();
     let below = TrialResultStore::at(folder.path().join("cache/covalent/facts.json"));
     assert!(below.update(|_| ()).is_err());
@@ -304,7 +308,7 @@ fn cache_of_another_user_is_neither_read_nor_written_by_root() {
 }
 
 #[test]
-fn file_that_is_empty_has_no_facts_and_is_written() {
+fn empty_file_has_no_results_and_is_overwritten() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     fs::write(store.path(), "\n").unwrap();
@@ -315,30 +319,30 @@ fn file_that_is_empty_has_no_facts_and_is_written() {
 }
 
 #[test]
-fn facts_that_no_file_holds_are_kept_from_the_newest() {
+fn results_that_exceed_the_file_size_are_kept_from_the_newest() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     let one = store.read().unwrap().remove(0);
     let some = |number: u64| {
-        let mut fact = one.clone();
-        fact.participant.location = Some(number.to_string() + &"x".repeat(4000));
-        fact.origin = Origin::Learnt {
+        let mut result = one.clone();
+        result.participant.location = Some(number.to_string() + &"x".repeat(4000));
+        result.origin = Origin::Learnt {
             at: number,
             times: 2,
         };
-        fact
+        result
     };
     store
-        .update(|book| (0..2500).for_each(|number| book.add(some(number))))
+        .update(|results| (0..2500).for_each(|number| results.add(some(number))))
         .unwrap();
-    assert!(usize::try_from(store.path().metadata().unwrap().len()).unwrap() <= LONGEST);
+    assert!(usize::try_from(store.path().metadata().unwrap().len()).unwrap() <= MAX_BYTES);
     let kept = store.read().unwrap();
     assert!((1000..2501).contains(&kept.len()), "{}", kept.len());
     assert!(kept.contains(&some(2499)) && !kept.contains(&some(0)));
 }
 
 #[test]
-fn file_of_a_newer_version_is_left_as_it_is() {
+fn file_of_a_newer_version_is_not_changed() {
     let (_folder, store) = store();
     learn(&store, "heap:a");
     let newer = b"{\"format\":\"covalent facts\",\"version\":2,\"facts\":{\"by\":\"name\"}}";
@@ -347,8 +351,8 @@ fn file_of_a_newer_version_is_left_as_it_is() {
         store.read(),
         Err(TrialResultError::Newer { version: 2, .. })
     ));
-    let (book, read) = store.book();
-    assert!(read.is_err() && !book.all().is_empty());
+    let (results, read) = store.load();
+    assert!(read.is_err() && !results.all().is_empty());
     assert!(matches!(
         store.update(|_| ()),
         Err(TrialResultError::Newer { .. })
@@ -357,7 +361,7 @@ fn file_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[test]
-fn folder_that_cannot_be_made_is_named() {
+fn folder_that_cannot_be_created_is_named() {
     let (folder, _) = store();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -367,7 +371,7 @@ fn folder_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn facts_of_many_writers_are_all_kept() {
+fn results_of_concurrent_writers_are_all_kept() {
     let (_folder, store) = store();
     thread::scope(|scope| {
         for number in 0..8 {
@@ -379,7 +383,7 @@ fn facts_of_many_writers_are_all_kept() {
 }
 
 #[test]
-fn documented_format_is_the_one_that_is_read() {
+fn documented_example_can_be_read() {
     let text = include_str!("mod.rs");
     let example: String = text
         .lines()
@@ -389,9 +393,9 @@ fn documented_format_is_the_one_that_is_read() {
         .map(|line| line.trim_start_matches("//! ").trim_start_matches("//!"))
         .collect();
     let contents: Contents = serde_json::from_str(&example).unwrap();
-    assert_eq!(contents.facts.len(), 1);
+    assert_eq!(contents.results.len(), 1);
     assert_eq!(
-        contents.facts[0].to_string(),
+        contents.results[0].to_string(),
         "virtio_gpu at virtio0 (display) refuses memory of heap:system in XR24 LINEAR at every size (PRIME_FD_TO_HANDLE: No such device (os error 19)); seen 2 times here"
     );
 }

@@ -1,38 +1,38 @@
-//! Facts of the user who runs this process, where a fault of their file is told and nothing else depends on it.
+//! The trial results of the user. An error of their file is reported, and nothing else depends on it.
 
 use covalent_machine::trial_results::{TrialResult, TrialResults};
 
 use super::{TrialResultError, TrialResultStore};
 use crate::trial::environment;
 
-/// Returns what is known of this machine's drivers: the facts that ship with the crate, and those learnt for this user.
+/// Returns the trial results for this machine: those that ship with the crate, and those that were learnt for this user.
 ///
-/// What is wrong with the user's file goes to `tell`; the facts that ship serve then.
-pub fn known_facts(tell: impl FnOnce(&TrialResultError)) -> TrialResults {
-    match TrialResultStore::of_user() {
+/// An error of the user's file is passed to `report`, and only the results that ship are returned.
+pub fn load_trial_results(report: impl FnOnce(&TrialResultError)) -> TrialResults {
+    match TrialResultStore::for_user() {
         Ok(store) => {
-            let (book, read) = store.book();
+            let (results, read) = store.load();
             if let Err(error) = read {
-                tell(&error);
+                report(&error);
             }
-            book
+            results
         }
         Err(error) => {
-            tell(&error);
+            report(&error);
             TrialResults::with_quirks(environment(), TrialResultStore::now())
         }
     }
 }
 
-/// Keeps what was learnt for this user. That it could not be kept goes to `tell`; what was found out stands.
-pub fn keep_facts(learnt: &[TrialResult], tell: impl FnOnce(&TrialResultError)) {
+/// Writes trial results to the user's file. An error is passed to `report`, since the results are valid although they are not kept.
+pub fn keep_trial_results(learnt: &[TrialResult], report: impl FnOnce(&TrialResultError)) {
     if learnt.is_empty() {
         return;
     }
-    let kept = TrialResultStore::of_user().and_then(|store| {
-        store.update(|book| learnt.iter().for_each(|fact| book.add(fact.clone())))
+    let kept = TrialResultStore::for_user().and_then(|store| {
+        store.update(|results| learnt.iter().for_each(|one| results.add(one.clone())))
     });
     if let Err(error) = kept {
-        tell(&error);
+        report(&error);
     }
 }

@@ -1,4 +1,4 @@
-//! Commands of the engine.
+//! Command buffers of the engine.
 
 mod sample;
 mod sys;

@@ -1,4 +1,4 @@
-//! Commands that draw and copy between ownership transfers, submitted by the engine itself.
+//! Commands that draw and copy between ownership transfers. The engine submits them itself.
 #![allow(
     unsafe_code,
     reason = "an engine calls Vulkan through a table of functions that was loaded"
@@ -10,9 +10,9 @@ use covalent_alloc::backend::vulkan::ash::vk;
 use covalent_alloc::backend::vulkan::{Gpu, Image, OwnershipTransfer, Semaphore, VulkanError};
 use covalent_alloc::sync::Fence;
 
-use super::super::{Engine, failed, wrong};
+use super::super::{Engine, engine_error, failed};
 
-/// How long work may take: processor and device may be emulated.
+/// The timeout of submitted work. CPU and device may be emulated.
 const NANOSECONDS: u64 = 60_000_000_000;
 
 const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
@@ -23,7 +23,7 @@ const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     layer_count: 1,
 };
 
-/// What goes when the work is over.
+/// The objects that are destroyed when the work has ended.
 #[derive(Default)]
 struct Made {
     pool: vk::CommandPool,
@@ -43,7 +43,7 @@ pub(crate) struct Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         let device = &self.engine.device;
-        // SAFETY: all are of this device or null, and work with them is over, as `Running` waits for it.
+        // SAFETY: all objects are of this device or null. The work that uses them has ended, since `Running` waits for it.
         unsafe {
             device.destroy_fence(self.made.fence, None);
             device.destroy_framebuffer(self.made.framebuffer, None);
@@ -54,13 +54,13 @@ impl Drop for Recording {
     }
 }
 
-/// Work that the engine's queue has been given.
+/// Work that was submitted to the engine's queue.
 pub(crate) struct Running {
     recording: Recording,
 }
 
 impl Running {
-    /// Waits until it is over.
+    /// Waits until the work has ended.
     pub(crate) fn wait(self) -> Result<(), VulkanError> {
         self.idle()
     }
@@ -75,7 +75,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What is not over by then is told by the layer.
+        // The validation layer reports work that has not ended by then.
         let _ = self.idle();
     }
 }
@@ -98,7 +98,9 @@ impl Recording {
         // SAFETY: the pool is of this device.
         let buffers = unsafe { device.allocate_command_buffers(&info) }
             .map_err(failed("vkAllocateCommandBuffers"))?;
-        recording.raw = *buffers.first().ok_or_else(|| wrong("no command buffer"))?;
+        recording.raw = *buffers
+            .first()
+            .ok_or_else(|| engine_error("no command buffer"))?;
         let info = vk::CommandBufferBeginInfo::default()
             .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: the command buffer is new.
@@ -107,13 +109,13 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Records a transfer of ownership by itself.
+    /// Records one ownership transfer.
     pub(crate) fn transfer(&self, gpu: &Gpu, transfer: &OwnershipTransfer) {
-        // SAFETY: the command buffer is being recorded and of the device's queue family; the image outlives the work.
+        // SAFETY: the command buffer is being recorded and is of the device's queue family. The image outlives the work.
         unsafe { transfer.record(gpu, self.raw) };
     }
 
-    /// Records several transfers in one call, as an engine does that batches its barriers.
+    /// Records several ownership transfers in one barrier, as an engine that batches its barriers.
     pub(crate) fn transfers(&self, transfers: &[&OwnershipTransfer]) {
         let barriers: Vec<_> = transfers
             .iter()
@@ -126,7 +128,7 @@ impl Recording {
                     all | stages(one)
                 })
         };
-        // SAFETY: the command buffer is being recorded; the images outlive the work.
+        // SAFETY: the command buffer is being recorded. The images outlive the work.
         unsafe {
             self.engine.device.cmd_pipeline_barrier(
                 self.raw,
@@ -164,7 +166,7 @@ impl Recording {
             .view_type(vk::ImageViewType::TYPE_2D)
             .format(image.format())
             .subresource_range(WHOLE);
-        // SAFETY: the image is of this device and is drawn to.
+        // SAFETY: the image is of this device and is a render target.
         self.made.view = unsafe { device.create_image_view(&info, None) }
             .map_err(failed("vkCreateImageView"))?;
         let extent = image.buffer().layout().extent();
@@ -192,7 +194,7 @@ impl Recording {
                 },
             })
             .clear_values(&clear);
-        // SAFETY: the command buffer is being recorded, and what it uses goes when the work is over.
+        // SAFETY: the command buffer is being recorded. The objects that it uses are destroyed after the work has ended.
         unsafe {
             device.cmd_begin_render_pass(self.raw, &info, vk::SubpassContents::INLINE);
             device.cmd_end_render_pass(self.raw);
@@ -226,7 +228,7 @@ impl Recording {
                         vk::ImageAspectFlags::COLOR
                     })
                     .layer_count(1);
-                // Packed 4:2:2 is one plane of whole pixels.
+                // A packed 4:2:2 format has one plane of whole pixels.
                 let step = if several { shape.hsub } else { 1 };
                 vk::ImageCopy::default()
                     .src_subresource(layers)
@@ -238,7 +240,7 @@ impl Recording {
                     })
             })
             .collect();
-        // SAFETY: the command buffer is being recorded; the images are in these layouts, and outlive the work.
+        // SAFETY: the command buffer is being recorded. The images are in these layouts and outlive the work.
         unsafe {
             self.engine.device.cmd_copy_image(
                 self.raw,
@@ -251,8 +253,8 @@ impl Recording {
         }
     }
 
-    /// Ends the commands and gives them to the engine's queue, under its lock. Semaphores come with their values, which binary
-    /// ones ignore.
+    /// Ends the command buffer and submits it to the engine's queue, under its lock. Each semaphore has a value, which binary semaphores
+    /// ignore.
     pub(crate) fn submit(
         mut self,
         waits: &[(vk::Semaphore, u64)],
@@ -284,7 +286,7 @@ impl Recording {
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the queue is used under its lock; what is submitted is complete and outlives the work.
+        // SAFETY: the queue is used under its lock. The submitted objects are complete and outlive the work.
         unsafe { device.queue_submit(*queue, &[info], self.made.fence) }
             .map_err(failed("vkQueueSubmit"))?;
         drop(queue);
@@ -292,7 +294,7 @@ impl Recording {
     }
 }
 
-/// Takes the fence of submitted work out of a semaphore that the engine had it signal; `None` where the work is over.
+/// Exports the fence of submitted work from a semaphore that it signals; `None` where the work has ended.
 pub(crate) fn exported(semaphore: &mut Semaphore) -> Result<Option<Fence>, VulkanError> {
     // SAFETY: the engine has just submitted work that signals it, and nothing waits for it.
     unsafe { semaphore.assume_signal_submitted() };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use covalent_alloc::buffer::{AccessError, Buffer, CpuAccess, Mapping};
 use covalent_alloc::constraint::Participant;
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Planned, Trial as _, plan_of};
+use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Trial as _, TrialPlan, plan_of};
 
 use super::quartiles::Quartiles;
 use super::report::{Operation, OperationKey, PLAIN_MEMORY, Row, SkippedOperation};
@@ -52,8 +52,8 @@ impl SolvedRequest {
         })
     }
 
-    fn planned(&self) -> Planned<'_> {
-        Planned {
+    fn planned(&self) -> TrialPlan<'_> {
+        TrialPlan {
             request: &self.request,
             plan: &self.plan,
         }
@@ -212,8 +212,8 @@ impl BenchRun<'_> {
         match cycles {
             Ok(cycles) => {
                 for cycle in cycles {
-                    self.times.add(forward.clone(), bytes, cycle.taken_ns);
-                    self.times.add(reverse.clone(), bytes, cycle.given_back_ns);
+                    self.times.add(forward.clone(), bytes, cycle.acquire_ns);
+                    self.times.add(reverse.clone(), bytes, cycle.release_ns);
                 }
                 true
             }

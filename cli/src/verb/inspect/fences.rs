@@ -151,7 +151,7 @@ pub(super) fn wait_until_signalled<F: Pollable>(
     loop {
         let mut pending = Vec::new();
         for fence in fences.iter().copied() {
-            if !fence.is_over()? {
+            if !fence.is_signalled()? {
                 let flags = match fence.poll_for() {
                     PollFor::Input => PollFlags::IN,
                     PollFor::Output => PollFlags::OUT,

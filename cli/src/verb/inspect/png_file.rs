@@ -73,7 +73,7 @@ pub(super) fn write(
     let start = Instant::now();
     let guard = loop {
         match mapping.try_access(CpuAccess::Read, &[])? {
-            CpuAccessDecision::Now(guard) => break guard,
+            CpuAccessDecision::Granted(guard) => break guard,
             CpuAccessDecision::Wait(waits) => {
                 let left = options.timeout.saturating_sub(start.elapsed());
                 if !wait_until_signalled(&waits.iter().collect::<Vec<_>>(), left)? {

@@ -7,7 +7,7 @@ use covalent_alloc::constraint::{Field, Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier};
 use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::trial::{
-    Helper, Outcome, Planned, RefusalKind, Trial as _, TrialResults, pair, plan_of,
+    Helper, Outcome, RefusalKind, Trial as _, TrialPlan, TrialResults, pair, plan_of,
 };
 
 use super::cell::{Cell, SolverVerdict};
@@ -132,7 +132,7 @@ impl MatrixRun<'_> {
         else {
             return nothing();
         };
-        let planned = Planned {
+        let planned = TrialPlan {
             request,
             plan: &plan,
         };

@@ -118,7 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         learn(&mut recorded, &machines, &mut helper, &mut results);
     }
     recorded.summary = Summary::of(&recorded.cells);
-    recorded.helper_deaths = helper.deaths();
+    recorded.helper_deaths = helper.lost_process_count();
     recorded.interrupted = interrupt.code().is_some();
     write(options, &recorded)?;
     let wrong = recorded.summary.mismatches > 0 || recorded.summary.unlisted > 0;
@@ -197,7 +197,7 @@ fn learn(
         for request in pairs {
             let tried =
                 solve_with_trials(&request, &mut [&mut *helper], results, Limits::default());
-            learnt.extend(tried.learnt);
+            learnt.extend(tried.learnt_results);
         }
     }
     machine::store_trial_results(&learnt);

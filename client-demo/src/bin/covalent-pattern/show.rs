@@ -246,7 +246,7 @@ impl<'a> Show<'a> {
             .map_err(handover_failure)?;
         let handle = self.events.handle();
         if self.options.fps.is_none() {
-            self.window.ask_frame(&handle);
+            self.window.request_frame_callback(&handle);
         }
         if let Some(explicit) = &mut self.explicit {
             let wait = explicit.set_points(index).map_err(unexpected)?;

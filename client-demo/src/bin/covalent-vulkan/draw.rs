@@ -169,7 +169,7 @@ impl Show<'_> {
             .wl_buffer(index)
             .context("a wl_buffer")
             .map_err(missing_part)?;
-        self.window.ask_frame(&handle);
+        self.window.request_frame_callback(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
         let from = pending.timestamp.unwrap_or(pending.begun);
@@ -268,7 +268,7 @@ fn merged_wait_fence(
 ) -> Result<Option<Fence>, Failure> {
     let unexpected = |error| Failure::new(Exit::Unexpected, error);
     match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
-        Acquire::Nothing => Ok(None),
+        Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
         // Only a point without a fence cannot be exported, and the compositor's release points were waited for.
         other => Err(Failure::new(

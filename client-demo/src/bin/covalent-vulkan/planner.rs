@@ -9,7 +9,7 @@ use covalent_client_demo::planning::{Alternative, Answer, Planning};
 /// The thread that plans; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Planner {
-    questions: Sender<Vec<Alternative>>,
+    requests: Sender<Vec<Alternative>>,
     answers: Receiver<Answer>,
 }
 
@@ -22,27 +22,29 @@ impl Planner {
         completion_sender: CompletionSender<u64>,
         number: u64,
     ) -> std::io::Result<Self> {
-        let (questions, asked) = channel::<Vec<Alternative>>();
-        let (answering, answers) = channel();
+        let (requests, received) = channel::<Vec<Alternative>>();
+        let (answer_sender, answers) = channel();
         thread::Builder::new()
             .name("planner".to_owned())
             .spawn(move || {
                 let mut planning = Planning::open();
-                for alternatives in asked {
+                for alternatives in received {
                     let answer = planning.decide(&alternatives);
                     // The receivers are dropped when the program ends.
-                    if answering.send(answer).is_err() || completion_sender.send(number).is_err() {
+                    if answer_sender.send(answer).is_err()
+                        || completion_sender.send(number).is_err()
+                    {
                         return;
                     }
                 }
             })?;
-        Ok(Self { questions, answers })
+        Ok(Self { requests, answers })
     }
 
     /// Requests a plan of the first alternative that has one.
-    pub(crate) fn ask(&self, alternatives: Vec<Alternative>) {
+    pub(crate) fn request(&self, alternatives: Vec<Alternative>) {
         // This fails only where the thread panicked. The panic is printed on stderr, and no answer comes.
-        let _ = self.questions.send(alternatives);
+        let _ = self.requests.send(alternatives);
     }
 
     /// Returns an answer where there is one, without blocking.

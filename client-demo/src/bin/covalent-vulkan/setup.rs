@@ -80,14 +80,14 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             let of_this = negotiation.alternatives(&requests)?;
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
-        let asked = alternatives.iter().map(|(_, one)| one.clone()).collect();
-        let answer = decide(&planner, asked, &mut events, &mut compositor)?;
+        let requested = alternatives.iter().map(|(_, one)| one.clone()).collect();
+        let answer = decide(&planner, requested, &mut events, &mut compositor)?;
         let Some((place, plan)) = answer.chosen else {
             let mut lines = answer.explanations;
             lines.extend(
                 unavailable_gpus
                     .iter()
-                    .map(|why| format!("not asked: {why}")),
+                    .map(|why| format!("not queried: {why}")),
             );
             return Err(no_plan("a Vulkan device and the compositor", &lines));
         };
@@ -179,7 +179,7 @@ fn decide(
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<Answer, Failure> {
-    planner.ask(alternatives);
+    planner.request(alternatives);
     let mut answer = None;
     events
         .dispatch_until(compositor, "wait for the plan", PLANNING, |_| {

@@ -45,7 +45,7 @@ impl Show<'_> {
         let uses = alternatives.iter();
         let uses = uses.map(|alternative| alternative.usage_label.clone());
         self.pending_plan = Some((uses.collect(), why));
-        self.planner.ask(alternatives);
+        self.planner.request(alternatives);
         Ok(())
     }
 
@@ -58,7 +58,7 @@ impl Show<'_> {
             let unavailable = self
                 .unavailable_gpus
                 .iter()
-                .map(|why| format!("not asked: {why}"));
+                .map(|why| format!("not queried: {why}"));
             let lines: Vec<String> = answer.explanations.into_iter().chain(unavailable).collect();
             return Err(self.negotiation.no_plan(&lines));
         };

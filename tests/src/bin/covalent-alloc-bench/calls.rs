@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use covalent_alloc::buffer::{Owner, Pool};
+use covalent_alloc::buffer::{ContentOwner, Pool};
 use covalent_tests::check_support::Sources;
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ pub(super) fn once() -> Result<()> {
         write_marker(&format!("begin {name} ours"))?;
         drop(case.through_crate()?);
         write_marker("end")?;
-        let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+        let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
         let take = || pool.take(owner, &case.plan, |_| case.through_crate());
         drop(take()?);
         write_marker(&format!("begin {name} pool"))?;

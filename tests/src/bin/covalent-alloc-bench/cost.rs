@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use covalent_alloc::buffer::{Owner, Pool};
+use covalent_alloc::buffer::{ContentOwner, Pool};
 use covalent_tests::check_support::Sources;
 use serde::Serialize;
 
@@ -94,7 +94,7 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
             } else {
                 let buffers = case.through_crate()?;
                 if pages == Pages::OnAccessIncluded {
-                    let memory = buffers.first().and_then(|buffer| buffer.memory_fd(0));
+                    let memory = buffers.first().and_then(|buffer| buffer.dmabuf_fd(0));
                     case.fill(memory.context("the buffer has no dma-buf")?)?;
                 }
             }
@@ -120,7 +120,7 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
 
 /// Returns the mean time in which a pool lends a free buffer and gets it back.
 fn pool_hit(case: &BenchCase<'_>) -> Result<u64> {
-    let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+    let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let take = || -> Result<()> {
         let taken = pool.take(owner, &case.plan, |_| case.through_crate())?;
         taken.map(drop).context("the pool returned no buffer")

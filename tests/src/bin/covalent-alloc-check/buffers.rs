@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{
-    Buffer, CpuAccess, Descriptor, ImportCache, Owner, PlaneDescriptor, Pool, Pooled,
+    Buffer, ContentOwner, CpuAccess, Descriptor, ImportCache, PlaneDescriptor, Pool, Pooled,
     reference_count,
 };
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
@@ -83,13 +83,13 @@ pub(crate) fn plan(sources: &Sources, id: &str, extent: Extent) -> Result<Plan> 
     }
 }
 
-fn take(pool: &Pool, owner: Owner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
+fn take(pool: &Pool, owner: ContentOwner, plan: &Plan, sources: &Sources) -> Result<Pooled> {
     let taken = pool.take(owner, plan, |plan| sources.allocate(plan))?;
     taken.context("the source allocated no buffer")
 }
 
 fn pool_hit(sources: &Sources, id: &str) -> Result<CheckOutcome> {
-    let (pool, owner) = (Pool::new(u64::MAX), Owner::new());
+    let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let plan = plan(sources, id, vga()?)?;
     let first = take(&pool, owner, &plan, sources)?;
     ensure!(!first.is_reused(), "a new pool returned a used buffer");
@@ -127,7 +127,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     // An odd size, so that the dma-buf has padding after the picture.
     let plan = plan(sources, id, Extent::new(642, 481)?)?;
-    let first = take(&pool, Owner::new(), &plan, sources)?;
+    let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let whole = whole(&first)?;
     let size = usize::try_from(whole.layout().total_bytes())?;
     let mapping = whole.map()?;
@@ -138,7 +138,7 @@ fn pool_crossing(sources: &Sources, id: &str) -> Result<CheckOutcome> {
     drop(whole);
     let identity = first.identity();
     drop(first);
-    let second = take(&pool, Owner::new(), &plan, sources)?;
+    let second = take(&pool, ContentOwner::new(), &plan, sources)?;
     ensure!(
         second.is_reused() && second.identity() == identity,
         "the pool did not reuse the buffer for another owner"
@@ -164,7 +164,7 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
         .memory_sizes()
         .first()
         .context("the buffer has no dma-buf")?;
-    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let rows = u32::try_from(size / 4096)?;
     Ok(Buffer::import(Descriptor {
         extent: Extent::new(4096, rows)?,
@@ -180,15 +180,15 @@ fn whole(buffer: &Buffer) -> Result<Buffer> {
 fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     let pool = Pool::new(u64::MAX);
     let plan = plan(sources, "heap:system", vga()?)?;
-    let first = take(&pool, Owner::new(), &plan, sources)?;
+    let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let identity = first.identity();
     // A duplicate fd holds the dma-buf as another process does that received the fd.
     let held = first
-        .memory_fd(0)
+        .dmabuf_fd(0)
         .context("the buffer has no dma-buf")?
         .try_clone_to_owned()?;
     drop(first);
-    let second = take(&pool, Owner::new(), &plan, sources)?;
+    let second = take(&pool, ContentOwner::new(), &plan, sources)?;
     ensure!(
         !second.is_reused(),
         "the pool reused a buffer whose dma-buf is held elsewhere"
@@ -199,7 +199,7 @@ fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     );
     drop(second);
     // A clone of the buffer keeps it in use.
-    let owner = Owner::new();
+    let owner = ContentOwner::new();
     let third = take(&pool, owner, &plan, sources)?;
     let clone = Buffer::clone(&third);
     drop(third);
@@ -218,7 +218,7 @@ fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
 fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let one = plan.layout().total_bytes();
-    let (pool, owner) = (Pool::new(2 * one), Owner::new());
+    let (pool, owner) = (Pool::new(2 * one), ContentOwner::new());
     let four: Vec<Pooled> = (0..4)
         .map(|_| take(&pool, owner, &plan, sources))
         .collect::<Result<_>>()?;
@@ -229,9 +229,9 @@ fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
         .collect();
     drop(four);
     ensure!(
-        pool.kept_bytes() == 2 * one,
+        pool.unused_bytes() == 2 * one,
         "the pool keeps {} bytes",
-        pool.kept_bytes()
+        pool.unused_bytes()
     );
     let again = take(&pool, owner, &plan, sources)?;
     ensure!(
@@ -240,15 +240,15 @@ fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
     );
     pool.forget(owner);
     ensure!(
-        pool.kept_bytes() == 0,
+        pool.unused_bytes() == 0,
         "the pool keeps {} bytes",
-        pool.kept_bytes()
+        pool.unused_bytes()
     );
     drop(again);
     ensure!(
-        pool.kept_bytes() == one,
+        pool.unused_bytes() == one,
         "the pool keeps {} bytes",
-        pool.kept_bytes()
+        pool.unused_bytes()
     );
     Ok(CheckOutcome::Passed)
 }
@@ -256,9 +256,11 @@ fn pool_limit(sources: &Sources) -> Result<CheckOutcome> {
 fn pool_refused(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let pool = Pool::new(u64::MAX);
-    let answer = pool.take(Owner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
+    let answer = pool.take(ContentOwner::new(), &plan, |_| Err::<Vec<Buffer>, _>("no"));
     ensure!(matches!(answer, Err("no")), "{answer:?}");
-    let nothing = pool.take(Owner::new(), &plan, |_| Ok::<Vec<Buffer>, &str>(Vec::new()));
+    let nothing = pool.take(ContentOwner::new(), &plan, |_| {
+        Ok::<Vec<Buffer>, &str>(Vec::new())
+    });
     ensure!(matches!(nothing, Ok(None)), "{nothing:?}");
     Ok(CheckOutcome::Passed)
 }
@@ -270,7 +272,7 @@ fn name(sources: &Sources) -> Result<CheckOutcome> {
         .allocate(&plan)?
         .pop()
         .context("the source allocated no buffer")?;
-    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let shown = || -> Result<String> {
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let name = text.lines().find_map(|line| line.strip_prefix("name:"));
@@ -306,7 +308,7 @@ fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
         .allocate(&plan)?
         .pop()
         .context("the source allocated no buffer")?;
-    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let plane = |offset_bytes, stride_bytes| -> Result<PlaneDescriptor> {
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
@@ -322,9 +324,9 @@ fn one_memory(sources: &Sources) -> Result<CheckOutcome> {
     })?;
     let fds = covalent_tests::judge::process::fd_count(std::process::id())?;
     ensure!(
-        planar.memory_count() == 1,
+        planar.dmabuf_count() == 1,
         "the buffer has {} dma-bufs",
-        planar.memory_count()
+        planar.dmabuf_count()
     );
     ensure!(
         fds == before + 1,
@@ -408,7 +410,7 @@ fn cached(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
         format: buffer.layout().format(),
         planes: vec![PlaneDescriptor {
             fd: buffer
-                .memory_fd(0)
+                .dmabuf_fd(0)
                 .context("the buffer has no dma-buf")?
                 .try_clone_to_owned()?,
             offset_bytes: 0,

@@ -213,7 +213,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         );
         let planes = describe(&buffer, VGA, Fourcc::NV12, &[(0, 640), (307_200, 640)])??;
         ensure!(
-            planes.memory_count() == 1,
+            planes.dmabuf_count() == 1,
             "two fds of one dma-buf count as two dma-bufs"
         );
         whole.map()?;
@@ -221,7 +221,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     });
     runner.check("hostile::dma_buf_cannot_be_truncated", || {
         let buffer = real(&sources)?;
-        let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+        let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
         ensure!(
             rustix::fs::ftruncate(fd, 4096).is_err(),
             "the dma-buf was truncated"
@@ -336,7 +336,7 @@ fn describe(
     fourcc: Fourcc,
     planes: &[(u32, u32)],
 ) -> Result<Result<Buffer, DescriptorError>> {
-    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let planes = planes
         .iter()
         .map(|(offset, stride)| Ok(plane(fd.try_clone_to_owned()?, u64::from(*offset), *stride)))

@@ -126,7 +126,7 @@ fn plane_text(plane: &PlaneLayout) -> String {
 
 /// Clears FD_CLOEXEC of the buffer's fd and returns its number.
 fn inherited(buffer: &Buffer) -> Result<i32> {
-    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let memory = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     Ok(memory.as_raw_fd())
 }

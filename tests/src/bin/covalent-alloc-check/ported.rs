@@ -408,7 +408,7 @@ fn timed_out() -> Result<CheckOutcome> {
     sys::vgem_attach(card.as_fd(), buffer.handle().into(), true)?;
     let fence = reservation.fence_before(Access::Write)?;
     check_unsignalled(&fence)?;
-    while !fence.is_over()? {
+    while !fence.is_signalled()? {
         ensure!(
             began.elapsed() < VGEM_FENCE_TIMEOUT + SLACK,
             "the fence is still pending"

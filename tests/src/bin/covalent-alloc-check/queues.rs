@@ -102,7 +102,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 let plan = own(&queue, 3, Some(codec))?;
                 let stream = queue.allocate(&plan)?;
                 for buffer in stream.buffers() {
-                    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+                    let memory = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
                     let bytes = rustix::fs::seek(memory, rustix::fs::SeekFrom::End(0))?;
                     ensure!(bytes >= PADDED_BYTES, "a buffer has {bytes} bytes");
                 }
@@ -119,7 +119,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                 // The kernel would accept such a buffer in REQBUFS and leak it in QBUF. The crate refuses a descriptor whose dma-buf
                 // is smaller than its layout, so no such buffer reaches the kernel.
                 for buffer in small.iter().cycle().take(20) {
-                    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+                    let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
                     let described = Descriptor {
                         extent: vga()?,
                         format: buffer.layout().format(),

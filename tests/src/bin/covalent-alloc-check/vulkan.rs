@@ -244,9 +244,9 @@ fn disjoint(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         .pop()
         .context("the source allocated no buffer")?;
     ensure!(
-        buffer.memory_count() == 2,
+        buffer.dmabuf_count() == 2,
         "the buffer has {} dma-bufs",
-        buffer.memory_count()
+        buffer.dmabuf_count()
     );
     match (constraints.placement, gpu.import(&buffer)) {
         (
@@ -278,7 +278,7 @@ fn too_small(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     // The picture fills the dma-buf, so an image that needs bytes after its last row does not fit.
     let bytes = buffer.layout().total_bytes();
     let rows = u32::try_from(bytes / 640)?;
-    let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let described = Buffer::import(Descriptor {
         extent: Extent::new(640, rows)?,
         format: FormatModifier::linear(Fourcc::R8),
@@ -322,7 +322,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
         .allocate(&plan)?
         .pop()
         .context("the source allocated no buffer")?;
-    let fd = whole.memory_fd(0).context("the buffer has no dma-buf")?;
+    let fd = whole.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     let part = |offset_bytes: u64| -> Result<Buffer> {
         Ok(Buffer::import(Descriptor {
             extent: Extent::new(SIDE, SIDE)?,

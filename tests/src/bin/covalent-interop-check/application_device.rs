@@ -11,7 +11,7 @@ use covalent_alloc::constraint::{Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_tests::check_support::{processor, vga};
 
-use super::engine::scenes::{self, Ended, SAMPLED};
+use super::engine::scenes::{self, SAMPLED, SceneOutcome};
 use super::engine::{Engine, Setup};
 use super::exchange;
 use super::rows::{RowOutcome, Rows};
@@ -192,7 +192,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
 /// Checks that the validation layer detects a hazard on the engine's device. Otherwise its silence means nothing.
 fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.submit_write_hazard()?;
-    let messages = engine.heard.take();
+    let messages = engine.validation_messages.take();
     if !Engine::has_layer() {
         return expect_no_messages(engine);
     }
@@ -214,7 +214,7 @@ fn expect_no_messages(engine: &Engine) -> Result<RowOutcome> {
                 .to_owned(),
         ));
     }
-    let messages = engine.heard.take();
+    let messages = engine.validation_messages.take();
     ensure!(
         messages.is_empty(),
         "the validation layer reports: {}",
@@ -232,11 +232,11 @@ fn first(buffers: &[Buffer]) -> Result<&Buffer> {
 }
 
 /// Converts the outcome of an engine's scene.
-fn row_outcome(ended: Ended) -> RowOutcome {
+fn row_outcome(ended: SceneOutcome) -> RowOutcome {
     match ended {
-        Ended::Seen(note) if note.is_empty() => RowOutcome::Passed,
-        Ended::Seen(note) => RowOutcome::PassedWithNote(note),
-        Ended::Cannot(why) => RowOutcome::Skipped(why),
+        SceneOutcome::Passed(note) if note.is_empty() => RowOutcome::Passed,
+        SceneOutcome::Passed(note) => RowOutcome::PassedWithNote(note),
+        SceneOutcome::Unsupported(why) => RowOutcome::Skipped(why),
     }
 }
 
@@ -254,7 +254,7 @@ impl Memory<'_> {
         fourcc: Fourcc,
         extent: Result<Extent>,
         count: u32,
-        act: impl FnOnce(&[Buffer]) -> Result<Ended>,
+        act: impl FnOnce(&[Buffer]) -> Result<SceneOutcome>,
     ) -> Result<RowOutcome> {
         let extent = extent?;
         let mut participants: Vec<Participant> = vec![processor(fourcc)];
@@ -312,7 +312,7 @@ fn disjoint(
         memory(Fourcc::NV12)?,
     );
     let plane = |buffer: &Buffer, offset_bytes| -> Result<PlaneDescriptor> {
-        let fd = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+        let fd = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
         Ok(PlaneDescriptor {
             fd: fd.try_clone_to_owned()?,
             offset_bytes,
@@ -335,7 +335,7 @@ fn disjoint(
         plane(&whole, 0)?,
         plane(&whole, chroma_offset.into())?,
     ])?;
-    ensure!(apart.memory_count() == 2 && together.memory_count() == 1);
+    ensure!(apart.dmabuf_count() == 2 && together.dmabuf_count() == 1);
     let image = match gpu.import(&apart) {
         Err(VulkanError::Unsuitable { why, .. }) => return Ok(RowOutcome::Skipped(why)),
         image => image?,

@@ -166,7 +166,7 @@ pub(crate) fn wait_for(buffer: &Buffer) -> Result<()> {
             tv_nsec: 0,
         };
         rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))?;
-        if !wait.is_over()? {
+        if !wait.is_signalled()? {
             bail!("the dma-buf's fences are not signalled");
         }
     }

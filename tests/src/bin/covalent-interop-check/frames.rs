@@ -485,7 +485,7 @@ pub(crate) fn sleep_until(pollable: &impl Pollable, socket: Option<&Socket>) -> 
             .get(1)
             .is_some_and(|fd| fd.revents().contains(PollFlags::HUP));
         drop(fds);
-        if pollable.is_over()? {
+        if pollable.is_signalled()? {
             return Ok(());
         }
         if is_gone {

@@ -171,7 +171,7 @@ pub(crate) fn sync_device() -> Result<Option<SyncDevice>> {
             continue;
         };
         let device = SyncDevice::new(card)?;
-        if device.ability().eventfd {
+        if device.support().eventfd {
             return Ok(Some(device));
         }
     }
@@ -245,7 +245,7 @@ fn with(
             )?;
             let wait = timeline.point(point)?.wait(Until::Signalled)?;
             ensure!(
-                !wait.is_over()?,
+                !wait.is_signalled()?,
                 "the point is signalled before the request"
             );
             socket.send(&PeerReply::Waiting, &[])?;

@@ -99,7 +99,7 @@ fn all_see(gpu: &Gpu, gbm: &Gbm, buffer: &Buffer) -> Result<RowOutcome> {
     same(&image.read()?, &second).context("the device reads what the CPU wrote")?;
     same(&[gbm.import(buffer)?.read()?], &second).context("GBM reads what the CPU wrote")?;
     ensure!(
-        buffer.memory_count() == 1,
+        buffer.dmabuf_count() == 1,
         "the buffer has more than one dma-buf"
     );
     Ok(RowOutcome::Passed)

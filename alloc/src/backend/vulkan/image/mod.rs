@@ -274,9 +274,9 @@ impl Gpu {
                 "to render, the driver needs rows that begin at multiples of {bytes} bytes, and memory for a multiple of {rows} rows, even if vkCreateImage accepts other layouts"
             )));
         }
-        let disjoint = buffer.memory_count() > 1;
+        let disjoint = buffer.dmabuf_count() > 1;
         if disjoint {
-            let is_disjoint = buffer.memory_count() == layout.planes().len()
+            let is_disjoint = buffer.dmabuf_count() == layout.planes().len()
                 && layout
                     .planes()
                     .iter()
@@ -322,7 +322,7 @@ impl Gpu {
                     found_bytes,
                 });
             }
-            let Some(fd) = buffer.memory_fd(memory) else {
+            let Some(fd) = buffer.dmabuf_fd(memory) else {
                 return Err(unsuitable(
                     "the buffer has no dma-buf for one of its planes".to_owned(),
                 ));

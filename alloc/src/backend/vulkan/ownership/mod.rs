@@ -235,7 +235,7 @@ impl Image {
     /// dma-buf.
     #[must_use]
     pub fn disjoint_planes(&self) -> Option<usize> {
-        let dmabufs = self.buffer().memory_count();
+        let dmabufs = self.buffer().dmabuf_count();
         (dmabufs > 1).then_some(dmabufs)
     }
 

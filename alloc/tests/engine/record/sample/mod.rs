@@ -1,4 +1,4 @@
-//! Pictures in Y'CbCr, sampled by a compute shader.
+//! Samples Y'CbCr pictures by a compute shader.
 
 mod sys;
 

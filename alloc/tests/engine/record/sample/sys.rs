@@ -1,4 +1,4 @@
-//! A compute pipeline with an immutable sampler that converts.
+//! A compute pipeline with an immutable sampler that converts from Y'CbCr.
 #![allow(
     unsafe_code,
     reason = "an engine calls Vulkan through a table of functions that was loaded"
@@ -12,17 +12,17 @@ use covalent_alloc::backend::vulkan::{
 };
 
 use super::super::super::shader::SAMPLE;
-use super::super::super::{Engine, failed, wrong};
+use super::super::super::{Engine, engine_error, failed};
 use super::super::Recording;
 
-/// A compute shader samples it.
+/// The access of a compute shader that samples.
 const COMPUTE: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
     stages: vk::PipelineStageFlags::COMPUTE_SHADER,
     access: vk::AccessFlags::SHADER_READ,
 };
 
-/// All that the pipeline needs; null where it was not made.
+/// The objects of the pipeline; null where they were not created.
 #[derive(Default)]
 struct Objects {
     view: vk::ImageView,
@@ -38,14 +38,14 @@ struct Objects {
 struct Sampling {
     engine: Arc<Engine>,
     made: Objects,
-    // The layout has its sampler.
+    // The layout refers to its sampler.
     _conversion: YcbcrConversion,
 }
 
 impl Drop for Sampling {
     fn drop(&mut self) {
         let (device, made) = (&self.engine.device, &self.made);
-        // SAFETY: all are of this device or null, and the work with them is over.
+        // SAFETY: all objects are of this device or null, and the work that uses them has ended.
         unsafe {
             device.destroy_descriptor_pool(made.pool, None);
             device.destroy_pipeline(made.pipeline, None);
@@ -59,7 +59,7 @@ impl Drop for Sampling {
     }
 }
 
-/// Samples a picture at the middles of a grid of so many columns and rows, and returns the colours row by row.
+/// Samples a picture at the centres of a grid of columns and rows, and returns the colours row by row.
 pub(crate) fn sampled(
     engine: &Arc<Engine>,
     gpu: &Gpu,
@@ -68,7 +68,7 @@ pub(crate) fn sampled(
     (columns, rows): (u32, u32),
 ) -> Result<Vec<[f32; 4]>, VulkanError> {
     let device = &engine.device;
-    // From here on a drop gives back what was made.
+    // From here on, drop destroys the objects that were created.
     let mut sampling = Sampling {
         engine: Arc::clone(engine),
         made: Objects::default(),
@@ -98,7 +98,7 @@ pub(crate) fn sampled(
             .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
             .buffer_info(&colours),
     ];
-    // SAFETY: the set is new, and what is written into it lives until the work is over.
+    // SAFETY: the set is new, and the objects in it live until the work has ended.
     unsafe { device.update_descriptor_sets(&writes, &[]) };
     let recording = Recording::begin(engine)?;
     recording.transfer(gpu, &image.acquire(COMPUTE, Contents::Keep)?);
@@ -106,7 +106,7 @@ pub(crate) fn sampled(
     let visible = [vk::MemoryBarrier::default()
         .src_access_mask(vk::AccessFlags::SHADER_WRITE)
         .dst_access_mask(vk::AccessFlags::HOST_READ)];
-    // SAFETY: the command buffer is being recorded; pipeline, layout and set are of one another.
+    // SAFETY: the command buffer is being recorded. Pipeline, layout and set match.
     unsafe {
         device.cmd_bind_pipeline(recording.raw, point, made.pipeline);
         device.cmd_bind_descriptor_sets(recording.raw, point, made.layout, 0, &[set], &[]);
@@ -124,12 +124,12 @@ pub(crate) fn sampled(
     recording.transfer(gpu, &image.release(COMPUTE)?);
     recording.submit(&[], &[])?.wait()?;
     let (all, flags) = (vk::WHOLE_SIZE, vk::MemoryMapFlags::empty());
-    // SAFETY: the memory is visible to the processor and coherent, and is mapped once.
+    // SAFETY: the memory is host-visible and coherent, and is mapped once.
     let start = unsafe { device.map_memory(sampling.made.memory, 0, all, flags) }
         .map_err(failed("vkMapMemory"))?
         .cast::<[f32; 4]>();
-    let count = usize::try_from(count).map_err(|_| wrong("too many colours"))?;
-    // SAFETY: the mapping has so many colours, is aligned for them, and the device is done with it.
+    let count = usize::try_from(count).map_err(|_| engine_error("too many colours"))?;
+    // SAFETY: the mapping has this number of colours and is aligned for them. The device no longer uses it.
     let colours = unsafe { std::slice::from_raw_parts(start, count) }.to_vec();
     Ok(colours)
 }
@@ -165,7 +165,7 @@ fn storage(
     let info = vk::MemoryAllocateInfo::default()
         .allocation_size(needed.size)
         .memory_type_index(kind);
-    // SAFETY: size and type are what the buffer asked for.
+    // SAFETY: size and memory type are those that the buffer requires.
     let memory = unsafe { device.allocate_memory(&info, None) };
     let memory = memory.map_err(failed("vkAllocateMemory"))?;
     // SAFETY: the buffer has no memory yet.
@@ -174,7 +174,7 @@ fn storage(
     Ok((buffer, memory))
 }
 
-/// Makes the pipeline, and a set for it.
+/// Creates the pipeline, and a descriptor set for it.
 fn pipeline(
     engine: &Engine,
     made: &mut Objects,
@@ -205,7 +205,7 @@ fn pipeline(
     made.layout = unsafe { device.create_pipeline_layout(&info, None) }
         .map_err(failed("vkCreatePipelineLayout"))?;
     let info = vk::ShaderModuleCreateInfo::default().code(&SAMPLE);
-    // SAFETY: the words were validated by spirv-val when they were made.
+    // SAFETY: spirv-val has validated the shader after its compilation.
     made.module = unsafe { device.create_shader_module(&info, None) }
         .map_err(failed("vkCreateShaderModule"))?;
     let stage = vk::PipelineShaderStageCreateInfo::default()
@@ -215,13 +215,15 @@ fn pipeline(
     let infos = [vk::ComputePipelineCreateInfo::default()
         .stage(stage)
         .layout(made.layout)];
-    // SAFETY: module and layout are of this device and suit each other.
+    // SAFETY: module and layout are of this device and match.
     let pipelines =
         unsafe { device.create_compute_pipelines(vk::PipelineCache::null(), &infos, None) };
     let pipelines = pipelines.map_err(|(_, answer)| failed("vkCreateComputePipelines")(answer))?;
-    made.pipeline = *pipelines.first().ok_or_else(|| wrong("no pipeline"))?;
+    made.pipeline = *pipelines
+        .first()
+        .ok_or_else(|| engine_error("no pipeline"))?;
     let sizes = [
-        // A sampler that converts may take several descriptors, three at most of what is drawn here.
+        // A sampler with a conversion may need several descriptors, for the formats here at most three.
         vk::DescriptorPoolSize::default()
             .ty(vk::DescriptorType::COMBINED_IMAGE_SAMPLER)
             .descriptor_count(3),
@@ -241,5 +243,5 @@ fn pipeline(
     // SAFETY: pool and layout are of this device.
     let found = unsafe { device.allocate_descriptor_sets(&info) }
         .map_err(failed("vkAllocateDescriptorSets"))?;
-    found.first().copied().ok_or_else(|| wrong("no set"))
+    found.first().copied().ok_or_else(|| engine_error("no set"))
 }

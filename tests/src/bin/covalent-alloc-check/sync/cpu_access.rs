@@ -36,18 +36,18 @@ fn implicit_fences() -> Result<CheckOutcome> {
     let called = Instant::now();
     // Readers do not wait for a reader.
     match mapping.try_access(CpuAccess::Read, &[])? {
-        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Granted(_) => {}
         CpuAccessDecision::Wait(waits) => bail!("a reader has to wait for {waits:?}"),
     }
     let CpuAccessDecision::Wait(waits) = mapping.try_access(CpuAccess::Write, &[])? else {
         bail!("a writer does not have to wait for a pending reader");
     };
     ensure!(called.elapsed() < CALL_LIMIT, "try_access blocked");
-    ensure!(waits.len() == 1 && !waits[0].is_over()?, "{waits:?}");
+    ensure!(waits.len() == 1 && !waits[0].is_signalled()?, "{waits:?}");
     sw_sync.advance(1)?;
-    ensure!(waits[0].is_over()?, "{waits:?}");
+    ensure!(waits[0].is_signalled()?, "{waits:?}");
     match mapping.try_access(CpuAccess::ReadWrite, &[])? {
-        CpuAccessDecision::Now(_) => Ok(CheckOutcome::Passed),
+        CpuAccessDecision::Granted(_) => Ok(CheckOutcome::Passed),
         CpuAccessDecision::Wait(waits) => {
             bail!("after the fence is signalled, try_access returns {waits:?}")
         }
@@ -66,11 +66,11 @@ fn timeline_points() -> Result<CheckOutcome> {
         Accessor::new("processor", []),
     );
     let mut tracker: AccessTracker<SyncPoint> = AccessTracker::new("frame");
-    let AccessDecision::Now(token, _) = tracker.write(&gpu)? else {
+    let AccessDecision::Granted(token, _) = tracker.begin_write(&gpu)? else {
         bail!("the first access of a buffer has to wait");
     };
     tracker.end(token, Some(point.clone().into()))?;
-    let AccessDecision::Wait(after) = tracker.read(&cpu)? else {
+    let AccessDecision::Wait(after) = tracker.begin_read(&cpu)? else {
         bail!("the CPU may read before the GPU has written");
     };
     // The reservation has no fence, so the dma-buf's own synchronisation would not wait.
@@ -83,19 +83,19 @@ fn timeline_points() -> Result<CheckOutcome> {
     };
     let wait = waits.first().context("try_access returned no wait")?;
     ensure!(
-        !wait.is_over()?,
+        !wait.is_signalled()?,
         "the wait ended before the point was signalled"
     );
     point.signal()?;
     ensure!(
-        wait.is_over()?,
+        wait.is_signalled()?,
         "the wait did not end with the point's signal"
     );
-    let AccessDecision::Now(token, after) = tracker.read(&cpu)? else {
+    let AccessDecision::Granted(token, after) = tracker.begin_read(&cpu)? else {
         bail!("the CPU has to wait for a signalled point");
     };
     match mapping.try_access(CpuAccess::Read, &after)? {
-        CpuAccessDecision::Now(_) => {}
+        CpuAccessDecision::Granted(_) => {}
         CpuAccessDecision::Wait(waits) => {
             bail!("after the point is signalled, try_access returns {waits:?}")
         }

@@ -108,9 +108,9 @@ impl Device {
     ) -> Result<Option<SyncPoint>> {
         let reservation = shared.buffer.reservation();
         let after = match acquire {
-            Acquire::Nothing => None,
+            Acquire::NoWait => None,
             // A driver waits for the fences that the reservation has at submission, not for those that are added later.
-            Acquire::Carried => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
+            Acquire::Implicit => Some(SyncPointWait::Fence(reservation.fence_before(access)?)),
             Acquire::Fence(fence) => Some(SyncPointWait::Fence(fence)),
             Acquire::Point(point) => Some(SyncPointWait::Point(point.wait(Until::Signalled)?)),
             other => bail!("{} cannot acquire with {other:?}", self.accessor.name()),
@@ -132,7 +132,7 @@ impl Device {
                             Access::Read => Access::Write,
                             Access::Write => Access::Read,
                         };
-                        Some(SyncPoint::carried(&shared.buffer, next)?)
+                        Some(SyncPoint::implicit(&shared.buffer, next)?)
                     }
                     Some(_) => Some(fence.into()),
                 };
@@ -204,7 +204,7 @@ pub(super) fn sleep_until(pollable: &impl Pollable) -> Result<()> {
     let mut fds = [PollFd::new(pollable, flags)];
     rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
     ensure!(
-        pollable.is_over()?,
+        pollable.is_signalled()?,
         "poll() returned before the fence was signalled"
     );
     Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{
-    Access, AccessDecision, AccessToken, AccessTracker, AccessTrackerError, Accessor, Acquire,
-    FenceState, Kind, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
+    Access, AccessDecision, AccessKind, AccessToken, AccessTracker, AccessTrackerError, Accessor,
+    Acquire, FenceState, PriorAccess, SyncDevice, SyncPoint, TrackedFence as _, export_wait,
 };
 use covalent_tests::check_support::sys::Pixels;
 
@@ -123,7 +123,7 @@ fn pipeline(
     for number in 0..BUFFERS {
         let buffer = dumb("vgem")?;
         let pixels = Arc::new(Pixels::map(
-            buffer.memory_fd(0).context("the buffer has no dma-buf")?,
+            buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?,
         )?);
         let shared = Arc::new(Shared { buffer, pixels });
         buffers.push((shared, AccessTracker::new(format!("buffer {number}"))));
@@ -147,7 +147,7 @@ fn pipeline(
             let is_over = |completion: &Option<SyncPoint>| {
                 completion
                     .as_ref()
-                    .is_some_and(|completion| completion.state() == FenceState::Over)
+                    .is_some_and(|completion| completion.state() == FenceState::Signalled)
             };
             // A later fence is signalled while the oldest one is pending.
             let oldest = last.iter().flatten().next();
@@ -179,7 +179,7 @@ fn access_buffer(
     match access {
         Access::Read => perform(
             tracker,
-            AccessTracker::read,
+            AccessTracker::begin_read,
             device,
             shared,
             access,
@@ -188,7 +188,7 @@ fn access_buffer(
         ),
         Access::Write => perform(
             tracker,
-            AccessTracker::write,
+            AccessTracker::begin_write,
             device,
             shared,
             access,
@@ -198,13 +198,13 @@ fn access_buffer(
     }
 }
 
-/// [`AccessTracker::read`] or [`AccessTracker::write`].
+/// [`AccessTracker::begin_read`] or [`AccessTracker::begin_write`].
 type BeginAccess<K> = fn(
     &mut AccessTracker<SyncPoint>,
     &Accessor,
 ) -> Result<AccessDecision<K, SyncPoint>, AccessTrackerError>;
 
-fn perform<K: Kind>(
+fn perform<K: AccessKind>(
     tracker: &mut AccessTracker<SyncPoint>,
     begin: BeginAccess<K>,
     device: &mut Device,
@@ -216,25 +216,25 @@ fn perform<K: Kind>(
     let mut seen_pending = false;
     let (token, after): (AccessToken<K>, Vec<PriorAccess<SyncPoint>>) = loop {
         match begin(tracker, &device.accessor)? {
-            AccessDecision::Now(token, after) => break (token, after),
+            AccessDecision::Granted(token, after) => break (token, after),
             AccessDecision::Wait(after) => {
                 result.acquires[3] += 1;
                 for prior in after {
-                    seen_pending |= prior.moment.state() == FenceState::Pending;
-                    sleep_until(&prior.moment.wait()?)?;
+                    seen_pending |= prior.fence.state() == FenceState::Pending;
+                    sleep_until(&prior.fence.wait()?)?;
                 }
             }
         }
     };
     seen_pending |= after
         .iter()
-        .any(|prior| prior.moment.state() == FenceState::Pending);
+        .any(|prior| prior.fence.state() == FenceState::Pending);
     result.pending += u32::from(seen_pending);
     let acquire = match device.mechanism {
         Some(mechanism) if !ignored.contains(&mechanism) => loop {
             let point = device.next_acquire_point()?;
             match export_wait(&shared.buffer, &after, mechanism, Some(&point))? {
-                Acquire::NotYet(waits) => {
+                Acquire::NotSubmitted(waits) => {
                     for wait in waits {
                         sleep_until(&wait)?;
                     }
@@ -242,13 +242,13 @@ fn perform<K: Kind>(
                 acquire => break acquire,
             }
         },
-        _ => Acquire::Nothing,
+        _ => Acquire::NoWait,
     };
     match &acquire {
         Acquire::Fence(_) => result.acquires[0] += 1,
         Acquire::Point(_) => result.acquires[1] += 1,
-        Acquire::Carried => result.acquires[2] += 1,
-        Acquire::Nothing => {}
+        Acquire::Implicit => result.acquires[2] += 1,
+        Acquire::NoWait => {}
         other => bail!("export_wait returned {other:?}"),
     }
     let completion = device.submit(shared, access, result.frames, acquire)?;

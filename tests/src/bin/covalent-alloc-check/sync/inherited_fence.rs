@@ -19,7 +19,7 @@ pub(crate) fn exec_with_unsignalled_fence(command: &[String]) -> Result<()> {
     let timeline = SwSyncTimeline::new()?;
     let fence = timeline.fence(1)?;
     buffer.reservation().add(&fence, Access::Write)?;
-    let memory = buffer.memory_fd(0).context("the buffer has no dma-buf")?;
+    let memory = buffer.dmabuf_fd(0).context("the buffer has no dma-buf")?;
     fcntl_setfd(memory, FdFlags::empty())?;
     fcntl_setfd(timeline.file(), FdFlags::empty())?;
     println!("{} {}", memory.as_raw_fd(), buffer.identity().0);

@@ -54,7 +54,7 @@ pub(crate) fn run_handovers(runner: &mut CheckRunner) {
 fn device() -> Result<Option<SyncDevice>> {
     for path in Card::list() {
         let device = SyncDevice::new(Card::open(&path)?)?;
-        if device.ability().eventfd {
+        if device.support().eventfd {
             return Ok(Some(device));
         }
     }

@@ -47,7 +47,7 @@ fn killed() -> Result<CheckOutcome> {
     );
     let mut tracker: AccessTracker<SyncPoint> = AccessTracker::new("frame");
     let mut lend = |number: u64| -> Result<()> {
-        let AccessDecision::Now(token, _) = tracker.read(&peer)? else {
+        let AccessDecision::Granted(token, _) = tracker.begin_read(&peer)? else {
             bail!("the peer's access has to wait although no access is pending");
         };
         tracker.transfer_out(token, Some(release.point(number)?.into()))?;
@@ -56,7 +56,7 @@ fn killed() -> Result<CheckOutcome> {
     lend(1)?;
     let first = release.point(1)?.wait(Until::Signalled)?;
     ensure!(
-        !first.is_over()?,
+        !first.is_signalled()?,
         "the release point is signalled before the peer was started"
     );
     let mut child = Command::new(std::env::current_exe()?)
@@ -73,7 +73,7 @@ fn killed() -> Result<CheckOutcome> {
         BufReader::new(out).read_line(&mut line)?;
         ensure!(line.trim() == "released 1", "the peer printed {line:?}");
         ensure!(
-            first.is_over()?,
+            first.is_signalled()?,
             "the peer's signal did not reach this process"
         );
         lend(2)?;
@@ -84,8 +84,8 @@ fn killed() -> Result<CheckOutcome> {
     exchanged?;
     let second = release.point(2)?;
     let wait = second.wait(Until::Signalled)?;
-    let after = match tracker.write(&gpu)? {
-        AccessDecision::Now(token, after) => {
+    let after = match tracker.begin_write(&gpu)? {
+        AccessDecision::Granted(token, after) => {
             tracker.end(token, None).err().map(|error| (error, after))
         }
         AccessDecision::Wait(after) => {
@@ -98,12 +98,12 @@ fn killed() -> Result<CheckOutcome> {
     };
     ensure!(other == "peer" && after.len() == 1, "{other}: {after:?}");
     ensure!(
-        !wait.is_over()?,
+        !wait.is_signalled()?,
         "the killed peer's release point is signalled"
     );
-    let carried = SyncPoint::carried(&buffer, Access::Write)?;
-    tracker.lost(&peer, Some(&carried));
-    let AccessDecision::Now(token, after) = tracker.write(&gpu)? else {
+    let carried = SyncPoint::implicit(&buffer, Access::Write)?;
+    tracker.end_lost(&peer, Some(&carried));
+    let AccessDecision::Granted(token, after) = tracker.begin_write(&gpu)? else {
         bail!("the GPU's access is refused after the peer was lost");
     };
     ensure!(

@@ -71,7 +71,7 @@ fn writer(driver: &str) -> Result<CheckOutcome> {
     sw_sync.advance(1)?;
     for wait in waits {
         ensure!(
-            wait.is_over()?,
+            wait.is_signalled()?,
             "{wait:?} did not end with the fence's signal"
         );
     }
@@ -106,7 +106,9 @@ fn reader(driver: &str) -> Result<CheckOutcome> {
     sw_sync.advance(1)?;
     check_signalled(&before)?;
     ensure!(
-        waits.iter().all(|wait| wait.is_over().unwrap_or(false)),
+        waits
+            .iter()
+            .all(|wait| wait.is_signalled().unwrap_or(false)),
         "a wait did not end with the fence's signal"
     );
     Ok(CheckOutcome::Passed)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::sync::{
-    Binary, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
+    BinarySyncobj, Fence, FenceStatus, Pollable, SyncDevice, Timeline, TimelineError, Until,
 };
 use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::control::Device as _;
@@ -62,7 +62,7 @@ pub(super) fn run(runner: &mut CheckRunner) {
             }
         };
         let driver = device.driver();
-        if !device.ability().eventfd {
+        if !device.support().eventfd {
             runner.check(
                 &format!("sync::{driver}_without_timelines_reports_it"),
                 || lacking(&device),
@@ -103,7 +103,7 @@ fn wakes(pollable: &impl Pollable, timeout: Duration) -> Result<(u32, bool)> {
             return Ok((wakes, false));
         }
         wakes += 1;
-        if pollable.is_over()? {
+        if pollable.is_signalled()? {
             return Ok((wakes, true));
         }
     }
@@ -122,7 +122,7 @@ fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
     check_unsignalled(&back)?;
     // Transfer the point to another timeline.
     let other = Timeline::create(device)?.point(3)?;
-    point.forward_to(&other)?;
+    point.transfer_to(&other)?;
     ensure!(other.is_submitted()? && !other.is_signalled()?, "{other:?}");
     sw_sync.advance(1)?;
     check_signalled(&back)?;
@@ -136,7 +136,7 @@ fn round_trip(device: &SyncDevice) -> Result<CheckOutcome> {
 }
 
 fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
-    let (sw_sync, binary) = (SwSyncTimeline::new()?, Binary::create(device)?);
+    let (sw_sync, binary) = (SwSyncTimeline::new()?, BinarySyncobj::create(device)?);
     ensure!(
         matches!(
             binary.fence(),
@@ -147,9 +147,9 @@ fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
     binary.set_fence(&sw_sync.fence(1)?)?;
     let first = binary.fence()?;
     binary.set_fence(&sw_sync.fence(2)?)?;
-    let second = Binary::import(device, binary.export()?)?.fence()?;
+    let second = BinarySyncobj::import(device, binary.export()?)?.fence()?;
     let point = Timeline::create(device)?.point(1)?;
-    point.take_from(&binary)?;
+    point.transfer_from_binary(&binary)?;
     sw_sync.advance(1)?;
     check_signalled(&first)?;
     check_unsignalled(&second)?;
@@ -168,7 +168,7 @@ fn binary(device: &SyncDevice) -> Result<CheckOutcome> {
         binary.fence().is_err(),
         "the syncobj still holds a fence after the reset"
     );
-    point.put_into(&binary)?;
+    point.transfer_to_binary(&binary)?;
     check_signalled(&binary.fence()?)?;
     check_signalled(&Fence::signalled(device)?)?;
     Ok(CheckOutcome::Passed)
@@ -201,7 +201,7 @@ fn wait_before(device: &SyncDevice) -> Result<CheckOutcome> {
         "the signal did not end the wait for it"
     );
     ensure!(
-        point.wait(Until::Signalled)?.is_over()?,
+        point.wait(Until::Signalled)?.is_signalled()?,
         "a wait for a signalled point is not over at once"
     );
     // Another thread signals the point while this thread sleeps.
@@ -232,14 +232,14 @@ fn out_of_order(device: &SyncDevice) -> Result<CheckOutcome> {
         "point 2 counts as signalled before point 1"
     );
     ensure!(
-        !waits[1].is_over()?,
+        !waits[1].is_signalled()?,
         "the wait for point 2 ended before point 1 was signalled"
     );
     check_unsignalled(&two.fence()?)?;
     first.advance(1)?;
     ensure!(timeline.last_signalled()? == 2, "{timeline:?}");
     ensure!(
-        waits[0].is_over()? && waits[1].is_over()?,
+        waits[0].is_signalled()? && waits[1].is_signalled()?,
         "a wait did not end although both points are signalled"
     );
     Ok(CheckOutcome::Passed)
@@ -260,11 +260,11 @@ fn backwards(device: &SyncDevice) -> Result<CheckOutcome> {
         timeline.last_submitted()?
     );
     ensure!(
-        timeline.point(4)?.wait(Until::Signalled)?.is_over()?,
+        timeline.point(4)?.wait(Until::Signalled)?.is_signalled()?,
         "point 4 does not count as signalled although point 9 is"
     );
     ensure!(
-        !timeline.point(10)?.wait(Until::Signalled)?.is_over()?,
+        !timeline.point(10)?.wait(Until::Signalled)?.is_signalled()?,
         "point 10 counts as signalled"
     );
     timeline.point(10)?.signal()?;
@@ -285,10 +285,13 @@ fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
     let wait = point.wait(Until::Signalled)?;
     point.set_fence(&sw_sync.fence(1)?)?;
     let fence = point.fence()?;
-    ensure!(!wait.is_over()?, "the wait ended before the fence failed");
+    ensure!(
+        !wait.is_signalled()?,
+        "the wait ended before the fence failed"
+    );
     drop(sw_sync);
     ensure!(
-        wait.is_over()?,
+        wait.is_signalled()?,
         "a wait for a point whose fence failed never ends"
     );
     ensure!(
@@ -308,10 +311,10 @@ fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
     let ours = Timeline::import(device, theirs.export()?)?;
     let wait = ours.point(3)?.wait(Until::Signalled)?;
     drop(ours);
-    ensure!(!wait.is_over()?, "closing the timeline ended the wait");
+    ensure!(!wait.is_signalled()?, "closing the timeline ended the wait");
     theirs.point(3)?.signal()?;
     ensure!(
-        wait.is_over()?,
+        wait.is_signalled()?,
         "the wait did not survive the closing of its handle"
     );
     // The wait is the last reference to the timeline.
@@ -321,7 +324,7 @@ fn dropped(device: &SyncDevice) -> Result<CheckOutcome> {
     drop((alone, point));
     wait.point().signal()?;
     ensure!(
-        wait.is_over()?,
+        wait.is_signalled()?,
         "the timeline was freed during a wait for its point"
     );
     Ok(CheckOutcome::Passed)
@@ -355,7 +358,7 @@ fn between_files(device: &SyncDevice) -> Result<CheckOutcome> {
     let (here, decoy) = (Timeline::create(device)?, Timeline::create(&elsewhere)?);
     let there = Timeline::create(&elsewhere)?;
     here.point(1)?.set_fence(&sw_sync.fence(1)?)?;
-    here.point(1)?.forward_to(&there.point(4)?)?;
+    here.point(1)?.transfer_to(&there.point(4)?)?;
     ensure!(there.last_submitted()? == 4, "{}", there.last_submitted()?);
     ensure!(
         decoy.last_submitted()? == 0,
@@ -373,7 +376,7 @@ fn hostile(device: &SyncDevice) -> Result<CheckOutcome> {
         (
             "a dma-buf",
             buffer
-                .memory_fd(0)
+                .dmabuf_fd(0)
                 .context("the buffer has no dma-buf")?
                 .try_clone_to_owned()?,
         ),
@@ -432,12 +435,12 @@ fn many(device: &SyncDevice) -> Result<CheckOutcome> {
             }
         }
         ensure!(
-            number % 3 == 0 || !wait.is_over()?,
+            number % 3 == 0 || !wait.is_signalled()?,
             "the wait for point {number} ended before its fence was signalled"
         );
         sw_sync.advance(1)?;
         ensure!(
-            wait.is_over()?,
+            wait.is_signalled()?,
             "the wait for point {number} did not end with its signal"
         );
     }

@@ -106,7 +106,10 @@ fn sync_file_to_semaphore(gpu: &Gpu) -> Result<CheckOutcome> {
         work.wait(TIMEOUT)?,
         "the work does not complete after its fences are signalled"
     );
-    ensure!(work.is_finished()?, "the wait ended and the work is pending");
+    ensure!(
+        work.is_finished()?,
+        "the wait ended and the work is pending"
+    );
     // Work that has to wait for two fences.
     let (one, two) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     let work = gpu.submit(Submission {
@@ -142,7 +145,7 @@ fn not_too_early(
                 covalent_tests::sw_sync::check_unsignalled(&fence)?;
                 sw_sync.advance(1)?;
                 let limit = std::time::Instant::now() + TIMEOUT;
-                while !fence.is_over()? && std::time::Instant::now() < limit {
+                while !fence.is_signalled()? && std::time::Instant::now() < limit {
                     thread::sleep(Duration::from_millis(1));
                 }
                 check_signalled(&fence)
@@ -284,7 +287,9 @@ fn timeline(gpu: &Gpu) -> Result<CheckOutcome> {
     };
     match gpu.submit(again) {
         Err(VulkanError::NotIncreasing {
-            requested: 5, current: 5, ..
+            requested: 5,
+            current: 5,
+            ..
         }) => Ok(CheckOutcome::Passed),
         other => bail!("work may signal a point that is signalled already: {other:?}"),
     }

@@ -92,7 +92,7 @@ impl Views {
     fn unguarded(&self) -> anyhow::Result<sys::UnguardedMapping> {
         let fd = self
             .buffer
-            .memory_fd(0)
+            .dmabuf_fd(0)
             .context("the buffer has no dma-buf")?;
         Ok(sys::UnguardedMapping::map(fd, BYTES)?)
     }

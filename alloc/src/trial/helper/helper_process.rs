@@ -1,4 +1,4 @@
-//! A helper process that runs, and what became of one that does not answer.
+//! A running helper process, and the refusal that follows from its crash or silence.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,69 +11,71 @@ use super::super::wire::WireError;
 use crate::text::printable;
 use covalent_machine::trial_results::{Cause, Refusal, RefusalKind};
 
-/// How much of the helper's last words is kept, in bytes.
-const LAST_WORDS: u64 = 600;
+/// How many bytes from the end of the helper's standard error are kept.
+const STDERR_TAIL_BYTES: u64 = 600;
 
-/// A process that runs. Dropped, it is ended.
+/// A running helper process. It is killed on drop.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct HelperProcess {
     pub(super) child: Child,
     pub(super) socket: OwnedFd,
-    pub(super) words: File,
+    pub(super) stderr: File,
 }
 
-impl Drop for Running {
+impl Drop for HelperProcess {
     fn drop(&mut self) {
-        // One that is stuck in a driver does not see that its socket is closed.
+        // A process that hangs in a driver does not notice that its socket is closed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Says what became of a process that did not answer.
-pub(super) fn died(
-    mut running: Running,
+/// Returns the refusal by `device` for a process that did not reply: why it ended, or that it was silent.
+pub(super) fn refusal_without_reply(
+    mut process: HelperProcess,
     error: &WireError,
-    who: &str,
+    device: &str,
     operation: &str,
     deadline: Duration,
 ) -> Refusal {
     let seconds = deadline.as_secs();
-    let (kind, cause, what) = if matches!(error, WireError::Late) {
+    let (kind, cause, what) = if matches!(error, WireError::Timeout) {
         (
             RefusalKind::Transient,
             Cause::Deadline(seconds),
             format!("no answer within {seconds} s"),
         )
     } else {
-        // It closed its socket, so it is ending; one that does not is made to.
-        match ended(&mut running.child) {
-            Some(status) => told(status),
+        // The process has closed its socket, so it is ending. If it does not end, drop kills it.
+        match wait_for_exit(&mut process.child) {
+            Some(status) => exit_cause(status),
             None => (
                 RefusalKind::Transient,
                 Cause::Deadline(seconds),
-                format!("it stopped talking ({error}) and did not end"),
+                format!("the helper process stopped replying ({error}) and did not end"),
             ),
         }
     };
-    let last = last_words(&mut running.words);
-    let said = if last.is_empty() {
+    let tail = stderr_tail(&mut process.stderr);
+    let stderr_note = if tail.is_empty() {
         String::new()
     } else {
-        format!("; its last words: {last}")
+        format!("; its standard error ends with: {tail}")
     };
     Refusal {
         kind,
-        device: who.to_owned(),
+        device: device.to_owned(),
         operation: operation.to_owned(),
         cause,
-        words: format!("{who}: {operation}: {what}{said}"),
+        words: format!("{device}: {operation}: {what}{stderr_note}"),
     }
 }
 
-fn told(status: ExitStatus) -> (RefusalKind, Cause, String) {
-    /// What the kernel sends when memory is short, and what an administrator sends.
+/// Classifies how the process ended, and describes it.
+fn exit_cause(status: ExitStatus) -> (RefusalKind, Cause, String) {
+    /// The signal of the kernel when memory is short.
     const SIGKILL: i32 = 9;
+    /// The signal of an administrator.
     const SIGTERM: i32 = 15;
     const SIGABRT: i32 = 6;
     match (status.signal(), status.code()) {
@@ -86,7 +88,7 @@ fn told(status: ExitStatus) -> (RefusalKind, Cause, String) {
         (Some(SIGTERM), _) => (
             RefusalKind::Transient,
             Cause::Signal(SIGTERM),
-            "the helper process was told to end (signal 15)".to_owned(),
+            "the helper process was terminated (signal 15)".to_owned(),
         ),
         (Some(SIGABRT), _) => (
             RefusalKind::Structural,
@@ -109,8 +111,8 @@ fn told(status: ExitStatus) -> (RefusalKind, Cause, String) {
     }
 }
 
-/// Waits a little for a process that is ending.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
+/// Waits up to two seconds for a process that is ending.
+fn wait_for_exit(child: &mut Child) -> Option<ExitStatus> {
     const TRIES: u32 = 200;
     for _ in 0..TRIES {
         match child.try_wait() {
@@ -122,15 +124,17 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// Returns the end of what the helper said, made printable.
-fn last_words(words: &mut File) -> String {
-    // Both processes write and read at one place of the file, which is where the helper's words end.
-    let length = words.stream_position().unwrap_or_default();
+/// Returns the end of the helper's standard error, made printable.
+fn stderr_tail(stderr: &mut File) -> String {
+    // Both processes share the file offset, which is at the end of what the helper has written.
+    let length = stderr.stream_position().unwrap_or_default();
     let mut text = Vec::new();
-    let from = length.saturating_sub(LAST_WORDS);
-    let read = words
-        .seek(SeekFrom::Start(from))
-        .and_then(|_| words.take(length.min(LAST_WORDS)).read_to_end(&mut text));
+    let from = length.saturating_sub(STDERR_TAIL_BYTES);
+    let read = stderr.seek(SeekFrom::Start(from)).and_then(|_| {
+        stderr
+            .take(length.min(STDERR_TAIL_BYTES))
+            .read_to_end(&mut text)
+    });
     match read {
         Ok(_) => printable(&String::from_utf8_lossy(&text).trim().replace('\n', " / ")),
         Err(_) => String::new(),

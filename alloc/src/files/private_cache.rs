@@ -1,4 +1,4 @@
-//! Folders, locks and damaged files of a cache that is a user's own.
+//! Folders, locks and damaged files of a user's cache.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{FileError, FileKind};
 
-/// Returns whether this process's user may trust what a user has made: its own and root's. Root trusts nobody else.
+/// Returns whether this process may trust files of a user: its own user or root. Root trusts only root.
 fn is_trusted(owner: u32) -> bool {
     owner == rustix::process::geteuid().as_raw() || owner == 0
 }
@@ -25,35 +25,35 @@ fn must_be_trusted(operation: &'static str, path: &Path, owner: u32) -> Result<(
     })
 }
 
-/// Makes a folder with those above it, for its owner alone (mode 0700), where it is not there yet.
+/// Creates a folder with its missing parents, for its owner only (mode 0700).
 ///
 /// # Errors
-/// [`FileError::Owner`] where it, or the folder in which it would be made, or a link to either, is another user's: root with the
+/// [`FileError::Owner`] where the folder, its nearest existing parent, or a link to either belongs to another user. So root with the
 /// `HOME` of a user writes nothing there. [`FileError::System`] where the kernel refuses.
 pub(crate) fn create_private_folder(path: &Path) -> Result<(), FileError> {
     let operation = "write in";
-    // An empty path is the folder in which the process runs.
+    // An empty path is the current folder.
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
     } else {
         path
     };
     let mut missing: Vec<PathBuf> = Vec::new();
-    let mut above = path;
+    let mut parent = path;
     loop {
-        match rustix::fs::stat(above) {
+        match rustix::fs::stat(parent) {
             Ok(stat) => {
-                let link = rustix::fs::lstat(above)
-                    .map_err(|error| FileError::system(operation, above, error))?;
-                must_be_trusted(operation, above, link.st_uid)?;
-                must_be_trusted(operation, above, stat.st_uid)?;
+                let link = rustix::fs::lstat(parent)
+                    .map_err(|error| FileError::system(operation, parent, error))?;
+                must_be_trusted(operation, parent, link.st_uid)?;
+                must_be_trusted(operation, parent, stat.st_uid)?;
                 break;
             }
             Err(Errno::NOENT) => {
-                missing.push(above.to_owned());
-                above = match above.parent() {
-                    Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-                    Some(parent) => parent,
+                missing.push(parent.to_owned());
+                parent = match parent.parent() {
+                    Some(next) if next.as_os_str().is_empty() => Path::new("."),
+                    Some(next) => next,
                     None => return Err(FileError::system(operation, path, Errno::NOENT)),
                 };
             }
@@ -64,21 +64,21 @@ pub(crate) fn create_private_folder(path: &Path) -> Result<(), FileError> {
         match rustix::fs::mkdir(folder, Mode::RWXU) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                // Made by somebody since: a link that leads nowhere, or a folder of another process.
+                // Another process has created it since, as a folder or as a dangling link.
                 let stat = rustix::fs::lstat(folder)
                     .map_err(|error| FileError::system(operation, folder, error))?;
                 must_be_trusted(operation, folder, stat.st_uid)?;
             }
-            Err(error) => return Err(FileError::system("make the folder", folder, error)),
+            Err(error) => return Err(FileError::system("create the folder", folder, error)),
         }
     }
     Ok(())
 }
 
-/// Opens a file that is only locked, never read or written; made with mode 0600 where it is not there.
+/// Opens a file that is only locked and never read or written. It is created with mode 0600 if it does not exist.
 ///
 /// # Errors
-/// [`FileError::Kind`] for anything but a regular file, links included; [`FileError::Owner`] for another user's;
+/// [`FileError::Kind`] for anything but a regular file, also for a link; [`FileError::Owner`] for a file of another user;
 /// [`FileError::System`] where the kernel refuses.
 pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
     let operation = "lock";
@@ -102,16 +102,16 @@ pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
     Ok(File::from(file))
 }
 
-/// Moves a regular file of this user to the first of several names that nothing has, and returns that name.
+/// Renames a regular file of this user to the first unused one of several names, and returns that name.
 ///
 /// # Errors
-/// [`FileError::Kind`] for anything but a regular file, links included; [`FileError::Owner`] for another user's;
-/// [`FileError::System`] where the kernel refuses or every name is taken. Nothing was moved then, and nothing is ever replaced.
+/// [`FileError::Kind`] for anything but a regular file, also for a link; [`FileError::Owner`] for a file of another user;
+/// [`FileError::System`] where the kernel refuses or every name is in use. The file is then not renamed. No file is ever replaced.
 pub(crate) fn move_aside(
     path: &Path,
     names: impl IntoIterator<Item = PathBuf>,
 ) -> Result<PathBuf, FileError> {
-    let operation = "move aside";
+    let operation = "rename";
     let failed = |error| FileError::system(operation, path, error);
     let stat = rustix::fs::lstat(path).map_err(failed)?;
     FileKind::of(stat.st_mode).must_be_regular(operation, path)?;
@@ -127,7 +127,7 @@ pub(crate) fn move_aside(
     for name in names {
         let flags = RenameFlags::NOREPLACE;
         let moved = match rustix::fs::renameat_with(CWD, path, CWD, &name, flags) {
-            // A file system that cannot promise that nothing is replaced: a second name is refused where there is one.
+            // The file system does not support NOREPLACE. link() fails where the name exists.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::link(path, &name).and_then(|()| rustix::fs::unlink(path))
             }

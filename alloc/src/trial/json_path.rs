@@ -1,30 +1,31 @@
-//! Where in a JSON text something is wrong, as a path.
+//! The path of an error in a JSON text.
 
-/// So many levels of a path are told: of a text that is deeper no more is kept.
-const DEEPEST: usize = 32;
+/// The most levels of a path that are kept. The path of a deeper place ends with `…`.
+const MAX_LEVELS: usize = 32;
 
-/// What is open at some place of a text.
-enum Open {
-    /// A list, and the number of its item.
+/// A list or object that contains a place in the text.
+enum Container {
+    /// A list, with the index of its current item.
     List(usize),
-    /// An object, and the name of its field.
+    /// An object, with the name of its current field.
     Object(String),
 }
 
-/// Returns the path of what an error is about, such as `facts[3].effect.refuses.scope`; empty for the text as a whole.
+/// Returns the path of an error, such as `facts[3].effect.refuses.scope`. The path of the whole text is empty.
 pub(super) fn of(text: &[u8], error: &serde_json::Error) -> String {
-    // A field that is missing is told at the end of its object, and so is one whose text is wrong where it is the last.
-    let is_whole = error.to_string().starts_with("missing field");
-    path(text, error.line(), error.column(), is_whole)
+    // serde_json reports a missing field at the end of its object, and so it reports an invalid text that is the last field. The first
+    // error is about the object, the second about the field.
+    let is_about_object = error.to_string().starts_with("missing field");
+    path(text, error.line(), error.column(), is_about_object)
 }
 
-/// Returns the path of what begins or ends at a line and a column, both from 1. At the end of an object that is the object where
-/// it `is_whole`, and else its last field.
+/// Returns the path of the value that begins or ends at a line and a column, both from 1. At the end of an object that is the object
+/// where the error `is_about_object`, and its last field otherwise.
 ///
-/// The text is read once up to there, and no further; as many levels of what is open are kept as are told.
-fn path(text: &[u8], line: usize, column: usize, is_whole: bool) -> String {
-    let mut open: Vec<Open> = Vec::new();
-    // How much is open beyond what is kept.
+/// The text is read once, up to that place. At most [`MAX_LEVELS`] levels are kept.
+fn path(text: &[u8], line: usize, column: usize, is_about_object: bool) -> String {
+    let mut open: Vec<Container> = Vec::new();
+    // The number of containers beyond those that are kept.
     let mut deeper = 0_usize;
     let mut is_name = false;
     let mut at = 0_usize;
@@ -32,20 +33,22 @@ fn path(text: &[u8], line: usize, column: usize, is_whole: bool) -> String {
     while let Some(byte) = text.get(at).filter(|_| at < end) {
         at = at.saturating_add(1);
         match byte {
-            b'{' | b'[' if open.len() >= DEEPEST => deeper = deeper.saturating_add(1),
+            b'{' | b'[' if open.len() >= MAX_LEVELS => deeper = deeper.saturating_add(1),
             b'}' | b']' if deeper > 0 => deeper = deeper.saturating_sub(1),
             b',' if deeper > 0 => {}
             b'{' => {
-                open.push(Open::Object(String::new()));
+                open.push(Container::Object(String::new()));
                 is_name = true;
             }
             b'[' => {
-                open.push(Open::List(0));
+                open.push(Container::List(0));
                 is_name = false;
             }
             b'}' | b']' => {
                 if at >= end {
-                    if let Some(Open::Object(name)) = open.last_mut().filter(|_| is_whole) {
+                    if let Some(Container::Object(name)) =
+                        open.last_mut().filter(|_| is_about_object)
+                    {
                         name.clear();
                     }
                     break;
@@ -54,8 +57,8 @@ fn path(text: &[u8], line: usize, column: usize, is_whole: bool) -> String {
                 is_name = false;
             }
             b',' => match open.last_mut() {
-                Some(Open::List(number)) => *number = number.saturating_add(1),
-                Some(Open::Object(_)) => is_name = true,
+                Some(Container::List(number)) => *number = number.saturating_add(1),
+                Some(Container::Object(_)) => is_name = true,
                 None => {}
             },
             b'"' => {
@@ -66,7 +69,7 @@ fn path(text: &[u8], line: usize, column: usize, is_whole: bool) -> String {
                 let name = text.get(begin..at).unwrap_or_default();
                 at = at.saturating_add(1);
                 let is_name_here = is_name && deeper == 0;
-                if let (true, Some(Open::Object(own))) = (is_name_here, open.last_mut()) {
+                if let (true, Some(Container::Object(own))) = (is_name_here, open.last_mut()) {
                     *own = crate::text::printable_within(&String::from_utf8_lossy(name), 60);
                     is_name = false;
                 }
@@ -77,9 +80,9 @@ fn path(text: &[u8], line: usize, column: usize, is_whole: bool) -> String {
     let mut path = String::new();
     for one in &open {
         match one {
-            Open::List(number) => path.push_str(&format!("[{number}]")),
-            Open::Object(name) if name.is_empty() => {}
-            Open::Object(name) => {
+            Container::List(number) => path.push_str(&format!("[{number}]")),
+            Container::Object(name) if name.is_empty() => {}
+            Container::Object(name) => {
                 if !path.is_empty() {
                     path.push('.');
                 }
@@ -93,7 +96,7 @@ fn path(text: &[u8], line: usize, column: usize, is_whole: bool) -> String {
     path
 }
 
-/// Returns how many bytes stand before the end of a column of a line.
+/// Returns the number of bytes before the end of a column of a line.
 fn offset(text: &[u8], line: usize, column: usize) -> usize {
     let mut before = 0_usize;
     for one in text
@@ -114,7 +117,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only what is wrong with it is looked at")]
+    #[expect(dead_code, reason = "only the errors of its deserialization are read")]
     struct One {
         number: u32,
         #[serde(default)]
@@ -130,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn value_that_is_wrong_is_named_by_its_path() {
+    fn invalid_value_is_named_by_its_path() {
         for (text, expected) in [
             (r#"[{"number": -1}]"#, "[0].number"),
             (
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn path_of_any_place_in_any_text_is_found_without_harm() {
+    fn path_of_any_place_in_invalid_text_does_not_panic() {
         for text in [
             "",
             "\"",

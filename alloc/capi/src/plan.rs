@@ -7,22 +7,22 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::solve::{Plan, Solution, solve};
 
 use crate::error::{Failure, Status};
-use crate::job::Asked;
+use crate::job::PlanRequest;
 
-/// The most planes and memories of a buffer: `COVALENT_MAX_PLANES`.
-pub(crate) const MAXIMUM_PLANES: usize = 4;
+/// The most planes and dma-bufs of a buffer: `COVALENT_MAX_PLANES`.
+pub(crate) const MAX_PLANES: usize = 4;
 
-/// A plan, or the reason why there is none.
+/// A plan, or the reason why there is none: `struct covalent_plan` of the header.
 #[derive(Debug)]
-pub(crate) struct Planned {
+pub(crate) struct CPlan {
     collection: BufferCollection,
     solution: Solution,
     plan: Option<Plan>,
-    /// Why there is no plan, or none that is good enough.
-    refusal: String,
+    /// Why there is no plan, or no guaranteed one. It is empty where there is a plan.
+    error: String,
 }
 
-/// Where one plane lies: the `struct covalent_plane` of the header.
+/// The position of a plane: `struct covalent_plane` of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct CPlane {
@@ -32,7 +32,7 @@ pub(crate) struct CPlane {
     pub(crate) size: u64,
 }
 
-/// One buffer: the `struct covalent_buffer` of the header.
+/// A buffer: `struct covalent_buffer` of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct CBuffer {
@@ -41,17 +41,17 @@ pub(crate) struct CBuffer {
     pub(crate) fourcc: u32,
     pub(crate) plane_count: u32,
     pub(crate) modifier: u64,
-    pub(crate) planes: [CPlane; MAXIMUM_PLANES],
+    pub(crate) planes: [CPlane; MAX_PLANES],
     pub(crate) memory_count: u32,
-    pub(crate) fds: [i32; MAXIMUM_PLANES],
-    pub(crate) memory_sizes: [u64; MAXIMUM_PLANES],
+    pub(crate) fds: [i32; MAX_PLANES],
+    pub(crate) memory_sizes: [u64; MAX_PLANES],
 }
 
-impl Planned {
-    /// Reads a request, asks everybody and plans.
+impl CPlan {
+    /// Parses a request, queries its devices and plans.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, Failure> {
-        let (collection, solution, plan) = match Asked::from_json(text)? {
-            Asked::Job(job) => {
+        let (collection, solution, plan) = match PlanRequest::from_json(text)? {
+            PlanRequest::Job(job) => {
                 let mut collection = job.collection()?;
                 let solved = collection.solve();
                 let solution = Solution::clone(&solved);
@@ -62,13 +62,13 @@ impl Planned {
                 };
                 (collection, solution, plan)
             }
-            Asked::Request(request) => {
+            PlanRequest::Request(request) => {
                 let solution = solve(&request);
                 let plan = solution.clone().guaranteed();
                 (BufferCollection::new(request.extent), solution, plan)
             }
         };
-        let (plan, refusal) = match plan {
+        let (plan, error) = match plan {
             Ok(plan) => (Some(plan), String::new()),
             Err(error) => (None, error.to_string()),
         };
@@ -76,15 +76,15 @@ impl Planned {
             collection,
             solution,
             plan,
-            refusal,
+            error,
         })
     }
 
-    /// Fails where there is no plan.
+    /// Returns an error where there is no plan.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match &self.plan {
             Some(_) => Ok(()),
-            None => Err(Failure::new(Status::NoPlan, &self.refusal)),
+            None => Err(Failure::new(Status::NoPlan, &self.error)),
         }
     }
 
@@ -93,11 +93,11 @@ impl Planned {
         serde_json::to_string(&self.solution).ok()
     }
 
-    /// Returns the reasons in words.
+    /// Returns the explanation of the plan, or why there is none.
     pub(crate) fn explain(&self) -> String {
         match &self.plan {
             Some(plan) => plan.explain(),
-            None => self.refusal.clone(),
+            None => self.error.clone(),
         }
     }
 
@@ -117,23 +117,29 @@ impl Planned {
             .collection
             .allocate(plan)
             .map_err(|error| Failure::new(Status::NoMemory, &error))?;
-        let shared: Vec<Shared> = buffers.iter().map(Shared::of).collect::<Result<_, _>>()?;
-        Ok(shared.into_iter().map(Shared::into_c).collect())
+        let shared: Vec<SharedBuffer> = buffers
+            .iter()
+            .map(SharedBuffer::of)
+            .collect::<Result<_, _>>()?;
+        Ok(shared.into_iter().map(SharedBuffer::into_c).collect())
     }
 }
 
-/// A buffer with descriptors that nobody else has.
-struct Shared {
+/// A buffer with duplicated file descriptors, which are closed on drop.
+struct SharedBuffer {
     described: CBuffer,
     fds: Vec<OwnedFd>,
 }
 
-impl Shared {
+impl SharedBuffer {
     fn of(buffer: &Buffer) -> Result<Self, Failure> {
         let layout = buffer.layout();
         let (planes, memories) = (layout.planes(), layout.memory_sizes());
-        if planes.len() > MAXIMUM_PLANES || memories.len() > MAXIMUM_PLANES {
-            let words = format!("a buffer of {} planes has no place here", planes.len());
+        if planes.len() > MAX_PLANES || memories.len() > MAX_PLANES {
+            let words = format!(
+                "the buffer has {} planes; struct covalent_buffer holds at most {MAX_PLANES}",
+                planes.len()
+            );
             return Err(Failure::new(Status::Unexpected, &words));
         }
         let mut described = CBuffer {
@@ -142,10 +148,10 @@ impl Shared {
             fourcc: layout.format().fourcc.0,
             plane_count: number(planes.len()),
             modifier: layout.format().modifier.0,
-            planes: [CPlane::default(); MAXIMUM_PLANES],
-            memory_count: number(buffer.memory_count()),
-            fds: [-1; MAXIMUM_PLANES],
-            memory_sizes: [0; MAXIMUM_PLANES],
+            planes: [CPlane::default(); MAX_PLANES],
+            memory_count: number(buffer.dmabuf_count()),
+            fds: [-1; MAX_PLANES],
+            memory_sizes: [0; MAX_PLANES],
         };
         for (to, plane) in described.planes.iter_mut().zip(planes) {
             *to = CPlane {
@@ -158,19 +164,19 @@ impl Shared {
         for (to, size) in described.memory_sizes.iter_mut().zip(memories) {
             *to = *size;
         }
-        let fds = (0..buffer.memory_count())
-            .filter_map(|memory| buffer.memory_fd(memory))
+        let fds = (0..buffer.dmabuf_count())
+            .filter_map(|memory| buffer.dmabuf_fd(memory))
             .map(|fd: BorrowedFd<'_>| fd.try_clone_to_owned())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| {
                 let words =
-                    format!("duplicating a dma-buf failed: {error}; `ulimit -n` raises the limit");
+                    format!("dup of a dma-buf failed: {error}; raise the limit of file descriptors (`ulimit -n`)");
                 Failure::new(Status::NoMemory, &words)
             })?;
         Ok(Self { described, fds })
     }
 
-    /// Gives the descriptors to the program.
+    /// Passes the ownership of the file descriptors to the C program.
     fn into_c(self) -> CBuffer {
         let mut described = self.described;
         for (to, fd) in described.fds.iter_mut().zip(self.fds) {

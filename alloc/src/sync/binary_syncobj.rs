@@ -1,23 +1,23 @@
-//! A syncobj with one fence at a time.
+//! A syncobj that holds one fence at a time.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::syncobj::Syncobj;
 use super::{Fence, SyncDevice, TimelineError};
 
-/// A place for one fence, shared between processes and drivers: a binary syncobj.
+/// A binary syncobj: it holds one fence, and processes and drivers can share it.
 ///
-/// Vulkan's binary semaphores are these. What it holds can be put on a timeline, and taken from one.
+/// A Vulkan binary semaphore is exported as one. Its fence can be transferred to a timeline point, and back.
 ///
 /// # References
 /// `drm/drm.h`; kernel documentation, "DRM Sync Objects".
 #[derive(Debug)]
-pub struct Binary {
+pub struct BinarySyncobj {
     pub(super) syncobj: Syncobj,
 }
 
-impl Binary {
-    /// Makes one that holds no fence.
+impl BinarySyncobj {
+    /// Creates a syncobj without a fence.
     ///
     /// # Errors
     /// [`TimelineError::Unsupported`], [`TimelineError::Request`].
@@ -26,25 +26,25 @@ impl Binary {
         Ok(Self { syncobj })
     }
 
-    /// Makes one whose fence is signalled.
+    /// Creates a syncobj whose fence is signalled.
     ///
     /// # Errors
-    /// As [`Binary::create`].
+    /// As [`BinarySyncobj::create`].
     pub fn signalled(device: &SyncDevice) -> Result<Self, TimelineError> {
         let syncobj = Syncobj::create(device, true)?;
         Ok(Self { syncobj })
     }
 
-    /// Takes one that another process or driver exported.
+    /// Imports a syncobj that another process or driver exported.
     ///
     /// # Errors
-    /// [`TimelineError::NotSyncobj`] for any other file; as [`Binary::create`].
+    /// [`TimelineError::NotSyncobj`] for any other file; as [`BinarySyncobj::create`].
     pub fn import(device: &SyncDevice, fd: impl AsFd) -> Result<Self, TimelineError> {
         let syncobj = Syncobj::import(device, fd)?;
         Ok(Self { syncobj })
     }
 
-    /// Makes an fd for another process or driver. It is no fence: what is put in later is seen there too.
+    /// Exports the syncobj, not its fence, as a file descriptor: a fence that is set later is visible to the importer too.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -52,15 +52,15 @@ impl Binary {
         self.syncobj.export()
     }
 
-    /// The fence that it holds now.
+    /// Returns the fence that the syncobj holds now.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when it holds none.
+    /// [`TimelineError::NotSubmitted`] when it holds no fence.
     pub fn fence(&self) -> Result<Fence, TimelineError> {
         self.syncobj.fence()
     }
 
-    /// Puts a fence in, and the one that it held out.
+    /// Replaces the fence.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -68,7 +68,7 @@ impl Binary {
         self.syncobj.set_fence(fence)
     }
 
-    /// Puts a signalled fence in.
+    /// Replaces the fence by a signalled one.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -76,7 +76,7 @@ impl Binary {
         self.syncobj.signal_binary()
     }
 
-    /// Leaves it without a fence.
+    /// Removes the fence.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -86,11 +86,11 @@ impl Binary {
 }
 
 impl Fence {
-    /// Makes a fence that is signalled already, for who wants one where there is nothing to wait for.
+    /// Creates a fence that is signalled already, for an interface that requires a fence where there is nothing to wait for.
     ///
     /// # Errors
-    /// As [`Binary::create`].
+    /// As [`BinarySyncobj::create`].
     pub fn signalled(device: &SyncDevice) -> Result<Self, TimelineError> {
-        Binary::signalled(device)?.fence()
+        BinarySyncobj::signalled(device)?.fence()
     }
 }

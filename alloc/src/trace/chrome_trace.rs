@@ -1,7 +1,7 @@
-//! Steps as a file of the Trace Event Format, which Perfetto and `chrome://tracing` open.
+//! Writes steps to a file in the Trace Event Format, for Perfetto and `chrome://tracing`.
 //!
 //! # References
-//! Trace Event Format: complete events (`X`), flow events (`s`, `t`, `f`) and metadata (`M`); the array form may lack its end.
+//! Trace Event Format: complete events (`X`), flow events (`s`, `t`, `f`) and metadata (`M`). The array form may lack its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,34 +20,34 @@ use super::TARGET;
 use crate::files::{self, FileError};
 use crate::text::{printable_json, printable_path};
 
-/// Viewers show nothing of what is shorter.
-const SHORTEST_NS: u64 = 1_000;
+/// The shortest duration in nanoseconds that viewers show.
+const MIN_DURATION_NS: u64 = 1_000;
 
-/// Why there is no trace, or a part of one.
+/// The trace is missing or incomplete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// The file cannot be made.
-    #[error("no trace: {0}")]
+    /// The file cannot be created.
+    #[error("the trace cannot be written: {0}")]
     File(#[from] FileError),
-    /// Events are missing: the disk was full at times.
+    /// Events are missing, since the disk was full for some time.
     #[error(
-        "the trace {} is not whole, and lacks {lost} events or more: {cause}; is the disk full?",
+        "the trace {} is incomplete and lacks at least {lost} events: {cause}; free space on its disk",
         printable_path(path)
     )]
     Lost {
         /// The file.
         path: PathBuf,
-        /// How many events are not in it.
+        /// The number of missing events.
         lost: u64,
-        /// What the kernel answered first.
+        /// The kernel's first error.
         cause: io::Error,
     },
 }
 
-/// Writes steps to a file. Clones write to the same one; the last that goes ends it.
+/// Writes steps to a file. Clones write to the same file, and it is completed when the last clone is dropped.
 ///
-/// It is a layer for a `tracing` subscriber; [`finish`](Self::finish) says whether all was written.
+/// It is a layer for a `tracing` subscriber. [`finish`](Self::finish) returns an error where an event was not written.
 #[derive(Clone, Debug)]
 pub struct ChromeTrace(Arc<Mutex<Inner>>);
 
@@ -58,16 +58,16 @@ struct Inner<W: Write = File> {
     tracks: BTreeMap<String, usize>,
     is_begun: bool,
     is_ended: bool,
-    /// Events that could not be written.
+    /// The number of events that were not written.
     lost: u64,
     failed: Option<io::Error>,
 }
 
 impl ChromeTrace {
-    /// Makes the file, in the place of what is there; `program` names the process in it.
+    /// Creates the file and replaces an existing one. `program` is the name of the process in the trace.
     ///
     /// # Errors
-    /// [`TraceError::File`] when the file cannot be made.
+    /// [`TraceError::File`] when the file cannot be created.
     pub fn create(path: &Path, program: &str) -> Result<Self, TraceError> {
         let mut inner = Inner {
             path: path.to_owned(),
@@ -85,10 +85,10 @@ impl ChromeTrace {
         Ok(Self(Arc::new(Mutex::new(inner))))
     }
 
-    /// Ends the file.
+    /// Completes the file.
     ///
     /// # Errors
-    /// [`TraceError::Lost`] when anything of it could not be written.
+    /// [`TraceError::Lost`] when a part of it could not be written.
     pub fn finish(&self) -> Result<(), TraceError> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.end();
@@ -104,13 +104,13 @@ impl ChromeTrace {
 }
 
 impl<W: Write> Inner<W> {
-    /// Writes an event, or counts it as lost: a disk that is full now may have room for the next one.
+    /// Writes an event, or counts it as lost. Later events are still tried, since the disk may have space again.
     fn write(&mut self, event: &Value) {
         if self.is_ended {
             return;
         }
         let between = if self.is_begun { ",\n" } else { "[\n" };
-        // In one piece, of which the buffer takes all or nothing.
+        // One call writes separator and event, so that the buffer takes both or neither.
         let text = format!("{between}{}", printable_json(&event.to_string()));
         match self.to.write_all(text.as_bytes()) {
             Ok(()) => self.is_begun = true,
@@ -133,12 +133,12 @@ impl<W: Write> Inner<W> {
         }
     }
 
-    /// Keeps the first error. It is not logged here: this may be called while an event is.
+    /// Keeps the first error. It is not logged here, since this may be called while an event is logged.
     fn fail(&mut self, error: io::Error) {
         self.failed.get_or_insert(error);
     }
 
-    /// Returns the number of a track, which is named in the file the first time.
+    /// Returns the number of a track. The first call for a track writes its name to the file.
     fn track(&mut self, name: &str) -> usize {
         if let Some(number) = self.tracks.get(name) {
             return *number;
@@ -152,13 +152,16 @@ impl<W: Write> Inner<W> {
         number
     }
 
-    fn step(&mut self, step: &Told) {
+    fn write_step(&mut self, step: &RecordedStep) {
         let track = self.track(&step.track);
         let process = self.process;
-        let lasted = step.until_ns.saturating_sub(step.from_ns).max(SHORTEST_NS);
+        let duration = step
+            .until_ns
+            .saturating_sub(step.from_ns)
+            .max(MIN_DURATION_NS);
         self.write(&json!({
             "ph": "X", "cat": "buffer", "name": step.action, "pid": process, "tid": track,
-            "ts": microseconds(step.from_ns), "dur": microseconds(lasted),
+            "ts": microseconds(step.from_ns), "dur": microseconds(duration),
             "args": { "buffer": step.buffer, "round": step.round },
         }));
         let phase = match step.place.as_str() {
@@ -178,7 +181,7 @@ impl<W: Write> Drop for Inner<W> {
     fn drop(&mut self) {
         self.end();
         if let Some(error) = &self.failed {
-            tracing::warn!(path = %printable_path(&self.path), lost = self.lost, %error, "the trace is not whole");
+            tracing::warn!(path = %printable_path(&self.path), lost = self.lost, %error, "the trace is incomplete");
         }
     }
 }
@@ -201,16 +204,16 @@ impl<S: Subscriber> Layer<S> for ChromeTrace {
         if event.metadata().target() != TARGET {
             return;
         }
-        let mut told = Told::default();
-        event.record(&mut told);
+        let mut step = RecordedStep::default();
+        event.record(&mut step);
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.step(&told);
+        inner.write_step(&step);
     }
 }
 
-/// A step, read back from its event.
+/// A step that was read from its `tracing` event.
 #[derive(Default)]
-struct Told {
+struct RecordedStep {
     track: String,
     action: String,
     place: String,
@@ -220,7 +223,7 @@ struct Told {
     until_ns: u64,
 }
 
-impl Visit for Told {
+impl Visit for RecordedStep {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "track" => value.clone_into(&mut self.track),
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn arrow_goes_from_the_camera_to_the_display() {
+    fn flow_connects_the_camera_with_the_display() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("trace.json");
         let trace = ChromeTrace::create(&path, "test").unwrap();
@@ -275,7 +278,7 @@ mod tests {
             step("client", Action::HandOver, Place::Through, 5_000).emit();
             step("display", Action::Flip, Place::End, 9_000).emit();
             step("client", Action::Release, Place::Aside, 12_000).emit();
-            tracing::warn!("others are not in it");
+            tracing::warn!("an event of another target");
         });
         trace.finish().unwrap();
         let events: Vec<Value> =
@@ -300,25 +303,25 @@ mod tests {
         assert_eq!(of("X")[1]["ts"], json!(5.0));
         assert_eq!(of("X")[1]["dur"], json!(2.5));
         for phase in ["s", "t", "f"] {
-            let arrow = of(phase);
-            assert_eq!(arrow.len(), 1, "{phase}");
-            assert_eq!(arrow[0]["id"], json!("42:7"));
+            let flow = of(phase);
+            assert_eq!(flow.len(), 1, "{phase}");
+            assert_eq!(flow[0]["id"], json!("42:7"));
         }
     }
 
-    /// A disk that takes so many bytes, and no more until somebody makes room.
+    /// A disk with a limited number of free bytes, which the test can raise.
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut disk = self.0.lock().unwrap();
-            let taken = bytes.len().min(disk.1);
-            if taken == 0 {
+            let written = bytes.len().min(disk.1);
+            if written == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            disk.1 -= taken;
-            disk.0.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
+            disk.1 -= written;
+            disk.0.extend_from_slice(&bytes[..written]);
+            Ok(written)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn trace_on_a_full_disk_goes_on_when_there_is_room_again() {
+    fn trace_on_a_full_disk_continues_when_there_is_space_again() {
         let disk = Arc::new(Mutex::new((Vec::new(), 10_000)));
         let mut inner = Inner {
             path: PathBuf::from("trace.json"),
@@ -357,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn trace_is_private_and_takes_the_place_of_no_link() {
+    fn trace_is_private_and_does_not_replace_a_link() {
         use std::os::unix::fs::{PermissionsExt as _, symlink};
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (folder.path().join("trace"), folder.path().join("link"));
@@ -372,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn file_that_cannot_be_made_is_an_error_that_names_it() {
+    fn file_that_cannot_be_created_is_named_in_the_error() {
         let error = ChromeTrace::create(Path::new("/nowhere/trace.json"), "test").unwrap_err();
         assert!(error.to_string().contains("/nowhere/trace.json"), "{error}");
     }

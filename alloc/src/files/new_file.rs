@@ -1,4 +1,4 @@
-//! Files that take the place of others.
+//! Files that replace others when they are complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,24 +13,24 @@ use rustix::io::Errno;
 
 use super::{FileError, FileKind};
 
-/// How many names are tried: one that is taken was left by a process that was killed.
-const NAMES: u32 = 64;
+/// How many temporary names are tried. A name exists where a process was killed before it removed its file.
+const MAX_NAMES: u32 = 64;
 
-/// How much of a file's own name is in the temporary one, in bytes: names may have 255.
-const NAME_BYTES: usize = 120;
+/// The most bytes of the file's name that its temporary name contains, since a name has at most 255 bytes.
+const MAX_NAME_BYTES: usize = 120;
 
 /// Who may read a new file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Access {
-    /// Its owner alone (mode 0600): for pixels, and for what is known of processes and machines.
+pub enum FileAccess {
+    /// Only its owner (mode 0600). This is for pixels and for information about processes and machines.
     #[default]
     Private,
-    /// Whoever the umask lets (mode 0644 for most): for what is the same on every machine, as man pages are.
+    /// Everyone whom the umask permits (usually mode 0644). This is for files that are equal on every machine, such as man pages.
     Shared,
 }
 
-impl Access {
+impl FileAccess {
     const fn mode(self) -> Mode {
         match self {
             Self::Private => Mode::from_raw_mode(0o600),
@@ -39,86 +39,86 @@ impl Access {
     }
 }
 
-/// A file that is written under a name of its own, and takes its place when it is whole.
+/// A file that is written under a temporary name, and renamed to its place when it is complete.
 ///
-/// One that is dropped before leaves nothing.
+/// If it is dropped before [`NewFile::commit`], the temporary file is removed.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
-    place: Place,
+    target: Target,
     temporary: Option<OsString>,
 }
 
 impl NewFile {
-    /// Makes a file beside `path`, at which nothing is changed yet. Its owner alone may read it.
+    /// Creates a temporary file in the folder of `path`. Only its owner may read it. Nothing at `path` changes yet.
     ///
     /// # Errors
-    /// [`FileError::Kind`] and [`FileError::Owner`] where something is at `path` that must not be replaced, so that this is said
-    /// before any work is done; [`FileError::System`] where the kernel refuses.
+    /// [`FileError::Kind`] and [`FileError::Owner`] where something at `path` must not be replaced, so that the program fails before it
+    /// does its work; [`FileError::System`] where the kernel refuses.
     pub fn create(path: &Path) -> Result<Self, FileError> {
-        Self::create_for(path, Access::Private)
+        Self::create_for(path, FileAccess::Private)
     }
 
-    /// Makes a file beside `path` as [`create`](Self::create) does, which others may read where `access` says so.
+    /// Creates a temporary file as [`create`](Self::create) does, with the given access.
     ///
     /// # Errors
     /// Those of [`create`](Self::create).
-    pub(crate) fn create_for(path: &Path, access: Access) -> Result<Self, FileError> {
-        let place = Place::open(path)?;
-        place.check()?;
+    pub(crate) fn create_for(path: &Path, access: FileAccess) -> Result<Self, FileError> {
+        let target = Target::open(path)?;
+        target.check()?;
         let flags = OFlags::WRONLY
             | OFlags::CREATE
             | OFlags::EXCL
             | OFlags::NOFOLLOW
             | OFlags::NOCTTY
             | OFlags::CLOEXEC;
-        let mut refused = Errno::EXIST;
-        for _ in 0..NAMES {
-            let temporary = place.another_name();
-            match rustix::fs::openat(&place.folder, &temporary, flags, access.mode()) {
+        let mut error = Errno::EXIST;
+        for _ in 0..MAX_NAMES {
+            let temporary = target.temporary_name();
+            match rustix::fs::openat(&target.folder, &temporary, flags, access.mode()) {
                 Ok(file) => {
                     return Ok(Self {
                         file: File::from(file),
-                        place,
+                        target,
                         temporary: Some(temporary),
                     });
                 }
                 Err(Errno::EXIST) => {}
-                Err(error) => {
-                    refused = error;
+                Err(other) => {
+                    error = other;
                     break;
                 }
             }
         }
-        Err(FileError::system("write", path, refused))
+        Err(FileError::system("write", path, error))
     }
 
-    /// Puts the file in its place. What was there is gone; whoever has it open keeps it.
+    /// Renames the file to its place, over the old file. A process that has the old file open keeps it.
     ///
     /// # Errors
-    /// As [`create`](Self::create), which is asked again; [`FileError::System`] where the disk is full.
+    /// Those of [`create`](Self::create), whose checks are made again; [`FileError::System`] where the disk is full.
     pub fn commit(mut self) -> Result<(), FileError> {
         match rustix::fs::fsync(&self.file) {
-            // Some file systems have nothing to write to: what was written is where it belongs.
-            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.put(),
-            Err(error) => Err(FileError::system("write", &self.place.path, error)),
+            // Some file systems have no backing storage, so fsync has nothing to do.
+            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.move_to_place(),
+            Err(error) => Err(FileError::system("write", &self.target.path, error)),
         }
     }
 
-    fn put(&mut self) -> Result<(), FileError> {
+    fn move_to_place(&mut self) -> Result<(), FileError> {
         let Some(temporary) = self.temporary.as_deref() else {
             return Ok(());
         };
-        let Place { folder, name, path } = &self.place;
-        let is_there = self.place.check()?;
-        let flags = if is_there {
+        let Target { folder, name, path } = &self.target;
+        let exists = self.target.check()?;
+        let flags = if exists {
             RenameFlags::empty()
         } else {
-            // What was put there since is not ours to replace.
+            // A file that another process has created since must not be replaced.
             RenameFlags::NOREPLACE
         };
         let moved = match rustix::fs::renameat_with(folder, temporary, folder, name, flags) {
-            // Some file systems cannot promise that nothing is replaced.
+            // Some file systems do not support NOREPLACE.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::renameat(folder, temporary, folder, name)
             }
@@ -143,25 +143,25 @@ impl Write for NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // It was made here, under a name of this process; nobody is left to tell where it cannot be removed.
-            let _ = rustix::fs::unlinkat(&self.place.folder, temporary, AtFlags::empty());
+            // This process has created the file under its own temporary name. An error cannot be returned from drop.
+            let _ = rustix::fs::unlinkat(&self.target.folder, temporary, AtFlags::empty());
         }
     }
 }
 
-/// Writes a file whole, in the place of what is there.
+/// Writes a complete file and replaces the old one.
 ///
 /// # Errors
-/// Those of [`NewFile::create`] and [`NewFile::commit`]; what was there is as it was.
+/// Those of [`NewFile::create`] and [`NewFile::commit`]. The old file is then unchanged.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    replace_for(path, bytes, Access::Private)
+    replace_for(path, bytes, FileAccess::Private)
 }
 
-/// Writes a file whole as [`replace`] does, which others may read where `access` says so.
+/// Writes a complete file as [`replace`] does, with the given access.
 ///
 /// # Errors
 /// Those of [`replace`].
-pub fn replace_for(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+pub fn replace_for(path: &Path, bytes: &[u8], access: FileAccess) -> Result<(), FileError> {
     let mut new = NewFile::create_for(path, access)?;
     new.write_all(bytes).map_err(|source| FileError::System {
         operation: "write",
@@ -171,13 +171,13 @@ pub fn replace_for(path: &Path, bytes: &[u8], access: Access) -> Result<(), File
     new.commit()
 }
 
-/// Makes a file that grows while the program runs, in the place of what is there, so that others can follow it.
+/// Creates an empty file that replaces the old one at once. It is for a file that grows while the program runs and that others follow.
 ///
 /// # Errors
 /// Those of [`NewFile::create`].
 pub fn create(path: &Path) -> Result<File, FileError> {
     let mut new = NewFile::create(path)?;
-    new.put()?;
+    new.move_to_place()?;
     new.file.try_clone().map_err(|source| FileError::System {
         operation: "write",
         path: path.to_owned(),
@@ -185,22 +185,22 @@ pub fn create(path: &Path) -> Result<File, FileError> {
     })
 }
 
-/// Makes a folder for files of [`create`] and [`replace`], and those above it that are missing; what is there stays as it is.
+/// Creates a folder for files of [`create`] and [`replace`], with its missing parents. An existing folder is not changed.
 ///
 /// # Errors
-/// [`FileError::Kind`] where something else is there, [`FileError::System`] where the kernel refuses.
-pub fn make_folder(path: &Path, access: Access) -> Result<(), FileError> {
+/// [`FileError::Kind`] where `path` is not a folder, [`FileError::System`] where the kernel refuses.
+pub fn make_folder(path: &Path, access: FileAccess) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let operation = "make the folder";
+    let operation = "create the folder";
     let mode = match access {
-        Access::Private => 0o700,
-        Access::Shared => 0o777,
+        FileAccess::Private => 0o700,
+        FileAccess::Shared => 0o777,
     };
-    let made = std::fs::DirBuilder::new()
+    let created = std::fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path);
-    match made {
+    match created {
         Ok(()) => Ok(()),
         Err(source) => match rustix::fs::lstat(path).map(|stat| FileKind::of(stat.st_mode)) {
             Ok(kind) if kind != FileKind::Folder => Err(FileError::Kind {
@@ -218,44 +218,44 @@ pub fn make_folder(path: &Path, access: Access) -> Result<(), FileError> {
     }
 }
 
-/// Says whether a file can be written at a path later: for a file that is made at the end of a long run.
+/// Checks that a file can be written at a path later. It is for a file that a program writes at the end of a long run.
 ///
 /// # Errors
-/// Those of [`NewFile::create`]; nothing is made.
+/// Those of [`NewFile::create`]. Nothing is created.
 pub fn check(path: &Path) -> Result<(), FileError> {
-    let place = Place::open(path)?;
-    place.check()?;
+    let target = Target::open(path)?;
+    target.check()?;
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    match rustix::fs::accessat(&place.folder, ".", access, AtFlags::EACCESS) {
-        // Kernels before 5.8 cannot say; writing will.
+    match rustix::fs::accessat(&target.folder, ".", access, AtFlags::EACCESS) {
+        // Kernels before 5.8 have no faccessat2. The error then occurs at the write.
         Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(error) => Err(FileError::system("write", path, error)),
     }
 }
 
-/// Says whether a socket can be bound at a path by a library that removes what is there: nothing is, or a socket of this user.
+/// Checks that a library that removes an existing file may bind a socket at a path: nothing exists there, or a socket of this user.
 ///
 /// # Errors
-/// [`FileError::Kind`] and [`FileError::Owner`] for what must be kept, [`FileError::System`] where the kernel refuses.
+/// [`FileError::Kind`] and [`FileError::Owner`] for a file that must be kept, [`FileError::System`] where the kernel refuses.
 pub fn check_socket(path: &Path) -> Result<(), FileError> {
-    Place::open(path)?.check_for(FileKind::Socket).map(drop)
+    Target::open(path)?.check_for(FileKind::Socket).map(drop)
 }
 
-/// A name in a folder that is open: what becomes of the way to it meanwhile changes nothing.
+/// A name in an open folder. Changes of the path to the folder have no effect on it.
 #[derive(Debug)]
-struct Place {
+struct Target {
     folder: OwnedFd,
     name: OsString,
-    /// As it was given, for errors.
+    /// The path as the caller gave it, for errors.
     path: PathBuf,
 }
 
-impl Place {
+impl Target {
     fn open(path: &Path) -> Result<Self, FileError> {
         let failed = |error| FileError::system("write", path, error);
         let bytes = path.as_os_str().as_bytes();
         let name = match path.file_name() {
-            // `Path` passes over what stands behind the name, and the kernel takes it for a folder's.
+            // `Path` ignores a trailing `/` or `/.`, by which the kernel means a folder.
             Some(name) if !bytes.ends_with(b"/") && !bytes.ends_with(b"/.") => name,
             _ if bytes.is_empty() => return Err(failed(Errno::NOENT)),
             _ => return Err(failed(Errno::ISDIR)),
@@ -273,7 +273,7 @@ impl Place {
         })
     }
 
-    /// Returns whether something is there that may be replaced: a regular file of this user. False where nothing is there.
+    /// Returns whether a file exists, after a check that it may be replaced: it has to be a regular file of this user.
     fn check(&self) -> Result<bool, FileError> {
         self.check_for(FileKind::Regular)
     }
@@ -298,13 +298,13 @@ impl Place {
         Ok(true)
     }
 
-    /// Returns a name in the same folder that no other thread or process takes.
-    fn another_name(&self) -> OsString {
+    /// Returns a temporary name in the same folder that no other thread or process uses.
+    fn temporary_name(&self) -> OsString {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // A long name must not become too long by what is added to it.
+        // The name is shortened, so that the additions do not make it too long.
         let name = self.name.as_bytes();
-        let name = name.get(..NAME_BYTES).unwrap_or(name);
+        let name = name.get(..MAX_NAME_BYTES).unwrap_or(name);
         let mut temporary = OsString::from(".");
         temporary.push(OsStr::from_bytes(name));
         temporary.push(format!(".{}-{number}", std::process::id()));

@@ -1,0 +1,76 @@
+//! `Trial` for `Helper`: buffers are allocated and tried in the helper process.
+
+use super::super::trial_trait::{Allocation, Trial, TrialPlan};
+use super::super::wire::{HelperReply, HelperRequest};
+use super::{Helper, unexpected_reply};
+use crate::buffer::Buffer;
+use crate::constraint::{Participant, Source};
+use crate::model::Extent;
+use covalent_machine::trial_results::Outcome;
+
+impl Trial for Helper {
+    fn allocate(&mut self, planned: TrialPlan<'_>) -> Option<Allocation> {
+        let (outcome, buffer) = self.allocate_in_helper(planned);
+        Some(Allocation { outcome, buffer })
+    }
+
+    fn attempt(
+        &mut self,
+        planned: TrialPlan<'_>,
+        participant: &Participant,
+        _buffer: Option<&Buffer>,
+    ) -> Option<Outcome> {
+        // The process that replaces a crashed one has no buffer yet.
+        if self.allocated.as_ref() != Some(planned.request) {
+            let (outcome, _) = self.allocate_in_helper(planned);
+            if outcome != Outcome::Proved {
+                return Some(Outcome::Untestable(format!(
+                    "there is no buffer to try: {outcome}"
+                )));
+            }
+        }
+        let request = HelperRequest::Attempt {
+            participant: Box::new(participant.clone()),
+        };
+        match self.call(&request, &participant.name, "try the buffer") {
+            Ok((HelperReply::Attempted { outcome }, _)) => outcome,
+            Ok(_) => Some(unexpected_reply()),
+            Err(outcome) => Some(outcome),
+        }
+    }
+
+    fn release(&mut self) {
+        // Where no process runs there is no buffer to free.
+        if self.allocated.take().is_some() && self.process.is_some() {
+            if let Err(outcome) =
+                self.call(&HelperRequest::Release, "the helper process", "release")
+            {
+                tracing::debug!(%outcome, "the helper process did not free its buffer");
+            }
+        }
+    }
+
+    fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
+        let request = HelperRequest::Redeclare {
+            participant: Box::new(participant.clone()),
+            extent,
+        };
+        self.allocated = None;
+        match self.call(&request, &participant.name, "declare") {
+            Ok((HelperReply::Redeclared { participant }, _)) => participant.map(|one| *one),
+            _ => None,
+        }
+    }
+
+    fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
+        let request = HelperRequest::RedeclareSource {
+            source: Box::new(source.clone()),
+            extent,
+        };
+        self.allocated = None;
+        match self.call(&request, &source.name, "declare") {
+            Ok((HelperReply::RedeclaredSource { source }, _)) => source.map(|one| *one),
+            _ => None,
+        }
+    }
+}
