@@ -151,10 +151,16 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                     false => self.grow(hitting_set, false),
                 };
                 if self.feasibility.is_spent() || self.problem.work.is_spent() {
+                    // A smaller conflict may exist, and the solution has to say that it was not searched for.
+                    self.feasibility.give_up();
                     return None;
                 }
                 given_up.add(&without(&self.all(), &feasible));
             }
+        }
+        if self.problem.work.is_spent() {
+            // The next hitting set may not have been found for want of steps.
+            self.feasibility.give_up();
         }
         None
     }
