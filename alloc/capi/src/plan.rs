@@ -134,8 +134,8 @@ struct SharedBuffer {
 impl SharedBuffer {
     fn of(buffer: &Buffer) -> Result<Self, Failure> {
         let layout = buffer.layout();
-        let (planes, memories) = (layout.planes(), layout.memory_sizes());
-        if planes.len() > MAX_PLANES || memories.len() > MAX_PLANES {
+        let (planes, sizes) = (layout.planes(), layout.memory_sizes());
+        if planes.len() > MAX_PLANES || sizes.len() > MAX_PLANES {
             let words = format!(
                 "the buffer has {} planes; struct covalent_buffer holds at most {MAX_PLANES}",
                 planes.len()
@@ -161,7 +161,7 @@ impl SharedBuffer {
                 size: plane.size_bytes,
             };
         }
-        for (to, size) in described.memory_sizes.iter_mut().zip(memories) {
+        for (to, size) in described.memory_sizes.iter_mut().zip(sizes) {
             *to = *size;
         }
         let fds = (0..buffer.dmabuf_count())

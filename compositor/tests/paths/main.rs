@@ -229,7 +229,7 @@ fn full_disk_loses_trace_events_and_not_the_session() {
         "the session ended before its command: {stderr}"
     );
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("is not whole"), "{stderr}");
+    assert!(stderr.contains("is incomplete"), "{stderr}");
 }
 
 #[test]

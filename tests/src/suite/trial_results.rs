@@ -294,7 +294,7 @@ fn unwritable_folder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let line =
             format!("XDG_CACHE_HOME={folder} covalent plan --from /tmp/claim.json --prove --json");
         let output = guest.sh(&line, LONG_LIMIT)?;
-        expect(&output, 0, &[folder, "facts: "])?;
+        expect(&output, 0, &[folder, "trial results: "])?;
         let tried: Value = serde_json::from_slice(&output.stdout)?;
         ensure!(tried["ending"] == "proved", "{}", tried["ending"]);
         ensure!(

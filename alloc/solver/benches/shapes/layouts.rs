@@ -82,7 +82,7 @@ pub fn extents_of(count: usize, sizes: u32) -> Request {
 }
 
 /// Many strides that are preferred or avoided, none of which satisfies the constraints.
-pub fn wishes() -> Request {
+pub fn preferred_strides() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {
         one.for_each_choice(|own| {

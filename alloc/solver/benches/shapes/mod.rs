@@ -24,8 +24,8 @@ pub use formats::{
     all_differ, alternating, alternatives_of, formats, formats_in_thirds, pairs, per_format,
 };
 pub use layouts::{
-    alternatives_8, extents, extents_of, primes, split_with_combinations, strides_alternate,
-    widths_alternate, wishes, wishes_by_format,
+    alternatives_8, extents, extents_of, preferred_strides, primes, split_with_combinations,
+    strides_alternate, widths_alternate, wishes_by_format,
 };
 pub use limits::{agreeing, every_cap, held, long_names, sources_256, writers_and_readers};
 pub use memory::{
@@ -73,7 +73,7 @@ pub const ALL: &[(&str, Shape)] = &[
         split_with_combinations(64)
     }),
     ("extents_64", || extents(64)),
-    ("wishes_for_20000_strides", wishes),
+    ("wishes_for_20000_strides", preferred_strides),
     ("permitted_lists_of_20000", permitted_lists),
     ("imports_of_5000_devices", imports_of_devices),
     ("writers_and_readers_4096", || writers_and_readers(4096)),

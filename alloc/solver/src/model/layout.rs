@@ -64,7 +64,7 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    list(deserializer, Layout::MAXIMUM_PLANES, "planes or memories")
+    list(deserializer, Layout::MAXIMUM_PLANES, "planes or dma-bufs")
 }
 
 impl Layout {
@@ -129,7 +129,7 @@ impl Layout {
             memory_sizes,
         };
         for (plane, place) in layout.planes.iter().enumerate() {
-            let memories = layout.memory_sizes.len();
+            let dmabufs = layout.memory_sizes.len();
             let memory_bytes =
                 *layout
                     .memory_sizes
@@ -137,7 +137,7 @@ impl Layout {
                     .ok_or(LayoutError::NoMemory {
                         plane,
                         memory: place.memory,
-                        memories,
+                        dmabufs,
                     })?;
             let size_bytes = layout
                 .needed_bytes(plane)
@@ -410,7 +410,7 @@ mod tests {
             Layout::new(extent(640, 480), format, vec![plane; 2], vec![1 << 30]),
             Err(LayoutError::NoMemory {
                 memory: 3,
-                memories: 1,
+                dmabufs: 1,
                 ..
             })
         ));

@@ -48,14 +48,14 @@ pub enum LayoutError {
         memory_bytes: u64,
     },
     /// The plane refers to a dma-buf that is not in the list.
-    #[error("plane {plane} refers to dma-buf {memory}, and there are {memories}")]
+    #[error("plane {plane} refers to dma-buf {memory}, and there are {dmabufs}")]
     NoMemory {
         /// Index of the plane.
         plane: usize,
         /// The index of the dma-buf.
         memory: usize,
         /// The number of dma-bufs.
-        memories: usize,
+        dmabufs: usize,
     },
     /// Offset, stride and rows overflow.
     #[error("plane {plane}: its offset, stride and rows overflow")]

@@ -31,8 +31,8 @@ impl<'w> Combinations<'w> {
     /// Distributes `steps` over the members from `begin` on, as far towards the last member as they fit; `None` if they do not
     /// fit.
     fn put_behind(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
-        let behind = chosen.iter_mut().zip(&self.last).skip(begin);
-        for (own, last) in behind.rev() {
+        let after = chosen.iter_mut().zip(&self.last).skip(begin);
+        for (own, last) in after.rev() {
             *own = steps.min(*last);
             steps = steps.saturating_sub(*own);
         }
@@ -41,15 +41,15 @@ impl<'w> Combinations<'w> {
 
     /// Advances to the next combination with the same sum, in the order of the participants.
     fn advance(&self, chosen: &mut [usize]) -> Option<()> {
-        let mut behind = 0_usize;
+        let mut after = 0_usize;
         for place in (0..chosen.len()).rev() {
             let (own, last) = (&mut chosen[place], self.last[place]);
-            if behind > 0 && *own < last {
+            if after > 0 && *own < last {
                 *own = own.saturating_add(1);
-                let rest = behind.saturating_sub(1);
+                let rest = after.saturating_sub(1);
                 return self.put_behind(chosen, place.saturating_add(1), rest);
             }
-            behind = behind.saturating_add(*own);
+            after = after.saturating_add(*own);
         }
         None
     }

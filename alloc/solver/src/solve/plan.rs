@@ -289,18 +289,18 @@ impl Plan {
                 .saturating_add(u64::from(plane.stride_bytes).saturating_mul(rows));
         }
         self.accepts_room(layout).map_err(PlanError)?;
-        let memories = layout.memory_sizes().len();
+        let dmabufs = layout.memory_sizes().len();
         let several = pixel_planes.unwrap_or(layout.planes().len()) > 1;
         let placed = match merged.placement.value {
             PlanePlacement::Either => true,
-            PlanePlacement::Together => memories == 1,
+            PlanePlacement::Together => dmabufs == 1,
             PlanePlacement::Disjoint => {
-                !several || pixel_planes.is_none_or(|planes| memories >= planes)
+                !several || pixel_planes.is_none_or(|planes| dmabufs >= planes)
             }
             PlanePlacement::SinglePlane => !several,
         };
         if !placed {
-            return refuse(format!("its planes lie in {memories} dma-bufs"));
+            return refuse(format!("its planes lie in {dmabufs} dma-bufs"));
         }
         let range = merged.minimum_size_bytes.value..=merged.maximum_size_bytes.value;
         if !range.contains(&layout.total_bytes()) {
@@ -314,7 +314,7 @@ impl Plan {
         for size in layout.memory_sizes() {
             if !merged.size_alignment_bytes.value.divides(*size) {
                 return refuse(format!(
-                    "one of its memories has {size} bytes, which is not a multiple of {}",
+                    "one of its dma-bufs has {size} bytes, which is not a multiple of {}",
                     merged.size_alignment_bytes.value
                 ));
             }
@@ -332,7 +332,7 @@ impl Plan {
         let merged = &self.merged;
         let last = layout.planes().len().saturating_sub(1);
         for (number, plane) in layout.planes().iter().enumerate() {
-            let behind = if number == last {
+            let padding = if number == last {
                 merged.padding_bytes.value
             } else {
                 0
@@ -345,7 +345,7 @@ impl Plan {
             };
             let needed = rows
                 .and_then(|rows| layout::plane_bytes(merged, rows, plane.stride_bytes))
-                .and_then(|size| size.checked_add(behind));
+                .and_then(|size| size.checked_add(padding));
             let end = layout
                 .planes()
                 .iter()

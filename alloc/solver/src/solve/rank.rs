@@ -22,7 +22,7 @@ pub(super) struct Rank<'a> {
     is_not_on_display: bool,
     tiling: u8,
     format: usize,
-    memories: usize,
+    dmabufs: usize,
     bytes: u64,
     source: &'a SourceId,
 }
@@ -93,7 +93,7 @@ pub(super) fn rank<'a>(
             (Tiling::Implicit, _) => 3,
         },
         format: candidate.group.rank,
-        memories: candidate.layouts.first.memory_sizes().len(),
+        dmabufs: candidate.layouts.first.memory_sizes().len(),
         bytes: candidate.layouts.first.total_bytes(),
         source: &source.id,
     };

@@ -289,7 +289,7 @@ fn sizes(merged: &MergedImage) -> String {
         merged.rows_multiple_of.value,
         merged.plane_size_alignment_bytes.value,
     );
-    let (before, behind) = (
+    let (before, after) = (
         merged.padding_before_bytes.value,
         merged.padding_bytes.value,
     );
@@ -308,7 +308,7 @@ fn sizes(merged: &MergedImage) -> String {
         (!rows.is_one()).then(|| format!("memory for a multiple of {rows} rows")),
         (!planes.is_one()).then(|| format!("planes{} bytes", steps(planes))),
         (before > 0).then(|| format!("{before} bytes before the picture")),
-        (behind > 0).then(|| format!("{behind} bytes behind the picture")),
+        (after > 0).then(|| format!("{after} bytes behind the picture")),
         merged
             .packed_planes
             .value

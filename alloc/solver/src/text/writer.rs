@@ -107,10 +107,10 @@ fn filtered(bytes: &[u8], has_colours: bool) -> String {
             _ => 0,
         };
         if kept > 0 {
-            let (sequence, behind) = rest.split_at(kept);
+            let (sequence, after) = rest.split_at(kept);
             // An SGR sequence is ASCII.
             text.push_str(&String::from_utf8_lossy(sequence));
-            rest = behind;
+            rest = after;
             continue;
         }
         // The text up to the next byte that may be passed; the first byte was checked above.
@@ -119,12 +119,12 @@ fn filtered(bytes: &[u8], has_colours: bool) -> String {
             .skip(1)
             .position(|byte| matches!(byte, b'\n' | 0x1b))
             .map_or(rest.len(), |place| place.saturating_add(1));
-        let (words, behind) = rest.split_at(end);
+        let (words, after) = rest.split_at(end);
         match std::str::from_utf8(words) {
             Ok(plain) if !plain.chars().any(needs_escape) => text.push_str(plain),
             _ => text.push_str(&printable_bytes(words)),
         }
-        rest = behind;
+        rest = after;
     }
     text
 }

@@ -16,11 +16,11 @@ fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
     let solution = solve(&shapes::sources_named_by_each());
     let (short, all) = (solution.explain(), solution.explain_all());
     assert!(is_bounded(&short), "{} bytes", short.len());
-    let told = short
+    let texts = short
         .lines()
         .filter(|line| line.starts_with("not heap"))
         .count();
-    let more = format!("… and {} more sources", 256 - told);
+    let more = format!("… and {} more sources", 256 - texts);
     assert!(short.contains(&more), "{short}");
     assert!(
         short
@@ -83,9 +83,10 @@ fn handovers_of_many_participants_are_listed_up_to_a_bound() {
         panic!("{}", solution.explain())
     };
     assert_eq!(plan.handovers().len(), 4096);
-    let told = plan.left_out().iter().map(ToString::to_string);
+    let texts = plan.left_out().iter().map(ToString::to_string);
     assert!(
-        told.into_iter()
+        texts
+            .into_iter()
             .any(|words| words.contains("4096 of 40000 hand-overs"))
     );
 }
@@ -156,17 +157,17 @@ fn names_of_a_request_built_by_hand_are_printable_in_every_line() {
             plain.explain_all(),
             solution.explain_all()
         );
-        let mut told = vec![solution.explain(), solution.explain_all()];
+        let mut texts = vec![solution.explain(), solution.explain_all()];
         if let Solution::Split(split) = &solution {
-            told.extend(split.relaxation().map(str::to_owned));
-            told.extend(split.conflict().iter().map(ToString::to_string));
+            texts.extend(split.relaxation().map(str::to_owned));
+            texts.extend(split.conflict().iter().map(ToString::to_string));
             let plans = split
                 .groups()
                 .iter()
                 .filter_map(|group| group.plan.as_ref());
-            told.extend(plans.flat_map(|plan| [plan.explain(), plan.explain_all()]));
+            texts.extend(plans.flat_map(|plan| [plan.explain(), plan.explain_all()]));
         }
-        for line in told.iter().flat_map(|text| text.split_terminator('\n')) {
+        for line in texts.iter().flat_map(|text| text.split_terminator('\n')) {
             assert_eq!(printable(line), line);
         }
     }

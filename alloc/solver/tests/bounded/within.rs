@@ -300,11 +300,11 @@ proptest! {
                     prop_assert_eq!(&whole, &cut);
                 }
                 if !split.is_undecided() && !split.conflict().is_empty() {
-                    let told: BTreeSet<_> = split.conflict().iter().map(|demand| (demand.owner.clone(), demand.field)).collect();
+                    let reported: BTreeSet<_> = split.conflict().iter().map(|demand| (demand.owner.clone(), demand.field)).collect();
                     let mut alone = request;
                     for one in &mut alone.participants {
                         for field in Field::ALL {
-                            if !told.contains(&(one.name.clone(), field)) {
+                            if !reported.contains(&(one.name.clone(), field)) {
                                 one.relax(field);
                             }
                         }

@@ -192,14 +192,14 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
         info.planes.len() as u64 <= u64::from(constraints.maximum_planes),
         || "planes".to_owned(),
     )?;
-    let memories = layout.memory_sizes();
+    let sizes = layout.memory_sizes();
     let placed = match constraints.placement {
         PlanePlacement::Either => true,
-        PlanePlacement::Together => memories.len() == 1,
-        PlanePlacement::Disjoint => memories.len() == planes.len(),
+        PlanePlacement::Together => sizes.len() == 1,
+        PlanePlacement::Disjoint => sizes.len() == planes.len(),
         PlanePlacement::SinglePlane => planes.len() == 1,
     };
-    demand(placed, || format!("{} memories", memories.len()))?;
+    demand(placed, || format!("{} dma-bufs", sizes.len()))?;
     for (number, plane) in planes.iter().enumerate() {
         let refuse = |what: &str| format!("plane {number}: {what} of {plane:?}");
         let rows = u64::from(info.planes[number].rows(layout.extent().height()));
@@ -251,7 +251,7 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
         let next = planes.get(number + 1);
         let end = match next.filter(|next| next.memory == plane.memory) {
             Some(next) => next.offset_bytes,
-            None => memories[plane.memory],
+            None => sizes[plane.memory],
         };
         demand(
             u128::from(plane.offset_bytes) + room <= u128::from(end),
@@ -268,14 +268,14 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
             demand(plane.offset_bytes == begin, || refuse("gap"))?;
         }
     }
-    let total: u128 = memories.iter().map(|size| u128::from(*size)).sum();
+    let total: u128 = sizes.iter().map(|size| u128::from(*size)).sum();
     demand(
-        memories
+        sizes
             .iter()
             .all(|size| divides(constraints.size_alignment_bytes, *size))
             && u128::from(constraints.minimum_size_bytes) <= total
             && total <= u128::from(constraints.maximum_size_bytes),
-        || format!("sizes {memories:?}"),
+        || format!("sizes {sizes:?}"),
     )
 }
 

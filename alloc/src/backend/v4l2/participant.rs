@@ -47,18 +47,20 @@ impl Queue {
             if listed.is_compressed || fourcc.is_some_and(|wanted| wanted != known) {
                 continue;
             }
-            let Some(terms) = self.image_constraints(extent, listed.pixel_format, disjoint)? else {
+            let Some(constraints) =
+                self.image_constraints(extent, listed.pixel_format, disjoint)?
+            else {
                 continue;
             };
             formats
                 .entry(known)
                 .and_modify(|have| {
                     // If no stride satisfies both, the pixel format that the driver lists first is declared.
-                    if let Some(both) = merge_alternatives(have, &terms) {
+                    if let Some(both) = merge_alternatives(have, &constraints) {
                         *have = both;
                     }
                 })
-                .or_insert(terms);
+                .or_insert(constraints);
         }
         let pairs = formats.keys().map(|fourcc| FormatModifier::linear(*fourcc));
         // The driver's minimum, and the next buffer.
@@ -210,16 +212,16 @@ impl Queue {
 /// Merges the constraints of one fourcc with and without separate memory planes; `None` if no stride satisfies both.
 fn merge_alternatives(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstraints> {
     // The two pixel formats can differ in their strides: only strides that both accept are safe.
-    let mut terms = one.clone();
-    terms.placement = if one.placement == two.placement {
+    let mut constraints = one.clone();
+    constraints.placement = if one.placement == two.placement {
         one.placement
     } else {
         PlanePlacement::Either
     };
-    terms.packed_planes = one.packed_planes || two.packed_planes;
-    terms.minimum_size_bytes = one.minimum_size_bytes.max(two.minimum_size_bytes);
-    terms.stride = strides::intersection(&one.stride, &two.stride)?;
-    Some(terms)
+    constraints.packed_planes = one.packed_planes || two.packed_planes;
+    constraints.minimum_size_bytes = one.minimum_size_bytes.max(two.minimum_size_bytes);
+    constraints.stride = strides::intersection(&one.stride, &two.stride)?;
+    Some(constraints)
 }
 
 #[cfg(test)]

@@ -284,7 +284,7 @@ mod tests {
         let scan = ProcessScan::default();
         let resolver = FdResolver::new(&scan, None, None);
         let error = write(&path, &report, &file, &resolver, options).unwrap_err();
-        assert!(format!("{error:#}").contains("no dma-buf"), "{error:#}");
+        assert!(format!("{error:#}").contains("not a dma-buf"), "{error:#}");
         let without_layout = BufferReport::default();
         let error = write(&path, &without_layout, &file, &resolver, options).unwrap_err();
         assert!(error.to_string().contains("give --layout"), "{error:#}");

@@ -33,7 +33,7 @@ pub(in crate::backend::vulkan) struct Requirements {
 pub(in crate::backend::vulkan) struct RawImage {
     pub(in crate::backend::vulkan) device: Arc<Device>,
     pub(in crate::backend::vulkan) raw: vk::Image,
-    memories: Vec<vk::DeviceMemory>,
+    device_memory: Vec<vk::DeviceMemory>,
 }
 
 impl Drop for RawImage {
@@ -41,7 +41,7 @@ impl Drop for RawImage {
         // SAFETY: image and memory are of this device, and pending work that uses them holds this value.
         unsafe {
             self.device.raw.destroy_image(self.raw, None);
-            for memory in &self.memories {
+            for memory in &self.device_memory {
                 self.device.raw.free_memory(*memory, None);
             }
         }
@@ -103,7 +103,7 @@ impl RawImage {
         Ok(Self {
             device: Arc::clone(device),
             raw,
-            memories: Vec::new(),
+            device_memory: Vec::new(),
         })
     }
 
@@ -174,7 +174,7 @@ impl RawImage {
         }
         // SAFETY: the chain is complete and outlives the call; the memory type is one of the image's, and the size is sufficient.
         let memory = unsafe { self.device.raw.allocate_memory(&info, None) }?;
-        self.memories.push(memory);
+        self.device_memory.push(memory);
         // SAFETY: the image has no memory yet, and this memory was allocated for it.
         unsafe { self.device.raw.bind_image_memory(self.raw, memory, 0) }?;
         let info = vk::MemoryGetFdInfoKHR::default()
@@ -213,7 +213,7 @@ impl RawImage {
         // SAFETY: the chain is complete and outlives the call. The fd is owned, and ownership passes to the driver.
         match unsafe { self.device.raw.allocate_memory(&info, None) } {
             Ok(memory) => {
-                self.memories.push(memory);
+                self.device_memory.push(memory);
                 Ok(())
             }
             Err(error) => {
@@ -231,7 +231,7 @@ impl RawImage {
             .map(|aspect| vk::BindImagePlaneMemoryInfo::default().plane_aspect(*aspect))
             .collect();
         let binds: Vec<_> = self
-            .memories
+            .device_memory
             .iter()
             .zip(&mut planes)
             .map(|(memory, plane)| {
