@@ -66,7 +66,7 @@ impl<'image> TestContext<'image> {
     /// Judges the rows that a program reported in this guest, and counts the skipped ones.
     ///
     /// # Errors
-    /// Those of [`Skips::judge`].
+    /// The error of [`Skips::check`].
     pub fn judge(&mut self, skips: &Skips, rows: &[Row]) -> anyhow::Result<Outcome> {
         let skipped = skips
             .check(self.needs.config.name(), rows)

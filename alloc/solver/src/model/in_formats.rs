@@ -37,7 +37,7 @@ pub enum InFormatsError {
         /// The number of formats in the list.
         formats: usize,
     },
-    /// The blob names more than [`MAXIMUM_PAIRS`] pairs.
+    /// The blob names more pairs than the reader takes.
     #[error("IN_FORMATS, at byte {at}: more than {MAXIMUM_PAIRS} pairs of format and modifier")]
     TooMany {
         /// The offset of the entry that exceeds the limit.
