@@ -52,7 +52,7 @@ impl Failure {
         }
     }
 
-    /// Returns the status.
+    /// Returns the exit code that the failure stands for.
     #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit

@@ -60,7 +60,7 @@ impl BlockedCommits {
         self.cancel(handle, |blocked| blocked.surface == id);
     }
 
-    /// Returns the number of waits.
+    /// Returns how many commits wait for fences or timeline points.
     pub fn count(&self) -> usize {
         self.commits.len()
     }

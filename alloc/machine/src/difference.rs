@@ -25,6 +25,7 @@ const PAIRS_LISTED: usize = 6;
 
 /// A value that differs between the two machines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
 pub struct Change {
     /// The name of the value.
     pub what: String,
@@ -38,6 +39,7 @@ pub struct Change {
 ///
 /// The memory that was free while a machine was recorded is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// Kernel, Mesa, memory, trial results and reserved memory.
     pub machine: Vec<Change>,

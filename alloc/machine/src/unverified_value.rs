@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A value that the recording marks as not known. A plan that depends on it is only as certain as this value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UnverifiedValue {
     /// The participant or source that has the value, by its name in the plan.
     #[serde(rename = "who")]

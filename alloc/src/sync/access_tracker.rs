@@ -180,6 +180,7 @@ struct CurrentAccess<M> {
 
 /// An accessor that holds a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder<'tracker> {
     /// The name of the accessor.
     pub accessor: &'tracker str,

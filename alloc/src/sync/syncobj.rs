@@ -65,6 +65,7 @@ pub enum TimelineError {
     clippy::exhaustive_structs,
     reason = "the kernel has these three levels, and each needs the one before"
 )]
+#[non_exhaustive]
 pub struct SyncobjSupport {
     /// Binary syncobjs (DRM_CAP_SYNCOBJ).
     pub syncobj: bool,

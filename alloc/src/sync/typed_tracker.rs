@@ -98,6 +98,7 @@ pub enum TypedDecision<From, To, M> {
 /// An error of a [`TypedTracker`], with the untyped tracker, from which the pipeline can begin again.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
+#[non_exhaustive]
 pub struct TypedTrackerError<M> {
     /// The cause.
     pub error: AccessTrackerError,

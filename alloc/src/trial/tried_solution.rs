@@ -29,6 +29,7 @@ impl Default for Limits {
 
 /// A solution, and the outcomes of its trials.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct TriedSolution {
     /// The last solution. Its verdict is the solver's: a trial that succeeds does not make a possible plan guaranteed.
     pub solution: Solution,
@@ -71,6 +72,7 @@ pub enum TrialEnd {
 
 /// The outcome of a trial on one participant, or of the allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ParticipantTrial {
     /// The name of the participant; the name of the source for the allocation.
     #[serde(rename = "who")]
@@ -81,6 +83,7 @@ pub struct ParticipantTrial {
 
 /// A plan that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RefusedPlan {
     /// The name of the source of the plan.
     pub source_name: String,

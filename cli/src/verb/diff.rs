@@ -66,7 +66,7 @@ fn printable_difference(difference: &Difference) -> Difference {
         &mut shown.verdicts,
         &mut shown.plans,
     ];
-    for Change { what, one, two } in all.into_iter().flatten() {
+    for Change { what, one, two, .. } in all.into_iter().flatten() {
         *what = printable(what);
         for side in [one, two].into_iter().flatten() {
             *side = printable(side);

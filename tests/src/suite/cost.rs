@@ -136,7 +136,7 @@ fn calls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
         ensure!(
             calls.extra == allowed && calls.missing.is_empty(),
-            "{} bytes from {}: {:?} more and {:?} fewer",
+            "for {} bytes from {}, the library makes the calls {:?} that the bare kernel calls do not, and lacks {:?}",
             calls.bytes,
             calls.source,
             calls.extra,

@@ -10,6 +10,7 @@ const PROPOSED_BYTES: u64 = 64 << 20;
 
 /// A device that needs contiguous memory, for which no source guarantees any.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MissingPool {
     /// The participant's name.
     pub participant: String,

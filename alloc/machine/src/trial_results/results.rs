@@ -49,6 +49,7 @@ impl HashIndex {
 
 /// A request with the constraints of the trial results that are valid for it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AppliedResults {
     /// The request with the added constraints.
     pub request: Request,

@@ -85,6 +85,7 @@ impl Field {
 
 /// One participant's demand on one field, with a description for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
 pub struct Demand {
     /// The field that is constrained.
     pub field: Field,

@@ -53,6 +53,7 @@ impl fmt::Display for MergeRule {
 ///
 /// Synchronisation is not merged, because each hand-over is between two participants.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MergedUse {
     /// The pairs of format and modifier that all accept.
     pub formats: Bound<Option<FormatSet>>,

@@ -9,6 +9,7 @@ use crate::solve::Request;
 /// A value that is out of its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{place}: {words}")]
+#[non_exhaustive]
 pub struct ValueError {
     /// The value's path, such as `participants[3].constraints.buffers_held`.
     pub place: String,

@@ -52,6 +52,7 @@ pub enum Verdict {
 
 /// What one participant does with the buffers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Step {
     /// The participant's name.
     pub participant: String,
@@ -72,6 +73,7 @@ fn is_first(alternative: &usize) -> bool {
 
 /// How a writer hands frames over to a reader, and how the reader hands the buffer back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Handover {
     /// The name of the writer.
     pub from: String,
@@ -98,6 +100,7 @@ pub enum Action {
 
 /// Why a source was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Rejection {
     /// The source's identifier.
     pub source: SourceId,

@@ -38,6 +38,7 @@ pub struct Split {
 
 /// Participants that share one buffer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Group {
     /// Their names, in the request's order.
     pub participants: Vec<String>,
@@ -52,6 +53,7 @@ pub struct Group {
 
 /// One copy of each frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FrameCopy<'s> {
     /// The group whose buffers are read.
     pub from: &'s Group,

@@ -12,6 +12,7 @@ use crate::model::{Extent, FormatModifier, Fourcc, Modifier};
 
 /// A framebuffer that a plane scans out.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shown {
     /// The size in pixels.
     pub extent: Extent,
@@ -23,6 +24,7 @@ pub struct Shown {
 
 /// The location of one colour plane of a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShownPlane {
     /// The identity of its dma-buf.
     pub memory: BufferIdentity,

@@ -8,6 +8,7 @@ use crate::model::{Extent, ExtentError, FormatModifier, Fourcc, Layout, LayoutEr
 
 /// The format that a queue set or would set for a request. The driver may change every value.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NegotiatedFormat {
     /// Width and height in pixels.
     pub extent: Extent,

@@ -34,6 +34,7 @@ impl fmt::Display for Direction {
 
 /// A format that a queue lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FormatDescription {
     /// The V4L2 pixel format.
     pub pixel_format: PixelFormat,

@@ -286,7 +286,12 @@ fn handover_failure(error: HandOverError) -> Failure {
 }
 
 fn missing_part(error: anyhow::Error) -> Failure {
-    Failure::new(Exit::Unexpected, error.context("a swapchain lacks a part"))
+    Failure::new(
+        Exit::Unexpected,
+        error.context(
+            "a swapchain image has no buffer or no GPU image, which is a bug of this program",
+        ),
+    )
 }
 
 /// Maps an error of explicit synchronisation to the failure that the program ends with.

@@ -53,6 +53,7 @@ pub(super) enum Written {
 
 /// A decoded modifier: its name and its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodedModifier {
     /// The name, which starts with the vendor's, such as `ARM_AFBC`.
     pub name: &'static str,
@@ -62,6 +63,7 @@ pub struct DecodedModifier {
 
 /// A field of a decoded modifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ModifierField {
     /// The field's name in `drm_fourcc.h`.
     pub name: &'static str,

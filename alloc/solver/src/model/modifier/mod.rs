@@ -97,7 +97,7 @@ impl Modifier {
         }
     }
 
-    /// Iterates over one modifier of every known name. Fields have their first values.
+    /// Iterates over one modifier of each known name. A parameter in a name, such as a block size, has its lowest value.
     pub fn named() -> impl Iterator<Item = Self> {
         table::FAMILIES.iter().map(family::Family::first)
     }
