@@ -47,6 +47,7 @@ Exit codes:
   11   matrix --verify: a verdict does not match the outcome of its trial
   12   diff: the recordings differ
   13   doctor: a problem was found
+  14   plan --require guaranteed: the plan is only possible
   130  interrupted by SIGINT (143: by SIGTERM); the cells that were measured are printed"
 )]
 pub(crate) struct Options {
@@ -87,6 +88,8 @@ pub(crate) const NO_PLAN: u8 = 4;
 pub(crate) const ALLOCATION_FAILED: u8 = 7;
 /// The exit code if a verdict does not match the outcome of its trial.
 pub(crate) const MISMATCH: u8 = 11;
+/// The exit code if a plan is possible, where a guaranteed one is required.
+pub(crate) const NOT_GUARANTEED: u8 = 14;
 /// The exit code if two machines differ.
 pub(crate) const DIFFERENT: u8 = 12;
 /// The exit code if `doctor` finds a problem.

@@ -8,10 +8,16 @@ use serde_json::{Value, json};
 
 /// Plans for a request in a file, and returns the exit code and the error text.
 fn plan(folder: &Path, request: &str) -> (Option<i32>, String) {
+    plan_with(folder, request, &[])
+}
+
+/// Does what [`plan`] does with further options.
+fn plan_with(folder: &Path, request: &str, options: &[&str]) -> (Option<i32>, String) {
     let path = folder.join("request.json");
     std::fs::write(&path, request).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_covalent"))
         .args(["plan", "--from", path.to_str().unwrap()])
+        .args(options)
         .env("XDG_CACHE_HOME", folder)
         .env_remove("RUST_LOG")
         .output()
@@ -37,6 +43,29 @@ fn request() -> Value {
         "sources": [{"id": "heap:made-up", "name": "made-up heap"}],
         "preferred_fourcc": null,
     })
+}
+
+#[test]
+fn plan_that_is_only_possible_has_an_exit_code_where_a_guaranteed_one_is_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = |request: &Value, options: &[&str]| {
+        plan_with(folder.path(), &request.to_string(), options).0
+    };
+    let mut asked = request();
+    for verdict in ["possible", "guaranteed"] {
+        assert_eq!(code(&asked, &["--require", verdict]), Some(0));
+    }
+    // Nothing tells whether the heap's memory is contiguous.
+    asked["participants"][0]["constraints"] =
+        json!({"version": 2, "memory": {"contiguity": "contiguous"}});
+    assert_eq!(code(&asked, &[]), Some(0));
+    assert_eq!(code(&asked, &["--require", "possible"]), Some(0));
+    assert_eq!(
+        code(&asked, &["--require", "guaranteed", "--json"]),
+        Some(14)
+    );
+    asked["participants"][0]["constraints"]["formats"] = json!([]);
+    assert_eq!(code(&asked, &["--require", "guaranteed"]), Some(4));
 }
 
 #[test]

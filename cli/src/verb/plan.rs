@@ -13,14 +13,14 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::machine::{Job, Machine, UnverifiedValue, choose_planes};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::solve::{Request, Solution, solve};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve};
 use covalent_alloc::text::printable_path;
 use covalent_alloc::trial::{
     Helper, Interface, Limits, TrialEnd, TriedSolution, solve_with_trials,
 };
 use serde::Serialize;
 
-use crate::args::NO_PLAN;
+use crate::args::{NO_PLAN, NOT_GUARANTEED};
 use crate::out::{self, line};
 use crate::{file, json, machine};
 
@@ -49,7 +49,7 @@ Examples:
       solves for another machine, which `covalent probe --record` wrote
 
 Exit codes: 0 all devices can share one buffer, 4 they cannot, or --prove found no plan within its
-limits.")]
+limits, 14 with --require guaranteed: they can, but it is not guaranteed.")]
 pub(crate) struct Options {
     /// Add a camera or decoder that writes the pictures, such as /dev/video0; may be repeated.
     #[arg(long, value_name = "NODE", visible_alias = "decoder")]
@@ -57,7 +57,9 @@ pub(crate) struct Options {
     /// Add a V4L2 output or encoder that reads them; may be repeated.
     #[arg(long, value_name = "NODE", visible_alias = "encoder")]
     output: Vec<PathBuf>,
-    /// Add a card whose primary plane displays them, such as /dev/dri/card0; may be repeated.
+    /// Add a card that displays them, such as /dev/dri/card0; may be repeated.
+    ///
+    /// Any of its planes may do so: the primary plane where it can, else an overlay or the cursor plane.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
     /// Add a renderer that imports them with GBM, by its card, such as /dev/dri/card0; may be repeated.
@@ -98,6 +100,9 @@ pub(crate) struct Options {
     /// Allocate a buffer by the plan, try it on every participant, and store repeated refusals.
     #[arg(long)]
     prove: bool,
+    /// End with 14 if the plan is only possible: it works under a condition that no device guarantees.
+    #[arg(long, value_enum, value_name = "VERDICT", default_value = "possible")]
+    require: Required,
     /// Print every rejected source, participant and constraint, however many there are.
     ///
     /// Without this at most 64 lines are printed, with the number of omitted entries of each list. --json always has all.
@@ -109,6 +114,19 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    fn exit_code(&self, solution: &Solution) -> ExitCode {
+        match solution {
+            Solution::Share(plan)
+                if self.require == Required::Guaranteed
+                    && plan.verdict() != Verdict::Guaranteed =>
+            {
+                NOT_GUARANTEED.into()
+            }
+            Solution::Share(_) => ExitCode::SUCCESS,
+            _ => NO_PLAN.into(),
+        }
+    }
+
     fn explain(&self, solution: &Solution) -> String {
         if self.all_reasons {
             solution.explain_all()
@@ -116,6 +134,15 @@ impl Options {
             solution.explain()
         }
     }
+}
+
+/// The weakest verdict with which the command succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Required {
+    /// Every plan is accepted.
+    Possible,
+    /// Only a plan is accepted that devices and source guarantee.
+    Guaranteed,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -241,10 +268,7 @@ fn write_solution(
         }
         out.flush()?;
     }
-    Ok(match solution {
-        Solution::Share(_) => ExitCode::SUCCESS,
-        _ => NO_PLAN.into(),
-    })
+    Ok(options.exit_code(solution))
 }
 
 fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<ExitCode> {
@@ -283,7 +307,7 @@ fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<Exit
         out.flush()?;
     }
     Ok(match tried.end {
-        TrialEnd::Accepted | TrialEnd::Untested => ExitCode::SUCCESS,
+        TrialEnd::Accepted | TrialEnd::Untested => options.exit_code(&tried.solution),
         _ => NO_PLAN.into(),
     })
 }
