@@ -12,7 +12,9 @@ use std::process::ExitCode;
 
 use anstream::AutoStream;
 use clap::Parser;
-use covalent_alloc::text::{PrintableWriter, printable, printable_bytes, printable_copy};
+use covalent_alloc::text::{
+    PrintableWriter, joined_causes, printable, printable_bytes, printable_copy,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,16 +68,19 @@ impl fmt::Display for Lines {
 
 impl Error for Lines {}
 
-/// Returns the text of an error with all its causes. Only [`Lines`] contributes line breaks.
+/// Returns the text of an error with all its causes, each once. Only [`Lines`] contributes line breaks.
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
-    let causes: Vec<String> = error
+    let lines = error
         .chain()
-        .map(|cause| match cause.downcast_ref::<Lines>() {
-            Some(lines) => lines.to_string(),
-            None => printable(&cause.to_string()),
-        })
-        .collect();
-    causes.join(": ")
+        .position(|cause| cause.downcast_ref::<Lines>().is_some());
+    let own = printable(&joined_causes(
+        error.chain().take(lines.unwrap_or(usize::MAX)),
+    ));
+    match lines.and_then(|place| error.chain().nth(place)) {
+        Some(lines) if own.is_empty() => lines.to_string(),
+        Some(lines) => format!("{own}: {lines}"),
+        None => own,
+    }
 }
 
 /// Parses the command line. For wrong usage and for `--help` it prints the text of clap.

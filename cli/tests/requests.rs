@@ -69,6 +69,35 @@ fn plan_that_is_only_possible_has_an_exit_code_where_a_guaranteed_one_is_require
 }
 
 #[test]
+fn error_of_a_file_of_another_kind_is_printed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump.json");
+    std::fs::write(&path, r#"{"/dev/dri/card0": {"driver": {}}}"#).unwrap();
+    for verb in [
+        ["doctor", "--from"],
+        ["matrix", "--from"],
+        ["plan", "--from"],
+        ["plan", "--machine"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_covalent"))
+            .args(verb)
+            .arg(&path)
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.matches("missing field").count() <= 1,
+            "{verb:?}: {text}"
+        );
+        assert!(
+            text.matches("covalent-machine").count() <= 1,
+            "{verb:?}: {text}"
+        );
+    }
+}
+
+#[test]
 fn request_with_an_invalid_value_is_refused_with_its_field() {
     let folder = tempfile::tempdir().unwrap();
     for (place, pointer, value) in [

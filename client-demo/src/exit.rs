@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use covalent_alloc::text::PrintableWriter;
+use covalent_alloc::text::{PrintableWriter, joined_causes};
 
 /// The exit status of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +61,7 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Many errors include their cause in their message; such a cause is not repeated.
-        let mut message = self.error.to_string();
-        for cause in self.error.chain().skip(1) {
-            let cause = cause.to_string();
-            if !message.contains(&cause) {
-                message.push_str(": ");
-                message.push_str(&cause);
-            }
-        }
-        f.write_str(&message)
+        f.write_str(&joined_causes(self.error.chain()))
     }
 }
 

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // The error is printed even if the log is disabled.
             tracing::debug!(?failure, "the compositor ends with an error");
-            print_error(&format!("{:#}", failure.error));
+            print_error(&failure.to_string());
             ExitCode::from(failure.code)
         }
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use anyhow::Context;
 use calloop::generic::Generic;
 use calloop::{EventLoop, Interest, LoopHandle, Mode, PostAction};
+use covalent_alloc::text::joined_causes;
 use serde_json::json;
 use smithay::backend::session::{Event as SessionEvent, Session};
 use smithay::backend::udev::{UdevBackend, UdevEvent};
@@ -52,7 +53,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{:#}", self.error)
+        to.write_str(&joined_causes(self.error.chain()))
     }
 }
 

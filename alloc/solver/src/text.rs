@@ -18,6 +18,7 @@ mod writer;
 
 pub use writer::{LineWriter, PrintableWriter, print_panics};
 
+use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -201,6 +202,41 @@ fn needs_escape(character: char) -> bool {
         )
         // The last two code points of every plane are noncharacters.
         || u32::from(character) & 0xfffe == 0xfffe
+}
+
+/// Joins the messages of an error and of its causes by colons.
+///
+/// Many errors include their cause in their own message, so a cause that the text contains already is left out.
+///
+/// ```
+/// use std::io;
+/// use covalent_solver::text::joined_causes;
+///
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("cannot open the card: {source}")]
+/// struct OpenError {
+///     source: io::Error,
+/// }
+///
+/// let error = OpenError { source: io::Error::other("it is in use") };
+/// let chain = [&error as &(dyn std::error::Error + 'static), &error.source];
+/// assert_eq!(joined_causes(chain), "cannot open the card: it is in use");
+/// ```
+pub fn joined_causes<'error>(
+    chain: impl IntoIterator<Item = &'error (dyn Error + 'static)>,
+) -> String {
+    let mut text = String::new();
+    for cause in chain {
+        let cause = cause.to_string();
+        if !text.is_empty() && text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }
 
 #[cfg(test)]

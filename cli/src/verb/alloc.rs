@@ -87,8 +87,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if let Err(error) = write_and_read_back(buffer) {
             line!(
                 out::stderr(),
-                "covalent: cannot check buffer {number} of {}: {error:#}",
-                plan.source_name()
+                "covalent: cannot check buffer {number} of {}: {}",
+                plan.source_name(),
+                out::error_text(&error)
             )?;
             return Ok(ALLOCATION_FAILED.into());
         }

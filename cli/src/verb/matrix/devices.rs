@@ -14,7 +14,7 @@ use covalent_alloc::text::printable_path;
 use covalent_alloc::trial::{Helper, pair};
 
 use super::cell::Cell;
-use crate::machine;
+use crate::{machine, out};
 
 /// Participants and sources with their constraints for one size.
 pub(crate) struct DeclaredDevices {
@@ -50,7 +50,7 @@ impl DeclaredDevices {
         for path in machine::video_nodes() {
             if let Err(error) = declared.add_video(&path) {
                 let mut words = printable_path(&path);
-                write!(words, ": {error:#}")?;
+                write!(words, ": {}", out::error_text(&error))?;
                 declared.unavailable.push(words);
             }
         }

@@ -121,7 +121,7 @@ fn discover(size: Extent) -> Found {
         if let Err(error) = add_queues(&path, &mut found) {
             found.unavailable.push(Unavailable {
                 name: printable_path(&path),
-                why: format!("{error:#}"),
+                why: out::error_text(&error),
             });
         }
     }
