@@ -86,7 +86,7 @@ pub enum MachineError {
     },
     /// Several participants of the machine match this name.
     #[error(
-        "{name} may be each of these {what}s of the recorded machine: {found}; name one by its node"
+        "{name} may be each of these {what}s of the recorded machine: {found}; name one by its {distinction}"
     )]
     Ambiguous {
         /// The kind of participant.
@@ -95,6 +95,8 @@ pub enum MachineError {
         name: String,
         /// The names of the participants that match.
         found: String,
+        /// What tells them apart: the node of a device, or the name where they have one node.
+        distinction: &'static str,
     },
     /// The job names no participant.
     #[error(

@@ -320,10 +320,14 @@ impl<'machine> DeclaredAtSize<'machine> {
                         .iter()
                         .map(|recorded| label(&recorded.participant))
                         .collect();
+                    let mut nodes = several.iter().map(|one| &one.participant.device.node);
+                    let first = nodes.next();
+                    let has_one_node = nodes.all(|node| Some(node) == first);
                     return Err(MachineError::Ambiguous {
                         what,
                         name: name.to_owned(),
                         found: found.join(", "),
+                        distinction: if has_one_node { "name" } else { "node" },
                     });
                 }
             }

@@ -113,3 +113,43 @@ fn device_that_a_board_lacks_is_an_error_with_the_reason() {
         "{message}"
     );
 }
+
+#[test]
+fn planes_of_one_node_are_told_apart_by_their_names() {
+    let machine = read("raspberry-pi-5");
+    let plane = |machine: &covalent_machine::Machine| {
+        let declared = machine.declared.iter();
+        let all = declared.flat_map(|declared| &declared.participants);
+        let mut planes = all.filter(|recorded| recorded.participant.role == Role::Display);
+        planes.next().unwrap().participant.device.node.clone()
+    };
+    let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
+    job.others.push(plane(&machine));
+    let error = machine.request(&job).unwrap_err().to_string();
+    assert!(error.contains("vc4 overlay plane"), "{error}");
+    assert!(error.ends_with("name one by its name"), "{error}");
+}
+
+#[test]
+fn display_is_the_first_plane_of_the_card_that_can_show_the_buffer() {
+    let machine = read("tegra-x1");
+    let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
+    job.cameras.push("/dev/video0".into());
+    job.displays.push("tegra".into());
+    let shown = |machine: &covalent_machine::Machine| {
+        let resolved = machine.request(&job).unwrap();
+        resolved.request.participants[1].name.clone()
+    };
+    assert_eq!(shown(&machine), "tegra primary plane");
+    let mut without = machine;
+    for declared in &mut without.declared {
+        for recorded in &mut declared.participants {
+            if recorded.participant.name == "tegra primary plane" {
+                recorded
+                    .participant
+                    .for_each_choice(|own| own.formats = Some([].into()));
+            }
+        }
+    }
+    assert_eq!(shown(&without), "tegra overlay plane");
+}
