@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Deserialize;
 
@@ -29,6 +28,22 @@ struct Exception {
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Adds the Rust sources in a folder, but for those of builds and hidden folders.
+fn sources(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        let name = name.to_str().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            if !name.starts_with('.') && !name.starts_with("target") {
+                sources(&entry.path(), paths);
+            }
+        } else if name.ends_with(".rs") {
+            paths.push(entry.path());
+        }
+    }
 }
 
 /// Returns how many bytes a raw string takes whose prefix is before `rest`; `None` where there is none.
@@ -99,12 +114,8 @@ fn identifier_is_found_outside_of_comments_and_strings_alone() {
 fn name_is_no_word_that_the_field_has_another_for() {
     let text = fs::read_to_string(root().join("tests/vocabulary.toml")).unwrap();
     let vocabulary: Vocabulary = toml::from_str(&text).unwrap();
-    let listed = Command::new("git")
-        .args(["ls-files", "-z", "*.rs"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
+    let mut paths = Vec::new();
+    sources(&root(), &mut paths);
     let mut wrong = Vec::new();
     let mut unused: BTreeSet<(usize, &String)> = vocabulary
         .exceptions
@@ -113,11 +124,9 @@ fn name_is_no_word_that_the_field_has_another_for() {
         .flat_map(|(place, exception)| exception.words.iter().map(move |word| (place, word)))
         .collect();
     let mut files = 0;
-    for path in listed.split('\0').filter(|path| !path.is_empty()) {
-        // A file that is deleted and not committed yet.
-        let Ok(text) = fs::read_to_string(root().join(path)) else {
-            continue;
-        };
+    for path in &paths {
+        let text = fs::read_to_string(path).unwrap();
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap();
         files += 1;
         let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str());
         let mut names = identifiers(&text);

@@ -186,7 +186,7 @@ fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcom
     context.save_artefact("validated.json", &serde_json::to_vec_pretty(&rows)?)?;
     let planted = rows
         .iter()
-        .find(|row| row.row.contains("a planted hazard is found"))
+        .find(|row| row.row.contains("detects a planted hazard"))
         .context("no row has a planted hazard")?;
     ensure!(planted.verdict == Verdict::Passed, "{planted}");
     check(context, "validated")?;
