@@ -246,7 +246,7 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh(&demo, PIPELINE_LIMIT)?;
     // The note has the line that helps a container that runs.
     let note = remedy.note.as_deref().context("no note")?;
-    let (_, line) = note.split_once("allowed: ").context("no line in it")?;
+    let (_, line) = note.split_once("permit it: ").context("no line in it")?;
     let after = look(context, &inside("", &format!("{line};")))?;
     ensure!(after.find("card-node").is_none(), "{after:?}");
     context.sh(&run("", &format!("{line} && {DEMO}")), PIPELINE_LIMIT)?;
