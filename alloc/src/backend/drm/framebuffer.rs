@@ -1,10 +1,11 @@
 //! Framebuffers: buffers that a card can scan out.
 
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::slice;
 
-use drm::buffer::{self, DrmFourcc, DrmModifier, PlanarBuffer};
-use drm::control::{Device as _, FbCmd2Flags, framebuffer};
+use drm::buffer;
+use drm::control::{Device as _, FbCmd2Flags, framebuffer, from_u32};
 
 use super::DrmError;
 use super::card::Card;
@@ -67,8 +68,6 @@ impl Card {
             format: layout.format(),
             why,
         };
-        let fourcc = DrmFourcc::try_from(layout.format().fourcc.0)
-            .map_err(|_| unsuitable("the format has no DRM fourcc"))?;
         let modifier = layout.format().modifier;
         let explicit = self.has_modifiers() && !modifier.is_implicit();
         if !explicit && modifier != Modifier::LINEAR && !modifier.is_implicit() {
@@ -81,15 +80,11 @@ impl Card {
         let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.dmabuf_count());
         let result = self.import_all(buffer, &mut opened).and_then(|()| {
             let fb_layout =
-                FramebufferLayout::new(layout, fourcc, explicit, &opened).ok_or_else(|| {
+                FramebufferLayout::new(layout, explicit, &opened).ok_or_else(|| {
                     unsuitable("it has more than four planes, or an offset above 4 GiB")
                 })?;
-            let flags = if explicit {
-                FbCmd2Flags::MODIFIERS
-            } else {
-                FbCmd2Flags::empty()
-            };
-            self.add_planar_framebuffer(&fb_layout, flags)
+            fb_layout
+                .add_to(self)
                 .map_err(|source| self.failed("ADDFB2", source))
         });
         // The framebuffer keeps the memory, so the handles are not needed any more.
@@ -143,56 +138,54 @@ impl Card {
 }
 
 /// A layout as the arguments of ADDFB2.
+///
+/// They go to the kernel as numbers: the `drm` crate's list of formats lacks some that planes list, such as ABGR16161616.
 struct FramebufferLayout {
     size: (u32, u32),
-    fourcc: DrmFourcc,
-    modifier: Option<DrmModifier>,
+    fourcc: u32,
+    flags: FbCmd2Flags,
     pitches: [u32; 4],
     offsets: [u32; 4],
-    handles: [Option<buffer::Handle>; 4],
+    handles: [u32; 4],
+    modifiers: [u64; 4],
 }
 
 impl FramebufferLayout {
-    fn new(
-        layout: &Layout,
-        fourcc: DrmFourcc,
-        explicit: bool,
-        gem_handles: &[buffer::Handle],
-    ) -> Option<Self> {
+    fn new(layout: &Layout, explicit: bool, gem_handles: &[buffer::Handle]) -> Option<Self> {
         let mut fb_layout = Self {
             size: (layout.extent().width(), layout.extent().height()),
-            fourcc,
-            modifier: explicit.then(|| DrmModifier::from(layout.format().modifier.0)),
+            fourcc: layout.format().fourcc.0,
+            flags: FbCmd2Flags::empty(),
             pitches: [0; 4],
             offsets: [0; 4],
-            handles: [None; 4],
+            handles: [0; 4],
+            modifiers: [0; 4],
         };
         for (index, plane) in layout.planes().iter().enumerate() {
             *fb_layout.pitches.get_mut(index)? = plane.stride_bytes;
             *fb_layout.offsets.get_mut(index)? = u32::try_from(plane.offset_bytes).ok()?;
-            *fb_layout.handles.get_mut(index)? = Some(*gem_handles.get(plane.memory)?);
+            *fb_layout.handles.get_mut(index)? = (*gem_handles.get(plane.memory)?).into();
+            if explicit {
+                fb_layout.flags = FbCmd2Flags::MODIFIERS;
+                *fb_layout.modifiers.get_mut(index)? = layout.format().modifier.0;
+            }
         }
         Some(fb_layout)
     }
-}
 
-impl PlanarBuffer for FramebufferLayout {
-    fn size(&self) -> (u32, u32) {
-        self.size
-    }
-    fn format(&self) -> DrmFourcc {
-        self.fourcc
-    }
-    fn modifier(&self) -> Option<DrmModifier> {
-        self.modifier
-    }
-    fn pitches(&self) -> [u32; 4] {
-        self.pitches
-    }
-    fn handles(&self) -> [Option<buffer::Handle>; 4] {
-        self.handles
-    }
-    fn offsets(&self) -> [u32; 4] {
-        self.offsets
+    fn add_to(&self, card: &Card) -> io::Result<framebuffer::Handle> {
+        let (width, height) = self.size;
+        let added = drm_ffi::mode::add_fb2(
+            card.as_fd(),
+            width,
+            height,
+            self.fourcc,
+            &self.handles,
+            &self.pitches,
+            &self.offsets,
+            &self.modifiers,
+            self.flags.bits(),
+        )?;
+        from_u32(added.fb_id).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
