@@ -139,7 +139,7 @@ until_more $(( $(frames) + 60 ))
 stop_failing
 until_more $(( $(frames) + 20 ))
 kill -INT $client; wait $client || true
-! grep -q ' keeps .* buffers' client.err || cat client.err >&2
+! grep -q ' has held .* buffers' client.err || cat client.err >&2
 injected
 "#
             );

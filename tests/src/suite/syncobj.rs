@@ -125,12 +125,12 @@ fn missing_releases(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
              until_more() {{ for _ in $(seq 300); do [ $(frames) -gt $1 ] && return; sleep 0.1; done; echo \"no frames after $1\" >&2; tail -n 20 client.err log >&2; exit 1; }}
              until_more $(( $(frames) + 10 ))
              pkill -STOP -x covalent-compos
-             for _ in $(seq 100); do grep -qs ' keeps .* buffers' client.err && break; sleep 0.2; done
+             for _ in $(seq 100); do grep -qs ' has held .* buffers' client.err && break; sleep 0.2; done
              sleep 1
              pkill -CONT -x covalent-compos
              until_more $(( $(frames) + 10 ))
              kill -INT $client; wait $client || true
-             grep -c ' keeps .* buffers' client.err"
+             grep -c ' has held .* buffers' client.err"
         );
         let exit = run_line(context, &script)?;
         ensure!(
