@@ -64,10 +64,7 @@ impl FormatInfo {
     /// Returns the format's index in the table of formats. The solver prefers the lower index where nothing else decides.
     #[must_use]
     pub fn rank(&self) -> usize {
-        TABLE
-            .iter()
-            .position(|info| info.fourcc == self.fourcc)
-            .unwrap_or(TABLE.len())
+        place_of(self.fourcc).unwrap_or(TABLE.len())
     }
 
     /// Returns the bytes that an image's pixels take without padding; saturates at `u64::MAX`.
@@ -143,6 +140,35 @@ const RAW12P: &[PlaneInfo] = &[plane(3, 2, 1)];
 const RAW14P: &[PlaneInfo] = &[plane(7, 4, 1)];
 const PLANAR444: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 1, 1), plane(1, 1, 1)];
 const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
+
+/// The codes of all formats in ascending order, each with its place in [`TABLE`].
+static PLACES: [(u32, usize); TABLE.len()] = sorted_places();
+
+#[allow(
+    clippy::arithmetic_side_effects,
+    reason = "the compiler evaluates it, and an overflow would be an error there"
+)]
+const fn sorted_places() -> [(u32, usize); TABLE.len()] {
+    let mut places = [(0, 0); TABLE.len()];
+    let mut count = 0;
+    while count < TABLE.len() {
+        let code = TABLE[count].fourcc.0;
+        let mut at = count;
+        while at > 0 && places[at - 1].0 > code {
+            places[at] = places[at - 1];
+            at -= 1;
+        }
+        places[at] = (code, count);
+        count += 1;
+    }
+    places
+}
+
+/// Returns a format's place in [`TABLE`]; `None` for a format that is not known.
+pub(super) fn place_of(fourcc: Fourcc) -> Option<usize> {
+    let found = PLACES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
+    found.ok().map(|at| PLACES[at].1)
+}
 
 /// Every known format.
 ///

@@ -111,7 +111,7 @@ impl Fourcc {
     /// Returns the format's linear layout; `None` if this crate does not know it.
     #[must_use]
     pub fn info(self) -> Option<&'static FormatInfo> {
-        format::TABLE.iter().find(|info| info.fourcc == self)
+        format::place_of(self).map(|place| &format::TABLE[place])
     }
 
     /// Returns DRM's name, such as `XRGB8888`; `None` if `drm_fourcc.h` does not name the format.

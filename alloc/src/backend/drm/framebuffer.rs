@@ -79,10 +79,9 @@ impl Card {
         let guard = self.lock_handles();
         let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.dmabuf_count());
         let result = self.import_all(buffer, &mut opened).and_then(|()| {
-            let fb_layout =
-                FramebufferLayout::new(layout, explicit, &opened).ok_or_else(|| {
-                    unsuitable("it has more than four planes, or an offset above 4 GiB")
-                })?;
+            let fb_layout = FramebufferLayout::new(layout, explicit, &opened).ok_or_else(|| {
+                unsuitable("it has more than four planes, or an offset above 4 GiB")
+            })?;
             fb_layout
                 .add_to(self)
                 .map_err(|source| self.failed("ADDFB2", source))

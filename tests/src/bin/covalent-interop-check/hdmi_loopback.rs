@@ -17,7 +17,7 @@ use super::test_machine::{Planned, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
 
 /// How long a picture may take to arrive. Both devices are emulated.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The nodes of the output and the camera. Dropping this connects the camera to its test pattern again.
 pub(crate) struct HdmiLoopback {

@@ -109,7 +109,10 @@ fn without_free_fds() -> Result<CheckOutcome> {
     set??;
     for (operation, error) in found {
         let error = error.with_context(|| format!("{operation} succeeded without free fds"))?;
-        ensure!(error.contains("no file descriptors left"), "{operation}: {error}");
+        ensure!(
+            error.contains("no file descriptors left"),
+            "{operation}: {error}"
+        );
     }
     ensure!(next_handle()? == handle, "a syncobj handle was leaked");
     for (operation, error) in errors() {
