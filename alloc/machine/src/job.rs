@@ -3,6 +3,7 @@
 use super::declared::merge_extra_fields;
 use super::error::MachineError;
 use super::interface::{interface_of, plane_kind};
+use super::plane_choice::choose_planes;
 use super::resolved_request::ResolvedRequest;
 use super::{
     Declared, Machine, ProvenanceByPath, RecordedParticipant, RecordedSource, UnverifiedValue,
@@ -61,37 +62,6 @@ impl Job {
     }
 }
 
-/// The most combinations of planes that are tried.
-const COMBINATIONS: usize = 64;
-
-/// Returns a plane for each display, by its place among the display's planes: the first combination with which all share, or the
-/// first plane of each if there is none.
-///
-/// `counts` has the number of planes of each display, and `shares` says whether one plane of each can scan out the buffer. Up to 64
-/// combinations are tried.
-pub fn choose_planes(counts: &[usize], mut shares: impl FnMut(&[usize]) -> bool) -> Vec<usize> {
-    let mut chosen = vec![0; counts.len()];
-    for _ in 0..COMBINATIONS {
-        if shares(&chosen) {
-            return chosen;
-        }
-        // The last display's plane changes first, as the last digit of a number does.
-        let mut is_last = true;
-        for (place, count) in chosen.iter_mut().zip(counts).rev() {
-            if place.saturating_add(1) < *count {
-                *place = place.saturating_add(1);
-                is_last = false;
-                break;
-            }
-            *place = 0;
-        }
-        if is_last {
-            break;
-        }
-    }
-    vec![0; counts.len()]
-}
-
 /// Everything that a machine declares for one size.
 struct DeclaredAtSize<'machine> {
     declared: Vec<&'machine Declared>,
@@ -120,18 +90,13 @@ impl Machine {
                 .filter_map(|(planes, place)| planes.get(*place));
             self.request_on(job, &declared, shown.copied())
         };
-        let mut failed = None;
-        let chosen = choose_planes(&counts, |chosen| match with(chosen) {
-            Ok(resolved) => matches!(solve(&resolved.request), Solution::Share(_)),
-            Err(error) => {
-                failed.get_or_insert(error);
-                true
-            }
+        // An error ends the choice, and is returned below.
+        let chosen = choose_planes(&counts, |chosen| {
+            with(chosen).map_or(true, |resolved| {
+                matches!(solve(&resolved.request), Solution::Share(_))
+            })
         });
-        match failed {
-            Some(error) => Err(error),
-            None => with(&chosen),
-        }
+        with(&chosen)
     }
 
     /// Makes the request for a job in which these planes scan out the buffer.

@@ -43,22 +43,15 @@ pub struct FormatInfo {
     pub has_alpha: bool,
     /// Whether the format stores luma and chroma rather than red, green and blue.
     pub is_yuv: bool,
+    /// Whether an image that is converted to the format loses its colours: the format has one channel, it is a sensor's, which has one
+    /// colour of each pixel, or four pixels of a row share their chroma.
+    pub(crate) loses_colours: bool,
 }
 
 impl FormatInfo {
     /// Returns every known format. The solver prefers earlier ones where nothing else decides.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         TABLE.iter()
-    }
-
-    /// Returns whether an image that is converted to the format loses its colours: the format has one channel, it is a sensor's, which
-    /// has one colour of each pixel, or four pixels of a row share their chroma.
-    #[must_use]
-    pub(crate) fn loses_colours(&self) -> bool {
-        let is_raw = |pattern: &&str| self.name.starts_with(pattern);
-        ["R8", "R10", "R12", "R16"].contains(&self.name)
-            || ["SBGGR", "SGBRG", "SGRBG", "SRGGB"].iter().any(is_raw)
-            || ["YUV410", "YVU410", "YUV411", "YVU411"].contains(&self.name)
     }
 
     /// Returns the format's index in the table of formats. The solver prefers the lower index where nothing else decides.
@@ -99,6 +92,7 @@ const fn rgb(
         planes,
         has_alpha,
         is_yuv: false,
+        loses_colours: false,
     }
 }
 
@@ -109,6 +103,15 @@ const fn yuv(fourcc: Fourcc, name: &'static str, planes: &'static [PlaneInfo]) -
         planes,
         has_alpha: false,
         is_yuv: true,
+        loses_colours: false,
+    }
+}
+
+/// Marks a format to which no image can be converted without losing its colours.
+const fn lossy(info: FormatInfo) -> FormatInfo {
+    FormatInfo {
+        loses_colours: true,
+        ..info
     }
 }
 
@@ -198,7 +201,7 @@ pub(super) static TABLE: [FormatInfo; 101] = [
     rgb(Fourcc::ARGB1555, "ARGB1555", BITS16, true),
     rgb(Fourcc::XBGR16161616F, "XBGR16161616F", BITS64, false),
     rgb(Fourcc::ABGR16161616F, "ABGR16161616F", BITS64, true),
-    rgb(Fourcc::R8, "R8", BITS8, false),
+    lossy(rgb(Fourcc::R8, "R8", BITS8, false)),
     yuv(Fourcc::YUYV, "YUYV", PACKED422),
     yuv(Fourcc::YVYU, "YVYU", PACKED422),
     yuv(Fourcc::UYVY, "UYVY", PACKED422),
@@ -232,10 +235,10 @@ pub(super) static TABLE: [FormatInfo; 101] = [
     yuv(Fourcc::of(*b"XV30"), "XVYU2101010", BITS32),
     yuv(Fourcc::of(*b"Q410"), "Q410", PLANAR444_16),
     yuv(Fourcc::of(*b"Q401"), "Q401", PLANAR444_16),
-    yuv(Fourcc::of(*b"YU11"), "YUV411", PLANAR411),
-    yuv(Fourcc::of(*b"YV11"), "YVU411", PLANAR411),
-    yuv(Fourcc::of(*b"YUV9"), "YUV410", PLANAR410),
-    yuv(Fourcc::of(*b"YVU9"), "YVU410", PLANAR410),
+    lossy(yuv(Fourcc::of(*b"YU11"), "YUV411", PLANAR411)),
+    lossy(yuv(Fourcc::of(*b"YV11"), "YVU411", PLANAR411)),
+    lossy(yuv(Fourcc::of(*b"YUV9"), "YUV410", PLANAR410)),
+    lossy(yuv(Fourcc::of(*b"YVU9"), "YVU410", PLANAR410)),
     rgb(Fourcc::of(*b"RX30"), "RGBX1010102", BITS32, false),
     rgb(Fourcc::of(*b"RA30"), "RGBA1010102", BITS32, true),
     rgb(Fourcc::of(*b"BX30"), "BGRX1010102", BITS32, false),
@@ -246,37 +249,37 @@ pub(super) static TABLE: [FormatInfo; 101] = [
     rgb(Fourcc::of(*b"AB48"), "ABGR16161616", BITS64, true),
     rgb(Fourcc::of(*b"XR4H"), "XRGB16161616F", BITS64, false),
     rgb(Fourcc::of(*b"AR4H"), "ARGB16161616F", BITS64, true),
-    rgb(Fourcc::of(*b"R10 "), "R10", BITS16, false),
-    rgb(Fourcc::of(*b"R12 "), "R12", BITS16, false),
-    rgb(Fourcc::of(*b"R16 "), "R16", BITS16, false),
-    rgb(Fourcc::of(*b"BA81"), "SBGGR8", BITS8, false),
-    rgb(Fourcc::of(*b"GBRG"), "SGBRG8", BITS8, false),
-    rgb(Fourcc::of(*b"GRBG"), "SGRBG8", BITS8, false),
-    rgb(Fourcc::of(*b"RGGB"), "SRGGB8", BITS8, false),
-    rgb(Fourcc::of(*b"BG10"), "SBGGR10", BITS16, false),
-    rgb(Fourcc::of(*b"GB10"), "SGBRG10", BITS16, false),
-    rgb(Fourcc::of(*b"BA10"), "SGRBG10", BITS16, false),
-    rgb(Fourcc::of(*b"RG10"), "SRGGB10", BITS16, false),
-    rgb(Fourcc::of(*b"BG12"), "SBGGR12", BITS16, false),
-    rgb(Fourcc::of(*b"GB12"), "SGBRG12", BITS16, false),
-    rgb(Fourcc::of(*b"RG12"), "SRGGB12", BITS16, false),
-    rgb(Fourcc::of(*b"BG14"), "SBGGR14", BITS16, false),
-    rgb(Fourcc::of(*b"GB14"), "SGBRG14", BITS16, false),
-    rgb(Fourcc::of(*b"GR14"), "SGRBG14", BITS16, false),
-    rgb(Fourcc::of(*b"RG14"), "SRGGB14", BITS16, false),
-    rgb(Fourcc::of(*b"BYR2"), "SBGGR16", BITS16, false),
-    rgb(Fourcc::of(*b"GB16"), "SGBRG16", BITS16, false),
-    rgb(Fourcc::of(*b"GR16"), "SGRBG16", BITS16, false),
-    rgb(Fourcc::of(*b"pBAA"), "SBGGR10P", RAW10P, false),
-    rgb(Fourcc::of(*b"pGAA"), "SGBRG10P", RAW10P, false),
-    rgb(Fourcc::of(*b"pgAA"), "SGRBG10P", RAW10P, false),
-    rgb(Fourcc::of(*b"pRAA"), "SRGGB10P", RAW10P, false),
-    rgb(Fourcc::of(*b"pBCC"), "SBGGR12P", RAW12P, false),
-    rgb(Fourcc::of(*b"pGCC"), "SGBRG12P", RAW12P, false),
-    rgb(Fourcc::of(*b"pgCC"), "SGRBG12P", RAW12P, false),
-    rgb(Fourcc::of(*b"pRCC"), "SRGGB12P", RAW12P, false),
-    rgb(Fourcc::of(*b"pBEE"), "SBGGR14P", RAW14P, false),
-    rgb(Fourcc::of(*b"pGEE"), "SGBRG14P", RAW14P, false),
-    rgb(Fourcc::of(*b"pgEE"), "SGRBG14P", RAW14P, false),
-    rgb(Fourcc::of(*b"pREE"), "SRGGB14P", RAW14P, false),
+    lossy(rgb(Fourcc::of(*b"R10 "), "R10", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"R12 "), "R12", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"R16 "), "R16", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"BA81"), "SBGGR8", BITS8, false)),
+    lossy(rgb(Fourcc::of(*b"GBRG"), "SGBRG8", BITS8, false)),
+    lossy(rgb(Fourcc::of(*b"GRBG"), "SGRBG8", BITS8, false)),
+    lossy(rgb(Fourcc::of(*b"RGGB"), "SRGGB8", BITS8, false)),
+    lossy(rgb(Fourcc::of(*b"BG10"), "SBGGR10", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"GB10"), "SGBRG10", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"BA10"), "SGRBG10", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"RG10"), "SRGGB10", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"BG12"), "SBGGR12", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"GB12"), "SGBRG12", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"RG12"), "SRGGB12", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"BG14"), "SBGGR14", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"GB14"), "SGBRG14", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"GR14"), "SGRBG14", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"RG14"), "SRGGB14", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"BYR2"), "SBGGR16", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"GB16"), "SGBRG16", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"GR16"), "SGRBG16", BITS16, false)),
+    lossy(rgb(Fourcc::of(*b"pBAA"), "SBGGR10P", RAW10P, false)),
+    lossy(rgb(Fourcc::of(*b"pGAA"), "SGBRG10P", RAW10P, false)),
+    lossy(rgb(Fourcc::of(*b"pgAA"), "SGRBG10P", RAW10P, false)),
+    lossy(rgb(Fourcc::of(*b"pRAA"), "SRGGB10P", RAW10P, false)),
+    lossy(rgb(Fourcc::of(*b"pBCC"), "SBGGR12P", RAW12P, false)),
+    lossy(rgb(Fourcc::of(*b"pGCC"), "SGBRG12P", RAW12P, false)),
+    lossy(rgb(Fourcc::of(*b"pgCC"), "SGRBG12P", RAW12P, false)),
+    lossy(rgb(Fourcc::of(*b"pRCC"), "SRGGB12P", RAW12P, false)),
+    lossy(rgb(Fourcc::of(*b"pBEE"), "SBGGR14P", RAW14P, false)),
+    lossy(rgb(Fourcc::of(*b"pGEE"), "SGBRG14P", RAW14P, false)),
+    lossy(rgb(Fourcc::of(*b"pgEE"), "SGRBG14P", RAW14P, false)),
+    lossy(rgb(Fourcc::of(*b"pREE"), "SRGGB14P", RAW14P, false)),
 ];

@@ -286,7 +286,7 @@ impl<'a> Problem<'a> {
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
             let info = group.info.filter(|_| first < group.end)?;
-            Some((info.loses_colours(), self.request.unpadded_bytes(info)))
+            Some((info.loses_colours, self.request.unpadded_bytes(info)))
         });
         // Participants without a common format get the bound 0.
         costs.min().unwrap_or_default()

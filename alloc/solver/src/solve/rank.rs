@@ -99,7 +99,7 @@ pub(super) fn rank<'a>(
     };
     if let Some(info) = info.filter(|_| copied) {
         let bytes = search.problem.request.unpadded_bytes(info);
-        rank.copied = (info.loses_colours(), bytes);
+        rank.copied = (info.loses_colours, bytes);
     }
     rank
 }
