@@ -207,6 +207,21 @@ fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
     );
 }
 
+/// Writes the command's own limit and then the compositor's to the file `$0`.
+///
+/// The compositor lowers its limit while it starts a command and raises it again afterwards, so the command may run
+/// before that: it waits, at most five seconds, until the two differ.
+const WRITE_LIMITS: &str = "\
+own=$(ulimit -S -n)
+for attempt in $(seq 100); do
+    line=$(grep 'open files' /proc/$PPID/limits)
+    set -- $line
+    [ \"$4\" = \"$own\" ] || break
+    sleep 0.05
+done
+printf '%s\\n%s\\n' \"$own\" \"$line\" > \"$0\"
+";
+
 #[test]
 fn command_is_started_with_the_original_descriptor_limit() {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -221,7 +236,7 @@ fn command_is_started_with_the_original_descriptor_limit() {
         .args(["--backend", "headless", "--socket"])
         .arg(directory.join("socket"))
         .args(["--", "sh", "-c"])
-        .arg("ulimit -S -n > \"$0\"; grep 'open files' /proc/$PPID/limits >> \"$0\"")
+        .arg(WRITE_LIMITS)
         .arg(&found)
         .stdout(Stdio::null())
         .status()
