@@ -162,7 +162,7 @@ pub enum Effect {
 impl Effect {
     /// Returns whether this refuses memory of the source.
     #[must_use]
-    pub fn refuses_source(&self, source: &Source) -> bool {
+    pub(crate) fn refuses_source(&self, source: &Source) -> bool {
         match self {
             Self::Refuses {
                 source: pattern, ..
