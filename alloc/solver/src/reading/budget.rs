@@ -52,7 +52,7 @@ impl Drop for BudgetScope {
 ///
 /// # Errors
 /// The description takes more than the budget allows.
-fn charge<E: Error>(bytes: usize) -> Result<(), E> {
+pub(crate) fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     let (depth, taken) = CHARGED.get();
     let taken = taken.saturating_add(bytes);
     // Outside of a scope nothing is charged, because nothing would reset the count.
