@@ -182,7 +182,7 @@ mod tests {
             let access = AccessError::Sync {
                 step: "start",
                 origin: "a heap".to_owned(),
-                source: errno,
+                source: errno.into(),
             };
             let other = io::Error::other(access);
             assert_eq!(FaultKind::of_io(&other), kind, "{errno} of an access");

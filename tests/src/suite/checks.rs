@@ -21,7 +21,7 @@ use super::run::judge_skip;
 use super::skips::Skips;
 
 /// The names of all checks, in the order in which they run.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "check::tree",
     "check::formatting",
     "check::lints",
