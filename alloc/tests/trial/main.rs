@@ -291,7 +291,7 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
     );
     let explained = solve(&results.apply(&request).request).explain();
     assert!(
-        explained.contains("not heap a: it is refused: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
+        explained.contains("not heap a: it does not meet a constraint: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
         "{explained}"
     );
 }
