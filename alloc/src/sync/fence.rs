@@ -134,7 +134,7 @@ impl Fence {
         match sys::status(fd.as_fd()) {
             Ok(_) => Ok(Self { fd }),
             Err(error) => Err(FenceError::NotFence {
-                why: format!("SYNC_IOC_FILE_INFO answers {error}"),
+                why: format!("SYNC_IOC_FILE_INFO returned {error}"),
             }),
         }
     }

@@ -26,7 +26,7 @@ pub enum TimelineError {
     },
     /// A file descriptor from outside is not a syncobj.
     #[error(
-        "the file descriptor is not a syncobj ({device} answers {source}); its sender has to export a syncobj by its handle, not a sync_file"
+        "the file descriptor is not a syncobj ({device} returned {source}); its sender has to export a syncobj by its handle, not a sync_file"
     )]
     NotSyncobj {
         /// The device's driver.

@@ -157,7 +157,7 @@ impl Backend for Cards {
             test_commit(&card, &buffer, &participant.name, plane)
         } else {
             match Handles::import(&card, &buffer) {
-                Ok(_) => Outcome::Proved,
+                Ok(_) => Outcome::Accepted,
                 Err(error) => BackendError::from(error).outcome(),
             }
         })

@@ -137,7 +137,7 @@ impl MatrixRun<'_> {
             plan: &plan,
         };
         match self.helper.allocate(planned) {
-            Some(allocation) if allocation.outcome != Outcome::Proved => allocation.outcome,
+            Some(allocation) if allocation.outcome != Outcome::Accepted => allocation.outcome,
             _ => self
                 .helper
                 .attempt(planned, participant, None)
