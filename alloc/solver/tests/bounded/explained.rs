@@ -22,10 +22,7 @@ fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
         .count();
     let more = format!("… and {} more sources", 256 - texts);
     assert!(short.contains(&more), "{short}");
-    assert!(
-        short
-            .ends_with("`covalent plan --all-reasons` says all of it, and so does `explain_all`\n")
-    );
+    assert!(short.ends_with("`covalent plan --all-reasons` and `explain_all` give all of it\n"));
     assert_eq!(
         all.lines()
             .filter(|line| line.starts_with("not heap"))

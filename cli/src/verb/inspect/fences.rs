@@ -256,7 +256,11 @@ mod tests {
             part("stub", done, Some(3)),
             part("vgem", open, None),
             part("detached", done, Some(140)),
-            part("detached", FenceStatus::Failed(Errno::TIMEDOUT.into()), Some(100)),
+            part(
+                "detached",
+                FenceStatus::Failed(Errno::TIMEDOUT.into()),
+                Some(100),
+            ),
         ];
         let start = Duration::from_nanos(100);
         let reports = outcomes(&first, &last, start, Duration::from_nanos(50));
