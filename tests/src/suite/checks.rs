@@ -225,7 +225,9 @@ fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
     // Earlier checks have fetched everything, so cargo runs offline first. A cargo that insists on updating its index runs
     // again online.
     let offline: Vec<&str> = args.iter().copied().chain(["--offline"]).collect();
-    cargo(root, &offline, &[], step).or_else(|_| cargo(root, &args, &[], step))
+    // A package is outside of the workspace, so its profile would give every dependency debug information, which nobody reads.
+    let profile = [("CARGO_PROFILE_DEV_DEBUG", "false")];
+    cargo(root, &offline, &profile, step).or_else(|_| cargo(root, &args, &profile, step))
 }
 
 /// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
