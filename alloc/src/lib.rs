@@ -75,7 +75,9 @@ macro_rules! debug_as_display {
 pub(crate) use debug_as_display;
 
 #[cfg(feature = "buffer")]
-pub use rustix;
+mod system_error;
+#[cfg(feature = "buffer")]
+pub use system_error::SystemError;
 
 pub use covalent_machine as machine;
 pub use covalent_machine::kernel;

@@ -98,15 +98,21 @@ fn outcome(behaviour: &str) -> Outcome {
         plan: &plan,
     };
     let allocated = helper.allocate(planned).unwrap();
-    assert_eq!(allocated.outcome, Outcome::Proved);
+    assert_eq!(allocated.outcome, Outcome::Accepted);
     let [camera, display] = narrow.participants.as_slice() else {
         panic!()
     };
-    assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
+    assert_eq!(
+        helper.attempt(planned, camera, None),
+        Some(Outcome::Accepted)
+    );
     let refused = helper.attempt(planned, display, None).unwrap();
     assert_eq!(helper.lost_process_count(), 1);
     // The next request starts another process, which allocates the buffer again. Its release is not counted as a lost process.
-    assert_eq!(helper.attempt(planned, camera, None), Some(Outcome::Proved));
+    assert_eq!(
+        helper.attempt(planned, camera, None),
+        Some(Outcome::Accepted)
+    );
     helper.release();
     assert_eq!(helper.lost_process_count(), 1);
     refused

@@ -25,7 +25,7 @@ Examples:
   covalent inspect --pid covalent-camera
       the dma-bufs of a process: other holders, mappings, pending fences
   covalent bench --plot bench.svg
-      how fast sources allocate, participants import and the processor copies
+      how fast sources allocate, participants import and the CPU copies
   covalent doctor
       what prevents or limits sharing, with commands that help
   covalent facts list
@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Matrix(matrix::Options),
     /// Describe live dma-bufs: their holders, mappings, attached devices, pending fences and pixels.
     Inspect(inspect::Options),
-    /// Measure how fast every source allocates, every participant imports, and the processor copies.
+    /// Measure how fast every source allocates, every participant imports, and the CPU copies.
     Bench(bench::Options),
     /// Compare two recorded machines: their devices, constraints, verdicts and plans.
     Diff(diff::Options),

@@ -61,7 +61,7 @@ fn report_for_a_board_lists_its_unknown_values() {
         .map(|value| {
             let word = |field: &str| value[field].as_str().unwrap();
             let (who, place, what) = (word("who"), word("place"), word("what"));
-            format!("not known of this machine: {who} ({place}): {what}")
+            format!("not known about this machine: {who} ({place}): {what}")
         })
         .collect();
     let words = text(&plan("raspberry-pi-4", &PI_4_DECODER).stdout);
@@ -70,7 +70,7 @@ fn report_for_a_board_lists_its_unknown_values() {
         .filter(|line| line.starts_with("not known"))
         .collect();
     assert_eq!(reported, printed);
-    // Each value on which the plan depends and that is not known of this board.
+    // Each value on which the plan depends and that is not known about this board.
     let unknown: Vec<&str> = reported
         .iter()
         .filter_map(|line| line.split_once(": ")?.1.split_once(')'))
@@ -124,7 +124,7 @@ fn plan_with_a_copy_ends_with_its_exit_code_and_prints_the_conflict() {
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
     assert!(
-        stdout.contains("mtk-vcodec-dec capture takes only NV12 MTK(TILE=16L32S)"),
+        stdout.contains("mtk-vcodec-dec capture accepts only NV12 MTK(TILE=16L32S)"),
         "{stdout}"
     );
 }

@@ -4,6 +4,7 @@ use crate::events::{Events, EventsError};
 use crate::exit::{Exit, Failure};
 use crate::wl_buffers::ImportError;
 use anyhow::anyhow;
+use covalent_alloc::SystemError;
 use covalent_alloc::backend::{BackendError, v4l2};
 use rustix::io::Errno;
 
@@ -16,6 +17,10 @@ pub fn is_out_of_resources(error: Errno) -> bool {
     )
 }
 
+fn errno(error: SystemError) -> Errno {
+    Errno::from_raw_os_error(error.raw_os_error())
+}
+
 /// Maps an error of a V4L2 device to the failure that the program ends with.
 #[must_use]
 pub fn camera_failure(error: v4l2::Error) -> Failure {
@@ -25,12 +30,9 @@ pub fn camera_failure(error: v4l2::Error) -> Failure {
 fn camera_exit_code(error: &v4l2::Error) -> Exit {
     match error {
         v4l2::Error::Requeue { source, .. } => camera_exit_code(source),
-        v4l2::Error::Open { source, .. } if is_out_of_resources(*source) => Exit::Allocation,
-        v4l2::Error::Open {
-            source: Errno::BUSY,
-            ..
-        }
-        | v4l2::Error::Busy { .. } => Exit::CameraBusy,
+        v4l2::Error::Open { source, .. } if is_out_of_resources(errno(*source)) => Exit::Allocation,
+        v4l2::Error::Open { source, .. } if errno(*source) == Errno::BUSY => Exit::CameraBusy,
+        v4l2::Error::Busy { .. } => Exit::CameraBusy,
         v4l2::Error::Open { .. } | v4l2::Error::NotVideo { .. } | v4l2::Error::NoQueue { .. } => {
             Exit::NoCamera
         }
@@ -40,7 +42,9 @@ fn camera_exit_code(error: &v4l2::Error) -> Exit {
         | v4l2::Error::TooManyDmabufs { .. }
         | v4l2::Error::Count { .. }
         | v4l2::Error::Unusable { .. } => Exit::Allocation,
-        v4l2::Error::Request { source, .. } if is_out_of_resources(*source) => Exit::Allocation,
+        v4l2::Error::Request { source, .. } if is_out_of_resources(errno(*source)) => {
+            Exit::Allocation
+        }
         _ => Exit::Unexpected,
     }
 }
@@ -97,7 +101,7 @@ pub fn backend_failure(error: BackendError) -> Failure {
 pub fn as_import_refusal(error: BackendError) -> Result<BackendError, Failure> {
     let is_refusal = match error.cause().downcast_ref::<v4l2::Error>() {
         Some(v4l2::Error::Request { source, .. }) => matches!(
-            *source,
+            errno(*source),
             Errno::FAULT | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP
         ),
         _ => false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::trace::{self, Action, Place, Step};
+use covalent_alloc::trace::{self, Action, FlowPosition, Step};
 
 /// Emits the trace events of one stream's buffers. Each event names the buffer and how often it was reused.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl FrameTrace {
             &self.producer,
             Action::Fill,
             committed,
-            Place::Begin,
+            FlowPosition::Begin,
             from,
             now,
         );
@@ -66,7 +66,7 @@ impl FrameTrace {
             program,
             Action::HandOver,
             committed,
-            Place::Through,
+            FlowPosition::Middle,
             now,
             now,
         );
@@ -76,7 +76,14 @@ impl FrameTrace {
     pub fn signalled(&self, index: usize, now: Duration) {
         if let Some(traced) = self.buffers.get(index) {
             let program = &self.program;
-            self.emit(program, Action::Signal, *traced, Place::Aside, now, now);
+            self.emit(
+                program,
+                Action::Signal,
+                *traced,
+                FlowPosition::Outside,
+                now,
+                now,
+            );
         }
     }
 
@@ -90,14 +97,28 @@ impl FrameTrace {
         let since = self.waiting.remove(&index);
         if let (Some(since), Some(traced)) = (since, self.buffers.get(index)) {
             let program = &self.program;
-            self.emit(program, Action::Wait, *traced, Place::Aside, since, now);
+            self.emit(
+                program,
+                Action::Wait,
+                *traced,
+                FlowPosition::Outside,
+                since,
+                now,
+            );
         }
     }
 
     /// Records that a frame was presented.
     pub fn presented(&mut self, frame: u64, time: Duration) {
         if let Some(traced) = self.in_flight.remove(&frame) {
-            self.emit("display", Action::Flip, traced, Place::End, time, time);
+            self.emit(
+                "display",
+                Action::Flip,
+                traced,
+                FlowPosition::End,
+                time,
+                time,
+            );
         }
     }
 
@@ -114,7 +135,14 @@ impl FrameTrace {
                 ..*traced
             };
             let program = &self.program;
-            self.emit(program, Action::Release, last, Place::Aside, now, now);
+            self.emit(
+                program,
+                Action::Release,
+                last,
+                FlowPosition::Outside,
+                now,
+                now,
+            );
         }
     }
 
@@ -123,7 +151,7 @@ impl FrameTrace {
         track: &str,
         action: Action,
         traced: TracedBuffer,
-        place: Place,
+        place: FlowPosition,
         from: Duration,
         until: Duration,
     ) {

@@ -97,7 +97,7 @@ impl Planning {
             })
             .collect();
         match outcome {
-            Some(Outcome::Proved) => shared_plan(tried_solution.solution),
+            Some(Outcome::Accepted) => shared_plan(tried_solution.solution),
             Some(outcome) => Err(format!("the trial import by {who} failed: {outcome}")),
             None => Err(if refusals.is_empty() {
                 tried_solution.solution.explain()

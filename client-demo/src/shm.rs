@@ -12,7 +12,7 @@ use wayland_client::{Connection, Dispatch, QueueHandle};
 use crate::compositor::{Compositor, MissingGlobal, need};
 use crate::pattern::Rows;
 
-/// Why a pool cannot be created or written.
+/// Why a `wl_shm_pool` cannot be created or its memory written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {

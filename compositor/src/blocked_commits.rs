@@ -6,7 +6,7 @@
 
 use calloop::{LoopHandle, RegistrationToken};
 use covalent_alloc::sync::{Access, PollableSource};
-use covalent_alloc::trace::{Action, Place};
+use covalent_alloc::trace::{Action, FlowPosition};
 use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::backend::protocol::ProtocolError;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -152,7 +152,12 @@ impl State {
             dmabuf.count_commit();
             let traced = dmabuf.traced();
             let now = clock::now();
-            traced.emit(COMPOSITOR, Action::HandOver, Place::Begin, (now, now));
+            traced.emit(
+                COMPOSITOR,
+                Action::HandOver,
+                FlowPosition::Begin,
+                (now, now),
+            );
             traced
         });
         match waits {
@@ -243,7 +248,7 @@ impl State {
                 opened_barrier.signal();
                 if let Some(traced) = traced {
                     let waited = (wait_start, clock::now());
-                    traced.emit(COMPOSITOR, Action::Wait, Place::Through, waited);
+                    traced.emit(COMPOSITOR, Action::Wait, FlowPosition::Middle, waited);
                 }
                 state
                     .blocked_commits

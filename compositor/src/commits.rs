@@ -102,7 +102,7 @@ impl CommittedBuffer {
         }
     }
 
-    /// Returns the buffer.
+    /// Returns the `wl_buffer` that the commit attached.
     pub fn buffer(&self) -> &WlBuffer {
         &self.buffer
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use covalent_alloc::trace::{Action, Place};
+use covalent_alloc::trace::{Action, FlowPosition};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{shm_format_to_fourcc, with_buffer_contents};
 
@@ -158,7 +158,12 @@ impl Drop for Content {
     fn drop(&mut self) {
         if let Some(traced) = self.traced {
             let now = clock::now();
-            traced.emit(COMPOSITOR, Action::Release, Place::Aside, (now, now));
+            traced.emit(
+                COMPOSITOR,
+                Action::Release,
+                FlowPosition::Outside,
+                (now, now),
+            );
         }
     }
 }

@@ -43,7 +43,7 @@ pub trait Faults: fmt::Debug {
     }
 }
 
-/// Shared faults.
+/// The faults that a test injects, shared by the compositor's modules that can meet them.
 pub type SharedFaults = Rc<RefCell<dyn Faults>>;
 
 /// Calls a method of `faults`, if there are any.

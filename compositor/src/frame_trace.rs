@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use covalent_alloc::trace::{Action, Place, Step};
+use covalent_alloc::trace::{Action, FlowPosition, Step};
 
 /// The name of the compositor's track.
 pub const COMPOSITOR: &str = "covalent-compositor";
@@ -22,7 +22,7 @@ impl TracedBuffer {
         self,
         track: &str,
         action: Action,
-        place: Place,
+        place: FlowPosition,
         (from, until): (Duration, Duration),
     ) {
         let step = Step {

@@ -43,7 +43,7 @@ pub struct SceneLayer {
     pub content: Rc<Content>,
 }
 
-/// The surfaces of the output.
+/// What a frame of the output consists of: the background and the visible surfaces.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// The background colour (`0xAARRGGBB`).

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use covalent_alloc::trace::{Action, Place};
+use covalent_alloc::trace::{Action, FlowPosition};
 use feedback::Feedback;
 use recovery::Recovery;
 use smithay::output::{Mode as OutputMode, Output, PhysicalProperties, Subpixel};
@@ -285,7 +285,12 @@ impl State {
         frame.record.sequence = flip.sequence;
         for buffer in &frame.traced_buffers {
             let display = self.screen.backend.name();
-            buffer.emit(display, Action::Flip, Place::End, (flip.time, flip.time));
+            buffer.emit(
+                display,
+                Action::Flip,
+                FlowPosition::End,
+                (flip.time, flip.time),
+            );
         }
         let number = frame.record.frame;
         if let Some(report) = &mut self.screen.report {

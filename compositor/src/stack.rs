@@ -106,7 +106,7 @@ impl Stack {
         self.popups.retain(|existing| existing != popup);
     }
 
-    /// Returns all popups.
+    /// Returns all popups, in the order in which they were added.
     pub fn popups(&self) -> &[PopupSurface] {
         &self.popups
     }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use covalent_alloc::SystemError;
 use rustix::io::Errno;
 
 use crate::dmabuf::FramebufferRejection;
@@ -68,6 +69,9 @@ impl FaultKind {
 fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     if let Some(errno) = error.downcast_ref::<Errno>() {
         return Some(*errno);
+    }
+    if let Some(system) = error.downcast_ref::<SystemError>() {
+        return Some(Errno::from_raw_os_error(system.raw_os_error()));
     }
     if let Some(KmsError::Kernel { error, .. }) = error.downcast_ref::<KmsError>() {
         return errno(error);
@@ -182,7 +186,7 @@ mod tests {
             let access = AccessError::Sync {
                 step: "start",
                 origin: "a heap".to_owned(),
-                source: errno,
+                source: errno.into(),
             };
             let other = io::Error::other(access);
             assert_eq!(FaultKind::of_io(&other), kind, "{errno} of an access");

@@ -282,7 +282,7 @@ fn entries(
     one: Option<&BTreeMap<String, String>>,
     two: Option<&BTreeMap<String, String>>,
 ) -> Vec<Change> {
-    let there = || Some("there".to_owned());
+    let present = || Some("present".to_owned());
     match (one, two) {
         (Some(one), Some(two)) => changes(one, two)
             .into_iter()
@@ -293,8 +293,8 @@ fn entries(
             .collect(),
         (one, _) => vec![Change {
             what: name.to_owned(),
-            one: one.and_then(|_| there()),
-            two: two.and_then(|_| there()),
+            one: one.and_then(|_| present()),
+            two: two.and_then(|_| present()),
         }],
     }
 }
@@ -309,7 +309,7 @@ fn changes(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Ve
                 Change {
                     one: Some(named(first.difference(&second))),
                     two: Some(named(second.difference(&first))),
-                    what: format!("{name}, those of one alone"),
+                    what: format!("{name}, only in one recording"),
                 }
             }
             (first, second) => Change {

@@ -420,7 +420,7 @@ fn unknown_field_at_any_depth_is_kept_and_infeasible_unless_it_is_optional() {
 fn constraints_of_one_format_under_two_names_are_refused() {
     let text = r#"{"per_fourcc": {"XR24": {}, "XRGB8888": {"padding_bytes": 4096}}}"#;
     let error = serde_json::from_str::<Constraints>(text).unwrap_err();
-    assert!(error.to_string().contains("XR24 is there twice"), "{error}");
+    assert!(error.to_string().contains("XR24 occurs twice"), "{error}");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn maximum_planes_counts_additional_planes() {
     let refused = tiled.accepts(&compressed(Y_TILED_CCS, &[2560, 128]));
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "the layout is not one that the plan's participants accept: it has 2 planes, and at most 1 are taken"
+        "the layout is not one that the plan's participants accept: it has 2 planes, and at most 1 are accepted"
     );
 }
 

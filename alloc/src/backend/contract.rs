@@ -84,7 +84,7 @@ pub trait Backend: fmt::Debug {
 /// Imports a buffer, ends the import, and returns the outcome.
 pub(super) fn import_once(importer: Result<Importer, BackendError>, buffer: &Buffer) -> Outcome {
     match importer.and_then(|mut import| import(buffer)) {
-        Ok(_) => Outcome::Proved,
+        Ok(_) => Outcome::Accepted,
         Err(error) => error.outcome(),
     }
 }

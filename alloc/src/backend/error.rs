@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 
 use covalent_machine::trial_results::{Outcome, Refusal, RefusalKind};
-use rustix::io::Errno;
 
+use crate::SystemError;
 use crate::text::Printable;
 
 /// Why a backend operation failed.
@@ -182,8 +182,8 @@ pub(crate) fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(inner) = cause {
         let errno = inner
-            .downcast_ref::<Errno>()
-            .map(|errno| errno.raw_os_error())
+            .downcast_ref::<SystemError>()
+            .map(|error| error.raw_os_error())
             .or_else(|| inner.downcast_ref::<io::Error>()?.raw_os_error());
         if errno.is_some() {
             return errno;

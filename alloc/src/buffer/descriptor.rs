@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::fcntl_dupfd_cloexec;
 use thiserror::Error;
 
 use super::Buffer;
 use super::dmabuf::{self, BufferIdentity, DmabufError};
+use crate::SystemError;
 use crate::model::{Extent, FormatModifier, Layout, LayoutError, PlaneLayout};
 
 /// The description of one plane.
@@ -61,7 +62,7 @@ pub enum DescriptorError {
     },
     /// A file descriptor cannot be duplicated, since the process has none left.
     #[error("dup of a buffer's file descriptor failed: {0}")]
-    Duplicate(Errno),
+    Duplicate(SystemError),
 }
 
 crate::debug_as_display!(DescriptorError);
@@ -104,7 +105,8 @@ impl Descriptor {
         let planes = layout.planes().iter().map(|plane| {
             let fd = fds.get(plane.memory).ok_or_else(|| wrong.clone())?;
             Ok(PlaneDescriptor {
-                fd: fcntl_dupfd_cloexec(fd, 0).map_err(DescriptorError::Duplicate)?,
+                fd: fcntl_dupfd_cloexec(fd, 0)
+                    .map_err(|error| DescriptorError::Duplicate(error.into()))?,
                 offset_bytes: plane.offset_bytes,
                 stride_bytes: plane.stride_bytes,
             })

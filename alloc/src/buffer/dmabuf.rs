@@ -8,6 +8,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::SystemError;
+
 /// The file system type of dma-bufs.
 ///
 /// # References
@@ -42,7 +44,7 @@ pub enum DmabufError {
         /// The system call.
         operation: &'static str,
         /// The kernel's error.
-        source: Errno,
+        source: SystemError,
     },
 }
 
@@ -57,7 +59,10 @@ crate::debug_as_display!(DmabufError);
 /// [`DmabufError`].
 pub fn identify(fd: impl AsFd) -> Result<(BufferIdentity, u64), DmabufError> {
     fn failed(operation: &'static str) -> impl Fn(Errno) -> DmabufError {
-        move |source| DmabufError::Kernel { operation, source }
+        move |source| DmabufError::Kernel {
+            operation,
+            source: source.into(),
+        }
     }
     let fd: BorrowedFd<'_> = fd.as_fd();
     let found = fs::fstatfs(fd).map_err(failed("fstatfs"))?.f_type;

@@ -63,11 +63,11 @@ impl Mapping {
     pub(super) fn new(buffer: Buffer) -> Result<Self, AccessError> {
         let mut areas = Vec::with_capacity(buffer.dmabuf_count());
         for (memory, bytes) in buffer.layout().memory_sizes().iter().enumerate() {
-            let failed = |source| AccessError::Map {
+            let failed = |source: Errno| AccessError::Map {
                 memory,
                 origin: buffer.source_name().to_owned(),
                 bytes: *bytes,
-                source,
+                source: source.into(),
             };
             let length = usize::try_from(*bytes).map_err(|_| failed(Errno::OVERFLOW))?;
             let fd = buffer
@@ -138,7 +138,7 @@ impl Mapping {
                 let failure = AccessError::Sync {
                     step: step_name,
                     origin,
-                    source,
+                    source: source.into(),
                 };
                 if step == Step::Start {
                     // The accesses that have begun are ended, so that every start has an end.

@@ -37,7 +37,7 @@ pub enum AccessError {
         /// The size of the dma-buf in bytes.
         bytes: u64,
         /// The kernel's error.
-        source: rustix::io::Errno,
+        source: crate::SystemError,
     },
     /// The exporter refused to begin or end the access.
     #[error("DMA_BUF_IOCTL_SYNC ({step}) on a buffer from {origin} failed: {source}")]
@@ -47,7 +47,7 @@ pub enum AccessError {
         /// The source or process that the buffer came from.
         origin: String,
         /// The kernel's error.
-        source: rustix::io::Errno,
+        source: crate::SystemError,
     },
     /// A fence of the buffer cannot be read or waited for.
     #[error("the fences of a buffer from {origin} cannot be read: {source}")]

@@ -33,9 +33,10 @@ impl CpuTraffic {
     }
 }
 
-/// Returns the totals of this process since it began.
+/// Returns the bytes that the CPU has copied to and from buffers since this process began.
 ///
-/// The guard counts, so the totals contain every copy, in whatever part of the program it is made.
+/// Every CPU access goes through a guard, and the guard counts its bytes. The totals therefore contain the copies of all parts of
+/// the program.
 #[must_use]
 pub fn cpu_traffic() -> CpuTraffic {
     CpuTraffic {

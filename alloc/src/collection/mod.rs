@@ -354,7 +354,7 @@ impl BufferCollection {
         let with_memory = solve(&request);
         if !matches!(with_memory, Solution::Share(_)) {
             notes.push(format!(
-                "There would be no plan with any other memory either:\n{}",
+                "No plan would exist with any other memory either:\n{}",
                 with_memory.explain().trim_end()
             ));
         }

@@ -8,6 +8,7 @@ use rustix::io::{self, Errno};
 use thiserror::Error;
 
 use super::{Pollable, sys};
+use crate::SystemError;
 
 /// The file system type of anonymous inodes, which sync_files are.
 ///
@@ -31,13 +32,13 @@ pub enum FenceError {
         /// The ioctl or system call.
         operation: &'static str,
         /// The kernel's error.
-        source: Errno,
+        source: SystemError,
     },
 }
 
 /// Returns the end of an error message when no file descriptor is left: the cause and the remedy.
-pub(super) fn fds_left(source: Errno) -> &'static str {
-    match source {
+pub(super) fn fds_left(source: SystemError) -> &'static str {
+    match source.errno() {
         Errno::MFILE => "; the process has no file descriptors left, raise RLIMIT_NOFILE",
         Errno::NFILE => "; the system has no open files left, raise fs.file-max",
         _ => "",
@@ -52,7 +53,7 @@ pub enum FenceStatus {
     /// The work has ended without an error.
     Signalled,
     /// The work has ended with an error. The contents of the buffer that it wrote are undefined.
-    Failed(Errno),
+    Failed(SystemError),
 }
 
 impl FenceStatus {
@@ -61,8 +62,8 @@ impl FenceStatus {
             0 => Self::Unsignalled,
             1.. => Self::Signalled,
             // The kernel's error numbers are 1 to 4095 (MAX_ERRNO).
-            -4095..0 => Self::Failed(Errno::from_raw_os_error(status.saturating_neg())),
-            _ => Self::Failed(Errno::IO),
+            -4095..0 => Self::Failed(Errno::from_raw_os_error(status.saturating_neg()).into()),
+            _ => Self::Failed(Errno::IO.into()),
         }
     }
 
@@ -133,7 +134,7 @@ impl Fence {
         match sys::status(fd.as_fd()) {
             Ok(_) => Ok(Self { fd }),
             Err(error) => Err(FenceError::NotFence {
-                why: format!("SYNC_IOC_FILE_INFO answers {error}"),
+                why: format!("SYNC_IOC_FILE_INFO returned {error}"),
             }),
         }
     }
@@ -235,7 +236,10 @@ impl From<sys::Part> for FencePart {
 }
 
 fn request_error(operation: &'static str) -> impl Fn(Errno) -> FenceError + Copy {
-    move |source| FenceError::Request { operation, source }
+    move |source| FenceError::Request {
+        operation,
+        source: source.into(),
+    }
 }
 
 #[cfg(test)]
@@ -258,14 +262,23 @@ mod tests {
         assert_eq!(FenceStatus::of(0), FenceStatus::Unsignalled);
         assert_eq!(FenceStatus::of(1), FenceStatus::Signalled);
         assert_eq!(FenceStatus::of(i32::MAX), FenceStatus::Signalled);
-        assert_eq!(FenceStatus::of(-2), FenceStatus::Failed(Errno::NOENT));
-        assert_eq!(FenceStatus::of(-4096), FenceStatus::Failed(Errno::IO));
-        assert_eq!(FenceStatus::of(i32::MIN), FenceStatus::Failed(Errno::IO));
+        assert_eq!(
+            FenceStatus::of(-2),
+            FenceStatus::Failed(Errno::NOENT.into())
+        );
+        assert_eq!(
+            FenceStatus::of(-4096),
+            FenceStatus::Failed(Errno::IO.into())
+        );
+        assert_eq!(
+            FenceStatus::of(i32::MIN),
+            FenceStatus::Failed(Errno::IO.into())
+        );
     }
 
     #[test]
     fn status_of_merged_fences_waits_for_all_and_keeps_an_error() {
-        let failed = FenceStatus::Failed(Errno::NOENT);
+        let failed = FenceStatus::Failed(Errno::NOENT.into());
         let (unsignalled, signalled) = (FenceStatus::Unsignalled, FenceStatus::Signalled);
         assert_eq!(failed.and(unsignalled), unsignalled);
         assert_eq!(unsignalled.and(failed), unsignalled);

@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::SystemError;
+
 /// The event that a file descriptor is polled for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PollFor {
@@ -29,9 +31,9 @@ pub trait Pollable: AsFd {
     ///
     /// # References
     /// poll(2), with a timeout of 0.
-    fn is_signalled(&self) -> Result<bool, Errno> {
+    fn is_signalled(&self) -> Result<bool, SystemError> {
         let fd = self.as_fd();
-        is_polled(&fd, self.poll_for())
+        Ok(is_polled(&fd, self.poll_for())?)
     }
 }
 

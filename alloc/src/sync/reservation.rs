@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::fence::fds_left;
 use super::pollable::is_polled;
 use super::{Access, Fence, FenceError, PollFor, Pollable, sys};
+use crate::SystemError;
 use crate::buffer::{Buffer, DmabufError, identify};
 
 /// The implicit fences of a dma-buf cannot be read or added to.
@@ -26,7 +27,7 @@ pub enum ReservationError {
         /// The ioctl or system call.
         operation: &'static str,
         /// The kernel's error.
-        source: Errno,
+        source: SystemError,
     },
     /// The file is not a dma-buf.
     #[error(transparent)]
@@ -170,7 +171,10 @@ const fn poll_for(access: Access) -> PollFor {
 fn request_error(operation: &'static str) -> impl Fn(Errno) -> ReservationError + Copy {
     move |source| match source {
         Errno::NOTTY => ReservationError::Unsupported { operation },
-        source => ReservationError::Request { operation, source },
+        source => ReservationError::Request {
+            operation,
+            source: source.into(),
+        },
     }
 }
 

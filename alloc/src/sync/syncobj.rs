@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::fence::fds_left;
 use super::{Fence, FenceError, sys};
+use crate::SystemError;
 
 /// A syncobj cannot be created, imported, queried or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -25,13 +26,13 @@ pub enum TimelineError {
     },
     /// A file descriptor from outside is not a syncobj.
     #[error(
-        "the file descriptor is not a syncobj ({device} answers {source}); its sender has to export a syncobj by its handle, not a sync_file"
+        "the file descriptor is not a syncobj ({device} returned {source}); its sender has to export a syncobj by its handle, not a sync_file"
     )]
     NotSyncobj {
         /// The device's driver.
         device: String,
         /// The kernel's error.
-        source: Errno,
+        source: SystemError,
     },
     /// The number of a point is 0, by which the kernel means the fence of a binary syncobj.
     #[error(
@@ -52,7 +53,7 @@ pub enum TimelineError {
         /// The ioctl or system call.
         operation: &'static str,
         /// The kernel's error.
-        source: Errno,
+        source: SystemError,
     },
     /// A request on a sync_file failed.
     #[error(transparent)]
@@ -105,10 +106,10 @@ impl SyncDevice {
     /// # Errors
     /// [`TimelineError::Request`] when the file is not a DRM device.
     pub fn new(node: impl AsFd) -> Result<Self, TimelineError> {
-        let failed = |operation, source| TimelineError::Request {
+        let failed = |operation, source: Errno| TimelineError::Request {
             device: "the given file descriptor (a DRM device is expected)".to_owned(),
             operation,
-            source,
+            source: source.into(),
         };
         let fd = rustix::io::fcntl_dupfd_cloexec(node, 0).map_err(|error| failed("dup", error))?;
         let mut node = Node {
@@ -162,7 +163,7 @@ impl SyncDevice {
         move |error| TimelineError::Request {
             device: self.driver().to_owned(),
             operation,
-            source: errno(&error),
+            source: errno(&error).into(),
         }
     }
 }
@@ -220,7 +221,7 @@ impl Syncobj {
             Err(error) => match errno(&error) {
                 source @ (Errno::INVAL | Errno::BADF) => Err(TimelineError::NotSyncobj {
                     device: device.driver().to_owned(),
-                    source,
+                    source: source.into(),
                 }),
                 _ => Err(device.request_error("DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE")(
                     error,

@@ -172,7 +172,7 @@ impl Point {
                 TimelineError::Request {
                     device: device.driver().to_owned(),
                     operation: "eventfd",
-                    source,
+                    source: source.into(),
                 }
             })?;
         syncobj.notify(self.value(), eventfd.as_fd(), until == Until::Submitted)?;

@@ -252,10 +252,10 @@ mod tests {
 
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    use super::super::{Action, Place, Step};
+    use super::super::{Action, FlowPosition, Step};
     use super::*;
 
-    fn step(track: &'static str, action: Action, place: Place, from: u64) -> Step<'static> {
+    fn step(track: &'static str, action: Action, place: FlowPosition, from: u64) -> Step<'static> {
         Step {
             track,
             action,
@@ -274,10 +274,10 @@ mod tests {
         let trace = ChromeTrace::create(&path, "test").unwrap();
         let subscriber = tracing_subscriber::registry().with(trace.clone());
         tracing::subscriber::with_default(subscriber, || {
-            step("camera", Action::Fill, Place::Begin, 1_000).emit();
-            step("client", Action::HandOver, Place::Through, 5_000).emit();
-            step("display", Action::Flip, Place::End, 9_000).emit();
-            step("client", Action::Release, Place::Aside, 12_000).emit();
+            step("camera", Action::Fill, FlowPosition::Begin, 1_000).emit();
+            step("client", Action::HandOver, FlowPosition::Middle, 5_000).emit();
+            step("display", Action::Flip, FlowPosition::End, 9_000).emit();
+            step("client", Action::Release, FlowPosition::Outside, 12_000).emit();
             tracing::warn!("an event of another target");
         });
         trace.finish().unwrap();

@@ -70,25 +70,25 @@ impl fmt::Display for Action {
 
 /// The position of a step in the flow of its buffer's use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum FlowPosition {
     /// The flow begins: the device fills the buffer.
     Begin,
     /// The flow continues.
     #[default]
-    Through,
+    Middle,
     /// The flow ends: the display shows the buffer.
     End,
     /// The step is not part of a flow: it is before or after a use of the buffer.
-    Aside,
+    Outside,
 }
 
-impl Place {
+impl FlowPosition {
     const fn word(self) -> &'static str {
         match self {
             Self::Begin => "begin",
-            Self::Through => "through",
+            Self::Middle => "through",
             Self::End => "end",
-            Self::Aside => "aside",
+            Self::Outside => "aside",
         }
     }
 }
@@ -105,7 +105,7 @@ pub struct Step<'a> {
     /// How often the buffer was filled before: 0 for the first time.
     pub round: u64,
     /// The position in the flow of the buffer's use.
-    pub place: Place,
+    pub place: FlowPosition,
     /// The start time.
     pub from: Duration,
     /// The end time. It equals the start time where the step has no duration.
@@ -158,7 +158,7 @@ pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer]
             action,
             buffer: buffer.identity().0,
             round: 0,
-            place: Place::Aside,
+            place: FlowPosition::Outside,
             from,
             until,
         };

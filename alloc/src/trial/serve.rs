@@ -100,7 +100,7 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
                 let outcome = match planned(&request).and_then(|plan| backends.allocate(&plan)) {
                     Ok(allocated) => {
                         held = Some(allocated);
-                        Outcome::Proved
+                        Outcome::Accepted
                     }
                     Err(outcome) => outcome,
                 };
@@ -171,7 +171,7 @@ fn send(socket: &OwnedFd, reply: &HelperReply, fds: &[BorrowedFd<'_>]) -> Result
 
 fn measured(result: Result<Vec<MeasuredCycle>, Outcome>) -> HelperReply {
     let (cycles, outcome) = match result {
-        Ok(cycles) => (cycles, Outcome::Proved),
+        Ok(cycles) => (cycles, Outcome::Accepted),
         Err(outcome) => (Vec::new(), outcome),
     };
     HelperReply::Measured { cycles, outcome }

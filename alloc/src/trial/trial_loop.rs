@@ -95,7 +95,7 @@ fn run_loop(
                 TrialEnd::LimitReached
             } else if participant_trials
                 .iter()
-                .all(|one| one.outcome == Outcome::Proved)
+                .all(|one| one.outcome == Outcome::Accepted)
             {
                 TrialEnd::Accepted
             } else {
@@ -417,7 +417,7 @@ impl TrialRun<'_, '_> {
         }
         let own = request.participants.first()?;
         let refused = match self.attempt(planned, own, buffer.as_ref())? {
-            Outcome::Proved => false,
+            Outcome::Accepted => false,
             Outcome::Refused(refusal) if refusal.repeats(&refused.refusal) => true,
             _ => return None,
         };

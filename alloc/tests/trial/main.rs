@@ -78,7 +78,7 @@ fn display_refuses_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>)
         if participant.role == Role::Display && is_a {
             refused(errno)
         } else {
-            Outcome::Proved
+            Outcome::Accepted
         }
     }
 }
@@ -106,7 +106,7 @@ impl<F: FnMut(&Participant, TrialPlan<'_>) -> Outcome> Trial for FakeTrial<F> {
     fn allocate(&mut self, _planned: TrialPlan<'_>) -> Option<Allocation> {
         self.allocations += 1;
         Some(Allocation {
-            outcome: Outcome::Proved,
+            outcome: Outcome::Accepted,
             buffer: None,
         })
     }
@@ -137,7 +137,7 @@ fn source_of(solution: &Solution) -> &str {
 fn plan_that_all_accept_keeps_its_verdict() {
     let mut request = request();
     request.participants[0] = camera(Contiguity::Contiguous);
-    let mut fake = FakeTrial::new(|_, _| Outcome::Proved);
+    let mut fake = FakeTrial::new(|_, _| Outcome::Accepted);
     let mut results = no_results();
     let tried = solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
     assert_eq!(tried.end, TrialEnd::Accepted);
@@ -177,7 +177,7 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_is_tried() {
     // The result is applied from now on: no plan from heap a is tried, and the explanation has the reason.
     let mut again = FakeTrial::new(|_, planned: TrialPlan<'_>| {
         assert_eq!(planned.plan.source().as_str(), "heap:b");
-        Outcome::Proved
+        Outcome::Accepted
     });
     let second = solve_with_trials(
         &request(),
@@ -216,7 +216,7 @@ fn refusal_that_does_not_repeat_is_ignored() {
         if participant.role == Role::Display && std::mem::take(&mut first) {
             refused(EINVAL)
         } else {
-            Outcome::Proved
+            Outcome::Accepted
         }
     });
     let tried = solve_with_trials(
@@ -239,7 +239,7 @@ fn refusal_of_a_plan_that_was_only_possible_is_not_learnt() {
         if participant.role == Role::Capture {
             refused(14)
         } else {
-            Outcome::Proved
+            Outcome::Accepted
         }
     });
     let tried = solve_with_trials(&request, &mut [&mut fake], &mut results, Limits::default());
@@ -257,7 +257,7 @@ fn accepted_size_limits_the_result_to_the_refused_size() {
         if participant.role == Role::Display && large && is_a {
             refused(EINVAL)
         } else {
-            Outcome::Proved
+            Outcome::Accepted
         }
     });
     let tried = solve_with_trials(
@@ -291,7 +291,7 @@ fn pair_that_refuses_every_format_is_excluded_with_its_reason() {
     );
     let explained = solve(&results.apply(&request).request).explain();
     assert!(
-        explained.contains("not heap a: it is refused: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
+        explained.contains("not heap a: it does not meet a constraint: bochs-drm primary plane imports only memory of heap:b, because it refused memory of heap:a (PRIME_FD_TO_HANDLE: Invalid argument (os error 22))"),
         "{explained}"
     );
 }
@@ -329,7 +329,7 @@ fn number_of_plans_is_limited() {
         if participant.role == Role::Display {
             refused(EBUSY)
         } else {
-            Outcome::Proved
+            Outcome::Accepted
         }
     });
     let limits = Limits {
@@ -348,7 +348,7 @@ fn participant_that_cannot_be_tried_leaves_the_plan_untested() {
         if participant.role == Role::Display {
             Outcome::Untestable("another process is DRM master".to_owned())
         } else {
-            Outcome::Proved
+            Outcome::Accepted
         }
     });
     let tried = solve_with_trials(
@@ -408,7 +408,7 @@ fn first_trial_decides_before_the_later_ones() {
     let mut request = request();
     request.participants[1] = Participant::new("wayland-1", device("compositor"), Role::Compositor);
     let mut compositor = Compositor(0);
-    let mut fake = FakeTrial::new(|_, _| Outcome::Proved);
+    let mut fake = FakeTrial::new(|_, _| Outcome::Accepted);
     let mut results = no_results();
     let tried = solve_with_trials(
         &request,

@@ -148,7 +148,7 @@ proptest! {
     #[test]
     fn only_structural_refusals_are_learnt(errno in 1..134_i32) {
         let mut results = no_results();
-        let mut fake = FakeTrial::new(|participant, _| if participant.role == Role::Display { refused(errno) } else { Outcome::Proved });
+        let mut fake = FakeTrial::new(|participant, _| if participant.role == Role::Display { refused(errno) } else { Outcome::Accepted });
         solve_with_trials(&request(), &mut [&mut fake], &mut results, Limits::default());
         let structural = RefusalKind::of_errno(errno) == RefusalKind::Structural;
         prop_assert_eq!(!results.all().is_empty(), structural);

@@ -30,7 +30,7 @@ use crate::{file, json, machine};
 Prints the plan (which source allocates, format, layout, which devices import) with its reasons.
 If no buffer meets all constraints, it prints the constraints that conflict, which of them would
 have to go, and the plan that copies the fewest bytes. Nothing is allocated. For a recorded
-machine it also lists the values on which the plan depends and that are not known of that machine.
+machine it also lists the values on which the plan depends and that are not known about that machine.
 
 With --prove one buffer is allocated by the plan and tried on every participant, in a helper
 process (covalent-prove, in the folder of this program or named by COVALENT_PROVE). If a driver
@@ -264,7 +264,7 @@ fn write_solution(
         let mut out = out::stdout();
         write!(out, "{}", options.explain(solution))?;
         for value in unknown.unwrap_or_default() {
-            line!(out, "not known of this machine: {value}")?;
+            line!(out, "not known about this machine: {value}")?;
         }
         out.flush()?;
     }
@@ -283,7 +283,7 @@ fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<Exit
         for given_up in &tried.refused_plans {
             line!(
                 out,
-                "given up: {} in {}, which {} refused ({}): {}",
+                "refused plan: {} in {}, by {} ({}): {}",
                 given_up.source_name,
                 given_up.format,
                 given_up.refused_by,
@@ -292,16 +292,18 @@ fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<Exit
             )?;
         }
         for result in &tried.learnt_results {
-            line!(out, "learnt: {result}")?;
+            line!(out, "stored trial result: {result}")?;
         }
         for result in &tried.applied_results {
-            line!(out, "known before: {result}")?;
+            line!(out, "known from an earlier trial: {result}")?;
         }
         let ending = match tried.end {
-            TrialEnd::Accepted => "proved",
-            TrialEnd::Untested => "not refused, but not tried on every participant",
-            TrialEnd::NoPlan => "no plan is left",
-            _ => "the limit of trials was reached before a plan was proved",
+            TrialEnd::Accepted => "every participant accepted the buffer",
+            TrialEnd::Untested => {
+                "no participant refused the buffer, but not every participant could try it"
+            }
+            TrialEnd::NoPlan => "no further plan is left to try",
+            _ => "the limit of trials was reached before every participant accepted a buffer",
         };
         line!(out, "{ending} ({} trials)", tried.trial_count)?;
         out.flush()?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use covalent_alloc::trace::{Action, Place};
+use covalent_alloc::trace::{Action, FlowPosition};
 use smithay::reexports::wayland_server::Resource;
 use smithay::wayland::compositor::with_states;
 use smithay::wayland::presentation::PresentationFeedbackCachedState;
@@ -125,7 +125,7 @@ impl State {
         if composed.is_some() {
             let draw_time = (start_time, clock::now());
             for buffer in &traced_buffers {
-                buffer.emit(COMPOSITOR, Action::Draw, Place::Through, draw_time);
+                buffer.emit(COMPOSITOR, Action::Draw, FlowPosition::Middle, draw_time);
             }
         }
         let mut callbacks = Vec::new();

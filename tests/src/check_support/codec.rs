@@ -102,12 +102,12 @@ pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
             let row = usize::try_from(
                 layout
                     .row_bytes(plane)
-                    .context("the rows of the format are not known")?,
+                    .context("the linear layout of the format is not known")?,
             )?;
             let rows = usize::try_from(
                 layout
                     .rows(plane)
-                    .context("the rows of the format are not known")?,
+                    .context("the linear layout of the format is not known")?,
             )?;
             (0..row * rows)
                 .map(|place| {

@@ -56,7 +56,7 @@ const STEP: usize = 7;
 pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec<u8>>> {
     let planes = fourcc
         .info()
-        .context("the rows of the format are not known")?
+        .context("the linear layout of the format is not known")?
         .planes
         .iter()
         .enumerate();
@@ -65,7 +65,7 @@ pub fn pattern_of(extent: Extent, fourcc: Fourcc, seed: usize) -> Result<Vec<Vec
             let row = usize::try_from(
                 shape
                     .row_bytes(extent.width())
-                    .context("the rows of the format are not known")?,
+                    .context("the linear layout of the format is not known")?,
             )?;
             let rows = usize::try_from(shape.rows(extent.height()))?;
             let mut pixels = Vec::with_capacity(row * rows);
@@ -139,7 +139,7 @@ pub fn write(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<()> {
             buffer
                 .layout()
                 .row_bytes(plane)
-                .context("the rows of the format are not known")?,
+                .context("the linear layout of the format is not known")?,
         )?;
         for (number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
             guard.write_row(plane, number, 0, bytes)?;
@@ -161,11 +161,11 @@ pub fn read(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
         let row = usize::try_from(
             layout
                 .row_bytes(plane)
-                .context("the rows of the format are not known")?,
+                .context("the linear layout of the format is not known")?,
         )?;
         let rows = layout
             .rows(plane)
-            .context("the rows of the format are not known")?;
+            .context("the linear layout of the format is not known")?;
         let mut pixels = vec![0; row * usize::try_from(rows)?];
         for (number, bytes) in (0_u32..).zip(pixels.chunks_mut(row)) {
             guard.read_row(plane, number, 0, bytes)?;

@@ -216,7 +216,7 @@ fn unguaranteed_plan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(plan["verdict"] == "possible", "it is {}", plan["verdict"]);
     let caveats = plan["doubts"].to_string();
     ensure!(
-        caveats.contains("in one piece"),
+        caveats.contains("physically contiguous"),
         "its caveats are {caveats}"
     );
     Ok(Outcome::Passed)
@@ -233,8 +233,8 @@ fn no_format(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         output.status
     );
     for expected in [
-        "takes only XR24 LINEAR",
-        "takes only NV12 LINEAR",
+        "accepts only XR24 LINEAR",
+        "accepts only NV12 LINEAR",
         "copies 1228800 bytes a frame",
     ] {
         ensure!(text.contains(expected), "`{expected}` is missing in {text}");

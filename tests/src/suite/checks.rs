@@ -21,13 +21,14 @@ use super::run::judge_skip;
 use super::skips::Skips;
 
 /// The names of all checks, in the order in which they run.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "check::tree",
     "check::formatting",
     "check::lints",
     "check::documentation",
     "check::features",
     "check::packaging",
+    "check::semver",
     "check::outside",
     "check::dependencies",
     "check::spelling",
@@ -70,6 +71,7 @@ pub fn run(name: &str, root: &Root, skips: &Skips, progress: &Progress) -> Vec<R
         }
         "check::features" => features(root, &step),
         "check::packaging" => packaging(root, &step),
+        "check::semver" => semver(&step),
         // The backend in `tests/outside`, which is not in this workspace, compiles against the public API and runs.
         "check::outside" => {
             let args = "run --manifest-path tests/outside/Cargo.toml --locked --quiet";
@@ -230,6 +232,36 @@ fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
     cargo(root, &offline, &profile, step).or_else(|_| cargo(root, &args, &profile, step))
 }
 
+/// Checks that the library's public interface breaks nothing that the commit in `tests/semver-baseline` had, unless the version
+/// in the manifest says that it does.
+fn semver(step: &Step) -> Result<Outcome, String> {
+    let path = checkout().join("tests/semver-baseline");
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
+    let baseline = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .ok_or_else(|| format!("{} names no commit", path.display()))?;
+    let commit = format!("{baseline}^{{commit}}");
+    let is_present = Command::new("git")
+        .args(["cat-file", "-e", &commit])
+        .current_dir(checkout())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_present {
+        return Ok(Outcome::Skip(format!(
+            "this copy of the repository does not have the commit {baseline} to compare with"
+        )));
+    }
+    let mut args = vec!["semver-checks", "--baseline-rev", baseline];
+    args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
+    tool("cargo-semver-checks", &args, step)
+}
+
 /// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
 /// same version for the same package, whatever it contains.
 fn remove_unpacked() -> io::Result<()> {
@@ -388,7 +420,7 @@ fn unit_records(output: &ToolOutput, took: Duration, skips: &Skips) -> Vec<Recor
             "",
             Verdict::Failed,
             took,
-            tail(&output.text),
+            &with_errors_first(&output.text),
         ));
     } else if records.is_empty() {
         let message = "cargo ran no test";
@@ -421,6 +453,20 @@ fn number_before(text: &str, word: &str) -> usize {
     text.split_once(word)
         .and_then(|(before, _)| before.rsplit([' ', ';']).next()?.parse().ok())
         .unwrap_or(0)
+}
+
+/// Returns the lines that begin with `error` or name how a process ended, and then the output's tail.
+///
+/// A test program can crash after its last test has passed. Cargo states that in one line, with hundreds of tests around it.
+fn with_errors_first(text: &str) -> String {
+    let is_cause = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("error") || line.starts_with("process didn't exit successfully")
+    };
+    let causes: Vec<&str> = text.lines().filter(is_cause).collect();
+    format!("{}\n{}", causes.join("\n"), tail(text))
+        .trim_start()
+        .to_owned()
 }
 
 fn tail(text: &str) -> &str {
@@ -490,6 +536,22 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].verdict, Verdict::Failed);
         assert_eq!(records_of(true, "")[0].verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn crash_after_the_last_test_is_reported_before_the_output() {
+        let text = "     Running tests/vulkan.rs\n\ntest a ... ok\ntest result: ok. 1 passed\n\n\
+            error: test failed, to rerun pass `-p covalent-alloc --test vulkan`\n\n\
+            Caused by:\n  process didn't exit successfully: `vulkan` (signal: 11, SIGSEGV: invalid memory reference)\n";
+        let records = records_of(false, text);
+        let failed: Vec<_> = records
+            .iter()
+            .filter(|record| record.verdict == Verdict::Failed)
+            .collect();
+        assert_eq!(failed.len(), 1);
+        let lines: Vec<&str> = failed[0].message.lines().take(2).collect();
+        assert!(lines[0].contains("--test vulkan"), "{lines:?}");
+        assert!(lines[1].contains("SIGSEGV"), "{lines:?}");
     }
 
     #[test]

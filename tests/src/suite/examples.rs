@@ -104,7 +104,7 @@ fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         context,
         "why-no-plan",
         &[
-            "no buffer serves all",
+            "no single buffer meets the constraints of all participants",
             "its driver has no DMABUF queue",
             "this card has no blob resources",
         ],

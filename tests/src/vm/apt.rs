@@ -132,7 +132,7 @@ impl<'a> Apt<'a> {
         })
     }
 
-    /// Resolves the current versions of the packages by the first mirror that works, and stores the resolution.
+    /// Resolves the packages and their dependencies to the current versions of the first mirror that answers, and stores the result.
     ///
     /// # Errors
     /// Where no mirror works, or the dependencies cannot be met.

@@ -119,7 +119,8 @@ pub fn programs(image: &Image, features: &[&str]) -> Result<PathBuf, BuildError>
     }
 }
 
-/// Compiles the workspace's programs with `features` (`package/feature`) into the `bin` of the folder that is returned.
+/// Compiles the workspace's programs with `features`, each written `package/feature`. Returns the folder whose subfolder `bin`
+/// contains them.
 ///
 /// # Errors
 /// Where the compiler fails, or a file cannot be copied.

@@ -78,7 +78,11 @@ pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
     }
     for node in users(tree, &by_handle) {
         if regions_of(node, &by_handle).nth(listed).is_some() {
-            return Err(too_many("regions in a memory-region", listed, node));
+            return Err(too_many(
+                "regions in a memory-region property",
+                listed,
+                node,
+            ));
         }
         if node.path_bytes() > LONGEST_PATH {
             return Err(too_many("bytes in a path", LONGEST_PATH, node));
@@ -86,7 +90,7 @@ pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
     }
     for node in enabled(reserved).chain(users(tree, &by_handle)) {
         if node.texts("compatible").nth(listed).is_some() {
-            return Err(too_many("texts in a compatible", listed, node));
+            return Err(too_many("strings in a compatible property", listed, node));
         }
     }
     Ok(())

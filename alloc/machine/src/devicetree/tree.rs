@@ -350,7 +350,7 @@ impl TreeBuilder {
         true
     }
 
-    /// Returns how many nodes are open.
+    /// Returns the nesting depth: the number of nodes that were begun and not yet ended.
     pub fn depth(&self) -> usize {
         self.open.len()
     }

@@ -15,7 +15,8 @@ const SHORT: usize = 400;
 #[non_exhaustive]
 pub enum Outcome {
     /// The participant accepted the buffer.
-    Proved,
+    #[serde(rename = "proved")]
+    Accepted,
     /// The participant refused the buffer.
     Refused(Refusal),
     /// The trial cannot run now, for the given reason: another process is DRM master, for example, or the queue is busy.
@@ -35,7 +36,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Proved => out.write_str("proved"),
+            Self::Accepted => out.write_str("accepted"),
             Self::Refused(refusal) => write!(out, "refused ({}): {refusal}", refusal.kind),
             Self::Untestable(why) => write!(out, "untested: {}", Printable(why)),
         }

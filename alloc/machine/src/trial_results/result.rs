@@ -159,19 +159,6 @@ pub enum Effect {
     },
 }
 
-impl Effect {
-    /// Returns whether this refuses memory of the source.
-    #[must_use]
-    pub fn refuses_source(&self, source: &Source) -> bool {
-        match self {
-            Self::Refuses {
-                source: pattern, ..
-            } => source_matches(source, pattern),
-            Self::StrideAlignment { .. } => false,
-        }
-    }
-}
-
 /// Returns whether a source's identifier matches a pattern; only a trailing `*` is a wildcard.
 pub(super) fn source_matches(source: &Source, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {

@@ -61,7 +61,8 @@ fn assert_explained(solution: &Solution) {
             plan.layout().format()
         )],
         Solution::Split(split) => {
-            let mut expected = vec!["no buffer serves all participants".to_owned()];
+            let mut expected =
+                vec!["no single buffer meets the constraints of all participants".to_owned()];
             let copied = split.copied_bytes_per_frame();
             // Where a participant has no buffer at all, no copy helps, and no bytes are copied.
             if copied > 0 {

@@ -93,7 +93,7 @@ fn short(solution: &Solution) -> String {
             let owners: BTreeSet<&str> = conflict.map(|demand| demand.owner.as_str()).collect();
             let owners: Vec<&str> = owners.into_iter().collect();
             format!(
-                "copies {} bytes a frame: no buffer serves {}",
+                "copies {} bytes a frame: no single buffer meets the constraints of {}",
                 split.copied_bytes_per_frame(),
                 owners.join(" and ")
             )

@@ -91,7 +91,7 @@ pub struct Demand {
     pub field: Field,
     /// The name of the participant.
     pub owner: String,
-    /// What is demanded, as a clause that follows the owner's name: `needs memory in one piece`.
+    /// What is demanded, as a clause that follows the owner's name: `needs physically contiguous memory`.
     pub words: String,
 }
 
@@ -145,7 +145,7 @@ impl Participant {
             names.dedup();
             return (!names.is_empty()).then(|| {
                 format!(
-                    "asks for {}, which this version does not know",
+                    "requires {}, which this version of the solver does not know",
                     names.join(", ")
                 )
             });
@@ -157,7 +157,7 @@ impl Participant {
         words.dedup();
         let words: Vec<_> = words
             .iter()
-            .map(|words| words.as_deref().unwrap_or("takes anything"))
+            .map(|words| words.as_deref().unwrap_or("accepts any value"))
             .collect();
         (self.demands_field(field)).then(|| words.join(", or else "))
     }
@@ -219,7 +219,7 @@ impl Constraints {
         }
         match field {
             Field::Held => Some(match self.buffers_held {
-                1 => "holds a buffer".to_owned(),
+                1 => "holds one buffer at a time".to_owned(),
                 held => format!("holds {held} buffers at a time"),
             }),
             Field::Formats => self.formats.as_ref().map(|formats| {
@@ -229,9 +229,9 @@ impl Constraints {
                     .map(|format| format.to_string())
                     .collect();
                 match (names.is_empty(), formats.len().saturating_sub(names.len())) {
-                    (true, _) => "takes no format at all".to_owned(),
-                    (false, 0) => format!("takes only {}", names.join(", ")),
-                    (false, rest) => format!("takes only {} and {rest} more", names.join(", ")),
+                    (true, _) => "accepts no format".to_owned(),
+                    (false, 0) => format!("accepts only {}", names.join(", ")),
+                    (false, rest) => format!("accepts only {} and {rest} more", names.join(", ")),
                 }
             }),
             // `Participant::describe` combines these with the participant's own.
@@ -244,10 +244,14 @@ impl Constraints {
                 words.dedup();
                 let rest = words.len().saturating_sub(3);
                 words.truncate(3);
-                match (words.is_empty(), rest) {
-                    (true, _) => None,
-                    (false, 0) => Some(words.join(" or ")),
-                    (false, _) => Some(format!("{} and other by format", words.join(" or "))),
+                let all = words.join(" or ");
+                match (words.len(), rest) {
+                    (0, _) => None,
+                    (1, _) => Some(all),
+                    (_, 0) => Some(format!("{all}, depending on the format")),
+                    _ => Some(format!(
+                        "{all} or {rest} other constraints, depending on the format"
+                    )),
                 }
             }
             _ => self.memory.describe(role, field),

@@ -52,7 +52,7 @@ pub(crate) trait FieldTable: Sized {
         let sizes: Vec<String> = sizes.collect();
         let sizes = (!sizes.is_empty()).then(|| match field {
             Field::Stride => format!("a stride {} bytes", sizes.join(" ")),
-            _ => format!("{} bytes of memory", sizes.join(", ")),
+            _ => format!("memory {} bytes", sizes.join(", ")),
         });
         let verb = match field {
             Field::Stride | Field::Offset | Field::Size => "needs ",

@@ -41,9 +41,9 @@ field_table! {
     plane_size_alignment_bytes: u64 = 1, Lcm, "bytes", Size, limits [Size],
         describe |own, _| {
             let step = own.plane_size_alignment_bytes;
-            (step > 1).then(|| Phrase::bytes(format!("in multiples of {step} for each plane")).with_order(1))
+            (step > 1).then(|| Phrase::standalone(format!("plane sizes in multiples of {step} bytes")))
         },
-        reason |step| Some(format!("planes in multiples of {step} bytes"));
+        reason |step| Some(format!("plane sizes in multiples of {step} bytes"));
     /// The image has memory for a multiple of this many rows of luma, and a chroma plane for as many rows as belong to them. Codecs
     /// need this that write whole blocks below the image.
     rows_multiple_of: u32 = 1, Lcm, "rows", Size, limits [Size],
@@ -64,36 +64,36 @@ field_table! {
     minimum_size_bytes: u64 = 0, Max, "bytes", Size, limits [Size],
         describe |own, _| {
             let least = own.minimum_size_bytes;
-            (least > 0).then(|| Phrase::bytes(format!("at least {least}")))
+            (least > 0).then(|| Phrase::bytes(format!("of at least {least}")))
         },
         reason |least| Some(format!("memory of at least {least} bytes"));
     /// The greatest sum of the sizes of an image's dma-bufs, in bytes.
     maximum_size_bytes: u64 = u64::MAX, Min, "bytes", Size, limits [Size],
         describe |own, _| {
             let most = own.maximum_size_bytes;
-            (most < u64::MAX).then(|| Phrase::bytes(format!("at most {most}")))
+            (most < u64::MAX).then(|| Phrase::bytes(format!("of at most {most}")))
         },
         reason |most| Some(format!("memory of at most {most} bytes"));
     /// Bytes of padding in each dma-buf before its first plane.
     padding_before_bytes: u64 = 0, Max, "bytes", Offset, limits [Size],
         describe |own, _| {
             let bytes = own.padding_before_bytes;
-            (bytes > 0).then(|| Phrase::standalone(format!("{bytes} bytes before the first plane")))
+            (bytes > 0).then(|| Phrase::standalone(format!("{bytes} bytes of padding before the first plane")))
         },
-        reason |bytes| Some(format!("padding before the picture of {bytes} bytes"));
+        reason |bytes| Some(format!("{bytes} bytes of padding before the image"));
     /// Bytes of padding after the last plane, for importers that need more memory than the image does.
     padding_bytes: u64 = 0, Max, "bytes", Size, limits [Size],
         describe |own, _| {
             let bytes = own.padding_bytes;
-            (bytes > 0).then(|| Phrase::bytes(format!("{bytes} behind the picture")))
+            (bytes > 0).then(|| Phrase::standalone(format!("{bytes} bytes of padding after the image")))
         },
-        reason |bytes| Some(format!("padding behind the picture of {bytes} bytes"));
+        reason |bytes| Some(format!("{bytes} bytes of padding after the image"));
     /// The most planes that an image may have.
     maximum_planes: u32 = u32::MAX, Min, "planes", Planes, limits [Planes],
         describe |own, _| {
             let most = own.maximum_planes;
             (most < u32::MAX)
-                .then(|| Phrase::standalone(format!("takes pictures of at most {most} planes")).with_order(2))
+                .then(|| Phrase::standalone(format!("accepts at most {most} planes")).with_order(2))
         };
     /// Whether planes follow each other without a gap: the first plane of a dma-buf starts at offset 0, and each other one starts
     /// at stride × rows after the one before it. V4L2's single-planar API lays out images so.
@@ -110,7 +110,7 @@ field_table! {
                 PlanePlacement::Either => return None,
                 PlanePlacement::Together => "needs all planes in one dma-buf",
                 PlanePlacement::Disjoint => "needs a dma-buf for each plane",
-                PlanePlacement::SinglePlane => "takes only pictures of one plane",
+                PlanePlacement::SinglePlane => "accepts only formats with one plane",
             };
             Some(Phrase::standalone(words).with_order(0))
         },
@@ -170,17 +170,17 @@ field_table! {
     first_plane_alignment: u32 = 1, Lcm, "bytes", Stride, limits [Stride],
         describe |own, _| {
             let step = own.first_plane_alignment;
-            let words = || format!("a first plane's stride in multiples of {step} bytes");
+            let words = || format!("a stride of the first plane in multiples of {step} bytes");
             (step > 1).then(|| Phrase::standalone(words()).with_order(0))
         },
-        reason |step| Some(format!("first stride in multiples of {step} bytes"));
+        reason |step| Some(format!("stride of the first plane in multiples of {step} bytes"));
     /// Whether rows have no padding: each plane's stride equals the bytes of its row.
     packed: bool = false, Or, "", Stride, limits [Stride],
         describe |own, _| own.packed.then(|| Phrase::standalone("rows without a gap between them")),
         reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
     /// The first plane's stride is preferably a multiple of this.
     preferred_alignment: u32 = 1, Lcm, "bytes", Preference, limits [],
-        reason |step| Some(format!("strides better in multiples of {step} bytes"));
+        reason |step| Some(format!("strides preferably in multiples of {step} bytes"));
     /// Strides of the first plane that are preferred to all others.
     preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
     /// The first plane's stride is preferably no multiple of any of these.
@@ -229,14 +229,14 @@ impl SideConstraints {
 
     fn describe(&self) -> String {
         let steps = if self.multiple_of > 1 {
-            format!(" in steps of {}", self.multiple_of)
+            format!(" in multiples of {}", self.multiple_of)
         } else {
             String::new()
         };
         match (self.minimum, self.maximum) {
             (1 | 0, u32::MAX) => format!("of any size{steps}"),
             (least, most) if least == most => format!("of {least}"),
-            (least, u32::MAX) => format!("from {least}{steps}"),
+            (least, u32::MAX) => format!("of at least {least}{steps}"),
             (least, most) => format!("from {least} to {most}{steps}"),
         }
     }

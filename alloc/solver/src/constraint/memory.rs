@@ -30,15 +30,15 @@ field_table! {
     contiguity: Contiguity = Contiguity::Scattered, Max, "", Contiguity, limits [],
         describe |own, _| match own.contiguity {
             Contiguity::Scattered => None,
-            Contiguity::Unknown => Some(Phrase::standalone("may need memory in one piece")),
-            Contiguity::Contiguous => Some(Phrase::standalone("needs memory in one piece")),
+            Contiguity::Unknown => Some(Phrase::standalone("may need physically contiguous memory")),
+            Contiguity::Contiguous => Some(Phrase::standalone("needs physically contiguous memory")),
         };
     /// The physical addresses that the device reaches.
     address: AddressWindow = AddressWindow::default(), Nested as MergedAddress, "address", Address, limits [],
         describe |own, _| {
             let AddressWindow { lowest, highest } = own.address;
             (own.address != AddressWindow::default()).then(|| {
-                Phrase::standalone(format!("reaches only addresses from {lowest:#x} to {highest:#x}"))
+                Phrase::standalone(format!("can access only addresses from {lowest:#x} to {highest:#x}"))
             })
         };
     /// Whose memory is imported.
@@ -49,7 +49,7 @@ field_table! {
         describe |own, _| match &own.exports {
             Exports::Declared => None,
             Exports::Nothing { reason } => Some(Phrase::standalone(format!(
-                "lets nobody have its own memory, because {reason}"
+                "cannot export its own memory, because {reason}"
             ))),
         };
     /// The only sources whose memory is permitted, whichever device owns them; all if this is `None`.
@@ -57,9 +57,9 @@ field_table! {
         describe |own, _| own.permitted.as_ref().map(|permitted| {
             let names: Vec<_> = permitted.iter().map(ToString::to_string).collect();
             Phrase::standalone(if names.is_empty() {
-                "takes memory of no source at all".to_owned()
+                "permits no source".to_owned()
             } else {
-                format!("takes only memory of {}", names.join(", "))
+                format!("permits only the sources {}", names.join(", "))
             })
         });
     /// Preferred sources. This is a preference, not a demand.
@@ -71,10 +71,10 @@ field_table! {
             match own.cpu {
                 CpuUse::None => None,
                 CpuUse::Rarely => Some(Phrase::standalone(format!(
-                    "{verb} frames with the processor now and then"
+                    "{verb} some frames with the CPU"
                 ))),
                 CpuUse::Often => Some(Phrase::standalone(format!(
-                    "{verb} every frame with the processor"
+                    "{verb} every frame with the CPU"
                 ))),
             }
         };
@@ -83,20 +83,20 @@ field_table! {
         describe |own, _| match own.coherency {
             Coherency::Synced => None,
             Coherency::Untransferred => Some(Phrase::standalone(
-                "needs memory of which no device keeps a copy",
+                "needs memory without a shadow copy on a device",
             )),
             Coherency::Coherent => Some(Phrase::standalone(
-                "needs memory that processor and devices see alike without a sync",
+                "needs memory that is coherent between CPU and devices",
             )),
         };
     /// Whether the participant accepts or requires protected memory.
     protection: Protection = Protection::Unspecified, Agree, "", Protection, limits [],
         describe |own, _| match own.protection {
             Protection::Unspecified | Protection::Accepted => None,
-            Protection::Rejected => Some(Phrase::standalone("takes no protected memory")),
+            Protection::Rejected => Some(Phrase::standalone("does not accept protected memory")),
             Protection::Required => Some(Phrase::standalone("needs protected memory")),
             Protection::Conflicting => Some(Phrase::standalone(
-                "takes neither protected memory nor any other",
+                "accepts neither protected nor unprotected memory",
             )),
         };
 }

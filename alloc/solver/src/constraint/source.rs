@@ -160,7 +160,7 @@ impl MemoryScope {
         *self == Self::Everybody
     }
 
-    /// Describes the scope, as a noun that follows `serves only`.
+    /// Describes the scope, as a noun that follows `allocates memory only for`.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Everybody => "every device".to_owned(),

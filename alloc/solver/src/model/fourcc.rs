@@ -167,11 +167,14 @@ impl FromStr for Fourcc {
         {
             return Ok(*fourcc);
         }
-        if let Some(code) = text
-            .strip_prefix("0x")
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        {
-            return Ok(Self(code));
+        // `from_str_radix` accepts a sign, which is no digit.
+        if let Some(digits) = text.strip_prefix("0x") {
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let code = u32::from_str_radix(digits, 16).ok();
+            return code
+                .filter(|_| is_number)
+                .map(Self)
+                .ok_or_else(|| FourccError(text.to_owned()));
         }
         let mut characters = *b"    ";
         let bytes = text.as_bytes();
@@ -226,6 +229,17 @@ mod tests {
         ] {
             assert_eq!(Fourcc(code).to_string().parse(), Ok(Fourcc(code)));
         }
+    }
+
+    #[test]
+    fn number_with_a_sign_or_without_digits_is_no_fourcc() {
+        for text in ["0x+1", "0x-1", "0x", "0xgg", "0x100000000"] {
+            assert_eq!(text.parse::<Fourcc>(), Err(FourccError(text.to_owned())));
+        }
+        // Characters that look like a malformed number are written as a number.
+        let fourcc = Fourcc::of(*b"0x+1");
+        assert_eq!(fourcc.to_string(), "0x312b7830");
+        assert_eq!("0x312b7830".parse(), Ok(fourcc));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Drop for BudgetScope {
 ///
 /// # Errors
 /// The description takes more than the budget allows.
-pub fn charge<E: Error>(bytes: usize) -> Result<(), E> {
+pub(crate) fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     let (depth, taken) = CHARGED.get();
     let taken = taken.saturating_add(bytes);
     // Outside of a scope nothing is charged, because nothing would reset the count.
@@ -178,7 +178,9 @@ impl AnyValue {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.0.saturating_add(1);
         if depth > MAXIMUM_DEPTH {
-            return Err(E::custom(format!("it is more than {MAXIMUM_DEPTH} deep")));
+            return Err(E::custom(format!(
+                "it is nested more than {MAXIMUM_DEPTH} levels deep"
+            )));
         }
         Ok(Self(depth))
     }
@@ -215,7 +217,7 @@ impl<'de> Visitor<'de> for AnyValue {
         // JSON has no notation for infinities and NaN.
         Number::from_f64(value)
             .map(Value::Number)
-            .ok_or_else(|| E::custom("it is no finite number"))
+            .ok_or_else(|| E::custom("it is not a finite number"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

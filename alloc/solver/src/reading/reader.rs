@@ -334,7 +334,7 @@ pub(super) fn duplicate_key<'de, A: MapAccess<'de>>(
     map: &mut A,
     key: &impl fmt::Display,
 ) -> A::Error {
-    let words = format!("{key} is there twice");
+    let words = format!("the key {key} occurs twice");
     match map.next_value_seed(ErrorSeed(&words)) {
         Err(error) => error,
         Ok(()) => A::Error::custom(words),

@@ -52,47 +52,41 @@ impl Caveat {
                     _ => "may need",
                 };
                 let promise = match source.guarantees.contiguous_up_to_bytes {
-                    0 => "does not promise that".to_owned(),
-                    most => format!("promises that only up to {most} bytes of {largest_bytes}"),
+                    0 => "does not guarantee that".to_owned(),
+                    most => format!("guarantees that only up to {most} bytes of {largest_bytes}"),
                 };
                 format!(
-                    "{} {verb} memory in one piece, and {name} {promise}",
+                    "{} {verb} physically contiguous memory, and {name} {promise}",
                     owned(owners)
                 )
             }
             Self::Address { owners, window } => format!(
-                "{} {} only addresses from {:#x} to {:#x}, and {name} may give others",
+                "{} can access only addresses from {:#x} to {:#x}, and {name} may allocate memory at others",
                 owned(owners),
-                reach(owners),
                 window.lowest,
                 window.highest
             ),
             Self::Coherency { owners } => format!(
-                "{} {} memory that processor and devices see alike without a sync, and nothing tells whether that of {name} is",
+                "{} {} memory that is coherent between CPU and devices, and it is unknown whether that of {name} is",
                 owned(owners),
                 if owners.len() > 1 { "need" } else { "needs" }
             ),
             Self::ShadowCopy { owners } => format!(
-                "nothing tells whether the device of {name} works on a copy of its own, and nobody transfers it for {}",
+                "it is unknown whether the device of {name} works on a shadow copy, which no driver would update for {}",
                 owned(owners)
             ),
             Self::Protection { owners } => format!(
-                "memory of {name} is protected, and nothing tells whether {} can use that",
+                "memory of {name} is protected, and it is unknown whether {} can access it",
                 owned(owners)
             ),
             Self::DriverLayout { owners } => format!(
-                "{name} chooses strides and sizes by itself, and {} may want others",
+                "the driver of {name} chooses strides and sizes, and {} may need others",
                 owned(owners)
             ),
             Self::Implicit { owners } => format!(
-                "{name} does not tell how it arranges the pixels, and {} can only guess",
+                "{name} does not report the tiling (implicit modifier), and {} may assume another",
                 owned(owners)
             ),
         }
     }
-}
-
-/// Returns the verb for devices that reach addresses.
-pub(super) fn reach(owners: &Places) -> &'static str {
-    if owners.len() > 1 { "reach" } else { "reaches" }
 }

@@ -53,7 +53,8 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
             .is_feasible(&demands.kept(&demands.all()))
             != Some(false)
     {
-        let words = format!("{MORE_WORK}: it is not known which demands conflict, if any do");
+        let words =
+            format!("{MORE_WORK}: it is not known which constraints conflict, or whether any do");
         return Conflict {
             demands: Vec::new(),
             is_proven: false,
@@ -95,8 +96,9 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
         left_out.push(LeftOut::new(Part::Conflict, cut_short()));
     } else {
         if is_cut_short {
-            let words =
-                format!("{MORE_WORK}: perhaps fewer demands conflict too, and others than these");
+            let words = format!(
+                "{MORE_WORK}: a smaller or a different set of constraints may conflict too"
+            );
             left_out.push(LeftOut::new(Part::Conflict, words));
         }
         let is_whole = |plan: &super::Plan| {
@@ -108,7 +110,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
         let is_planned = relaxed.is_empty() || relaxed_plan.as_ref().is_some_and(is_whole);
         if demands.feasibility.is_spent() || !is_planned {
             let words = format!(
-                "{MORE_WORK}: perhaps others are cheaper to give up, or nothing is known to help"
+                "{MORE_WORK}: there may be constraints that are cheaper to remove than those named, if any are named"
             );
             left_out.push(LeftOut::new(Part::Relaxation, words));
         }

@@ -95,7 +95,7 @@ impl Plan {
         ));
         if self.needs_transfers {
             let line = format!(
-                "  {} works on a copy of its own: whoever else writes has its driver transfer each frame",
+                "  the device of {} works on a shadow copy: after each frame that another device writes, the driver transfers it to the device",
                 self.source_name()
             );
             text.add(Section::of(indent, "lines", [line]));
@@ -108,8 +108,8 @@ impl Plan {
             self.reasons.len(),
         ));
         let caveats = self.caveats().iter();
-        let lines = text.limited(caveats.map(|caveat| format!("  not sure: {caveat}")));
-        text.add(Section::new(indent, "doubts", lines, self.caveats().len()));
+        let lines = text.limited(caveats.map(|caveat| format!("  uncertain: {caveat}")));
+        text.add(Section::new(indent, "caveats", lines, self.caveats().len()));
     }
 
     fn head(&self) -> String {
@@ -132,7 +132,7 @@ impl Plan {
     fn layout_lines(&self) -> impl Iterator<Item = String> {
         let several = self.layouts().nth(1).is_some();
         let planes = self.layouts().flat_map(move |layout| {
-            let extent = several.then(|| format!("  for pictures of {}:", layout.extent()));
+            let extent = several.then(|| format!("  for images of {}:", layout.extent()));
             let planes = layout.planes().iter().enumerate().map(|(number, plane)| {
                 format!(
                     "  plane {number}: dma-buf {}, offset {} bytes, stride {} bytes, {} bytes",
@@ -165,22 +165,22 @@ fn step(step: &Step) -> String {
     let action = match step.action {
         Action::Exports => "allocates and exports them",
         Action::Imports => "imports them",
-        Action::Maps => "maps them for the processor",
+        Action::Maps => "maps them for CPU access",
         Action::Accepts => "accepts their format",
     };
     let which = match step.alternative {
         0 => String::new(),
-        number => format!(", by its alternative {number}"),
+        number => format!(", with alternative {number} of its constraints"),
     };
     format!("  {} {action}{which}", step.participant)
 }
 
 fn handover(handover: &Handover) -> String {
     let how = match handover.sync {
-        Some(SyncMechanism::Implicit) => "the dma-buf carries the fence",
-        Some(SyncMechanism::SyncFile) => "a sync_file is handed over",
-        Some(SyncMechanism::Timeline) => "a timeline point is handed over",
-        None => "the processor waits, as they have no fence in common",
+        Some(SyncMechanism::Implicit) => "the fence is attached to the dma-buf (implicit sync)",
+        Some(SyncMechanism::SyncFile) => "the fence is passed as a sync_file",
+        Some(SyncMechanism::Timeline) => "the fence is passed as a point of a timeline syncobj",
+        None => "the CPU waits, because they support no common kind of fence",
     };
     format!("  from {} to {}: {how}", handover.from, handover.to)
 }
@@ -190,24 +190,26 @@ impl Plan {
         let least = self.layout().total_bytes();
         let (first, more) = (self.modifiers().first(), self.modifiers().len());
         let which = match (first, more) {
-            (Some(&Modifier::INVALID), _) => "and does not tell how".to_owned(),
-            (_, 0 | 1) => "by this modifier".to_owned(),
-            (_, count) if count > MODIFIERS_NAMED => format!("by one of {count} modifiers"),
+            (Some(&Modifier::INVALID), _) => {
+                "and does not report it (implicit modifier)".to_owned()
+            }
+            (_, 0 | 1) => "for this modifier".to_owned(),
+            (_, count) if count > MODIFIERS_NAMED => format!("for one of {count} modifiers"),
             (_, _) => {
                 let names: Vec<String> = self
                     .modifiers()
                     .iter()
                     .map(|modifier| format!("{modifier:#}"))
                     .collect();
-                format!("by one of {}", names.join(" and "))
+                format!("for one of the modifiers {}", names.join(", "))
             }
         };
-        format!("  it arranges the pixels itself, {which}, in {least} bytes at the least")
+        format!("  the driver chooses the layout {which}; it has at least {least} bytes")
     }
 }
 
 impl Split {
-    /// Explains where frames are copied, what that costs, which demands conflict and what would help. The length has the same
+    /// Explains where frames are copied, what that costs, which constraints conflict and what would help. The length has the same
     /// bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
@@ -220,18 +222,23 @@ impl Split {
 
     fn text(&self, mut text: Text) -> Text {
         let head = if self.is_undecided() {
-            "no buffer that serves all participants was found"
+            "no buffer was found that all participants can share"
         } else {
-            "no buffer serves all participants"
+            "no single buffer meets the constraints of all participants"
         };
         text.add(Section::of("", "lines", [head.to_owned()]));
         if !self.conflict().is_empty() {
-            let head = "these demands cannot stand together:".to_owned();
+            let head = "these constraints conflict:".to_owned();
             text.add(Section::of("", "lines", [head]));
             let lines = text.limited(self.conflict().iter().map(|demand| format!("  {demand}")));
-            text.add(Section::new("", "demands", lines, self.conflict().len()));
+            text.add(Section::new(
+                "",
+                "constraints",
+                lines,
+                self.conflict().len(),
+            ));
         } else if !self.is_undecided() {
-            let words = "no source here gives such a buffer, whatever the participants demand";
+            let words = "no source can allocate such a buffer, even without the constraints of the participants";
             text.add(Section::of("", "lines", [words.to_owned()]));
         }
         write_left_out(&mut text, self.left_out(), "");
@@ -241,7 +248,7 @@ impl Split {
         let all = self.groups().iter().all(|group| group.plan.is_some());
         if all && self.groups().len() > 1 {
             let line = format!(
-                "the way round copies {} bytes a frame:",
+                "sharing in groups instead copies {} bytes a frame:",
                 self.copied_bytes_per_frame()
             );
             text.add(Section::of("", "lines", [line]));
@@ -270,10 +277,12 @@ impl Group {
         };
         let names = joined_up_to(self.participants.iter().map(String::as_str), most, " and ");
         let line = match &self.plan {
-            None if self.is_undecided => format!("  for {names}: nothing was found yet"),
-            None => format!("  for {names}: no source serves even this"),
+            None if self.is_undecided => {
+                format!("  for {names}: the search ended before a plan was found")
+            }
+            None => format!("  for {names}: no source can allocate a buffer for this group either"),
             Some(_) if self.copied_bytes_per_frame > 0 => format!(
-                "  for {names}, into which the processor copies {} bytes a frame:",
+                "  for {names}, into whose buffer the CPU copies {} bytes a frame:",
                 self.copied_bytes_per_frame
             ),
             Some(_) => format!("  for {names}:"),

@@ -18,7 +18,7 @@ const SHORTER: [(usize, usize); 5] = [(64, 512), (48, 512), (32, 512), (32, 192)
 
 /// The last line of an explanation that was shortened.
 const ENDING: &str =
-    "this is shortened: `covalent plan --all-reasons` says all of it, and so does `explain_all`";
+    "this explanation is shortened; `covalent plan --all-reasons` and `explain_all` give all of it";
 
 /// A list of lines about things of one kind.
 pub(super) struct Section {
@@ -142,7 +142,7 @@ impl Text {
                 .into_iter()
                 .map(move |line| format!("{indent}{line}"))
         });
-        Section::new("", "lines on these", lines.collect(), count)
+        Section::new("", "lines about this group", lines.collect(), count)
     }
 
     /// Returns the explanation's text, shortened if necessary.

@@ -242,6 +242,6 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
 /// Describes that the search for a conflict was cut short.
 pub(super) fn cut_short() -> String {
     format!(
-        "the search was ended after {MAXIMUM_SEARCHES} sweeps over all sources: perhaps fewer demands conflict too, and others are cheaper to give up"
+        "the search ended at its limit of {MAXIMUM_SEARCHES} passes over all sources: a smaller set of constraints may conflict too, and others may be cheaper to remove"
     )
 }

@@ -48,7 +48,7 @@ impl fmt::Display for NoPlan {
                 let between = if number == 0 { "" } else { "; " };
                 write!(out, "{between}{caveat}")?;
             }
-            out.write_str(". Try it on the devices, or take it as it is.\n")?;
+            out.write_str(". Try the plan on the devices, or accept one that is only possible.\n")?;
         }
         out.write_str(self.solution.explain().trim_end())?;
         for note in &self.notes {

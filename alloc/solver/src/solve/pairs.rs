@@ -35,10 +35,10 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
     }
     // Lists are united two at a time, so that each pair is copied only a few times.
     while lists.len() > 1 {
-        let mut fewer = Vec::with_capacity(lists.len().div_ceil(2));
+        let mut unions = Vec::with_capacity(lists.len().div_ceil(2));
         let mut lists_left = lists.into_iter();
         while let Some(one) = lists_left.next() {
-            fewer.push(match lists_left.next() {
+            unions.push(match lists_left.next() {
                 Some(two) => united(one, &two, work),
                 None => one,
             });
@@ -46,7 +46,7 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
                 return None;
             }
         }
-        lists = fewer;
+        lists = unions;
     }
     // Without sources there are no pairs.
     Some(lists.pop().unwrap_or_default())

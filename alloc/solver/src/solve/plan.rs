@@ -215,7 +215,7 @@ impl Plan {
             || !self.modifiers.contains(&format.modifier)
         {
             return refuse(format!(
-                "it is {format} of {} where {} of {} was planned",
+                "it has {format} and {}, and the plan has {} and {}",
                 layout.extent(),
                 planned.format(),
                 planned.extent()
@@ -238,7 +238,7 @@ impl Plan {
         let (counted, most) = (layout.planes().len(), merged.maximum_planes.value);
         if !u32::try_from(counted).is_ok_and(|counted| counted <= most) {
             return refuse(format!(
-                "it has {counted} planes, and at most {most} are taken"
+                "it has {counted} planes, and at most {most} are accepted"
             ));
         }
         let pixel_planes = format.fourcc.info().map(|info| info.planes.len());
@@ -275,7 +275,7 @@ impl Plan {
             }
             if plane.offset_bytes < merged.padding_before_bytes.value {
                 return refuse(format!(
-                    "plane {number} begins at {}, and {} bytes must be before it",
+                    "plane {number} begins at {}, and needs {} bytes of padding before it",
                     plane.offset_bytes, merged.padding_before_bytes.value
                 ));
             }
@@ -283,7 +283,7 @@ impl Plan {
             let end = &mut ends[plane.memory];
             if merged.packed_planes.value && plane.offset_bytes != *end {
                 return refuse(format!(
-                    "plane {number} begins at {} and not at {end}",
+                    "plane {number} begins at {} instead of {end}, the end of the planes before it",
                     plane.offset_bytes
                 ));
             }
@@ -303,7 +303,9 @@ impl Plan {
             PlanePlacement::SinglePlane => !several,
         };
         if !placed {
-            return refuse(format!("its planes lie in {dmabufs} dma-bufs"));
+            return refuse(format!(
+                "its planes are in {dmabufs} dma-bufs, which the constraints on their placement rule out"
+            ));
         }
         let range = merged.minimum_size_bytes.value..=merged.maximum_size_bytes.value;
         if !range.contains(&layout.total_bytes()) {
@@ -361,10 +363,7 @@ impl Plan {
             if needed.is_none_or(|needed| needed > room) {
                 return Err(format!(
                     "plane {number} has {room} bytes, and {} are needed",
-                    needed.map_or_else(
-                        || "more than can be counted".to_owned(),
-                        |needed| needed.to_string()
-                    )
+                    needed.map_or_else(|| "more than 2^64".to_owned(), |needed| needed.to_string())
                 ));
             }
         }

@@ -125,7 +125,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
         left_out.push(LeftOut::new(
             Part::Handovers,
             format!(
-                "only the first {HANDOVERS} of {all} hand-overs are told: those of each who writes to each who reads"
+                "only the first {HANDOVERS} of {all} hand-overs, from each writer to each reader, are listed"
             ),
         ));
     }
@@ -156,16 +156,16 @@ fn reasons(
     names: Names<'_, '_>,
 ) -> Vec<String> {
     let importers = match importers {
-        0 => "nobody has to import foreign memory".to_owned(),
-        1 => "one participant imports it".to_owned(),
-        many => format!("{many} participants import it"),
+        0 => "no participant has to import the memory".to_owned(),
+        1 => "one participant has to import the memory".to_owned(),
+        many => format!("{many} participants have to import the memory"),
     };
     let mut reasons = vec![if is_ended {
-        format!("best of the {found} ways that were found: {importers}")
+        format!("best of the {found} possibilities that were found: {importers}")
     } else if found > 1 {
-        format!("best of {found} ways that work: {importers}")
+        format!("best of {found} possibilities: {importers}")
     } else {
-        format!("the only way that works: {importers}")
+        format!("the only possibility: {importers}")
     }];
     for reason in merged.reasons() {
         let names = names.joined(reason.owners.iter());

@@ -115,12 +115,12 @@ impl<'a> Problem<'a> {
         ];
         if let Some((what, given, most)) = most.into_iter().find(|(_, given, most)| given > most) {
             let words = format!(
-                "nothing was tried: the request has {given} {what}, and at most {most} are solved for; give it fewer"
+                "nothing was tried: the request has {given} {what}, and the solver accepts at most {most}; use fewer"
             );
             return Err((LeftOut::new(Part::Request, words), work.spent()));
         }
         let too_large = |work: &Work| {
-            let words = "nothing was tried: the lists of the request's participants and sources are so long that reading them takes all the work that reading may take; give it shorter ones";
+            let words = "nothing was tried: reading the lists of the request's participants and sources exceeds the limit of work for reading; use shorter lists";
             (LeftOut::new(Part::Request, words), work.spent())
         };
         let mut sources: Vec<&Source> = request.sources.iter().collect();

@@ -1,7 +1,7 @@
 //! Why sources and layouts are rejected, as clauses that follow the source's name.
 
 use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
-use super::caveat::{Places, reach};
+use super::caveat::Places;
 use super::layout;
 use super::layout_choice::LayoutChoice;
 use super::names::Names;
@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Request;
 use super::stride;
 use crate::constraint::{
-    AddressWindow, CommonMultiple, Field, MergedImage, Owners, PlanePlacement, Source,
+    AddressWindow, CommonMultiple, Field, MergedImage, MergedSide, Owners, PlanePlacement, Source,
 };
 use crate::model::FormatModifier;
 
@@ -64,66 +64,58 @@ impl SourceRejection {
         };
         match self {
             Self::Request => format!(
-                "cannot be judged: the request asks for {}, which this version does not know",
+                "cannot be evaluated: the request requires {}, which this version of the solver does not know",
                 names(problem.request.extra_fields.required())
             ),
             Self::Source => {
                 let own = source.extra_fields.required().into_iter();
                 let all: Vec<_> = own.chain(source.constraints.extra_field_names()).collect();
                 if all.is_empty() {
-                    return "cannot be told apart: another source has the same identifier"
-                        .to_owned();
+                    return "is ambiguous: another source has the same identifier".to_owned();
                 }
                 format!(
-                    "cannot be judged: it asks for {}, which this version does not know",
+                    "cannot be evaluated: it requires {}, which this version of the solver does not know",
                     names(all)
                 )
             }
-            Self::Copies => {
-                "cannot be mapped by the processor, which has to copy the pixels".to_owned()
-            }
+            Self::Copies => "cannot be mapped by the CPU, which has to copy the pixels".to_owned(),
             Self::Demand(place, field) => {
                 let why = problem.demand(*place, *field);
                 match field {
-                    Field::Unknown => format!("cannot be judged: {why}"),
-                    Field::Cpu => format!("cannot be mapped by the processor: {why}"),
+                    Field::Unknown => format!("cannot be evaluated: {why}"),
+                    Field::Cpu => format!("cannot be mapped by the CPU: {why}"),
                     Field::Coherency if source.guarantees.has_shadow_copy == Some(true) => {
-                        format!(
-                            "has a copy that its device works on, and nobody transfers it: {why}"
-                        )
+                        format!("has a shadow copy on its device, which no driver updates: {why}")
                     }
-                    Field::Coherency => format!("has caches that must be synced: {why}"),
+                    Field::Coherency => format!("needs cache maintenance: {why}"),
                     Field::Protection if source.guarantees.protected => {
-                        format!("gives protected memory: {why}")
+                        format!("allocates protected memory: {why}")
                     }
-                    Field::Protection => format!("gives memory that is not protected: {why}"),
-                    Field::Exports => format!("cannot be shared: {why}"),
-                    _ => format!("is refused: {why}"),
+                    Field::Protection => format!("allocates memory that is not protected: {why}"),
+                    Field::Exports => format!("cannot export its memory: {why}"),
+                    _ => format!("does not meet a constraint: {why}"),
                 }
             }
             Self::Scope(place) => {
                 let participant = problem.participant(*place).participant;
                 format!(
-                    "serves only {}, and {} is on {}",
+                    "allocates memory only for {}, and {} is on {}",
                     bounded_text::cut_to(source.guarantees.scope.describe(), SENTENCE_BYTES),
                     bounded_text::name(&participant.name),
                     participant.device
                 )
             }
             Self::Address(window, owners) => format!(
-                "gives memory from {:#x} to {:#x}, and {} {} only from {:#x} to {:#x}",
+                "allocates memory at addresses from {:#x} to {:#x}, and {} can access only those from {:#x} to {:#x}",
                 source.guarantees.address.lowest,
                 source.guarantees.address.highest,
                 Names::new(problem, source).joined(owners.iter().copied()),
-                reach(owners),
                 window.lowest,
                 window.highest
             ),
-            Self::NoFormat => {
-                "has no format to try: the participants have none in common".to_owned()
-            }
+            Self::NoFormat => "was not tried: the participants have no format in common".to_owned(),
             Self::OtherFormats => {
-                "gives none of the formats that the participants have in common".to_owned()
+                "supports none of the formats that the participants have in common".to_owned()
             }
         }
     }
@@ -153,7 +145,7 @@ impl LayoutRejection {
                 let pixels = info
                     .and_then(|info| stride::pixels_missed(info, merged))
                     .map_or_else(String::new, |bytes| {
-                        format!(", and rows are whole pixels of {bytes} bytes")
+                        format!(", and rows consist of whole pixels of {bytes} bytes")
                     });
                 let needed = (*field == Field::Size)
                     .then(|| bytes_needed(problem, format, merged))
@@ -162,22 +154,24 @@ impl LayoutRejection {
                         format!(", and {bytes} bytes are needed")
                     });
                 format!(
-                    "has no layout of {format} for all: {}{pixels}{needed}",
+                    "has no layout of {format} that meets all constraints: {}{pixels}{needed}",
                     clash(*field, merged, Names::new(problem, source))
                 )
             }
             Self::Count { needed } => format!(
-                "is asked for {needed} buffers at a time, and a plan has at most {}",
+                "would have to allocate {needed} buffers, and a plan has at most {}",
                 Request::MAXIMUM_BUFFERS
             ),
             Self::Maximum { needed, maximum } => {
-                format!("gives at most {maximum} bytes at a time, and {needed} are needed")
+                format!(
+                    "allocates at most {maximum} bytes for one dma-buf, and {needed} are needed"
+                )
             }
             Self::Uncountable => {
-                "is asked for more bytes for all buffers than 64 bits count".to_owned()
+                "would have to allocate buffers whose total size overflows 64 bits".to_owned()
             }
             Self::Available { needed, available } => {
-                format!("has {available} bytes left, and {needed} are needed for all buffers")
+                format!("has {available} bytes available, and {needed} are needed for all buffers")
             }
         }
     }
@@ -230,25 +224,13 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
             set_by(&merged.limiting_owners(field))
         ),
         Field::Extent => format!(
-            "a width {}{} and a height {}{}{}",
-            between(
-                u64::from(merged.width.minimum.value),
-                u64::from(merged.width.maximum.value),
-                u64::from(u32::MAX),
-                "pixels"
-            ),
-            steps(merged.width.multiple_of.value),
-            between(
-                u64::from(merged.height.minimum.value),
-                u64::from(merged.height.maximum.value),
-                u64::from(u32::MAX),
-                "pixels"
-            ),
-            steps(merged.height.multiple_of.value),
+            "a width {} and a height {}{}",
+            side(&merged.width),
+            side(&merged.height),
             set_by(&merged.limiting_owners(field))
         ),
         Field::Planes if merged.placement.value == PlanePlacement::SinglePlane => format!(
-            "one dma-buf and several at once{}",
+            "all planes in one dma-buf, and each plane in a dma-buf of its own{}",
             set_by(&merged.placement.owners)
         ),
         Field::Planes => format!(
@@ -261,8 +243,15 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
             sizes(merged),
             set_by(&merged.limiting_owners(field))
         ),
-        _ => "how its pixels lie is not known here".to_owned(),
+        _ => "the memory layout of this format is not known".to_owned(),
     }
+}
+
+/// Describes the constraints on the width or the height.
+fn side(merged: &MergedSide) -> String {
+    let (least, most) = (merged.minimum.value, merged.maximum.value);
+    let range = between(least.into(), most.into(), u32::MAX.into(), "pixels");
+    format!("{range}{}", steps(merged.multiple_of.value))
 }
 
 /// Describes the steps of strides. Those of the first plane are left out where every plane's imply them.
@@ -306,9 +295,9 @@ fn sizes(merged: &MergedImage) -> String {
     let all = [
         bounds,
         (!rows.is_one()).then(|| format!("memory for a multiple of {rows} rows")),
-        (!planes.is_one()).then(|| format!("planes{} bytes", steps(planes))),
-        (before > 0).then(|| format!("{before} bytes before the picture")),
-        (after > 0).then(|| format!("{after} bytes behind the picture")),
+        (!planes.is_one()).then(|| format!("plane sizes{} bytes", steps(planes))),
+        (before > 0).then(|| format!("{before} bytes of padding before the image")),
+        (after > 0).then(|| format!("{after} bytes of padding after the image")),
         merged
             .packed_planes
             .value
@@ -316,7 +305,7 @@ fn sizes(merged: &MergedImage) -> String {
     ];
     let all: Vec<String> = all.into_iter().flatten().collect();
     if all.is_empty() {
-        "more memory than can be counted".to_owned()
+        "a size that overflows 64 bits".to_owned()
     } else {
         all.join(", ")
     }
@@ -364,7 +353,7 @@ mod tests {
         let heap = Source::new(SourceId::new("heap"), "heap");
         request.sources.push(heap);
         let words = solve(&request).explain();
-        let why = "not heap: it is asked for more bytes for all buffers than 64 bits count";
+        let why = "not heap: it would have to allocate buffers whose total size overflows 64 bits";
         assert!(words.contains(why), "{words}");
         request.count = 1;
         assert!(solve(&request).possible().is_ok());

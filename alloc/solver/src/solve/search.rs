@@ -258,7 +258,7 @@ pub(super) fn candidates(
     }
     if problem.work.is_spent() {
         let words = format!(
-            "{MORE_WORK}: only {} candidates are listed; there are others",
+            "{MORE_WORK}: only {} candidates are listed, and there are others",
             candidates.len()
         );
         left_out.get_or_insert(LeftOut::new(Part::Candidates, words));

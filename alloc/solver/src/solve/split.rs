@@ -214,7 +214,8 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
         Some(places) => (places, Vec::new()),
         None => {
             if problem.participants.len() <= FEWEST_UP_TO {
-                let words = format!("{MORE_WORK}: another division may copy fewer bytes");
+                let words =
+                    format!("{MORE_WORK}: another division into groups may copy fewer bytes");
                 left_out.push(LeftOut::new(Part::Groups, words));
             }
             one_after_another(problem)
@@ -231,7 +232,7 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     let unplanned = groups.iter().filter(|group| group.is_undecided).count();
     if unplanned > 0 {
         let words = format!(
-            "{MORE_WORK}: there is no plan for {unplanned} of {} groups, although there may be one",
+            "{MORE_WORK}: no plan was found for {unplanned} of {} groups, although there may be one",
             groups.len()
         );
         left_out.push(LeftOut::new(Part::Plans, words));
@@ -253,7 +254,7 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     }
     if !rest.is_empty() {
         let words = format!(
-            "{MORE_WORK}: {} participants were not put into groups",
+            "{MORE_WORK}: {} participants were not assigned to a group",
             rest.len()
         );
         left_out.push(LeftOut::new(Part::Groups, words));
@@ -310,12 +311,16 @@ fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
         .collect();
     let more = match relaxed.len().saturating_sub(DEMANDS_SHOWN) {
         0 => String::new(),
-        more => format!(", nor {more} more demands"),
+        more => format!("; and {more} more"),
+    };
+    let these = match relaxed.len() {
+        1 => "this constraint",
+        _ => "these constraints",
     };
     Some(format!(
-        "if it were not so that {}{more}, {} could serve all in {}",
-        demands.join(", nor that "),
+        "without {these}, {} could allocate a buffer of {} for all participants: {}{more}",
         bounded_text::name(plan.source_name()),
-        plan.layout().format()
+        plan.layout().format(),
+        demands.join("; ")
     ))
 }

@@ -23,7 +23,7 @@ impl Request {
 }
 
 /// The reason for what is left out because a share of the budget is spent.
-pub(super) const MORE_WORK: &str = "the request asks for more work than is done for one";
+pub(super) const MORE_WORK: &str = "the limit of work for one request was reached";
 
 /// The phases of the work, each of which has a share of the budget.
 #[derive(Clone, Copy, Debug)]

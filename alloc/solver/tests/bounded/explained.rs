@@ -22,10 +22,7 @@ fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
         .count();
     let more = format!("… and {} more sources", 256 - texts);
     assert!(short.contains(&more), "{short}");
-    assert!(
-        short
-            .ends_with("`covalent plan --all-reasons` says all of it, and so does `explain_all`\n")
-    );
+    assert!(short.ends_with("`covalent plan --all-reasons` and `explain_all` give all of it\n"));
     assert_eq!(
         all.lines()
             .filter(|line| line.starts_with("not heap"))
@@ -33,7 +30,8 @@ fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
         256
     );
     // Each list starts as the complete list does.
-    let is_of_both = |line: &str| line.contains('…') || line.starts_with("this is shortened");
+    let is_of_both =
+        |line: &str| line.contains('…') || line.starts_with("this explanation is shortened");
     for line in short.lines().filter(|line| !is_of_both(line)) {
         assert!(all.lines().any(|other| other == line), "{line}");
     }
@@ -122,7 +120,7 @@ fn with_hostile_names(mut request: Request) -> Request {
         }
     }
     for (number, one) in request.sources.iter_mut().enumerate() {
-        one.name = format!("heap\u{7}\nno buffer serves all {number}");
+        one.name = format!("heap\u{7}\nno single buffer meets {number}");
         one.id = hostile(&one.id);
     }
     request

@@ -47,7 +47,7 @@ fn shadow_copy_that_is_unknown_is_a_caveat() {
         assert_eq!(
             unknown.caveats(),
             [
-                "nothing tells whether the device of virtio_gpu GBM works on a copy of its own, and nobody transfers it for virtio_gpu GBM"
+                "it is unknown whether the device of virtio_gpu GBM works on a shadow copy, which no driver would update for virtio_gpu GBM"
             ]
         );
         let copied = solve(&renderer_and(writer, Some(true)));
@@ -61,7 +61,7 @@ fn shadow_copy_with_transfers_or_with_one_side_alone_is_shared() {
     transferring.participants[1].for_each_choice(|own| own.memory.coherency = Coherency::Synced);
     let shared = plan(&transferring);
     assert_eq!(shared.verdict(), Verdict::Guaranteed);
-    assert!(shared.needs_transfers() && shared.explain().contains("works on a copy of its own"));
+    assert!(shared.needs_transfers() && shared.explain().contains("works on a shadow copy"));
     let mut alone = renderer_and(writing_processor(), Some(true));
     alone.participants.remove(0);
     assert!(!plan(&alone).needs_transfers());

@@ -138,7 +138,7 @@ fn image_without_room_for_its_rows_is_refused_with_the_bytes_that_it_needs() {
     };
     assert_eq!(
         split.rejections()[0].words,
-        "has no layout of XR24 LINEAR for all: memory of at most 6836224 bytes, memory for a multiple of 8 rows (set by codec and dma-heap system), and 6860800 bytes are needed"
+        "has no layout of XR24 LINEAR that meets all constraints: memory of at most 6836224 bytes, memory for a multiple of 8 rows (set by codec and dma-heap system), and 6860800 bytes are needed"
     );
 }
 
@@ -170,7 +170,10 @@ fn memory_on_a_card_serves_the_card_and_nobody_else() {
             panic!("the other card does not reach it")
         };
         let words = &split.rejections()[0].words;
-        assert!(words.starts_with("serves only its own device"), "{words}");
+        assert!(
+            words.starts_with("allocates memory only for its own device"),
+            "{words}"
+        );
         assert!(
             words.contains("other primary plane is on other at bus-other"),
             "{words}"

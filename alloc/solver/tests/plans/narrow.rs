@@ -43,7 +43,7 @@ fn device_that_exports_nothing_is_no_source() {
     };
     assert_eq!(
         split.rejections()[0].words,
-        "cannot be shared: vkms primary plane lets nobody have its own memory, because its driver has no PRIME export"
+        "cannot export its memory: vkms primary plane cannot export its own memory, because its driver has no PRIME export"
     );
 }
 

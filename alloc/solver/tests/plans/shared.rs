@@ -222,11 +222,9 @@ fn extra_field_is_a_demand_unless_it_is_optional() {
     let Solution::Split(split) = with("\"rotated\"") else {
         panic!("a demand was dropped")
     };
-    assert!(
-        split
-            .explain()
-            .contains("vivid capture asks for swizzle, which this version does not know")
-    );
+    assert!(split.explain().contains(
+        "vivid capture requires swizzle, which this version of the solver does not know"
+    ));
     assert!(matches!(with("{\"optional\": true}"), Solution::Share(_)));
 }
 
@@ -250,7 +248,7 @@ fn disjoint_and_joint_planes_conflict() {
             "decoder needs a dma-buf for each plane",
             "vivid capture needs all planes in one dma-buf",
             // A single-plane format would satisfy both placements.
-            "vivid capture takes only NV12 LINEAR"
+            "vivid capture accepts only NV12 LINEAR"
         ]
     );
 }

@@ -31,7 +31,7 @@ impl Backend for Cpu {
             _ => return None,
         };
         Some(match tried {
-            Ok(()) => Outcome::Proved,
+            Ok(()) => Outcome::Accepted,
             Err(error) => {
                 let kind = BackendErrorKind::Refused;
                 BackendError::new(&participant.name, "", "map", kind, error).outcome()

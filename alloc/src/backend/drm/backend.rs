@@ -164,7 +164,7 @@ impl Backend for Cards {
             )
         } else {
             match Handles::import(&card, &buffer) {
-                Ok(_) => Outcome::Proved,
+                Ok(_) => Outcome::Accepted,
                 Err(error) => BackendError::from(error).outcome(),
             }
         })

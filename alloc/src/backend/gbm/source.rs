@@ -55,7 +55,7 @@ impl Gbm {
         let modifier = Modifier(made.modifier().into());
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "the driver reports the modifier {modifier:#}, and planned was {} or another of {}",
+                "the driver reports the modifier {modifier:#} instead of the planned {} or another of the {} modifiers of the plan",
                 planned.format(),
                 plan.modifiers().len()
             )));

@@ -11,6 +11,7 @@ mod sys;
 pub use backend::Heaps;
 pub use kind::HeapKind;
 
+use crate::SystemError;
 use crate::text::printable_path;
 use std::fs;
 use std::io;
@@ -39,7 +40,7 @@ pub enum HeapError {
         /// The device node.
         heap: PathBuf,
         /// The error of the kernel.
-        source: Errno,
+        source: SystemError,
     },
     /// The plan names another source.
     #[error("{heap}: the plan is for {planned}, which has to allocate it", heap = printable_path(heap))]
@@ -68,7 +69,7 @@ pub enum HeapError {
         /// The requested size.
         bytes: u64,
         /// The error of the kernel.
-        source: Errno,
+        source: SystemError,
     },
     /// The allocated dma-buf cannot be used for the plan.
     #[error("{heap}: the allocated buffer cannot be used: {why}", heap = printable_path(heap))]
@@ -82,8 +83,8 @@ pub enum HeapError {
 
 crate::debug_as_display!(HeapError);
 
-fn open_remedy(error: Errno) -> &'static str {
-    match error {
+fn open_remedy(error: SystemError) -> &'static str {
+    match error.errno() {
         Errno::ACCESS | Errno::PERM => {
             "; most distributions reserve heaps for root, because their memory is not accounted: add a udev rule that gives the subsystem `dma_heap` to a group"
         }
@@ -126,7 +127,7 @@ impl Heap {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
             |source| HeapError::Open {
                 heap: path.to_owned(),
-                source,
+                source: source.into(),
             },
         )?;
         let name = path
@@ -211,7 +212,7 @@ impl Heap {
         sys::allocate(self.fd.as_fd(), bytes).map_err(|source| HeapError::Allocate {
             heap: self.path.clone(),
             bytes,
-            source,
+            source: source.into(),
         })
     }
 

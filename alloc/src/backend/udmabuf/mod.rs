@@ -11,6 +11,7 @@ mod sys;
 pub use backend::Udmabufs;
 pub use share::MemfdError;
 
+use crate::SystemError;
 use crate::text::printable_path;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ pub enum UdmabufError {
         /// The device node.
         node: PathBuf,
         /// The error of the kernel.
-        source: Errno,
+        source: SystemError,
     },
     /// The plan names another source.
     #[error("{source_name}: the plan is for {planned}, which has to allocate it")]
@@ -82,7 +83,7 @@ pub enum UdmabufError {
         /// The requested size.
         bytes: u64,
         /// The error of the kernel.
-        source: Errno,
+        source: SystemError,
     },
     /// The memory of the caller cannot become a dma-buf.
     #[error("{source_name}: UDMABUF_CREATE was not called: {source}")]
@@ -104,8 +105,8 @@ pub enum UdmabufError {
 
 crate::debug_as_display!(UdmabufError);
 
-fn open_remedy(error: Errno) -> &'static str {
-    match error {
+fn open_remedy(error: SystemError) -> &'static str {
+    match error.errno() {
         Errno::ACCESS | Errno::PERM => {
             "; the node is for the user of the active seat (udev's tag uaccess) and for the group `kvm`"
         }
@@ -158,7 +159,7 @@ impl Udmabuf {
         let fd = rustix::fs::open(NODE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(
             |source| UdmabufError::Open {
                 node: NODE.into(),
-                source,
+                source: source.into(),
             },
         )?;
         Ok(Self {
@@ -240,11 +241,11 @@ impl Udmabuf {
 
     fn allocate_memory(&self, bytes: u64) -> Result<OwnedFd, UdmabufError> {
         let failed = |operation| {
-            move |source| UdmabufError::Allocate {
+            move |source: Errno| UdmabufError::Allocate {
                 source_name: self.source_name(),
                 operation,
                 bytes,
-                source,
+                source: source.into(),
             }
         };
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | self.pages.flags();

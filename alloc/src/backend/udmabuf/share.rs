@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::SealFlags;
-use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{Udmabuf, UdmabufError, sys};
+use crate::SystemError;
 use crate::backend::meminfo;
 
 /// Why a memfd cannot become a dma-buf.
@@ -15,7 +15,7 @@ use crate::backend::meminfo;
 pub enum MemfdError {
     /// The file is not a memfd.
     #[error("the fd is not a memfd ({0}); create it with memfd_create")]
-    NotMemfd(Errno),
+    NotMemfd(SystemError),
     /// The memfd can shrink, which would remove mapped pages.
     #[error("the memfd can still shrink; seal it with F_SEAL_SHRINK")]
     NotSealed,
@@ -77,9 +77,9 @@ impl Udmabuf {
             source,
         };
         let seals = rustix::fs::fcntl_get_seals(memfd)
-            .map_err(|error| refused(MemfdError::NotMemfd(error)))?;
+            .map_err(|error| refused(MemfdError::NotMemfd(error.into())))?;
         let size = rustix::fs::fstat(memfd)
-            .map_err(|error| refused(MemfdError::NotMemfd(error)))?
+            .map_err(|error| refused(MemfdError::NotMemfd(error.into())))?
             .st_size;
         let memfd_bytes = u64::try_from(size).unwrap_or(0);
         check(seals, memfd_bytes, offset_bytes, size_bytes).map_err(refused)?;
@@ -89,7 +89,7 @@ impl Udmabuf {
                 source_name: self.source_name(),
                 operation: "UDMABUF_CREATE",
                 bytes: size_bytes,
-                source,
+                source: source.into(),
             }
         })
     }

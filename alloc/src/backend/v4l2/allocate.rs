@@ -121,7 +121,7 @@ impl Queue {
                     driver,
                     size_image: negotiated.sizes_bytes.clone(),
                     needed: needed.to_vec(),
-                    source,
+                    source: source.into(),
                 },
                 other => other,
             }

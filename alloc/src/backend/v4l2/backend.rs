@@ -159,7 +159,7 @@ impl Backend for VideoDevices {
             if own.device().path() == node && own.direction() == direction {
                 // The queue's own memory needs no import: it is queued by index.
                 let queued = stream.queue(0).and_then(|()| stream.stop());
-                return Some(queued.map_or_else(outcome, |()| Outcome::Proved));
+                return Some(queued.map_or_else(outcome, |()| Outcome::Accepted));
             }
         }
         let buffer = allocated.buffers.first()?.clone();

@@ -43,6 +43,7 @@ pub use queue_memory::QueueMemory;
 pub use rate::{FrameRate, FrameRateError};
 pub use stream::Stream;
 
+use crate::SystemError;
 use crate::text::printable_path;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,7 @@ pub enum Error {
         /// The device node.
         device: PathBuf,
         /// The error of the kernel.
-        source: Errno,
+        source: SystemError,
     },
     /// The file is not a V4L2 device.
     #[error(
@@ -71,7 +72,7 @@ pub enum Error {
         /// The device node.
         device: PathBuf,
         /// The error of VIDIOC_QUERYCAP or open.
-        source: Errno,
+        source: SystemError,
     },
     /// The device has no streaming queue of that direction.
     #[error(
@@ -107,7 +108,7 @@ pub enum Error {
         /// The ioctl.
         operation: &'static str,
         /// ENODEV or ENXIO.
-        source: Errno,
+        source: SystemError,
     },
     /// An ioctl failed.
     #[error("{device} ({driver}): {operation} failed: {source}", device = printable_path(device))]
@@ -119,7 +120,7 @@ pub enum Error {
         /// The ioctl.
         operation: &'static str,
         /// The error of the kernel.
-        source: Errno,
+        source: SystemError,
     },
     /// The driver set another format than the requested one.
     #[error("{device} ({driver}): VIDIOC_S_FMT was called with {requested}, and the driver set {set}", device = printable_path(device))]
@@ -262,7 +263,7 @@ pub enum Error {
         /// The size that the plan needs for each dma-buf.
         needed: Vec<u64>,
         /// The error of VIDIOC_CREATE_BUFS.
-        source: Errno,
+        source: SystemError,
     },
     /// The plan names another source.
     #[error("{device}: the plan is for {planned}, which has to allocate it", device = printable_path(device))]
@@ -314,8 +315,8 @@ impl Error {
     }
 }
 
-fn open_remedy(error: Errno) -> &'static str {
-    match error {
+fn open_remedy(error: SystemError) -> &'static str {
+    match error.errno() {
         Errno::ACCESS | Errno::PERM => "; add the user to the group `video`",
         Errno::NOENT => "; `v4l2-ctl --list-devices` lists the devices",
         Errno::BUSY => "; another program has it open exclusively",

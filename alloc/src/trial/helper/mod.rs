@@ -292,7 +292,7 @@ impl Helper {
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
         if self.allocated.as_ref() != Some(planned.request) {
             match self.allocate_in_helper(planned) {
-                (Outcome::Proved, _) => {}
+                (Outcome::Accepted, _) => {}
                 (refused, _) => return Err(refused),
             }
         }
@@ -313,7 +313,7 @@ impl Helper {
             (
                 HelperReply::Measured {
                     cycles,
-                    outcome: Outcome::Proved,
+                    outcome: Outcome::Accepted,
                 },
                 _,
             ) => Ok(cycles),
@@ -331,7 +331,7 @@ impl Helper {
         let source = planned.plan.source_name();
         match self.call(&request, source, "allocate") {
             Ok((HelperReply::Allocated { outcome, buffer }, fds)) => {
-                if outcome == Outcome::Proved {
+                if outcome == Outcome::Accepted {
                     self.allocated = Some(planned.request.clone());
                 }
                 match buffer.map(|buffer| buffer.into_buffer(&fds)).transpose() {

@@ -23,7 +23,7 @@ impl Trial for Helper {
         // The process that replaces a crashed one has no buffer yet.
         if self.allocated.as_ref() != Some(planned.request) {
             let (outcome, _) = self.allocate_in_helper(planned);
-            if outcome != Outcome::Proved {
+            if outcome != Outcome::Accepted {
                 return Some(Outcome::Untestable(format!(
                     "there is no buffer to try: {outcome}"
                 )));

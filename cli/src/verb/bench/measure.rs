@@ -166,12 +166,12 @@ impl BenchRun<'_> {
                 .allocate(planned)
                 .map(|one| (one.outcome, one.buffer))
             {
-                Some((Outcome::Proved, Some(buffer))) => {
+                Some((Outcome::Accepted, Some(buffer))) => {
                     if let Err(error) = self.measure_cpu_access(&buffer, key, bytes) {
                         self.times.skip(key(Operation::Map), error.to_string());
                     }
                 }
-                Some((Outcome::Proved, None)) | None => self.times.skip(
+                Some((Outcome::Accepted, None)) | None => self.times.skip(
                     key(Operation::Map),
                     "the helper process did not pass the buffer to this process".to_owned(),
                 ),

@@ -1,4 +1,4 @@
-//! `covalent bench`: measures how fast every source allocates, every participant imports and the processor copies.
+//! `covalent bench`: measures how fast every source allocates, every participant imports and the CPU copies.
 
 mod measure;
 mod plot;
@@ -25,11 +25,11 @@ use crate::{file, json};
 use measure::{BenchRun, BenchSource, SolvedRequest, Timings};
 use report::{Operation, OperationKey, Report};
 
-/// Measure how fast every source allocates, every participant imports, and the processor copies.
+/// Measure how fast every source allocates, every participant imports, and the CPU copies.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Allocations and imports are timed in a helper process (covalent-prove), because drivers hang and
-abort. Copies by the processor are timed in this process, through a mapping and with
+abort. Copies by the CPU are timed in this process, through a mapping and with
 DMA_BUF_IOCTL_SYNC, and compared with copies of ordinary memory. One buffer exists at a time.
 Every round does each operation once, in another order; the first round does not count.
 
@@ -198,7 +198,7 @@ fn is_selected(options: &Options, participant: &Participant) -> bool {
     words.any(|words| participant.name.contains(words))
 }
 
-/// Returns a participant for CPU access that accepts any buffer that the processor can map.
+/// Returns a participant for CPU access that accepts any buffer that the CPU can map.
 fn processor(format: FormatModifier) -> Participant {
     let mut processor = Participant::processor(Role::CpuWrite);
     processor.for_each_choice(|choice| {

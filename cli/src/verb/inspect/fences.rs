@@ -4,6 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use covalent_alloc::SystemError;
 use covalent_alloc::buffer::identify;
 use covalent_alloc::sync::{
     Access, Fence, FencePart, FenceStatus, PollFor, Pollable, Reservation, ReservationError,
@@ -130,7 +131,7 @@ impl FenceWatch {
 pub(super) fn wait_for_watched<'a>(
     watches: impl Iterator<Item = &'a FenceWatch>,
     timeout: Duration,
-) -> Result<(), Errno> {
+) -> Result<(), SystemError> {
     let fences: Vec<&Fence> = watches
         .map(|watch| &watch.writers_and_readers)
         .filter(|snapshot| snapshot.is_pending())
@@ -146,7 +147,7 @@ pub(super) fn wait_for_watched<'a>(
 pub(super) fn wait_until_signalled<F: Pollable>(
     fences: &[&F],
     timeout: Duration,
-) -> Result<bool, Errno> {
+) -> Result<bool, SystemError> {
     let deadline = Instant::now().checked_add(timeout);
     loop {
         let mut pending = Vec::new();
@@ -172,7 +173,7 @@ pub(super) fn wait_until_signalled<F: Pollable>(
         });
         match poll(&mut pending, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -255,7 +256,11 @@ mod tests {
             part("stub", done, Some(3)),
             part("vgem", open, None),
             part("detached", done, Some(140)),
-            part("detached", FenceStatus::Failed(Errno::TIMEDOUT), Some(100)),
+            part(
+                "detached",
+                FenceStatus::Failed(Errno::TIMEDOUT.into()),
+                Some(100),
+            ),
         ];
         let start = Duration::from_nanos(100);
         let reports = outcomes(&first, &last, start, Duration::from_nanos(50));

@@ -35,11 +35,13 @@ pub(super) fn compare(
     is_unpromised: impl FnOnce() -> bool,
 ) -> Comparison {
     match (verdict, outcome) {
-        (SolverVerdict::Impossible, Some(Outcome::Proved)) if is_unpromised() => Comparison::Listed,
+        (SolverVerdict::Impossible, Some(Outcome::Accepted)) if is_unpromised() => {
+            Comparison::Listed
+        }
         (SolverVerdict::Possible, _) if is_listed() => Comparison::Listed,
         (SolverVerdict::Possible, _) => Comparison::Unlisted,
         (_, None | Some(Outcome::Untestable(_))) => Comparison::Untested,
-        (SolverVerdict::Guaranteed, Some(Outcome::Proved))
+        (SolverVerdict::Guaranteed, Some(Outcome::Accepted))
         | (SolverVerdict::Impossible, Some(Outcome::Refused(_))) => Comparison::Agrees,
         _ => Comparison::Mismatch,
     }
@@ -195,7 +197,7 @@ mod tests {
         for (verdict, outcome, expected) in [
             (
                 SolverVerdict::Guaranteed,
-                Some(Outcome::Proved),
+                Some(Outcome::Accepted),
                 Comparison::Agrees,
             ),
             (
@@ -211,7 +213,7 @@ mod tests {
             (SolverVerdict::Guaranteed, None, Comparison::Untested),
             (
                 SolverVerdict::Impossible,
-                Some(Outcome::Proved),
+                Some(Outcome::Accepted),
                 Comparison::Mismatch,
             ),
             (
@@ -230,7 +232,7 @@ mod tests {
                 expected
             );
         }
-        for outcome in [Outcome::Proved, refused()] {
+        for outcome in [Outcome::Accepted, refused()] {
             assert_eq!(
                 compare(SolverVerdict::Possible, Some(&outcome), || true, || false),
                 Comparison::Listed
@@ -242,7 +244,7 @@ mod tests {
         }
         let unpromised =
             |outcome| compare(SolverVerdict::Impossible, Some(&outcome), || false, || true);
-        assert_eq!(unpromised(Outcome::Proved), Comparison::Listed);
+        assert_eq!(unpromised(Outcome::Accepted), Comparison::Listed);
         assert_eq!(unpromised(refused()), Comparison::Agrees);
     }
 

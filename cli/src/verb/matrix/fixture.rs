@@ -131,7 +131,7 @@ pub(super) fn cell(source: &str, participant: &str, fourcc: Fourcc) -> Cell {
         verdict: SolverVerdict::Guaranteed,
         reasons: Vec::new(),
         is_listed: true,
-        outcome: Some(Outcome::Proved),
+        outcome: Some(Outcome::Accepted),
         comparison: Comparison::Agrees,
     }
 }

@@ -385,7 +385,7 @@ fn status(cell: &Cell) -> PairStatus {
         (Comparison::Mismatch, _, _) => PairStatus::Disagrees,
         (_, SolverVerdict::Impossible, _) => PairStatus::Impossible,
         (_, SolverVerdict::Possible, _) => PairStatus::Possible,
-        (_, SolverVerdict::Guaranteed, Some(Outcome::Proved)) => PairStatus::Guaranteed,
+        (_, SolverVerdict::Guaranteed, Some(Outcome::Accepted)) => PairStatus::Guaranteed,
         (_, SolverVerdict::Guaranteed, _) => PairStatus::Untested,
     }
 }

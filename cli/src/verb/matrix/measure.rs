@@ -144,7 +144,7 @@ impl MatrixRun<'_> {
             return Outcome::Untestable("there is nobody to try it on".to_owned());
         };
         match self.helper.allocate(planned) {
-            Some(allocation) if allocation.outcome != Outcome::Proved => allocation.outcome,
+            Some(allocation) if allocation.outcome != Outcome::Accepted => allocation.outcome,
             _ => self
                 .helper
                 .attempt(planned, participant, None)

@@ -219,7 +219,7 @@ fn write(options: &Options, recorded: &RecordedMatrix) -> Result<()> {
     let mut out = out::coloured();
     write!(out, "{}", table::render(&grid))?;
     for result in &shown.learnt {
-        line!(out, "learnt: {result}")?;
+        line!(out, "stored trial result: {result}")?;
     }
     if options.verify {
         let summary = shown.summary;

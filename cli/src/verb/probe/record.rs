@@ -93,7 +93,7 @@ fn participant(participant: &Participant) -> RecordedParticipant {
         recorded.provenance = recorded.provenance.and(
             contiguity,
             Provenance::Unknown {
-                what: "in how many pieces memory may come".to_owned(),
+                what: "whether the memory has to be physically contiguous".to_owned(),
             },
         );
     } else if !is_queue && Interface::of(participant) != Interface::Vulkan {

@@ -417,7 +417,7 @@ fn timed_out() -> Result<CheckOutcome> {
     }
     ensure!(
         began.elapsed() + Duration::from_secs(1) >= VGEM_FENCE_TIMEOUT,
-        "the fence ended after {:?} already",
+        "the fence signalled too early, after {:?}",
         began.elapsed()
     );
     let status = fence.status()?;

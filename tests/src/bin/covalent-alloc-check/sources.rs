@@ -260,12 +260,12 @@ fn bytes_are_read_as_written(backend: &Backend<'_>, source: &Source) -> Result<C
             buffer
                 .layout()
                 .row_bytes(plane)
-                .context("the rows of the format are not known")?,
+                .context("the linear layout of the format is not known")?,
         )?;
         let rows = buffer
             .layout()
             .rows(plane)
-            .context("the rows of the format are not known")?;
+            .context("the linear layout of the format is not known")?;
         let pattern = |number: u32| -> Vec<u8> {
             let first = u64::from(number)
                 .wrapping_mul(31)

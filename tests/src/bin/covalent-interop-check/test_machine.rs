@@ -226,11 +226,11 @@ mod tests {
 
     #[test]
     fn prediction_has_only_the_conflicting_constraints() {
-        let explained = "no buffer serves all participants\nthese demands cannot stand together:\n  \
-                         one takes only XR24\n  other takes only NV12\nif it were not so that one takes only XR24\n  x";
+        let explained = "no single buffer meets the constraints of all participants\nthese constraints conflict:\n  \
+                         one accepts only XR24\n  other accepts only NV12\nwithout this constraint, x could allocate a buffer of NV12 for all participants: one accepts only XR24\n  x";
         assert_eq!(
             prediction(explained),
-            "predicted: one takes only XR24, and other takes only NV12"
+            "predicted: one accepts only XR24, and other accepts only NV12"
         );
         assert_eq!(
             prediction("there is no source"),

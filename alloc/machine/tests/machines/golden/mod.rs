@@ -96,7 +96,7 @@ fn job_on_each_board_has_the_expected_plan() {
         let solution = solve(&resolved.request);
         let mut text = solution.explain();
         for value in resolved.unverified(&solution) {
-            text.push_str(&format!("not known of this machine: {value}\n"));
+            text.push_str(&format!("not known about this machine: {value}\n"));
         }
         insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(format!("{}__{}", golden.board, golden.name), text);

@@ -167,7 +167,7 @@ impl Family {
                 ));
             };
             if seen.contains(&field.name) {
-                return error(format!("{} is there twice", field.name));
+                return error(format!("{} occurs twice", field.name));
             }
             seen.push(field.name);
             code |= field.place(value);

@@ -133,11 +133,11 @@ impl RawImage {
 
     /// Returns the memory requirements of the image, or of one memory plane of a disjoint image.
     pub(in crate::backend::vulkan) fn requirements(&self, plane: Option<usize>) -> Requirements {
-        let mut of_plane = vk::ImagePlaneMemoryRequirementsInfo::default()
+        let mut plane_info = vk::ImagePlaneMemoryRequirementsInfo::default()
             .plane_aspect(aspect(plane.unwrap_or(0)));
         let mut info = vk::ImageMemoryRequirementsInfo2::default().image(self.raw);
         if plane.is_some() {
-            info = info.push_next(&mut of_plane);
+            info = info.push_next(&mut plane_info);
         }
         let mut dedicated = vk::MemoryDedicatedRequirements::default();
         let mut found = vk::MemoryRequirements2::default().push_next(&mut dedicated);

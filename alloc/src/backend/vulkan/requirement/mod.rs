@@ -52,7 +52,7 @@ pub struct Extension {
 impl Extension {
     /// Returns whether an instance or device of this version contains the extension.
     #[must_use]
-    pub fn is_core_in(&self, api_version: u32) -> bool {
+    fn is_core_in(&self, api_version: u32) -> bool {
         self.core_since.is_some_and(|since| since <= api_version)
     }
 }

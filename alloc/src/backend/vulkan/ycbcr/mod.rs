@@ -90,8 +90,10 @@ impl ChromaSupport {
         }
     }
 
-    /// Returns the same colours with a chroma location that the device supports, for an application that prefers an error of half
-    /// a pixel to no image; `None` if the device supports no chroma location for the format.
+    /// Returns `colours` with their chroma location if the device supports it, and else with one that the device supports; `None` if
+    /// it supports none for the format.
+    ///
+    /// Another chroma location shifts the chroma by up to half a pixel. An application can prefer that to an error.
     #[must_use]
     pub fn nearest(self, colours: YcbcrColours) -> Option<YcbcrColours> {
         let supported = |at| {

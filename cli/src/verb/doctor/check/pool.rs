@@ -41,7 +41,7 @@ mod tests {
         let mut snapshot = desktop();
         assert_eq!(check(&snapshot), []);
         snapshot.missing_pools.push(MissingPool {
-            words: "unicam capture needs memory in one piece".to_owned(),
+            words: "unicam capture needs physically contiguous memory".to_owned(),
             snippet: "&{/soc/csi@7e801000} {\n\tmemory-region = <&csi_pool>;\n};\n".to_owned(),
         });
         let found = check(&snapshot);

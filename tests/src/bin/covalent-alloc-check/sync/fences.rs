@@ -84,7 +84,7 @@ fn failed() -> Result<CheckOutcome> {
     let (fence, good) = (closed.fence(1)?, open.fence(1)?);
     let both = fence.merge(&good)?;
     drop(closed);
-    let expected = FenceStatus::Failed(Errno::NOENT);
+    let expected = FenceStatus::Failed(Errno::NOENT.into());
     ensure!(
         fence.status()? == expected,
         "the fence is {:?}",
