@@ -13,7 +13,7 @@ use covalent_solver::constraint::{
     CpuUse, FormatSet, Participant, PlaneKind, Role, Source, SourceKind,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
-use covalent_solver::solve::{Request, Solution, solve};
+use covalent_solver::solve::{Request, solve_shared};
 
 /// The participants that share a buffer, and the size and number of buffers.
 ///
@@ -92,9 +92,7 @@ impl Machine {
         };
         // An error ends the choice, and is returned below.
         let chosen = choose_planes(&counts, |chosen| {
-            with(chosen).map_or(true, |resolved| {
-                matches!(solve(&resolved.request), Solution::Share(_))
-            })
+            with(chosen).map_or(true, |resolved| solve_shared(&resolved.request).is_ok())
         });
         with(&chosen)
     }

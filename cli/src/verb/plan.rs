@@ -13,7 +13,7 @@ use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
 use covalent_alloc::machine::{Job, Machine, UnverifiedValue, choose_planes};
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve, solve_shared};
 use covalent_alloc::text::printable_path;
 use covalent_alloc::trial::{
     Helper, Interface, Limits, TrialEnd, TriedSolution, solve_with_trials,
@@ -437,6 +437,6 @@ fn request_for_this_machine(options: &Options) -> Result<Request> {
         request
     };
     let counts: Vec<usize> = displays.iter().map(|(_, planes)| planes.len()).collect();
-    let shares = |chosen: &[usize]| matches!(solve(&with(chosen)), Solution::Share(_));
+    let shares = |chosen: &[usize]| solve_shared(&with(chosen)).is_ok();
     Ok(with(&choose_planes(&counts, shares)))
 }

@@ -59,7 +59,8 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         many,
     )
-    .limit(Duration::from_secs(900)),
+    .limit(Duration::from_secs(900))
+    .seconds(90),
     Case::new(
         "camera::soak_of_20000_frames_leaves_nothing",
         Config::Virtio,

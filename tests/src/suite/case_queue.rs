@@ -1,16 +1,22 @@
 //! The cases that are still to be run, grouped by the guest that they need. Several workers, each with its own guest, take cases
 //! from here.
 //!
-//! A worker keeps its guest as long as its group has a case left. Then it takes the largest group that no worker has started.
-//! When every group is started, it boots another guest for a group that still has [`MIN_CASES_FOR_ANOTHER_GUEST`] cases or
-//! more: that costs one more boot, and the run ends earlier, because one configuration has more than half of all cases.
+//! A worker keeps its guest as long as its group has a case left. Then it takes the group that no worker has started and that is
+//! expected to take longest. When every group is started, it boots another guest for a group whose remaining cases are expected
+//! to take [`MIN_SECONDS_FOR_ANOTHER_GUEST`] or longer: that costs one more boot, and the run ends earlier, because one
+//! configuration has more than half of all cases.
+//!
+//! The cases that take longest come first in their group. Otherwise one worker may begin such a case when the others have
+//! nothing left to do.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Case, Needs};
 
-/// The number of cases that a started group must have left, so that another worker boots a guest for it.
-const MIN_CASES_FOR_ANOTHER_GUEST: usize = 4;
+/// The time in seconds that the remaining cases of a started group have to take, so that another worker boots a guest for it. A
+/// boot takes about half of it.
+const MIN_SECONDS_FOR_ANOTHER_GUEST: u32 = 60;
 
 /// The cases that no worker has taken.
 #[derive(Debug)]
@@ -20,9 +26,16 @@ pub(super) struct CaseQueue {
 
 #[derive(Debug, Default)]
 struct Group {
-    /// Sorted by name; the cases after which the guest cannot be used again come last.
+    /// The longest first, then by name; the cases after which the guest cannot be used again come last.
     remaining: VecDeque<Case>,
     is_started: bool,
+}
+
+impl Group {
+    /// Returns how long the remaining cases are expected to take, in seconds.
+    fn remaining_seconds(&self) -> u32 {
+        self.remaining.iter().map(|case| case.seconds).sum()
+    }
 }
 
 impl CaseQueue {
@@ -40,7 +53,7 @@ impl CaseQueue {
             group
                 .remaining
                 .make_contiguous()
-                .sort_by_key(|case| (case.last, case.name));
+                .sort_by_key(|case| (case.last, Reverse(case.seconds), case.name));
         }
         Self { groups }
     }
@@ -54,15 +67,15 @@ impl CaseQueue {
     pub(super) fn choose(&mut self) -> Option<Needs> {
         let unstarted = |group: &Group| !group.is_started && !group.remaining.is_empty();
         let worth_another_guest =
-            |group: &Group| group.remaining.len() >= MIN_CASES_FOR_ANOTHER_GUEST;
-        let largest = |matches: &dyn Fn(&Group) -> bool| {
+            |group: &Group| group.remaining_seconds() >= MIN_SECONDS_FOR_ANOTHER_GUEST;
+        let longest = |matches: &dyn Fn(&Group) -> bool| {
             self.groups
                 .iter()
                 .filter(|(_, group)| matches(group))
-                .max_by_key(|(_, group)| group.remaining.len())
+                .max_by_key(|(_, group)| group.remaining_seconds())
                 .map(|(needs, _)| *needs)
         };
-        let chosen = largest(&unstarted).or_else(|| largest(&worth_another_guest))?;
+        let chosen = longest(&unstarted).or_else(|| longest(&worth_another_guest))?;
         if let Some(group) = self.groups.get_mut(&chosen) {
             group.is_started = true;
         }
@@ -109,7 +122,28 @@ mod tests {
     }
 
     #[test]
-    fn choose_with_unstarted_groups_returns_the_largest() {
+    fn next_returns_the_longest_case_first() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| Case::new(name, Config::Bochs, passes));
+        let cases = [a.last().seconds(200), b, c.seconds(100), d.seconds(90)];
+        let mut queue = CaseQueue::new(&cases);
+        let needs = queue.choose().unwrap();
+        let names: Vec<_> = std::iter::from_fn(|| queue.next(&needs))
+            .map(|case| case.name)
+            .collect();
+        assert_eq!(names, ["c", "d", "b", "a"]);
+    }
+
+    #[test]
+    fn choose_prefers_one_long_case_to_several_short_ones() {
+        let short = cases(Config::Bochs, &["a", "b", "c"]);
+        let long = Case::new("d", Config::Vkms, passes).seconds(200);
+        let mut queue = CaseQueue::new(&[short, vec![long]].concat());
+        assert_eq!(queue.choose().unwrap().config, Config::Vkms);
+        assert_eq!(queue.choose().unwrap().config, Config::Bochs);
+    }
+
+    #[test]
+    fn choose_with_unstarted_groups_returns_the_longest() {
         let few = cases(Config::Bochs, &["a"]);
         let many = cases(Config::Virtio, &["b", "c", "d", "e", "f", "g"]);
         let mut queue = CaseQueue::new(&[few, many].concat());

@@ -19,7 +19,8 @@ pub(super) const CASES: &[Case] = &[
         instructions,
     )
     .counted()
-    .limit(Duration::from_secs(2400)),
+    .limit(Duration::from_secs(2400))
+    .seconds(150),
     Case::new(
         "cost::extra_system_calls_match_the_list",
         Config::Full,

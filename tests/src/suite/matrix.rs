@@ -20,6 +20,8 @@ use super::{Case, Outcome, TestContext};
 pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
 /// Time limit of such a case, its boots included.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
+/// About how long such a case takes in the normal suite, in seconds.
+const SECONDS: u32 = 60;
 /// Time limit of one command of the tool.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -29,25 +31,29 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         verdicts,
     )
-    .limit(LIMIT),
+    .limit(LIMIT)
+    .seconds(SECONDS),
     Case::new(
         "matrix::bochs_verdicts_match_the_drivers",
         Config::Bochs,
         verdicts,
     )
-    .limit(LIMIT),
+    .limit(LIMIT)
+    .seconds(SECONDS),
     Case::new(
         "matrix::vkms_verdicts_match_the_drivers",
         Config::Vkms,
         verdicts,
     )
-    .limit(LIMIT),
+    .limit(LIMIT)
+    .seconds(SECONDS),
     Case::new(
         "matrix::venus_verdicts_match_the_drivers",
         Config::Venus,
         verdicts,
     )
-    .limit(LIMIT),
+    .limit(LIMIT)
+    .seconds(SECONDS),
     Case::new(
         "matrix::full_verdicts_match_the_drivers",
         Config::Full,
@@ -71,7 +77,8 @@ pub(super) const CASES: &[Case] = &[
         verdicts,
     )
     .memory(Memory::FOUR_GIBIBYTES)
-    .limit(LIMIT),
+    .limit(LIMIT)
+    .seconds(SECONDS),
     Case::new(
         "matrix::virtio_verdicts_in_6g_match_the_drivers",
         Config::Virtio,

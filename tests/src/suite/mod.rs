@@ -1,7 +1,7 @@
 //! The suite: the list of cases that run in guests, and the code that runs them.
 //!
-//! Each case states the guest that it needs ([`Needs`]). Cases with the same needs share a booted guest and run sorted by name;
-//! after a case that failed, the next one gets a fresh guest. Several guests run at the same time. A case ends as passed, as
+//! Each case states the guest that it needs ([`Needs`]). Cases with the same needs share a booted guest and run sorted by
+//! name, the longest first; after a case that failed, the next one gets a fresh guest. Several guests run at the same time. A case ends as passed, as
 //! failed, or as skipped with a reason; a skip that `tests/skips.toml` does not list is a failure.
 //!
 //! A theme is a file with a `CASES` list, which [`all`] includes:
@@ -71,6 +71,9 @@ pub use context::TestContext;
 /// The default time limit of a case: a boot on a busy machine, and five minutes more.
 const LIMIT: Duration = Duration::from_secs(900);
 
+/// The time in seconds that a case takes unless it states another.
+const SECONDS: u32 = 15;
+
 /// The function that a case runs.
 pub type Run = fn(&mut TestContext<'_>) -> anyhow::Result<Outcome>;
 
@@ -113,6 +116,8 @@ pub struct Case {
     pub last: bool,
     /// The time limit, boots of the case itself included. When it has passed, the guest is killed and the case fails.
     pub limit: Duration,
+    /// About how many seconds the case takes on two idle processors. It decides only the order in which cases run.
+    pub seconds: u32,
     /// The function to run.
     pub run: Run,
 }
@@ -134,6 +139,7 @@ impl Case {
             full: false,
             last: false,
             limit: LIMIT,
+            seconds: SECONDS,
             run,
         }
     }
@@ -194,6 +200,13 @@ impl Case {
         self.limit = limit;
         self
     }
+
+    /// States about how many seconds the case takes, where that is far more than most cases take.
+    #[must_use]
+    pub const fn seconds(mut self, seconds: u32) -> Self {
+        self.seconds = seconds;
+        self
+    }
 }
 
 /// Returns all cases of all themes.
@@ -241,8 +254,77 @@ pub fn all() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use serde::Deserialize;
 
     use super::*;
+    use crate::vm::build::checkout;
+
+    #[derive(Deserialize)]
+    struct Manifest {
+        #[serde(default, rename = "bin")]
+        programs: Vec<Program>,
+    }
+
+    #[derive(Deserialize)]
+    struct Program {
+        name: String,
+        path: Option<PathBuf>,
+        test: Option<bool>,
+    }
+
+    impl Program {
+        /// Returns the source files of the program in a package's folder.
+        fn files(&self, package: &Path) -> Vec<PathBuf> {
+            let usual = || format!("src/bin/{}/main.rs", self.name).into();
+            let main = package.join(self.path.clone().unwrap_or_else(usual));
+            let folder = main.parent().unwrap();
+            // Beside the files of a library, and of other programs, the program has only one file.
+            let is_alone = main.ends_with("main.rs") && !folder.join("lib.rs").exists();
+            if is_alone {
+                sources(folder)
+            } else {
+                vec![main]
+            }
+        }
+    }
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .flat_map(|path| {
+                if path.is_dir() {
+                    sources(&path)
+                } else {
+                    vec![path]
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn programs_without_a_test_harness_have_no_tests() {
+        let mut checked = 0;
+        for package in ["cli", "client-demo", "compositor", "tests", "tests/clients"] {
+            let package = checkout().join(package);
+            let text = fs::read_to_string(package.join("Cargo.toml")).unwrap();
+            let manifest: Manifest = toml::from_str(&text).unwrap();
+            let untested = manifest.programs.iter();
+            for program in untested.filter(|program| program.test == Some(false)) {
+                for file in program.files(&package) {
+                    let text = fs::read_to_string(&file).unwrap();
+                    let marks = [concat!("#[", "test]"), concat!("prop", "test!")];
+                    let has_tests = marks.iter().any(|mark| text.contains(mark));
+                    assert!(!has_tests, "{} has tests that never run", file.display());
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 20, "only {checked} files were checked");
+    }
 
     #[test]
     fn names_are_different_and_have_a_theme() {

@@ -89,6 +89,9 @@ pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
         }
     }
     let mut limited = request.clone();
+    if by_participant.is_empty() && not_offered.is_empty() {
+        return limited;
+    }
     let mut imports: BTreeMap<usize, Vec<(&SourceId, &Refusals<'_>)>> = BTreeMap::new();
     for ((source, number), refusals) in &by_participant {
         // An exclusion for a participant that the request does not have changes nothing.

@@ -17,7 +17,7 @@ mod results;
 pub use covalent_solver::constraint::Interface;
 pub use exclude::{Exclusion, exclude};
 pub use generalise::{CONFIRMATIONS, Probe, generalise};
-pub use narrow::{narrowed, pair, plan_of};
+pub use narrow::{narrowed, pair, participant_in_format, plan_of, without_other_formats};
 pub use outcome::{Cause, Outcome, Refusal, RefusalKind};
 pub use result::{
     Conditions, Effect, Environment, Origin, ParticipantSelector, Scope, TrialResult,

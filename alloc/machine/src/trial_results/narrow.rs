@@ -1,8 +1,10 @@
 //! Requests with one solution: they carry a plan to another process, and try one participant with one source.
 
-use covalent_solver::constraint::{FormatSet, Participant, Source};
-use covalent_solver::model::{Extent, FormatModifier};
-use covalent_solver::solve::{Plan, Request, Solution, solve};
+use std::collections::BTreeMap;
+
+use covalent_solver::constraint::{FormatSet, ImageConstraints, Participant, Source};
+use covalent_solver::model::{Extent, FormatModifier, Fourcc};
+use covalent_solver::solve::{Plan, Request, solve_shared};
 
 /// Returns the request whose only solution is this plan, for one buffer.
 ///
@@ -40,6 +42,33 @@ pub fn pair(
     )
 }
 
+/// Returns a request with the same plans in this format, without the constraints on images of other formats.
+///
+/// A queue has constraints for each of its formats. They would be most of the message that carries a plan to another process.
+#[must_use]
+pub fn without_other_formats(request: &Request, fourcc: Fourcc) -> Request {
+    let mut small = request.clone();
+    for participant in &mut small.participants {
+        participant.for_each_choice(|choice| keep_format(&mut choice.per_fourcc, fourcc));
+    }
+    for source in &mut small.sources {
+        keep_format(&mut source.constraints.per_fourcc, fourcc);
+    }
+    small
+}
+
+/// Returns a participant without its constraints on images of other formats.
+#[must_use]
+pub fn participant_in_format(participant: &Participant, fourcc: Fourcc) -> Participant {
+    let mut small = participant.clone();
+    small.for_each_choice(|choice| keep_format(&mut choice.per_fourcc, fourcc));
+    small
+}
+
+fn keep_format(images: &mut BTreeMap<Fourcc, ImageConstraints>, fourcc: Fourcc) {
+    images.retain(|other, _| *other == fourcc);
+}
+
 fn only<'a>(
     request: &Request,
     participants: impl Iterator<Item = &'a Participant>,
@@ -71,11 +100,8 @@ fn only<'a>(
     narrow
 }
 
-/// Solves a request and returns its plan, or `None` where no single buffer serves all participants.
+/// Solves a request and returns its plan, or `None` where no single buffer serves all participants. It does not find out why.
 #[must_use]
 pub fn plan_of(request: &Request) -> Option<Plan> {
-    match solve(request) {
-        Solution::Share(plan) => Some(plan),
-        _ => None,
-    }
+    solve_shared(request).ok()
 }

@@ -6,6 +6,7 @@ mod boards_document;
 mod device_names;
 mod edits;
 mod golden;
+mod pairs;
 mod provenance;
 mod recordings;
 mod round_trip;

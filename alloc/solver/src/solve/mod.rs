@@ -110,6 +110,7 @@ pub use request::{Request, RequestError};
 pub use split::{Copier, FrameCopy, Group, Split};
 pub use work::{BUDGET, LeftOut, Part};
 
+use outcome::SearchRejections;
 use problem::{Problem, View};
 use work::{Phase, Work};
 
@@ -151,6 +152,25 @@ pub fn solve(request: &Request) -> Solution {
     solve_within(request, BUDGET).0
 }
 
+/// Finds a buffer that serves all participants, as [`solve`] does, and stops where there is none.
+///
+/// That takes a fraction of the work of [`solve`], which then also searches for the split that copies the fewest bytes and for the
+/// demands that conflict.
+///
+/// # Errors
+/// The reason why each source is rejected, as [`Split::rejections`] has it. The list is empty where the request is over a limit.
+pub fn solve_shared(request: &Request) -> Result<Plan, Vec<Rejection>> {
+    let problem = Problem::new(request, Work::new(BUDGET)).map_err(|_| Vec::new())?;
+    share(&problem).map_err(|rejections| rejections.into_rejections(&problem))
+}
+
+/// Finds the best plan that serves all participants of a problem.
+fn share(problem: &Problem<'_>) -> Result<Plan, SearchRejections> {
+    let everyone = problem.all_participants();
+    problem.work.begin(Phase::Share);
+    search::best(problem, View::sharing(&everyone), false)
+}
+
 /// Does what [`solve`] does with another budget of steps, and returns how many steps were taken.
 ///
 /// A phase ends when its share of the budget is spent, and the solution is what was found by then. A piece of work that was begun
@@ -162,9 +182,7 @@ pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
             return (Solution::Split(Split::untried(request, left_out)), spent);
         }
     };
-    let everyone = problem.all_participants();
-    problem.work.begin(Phase::Share);
-    let solution = match search::best(&problem, View::sharing(&everyone), false) {
+    let solution = match share(&problem) {
         Ok(plan) => Solution::Share(plan),
         Err(rejections) => Solution::Split(split::split(&problem, rejections)),
     };

@@ -7,7 +7,7 @@ use covalent_machine::trial_results::Outcome;
 use drm::control::{Device as _, plane};
 use drm::{ClientCapability, Device as _};
 
-use super::trial::test_commit;
+use super::trial::{PropertyNames, test_commit};
 use super::{Card, DrmError, PlaneKind};
 use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
 use crate::buffer::Buffer;
@@ -22,6 +22,7 @@ pub struct Cards {
     open: BTreeMap<String, Card>,
     /// The planes, by device node and KMS object id.
     planes: BTreeMap<(String, u32), (plane::Handle, PlaneKind)>,
+    properties: PropertyNames,
 }
 
 impl Cards {
@@ -154,7 +155,13 @@ impl Backend for Cards {
         };
         Some(if participant.role == Role::Display {
             let plane = self.plane(&card, participant);
-            test_commit(&card, &buffer, &participant.name, plane)
+            test_commit(
+                &card,
+                &buffer,
+                &participant.name,
+                plane,
+                &mut self.properties,
+            )
         } else {
             match Handles::import(&card, &buffer) {
                 Ok(_) => Outcome::Accepted,

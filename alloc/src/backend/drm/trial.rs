@@ -1,6 +1,8 @@
 //! A TEST_ONLY commit of a framebuffer, for a process that can become DRM master.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
 
 use covalent_machine::trial_results::Outcome;
 use drm::Device as _;
@@ -20,6 +22,7 @@ pub(super) fn test_commit(
     buffer: &Buffer,
     name: &str,
     plane: Option<(plane::Handle, PlaneKind)>,
+    properties: &mut PropertyNames,
 ) -> Outcome {
     let framebuffer = match card.framebuffer(buffer) {
         Ok(framebuffer) => framebuffer,
@@ -36,7 +39,7 @@ pub(super) fn test_commit(
             card.path().display()
         ));
     };
-    let commit = match Commit::prepare(card, plane, &framebuffer) {
+    let commit = match Commit::prepare(card, plane, &framebuffer, properties) {
         Ok(commit) => commit,
         Err(why) => return untested(why),
     };
@@ -104,6 +107,7 @@ impl Commit {
         card: &Card,
         plane: plane::Handle,
         framebuffer: &Framebuffer,
+        properties: &mut PropertyNames,
     ) -> Result<Self, String> {
         let failed =
             |error: std::io::Error| format!("the state of the displays cannot be read ({error})");
@@ -131,39 +135,24 @@ impl Commit {
         let mut request = AtomicModeReq::new();
         let number = |handle: RawResourceHandle| u64::from(u32::from(handle));
         let framebuffer = number(framebuffer.handle().into());
-        let filled = set(
-            card,
-            &mut request,
-            connector,
-            &[("CRTC_ID", number(crtc.into()))],
-        )
-        .and_then(|()| {
-            set(
-                card,
-                &mut request,
-                crtc,
-                &[("MODE_ID", mode_blob), ("ACTIVE", 1)],
-            )
-        })
-        .and_then(|()| {
-            set(
-                card,
-                &mut request,
-                plane,
-                &[
-                    ("FB_ID", framebuffer),
-                    ("CRTC_ID", number(crtc.into())),
-                    ("SRC_X", 0),
-                    ("SRC_Y", 0),
-                    ("SRC_W", width << 16),
-                    ("SRC_H", height << 16),
-                    ("CRTC_X", 0),
-                    ("CRTC_Y", 0),
-                    ("CRTC_W", width),
-                    ("CRTC_H", height),
-                ],
-            )
-        });
+        let connector_values = [("CRTC_ID", number(crtc.into()))];
+        let crtc_values = [("MODE_ID", mode_blob), ("ACTIVE", 1)];
+        let plane_values = [
+            ("FB_ID", framebuffer),
+            ("CRTC_ID", number(crtc.into())),
+            ("SRC_X", 0),
+            ("SRC_Y", 0),
+            ("SRC_W", width << 16),
+            ("SRC_H", height << 16),
+            ("CRTC_X", 0),
+            ("CRTC_Y", 0),
+            ("CRTC_W", width),
+            ("CRTC_H", height),
+        ];
+        let filled = properties
+            .set(card, &mut request, connector, &connector_values)
+            .and_then(|()| properties.set(card, &mut request, crtc, &crtc_values))
+            .and_then(|()| properties.set(card, &mut request, plane, &plane_values));
         let commit = Self {
             request,
             mode_blob,
@@ -230,12 +219,44 @@ fn mode_of_size(width: u32, height: u32) -> Option<ModeInfo> {
     })
 }
 
-fn set(
+/// The properties of KMS objects by their names. An object is queried once, because that takes two ioctls for each of its
+/// properties, and they stay the same for as long as it exists.
+#[derive(Debug, Default)]
+pub(super) struct PropertyNames {
+    /// By device node and object id.
+    by_object: BTreeMap<(PathBuf, RawResourceHandle), BTreeMap<String, property::Handle>>,
+}
+
+impl PropertyNames {
+    /// Adds values of an object's properties to a commit.
+    fn set(
+        &mut self,
+        card: &Card,
+        request: &mut AtomicModeReq,
+        object: impl ResourceHandle,
+        values: &[(&str, u64)],
+    ) -> Result<(), String> {
+        let by_name = match self
+            .by_object
+            .entry((card.path().to_owned(), object.into()))
+        {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(query(card, object)?),
+        };
+        for (name, value) in values {
+            let handle = by_name.get(*name).ok_or_else(|| {
+                format!("the card does not support atomic commits (no property {name})")
+            })?;
+            request.add_raw_property(object.into(), *handle, *value);
+        }
+        Ok(())
+    }
+}
+
+fn query(
     card: &Card,
-    request: &mut AtomicModeReq,
     object: impl ResourceHandle,
-    values: &[(&str, u64)],
-) -> Result<(), String> {
+) -> Result<BTreeMap<String, property::Handle>, String> {
     let properties = card
         .get_properties(object)
         .map_err(|error| format!("the properties cannot be read ({error})"))?;
@@ -245,13 +266,7 @@ fn set(
             by_name.insert(info.name().to_string_lossy().into_owned(), *handle);
         }
     }
-    for (name, value) in values {
-        let handle = by_name.get(*name).ok_or_else(|| {
-            format!("the card does not support atomic commits (no property {name})")
-        })?;
-        request.add_raw_property(object.into(), *handle, *value);
-    }
-    Ok(())
+    Ok(by_name)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::model::Extent;
 use crate::solve::Request;
-use covalent_machine::trial_results::{Outcome, Refusal};
+use covalent_machine::trial_results::{Outcome, Refusal, without_other_formats};
 
 mod helper_process;
 mod trial_impl;
@@ -271,7 +271,7 @@ impl Helper {
         count: u32,
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
         let request = HelperRequest::MeasureAllocation {
-            request: Box::new(planned.request.clone()),
+            request: Box::new(message(planned)),
             count,
         };
         self.allocated = None;
@@ -325,7 +325,7 @@ impl Helper {
     /// Allocates the buffer of a plan in the helper process, which keeps it.
     fn allocate_in_helper(&mut self, planned: TrialPlan<'_>) -> (Outcome, Option<Buffer>) {
         let request = HelperRequest::Allocate {
-            request: Box::new(planned.request.clone()),
+            request: Box::new(message(planned)),
         };
         self.allocated = None;
         let source = planned.plan.source_name();
@@ -363,6 +363,11 @@ fn stderr_file() -> Result<File, Errno> {
         SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
     )?;
     Ok(File::from(stderr))
+}
+
+/// Returns the request by which the helper process finds the plan.
+fn message(planned: TrialPlan<'_>) -> Request {
+    without_other_formats(planned.request, planned.plan.layout().format().fourcc)
 }
 
 fn unexpected_reply() -> Outcome {

@@ -6,7 +6,7 @@ use super::{Helper, unexpected_reply};
 use crate::buffer::Buffer;
 use crate::constraint::{Participant, Source};
 use crate::model::Extent;
-use covalent_machine::trial_results::Outcome;
+use covalent_machine::trial_results::{Outcome, participant_in_format};
 
 impl Trial for Helper {
     fn allocate(&mut self, planned: TrialPlan<'_>) -> Option<Allocation> {
@@ -29,8 +29,9 @@ impl Trial for Helper {
                 )));
             }
         }
+        let fourcc = planned.plan.layout().format().fourcc;
         let request = HelperRequest::Attempt {
-            participant: Box::new(participant.clone()),
+            participant: Box::new(participant_in_format(participant, fourcc)),
         };
         match self.call(&request, &participant.name, "try the buffer") {
             Ok((HelperReply::Attempted { outcome }, _)) => outcome,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use covalent_alloc::buffer::{AccessError, Buffer, CpuAccess, Mapping};
 use covalent_alloc::constraint::Participant;
-use covalent_alloc::solve::{Plan, Request, Solution, solve};
-use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Trial as _, TrialPlan, plan_of};
+use covalent_alloc::solve::{Plan, Request, solve_shared};
+use covalent_alloc::trial::{Helper, MeasuredCycle, Outcome, Trial as _, TrialPlan};
 
 use super::quartiles::Quartiles;
 use super::report::{Operation, OperationKey, PLAIN_MEMORY, Row, SkippedOperation};
@@ -34,16 +34,9 @@ impl SolvedRequest {
     /// # Errors
     /// A text that says why there is no plan.
     pub(super) fn of(request: Request) -> Result<Self, String> {
-        if let Some(plan) = plan_of(&request) {
-            return Ok(Self { request, plan });
-        }
-        let rejections = match solve(&request) {
-            Solution::Split(split) => split
-                .rejections()
-                .iter()
-                .map(|rejection| rejection.words.clone())
-                .collect(),
-            _ => Vec::new(),
+        let rejections: Vec<String> = match solve_shared(&request) {
+            Ok(plan) => return Ok(Self { request, plan }),
+            Err(rejections) => rejections.into_iter().map(|one| one.words).collect(),
         };
         Err(if rejections.is_empty() {
             "no buffer of this source meets its constraints".to_owned()

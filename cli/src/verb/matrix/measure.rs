@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use covalent_alloc::constraint::{Field, Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier};
-use covalent_alloc::solve::{Request, Solution, Verdict, solve};
+use covalent_alloc::solve::{Plan, Request, Verdict, solve_shared};
 use covalent_alloc::trial::{
     Helper, Outcome, RefusalKind, Trial as _, TrialPlan, TrialResults, pair, plan_of,
 };
@@ -66,26 +66,35 @@ impl MatrixRun<'_> {
         is_listed: bool,
     ) -> Cell {
         let size = self.declared.size;
-        let request = self
-            .results
-            .apply(&pair(participant, source, format, size))
-            .request;
-        let (verdict, reasons) = match solve(&request) {
-            Solution::Share(plan) if plan.verdict() == Verdict::Guaranteed => {
+        let declared = pair(participant, source, format, size);
+        let applied = self.results.apply(&declared);
+        let is_unchanged = applied.results.is_empty();
+        let request = applied.request;
+        let solved = solve_shared(&request);
+        let (verdict, reasons) = match &solved {
+            Ok(plan) if plan.verdict() == Verdict::Guaranteed => {
                 (SolverVerdict::Guaranteed, Vec::new())
             }
-            Solution::Share(plan) => (SolverVerdict::Possible, plan.caveats().to_vec()),
-            Solution::Split(split) => (
-                SolverVerdict::Impossible,
-                split
-                    .rejections()
-                    .iter()
-                    .map(|rejection| rejection.words.clone())
-                    .collect(),
-            ),
+            Ok(plan) => (SolverVerdict::Possible, plan.caveats().to_vec()),
+            Err(rejections) => {
+                let words = rejections.iter().map(|rejection| rejection.words.clone());
+                (SolverVerdict::Impossible, words.collect())
+            }
         };
-        let outcome = relaxed_request(participant, source, format, size)
-            .map(|request| self.attempt(&request));
+        // The trial shows whether a stored result still holds, so it is made without the results.
+        let plan = if is_unchanged {
+            solved.ok()
+        } else {
+            plan_of(&declared)
+        };
+        let trial = match plan {
+            Some(plan) => Some(PlannedTrial {
+                request: declared,
+                plan,
+            }),
+            None => PlannedTrial::relaxed(participant, source, format, size),
+        };
+        let outcome = trial.map(|trial| self.attempt(&trial));
         let comparison = compare::compare(
             verdict,
             outcome.as_ref(),
@@ -106,7 +115,7 @@ impl MatrixRun<'_> {
     }
 
     /// Allocates a buffer and tries it; repeats that after a transient refusal.
-    fn attempt(&mut self, request: &Request) -> Outcome {
+    fn attempt(&mut self, trial: &PlannedTrial) -> Outcome {
         let mut last = Outcome::Untestable("nothing was tried".to_owned());
         for number in 0..MAX_ATTEMPTS {
             if number > 0 {
@@ -115,7 +124,7 @@ impl MatrixRun<'_> {
                 }
                 thread::sleep(PAUSE);
             }
-            last = self.attempt_once(request);
+            last = self.attempt_once(trial);
             let is_transient = last
                 .refusal()
                 .is_some_and(|refusal| refusal.kind == RefusalKind::Transient);
@@ -126,15 +135,13 @@ impl MatrixRun<'_> {
         last
     }
 
-    fn attempt_once(&mut self, request: &Request) -> Outcome {
-        let nothing = || Outcome::Untestable("there is no plan to try".to_owned());
-        let (Some(plan), Some(participant)) = (plan_of(request), request.participants.first())
-        else {
-            return nothing();
-        };
+    fn attempt_once(&mut self, trial: &PlannedTrial) -> Outcome {
         let planned = TrialPlan {
-            request,
-            plan: &plan,
+            request: &trial.request,
+            plan: &trial.plan,
+        };
+        let Some(participant) = trial.request.participants.first() else {
+            return Outcome::Untestable("there is nobody to try it on".to_owned());
         };
         match self.helper.allocate(planned) {
             Some(allocation) if allocation.outcome != Outcome::Accepted => allocation.outcome,
@@ -148,8 +155,7 @@ impl MatrixRun<'_> {
 
 /// Constraints that are relaxed step by step to get a buffer to try where the solver says that none is possible: first those of
 /// the memory, which the driver itself has to refuse, then those of format and layout, of the source too.
-const RELAXATIONS: [&[Field]; 4] = [
-    &[],
+const RELAXATIONS: [&[Field]; 3] = [
     &[
         Field::Imports,
         Field::Contiguity,
@@ -166,27 +172,33 @@ const RELAXATIONS: [&[Field]; 4] = [
     ],
 ];
 
-/// Returns the request for a pair with the fewest relaxed constraints that has a plan; `None` if the source cannot allocate such
-/// a buffer at all.
-fn relaxed_request(
-    participant: &Participant,
-    source: &Source,
-    format: FormatModifier,
-    size: Extent,
-) -> Option<Request> {
-    let mut relaxed = participant.clone();
-    let mut source = source.clone();
-    for fields in RELAXATIONS {
-        for field in fields {
-            relaxed.relax(*field);
-            // A queue allocates only its own sizes and formats, and has to refuse others itself. The available size is
-            // never relaxed.
-            source.constraints.relax(*field);
-        }
-        let request = pair(&relaxed, &source, format, size);
-        if plan_of(&request).is_some() {
-            return Some(request);
-        }
+/// A request of one pair with its plan, to be tried.
+struct PlannedTrial {
+    request: Request,
+    plan: Plan,
+}
+
+impl PlannedTrial {
+    /// Returns the request for a pair with the fewest relaxed constraints that has a plan; `None` if the source cannot allocate such
+    /// a buffer at all. The request with all constraints has no plan.
+    fn relaxed(
+        participant: &Participant,
+        source: &Source,
+        format: FormatModifier,
+        size: Extent,
+    ) -> Option<Self> {
+        let mut relaxed = participant.clone();
+        let mut source = source.clone();
+        RELAXATIONS.iter().find_map(|fields| {
+            for field in *fields {
+                relaxed.relax(*field);
+                // A queue allocates only its own sizes and formats, and has to refuse others itself. The available size is
+                // never relaxed.
+                source.constraints.relax(*field);
+            }
+            let request = pair(&relaxed, &source, format, size);
+            let plan = plan_of(&request)?;
+            Some(Self { request, plan })
+        })
     }
-    None
 }

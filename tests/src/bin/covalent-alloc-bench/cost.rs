@@ -81,7 +81,7 @@ pub(super) fn measure(prefix: &str, rounds: usize) -> Result<Vec<Cost>> {
 }
 
 fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
-    let (mut bare, mut ours, mut hits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let mut measure = |use_bare: bool| -> Result<()> {
             wait_for_kernel_frees();
@@ -106,7 +106,6 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
         let bare_first = round % 2 == 0;
         measure(bare_first)?;
         measure(!bare_first)?;
-        hits.push(pool_hit(case)?);
     }
     Ok(Cost {
         source: case.source.clone(),
@@ -114,23 +113,26 @@ fn one(case: &BenchCase<'_>, pages: Pages, rounds: usize) -> Result<Cost> {
         pages,
         bare: median(&bare),
         ours: median(&ours),
-        pool_hit: median(&hits),
+        pool_hit: median(&pool_hits(case, rounds)?),
     })
 }
 
-/// Returns the mean time in which a pool lends a free buffer and gets it back.
-fn pool_hit(case: &BenchCase<'_>) -> Result<u64> {
+/// Returns the mean time of each round in which a pool lends a free buffer and gets it back. One buffer serves all rounds.
+fn pool_hits(case: &BenchCase<'_>, rounds: usize) -> Result<Vec<u64>> {
     let (pool, owner) = (Pool::new(u64::MAX), ContentOwner::new());
     let take = || -> Result<()> {
         let taken = pool.take(owner, &case.plan, |_| case.through_crate())?;
         taken.map(drop).context("the pool returned no buffer")
     };
     take()?;
-    let from = Instant::now();
-    for _ in 0..HITS {
-        take()?;
-    }
-    Ok(nanoseconds(from)?.div_ceil(HITS))
+    let round = |_| -> Result<u64> {
+        let from = Instant::now();
+        for _ in 0..HITS {
+            take()?;
+        }
+        Ok(nanoseconds(from)?.div_ceil(HITS))
+    };
+    (0..rounds).map(round).collect()
 }
 
 /// Waits until drivers have freed dropped buffers. virtio-gpu frees them in a kernel thread after the device's response.
