@@ -1,0 +1,104 @@
+//! Checks of the library's crates as packages: that they can be packaged and compiled, and that their public items stay.
+
+use std::fs;
+use std::io;
+use std::process::{Command, Stdio};
+
+use crate::vm::build::{self, checkout};
+use crate::vm::progress::Step;
+use crate::vm::root::Root;
+
+use super::super::Outcome;
+use super::{cargo, spawn_cargo, tool, wait};
+
+/// The library's crates, each after its dependencies.
+const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-alloc"];
+
+/// The first minor version of cargo 1 that packages several crates together where one depends on another that is not published.
+const PACKAGES_TOGETHER: u32 = 90;
+
+/// Checks that the library's crates can be packaged, and that the packages compile.
+pub(super) fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
+    let output = wait(|log| spawn_cargo(root, &["--version"], &[], log), step)?;
+    let minor = output
+        .text
+        .strip_prefix("cargo 1.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|minor| minor.parse::<u32>().ok());
+    if minor.is_some_and(|minor| minor < PACKAGES_TOGETHER) {
+        let version = output.text.trim();
+        return Ok(Outcome::Skip(format!(
+            "{version} cannot package a crate that depends on one that is not published; cargo 1.{PACKAGES_TOGETHER} can"
+        )));
+    }
+    remove_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
+    let mut args = vec!["package", "--allow-dirty", "--quiet"];
+    // A target folder of its own, so that every file called covalent in it was compiled from a package.
+    args.extend(["--target-dir", "/target/packaging"]);
+    args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
+    // Earlier checks have fetched everything, so cargo runs offline first. A cargo that insists on updating its index runs
+    // again online.
+    let offline: Vec<&str> = args.iter().copied().chain(["--offline"]).collect();
+    // A package is outside of the workspace, so its profile would give every dependency debug information, which nobody reads.
+    let profile = [("CARGO_PROFILE_DEV_DEBUG", "false")];
+    cargo(root, &offline, &profile, step).or_else(|_| cargo(root, &args, &profile, step))
+}
+
+/// Checks that the library's public interface breaks nothing that the commit in `tests/semver-baseline` had, unless the version
+/// in the manifest says that it does.
+pub(super) fn semver(step: &Step) -> Result<Outcome, String> {
+    let path = checkout().join("tests/semver-baseline");
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
+    let baseline = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .ok_or_else(|| format!("{} names no commit", path.display()))?;
+    let commit = format!("{baseline}^{{commit}}");
+    let is_present = Command::new("git")
+        .args(["cat-file", "-e", &commit])
+        .current_dir(checkout())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_present {
+        return Ok(Outcome::Skip(format!(
+            "this copy of the repository does not have the commit {baseline} to compare with"
+        )));
+    }
+    let mut args = vec!["semver-checks", "--baseline-rev", baseline];
+    args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
+    tool("cargo-semver-checks", &args, step)
+}
+
+/// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
+/// same version for the same package, whatever it contains.
+fn remove_unpacked() -> io::Result<()> {
+    let compiled = checkout().join("target/guest/packaging/debug/.fingerprint");
+    for entry in fs::read_dir(compiled).into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("covalent-") {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    let Some(sources) = build::cargo_home().map(|home| home.join("registry/src")) else {
+        return Ok(());
+    };
+    let Ok(registries) = fs::read_dir(&sources) else {
+        return Ok(());
+    };
+    for registry in registries {
+        let registry = registry?.path();
+        for name in LIBRARY {
+            let folder = registry.join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+            match fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
