@@ -250,7 +250,7 @@ fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let guest = context.guest()?;
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -274,7 +274,7 @@ fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let guest = context.guest()?;
+    let guest = context.fresh_guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--fullscreen --size 640x480 --fps 30 --frames 100".to_owned(),
