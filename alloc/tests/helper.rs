@@ -240,6 +240,8 @@ fn declaring() {
         ("abort", "aborted"),
         ("kill", "was killed"),
         ("hang", "no answer within 2 s"),
+        // A process that asks without end does not extend its deadline.
+        ("ask", "no answer within 2 s"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut helper = helper(behaviour, &folder);
@@ -257,6 +259,22 @@ fn declaring() {
         );
         helper.start().unwrap();
     }
+    // A format that ends the process is lost, and no other.
+    let folder = tempfile::tempdir().unwrap();
+    let mut by_format = helper("formats", &folder);
+    let declared = by_format.declare_drivers(extent);
+    let lost: Vec<_> = declared
+        .unavailable
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    for (lost, fourcc) in lost.iter().zip(["NV12", "P010"]) {
+        assert!(lost.contains(&format!(", {fourcc}: ")), "{lost}");
+        let panic = format!("it panicked: no such plane of {fourcc} (nil/format.rs:61:9)");
+        assert!(lost.ends_with(&panic), "{lost}");
+    }
+    assert_eq!(by_format.lost_process_count(), 2);
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("good", &folder);
     let declared = helper.declare_drivers(extent);
@@ -388,12 +406,14 @@ fn run_as_helper(behaviour: &str) -> ExitCode {
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let mut socket = UnixStream::from(socket);
+    let mut left_out = Value::Null;
     while let Some(request) = read(&mut socket) {
-        if request.get("hello").is_some() {
+        if let Some(hello) = request.get("hello") {
+            left_out = hello["left_out"].clone();
             match behaviour {
                 "silent" => std::thread::sleep(DEADLINE * 5),
                 "stranger" => write(&mut socket, &json!({"hello": {"version": 99}})),
-                _ => write(&mut socket, &json!({"hello": {"version": 3}})),
+                _ => write(&mut socket, &json!({"hello": {"version": 5}})),
             }
         } else if request.get("allocate").is_some() {
             let reply = json!({"allocated": {"outcome": "proved", "buffer": null}});
@@ -402,6 +422,8 @@ fn run_as_helper(behaviour: &str) -> ExitCode {
             fail(behaviour, &mut socket);
         } else if request.get("attempt").is_some() {
             write(&mut socket, &json!({"attempted": {"outcome": "proved"}}));
+        } else if request.get("declare").is_some() && behaviour == "formats" {
+            ask_about_formats(&left_out, &mut socket);
         } else if request.get("declare").is_some()
             || request["measure_import"]["participant"]["role"] == "display"
         {
@@ -427,6 +449,23 @@ fn run_as_helper(behaviour: &str) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Declares nothing, after questions about four formats, two of which end the process.
+fn ask_about_formats(left_out: &Value, socket: &mut UnixStream) {
+    let left_out = left_out.as_array().unwrap();
+    for fourcc in ["XR24", "NV12", "P010", "NV21"] {
+        if left_out.contains(&json!(fourcc)) {
+            continue;
+        }
+        write(socket, &json!({"asks": {"fourcc": fourcc}}));
+        if ["NV12", "P010"].contains(&fourcc) {
+            eprintln!("thread 'x' panicked at nil/format.rs:61:9:\nno such plane of {fourcc}");
+            std::process::abort();
+        }
+    }
+    let declared = json!({"participants": [], "sources": [], "unavailable": []});
+    write(socket, &json!({"declared": {"declared": declared}}));
 }
 
 fn fail(behaviour: &str, socket: &mut UnixStream) {
@@ -455,6 +494,9 @@ fn fail(behaviour: &str, socket: &mut UnixStream) {
             std::process::exit(5);
         }
         "hang" => std::thread::sleep(DEADLINE * 5),
+        "ask" => loop {
+            write(socket, &json!({"asks": {"fourcc": "NV12"}}));
+        },
         _ => {
             socket.write_all(&[4, 0, 0, 0]).unwrap();
             socket.write_all(b"}}{{").unwrap();

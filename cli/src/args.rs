@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::verb::{
-    alloc, bench, completions, diff, doctor, facts, inspect, man, matrix, plan, probe,
+    alloc, bench, completions, diff, doctor, facts, import, inspect, man, matrix, plan, probe,
+    report, watch,
 };
 
 /// Find out which devices of this machine can share buffers, and why others cannot.
@@ -24,10 +25,16 @@ Examples:
       which pairs of source and device can share buffers, tried on every device
   covalent inspect --pid covalent-camera
       the dma-bufs of a process: other holders, mappings, pending fences
+  covalent watch
+      what a running compositor shows, how fast, and why a window is not scanned out
   covalent bench --plot bench.svg
       how fast sources allocate, participants import and the CPU copies
   covalent doctor
       what prevents or limits sharing, with commands that help
+  covalent import card.json camera.txt --out machine.json
+      a machine of what somebody pasted, for which plans can be made
+  covalent report --out report.json -- --camera /dev/video0 --display /dev/dri/card0
+      one file to send, about a plan that fails
   covalent facts list
       what drivers refused in earlier trials, and known refusals that ship with Covalent
 
@@ -68,12 +75,18 @@ pub(crate) enum Command {
     Matrix(matrix::Options),
     /// Describe live dma-bufs: their holders, mappings, attached devices, pending fences and pixels.
     Inspect(inspect::Options),
+    /// Show the outputs, surfaces and buffers of a running compositor, and why frames are not scanned out.
+    Watch(watch::Options),
     /// Measure how fast every source allocates, every participant imports, and the CPU copies.
     Bench(bench::Options),
     /// Compare two recorded machines: their devices, constraints, verdicts and plans.
     Diff(diff::Options),
     /// Find what prevents or limits buffer sharing on this machine, with a command that helps.
     Doctor(doctor::Options),
+    /// Make a recorded machine of what drm_info, v4l2-ctl and other tools printed on it.
+    Import(import::Options),
+    /// Write one file with everything that a bug report needs, without names of people and machines.
+    Report(report::Options),
     /// List, export or remove stored trial results.
     Facts(facts::Options),
     /// Print the completion script for a shell.

@@ -36,6 +36,17 @@ pub(crate) fn print_whole(report: &impl Serialize) -> io::Result<()> {
     print_text(&mut io::stdout().lock(), &text)
 }
 
+/// Prints a report that has its own version in one line, for a verb that prints several.
+///
+/// # Errors
+/// The standard output cannot be written.
+pub(crate) fn print_line(report: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(report)?;
+    let mut out = io::stdout().lock();
+    print_text(&mut out, &text)?;
+    out.flush()
+}
+
 /// Prints JSON text. Characters that are not printable are escaped, because the output may be a terminal.
 ///
 /// # Errors

@@ -6,17 +6,42 @@ use anyhow::{Context as _, Result};
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::backend::v4l2::{Device, Direction, Error, Queue, VideoDevices};
-use covalent_alloc::constraint::Participant;
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::constraint::{CopyDevice, Participant};
 use covalent_alloc::machine::devicetree::Tree;
 pub(crate) use covalent_alloc::machine::unique_names;
 use covalent_alloc::machine::{Machine, ReservedMemory};
+use covalent_alloc::model::Extent;
 use covalent_alloc::text::printable_path;
 use covalent_alloc::trial::{
-    TrialResult, TrialResultError, TrialResults, keep_trial_results, load_trial_results,
+    Helper, TrialResult, TrialResultError, TrialResults, keep_trial_results, load_trial_results,
 };
 
 use crate::file;
+use crate::foreign::{self, OwnKind};
 use crate::out::{self, line};
+use crate::vendor_gpus;
+
+/// Starts the helper process, which loads the drivers of GBM and Vulkan.
+///
+/// # Errors
+/// There is no helper program, or it cannot be started.
+pub(crate) fn started_helper() -> Result<Helper> {
+    let mut helper = Helper::find()?;
+    helper.start()?;
+    Ok(helper)
+}
+
+/// Returns the devices of this machine that copy frames. The drivers of Vulkan are loaded in the helper process; without it, or where they
+/// crash it, only devices of the kernel are returned.
+pub(crate) fn copiers(size: Extent) -> Vec<CopyDevice> {
+    let mut collection = BufferCollection::new(size);
+    let declared = started_helper().map(|mut helper| helper.declare_copiers(size));
+    for copier in declared.into_iter().flatten().flatten() {
+        collection.add_copier(copier);
+    }
+    collection.copiers()
+}
 
 /// Returns the nodes of all video devices, ordered by number.
 pub(crate) fn video_nodes() -> Vec<PathBuf> {
@@ -73,13 +98,21 @@ pub(crate) fn planes(card: &Card) -> Result<Vec<Participant>> {
     Ok(planes)
 }
 
-/// Reads a recorded machine.
+/// Reads a recorded machine, or makes one of GPUs that this machine does not have: of a name like `gpu:navi31`.
 ///
 /// # Errors
-/// The file cannot be read, is too long, or is not a recorded machine.
+/// The file cannot be read, is too long, or is not a recorded machine; the GPU's driver cannot be run.
 pub(crate) fn recorded(path: &Path) -> Result<Machine> {
+    if let Some(machine) = path.to_str().and_then(vendor_gpus::machine_of_name) {
+        return machine;
+    }
     let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
-    Machine::from_json(&bytes).with_context(|| printable_path(path))
+    foreign::read_as(
+        OwnKind::Machine,
+        path,
+        &bytes,
+        Machine::from_json(OwnKind::Machine.within(&bytes)),
+    )
 }
 
 /// Reads the reserved memory of a devicetree: of a .dtb file or a copy of /proc/device-tree, or without a path of this machine.
@@ -89,17 +122,15 @@ pub(crate) fn recorded(path: &Path) -> Result<Machine> {
 /// The devicetree cannot be read.
 pub(crate) fn reserved_memory(file: Option<&Path>) -> Result<Option<ReservedMemory>> {
     let tree = match file {
-        Some(path) if path.is_dir() => Some(
-            devicetree::read(path)
-                .with_context(|| format!("cannot read {}", printable_path(path)))?,
-        ),
+        None => return devicetree::reserved_memory().context("cannot read /proc/device-tree"),
+        Some(path) if path.is_dir() => devicetree::read(path)
+            .with_context(|| format!("cannot read {}", printable_path(path)))?,
         Some(path) => {
             let bytes = file::read(path, Tree::MAXIMUM_BYTES)?;
-            Some(Tree::from_flat(&bytes).with_context(|| printable_path(path))?)
+            Tree::from_flat(&bytes).with_context(|| printable_path(path))?
         }
-        None => devicetree::here().context("cannot read /proc/device-tree")?,
     };
-    Ok(tree.map(|tree| ReservedMemory::of(&tree)))
+    Ok(Some(ReservedMemory::of(&tree)))
 }
 
 /// Returns the stored trial results of this user, and those that ship with Covalent. An error of the user's file is printed, and

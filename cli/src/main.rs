@@ -2,16 +2,19 @@
 
 mod args;
 mod file;
+mod foreign;
 mod input;
 mod json;
 mod machine;
 mod out;
 mod pixels;
 mod progress;
+mod report_part;
 #[cfg(test)]
 #[path = "../../alloc/solver/tests/common/sys.rs"]
 mod sys;
 mod text;
+mod vendor_gpus;
 mod verb;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -48,6 +51,9 @@ fn main() -> ExitCode {
         Command::Alloc(options) => verb::alloc::run(&options),
         Command::Matrix(options) => verb::matrix::run(&options),
         Command::Inspect(options) => verb::inspect::run(&options),
+        Command::Import(options) => verb::import::run(&options),
+        Command::Report(options) => verb::report::run(&options),
+        Command::Watch(options) => verb::watch::run(&options),
         Command::Diff(options) => verb::diff::run(&options),
         Command::Doctor(options) => verb::doctor::run(&options),
         Command::Bench(options) => verb::bench::run(&options),

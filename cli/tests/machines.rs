@@ -260,3 +260,51 @@ fn file_of_a_newer_version_or_damaged_is_refused() {
         assert!(stderr.contains(words), "{stderr}");
     }
 }
+
+/// Writes the machine of a report about planes, whose overlay plane shows pictures of up to 1024 pixels of width.
+fn machine_with_a_small_overlay() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/reports/19-a-plane-reads-what-the-gpu-cannot/machine.json");
+    let mut machine: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let participants = machine["declared"][0]["participants"].as_array_mut();
+    let overlay = participants
+        .unwrap()
+        .iter_mut()
+        .find(|own| own["participant"]["name"] == "rockchip-drm overlay plane");
+    overlay.unwrap()["participant"]["constraints"]["image"] =
+        serde_json::json!({"width": {"maximum": 1024}});
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-overlay.json");
+    std::fs::write(&to, serde_json::to_vec(&machine).unwrap()).unwrap();
+    to
+}
+
+#[test]
+fn plane_that_takes_the_frames_in_part_is_named_where_there_is_no_plan() {
+    let path = machine_with_a_small_overlay();
+    let arguments = [
+        "plan",
+        "--machine",
+        path.to_str().unwrap(),
+        "--decoder",
+        "/dev/video0",
+        "--display",
+        "/dev/dri/card0",
+        "--size",
+        "1920x1080",
+    ];
+    let output = covalent(&arguments);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    insta::assert_snapshot!("plane_in_part", text(&output.stdout));
+    let report = covalent(&[&arguments[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(
+        report["planes"],
+        serde_json::json!([{
+            "plane": "rockchip-drm overlay plane",
+            "from": "rkvdec capture",
+            "takes": [{"fourcc": "NV15", "modifier": "LINEAR"}],
+            "lacks": ["not 1920 pixels of width (at most 1024)"],
+        }])
+    );
+}

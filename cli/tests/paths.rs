@@ -228,16 +228,29 @@ fn input_file_that_is_too_long_is_refused() {
 fn node_that_is_not_a_device_of_its_kind_is_refused_and_kept() {
     for option in options_with(&[Use::Node]) {
         let folder = Folder::new();
-        let mut paths: Vec<_> = folder.others().into_iter().map(|(path, _)| path).collect();
-        let [(link, target), (dangling, nowhere)] = folder.links();
-        fs::create_dir(folder.path("inner")).unwrap();
-        paths.extend([link, dangling, folder.path("inner"), folder.path("none")]);
+        let (paths, target, nowhere) = folder.of_every_kind();
         for path in &paths {
             assert_refused(option, path, &run(&line(option, path)), "");
         }
         assert_eq!(fs::read_to_string(target).unwrap(), "kept");
         assert!(!nowhere.exists());
         assert!(paths[0].symlink_metadata().unwrap().file_type().is_fifo());
+    }
+}
+
+#[test]
+fn socket_path_where_nothing_listens_is_refused_and_kept() {
+    for option in options_with(&[Use::Socket]) {
+        let folder = Folder::new();
+        let (paths, target, nowhere) = folder.of_every_kind();
+        for path in &paths {
+            let kept = path.symlink_metadata().ok();
+            assert_refused(option, path, &run(&line(option, path)), "cannot connect");
+            let now = path.symlink_metadata().ok();
+            assert_eq!(now.map(|now| now.ino()), kept.map(|kept| kept.ino()));
+        }
+        assert_eq!(fs::read_to_string(target).unwrap(), "kept");
+        assert!(!nowhere.exists());
     }
 }
 

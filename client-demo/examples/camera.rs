@@ -29,7 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (window, _feedback) = open_window(&mut events, &mut compositor, "camera", false)?;
     let negotiated = negotiate(&camera, &mut events, &mut compositor)?;
     println!("{}", negotiated.summary);
-    let extent = negotiated.plan.layout().extent();
+    let layout = negotiated.plan.layout();
+    let extent = layout.visible().extent();
+    window.crop(layout);
     window.fit(
         (extent.width(), extent.height()),
         compositor.configure.unwrap_or_default(),
@@ -44,10 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         negotiated,
         ready,
         on_screen,
+        frames,
         shown: 0,
     };
     show.negotiated.imported.start()?;
-    while show.shown < frames && !show.events.is_interrupted() {
+    while show.shown < show.frames && !show.events.is_interrupted() {
         show.dispatch()?;
     }
     println!("{} frames were shown", show.shown);
@@ -84,6 +87,8 @@ struct Show {
     ready: Ready,
     /// The frames that the compositor holds, by buffer index. Dropping a frame queues its buffer in the camera again.
     on_screen: Vec<Option<Frame>>,
+    /// The number of frames to show.
+    frames: u64,
     shown: u64,
 }
 
@@ -95,7 +100,11 @@ impl Show {
             self.handle_event(event)?;
         }
         if self.ready.take() {
-            while let Some(frame) = self.negotiated.imported.next_frame()? {
+            // Several frames may be ready at once.
+            while self.shown < self.frames {
+                let Some(frame) = self.negotiated.imported.next_frame()? else {
+                    break;
+                };
                 self.show(frame)?;
             }
         }

@@ -219,7 +219,8 @@ impl Buffers {
     }
 
     /// Takes a buffer back that the compositor released by a release point or by `wl_buffer.release`. After the latter the fences
-    /// of the dma-buf say whether it is still in use.
+    /// of the dma-buf say whether it is still in use. `buffer` is `None` after a release point that was waited for: the access has
+    /// ended, and no fence is queried.
     ///
     /// # Errors
     ///
@@ -227,7 +228,7 @@ impl Buffers {
     pub fn released(&mut self, index: usize, buffer: Option<&Buffer>) -> Result<(), HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Compositor, Holder::Client)?;
-        // With a release point the access has already ended, and the point was waited for.
+        // An access whose release point was given to `show` is tracked by that point.
         if slot.tracker.holders().any(|holder| holder.transferred) {
             let fences = buffer
                 .map(|buffer| pending_fences(buffer, index))

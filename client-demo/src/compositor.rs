@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use covalent_alloc::constraint::Crop;
 use covalent_protocols::feedback::{Collector, Feedback};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::protocol::wl_callback::{self, WlCallback};
@@ -19,6 +20,8 @@ use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresent
 use wayland_protocols::wp::viewporter::client::wp_viewporter::WpViewporter;
 use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 
+use crate::dmabuf::LOWEST_VERSION;
+use crate::listed_formats::ListedFormats;
 use crate::presentation::Shown;
 use crate::window::Configure;
 
@@ -52,13 +55,15 @@ pub enum Event {
     InvalidData(String),
 }
 
-/// The size of an output, in its own pixels.
+/// The mode of an output: its size, in its own pixels, and its refresh rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputMode {
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
+    /// Refresh rate in millihertz; 0 where it is unknown.
+    pub refresh_millihertz: u32,
 }
 
 /// The globals that this client binds.
@@ -105,6 +110,7 @@ pub struct Compositor {
     /// The window's surface feedback.
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
+    pub(crate) listed_formats: ListedFormats,
     outputs: Vec<WlOutput>,
     releases_by_points: bool,
     synced: u32,
@@ -124,6 +130,15 @@ pub struct MissingGlobal {
 }
 
 impl Compositor {
+    /// Returns which part of a buffer the compositor can show alone: any rectangle where it supports viewports.
+    #[must_use]
+    pub fn crop(&self) -> Crop {
+        match self.globals.viewporter {
+            Some(_) => Crop::Anywhere,
+            None => Crop::None,
+        }
+    }
+
     /// Takes the events since the last call, oldest first.
     pub fn take_events(&mut self) -> VecDeque<Event> {
         std::mem::take(&mut self.events)
@@ -171,8 +186,7 @@ impl Compositor {
             "wp_presentation" => {
                 self.globals.presentation = Some(registry.bind(name, 1, handle, ()));
             }
-            // Feedback exists since version 4, and planning needs it.
-            "zwp_linux_dmabuf_v1" if version >= 4 => {
+            "zwp_linux_dmabuf_v1" if version >= LOWEST_VERSION => {
                 self.globals.dmabuf = Some(registry.bind(name, known(5), handle, ()));
             }
             "wp_linux_drm_syncobj_manager_v1" => {
@@ -237,14 +251,18 @@ impl Dispatch<WlOutput, usize> for Compositor {
             flags: WEnum::Value(flags),
             width,
             height,
-            ..
+            refresh,
         } = event
         {
             let current = flags.contains(wl_output::Mode::Current) && *number == 0;
             if let (true, Ok(width), Ok(height)) =
                 (current, u32::try_from(width), u32::try_from(height))
             {
-                state.output = Some(OutputMode { width, height });
+                state.output = Some(OutputMode {
+                    width,
+                    height,
+                    refresh_millihertz: u32::try_from(refresh).unwrap_or_default(),
+                });
             }
         }
     }
@@ -280,16 +298,17 @@ impl Dispatch<WlShm, ()> for Compositor {
 
 wayland_client::delegate_noop!(Compositor: ignore WlCompositor);
 wayland_client::delegate_noop!(Compositor: ignore WpViewporter);
-wayland_client::delegate_noop!(Compositor: ignore ZwpLinuxDmabufV1);
 
-/// Returns a global, or the error that it is missing.
+/// Returns a global of at least this version, or the error that it is missing.
 ///
 /// # Errors
 ///
 /// [`MissingGlobal`] when the compositor does not offer it.
 pub fn need<G: Proxy>(global: Option<&G>, version: u32) -> Result<&G, MissingGlobal> {
-    global.ok_or(MissingGlobal {
-        interface: G::interface().name,
-        version,
-    })
+    global
+        .filter(|global| global.version() >= version)
+        .ok_or(MissingGlobal {
+            interface: G::interface().name,
+            version,
+        })
 }

@@ -12,6 +12,9 @@ use crate::compositor::{Compositor, Event, MissingGlobal, need};
 use crate::explicit_sync::split_u64;
 use crate::shm::Slot;
 
+/// The lowest version of linux-dmabuf that is used: the first with modifiers.
+pub const LOWEST_VERSION: u32 = 3;
+
 /// One plane of an image, as `zwp_linux_buffer_params_v1.add` takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plane<'a> {
@@ -77,7 +80,7 @@ pub fn request_wl_buffer(
     index: usize,
     image: &Image<'_>,
 ) -> Result<(), CreateBufferError> {
-    let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
+    let dmabuf = need(compositor.globals.dmabuf.as_ref(), LOWEST_VERSION)?;
     let size = || CreateBufferError::Size {
         width: image.width,
         height: image.height,

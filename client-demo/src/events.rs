@@ -1,99 +1,24 @@
 //! The event loop: the compositor's socket, a camera's fd, a timer and signals, none of which blocks the others.
 
 use std::cell::Cell;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use calloop::channel::{Event as ChannelEvent, Sender, channel};
-use calloop::generic::Generic;
-use calloop::{Interest, Mode, PostAction};
-use calloop_wayland_source::WaylandSource;
-use covalent_alloc::sync::{PointWait, Pollable, PollableSource, SyncPointWait};
-use wayland_client::{Connection, EventQueue, QueueHandle};
+use covalent_alloc::sync::{PollFor, Pollable, SyncPointWait, TimelineEventfd};
+use wayland_client::backend::WaylandError;
+use wayland_client::{Connection, DispatchError, EventQueue, QueueHandle};
 
+use crate::completions::{CompletionReceiver, CompletionSender, completion_channel};
 use crate::compositor::{Compositor, Event};
-
-/// Why the compositor can no longer be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EventsError {
-    /// There is no compositor to connect to.
-    #[error(
-        "cannot reach the compositor at {socket}: {reason}; start one and set WAYLAND_DISPLAY to its socket"
-    )]
-    Unreachable {
-        /// The socket that was tried.
-        socket: String,
-        /// Why the connection failed.
-        reason: String,
-    },
-    /// The compositor closed the connection.
-    #[error("the compositor at {socket} went away ({reason}); start it again, then this program")]
-    Gone {
-        /// Its socket.
-        socket: String,
-        /// The error of the connection.
-        reason: String,
-    },
-    /// The compositor sent a protocol error.
-    #[error(
-        "the compositor at {socket} refused a request: {reason}; this is a fault of one of the two programs"
-    )]
-    Refused {
-        /// Its socket.
-        socket: String,
-        /// Its message.
-        reason: String,
-    },
-    /// The compositor did not answer in time.
-    #[error("the compositor at {socket} did not {what} within {seconds} s; it may be stopped or busy", seconds = .deadline.as_secs())]
-    Timeout {
-        /// Its socket.
-        socket: String,
-        /// What was waited for.
-        what: &'static str,
-        /// How long.
-        deadline: Duration,
-    },
-    /// SIGINT or SIGTERM arrived.
-    #[error("interrupted while waiting for the compositor to {0}")]
-    Interrupted(&'static str),
-    /// The process has no file descriptor left.
-    #[error(
-        "this process has no file descriptor left for the compositor at {socket} ({reason}); raise its limit (`ulimit -n`)"
-    )]
-    NoFileDescriptor {
-        /// The compositor's socket.
-        socket: String,
-        /// The operation that failed, and the error of the kernel.
-        reason: String,
-    },
-    /// The event loop failed.
-    #[error("{operation} failed: {reason}")]
-    Loop {
-        /// The operation.
-        operation: &'static str,
-        /// Why it failed.
-        reason: String,
-    },
-}
-
-fn failed(operation: &'static str) -> impl Fn(&(dyn std::error::Error + 'static)) -> EventsError {
-    move |error| {
-        if is_out_of_file_descriptors(error) {
-            return EventsError::NoFileDescriptor {
-                socket: socket_from_environment(),
-                reason: format!("{operation}: {}", root_cause(error)),
-            };
-        }
-        EventsError::Loop {
-            operation,
-            reason: error.to_string(),
-        }
-    }
-}
+pub use crate::events_error::EventsError;
+use crate::events_error::{
+    failed, is_out_of_file_descriptors, root_cause, socket_from_environment, unreachable_reason,
+};
+use crate::poller::{Key, Poller, Trigger};
 
 /// A flag that the event loop sets when a file descriptor is readable, has failed or was hung up.
 #[derive(Clone, Debug, Default)]
@@ -107,10 +32,39 @@ impl Ready {
     }
 }
 
-/// The event loop.
+/// A file descriptor that the event loop watches, until [`Events::unwatch`].
+#[derive(Debug)]
+pub struct SourceId(Key);
+
+/// What the event loop does when a file descriptor is ready.
+enum Action {
+    /// Reads and dispatches the compositor's events.
+    Dispatch,
+    /// Sets a flag.
+    Mark(Ready),
+    /// Reads the pipe of a signal until it is empty, and sets a flag.
+    Signal(UnixStream, Ready),
+    /// Sets a flag and removes the source: one signal ends the program, and its unread pipe must not wake the loop again.
+    Interrupt,
+    /// Queues the event once and removes the source.
+    Once(fn(u64) -> Event, u64),
+    /// Queues [`Event::Released`] each time.
+    Release(usize),
+    /// Queues [`Event::Completed`] for each number that other threads sent.
+    Complete(CompletionReceiver),
+}
+
+struct Source {
+    fd: Box<dyn AsFd>,
+    action: Action,
+}
+
+/// The event loop. A wait for events that change nothing in it costs one system call, see [`poller`](crate::poller).
 pub struct Events {
-    event_loop: calloop::EventLoop<'static, Compositor>,
+    poller: Poller,
+    sources: BTreeMap<Key, Source>,
     connection: Connection,
+    queue: EventQueue<Compositor>,
     handle: QueueHandle<Compositor>,
     socket: String,
     interrupted: Ready,
@@ -144,24 +98,26 @@ impl Events {
         let queue: EventQueue<Compositor> = connection.new_event_queue();
         let handle = queue.handle();
         connection.display().get_registry(&handle, ());
-        let event_loop = calloop::EventLoop::try_new()
-            .map_err(|error| failed("making an event loop")(&error))?;
-        WaylandSource::new(connection.clone(), queue)
-            .insert(event_loop.handle())
-            .map_err(|error| failed("watching the compositor's socket")(&error))?;
+        let poller = Poller::new().map_err(|error| failed("epoll_create")(&error))?;
         let mut events = Self {
-            event_loop,
+            poller,
+            sources: BTreeMap::new(),
             connection,
+            queue,
             handle,
             socket,
             interrupted: Ready::default(),
         };
+        let connection = events.connection.clone();
+        let watching = "watching the compositor's socket";
+        events.add(connection, Trigger::Readable, Action::Dispatch, watching)?;
         events.watch_signals()?;
         let mut compositor = Compositor::default();
         // The first roundtrip receives the globals, the second their events.
         for _ in 0..2 {
             events.roundtrip(&mut compositor)?;
         }
+        compositor.use_listed_formats();
         Ok((events, compositor))
     }
 
@@ -191,21 +147,30 @@ impl Events {
     ///
     /// [`EventsError::Loop`] when the fd cannot be watched.
     pub fn watch(&mut self, fd: BorrowedFd<'_>) -> Result<Ready, EventsError> {
-        let fd: OwnedFd = fd
+        let fd = fd
             .try_clone_to_owned()
             .map_err(|error| failed("duplicating a file descriptor")(&error))?;
         let ready = Ready::default();
-        let mark = ready.clone();
-        self.event_loop
-            .handle()
-            .insert_source(
-                Generic::new(fd, Interest::READ, Mode::Level),
-                move |_, _, _| {
-                    mark.0.set(true);
-                    Ok(PostAction::Continue)
-                },
-            )
-            .map_err(|error| failed("watching a file descriptor")(&error))?;
+        let action = Action::Mark(ready.clone());
+        self.add(fd, Trigger::Readable, action, "watching a file descriptor")?;
+        Ok(ready)
+    }
+
+    /// Watches a signal: the returned flag is set after it arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`EventsError::Loop`] when it cannot be watched.
+    pub fn watch_signal(&mut self, signal: i32) -> Result<Ready, EventsError> {
+        let operation = "listening for a signal";
+        let pipe = |error: std::io::Error| failed(operation)(&error);
+        let (reader, writer) = UnixStream::pair().map_err(pipe)?;
+        reader.set_nonblocking(true).map_err(pipe)?;
+        let watched = reader.try_clone().map_err(pipe)?;
+        signal_hook::low_level::pipe::register(signal, writer).map_err(pipe)?;
+        let ready = Ready::default();
+        let action = Action::Signal(reader, ready.clone());
+        self.add(watched, Trigger::Readable, action, operation)?;
         Ok(ready)
     }
 
@@ -215,24 +180,26 @@ impl Events {
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
     pub fn watch_fence(&mut self, wait: SyncPointWait, index: usize) -> Result<(), EventsError> {
-        self.push_event_when(wait, "watching a buffer's fence", move || {
-            Event::BufferIdle(index)
-        })
+        let idle = |index| Event::BufferIdle(usize::try_from(index).unwrap_or(usize::MAX));
+        let index = u64::try_from(index).unwrap_or(u64::MAX);
+        self.push_event_when(wait, "watching a buffer's fence", Action::Once(idle, index))
     }
 
-    /// Queues [`Event::Released`] for the buffer at `index` when a release point is signalled.
+    /// Queues [`Event::Released`] for the buffer at `index` each time that a release point is signalled for which the eventfd is
+    /// armed, until [`unwatch`](Self::unwatch).
     ///
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn watch_release_point(
+    pub fn watch_release_points(
         &mut self,
-        wait: PointWait,
+        eventfd: Rc<TimelineEventfd>,
         index: usize,
-    ) -> Result<(), EventsError> {
-        self.push_event_when(wait, "watching a release point", move || {
-            Event::Released(index)
-        })
+    ) -> Result<SourceId, EventsError> {
+        let action = Action::Release(index);
+        let operation = "watching release points";
+        self.add(eventfd, Trigger::Increment, action, operation)
+            .map(SourceId)
     }
 
     /// Queues [`Event::Completed`] with `number` when a fence or point is signalled.
@@ -245,7 +212,13 @@ impl Events {
         wait: impl Pollable + 'static,
         number: u64,
     ) -> Result<(), EventsError> {
-        self.push_event_when(wait, "watching a fence", move || Event::Completed(number))
+        let action = Action::Once(Event::Completed, number);
+        self.push_event_when(wait, "watching a fence", action)
+    }
+
+    /// Ends the watch of a file descriptor.
+    pub fn unwatch(&mut self, source: SourceId) {
+        self.remove(source.0);
     }
 
     /// Queues an event once, when a fence or point is signalled.
@@ -253,15 +226,13 @@ impl Events {
         &mut self,
         wait: impl Pollable + 'static,
         operation: &'static str,
-        event: impl Fn() -> Event + 'static,
+        action: Action,
     ) -> Result<(), EventsError> {
-        self.event_loop
-            .handle()
-            .insert_source(PollableSource::new(wait), move |(), _, compositor| {
-                compositor.push_event(event());
-            })
-            .map_err(|error| failed(operation)(&error))?;
-        Ok(())
+        let trigger = match wait.poll_for() {
+            PollFor::Input => Trigger::Readable,
+            PollFor::Output => Trigger::Writable,
+        };
+        self.add(wait, trigger, action, operation).map(|_| ())
     }
 
     /// Returns a channel through which other threads queue [`Event::Completed`] with a number.
@@ -269,17 +240,42 @@ impl Events {
     /// # Errors
     ///
     /// [`EventsError::Loop`] when it cannot be watched.
-    pub fn completion_sender(&mut self) -> Result<Sender<u64>, EventsError> {
-        let (sender, receiver) = channel();
-        self.event_loop
-            .handle()
-            .insert_source(receiver, |message, (), compositor| {
-                if let ChannelEvent::Msg(number) = message {
-                    compositor.push_event(Event::Completed(number));
-                }
-            })
-            .map_err(|error| failed("listening to other threads")(&error))?;
+    pub fn completion_sender(&mut self) -> Result<CompletionSender, EventsError> {
+        let operation = "listening to other threads";
+        let (sender, receiver) = completion_channel().map_err(|error| failed(operation)(&error))?;
+        let fd = receiver.eventfd();
+        self.add(
+            fd,
+            Trigger::Increment,
+            Action::Complete(receiver),
+            operation,
+        )?;
         Ok(sender)
+    }
+
+    fn add(
+        &mut self,
+        fd: impl AsFd + 'static,
+        trigger: Trigger,
+        action: Action,
+        operation: &'static str,
+    ) -> Result<Key, EventsError> {
+        let key = self
+            .poller
+            .add(&fd, trigger)
+            .map_err(|error| failed(operation)(&error))?;
+        let fd = Box::new(fd);
+        self.sources.insert(key, Source { fd, action });
+        Ok(key)
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(source) = self.sources.remove(&key) else {
+            return;
+        };
+        if let Err(error) = self.poller.remove(&source.fd) {
+            tracing::warn!("epoll_ctl(EPOLL_CTL_DEL) failed: {error}");
+        }
     }
 
     /// Waits for events, `timeout` at most, and dispatches them.
@@ -292,13 +288,81 @@ impl Events {
         compositor: &mut Compositor,
         timeout: Option<Duration>,
     ) -> Result<(), EventsError> {
-        match self.event_loop.dispatch(timeout, compositor) {
-            Ok(()) => self.check(None),
-            Err(calloop::Error::IoError(error))
-                if error.kind() == std::io::ErrorKind::Interrupted =>
-            {
+        self.flush(compositor)?;
+        let ready = match self.poller.wait(timeout) {
+            Ok(ready) => ready,
+            Err(error) => return self.check(Some(&error)),
+        };
+        for key in ready {
+            self.act(key, compositor)?;
+        }
+        self.flush(compositor)?;
+        self.check(None)
+    }
+
+    /// Handles a file descriptor that is ready.
+    fn act(&mut self, key: Key, compositor: &mut Compositor) -> Result<(), EventsError> {
+        // An earlier event of the same wait may have removed it.
+        let Some(source) = self.sources.get(&key) else {
+            return Ok(());
+        };
+        match &source.action {
+            Action::Dispatch => return self.read_events(compositor),
+            Action::Mark(ready) => ready.0.set(true),
+            Action::Signal(pipe, ready) => {
+                ready.0.set(true);
+                // Several signals are one.
+                while rustix::io::read(pipe, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
+            }
+            Action::Interrupt => {
+                self.interrupted.0.set(true);
+                self.remove(key);
+            }
+            Action::Once(event, number) => {
+                compositor.push_event(event(*number));
+                self.remove(key);
+            }
+            Action::Release(index) => compositor.push_event(Event::Released(*index)),
+            Action::Complete(receiver) => {
+                for number in receiver.numbers() {
+                    compositor.push_event(Event::Completed(number));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the requests that are queued. It makes no system call where there are none.
+    fn flush(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
+        match self.connection.flush() {
+            Ok(()) => Ok(()),
+            // The compositor is slow to read; the next flush sends the rest.
+            Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 Ok(())
             }
+            Err(error) => {
+                // The compositor may have sent the reason before it closed the connection.
+                self.read_events(compositor)?;
+                self.check(Some(&error))
+            }
+        }
+    }
+
+    /// Reads the compositor's events, which are ready, and dispatches them.
+    fn read_events(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
+        // A read is prepared only here: a prepared read that is cancelled costs a system call, and no other thread reads events.
+        let read = self
+            .connection
+            .prepare_read()
+            .map_or(Ok(0), |guard| guard.read());
+        match read {
+            Ok(_) => {}
+            Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return self.check(Some(&error)),
+        }
+        match self.queue.dispatch_pending(compositor) {
+            Ok(_) => Ok(()),
+            Err(DispatchError::Backend(error)) => self.check(Some(&error)),
             Err(error) => self.check(Some(&error)),
         }
     }
@@ -359,22 +423,12 @@ impl Events {
             let writer = writer.try_clone().map_err(pipe)?;
             signal_hook::low_level::pipe::register(signal, writer).map_err(pipe)?;
         }
-        let mark = self.interrupted.clone();
-        self.event_loop
-            .handle()
-            .insert_source(
-                Generic::new(reader, Interest::READ, Mode::Level),
-                move |_, _, _| {
-                    mark.0.set(true);
-                    // One signal ends the program; the unread pipe must not wake the loop again.
-                    Ok(PostAction::Remove)
-                },
-            )
-            .map_err(|error| failed("listening for signals")(&error))?;
-        Ok(())
+        let (trigger, operation) = (Trigger::Readable, "listening for signals");
+        self.add(reader, trigger, Action::Interrupt, operation)
+            .map(|_| ())
     }
 
-    fn check(&self, error: Option<&calloop::Error>) -> Result<(), EventsError> {
+    fn check(&self, error: Option<&(dyn std::error::Error + 'static)>) -> Result<(), EventsError> {
         if let Some(refusal) = self.connection.protocol_error() {
             return Err(EventsError::Refused {
                 socket: self.socket.clone(),
@@ -398,65 +452,13 @@ impl Events {
     }
 }
 
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
             .field("socket", &self.socket)
             .finish_non_exhaustive()
     }
 }
 
-/// Returns whether an error means that the process or the machine has no file descriptor left.
-fn is_out_of_file_descriptors(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let number = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::raw_os_error);
-        if let Some(number) = number {
-            let errno = rustix::io::Errno::from_raw_os_error(number);
-            return matches!(
-                errno,
-                rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM
-            );
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// Returns the innermost cause of an error, without the messages of the layers above it.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
 /// How long the compositor may take to answer a request.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
-
-/// Returns the socket that the environment names.
-fn socket_from_environment() -> String {
-    if let Some(fd) = std::env::var_os("WAYLAND_SOCKET") {
-        return format!("file descriptor {}", fd.to_string_lossy());
-    }
-    let display = std::env::var_os("WAYLAND_DISPLAY").unwrap_or_else(|| "wayland-0".into());
-    let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
-    std::path::Path::new(&directory)
-        .join(display)
-        .display()
-        .to_string()
-}
-
-fn unreachable_reason(socket: &str, error: &wayland_client::ConnectError) -> String {
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        return "XDG_RUNTIME_DIR is not set".to_owned();
-    }
-    // wayland-client drops the error of connect(), so connect again to read it.
-    match UnixStream::connect(socket) {
-        Err(cause) => cause.to_string(),
-        Ok(_) => error.to_string(),
-    }
-}

@@ -41,6 +41,7 @@ fn camera_exit_code(error: &v4l2::Error) -> Exit {
         v4l2::Error::TooSmall { .. }
         | v4l2::Error::TooManyDmabufs { .. }
         | v4l2::Error::Count { .. }
+        | v4l2::Error::Pool { .. }
         | v4l2::Error::Unusable { .. } => Exit::Allocation,
         v4l2::Error::Request { source, .. } if is_out_of_resources(errno(*source)) => {
             Exit::Allocation

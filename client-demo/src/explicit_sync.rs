@@ -1,14 +1,17 @@
 //! Explicit synchronisation by linux-drm-syncobj: acquire and release points of each commit.
 //!
-//! All acquire points are on one timeline, because frames are committed in order. The release points of each buffer are on a timeline
-//! of its own, because buffers are released out of order and signalling a point signals all earlier points of its timeline.
+//! All acquire points are on one timeline, because frames are committed in order. Its first point is signalled from the start and is
+//! the acquire point of every frame that is complete when it is committed, such as one that a camera's queue returned. The release
+//! points of each buffer are on a timeline of its own, because buffers are released out of order and signalling a point signals all
+//! earlier points of its timeline. Each buffer has one eventfd for all of its release points.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::sync::{Point, PointWait, SyncDevice, Timeline, TimelineError, Until};
+use covalent_alloc::sync::{Point, SyncDevice, Timeline, TimelineError, TimelineEventfd, Until};
 use wayland_client::QueueHandle;
 use wayland_client::protocol::wl_surface::WlSurface;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
@@ -18,6 +21,10 @@ use wayland_protocols::wp::linux_drm_syncobj::v1::client::{
 };
 
 use crate::compositor::Compositor;
+use crate::events::{Events, EventsError, SourceId};
+
+/// The number of the acquire point of frames that are complete when they are committed.
+const COMPLETE: u64 = 1;
 
 /// The synchronisation between this program and the compositor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -48,6 +55,9 @@ pub enum ExplicitSyncError {
     /// An operation on a timeline failed.
     #[error(transparent)]
     Timeline(#[from] TimelineError),
+    /// The event loop cannot watch a release point.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// There is no buffer of this index.
     #[error("buffer {0} has no timeline")]
     Index(usize),
@@ -89,6 +99,14 @@ impl Drop for SharedTimeline {
     }
 }
 
+/// The release points of one buffer.
+#[derive(Debug)]
+struct ReleasePoints {
+    shared: SharedTimeline,
+    eventfd: Rc<TimelineEventfd>,
+    source: SourceId,
+}
+
 /// The timelines of one surface and its buffers.
 #[derive(Debug)]
 pub struct ExplicitSync {
@@ -96,7 +114,7 @@ pub struct ExplicitSync {
     device: SyncDevice,
     object: WpLinuxDrmSyncobjSurfaceV1,
     acquire: SharedTimeline,
-    releases: BTreeMap<usize, SharedTimeline>,
+    releases: BTreeMap<usize, ReleasePoints>,
 }
 
 impl ExplicitSync {
@@ -108,8 +126,8 @@ impl ExplicitSync {
     /// [`ExplicitSyncError`] with [`SyncKind::Explicit`]; [`ExplicitSyncError::Timeline`] where a timeline cannot be created.
     pub fn create(
         kind: SyncKind,
+        events: &mut Events,
         compositor: &mut Compositor,
-        handle: &QueueHandle<Compositor>,
         surface: &WlSurface,
         count: usize,
     ) -> Result<Option<Self>, ExplicitSyncError> {
@@ -135,7 +153,10 @@ impl ExplicitSync {
             }
             Err(error) => return Err(error),
         };
-        let acquire = SharedTimeline::new(&manager, handle, &device)?;
+        let handle = &events.handle();
+        let mut acquire = SharedTimeline::new(&manager, handle, &device)?;
+        acquire.timeline.point(COMPLETE)?.signal()?;
+        acquire.last = COMPLETE;
         compositor.ignore_releases();
         let mut explicit = Self {
             object: manager.get_surface(surface, handle, ()),
@@ -145,58 +166,52 @@ impl ExplicitSync {
             releases: BTreeMap::new(),
         };
         for index in 0..count {
-            explicit.add(handle, index)?;
+            explicit.add(events, index)?;
         }
         Ok(Some(explicit))
     }
 
-    /// Creates the timeline of another buffer.
+    /// Creates the timeline of another buffer. The event loop queues [`Event::Released`](crate::compositor::Event::Released) with
+    /// `index` for each of its release points.
     ///
     /// # Errors
     ///
-    /// [`ExplicitSyncError::Timeline`].
-    pub fn add(
-        &mut self,
-        handle: &QueueHandle<Compositor>,
-        index: usize,
-    ) -> Result<(), ExplicitSyncError> {
-        let shared = SharedTimeline::new(&self.manager, handle, &self.device)?;
-        self.releases.insert(index, shared);
+    /// [`ExplicitSyncError::Timeline`], [`ExplicitSyncError::Events`].
+    pub fn add(&mut self, events: &mut Events, index: usize) -> Result<(), ExplicitSyncError> {
+        let shared = SharedTimeline::new(&self.manager, &events.handle(), &self.device)?;
+        let eventfd = Rc::new(shared.timeline.eventfd()?);
+        let source = events.watch_release_points(Rc::clone(&eventfd), index)?;
+        let points = ReleasePoints {
+            shared,
+            eventfd,
+            source,
+        };
+        self.releases.insert(index, points);
         Ok(())
     }
 
     /// Destroys the timeline of a buffer that is no longer committed. The compositor still signals its pending release points.
-    pub fn remove(&mut self, index: usize) {
-        self.releases.remove(&index);
+    pub fn remove(&mut self, events: &mut Events, index: usize) {
+        if let Some(points) = self.releases.remove(&index) {
+            events.unwatch(points.source);
+        }
     }
 
-    /// Returns the release point of the next commit of the buffer at `index`, for the tracking of its accesses.
-    ///
-    /// # Errors
-    ///
-    /// [`ExplicitSyncError`].
-    pub fn next_release(&self, index: usize) -> Result<Point, ExplicitSyncError> {
-        let release = self
-            .releases
-            .get(&index)
-            .ok_or(ExplicitSyncError::Index(index))?;
-        Ok(release.timeline.point(release.last.saturating_add(1))?)
-    }
-
-    /// Sets the points of the surface's next commit, of the buffer at `index`, and signals the acquire point: the buffer is
-    /// complete. Returns the wait for the release point.
+    /// Sets the points of the surface's next commit, of the buffer at `index`, which is complete: its acquire point is signalled.
     ///
     /// # Errors
     ///
     /// [`ExplicitSyncError`]; then the caller must not commit.
-    pub fn set_points(&mut self, index: usize) -> Result<PointWait, ExplicitSyncError> {
-        let (acquire, release) = self.set_pending_points(index)?;
-        acquire.signal()?;
-        Ok(release)
+    pub fn set_points(&mut self, index: usize) -> Result<(), ExplicitSyncError> {
+        self.set_release_point(index)?;
+        let [high, low] = split_u64(COMPLETE);
+        self.object
+            .set_acquire_point(&self.acquire.proxy, high, low);
+        Ok(())
     }
 
-    /// Sets the points as [`set_points`](Self::set_points) does, for a buffer that is not complete yet. The caller signals the
-    /// returned acquire point, or attaches a fence to it.
+    /// Sets the points of the surface's next commit, of the buffer at `index`, which is not complete yet. Returns the acquire point,
+    /// which the caller signals or attaches a fence to, and the release point.
     ///
     /// # Errors
     ///
@@ -204,20 +219,28 @@ impl ExplicitSync {
     pub fn set_pending_points(
         &mut self,
         index: usize,
-    ) -> Result<(Point, PointWait), ExplicitSyncError> {
+    ) -> Result<(Point, Point), ExplicitSyncError> {
+        let released = self.set_release_point(index)?;
+        let acquired = self.acquire.next();
+        let acquire = self.acquire.timeline.point(acquired)?;
+        let [high, low] = split_u64(acquired);
+        self.object
+            .set_acquire_point(&self.acquire.proxy, high, low);
+        Ok((acquire, released))
+    }
+
+    /// Sets the release point of the next commit of the buffer at `index`, and waits for it in the event loop.
+    fn set_release_point(&mut self, index: usize) -> Result<Point, ExplicitSyncError> {
         let release = self
             .releases
             .get_mut(&index)
             .ok_or(ExplicitSyncError::Index(index))?;
-        let (acquired, released) = (self.acquire.next(), release.next());
-        let acquire = self.acquire.timeline.point(acquired)?;
-        let wait = release.timeline.point(released)?.wait(Until::Signalled)?;
-        let [high, low] = split_u64(acquired);
-        self.object
-            .set_acquire_point(&self.acquire.proxy, high, low);
+        let released = release.shared.next();
+        release.eventfd.arm(released, Until::Signalled)?;
         let [high, low] = split_u64(released);
-        self.object.set_release_point(&release.proxy, high, low);
-        Ok((acquire, wait))
+        self.object
+            .set_release_point(&release.shared.proxy, high, low);
+        Ok(release.shared.timeline.point(released)?)
     }
 }
 

@@ -2,12 +2,15 @@
 
 use covalent_protocols::feedback::Feedback;
 use wayland_client::protocol::wl_surface::WlSurface;
-use wayland_client::{Connection, Dispatch, QueueHandle};
+use wayland_client::{Connection, Dispatch, Proxy as _, QueueHandle};
 use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_feedback_v1::{
     Event as Sent, ZwpLinuxDmabufFeedbackV1,
 };
 
 use crate::compositor::{Compositor, Event, FeedbackOf, MissingGlobal, need};
+
+/// The first version of linux-dmabuf with feedback.
+const FEEDBACK_VERSION: u32 = 4;
 
 /// A feedback object. The compositor sends new feedback through it until it is dropped.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ impl Subscription {
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,
     ) -> Result<Self, MissingGlobal> {
-        let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
+        let dmabuf = need(compositor.globals.dmabuf.as_ref(), FEEDBACK_VERSION)?;
         Ok(Self(dmabuf.get_default_feedback(handle, FeedbackOf::Any)))
     }
 
@@ -37,13 +40,34 @@ impl Subscription {
         surface: &WlSurface,
         handle: &QueueHandle<Compositor>,
     ) -> Result<Self, MissingGlobal> {
-        let dmabuf = need(compositor.globals.dmabuf.as_ref(), 4)?;
+        let dmabuf = need(compositor.globals.dmabuf.as_ref(), FEEDBACK_VERSION)?;
         Ok(Self(dmabuf.get_surface_feedback(
             surface,
             handle,
             FeedbackOf::Window,
         )))
     }
+}
+
+/// Requests the default feedback and that of a surface. The list is empty where the compositor has no feedback: with linux-dmabuf
+/// version 3, and without linux-dmabuf.
+#[must_use]
+pub fn subscribe(
+    compositor: &Compositor,
+    surface: &WlSurface,
+    handle: &QueueHandle<Compositor>,
+) -> Vec<Subscription> {
+    let dmabuf = compositor.globals.dmabuf.as_ref();
+    if dmabuf.is_none_or(|dmabuf| dmabuf.version() < FEEDBACK_VERSION) {
+        return Vec::new();
+    }
+    [
+        Subscription::any(compositor, handle),
+        Subscription::window(compositor, surface, handle),
+    ]
+    .into_iter()
+    .filter_map(Result::ok)
+    .collect()
 }
 
 impl Drop for Subscription {
@@ -54,9 +78,25 @@ impl Drop for Subscription {
 
 impl Compositor {
     /// Returns the feedback to plan with: the window's own once it arrived, otherwise the default feedback.
+    ///
+    /// With linux-dmabuf version 3 it has one tranche with the formats that the compositor lists. `None` without linux-dmabuf.
     #[must_use]
     pub fn current_feedback(&self) -> Option<&Feedback> {
         self.window_feedback.as_ref().or(self.feedback.as_ref())
+    }
+
+    /// Returns whether the feedback that [`subscribe`] requested has arrived.
+    #[must_use]
+    pub fn has_feedback_of(&self, subscriptions: &[Subscription]) -> bool {
+        subscriptions.is_empty() || self.feedback.is_some() && self.window_feedback.is_some()
+    }
+
+    /// Uses the listed formats as feedback where the compositor has linux-dmabuf without feedback.
+    pub(crate) fn use_listed_formats(&mut self) {
+        let dmabuf = self.globals.dmabuf.as_ref();
+        if dmabuf.is_some_and(|dmabuf| dmabuf.version() < FEEDBACK_VERSION) {
+            self.feedback = self.listed_formats.feedback();
+        }
     }
 }
 

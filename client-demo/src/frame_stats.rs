@@ -41,6 +41,7 @@ pub struct FrameStats {
     captured: u64,
     missed: u64,
     skipped: u64,
+    short: u64,
     committed: u64,
     presented: u64,
     discarded: u64,
@@ -71,6 +72,12 @@ impl FrameStats {
     /// Counts a captured frame that is not shown, because it is damaged or a newer one was dequeued with it.
     pub fn skipped(&mut self) {
         self.skipped = self.skipped.saturating_add(1);
+    }
+
+    /// Counts a captured frame that lacks a part of its picture, and is not shown.
+    pub fn short(&mut self) {
+        self.short = self.short.saturating_add(1);
+        self.skipped();
     }
 
     /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's, or `None` where that is on
@@ -152,6 +159,12 @@ impl FrameStats {
         self.skipped
     }
 
+    /// Returns the frames that lacked a part of their picture; they count as not committed too.
+    #[must_use]
+    pub fn frames_short(&self) -> u64 {
+        self.short
+    }
+
     /// Returns the frames that were presented after a newer one.
     #[must_use]
     pub fn frames_out_of_order(&self) -> u64 {
@@ -179,6 +192,13 @@ impl FrameStats {
             (presented, direct) if presented == direct => Some(Path::Direct),
             _ => Some(Path::Mixed),
         }
+    }
+
+    /// Returns the bytes that CPUs copied in this process and in the compositor, where this process copied `client_bytes`. `None` where
+    /// the compositor drew a frame or did not report how it was shown: it does not tell its clients what it copied.
+    #[must_use]
+    pub fn copied_bytes(&self, client_bytes: u64) -> Option<u64> {
+        (self.path() == Some(Path::Direct)).then_some(client_bytes)
     }
 
     /// Returns the percentiles of the time from the camera's timestamp to the presentation, in milliseconds.
@@ -230,6 +250,7 @@ mod tests {
             Some((30.0, 30.0))
         );
         assert_eq!(stats.path(), Some(Path::Direct));
+        assert_eq!(stats.copied_bytes(5), Some(5));
     }
 
     #[test]
@@ -264,5 +285,6 @@ mod tests {
         }
         assert_eq!(stats.frames_out_of_order(), 1);
         assert_eq!(stats.path(), Some(Path::Mixed));
+        assert_eq!(stats.copied_bytes(5), None);
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! The parts, each of which can be used alone:
 //!
-//! - [`events`] connects to the compositor and waits; [`compositor`] gathers what it said.
+//! - [`events`] connects to the compositor and waits, also for other threads ([`completions`]), by [`poller`]; [`compositor`] gathers what it said.
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] are the protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
-//! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames.
+//! - [`shm_copy`] copies frames into shared memory where the compositor reads nothing else; [`xrgb`] converts their pixels,
+//!   [`xrgb_reader`] reads a picture by rows, and [`snapshot`] writes it to a file.
+//! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames;
+//!   [`frame_interval`] says whether a camera can have captured another one, and [`frame_size`] whether a frame is complete.
 //! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
 //! - [`pattern`] draws frames whose number can be read from the pixels; [`latency`] and [`exit`] serve the programs' reports and
 //!   exit statuses; [`log`] and [`frame_trace`] write the log and the trace.
@@ -15,25 +18,35 @@
 pub mod buffers;
 pub mod camera_size;
 pub mod command_line;
+pub mod completions;
 pub mod compositor;
 pub mod dmabuf;
 pub mod events;
+mod events_error;
 pub mod exit;
 pub mod exit_code;
 pub mod explicit_sync;
 pub mod feedback;
+pub mod frame_interval;
+pub mod frame_size;
 pub mod frame_stats;
 pub mod frame_trace;
 pub mod latency;
+mod listed_formats;
 pub mod log;
 pub mod negotiation;
 pub mod open_window;
 pub mod pattern;
 pub mod planning;
+pub mod poller;
 pub mod presentation;
 pub mod print;
 pub mod shm;
+pub mod shm_copy;
+pub mod snapshot;
 pub mod source_choice;
 pub mod tranche_request;
 pub mod window;
 pub mod wl_buffers;
+pub mod xrgb;
+pub mod xrgb_reader;

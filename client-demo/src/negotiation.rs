@@ -26,6 +26,7 @@ use covalent_alloc::solve::Plan;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
 use crate::compositor::Compositor;
+use crate::dmabuf::LOWEST_VERSION;
 use crate::events::Events;
 use crate::exit::{Exit, Failure};
 use crate::exit_code;
@@ -108,6 +109,21 @@ impl Negotiation {
     #[must_use]
     pub fn refusals(&self) -> &[String] {
         &self.refusals
+    }
+
+    /// Returns in one line why there is no plan without a copy.
+    #[must_use]
+    pub fn why_no_plan(&self, compositor: &Compositor) -> String {
+        if compositor.globals.dmabuf.is_none() {
+            return missing_formats(compositor);
+        }
+        match self.refusals.last() {
+            Some(refusal) => refusal.clone(),
+            None => format!(
+                "no buffer serves {} (--explain says why)",
+                self.participants_label
+            ),
+        }
     }
 
     /// Forgets earlier refusals. Call this when the compositor sent new feedback.
@@ -210,7 +226,7 @@ impl Negotiation {
         let mut planning = Planning::open();
         let requests = compositor
             .current_feedback()
-            .map(tranche_requests)
+            .map(|feedback| tranche_requests(feedback, compositor.crop()))
             .unwrap_or_default();
         loop {
             let alternatives = self.alternatives(&requests)?;
@@ -221,7 +237,7 @@ impl Negotiation {
             let chosen = chosen.and_then(|(place, plan)| Some((alternatives.get(place)?, plan)));
             let Some((alternative, plan)) = chosen else {
                 return Err(if requests.is_empty() {
-                    self.no_plan(&["the compositor's dma-buf feedback has no tranche".to_owned()])
+                    self.no_plan(&[missing_formats(compositor)])
                 } else {
                     self.no_plan(&explanations)
                 });
@@ -258,6 +274,16 @@ impl Negotiation {
                 ImportResult::Refused => self.refuse(usage_label, &plan, REFUSED)?,
             }
         }
+    }
+}
+
+/// Returns why there is no tranche to plan for.
+fn missing_formats(compositor: &Compositor) -> String {
+    match compositor.globals.dmabuf {
+        Some(_) => "the compositor's dma-buf feedback has no tranche".to_owned(),
+        None => format!(
+            "the compositor does not offer zwp_linux_dmabuf_v1 version {LOWEST_VERSION}, so it reads shared memory only"
+        ),
     }
 }
 

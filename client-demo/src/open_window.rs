@@ -4,12 +4,12 @@ use crate::compositor::{Compositor, Event};
 use crate::events::{ANSWER_DEADLINE, Events};
 use crate::exit::{Exit, Failure};
 use crate::exit_code;
-use crate::feedback::Subscription;
+use crate::feedback::{Subscription, subscribe};
 use crate::window::Window;
 
-/// Opens the window and waits until the compositor has configured it and has sent its dma-buf feedback.
+/// Opens the window and waits until the compositor has configured it and has sent its dma-buf feedback, where it has feedback.
 ///
-/// The subscriptions are the default feedback and the surface's own; they receive new feedback until they are dropped.
+/// The subscriptions receive new feedback until they are dropped.
 ///
 /// # Errors
 ///
@@ -19,12 +19,11 @@ pub fn open_window(
     compositor: &mut Compositor,
     title: &str,
     fullscreen: bool,
-) -> Result<(Window, [Subscription; 2]), Failure> {
+) -> Result<(Window, Vec<Subscription>), Failure> {
     let missing = |error| Failure::new(Exit::NoPlan, error);
     let handle = events.handle();
     let window = Window::new(compositor, &handle, title, fullscreen).map_err(missing)?;
-    let any = Subscription::any(compositor, &handle).map_err(missing)?;
-    let own = Subscription::window(compositor, window.surface(), &handle).map_err(missing)?;
+    let subscriptions = subscribe(compositor, window.surface(), &handle);
     let mut invalid = None;
     events
         .dispatch_until(
@@ -40,14 +39,12 @@ pub fn open_window(
                         _ => None,
                     });
                 invalid.is_some()
-                    || compositor.configure.is_some()
-                        && compositor.feedback.is_some()
-                        && compositor.window_feedback.is_some()
+                    || compositor.configure.is_some() && compositor.has_feedback_of(&subscriptions)
             },
         )
         .map_err(exit_code::compositor_failure)?;
     match invalid {
         Some(what) => Err(exit_code::invalid_protocol_data(events, &what)),
-        None => Ok((window, [any, own])),
+        None => Ok((window, subscriptions)),
     }
 }

@@ -135,6 +135,12 @@ impl Pool {
         self.buffers.get(index)
     }
 
+    /// Returns the bytes of one buffer.
+    #[must_use]
+    pub fn frame_bytes(&self) -> u64 {
+        self.frame_bytes
+    }
+
     /// Writes a frame into the buffer at `index`, which no one else may use.
     ///
     /// # Errors
@@ -145,10 +151,23 @@ impl Pool {
             .flat_map(|y| rows.row(y))
             .copied()
             .collect();
+        self.write(index, 0, &picture)
+    }
+
+    /// Writes bytes into the buffer at `index`, which no one else may use, from `offset_bytes` after its start. What lies after its end is
+    /// left out.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Kernel`] when the memory cannot be written.
+    pub fn write(&self, index: usize, offset_bytes: u64, bytes: &[u8]) -> Result<(), PoolError> {
+        let left = self.frame_bytes.saturating_sub(offset_bytes);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut rest = bytes.get(..left).unwrap_or(bytes);
         let mut offset = u64::try_from(index)
             .unwrap_or(u64::MAX)
-            .saturating_mul(self.frame_bytes);
-        let mut rest = picture.as_slice();
+            .saturating_mul(self.frame_bytes)
+            .saturating_add(offset_bytes);
         while !rest.is_empty() {
             let written =
                 rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.memory, rest, offset))

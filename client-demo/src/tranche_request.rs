@@ -1,7 +1,7 @@
 //! The compositor's dma-buf feedback as participants of a plan. Each tranche becomes one [`TrancheRequest`].
 
 use covalent_alloc::backend::drm::Card;
-use covalent_alloc::constraint::{FormatSet, Participant, Role};
+use covalent_alloc::constraint::{Crop, FormatSet, Participant, Role};
 use covalent_alloc::model::{DeviceIdentity, FormatModifier, Fourcc, Modifier};
 use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags};
 
@@ -14,6 +14,8 @@ const BUFFERS_HELD: u32 = 3;
 pub struct TrancheRequest {
     /// What the compositor does with the buffers, as a phrase for messages, such as `composited`.
     pub usage_label: &'static str,
+    /// Whether the display scans out the buffers (the scanout flag of the tranche).
+    pub for_display: bool,
     /// The compositor, and the card that has to import the buffers where that card is known.
     pub participants: Vec<Participant>,
     /// The card that is the target device of the tranche, where it could be opened.
@@ -34,17 +36,18 @@ impl TrancheRequest {
     }
 }
 
-/// Converts feedback into one request for each tranche, in the compositor's order of preference.
+/// Converts feedback into one request for each tranche, in the compositor's order of preference. `crop` is the result of
+/// [`Compositor::crop`](crate::compositor::Compositor::crop).
 #[must_use]
-pub fn tranche_requests(feedback: &Feedback) -> Vec<TrancheRequest> {
+pub fn tranche_requests(feedback: &Feedback, crop: Crop) -> Vec<TrancheRequest> {
     feedback
         .tranches()
         .iter()
-        .map(|tranche| tranche_request(feedback, tranche))
+        .map(|tranche| tranche_request(feedback, tranche, crop))
         .collect()
 }
 
-fn tranche_request(feedback: &Feedback, tranche: &Tranche) -> TrancheRequest {
+fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> TrancheRequest {
     let for_display = tranche.flags.contains(TrancheFlags::SCANOUT);
     let card = card(tranche.device);
     let identity = card
@@ -59,6 +62,7 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche) -> TrancheRequest {
     compositor.for_each_choice(|own| {
         own.formats = Some(formats(feedback, tranche));
         own.buffers_held = BUFFERS_HELD;
+        own.image.crop = crop;
     });
     let mut participants = vec![compositor];
     // Only a scanout tranche needs the card's import: a compositor may composite by CPU what its card cannot import. Whether the
@@ -68,6 +72,7 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche) -> TrancheRequest {
     }
     TrancheRequest {
         usage_label,
+        for_display,
         participants,
         card,
     }
@@ -139,8 +144,12 @@ mod tests {
             ],
         )
         .unwrap();
-        let requests = tranche_requests(&feedback);
+        let requests = tranche_requests(&feedback, Crop::Anywhere);
         assert_eq!(requests.len(), 2);
+        for request in &requests {
+            let compositor = request.participants[0].constraints();
+            assert_eq!(compositor.image.crop, Crop::Anywhere);
+        }
         assert!(requests[0].supports(Fourcc::XRGB8888) && !requests[0].supports(Fourcc::NV12));
         assert!(requests[1].supports(Fourcc::NV12));
         assert_eq!(

@@ -1,5 +1,6 @@
 //! One window on the compositor's screen.
 
+use covalent_alloc::model::Layout;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::protocol::wl_surface::{self, WlSurface};
 use wayland_client::{Connection, Dispatch, QueueHandle};
@@ -93,7 +94,7 @@ impl Window {
         }
     }
 
-    /// Scales buffers of `size` to fit a fullscreen window and keeps their aspect ratio.
+    /// Scales pictures of `size` to fit a fullscreen window and keeps their aspect ratio.
     ///
     /// Where the sizes are equal no scaling is requested, because not every display can scan out a scaled buffer.
     pub fn fit(&self, size: (u32, u32), configure: Configure) {
@@ -109,6 +110,24 @@ impl Window {
                 viewport.set_destination(width, height);
             }
             _ => viewport.set_destination(-1, -1),
+        }
+    }
+
+    /// Crops buffers of this layout to their picture (`wp_viewport.set_source`), from the next commit on. The picture's size is the
+    /// surface's, unless [`fit`](Self::fit) scales it.
+    pub fn crop(&self, layout: &Layout) {
+        let Some(viewport) = &self.viewport else {
+            return;
+        };
+        match layout.is_cropped() {
+            true => {
+                let visible = layout.visible();
+                let [x, y, width, height] =
+                    [visible.x(), visible.y(), visible.width(), visible.height()].map(f64::from);
+                viewport.set_source(x, y, width, height);
+            }
+            // Without a rectangle the source is the whole buffer.
+            false => viewport.set_source(-1.0, -1.0, -1.0, -1.0),
         }
     }
 

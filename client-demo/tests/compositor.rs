@@ -13,20 +13,23 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::compositor::{Compositor, Event};
 use covalent_client_demo::dmabuf::{Image, Plane, request_wl_buffer};
 use covalent_client_demo::events::{Events, EventsError};
+use covalent_client_demo::exit::Exit;
 use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::negotiation::Negotiation;
+use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
 use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags, indices_to_bytes};
-use covalent_protocols::table::{FormatEntry, FormatTable};
-use wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_buffer_params_v1::{
+use covalent_protocols::linux_dmabuf::server::zwp_linux_buffer_params_v1::{
     self, ZwpLinuxBufferParamsV1,
 };
-use wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_dmabuf_feedback_v1::ZwpLinuxDmabufFeedbackV1;
-use wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_dmabuf_v1::{
-    self, ZwpLinuxDmabufV1,
-};
+use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_feedback_v1::ZwpLinuxDmabufFeedbackV1;
+use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::{self, ZwpLinuxDmabufV1};
+use covalent_protocols::table::{FormatEntry, FormatTable};
 use wayland_server::protocol::wl_buffer::WlBuffer;
 use wayland_server::protocol::wl_compositor::WlCompositor;
 use wayland_server::{
@@ -37,6 +40,11 @@ const SECONDS: Duration = Duration::from_secs(10);
 const XR24: FormatEntry = FormatEntry {
     fourcc: 0x3432_5258,
     modifier: 0,
+};
+
+const NV12_TILED: FormatEntry = FormatEntry {
+    fourcc: 0x3231_564e,
+    modifier: 0x0100_0000_0000_0002,
 };
 
 /// How the compositor behaves.
@@ -72,7 +80,18 @@ impl GlobalDispatch<ZwpLinuxDmabufV1, ()> for Fake {
         (): &(),
         init: &mut DataInit<'_, Self>,
     ) {
-        init.init(new, ());
+        let dmabuf = init.init(new, ());
+        if dmabuf.version() == 3 {
+            for entry in [XR24, NV12_TILED, XR24] {
+                let (high, low) = (entry.modifier >> 32, entry.modifier & u64::from(u32::MAX));
+                dmabuf.format(entry.fourcc);
+                dmabuf.modifier(
+                    entry.fourcc,
+                    u32::try_from(high).unwrap(),
+                    u32::try_from(low).unwrap(),
+                );
+            }
+        }
     }
 }
 
@@ -183,13 +202,20 @@ impl Drop for Running {
 }
 
 fn start(behaviour: Behaviour) -> (Running, Events, Compositor) {
+    start_with(behaviour, Some(4))
+}
+
+/// Starts a compositor with this version of linux-dmabuf, or without it.
+fn start_with(behaviour: Behaviour, dmabuf: Option<u32>) -> (Running, Events, Compositor) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (stop, stopped) = channel::<()>();
     let thread = std::thread::spawn(move || {
         let mut display: Display<Fake> = Display::new().unwrap();
         let handle = display.handle();
         handle.create_global::<Fake, WlCompositor, ()>(4, ());
-        handle.create_global::<Fake, ZwpLinuxDmabufV1, ()>(4, ());
+        if let Some(version) = dmabuf {
+            handle.create_global::<Fake, ZwpLinuxDmabufV1, ()>(version, ());
+        }
         display
             .handle()
             .insert_client(theirs, Arc::new(()))
@@ -265,6 +291,57 @@ fn feedback_with_an_index_past_its_table_is_invalid_data() {
         Event::InvalidData(_)
     ));
     assert!(compositor.current_feedback().is_none());
+}
+
+#[test]
+fn formats_of_version_3_are_planned_with_as_one_tranche() {
+    let (_running, events, compositor) = start_with(Behaviour::Valid, Some(3));
+    assert!(Subscription::any(&compositor, &events.handle()).is_err());
+    let feedback = compositor.current_feedback().unwrap();
+    assert!(feedback.advertises(XR24) && feedback.advertises(NV12_TILED));
+    let requests = tranche_requests(feedback, compositor.crop());
+    let [request] = requests.as_slice() else {
+        panic!("{requests:?}");
+    };
+    assert_eq!(request.usage_label, "composited");
+    assert!(request.card.is_none() && request.supports(Fourcc::NV12));
+    assert!(!request.supports(Fourcc::YUYV));
+}
+
+#[test]
+fn buffers_of_version_3_are_created_or_refused_without_the_end_of_the_connection() {
+    for (behaviour, is_created) in [
+        (Behaviour::RefusesBuffers, false),
+        (Behaviour::ReleasesAtOnce, true),
+    ] {
+        let (_running, mut events, mut compositor) = start_with(behaviour, Some(3));
+        request_any_wl_buffer(&events, &compositor, 1);
+        let answer = event(&mut events, &mut compositor);
+        assert_eq!(matches!(answer, Event::Created(1, _)), is_created);
+        assert_eq!(matches!(answer, Event::Refused(1)), !is_created);
+        events.roundtrip(&mut compositor).unwrap();
+    }
+}
+
+#[test]
+fn compositor_without_linux_dmabuf_has_no_plan_and_the_reason_is_one_line() {
+    for (version, cause) in [(None, "version 3"), (Some(2), "version 3")] {
+        let (_running, mut events, mut compositor) = start_with(Behaviour::Valid, version);
+        assert!(compositor.current_feedback().is_none());
+        let collection = BufferCollection::new(Extent::new(64, 64).unwrap());
+        let mut negotiation = Negotiation::new(collection, "a test and the compositor");
+        let failure = negotiation
+            .negotiate(&mut events, &mut compositor, |_, _| Ok(()))
+            .unwrap_err();
+        assert_eq!(failure.exit(), Exit::NoPlan, "{failure}");
+        let reason = negotiation.why_no_plan(&compositor);
+        assert!(
+            reason.contains("zwp_linux_dmabuf_v1") && reason.contains(cause),
+            "{reason}"
+        );
+        assert_eq!(reason.lines().count(), 1);
+        assert!(failure.to_string().contains(&reason), "{failure}");
+    }
 }
 
 #[test]

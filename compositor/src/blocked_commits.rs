@@ -4,7 +4,7 @@
 //! (implicit synchronisation). A Smithay blocker holds the commit back until the point or the fence is signalled. The event
 //! loop waits for it, so the compositor does not block and other surfaces continue.
 
-use calloop::{LoopHandle, RegistrationToken};
+use calloop::RegistrationToken;
 use covalent_alloc::sync::{Access, PollableSource};
 use covalent_alloc::trace::{Action, FlowPosition};
 use smithay::reexports::wayland_server::backend::ObjectId;
@@ -18,17 +18,12 @@ use smithay::wayland::compositor::{
 
 use crate::clock;
 use crate::commits::{Attachment, BuffersInUse, CommitNumber, CommittedBuffer, pending_commits};
+use crate::event_loop::LoopHandle;
 use crate::frame_trace::{COMPOSITOR, TracedBuffer};
-use crate::state::{ClientState, State};
+use crate::limits::{Charge, Limit};
+use crate::state::{ClientState, State, usage_of};
 use crate::syncobj::{CommitSync, Point, PointWait, take_sync_points};
 use crate::transient::retry_transient;
-
-/// The largest number of waits of one client at a time.
-const BLOCKED_MAX: usize = 64;
-
-/// The largest number of commits of one surface that are not applied yet. A commit is not applied while an earlier one is
-/// blocked, or while it is cached in a synchronised subsurface whose parent does not commit.
-const UNAPPLIED_MAX: u64 = 1024;
 
 /// `wl_display.error.no_memory`, which the bindings do not name.
 const NO_MEMORY: u32 = 2;
@@ -51,11 +46,12 @@ struct BlockedCommit {
     client: Client,
     barrier: Barrier,
     token: RegistrationToken,
+    _charge: Charge,
 }
 
 impl BlockedCommits {
     /// Ends the waits of a surface that lost its role. Commits that depend on them, such as the parent's, are applied.
-    pub fn unblock_surface(&mut self, handle: &LoopHandle<'static, State>, surface: &WlSurface) {
+    pub fn unblock_surface(&mut self, handle: &LoopHandle, surface: &WlSurface) {
         let id = surface.id();
         self.cancel(handle, |blocked| blocked.surface == id);
     }
@@ -65,21 +61,9 @@ impl BlockedCommits {
         self.commits.len()
     }
 
-    fn count_of(&self, client: &Client) -> usize {
-        let id = client.id();
-        self.commits
-            .iter()
-            .filter(|blocked| blocked.client.id() == id)
-            .count()
-    }
-
     /// Ends the waits that are obsolete. Their barriers are signalled, since a barrier that is never signalled would block every
     /// later commit of the client.
-    fn cancel(
-        &mut self,
-        handle: &LoopHandle<'static, State>,
-        is_obsolete: impl Fn(&BlockedCommit) -> bool,
-    ) {
+    fn cancel(&mut self, handle: &LoopHandle, is_obsolete: impl Fn(&BlockedCommit) -> bool) {
         let mut clients: Vec<Client> = Vec::new();
         self.commits.retain(|blocked| {
             let over = is_obsolete(blocked);
@@ -133,7 +117,13 @@ impl State {
             };
         let attachment = match attachment {
             None => assignment.map(|_| Attachment::Removed),
-            Some(buffer) => Some(Attachment::Buffer(buffer)),
+            Some(buffer) => {
+                let id = buffer.buffer().id().protocol_id();
+                let pool = client
+                    .get_data::<ClientState>()
+                    .and_then(|data| data.shm_pools.find(id));
+                Some(Attachment::Buffer(buffer.with_pool(pool)))
+            }
         };
         let number = self.queue_attachment(surface, &client, attachment);
         let waits = match (acquire, &dmabuf) {
@@ -178,16 +168,14 @@ impl State {
         attachment: Option<Attachment>,
     ) -> u64 {
         let is_cached = is_sync_subsurface(surface);
-        let (number, superseded, unapplied) = with_states(surface, |states| {
+        let (number, superseded, counted) = with_states(surface, |states| {
             let commits = pending_commits(states);
             let (number, superseded) = commits.push(attachment, is_cached);
             states.cached_state.get::<CommitNumber>().pending().0 = Some(number);
-            (number, superseded, commits.unapplied())
+            (number, superseded, commits.count(&usage_of(client)))
         });
-        if unapplied > UNAPPLIED_MAX {
-            let reason =
-                format!("more than {UNAPPLIED_MAX} commits of one surface are not applied yet");
-            self.disconnect_client(client, &reason);
+        if let Err(exceeded) = counted {
+            self.connections.disconnect(&self.display, client, exceeded);
         }
         if !superseded.is_empty() {
             let id = surface.id();
@@ -231,12 +219,13 @@ impl State {
         wait: PointWait,
         traced: Option<TracedBuffer>,
     ) {
-        if self.blocked_commits.count_of(client) >= BLOCKED_MAX {
-            let reason =
-                format!("more than {BLOCKED_MAX} commits wait for their acquire point or fence");
-            self.disconnect_client(client, &reason);
-            return;
-        }
+        let charge = match usage_of(client).charge(Limit::WaitingCommits, 1) {
+            Ok(charge) => charge,
+            Err(exceeded) => {
+                self.connections.disconnect(&self.display, client, exceeded);
+                return;
+            }
+        };
         let wait_start = clock::now();
         let barrier = Barrier::new(false);
         let id = self.blocked_commits.next;
@@ -266,6 +255,7 @@ impl State {
                     client: client.clone(),
                     barrier,
                     token,
+                    _charge: charge,
                 });
             }
             Err(error) => self.disconnect_client(client, &error.error.to_string()),

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use calloop::generic::Generic;
-use calloop::{Interest, LoopHandle, Mode, PostAction};
+use calloop::{Interest, Mode, PostAction};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::limits::with_original_limit;
-use crate::state::State;
+use crate::descriptors::with_original_limit;
+use crate::event_loop::LoopHandle;
 
 /// The time between SIGTERM and SIGKILL.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ impl Command {
     ///
     /// When the command cannot be started, or its end cannot be monitored.
     pub fn start(
-        handle: &LoopHandle<'static, State>,
+        handle: &LoopHandle,
         program: &OsStr,
         arguments: &[OsString],
         socket: &str,
@@ -63,7 +63,7 @@ impl Command {
                     Mode::Level,
                 ),
                 |_, _, state| {
-                    state.signal.stop();
+                    state.handle.stop();
                     Ok(PostAction::Remove)
                 },
             )

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use smithay::reexports::wayland_server::backend::ObjectId;
@@ -14,6 +15,10 @@ use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::reexports::wayland_server::{DisplayHandle, Resource};
 use smithay::wayland::compositor::{Cacheable, SurfaceData};
 
+use crate::connection::MappedPool;
+use crate::connection::expect_events;
+use crate::limits::{Charge, Limit, LimitExceeded, Usage};
+use crate::state::ClientState;
 use crate::syncobj::ReleasePoint;
 
 /// Sends the event that releases a buffer to its client.
@@ -26,6 +31,9 @@ impl SendRelease for WlBuffer {
     fn send_release(&self) {
         if self.is_alive() {
             self.release();
+            if let Some(client) = self.client() {
+                expect_events(&client);
+            }
         }
     }
 }
@@ -69,11 +77,47 @@ impl<K: Eq + std::hash::Hash, B: SendRelease> BuffersInUse<K, B> {
     }
 }
 
+/// The number of committed buffers of a client that are not released.
+#[derive(Clone, Debug, Default)]
+pub struct UnreleasedBuffers(Arc<AtomicU64>);
+
+impl UnreleasedBuffers {
+    /// Returns the number.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) -> UnreleasedBuffer {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        UnreleasedBuffer(self.0.clone())
+    }
+}
+
+/// Counts as one buffer until it is dropped.
+#[derive(Debug)]
+struct UnreleasedBuffer(Arc<AtomicU64>);
+
+impl UnreleasedBuffer {
+    fn of_client(buffer: &WlBuffer) -> Option<Self> {
+        let client = buffer.client()?;
+        Some(client.get_data::<ClientState>()?.unreleased.add())
+    }
+}
+
+impl Drop for UnreleasedBuffer {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A buffer that a client committed. Dropping it releases the buffer.
 #[derive(Debug)]
 pub struct CommittedBuffer {
     buffer: WlBuffer,
     release_by: ReleaseBy,
+    /// Keeps the memory of a `wl_shm` buffer counted, which stays mapped although the client destroys the buffer.
+    _mapped_pool: Option<Arc<MappedPool>>,
+    _unreleased: Option<UnreleasedBuffer>,
 }
 
 /// How a buffer is released. A client that uses explicit synchronisation does not wait for `wl_buffer.release`.
@@ -89,16 +133,29 @@ impl CommittedBuffer {
     pub fn released_by_event(buffer: WlBuffer, in_use: &mut BuffersInUse) -> Self {
         let release = in_use.use_buffer(buffer.id(), buffer.clone());
         Self {
+            _unreleased: UnreleasedBuffer::of_client(&buffer),
             buffer,
             release_by: ReleaseBy::Event(release),
+            _mapped_pool: None,
         }
     }
 
     /// Takes a buffer that is released by its release point; `None` for release point 0, which needs no signal.
     pub fn released_at_point(buffer: WlBuffer, release: Option<ReleasePoint>) -> Self {
         Self {
+            _unreleased: UnreleasedBuffer::of_client(&buffer),
             buffer,
             release_by: ReleaseBy::Point(release),
+            _mapped_pool: None,
+        }
+    }
+
+    /// Sets the pool of the buffer, which counts as mapped until the buffer is dropped.
+    #[must_use]
+    pub fn with_pool(self, mapped_pool: Option<Arc<MappedPool>>) -> Self {
+        Self {
+            _mapped_pool: mapped_pool,
+            ..self
         }
     }
 
@@ -142,6 +199,8 @@ struct CommitQueue<O> {
     /// Commits up to this number are part of a commit of the parent; later ones are cached in a synchronised subsurface.
     sealed: u64,
     attached: VecDeque<(u64, Attachment<O>)>,
+    /// The commits that are not applied, as a part of those of the client.
+    charge: Option<Charge>,
 }
 
 impl<O> Default for PendingCommits<O> {
@@ -151,6 +210,7 @@ impl<O> Default for PendingCommits<O> {
             applied: 0,
             sealed: 0,
             attached: VecDeque::new(),
+            charge: None,
         }))
     }
 }
@@ -201,6 +261,11 @@ impl<O> PendingCommits<O> {
     pub fn apply(&self, number: u64) -> Option<Attachment<O>> {
         let mut applied: Vec<(u64, Attachment<O>)> = self.with(|queue| {
             queue.applied = queue.applied.max(number);
+            let unapplied = queue.last.saturating_sub(queue.applied);
+            if let Some(charge) = &mut queue.charge {
+                // A smaller amount never exceeds a limit.
+                let _ = charge.set(unapplied);
+            }
             let count = queue
                 .attached
                 .partition_point(|(other, _)| *other <= number);
@@ -218,6 +283,22 @@ impl<O> PendingCommits<O> {
     /// Returns the number of commits that are not applied yet.
     pub fn unapplied(&self) -> u64 {
         self.with(|queue| queue.last.saturating_sub(queue.applied))
+    }
+
+    /// Counts the commits that are not applied yet as used by a client.
+    ///
+    /// # Errors
+    ///
+    /// When they exceed the limit of a surface or of the client.
+    pub fn count(&self, usage: &Arc<Usage>) -> Result<(), LimitExceeded> {
+        let unapplied = self.unapplied();
+        usage.check(Limit::SurfaceCommits, unapplied)?;
+        self.with(|queue| {
+            let charge = queue
+                .charge
+                .get_or_insert_with(|| usage.charge_nothing(Limit::Commits));
+            charge.set(unapplied)
+        })
     }
 }
 
@@ -255,7 +336,7 @@ pub fn take_applied(states: &SurfaceData) -> Option<Attachment> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 

@@ -9,10 +9,12 @@ use smithay::backend::renderer::sync::SyncPoint;
 use crate::backend::Backend;
 use crate::backend::output_buffers::BUFFER_COUNT;
 use crate::content::Content;
-use crate::render::gles::Gles;
+use crate::cursor::CursorLayer;
+use crate::region::Rect;
+use crate::render::gles::{Copied, Gles};
 use crate::render::renderer::{GLES, SOFTWARE};
 use crate::render::software::LayerError;
-use crate::render::{Layer, Renderer, Software};
+use crate::render::{ColorRepresentation, Layer, Renderer, Software};
 use crate::scene::Scene;
 
 /// An output buffer that is drawn, or that the GPU is drawing.
@@ -22,7 +24,7 @@ pub struct Composed {
     pub index: usize,
     /// The name of the renderer that drew it.
     pub renderer: &'static str,
-    /// The reason why the GPU renderer did not draw it, if there is one.
+    /// The reason why the GPU renderer did not draw it, or why the CPU uploaded a buffer for the GPU renderer.
     pub why_not_gles: Option<String>,
     /// The client buffers that the GPU may still read.
     pub gpu_read: Option<GpuReadGuard>,
@@ -35,7 +37,7 @@ pub struct Composed {
 /// A layer that could not be read and is left out.
 #[derive(Debug)]
 pub struct UnreadableLayer {
-    /// The position among the visible layers of the scene, the lowest first.
+    /// The position among the visible layers of the scene, the lowest first. The pointer is above the last one.
     pub layer: usize,
     /// The error of the access.
     pub error: std::io::Error,
@@ -73,6 +75,7 @@ pub fn compose(
     scene: &Scene,
 ) -> anyhow::Result<Composed> {
     let mut why_not_gles = None;
+    let mut copies = Vec::new();
     if let Renderer::Gles(gles, _) = renderer {
         match compose_gles(backend, gles, scene) {
             Ok(composed) => return Ok(composed),
@@ -80,10 +83,11 @@ pub fn compose(
                 let reason = format!("{error:#}");
                 tracing::debug!(reason, "the CPU renderer composes a frame");
                 why_not_gles = Some(reason);
+                copies = copy_tiled(gles, &layers(scene, backend), scene, backend.mode().rect());
             }
         }
     }
-    let (index, unreadable) = compose_software(backend, renderer.software(), scene)?;
+    let (index, unreadable) = draw_by_cpu(backend, renderer.software(), scene, &copies)?;
     Ok(Composed {
         index,
         renderer: SOFTWARE,
@@ -94,16 +98,41 @@ pub fn compose(
     })
 }
 
-/// Returns the visible layers, the lowest first.
+/// Copies the visible buffers that only the GPU can read, which is not able to draw the frame. The result has an item for each
+/// visible layer. A buffer that cannot be copied is left out of the frame.
+fn copy_tiled(
+    gles: &mut Gles,
+    layers: &[Layer<'_>],
+    scene: &Scene,
+    output: Rect,
+) -> Vec<Option<Copied>> {
+    let contents = scene.visible(output);
+    let copies = layers.iter().zip(contents).map(|(layer, shown)| {
+        if shown.content.is_linear() {
+            return None;
+        }
+        match gles.copy(layer.pixels, layer.colour) {
+            Ok(copied) => Some(copied),
+            Err(error) => {
+                tracing::debug!(%error, "a buffer that only the GPU can read cannot be copied");
+                None
+            }
+        }
+    });
+    copies.collect()
+}
+
+/// Returns the visible layers, the lowest first, and the pointer.
 fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
     let visible = scene.visible(backend.mode().rect());
-    visible
-        .into_iter()
-        .map(|layer| Layer {
-            pixels: &*layer.content,
-            view: layer.view,
-            opaque: layer.opaque.clone(),
-        })
+    let surfaces = visible.into_iter().map(|layer| Layer {
+        pixels: &*layer.content,
+        colour: layer.colour,
+        view: layer.view,
+        opaque: layer.opaque.clone(),
+    });
+    surfaces
+        .chain(scene.cursor.as_ref().map(CursorLayer::layer))
         .collect()
 }
 
@@ -125,8 +154,24 @@ pub fn compose_software(
     software: &mut Software,
     scene: &Scene,
 ) -> anyhow::Result<(usize, Vec<UnreadableLayer>)> {
+    draw_by_cpu(backend, software, scene, &[])
+}
+
+/// Composes with the CPU renderer, which reads the copies of layers that have one.
+fn draw_by_cpu(
+    backend: &mut Backend,
+    software: &mut Software,
+    scene: &Scene,
+    copies: &[Option<Copied>],
+) -> anyhow::Result<(usize, Vec<UnreadableLayer>)> {
     let output = backend.mode().rect();
-    let layers = layers(scene, backend);
+    let mut layers = layers(scene, backend);
+    for (layer, copied) in layers.iter_mut().zip(copies) {
+        if let Some(copied) = copied {
+            layer.pixels = copied;
+            layer.colour = ColorRepresentation::default();
+        }
+    }
     let swapchain = backend.swapchain();
     let (index, target, mut damage) = swapchain
         .acquire()
@@ -177,7 +222,7 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     Ok(Composed {
         index,
         renderer: GLES,
-        why_not_gles: None,
+        why_not_gles: draw_result.why_uploaded,
         gpu_read: Some(gpu_read),
         render_fence: fence,
         unreadable,

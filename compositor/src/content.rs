@@ -22,6 +22,8 @@ use crate::render::{PixelFormat, Pixels, ReadPlanes};
 pub struct Content {
     lock: BufferLock,
     memory: Memory,
+    /// The copy that the GPU renderer samples, if it cannot import the buffer.
+    uploaded: UploadedTexture,
     format: PixelFormat,
     width: usize,
     height: usize,
@@ -32,10 +34,7 @@ pub struct Content {
 
 #[derive(Debug)]
 enum Memory {
-    Shm {
-        stride: usize,
-        uploaded: UploadedTexture,
-    },
+    Shm { stride: usize },
     Dmabuf(Rc<ClientBuffer>),
 }
 
@@ -78,8 +77,8 @@ impl Content {
             lock,
             memory: Memory::Shm {
                 stride: size(data.stride)?,
-                uploaded: UploadedTexture::default(),
             },
+            uploaded: UploadedTexture::default(),
             format,
             width: size(data.width)?,
             height: size(data.height)?,
@@ -110,6 +109,7 @@ impl Content {
             height: pixels(extent.height()),
             traced: Some(buffer.traced()),
             memory: Memory::Dmabuf(buffer),
+            uploaded: UploadedTexture::default(),
             acquired,
             failed_reads: Cell::new(0),
         }
@@ -123,10 +123,15 @@ impl Content {
         }
     }
 
+    /// Returns whether the CPU can read the buffer, because its rows follow each other.
+    pub fn is_linear(&self) -> bool {
+        self.dmabuf().is_none_or(|buffer| buffer.is_linear())
+    }
+
     /// Returns the stride of the first plane in bytes a row.
     pub fn stride_bytes(&self) -> Option<u32> {
         match &self.memory {
-            Memory::Shm { stride, .. } => u32::try_from(*stride).ok(),
+            Memory::Shm { stride } => u32::try_from(*stride).ok(),
             Memory::Dmabuf(buffer) => buffer
                 .buffer()
                 .layout()
@@ -179,15 +184,19 @@ impl Pixels for Content {
 
     fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>> {
         match &self.memory {
-            Memory::Shm { stride, .. } => Ok(Box::new(ShmPlanes::new(self.buffer(), *stride))),
+            Memory::Shm { stride } => Ok(Box::new(ShmPlanes::new(self.buffer(), *stride))),
             Memory::Dmabuf(buffer) => Ok(Box::new(buffer.open()?)),
         }
     }
 
     fn gpu(&self) -> Option<GpuSource<'_>> {
-        Some(match &self.memory {
-            Memory::Shm { uploaded, .. } => GpuSource::Memory(uploaded),
-            Memory::Dmabuf(buffer) => GpuSource::Dmabuf(buffer.buffer(), buffer.imported()),
+        let dmabuf = match &self.memory {
+            Memory::Shm { .. } => None,
+            Memory::Dmabuf(buffer) => Some((buffer.buffer(), buffer.imported())),
+        };
+        Some(GpuSource {
+            dmabuf,
+            uploaded: &self.uploaded,
         })
     }
 }

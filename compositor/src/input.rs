@@ -1,22 +1,25 @@
 //! Keyboard and pointer input from libinput.
 
-use calloop::LoopHandle;
 use smithay::backend::input::{
     AbsolutePositionEvent, Axis, AxisSource, ButtonState, Event, InputBackend, InputEvent,
     KeyState, KeyboardKeyEvent, PointerAxisEvent, PointerButtonEvent, PointerMotionEvent,
 };
 use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
 use smithay::backend::session::Session;
-use smithay::input::keyboard::{FilterResult, Keysym};
+use smithay::input::keyboard::{FilterResult, Keycode, Keysym};
 use smithay::input::pointer::{AxisFrame, ButtonEvent, MotionEvent};
 use smithay::reexports::input::Libinput;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, SERIAL_COUNTER};
-use smithay::wayland::compositor::{SurfaceAttributes, with_states};
 
+use crate::client_region::accepts_input;
 use crate::clock;
+use crate::event_loop::LoopHandle;
 use crate::session::Seat;
 use crate::state::State;
+
+/// The range of an absolute device's coordinates, which become shares of the output.
+const SHARE: i32 = 1 << 20;
 
 /// The input devices of a seat.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ impl Devices {
     /// # Errors
     ///
     /// When udev or the event loop fails.
-    pub fn open(handle: &LoopHandle<'static, State>, seat: &Seat) -> anyhow::Result<Self> {
+    pub fn open(handle: &LoopHandle, seat: &Seat) -> anyhow::Result<Self> {
         let name = Session::seat(seat);
         let mut context = Libinput::new_with_udev(LibinputSessionInterface::from(seat.clone()));
         context
@@ -64,7 +67,6 @@ impl Devices {
 impl State {
     /// Handles one input event.
     pub fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
-        let output = self.screen.mode().rect();
         match event {
             InputEvent::Keyboard { event } => self.key(&event),
             InputEvent::PointerMotion { event } => {
@@ -72,8 +74,12 @@ impl State {
                 self.point_at(to, event.time_msec());
             }
             InputEvent::PointerMotionAbsolute { event } => {
-                let to = event.position_transformed((output.width, output.height).into());
-                self.point_at(to, event.time_msec());
+                // An absolute device, such as the tablet of a virtual machine, covers the first output.
+                let (x, y) = (event.x_transformed(SHARE), event.y_transformed(SHARE));
+                let share = (x / f64::from(SHARE), y / f64::from(SHARE));
+                if let Some(output) = self.stack.outputs().first() {
+                    self.point_at(output.point(share).into(), event.time_msec());
+                }
             }
             InputEvent::PointerButton { event } => self.button(&event),
             InputEvent::PointerAxis { event } => self.scroll(&event),
@@ -82,40 +88,41 @@ impl State {
     }
 
     fn key<B: InputBackend>(&mut self, event: &impl KeyboardKeyEvent<B>) {
+        self.key_event(event.key_code(), event.state(), event.time_msec());
+    }
+
+    /// Sends a key press or release to the client with keyboard focus, or switches the console.
+    pub fn key_event(&mut self, key: Keycode, key_state: KeyState, time: u32) {
         let Some(keyboard) = self.seat.get_keyboard() else {
             return;
         };
-        let pressed = event.state() == KeyState::Pressed;
-        let console = keyboard.input(
-            self,
-            event.key_code(),
-            event.state(),
-            SERIAL_COUNTER.next_serial(),
-            event.time_msec(),
-            |_, _, key| {
-                let symbol = key.modified_sym().raw();
-                let first = Keysym::XF86_Switch_VT_1.raw();
-                let last = Keysym::XF86_Switch_VT_12.raw();
-                if pressed && (first..=last).contains(&symbol) {
-                    FilterResult::Intercept(symbol - first + 1)
-                } else {
-                    FilterResult::Forward
-                }
-            },
-        );
+        let pressed = key_state == KeyState::Pressed;
+        let serial = SERIAL_COUNTER.next_serial();
+        self.user_acts
+            .record(serial, keyboard.current_focus().as_ref());
+        let console = keyboard.input(self, key, key_state, serial, time, |_, _, key| {
+            let symbol = key.modified_sym().raw();
+            let first = Keysym::XF86_Switch_VT_1.raw();
+            let last = Keysym::XF86_Switch_VT_12.raw();
+            if pressed && (first..=last).contains(&symbol) {
+                FilterResult::Intercept(symbol - first + 1)
+            } else {
+                FilterResult::Forward
+            }
+        });
         if let Some(number) = console.and_then(|number| i32::try_from(number).ok()) {
             self.switch_console(number);
         }
     }
 
-    /// Moves the pointer to a position on the output in pixels, and updates the pointer focus.
+    /// Moves the pointer to a position on the desktop, or to the nearest one that an output shows, and updates the pointer focus.
     pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
-        let output = self.screen.mode().rect();
-        let to: Point<f64, Logical> = (
-            to.x.clamp(0.0, f64::from(output.width.saturating_sub(1))),
-            to.y.clamp(0.0, f64::from(output.height.saturating_sub(1))),
-        )
-            .into();
+        self.move_pointer(to, time);
+        self.cursor_moved();
+    }
+
+    fn move_pointer(&mut self, to: Point<f64, Logical>, time: u32) {
+        let to = self.outputs.clamp(to);
         let focus = self.surface_at(to);
         let pointer = self.pointer.clone();
         pointer.motion(
@@ -138,17 +145,27 @@ impl State {
         let at = self.pointer.current_location();
         let surface_under_pointer = self.surface_at(at).map(|(surface, _)| surface);
         if surface_under_pointer != Some(focus) {
-            let milliseconds = clock::now().as_millis() & u128::from(u32::MAX);
-            self.point_at(at, u32::try_from(milliseconds).unwrap_or(0));
+            self.point_at_now(at);
         }
     }
 
+    /// Moves the pointer although no device did. A pointer that no device has moved yet stays invisible.
+    pub(crate) fn point_at_now(&mut self, to: Point<f64, Logical>) {
+        self.move_pointer(to, clock::milliseconds(clock::now()));
+        self.outputs.schedule_redraw();
+    }
+
     fn button<B: InputBackend>(&mut self, event: &impl PointerButtonEvent<B>) {
-        if event.state() == ButtonState::Pressed {
+        self.button_event(event.button_code(), event.state(), event.time_msec());
+    }
+
+    /// Sends a button press or release to the client with pointer focus, and raises the window under the pointer.
+    pub fn button_event(&mut self, button: u32, button_state: ButtonState, time: u32) {
+        if button_state == ButtonState::Pressed {
             let at = self.pointer.current_location();
-            let output = self.screen.mode().rect();
             let clicked = self.surface_at(at).and_then(|(surface, _)| {
-                let scene = self.stack.scene(output);
+                let output = self.outputs.at(at)?;
+                let scene = self.stack.logical_scene(output.id);
                 let layer = scene
                     .layers
                     .into_iter()
@@ -160,13 +177,16 @@ impl State {
             }
         }
         let pointer = self.pointer.clone();
+        let serial = SERIAL_COUNTER.next_serial();
+        self.user_acts
+            .record(serial, pointer.current_focus().as_ref());
         pointer.button(
             self,
             &ButtonEvent {
-                button: event.button_code(),
-                state: event.state(),
-                serial: SERIAL_COUNTER.next_serial(),
-                time: event.time_msec(),
+                button,
+                state: button_state,
+                serial,
+                time,
             },
         );
         pointer.frame(self);
@@ -196,7 +216,8 @@ impl State {
 
     /// Returns the highest surface whose input region contains a point, and the position of its upper left corner.
     fn surface_at(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
-        let scene = self.stack.scene(self.screen.mode().rect());
+        let output = self.outputs.at(at)?;
+        let scene = self.stack.logical_scene(output.id);
         scene.layers.into_iter().rev().find_map(|layer| {
             let place = layer.view.destination;
             let origin: Point<f64, Logical> = (f64::from(place.x), f64::from(place.y)).into();
@@ -205,12 +226,8 @@ impl State {
             if inside.x < 0.0 || inside.y < 0.0 || inside.x >= width || inside.y >= height {
                 return None;
             }
-            let accepts_input = with_states(&layer.surface, |states| {
-                let mut attributes = states.cached_state.get::<SurfaceAttributes>();
-                let region = attributes.current().input_region.clone();
-                region.is_none_or(|region| region.contains(inside.to_i32_floor::<i32>()))
-            });
-            accepts_input.then_some((layer.surface, origin))
+            let pixel = inside.to_i32_floor::<i32>();
+            accepts_input(&layer.surface, pixel.x, pixel.y).then_some((layer.surface, origin))
         })
     }
 }

@@ -1,78 +1,483 @@
-//! The limit of file descriptors of the process, and the reserve that stays free.
+//! The limits of each client, in one table: their names, defaults and what real programs use.
+//!
+//! A client that exceeds a limit is disconnected with `wl_display.error.no_memory` or with the error that the protocol has for it.
+//! The message names the limit and the option that changes it. [`Usage`] counts what one client uses. A [`Charge`] is a part of
+//! it, which is returned when the charge is dropped, so that nothing is counted for longer than it exists.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::OnceLock;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// A limit of each client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the table below says what each limits
+pub enum Limit {
+    Connections,
+    QueuedDescriptors,
+    Descriptors,
+    UnknownFiles,
+    Objects,
+    ObjectIds,
+    ObjectsOfOneKind,
+    EventObjects,
+    Surfaces,
+    Callbacks,
+    Windows,
+    Popups,
+    TreeSurfaces,
+    TreeDepth,
+    SurfaceCommits,
+    Commits,
+    WaitingCommits,
+    Timelines,
+    RegionRectangles,
+    Rectangles,
+    MappedBytes,
+    MimeTypes,
+    Configures,
+    FramePixels,
+}
 
-/// The desired limit. Buffers with more file descriptors than this would not fit into memory.
-const DESIRED_LIMIT: u64 = 65_536;
-/// The file descriptors that stay free, so that the kernel drops none: enough for two `recvmsg` calls and one frame.
-const FD_RESERVE: u64 = 64;
-/// The file descriptors that have to be free for a new client, since the connected clients will create more buffers.
-const FD_RESERVE_FOR_CLIENTS: u64 = 128;
+/// A row of the table.
+#[derive(Debug)]
+struct Row {
+    limit: Limit,
+    name: &'static str,
+    default: u64,
+    /// What is limited, after a number.
+    what: &'static str,
+}
 
-/// The limit with which the process was started; unset unless it was raised.
-static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
+const fn row(limit: Limit, name: &'static str, default: u64, what: &'static str) -> Row {
+    Row {
+        limit,
+        name,
+        default,
+        what,
+    }
+}
 
-/// Raises the soft limit of file descriptors to the hard limit, but not above the desired limit.
-///
-/// The usual soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach it.
-pub fn raise_descriptors() {
-    let original = getrlimit(Resource::Nofile);
-    let most = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
-    if original.current.is_some_and(|current| current < most) {
-        let raised = Rlimit {
-            current: Some(most),
-            maximum: original.maximum,
+/// The number of limits.
+const COUNT: usize = 24;
+
+/// The table, in the order of [`Limit`]. `compositor/DESIGN.md` has the same rows with the counts of real programs.
+const TABLE: [Row; COUNT] = [
+    row(
+        Limit::Connections,
+        "connections",
+        256,
+        "connections of one process",
+    ),
+    // When the socket accepts only a part of what a client sends, the descriptors arrive with the first part, before the messages
+    // that take them. There can be as many as requests fit into libwayland's buffer of 4096 bytes; the smallest request is a
+    // header of 8 bytes. The limit is twice that number, which a correct client does not reach.
+    row(
+        Limit::QueuedDescriptors,
+        "queued-descriptors",
+        1024,
+        "file descriptors that no message has taken",
+    ),
+    row(
+        Limit::Descriptors,
+        "descriptors",
+        4096,
+        "objects that hold file descriptors",
+    ),
+    // Closing such a file may take as long as another process wants.
+    row(
+        Limit::UnknownFiles,
+        "unknown-files",
+        16,
+        "files of an unknown kind that are not closed yet",
+    ),
+    row(Limit::Objects, "objects", 16_384, "objects"),
+    // A place in the table of objects stays when the object is destroyed, and clients use the lowest free id.
+    row(Limit::ObjectIds, "object-ids", 65_536, "object ids"),
+    row(
+        Limit::ObjectsOfOneKind,
+        "objects-of-one-kind",
+        4096,
+        "objects of one interface",
+    ),
+    // The events of an output, seat or selection are sent to each of these objects.
+    row(
+        Limit::EventObjects,
+        "event-objects",
+        256,
+        "objects of one interface of the seat, the outputs or the registry",
+    ),
+    // Smithay searches the list of all surfaces when one is destroyed.
+    row(Limit::Surfaces, "surfaces", 2048, "surfaces"),
+    row(
+        Limit::Callbacks,
+        "callbacks",
+        1024,
+        "frame callbacks and sync callbacks",
+    ),
+    // All windows are visited when the focus changes.
+    row(Limit::Windows, "windows", 256, "windows"),
+    // All popups are visited for each surface of a frame.
+    row(Limit::Popups, "popups", 128, "popups"),
+    // A commit of synchronised subsurfaces takes Smithay more than quadratic time.
+    row(
+        Limit::TreeSurfaces,
+        "tree-surfaces",
+        256,
+        "surfaces of one tree",
+    ),
+    // Trees are traversed recursively.
+    row(Limit::TreeDepth, "tree-depth", 32, "levels of one tree"),
+    // A commit is not applied while an earlier one is blocked, or while it is cached in a synchronised subsurface whose parent
+    // does not commit.
+    row(
+        Limit::SurfaceCommits,
+        "surface-commits",
+        1024,
+        "commits of one surface that are not applied yet",
+    ),
+    row(
+        Limit::Commits,
+        "commits",
+        4096,
+        "commits that are not applied yet",
+    ),
+    row(
+        Limit::WaitingCommits,
+        "waiting-commits",
+        64,
+        "commits that wait for their acquire point or fence",
+    ),
+    // Each uses a file descriptor and a handle of the compositor, which all clients share.
+    row(
+        Limit::Timelines,
+        "timelines",
+        256,
+        "timelines, which includes those of points that are set or not signalled yet",
+    ),
+    row(
+        Limit::RegionRectangles,
+        "region-rectangles",
+        1024,
+        "rectangles of one region",
+    ),
+    row(
+        Limit::Rectangles,
+        "rectangles",
+        65_536,
+        "rectangles of regions",
+    ),
+    // A terminal such as foot maps a gigabyte for each window, of which it uses little: pages that are not read need no memory.
+    row(
+        Limit::MappedBytes,
+        "mapped-bytes",
+        1 << 36,
+        "bytes of shared memory",
+    ),
+    row(
+        Limit::MimeTypes,
+        "mime-types",
+        256,
+        "types of one data source",
+    ),
+    row(
+        Limit::Configures,
+        "configures",
+        1024,
+        "configure events of one surface that are not acknowledged",
+    ),
+    row(
+        Limit::FramePixels,
+        "frame-pixels",
+        16,
+        "times the pixels of the output that one frame shows of the client's buffers",
+    ),
+];
+
+impl Limit {
+    fn row(self) -> &'static Row {
+        // A unit test checks that the table is in the order of the limits.
+        &TABLE[self as usize]
+    }
+
+    /// Returns the name by which `--limit` changes it.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+}
+
+/// The values of all limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits([u64; COUNT]);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self(std::array::from_fn(|index| TABLE[index].default))
+    }
+}
+
+impl Limits {
+    /// Returns the value of a limit.
+    pub fn get(&self, limit: Limit) -> u64 {
+        self.0[limit as usize]
+    }
+
+    /// Changes the value of a limit.
+    pub fn set(&mut self, limit: Limit, value: u64) {
+        self.0[limit as usize] = value;
+    }
+
+    /// Checks an amount against a limit.
+    ///
+    /// # Errors
+    ///
+    /// When the amount is larger than the limit.
+    pub fn check(&self, limit: Limit, amount: u64) -> Result<(), LimitExceeded> {
+        let most = self.get(limit);
+        if amount > most {
+            return Err(LimitExceeded { limit, most });
+        }
+        Ok(())
+    }
+}
+
+/// Returns a count as an amount that is checked against a limit.
+pub fn amount(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+impl FromIterator<LimitSetting> for Limits {
+    fn from_iter<T: IntoIterator<Item = LimitSetting>>(settings: T) -> Self {
+        let mut limits = Self::default();
+        for setting in settings {
+            limits.set(setting.limit, setting.value);
+        }
+        limits
+    }
+}
+
+/// A client exceeds a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the client exceeds the limit of {most} {what}; --limit {name}=N of the compositor changes it",
+    what = .limit.row().what,
+    name = .limit.name()
+)]
+pub struct LimitExceeded {
+    /// The limit.
+    pub limit: Limit,
+    /// Its value.
+    pub most: u64,
+}
+
+/// The value of `--limit NAME=N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSetting {
+    limit: Limit,
+    value: u64,
+}
+
+/// The error for a limit that cannot be parsed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not a valid limit: write it as NAME=N with a NAME of {}",
+    names()
+)]
+pub struct LimitError {
+    text: String,
+}
+
+fn names() -> String {
+    TABLE.map(|row| row.name).join(", ")
+}
+
+impl FromStr for LimitSetting {
+    type Err = LimitError;
+
+    fn from_str(text: &str) -> Result<Self, LimitError> {
+        let error = || LimitError {
+            text: text.to_owned(),
         };
-        match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => drop(ORIGINAL_LIMIT.set(original)),
-            Err(error) => tracing::info!(%error, "the limit of file descriptors cannot be raised"),
+        let (name, value) = text.split_once('=').ok_or_else(error)?;
+        let row = TABLE.iter().find(|row| row.name == name);
+        Ok(Self {
+            limit: row.ok_or_else(error)?.limit,
+            value: value.parse().map_err(|_| error())?,
+        })
+    }
+}
+
+/// What one client uses of its limits now, and the most that it used.
+#[derive(Debug)]
+pub struct Usage {
+    limits: Limits,
+    used: [AtomicU64; COUNT],
+    peaks: [AtomicU64; COUNT],
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl Usage {
+    /// Creates the counters of a client that uses nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            used: std::array::from_fn(|_| AtomicU64::new(0)),
+            peaks: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    /// Returns the limits of the client.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Returns what charges use of a limit now.
+    pub fn used(&self, limit: Limit) -> u64 {
+        self.used[limit as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns the names of the limits with the most that the client used of each.
+    pub fn peaks(&self) -> Vec<(&'static str, u64)> {
+        TABLE
+            .iter()
+            .zip(&self.peaks)
+            .map(|(row, peak)| (row.name, peak.load(Ordering::Relaxed)))
+            .filter(|(_, peak)| *peak > 0)
+            .collect()
+    }
+
+    /// Checks an amount that the caller counts.
+    ///
+    /// # Errors
+    ///
+    /// When the amount is larger than the limit.
+    pub fn check(&self, limit: Limit, amount: u64) -> Result<(), LimitExceeded> {
+        self.peaks[limit as usize].fetch_max(amount, Ordering::Relaxed);
+        self.limits.check(limit, amount)
+    }
+
+    /// Counts an amount until the charge is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the client would use more than the limit.
+    pub fn charge(self: &Arc<Self>, limit: Limit, amount: u64) -> Result<Charge, LimitExceeded> {
+        let mut charge = self.charge_nothing(limit);
+        charge.set(amount)?;
+        Ok(charge)
+    }
+
+    /// Returns a charge of nothing, whose amount can be changed.
+    pub fn charge_nothing(self: &Arc<Self>, limit: Limit) -> Charge {
+        Charge {
+            usage: self.clone(),
+            limit,
+            amount: 0,
         }
     }
 }
 
-/// Starts another program with the original soft limit, because the program may call `select`.
-pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
-    let raised = getrlimit(Resource::Nofile);
-    let lowered = ORIGINAL_LIMIT.get().map(|original| Rlimit {
-        current: original.current,
-        maximum: original.maximum,
-    });
-    let lowered = lowered.is_some_and(|original| setrlimit(Resource::Nofile, original).is_ok());
-    let started = start();
-    if lowered {
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of file descriptors cannot be raised again after starting the command");
+/// A part of what a client uses of a limit.
+#[derive(Debug)]
+pub struct Charge {
+    usage: Arc<Usage>,
+    limit: Limit,
+    amount: u64,
+}
+
+impl Charge {
+    /// Changes the amount. It is unchanged if this fails.
+    ///
+    /// # Errors
+    ///
+    /// When the client would use more than the limit.
+    pub fn set(&mut self, amount: u64) -> Result<(), LimitExceeded> {
+        // A single thread serves all clients, so the two accesses need not be atomic together.
+        let counter = &self.usage.used[self.limit as usize];
+        let others = counter.load(Ordering::Relaxed).saturating_sub(self.amount);
+        let total = others.saturating_add(amount);
+        if amount > self.amount {
+            self.usage.check(self.limit, total)?;
+        }
+        counter.store(total, Ordering::Relaxed);
+        self.amount = amount;
+        Ok(())
+    }
+
+    /// Returns the amount.
+    pub fn amount(&self) -> u64 {
+        self.amount
+    }
+
+    /// Counts the same amount again, for a copy.
+    ///
+    /// # Errors
+    ///
+    /// When the client would use more than the limit.
+    pub fn try_clone(&self) -> Result<Self, LimitExceeded> {
+        self.usage.charge(self.limit, self.amount)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        // Charges may be dropped by the thread that closes files.
+        self.usage.used[self.limit as usize].fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_in_the_order_of_the_limits_and_has_each_name_once() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.limit as usize, index, "{}", row.name);
+            let same = TABLE.iter().filter(|other| other.name == row.name);
+            assert_eq!(same.count(), 1, "{}", row.name);
         }
     }
-    started
-}
 
-/// Returns whether a file descriptor is in the reserve.
-///
-/// The kernel assigns the lowest free number, so nearly all lower numbers are in use then.
-pub fn is_scarce(descriptor: RawFd) -> bool {
-    is_in_reserve(descriptor, |limit| FD_RESERVE.min(limit / 4))
-}
-
-/// Returns whether another client would leave too few file descriptors; `any` is an open file descriptor.
-pub fn is_full(any: impl AsFd) -> bool {
-    match rustix::io::fcntl_dupfd_cloexec(any, 0) {
-        Ok(next) => is_in_reserve(next.as_raw_fd(), |limit| {
-            FD_RESERVE_FOR_CLIENTS.min(limit / 2)
-        }),
-        Err(_) => true,
+    #[test]
+    fn charges_are_refused_above_the_limit_and_returned_when_dropped() {
+        let mut limits = Limits::default();
+        limits.set(Limit::Timelines, 10);
+        let usage = Arc::new(Usage::new(limits));
+        let first = usage.charge(Limit::Timelines, 4).unwrap();
+        let mut second = first.try_clone().unwrap();
+        assert_eq!(usage.used(Limit::Timelines), 8);
+        let exceeded = usage.charge(Limit::Timelines, 3).unwrap_err();
+        assert_eq!(
+            exceeded.to_string(),
+            "the client exceeds the limit of 10 timelines, which includes those of points that are set or not signalled yet; \
+             --limit timelines=N of the compositor changes it"
+        );
+        assert!(second.set(7).is_err());
+        assert_eq!((second.amount(), usage.used(Limit::Timelines)), (4, 8));
+        drop(first);
+        second.set(7).unwrap();
+        assert_eq!(usage.used(Limit::Timelines), 7);
+        drop(second);
+        assert_eq!(usage.used(Limit::Timelines), 0);
+        assert_eq!(usage.peaks(), [("timelines", 11)]);
     }
-}
 
-/// Returns whether a file descriptor is in the last `reserve` numbers. `reserve` depends on the limit, so that most of a very low
-/// limit can still be used.
-fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
-    let Some(limit) = getrlimit(Resource::Nofile).current else {
-        return false;
-    };
-    let end = limit.saturating_sub(reserve(limit));
-    u64::try_from(descriptor).is_ok_and(|number| number >= end)
+    #[test]
+    fn setting_with_a_known_name_and_a_number_changes_its_limit_alone() {
+        let setting = |text: &str| text.parse::<LimitSetting>();
+        let limits: Limits = [setting("windows=7").unwrap()].into_iter().collect();
+        assert_eq!(limits.get(Limit::Windows), 7);
+        assert_eq!(
+            limits.get(Limit::Popups),
+            Limits::default().get(Limit::Popups)
+        );
+        for broken in ["windows", "windows=", "windows=-1", "=3", "window=3"] {
+            assert!(setting(broken).is_err(), "{broken}");
+        }
+    }
 }

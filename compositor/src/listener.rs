@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use calloop::generic::Generic;
-use calloop::timer::{TimeoutAction, Timer};
-use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
+use calloop::timer::TimeoutAction;
+use calloop::{Interest, Mode, PostAction, RegistrationToken};
 use smithay::reexports::wayland_server::ListeningSocket;
 
-use crate::limits;
+use crate::connection::too_many_are_closing;
+use crate::descriptors;
+use crate::event_loop::LoopHandle;
 use crate::state::State;
 
 /// How long no client is accepted when file descriptors are scarce.
@@ -24,18 +26,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// # Errors
 ///
 /// When the socket cannot be added to the event loop.
-pub fn accept_clients(
-    handle: &LoopHandle<'static, State>,
-    socket: ListeningSocket,
-) -> anyhow::Result<()> {
+pub fn accept_clients(handle: &LoopHandle, socket: ListeningSocket) -> anyhow::Result<()> {
     let token: Rc<Cell<Option<RegistrationToken>>> = Rc::default();
     let own_token = token.clone();
     let inserted = handle.insert_source(
         Generic::new(socket, Interest::READ, Mode::Level),
         move |_, socket, state| {
-            if limits::is_full(&**socket) {
+            if descriptors::is_full(&**socket) || too_many_are_closing() {
                 tracing::warn!(
-                    "new clients have to wait because the process has too few file descriptors left"
+                    "new clients have to wait because the process has too few file descriptors left, or too many files that do not close"
                 );
                 return Ok(pause(state, own_token.get()));
             }
@@ -72,8 +71,7 @@ fn pause(state: &State, listening: Option<RegistrationToken>) -> PostAction {
     let Some(listening) = listening else {
         return PostAction::Continue;
     };
-    let timer = Timer::from_duration(PAUSE);
-    let resumed = state.handle.insert_source(timer, move |_, (), state| {
+    state.handle.add_timer(PAUSE, move |state| {
         if let Err(error) = state.handle.enable(&listening) {
             state.fail(anyhow::anyhow!(
                 "the socket cannot accept clients any more: {error}"
@@ -81,8 +79,5 @@ fn pause(state: &State, listening: Option<RegistrationToken>) -> PostAction {
         }
         TimeoutAction::Drop
     });
-    match resumed {
-        Ok(_) => PostAction::Disable,
-        Err(_) => PostAction::Continue,
-    }
+    PostAction::Disable
 }

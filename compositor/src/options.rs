@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use covalent_alloc::files::{self, FileError};
 
+use crate::limits::LimitSetting;
+pub use crate::output_config::OutputConfig;
+
 /// A Wayland compositor that scans clients' dma-bufs out where the display can.
 #[derive(Clone, Debug, Default, clap::Parser)]
 #[command(version, about)]
@@ -13,7 +16,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendKind,
 
-    /// Use this card; without it, the first card with a connected display.
+    /// Drive the displays of this card; without it, those of all cards.
     #[arg(long, value_name = "/dev/dri/cardN")]
     pub device: Option<PathBuf>,
 
@@ -21,17 +24,37 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t)]
     pub renderer: RendererKind,
 
-    /// Set this mode; without it, the display's preferred mode.
+    /// Set this mode on outputs without one of their own; without it, the display's preferred mode.
     #[arg(long, value_name = "WxH[@Hz]")]
     pub mode: Option<ModeRequest>,
+
+    /// Configure an output by the name of its connector. Outputs without a position are placed to the right of the others. With the
+    /// headless backend, each option adds an output.
+    #[arg(
+        long,
+        value_name = "NAME[:mode=WxH[@Hz],scale=S,transform=T,position=X,Y,off]"
+    )]
+    pub output: Vec<OutputConfig>,
 
     /// Change the mode to the size of a fullscreen buffer if the display has such a mode.
     #[arg(long)]
     pub match_mode: bool,
 
+    /// Planes that show clients' buffers: all, or only the primary one, for drivers whose other planes have faults.
+    #[arg(long, value_enum, default_value_t)]
+    pub planes: PlaneSelection,
+
     /// Listen on this socket, a name in XDG_RUNTIME_DIR or an absolute path; without it, the first free wayland-N.
     #[arg(long, value_name = "NAME")]
     pub socket: Option<String>,
+
+    /// Serve `covalent watch` on this socket of this user; without it, `covalent-NAME` beside the Wayland socket NAME.
+    #[arg(long, value_name = "PATH", conflicts_with = "no_control")]
+    pub control: Option<PathBuf>,
+
+    /// Open no socket for `covalent watch`.
+    #[arg(long)]
+    pub no_control: bool,
 
     /// Write one JSON object for each presented frame to this regular file, which other programs can read while it grows.
     #[arg(long, value_name = "FILE")]
@@ -49,7 +72,7 @@ pub struct Options {
     #[arg(long, value_name = "N", requires = "screenshot")]
     pub screenshot_after: Option<u64>,
 
-    /// Save every frame by the card's writeback connector in this directory.
+    /// Save every frame by the card's writeback connector in this directory. Only one display is driven then.
     #[arg(long, value_name = "DIR")]
     pub writeback: Option<PathBuf>,
 
@@ -57,12 +80,26 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, requires = "writeback")]
     pub writeback_every: u64,
 
+    /// Change a limit of each client, such as windows=64; may be given several times.
+    #[arg(long, value_name = "NAME=N")]
+    pub limit: Vec<LimitSetting>,
+
     /// Start this command when the compositor is ready; the compositor ends with the command and its exit status.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
 }
 
 impl Options {
+    /// Returns the configuration of an output.
+    pub fn config_of(&self, name: &str) -> OutputConfig {
+        // As with other programs, the last option of a kind counts.
+        let own = self.output.iter().rev().find(|config| config.name == name);
+        let mut config = own.cloned().unwrap_or_default();
+        name.clone_into(&mut config.name);
+        config.mode = config.mode.or(self.mode);
+        config
+    }
+
     /// Checks that the output files can be created, before anything else is done.
     ///
     /// # Errors
@@ -98,6 +135,16 @@ pub enum BackendKind {
     Kms,
     /// A virtual output, driven by a timer.
     Headless,
+}
+
+/// The planes that show clients' buffers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlaneSelection {
+    /// All planes of the display.
+    #[default]
+    All,
+    /// Only the primary plane.
+    Primary,
 }
 
 /// The kind of renderer.

@@ -17,13 +17,14 @@ use serde::Serialize;
 
 use crate::buffer_lock::ReleaseTime;
 use crate::clock::nanoseconds;
+use crate::control::SurfaceCounter;
 use crate::lines::{LineFile, LostLines};
 
 /// How a frame was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FramePath {
-    /// Direct scanout of the client's buffer.
+    /// A plane shows the client's buffer: the primary plane, or an overlay plane.
     Direct,
     /// Composition into an output buffer.
     Composited,
@@ -55,6 +56,18 @@ pub struct ShownBuffer {
     /// The time at which the buffer was released; null while it is not.
     #[serde(rename = "released_ns", serialize_with = "serialize_release_time")]
     pub released: ReleaseTime,
+    /// The KMS plane that shows the buffer, for example `overlay 33`; absent if the buffer was drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_plane: Option<String>,
+    /// The reason why the buffer was drawn; absent if a plane shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_drawn: Option<String>,
+    /// The frames of the surface; `None` in a record without new content.
+    #[serde(skip)]
+    pub counter: Option<SurfaceCounter>,
+    /// Whether this output paces the surface. The frames of the others are not counted for the surface.
+    #[serde(skip)]
+    pub is_main: bool,
 }
 
 /// The layout of one plane.
@@ -86,7 +99,9 @@ impl ShownPlane {
 /// One presented frame.
 #[derive(Clone, Debug, Serialize)]
 pub struct FrameRecord {
-    /// The number of the frame, from 1; absent if no surface has new content.
+    /// The name of the output. Each output numbers its frames.
+    pub output: String,
+    /// The number of the frame of this output, from 1; absent if no surface has new content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<u64>,
     /// The buffer of the highest surface with new content. Its fields are part of the record's object.
@@ -95,13 +110,19 @@ pub struct FrameRecord {
     /// The buffers of the other surfaces with new content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<ShownBuffer>,
-    /// How the frame was shown.
+    /// How that buffer was shown; without new content, whether anything of the frame is drawn.
     pub path: FramePath,
-    /// The reason why the frame was not scanned out directly.
+    /// The reason why that buffer was not scanned out directly.
     pub why_not_direct: Option<String>,
+    /// The KMS plane that shows the pointer; absent if it is drawn or not visible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor_plane: Option<String>,
+    /// The reason why the pointer is drawn; absent if a plane shows it, or it is not visible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_cursor_drawn: Option<String>,
     /// The renderer that composed the frame: `gles` or `software`; null if nothing was composed.
     pub renderer: Option<&'static str>,
-    /// The reason why the GPU renderer did not compose the frame.
+    /// The reason why the GPU renderer did not compose the frame, or why the CPU uploaded a buffer for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not_gles: Option<String>,
     /// The number of failed attempts before the output accepted the frame.
@@ -230,6 +251,10 @@ impl ShownBuffer {
             planes: Vec::new(),
             acquired: None,
             released: ReleaseTime::default(),
+            kms_plane: None,
+            why_drawn: None,
+            counter: None,
+            is_main: false,
         }
     }
 
@@ -244,6 +269,7 @@ mod tests {
 
     fn record(frame: u64, acquired: Option<Duration>) -> FrameRecord {
         FrameRecord {
+            output: "Virtual-1".to_owned(),
             frame: Some(frame),
             shown: ShownBuffer {
                 acquired,
@@ -252,6 +278,8 @@ mod tests {
             others: Vec::new(),
             path: FramePath::Composited,
             why_not_direct: Some("windowed".to_owned()),
+            cursor_plane: None,
+            why_cursor_drawn: None,
             renderer: Some("software"),
             why_not_gles: None,
             cpu_copied_bytes: 12,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use anyhow::Context;
 use calloop::generic::Generic;
-use calloop::{EventLoop, Interest, LoopHandle, Mode, PostAction};
+use calloop::{Interest, Mode, PostAction};
 use covalent_alloc::text::joined_causes;
 use serde_json::json;
 use smithay::backend::session::{Event as SessionEvent, Session};
@@ -19,14 +19,17 @@ use smithay::reexports::wayland_server::{Display, ListeningSocket};
 
 use crate::backend::Backend;
 use crate::backend::headless::Headless;
-use crate::backend::kms::{Kms, OpenError};
+use crate::backend::kms::{OpenCard, OpenError};
 use crate::command::{Command, exit_code};
+use crate::control;
+use crate::descriptors::raise_descriptors;
+use crate::event_loop::{EventLoop, LoopHandle, WatchAction};
 use crate::input::Devices;
-use crate::limits::raise_descriptors;
 use crate::listener::accept_clients;
 use crate::options::{BackendKind, Options, check_socket};
 use crate::render::Renderer;
 use crate::report::Report;
+use crate::screen::Screen;
 use crate::session::Seat;
 use crate::state::State;
 
@@ -73,35 +76,39 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// When the compositor cannot start, or a fatal error occurs.
 pub fn run(options: &Options) -> Result<u8, Failure> {
     raise_descriptors();
-    let mut event_loop: EventLoop<'static, State> =
-        EventLoop::try_new().context("the event loop cannot be created")?;
+    let mut event_loop = EventLoop::try_new().context("the event loop cannot be created")?;
     let handle = event_loop.handle();
     let display: Display<State> =
         Display::new().context("the Wayland display cannot be created")?;
-    let backend = match options.backend {
-        BackendKind::Headless => Backend::Headless(Headless::new(handle.clone(), options.mode)),
-        BackendKind::Kms => open_display(&handle, options)?,
+    let (cards, backends) = match options.backend {
+        BackendKind::Headless => (Vec::new(), open_virtual(&handle, options)),
+        BackendKind::Kms => open_displays(&handle, options)?,
     };
-    let renderer = Renderer::open(options.renderer, backend.device()).context("--renderer gles")?;
-    let mut state = State::new(
-        display.handle(),
-        handle.clone(),
-        event_loop.get_signal(),
-        backend,
-        renderer,
-    )?;
+    let mut backends = backends.into_iter();
+    let first = backends.next().context("no output is on")?;
+    let renderer = Renderer::open(options.renderer, first.device()).context("--renderer gles")?;
+    let config = options.config_of(first.name());
+    let mut state = State::new(display.handle(), handle.clone(), first, renderer, config)?;
+    let limits = options.limit.iter().copied().collect();
+    state.connections.set_limits(limits);
+    state.outputs.cards = cards;
+    state.outputs.options = options.clone();
+    for backend in backends {
+        let renderer = state.renderer_for(options.renderer, &backend)?;
+        let config = options.config_of(backend.name());
+        state.add_output(backend, renderer, config);
+    }
     if let Some(path) = &options.report {
         let report = Report::create(path).context("the report cannot be created")?;
-        state.screen.set_report(report);
+        state.outputs.set_report(report);
     }
-    if let Some(path) = &options.screenshot {
-        state
-            .screen
-            .set_screenshot(path.clone(), options.screenshot_after);
+    if let (Some(path), Some(screen)) = (&options.screenshot, state.outputs.first_mut()) {
+        screen.set_screenshot(path.clone(), options.screenshot_after);
     }
-    watch_display(&handle, &mut state)?;
+    watch_displays(&handle, &mut state)?;
     serve_clients(&handle, display)?;
     let socket = listen(&handle, options.socket.as_deref())?;
+    open_control(&mut state, options, &socket)?;
     stop_on_signals(&handle)?;
     print_ready(&state, &socket)?;
     let mut command = match options.command.split_first() {
@@ -109,7 +116,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         None => None,
     };
     event_loop
-        .run(None, &mut state, State::after_dispatch)
+        .run(&mut state, State::after_dispatch)
         .context("the event loop failed")?;
     state.finish();
     // If the command has not ended by itself, it is terminated now.
@@ -123,17 +130,35 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     Ok(ended_by_itself.map_or(0, exit_code))
 }
 
-/// Opens the seat and the display.
-fn open_display(
-    handle: &LoopHandle<'static, State>,
+/// Creates the virtual outputs: those of `--output`, or one.
+fn open_virtual(handle: &LoopHandle, options: &Options) -> Vec<Backend> {
+    let mut names: Vec<&str> = Vec::new();
+    for config in &options.output {
+        if !config.off && !names.contains(&config.name.as_str()) {
+            names.push(&config.name);
+        }
+    }
+    if names.is_empty() {
+        names.push("HEADLESS-1");
+    }
+    let outputs = names.into_iter().map(|name| {
+        let mode = options.config_of(name).mode;
+        Backend::Headless(Headless::new(handle.clone(), mode).named(name))
+    });
+    outputs.collect()
+}
+
+/// Opens the seat and the displays.
+fn open_displays(
+    handle: &LoopHandle,
     options: &Options,
-) -> Result<Backend, Failure> {
+) -> Result<(Vec<OpenCard>, Vec<Backend>), Failure> {
     let no_display = |error: anyhow::Error| Failure {
         code: exit::NO_DISPLAY,
         error,
     };
     let (seat, notifier) = Seat::take().map_err(no_display)?;
-    let kms = Kms::open(seat, options).map_err(|error| match error {
+    let (cards, displays) = OpenCard::open_all(&seat, options).map_err(|error| match error {
         OpenError::OutputBuffers(error) => Failure {
             code: exit::ALLOCATION,
             error: error.into(),
@@ -153,38 +178,37 @@ fn open_display(
                 )
             })?;
     }
-    Ok(Backend::Kms(Box::new(kms)))
+    let displays = displays.into_iter().map(|kms| Backend::Kms(Box::new(kms)));
+    Ok((cards, displays.collect()))
 }
 
-/// Adds the card, hotplug events and input devices to the event loop; does nothing on a virtual output.
-fn watch_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyhow::Result<()> {
-    let Some(kms) = state.screen.backend_mut().kms() else {
+/// Adds the cards, hotplug events and input devices to the event loop; does nothing for virtual outputs.
+fn watch_displays(handle: &LoopHandle, state: &mut State) -> anyhow::Result<()> {
+    let mut screens = state.outputs.iter_mut();
+    let seat = screens.find_map(|screen| Some(screen.backend_mut().kms()?.seat().clone()));
+    drop(screens);
+    let Some(seat) = seat else {
         return Ok(());
     };
-    let card = kms.card().as_fd().try_clone_to_owned()?;
-    let device = kms.device();
-    let seat = kms.seat().clone();
-    handle
-        .insert_source(
-            Generic::new(card, Interest::READ, Mode::Level),
-            |_, _, state| {
-                state.card_events();
-                Ok(PostAction::Continue)
-            },
-        )
-        .map_err(|error| {
-            anyhow::anyhow!(
-                "the card cannot be added to the event loop: {}",
-                error.error
-            )
-        })?;
+    for card in &state.outputs.cards {
+        let device = card.device();
+        let card = card.card().as_fd().try_clone_to_owned()?;
+        let watched = handle.watch(Rc::new(card), Interest::READ, move |_, state| {
+            state.card_events(device);
+            let mut cards = state.outputs.cards.iter();
+            if cards.any(|card| card.device() == device) {
+                WatchAction::Continue
+            } else {
+                WatchAction::Remove
+            }
+        });
+        watched.context("a card cannot be added to the event loop")?;
+    }
     let monitor_inserted = UdevBackend::new(Session::seat(&seat)).and_then(|monitor| {
         let inserted = handle.insert_source(monitor, move |event, (), state| match event {
-            UdevEvent::Changed { device_id } if device_id == device => state.hotplug(),
-            UdevEvent::Removed { device_id } if device_id == device => {
-                state.fail(anyhow::anyhow!("the card was removed"));
-            }
-            _ => {}
+            UdevEvent::Changed { device_id } => state.hotplug(device_id),
+            UdevEvent::Removed { device_id } => state.card_removed(device_id),
+            UdevEvent::Added { .. } => {}
         });
         inserted.map_err(|error| io::Error::other(error.error.to_string()))
     });
@@ -203,10 +227,7 @@ fn watch_display(handle: &LoopHandle<'static, State>, state: &mut State) -> anyh
 /// # Errors
 ///
 /// When the display cannot be added to the event loop.
-pub fn serve_clients(
-    handle: &LoopHandle<'static, State>,
-    mut display: Display<State>,
-) -> anyhow::Result<()> {
+pub fn serve_clients(handle: &LoopHandle, mut display: Display<State>) -> anyhow::Result<()> {
     let poll = display.backend().poll_fd().try_clone_to_owned()?;
     let display = Rc::new(RefCell::new(display));
     let served = display.clone();
@@ -226,7 +247,7 @@ pub fn serve_clients(
 }
 
 /// Opens the listening socket; returns the value of `WAYLAND_DISPLAY` for it.
-fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Result<String> {
+fn listen(handle: &LoopHandle, name: Option<&str>) -> anyhow::Result<String> {
     let directory = runtime_directory();
     if let Some(name) = name {
         // Joining an absolute path replaces the directory.
@@ -255,7 +276,7 @@ fn listen(handle: &LoopHandle<'static, State>, name: Option<&str>) -> anyhow::Re
     Ok(socket_name)
 }
 
-fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyhow::Result<String> {
+fn listen_on_free(handle: &LoopHandle, directory: &Path) -> anyhow::Result<String> {
     let in_environment = std::env::var_os("XDG_RUNTIME_DIR").is_some();
     // Clients without WAYLAND_DISPLAY connect to wayland-0, which is left to the user's main session.
     for number in 1..=32 {
@@ -279,26 +300,43 @@ fn listen_on_free(handle: &LoopHandle<'static, State>, directory: &Path) -> anyh
     )
 }
 
-/// Returns the directory for the socket: XDG_RUNTIME_DIR, /run/user/UID, or /run for root.
+/// Opens the control socket, unless the options forbid it. Without `--control`, the compositor runs without one where it cannot be
+/// opened.
+fn open_control(state: &mut State, options: &Options, socket: &str) -> anyhow::Result<()> {
+    if options.no_control {
+        return Ok(());
+    }
+    if let Some(path) = &options.control {
+        return state.open_control(path);
+    }
+    let Some(path) = runtime_directory()
+        .ok()
+        .and_then(|directory| control::default_path(&directory, socket))
+    else {
+        return Ok(());
+    };
+    if let Err(error) = state.open_control(&path) {
+        tracing::warn!("`covalent watch` is not available: {error:#}");
+    }
+    Ok(())
+}
+
+/// Returns the directory for the socket.
+///
+/// # Errors
+///
+/// When there is none for this user.
 fn runtime_directory() -> anyhow::Result<PathBuf> {
-    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
-        return Ok(PathBuf::from(directory));
-    }
-    let user = rustix::process::getuid();
-    let directory = PathBuf::from(format!("/run/user/{}", user.as_raw()));
-    if directory.is_dir() {
-        return Ok(directory);
-    }
-    if user.is_root() {
-        return Ok(PathBuf::from("/run"));
-    }
-    anyhow::bail!(
+    let directory = covalent_protocols::control::runtime_directory();
+    anyhow::ensure!(
+        std::env::var_os("XDG_RUNTIME_DIR").is_some() || directory.is_dir(),
         "XDG_RUNTIME_DIR is not set: set it to a directory of this user, or pass an absolute path to --socket"
-    )
+    );
+    Ok(directory)
 }
 
 /// Stops the event loop on SIGTERM, SIGINT and SIGHUP.
-fn stop_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
+fn stop_on_signals(handle: &LoopHandle) -> anyhow::Result<()> {
     for signal in [
         signal_hook::consts::SIGTERM,
         signal_hook::consts::SIGINT,
@@ -316,7 +354,7 @@ fn stop_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
                     let mut byte = [0; 8];
                     while rustix::io::read(reader.as_fd(), &mut byte).is_ok_and(|count| count > 0) {
                     }
-                    state.signal.stop();
+                    state.handle.stop();
                     Ok(PostAction::Continue)
                 },
             )
@@ -332,12 +370,24 @@ fn stop_on_signals(handle: &LoopHandle<'static, State>) -> anyhow::Result<()> {
 
 /// Prints a line with the socket, output, device and renderer on standard output when clients can connect.
 fn print_ready(state: &State, socket: &str) -> io::Result<()> {
-    let backend = state.screen.backend();
+    let output = |screen: &Screen| {
+        let backend = screen.backend();
+        let place = screen.view().logical;
+        json!({
+            "name": backend.name(),
+            "mode": backend.mode().to_string(),
+            "device": backend.device(),
+            "position": [place.x, place.y],
+        })
+    };
+    let first = state.outputs.first();
     let line = json!({"ready": {
         "socket": socket,
-        "output": {"name": backend.name(), "mode": backend.mode().to_string()},
-        "device": backend.device(),
-        "renderer": state.screen.renderer().name(),
+        "control": state.control.path(),
+        "output": first.map(output),
+        "device": first.and_then(|screen| screen.backend().device()),
+        "renderer": first.map(|screen| screen.renderer().borrow().name()),
+        "outputs": state.outputs.iter().map(output).collect::<Vec<_>>(),
     }});
     let mut text = line.to_string();
     text.push('\n');

@@ -1,39 +1,43 @@
-//! Direct scanout: finds the client buffer that covers the output, or the reason why there is none.
+//! Direct scanout: whether a client's buffer can replace an output buffer on the primary plane, or the reason why it cannot.
 
 use crate::dmabuf::FramebufferRejection;
-use crate::kms::KmsError;
+use crate::kms::{KmsError, YuvEncoding, YuvMatrix};
 use crate::region::Rect;
 use crate::render::Pixels;
+use crate::render::colour::{AlphaMode, Coefficients, QuantizationRange};
 use crate::render::format;
-use crate::scene::{Role, Scene, SceneLayer};
+use crate::scene::{Role, SceneLayer};
 use crate::transient::FaultKind;
 
 /// The reason why a frame cannot use direct scanout.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanoutRejection {
-    /// No surface is visible.
-    #[error("no surface is visible")]
-    Nothing,
-    /// The highest window is not fullscreen.
+    /// The window is not fullscreen.
     #[error("the window {0:?} is not fullscreen")]
     Windowed(String),
-    /// A subsurface is the highest surface.
+    /// The surface is a subsurface.
     #[error("a subsurface is above the fullscreen window")]
     Subsurface,
-    /// A popup is the highest surface.
+    /// The surface is a popup.
     #[error("a popup is above the fullscreen window")]
     Popup,
     /// The buffer is `wl_shm` memory.
     #[error("the buffer is wl_shm memory, which a display cannot scan out")]
     Shm,
+    /// The client stated that alpha is straight.
+    #[error("the buffer has straight alpha, which only the renderers multiply")]
+    StraightAlpha,
+    /// The client stated a chroma location.
+    #[error("the client stated the location of chroma, which only the renderers interpolate")]
+    ChromaLocation,
     /// The buffer's size differs from the mode's.
     #[error(
         "the buffer is {0}x{1} and the mode is {2}x{3}; the plane is used without scaling (--mode or --match-mode can make the sizes equal)"
     )]
     Size(usize, usize, i32, i32),
-    /// The buffer is cropped, scaled or transformed.
-    #[error("the surface crops, scales or transforms its buffer")]
+    /// The buffer is scaled or transformed.
+    #[error("the surface scales or transforms its buffer")]
     Transformed,
     /// The surface is translucent.
     #[error(
@@ -65,16 +69,6 @@ pub enum ScanoutRejection {
         /// The error of the card.
         source: KmsError,
     },
-    /// The card rejected the commit after the test commit had passed.
-    #[error(
-        "{device} rejected the commit of the buffer after its test commit had passed: {source}"
-    )]
-    Commit {
-        /// The card.
-        device: String,
-        /// The error of the card.
-        source: KmsError,
-    },
     /// The output is virtual.
     #[error("the output is virtual and has no scanout")]
     VirtualOutput,
@@ -87,16 +81,13 @@ impl ScanoutRejection {
     }
 }
 
-/// Returns the layer whose buffer covers the output pixel by pixel, so that it can be scanned out.
+/// Returns the part of a layer's buffer that covers the output pixel by pixel, so that the primary plane can show it in place of an
+/// output buffer. A decoder's buffer has more rows than its picture, and its client crops them by `wp_viewport.set_source`.
 ///
 /// # Errors
 ///
-/// The reason why no layer can be scanned out.
-pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, ScanoutRejection> {
-    let layer = *scene
-        .visible(output)
-        .last()
-        .ok_or(ScanoutRejection::Nothing)?;
+/// The reason why the primary plane cannot show the layer.
+pub fn primary_candidate(layer: &SceneLayer, output: Rect) -> Result<Rect, ScanoutRejection> {
     if !layer.window.fullscreen {
         return Err(ScanoutRejection::Windowed(layer.window.name()));
     }
@@ -109,10 +100,12 @@ pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, ScanoutReje
         return Err(ScanoutRejection::Shm);
     }
     let (width, height) = layer.content.size();
-    let whole = (0.0, 0.0, f64::from(output.width), f64::from(output.height));
-    let fits = |size: usize, mode: i32| i32::try_from(size) == Ok(mode);
+    let whole = i32::try_from(width).ok().zip(i32::try_from(height).ok());
+    let whole = whole.map(|(width, height)| Rect::of_size(width, height));
+    let source = layer.view.source_pixels();
+    let is_cropped = source.is_some() && source != whole;
     // The size is checked first: a client scales because its buffer has another size, which is the more useful reason.
-    if !fits(width, output.width) || !fits(height, output.height) {
+    if !is_cropped && whole != Some(Rect::of_size(output.width, output.height)) {
         return Err(ScanoutRejection::Size(
             width,
             height,
@@ -120,14 +113,43 @@ pub fn candidate(scene: &Scene, output: Rect) -> Result<&SceneLayer, ScanoutReje
             output.height,
         ));
     }
-    if !layer.view.is_plain() {
+    let Some(source) = source.filter(|_| layer.view.is_plain()) else {
         return Err(ScanoutRejection::Transformed);
-    }
-    if layer.view.destination != output || layer.view.source != whole {
+    };
+    if layer.view.destination != output {
         return Err(ScanoutRejection::Transformed);
     }
     if !layer.opaque.covers(output) {
         return Err(ScanoutRejection::Translucent);
     }
-    Ok(layer)
+    Ok(source)
+}
+
+/// Returns how a plane has to convert the YUV of a layer, so that its colours are those of the renderers; `None` for RGB.
+///
+/// # Errors
+///
+/// When no plane can show these colours: a plane neither interpolates chroma as a client states it, nor multiplies straight alpha.
+pub fn yuv_encoding(layer: &SceneLayer) -> Result<Option<YuvEncoding>, ScanoutRejection> {
+    let format = layer.content.format();
+    if !format.is_yuv() {
+        return if layer.colour.alpha == AlphaMode::Straight && format.has_alpha() {
+            Err(ScanoutRejection::StraightAlpha)
+        } else {
+            Ok(None)
+        };
+    }
+    if layer.colour.chroma_location.is_some() {
+        return Err(ScanoutRejection::ChromaLocation);
+    }
+    let (_, rows) = layer.content.size();
+    let encoding = layer.colour.yuv_encoding(rows);
+    Ok(Some(YuvEncoding {
+        matrix: match encoding.coefficients {
+            Coefficients::Bt601 => YuvMatrix::Bt601,
+            Coefficients::Bt709 => YuvMatrix::Bt709,
+            Coefficients::Bt2020 => YuvMatrix::Bt2020,
+        },
+        is_full_range: encoding.range == QuantizationRange::Full,
+    }))
 }

@@ -1,15 +1,20 @@
 //! The scene: the surfaces of the output in stacking order, and the damage since the previous frame.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use smithay::reexports::wayland_server::Resource;
-use smithay::reexports::wayland_server::backend::ObjectId;
+use smithay::reexports::wayland_server::backend::{ClientId, ObjectId};
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 
 use crate::content::Content;
+use crate::cursor::{CursorLayer, ShownCursor};
 use crate::region::{Rect, Region};
-use crate::render::View;
+use crate::render::{ColorRepresentation, View};
 use crate::stack::Window;
+
+/// The number of rectangles of the hidden region from which no more are added.
+const HIDDEN_RECTS_MAX: usize = 128;
 
 /// The role of a surface in its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +36,15 @@ pub struct SceneLayer {
     pub window: Window,
     /// The role of the surface in that window.
     pub role: Role,
-    /// The source and destination rectangles.
+    /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the desktop.
     pub view: View,
-    /// The opaque region in output pixels.
+    /// How the numbers in the buffer are read as colours.
+    pub colour: ColorRepresentation,
+    /// The opaque region, in the same coordinates.
     pub opaque: Region,
-    /// The damage in output pixels since the surface was last part of a frame.
+    /// The damage since the surface was last part of a frame of the output, in the same coordinates.
     pub damage: Region,
-    /// Whether the content was not part of a frame yet.
+    /// Whether the content was not part of a frame of the output yet.
     pub has_new_content: bool,
     /// The content of the surface.
     pub content: Rc<Content>,
@@ -50,6 +57,8 @@ pub struct Scene {
     pub background: u32,
     /// The surfaces, the lowest first.
     pub layers: Vec<SceneLayer>,
+    /// The pointer, which is above all surfaces; `None` if it is not visible.
+    pub cursor: Option<CursorLayer>,
 }
 
 /// The positions of the surfaces in a frame, from which the damage of the next frame is computed.
@@ -57,6 +66,7 @@ pub struct Scene {
 pub struct ShownScene {
     background: u32,
     layers: Vec<(ObjectId, View)>,
+    cursor: Option<ShownCursor>,
 }
 
 impl Scene {
@@ -77,6 +87,8 @@ impl Scene {
                 .layers
                 .iter()
                 .find(|(id, _)| *id == layer.surface.id());
+            // The cost of adding rectangles grows with their number.
+            damage.simplify();
             match known {
                 Some((_, view)) if *view == layer.view => damage.merge(&layer.damage),
                 Some((_, view)) => {
@@ -91,9 +103,31 @@ impl Scene {
                 damage.add(view.destination);
             }
         }
+        let cursor = self.cursor.as_ref().map(CursorLayer::shown);
+        if cursor != before.cursor {
+            let places = [before.cursor, cursor].into_iter().flatten();
+            places.for_each(|cursor| damage.add(cursor.destination()));
+        }
         damage.clip(output);
         damage.simplify();
         damage
+    }
+
+    /// Returns the pixels on the output that the surfaces of each client cover, which are drawn on top of each other.
+    pub fn pixels_by_client<'a>(
+        layers: impl IntoIterator<Item = &'a SceneLayer>,
+        output: Rect,
+    ) -> HashMap<ClientId, u64> {
+        let mut pixels = HashMap::new();
+        for layer in layers {
+            let Some(client) = layer.surface.client() else {
+                continue;
+            };
+            let area = layer.view.destination.intersection(output);
+            let count: &mut u64 = pixels.entry(client.id()).or_default();
+            *count = count.saturating_add(area.map_or(0, Rect::area));
+        }
+        pixels
     }
 
     /// Returns the positions of the surfaces.
@@ -105,6 +139,7 @@ impl Scene {
                 .iter()
                 .map(|layer| (layer.surface.id(), layer.view))
                 .collect(),
+            cursor: self.cursor.as_ref().map(CursorLayer::shown),
         }
     }
 
@@ -120,7 +155,10 @@ impl Scene {
                 .is_some_and(|rect| !hidden.covers(rect));
             if is_visible {
                 visible.push(layer);
-                hidden.merge(&layer.opaque);
+                // The cost of each layer grows with the number of rectangles. With fewer, more is drawn than is visible.
+                if hidden.rects().len() < HIDDEN_RECTS_MAX {
+                    hidden.merge(&layer.opaque);
+                }
             }
         }
         visible.reverse();

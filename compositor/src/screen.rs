@@ -1,69 +1,86 @@
-//! The frame loop of the output: redraw, submission, page flip and release.
+//! An output: its place on the desktop, its frames, and their way to the display.
 //!
 //! ```text
-//!   commit ──▶ redraw needed ──▶ composed or scanned out, submitted ──▶ in flight ──▶ on the display ──▶ replaced
-//!                  ▲  the output is idle                                    │ flip      frame callbacks,    buffers are
-//!                  └────────────────────────────────────────────────────────┘           feedback            released
+//!   commit ──▶ queued ──▶ deadline: composed or scanned out, submitted ──▶ in flight ──▶ on the display ──▶ replaced
+//!                            frame callbacks                                    flip: feedback      buffers are released
 //! ```
 //!
-//! At most one frame is in flight. Commits that arrive meanwhile are shown with the next frame.
+//! Each step has a file: `frame_clock.rs` computes the deadline, `draw.rs` draws at it, `submit.rs` hands the frame to the backend,
+//! `flip.rs` handles the page flip, and `recovery.rs` whatever fails. `redraw_state.rs` has the states between them; it is the only
+//! place that knows which frame is in flight. At most one is for each output. Commits that arrive before the deadline of a refresh are
+//! shown together.
 
 mod callbacks;
 mod capture;
+mod draw;
 mod feedback;
+mod flip;
+mod frame_clock;
 mod output_state;
 mod recovery;
+mod redraw_state;
 mod submit;
 mod writeback;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
-use covalent_alloc::trace::{Action, FlowPosition};
 use feedback::Feedback;
+use frame_clock::FrameClock;
 use recovery::Recovery;
-use smithay::output::{Mode as OutputMode, Output, PhysicalProperties, Subpixel};
-use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
-use smithay::reexports::wayland_server::protocol::wl_callback::WlCallback;
-use smithay::reexports::wayland_server::DisplayHandle;
-use smithay::wayland::presentation::Refresh;
+use redraw_state::{Queued, RedrawState};
+use smithay::output::{Mode as OutputMode, Output, PhysicalProperties, Scale, Subpixel};
+use smithay::reexports::wayland_server::backend::{GlobalId, ObjectId};
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{DisplayHandle, Resource};
+use smithay::utils::Transform as OutputTransform;
 
-use crate::backend::{Backend, Flip, Mode};
-use crate::clock;
+use crate::backend::{Backend, Mode, ScannedOut};
 use crate::compose::{GpuReadGuard, UnreadableLayer};
-use crate::content::Content;
-use crate::copy_counter::CopyCounter;
+use crate::control::PresentedFrames;
+use crate::event_loop::LoopHandle;
 use crate::frame_trace::TracedBuffer;
-use crate::kms::Event as CardEvent;
-use crate::render::Renderer;
-use crate::report::{FrameRecord, Report};
-use crate::scene::{SceneLayer, ShownScene};
+use crate::options::OutputConfig;
+use crate::output_view::{OutputId, OutputView};
+use crate::outputs::SharedRenderer;
+use crate::render::view::Transform;
+use crate::report::FrameRecord;
+use crate::scene::ShownScene;
 use crate::state::State;
 use crate::writeback::Writeback;
 
-/// The output with its backend, its renderer and its frames.
+pub use callbacks::PendingCallbacks;
+
+/// An output with its backend, its renderer and its frames.
 #[derive(Debug)]
 pub struct Screen {
+    id: OutputId,
     output: Output,
+    /// The global `wl_output`; `None` while the display is not connected and others are.
+    global: Option<GlobalId>,
+    config: OutputConfig,
+    position: Option<(i32, i32)>,
     backend: Backend,
-    renderer: Renderer,
+    renderer: SharedRenderer,
     shown_scene: ShownScene,
-    redraw_needed: bool,
+    /// What the output buffer on the display shows: the shown scene without the layers on planes.
+    drawn_scene: ShownScene,
+    redraw_state: RedrawState,
+    frame_clock: FrameClock,
+    /// The time at which a frame was drawn last, or was left out because nothing had changed.
+    drawn_at: Duration,
     frames: u64,
-    in_flight: Option<Frame>,
     on_display: Option<Frame>,
     /// Frames whose page flip was not reported. Any of them may be on the display until the next page flip.
     abandoned_frames: Vec<Frame>,
+    /// The surfaces that were sent `wl_surface.enter`.
+    entered: HashMap<ObjectId, WlSurface>,
     /// Whether the output has accepted a frame.
     first_frame_submitted: bool,
     recovery: Recovery,
-    callbacks: Vec<WlCallback>,
-    callbacks_sent_at: Duration,
-    callbacks_scheduled: bool,
-    report: Option<Report>,
-    copy_counter: CopyCounter,
     screenshot: Option<(PathBuf, Option<u64>)>,
+    presented: PresentedFrames,
 }
 
 /// A frame that was submitted.
@@ -73,8 +90,10 @@ struct Frame {
     feedback: Feedback,
     /// The layers that could not be read and are left out.
     unreadable: Vec<UnreadableLayer>,
-    /// The client's buffer that is scanned out. It must be locked while the frame is on the display.
-    scanout_content: Option<Rc<Content>>,
+    /// Whether the primary plane shows an output buffer, or the black one.
+    is_drawn: bool,
+    /// The clients' buffers on planes.
+    scanned_out: Vec<ScannedOut>,
     output_buffer: Option<usize>,
     /// The buffers of surfaces with new content.
     traced_buffers: Vec<TracedBuffer>,
@@ -83,45 +102,54 @@ struct Frame {
 }
 
 impl Screen {
-    /// Creates the `wl_output` global of `backend`, whose frames `renderer` composes.
-    pub fn new(display: &DisplayHandle, backend: Backend, renderer: Renderer) -> Self {
+    /// Creates the `wl_output` global of `backend`, whose frames `renderer` composes. The mode is announced by
+    /// [`announce`](Self::announce), when the output has a position.
+    pub(crate) fn new(
+        display: &DisplayHandle,
+        id: OutputId,
+        mut backend: Backend,
+        renderer: SharedRenderer,
+        config: OutputConfig,
+    ) -> Self {
+        backend.set_output(id);
+        let monitor = backend.monitor();
         let output = Output::new(
             backend.name().to_owned(),
             PhysicalProperties {
-                size: (0, 0).into(),
+                size: monitor.size_millimetres.into(),
                 subpixel: Subpixel::Unknown,
-                make: "Covalent".to_owned(),
-                model: backend.name().to_owned(),
+                make: monitor.make,
+                model: monitor.model,
             },
         );
-        output.create_global::<State>(display);
-        let screen = Self {
+        Self {
+            id,
+            global: Some(output.create_global::<State>(display)),
             output,
+            position: config.position,
+            config,
             backend,
             renderer,
             shown_scene: ShownScene::default(),
+            drawn_scene: ShownScene::default(),
             // A first frame is submitted even without windows, so that the previous content of the display disappears.
-            redraw_needed: true,
+            redraw_state: RedrawState::Queued(Queued::New),
+            frame_clock: FrameClock::default(),
+            drawn_at: Duration::ZERO,
             frames: 0,
-            in_flight: None,
             on_display: None,
             abandoned_frames: Vec::new(),
+            entered: HashMap::new(),
             first_frame_submitted: false,
             recovery: Recovery::default(),
-            callbacks: Vec::new(),
-            callbacks_sent_at: Duration::ZERO,
-            callbacks_scheduled: false,
-            report: None,
-            copy_counter: CopyCounter::default(),
             screenshot: None,
-        };
-        screen.announce_mode();
-        screen
+            presented: PresentedFrames::default(),
+        }
     }
 
-    /// Sets the report, which gets a record of every presented frame.
-    pub fn set_report(&mut self, report: Report) {
-        self.report = Some(report);
+    /// Returns the identity.
+    pub fn id(&self) -> OutputId {
+        self.id
     }
 
     /// Requests a screenshot of frame number `after`, or of the last frame.
@@ -134,9 +162,42 @@ impl Screen {
         self.backend.mode()
     }
 
+    /// Returns the place of the output on the desktop.
+    pub fn view(&self) -> OutputView {
+        OutputView::new(
+            self.id,
+            self.position.unwrap_or_default(),
+            self.mode().rect(),
+            self.config.scale,
+            self.config.transform,
+        )
+    }
+
+    /// Returns whether the configuration has a position.
+    pub fn is_placed(&self) -> bool {
+        self.config.position.is_some()
+    }
+
+    /// Sets the position of the upper left corner on the desktop.
+    pub(crate) fn set_position(&mut self, position: (i32, i32)) {
+        self.position = Some(position);
+    }
+
     /// Returns Smithay's output, which clients see as `wl_output`.
     pub fn output(&self) -> &Output {
         &self.output
+    }
+
+    /// Creates the global `wl_output` again, after a display was connected.
+    pub(crate) fn publish(&mut self, display: &DisplayHandle) {
+        if self.global.is_none() {
+            self.global = Some(self.output.create_global::<State>(display));
+        }
+    }
+
+    /// Takes the global `wl_output`, which is to be removed.
+    pub(crate) fn withdraw(&mut self) -> Option<GlobalId> {
+        self.global.take()
     }
 
     /// Returns the backend.
@@ -145,7 +206,7 @@ impl Screen {
     }
 
     /// Returns the renderer.
-    pub fn renderer(&self) -> &Renderer {
+    pub fn renderer(&self) -> &SharedRenderer {
         &self.renderer
     }
 
@@ -154,14 +215,55 @@ impl Screen {
         &mut self.backend
     }
 
-    /// Schedules a frame for when the output is idle.
+    /// Sends `wl_surface.leave` to all surfaces, and removes the timers of an output that is removed.
+    fn leave_all(&mut self, handle: &LoopHandle) {
+        for surface in std::mem::take(&mut self.entered).into_values() {
+            self.output.leave(&surface);
+        }
+        self.redraw_state.replace(handle, RedrawState::Idle);
+    }
+
+    /// Forgets a destroyed surface, which Smithay's output would keep in its list of entered surfaces.
+    pub(crate) fn surface_destroyed(&mut self, surface: &WlSurface) {
+        self.output.leave(surface);
+        self.entered.remove(&surface.id());
+    }
+
+    /// Schedules a frame for the next refresh.
     pub fn schedule_redraw(&mut self) {
-        self.redraw_needed = true;
+        self.redraw_state.queue();
     }
 
     /// Returns whether the frame on the display shows the current scene and no other frame is in flight.
     pub fn is_up_to_date(&self) -> bool {
-        !self.redraw_needed && self.in_flight.is_none() && self.on_display.is_some()
+        !self.redraw_state.needs_redraw()
+            && self.redraw_state.flight().is_none()
+            && self.on_display.is_some()
+    }
+
+    /// Returns the number of frames with new content of a client so far.
+    pub fn frame_count(&self) -> u64 {
+        self.frames
+    }
+
+    /// Returns whether the output accepts frames: the session is active and the display is connected.
+    pub fn is_on(&self) -> bool {
+        self.backend.is_on()
+    }
+
+    /// Returns whether the output is a part of the desktop: its display is connected.
+    pub fn is_connected(&self) -> bool {
+        self.backend.is_connected()
+    }
+
+    /// Returns the numbers of the frames that were presented.
+    pub fn presented(&self) -> &PresentedFrames {
+        &self.presented
+    }
+
+    /// Returns the record of the frame on the display; `None` before the first.
+    pub fn displayed(&self) -> Option<&FrameRecord> {
+        self.on_display.as_ref().map(|frame| &frame.record)
     }
 
     /// Releases the buffers that the display read, after it was turned off.
@@ -176,155 +278,38 @@ impl Screen {
         self.backend.kms()?.writeback()
     }
 
-    fn announce_mode(&self) {
+    /// Sends mode, position, scale and transform to clients.
+    pub(crate) fn announce(&self) {
         let mode = self.backend.mode();
         let mode = OutputMode {
             size: (mode.width, mode.height).into(),
             refresh: i32::try_from(mode.refresh_millihertz).unwrap_or(0),
         };
-        self.output
-            .change_current_state(Some(mode), None, None, Some((0, 0).into()));
+        // A client sees only the modes of this output, of which the current one is the preferred one.
+        for other in self.output.modes() {
+            if other != mode {
+                self.output.delete_mode(other);
+            }
+        }
         self.output.set_preferred(mode);
+        self.output.change_current_state(
+            Some(mode),
+            Some(output_transform(self.config.transform)),
+            Some(Scale::Fractional(self.config.scale)),
+            Some(self.position.unwrap_or_default().into()),
+        );
     }
 }
 
-impl State {
-    /// Composes and submits a frame, if a redraw is needed and the output is idle.
-    pub fn redraw(&mut self) {
-        self.signal_deferred_releases();
-        let screen = &self.screen;
-        if !screen.redraw_needed || screen.recovery.is_waiting() || !screen.backend.is_idle() {
-            return;
-        }
-        self.screen.redraw_needed = false;
-        self.match_mode();
-        let output = self.screen.mode().rect();
-        let scene = self.stack.scene(output);
-        let damage = scene.damage(&self.screen.shown_scene, output);
-        let visible: Vec<SceneLayer> = scene.visible(output).into_iter().cloned().collect();
-        let has_new_content = visible.iter().any(|layer| layer.has_new_content);
-        self.collect_callbacks(&visible);
-        if damage.is_empty() && !has_new_content {
-            self.schedule_callbacks();
-            return;
-        }
-        match self.submit(&scene, &damage, &visible) {
-            Ok(mut frame) => {
-                self.screen.first_frame_submitted = true;
-                let retried = self.screen.recovery.frame_submitted();
-                frame.record.retries = retried.count;
-                frame.record.retry_cause = retried.cause;
-                self.screen.shown_scene = scene.shown();
-                for layer in &visible {
-                    self.stack.surface(&layer.surface).mark_latched();
-                    let output = &self.screen.output;
-                    output.enter(&layer.surface);
-                }
-                self.retry_missing_layers(&visible, &mut frame);
-                let number = frame.record.frame;
-                self.screen.in_flight = Some(frame);
-                self.watch_flip();
-                self.watch_writeback(number);
-            }
-            Err(error) => self.frame_failed(error),
-        }
-    }
-
-    /// Handles the pending events of the card.
-    pub fn card_events(&mut self) {
-        let Some(kms) = self.screen.backend.kms() else {
-            return;
-        };
-        let synchronised = kms.counts_vblanks();
-        match kms.events() {
-            Ok(events) => {
-                for event in events {
-                    let CardEvent::PageFlip { time, sequence } = event;
-                    self.flipped(Flip {
-                        time: if time.is_zero() { clock::now() } else { time },
-                        sequence,
-                        synchronised,
-                        by_hardware: true,
-                    });
-                }
-            }
-            Err(error) => self
-                .fail(anyhow::Error::new(error).context("the events of the card cannot be read")),
-        }
-    }
-
-    /// Handles a page flip: sends presentation feedback, releases the buffers of the previous frame, and schedules callbacks.
-    pub fn flipped(&mut self, flip: Flip) {
-        self.screen.backend.flipped();
-        let Some(mut frame) = self.screen.in_flight.take() else {
-            return;
-        };
-        let mut flags = Kind::empty();
-        if flip.synchronised {
-            flags |= Kind::Vsync;
-        }
-        if flip.by_hardware {
-            flags |= Kind::HwClock | Kind::HwCompletion;
-        }
-        if frame.scanout_content.is_some() {
-            flags |= Kind::ZeroCopy;
-        }
-        let refresh = Refresh::fixed(self.screen.mode().period());
-        for feedback in frame.feedback.take() {
-            feedback.presented(
-                &self.screen.output,
-                flip.time,
-                refresh,
-                u64::from(flip.sequence),
-                flags,
-            );
-        }
-        // The display waited for the render fence, so the GPU has finished reading the buffers of this frame.
-        frame.gpu_read = None;
-        frame.record.flipped = Some(flip.time);
-        frame.record.sequence = flip.sequence;
-        for buffer in &frame.traced_buffers {
-            let display = self.screen.backend.name();
-            buffer.emit(
-                display,
-                Action::Flip,
-                FlowPosition::End,
-                (flip.time, flip.time),
-            );
-        }
-        let number = frame.record.frame;
-        if let Some(report) = &mut self.screen.report {
-            report.add(frame.record.clone());
-        }
-        // The previous frame left the display with this flip. Dropping it releases its buffer.
-        self.screen.abandoned_frames.clear();
-        drop(self.screen.on_display.replace(frame));
-        if let Some(gles) = self.screen.renderer.gles() {
-            gles.cleanup_texture_cache();
-        }
-        if let Some(report) = &mut self.screen.report {
-            report.flush();
-        }
-        if let Some((path, frame_number)) = &self.screen.screenshot {
-            if number.is_some() && *frame_number == number {
-                let path = path.clone();
-                self.screen.screenshot = None;
-                self.save_screenshot(&path);
-            }
-        }
-        self.schedule_callbacks();
-    }
-
-    /// Finishes the report and saves the screenshot if it is still requested.
-    pub fn finish(&mut self) {
-        if let Some((path, _)) = self.screen.screenshot.take() {
-            self.save_screenshot(&path);
-        }
-        self.screen.in_flight = None;
-        if let Some(report) = &mut self.screen.report {
-            if let Err(error) = report.finish() {
-                self.fail(error.into());
-            }
-        }
+fn output_transform(transform: Transform) -> OutputTransform {
+    match transform {
+        Transform::Normal => OutputTransform::Normal,
+        Transform::Rotated90 => OutputTransform::_90,
+        Transform::Rotated180 => OutputTransform::_180,
+        Transform::Rotated270 => OutputTransform::_270,
+        Transform::Flipped => OutputTransform::Flipped,
+        Transform::Flipped90 => OutputTransform::Flipped90,
+        Transform::Flipped180 => OutputTransform::Flipped180,
+        Transform::Flipped270 => OutputTransform::Flipped270,
     }
 }

@@ -8,23 +8,28 @@ use std::path::Path;
 use covalent_alloc::files::NewFile;
 use png::{BitDepth, ColorType, Encoder, EncodingError};
 
-use crate::render::{Pixels, RowDecoder};
+use crate::render::{ColorRepresentation, Encoding, Pixels, RowDecoder};
 
-/// Reads all pixels of a client's buffer as `0xAARRGGBB`.
+/// Reads all pixels of a client's buffer as `0xAARRGGBB`, whose numbers are read as `colour`.
 ///
 /// # Errors
 ///
 /// When the buffer cannot be read.
-pub fn decode(pixels: &dyn Pixels) -> io::Result<Vec<u32>> {
+pub fn decode(pixels: &dyn Pixels, colour: ColorRepresentation) -> io::Result<Vec<u32>> {
     let (width, height) = pixels.size();
     let count = width
         .checked_mul(height)
         .ok_or(io::ErrorKind::InvalidInput)?;
     let mut colours = vec![0; count];
     let mut decoder = RowDecoder::default();
+    let encoding = Encoding {
+        format: pixels.format(),
+        size: (width, height),
+        colour,
+    };
     let mut planes = pixels.open()?;
     for (y, row) in colours.chunks_exact_mut(width).enumerate() {
-        decoder.read(&mut *planes, pixels.format(), height, (0, y), row)?;
+        decoder.read(&mut *planes, &encoding, (0, y), row)?;
     }
     Ok(colours)
 }

@@ -12,7 +12,9 @@ use smithay::wayland::shell::xdg::{
     PopupSurface, SurfaceCachedState, ToplevelSurface, XdgToplevelSurfaceData,
 };
 
+use crate::output_view::{OutputId, OutputView};
 use crate::region::Rect;
+use crate::render::Pixels as _;
 use crate::scene::{Role, Scene, SceneLayer};
 use crate::surface::Surface;
 
@@ -28,6 +30,8 @@ pub struct Window {
     pub toplevel: ToplevelSurface,
     /// Whether the window is fullscreen.
     pub fullscreen: bool,
+    /// The output on which the window is placed, or on which it is fullscreen; another one while this one is not connected.
+    pub output: Option<OutputId>,
 }
 
 /// All windows, popups and surfaces.
@@ -36,6 +40,8 @@ pub struct Stack {
     windows: Vec<Window>,
     popups: Vec<PopupSurface>,
     surfaces: HashMap<ObjectId, Surface>,
+    /// The outputs that are on.
+    outputs: Vec<OutputView>,
 }
 
 impl Stack {
@@ -49,6 +55,16 @@ impl Stack {
         self.surfaces.get(&surface.id())
     }
 
+    /// Returns the ids of all surfaces that were committed.
+    pub fn surface_ids(&self) -> impl Iterator<Item = &ObjectId> {
+        self.surfaces.keys()
+    }
+
+    /// Returns the output that paces a surface; `None` while the surface is hidden.
+    pub fn main_output(&self, surface: &WlSurface) -> Option<OutputId> {
+        self.find(surface)?.main_output()
+    }
+
     /// Returns whether a surface has content.
     pub fn has_content(&self, surface: &WlSurface) -> bool {
         self.find(surface)
@@ -60,12 +76,47 @@ impl Stack {
         self.surfaces.remove(&surface.id());
     }
 
-    /// Adds a window on top.
-    pub fn add_window(&mut self, toplevel: ToplevelSurface) {
+    /// Adds a window on top, which is placed on an output.
+    pub fn add_window(&mut self, toplevel: ToplevelSurface, output: Option<OutputId>) {
         self.windows.push(Window {
             toplevel,
             fullscreen: false,
+            output,
         });
+    }
+
+    /// Places a window on another output.
+    pub fn set_window_output(&mut self, toplevel: &ToplevelSurface, output: OutputId) {
+        let mut windows = self.windows.iter_mut();
+        if let Some(window) = windows.find(|window| window.toplevel == *toplevel) {
+            window.output = Some(output);
+        }
+    }
+
+    /// Sets the outputs that are on; returns those before. Windows of another output are placed on the first one.
+    pub fn set_outputs(&mut self, outputs: Vec<OutputView>) -> Vec<OutputView> {
+        std::mem::replace(&mut self.outputs, outputs)
+    }
+
+    /// Returns the outputs that are on.
+    pub fn outputs(&self) -> &[OutputView] {
+        &self.outputs
+    }
+
+    /// Forgets an output that was removed. Windows that are placed on it return when it is connected again.
+    pub fn forget_output(&mut self, output: OutputId) {
+        for surface in self.surfaces.values_mut() {
+            surface.forget_output(output);
+        }
+    }
+
+    /// Returns the output on which a window is placed; `None` if no output is on.
+    pub fn output_of(&self, window: &Window) -> Option<&OutputView> {
+        let own = self
+            .outputs
+            .iter()
+            .find(|output| Some(output.id) == window.output);
+        own.or_else(|| self.outputs.first())
     }
 
     /// Removes a window.
@@ -138,34 +189,57 @@ impl Stack {
             .find(|window| self.is_mapped(window))
     }
 
-    /// Builds the scene of an output.
-    pub fn scene(&self, output: Rect) -> Scene {
-        let mut layers = Vec::new();
-        // A fullscreen window hides everything below it, also where it is smaller than the output.
-        let lowest = self
-            .windows
-            .iter()
-            .rposition(|window| window.fullscreen && self.is_mapped(window));
-        for window in self.windows.iter().skip(lowest.unwrap_or(0)) {
-            if !self.is_mapped(window) {
-                continue;
+    /// Returns the highest mapped window of which a part is on an output.
+    pub fn top_visible(&self) -> Option<&Window> {
+        self.windows.iter().rev().find(|window| {
+            let mut layers = Vec::new();
+            if self.is_mapped(window) {
+                for output in &self.outputs {
+                    self.add_window_layers(&mut layers, window, output.id);
+                }
             }
-            let surface = window.toplevel.wl_surface();
-            let geometry = self.geometry(surface);
-            let centred = |space: i32, size: i32| space.saturating_sub(size) / 2;
-            let corner = if window.fullscreen {
-                (
-                    centred(output.width, geometry.width),
-                    centred(output.height, geometry.height),
-                )
-            } else {
-                // The title bar must stay within the output, or the user cannot reach it.
-                (
-                    centred(output.width, geometry.width).max(0),
-                    centred(output.height, geometry.height).max(0),
-                )
-            };
-            self.add_tree(&mut layers, window, surface, corner, Role::Window, 0);
+            layers.iter().any(|layer: &SceneLayer| {
+                let mut outputs = self.outputs.iter();
+                let place = layer.view.destination;
+                outputs.any(|output| place.intersection(output.logical).is_some())
+            })
+        })
+    }
+
+    /// Returns the highest mapped window that is placed on an output.
+    pub fn top_of(&self, output: OutputId) -> Option<&Window> {
+        self.windows
+            .iter()
+            .rev()
+            .find(|window| self.is_mapped(window) && self.is_placed_on(window, output))
+    }
+
+    fn is_placed_on(&self, window: &Window, output: OutputId) -> bool {
+        self.output_of(window).is_some_and(|view| view.id == output)
+    }
+
+    /// Builds the scene of an output, in its pixels.
+    pub fn scene(&self, view: &OutputView) -> Scene {
+        let mut scene = self.logical_scene(view.id);
+        for layer in &mut scene.layers {
+            layer.view = view.view(layer.view, layer.content.size());
+            layer.opaque = view.inner_region(&layer.opaque);
+            layer.damage = view.outer_region(&layer.damage);
+        }
+        scene
+    }
+
+    /// Builds the scene of an output in logical coordinates of the desktop. Surfaces that are beside the output are part of it.
+    pub fn logical_scene(&self, output: OutputId) -> Scene {
+        let mut layers = Vec::new();
+        // A fullscreen window hides everything below it on its output, also where it is smaller than the output.
+        let lowest = self.windows.iter().rposition(|window| {
+            window.fullscreen && self.is_mapped(window) && self.is_placed_on(window, output)
+        });
+        for window in self.windows.iter().skip(lowest.unwrap_or(0)) {
+            if self.is_mapped(window) {
+                self.add_window_layers(&mut layers, window, output);
+            }
         }
         Scene {
             background: if lowest.is_some() {
@@ -174,7 +248,45 @@ impl Stack {
                 BACKGROUND
             },
             layers,
+            cursor: None,
         }
+    }
+
+    /// Adds the surfaces of a window, which is centred on its own output, to the layers of `output`.
+    fn add_window_layers(&self, layers: &mut Vec<SceneLayer>, window: &Window, output: OutputId) {
+        let Some(home) = self.output_of(window) else {
+            return;
+        };
+        if window.fullscreen && home.id != output {
+            return;
+        }
+        let home = home.logical;
+        let surface = window.toplevel.wl_surface();
+        let geometry = self.geometry(surface);
+        let centred = |space: i32, size: i32| space.saturating_sub(size) / 2;
+        let corner = if window.fullscreen {
+            (
+                centred(home.width, geometry.width),
+                centred(home.height, geometry.height),
+            )
+        } else {
+            // The title bar must stay within the output, or the user cannot reach it.
+            (
+                centred(home.width, geometry.width).max(0),
+                centred(home.height, geometry.height).max(0),
+            )
+        };
+        let corner = (
+            home.x.saturating_add(corner.0),
+            home.y.saturating_add(corner.1),
+        );
+        let tree = Tree {
+            window,
+            output,
+            role: Role::Window,
+            depth: 0,
+        };
+        self.add_tree(layers, tree, surface, corner);
     }
 
     fn is_mapped(&self, window: &Window) -> bool {
@@ -196,16 +308,20 @@ impl Stack {
         })
     }
 
-    /// Adds a surface with its subsurfaces and popups. `corner` is the upper left corner of its window geometry on the output.
+    /// Adds a surface with its subsurfaces and popups. `corner` is the upper left corner of its window geometry on the desktop.
     fn add_tree(
         &self,
         layers: &mut Vec<SceneLayer>,
-        window: &Window,
+        tree: Tree<'_>,
         root: &WlSurface,
         corner: (i32, i32),
-        role: Role,
-        depth: usize,
     ) {
+        let Tree {
+            window,
+            output,
+            role,
+            depth,
+        } = tree;
         let geometry = self.geometry(root);
         let origin = (
             corner.0.saturating_sub(geometry.x),
@@ -250,6 +366,7 @@ impl Stack {
                         Role::Subsurface
                     },
                     view: state.view(at),
+                    colour: state.colour(),
                     opaque: state
                         .opaque()
                         .rects()
@@ -257,12 +374,12 @@ impl Stack {
                         .map(|rect| rect.moved(at.0, at.1))
                         .collect(),
                     damage: state
-                        .damage()
+                        .damage(output)
                         .rects()
                         .iter()
                         .map(|rect| rect.moved(at.0, at.1))
                         .collect(),
-                    has_new_content: state.has_new_content(),
+                    has_new_content: state.has_new_content(output),
                     content: content.clone(),
                 });
             },
@@ -279,17 +396,25 @@ impl Stack {
                     corner.0.saturating_add(offset.x),
                     corner.1.saturating_add(offset.y),
                 );
-                self.add_tree(
-                    layers,
-                    window,
-                    popup.wl_surface(),
-                    corner,
-                    Role::Popup,
-                    depth + 1,
-                );
+                let popups = Tree {
+                    role: Role::Popup,
+                    depth: depth + 1,
+                    ..tree
+                };
+                self.add_tree(layers, popups, popup.wl_surface(), corner);
             }
         }
     }
+}
+
+/// What the layers of a surface tree have in common.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    window: &'a Window,
+    output: OutputId,
+    role: Role,
+    /// The number of popups below.
+    depth: usize,
 }
 
 /// The largest depth of nested popups that are shown.
@@ -298,19 +423,24 @@ const POPUP_DEPTH_MAX: usize = 16;
 impl Window {
     /// Returns `title/app_id`, which is the name of the window in the report.
     pub fn name(&self) -> String {
-        let (title, app_id) = with_states(self.toplevel.wl_surface(), |states| {
+        let (title, app_id) = self.title_and_app_id();
+        format!(
+            "{}/{}",
+            title.unwrap_or_default(),
+            app_id.unwrap_or_default()
+        )
+    }
+
+    /// Returns the title and the application id, as the client set them.
+    pub fn title_and_app_id(&self) -> (Option<String>, Option<String>) {
+        with_states(self.toplevel.wl_surface(), |states| {
             let data = states.data_map.get::<XdgToplevelSurfaceData>();
             data.and_then(|data| {
                 let data = data.lock().ok()?;
                 Some((data.title.clone(), data.app_id.clone()))
             })
             .unwrap_or_default()
-        });
-        format!(
-            "{}/{}",
-            title.unwrap_or_default(),
-            app_id.unwrap_or_default()
-        )
+        })
     }
 
     /// Returns the client of the window, if it is still connected.

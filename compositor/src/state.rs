@@ -1,11 +1,16 @@
 //! The state of the compositor, which all protocol handlers and event sources use.
 
-use calloop::{LoopHandle, LoopSignal};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use smithay::input::pointer::PointerHandle;
 use smithay::input::{Seat, SeatState};
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use smithay::reexports::wayland_server::protocol::wl_shm;
-use smithay::reexports::wayland_server::{Client, DisplayHandle};
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
 use smithay::wayland::compositor::{CompositorClientState, CompositorState};
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
@@ -13,18 +18,30 @@ use smithay::wayland::selection::data_device::DataDeviceState;
 use smithay::wayland::shell::xdg::XdgShellState;
 use smithay::wayland::shm::{ShmState, fourcc_to_shm_format};
 use smithay::wayland::viewporter::ViewporterState;
+use smithay::wayland::xdg_activation::XdgActivationState;
 
 use crate::backend::Backend;
 use crate::blocked_commits::BlockedCommits;
 use crate::clock;
-use crate::connection::Connections;
-use crate::dmabuf::{self, Dmabuf, SupportedFormats};
+use crate::commits::UnreleasedBuffers;
+use crate::connection::{Connections, ShmPools};
+use crate::control::{ClientNumber, Control};
+use crate::cursor::Cursor;
+use crate::dmabuf::{Dmabuf, SupportedFormats};
+use crate::event_loop::LoopHandle;
+use crate::handlers::color_representation;
 use crate::input::Devices;
+use crate::limits::{Limit, Usage};
+use crate::options::OutputConfig;
+use crate::outputs::Outputs;
+use crate::region::Rect;
 use crate::render::{PixelFormat, Renderer};
 use crate::run::{Failure, exit};
-use crate::screen::Screen;
+use crate::scene::{Scene, SceneLayer};
+use crate::screen::PendingCallbacks;
 use crate::stack::Stack;
 use crate::syncobj::Syncobj;
+use crate::user_acts::UserActs;
 
 /// The state of the compositor.
 #[derive(Debug)]
@@ -32,9 +49,7 @@ pub struct State {
     /// The Wayland display.
     pub display: DisplayHandle,
     /// The event loop.
-    pub handle: LoopHandle<'static, Self>,
-    /// Stops the event loop.
-    pub signal: LoopSignal,
+    pub handle: LoopHandle,
     /// The connections of the clients.
     pub connections: Connections,
     /// Smithay's protocol states.
@@ -49,12 +64,20 @@ pub struct State {
     pub seat: Seat<Self>,
     /// The pointer of the seat.
     pub pointer: PointerHandle<Self>,
+    /// The image of the pointer.
+    pub cursor: Cursor,
+    /// The key and button events that clients received.
+    pub user_acts: UserActs,
     /// The input devices; `None` on a virtual output.
     pub devices: Option<Devices>,
     /// The windows and surfaces.
     pub stack: Stack,
-    /// The output with its frames.
-    pub screen: Screen,
+    /// The outputs with their frames.
+    pub outputs: Outputs,
+    /// The frame callbacks that are not sent yet.
+    pub callbacks: PendingCallbacks,
+    /// The control socket.
+    pub control: Control,
     /// The fatal error that stopped the event loop.
     pub failure: Option<Failure>,
 }
@@ -71,6 +94,7 @@ pub struct Protocols {
     pub viewporter: ViewporterState,
     pub presentation: PresentationState,
     pub data_device: DataDeviceState,
+    pub activation: XdgActivationState,
 }
 
 /// The data of each client.
@@ -80,6 +104,24 @@ pub struct ClientState {
     pub compositor: CompositorClientState,
     /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
+    /// The number of the client, by which the control socket names it.
+    pub number: ClientNumber,
+    /// The committed buffers of the client that are not released.
+    pub unreleased: UnreleasedBuffers,
+    /// What the client uses of its limits.
+    pub usage: Arc<Usage>,
+    /// The shared memory of the client that is mapped.
+    pub shm_pools: Arc<ShmPools>,
+    /// Whether events for the client are queued that are to be forwarded at the end of this event-loop iteration.
+    pub expects_events: Arc<AtomicBool>,
+}
+
+/// Returns what a client uses of its limits.
+pub fn usage_of(client: &Client) -> Arc<Usage> {
+    client
+        .get_data::<ClientState>()
+        .map(|data| data.usage.clone())
+        .unwrap_or_default()
 }
 
 impl ClientData for ClientState {
@@ -88,22 +130,23 @@ impl ClientData for ClientState {
     }
 
     fn disconnected(&self, client: ClientId, reason: DisconnectReason) {
-        tracing::debug!(?client, ?reason, "a client disconnected");
+        let used = self.usage.peaks();
+        tracing::debug!(?client, ?reason, ?used, "a client disconnected");
     }
 }
 
 impl State {
-    /// Creates the globals for an output of `backend` whose frames `renderer` composes.
+    /// Creates the globals, and a first output of `backend` whose frames `renderer` composes.
     ///
     /// # Errors
     ///
     /// When the format table cannot be created.
     pub fn new(
         display: DisplayHandle,
-        handle: LoopHandle<'static, Self>,
-        signal: LoopSignal,
+        handle: LoopHandle,
         backend: Backend,
         renderer: Renderer,
+        config: OutputConfig,
     ) -> anyhow::Result<Self> {
         let formats = PixelFormat::ALL
             .into_iter()
@@ -127,27 +170,18 @@ impl State {
             viewporter: ViewporterState::new::<Self>(&display),
             presentation: PresentationState::new::<Self>(&display, clock::CLOCK_ID),
             data_device: DataDeviceState::new::<Self>(&display),
+            activation: XdgActivationState::new::<Self>(&display),
         };
         let supported = SupportedFormats {
             sampled: renderer.sampled(),
             ..backend.supported_formats()
         };
-        let composed_only = SupportedFormats {
-            scanout: Vec::new(),
-            ..supported.clone()
-        };
-        let without_scanout = dmabuf::build_feedback(&composed_only)?;
-        let dmabuf = Dmabuf::new(
-            &display,
-            dmabuf::build_feedback(&supported)?,
-            without_scanout,
-        )?;
+        let dmabuf = Dmabuf::new(&display, supported)?;
+        color_representation::create_global(&display);
         let syncobj = Syncobj::new(&display, backend.sync_device());
-        let screen = Screen::new(&display, backend, renderer);
-        Ok(Self {
+        let mut state = Self {
             display,
             handle,
-            signal,
             connections: Connections::default(),
             protocols,
             dmabuf,
@@ -155,11 +189,17 @@ impl State {
             blocked_commits: BlockedCommits::default(),
             seat,
             pointer,
+            cursor: Cursor::default(),
+            user_acts: UserActs::default(),
             devices: None,
             stack: Stack::default(),
-            screen,
+            outputs: Outputs::default(),
+            callbacks: PendingCallbacks::default(),
+            control: Control::default(),
             failure: None,
-        })
+        };
+        state.add_output(backend, Rc::new(RefCell::new(renderer)), config);
+        Ok(state)
     }
 
     /// Adds a client that connected.
@@ -175,6 +215,31 @@ impl State {
             .add(&mut self.display, &self.handle, stream)
     }
 
+    /// Disconnects the client of `surface` if `amount` exceeds a limit.
+    pub fn check_limit(&self, surface: &WlSurface, limit: Limit, amount: u64) {
+        let Some(client) = surface.client() else {
+            return;
+        };
+        if let Err(exceeded) = usage_of(&client).check(limit, amount) {
+            self.connections
+                .disconnect(&self.display, &client, exceeded);
+        }
+    }
+
+    /// Disconnects the clients whose visible surfaces cover the output too many times, which would make each frame slow.
+    pub fn check_frame_pixels(&self, visible: &[SceneLayer], output: Rect) {
+        let area = output.area().max(1);
+        for (client, pixels) in Scene::pixels_by_client(visible, output) {
+            let Some(layer) = visible.iter().find(|layer| {
+                let owner = layer.surface.client();
+                owner.is_some_and(|owner| owner.id() == client)
+            }) else {
+                continue;
+            };
+            self.check_limit(&layer.surface, Limit::FramePixels, pixels.div_ceil(area));
+        }
+    }
+
     /// Stops the event loop because of an error.
     pub fn fail(&mut self, error: anyhow::Error) {
         self.fail_with(exit::UNEXPECTED, error);
@@ -184,14 +249,16 @@ impl State {
     pub fn fail_with(&mut self, code: u8, error: anyhow::Error) {
         tracing::error!("{error:#}");
         self.failure.get_or_insert(Failure { code, error });
-        self.signal.stop();
+        self.handle.stop();
     }
 
     /// Redraws if needed and flushes the clients' events, at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
         self.redraw();
+        self.send_hidden_callbacks();
         if let Err(error) = self.display.flush_clients() {
             tracing::warn!(%error, "events cannot be sent to clients");
         }
+        self.forward_expected_events();
     }
 }

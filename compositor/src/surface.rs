@@ -1,32 +1,44 @@
 //! The applied state of a `wl_surface`.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use smithay::reexports::wayland_server::protocol::wl_output;
-use smithay::wayland::compositor::{
-    Damage, RectangleKind, RegionAttributes, SurfaceAttributes, SurfaceData,
-};
+use smithay::wayland::compositor::{Damage, SurfaceAttributes, SurfaceData};
 use smithay::wayland::viewporter::{ViewportCachedState, ensure_viewport_valid};
 
+use crate::client_region::SurfaceRegions;
 use crate::commits::{Attachment, CommittedBuffer, take_applied};
 use crate::content::Content;
+use crate::handlers::color_representation;
+use crate::output_view::OutputId;
 use crate::region::{Rect, Region};
-use crate::render::software::Transform;
-use crate::render::{PixelFormat, Pixels, View};
-
-/// The largest number of rectangles of an opaque region that is used.
-const RECTS_MAX: usize = 64;
+use crate::render::view::Transform;
+use crate::render::{ColorRepresentation, PixelFormat, Pixels, View};
 
 /// A surface's content, geometry, damage and opaque region in surface coordinates.
 #[derive(Debug, Default)]
 pub struct Surface {
     content: Option<Rc<Content>>,
-    has_new_content: bool,
     size: (i32, i32),
     source: (f64, f64, f64, f64),
     transform: Transform,
-    damage: Region,
+    colour: ColorRepresentation,
     opaque: Region,
+    outputs: Vec<OnOutput>,
+    callback_time: Option<Duration>,
+}
+
+/// The state of a surface on one output that has shown it.
+#[derive(Debug)]
+struct OnOutput {
+    id: OutputId,
+    /// The damage since the last frame of the output that showed the surface.
+    damage: Region,
+    /// Whether the content was not part of a frame of the output yet.
+    has_new_content: bool,
+    /// The number of pixels of the output on which the surface is visible; 0 while it is hidden.
+    visible_area: u64,
 }
 
 impl Surface {
@@ -39,12 +51,11 @@ impl Surface {
         match take_applied(states) {
             Some(Attachment::Buffer(buffer)) => {
                 self.content = attach(buffer).map(Rc::new);
-                self.has_new_content = self.content.is_some();
+                for output in &mut self.outputs {
+                    output.has_new_content = true;
+                }
             }
-            Some(Attachment::Removed) => {
-                self.content = None;
-                self.has_new_content = false;
-            }
+            Some(Attachment::Removed) => self.content = None,
             None => {}
         }
         let mut guard = states.cached_state.get::<SurfaceAttributes>();
@@ -53,15 +64,23 @@ impl Surface {
         let scale = attributes.buffer_scale.max(1);
         self.transform = buffer_transform(attributes.buffer_transform);
         let damage = std::mem::take(&mut attributes.damage);
-        let opaque = attributes.opaque_region.clone();
         // A commit of the parent makes Smithay commit the pending state of this surface as well. A buffer that was attached and
         // not committed is put back into the pending state, so that it waits for the commit of this surface.
         let pending = &mut guard.pending().buffer;
         *pending = pending.take().or(uncommitted);
         drop(guard);
+        let colour = color_representation::current(states);
+        let has_other_colours = std::mem::replace(&mut self.colour, colour) != colour;
+        let opaque = states
+            .cached_state
+            .get::<SurfaceRegions>()
+            .current()
+            .opaque
+            .clone();
         let Some(content) = &self.content else {
             self.size = (0, 0);
-            self.damage = Region::default();
+            // The surface is shown for the first time when it is mapped again.
+            self.outputs.clear();
             return;
         };
         let (width, height) = self.transform.size(content.size());
@@ -97,13 +116,22 @@ impl Surface {
                 }
                 Damage::Buffer(_) => full,
             };
-            self.damage.add(rect.intersection(full).unwrap_or_default());
-            self.damage.simplify();
+            for output in &mut self.outputs {
+                output
+                    .damage
+                    .add(rect.intersection(full).unwrap_or_default());
+                output.damage.simplify();
+            }
+        }
+        if has_other_colours {
+            for output in &mut self.outputs {
+                output.damage = full.into();
+            }
         }
         self.opaque = match (content.format().has_alpha(), opaque) {
             (false, _) => full.into(),
             (true, None) => Region::default(),
-            (true, Some(opaque)) => region(&opaque, full),
+            (true, Some(opaque)) => opaque.opaque_part(full),
         };
     }
 
@@ -117,9 +145,31 @@ impl Surface {
         self.size
     }
 
-    /// Returns whether the content was not part of a frame yet.
-    pub fn has_new_content(&self) -> bool {
-        self.has_new_content
+    /// Returns whether the content was not part of a frame of the output yet.
+    pub fn has_new_content(&self, output: OutputId) -> bool {
+        match self.on_output(output) {
+            Some(on_output) => on_output.has_new_content,
+            None => self.content.is_some(),
+        }
+    }
+
+    fn on_output(&self, output: OutputId) -> Option<&OnOutput> {
+        self.outputs.iter().find(|known| known.id == output)
+    }
+
+    /// Returns the state on an output; a new one is damaged completely.
+    fn on_output_mut(&mut self, output: OutputId) -> &mut OnOutput {
+        let index = self.outputs.iter().position(|known| known.id == output);
+        let index = index.unwrap_or_else(|| {
+            self.outputs.push(OnOutput {
+                id: output,
+                damage: Rect::of_size(self.size.0, self.size.1).into(),
+                has_new_content: self.content.is_some(),
+                visible_area: 0,
+            });
+            self.outputs.len() - 1
+        });
+        &mut self.outputs[index]
     }
 
     /// Returns source and destination of the buffer if the upper left corner of the surface is at `origin`.
@@ -131,30 +181,71 @@ impl Surface {
         }
     }
 
+    /// Returns how the numbers in the buffer are read as colours.
+    pub fn colour(&self) -> ColorRepresentation {
+        self.colour
+    }
+
     /// Returns the opaque region.
     pub fn opaque(&self) -> &Region {
         &self.opaque
     }
 
-    /// Returns the damage since the last frame that showed the surface.
-    pub fn damage(&self) -> &Region {
-        &self.damage
+    /// Returns the damage since the last frame of the output that showed the surface.
+    pub fn damage(&self, output: OutputId) -> Region {
+        match self.on_output(output) {
+            Some(on_output) => on_output.damage.clone(),
+            None => Rect::of_size(self.size.0, self.size.1).into(),
+        }
     }
 
-    /// Clears the damage after a frame with the current content was submitted.
-    pub fn mark_latched(&mut self) {
-        self.has_new_content = false;
-        self.damage = Region::default();
+    /// Clears the damage on an output after a frame with the current content was submitted to it.
+    pub fn mark_latched(&mut self, output: OutputId) {
+        let on_output = self.on_output_mut(output);
+        on_output.has_new_content = false;
+        on_output.damage = Region::default();
     }
 
-    /// Damages the whole surface.
-    pub fn damage_all(&mut self) {
-        self.damage = Rect::of_size(self.size.0, self.size.1).into();
+    /// Damages the whole surface on an output.
+    pub fn damage_all(&mut self, output: OutputId) {
+        let full = Rect::of_size(self.size.0, self.size.1);
+        self.on_output_mut(output).damage = full.into();
+    }
+
+    /// Sets the number of pixels of an output on which the surface is visible.
+    pub fn set_visible_area(&mut self, output: OutputId, area: u64) {
+        if area > 0 || self.on_output(output).is_some() {
+            self.on_output_mut(output).visible_area = area;
+        }
+    }
+
+    /// Returns the output that shows the largest part of the surface, by whose refreshes the client draws; `None` while the surface
+    /// is hidden.
+    pub fn main_output(&self) -> Option<OutputId> {
+        let visible = self.outputs.iter().filter(|output| output.visible_area > 0);
+        let largest =
+            visible.max_by_key(|output| (output.visible_area, std::cmp::Reverse(output.id)));
+        largest.map(|output| output.id)
+    }
+
+    /// Forgets an output that was removed.
+    pub fn forget_output(&mut self, output: OutputId) {
+        self.outputs.retain(|known| known.id != output);
     }
 
     /// Returns whether the opaque region covers the whole surface.
     pub fn is_opaque(&self) -> bool {
         self.opaque.covers(Rect::of_size(self.size.0, self.size.1))
+    }
+
+    /// Returns the time at which frame callbacks were sent last; `None` if the surface received none yet.
+    pub fn callback_time(&self) -> Option<Duration> {
+        self.callback_time
+    }
+
+    /// Sets the time at which frame callbacks were sent last.
+    pub fn set_callback_time(&mut self, time: Duration) {
+        self.callback_time = Some(time);
     }
 
     /// Returns the pixel format of the content.
@@ -178,23 +269,4 @@ fn buffer_transform(transform: wl_output::Transform) -> Transform {
         wl_output::Transform::Flipped270 => Transform::Flipped270,
         _ => Transform::Normal,
     }
-}
-
-fn region(attributes: &RegionAttributes, full: Rect) -> Region {
-    let mut region = Region::default();
-    // An opaque region may always be taken as smaller than it is, so a region with very many rectangles is treated as empty.
-    if attributes.rects.len() > RECTS_MAX {
-        return region;
-    }
-    for (kind, rect) in &attributes.rects {
-        let rect = Rect::new(rect.loc.x, rect.loc.y, rect.size.w, rect.size.h);
-        let Some(rect) = rect.intersection(full) else {
-            continue;
-        };
-        match kind {
-            RectangleKind::Add => region.add(rect),
-            RectangleKind::Subtract => region.subtract(rect),
-        }
-    }
-    region
 }

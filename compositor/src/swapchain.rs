@@ -102,6 +102,13 @@ impl Swapchain {
         }
     }
 
+    /// Returns the buffer on the display if it has no damage, so that the next frame can show it again without drawing.
+    pub fn undamaged(&self) -> Option<usize> {
+        let shown = self.shown.filter(|_| self.next.is_none())?;
+        let slot = self.slots.get(shown)?;
+        slot.damage.is_empty().then_some(shown)
+    }
+
     /// Sets the buffer that was submitted; `None` for a framebuffer that is not in this swapchain.
     pub fn submitted(&mut self, index: Option<usize>) {
         self.next = index;
@@ -174,6 +181,23 @@ mod tests {
         chain.submitted(Some(index));
         chain.abandoned();
         assert_ne!(chain.acquire().unwrap().0, index);
+    }
+
+    #[test]
+    fn buffer_on_the_display_is_shown_again_while_it_has_no_damage() {
+        let mut chain = Swapchain::new(vec![Target::memory(4, 4), Target::memory(4, 4)]);
+        assert_eq!(chain.undamaged(), None);
+        let (index, _, _) = chain.acquire().unwrap();
+        chain.mark_drawn(index);
+        chain.submitted(Some(index));
+        assert_eq!(chain.undamaged(), None);
+        chain.flipped();
+        assert_eq!(chain.undamaged(), Some(index));
+        chain.submitted(Some(index));
+        chain.flipped();
+        assert_eq!(chain.undamaged(), Some(index));
+        chain.damage(&Rect::of_size(1, 1).into());
+        assert_eq!(chain.undamaged(), None);
     }
 
     #[test]

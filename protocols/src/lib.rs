@@ -8,10 +8,15 @@
 //! compositor: Feedback ─ send ─▶ format_table, main_device, tranche_*, done ─ Collector ─▶ Feedback :client
 //! ```
 //!
+//! The feature `control` adds the messages of the compositor's control socket.
+//!
 //! Fourcc codes and modifiers are plain numbers here, because this crate depends on no other crate of Covalent.
 
 mod collector;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod feedback;
+pub mod linux_dmabuf;
 pub mod table;
 
 #[cfg(feature = "client")]

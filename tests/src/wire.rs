@@ -25,7 +25,7 @@ pub const PORT: &str = "org.covalent.agent";
 
 /// The version of these messages. Both ends are built from one checkout, so a difference means that one of the programs is
 /// stale.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest message, in bytes. The receiver skips longer ones.
 pub const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
@@ -185,6 +185,8 @@ pub struct Prepare {
     pub modules: Vec<Module>,
     /// Whether the host shares a folder for the files that commands leave in `$OUT`.
     pub shared_out: bool,
+    /// The block device with the modules of the kernel; empty where they are on the guest's own disk.
+    pub modules_disk: String,
 }
 
 /// A kernel module to load.

@@ -37,11 +37,16 @@ static void call(int fd, unsigned long request, void *argument, const char *name
 			die(name, strerror(errno));
 }
 
-/* Sets the planned format. A driver that chooses another one is an error. */
+/* Sets the planned format, and the picture's place in it. A driver that chooses another one is an error. */
 static void set_format(int camera, const struct covalent_buffer *buffer)
 {
 	struct v4l2_format format = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE };
 	struct v4l2_pix_format *pix = &format.fmt.pix;
+	struct v4l2_selection selection = {
+		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.target = V4L2_SEL_TGT_COMPOSE,
+		.r = { (int)buffer->visible_x, (int)buffer->visible_y, buffer->visible_width, buffer->visible_height },
+	};
 
 	/* DRM's XR24 is V4L2_PIX_FMT_XBGR32, since V4L2 names formats by the order of their bytes in memory. */
 	pix->width = buffer->width;
@@ -51,6 +56,12 @@ static void set_format(int camera, const struct covalent_buffer *buffer)
 	call(camera, VIDIOC_S_FMT, &format, "VIDIOC_S_FMT");
 	if (pix->pixelformat != V4L2_PIX_FMT_XBGR32 || pix->bytesperline != buffer->planes[0].stride)
 		die("VIDIOC_S_FMT", "the driver chose another format than the planned one");
+	if (buffer->visible_width == buffer->width && buffer->visible_height == buffer->height)
+		return;
+	call(camera, VIDIOC_S_SELECTION, &selection, "VIDIOC_S_SELECTION");
+	if (selection.r.left != (int)buffer->visible_x || selection.r.top != (int)buffer->visible_y ||
+	    selection.r.width != buffer->visible_width || selection.r.height != buffer->visible_height)
+		die("VIDIOC_S_SELECTION", "the driver chose another rectangle than the planned one");
 }
 
 static void queue(int camera, unsigned int index, const struct covalent_buffer *buffer)
@@ -100,13 +111,14 @@ static unsigned int checksum(const struct covalent_buffer *buffer)
 	if (memory == MAP_FAILED)
 		die("mmap", strerror(errno));
 	call(buffer->fds[0], DMA_BUF_IOCTL_SYNC, &sync, "DMA_BUF_IOCTL_SYNC");
-	for (unsigned int y = 0; y < buffer->height; y++) {
-		const unsigned char *row = memory + buffer->planes[0].offset + (size_t)y * buffer->planes[0].stride;
+	for (unsigned int y = 0; y < buffer->visible_height; y++) {
+		const unsigned char *row = memory + buffer->planes[0].offset +
+					   (size_t)(buffer->visible_y + y) * buffer->planes[0].stride;
 
-		for (unsigned int x = 0; x < buffer->width; x++) {
+		for (unsigned int x = 0; x < buffer->visible_width; x++) {
 			unsigned int word;
 
-			memcpy(&word, row + 4 * (size_t)x, 4);
+			memcpy(&word, row + 4 * (size_t)(buffer->visible_x + x), 4);
 			sum ^= word;
 			sum = sum << 1 | sum >> 31;
 		}

@@ -86,7 +86,7 @@ struct covalent_plane {
 
 /* One buffer: its dma-bufs, and the layout with which devices import them. */
 struct covalent_buffer {
-	/* The size in pixels. */
+	/* The coded size in pixels, which devices are told: VIDIOC_S_FMT, drmModeAddFB2WithModifiers, vkCreateImage. */
 	uint32_t width;
 	uint32_t height;
 	/* The format: DRM_FORMAT_* of drm_fourcc.h. */
@@ -101,6 +101,14 @@ struct covalent_buffer {
 	int32_t fds[COVALENT_MAX_PLANES];
 	/* The size of each dma-buf in bytes. */
 	uint64_t memory_sizes[COVALENT_MAX_PLANES];
+	/*
+	 * The part of the coded size that holds the picture, in pixels; usually all of it. Where it is not, the program passes it on:
+	 * VIDIOC_S_SELECTION, SRC_X, SRC_Y, SRC_W and SRC_H of a KMS plane, texture coordinates, wp_viewport.set_source.
+	 */
+	uint32_t visible_x;
+	uint32_t visible_y;
+	uint32_t visible_width;
+	uint32_t visible_height;
 };
 
 /*

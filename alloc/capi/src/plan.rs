@@ -45,6 +45,8 @@ pub(crate) struct CBuffer {
     pub(crate) memory_count: u32,
     pub(crate) fds: [i32; MAX_PLANES],
     pub(crate) memory_sizes: [u64; MAX_PLANES],
+    /// The first column and row of the picture, its width and its height.
+    pub(crate) visible: [u32; 4],
 }
 
 impl CPlan {
@@ -135,6 +137,7 @@ impl SharedBuffer {
     fn of(buffer: &Buffer) -> Result<Self, Failure> {
         let layout = buffer.layout();
         let (planes, sizes) = (layout.planes(), layout.memory_sizes());
+        let visible = layout.visible();
         if planes.len() > MAX_PLANES || sizes.len() > MAX_PLANES {
             let words = format!(
                 "the buffer has {} planes; struct covalent_buffer holds at most {MAX_PLANES}",
@@ -152,6 +155,7 @@ impl SharedBuffer {
             memory_count: number(buffer.dmabuf_count()),
             fds: [-1; MAX_PLANES],
             memory_sizes: [0; MAX_PLANES],
+            visible: [visible.x(), visible.y(), visible.width(), visible.height()],
         };
         for (to, plane) in described.planes.iter_mut().zip(planes) {
             *to = CPlane {

@@ -219,12 +219,13 @@ mod tests {
     #[test]
     fn structures_have_the_layout_of_the_header() {
         assert_eq!(size_of::<CPlane>(), 24);
-        assert_eq!(size_of::<CBuffer>(), 176);
+        assert_eq!(size_of::<CBuffer>(), 192);
         assert_eq!(offset_of!(CBuffer, modifier), 16);
         assert_eq!(offset_of!(CBuffer, planes), 24);
         assert_eq!(offset_of!(CBuffer, memory_count), 120);
         assert_eq!(offset_of!(CBuffer, fds), 124);
         assert_eq!(offset_of!(CBuffer, memory_sizes), 144);
+        assert_eq!(offset_of!(CBuffer, visible), 176);
     }
 
     #[test]

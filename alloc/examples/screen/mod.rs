@@ -57,8 +57,10 @@ impl Screen {
         let handle = framebuffer.handle();
         if !self.is_mode_set {
             let (connectors, mode) = ([self.connector], Some(self.mode));
+            let visible = framebuffer.buffer().layout().visible();
+            let corner = (visible.x(), visible.y());
             self.card
-                .set_crtc(self.crtc, Some(handle), (0, 0), &connectors, mode)?;
+                .set_crtc(self.crtc, Some(handle), corner, &connectors, mode)?;
             self.is_mode_set = true;
             return Ok(());
         }

@@ -7,10 +7,11 @@ use serde::Deserializer;
 use super::error::MachineError;
 use super::provenance::{Provenance, ProvenanceByPath};
 use super::{Machine, interface, job};
-use covalent_solver::constraint::{Participant, Source, SourceId};
+use covalent_solver::constraint::{CopyDevice, Participant, Pool, Source, SourceId};
 use covalent_solver::model::{DeviceIdentity, Extent};
 use covalent_solver::reading::budget::list;
 use covalent_solver::reading::{ExtraFields, keeps_extra_fields, value};
+use covalent_solver::solve::Request;
 
 keeps_extra_fields! {
     /// The declarations for buffers of one size, or for buffers of every size.
@@ -24,6 +25,9 @@ keeps_extra_fields! {
         /// The sources, which allocate buffers.
         #[serde(default, deserialize_with = "sources")]
         pub sources: Vec<RecordedSource>,
+        /// The devices that copy frames where participants share no buffer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "copiers")]
+        pub copiers: Vec<CopyDevice>,
         /// The devices that could not be queried or do not exist.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "missing")]
         pub missing: Vec<MissingDevice>,
@@ -67,6 +71,21 @@ keeps_extra_fields! {
 }
 
 keeps_extra_fields! {
+    /// A pool with the provenance of its values.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RecordedPool {
+        /// The pool.
+        pub pool: Pool,
+        /// The provenance of its values.
+        #[serde(default, rename = "grounds")]
+        pub provenance: ProvenanceByPath,
+        /// Fields of a newer version. Each is an unmet constraint, as it would be within the pool.
+        #[serde(skip)]
+        pub extra_fields: ExtraFields,
+    }
+}
+
+keeps_extra_fields! {
     /// A device without a declaration: it could not be queried, or the board does not have it.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct MissingDevice {
@@ -96,6 +115,10 @@ fn participants<'de, D: Deserializer<'de>>(
 
 fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RecordedSource>, D::Error> {
     list(deserializer, Machine::MAXIMUM_ENTRIES, "sources of a size")
+}
+
+fn copiers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CopyDevice>, D::Error> {
+    list(deserializer, Request::MAXIMUM_COPIERS, "copiers of a size")
 }
 
 fn missing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MissingDevice>, D::Error> {
@@ -142,6 +165,26 @@ impl RecordedSource {
         let mut source = self.source.clone();
         merge_extra_fields(&self.extra_fields, &mut source.extra_fields);
         source
+    }
+}
+
+impl RecordedPool {
+    /// Records a pool that this machine declares; every value of it is measured.
+    #[must_use]
+    pub fn measured(pool: Pool) -> Self {
+        Self {
+            pool,
+            provenance: ProvenanceByPath::measured(),
+            extra_fields: ExtraFields::default(),
+        }
+    }
+
+    /// Returns the pool, with the unknown fields of this record as constraints.
+    #[must_use]
+    pub fn to_pool(&self) -> Pool {
+        let mut pool = self.pool.clone();
+        merge_extra_fields(&self.extra_fields, &mut pool.extra_fields);
+        pool
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Difference {
     pub participants: Vec<Change>,
     /// The sources and their guarantees.
     pub sources: Vec<Change>,
+    /// The devices that copy.
+    pub copiers: Vec<Change>,
     /// The verdicts for each source and participant that both machines have.
     pub verdicts: Vec<Change>,
     /// The plans from each camera to each display.
@@ -96,11 +98,12 @@ impl Difference {
         text
     }
 
-    fn kinds(&self) -> [(&'static str, &Vec<Change>); 5] {
+    fn kinds(&self) -> [(&'static str, &Vec<Change>); 6] {
         [
             ("Machine", &self.machine),
             ("Participants", &self.participants),
             ("Sources", &self.sources),
+            ("Copiers", &self.copiers),
             ("Verdicts", &self.verdicts),
             ("Plans", &self.plans),
         ]
@@ -153,6 +156,11 @@ impl Difference {
                 flat(&first).as_ref(),
                 flat(&second).as_ref(),
             ));
+        }
+        let (mine, theirs) = (copiers(one, size), copiers(two, size));
+        for name in names(&mine, &theirs) {
+            let changed = entries(&at(name.clone()), mine.get(&name), theirs.get(&name));
+            self.copiers.extend(changed);
         }
         for (participant, recorded) in &first.participants {
             let Some(other) = second.participants.get(participant) else {
@@ -253,6 +261,19 @@ fn names<T>(one: &BTreeMap<String, T>, two: &BTreeMap<String, T>) -> BTreeSet<St
     one.keys().chain(two.keys()).cloned().collect()
 }
 
+/// Returns the values of the devices that copy at one size, by device and then by path.
+fn copiers(machine: &Machine, size: Extent) -> BTreeMap<String, BTreeMap<String, String>> {
+    let found = machine.copiers_at(size).unwrap_or_default().into_iter();
+    found
+        .map(|copier| {
+            (
+                format!("{} of {}", copier.name, copier.device),
+                flattened(copier),
+            )
+        })
+        .collect()
+}
+
 /// Returns the values of the machine itself, by path.
 fn machine_values(machine: &Machine) -> BTreeMap<String, String> {
     let mut found = flattened(&machine.environment);
@@ -304,7 +325,7 @@ fn changes(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Ve
         .into_iter()
         .filter(|name| one.get(name) != two.get(name))
         .map(|name| match (one.get(&name), two.get(&name)) {
-            (Some(first), Some(second)) if name.ends_with(FORMATS) => {
+            (Some(first), Some(second)) if FORMATS.iter().any(|list| name.ends_with(list)) => {
                 let (first, second) = (lines(first), lines(second));
                 Change {
                     one: Some(named(first.difference(&second))),
@@ -321,8 +342,8 @@ fn changes(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Ve
         .collect()
 }
 
-/// The name of the field with pairs of format and modifier.
-const FORMATS: &str = "formats";
+/// The names of the fields with pairs of format and modifier.
+const FORMATS: [&str; 3] = ["formats", "reads", "writes"];
 
 fn lines(text: &str) -> BTreeSet<&str> {
     text.lines().collect()

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Machine;
+use super::{Machine, TooManyDisplays};
 use covalent_solver::constraint::ValueError;
 use covalent_solver::model::Extent;
 
@@ -98,6 +98,9 @@ pub enum MachineError {
         /// What tells them apart: the node of a device, or the name where they have one node.
         distinction: &'static str,
     },
+    /// The job names a card more often than the card has outputs.
+    #[error(transparent)]
+    TooManyDisplays(#[from] TooManyDisplays),
     /// The job names no participant.
     #[error(
         "the job names no participant: name a camera, an output, a display, a GBM device, Vulkan, or reads by the CPU"

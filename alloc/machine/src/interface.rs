@@ -49,7 +49,12 @@ fn read_name(participant: &Participant) -> (Option<Interface>, Option<Plane>) {
                 _ => return (None, None),
             };
             let id = words.next().and_then(|number| number.parse().ok());
-            (None, Some(Plane { kind, id }))
+            let plane = Plane {
+                kind,
+                id,
+                possible_crtcs: 0,
+            };
+            (None, Some(plane))
         }
         _ => (None, None),
     }
@@ -107,7 +112,11 @@ mod tests {
             ("vkms other plane 3", None),
             ("my primary plane 3", None),
         ] {
-            let expected = expected.map(|(kind, id)| Plane { kind, id });
+            let expected = expected.map(|(kind, id)| Plane {
+                kind,
+                id,
+                possible_crtcs: 0,
+            });
             assert_eq!(read(name, Role::Display).plane, expected, "{name}");
         }
     }

@@ -1,23 +1,25 @@
 //! Jobs: the participants of a recorded machine that share a buffer, selected by name as on the machine itself.
 
+mod declared_at_size;
+
+use std::collections::BTreeSet;
+
+use self::declared_at_size::DeclaredAtSize;
 use super::declared::merge_extra_fields;
 use super::error::MachineError;
-use super::interface::{interface_of, plane_kind};
+use super::interface::interface_of;
+use super::partial_plane::partial_planes;
 use super::plane_choice::choose_planes;
 use super::resolved_request::ResolvedRequest;
-use super::{
-    Declared, Machine, ProvenanceByPath, RecordedParticipant, RecordedSource, UnverifiedValue,
-};
+use super::{Machine, ProvenanceByPath, RecordedParticipant, RecordedSource, UnverifiedValue};
 use crate::trial_results::Interface;
-use covalent_solver::constraint::{
-    CpuUse, FormatSet, Participant, PlaneKind, Role, Source, SourceKind,
-};
+use covalent_solver::constraint::{CopyDevice, CpuUse, FormatSet, Participant, PoolId, Role};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
-use covalent_solver::solve::{Request, solve_shared};
+use covalent_solver::solve::{Request, solve};
 
 /// The participants that share a buffer, and the size and number of buffers.
 ///
-/// A device is named by its node (`/dev/video0`), by the name of its participant (`vivid capture`), or by a prefix of that name
+/// A device is named by its node (`/dev/video0` or `video0`), by the name of its participant (`vivid capture`), or by a prefix of that name
 /// that is unique.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -62,11 +64,6 @@ impl Job {
     }
 }
 
-/// Everything that a machine declares for one size.
-struct DeclaredAtSize<'machine> {
-    declared: Vec<&'machine Declared>,
-}
-
 impl Machine {
     /// Makes the request to the solver that this machine itself would make for a job, with its trial results applied.
     ///
@@ -82,7 +79,10 @@ impl Machine {
         for name in &job.displays {
             planes.push(declared.planes(name)?);
         }
-        let counts: Vec<usize> = planes.iter().map(Vec::len).collect();
+        let displays: Vec<Vec<&Participant>> = planes
+            .iter()
+            .map(|planes| planes.iter().map(|plane| &plane.participant).collect())
+            .collect();
         let with = |chosen: &[usize]| {
             let shown = planes
                 .iter()
@@ -90,11 +90,20 @@ impl Machine {
                 .filter_map(|(planes, place)| planes.get(*place));
             self.request_on(job, &declared, shown.copied())
         };
-        // An error ends the choice, and is returned below.
-        let chosen = choose_planes(&counts, |chosen| {
-            with(chosen).map_or(true, |resolved| solve_shared(&resolved.request).is_ok())
-        });
-        with(&chosen)
+        // An error is the same for every plane, and is returned below.
+        let chosen = choose_planes(&displays, |chosen| {
+            let resolved = with(chosen).ok()?;
+            Some(solve(&resolved.request))
+        })?;
+        let mut resolved = with(&chosen.places)?;
+        if chosen.is_shared == Some(false) {
+            let counts: Vec<usize> = planes.iter().map(Vec::len).collect();
+            let first = job.cameras.len().saturating_add(job.outputs.len());
+            resolved.planes = partial_planes(&counts, &chosen.places, first, |places| {
+                Some(with(places).ok()?.request)
+            });
+        }
+        Ok(resolved)
     }
 
     /// Makes the request for a job in which these planes scan out the buffer.
@@ -185,16 +194,35 @@ impl Machine {
             add_unknown(&recorded.source.name, &recorded.provenance);
             request.sources.push(recorded.to_source());
         }
+        let own_memory = request.participants.iter().flat_map(Participant::choices);
+        let own_memory = own_memory.flat_map(|choice| &choice.own_memory);
+        let named: BTreeSet<&PoolId> = request
+            .sources
+            .iter()
+            .flat_map(|source| &source.guarantees.pools)
+            .chain(own_memory.map(|own| &own.pool))
+            .collect();
+        let named = self
+            .pools
+            .iter()
+            .filter(|recorded| named.contains(&recorded.pool.id));
+        for recorded in named {
+            add_unknown(&recorded.pool.name, &recorded.provenance);
+            request.pools.push(recorded.to_pool());
+        }
         if let Some(tree) = &self.devicetree {
             tree.refine(&mut request, |participant| declared.node_of(participant));
         }
+        request.copiers = declared.copiers().cloned().collect();
         merge_extra_fields(&self.extra_fields, &mut request.extra_fields);
         for declared in &declared.declared {
             merge_extra_fields(&declared.extra_fields, &mut request.extra_fields);
         }
+        crate::memory_manager::apply(&mut request, &self.environment.kernel);
         let request = self.trial_results_and_quirks().apply(&request).request;
         Ok(ResolvedRequest {
             request,
+            planes: Vec::new(),
             unverified,
         })
     }
@@ -202,6 +230,14 @@ impl Machine {
     /// Returns the sizes at which the machine was recorded. A machine whose declarations are valid at every size has none.
     pub fn sizes(&self) -> impl Iterator<Item = Extent> + '_ {
         self.declared.iter().filter_map(|declared| declared.size)
+    }
+
+    /// Returns the devices that copy at one size, with those that are declared for every size.
+    ///
+    /// # Errors
+    /// [`MachineError::NoSize`] where the machine was recorded at other sizes only.
+    pub fn copiers_at(&self, size: Extent) -> Result<Vec<&CopyDevice>, MachineError> {
+        Ok(self.declared_at(size)?.copiers().collect())
     }
 
     /// Returns the participants at one size, with those that are declared for every size.
@@ -238,178 +274,6 @@ impl Machine {
     }
 }
 
-impl<'machine> DeclaredAtSize<'machine> {
-    fn participants(&self) -> impl Iterator<Item = &'machine RecordedParticipant> {
-        self.declared
-            .iter()
-            .flat_map(|declared| &declared.participants)
-    }
-
-    fn sources(&self) -> impl Iterator<Item = &'machine RecordedSource> {
-        self.declared.iter().flat_map(|declared| &declared.sources)
-    }
-
-    /// Returns the path of a participant's device in the devicetree.
-    fn node_of(&self, participant: &Participant) -> Option<String> {
-        let of_device = |recorded: &&RecordedParticipant| {
-            recorded.participant.device == participant.device && recorded.tree_node.is_some()
-        };
-        self.participants()
-            .find(of_device)
-            .and_then(|recorded| recorded.tree_node.clone())
-    }
-
-    /// Finds the participant of this name among those for which `filter` returns true.
-    fn find(
-        &self,
-        name: &str,
-        what: &'static str,
-        filter: impl Fn(&Participant) -> bool,
-    ) -> Result<&'machine RecordedParticipant, MachineError> {
-        let all: Vec<_> = self
-            .participants()
-            .filter(|recorded| filter(&recorded.participant))
-            .collect();
-        for matches in [matches_exactly, matches_prefix] {
-            let found: Vec<_> = all
-                .iter()
-                .filter(|recorded| matches(&recorded.participant, name))
-                .collect();
-            match found.as_slice() {
-                [] => {}
-                [one] => return Ok(**one),
-                several => {
-                    let found: Vec<String> = several
-                        .iter()
-                        .map(|recorded| label(&recorded.participant))
-                        .collect();
-                    let mut nodes = several.iter().map(|one| &one.participant.device.node);
-                    let first = nodes.next();
-                    let has_one_node = nodes.all(|node| Some(node) == first);
-                    return Err(MachineError::Ambiguous {
-                        what,
-                        name: name.to_owned(),
-                        found: found.join(", "),
-                        distinction: if has_one_node { "name" } else { "node" },
-                    });
-                }
-            }
-        }
-        Err(MachineError::NotFound {
-            what,
-            name: name.to_owned(),
-            known: self.known(filter),
-        })
-    }
-
-    /// Finds the planes of a display: those of the card, the primary ones first, or the card's import through PRIME where it has none.
-    /// A name of no card is the name of a single plane.
-    fn planes(&self, name: &str) -> Result<Vec<&'machine RecordedParticipant>, MachineError> {
-        let is_display = |other: &Participant| other.role == Role::Display;
-        let of_card =
-            |other: &Participant| other.device.node == name || other.device.driver == name;
-        let of_this_card = |recorded: &&RecordedParticipant| {
-            is_display(&recorded.participant) && of_card(&recorded.participant)
-        };
-        let mut planes: Vec<_> = self.participants().filter(of_this_card).collect();
-        if let Some(first) = planes.first().map(|first| &first.participant.device) {
-            // One driver may have several cards, and the first card is meant.
-            planes.retain(|plane| plane.participant.device.same_device(first));
-            planes
-                .sort_by_key(|plane| plane_kind(&plane.participant).unwrap_or(PlaneKind::Overlay));
-            return Ok(planes);
-        }
-        let importer = self.participants().find(|recorded| {
-            let other = &recorded.participant;
-            of_card(other) && other.role == Role::Import && interface_of(other) == Interface::Kernel
-        });
-        match importer {
-            Some(importer) => Ok(vec![importer]),
-            None => Ok(vec![self.find(name, "display", is_display)?]),
-        }
-    }
-
-    /// Finds the GBM device of a card. The name may be the primary node, although GBM uses the render node where there is one.
-    fn gbm(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
-        let is_gbm = |other: &Participant| interface_of(other) == Interface::Gbm;
-        let card = self
-            .participants()
-            .map(|recorded| &recorded.participant.device)
-            .find(|device| device.node == name);
-        let of_card = card.and_then(|card| {
-            self.participants().find(|recorded| {
-                let other = &recorded.participant;
-                is_gbm(other) && other.device.same_device(card)
-            })
-        });
-        match of_card {
-            Some(found) => Ok(found),
-            None => self.find(name, "GBM device", is_gbm),
-        }
-    }
-
-    /// Returns the labels of the participants for which `filter` returns true, and the devices that are not available.
-    fn known(&self, filter: impl Fn(&Participant) -> bool) -> String {
-        let known: Vec<String> = self
-            .participants()
-            .map(|recorded| &recorded.participant)
-            .filter(|participant| filter(participant))
-            .map(label)
-            .collect();
-        let missing = self.declared.iter().flat_map(|declared| &declared.missing);
-        let missing: String = missing
-            .map(|missing| format!("; {} is not available: {}", missing.name, missing.reason))
-            .collect();
-        if known.is_empty() {
-            format!("none{missing}")
-        } else {
-            format!("{}{missing}", known.join(", "))
-        }
-    }
-
-    /// Returns the source of a queue's own buffers (MMAP), limited to the job's format.
-    fn source_of_queue(
-        &self,
-        queue: &Participant,
-        format: Option<Fourcc>,
-    ) -> Option<RecordedSource> {
-        let direction = if queue.role == Role::Output {
-            ":output"
-        } else {
-            ":capture"
-        };
-        let mut found = self
-            .sources()
-            .find(|recorded| {
-                let source = &recorded.source;
-                is_of_queue(source)
-                    && source.device.as_ref() == Some(&queue.device)
-                    && source.id.as_str().ends_with(direction)
-            })?
-            .clone();
-        if let Some(wanted) = format {
-            let constraints = &mut found.source.constraints;
-            constraints.formats = Some(only(constraints.formats.as_ref(), wanted));
-            constraints.per_fourcc.retain(|own, _| *own == wanted);
-        }
-        Some(found)
-    }
-
-    fn kernel_sources(&self) -> Vec<RecordedSource> {
-        self.sources()
-            .filter(|recorded| !is_of_queue(&recorded.source) && !is_of_driver(&recorded.source))
-            .cloned()
-            .collect()
-    }
-
-    fn driver_sources(&self) -> Vec<RecordedSource> {
-        self.sources()
-            .filter(|recorded| is_of_driver(&recorded.source))
-            .cloned()
-            .collect()
-    }
-}
-
 /// Returns the name of a participant with its node, for lists.
 pub(super) fn label(participant: &Participant) -> String {
     let node = &participant.device.node;
@@ -436,22 +300,6 @@ pub fn unique_names(participants: &mut [Participant]) {
             }
         }
     }
-}
-
-fn matches_exactly(participant: &Participant, name: &str) -> bool {
-    participant.name == name || participant.device.node == name || label(participant) == name
-}
-
-fn matches_prefix(participant: &Participant, name: &str) -> bool {
-    !name.is_empty() && (participant.name.starts_with(name) || participant.device.location == name)
-}
-
-fn is_of_queue(source: &Source) -> bool {
-    SourceKind::of(&source.id) == SourceKind::Queue
-}
-
-fn is_of_driver(source: &Source) -> bool {
-    SourceKind::of(&source.id).is_of_driver()
 }
 
 fn role_label(role: Role) -> &'static str {

@@ -16,6 +16,7 @@
 //! | `environment` | [`Environment`]: kernel, Mesa, memory, and everything else that trial results depend on |
 //! | `facts` | the trial results that were learnt on the machine ([`TrialResult`]) |
 //! | `devicetree` | reserved memory and the devices that use it ([`ReservedMemory`]); absent for a machine without a devicetree |
+//! | `pools` | the pools of which sources take memory, with their sizes ([`RecordedPool`]); absent if none is known
 //! | `declared` | the declarations, by size ([`Declared`]) |
 //!
 //! Each participant and source has `grounds` beside it: an object that maps the path of a value, such as
@@ -38,16 +39,23 @@
 mod declared;
 pub mod devicetree;
 mod difference;
+pub mod dump;
 mod error;
 mod interface;
 mod job;
 pub mod kernel;
+mod kernel_interface;
+mod kernel_version;
+mod kms_plane;
+pub mod memory_manager;
+mod partial_plane;
 mod plane_choice;
 mod provenance;
 mod region;
 mod resolved_request;
 pub mod trial_results;
 mod unverified_value;
+pub mod v4l2;
 
 use std::collections::BTreeSet;
 
@@ -55,15 +63,20 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use covalent_solver::constraint::FormatSet;
-use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, with_path};
+use covalent_solver::constraint::{FormatSet, PoolId, ValueError};
+use covalent_solver::reading::{ExtraFields, Reader, budget, keeps_extra_fields, value, with_path};
+use covalent_solver::text::printable;
 use trial_results::{Environment, TrialResult, TrialResults};
 
-pub use declared::{Declared, MissingDevice, RecordedParticipant, RecordedSource};
+pub use declared::{Declared, MissingDevice, RecordedParticipant, RecordedPool, RecordedSource};
 pub use difference::{Change, Difference};
 pub use error::MachineError;
 pub use job::{Job, unique_names};
-pub use plane_choice::choose_planes;
+pub use kernel_interface::{InterfacePurpose, KernelInterface, missing_interfaces};
+pub use kernel_version::KernelVersion;
+pub use kms_plane::PlaneSizes;
+pub use partial_plane::{PartialPlane, partial_planes};
+pub use plane_choice::{ChosenPlanes, TooManyDisplays, choose_planes};
 pub use provenance::{Provenance, ProvenanceByPath};
 pub use region::{Region, RegionUser, ReservedMemory};
 pub use resolved_request::ResolvedRequest;
@@ -102,6 +115,9 @@ keeps_extra_fields! {
         /// The reserved memory of its devicetree; `None` for a machine without a devicetree.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub devicetree: Option<ReservedMemory>,
+        /// The pools from which sources allocate.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "pools")]
+        pub pools: Vec<RecordedPool>,
         /// The declarations, by size.
         #[serde(deserialize_with = "sizes")]
         pub declared: Vec<Declared>,
@@ -152,6 +168,7 @@ impl Machine {
             environment: Environment::default(),
             trial_results: Vec::new(),
             devicetree: None,
+            pools: Vec::new(),
             declared: Vec::new(),
             extra_fields: ExtraFields::default(),
         }
@@ -241,6 +258,18 @@ impl Machine {
                 });
             }
         }
+        let mut pools: BTreeSet<&PoolId> = BTreeSet::new();
+        for (number, recorded) in self.pools.iter().enumerate() {
+            let at = format!("pools[{number}].pool");
+            value::pool(&at, &recorded.pool).map_err(MachineError::Value)?;
+            if !pools.insert(&recorded.pool.id) {
+                return Err(MachineError::Duplicate {
+                    place: format!("{at}.id"),
+                    what: "pool",
+                    name: recorded.pool.id.to_string(),
+                });
+            }
+        }
         let mut sizes = BTreeSet::new();
         let every_size: Vec<&Declared> = self
             .declared
@@ -256,9 +285,29 @@ impl Machine {
                 });
             }
             declared.check(&format!("declared[{number}]"), &every_size)?;
+            for (place, recorded) in declared.sources.iter().enumerate() {
+                let own = &recorded.source.guarantees.pools;
+                let unlisted = own
+                    .iter()
+                    .find(|id| !pools.is_empty() && !pools.contains(id));
+                if let Some(id) = unlisted {
+                    return Err(MachineError::Value(ValueError::new(
+                        format!("declared[{number}].sources[{place}].source.guarantees.pools"),
+                        format!(
+                            "{} is the identifier of no pool of the machine",
+                            printable(id.as_str())
+                        ),
+                    )));
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Reads the pools.
+fn pools<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RecordedPool>, D::Error> {
+    budget::list(deserializer, Machine::MAXIMUM_ENTRIES, "pools")
 }
 
 /// Reads the declarations, by size.

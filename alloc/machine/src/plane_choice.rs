@@ -1,27 +1,94 @@
 //! The choice of a plane for each display of a job.
 
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use covalent_solver::constraint::Participant;
+use covalent_solver::solve::Solution;
+use covalent_solver::text::printable;
+
 /// The most combinations of planes that are tried.
 const COMBINATIONS: usize = 64;
 
-/// Returns a plane for each display, by its place among the display's planes: the first combination with which all share, or the
-/// first plane of each if there is none.
+/// The most combinations of planes that are looked at, with those that cannot be shown at the same time.
+const LOOKED_AT: usize = 65_536;
+
+/// The planes of the displays of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChosenPlanes {
+    /// For each display, the plane by its place among the display's planes.
+    pub places: Vec<usize>,
+    /// Whether all participants share with these planes. It is `None` where there was nothing to choose, because nothing was solved.
+    pub is_shared: Option<bool>,
+}
+
+/// The displays of a job are more than a card shows at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{count} displays of {card} cannot be shown at the same time: its {planes} planes do not give each one a plane and an output (CRTC) of its own; name the card less often"
+)]
+#[non_exhaustive]
+pub struct TooManyDisplays {
+    /// The card.
+    pub card: String,
+    /// How many displays of the card the job names.
+    pub count: usize,
+    /// How many planes the card has.
+    pub planes: usize,
+}
+
+/// Chooses a plane for each display: the first combination with which all share, or else that of the cheapest split, and the first of
+/// equal ones.
 ///
-/// `counts` has the number of planes of each display, and `shares` says whether one plane of each can scan out the buffer. Up to 64
-/// combinations are tried.
-pub fn choose_planes(counts: &[usize], mut shares: impl FnMut(&[usize]) -> bool) -> Vec<usize> {
-    let mut chosen = vec![0; counts.len()];
-    if counts.iter().all(|count| *count <= 1) {
+/// `displays` has the planes of each display, and `solve` solves the job with one plane of each. A combination that cannot be solved is
+/// `None`. Displays of one card have planes of their own, on outputs (CRTCs) of their own. Up to 64 combinations are tried.
+///
+/// # Errors
+/// [`TooManyDisplays`] where no combination can be shown at the same time.
+pub fn choose_planes(
+    displays: &[Vec<&Participant>],
+    mut solve: impl FnMut(&[usize]) -> Option<Solution>,
+) -> Result<ChosenPlanes, TooManyDisplays> {
+    let mut chosen = vec![0; displays.len()];
+    if displays.len() <= 1 && displays.iter().all(|planes| planes.len() <= 1) {
         // There is nothing to choose, so nothing has to be solved.
-        return chosen;
+        return Ok(ChosenPlanes {
+            places: chosen,
+            is_shared: None,
+        });
     }
-    for _ in 0..COMBINATIONS {
-        if shares(&chosen) {
-            return chosen;
+    let (mut best, mut first, mut tried) = (None, None, 0_usize);
+    for _ in 0..LOOKED_AT {
+        let shown = displays.iter().zip(&chosen);
+        let shown = shown.filter_map(|(planes, place)| planes.get(*place).copied());
+        if can_be_shown_together(&shown.collect::<Vec<_>>()) {
+            first.get_or_insert_with(|| chosen.clone());
+            match solve(&chosen) {
+                Some(Solution::Share(_)) => {
+                    return Ok(ChosenPlanes {
+                        places: chosen,
+                        is_shared: Some(true),
+                    });
+                }
+                Some(Solution::Split(split)) => {
+                    let cost = split.cost();
+                    if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                        best = Some((cost, chosen.clone()));
+                    }
+                }
+                None => {}
+            }
+            tried = tried.saturating_add(1);
+            if tried == COMBINATIONS {
+                break;
+            }
         }
         // The last display's plane changes first, as the last digit of a number does.
         let mut is_last = true;
-        for (place, count) in chosen.iter_mut().zip(counts).rev() {
-            if place.saturating_add(1) < *count {
+        for (place, planes) in chosen.iter_mut().zip(displays).rev() {
+            if place.saturating_add(1) < planes.len() {
                 *place = place.saturating_add(1);
                 is_last = false;
                 break;
@@ -32,5 +99,184 @@ pub fn choose_planes(counts: &[usize], mut shares: impl FnMut(&[usize]) -> bool)
             break;
         }
     }
-    vec![0; counts.len()]
+    match best.map(|(_, chosen)| chosen).or(first) {
+        Some(places) => Ok(ChosenPlanes {
+            places,
+            is_shared: Some(false),
+        }),
+        None => Err(too_many(displays)),
+    }
+}
+
+/// Returns whether no plane is shown twice, and the planes of each card have outputs of their own.
+///
+/// Planes without an ID were written from documents, which may mean several planes by one entry.
+fn can_be_shown_together(shown: &[&Participant]) -> bool {
+    let mut masks: Vec<(&Participant, u32)> = Vec::new();
+    for (number, own) in shown.iter().enumerate() {
+        let Some((plane, id)) = own.plane.and_then(|plane| Some((plane, plane.id?))) else {
+            continue;
+        };
+        let is_same = |other: &&&Participant| {
+            other.device.same_device(&own.device)
+                && other.plane.and_then(|plane| plane.id) == Some(id)
+        };
+        if shown.iter().take(number).any(|other| is_same(&other)) {
+            return false;
+        }
+        // 0 is a plane of which the outputs are not known, and any may be free for it.
+        masks.push((
+            own,
+            if plane.possible_crtcs == 0 {
+                u32::MAX
+            } else {
+                plane.possible_crtcs
+            },
+        ));
+    }
+    let is_of_card = |one: &Participant, two: &Participant| one.device.same_device(&two.device);
+    masks.iter().enumerate().all(|(number, (own, _))| {
+        let is_first = masks
+            .iter()
+            .take(number)
+            .all(|(other, _)| !is_of_card(other, own));
+        let of_card = masks.iter().filter(|(other, _)| is_of_card(other, own));
+        let masks: Vec<u32> = of_card.map(|(_, mask)| *mask).collect();
+        !is_first || have_outputs(&masks)
+    })
+}
+
+/// Returns whether each plane can have an output of its own, by their masks of possible outputs.
+fn have_outputs(masks: &[u32]) -> bool {
+    /// Gives the plane an output, moving the planes that have one where that frees it.
+    fn give(
+        plane: usize,
+        masks: &[u32],
+        tried: &mut u32,
+        owners: &mut BTreeMap<u32, usize>,
+    ) -> bool {
+        for output in 0..u32::BITS {
+            let bit = 1_u32 << output;
+            if masks[plane] & bit == 0 || *tried & bit != 0 {
+                continue;
+            }
+            *tried |= bit;
+            let is_free = match owners.get(&output).copied() {
+                None => true,
+                Some(other) => give(other, masks, tried, owners),
+            };
+            if is_free {
+                owners.insert(output, plane);
+                return true;
+            }
+        }
+        false
+    }
+    let mut owners = BTreeMap::new();
+    (0..masks.len()).all(|plane| give(plane, masks, &mut 0, &mut owners))
+}
+
+/// Names the card with the most displays.
+fn too_many(displays: &[Vec<&Participant>]) -> TooManyDisplays {
+    let firsts: Vec<(&Participant, usize)> = displays
+        .iter()
+        .filter_map(|planes| Some((*planes.first()?, planes.len())))
+        .collect();
+    let count = |own: &Participant| {
+        let same = firsts
+            .iter()
+            .filter(|(other, _)| other.device.same_device(&own.device));
+        same.count()
+    };
+    let most = firsts.iter().max_by_key(|(own, _)| count(own));
+    TooManyDisplays {
+        card: most.map_or_else(String::new, |(own, _)| printable(&own.device.to_string())),
+        count: most.map_or(0, |(own, _)| count(own)),
+        planes: most.map_or(0, |(_, planes)| *planes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use covalent_solver::constraint::{FormatSet, Plane, PlaneKind, Role};
+    use covalent_solver::model::{DeviceIdentity, Extent, FormatModifier, Fourcc};
+    use covalent_solver::solve::{Request, solve};
+
+    fn plane(id: u32, possible_crtcs: u32) -> Participant {
+        let device = DeviceIdentity {
+            driver: "vkms".to_owned(),
+            location: "vkms".to_owned(),
+            node: "/dev/dri/card0".to_owned(),
+        };
+        let mut plane = Participant::new(format!("vkms plane {id}"), device, Role::Display);
+        plane.plane = Some(Plane {
+            kind: PlaneKind::Primary,
+            id: Some(id),
+            possible_crtcs,
+        });
+        plane
+    }
+
+    fn places(displays: &[Vec<&Participant>]) -> Result<Vec<usize>, TooManyDisplays> {
+        let chosen = choose_planes(displays, |_| {
+            let mut request = Request::new(Extent::new(64, 64).unwrap());
+            request.participants.push(displays[0][0].clone());
+            Some(solve(&request))
+        });
+        chosen.map(|chosen| chosen.places)
+    }
+
+    #[test]
+    fn displays_of_one_card_have_planes_and_outputs_of_their_own() {
+        let (one, two, both) = (plane(31, 1), plane(32, 2), plane(33, 3));
+        let card = vec![&one, &both, &two];
+        assert_eq!(places(&[card.clone(), card.clone()]), Ok(vec![0, 1]));
+        assert_eq!(places(&[vec![&both], vec![&one]]), Ok(vec![0, 0]));
+        // The plane that both outputs have is moved to the output that is left.
+        assert_eq!(
+            places(&[vec![&one], vec![&both], vec![&two]])
+                .unwrap_err()
+                .count,
+            3
+        );
+        assert_eq!(places(&[vec![&one], vec![&one]]).unwrap_err().count, 2);
+        let unknown = plane(34, 0);
+        assert_eq!(places(&[vec![&one], vec![&unknown]]), Ok(vec![0, 0]));
+    }
+
+    #[test]
+    fn too_many_displays_are_told_with_the_card_and_its_planes() {
+        let one = plane(31, 1);
+        let other = plane(32, 1);
+        let card = vec![&one, &other];
+        let error = places(&[card.clone(), card]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("2 displays of vkms at vkms (/dev/dri/card0) cannot be shown"),
+            "{error}"
+        );
+        assert!(error.contains("its 2 planes"), "{error}");
+    }
+
+    #[test]
+    fn plane_is_the_first_with_which_all_share() {
+        let mut primary = plane(31, 1);
+        let xrgb = FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]);
+        primary.for_each_choice(|own| own.formats = Some(xrgb.clone()));
+        let overlay = plane(32, 1);
+        let displays = [vec![&primary, &overlay]];
+        let chosen = choose_planes(&displays, |chosen| {
+            let mut request = Request::new(Extent::new(64, 64).unwrap());
+            request.participants.push(displays[0][chosen[0]].clone());
+            request.sources.extend((chosen[0] == 1).then(|| {
+                covalent_solver::constraint::Source::new(
+                    covalent_solver::constraint::SourceId::new("heap:system"),
+                    "dma-heap system",
+                )
+            }));
+            Some(solve(&request))
+        });
+        let chosen = chosen.unwrap();
+        assert_eq!((chosen.places, chosen.is_shared), (vec![1], Some(true)));
+    }
 }

@@ -4,7 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::strict_list;
-use covalent_solver::constraint::AddressWindow;
+use covalent_solver::constraint::{AddressWindow, Pool, PoolId};
 use covalent_solver::reading::{ExtraFields, keeps_extra_fields};
 
 keeps_extra_fields! {
@@ -73,11 +73,31 @@ keeps_extra_fields! {
     }
 }
 
+/// The name of the default CMA area's heap since Linux 6.17.
+const DEFAULT_CMA_HEAP: &str = "default_cma_region";
+
 impl ReservedMemory {
     /// The most regions of one device, and the most strings of one `compatible`.
     ///
     /// No binding has more than a few. Without a limit, a hostile file could repeat one long path many times.
     pub const MAXIMUM_LISTED: usize = 64;
+
+    /// Removes the regions that a running kernel with this command line does not have, although the tree has them.
+    ///
+    /// With `cma=`, the kernel reserves the default area by that and skips the node with `linux,cma-default`: there is neither a
+    /// pool nor a heap of it.
+    ///
+    /// # References
+    /// Linux, `kernel/dma/contiguous.c`, `rmem_cma_setup`: "bypass %s node, using cmdline CMA params instead".
+    #[must_use]
+    pub fn with_command_line(mut self, command_line: &str) -> Self {
+        let mut words = command_line.split_whitespace();
+        if words.any(|word| word.starts_with("cma=")) {
+            self.regions
+                .retain(|region| !(region.is_default && region.is_cma()));
+        }
+        self
+    }
 
     /// Returns the region whose node has this path.
     #[must_use]
@@ -133,8 +153,42 @@ impl Region {
             .any(|compatible| compatible == "shared-dma-pool")
     }
 
+    /// Returns the region as a pool, from which heaps, queues and dumb buffers allocate.
+    ///
+    /// A CMA area allocates whole pages. A region that is not one allocates powers of two (`dma_alloc_from_dev_coherent`).
+    ///
+    /// # References
+    /// Linux 7.3, `kernel/dma/coherent.c`.
+    #[must_use]
+    pub fn to_pool(&self) -> Pool {
+        let name = if self.is_default {
+            DEFAULT_CMA_HEAP
+        } else {
+            self.name()
+        };
+        if self.is_cma() {
+            return Pool::cma(self.pool_id(), name, self.size_bytes);
+        }
+        Pool {
+            capacity_bytes: self.size_bytes,
+            unit_bytes: Pool::CMA_UNIT_BYTES,
+            alignment_bytes: u64::MAX,
+            ..Pool::new(self.pool_id(), name)
+        }
+    }
+
+    /// Returns the identifier of the region's pool. A CMA area's has the name of its heap, as the heap's own declaration does.
+    #[must_use]
+    pub fn pool_id(&self) -> PoolId {
+        PoolId::new(match (self.is_cma(), self.is_default) {
+            (true, true) => format!("cma:{DEFAULT_CMA_HEAP}"),
+            (true, false) => format!("cma:{}", self.name()),
+            (false, _) => format!("reserved:{}", self.name()),
+        })
+    }
+
     /// Returns whether it is a CMA area. The kernel offers such a pool as a dma-heap too.
-    fn is_cma(&self) -> bool {
+    pub(super) fn is_cma(&self) -> bool {
         self.is_pool() && self.reusable && !self.no_map
     }
 
@@ -162,5 +216,55 @@ impl Region {
     fn heap_names(&self) -> [&str; 2] {
         let name = self.name();
         [name, name.split_once('@').map_or(name, |(name, _)| name)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(path: &str, is_default: bool) -> Region {
+        Region {
+            path: path.to_owned(),
+            compatible: vec!["shared-dma-pool".to_owned()],
+            size_bytes: Some(64 << 20),
+            reusable: true,
+            is_default,
+            ..Region::default()
+        }
+    }
+
+    fn reserved() -> ReservedMemory {
+        ReservedMemory {
+            regions: vec![
+                pool("/reserved-memory/linux,cma", true),
+                pool("/reserved-memory/isp", false),
+            ],
+            ..ReservedMemory::default()
+        }
+    }
+
+    #[test]
+    fn default_area_of_the_tree_gives_way_to_the_command_line() {
+        let heap = "default_cma_region";
+        let kept = reserved().with_command_line("console=ttyS0 quiet");
+        assert!(kept.region_of_heap(heap).is_some());
+        let overridden = reserved().with_command_line("console=ttyS0 cma=32M quiet");
+        assert_eq!(overridden.region_of_heap(heap), None);
+        assert!(overridden.region_of_heap("isp").is_some());
+        // The option is a whole word, and not the end of another.
+        let other = reserved().with_command_line("hugetlb_cma=1G");
+        assert!(other.region_of_heap(heap).is_some());
+    }
+
+    #[test]
+    fn region_that_is_not_mapped_is_no_heap() {
+        let mut reserved = reserved();
+        for region in &mut reserved.regions {
+            region.no_map = true;
+        }
+        for heap in ["default_cma_region", "isp"] {
+            assert_eq!(reserved.region_of_heap(heap), None);
+        }
     }
 }

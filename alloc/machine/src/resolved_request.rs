@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::UnverifiedValue;
+use super::{PartialPlane, UnverifiedValue};
 use covalent_solver::solve::{Plan, Request, Solution};
 
 /// A request to the solver that was made from a recorded machine.
@@ -10,12 +10,14 @@ use covalent_solver::solve::{Plan, Request, Solution};
 pub struct ResolvedRequest {
     /// The request.
     pub request: Request,
-    /// The unknown values of its participants and sources.
+    /// Where not all participants share: the planes of its displays that were not chosen, and would take part of it.
+    pub planes: Vec<PartialPlane>,
+    /// The unknown values of its participants, sources and pools.
     pub(super) unverified: Vec<UnverifiedValue>,
 }
 
 impl ResolvedRequest {
-    /// Returns the unknown values on which a solution depends: those of every participant, and of the sources that it uses.
+    /// Returns the unknown values on which a solution depends: those of every participant, and of the sources and pools that it uses.
     #[must_use]
     pub fn unverified(&self, solution: &Solution) -> Vec<UnverifiedValue> {
         let mut names: BTreeSet<&str> = self
@@ -27,13 +29,15 @@ impl ResolvedRequest {
         match solution {
             Solution::Share(plan) => {
                 names.insert(plan.source_name());
+                names.extend(plan.pools().iter().map(|own| own.name.as_str()));
             }
             Solution::Split(split) => {
                 let plans = split
                     .groups()
                     .iter()
                     .filter_map(|group| group.plan.as_ref());
-                names.extend(plans.map(Plan::source_name));
+                names.extend(plans.clone().map(Plan::source_name));
+                names.extend(plans.flat_map(Plan::pools).map(|own| own.name.as_str()));
             }
         }
         self.unverified

@@ -8,7 +8,7 @@ mod common;
 
 use std::path::Path;
 
-use common::checker::check_plan;
+use common::checker::{Taken, check_plan};
 use common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Job, Machine};
 use covalent_solver::constraint::{Contiguity, FormatSet, ImageConstraints};
@@ -98,7 +98,7 @@ fn judge(request: &Request, found: &mut Found) {
     match solve(request) {
         Solution::Share(plan) => {
             let members: Vec<usize> = (0..request.participants.len()).collect();
-            check_plan(request, &members, &plan, false);
+            check_plan(request, &members, &plan, false, &Taken::new());
             found.shared += 1;
             found.guaranteed += usize::from(plan.verdict() == Verdict::Guaranteed);
         }

@@ -37,7 +37,7 @@ use serde_json::Value;
 /// Unicode Standard, UAX #9 (bidirectional controls), UTR #36 (security considerations).
 #[must_use]
 pub fn printable(text: &str) -> String {
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if !text.chars().any(needs_escape) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len());
@@ -187,6 +187,10 @@ fn write_escaped(out: &mut impl fmt::Write, character: char) -> fmt::Result {
 
 /// Returns whether a character is not visible, or changes how others are displayed.
 fn needs_escape(character: char) -> bool {
+    // Most letters are compared once.
+    if (' '..='~').contains(&character) {
+        return false;
+    }
     character.is_control()
         || matches!(
             character,

@@ -6,13 +6,17 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::checker::check_plan;
-use common::generate::{constraints, divided, image, memory, participant, request, source};
-use common::{device, exhaustive};
+use common::checker::{Taken, check_plan, unpadded_bytes};
+use common::demands::{Feasibility, among, pads};
+use common::generate::{
+    constraints, copiers, divided, image, memory, participant, request, source,
+};
+use common::{colours, device, exhaustive};
 use covalent_solver::constraint::{
     Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
 };
-use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
+use covalent_solver::model::{FormatInfo, FormatModifier, Layout};
+use covalent_solver::solve::{Copier, Group, Request, Solution, Verdict, candidates, solve};
 use proptest::prelude::*;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -22,37 +26,16 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Returns the request with only these demands.
-fn with_only(request: &Request, kept: impl Fn(&str, Field) -> bool) -> Request {
-    let mut request = request.clone();
-    for participant in &mut request.participants {
-        for field in Field::ALL {
-            if !kept(&participant.name, field) {
-                participant.relax(field);
-            }
-        }
-    }
-    request
-}
-
-fn among(demands: &[Demand]) -> impl Fn(&str, Field) -> bool {
-    let set: BTreeSet<(String, Field)> = demands
-        .iter()
-        .map(|demand| (demand.owner.clone(), demand.field))
-        .collect();
-    move |owner, field| set.contains(&(owner.to_owned(), field))
-}
-
-fn shares(request: &Request) -> bool {
-    !candidates(request).is_empty()
-}
-
 fn all_demands(request: &Request) -> Vec<Demand> {
     let mut all: Vec<Demand> = request
         .participants
         .iter()
         .flat_map(Participant::demands)
         .collect();
+    if pads(request) {
+        let crop = |own: &Participant| own.demand(Field::Crop);
+        all.extend(request.participants.iter().filter_map(crop));
+    }
     all.sort();
     all
 }
@@ -71,6 +54,15 @@ fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
         .collect()
 }
 
+/// Returns the bytes of a frame without padding, of the largest size.
+fn frame_bytes(request: &Request, format: FormatModifier) -> u64 {
+    let bytes = request.extents().map(|extent| {
+        let layout = Layout::linear(extent, format.fourcc, 1, 0).unwrap();
+        unpadded_bytes(format.fourcc.info().unwrap(), &layout)
+    });
+    bytes.max().unwrap()
+}
+
 /// The order that `solve` documents, as far as it does not depend on the choice of layout.
 fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use<> {
     let source = &request.sources[candidate.source];
@@ -84,13 +76,15 @@ fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use
     let own = |participant: &Participant| source.is_of(&participant.device);
     let cpu = members.iter().map(|(_, own)| own.memory.cpu).max().unwrap();
     let often = cpu == covalent_solver::constraint::CpuUse::Often;
-    let touched = cpu != covalent_solver::constraint::CpuUse::None;
-    let arrangement = match (candidate.format.modifier.0, touched) {
-        (0, _) => 1,
-        (0x00ff_ffff_ffff_ffff, _) => 3,
-        (_, false) => 0,
-        (_, true) => 2,
+    let arrangement = match candidate.format.modifier.0 {
+        0 => 1,
+        0x00ff_ffff_ffff_ffff => 3,
+        _ => 0,
     };
+    let name = fourcc.info().unwrap().name;
+    let mut roles = request.participants.iter().map(|own| own.role);
+    let is_drawn = roles.all(|role| role != Role::Capture);
+    let (lost, depth) = (colours::loss(request, name), colours::depth(name));
     (
         (
             candidate.caveats,
@@ -103,6 +97,8 @@ fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use
                     !wish.is_empty() && !wish.contains(&source.id)
                 })
                 .count(),
+            often && source.guarantees.cached == Some(false),
+            candidate.internal_copies * frame_bytes(request, candidate.format),
             members
                 .iter()
                 .filter(|(participant, _)| !own(participant) && participant.role.imports())
@@ -117,6 +113,16 @@ fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use
                 .iter()
                 .any(|(one, _)| own(one) && one.role == Role::Display),
             arrangement,
+            (
+                lost.0,
+                if is_drawn {
+                    colours::missing_chroma(name)
+                } else {
+                    lost.2
+                },
+            ),
+            FormatInfo::all().position(|info| colours::depth(info.name) == depth),
+            frame_bytes(request, candidate.format),
             fourcc.info().unwrap().rank(),
         ),
     )
@@ -160,16 +166,21 @@ proptest! {
         match solve(&request) {
             Solution::Share(plan) => {
                 let members: Vec<usize> = (0..request.participants.len()).collect();
-                check_plan(&request, &members, &plan, false);
+                check_plan(&request, &members, &plan, false, &Taken::new());
             }
             Solution::Split(split) => {
+                let copies = split.copies().next().is_some();
                 let mut seen = Vec::new();
+                let mut taken = Taken::new();
                 for group in split.groups() {
                     let place = |name: &String| request.participants.iter().position(|own| own.name == *name).unwrap();
                     let members: Vec<usize> = group.participants.iter().map(place).collect();
                     seen.extend(members.iter().copied());
                     if let Some(plan) = &group.plan {
-                        check_plan(&request, &members, plan, true);
+                        check_plan(&request, &members, plan, copies, &taken);
+                        for own in plan.pools() {
+                            *taken.entry(own.pool.clone()).or_default() += own.bytes;
+                        }
                     }
                 }
                 seen.sort_unstable();
@@ -256,25 +267,69 @@ proptest! {
     }
 
     #[test]
-    fn split_copies_as_little_as_exhaustive_search_finds(request in request()) {
+    fn split_copies_as_little_as_exhaustive_search_finds(mut request in request()) {
+        // The search does not know that the groups of a split share the pools.
+        request.pools.clear();
         if let Solution::Split(split) = solve(&request) {
-            let (grey, bytes) = exhaustive::fewest_copies(&request);
+            let Some((lost, bytes, displays)) = exhaustive::division::fewest_copies(&request) else {
+                prop_assert_eq!(split.copies().count(), 0);
+                return Ok(());
+            };
             prop_assert_eq!(split.copied_bytes_per_frame(), bytes);
-            prop_assert_eq!(split.copies().map(|copy| copy.bytes_per_frame).sum::<u64>(), bytes);
-            let lost = split.copies().filter(|copy| {
-                let plan = copy.to.plan.as_ref().unwrap();
-                let name = plan.layout().format().fourcc.name();
-                name.is_some_and(exhaustive::loses_colours)
+            let inside = split.groups().iter().filter_map(|group| group.plan.as_ref());
+            let inside = inside.map(covalent_solver::solve::Plan::copied_bytes_per_frame);
+            let inside = inside.sum::<u64>();
+            prop_assert_eq!(split.copies().map(|copy| copy.bytes_per_frame).sum::<u64>() + inside, bytes);
+            let copied = split.copies().flat_map(|copy| &copy.to.participants);
+            let shown = copied.filter(|name| {
+                let mut all = request.participants.iter();
+                all.any(|own| own.name == **name && own.role == Role::Display)
             });
-            prop_assert_eq!(lost.count(), grey);
+            prop_assert_eq!(shown.count(), displays);
+            let losses = split.copies().map(|copy| {
+                let plan = copy.to.plan.as_ref().unwrap();
+                colours::loss(&request, plan.layout().format().fourcc.info().unwrap().name)
+            });
+            let sum = losses.fold((0, 0, 0), |sum, one| {
+                (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2)
+            });
+            prop_assert_eq!(sum, lost);
+        }
+    }
+
+    #[test]
+    fn copy_is_made_by_the_cheapest_device_that_reads_and_writes_its_formats(mut request in divided(), copiers in copiers()) {
+        let without = solve(&request);
+        request.copiers = copiers;
+        if let (Solution::Split(split), Solution::Split(without)) = (solve(&request), without) {
+            prop_assert_eq!(split.copies().count(), without.copies().count());
+            prop_assert_eq!(split.copied_bytes_per_frame(), without.copied_bytes_per_frame());
+            for copy in split.copies() {
+                let pairs = |group: &Group| -> Vec<FormatModifier> {
+                    let plan = group.plan.as_ref().unwrap();
+                    let fourcc = plan.layout().format().fourcc;
+                    plan.modifiers().iter().map(|modifier| FormatModifier::new(fourcc, *modifier)).collect()
+                };
+                let able = request.copiers.iter().filter(|copier| {
+                    pairs(copy.from).iter().all(|pair| copier.reads.iter().any(|read| read == *pair))
+                        && pairs(copy.to).iter().all(|pair| copier.writes.iter().any(|written| written == *pair))
+                });
+                // Of a device and the CPU at equal cost the device copies.
+                let least = able.map(|copier| (copier.cost, copier.kind)).min().filter(|(cost, _)| *cost <= 100);
+                let found = match copy.by {
+                    Copier::Device(copier) => Some((copier.cost, copier.kind)),
+                    _ => None,
+                };
+                prop_assert_eq!(found, least);
+            }
         }
     }
 
     #[test]
     fn split_by_formats_alone_copies_as_little_as_exhaustive_search_finds(request in divided()) {
         if let Solution::Split(split) = solve(&request) {
-            let (grey, bytes) = exhaustive::fewest_copies(&request);
-            prop_assert!(grey > 0 || split.copied_bytes_per_frame() == bytes);
+            let (_, bytes, _) = exhaustive::division::fewest_copies(&request).unwrap();
+            prop_assert!(split.copied_bytes_per_frame() == bytes);
             prop_assert!(split.groups().iter().all(|group| group.plan.is_some()));
         }
     }
@@ -283,19 +338,20 @@ proptest! {
     fn conflict_is_irreducible_and_the_first_of_the_smallest(request in request()) {
         if let Solution::Split(split) = solve(&request) {
             let conflict = split.conflict();
+            let feasibility = Feasibility::of(&request);
             if conflict.is_empty() {
-                prop_assert!(!shares(&with_only(&request, |_, _| false)));
+                prop_assert!(!feasibility.shares(|_, _| false));
                 return Ok(());
             }
-            prop_assert!(!shares(&with_only(&request, among(conflict))));
+            prop_assert!(!feasibility.shares(among(conflict)));
             for demand in conflict {
                 let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
-                prop_assert!(shares(&with_only(&request, among(&rest))), "{} is not needed", demand);
+                prop_assert!(feasibility.shares(among(&rest)), "{} is not needed in {:?}", demand, conflict);
             }
             // The solver finds the smallest conflict if it has at most three demands.
             let all = all_demands(&request);
             for size in 1..=conflict.len().min(3) {
-                let first = subsets(&all, size).into_iter().find(|subset| !shares(&with_only(&request, among(subset))));
+                let first = subsets(&all, size).into_iter().find(|subset| !feasibility.shares(among(subset)));
                 if size < conflict.len() {
                     prop_assert_eq!(first, None);
                 } else {
@@ -313,9 +369,10 @@ proptest! {
                 prop_assert!(relaxed.is_empty() && split.relaxation().is_none());
                 return Ok(());
             }
+            let feasibility = Feasibility::of(&request);
             let without = |given_up: &[Demand]| {
                 let gone = among(given_up);
-                shares(&with_only(&request, |owner, field| !gone(owner, field)))
+                feasibility.shares(|owner, field| !gone(owner, field))
             };
             prop_assert!(without(relaxed) && split.relaxation().is_some());
             let all = all_demands(&request);

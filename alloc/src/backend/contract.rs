@@ -15,8 +15,9 @@ use covalent_machine::trial_results::Outcome;
 use serde::{Deserialize, Serialize};
 
 use super::error::BackendError;
+use super::format_filter::FormatFilter;
 use crate::buffer::Buffer;
-use crate::constraint::{Participant, Source};
+use crate::constraint::{CopyDevice, Participant, Source};
 use crate::model::Extent;
 use crate::solve::Plan;
 use crate::text::Printable;
@@ -28,6 +29,13 @@ use crate::text::Printable;
 pub trait Backend: fmt::Debug {
     /// Returns the name of the backend, such as `dma-heap`. It is unique in a process.
     fn name(&self) -> &'static str;
+
+    /// Sets the formats about which drivers are not asked. It is called before any device is opened.
+    ///
+    /// The default implementation ignores it, as is right for drivers that cannot end this process.
+    fn set_format_filter(&mut self, filter: &FormatFilter) {
+        let _ = filter;
+    }
 
     /// Opens this machine's devices and declares their constraints and sources for images of `extent`, in pixels.
     ///
@@ -43,6 +51,16 @@ pub trait Backend: fmt::Debug {
             participants: Vec::new(),
             ..self.discover(extent, None)
         }
+    }
+
+    /// Declares the devices that copy images of `extent`, in pixels, between buffers that participants do not share, each with the
+    /// formats that it reads and writes.
+    ///
+    /// It is called only where participants share no buffer. A device that cannot be asked is left out, since the CPU can copy. The
+    /// default implementation declares none.
+    fn copiers(&mut self, extent: Extent) -> Vec<CopyDevice> {
+        let _ = extent;
+        Vec::new()
     }
 
     /// Declares a participant for images of another size; `None` if its declaration does not depend on the size.

@@ -32,6 +32,19 @@ pub fn here() -> io::Result<Option<Tree>> {
     }
 }
 
+/// Reads the reserved memory of this machine, as its kernel has it; `None` if it has no devicetree.
+///
+/// The kernel's command line wins over the tree: see [`ReservedMemory::with_command_line`].
+///
+/// # Errors
+/// Those of [`here`].
+pub fn reserved_memory() -> io::Result<Option<ReservedMemory>> {
+    // Without procfs there is no tree either.
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let tree = here()?;
+    Ok(tree.map(|tree| ReservedMemory::of(&tree).with_command_line(&command_line)))
+}
+
 /// Reads a devicetree from directories and files, such as a copy of `/proc/device-tree`.
 ///
 /// Symbolic links and special files such as FIFOs are skipped, so that no file outside of the directory is opened, and no open

@@ -11,12 +11,15 @@
 //! drm  gbm  heap  udmabuf  v4l2  vulkan  cpu
 //! ```
 
+#[cfg(any(feature = "drm", feature = "heap", feature = "v4l2"))]
+mod cma;
 mod contract;
 pub mod cpu;
 pub mod devicetree;
 #[cfg(feature = "drm")]
 pub mod drm;
 mod error;
+mod format_filter;
 #[cfg(feature = "gbm")]
 pub mod gbm;
 #[cfg(feature = "heap")]
@@ -27,6 +30,7 @@ mod member;
     feature = "gbm",
     feature = "heap",
     feature = "udmabuf",
+    feature = "v4l2",
     feature = "vulkan"
 ))]
 mod meminfo;
@@ -45,11 +49,27 @@ pub mod vulkan;
 
 pub use contract::{Allocated, Backend, Declared, Imported, Importer, Owner, Unavailable};
 pub use error::{BackendError, BackendErrorKind};
+pub use format_filter::FormatFilter;
 pub use member::{Member, MemberAllocator, MemberDeclaration};
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
 pub(crate) use meminfo::fd_limit_error;
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(crate) use node::cards;
+
+/// Returns the pools that these sources name and that this machine has, with their sizes and with what is free now. A request that
+/// has them counts what all of its buffers take.
+#[must_use]
+pub fn pools(sources: &[crate::constraint::Source]) -> Vec<crate::constraint::Pool> {
+    #[cfg(any(feature = "drm", feature = "heap", feature = "v4l2"))]
+    {
+        cma::pools(sources)
+    }
+    #[cfg(not(any(feature = "drm", feature = "heap", feature = "v4l2")))]
+    {
+        let _ = sources;
+        Vec::new()
+    }
+}
 
 /// Returns the backends of this crate whose drivers run in the kernel, so that a query cannot end this process. No device is open
 /// yet.

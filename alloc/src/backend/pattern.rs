@@ -8,7 +8,7 @@ pub(crate) struct TestPattern {
 }
 
 impl TestPattern {
-    /// Writes every pixel of a buffer; `None` if the CPU cannot map it, so that no pixels can be compared.
+    /// Writes the picture of a buffer; `None` if the CPU cannot map it, so that no pixels can be compared.
     pub(crate) fn write(buffer: &Buffer) -> Option<Self> {
         let pattern = Self {
             planes: planes(buffer)?,
@@ -26,9 +26,12 @@ impl TestPattern {
         let mapping = buffer.map()?;
         let guard = mapping.access(CpuAccess::Write)?;
         for (number, pixels) in self.planes.iter().enumerate() {
+            let Some(picture) = buffer.layout().visible_bytes(number) else {
+                continue;
+            };
             let row = row_bytes(buffer, number).unwrap_or(1).max(1);
-            for (row_number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
-                guard.write_row(number, row_number, 0, bytes)?;
+            for (row_number, bytes) in (picture.first_row..).zip(pixels.chunks(row)) {
+                guard.write_row(number, row_number, picture.first_byte.into(), bytes)?;
             }
         }
         Ok(())
@@ -70,7 +73,7 @@ impl TestPattern {
 }
 
 fn row_bytes(buffer: &Buffer, plane: usize) -> Option<usize> {
-    usize::try_from(buffer.layout().row_bytes(plane)?).ok()
+    usize::try_from(buffer.layout().visible_bytes(plane)?.row_bytes).ok()
 }
 
 /// The period of the pattern in bytes. It is not a power of two, so that no stride is a multiple of it.
@@ -86,7 +89,7 @@ fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
     (0..layout.planes().len())
         .map(|plane| {
             let row = row_bytes(buffer, plane)?;
-            let rows = usize::try_from(layout.rows(plane)?).ok()?;
+            let rows = usize::try_from(layout.visible_bytes(plane)?.rows).ok()?;
             let begin = plane.checked_mul(83)?;
             let mut pixels = Vec::with_capacity(row.checked_mul(rows)?);
             for number in 0..rows {

@@ -90,8 +90,10 @@ pub fn reference_count(fd: impl AsFd) -> Option<u64> {
 
 fn field(fd: impl AsFd, name: &str) -> Option<String> {
     let number = fd.as_fd().as_raw_fd();
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-    text.lines()
+    // The name that a program gave a dma-buf may be any bytes. Its line comes last.
+    let text = std::fs::read(format!("/proc/self/fdinfo/{number}")).ok()?;
+    String::from_utf8_lossy(&text)
+        .lines()
         .find_map(|line| line.strip_prefix(name))
         .map(|value| value.trim().to_owned())
 }

@@ -4,11 +4,13 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::io::fcntl_dupfd_cloexec;
+
 use super::descriptor::{Descriptor, DescriptorError};
 use super::dmabuf::{self, BufferIdentity, DmabufError};
 use super::name::name_of;
 use super::{AccessError, Mapping, sys};
-use crate::model::{Layout, LayoutError};
+use crate::model::{Layout, LayoutError, Rect};
 
 /// The memory of a picture: one or several dma-bufs, with their layout. A clone is cheap and shares the file descriptors.
 #[derive(Clone, Debug)]
@@ -87,6 +89,37 @@ impl Buffer {
         // The name is shown in bufinfo and fdinfo. A kernel without names ignores it.
         buffer.set_name(&name_of(buffer.layout()));
         Ok(buffer)
+    }
+
+    /// Returns the same buffer with another visible rectangle, such as that of a description without one. The dma-bufs are shared if this
+    /// is the only clone, and duplicated otherwise.
+    ///
+    /// # Errors
+    /// [`DescriptorError::Layout`] if it is not inside of the coded extent; [`DescriptorError::Duplicate`].
+    pub fn with_visible(self, visible: Rect) -> Result<Self, DescriptorError> {
+        if self.layout().visible() == visible {
+            return Ok(self);
+        }
+        let inner = match Arc::try_unwrap(self.inner) {
+            Ok(only) => only,
+            Err(shared) => Inner {
+                layout: shared.layout.clone(),
+                dmabufs: shared
+                    .dmabufs
+                    .iter()
+                    .map(|(fd, identity)| Ok((fcntl_dupfd_cloexec(fd, 0)?, *identity)))
+                    .collect::<rustix::io::Result<_>>()
+                    .map_err(|error| DescriptorError::Duplicate(error.into()))?,
+                origin: shared.origin.clone(),
+            },
+        };
+        let inner = Inner {
+            layout: inner.layout.with_visible(visible)?,
+            ..inner
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Sets the name of the dma-bufs, which bufinfo and fdinfo show. The kernel keeps 31 bytes; the name is cut there and at a zero byte.

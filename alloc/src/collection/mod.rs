@@ -34,10 +34,12 @@
 //! # fn main() {}
 //! ```
 
+mod solved;
+
+pub use solved::Solved;
+
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Deref;
-use std::path::Path;
 
 use covalent_machine::trial_results::TrialResults;
 use covalent_machine::{ReservedMemory, unique_names};
@@ -47,17 +49,16 @@ use crate::backend::{
     Unavailable, devicetree,
 };
 use crate::buffer::Buffer;
-use crate::constraint::{Participant, Source, SourceId};
+use crate::constraint::{CopyDevice, Participant, Source, SourceId};
 use crate::model::{Extent, Fourcc};
-use crate::solve::{NoPlan, Plan, Request, Solution, solve};
+#[cfg(doc)]
+use crate::solve::Split;
+use crate::solve::{Plan, Request, Solution, solve};
 use crate::trace::{self, Action};
 use crate::trial::{
     Limits, Trial, TrialResultError, TriedSolution, keep_trial_results, load_trial_results,
     solve_with_trials,
 };
-
-/// The folder of the dma-heap nodes.
-const DMA_HEAPS: &str = "/dev/dma_heap";
 
 /// Devices that share buffers, and the memory sources for them.
 pub struct BufferCollection {
@@ -72,6 +73,10 @@ pub struct BufferCollection {
     own: Vec<(Source, Box<dyn MemberAllocator>)>,
     /// The memory sources of this machine; `None` before [`BufferCollection::discover`].
     machine: Option<Declared>,
+    /// The devices that the program copies with.
+    own_copiers: Vec<CopyDevice>,
+    /// The devices of this machine that copy; `None` before [`BufferCollection::copiers`].
+    machine_copiers: Option<Vec<CopyDevice>>,
     only: Option<SourceId>,
     refused: BTreeSet<SourceId>,
     /// The reserved memory of the devicetree. The outer `None` means that it was not read yet, the inner that there is no devicetree.
@@ -79,45 +84,6 @@ pub struct BufferCollection {
     trial_results: Option<TrialResults>,
     /// The owner of the last allocated buffers, such as the queue of a camera; `None` where the buffers own their memory.
     owner: Option<Box<dyn Owner>>,
-}
-
-/// A solution, with the collection's notes for an error.
-#[derive(Clone, Debug)]
-pub struct Solved {
-    solution: Solution,
-    notes: Vec<String>,
-}
-
-impl Deref for Solved {
-    type Target = Solution;
-
-    fn deref(&self) -> &Solution {
-        &self.solution
-    }
-}
-
-impl Solved {
-    /// Returns the plan if every device is guaranteed to accept its buffers; see [`Solution::guaranteed`].
-    ///
-    /// # Errors
-    /// [`NoPlan`] where the plan is only possible or there is none. It prints the reason and the remedy.
-    pub fn guaranteed(self) -> Result<Plan, NoPlan> {
-        let notes = self.notes;
-        self.solution
-            .guaranteed()
-            .map_err(|error| error.with_notes(notes))
-    }
-
-    /// Returns the plan, also if it is only possible; see [`Solution::possible`].
-    ///
-    /// # Errors
-    /// [`NoPlan`] where there is no plan.
-    pub fn possible(self) -> Result<Plan, NoPlan> {
-        let notes = self.notes;
-        self.solution
-            .possible()
-            .map_err(|error| error.with_notes(notes))
-    }
 }
 
 impl fmt::Debug for BufferCollection {
@@ -151,6 +117,8 @@ impl BufferCollection {
             backends: backend::all(),
             own: Vec::new(),
             machine: None,
+            own_copiers: Vec::new(),
+            machine_copiers: None,
             only: None,
             refused: BTreeSet::new(),
             reserved: None,
@@ -209,6 +177,7 @@ impl BufferCollection {
     pub fn add_backend(&mut self, backend: Box<dyn Backend>) -> &mut Self {
         self.backends.insert(0, backend);
         self.machine = None;
+        self.machine_copiers = None;
         self
     }
 
@@ -226,13 +195,24 @@ impl BufferCollection {
         Ok(self)
     }
 
-    /// Removes all members and sets another picture size, in pixels. Each member has to be added again, since its constraints may depend
-    /// on the size. Devices that are open stay open.
+    /// Adds a device with which the program copies where members share no buffer, such as an entry of `Gpu::copiers`. A split names it as the
+    /// copier ([`Split::copies`]) if it reads and writes the formats and costs least.
+    ///
+    /// The devices that the backends find are added without this call.
+    pub fn add_copier(&mut self, copier: CopyDevice) -> &mut Self {
+        self.own_copiers.push(copier);
+        self
+    }
+
+    /// Removes all members and copiers and sets another picture size, in pixels. Each has to be added again, since its constraints may
+    /// depend on the size. Devices that are open stay open.
     pub fn restart(&mut self, extent: Extent) -> &mut Self {
         self.extent = extent;
         self.participants.clear();
         self.own.clear();
         self.machine = None;
+        self.own_copiers.clear();
+        self.machine_copiers = None;
         self
     }
 
@@ -289,7 +269,32 @@ impl BufferCollection {
             .collect()
     }
 
-    /// Returns the request for the solver, without the trial results: plain data that can be written to a file and solved elsewhere.
+    /// Finds the devices of this machine that copy frames, and returns them after those of the program. Every video device is opened for that,
+    /// and the Vulkan drivers of [`BufferCollection::with_in_process_drivers`] are loaded, so the other methods call it only where members
+    /// share no buffer, or before trials.
+    pub fn copiers(&mut self) -> Vec<CopyDevice> {
+        if self.machine_copiers.is_none() {
+            let backends = self.backends.iter_mut();
+            let found = backends.flat_map(|backend| backend.copiers(self.extent));
+            self.machine_copiers = Some(found.collect());
+        }
+        self.known_copiers()
+    }
+
+    /// Returns the copiers that are known without a query, each once.
+    fn known_copiers(&self) -> Vec<CopyDevice> {
+        let mut known: Vec<CopyDevice> = Vec::new();
+        let machine = self.machine_copiers.iter().flatten();
+        for copier in self.own_copiers.iter().chain(machine) {
+            if known.len() < Request::MAXIMUM_COPIERS && !known.contains(copier) {
+                known.push(copier.clone());
+            }
+        }
+        known
+    }
+
+    /// Returns the request for the solver, without the trial results: plain data that can be written to a file and solved elsewhere. It has
+    /// the machine's copiers after [`BufferCollection::copiers`].
     pub fn request(&mut self) -> Request {
         self.request_with(&[])
     }
@@ -304,12 +309,17 @@ impl BufferCollection {
             count: self.count,
             participants,
             sources: self.sources(),
+            copiers: self.known_copiers(),
             // A member that accepts any format gets the one that the others are restricted to.
             preferred_fourcc: self.fourcc.or(self.only_fourcc),
             ..Request::new(self.extent)
         };
         if let Some(reserved) = self.reserved.get_or_insert_with(reserved_memory) {
             devicetree::refine(reserved, &mut request.participants, &mut request.sources);
+        }
+        request.pools = backend::pools(&request.sources);
+        if let Some(Some(reserved)) = &self.reserved {
+            reserved.add_pools(&request.sources, &mut request.pools);
         }
         request
     }
@@ -320,45 +330,21 @@ impl BufferCollection {
         let results = self
             .trial_results
             .get_or_insert_with(|| load_trial_results(log_error));
-        let applied = results.apply(&request).request;
-        let solution = solve(&applied);
+        let mut applied = results.apply(&request).request;
+        let mut solution = solve(&applied);
+        if matches!(&solution, Solution::Split(split) if split.copies().next().is_some()) {
+            let copiers = self.copiers();
+            // Copiers change who copies and nothing else of a solution.
+            if applied.copiers != copiers {
+                applied.copiers = copiers;
+                solution = solve(&applied);
+            }
+        }
         let notes = match &solution {
             Solution::Share(_) => Vec::new(),
-            _ => self.notes(applied),
+            _ => solved::notes(self.unavailable(), applied),
         };
         Solved { solution, notes }
-    }
-
-    /// Returns notes on a request without a plan that the solver cannot give: which sources could not be opened, and whether the
-    /// participants would have a plan with any memory.
-    fn notes(&self, mut request: Request) -> Vec<String> {
-        let unavailable = self.unavailable().iter();
-        let mut notes: Vec<String> = unavailable.map(|one| format!("not used: {one}")).collect();
-        if !request.sources.is_empty() {
-            return notes;
-        }
-        notes.insert(
-            0,
-            "This machine has no memory source that can be used, or the request permits none."
-                .to_owned(),
-        );
-        if !Path::new(DMA_HEAPS).exists() {
-            notes.push(format!(
-                "not used: {DMA_HEAPS} does not exist: build the kernel with CONFIG_DMABUF_HEAPS, or give the folder to the container"
-            ));
-        }
-        notes
-            .push("Run `covalent doctor` to find what else is missing, and the remedy.".to_owned());
-        let anything = Source::new(SourceId::new("any"), "memory of any kind");
-        request.sources.push(anything);
-        let with_memory = solve(&request);
-        if !matches!(with_memory, Solution::Share(_)) {
-            notes.push(format!(
-                "No plan would exist with any other memory either:\n{}",
-                with_memory.explain().trim_end()
-            ));
-        }
-        notes
     }
 
     /// Solves the request, allocates one buffer according to the plan, imports it into each participant, and solves again without
@@ -384,6 +370,7 @@ impl BufferCollection {
         trials: &mut [&mut dyn Trial],
         limits: Limits,
     ) -> TriedSolution {
+        self.copiers();
         let request = self.request();
         let results = self
             .trial_results
@@ -456,8 +443,8 @@ impl BufferCollection {
 
 /// Reads the reserved memory of this machine's devicetree. Where it cannot be read, the error is logged and plans do not use it.
 fn reserved_memory() -> Option<ReservedMemory> {
-    match devicetree::here() {
-        Ok(tree) => tree.map(|tree| ReservedMemory::of(&tree)),
+    match devicetree::reserved_memory() {
+        Ok(reserved) => reserved,
         Err(error) => {
             tracing::warn!(%error, "/proc/device-tree cannot be read; plans do not take reserved memory into account");
             None

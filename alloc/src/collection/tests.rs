@@ -1,9 +1,11 @@
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 
 use super::*;
-use crate::constraint::{FormatSet, Role};
+use crate::constraint::{CopierKind, ExtraFields, FormatSet, Role};
 use crate::model::{DeviceIdentity, FormatModifier};
-use crate::solve::Verdict;
+use crate::solve::{Copier, Verdict};
 use crate::trial::environment;
 
 /// A backend that declares a source and fails to allocate from it.
@@ -115,4 +117,82 @@ fn members_with_equal_names_are_numbered() {
     assert_eq!(names.len(), 2);
     assert_ne!(names[0], names[1]);
     assert_eq!(collection.request().participants, collection.participants());
+}
+
+/// A backend with a device that copies one format to another, and which must not be asked where a buffer is shared.
+#[derive(Debug)]
+struct Copying {
+    is_asked: Rc<Cell<bool>>,
+}
+
+impl Backend for Copying {
+    fn name(&self) -> &'static str {
+        "copying"
+    }
+
+    fn discover(&mut self, _: Extent, _: Option<&Path>) -> Declared {
+        Declared::default()
+    }
+
+    fn copiers(&mut self, _: Extent) -> Vec<CopyDevice> {
+        self.is_asked.set(true);
+        vec![copier("machine", 50)]
+    }
+}
+
+fn copier(name: &str, cost: u32) -> CopyDevice {
+    CopyDevice {
+        name: name.to_owned(),
+        device: camera().device,
+        kind: CopierKind::Gpu,
+        reads: FormatSet::from([FormatModifier::linear(Fourcc::XRGB8888)]),
+        writes: FormatSet::from([FormatModifier::linear(Fourcc::RGB565)]),
+        cost,
+        extra_fields: ExtraFields::default(),
+    }
+}
+
+/// Returns the name of the device that copies in a collection of two members without a common format; `None` for the CPU.
+fn copier_of(collection: &mut BufferCollection) -> Option<String> {
+    let mut display = camera();
+    display.role = Role::Display;
+    let formats = FormatSet::from([FormatModifier::linear(Fourcc::RGB565)]);
+    display.for_each_choice(|own| own.formats = Some(formats.clone()));
+    collection.add(&camera()).unwrap().add(&display).unwrap();
+    let solved = collection.solve();
+    let Solution::Split(split) = &*solved else {
+        panic!("the members share no format");
+    };
+    match split.copies().next().unwrap().by {
+        Copier::Device(device) => Some(device.name.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn copiers_are_asked_for_only_where_members_share_no_buffer() {
+    let is_asked = Rc::new(Cell::new(false));
+    let mut collection = collection();
+    let is_shared = Rc::clone(&is_asked);
+    collection.add_backend(Box::new(Copying { is_asked }));
+    collection.add(&camera()).unwrap();
+    assert_eq!(collection.solve().verdict(), Verdict::Guaranteed);
+    assert!(!is_shared.get());
+    collection.restart(Extent::new(64, 48).unwrap());
+    assert_eq!(copier_of(&mut collection).as_deref(), Some("machine"));
+    assert!(is_shared.get());
+}
+
+#[test]
+fn copier_of_the_program_copies_where_it_costs_least() {
+    let mut with_none = collection();
+    assert_eq!(copier_of(&mut with_none), None);
+    let mut with_own = collection();
+    let is_asked = Rc::default();
+    with_own.add_backend(Box::new(Copying { is_asked }));
+    with_own.add_copier(copier("own", 10));
+    assert_eq!(copier_of(&mut with_own).as_deref(), Some("own"));
+    with_own.restart(Extent::new(64, 48).unwrap());
+    with_own.add_copier(copier("dear", 60));
+    assert_eq!(copier_of(&mut with_own).as_deref(), Some("machine"));
 }

@@ -81,7 +81,7 @@ pub use sync_point::{Acquire, SyncPoint, SyncPointError, SyncPointWait, WaitPoin
 #[cfg(feature = "syncobj")]
 pub use syncobj::{SyncDevice, SyncobjSupport, TimelineError};
 #[cfg(feature = "syncobj")]
-pub use timeline::{Point, PointWait, Timeline, Until};
+pub use timeline::{Point, PointWait, Timeline, TimelineEventfd, Until};
 pub use typed_tracker::{
     BeingRead, BeingWritten, Idle, TypedDecision, TypedTracker, TypedTrackerError, Written,
 };

@@ -65,6 +65,31 @@ impl Timeline {
         })
     }
 
+    /// Returns an eventfd that can wait for one point of this timeline after another.
+    ///
+    /// # Errors
+    /// [`TimelineError::Unsupported`] on a kernel before 6.6; [`TimelineError::Request`].
+    pub fn eventfd(&self) -> Result<TimelineEventfd, TimelineError> {
+        Ok(TimelineEventfd {
+            eventfd: self.create_eventfd()?,
+            timeline: self.clone(),
+        })
+    }
+
+    fn create_eventfd(&self) -> Result<OwnedFd, TimelineError> {
+        let device = self.syncobj.device();
+        if !device.support().eventfd {
+            return Err(device.unsupported("eventfds for timeline points (Linux 6.6)"));
+        }
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|source| {
+            TimelineError::Request {
+                device: device.driver().to_owned(),
+                operation: "eventfd",
+                source: source.into(),
+            }
+        })
+    }
+
     /// Returns the number of the last signalled point; 0 where none is.
     ///
     /// # Errors
@@ -162,19 +187,8 @@ impl Point {
     /// # References
     /// `drm/drm.h`, DRM_IOCTL_SYNCOBJ_EVENTFD.
     pub fn wait(&self, until: Until) -> Result<PointWait, TimelineError> {
+        let eventfd = self.timeline.create_eventfd()?;
         let syncobj = &self.timeline.syncobj;
-        let device = syncobj.device();
-        if !device.support().eventfd {
-            return Err(device.unsupported("eventfds for timeline points (Linux 6.6)"));
-        }
-        let eventfd =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|source| {
-                TimelineError::Request {
-                    device: device.driver().to_owned(),
-                    operation: "eventfd",
-                    source: source.into(),
-                }
-            })?;
         syncobj.notify(self.value(), eventfd.as_fd(), until == Until::Submitted)?;
         Ok(PointWait {
             eventfd,
@@ -257,3 +271,37 @@ impl AsFd for PointWait {
 }
 
 impl Pollable for PointWait {}
+
+/// An eventfd that waits for one point of a timeline after another. Its counter increases by one for each [`arm`](Self::arm), when
+/// the point meets its condition.
+///
+/// An event loop registers it once, edge-triggered: every increment is an event, and the counter need not be read. With one
+/// unfinished `arm` at a time, the event says which point it is, and no query is necessary.
+///
+/// It holds the timeline, because the kernel drops a wait with the timeline's last handle.
+#[derive(Debug)]
+pub struct TimelineEventfd {
+    eventfd: OwnedFd,
+    timeline: Timeline,
+}
+
+impl TimelineEventfd {
+    /// Waits for the point with this number too. The point need not have a fence yet.
+    ///
+    /// # Errors
+    /// [`TimelineError::PointZero`], [`TimelineError::Request`].
+    ///
+    /// # References
+    /// `drm/drm.h`, DRM_IOCTL_SYNCOBJ_EVENTFD.
+    pub fn arm(&self, value: u64, until: Until) -> Result<(), TimelineError> {
+        let value = NonZeroU64::new(value).ok_or(TimelineError::PointZero)?;
+        let syncobj = &self.timeline.syncobj;
+        syncobj.notify(value.get(), self.eventfd.as_fd(), until == Until::Submitted)
+    }
+}
+
+impl AsFd for TimelineEventfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}

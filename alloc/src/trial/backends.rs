@@ -3,8 +3,8 @@
 use covalent_machine::trial_results::{Outcome, Refusal};
 
 use super::declare::Drivers;
-use crate::backend::{Allocated, Backend, Declared, Importer};
-use crate::constraint::{Participant, Source};
+use crate::backend::{Allocated, Backend, Declared, FormatFilter, Importer};
+use crate::constraint::{CopyDevice, Participant, Source};
 use crate::model::Extent;
 use crate::solve::Plan;
 
@@ -15,6 +15,12 @@ pub(super) struct Backends(Vec<Box<dyn Backend>>);
 impl Backends {
     pub(super) fn new(backends: Vec<Box<dyn Backend>>) -> Self {
         Self(backends)
+    }
+
+    pub(super) fn set_format_filter(&mut self, filter: &FormatFilter) {
+        for backend in &mut self.0 {
+            backend.set_format_filter(filter);
+        }
     }
 
     fn first<T>(&mut self, call: impl FnMut(&mut Box<dyn Backend>) -> Option<T>) -> Option<T> {
@@ -67,6 +73,13 @@ impl Backends {
 
     pub(super) fn redeclare_source(&mut self, source: &Source, extent: Extent) -> Option<Source> {
         self.first(|backend| backend.redeclare_source(source, extent))
+    }
+
+    pub(super) fn copiers(&mut self, extent: Extent) -> Vec<CopyDevice> {
+        let backends = self.0.iter_mut();
+        backends
+            .flat_map(|backend| backend.copiers(extent))
+            .collect()
     }
 
     pub(super) fn declare(&mut self, drivers: &Drivers, extent: Extent) -> Declared {

@@ -48,6 +48,8 @@ mod trial_trait;
 #[cfg(feature = "buffer")]
 mod tried_solution;
 #[cfg(feature = "buffer")]
+mod vendor_gpu;
+#[cfg(feature = "buffer")]
 mod wire;
 
 pub use covalent_machine::trial_results::{
@@ -74,3 +76,5 @@ pub use trial_loop::solve_with_trials;
 pub use trial_trait::{Allocation, Trial, TrialPlan};
 #[cfg(feature = "buffer")]
 pub use tried_solution::{Limits, ParticipantTrial, RefusedPlan, TrialEnd, TriedSolution};
+#[cfg(feature = "buffer")]
+pub use vendor_gpu::{VendorGpu, VendorGpuError};

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::backends::Backends;
 use super::measure::{MeasuredCycle, cycles};
 use super::wire::{self, BufferDescription, HelperReply, HelperRequest, VERSION, WireError};
-use crate::backend::{self, Allocated, Backend};
+use crate::backend::{self, Allocated, Backend, FormatFilter};
 use crate::buffer::Buffer;
 use crate::constraint::Participant;
 use crate::solve::{Plan, Request};
@@ -93,7 +93,15 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
             Err(error) => return Err(ServeError::Protocol(error.to_string())),
         };
         let reply = match request {
-            HelperRequest::Hello { .. } => HelperReply::Hello { version: VERSION },
+            HelperRequest::Hello { left_out, .. } => {
+                let reporter = socket.try_clone()?;
+                // Where the program is gone, this process ends by itself.
+                let report = move |fourcc| {
+                    let _ = wire::send(&reporter, &HelperReply::Asks { fourcc }, &[]);
+                };
+                backends.set_format_filter(&FormatFilter::without(left_out).with_visitor(report));
+                HelperReply::Hello { version: VERSION }
+            }
             HelperRequest::Allocate { request } => {
                 // The kept buffer is freed first, since it may come from the queue that is used next.
                 held = None;
@@ -158,6 +166,12 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
                 held = None;
                 HelperReply::Declared {
                     declared: backends.declare(&drivers, extent),
+                }
+            }
+            HelperRequest::Copiers { extent } => {
+                held = None;
+                HelperReply::Copiers {
+                    copiers: backends.copiers(extent),
                 }
             }
         };

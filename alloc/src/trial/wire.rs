@@ -6,6 +6,7 @@
 //! field is kept at each level of a participant, and time linear in its length. The depth of the JSON is at most 128. Texts are made
 //! printable and cut to a length on receipt ([`Message::with_printable_text`]).
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,14 +26,14 @@ use super::declare::Drivers;
 use super::measure::MeasuredCycle;
 use crate::backend::Declared;
 use crate::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
-use crate::constraint::{Participant, Source};
-use crate::model::{Extent, FormatModifier};
+use crate::constraint::{CopyDevice, Participant, Source};
+use crate::model::{Extent, FormatModifier, Fourcc, Rect};
 use crate::solve::Request;
 use crate::text::printable_within;
 use covalent_machine::trial_results::Outcome;
 
 /// The version of the messages. Both sides must have the same.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 5;
 
 /// The most bytes of a request. Real requests are far shorter, so a peer that announces more is not ours.
 const MAX_REQUEST_BYTES: u32 = 16 << 20;
@@ -57,6 +58,9 @@ pub(super) enum HelperRequest {
     Hello {
         /// [`VERSION`].
         version: u32,
+        /// The formats about which drivers are not asked, because one of them ended a process before.
+        #[serde(default)]
+        left_out: BTreeSet<Fourcc>,
     },
     /// Allocates according to the only plan of this request, and keeps the buffer.
     Allocate {
@@ -107,6 +111,11 @@ pub(super) enum HelperRequest {
         /// The size in pixels.
         extent: Extent,
     },
+    /// Loads all drivers and declares the devices that copy images of this size. The buffer is freed first.
+    Copiers {
+        /// The size in pixels.
+        extent: Extent,
+    },
 }
 
 /// A reply of the helper process.
@@ -117,6 +126,11 @@ pub(super) enum HelperReply {
     Hello {
         /// [`VERSION`].
         version: u32,
+    },
+    /// Precedes any reply, any number of times: a driver is asked about this format now.
+    Asks {
+        /// The format.
+        fourcc: Fourcc,
     },
     /// The reply to [`HelperRequest::Allocate`]. The message has one file descriptor for each dma-buf.
     Allocated {
@@ -154,6 +168,11 @@ pub(super) enum HelperReply {
     Declared {
         /// The sources and participants.
         declared: Declared,
+    },
+    /// To [`HelperRequest::Copiers`].
+    Copiers {
+        /// The devices that copy.
+        copiers: Vec<CopyDevice>,
     },
 }
 
@@ -210,6 +229,9 @@ pub(super) struct BufferDescription {
     extent: Extent,
     format: FormatModifier,
     planes: Vec<PlaneDescription>,
+    /// The picture; a message without it means the whole frame.
+    #[serde(default)]
+    visible: Option<Rect>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -238,6 +260,7 @@ impl BufferDescription {
             extent: layout.extent(),
             format: layout.format(),
             planes,
+            visible: Some(layout.visible()),
         })
     }
 
@@ -259,11 +282,15 @@ impl BufferDescription {
                 })
             })
             .collect::<Result<Vec<_>, WireError>>()?;
-        Ok(Buffer::import(Descriptor {
+        let buffer = Buffer::import(Descriptor {
             extent: self.extent,
             format: self.format,
             planes,
-        })?)
+        })?;
+        match self.visible {
+            Some(visible) => Ok(buffer.with_visible(visible)?),
+            None => Ok(buffer),
+        }
     }
 }
 

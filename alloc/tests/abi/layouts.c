@@ -113,6 +113,17 @@ int main(void)
 	FIELD(v4l2_exportbuffer, fd);
 	FIELD(v4l2_exportbuffer, reserved);
 
+	SIZE(v4l2_rect);
+	FIELD(v4l2_rect, top);
+	FIELD(v4l2_rect, width);
+	FIELD(v4l2_rect, height);
+
+	SIZE(v4l2_selection);
+	FIELD(v4l2_selection, target);
+	FIELD(v4l2_selection, flags);
+	FIELD(v4l2_selection, r);
+	FIELD(v4l2_selection, reserved);
+
 	SIZE(v4l2_fract);
 	FIELD(v4l2_fract, denominator);
 
@@ -152,6 +163,8 @@ int main(void)
 	REQUEST(VIDIOC_ENUM_FRAMESIZES);
 	REQUEST(VIDIOC_ENUM_FRAMEINTERVALS);
 	REQUEST(VIDIOC_CREATE_BUFS);
+	REQUEST(VIDIOC_G_SELECTION);
+	REQUEST(VIDIOC_S_SELECTION);
 
 	SIZE(dma_heap_allocation_data);
 	FIELD(dma_heap_allocation_data, fd);

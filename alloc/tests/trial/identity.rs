@@ -45,6 +45,7 @@ fn participant_without_interface_and_plane_is_written_without_these_fields() {
     participant.plane = Some(Plane {
         kind: PlaneKind::Primary,
         id: None,
+        possible_crtcs: 0,
     });
     let text = serde_json::to_string(&participant).unwrap();
     let again: Participant = serde_json::from_str(&text).unwrap();
@@ -94,7 +95,11 @@ fn interface_is_derived_from_the_name_only_in_files_without_the_field() {
 fn display_of_a_card_is_its_primary_plane_whatever_its_name() {
     let plane = |name: &str, kind| {
         let mut participant = Participant::new(name, device("vkms"), Role::Display);
-        participant.plane = Some(Plane { kind, id: Some(1) });
+        participant.plane = Some(Plane {
+            kind,
+            id: Some(1),
+            possible_crtcs: 0,
+        });
         participant
     };
     let bytes = machine(vec![

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use covalent_alloc::backend;
 use covalent_alloc::buffer::{Buffer, CpuAccess, cpu_traffic};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
@@ -148,6 +149,7 @@ fn request(options: &Options, source: Source) -> Request {
     Request {
         count: options.count,
         participants: vec![processor],
+        pools: backend::pools(std::slice::from_ref(&source)),
         sources: vec![source],
         ..Request::new(options.size)
     }

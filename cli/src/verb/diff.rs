@@ -1,12 +1,13 @@
 //! `covalent diff`: compares two recorded machines: their devices, constraints, verdicts and plans.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use covalent_alloc::machine::{Change, Difference};
+use covalent_alloc::constraint::SourceId;
+use covalent_alloc::machine::{Change, Difference, Machine};
 use covalent_alloc::text::printable;
 
 use crate::args::DIFFERENT;
@@ -24,6 +25,8 @@ Examples:
   covalent probe --record before.json; sudo apt upgrade; reboot
   covalent probe --record after.json; covalent diff before.json after.json
       shows whether a new kernel or Mesa changed what can be shared
+  covalent diff gpu:navi21 gpu:navi31
+      compares two GPUs that this machine does not have, by their drivers (`covalent probe --as list`)
 
 Exit codes: 0 the machines are equal, 12 they differ.")]
 pub(crate) struct Options {
@@ -37,10 +40,16 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let (one, two) = (
+    let (mut one, mut two) = (
         machine::recorded(&options.one)?,
         machine::recorded(&options.two)?,
     );
+    if let (Some(first), Some(second)) = (gpu_of(&options.one), gpu_of(&options.two)) {
+        // Names tell nothing about the layouts of two GPUs.
+        for (machine, name) in [(&mut one, first), (&mut two, second)] {
+            remove_name(machine, name);
+        }
+    }
     let difference = Difference::between(&one, &two);
     if options.json {
         json::print(&difference)?;
@@ -56,6 +65,32 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
+/// Returns the GPU of which `gpu:` and a single name make a machine.
+fn gpu_of(path: &Path) -> Option<&str> {
+    let name = path.to_str()?.strip_prefix("gpu:")?;
+    (!name.contains('+')).then_some(name)
+}
+
+/// Gives the devices of a machine that is a single GPU the same names as those of every other such machine.
+fn remove_name(machine: &mut Machine, name: &str) {
+    let without = |text: &str| text.replace(name, "GPU");
+    for declared in &mut machine.declared {
+        for recorded in &mut declared.participants {
+            let own = &mut recorded.participant;
+            own.name = without(&own.name);
+            own.device.location = without(&own.device.location);
+        }
+        for recorded in &mut declared.sources {
+            let own = &mut recorded.source;
+            own.id = SourceId::new("vulkan:GPU");
+            own.name = without(&own.name);
+            if let Some(device) = &mut own.device {
+                device.location = without(&device.location);
+            }
+        }
+    }
+}
+
 /// Copies a difference with all texts escaped, so that each change stays one line.
 fn printable_difference(difference: &Difference) -> Difference {
     let mut shown = difference.clone();
@@ -63,6 +98,7 @@ fn printable_difference(difference: &Difference) -> Difference {
         &mut shown.machine,
         &mut shown.participants,
         &mut shown.sources,
+        &mut shown.copiers,
         &mut shown.verdicts,
         &mut shown.plans,
     ];

@@ -1,41 +1,49 @@
 //! `covalent plan`: finds a buffer that several devices can share, and explains the result.
 
+mod live;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use covalent_alloc::backend::devicetree;
-use covalent_alloc::backend::drm::Card;
-use covalent_alloc::backend::v4l2::{Device, Direction, Error};
-use covalent_alloc::collection::BufferCollection;
-use covalent_alloc::constraint::{CpuUse, FormatSet, Participant, Role, Source};
-use covalent_alloc::machine::{Job, Machine, UnverifiedValue, choose_planes};
-use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::solve::{Request, Solution, Verdict, solve, solve_shared};
-use covalent_alloc::text::printable_path;
-use covalent_alloc::trial::{
-    Helper, Interface, Limits, TrialEnd, TriedSolution, solve_with_trials,
+use covalent_alloc::constraint::CpuUse;
+use covalent_alloc::machine::{
+    InterfacePurpose, Job, KernelVersion, Machine, PartialPlane, UnverifiedValue,
+    missing_interfaces,
 };
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::{Request, Solution, Verdict, solve, solve_together};
+use covalent_alloc::text::printable_path;
+use covalent_alloc::trial::{Limits, TrialEnd, TriedSolution, environment, solve_with_trials};
 use serde::Serialize;
 
 use crate::args::{NO_PLAN, NOT_GUARANTEED};
+use crate::foreign::{self, OwnKind};
 use crate::out::{self, line};
-use crate::{file, json, machine};
+use crate::{file, json, machine, vendor_gpus};
 
 /// Find a buffer that several devices can share, and explain the result.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Prints the plan (which source allocates, format, layout, which devices import) with its reasons.
+Prints the plan (which source allocates, format, layout, which devices import, which of them copy
+frames for themselves) with its reasons.
 If no buffer meets all constraints, it prints the constraints that conflict, which of them would
-have to go, and the plan that copies the fewest bytes. Nothing is allocated. For a recorded
-machine it also lists the values on which the plan depends and that are not known about that machine.
+have to go, the plan that copies the fewest bytes, and the other planes of the cards that would
+take the frames in part. Each copy is made by the cheapest device of this machine that reads the one
+format and writes the other (a GPU with Vulkan, whose drivers are loaded in the helper process, or a
+V4L2 memory-to-memory device), else by the CPU. Nothing is allocated. For a recorded machine it also
+lists the values on which the plan depends and that are not known about that machine.
 
 With --prove one buffer is allocated by the plan and tried on every participant, in a helper
 process (covalent-prove, in the folder of this program or named by COVALENT_PROVE). If a driver
 refuses it, the next plan is tried; a refusal that repeats is stored as a trial result. The helper
 process also loads the drivers for --gbm and --vulkan, which are sources then.
+
+With --gpu a GPU takes part that this machine does not have. Its own driver lists and lays out the
+images, on one of Mesa's drm-shims (see `covalent probe --help`). What it refuses is refused; what
+it accepts is possible and not guaranteed.
 
 Examples:
   covalent plan --camera /dev/video0 --display /dev/dri/card0 --size 640x480
@@ -44,9 +52,13 @@ Examples:
   covalent plan --camera /dev/video0 --vulkan --prove
   covalent plan --from recorded.json
       solves a request that --record wrote, without querying this machine
+  covalent plan --from preview.json --from recording.json
+      solves two jobs that run at the same time, and names the one for which memory is missing
   covalent plan --machine tests/machines/raspberry-pi-4.json --decoder /dev/video19 \\
       --display vc4 --size 1920x1080
       solves for another machine, which `covalent probe --record` wrote
+  covalent plan --gpu navi31 --gpu m1 --size 1920x1080
+      what AMD's and Apple's GPUs have in common, by their drivers
 
 Exit codes: 0 all devices can share one buffer, 4 they cannot, or --prove found no plan within its
 limits, 14 with --require guaranteed: they can, but it is not guaranteed.")]
@@ -59,7 +71,8 @@ pub(crate) struct Options {
     output: Vec<PathBuf>,
     /// Add a card that displays them, such as /dev/dri/card0; may be repeated.
     ///
-    /// Any of its planes may do so: the primary plane where it can, else an overlay or the cursor plane.
+    /// Any of its planes may do so: the primary plane where it can, else an overlay or the cursor plane. The plan names the plane.
+    /// A card that is given again is another output (CRTC) of it, with a plane of its own.
     #[arg(long, value_name = "NODE")]
     display: Vec<PathBuf>,
     /// Add a renderer that imports them with GBM, by its card, such as /dev/dri/card0; may be repeated.
@@ -68,6 +81,9 @@ pub(crate) struct Options {
     /// Add every Vulkan device, which imports them as images.
     #[arg(long)]
     vulkan: bool,
+    /// Add a GPU that this machine does not have, such as navi31; may be repeated. `covalent probe --as list` lists them.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "prove"])]
+    gpu: Vec<String>,
     /// Add the CPU, which reads the pictures rarely or often.
     #[arg(long, value_enum)]
     cpu: Option<Cpu>,
@@ -80,9 +96,11 @@ pub(crate) struct Options {
     /// Set the smallest number of buffers.
     #[arg(long, default_value_t = 4)]
     count: u32,
-    /// Solve this request, which --record wrote, instead of querying this machine.
+    /// Solve this request, which --record wrote, instead of querying this machine; may be repeated.
+    ///
+    /// Several requests are jobs that run at the same time and share the machine's pools of memory.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["camera", "output", "display", "gbm", "vulkan", "cpu", "format", "size", "count"])]
-    from: Option<PathBuf>,
+    from: Vec<PathBuf>,
     /// Use this machine, which `covalent probe --record` wrote, instead of querying this one.
     ///
     /// Its devices are named by their nodes, or by the names that `covalent probe` prints.
@@ -167,13 +185,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.machine {
         return plan_for_recorded_machine(options, path);
     }
-    let mut request: Request = match &options.from {
-        Some(path) => {
-            let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
-            Request::from_json(&bytes)
-                .with_context(|| format!("{} is not a recorded request", printable_path(path)))?
-        }
-        None => request_for_this_machine(options)?,
+    let (mut request, planes) = match options.from.as_slice() {
+        [] => live::request(options)?,
+        [path] => (recorded_request(path)?, Vec::new()),
+        paths => return plan_jobs(options, paths),
     };
     write_request(options, &request)?;
     if !options.json {
@@ -181,14 +196,64 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut results = machine::trial_results();
     if options.prove {
-        let mut helper = started_helper()?;
+        let mut helper = machine::started_helper()?;
         let limits = Limits::default();
         let tried = solve_with_trials(&request, &mut [&mut helper], &mut results, limits);
         machine::store_trial_results(&tried.learnt_results);
-        return write_tried_solution(options, &tried);
+        return write_tried_solution(options, &tried, &planes);
     }
     let solution = solve(&results.apply(&request).request);
-    write_solution(options, &solution, None)
+    // A request from a file does not state the kernel of its machine.
+    let release = if options.from.is_empty() {
+        environment().kernel
+    } else {
+        String::new()
+    };
+    write_solution(options, &solution, &release, &planes, None)
+}
+
+fn recorded_request(path: &Path) -> Result<Request> {
+    let bytes = file::read(path, Machine::MAXIMUM_BYTES)?;
+    let read =
+        Request::from_json(OwnKind::Request.within(&bytes)).context("it is no recorded request");
+    foreign::read_as(OwnKind::Request, path, &bytes, read)
+}
+
+/// Solves recorded requests together, as jobs that run at the same time.
+fn plan_jobs(options: &Options, paths: &[PathBuf]) -> Result<ExitCode> {
+    if options.prove || options.record.is_some() {
+        bail!("--prove and --record take one request: give --from once");
+    }
+    let results = machine::trial_results();
+    let mut jobs: Vec<(String, Request)> = Vec::new();
+    for path in paths {
+        let mut request = recorded_request(path)?;
+        if !options.json {
+            request = out::printable_names(&request);
+        }
+        jobs.push((printable_path(path), results.apply(&request).request));
+    }
+    let named: Vec<(&str, &Request)> = jobs
+        .iter()
+        .map(|(name, request)| (name.as_str(), request))
+        .collect();
+    let together = solve_together(&named);
+    if options.json {
+        json::print(&together)?;
+    } else {
+        let mut out = out::stdout();
+        let text = together.explain(|solution| options.explain(solution));
+        write!(out, "{text}")?;
+        out.flush()?;
+    }
+    let is_planned = |solution: &Solution| matches!(solution, Solution::Share(_));
+    let mut solutions = together.jobs.iter().map(|job| &job.solution);
+    let worst = solutions.clone().find(|solution| !is_planned(solution));
+    let unsure = solutions.find(|solution| solution.verdict() != Verdict::Guaranteed);
+    Ok(match worst.or(unsure) {
+        Some(solution) => options.exit_code(solution),
+        None => ExitCode::SUCCESS,
+    })
 }
 
 /// Solves for a recorded machine, with the trial results in its file.
@@ -197,13 +262,27 @@ fn plan_for_recorded_machine(options: &Options, path: &Path) -> Result<ExitCode>
     if options.devicetree.is_some() {
         recorded.devicetree = machine::reserved_memory(options.devicetree.as_deref())?;
     }
-    let mut resolved = recorded.request(&job(options, &recorded)?)?;
+    let mut job = job(options, &recorded)?;
+    if !options.gpu.is_empty() {
+        let gpus = vendor_gpus::recorded(&options.gpu, job.size)?;
+        let names = gpus.participants.iter();
+        job.others
+            .extend(names.map(|own| own.participant.name.clone()));
+        recorded.declared.push(gpus);
+    }
+    let mut resolved = recorded.request(&job)?;
     write_request(options, &resolved.request)?;
     if !options.json {
         resolved.request = out::printable_names(&resolved.request);
     }
     let solution = solve(&resolved.request);
-    write_solution(options, &solution, Some(&resolved.unverified(&solution)))
+    write_solution(
+        options,
+        &solution,
+        &recorded.environment.kernel,
+        &resolved.planes,
+        Some(&resolved.unverified(&solution)),
+    )
 }
 
 /// Returns the job that the options describe. Without `--size` it has the default size, or the first size of the recording if the
@@ -244,11 +323,16 @@ fn write_request(options: &Options, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// A solution, and for a recorded machine the values on which it depends and that are not known.
+/// A solution, the other planes of its displays, what the kernel is too old for, and for a recorded machine the values on which it
+/// depends and that are not known.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     solution: &'a Solution,
+    #[serde(skip_serializing_if = "<[PartialPlane]>::is_empty")]
+    planes: &'a [PartialPlane],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    kernel_lacks: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<&'a [UnverifiedValue]>,
 }
@@ -256,13 +340,32 @@ struct Report<'a> {
 fn write_solution(
     options: &Options,
     solution: &Solution,
+    release: &str,
+    planes: &[PartialPlane],
     unknown: Option<&[UnverifiedValue]>,
 ) -> Result<ExitCode> {
+    // With a plan the other planes do not matter.
+    let planes = match solution {
+        Solution::Share(_) => &[],
+        Solution::Split(_) => planes,
+    };
+    let kernel_lacks = &kernel_lacks(release);
     if options.json {
-        json::print(&Report { solution, unknown })?;
+        json::print(&Report {
+            solution,
+            planes,
+            kernel_lacks,
+            unknown,
+        })?;
     } else {
         let mut out = out::stdout();
         write!(out, "{}", options.explain(solution))?;
+        for plane in planes {
+            line!(out, "another plane: {plane}")?;
+        }
+        for text in kernel_lacks {
+            line!(out, "{text}")?;
+        }
         for value in unknown.unwrap_or_default() {
             line!(out, "not known about this machine: {value}")?;
         }
@@ -271,12 +374,38 @@ fn write_solution(
     Ok(options.exit_code(solution))
 }
 
-fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<ExitCode> {
+/// Describes the interfaces for memory and fences that a kernel is too old for.
+fn kernel_lacks(release: &str) -> Vec<String> {
+    let Some(kernel) = KernelVersion::of_release(release) else {
+        return Vec::new();
+    };
+    missing_interfaces(kernel)
+        .filter(|interface| interface.purpose != InterfacePurpose::Display)
+        .map(|interface| {
+            let (name, since, effect) = (interface.name, interface.since, interface.effect);
+            format!("Linux {kernel} has no {name}, which came with Linux {since}: {effect}")
+        })
+        .collect()
+}
+
+fn write_tried_solution(
+    options: &Options,
+    tried: &TriedSolution,
+    planes: &[PartialPlane],
+) -> Result<ExitCode> {
     if options.json {
         json::print(tried)?;
     } else {
         let mut out = out::stdout();
         write!(out, "{}", options.explain(&tried.solution))?;
+        if matches!(tried.solution, Solution::Split(_)) {
+            for plane in planes {
+                line!(out, "another plane: {plane}")?;
+            }
+        }
+        for text in kernel_lacks(&environment().kernel) {
+            line!(out, "{text}")?;
+        }
         for trial in &tried.participant_trials {
             line!(out, "tried on {}: {}", trial.participant, trial.outcome)?;
         }
@@ -312,131 +441,4 @@ fn write_tried_solution(options: &Options, tried: &TriedSolution) -> Result<Exit
         TrialEnd::Accepted | TrialEnd::Untested => options.exit_code(&tried.solution),
         _ => NO_PLAN.into(),
     })
-}
-
-fn started_helper() -> Result<Helper> {
-    let mut helper = Helper::find()?;
-    helper.start()?;
-    Ok(helper)
-}
-
-/// Adds the participants of `--gbm` and `--vulkan`, and returns the sources of all GBM and Vulkan drivers.
-fn add_drivers(
-    options: &Options,
-    size: Extent,
-    participants: &mut Vec<Participant>,
-) -> Result<Vec<Source>> {
-    let mut declared = started_helper()?.declare_drivers(size);
-    if let Some(fourcc) = options.format {
-        for participant in &mut declared.participants {
-            participant.for_each_choice(|choice| {
-                let formats = choice.formats.iter().flat_map(FormatSet::iter);
-                choice.formats = Some(formats.filter(|format| format.fourcc == fourcc).collect());
-            });
-        }
-    }
-    let unavailable = || {
-        let words: Vec<_> = declared
-            .unavailable
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        words.join("; ")
-    };
-    for path in &options.gbm {
-        let card = Card::open(path)?;
-        let found = declared.participants.iter().find(|participant| {
-            Interface::of(participant) == Interface::Gbm
-                && participant.device.same_device(card.identity())
-        });
-        let Some(found) = found else {
-            bail!(
-                "cannot use GBM on {}: {}",
-                printable_path(path),
-                unavailable()
-            );
-        };
-        participants.push(found.clone());
-    }
-    if options.vulkan {
-        let before = participants.len();
-        let images = declared
-            .participants
-            .iter()
-            .filter(|participant| Interface::of(participant) == Interface::Vulkan);
-        participants.extend(images.cloned());
-        if participants.len() == before {
-            bail!("no Vulkan device can share images: {}", unavailable());
-        }
-    }
-    Ok(declared.sources)
-}
-
-/// Returns the request for the devices of this machine that the options name.
-fn request_for_this_machine(options: &Options) -> Result<Request> {
-    let size = match options.size {
-        Some(size) => size,
-        None => Extent::new(DEFAULT_SIZE.0, DEFAULT_SIZE.1)?,
-    };
-    let mut request = Request::new(size);
-    request.count = options.count;
-    let mut queue_sources = Vec::new();
-    let cameras = options.camera.iter().map(|path| (path, Direction::Capture));
-    let outputs = options.output.iter().map(|path| (path, Direction::Output));
-    for (path, direction) in cameras.chain(outputs) {
-        let queue = Device::open(path)?.queue(direction)?;
-        let participant = queue.participant(size, options.format)?;
-        match queue.source(&participant) {
-            Ok(source) => queue_sources.extend(source),
-            Err(Error::Busy { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        request.participants.push(participant);
-    }
-    let mut displays = Vec::new();
-    for path in &options.display {
-        let planes = machine::planes(&Card::open(path)?)?;
-        let place = request.participants.len();
-        request.participants.extend(planes.first().cloned());
-        displays.push((place, planes));
-    }
-    if options.vulkan || !options.gbm.is_empty() {
-        queue_sources.extend(add_drivers(options, size, &mut request.participants)?);
-    }
-    if let Some(cpu) = options.cpu {
-        let mut participant = Participant::processor(Role::CpuRead);
-        participant.for_each_choice(|choice| choice.memory.cpu = cpu.to_use());
-        request.participants.push(participant);
-    }
-    if request.participants.is_empty() {
-        bail!(
-            "there is no participant to plan for: give --camera, --output, --display, --gbm, --vulkan or --cpu"
-        );
-    }
-    request.sources = BufferCollection::new(size).sources();
-    // A queue that is named twice is one source.
-    for source in queue_sources {
-        if request.sources.iter().all(|other| other.id != source.id) {
-            request.sources.push(source);
-        }
-    }
-    if let Some(reserved) = machine::reserved_memory(options.devicetree.as_deref())? {
-        devicetree::refine(&reserved, &mut request.participants, &mut request.sources);
-        for (_, planes) in &mut displays {
-            devicetree::refine(&reserved, planes, &mut request.sources);
-        }
-    }
-    let with = |chosen: &[usize]| {
-        let mut request = request.clone();
-        for ((place, planes), plane) in displays.iter().zip(chosen) {
-            if let Some(plane) = planes.get(*plane) {
-                request.participants[*place] = plane.clone();
-            }
-        }
-        machine::unique_names(&mut request.participants);
-        request
-    };
-    let counts: Vec<usize> = displays.iter().map(|(_, planes)| planes.len()).collect();
-    let shares = |chosen: &[usize]| solve_shared(&with(chosen)).is_ok();
-    Ok(with(&choose_planes(&counts, shares)))
 }

@@ -64,6 +64,16 @@ impl Folder {
         [(one, there), (two, nowhere)]
     }
 
+    /// Creates one path of every kind that is no regular file, the named pipe first. Returns them, and the targets of the links: a file,
+    /// and nothing.
+    pub(crate) fn of_every_kind(&self) -> (Vec<PathBuf>, PathBuf, PathBuf) {
+        let mut paths: Vec<_> = self.others().into_iter().map(|(path, _)| path).collect();
+        let [(link, target), (dangling, nowhere)] = self.links();
+        fs::create_dir(self.path("inner")).unwrap();
+        paths.extend([link, dangling, self.path("inner"), self.path("none")]);
+        (paths, target, nowhere)
+    }
+
     /// Creates a file of another user; returns `None` if this user is not root.
     pub(crate) fn foreign(&self) -> Option<PathBuf> {
         let path = self.path("foreign");
@@ -93,6 +103,8 @@ pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = option.verbs.iter().map(OsString::from).collect();
     let others: Vec<OsString> = match (option.verbs, option.name) {
         (["diff"], "two") => vec![machine.clone().into()],
+        (["import"], "--out") => vec![sample("tests/cases/24-pasted-dumps/drm_info.json").into()],
+        (["import"], "files") => vec!["--json".into()],
         (["matrix"], "--svg") => vec!["--from".into(), matrix.into()],
         (["plan"], "--devicetree" | "--record") => {
             let words = ["--camera", "/dev/video0", "--display", "vc4"];
@@ -100,6 +112,7 @@ pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
             others.extend(words.map(OsString::from));
             others
         }
+        (["report"], _) => vec!["--no-matrix".into()],
         (["plan"], "--machine") => ["--camera", "/dev/video0"].map(OsString::from).to_vec(),
         _ => Vec::new(),
     };
@@ -118,6 +131,7 @@ pub(crate) fn line(option: &PathOption, path: &Path) -> Vec<OsString> {
 pub(crate) fn valid_file(option: &PathOption, folder: &Folder) -> PathBuf {
     match (option.verbs, option.name) {
         (["diff"], _) | (["plan"], "--machine") => sample("tests/machines/raspberry-pi-4.json"),
+        (["import"], _) => sample("tests/cases/24-pasted-dumps/drm_info.json"),
         (["matrix"], "--from") => sample("docs/matrix/bochs.json"),
         (["plan"], "--devicetree") => {
             // A copy of /proc/device-tree is accepted too, and needs no devicetree compiler.

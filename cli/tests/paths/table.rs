@@ -21,6 +21,8 @@ pub(crate) enum Use {
     Folder,
     /// It opens a device node.
     Node,
+    /// It connects to a socket.
+    Socket,
 }
 
 /// One option or argument.
@@ -48,6 +50,8 @@ pub(crate) const PATHS: &[PathOption] = &[
     option(&["doctor"], "--from", Use::Read),
     option(&["doctor"], "--record", Use::Write),
     option(&["facts", "export"], "--out", Use::Write),
+    option(&["import"], "--out", Use::Write),
+    option(&["import"], "files", Use::Read),
     option(&["inspect"], "--png", Use::WriteLate),
     option(&["inspect"], "--report", Use::ReadEnd),
     option(&["man"], "folder", Use::Folder),
@@ -62,4 +66,6 @@ pub(crate) const PATHS: &[PathOption] = &[
     option(&["plan"], "--output", Use::Node),
     option(&["plan"], "--record", Use::Write),
     option(&["probe"], "--record", Use::Write),
+    option(&["report"], "--out", Use::WriteLate),
+    option(&["watch"], "--socket", Use::Socket),
 ];

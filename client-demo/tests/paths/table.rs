@@ -7,8 +7,12 @@ pub(crate) const WRITTEN: &[(&str, &str)] = &[
     ("covalent-vulkan", "trace"),
 ];
 
+/// Options whose file is written when there is something to write.
+pub(crate) const WRITTEN_LATER: &[(&str, &str)] = &[("covalent-camera", "snapshot")];
+
 /// Options whose device node is opened.
 pub(crate) const NODES: &[(&str, &str)] = &[
+    ("covalent-camera", "card"),
     ("covalent-camera", "device"),
     ("covalent-pattern", "v4l2-output"),
     ("covalent-vulkan", "camera"),
@@ -16,7 +20,7 @@ pub(crate) const NODES: &[(&str, &str)] = &[
 
 /// Returns the options of one program, sorted by name.
 pub(crate) fn of(program: &str) -> Vec<&'static str> {
-    let all = WRITTEN.iter().chain(NODES);
+    let all = WRITTEN.iter().chain(WRITTEN_LATER).chain(NODES);
     let mut options: Vec<&str> = all
         .filter(|(own, _)| *own == program)
         .map(|(_, option)| *option)

@@ -3,32 +3,36 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use calloop::LoopHandle;
-use calloop::timer::{TimeoutAction, Timer};
+use calloop::timer::TimeoutAction;
+use covalent_protocols::FormatEntry;
 
 use crate::backend::{Flip, Mode, SubmitError};
 use crate::clock;
+use crate::event_loop::LoopHandle;
 use crate::faults::{SharedFaults, inject};
 use crate::options::ModeRequest;
+use crate::output_view::OutputId;
 use crate::render::Target;
-use crate::state::State;
 use crate::swapchain::Swapchain;
 use crate::syncobj::TimelineDevice;
 
 /// The headless backend.
 #[derive(Debug)]
 pub struct Headless {
+    name: String,
+    output: OutputId,
     mode: Mode,
     swapchain: Swapchain,
     in_flight: Option<Duration>,
-    handle: LoopHandle<'static, State>,
+    handle: LoopHandle,
     faults: Option<SharedFaults>,
     timelines: Option<Rc<dyn TimelineDevice>>,
+    scanout: Vec<FormatEntry>,
 }
 
 impl Headless {
     /// Creates an output with the requested mode, or with 1280x720 at 60 Hz.
-    pub fn new(handle: LoopHandle<'static, State>, mode: Option<ModeRequest>) -> Self {
+    pub fn new(handle: LoopHandle, mode: Option<ModeRequest>) -> Self {
         let mode = Mode {
             width: mode.map_or(1280, |mode| i32::from(mode.width)),
             height: mode.map_or(720, |mode| i32::from(mode.height)),
@@ -41,13 +45,27 @@ impl Headless {
             .map(|_| Target::memory(pixels(mode.width), pixels(mode.height)))
             .collect();
         Self {
+            name: "HEADLESS-1".to_owned(),
+            output: OutputId(0),
             mode,
             swapchain: Swapchain::new(targets),
             in_flight: None,
             handle,
             faults: None,
             timelines: None,
+            scanout: Vec::new(),
         }
+    }
+
+    /// Sets the name of the output, which is `HEADLESS-1` otherwise.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    pub(super) fn set_output(&mut self, output: OutputId) {
+        self.output = output;
     }
 
     /// Enables explicit synchronisation with timelines of a test, since there is no card.
@@ -61,6 +79,17 @@ impl Headless {
         self.timelines.clone()
     }
 
+    /// Advertises formats of a test for scanout. No buffer is ever scanned out.
+    #[must_use]
+    pub fn with_scanout(mut self, scanout: Vec<FormatEntry>) -> Self {
+        self.scanout = scanout;
+        self
+    }
+
+    pub(super) fn scanout(&self) -> &[FormatEntry] {
+        &self.scanout
+    }
+
     /// Injects the faults of a test.
     #[must_use]
     pub fn with_faults(mut self, faults: SharedFaults) -> Self {
@@ -69,7 +98,7 @@ impl Headless {
     }
 
     pub(super) fn name(&self) -> &str {
-        "HEADLESS-1"
+        &self.name
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -78,10 +107,6 @@ impl Headless {
 
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_none()
-    }
-
-    pub(super) fn in_flight_since(&self) -> Option<Duration> {
-        self.in_flight
     }
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
@@ -110,18 +135,17 @@ impl Headless {
         let wait = period.saturating_sub(Duration::from_nanos(u64::try_from(since).unwrap_or(0)));
         let count = now.saturating_add(wait).as_nanos() / period.as_nanos();
         let sequence = u32::try_from(count & u128::from(u32::MAX)).unwrap_or(0);
-        let timer = Timer::from_duration(wait);
-        self.handle
-            .insert_source(timer, move |_, _, state| {
-                state.flipped(Flip {
-                    time: clock::now(),
-                    sequence,
-                    synchronised: false,
-                    by_hardware: false,
-                });
-                TimeoutAction::Drop
-            })
-            .map_err(|error| failed(error.to_string().into()))?;
+        let output = self.output;
+        self.handle.add_timer(wait, move |state| {
+            let flip = Flip {
+                time: clock::now(),
+                sequence,
+                synchronised: false,
+                by_hardware: false,
+            };
+            state.flipped(output, flip);
+            TimeoutAction::Drop
+        });
         self.in_flight = Some(now);
         Ok(())
     }

@@ -1,41 +1,50 @@
 //! The KMS backend: shows clients' buffers by direct scanout, or the compositor's own output buffers.
 
+mod cursor;
+mod mode;
 mod open;
+mod planes;
 
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
-use covalent_alloc::backend::drm::{Card, DrmError, Framebuffer};
+use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
 use covalent_alloc::model::FormatModifier;
 use covalent_protocols::FormatEntry;
-use drm::control::framebuffer;
-use smithay::backend::session::Session;
+use drm::control::{crtc, plane};
 
 use crate::backend::output_buffers::OutputBuffers;
-use crate::backend::{Mode, ModeError, SubmitError};
+use crate::backend::{DrawnContent, Mode, PlanePlan, SubmitError};
 use crate::clock;
-use crate::content::Content;
 use crate::dmabuf::{ClientBuffer, SupportedFormats};
-use crate::kms::{Event, FrameState, KmsError, Pipeline};
+use crate::edid::Monitor;
+use crate::kms::{
+    Event, FrameState, KmsError, Pipeline, Plane, PlaneDescription, PlaneFrame, read_events,
+};
 use crate::options::ModeRequest;
-use crate::region::{Rect, Region};
+use crate::plane_assignment::TestCache;
+use crate::region::Rect;
+use crate::render::PixelFormat;
 use crate::render::gles::GpuOutputBuffer;
-use crate::scanout::ScanoutRejection;
 use crate::session::Seat;
 use crate::swapchain::Swapchain;
-use crate::transient::FaultKind;
 use crate::writeback::Writeback;
 
-pub use open::OpenError;
+use cursor::CursorBuffers;
+
+use open::SessionFd;
+pub use open::{OpenCard, OpenError};
 
 /// The KMS backend.
 #[derive(Debug)]
 pub struct Kms {
-    pipeline: Pipeline<Card>,
+    pipeline: Pipeline,
     path: PathBuf,
     device: u64,
     formats: Vec<FormatModifier>,
+    /// The planes of the pipeline. Those that are not to be used have no formats.
+    planes: Rc<[PlaneDescription]>,
     output_buffers: OutputBuffers,
     requested_mode: Option<ModeRequest>,
     match_mode: bool,
@@ -43,18 +52,20 @@ pub struct Kms {
     in_flight: Option<Duration>,
     /// The frame in flight is the one on the display, submitted again for its writeback.
     repeats_last: bool,
-    /// The framebuffer that was submitted last, and the inode of its dma-buf.
-    last_submitted: Option<(framebuffer::Handle, u64)>,
+    /// The planes that were submitted last, and the inode of the dma-buf on the primary plane.
+    last_submitted: Option<(Vec<PlaneFrame<'static>>, u64)>,
     active: bool,
     connected: bool,
     /// The display was unplugged, and its CRTC is not turned off yet.
     turn_off_pending: bool,
-    /// Incremented with each mode; test commits are valid only for the mode in which they passed.
-    mode_generation: u64,
+    /// The results of test commits, which are valid for the current mode and state of the card.
+    tests: TestCache,
+    cursor_buffers: CursorBuffers,
     writeback: Option<Writeback>,
     seat: Seat,
-    /// The file descriptor of the seat manager, which has to be closed by it.
-    session_fd: Option<std::os::fd::OwnedFd>,
+    /// Keeps the card open.
+    #[allow(dead_code)] // dropped to close the card
+    session: Rc<SessionFd>,
 }
 
 /// The result of a hotplug event.
@@ -107,16 +118,24 @@ impl Kms {
     }
 
     pub(super) fn supported_formats(&self) -> SupportedFormats {
+        let entry = |format: &FormatModifier| FormatEntry {
+            fourcc: format.fourcc.0,
+            modifier: format.modifier.0,
+        };
+        let overlays = self.planes.iter();
+        let overlays = overlays.filter(|plane| plane.kind == PlaneKind::Overlay);
+        let shows = |plane: &PlaneDescription, entry: &FormatEntry| {
+            let format = PixelFormat::from_fourcc(entry.fourcc);
+            plane.converts_yuv || !format.is_some_and(PixelFormat::is_yuv)
+        };
+        let overlay = overlays.flat_map(|plane| {
+            let entries = plane.formats.iter().map(entry);
+            entries.filter(move |entry| shows(plane, entry))
+        });
         SupportedFormats {
             device: self.device,
-            scanout: self
-                .formats
-                .iter()
-                .map(|format| FormatEntry {
-                    fourcc: format.fourcc.0,
-                    modifier: format.modifier.0,
-                })
-                .collect(),
+            scanout: self.formats.iter().map(entry).collect(),
+            overlay: overlay.collect(),
             sampled: Vec::new(),
         }
     }
@@ -128,13 +147,25 @@ impl Kms {
             && self.writeback.as_ref().is_none_or(Writeback::is_idle)
     }
 
-    pub(super) fn in_flight_since(&self) -> Option<Duration> {
-        self.in_flight
+    /// Returns whether frames can be submitted: the session is active and the display is connected.
+    pub(super) fn is_on(&self) -> bool {
+        self.active && self.connected
     }
 
-    /// Abandons the frame in flight. Pending events are discarded, so that they are not taken for events of another frame.
+    /// Returns whether a display is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Returns the monitor by its EDID.
+    pub(super) fn monitor(&self) -> Monitor {
+        let edid = self.pipeline.edid();
+        edid.and_then(|edid| Monitor::parse(&edid))
+            .unwrap_or_else(|| Monitor::unknown(self.name()))
+    }
+
+    /// Abandons the frame in flight.
     pub(super) fn abandon(&mut self) {
-        self.pipeline.discard_events();
         self.in_flight = None;
         self.repeats_last = false;
         self.last_submitted = None;
@@ -144,6 +175,7 @@ impl Kms {
     /// Makes the next commit set the whole state.
     pub(super) fn reset(&mut self) {
         self.pipeline.reset();
+        self.tests.clear();
     }
 
     pub(super) fn swapchain(&mut self) -> &mut Swapchain {
@@ -173,7 +205,7 @@ impl Kms {
         let fits = |size| {
             size == self.pipeline.mode().0 || self.match_mode && self.pipeline.has_mode(size)
         };
-        self.check_format(buffer).is_ok()
+        self.formats.contains(&buffer.buffer().layout().format())
             && self.size_of(buffer).is_some_and(fits)
             && buffer.framebuffer(self.card()).is_ok()
     }
@@ -186,111 +218,81 @@ impl Kms {
         ))
     }
 
-    fn check_format(&self, buffer: &ClientBuffer) -> Result<(), ScanoutRejection> {
-        let format = buffer.buffer().layout().format();
-        if self.formats.contains(&format) {
-            return Ok(());
-        }
-        Err(ScanoutRejection::Format {
-            fourcc: format.fourcc.0,
-            modifier: format.modifier.0,
-        })
-    }
-
-    /// Commits a client's buffer, after a test commit if none has passed in this mode.
-    pub(super) fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
-        let buffer = content.dmabuf().ok_or(ScanoutRejection::Shm)?;
-        self.check_format(buffer)?;
-        let device = || self.path.display().to_string();
-        let framebuffer =
-            buffer
-                .framebuffer(self.card())
-                .map_err(|rejection| ScanoutRejection::Framebuffer {
-                    device: device(),
-                    rejection,
-                })?;
-        if !buffer.is_tested(self.mode_generation) {
-            self.pipeline
-                .test(framebuffer.handle())
-                .map_err(|source| ScanoutRejection::Test {
-                    device: device(),
-                    source,
-                })?;
-            buffer.mark_tested(self.mode_generation);
-        }
-        self.submit(framebuffer, None, None)
-            .map_err(|source| ScanoutRejection::Commit {
-                device: self.path.display().to_string(),
-                source,
-            })
-    }
-
     /// Returns whether the plane can wait for a fence before it shows a framebuffer.
     pub(super) fn supports_in_fence(&self) -> bool {
         self.pipeline.supports_in_fence()
     }
 
-    /// Commits an output buffer, which is shown when `in_fence` is signalled.
-    pub(super) fn submit_composed(
-        &mut self,
-        index: usize,
-        damage: &Region,
-        in_fence: Option<BorrowedFd<'_>>,
-    ) -> Result<Option<u32>, SubmitError> {
-        let framebuffer = self
-            .output_buffers
-            .framebuffer(index)
-            .ok_or(SubmitError::Paused)?;
-        let bounds = damage.bounds();
-        self.submit(
-            &framebuffer,
-            (!bounds.is_empty()).then_some(bounds),
-            in_fence,
-        )
-        .map(Some)
-        .map_err(|source| SubmitError::Card {
-            device: self.path.display().to_string(),
-            source: source.into(),
-        })
+    /// Returns the rectangle of an output buffer, which has the size of the mode.
+    fn mode_rect(&self) -> Rect {
+        let (width, height) = self.pipeline.mode().0;
+        Rect::of_size(width.into(), height.into())
     }
 
-    /// Commits the black output buffer.
-    pub(super) fn submit_blank(&mut self) -> Result<u32, SubmitError> {
-        let framebuffer = self.output_buffers.blank();
-        self.submit(&framebuffer, None, None)
+    /// Commits a frame; returns the id of the framebuffer on the primary plane.
+    pub(super) fn submit(
+        &mut self,
+        plan: &PlanePlan,
+        drawn: DrawnContent<'_>,
+    ) -> Result<u32, SubmitError> {
+        let primary = self.pipeline.primary();
+        let mut planes: Vec<PlaneFrame<'_>> = plan.frames.clone();
+        let mut buffer = plan
+            .scanned_out
+            .first()
+            .and_then(|shown| shown.content.dmabuf())
+            .map_or(0, |dmabuf| dmabuf.buffer().identity().0);
+        match drawn {
+            DrawnContent::Output {
+                index,
+                damage,
+                in_fence,
+            } => {
+                let framebuffer = self
+                    .output_buffers
+                    .framebuffer(index)
+                    .ok_or(SubmitError::Paused)?;
+                let bounds = damage.bounds();
+                let mut frame = self.pipeline.full_frame(framebuffer.handle());
+                frame.has_new_content = !bounds.is_empty();
+                frame.damage = (!bounds.is_empty()).then_some(bounds);
+                buffer = framebuffer.identity().0;
+                planes.push(PlaneFrame { in_fence, ..frame });
+            }
+            DrawnContent::Blank => {
+                let framebuffer = self.output_buffers.blank();
+                buffer = framebuffer.identity().0;
+                planes.push(self.pipeline.full_frame(framebuffer.handle()));
+            }
+            DrawnContent::Nothing => {}
+        }
+        let shown = planes.iter().find(|frame| frame.plane == primary);
+        let shown = shown.map_or(0, |frame| u32::from(frame.state.framebuffer));
+        self.submit_frame(&planes, buffer)
             .map_err(|source| SubmitError::Card {
                 device: self.path.display().to_string(),
                 source: source.into(),
-            })
-    }
-
-    fn submit(
-        &mut self,
-        framebuffer: &Framebuffer,
-        damage: Option<Rect>,
-        in_fence: Option<BorrowedFd<'_>>,
-    ) -> Result<u32, KmsError> {
-        let submitted = (framebuffer.handle(), framebuffer.identity().0);
-        self.submit_frame(submitted, damage, in_fence)?;
+            })?;
         self.repeats_last = false;
-        self.last_submitted = Some(submitted);
-        Ok(u32::from(framebuffer.handle()))
+        self.cursor_buffers.submitted(plan.cursor_framebuffer);
+        let again = planes.into_iter().map(|frame| PlaneFrame {
+            plane: frame.plane,
+            state: frame.state,
+            has_new_content: true,
+            damage: None,
+            in_fence: None,
+        });
+        self.last_submitted = Some((again.collect(), buffer));
+        Ok(shown)
     }
 
-    fn submit_frame(
-        &mut self,
-        (framebuffer, buffer): (framebuffer::Handle, u64),
-        damage: Option<Rect>,
-        in_fence: Option<BorrowedFd<'_>>,
-    ) -> Result<(), KmsError> {
+    fn submit_frame(&mut self, planes: &[PlaneFrame<'_>], buffer: u64) -> Result<(), KmsError> {
         let job = match self.writeback.as_ref().map(Writeback::next_job) {
             None => None,
             Some(job) => job.map_err(|error| KmsError::Picture(error.into()))?,
         };
         self.pipeline.submit(&FrameState {
-            framebuffer,
-            damage,
-            in_fence,
+            planes,
             writeback: job.as_ref().map(|(_, job)| job),
         })?;
         if let (Some(writeback), Some((index, job))) = (&mut self.writeback, job) {
@@ -302,13 +304,15 @@ impl Kms {
 
     /// Submits the frame on the display again for its writeback; returns whether that was possible.
     pub fn resubmit_for_writeback(&mut self) -> bool {
-        let Some(last_submitted) = self.last_submitted else {
-            return false;
-        };
         if self.in_flight.is_some() || !self.active || !self.connected {
             return false;
         }
-        match self.submit_frame(last_submitted, None, None) {
+        let Some((planes, buffer)) = self.last_submitted.take() else {
+            return false;
+        };
+        let submitted = self.submit_frame(&planes, buffer);
+        self.last_submitted = Some((planes, buffer));
+        match submitted {
             Ok(()) => {
                 self.repeats_last = true;
                 true
@@ -320,13 +324,23 @@ impl Kms {
         }
     }
 
-    /// Reads the pending events of the card.
+    /// Reads the pending events of all displays of the card.
     ///
     /// # Errors
     ///
     /// When the card was removed.
-    pub fn events(&self) -> std::io::Result<Vec<Event>> {
-        self.pipeline.events()
+    pub fn read_events(&self) -> std::io::Result<Vec<Event>> {
+        read_events(self.pipeline.card())
+    }
+
+    /// Returns the CRTC of the display.
+    pub fn crtc(&self) -> crtc::Handle {
+        self.pipeline.crtc()
+    }
+
+    /// Returns the handles of the display's planes.
+    pub(crate) fn plane_handles(&self) -> Vec<plane::Handle> {
+        self.pipeline.planes().iter().map(Plane::handle).collect()
     }
 
     /// Returns whether the CRTC counts vblanks.
@@ -341,118 +355,8 @@ impl Kms {
         }
         if !std::mem::take(&mut self.repeats_last) {
             self.output_buffers.flipped();
+            self.cursor_buffers.flipped();
         }
-    }
-
-    /// Changes the mode to the size of a fullscreen buffer, if `--match-mode` is set and the display has such a mode.
-    pub(super) fn match_size(&mut self, size: Option<(i32, i32)>) -> Result<bool, ModeError> {
-        if !self.match_mode || self.in_flight.is_some() {
-            return Ok(false);
-        }
-        let of =
-            |size: (i32, i32)| Some((u16::try_from(size.0).ok()?, u16::try_from(size.1).ok()?));
-        let matching = size
-            .and_then(of)
-            .filter(|size| self.pipeline.has_mode(*size));
-        let request = match matching {
-            Some((width, height)) => Some(ModeRequest {
-                width,
-                height,
-                refresh_millihertz: None,
-            }),
-            None => self.requested_mode,
-        };
-        let size = request.map(|mode| (mode.width, mode.height));
-        let refresh = request.and_then(|mode| mode.refresh_millihertz);
-        let before = self.pipeline.mode();
-        let is_current = match self.pipeline.mode_for(size, refresh) {
-            None => true,
-            // The refresh rate is kept if the size already matches.
-            Some((size, _)) if matching.is_some() => size == before.0,
-            Some(mode) => mode == before,
-        };
-        if is_current {
-            return Ok(false);
-        }
-        Ok(self.set_mode(request)? && self.pipeline.mode() != before)
-    }
-
-    /// Sets a mode and allocates output buffers of its size. Nothing changes if this fails.
-    fn set_mode(&mut self, request: Option<ModeRequest>) -> Result<bool, ModeError> {
-        let before = self.pipeline.mode();
-        let size = request.map(|mode| (mode.width, mode.height));
-        let refresh = request.and_then(|mode| mode.refresh_millihertz);
-        let Some((size, _)) = self.pipeline.mode_for(size, refresh) else {
-            return Ok(false);
-        };
-        let request = request.map(|mode| (mode.width, mode.height));
-        if size == before.0 {
-            return Ok(self.pipeline.set_mode(request, refresh)?);
-        }
-        // The buffers are allocated first, so that a failure leaves the mode unchanged.
-        let card = self.pipeline.card().clone();
-        let output_buffers = OutputBuffers::allocate(&card, self.pipeline.plane(), size)?;
-        if !self.pipeline.set_mode(request, refresh)? {
-            return Ok(false);
-        }
-        // The old buffers are kept until the display shows another frame.
-        self.output_buffers.replace(output_buffers);
-        self.mode_generation += 1;
-        Ok(true)
-    }
-
-    /// Handles a hotplug event.
-    ///
-    /// # Errors
-    ///
-    /// When the card fails. A second call continues where this one failed.
-    pub fn hotplug(&mut self) -> Result<HotplugOutcome, ModeError> {
-        if !self.pipeline.probe()? {
-            if self.connected {
-                tracing::warn!(connector = self.name(), "the display was unplugged");
-                self.connected = false;
-                self.turn_off_pending = true;
-            }
-            if !self.turn_off_pending {
-                return Ok(HotplugOutcome::Unchanged);
-            }
-            // The display shows nothing from now on, even if turning its CRTC off fails.
-            let off = self.pipeline.turn_off();
-            self.abandon();
-            match off {
-                Err(error) if FaultKind::of(&error).is_transient() => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(%error, "the CRTC of the unplugged display cannot be turned off")
-                }
-                Ok(()) => {}
-            }
-            self.turn_off_pending = false;
-            return Ok(HotplugOutcome::Disconnected);
-        }
-        let back = !self.connected;
-        let (size, refresh) = self.pipeline.mode();
-        if back || !self.pipeline.has_mode(size) {
-            let has_mode = self.pipeline.has_mode(size);
-            let request = if has_mode {
-                Some(ModeRequest {
-                    width: size.0,
-                    height: size.1,
-                    refresh_millihertz: Some(refresh),
-                })
-            } else {
-                None
-            };
-            self.pipeline.reset();
-            match self.set_mode(request) {
-                Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
-                Err(error) => tracing::warn!(%error, "the mode cannot be set and stays as it was"),
-                Ok(_) => {}
-            }
-            self.connected = true;
-            self.turn_off_pending = false;
-            return Ok(HotplugOutcome::Changed);
-        }
-        Ok(HotplugOutcome::Unchanged)
     }
 
     /// Stops submitting frames while another program is DRM master.
@@ -464,7 +368,7 @@ impl Kms {
     pub fn resume(&mut self) {
         self.active = true;
         self.abandon();
-        self.pipeline.reset();
+        self.reset();
         self.output_buffers.swapchain().damage_all();
     }
 }
@@ -473,9 +377,6 @@ impl Drop for Kms {
     fn drop(&mut self) {
         if self.active {
             self.pipeline.restore();
-        }
-        if let Some(fd) = self.session_fd.take() {
-            let _ = self.seat.close(fd);
         }
     }
 }

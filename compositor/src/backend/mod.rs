@@ -1,16 +1,18 @@
 //! The backends: a display by KMS, or a virtual output.
 
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use covalent_alloc::sync::SyncDevice;
 
-use crate::content::Content;
+use crate::cursor::CursorLayer;
 use crate::dmabuf::{ClientBuffer, SupportedFormats};
+use crate::edid::Monitor;
 use crate::kms::KmsError;
-use crate::region::{Rect, Region};
-use crate::scanout::ScanoutRejection;
+use crate::output_view::OutputId;
+use crate::region::Rect;
+use crate::scanout::{ScanoutRejection, primary_candidate};
+use crate::scene::SceneLayer;
 use crate::swapchain::Swapchain;
 use crate::syncobj::TimelineDevice;
 use crate::transient::retry_transient;
@@ -18,6 +20,9 @@ use crate::transient::retry_transient;
 pub mod headless;
 pub mod kms;
 pub mod output_buffers;
+mod plan;
+
+pub use plan::{DrawnContent, PlanePlan, ScannedOut};
 
 use headless::Headless;
 use kms::Kms;
@@ -130,10 +135,10 @@ impl Backend {
     /// Returns the formats for direct scanout and the main device, for dma-buf feedback.
     pub fn supported_formats(&self) -> SupportedFormats {
         match self {
-            Self::Headless(_) => SupportedFormats {
+            Self::Headless(headless) => SupportedFormats {
                 device: headless::device(),
-                scanout: Vec::new(),
-                sampled: Vec::new(),
+                scanout: headless.scanout().to_vec(),
+                ..SupportedFormats::default()
             },
             Self::Kms(kms) => kms.supported_formats(),
         }
@@ -155,11 +160,35 @@ impl Backend {
         }
     }
 
-    /// Returns the time at which the frame in flight was submitted; `None` if no frame is in flight.
-    pub fn in_flight_since(&self) -> Option<Duration> {
+    /// Sets the identity of the output.
+    pub(crate) fn set_output(&mut self, id: OutputId) {
         match self {
-            Self::Headless(headless) => headless.in_flight_since(),
-            Self::Kms(kms) => kms.in_flight_since(),
+            Self::Headless(headless) => headless.set_output(id),
+            Self::Kms(_) => {}
+        }
+    }
+
+    /// Returns the monitor.
+    pub fn monitor(&self) -> Monitor {
+        match self {
+            Self::Headless(headless) => Monitor::unknown(headless.name()),
+            Self::Kms(kms) => kms.monitor(),
+        }
+    }
+
+    /// Returns whether a display is connected.
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::Headless(_) => true,
+            Self::Kms(kms) => kms.is_connected(),
+        }
+    }
+
+    /// Returns whether the output accepts frames: the session is active and the display is connected.
+    pub fn is_on(&self) -> bool {
+        match self {
+            Self::Headless(_) => true,
+            Self::Kms(kms) => kms.is_on(),
         }
     }
 
@@ -187,15 +216,36 @@ impl Backend {
         }
     }
 
-    /// Submits a client's buffer for direct scanout; returns the id of its framebuffer.
+    /// Chooses the planes of the visible layers, which are sorted from the lowest, and of the pointer.
     ///
     /// # Errors
     ///
-    /// When the display cannot scan the buffer out.
-    pub fn submit_scanout(&mut self, content: &Content) -> Result<u32, ScanoutRejection> {
+    /// When a test commit fails transiently, so that another attempt may succeed.
+    pub fn plan(
+        &mut self,
+        visible: &[SceneLayer],
+        cursor: Option<&CursorLayer>,
+    ) -> Result<PlanePlan, ScanoutRejection> {
         match self {
-            Self::Headless(_) => Err(ScanoutRejection::VirtualOutput),
-            Self::Kms(kms) => kms.submit_scanout(content),
+            Self::Headless(headless) => {
+                let output = headless.mode().rect();
+                let reasons = visible.iter().map(|layer| {
+                    let rejection = primary_candidate(layer, output).err();
+                    let rejection = rejection.unwrap_or(ScanoutRejection::VirtualOutput);
+                    rejection.to_string()
+                });
+                let of_cursor = ScanoutRejection::VirtualOutput.to_string();
+                let of_cursor = cursor.map(|_| of_cursor.as_str());
+                Ok(PlanePlan::drawn(reasons, of_cursor))
+            }
+            Self::Kms(kms) => kms.plan(visible, cursor),
+        }
+    }
+
+    /// Records that the display rejected a frame with the planes of this plan, so that they are not chosen again.
+    pub fn reject(&mut self, plan: &PlanePlan, reason: String) {
+        if let Self::Kms(kms) = self {
+            kms.reject(plan, reason);
         }
     }
 
@@ -222,35 +272,27 @@ impl Backend {
         }
     }
 
-    /// Submits the output buffer at `index` of the swapchain; returns the id of its framebuffer, or `None` on a virtual output.
-    ///
-    /// `in_fence` is signalled when the buffer is complete. It may be set only if
-    /// [`supports_in_fence`](Self::supports_in_fence) returns true.
+    /// Submits a frame; returns the id of the framebuffer on the primary plane, or `None` on a virtual output.
     ///
     /// # Errors
     ///
     /// When the output is paused, or the card rejects the frame.
-    pub fn submit_composed(
+    pub fn submit(
         &mut self,
-        index: usize,
-        damage: &Region,
-        in_fence: Option<BorrowedFd<'_>>,
+        plan: &PlanePlan,
+        drawn: DrawnContent<'_>,
     ) -> Result<Option<u32>, SubmitError> {
         match self {
             Self::Headless(headless) => headless.submit().map(|()| None),
-            Self::Kms(kms) => kms.submit_composed(index, damage, in_fence),
+            Self::Kms(kms) => kms.submit(plan, drawn).map(Some),
         }
     }
 
-    /// Submits the black output buffer; `None` if the backend has none, so that the frame has to be composed.
-    ///
-    /// # Errors
-    ///
-    /// When the card rejects the frame.
-    pub fn submit_blank(&mut self) -> Option<Result<u32, SubmitError>> {
+    /// Returns whether the backend has a black output buffer, so that a frame without surfaces need not be drawn.
+    pub fn has_blank_buffer(&self) -> bool {
         match self {
-            Self::Headless(_) => None,
-            Self::Kms(kms) => Some(kms.submit_blank()),
+            Self::Headless(_) => false,
+            Self::Kms(_) => true,
         }
     }
 

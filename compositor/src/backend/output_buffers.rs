@@ -7,7 +7,7 @@ use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::{Participant, Role};
 use covalent_alloc::model::{DeviceIdentity, Extent, ExtentError, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Request, Solution, solve};
-use drm::control::plane;
+use drm::control::{framebuffer, plane};
 
 use crate::render::Target;
 use crate::render::gles::GpuOutputBuffer;
@@ -126,6 +126,11 @@ impl OutputBuffers {
         self.framebuffers.get(index).cloned()
     }
 
+    /// Returns the framebuffer of an output buffer for a test commit: one of those that were added last, and are drawn to.
+    pub fn any_framebuffer(&self) -> framebuffer::Handle {
+        self.framebuffers.last().unwrap_or(&self.blank).handle()
+    }
+
     /// Returns the framebuffer of the black output buffer.
     pub fn blank(&self) -> Rc<Framebuffer> {
         self.blank.clone()
@@ -140,13 +145,17 @@ impl OutputBuffers {
 
 /// Declares the CPU access of the software renderer or of the writeback as a participant.
 pub(crate) fn cpu_participant(role: Role) -> Participant {
+    cpu_participant_for(role, FormatModifier::linear(Fourcc::XRGB8888))
+}
+
+/// Declares CPU access to buffers of a format as a participant.
+pub(crate) fn cpu_participant_for(role: Role, format: FormatModifier) -> Participant {
     let device = DeviceIdentity {
         driver: "processor".to_owned(),
         location: String::new(),
         node: String::new(),
     };
     let mut participant = Participant::new("software composition", device, role);
-    let format = FormatModifier::linear(Fourcc::XRGB8888);
     participant.for_each_choice(|own| own.formats = Some(vec![format].into()));
     participant
 }

@@ -12,21 +12,15 @@ use std::net::Shutdown;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::backend::protocol::Interface;
 
 use super::wire::{NO_MEMORY, Violation};
-use crate::limits;
-
-/// The interfaces whose objects hold one or more file descriptors of the compositor.
-const FD_HOLDING_INTERFACES: [&str; 4] = [
-    "wl_shm_pool",
-    "wl_buffer",
-    "zwp_linux_buffer_params_v1",
-    "wp_linux_drm_syncobj_timeline_v1",
-];
+use crate::descriptors;
+use crate::limits::{Limit, Usage, amount};
 
 /// The interface of `wl_display`, which finds the display object of a client.
 static DISPLAY: Interface = Interface {
@@ -48,15 +42,23 @@ pub(super) struct FdLimiter(Rc<RefCell<HashMap<ClientId, ClientEntry>>>);
 struct ClientEntry {
     fd_queue: FdQueue,
     server: Rc<UnixStream>,
+    usage: Arc<Usage>,
     disconnected: bool,
 }
 
 impl FdLimiter {
     /// Adds a connection.
-    pub(super) fn add(&self, client: ClientId, fd_queue: FdQueue, server: Rc<UnixStream>) {
+    pub(super) fn add(
+        &self,
+        client: ClientId,
+        fd_queue: FdQueue,
+        server: Rc<UnixStream>,
+        usage: Arc<Usage>,
+    ) {
         let entry = ClientEntry {
             fd_queue,
             server,
+            usage,
             disconnected: false,
         };
         self.0.borrow_mut().insert(client, entry);
@@ -101,28 +103,22 @@ impl FdLimiter {
         display: &DisplayHandle,
         highest: Option<RawFd>,
     ) {
-        if !highest.is_some_and(limits::is_scarce) {
+        if !highest.is_some_and(descriptors::is_scarce) {
             return;
         }
         // The descriptors of a disconnected client become free only when it is destroyed.
         if self.0.borrow().values().any(|entry| entry.disconnected) {
             return;
         }
-        let handle = display.backend_handle();
-        let fd_count = |client: &ClientId, entry: &ClientEntry| {
-            let mut objects = 0_usize;
-            let _ = handle.with_all_objects_for(client.clone(), |object| {
-                if FD_HOLDING_INTERFACES.contains(&object.interface().name) {
-                    objects = objects.saturating_add(1);
-                }
-            });
-            objects.saturating_add(entry.fd_queue.borrow().len())
+        let fd_count = |entry: &ClientEntry| {
+            amount(entry.fd_queue.borrow().len())
+                .saturating_add(entry.usage.used(Limit::Descriptors))
         };
         let largest = self
             .0
             .borrow()
             .iter()
-            .max_by_key(|(client, entry)| fd_count(client, entry))
+            .max_by_key(|(_, entry)| fd_count(entry))
             .map(|(client, _)| client.clone());
         if let Some(client) = largest {
             let violation = Violation {

@@ -9,44 +9,49 @@
 //! when the kernel dropped some. One client could occupy the event loop, exhaust the descriptors of all clients, or make
 //! wayland-backend use the wrong descriptor. A null string where the protocol forbids it would panic. wayland-backend has no
 //! hook between receiving and storing, so it gets one end of a socket pair, and this module writes only checked messages to
-//! the other end. One iteration of the event loop receives once from each client, so no client can starve the others. A
-//! request needs as many system calls as without this module; an event needs one `recvmsg` and one `sendmsg` more.
+//! the other end. One iteration of the event loop receives once from each client and dispatches for a limited time, so no client
+//! can starve the others. A batch of requests, and events that leave together, need one `recvmsg` and one `sendmsg` more than without
+//! this module.
 
 mod fd_limiter;
+mod files;
+mod objects;
+mod pace;
+mod process_count;
+mod readiness;
+mod shm_pools;
 mod socket_io;
 mod wire;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io;
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write as _};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use calloop::generic::Generic;
-use calloop::{
-    EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory,
-};
 use rustix::io::Errno;
 use smithay::reexports::wayland_server::backend::ClientId;
-use smithay::reexports::wayland_server::backend::protocol::Interface;
-use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
-use smithay::reexports::wayland_server::protocol::wl_data_offer::WlDataOffer;
-use smithay::reexports::wayland_server::{Client, Display, DisplayHandle, Resource};
+use smithay::reexports::wayland_server::{Client, Display, DisplayHandle};
 
 use self::fd_limiter::{FdLimiter, FdQueue};
+use self::objects::ObjectTable;
+use self::pace::{Batch, BusyClients, Pace};
+use self::process_count::{ProcessCount, ProcessCounts};
+use self::readiness::Watched;
 use self::socket_io::{FDS_MAX, SendBuffer, receive};
-use self::wire::{MESSAGE_MAX, ObjectTable, Violation};
+use self::wire::{MESSAGE_MAX, Violation};
+use crate::event_loop::LoopHandle;
+use crate::limits::{Limit, LimitExceeded, Limits, Usage, amount};
 use crate::state::{ClientState, State};
 
-/// The largest number of file descriptors of a client that no message has taken yet.
-///
-/// When the socket accepts only a part of what a client sends, the descriptors arrive with the first part, before the messages
-/// that take them. There can be as many as requests fit into libwayland's buffer of 4096 bytes; the smallest request is a
-/// header of 8 bytes. The limit is twice that number, which a correct client does not reach.
-const QUEUED_FDS_MAX: usize = 2 * 4096 / 8;
+pub use self::files::{FileKind, too_many_are_closing};
+pub use self::readiness::expect_events;
+pub use self::shm_pools::{MappedPool, ShmPools};
 
 /// The largest number of bytes of events that are forwarded at once.
 const EVENTS_MAX: usize = 16_384;
@@ -56,20 +61,37 @@ const EVENTS_MAX: usize = 16_384;
 pub struct Connections {
     fd_limiter: FdLimiter,
     display: Option<Rc<RefCell<Display<State>>>>,
+    limits: Limits,
+    busy_clients: BusyClients,
+    /// The number of connections of each process.
+    processes: ProcessCounts,
+    connected: RefCell<HashMap<ClientId, Rc<RefCell<Connection>>>>,
 }
 
 impl Connections {
+    /// Sets the limits of the clients that connect from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Returns the number of connections.
+    pub fn count(&self) -> usize {
+        self.connected.borrow().len()
+    }
+
     /// Sets the display whose requests are dispatched as soon as they are forwarded, instead of in the next event-loop iteration.
     pub fn serve(&mut self, display: Rc<RefCell<Display<State>>>) {
         self.display = Some(display);
     }
 
-    /// Disconnects a client that exceeds a limit, with the error `no_memory` and the message `reason`.
-    pub(crate) fn disconnect(&self, display: &DisplayHandle, client: &Client, reason: String) {
-        let violation = Violation {
-            code: wire::NO_MEMORY,
-            message: reason,
-        };
+    /// Disconnects a client that exceeds a limit, with the error `no_memory`.
+    pub(crate) fn disconnect(
+        &self,
+        display: &DisplayHandle,
+        client: &Client,
+        exceeded: LimitExceeded,
+    ) {
+        let violation = Violation::from(exceeded);
         self.fd_limiter.disconnect(display, &client.id(), violation);
     }
 
@@ -77,31 +99,49 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// When the process has no file descriptors left, or the client has disconnected.
+    /// When the process has no file descriptors left, the client has disconnected, or its process has too many connections.
     pub fn add(
         &self,
         display: &mut DisplayHandle,
-        handle: &LoopHandle<'static, State>,
+        handle: &LoopHandle,
         stream: UnixStream,
     ) -> io::Result<Client> {
         let (server, smithay_end) = UnixStream::pair()?;
         let process = rustix::net::sockopt::socket_peercred(&stream).ok();
+        let pid = process.map(|process| process.pid.as_raw_nonzero().get());
+        let usage = Arc::new(Usage::new(self.limits));
+        let process_count = ProcessCount::add(&self.processes, pid);
+        if let Err(exceeded) = usage.check(Limit::Connections, process_count.count()) {
+            // wayland-backend does not know this client, so the error is sent here. The socket is new and has space for it.
+            let _ = (&stream).write(&wire::error_event(&exceeded.into()));
+            return Err(io::Error::other(exceeded));
+        }
+        let shm_pools = Arc::new(ShmPools::default());
+        let expects_events = Arc::new(AtomicBool::new(false));
         let data = ClientState {
-            pid: process.map(|process| process.pid.as_raw_nonzero().get()),
+            pid,
+            usage: usage.clone(),
+            shm_pools: shm_pools.clone(),
+            expects_events: expects_events.clone(),
             ..ClientState::default()
         };
         let client = display.insert_client(smithay_end, Arc::new(data))?;
-        let server = Rc::new(server);
+        let (stream, server) = (Rc::new(stream), Rc::new(server));
         let fd_queue = FdQueue::default();
         self.fd_limiter
-            .add(client.id(), fd_queue.clone(), server.clone());
+            .add(client.id(), fd_queue.clone(), server.clone(), usage.clone());
         let connection = Connection {
-            client: Generic::new(stream, Interest::READ, Mode::Level),
-            server: Generic::new(server, Interest::READ, Mode::Level),
+            watched: None,
+            client: stream,
+            server,
             id: client.id(),
             display: display.clone(),
             fd_limiter: self.fd_limiter.clone(),
-            objects: ObjectTable::new(),
+            objects: ObjectTable::new(usage.clone(), shm_pools),
+            usage,
+            expects_events,
+            pace: Pace::new(self.busy_clients.clone()),
+            batch: Batch::default(),
             inbound: Vec::new(),
             fd_queue,
             to_server: SendBuffer::default(),
@@ -110,41 +150,32 @@ impl Connections {
             receive_stopped: false,
             send_stopped: false,
             closed: false,
+            _process_count: process_count,
         };
-        let id = client.id();
-        handle
-            .insert_source(connection, move |(), (), state| state.handle_requests(&id))
-            .map_err(|error| io::Error::other(error.error.to_string()))?;
+        let connection = Rc::new(RefCell::new(connection));
+        Connection::watch(&connection, handle)?;
+        self.connected.borrow_mut().insert(client.id(), connection);
         Ok(client)
-    }
-}
-
-impl State {
-    /// Dispatches the forwarded requests of a client.
-    fn handle_requests(&mut self, client: &ClientId) {
-        let Some(display) = self.connections.display.clone() else {
-            return;
-        };
-        let handled = display
-            .borrow_mut()
-            .backend()
-            .dispatch_single_client(self, client.clone());
-        // A client that has disconnected must not affect the others.
-        if let Err(error) = handled {
-            tracing::trace!(?client, %error, "the requests of a client cannot be dispatched");
-        }
     }
 }
 
 /// One client's connection.
 #[derive(Debug)]
 struct Connection {
-    client: Generic<UnixStream>,
-    server: Generic<Rc<UnixStream>>,
+    /// The registration of both sockets in the event loop.
+    watched: Option<Watched>,
+    client: Rc<UnixStream>,
+    server: Rc<UnixStream>,
     id: ClientId,
     display: DisplayHandle,
     fd_limiter: FdLimiter,
     objects: ObjectTable,
+    usage: Arc<Usage>,
+    /// Whether events are queued in wayland-backend.
+    expects_events: Arc<AtomicBool>,
+    pace: Pace,
+    /// The messages that were forwarded last.
+    batch: Batch,
     /// Received bytes that are not a complete message yet.
     inbound: Vec<u8>,
     fd_queue: FdQueue,
@@ -158,18 +189,28 @@ struct Connection {
     send_stopped: bool,
     /// wayland-backend has closed its end.
     closed: bool,
+    _process_count: ProcessCount,
 }
 
 impl Connection {
     /// Receives once from the client and forwards the complete messages.
     fn receive_requests(&mut self) {
-        if self.receive_stopped || !self.to_server.is_empty() {
+        if self.receive_stopped || !self.to_server.is_empty() || self.pace.is_busy() {
             return;
         }
         let length = self.inbound.len();
         self.inbound.resize(MESSAGE_MAX, 0);
         let free = self.inbound.get_mut(length..).unwrap_or_default();
-        let received = receive(self.client.get_ref(), free, &mut self.fd_queue.borrow_mut());
+        let known = self.fd_queue.borrow().len();
+        let received = receive(&*self.client, free, &mut self.fd_queue.borrow_mut());
+        let replaced = self.replace_unknown_files(known);
+        let received = match (received, replaced) {
+            (Ok(_), Err(violation)) => {
+                self.inbound.clear();
+                return self.disconnect(violation);
+            }
+            (received, _) => received,
+        };
         match received {
             Ok(received) if received.truncated => {
                 self.inbound.clear();
@@ -197,31 +238,83 @@ impl Connection {
         }
     }
 
-    /// Forwards complete messages as long as the socket accepts them.
-    fn forward_requests(&mut self) {
-        loop {
-            if self.to_server.send(&**self.server.get_ref()).is_err() {
-                // wayland-backend has disconnected the client; its last events are still to be forwarded.
-                self.receive_stopped = true;
-                self.to_server = SendBuffer::default();
-                return;
+    /// Replaces the files that were received after the first `known` ones and whose calls may sleep.
+    fn replace_unknown_files(&mut self, known: usize) -> Result<(), Violation> {
+        let mut fd_queue = self.fd_queue.borrow_mut();
+        let received: Vec<OwnedFd> = fd_queue.drain(known..).collect();
+        let mut result = Ok(());
+        for file in received {
+            if FileKind::of(&file) != FileKind::Unknown {
+                fd_queue.push_back(file);
+                continue;
             }
-            if !self.to_server.is_empty() {
-                return;
+            tracing::info!(
+                client = ?self.id,
+                "a client sent a file that is no shared memory, dma-buf, pipe or syncobj; it is not used"
+            );
+            let charge = self.usage.charge(Limit::UnknownFiles, 1);
+            if let Err(exceeded) = &charge {
+                result = Err(Violation::from(*exceeded));
             }
-            match self.take_messages() {
-                Ok(Some(send_buffer)) => {
-                    self.to_server = send_buffer;
-                    self.has_forwarded = true;
+            files::close_by_thread(file, charge.ok());
+            match files::placeholder() {
+                Ok(placeholder) => fd_queue.push_back(placeholder),
+                Err(_) => {
+                    result = Err(Violation::invalid_fds(
+                        "the compositor has no file descriptors left",
+                    ));
                 }
-                Ok(None) => break,
-                Err(violation) => return self.disconnect(violation),
             }
         }
-        if self.fd_queue.borrow().len() > QUEUED_FDS_MAX {
-            self.disconnect(Violation::invalid_fds(
-                "file descriptors came that no message takes",
-            ));
+        result
+    }
+
+    /// Forwards a batch of complete messages if the socket accepts it.
+    fn forward_requests(&mut self) {
+        if !self.send_to_server() {
+            return;
+        }
+        match self.take_messages() {
+            Ok(Some(send_buffer)) => {
+                self.to_server = send_buffer;
+                self.has_forwarded = true;
+                self.send_to_server();
+            }
+            Ok(None) => {
+                self.pace.set_busy(false);
+                let queued = amount(self.fd_queue.borrow().len());
+                if let Err(exceeded) = self.usage.check(Limit::QueuedDescriptors, queued) {
+                    self.disconnect(exceeded.into());
+                }
+            }
+            Err(violation) => self.disconnect(violation),
+        }
+    }
+
+    /// Sends what is not sent to wayland-backend yet; returns whether everything was sent.
+    fn send_to_server(&mut self) -> bool {
+        if self.to_server.send(&*self.server).is_err() {
+            // wayland-backend has disconnected the client; its last events are still to be forwarded.
+            self.receive_stopped = true;
+            self.to_server = SendBuffer::default();
+            self.inbound.clear();
+            self.pace.set_busy(false);
+            return false;
+        }
+        self.to_server.is_empty()
+    }
+
+    /// Dispatches the forwarded requests, and those after them until the client has used up its time.
+    fn dispatch(&mut self, mut callback: impl FnMut() -> Duration) {
+        while std::mem::take(&mut self.has_forwarded) {
+            if !self.pace.dispatched(self.batch, callback()) {
+                self.pace.set_busy(!self.inbound.is_empty());
+                break;
+            }
+            self.forward_requests();
+        }
+        if self.receive_stopped {
+            self.stop_receiving();
         }
     }
 
@@ -230,24 +323,20 @@ impl Connection {
         let mut consumed = 0_usize;
         let mut fds: Vec<OwnedFd> = Vec::new();
         let mut fd_queue = self.fd_queue.borrow_mut();
-        let handle = self.display.backend_handle();
-        let id = &self.id;
-        let server_interface = |object: u32| -> Option<&'static Interface> {
-            [WlBuffer::interface(), WlDataOffer::interface()]
-                .into_iter()
-                .find(|interface| {
-                    handle
-                        .object_for_protocol_id(id.clone(), interface, object)
-                        .is_ok()
-                })
-        };
-        while let Some(rest) = self.inbound.get(consumed..) {
-            let Some(message) = self.objects.read(rest, server_interface)? else {
+        let mut batch = Batch::default();
+        loop {
+            let rest = self.inbound.get(consumed..).unwrap_or_default();
+            let Some(message) = self.objects.parse(rest)? else {
                 break;
             };
-            if fds.len().saturating_add(message.fds) > FDS_MAX {
+            let next = Batch {
+                messages: batch.messages.saturating_add(1),
+                commits: batch.commits.saturating_add(message.is_commit.into()),
+            };
+            if fds.len().saturating_add(message.fds) > FDS_MAX || !self.pace.permits(next) {
                 break;
             }
+            batch = next;
             for _ in 0..message.fds {
                 // A descriptor arrives with the first byte of its message or before it.
                 let fd = fd_queue.pop_front().ok_or_else(|| {
@@ -255,11 +344,13 @@ impl Connection {
                 })?;
                 fds.push(fd);
             }
+            self.objects.apply(&message)?;
             consumed = consumed.saturating_add(message.size);
         }
         if consumed == 0 {
             return Ok(None);
         }
+        self.batch = batch;
         let bytes = self.inbound.drain(..consumed).collect();
         Ok(Some(SendBuffer::new(bytes, fds)))
     }
@@ -269,14 +360,15 @@ impl Connection {
         self.fd_limiter
             .disconnect(&self.display, &self.id, violation);
         self.inbound.clear();
+        self.pace.set_busy(false);
         self.stop_receiving();
     }
 
     /// Stops receiving from the client. wayland-backend reads the end of the stream after the forwarded messages.
     fn stop_receiving(&mut self) {
         self.receive_stopped = true;
-        if self.to_server.is_empty() {
-            let _ = self.server.get_ref().shutdown(Shutdown::Write);
+        if self.to_server.is_empty() && !self.pace.is_busy() {
+            let _ = self.server.shutdown(Shutdown::Write);
         }
     }
 
@@ -287,7 +379,7 @@ impl Connection {
         let mut bytes = vec![0; EVENTS_MAX];
         while !self.closed && self.to_client.is_empty() {
             let mut fds = VecDeque::new();
-            match receive(&**self.server.get_ref(), &mut bytes, &mut fds) {
+            match receive(&*self.server, &mut bytes, &mut fds) {
                 Ok(received) if received.bytes == 0 => self.closed = true,
                 Ok(received) if received.truncated => {
                     self.disconnect(Violation::invalid_fds(
@@ -297,6 +389,9 @@ impl Connection {
                 }
                 Ok(received) => {
                     let events = bytes.get(..received.bytes).unwrap_or_default();
+                    if let Err(violation) = self.objects.read_events(events) {
+                        self.disconnect(violation);
+                    }
                     self.to_client = SendBuffer::new(events.to_vec(), fds.into());
                     self.send_to_client();
                     if received.bytes < bytes.len() {
@@ -311,33 +406,11 @@ impl Connection {
     }
 
     fn send_to_client(&mut self) {
-        if self.send_stopped || self.to_client.send(self.client.get_ref()).is_err() {
+        if self.send_stopped || self.to_client.send(&*self.client).is_err() {
             self.send_stopped = true;
             self.to_client = SendBuffer::default();
             self.stop_receiving();
         }
-    }
-
-    /// Updates which readiness the event loop polls for; returns whether it changed.
-    fn update_interest(&mut self) -> bool {
-        let mut changed = false;
-        let mut set = |interest: &mut Interest, readable, writable| {
-            changed |= (interest.readable, interest.writable) != (readable, writable);
-            *interest = Interest { readable, writable };
-        };
-        let reads_client = !self.receive_stopped && self.to_server.is_empty();
-        set(
-            &mut self.client.interest,
-            reads_client,
-            !self.to_client.is_empty(),
-        );
-        let reads_server = self.to_client.is_empty();
-        set(
-            &mut self.server.interest,
-            reads_server,
-            !self.to_server.is_empty(),
-        );
-        changed
     }
 }
 
@@ -354,73 +427,5 @@ impl Violation {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.fd_limiter.remove(&self.id);
-    }
-}
-
-impl EventSource for Connection {
-    type Event = ();
-    type Metadata = ();
-    type Ret = ();
-    type Error = io::Error;
-
-    fn process_events<F>(
-        &mut self,
-        readiness: Readiness,
-        token: Token,
-        mut callback: F,
-    ) -> io::Result<PostAction>
-    where
-        F: FnMut((), &mut ()),
-    {
-        let (mut client_ready, mut server_ready) = (false, false);
-        self.client.process_events(readiness, token, |_, _| {
-            client_ready = true;
-            Ok(PostAction::Continue)
-        })?;
-        self.server.process_events(readiness, token, |_, _| {
-            server_ready = true;
-            Ok(PostAction::Continue)
-        })?;
-        if client_ready {
-            if !self.to_client.is_empty() {
-                self.send_to_client();
-            }
-            self.receive_requests();
-        }
-        if server_ready {
-            if !self.to_server.is_empty() {
-                self.forward_requests();
-                if self.receive_stopped {
-                    self.stop_receiving();
-                }
-            }
-            self.forward_events();
-        }
-        if std::mem::take(&mut self.has_forwarded) {
-            callback((), &mut ());
-        }
-        if self.closed && self.to_client.is_empty() {
-            return Ok(PostAction::Remove);
-        }
-        Ok(if self.update_interest() {
-            PostAction::Reregister
-        } else {
-            PostAction::Continue
-        })
-    }
-
-    fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
-        self.client.register(poll, factory)?;
-        self.server.register(poll, factory)
-    }
-
-    fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
-        self.client.reregister(poll, factory)?;
-        self.server.reregister(poll, factory)
-    }
-
-    fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
-        self.client.unregister(poll)?;
-        self.server.unregister(poll)
     }
 }

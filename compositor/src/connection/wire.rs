@@ -2,16 +2,17 @@
 //!
 //! wayland-backend 0.3 panics on a null string where the protocol forbids it, waits forever for the arguments of a message that
 //! is too short, and keeps file descriptors that no message takes. Messages are therefore checked before wayland-backend
-//! receives them. The type of an object is derived from the request that created it. A destroyed object stays in the table,
-//! which is harmless: wayland-backend disconnects a client that uses it.
+//! receives them.
 
+use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
 use smithay::reexports::wayland_protocols::wp::{
-    linux_dmabuf::zv1::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
+    color_representation::v1::server::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
     linux_drm_syncobj::v1::server::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
     presentation_time::server::wp_presentation::WpPresentation,
     viewporter::server::wp_viewporter::WpViewporter,
 };
 use smithay::reexports::wayland_protocols::xdg::{
+    activation::v1::server::xdg_activation_v1::XdgActivationV1,
     shell::server::xdg_wm_base::XdgWmBase,
     xdg_output::zv1::server::zxdg_output_manager_v1::ZxdgOutputManagerV1,
 };
@@ -23,15 +24,22 @@ use smithay::reexports::wayland_server::protocol::{
     wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
 };
 
+use super::shm_pools::ShmRequest;
+use crate::limits::LimitExceeded;
+
 /// The number of bytes of a message header: object id, opcode and size.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 /// The largest size of a message in bytes, as in libwayland.
 pub(super) const MESSAGE_MAX: usize = 4096;
+/// The object id of `wl_display`.
+pub(super) const DISPLAY_ID: u32 = 1;
+/// The opcode of `wl_display.delete_id`.
+pub(super) const DELETE_ID: usize = 1;
 /// The first id of the objects that the compositor creates.
-const SERVER_ID_MIN: u32 = 0xff00_0000;
+pub(super) const SERVER_ID_MIN: u32 = 0xff00_0000;
 
 /// `wl_display.error.invalid_object`, which the bindings do not name.
-const INVALID_OBJECT: u32 = 0;
+pub(super) const INVALID_OBJECT: u32 = 0;
 /// `wl_display.error.invalid_method`, which also covers malformed arguments.
 pub(super) const INVALID_METHOD: u32 = 1;
 /// `wl_display.error.no_memory`.
@@ -45,7 +53,7 @@ const BIND_SIGNATURE: &[ArgumentType] = &[
 ];
 
 /// Returns the interface of a global that this compositor may advertise.
-fn global_interface(name: &[u8]) -> Option<&'static Interface> {
+pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
     [
         WlCompositor::interface(),
         WlSubcompositor::interface(),
@@ -55,7 +63,9 @@ fn global_interface(name: &[u8]) -> Option<&'static Interface> {
         WlDataDeviceManager::interface(),
         XdgWmBase::interface(),
         ZxdgOutputManagerV1::interface(),
+        XdgActivationV1::interface(),
         WpViewporter::interface(),
+        WpColorRepresentationManagerV1::interface(),
         WpPresentation::interface(),
         ZwpLinuxDmabufV1::interface(),
         WpLinuxDrmSyncobjManagerV1::interface(),
@@ -71,29 +81,56 @@ pub(super) struct Violation {
     pub(super) message: String,
 }
 
-fn violation(code: u32, message: String) -> Violation {
+pub(super) fn violation(code: u32, message: String) -> Violation {
     Violation { code, message }
 }
 
+impl From<LimitExceeded> for Violation {
+    fn from(exceeded: LimitExceeded) -> Self {
+        violation(NO_MEMORY, exceeded.to_string())
+    }
+}
+
+/// Encodes a violation as the event `wl_display.error` of `wl_display` itself.
+pub(super) fn error_event(violation: &Violation) -> Vec<u8> {
+    let mut text = violation.message.clone().into_bytes();
+    text.push(0);
+    let length = u32::try_from(text.len()).unwrap_or(0);
+    text.resize(text.len().next_multiple_of(4), 0);
+    let size = u32::try_from(text.len().saturating_add(20)).unwrap_or(0);
+    let words = [DISPLAY_ID, size << 16, DISPLAY_ID, violation.code, length];
+    let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    bytes.extend(text);
+    bytes
+}
+
 /// A complete message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Message {
     /// The size in bytes, including the header.
     pub(super) size: usize,
     /// The number of file descriptors that the message takes.
     pub(super) fds: usize,
+    /// The id and the type of the object that the message creates.
+    pub(super) created: Option<(u32, Option<ObjectType>)>,
+    /// The id of the object of the compositor that the message destroys.
+    pub(super) destroyed: Option<u32>,
+    /// Whether the message is `wl_surface.commit`, whose cost depends on the number of surfaces.
+    pub(super) is_commit: bool,
+    /// The use of shared memory.
+    pub(super) shm: Option<ShmRequest>,
 }
 
 /// The type of an object.
 #[derive(Clone, Copy, Debug)]
-enum ObjectType {
+pub(super) enum ObjectType {
     Display,
     Registry,
     Other(&'static Interface),
 }
 
 impl ObjectType {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Display => "wl_display",
             Self::Registry => "wl_registry",
@@ -102,7 +139,10 @@ impl ObjectType {
     }
 
     /// Returns the signature of a request, and the type of the object that it creates.
-    fn request_signature(self, opcode: usize) -> Option<(&'static [ArgumentType], Option<Self>)> {
+    pub(super) fn request_signature(
+        self,
+        opcode: usize,
+    ) -> Option<(&'static [ArgumentType], Option<Self>)> {
         match (self, opcode) {
             (Self::Display, 0) => {
                 let callback = Self::Other(WlCallback::interface());
@@ -118,95 +158,41 @@ impl ObjectType {
             }
         }
     }
-}
 
-/// The types of a client's objects by their id.
-#[derive(Debug)]
-pub(super) struct ObjectTable(Vec<Option<ObjectType>>);
-
-impl ObjectTable {
-    /// Creates a table that contains only `wl_display`.
-    pub(super) fn new() -> Self {
-        Self(vec![None, Some(ObjectType::Display)])
+    /// Returns whether a request destroys its object.
+    pub(super) fn is_destructor(self, opcode: usize) -> bool {
+        match self {
+            Self::Display | Self::Registry => false,
+            Self::Other(interface) => interface
+                .requests
+                .get(opcode)
+                .is_some_and(|request| request.is_destructor),
+        }
     }
 
-    /// Parses the message at the start of `bytes`; `None` if it is not complete.
-    ///
-    /// `server_interface` returns the interface of an object that the compositor created.
-    ///
-    /// # Errors
-    ///
-    /// When the message is malformed.
-    pub(super) fn read(
-        &mut self,
-        bytes: &[u8],
-        server_interface: impl FnOnce(u32) -> Option<&'static Interface>,
-    ) -> Result<Option<Message>, Violation> {
-        let (Some(object), Some(header)) = (read_word(bytes, 0), read_word(bytes, 4)) else {
-            return Ok(None);
+    /// Returns the signature of an event that creates an object, and the interface of the object; `None` for other events.
+    pub(super) fn event_child(
+        self,
+        opcode: usize,
+    ) -> Option<(&'static [ArgumentType], &'static Interface)> {
+        let Self::Other(interface) = self else {
+            return None;
         };
-        let (size, opcode) = (to_index(header >> 16), to_index(header & 0xffff));
-        if !(HEADER..=MESSAGE_MAX).contains(&size) {
-            let message = format!("a message to object {object} has the invalid size {size}");
-            return Err(violation(INVALID_METHOD, message));
-        }
-        let object_type = if object >= SERVER_ID_MIN {
-            server_interface(object).map(ObjectType::Other)
-        } else {
-            self.0.get(to_index(object)).copied().flatten()
-        };
-        let object_type = object_type
-            .ok_or_else(|| violation(INVALID_OBJECT, format!("object {object} does not exist")))?;
-        let (signature, child) = object_type.request_signature(opcode).ok_or_else(|| {
-            let message = format!("{}@{object} has no request {opcode}", object_type.name());
-            violation(INVALID_METHOD, message)
-        })?;
-        let Some(body) = bytes.get(HEADER..size) else {
-            return Ok(None);
-        };
-        let read = parse_arguments(signature, body).map_err(|error| {
-            let message = format!("{}@{object}, request {opcode}: {error}", object_type.name());
-            violation(INVALID_METHOD, message)
-        })?;
-        if let Some(id) = read.new_id {
-            let child = child.or_else(|| {
-                read.string
-                    .and_then(global_interface)
-                    .map(ObjectType::Other)
-            });
-            self.insert(id, child)?;
-        }
-        Ok(Some(Message {
-            size,
-            fds: read.fds,
-        }))
-    }
-
-    fn insert(&mut self, id: u32, object_type: Option<ObjectType>) -> Result<(), Violation> {
-        let index = to_index(id);
-        // Object 1 is always `wl_display`.
-        if id <= 1 || id >= SERVER_ID_MIN || index > self.0.len() {
-            let message = format!("{id} is not the next free object id");
-            return Err(violation(INVALID_OBJECT, message));
-        }
-        match self.0.get_mut(index) {
-            Some(entry) => *entry = object_type,
-            None => self.0.push(object_type),
-        }
-        Ok(())
+        let event = interface.events.get(opcode)?;
+        Some((event.signature, event.child_interface?))
     }
 }
 
 /// The parsed arguments of a message.
 #[derive(Default)]
-struct ParsedArguments<'a> {
-    new_id: Option<u32>,
-    string: Option<&'a [u8]>,
-    fds: usize,
+pub(super) struct ParsedArguments<'a> {
+    pub(super) new_id: Option<u32>,
+    pub(super) string: Option<&'a [u8]>,
+    pub(super) fds: usize,
 }
 
 /// Parses the arguments of a message.
-fn parse_arguments<'a>(
+pub(super) fn parse_arguments<'a>(
     signature: &[ArgumentType],
     body: &'a [u8],
 ) -> Result<ParsedArguments<'a>, &'static str> {
@@ -249,11 +235,11 @@ fn parse_arguments<'a>(
     }
 }
 
-fn read_word(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn read_word(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-fn to_index(number: u32) -> usize {
+pub(super) fn to_index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, OnceCell};
 use std::io;
+use std::path::{Path, PathBuf};
 
 use covalent_alloc::backend::drm::{Card, Framebuffer};
 use covalent_alloc::buffer::{Buffer, CpuAccess, MapGuard, Mapping};
+use covalent_alloc::sync::CpuAccessDecision;
 
 use crate::frame_trace::TracedBuffer;
-use crate::render::gles::ImportCache;
+use crate::render::gles::{ImportCache, is_linear};
 use crate::render::{PixelFormat, ReadPlanes};
 use crate::transient::{FaultKind, retry_transient};
 
@@ -19,9 +21,7 @@ pub struct ClientBuffer {
     /// The mapping is created when the CPU reads the buffer for the first time. A buffer that is only scanned out is never
     /// mapped.
     mapping: OnceCell<Mapping>,
-    /// The framebuffer is created when the buffer is first scanned out. A permanent rejection is cached as well.
-    framebuffer: OnceCell<Result<Framebuffer, FramebufferRejection>>,
-    tested: Cell<Option<u64>>,
+    framebuffers: Framebuffers,
     imported: ImportCache,
     commits: Cell<u64>,
 }
@@ -33,8 +33,7 @@ impl ClientBuffer {
             buffer,
             format,
             mapping: OnceCell::new(),
-            framebuffer: OnceCell::new(),
-            tested: Cell::new(None),
+            framebuffers: Framebuffers::default(),
             imported: ImportCache::default(),
             commits: Cell::new(0),
         }
@@ -85,7 +84,7 @@ impl ClientBuffer {
     ///
     /// When the card rejects the import or the framebuffer.
     pub fn framebuffer(&self, card: &Card) -> Result<&Framebuffer, FramebufferRejection> {
-        cache_result(&self.framebuffer, || {
+        cache_result(self.framebuffers.of(card.path()), || {
             retry_transient(|| card.framebuffer(&self.buffer)).map_err(|error| {
                 FramebufferRejection {
                     kind: FaultKind::of(&error),
@@ -95,22 +94,25 @@ impl ClientBuffer {
         })
     }
 
-    /// Returns whether a test commit with this buffer succeeded in the mode of that generation.
-    pub fn is_tested(&self, generation: u64) -> bool {
-        self.tested.get() == Some(generation)
+    /// Returns whether the CPU can read the pixels, because the rows follow each other.
+    pub fn is_linear(&self) -> bool {
+        is_linear(&self.buffer)
     }
 
-    /// Records that a test commit succeeded in the mode of that generation.
-    pub fn mark_tested(&self, generation: u64) {
-        self.tested.set(Some(generation));
-    }
-
-    /// Starts CPU read access.
+    /// Starts CPU read access. It does not wait: the client may have attached a write fence after its commit was applied.
     ///
     /// # Errors
     ///
-    /// When the buffer cannot be mapped, or its exporter rejects `DMA_BUF_IOCTL_SYNC`.
+    /// When the buffer is not linear, it cannot be mapped, its exporter rejects `DMA_BUF_IOCTL_SYNC`, or a write fence is not
+    /// signalled (`WouldBlock`).
     pub fn open(&self) -> io::Result<DmabufPlanes<'_>> {
+        if !self.is_linear() {
+            let modifier = self.buffer.layout().format().modifier;
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("the CPU cannot read the modifier {modifier}"),
+            ));
+        }
         let mapping = match self.mapping.get() {
             Some(mapping) => mapping,
             None => {
@@ -118,8 +120,11 @@ impl ClientBuffer {
                 self.mapping.get_or_init(|| mapping)
             }
         };
-        let guard =
-            retry_transient(|| mapping.access(CpuAccess::Read)).map_err(io::Error::other)?;
+        let decision = retry_transient(|| mapping.try_access(CpuAccess::Read, &[]))
+            .map_err(io::Error::other)?;
+        let CpuAccessDecision::Granted(guard) = decision else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
         Ok(DmabufPlanes {
             guard,
             strides: self
@@ -130,6 +135,39 @@ impl ClientBuffer {
                 .map(|plane| usize::try_from(plane.stride_bytes).unwrap_or(usize::MAX))
                 .collect(),
         })
+    }
+}
+
+/// The framebuffers of a buffer, one for each card. A framebuffer is created when the buffer is first scanned out by a card. A permanent
+/// rejection is cached as well.
+#[derive(Debug, Default)]
+struct Framebuffers(OnceCell<Box<CardFramebuffer>>);
+
+/// The framebuffer on one card, and those on others.
+#[derive(Debug)]
+struct CardFramebuffer {
+    card: PathBuf,
+    result: OnceCell<Result<Framebuffer, FramebufferRejection>>,
+    others: Framebuffers,
+}
+
+impl Framebuffers {
+    /// Returns the cached framebuffer on a card.
+    fn of(&self, card: &Path) -> &OnceCell<Result<Framebuffer, FramebufferRejection>> {
+        let mut framebuffers = self;
+        loop {
+            let framebuffer = framebuffers.0.get_or_init(|| {
+                Box::new(CardFramebuffer {
+                    card: card.to_owned(),
+                    result: OnceCell::new(),
+                    others: Self::default(),
+                })
+            });
+            if framebuffer.card == card {
+                return &framebuffer.result;
+            }
+            framebuffers = &framebuffer.others;
+        }
     }
 }
 
@@ -188,6 +226,18 @@ impl ReadPlanes for DmabufPlanes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn framebuffer_of_one_card_is_not_that_of_another() {
+        let framebuffers = Framebuffers::default();
+        let paths = ["/dev/dri/card0", "/dev/dri/card1", "/dev/dri/card2"].map(Path::new);
+        let cells = paths.map(|path| std::ptr::from_ref(framebuffers.of(path)));
+        assert_eq!(
+            cells,
+            paths.map(|path| std::ptr::from_ref(framebuffers.of(path)))
+        );
+        assert!(cells[0] != cells[1] && cells[1] != cells[2] && cells[0] != cells[2]);
+    }
 
     #[test]
     fn framebuffer_rejected_transiently_is_requested_again_and_one_rejected_permanently_is_not() {

@@ -5,8 +5,9 @@ use covalent_protocols::{
 };
 
 use crate::render::PixelFormat;
+use crate::render::gles::SampledFormat;
 
-/// `DRM_FORMAT_MOD_LINEAR`, the only layout that the CPU renderer can read.
+/// `DRM_FORMAT_MOD_LINEAR`, the only layout that the CPU can read.
 const LINEAR: u64 = 0;
 
 /// The buffers that an output supports.
@@ -16,28 +17,60 @@ pub struct SupportedFormats {
     pub device: u64,
     /// Formats and modifiers of the primary plane.
     pub scanout: Vec<FormatEntry>,
+    /// Formats and modifiers of the overlay planes, which also show windows.
+    pub overlay: Vec<FormatEntry>,
     /// Formats and modifiers that the GPU renderer imports without a copy; empty where the CPU renderer composes.
-    pub sampled: Vec<FormatEntry>,
+    pub sampled: Vec<SampledFormat>,
 }
 
-/// Builds the feedback: the scanout tranche first, then the formats that the GPU renderer imports, then the other formats.
+impl SupportedFormats {
+    /// Returns whether the GPU renderer imports a format and modifier without a copy.
+    fn samples(&self, entry: FormatEntry) -> bool {
+        self.planes_of(entry).is_some()
+    }
+
+    /// Returns the number of planes with which the GPU renderer imports a format and modifier; `None` if it does not.
+    fn planes_of(&self, entry: FormatEntry) -> Option<usize> {
+        let found = self.sampled.iter().find(|sampled| {
+            sampled.format.fourcc() == entry.fourcc && sampled.modifier == entry.modifier
+        });
+        found.map(|sampled| sampled.planes)
+    }
+
+    /// Returns the number of planes of a buffer that clients may create; `None` if the format or modifier is not supported.
+    pub fn planes(&self, fourcc: u32, modifier: u64) -> Option<usize> {
+        if modifier == LINEAR {
+            return PixelFormat::from_fourcc(fourcc).map(PixelFormat::planes);
+        }
+        self.planes_of(FormatEntry { fourcc, modifier })
+    }
+}
+
+/// Builds the feedback: the scanout tranches of the primary plane and of the overlay planes first, then the formats that the GPU renderer imports, then the other formats.
 ///
-/// The CPU renderer needs no import into the card: it reads every linear buffer that can be mapped, also one that the card
-/// rejects. Every frame can fall back to the CPU renderer, so the feedback contains only formats that it reads. A buffer
-/// that could only be scanned out, or only be sampled by the GPU, could no longer be shown as soon as another window is
-/// above or beside it.
+/// The CPU reads every linear buffer that can be mapped, also one that the card rejects: it composes, or it uploads the buffer
+/// for the GPU renderer. Other modifiers are advertised where the GPU renderer samples them. A buffer that could only be
+/// scanned out could no longer be shown as soon as another window is above or beside it, so the scanout tranche contains only
+/// what can be composed.
 ///
 /// # Errors
 ///
 /// When a tranche refers to an entry that the format table lacks, which would be a bug in this function.
 pub fn build_feedback(formats: &SupportedFormats) -> Result<Feedback, FeedbackError> {
-    let entries: Vec<FormatEntry> = PixelFormat::ALL
-        .into_iter()
-        .map(|format| FormatEntry {
-            fourcc: format.fourcc(),
-            modifier: LINEAR,
-        })
-        .collect();
+    let tiled = formats
+        .sampled
+        .iter()
+        .filter(|sampled| sampled.modifier != LINEAR)
+        .map(|sampled| FormatEntry {
+            fourcc: sampled.format.fourcc(),
+            modifier: sampled.modifier,
+        });
+    let linear = PixelFormat::ALL.into_iter().map(|format| FormatEntry {
+        fourcc: format.fourcc(),
+        modifier: LINEAR,
+    });
+    // A driver's own modifiers come first, since it samples them faster.
+    let entries: Vec<FormatEntry> = tiled.chain(linear).collect();
     let device = Device(formats.device);
     let indices = |keep: &dyn Fn(&FormatEntry) -> bool| {
         (0..=u16::MAX)
@@ -47,16 +80,21 @@ pub fn build_feedback(formats: &SupportedFormats) -> Result<Feedback, FeedbackEr
             .collect::<Vec<u16>>()
     };
     let scanout = indices(&|entry| formats.scanout.contains(entry));
+    // A window gets its formats from the overlay planes alone. For a fullscreen window the primary plane comes first.
+    let overlay =
+        indices(&|entry| formats.overlay.contains(entry) && !formats.scanout.contains(entry));
     let mut tranches = Vec::new();
-    if !scanout.is_empty() {
-        tranches.push(Tranche {
-            device,
-            flags: TrancheFlags::SCANOUT,
-            indices: scanout,
-        });
+    for indices in [scanout, overlay] {
+        if !indices.is_empty() {
+            tranches.push(Tranche {
+                device,
+                flags: TrancheFlags::SCANOUT,
+                indices,
+            });
+        }
     }
-    let sampled = indices(&|entry| formats.sampled.contains(entry));
-    let read = indices(&|entry| !formats.sampled.contains(entry));
+    let sampled = indices(&|entry| formats.samples(*entry));
+    let read = indices(&|entry| !formats.samples(*entry));
     for indices in [sampled, read] {
         if !indices.is_empty() {
             tranches.push(Tranche {
@@ -81,6 +119,14 @@ mod tests {
         }
     }
 
+    fn sampled(format: PixelFormat, modifier: u64, planes: usize) -> SampledFormat {
+        SampledFormat {
+            format,
+            modifier,
+            planes,
+        }
+    }
+
     #[test]
     fn scanout_tranche_with_a_layout_that_cannot_be_composed_omits_it() {
         let formats = SupportedFormats {
@@ -89,7 +135,7 @@ mod tests {
                 entry(PixelFormat::Xrgb8888, LINEAR),
                 entry(PixelFormat::Xrgb8888, 7),
             ],
-            sampled: Vec::new(),
+            ..SupportedFormats::default()
         };
         let feedback = build_feedback(&formats).unwrap();
         let [scanout, read] = feedback.tranches() else {
@@ -106,11 +152,8 @@ mod tests {
     fn tranche_of_gpu_formats_comes_before_the_tranche_of_cpu_formats() {
         let formats = SupportedFormats {
             device: 0xe200,
-            scanout: Vec::new(),
-            sampled: vec![
-                entry(PixelFormat::Argb8888, LINEAR),
-                entry(PixelFormat::Argb8888, 7),
-            ],
+            sampled: vec![sampled(PixelFormat::Argb8888, LINEAR, 1)],
+            ..SupportedFormats::default()
         };
         let feedback = build_feedback(&formats).unwrap();
         let [sampled, read] = feedback.tranches() else {
@@ -120,6 +163,77 @@ mod tests {
         assert_eq!(entries, [entry(PixelFormat::Argb8888, LINEAR)]);
         assert_eq!(read.indices.len(), PixelFormat::ALL.len() - 1);
         assert!(!feedback.advertises(entry(PixelFormat::Argb8888, 7)));
+    }
+
+    #[test]
+    fn window_gets_the_formats_of_the_overlay_planes_as_a_scanout_tranche() {
+        let fullscreen = SupportedFormats {
+            device: 0xe200,
+            scanout: vec![entry(PixelFormat::Xrgb8888, LINEAR)],
+            overlay: vec![
+                entry(PixelFormat::Xrgb8888, LINEAR),
+                entry(PixelFormat::Nv12, LINEAR),
+            ],
+            sampled: Vec::new(),
+        };
+        let feedback = build_feedback(&fullscreen).unwrap();
+        let formats: Vec<Vec<_>> = feedback
+            .tranches()
+            .iter()
+            .filter(|tranche| tranche.flags == TrancheFlags::SCANOUT)
+            .map(|tranche| feedback.formats(tranche).collect())
+            .collect();
+        let (rgb, video) = (
+            entry(PixelFormat::Xrgb8888, LINEAR),
+            entry(PixelFormat::Nv12, LINEAR),
+        );
+        assert_eq!(formats, [vec![rgb], vec![video]]);
+        let windowed = build_feedback(&SupportedFormats {
+            scanout: Vec::new(),
+            ..fullscreen
+        })
+        .unwrap();
+        let [overlay, _] = windowed.tranches() else {
+            panic!("{windowed:?}");
+        };
+        assert_eq!(overlay.flags, TrancheFlags::SCANOUT);
+        assert_eq!(windowed.formats(overlay).collect::<Vec<_>>(), [rgb, video]);
+    }
+
+    #[test]
+    fn modifier_that_the_gpu_samples_is_advertised_before_linear_with_its_planes() {
+        let compressed = sampled(PixelFormat::Xrgb8888, 9, 2);
+        let formats = SupportedFormats {
+            device: 0xe200,
+            scanout: vec![
+                entry(PixelFormat::Xrgb8888, 7),
+                entry(PixelFormat::Xrgb8888, 9),
+                entry(PixelFormat::Argb8888, 7),
+            ],
+            overlay: Vec::new(),
+            sampled: vec![
+                sampled(PixelFormat::Xrgb8888, 7, 1),
+                compressed,
+                sampled(PixelFormat::Xrgb8888, LINEAR, 1),
+            ],
+        };
+        let feedback = build_feedback(&formats).unwrap();
+        let [scanout, sampled, read] = feedback.tranches() else {
+            panic!("{feedback:?}");
+        };
+        let entries: Vec<_> = feedback.formats(scanout).collect();
+        let tiled = [7, 9].map(|modifier| entry(PixelFormat::Xrgb8888, modifier));
+        assert_eq!(entries, tiled);
+        let entries: Vec<_> = feedback.formats(sampled).collect();
+        let linear = entry(PixelFormat::Xrgb8888, LINEAR);
+        assert_eq!(entries, [tiled[0], tiled[1], linear]);
+        assert_eq!(read.indices.len(), PixelFormat::ALL.len() - 1);
+        let fourcc = PixelFormat::Xrgb8888.fourcc();
+        assert_eq!(formats.planes(fourcc, 9), Some(2));
+        assert_eq!(formats.planes(fourcc, LINEAR), Some(1));
+        assert_eq!(formats.planes(fourcc, 8), None);
+        let nv12 = PixelFormat::Nv12.fourcc();
+        assert_eq!(formats.planes(nv12, LINEAR), Some(2));
     }
 
     #[test]

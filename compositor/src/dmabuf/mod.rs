@@ -1,4 +1,4 @@
-//! `linux-dmabuf`, version 5.
+//! `linux-dmabuf`, version 6.
 //!
 //! Smithay 0.7 implements this protocol, but not correctly, so this module replaces it. Smithay numbers planes by the order of
 //! requests and ignores `plane_idx`, so a client that adds plane 1 first shows its chroma as luma. It accepts gaps between
@@ -8,18 +8,18 @@
 mod buffer;
 mod feedback;
 mod params;
+mod surface_feedback;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use covalent_protocols::{Feedback, FormatEntry, SealedTable, TableError};
-use smithay::reexports::wayland_protocols::wp::linux_dmabuf::zv1::server::{
+use covalent_protocols::linux_dmabuf::server::{
     zwp_linux_dmabuf_feedback_v1::{self, ZwpLinuxDmabufFeedbackV1},
     zwp_linux_dmabuf_v1::{self, ZwpLinuxDmabufV1},
 };
+use covalent_protocols::{Device, Feedback, FeedbackError, SealedTable, TableError};
 use smithay::reexports::wayland_server::backend::{ClientId, ObjectId};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, GlobalDispatch, New, Resource,
 };
@@ -29,49 +29,56 @@ use crate::state::State;
 pub use buffer::{ClientBuffer, FramebufferRejection};
 pub use feedback::{SupportedFormats, build_feedback};
 pub use params::ParamsData;
+pub use surface_feedback::PERIOD as FEEDBACK_PERIOD;
+use surface_feedback::SurfaceFeedbacks;
 
 /// The version of the protocol that is implemented.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// The state of the `zwp_linux_dmabuf_v1` global: the feedback for clients and the buffers that clients imported.
 #[derive(Debug)]
 pub struct Dmabuf {
+    formats: SupportedFormats,
     feedback: Feedback,
     /// The same feedback without the scanout tranche.
     without_scanout: Feedback,
     sealed: SealedTable,
-    /// The surface feedback objects by their id. A client may create very many, and all are removed when it disconnects, so
-    /// the removal must not depend on their number.
-    surfaces: HashMap<ObjectId, SurfaceFeedback>,
+    surfaces: SurfaceFeedbacks,
     buffers: HashMap<ObjectId, Rc<ClientBuffer>>,
 }
 
-/// A surface feedback object and what was sent by it last.
-#[derive(Debug)]
-struct SurfaceFeedback {
-    object: ZwpLinuxDmabufFeedbackV1,
-    surface: WlSurface,
-    has_scanout: bool,
+/// The reason why the global cannot be created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DmabufError {
+    /// The feedback is not consistent.
+    #[error(transparent)]
+    Feedback(#[from] FeedbackError),
+    /// The format table cannot be sealed.
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 impl Dmabuf {
-    /// Creates the global, which sends `feedback`; `without_scanout` is the same feedback without the scanout tranche.
+    /// Creates the global, which advertises `formats`.
     ///
     /// # Errors
     ///
-    /// When the format table cannot be sealed.
-    pub fn new(
-        display: &DisplayHandle,
-        feedback: Feedback,
-        without_scanout: Feedback,
-    ) -> Result<Self, TableError> {
+    /// When the feedback cannot be built, or its format table cannot be sealed.
+    pub fn new(display: &DisplayHandle, formats: SupportedFormats) -> Result<Self, DmabufError> {
+        let feedback = build_feedback(&formats)?;
+        let without_scanout = build_feedback(&SupportedFormats {
+            scanout: Vec::new(),
+            ..formats.clone()
+        })?;
         let sealed = feedback.table().seal()?;
         display.create_global::<State, ZwpLinuxDmabufV1, ()>(VERSION, ());
         Ok(Self {
+            formats,
             feedback,
             without_scanout,
             sealed,
-            surfaces: HashMap::new(),
+            surfaces: SurfaceFeedbacks::default(),
             buffers: HashMap::new(),
         })
     }
@@ -81,30 +88,10 @@ impl Dmabuf {
         &self.feedback
     }
 
-    /// Sends the feedback of a surface with or without the scanout tranche, if it differs from the feedback that was sent last.
-    ///
-    /// A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without
-    /// the scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never
-    /// fullscreen keeps the feedback that it received first, which has the scanout tranche, since it may become fullscreen later.
-    pub fn set_surface_scanout(&mut self, surface: &WlSurface, has_scanout: bool) {
-        self.surfaces
-            .retain(|_, entry| entry.object.is_alive() && entry.surface.is_alive());
-        let changed = self
-            .surfaces
-            .values_mut()
-            .filter(|entry| entry.surface == *surface && entry.has_scanout != has_scanout);
-        for entry in changed {
-            entry.has_scanout = has_scanout;
-            let feedback = if has_scanout {
-                &self.feedback
-            } else {
-                &self.without_scanout
-            };
-            // The protocol forbids sending the same parameters twice, and a virtual output has no scanout tranche in either case.
-            if self.feedback != self.without_scanout {
-                feedback.send(&entry.object, &self.sealed);
-            }
-        }
+    /// Returns whether a device number belongs to the device from which buffers are sampled.
+    fn samples_from(&self, device: Device) -> bool {
+        let main = self.feedback.main_device();
+        device == main || nodes_of_one_device(device, main)
     }
 
     /// Returns the dma-buf of a `wl_buffer` that this module created.
@@ -117,8 +104,9 @@ impl Dmabuf {
         self.buffers.len()
     }
 
-    fn advertises(&self, fourcc: u32, modifier: u64) -> bool {
-        self.feedback.advertises(FormatEntry { fourcc, modifier })
+    /// Returns the number of planes of a buffer that clients may create; `None` if the format or modifier is not advertised.
+    fn planes(&self, fourcc: u32, modifier: u64) -> Option<usize> {
+        self.formats.planes(fourcc, modifier)
     }
 }
 
@@ -144,6 +132,18 @@ impl GlobalDispatch<ZwpLinuxDmabufV1, ()> for State {
                 global.format(entry.fourcc);
             }
         }
+    }
+}
+
+/// Returns whether two device numbers are nodes of one device, for example its primary and its render node.
+fn nodes_of_one_device(one: Device, other: Device) -> bool {
+    let path = |device: Device| {
+        let (major, minor) = (rustix::fs::major(device.0), rustix::fs::minor(device.0));
+        std::fs::canonicalize(format!("/sys/dev/char/{major}:{minor}/device")).ok()
+    };
+    match (path(one), path(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
     }
 }
 
@@ -178,12 +178,7 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for State {
             zwp_linux_dmabuf_v1::Request::GetSurfaceFeedback { id, surface } => {
                 let object = data_init.init(id, ());
                 state.dmabuf.feedback.send(&object, &state.dmabuf.sealed);
-                let entry = SurfaceFeedback {
-                    object: object.clone(),
-                    surface,
-                    has_scanout: true,
-                };
-                state.dmabuf.surfaces.insert(object.id(), entry);
+                state.dmabuf.surfaces.add(object, surface);
             }
             _ => {}
         }
@@ -208,6 +203,6 @@ impl Dispatch<ZwpLinuxDmabufFeedbackV1, ()> for State {
         feedback: &ZwpLinuxDmabufFeedbackV1,
         _data: &(),
     ) {
-        state.dmabuf.surfaces.remove(&feedback.id());
+        state.dmabuf.surfaces.remove(feedback);
     }
 }

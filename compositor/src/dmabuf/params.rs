@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use covalent_alloc::buffer::{Buffer, Descriptor, DescriptorError, PlaneDescriptor};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, LayoutError, Modifier};
-use smithay::reexports::wayland_protocols::wp::linux_dmabuf::zv1::server::zwp_linux_buffer_params_v1::{
+use covalent_protocols::Device;
+use covalent_protocols::linux_dmabuf::server::zwp_linux_buffer_params_v1::{
     Error, Flags, Request, ZwpLinuxBufferParamsV1,
 };
 use smithay::reexports::wayland_server::backend::ClientId;
@@ -33,6 +34,8 @@ struct Params {
     planes: [Option<PlaneDescriptor>; PLANES_MAX],
     modifier: Option<u64>,
     modifiers_differ: bool,
+    /// The device from which the client wants the buffer to be sampled.
+    sampling_device: Option<Device>,
 }
 
 /// The user data of a `wl_buffer` that this module created.
@@ -81,13 +84,25 @@ impl Params {
         Ok(())
     }
 
+    fn set_sampling_device(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        if self.used {
+            return Err(already_used());
+        }
+        let device = Device::from_bytes(bytes).ok_or_else(|| {
+            let message = format!("a dev_t has 8 bytes, and the array has {}", bytes.len());
+            (Error::InvalidDevTSize, message)
+        })?;
+        self.sampling_device = Some(device);
+        Ok(())
+    }
+
     /// Validates the parameters and takes the planes. The params object cannot be used again.
     fn validate(
         &mut self,
         (width, height): (i32, i32),
         fourcc: u32,
         flags: WEnum<Flags>,
-        advertised: impl Fn(u32, u64) -> bool,
+        planes_of: impl Fn(u32, u64) -> Option<usize>,
     ) -> Result<(Descriptor, PixelFormat), ImportFailure> {
         if std::mem::replace(&mut self.used, true) {
             return Err(already_used().into());
@@ -104,8 +119,8 @@ impl Params {
         let modifier = self
             .modifier
             .ok_or_else(|| (Error::Incomplete, "no plane was added".to_owned()))?;
-        let format = PixelFormat::from_fourcc(fourcc)
-            .filter(|_| advertised(fourcc, modifier))
+        let (format, plane_count) = PixelFormat::from_fourcc(fourcc)
+            .zip(planes_of(fourcc, modifier))
             .ok_or_else(|| {
                 let message = format!(
                     "{} with modifier {modifier:#x} was not advertised",
@@ -114,12 +129,11 @@ impl Params {
                 (Error::InvalidFormat, message)
             })?;
         let added_planes: Vec<bool> = planes.iter().map(Option::is_some).collect();
-        let expected_planes = (0..PLANES_MAX).map(|plane| plane < format.planes());
+        let expected_planes = (0..PLANES_MAX).map(|plane| plane < plane_count);
         if !expected_planes.eq(added_planes.iter().copied()) {
             let message = format!(
-                "{} has planes 0 to {}, and the planes added are {:?}",
+                "{} with modifier {modifier:#x} has {plane_count} planes, and the planes added are {:?}",
                 format.name(),
-                format.planes() - 1,
                 (0..)
                     .zip(added_planes)
                     .filter(|(_, there)| *there)
@@ -184,24 +198,48 @@ impl From<DescriptorError> for ImportFailure {
 impl State {
     /// Validates a client's parameters and imports the buffer.
     fn import(
-        &self,
+        &mut self,
         params: &mut Params,
         size: (i32, i32),
         fourcc: u32,
         flags: WEnum<Flags>,
     ) -> Result<ClientBuffer, ImportFailure> {
         let (descriptor, format) = params.validate(size, fourcc, flags, |fourcc, modifier| {
-            self.dmabuf.advertises(fourcc, modifier)
+            self.dmabuf.planes(fourcc, modifier)
         })?;
+        // A device that was not advertised is no protocol error, since a device may have been removed a moment ago.
+        let unknown = params
+            .sampling_device
+            .filter(|device| !self.dmabuf.samples_from(*device));
+        if let Some(device) = unknown {
+            return Err(ImportFailure::Unusable(format!(
+                "buffers cannot be sampled from the device {:#x}",
+                device.0
+            )));
+        }
         let buffer = Buffer::import(descriptor)?;
         let buffer = ClientBuffer::new(buffer, format);
-        // The CPU must be able to read a buffer that the plane cannot show. Testing it now reports the failure by `create`;
-        // otherwise the client would only find out with its first frame.
-        if !self.screen.backend().can_scan_out(&buffer) {
-            buffer
-                .try_map()
-                .map_err(|error| ImportFailure::Unusable(error.to_string()))?;
+        // The GPU or the CPU must be able to read a buffer that the plane cannot show, and the GPU one that the CPU cannot read.
+        // Testing it now reports the failure by `create`; otherwise the client would only find out with its first frame.
+        if buffer.is_linear() && self.outputs.can_scan_out(&buffer) {
+            return Ok(buffer);
         }
+        // Clients allocate for the card of the first output.
+        let renderer = self.outputs.first().map(|screen| screen.renderer().clone());
+        let mut renderer = renderer.as_ref().map(|renderer| renderer.borrow_mut());
+        let refusal = match renderer.as_mut().and_then(|renderer| renderer.gles()) {
+            Some(gles) => match gles.try_import(format, buffer.buffer(), buffer.imported()) {
+                Ok(()) => return Ok(buffer),
+                Err(reason) => reason,
+            },
+            None => "the GPU is not used".to_owned(),
+        };
+        if !buffer.is_linear() {
+            return Err(ImportFailure::Unusable(refusal));
+        }
+        buffer
+            .try_map()
+            .map_err(|error| ImportFailure::Unusable(error.to_string()))?;
         Ok(buffer)
     }
 }
@@ -242,6 +280,11 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ParamsData> for State {
                     added = added.and(Err((Error::InvalidFormat, message)));
                 }
                 if let Err((code, message)) = added {
+                    object.post_error(code, message);
+                }
+            }
+            Request::SetSamplingDevice { device } => {
+                if let Err((code, message)) = params.set_sampling_device(&device) {
                     object.post_error(code, message);
                 }
             }

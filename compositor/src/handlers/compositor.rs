@@ -1,24 +1,32 @@
 //! `wl_compositor`, `wl_subcompositor` and `wl_shm`: surfaces, their commits and their buffers.
 
 use smithay::reexports::wayland_server::protocol::{
-    wl_buffer::WlBuffer, wl_callback::WlCallback, wl_compositor::WlCompositor, wl_shm::WlShm,
-    wl_subcompositor::WlSubcompositor, wl_surface::WlSurface,
+    wl_buffer::WlBuffer,
+    wl_callback::WlCallback,
+    wl_compositor::{self, WlCompositor},
+    wl_region::WlRegion,
+    wl_shm::WlShm,
+    wl_subcompositor::WlSubcompositor,
+    wl_surface::WlSurface,
 };
 use smithay::reexports::wayland_server::{
-    Client, Resource, delegate_dispatch, delegate_global_dispatch,
+    Client, DataInit, Dispatch, DisplayHandle, Resource, delegate_dispatch,
+    delegate_global_dispatch,
 };
 use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::compositor::{
-    CompositorClientState, CompositorHandler, CompositorState, TraversalAction,
-    add_pre_commit_hook, get_parent, is_sync_subsurface, with_surface_tree_upward,
+    CompositorClientState, CompositorHandler, CompositorState, RegionUserData, SurfaceAttributes,
+    TraversalAction, add_pre_commit_hook, is_sync_subsurface, with_surface_tree_upward,
 };
 use smithay::wayland::shm::{ShmBufferUserData, ShmHandler, ShmState};
 
 use crate::buffer_lock::BufferLock;
+use crate::client_region::RegionData;
 use crate::clock;
 use crate::commits::CommittedBuffer;
 use crate::content::{Content, ContentError};
 use crate::dmabuf::Dmabuf;
+use crate::handlers::{color_representation, root_of};
 use crate::state::{ClientState, State};
 
 impl CompositorHandler for State {
@@ -36,6 +44,8 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
+            // The pending buffer is moved by `queue_commit`.
+            color_representation::check_commit(&state.dmabuf, surface);
             state.queue_commit(surface);
         });
     }
@@ -65,33 +75,36 @@ impl CompositorHandler for State {
                 if state.content().is_some() != had_content {
                     mapping_changes.push(surface.clone());
                 }
+                let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+                if !attributes.current().frame_callbacks.is_empty() {
+                    self.callbacks.add(surface);
+                }
             },
             |_, _, ()| true,
         );
         for (surface, error) in failed_buffers {
             tracing::warn!(surface = ?surface.id(), %error, "a buffer cannot be shown");
         }
-        let mut root = surface.clone();
-        while let Some(parent) = get_parent(&root) {
-            root = parent;
-        }
-        self.handle_shell_commit(&root);
+        self.cursor_committed(surface);
+        self.handle_shell_commit(&root_of(surface).0);
         for surface in mapping_changes {
             self.mapping_changed(&surface);
         }
-        self.screen.schedule_redraw();
+        self.outputs.schedule_redraw();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
         let had_content = self.stack.has_content(surface);
+        self.callbacks.remove(surface);
         self.surface_destroyed(surface);
         if had_content {
             self.update_keyboard_focus();
             self.update_pointer_focus();
         }
-        // Smithay's output would keep the destroyed surface in its list of entered surfaces.
-        self.screen.output().leave(surface);
-        self.screen.schedule_redraw();
+        for screen in self.outputs.iter_mut() {
+            screen.surface_destroyed(surface);
+        }
+        self.outputs.schedule_redraw();
     }
 }
 
@@ -115,11 +128,32 @@ impl ShmHandler for State {
     }
 }
 
-// Requests to surfaces, subsurfaces, regions and pools go through `checked`.
+impl Dispatch<WlCompositor, ()> for State {
+    fn request(
+        state: &mut Self,
+        client: &Client,
+        compositor: &WlCompositor,
+        request: wl_compositor::Request,
+        data: &(),
+        display: &DisplayHandle,
+        data_init: &mut DataInit<'_, Self>,
+    ) {
+        match request {
+            wl_compositor::Request::CreateRegion { id } => {
+                data_init.init(id, RegionData::new(client));
+            }
+            request => <CompositorState as Dispatch<WlCompositor, (), Self>>::request(
+                state, client, compositor, request, data, display, data_init,
+            ),
+        }
+    }
+}
+
+// Requests to surfaces, subsurfaces and pools go through `checked`.
 delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
-delegate_dispatch!(State: [WlCompositor: ()] => CompositorState);
+// Smithay requires this implementation for regions of its own, of which there are none.
+delegate_dispatch!(State: [WlRegion: RegionUserData] => CompositorState);
 delegate_dispatch!(State: [WlCallback: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlShm: ()] => ShmState);
-delegate_dispatch!(State: [WlShm: ()] => ShmState);
 delegate_dispatch!(State: [WlBuffer: ShmBufferUserData] => ShmState);

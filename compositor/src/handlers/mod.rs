@@ -1,18 +1,33 @@
 //! The handlers of clients' requests, one protocol a file.
 
+mod activation;
 mod checked;
+pub(crate) mod color_representation;
 mod compositor;
 mod seat;
 mod shell;
 mod unmapping;
 
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewporter::WpViewporter;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{delegate_dispatch, delegate_global_dispatch};
+use smithay::wayland::compositor::get_parent;
 use smithay::wayland::output::OutputHandler;
 use smithay::wayland::viewporter::ViewporterState;
 use smithay::{delegate_output, delegate_presentation};
 
 use crate::state::State;
+
+/// Returns the root of a surface's tree, and the number of levels from the root to the surface, which is 1 for the root.
+fn root_of(surface: &WlSurface) -> (WlSurface, usize) {
+    let mut root = surface.clone();
+    let mut levels = 1_usize;
+    while let Some(parent) = get_parent(&root) {
+        root = parent;
+        levels = levels.saturating_add(1);
+    }
+    (root, levels)
+}
 
 impl OutputHandler for State {}
 

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use smithay::input::pointer::CursorImageStatus;
 use smithay::input::{Seat, SeatHandler, SeatState};
 use smithay::reexports::wayland_server::protocol::{
-    wl_data_device_manager::WlDataDeviceManager, wl_data_source::WlDataSource,
-    wl_keyboard::WlKeyboard, wl_seat::WlSeat, wl_surface::WlSurface, wl_touch::WlTouch,
+    wl_data_device_manager::WlDataDeviceManager, wl_keyboard::WlKeyboard, wl_seat::WlSeat,
+    wl_surface::WlSurface, wl_touch::WlTouch,
 };
 use smithay::reexports::wayland_server::{
     DisplayHandle, Resource, delegate_dispatch, delegate_global_dispatch,
@@ -14,8 +14,8 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::seat::{KeyboardUserData, SeatGlobalData, SeatUserData, TouchUserData};
 use smithay::wayland::selection::SelectionHandler;
 use smithay::wayland::selection::data_device::{
-    ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, DataSourceUserData,
-    ServerDndGrabHandler, set_data_device_focus,
+    ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, ServerDndGrabHandler,
+    set_data_device_focus,
 };
 
 use crate::state::State;
@@ -35,8 +35,9 @@ impl SeatHandler for State {
         set_data_device_focus(display, seat, client);
     }
 
-    // No cursor is drawn. Without a cursor plane it would have to be composed, which would prevent direct scanout.
-    fn cursor_image(&mut self, _seat: &Seat<Self>, _image: CursorImageStatus) {}
+    fn cursor_image(&mut self, _seat: &Seat<Self>, image: CursorImageStatus) {
+        self.set_cursor(image);
+    }
 }
 
 impl SelectionHandler for State {
@@ -55,11 +56,10 @@ impl ServerDndGrabHandler for State {
     fn send(&mut self, _mime_type: String, _fd: OwnedFd, _seat: Seat<Self>) {}
 }
 
-// Requests to pointers and data devices go through `checked`.
+// Requests to pointers, data devices and data sources go through `checked`.
 delegate_global_dispatch!(State: [WlSeat: SeatGlobalData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlSeat: SeatUserData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlKeyboard: KeyboardUserData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlTouch: TouchUserData<State>] => SeatState<State>);
 delegate_global_dispatch!(State: [WlDataDeviceManager: ()] => DataDeviceState);
 delegate_dispatch!(State: [WlDataDeviceManager: ()] => DataDeviceState);
-delegate_dispatch!(State: [WlDataSource: DataSourceUserData] => DataDeviceState);

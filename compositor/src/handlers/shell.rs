@@ -9,36 +9,26 @@ use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Resource, delegate_dispatch, delegate_global_dispatch};
 use smithay::utils::{Rectangle, SERIAL_COUNTER, Serial};
+use smithay::wayland::compositor::with_states;
 use smithay::wayland::shell::xdg::{
-    PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
-    XdgShellSurfaceUserData, XdgWmBaseUserData,
+    PopupSurface, PositionerState, ToplevelSurface, XdgPopupSurfaceData, XdgShellHandler,
+    XdgShellState, XdgShellSurfaceUserData, XdgToplevelSurfaceData, XdgWmBaseUserData,
 };
 
+use crate::limits::{Limit, amount};
 use crate::state::State;
 
-/// The largest number of windows of one client. All windows are visited when the focus changes.
-const WINDOWS_MAX: usize = 256;
-/// The largest number of popups of one client. All popups are visited for each surface of a frame.
-const POPUPS_MAX: usize = 128;
-
 impl State {
-    /// Disconnects the client of `surface` if it has more than `limit` of the `objects`, which are those of all clients.
+    /// Disconnects the client of `surface` if it exceeds a limit with the `objects`, which are those of all clients.
     fn enforce_limit<'a>(
         &self,
         surface: &WlSurface,
         objects: impl Iterator<Item = &'a WlSurface>,
-        limit: usize,
-        kind: &str,
+        limit: Limit,
     ) {
-        let Some(client) = surface.client() else {
-            return;
-        };
         let id = surface.id();
         let own = objects.filter(|surface| surface.id().same_client_as(&id));
-        if own.count() > limit {
-            let reason = format!("the client exceeds the limit of {limit} {kind}");
-            self.connections.disconnect(&self.display, &client, reason);
-        }
+        self.check_limit(surface, limit, amount(own.count()));
     }
 
     /// Handles a commit of a window or popup: sends the initial configure event, and checks that it was acknowledged.
@@ -79,12 +69,24 @@ impl State {
         self.update_pointer_focus();
     }
 
-    /// Gives keyboard focus to the highest mapped window.
+    /// Moves the keyboard focus if its window is no longer the highest one that is visible, although no window was mapped or
+    /// unmapped: a window can move its content away from the output with any commit.
+    pub(crate) fn check_keyboard_focus(&mut self) {
+        let top = self.stack.top_visible();
+        let top = top.map(|window| window.toplevel.wl_surface().clone());
+        let keyboard = self.seat.get_keyboard();
+        if keyboard.is_some_and(|keyboard| keyboard.current_focus() != top) {
+            self.update_keyboard_focus();
+        }
+    }
+
+    /// Gives keyboard focus to the highest window of which a part is on the output.
     ///
-    /// An unmapped window gets neither keyboard focus nor the selection. Otherwise a client could create an invisible window and
+    /// Another window gets neither keyboard focus nor the selection. Otherwise a client could create an invisible window and
     /// read input for another client.
     pub(super) fn update_keyboard_focus(&mut self) {
-        let top = self.stack.top().map(|window| window.toplevel.clone());
+        let top = self.stack.top_visible();
+        let top = top.map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
             // An unmapped window will be in front when it is mapped, so it is configured as activated and need not draw twice.
             let active = Some(&window.toplevel) == top.as_ref()
@@ -111,37 +113,54 @@ impl State {
     /// Configures a window as fullscreen or maximised with the size of the output, or with a size of its own if `state` is
     /// `None`.
     fn set_fill_state(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
-        let mode = self.screen.mode();
+        let size = self.stack.window(toplevel.wl_surface()).and_then(|window| {
+            let output = self.stack.output_of(window)?;
+            Some((output.logical.width, output.logical.height))
+        });
         toplevel.with_pending_state(|pending| {
             pending.states.unset(xdg_toplevel::State::Fullscreen);
             pending.states.unset(xdg_toplevel::State::Maximized);
-            pending.size = state.map(|state| {
+            pending.size = state.and_then(|state| {
                 pending.states.set(state);
-                (mode.width, mode.height).into()
+                size.map(Into::into)
             });
             pending.fullscreen_output = None;
         });
         let fullscreen = state == Some(xdg_toplevel::State::Fullscreen);
         if self.stack.set_fullscreen(toplevel, fullscreen) {
-            self.dmabuf
-                .set_surface_scanout(toplevel.wl_surface(), fullscreen);
+            self.set_surface_scanout(toplevel.wl_surface(), fullscreen);
         }
         if toplevel.is_initial_configure_sent() {
             toplevel.send_configure();
         }
-        self.screen.schedule_redraw();
+        // A client that requests configure events must also acknowledge them, since each is stored until then.
+        let surface = toplevel.wl_surface();
+        let unacknowledged = with_states(surface, |states| {
+            let data = states.data_map.get::<XdgToplevelSurfaceData>();
+            let data = data.and_then(|data| data.lock().ok());
+            data.map_or(0, |data| data.pending_configures().len())
+        });
+        self.check_configures(surface, unacknowledged);
+        self.outputs.schedule_redraw();
     }
 
-    /// Configures fullscreen and maximised windows with the new size of the output.
-    pub fn configure_for_mode(&mut self) {
-        let mode = self.screen.mode();
+    fn check_configures(&self, surface: &WlSurface, unacknowledged: usize) {
+        self.check_limit(surface, Limit::Configures, amount(unacknowledged));
+    }
+
+    /// Configures fullscreen and maximised windows with the new size of their output.
+    pub fn configure_for_outputs(&mut self) {
         for window in self.stack.windows() {
+            let Some(output) = self.stack.output_of(window) else {
+                continue;
+            };
+            let size = (output.logical.width, output.logical.height);
             window.toplevel.with_pending_state(|pending| {
-                pending.bounds = Some((mode.width, mode.height).into());
+                pending.bounds = Some(size.into());
                 if pending.states.contains(xdg_toplevel::State::Fullscreen)
                     || pending.states.contains(xdg_toplevel::State::Maximized)
                 {
-                    pending.size = Some((mode.width, mode.height).into());
+                    pending.size = Some(size.into());
                 }
             });
             if window.toplevel.is_initial_configure_sent() {
@@ -151,15 +170,22 @@ impl State {
     }
 
     fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
-        let mode = self.screen.mode();
         // The position of the parent is not known exactly before it is shown, so the popup is constrained by a centred parent.
         let parent = popup.get_parent_surface();
+        let window = parent.as_ref().and_then(|parent| self.stack.window(parent));
+        let output = match window {
+            Some(window) => self.stack.output_of(window),
+            None => self.stack.outputs().first(),
+        };
+        let (width, height) = output.map_or((0, 0), |output| {
+            (output.logical.width, output.logical.height)
+        });
         let size = parent
             .and_then(|parent| self.stack.find(&parent).map(crate::surface::Surface::size))
-            .unwrap_or((mode.width, mode.height));
-        let left = (mode.width.saturating_sub(size.0) / 2).max(0);
-        let top = (mode.height.saturating_sub(size.1) / 2).max(0);
-        let target = Rectangle::new((-left, -top).into(), (mode.width, mode.height).into());
+            .unwrap_or((width, height));
+        let left = (width.saturating_sub(size.0) / 2).max(0);
+        let top = (height.saturating_sub(size.1) / 2).max(0);
+        let target = Rectangle::new((-left, -top).into(), (width, height).into());
         popup.with_pending_state(|state| {
             state.geometry = positioner.get_unconstrained_geometry(target);
             state.positioner = positioner;
@@ -173,15 +199,17 @@ impl XdgShellHandler for State {
     }
 
     fn new_toplevel(&mut self, surface: ToplevelSurface) {
-        let mode = self.screen.mode();
+        let output = self.outputs.at(self.pointer.current_location());
         surface.with_pending_state(|state| {
-            state.bounds = Some((mode.width, mode.height).into());
+            state.bounds =
+                output.map(|output| (output.logical.width, output.logical.height).into());
         });
         let new = surface.wl_surface().clone();
-        self.stack.add_window(surface);
+        self.stack
+            .add_window(surface, output.map(|output| output.id));
         let windows = self.stack.windows().iter();
         let objects = windows.map(|window| window.toplevel.wl_surface());
-        self.enforce_limit(&new, objects, WINDOWS_MAX, "windows");
+        self.enforce_limit(&new, objects, Limit::Windows);
         self.update_keyboard_focus();
     }
 
@@ -190,7 +218,7 @@ impl XdgShellHandler for State {
         self.role_destroyed(surface.wl_surface());
         self.update_keyboard_focus();
         self.update_pointer_focus();
-        self.screen.schedule_redraw();
+        self.outputs.schedule_redraw();
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
@@ -198,14 +226,14 @@ impl XdgShellHandler for State {
         let new = surface.wl_surface().clone();
         self.stack.add_popup(surface);
         let objects = self.stack.popups().iter().map(PopupSurface::wl_surface);
-        self.enforce_limit(&new, objects, POPUPS_MAX, "popups");
+        self.enforce_limit(&new, objects, Limit::Popups);
     }
 
     fn popup_destroyed(&mut self, surface: PopupSurface) {
         self.stack.remove_popup(&surface);
         self.role_destroyed(surface.wl_surface());
         self.update_pointer_focus();
-        self.screen.schedule_redraw();
+        self.outputs.schedule_redraw();
     }
 
     fn reposition_request(
@@ -216,13 +244,23 @@ impl XdgShellHandler for State {
     ) {
         self.place_popup(&surface, positioner);
         surface.send_repositioned(token);
-        self.screen.schedule_redraw();
+        let surface = surface.wl_surface();
+        let unacknowledged = with_states(surface, |states| {
+            let data = states.data_map.get::<XdgPopupSurfaceData>();
+            let data = data.and_then(|data| data.lock().ok());
+            data.map_or(0, |data| data.pending_configures().len())
+        });
+        self.check_configures(surface, unacknowledged);
+        self.outputs.schedule_redraw();
     }
 
     // A grab does not change keyboard focus. Otherwise a client without focus could take it with a guessed serial.
     fn grab(&mut self, _surface: PopupSurface, _seat: WlSeat, _serial: Serial) {}
 
-    fn fullscreen_request(&mut self, surface: ToplevelSurface, _output: Option<WlOutput>) {
+    fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
+        if let Some(id) = output.and_then(|output| self.find_output(&output)) {
+            self.stack.set_window_output(&surface, id);
+        }
         self.set_fill_state(&surface, Some(xdg_toplevel::State::Fullscreen));
     }
 
@@ -244,7 +282,7 @@ impl State {
     pub fn activate(&mut self, toplevel: &ToplevelSurface) {
         self.stack.raise(toplevel);
         self.update_keyboard_focus();
-        self.screen.schedule_redraw();
+        self.outputs.schedule_redraw();
     }
 
     /// Returns the seat.

@@ -17,7 +17,7 @@ impl State {
         self.blocked_commits.unblock_surface(&self.handle, surface);
         with_states(surface, |states| pending_commits(states).clear());
         self.stack.remove_surface(surface);
-        self.screen.schedule_redraw();
+        self.outputs.schedule_redraw();
     }
 
     /// Releases the buffers of a destroyed surface and of its subsurfaces, which are unmapped with it.

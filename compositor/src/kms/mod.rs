@@ -1,21 +1,28 @@
-//! Kernel mode setting of one display: connector, CRTC, primary plane, mode, framebuffers and page-flip events.
+//! Kernel mode setting of one display: connector, CRTC, planes, mode, framebuffers and page-flip events.
 //!
-//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created.
+//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created. What the planes
+//! can show comes from the allocator's model of the card.
 //!
 //! # References
 //!
 //! The kernel's "Kernel Mode Setting (KMS)" and "Atomic Mode Setting".
 
+mod changes;
 mod mode;
 mod pipeline;
+mod plane;
 mod property;
 mod sys;
+mod takeover;
 mod writeback;
 
 use std::io;
 
 pub use mode::select_mode;
-pub use pipeline::{Event, FrameState, Pipeline};
+pub use pipeline::{ConnectedDisplay, Event, FrameState, Pipeline, read_events};
+pub use plane::{
+    Plane, PlaneDescription, PlaneFrame, PlaneState, SourceRect, YuvEncoding, YuvMatrix,
+};
 pub use property::Properties;
 pub use writeback::{WritebackConnector, WritebackJob};
 
@@ -52,6 +59,17 @@ pub enum KmsError {
         requested: String,
         /// The modes that the display has.
         available: String,
+    },
+    /// The planes of the card cannot be read.
+    #[error(transparent)]
+    Model(Box<dyn std::error::Error + Send + Sync>),
+    /// A property of a plane lacks a value.
+    #[error("the property {name} of a plane has no value \"{value}\"")]
+    NoValue {
+        /// The property.
+        name: &'static str,
+        /// The value.
+        value: &'static str,
     },
     /// A mode-setting object lacks a property.
     #[error("{object} has no property {name}")]

@@ -1,41 +1,52 @@
-//! One connector, one CRTC and one primary plane: atomic commits and page-flip events.
+//! One connector, one CRTC and its planes: atomic commits and page-flip events.
+//!
+//! Several pipelines can share a card. Each has a connector, a CRTC and planes that no other one has.
 
 mod open;
+mod restore;
+
+pub use open::ConnectedDisplay;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use covalent_alloc::backend::drm::Card;
 use drm::control::atomic::AtomicModeReq;
-use drm::control::{AtomicCommitFlags, Device, Mode, connector, crtc, framebuffer, plane};
+use drm::control::{
+    AtomicCommitFlags, Device, Mode, RawResourceHandle, connector, crtc, framebuffer, plane,
+};
 
+use super::changes::{Change, changes};
 use super::mode::{refresh_millihertz, select_mode};
+use super::plane::{Plane, PlaneFrame, PlaneState, SourceRect};
 use super::property::Properties;
+use super::takeover::{Leftovers, fill_neutral_connector, fill_neutral_crtc};
 use super::writeback::{WritebackConnector, WritebackJob};
 use super::{KmsError, kernel};
 use crate::region::Rect;
 use crate::transient::retry_transient;
 
-/// The plane property for the fence that the kernel waits for before it shows the framebuffer, as a sync_file.
-const IN_FENCE_FD: &str = "IN_FENCE_FD";
-
 /// The mode-setting objects of one display.
 #[derive(Debug)]
-pub struct Pipeline<C: Device> {
-    card: C,
+pub struct Pipeline {
+    card: Card,
     connector: connector::Handle,
     name: String,
     crtc: crtc::Handle,
-    plane: plane::Handle,
-    formats: Vec<u32>,
+    /// The planes, the lowest first.
+    planes: Vec<Plane>,
+    /// The index of the primary plane.
+    primary: usize,
     modes: Vec<Mode>,
     mode: Mode,
     mode_blob: u64,
     connector_properties: Properties,
     crtc_properties: Properties,
-    plane_properties: Properties,
     counts_vblanks: bool,
     needs_modeset: bool,
+    /// What each plane shows since the last commit, in the order of `planes`. It is not valid while `needs_modeset` is set.
+    committed: Vec<Option<PlaneState>>,
     initial_state: InitialState,
     writeback: Option<WritebackConnector>,
 }
@@ -49,12 +60,8 @@ struct InitialState {
 /// The state of the next atomic commit.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameState<'a> {
-    /// The framebuffer, which covers the mode exactly.
-    pub framebuffer: framebuffer::Handle,
-    /// The damage in framebuffer pixels; `None` if it is not known.
-    pub damage: Option<Rect>,
-    /// The fence that is signalled when the framebuffer's content is complete, for planes with `IN_FENCE_FD`.
-    pub in_fence: Option<BorrowedFd<'a>>,
+    /// The planes that show something. The others are turned off.
+    pub planes: &'a [PlaneFrame<'a>],
     /// The framebuffer for the writeback connector.
     pub writeback: Option<&'a WritebackJob>,
 }
@@ -64,6 +71,8 @@ pub struct FrameState<'a> {
 pub enum Event {
     /// The frame that was submitted last is on the display.
     PageFlip {
+        /// The CRTC of the display.
+        crtc: crtc::Handle,
         /// The time of the page flip on `CLOCK_MONOTONIC`; zero where the card does not report it.
         time: Duration,
         /// The vblank counter; 0 where the CRTC does not count vblanks.
@@ -71,9 +80,9 @@ pub enum Event {
     },
 }
 
-impl<C: Device> Pipeline<C> {
+impl Pipeline {
     /// Returns the card.
-    pub fn card(&self) -> &C {
+    pub fn card(&self) -> &Card {
         &self.card
     }
 
@@ -82,14 +91,24 @@ impl<C: Device> Pipeline<C> {
         &self.name
     }
 
-    /// Returns the primary plane.
-    pub fn plane(&self) -> plane::Handle {
-        self.plane
+    /// Returns the CRTC.
+    pub fn crtc(&self) -> crtc::Handle {
+        self.crtc
     }
 
-    /// Returns the fourccs that the primary plane supports.
-    pub fn formats(&self) -> &[u32] {
-        &self.formats
+    /// Returns the planes, the lowest first.
+    pub fn planes(&self) -> &[Plane] {
+        &self.planes
+    }
+
+    /// Returns the index of the primary plane.
+    pub fn primary(&self) -> usize {
+        self.primary
+    }
+
+    /// Returns the primary plane.
+    pub fn plane(&self) -> plane::Handle {
+        self.planes[self.primary].handle()
     }
 
     /// Returns the size in pixels and the refresh rate in millihertz of the mode.
@@ -102,9 +121,9 @@ impl<C: Device> Pipeline<C> {
         self.counts_vblanks
     }
 
-    /// Returns whether the plane has the property `IN_FENCE_FD`.
+    /// Returns whether the primary plane has the property `IN_FENCE_FD`.
     pub fn supports_in_fence(&self) -> bool {
-        self.plane_properties.has(IN_FENCE_FD)
+        self.planes[self.primary].supports_in_fence()
     }
 
     /// Returns the writeback connector.
@@ -168,20 +187,37 @@ impl<C: Device> Pipeline<C> {
         self.needs_modeset = true;
     }
 
-    /// Makes a test-only commit of a framebuffer.
+    /// Returns the state of the primary plane that shows a whole framebuffer of the mode's size.
+    pub fn full_frame(&self, framebuffer: framebuffer::Handle) -> PlaneFrame<'static> {
+        let (width, height) = self.mode.size();
+        let whole = Rect::of_size(width.into(), height.into());
+        PlaneFrame {
+            plane: self.primary,
+            state: PlaneState {
+                framebuffer,
+                source: SourceRect::whole(whole),
+                destination: whole,
+                yuv: None,
+                hotspot: (0, 0),
+            },
+            has_new_content: false,
+            damage: None,
+            in_fence: None,
+        }
+    }
+
+    /// Makes a test-only commit of a frame.
     ///
     /// # Errors
     ///
     /// When the kernel rejects the commit.
-    pub fn test(&self, framebuffer: framebuffer::Handle) -> Result<(), KmsError> {
+    pub fn test(&self, planes: &[PlaneFrame<'_>]) -> Result<(), KmsError> {
         let frame = FrameState {
-            framebuffer,
-            damage: None,
-            in_fence: None,
+            planes,
             writeback: None,
         };
         let mut request = AtomicModeReq::new();
-        self.fill_frame(&mut request, &frame)?;
+        self.fill_frame(&mut request, &frame, None)?;
         let mut flags = AtomicCommitFlags::TEST_ONLY;
         if self.needs_modeset {
             flags |= AtomicCommitFlags::ALLOW_MODESET;
@@ -198,67 +234,66 @@ impl<C: Device> Pipeline<C> {
     /// When the kernel rejects the commit. The previous frame stays on the display then.
     pub fn submit(&mut self, frame: &FrameState<'_>) -> Result<(), KmsError> {
         let mut request = AtomicModeReq::new();
-        self.fill_frame(&mut request, frame)?;
+        let primary = frame
+            .planes
+            .iter()
+            .find(|plane| plane.plane == self.primary);
         let mut damage_blob = None;
-        if let (Some(damage), false) = (frame.damage, self.needs_modeset) {
-            if self.plane_properties.has("FB_DAMAGE_CLIPS") {
+        if let (Some(damage), false) = (primary.and_then(|plane| plane.damage), self.needs_modeset)
+        {
+            if self.planes[self.primary].takes_damage() {
                 let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
                 // Without the property the driver treats the whole framebuffer as damaged, which only costs time.
-                if let Ok(blob) = blob(&self.card, &clip) {
-                    self.plane_properties
-                        .set_if_present(&mut request, "FB_DAMAGE_CLIPS", blob);
-                    damage_blob = Some(blob);
-                }
+                damage_blob = blob(&self.card, &clip).ok();
             }
         }
+        let filled = self.fill_frame(&mut request, frame, damage_blob);
         let mut flags = AtomicCommitFlags::NONBLOCK | AtomicCommitFlags::PAGE_FLIP_EVENT;
         if self.needs_modeset {
             flags |= AtomicCommitFlags::ALLOW_MODESET;
         }
-        let result = self.card.atomic_commit(flags, request);
+        let result = filled.and_then(|()| {
+            let committed = self.card.atomic_commit(flags, request);
+            committed.map_err(kernel("the commit of the frame"))
+        });
         if let Some(blob) = damage_blob {
             // The kernel's state holds its own reference to the blob.
             let _ = self.card.destroy_property_blob(blob);
         }
-        result.map_err(kernel("the commit of the frame"))?;
+        result?;
         self.needs_modeset = false;
+        self.committed = vec![None; self.planes.len()];
+        for plane in frame.planes {
+            if let Some(committed) = self.committed.get_mut(plane.plane) {
+                *committed = Some(plane.state);
+            }
+        }
         Ok(())
     }
 
-    /// Adds the properties of a frame to an atomic request.
+    /// Adds the properties of a frame to an atomic request. `damage` is the blob of the damage of the primary plane.
     fn fill_frame(
         &self,
         request: &mut AtomicModeReq,
         frame: &FrameState<'_>,
+        damage: Option<u64>,
     ) -> Result<(), KmsError> {
-        let (width, height) = self.mode.size();
-        let (width, height) = (u64::from(width), u64::from(height));
         let crtc = u64::from(u32::from(self.crtc));
         if self.needs_modeset {
-            self.connector_properties.set(request, "CRTC_ID", crtc)?;
-            self.crtc_properties
-                .set(request, "MODE_ID", self.mode_blob)?;
-            self.crtc_properties.set(request, "ACTIVE", 1)?;
-            if let Some(writeback) = &self.writeback {
-                writeback.attach(request, crtc)?;
-            }
+            self.fill_modeset(request, crtc)?;
         }
-        let plane = &self.plane_properties;
-        plane.set(request, "FB_ID", u64::from(u32::from(frame.framebuffer)))?;
-        plane.set(request, "CRTC_ID", crtc)?;
-        plane.set(request, "SRC_X", 0)?;
-        plane.set(request, "SRC_Y", 0)?;
-        // Source coordinates have 16 fractional bits.
-        plane.set(request, "SRC_W", width << 16)?;
-        plane.set(request, "SRC_H", height << 16)?;
-        plane.set(request, "CRTC_X", 0)?;
-        plane.set(request, "CRTC_Y", 0)?;
-        plane.set(request, "CRTC_W", width)?;
-        plane.set(request, "CRTC_H", height)?;
-        if let Some(fence) = frame.in_fence {
-            // The kernel takes its own reference to the fence.
-            let fence = u64::try_from(fence.as_raw_fd()).unwrap_or(u64::MAX);
-            plane.set(request, IN_FENCE_FD, fence)?;
+        let changes = changes(&self.committed, frame.planes, self.needs_modeset);
+        for (index, (plane, change)) in self.planes.iter().zip(changes).enumerate() {
+            match change {
+                Change::Keep => {}
+                Change::TurnOff => plane.fill_disabled(request)?,
+                Change::Show(next) => {
+                    let damage = damage.filter(|_| index == self.primary);
+                    if let Some(next) = frame.planes.get(next) {
+                        plane.fill(request, crtc, next, damage)?;
+                    }
+                }
+            }
         }
         if let (Some(writeback), Some(job)) = (&self.writeback, frame.writeback) {
             writeback.fill(request, job)?;
@@ -266,133 +301,80 @@ impl<C: Device> Pipeline<C> {
         Ok(())
     }
 
-    /// Reads the pending events of the card. Does not block if the descriptor is readable.
-    ///
-    /// # Errors
-    ///
-    /// When the card cannot be read, for example because it was removed.
-    pub fn events(&self) -> io::Result<Vec<Event>> {
-        let events = match self.card.receive_events() {
-            Ok(events) => events,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                ) =>
-            {
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(events
-            .filter_map(|event| match event {
-                drm::control::Event::PageFlip(flip) if flip.crtc == self.crtc => {
-                    Some(Event::PageFlip {
-                        time: flip.duration,
-                        sequence: flip.frame,
-                    })
-                }
-                _ => None,
-            })
-            .collect())
+    /// Adds to an atomic request the state that a modeset sets: the mode, neutral values, and everything else that is turned off.
+    fn fill_modeset(&self, request: &mut AtomicModeReq, crtc: u64) -> Result<(), KmsError> {
+        let own_planes: Vec<plane::Handle> = self.planes.iter().map(Plane::handle).collect();
+        let own_connectors: Vec<RawResourceHandle> = self
+            .writeback
+            .iter()
+            .map(WritebackConnector::handle)
+            .collect();
+        let display = (self.connector, self.crtc);
+        let leftovers =
+            retry_transient(|| Leftovers::read(&self.card, display, &own_planes, &own_connectors))?;
+        leftovers.fill_disabled(request)?;
+        self.connector_properties.set(request, "CRTC_ID", crtc)?;
+        self.crtc_properties
+            .set(request, "MODE_ID", self.mode_blob)?;
+        self.crtc_properties.set(request, "ACTIVE", 1)?;
+        fill_neutral_connector(&self.connector_properties, request);
+        fill_neutral_crtc(&self.crtc_properties, request);
+        for plane in &self.planes {
+            plane.fill_neutral(request);
+        }
+        match &self.writeback {
+            Some(writeback) => writeback.attach(request, crtc),
+            None => Ok(()),
+        }
     }
 
-    /// Restores the state that the display had before the compositor changed it, or turns the display off.
-    ///
-    /// The kernel shows its console again when no DRM master is left.
-    pub fn restore(&mut self) {
-        // The event loop has ended, so a timer could not retry.
-        let restored = retry_transient(|| self.restore_initial_state());
-        if let Err(error) = restored {
-            tracing::debug!(%error, "the display state before the start cannot be restored");
-        }
-        let _ = self.card.destroy_property_blob(self.mode_blob);
-        self.mode_blob = 0;
-    }
-
-    fn restore_initial_state(&self) -> Result<(), KmsError> {
-        let mut request = AtomicModeReq::new();
-        let mut mode_blob = None;
-        // The framebuffer from before may have been removed; the display is turned off then.
-        let framebuffer = self.plane_properties.value("FB_ID").filter(|id| *id != 0);
-        let mode = self.initial_state.mode;
-        if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {
-            let blob = blob(&self.card, &mode)?;
-            mode_blob = Some(blob);
-            self.crtc_properties.set(&mut request, "MODE_ID", blob)?;
-            self.crtc_properties.set(&mut request, "ACTIVE", 1)?;
-            self.plane_properties
-                .set(&mut request, "FB_ID", framebuffer)?;
-            for name in [
-                "CRTC_ID", "SRC_X", "SRC_Y", "SRC_W", "SRC_H", "CRTC_X", "CRTC_Y", "CRTC_W",
-                "CRTC_H",
-            ] {
-                let value = self.plane_properties.value(name).unwrap_or(0);
-                self.plane_properties.set(&mut request, name, value)?;
-            }
-            let crtc = self.connector_properties.value("CRTC_ID").unwrap_or(0);
-            self.connector_properties
-                .set(&mut request, "CRTC_ID", crtc)?;
-        } else {
-            self.fill_disable(&mut request)?;
-        }
-        let flags = AtomicCommitFlags::ALLOW_MODESET;
-        let mut result = self.card.atomic_commit(flags, request);
-        if result.is_err() && mode_blob.is_some() {
-            let mut request = AtomicModeReq::new();
-            self.fill_disable(&mut request)?;
-            result = self.card.atomic_commit(flags, request);
-        }
-        if let Some(blob) = mode_blob {
-            let _ = self.card.destroy_property_blob(blob);
-        }
-        result.map_err(kernel("restoring the display state"))
-    }
-
-    /// Disables plane, connector and CRTC, for example after the display was unplugged.
-    ///
-    /// Pending events are discarded, so that no [`Event`] of an earlier frame is taken for one of a later frame.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel rejects the commit.
-    pub fn turn_off(&mut self) -> Result<(), KmsError> {
-        let mut request = AtomicModeReq::new();
-        self.fill_disable(&mut request)?;
-        self.needs_modeset = true;
-        let result = self
-            .card
-            .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
-            .map_err(kernel("turning the display off"));
-        self.discard_events();
-        result
-    }
-
-    /// Reads the pending events of the card and discards them.
-    pub fn discard_events(&self) {
-        while self.events().is_ok_and(|events| !events.is_empty()) {}
-    }
-
-    fn fill_disable(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
-        self.plane_properties.set(request, "FB_ID", 0)?;
-        self.plane_properties.set(request, "CRTC_ID", 0)?;
-        self.connector_properties.set(request, "CRTC_ID", 0)?;
-        if let Some(writeback) = &self.writeback {
-            writeback.detach(request)?;
-        }
-        self.crtc_properties.set(request, "MODE_ID", 0)?;
-        self.crtc_properties.set(request, "ACTIVE", 0)
+    /// Returns the EDID of the display, as it was when the pipeline was opened.
+    pub fn edid(&self) -> Option<Vec<u8>> {
+        let blob = self
+            .connector_properties
+            .value("EDID")
+            .filter(|id| *id != 0)?;
+        retry_transient(|| self.card.get_property_blob(blob)).ok()
     }
 }
 
-impl<C: Device> AsFd for Pipeline<C> {
+/// Reads the pending events of all displays of a card. Does not block if the descriptor is readable.
+///
+/// # Errors
+///
+/// When the card cannot be read, for example because it was removed.
+pub fn read_events(card: &Card) -> io::Result<Vec<Event>> {
+    let events = match card.receive_events() {
+        Ok(events) => events,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let flips = events.filter_map(|event| match event {
+        drm::control::Event::PageFlip(flip) => Some(Event::PageFlip {
+            crtc: flip.crtc,
+            time: flip.duration,
+            sequence: flip.frame,
+        }),
+        _ => None,
+    });
+    Ok(flips.collect())
+}
+
+impl AsFd for Pipeline {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.card.as_fd()
     }
 }
 
 /// Creates a property blob.
-fn blob<C: Device, T>(card: &C, data: &T) -> Result<u64, KmsError> {
+fn blob<T>(card: &Card, data: &T) -> Result<u64, KmsError> {
     card.create_property_blob(data)
         .map(u64::from)
         .map_err(kernel("creating a property blob"))

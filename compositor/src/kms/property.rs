@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use drm::control::property::ValueType;
 use drm::control::{Device, RawResourceHandle, ResourceHandle, atomic::AtomicModeReq, property};
 
 use super::{KmsError, kernel};
@@ -11,7 +12,44 @@ use super::{KmsError, kernel};
 pub struct Properties {
     object: RawResourceHandle,
     kind: &'static str,
-    by_name: HashMap<String, (property::Handle, u64)>,
+    by_name: HashMap<String, Property>,
+}
+
+/// One property of an object.
+#[derive(Debug)]
+struct Property {
+    handle: property::Handle,
+    value: u64,
+    mutable: bool,
+    values: Values,
+}
+
+/// The values that a property can have.
+#[derive(Debug)]
+enum Values {
+    /// Named values.
+    Named(Vec<(String, u64)>),
+    /// Numbers from the first to the second, both included.
+    Range(u64, u64),
+    /// Blobs, objects and signed numbers.
+    Other,
+}
+
+impl Values {
+    fn of(kind: &ValueType) -> Self {
+        match kind {
+            ValueType::Enum(values) => {
+                let (_, named) = values.values();
+                let named = named
+                    .iter()
+                    .map(|one| (one.name().to_string_lossy().into_owned(), one.value()));
+                Self::Named(named.collect())
+            }
+            ValueType::Boolean => Self::Range(0, 1),
+            ValueType::UnsignedRange(least, most) => Self::Range(*least, *most),
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Properties {
@@ -33,7 +71,13 @@ impl Properties {
             let info = card
                 .get_property(handle)
                 .map_err(kernel("reading a property"))?;
-            by_name.insert(info.name().to_string_lossy().into_owned(), (handle, value));
+            let property = Property {
+                handle,
+                value,
+                mutable: info.mutable(),
+                values: Values::of(&info.value_type()),
+            };
+            by_name.insert(info.name().to_string_lossy().into_owned(), property);
         }
         Ok(Self {
             object: object.into(),
@@ -44,12 +88,30 @@ impl Properties {
 
     /// Returns the value that a property had when it was read.
     pub fn value(&self, name: &str) -> Option<u64> {
-        self.by_name.get(name).map(|(_, value)| *value)
+        self.by_name.get(name).map(|property| property.value)
     }
 
     /// Returns whether the object has such a property.
     pub fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
+    }
+
+    /// Returns the number of a named value; `None` if the object has no such property, or the property no such value.
+    pub fn named_value(&self, name: &str, value: &str) -> Option<u64> {
+        let Values::Named(values) = &self.by_name.get(name)?.values else {
+            return None;
+        };
+        let found = values.iter().find(|(other, _)| other == value);
+        found.map(|(_, number)| *number)
+    }
+
+    /// Returns the least and the greatest value of a property that can be changed; `None` if it cannot, or has no range.
+    pub fn range(&self, name: &str) -> Option<(u64, u64)> {
+        let property = self.by_name.get(name)?;
+        match property.values {
+            Values::Range(least, most) if property.mutable => Some((least, most)),
+            _ => None,
+        }
     }
 
     /// Adds a property value to an atomic request.
@@ -63,18 +125,18 @@ impl Properties {
         name: &'static str,
         value: u64,
     ) -> Result<(), KmsError> {
-        let (handle, _) = self.by_name.get(name).ok_or(KmsError::NoProperty {
+        let property = self.by_name.get(name).ok_or(KmsError::NoProperty {
             object: self.kind,
             name,
         })?;
-        request.add_raw_property(self.object, *handle, value);
+        request.add_raw_property(self.object, property.handle, value);
         Ok(())
     }
 
-    /// Adds a property value to an atomic request if the object has the property.
+    /// Adds a property value to an atomic request if the object has the property and it can be changed.
     pub fn set_if_present(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
-        if let Some((handle, _)) = self.by_name.get(name) {
-            request.add_raw_property(self.object, *handle, value);
+        if let Some(property) = self.by_name.get(name).filter(|property| property.mutable) {
+            request.add_raw_property(self.object, property.handle, value);
         }
     }
 }

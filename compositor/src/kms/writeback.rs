@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use drm::control::atomic::AtomicModeReq;
-use drm::control::{Device, ResourceHandles, connector, crtc, framebuffer};
+use drm::control::{Device, RawResourceHandle, ResourceHandles, connector, crtc, framebuffer};
 
 use super::property::Properties;
 use super::{KmsError, kernel, sys};
@@ -12,6 +12,7 @@ use super::{KmsError, kernel, sys};
 /// A writeback connector and its supported formats.
 #[derive(Debug)]
 pub struct WritebackConnector {
+    handle: connector::Handle,
     properties: Properties,
     formats: Vec<u32>,
 }
@@ -77,6 +78,7 @@ impl WritebackConnector {
                 .map(|code| u32::from_ne_bytes([code[0], code[1], code[2], code[3]]))
                 .collect();
             return Ok(Some(Self {
+                handle: *handle,
                 properties,
                 formats,
             }));
@@ -87,6 +89,10 @@ impl WritebackConnector {
     /// Returns the fourccs that the connector writes.
     pub fn formats(&self) -> &[u32] {
         &self.formats
+    }
+
+    pub(super) fn handle(&self) -> RawResourceHandle {
+        self.handle.into()
     }
 
     pub(super) fn attach(&self, request: &mut AtomicModeReq, crtc: u64) -> Result<(), KmsError> {

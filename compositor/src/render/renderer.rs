@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use covalent_protocols::FormatEntry;
-
-use super::gles::{Gles, OpenError};
+use super::gles::{Gles, OpenError, SampledFormat};
 use super::software::Software;
 use crate::options::RendererKind;
 
@@ -13,7 +11,7 @@ use crate::options::RendererKind;
 pub enum Renderer {
     /// The CPU renderer.
     Software(Software),
-    /// The GPU renderer. The CPU renderer composes whole frames with a buffer that the GPU cannot import.
+    /// The GPU renderer. The CPU renderer composes frames for which the GPU fails.
     Gles(Box<Gles>, Software),
 }
 
@@ -81,7 +79,7 @@ impl Renderer {
     }
 
     /// Returns the formats that the GPU imports without a copy; empty without the GPU renderer.
-    pub fn sampled(&self) -> Vec<FormatEntry> {
+    pub fn sampled(&self) -> Vec<SampledFormat> {
         match self {
             Self::Software(_) => Vec::new(),
             Self::Gles(gles, _) => gles.formats(),

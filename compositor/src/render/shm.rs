@@ -4,7 +4,7 @@ use std::io;
 
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 
-use crate::render::format::ReadPlanes;
+use crate::render::decode::ReadPlanes;
 use crate::render::sys;
 
 /// The single plane of a `wl_shm` buffer.

@@ -36,12 +36,19 @@ enum Memory {
 
 /// Write access to the rows of a target.
 pub trait WriteRows {
-    /// Writes pixels (`0xAARRGGBB`) to row `y`, starting at column `x`.
+    /// Calls `draw` to write `count` pixels (`0xAARRGGBB`) of row `y`, starting at column `x`.
+    ///
+    /// `draw` has to write all of them. What they contain before is not specified.
     ///
     /// # Errors
     ///
     /// When the pixels exceed the target, or its memory cannot be written.
-    fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()>;
+    fn fill(
+        &mut self,
+        at: (i32, i32),
+        count: usize,
+        draw: &mut dyn FnMut(&mut [u32]),
+    ) -> io::Result<()>;
 }
 
 impl Target {
@@ -170,13 +177,19 @@ struct OwnRows<'a> {
 }
 
 impl WriteRows for OwnRows<'_> {
-    fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()> {
-        let start = place(x, y, self.width, colours.len())?;
-        self.colours
-            .get_mut(start..start.saturating_add(colours.len()))
-            .ok_or(io::ErrorKind::InvalidInput)?
-            .copy_from_slice(colours);
-        let bytes = u64::try_from(size_of_val(colours)).unwrap_or(u64::MAX);
+    fn fill(
+        &mut self,
+        (x, y): (i32, i32),
+        count: usize,
+        draw: &mut dyn FnMut(&mut [u32]),
+    ) -> io::Result<()> {
+        let start = place(x, y, self.width, count)?;
+        let row = self
+            .colours
+            .get_mut(start..start.saturating_add(count))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        draw(row);
+        let bytes = u64::try_from(size_of_val(row)).unwrap_or(u64::MAX);
         *self.written_bytes = self.written_bytes.saturating_add(bytes);
         Ok(())
     }
@@ -202,23 +215,33 @@ struct SharedRows<'a> {
     guard: MapGuard<'a>,
     width: usize,
     height: usize,
-    row: Vec<u8>,
+    /// The row that is drawn. It is copied to the buffer afterwards, since no reference to the buffer's memory may exist.
+    row: Vec<u32>,
 }
 
 impl WriteRows for SharedRows<'_> {
-    fn write(&mut self, x: i32, y: i32, colours: &[u32]) -> io::Result<()> {
-        place(x, y, self.width, colours.len())?;
+    fn fill(
+        &mut self,
+        (x, y): (i32, i32),
+        count: usize,
+        draw: &mut dyn FnMut(&mut [u32]),
+    ) -> io::Result<()> {
+        place(x, y, self.width, count)?;
         let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let x_bytes = u64::try_from(x).map_err(outside)? * 4;
         let y = u32::try_from(y).map_err(outside)?;
         if usize::try_from(y).map_err(outside)? >= self.height {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.row.clear();
-        self.row
-            .extend(colours.iter().flat_map(|colour| colour.to_le_bytes()));
+        self.row.resize(count, 0);
+        draw(&mut self.row);
+        if cfg!(target_endian = "big") {
+            for pixel in &mut self.row {
+                *pixel = pixel.to_le();
+            }
+        }
         self.guard
-            .write_row(0, y, x_bytes, &self.row)
+            .write_row(0, y, x_bytes, bytemuck::cast_slice(&self.row))
             .map_err(io::Error::other)
     }
 }

@@ -1,67 +1,135 @@
-//! Frame callbacks: collected from the surfaces of a frame, and sent when the next frame can be drawn.
+//! Frame callbacks.
+//!
+//! A surface that is visible receives its callbacks when a frame with its commit was submitted, or when the frame was left out
+//! because nothing had changed. An output draws one frame for each refresh, so a surface receives callbacks at most once in a
+//! refresh period. A surface that no output shows receives them at most once in [`HIDDEN_PERIOD`].
 
-use calloop::timer::{TimeoutAction, Timer};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use calloop::timer::TimeoutAction;
+use smithay::reexports::wayland_server::Resource;
+use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::{SurfaceAttributes, with_states};
 
 use crate::clock;
+use crate::connection::expect_events;
+use crate::event_loop::TimerToken;
+use crate::output_view::OutputId;
 use crate::scene::SceneLayer;
 use crate::state::State;
 
+/// The time between the callbacks of a surface that is hidden or unmapped, or whose output is off.
+///
+/// Some clients wait for a callback in a function that their main loop calls, and would not answer input or a ping without one.
+const HIDDEN_PERIOD: Duration = Duration::from_secs(1);
+
+/// The surfaces with frame callbacks that are not sent yet.
+#[derive(Debug, Default)]
+pub struct PendingCallbacks {
+    /// The surfaces, with the time of the last commit that has callbacks.
+    surfaces: HashMap<ObjectId, (WlSurface, Duration)>,
+    /// The timer for the next callback of a hidden surface.
+    timer: Option<TimerToken>,
+}
+
+impl PendingCallbacks {
+    /// Adds a surface, a commit of which has frame callbacks.
+    pub fn add(&mut self, surface: &WlSurface) {
+        self.surfaces
+            .insert(surface.id(), (surface.clone(), clock::now()));
+    }
+
+    /// Removes a destroyed surface.
+    pub fn remove(&mut self, surface: &WlSurface) {
+        self.surfaces.remove(&surface.id());
+    }
+}
+
 impl State {
-    /// Collects the callbacks of visible surfaces. The callbacks of hidden surfaces stay pending until the surfaces are visible.
-    pub(super) fn collect_callbacks(&mut self, visible: &[SceneLayer]) {
-        let callbacks = &mut self.screen.callbacks;
-        let mut take = |surface: &WlSurface| {
-            with_states(surface, |states| {
-                let mut attributes = states.cached_state.get::<SurfaceAttributes>();
-                callbacks.append(&mut attributes.current().frame_callbacks);
-            });
-        };
-        for layer in visible {
-            take(&layer.surface);
-        }
-        // A window without content is not visible, but its client may wait for a callback before it draws.
-        for window in self.stack.windows() {
-            let surface = window.toplevel.wl_surface();
-            if !self.stack.has_content(surface) {
-                take(surface);
+    /// Sends the callbacks of the surfaces of a frame that was submitted, or of one that was left out because nothing had changed.
+    ///
+    /// A surface on several outputs is paced by the one that shows the largest part of it.
+    pub(super) fn send_callbacks(&mut self, id: OutputId, visible: &[SceneLayer]) {
+        let now = clock::now();
+        let cursor = self.cursor.surface().cloned();
+        let surfaces = visible.iter().map(|layer| &layer.surface).chain(&cursor);
+        for surface in surfaces {
+            if !self.is_main(id, surface) {
+                continue;
+            }
+            if self.callbacks.surfaces.remove(&surface.id()).is_some() {
+                self.send_surface_callbacks(surface, now);
             }
         }
     }
 
-    /// Sends the frame callbacks, or schedules them for the end of the refresh period.
-    pub(super) fn schedule_callbacks(&mut self) {
-        if self.screen.callbacks.is_empty() || self.screen.callbacks_scheduled {
-            return;
-        }
-        let now = clock::now();
-        let period = self.screen.mode().period();
-        let due = self.screen.callbacks_sent_at.saturating_add(period);
-        // A display without vblanks reports a flip at once. Clients that draw on callbacks must not run faster than the refresh
-        // rate.
-        let wait = due.saturating_sub(now);
-        if wait <= period / 5 {
-            self.send_callbacks();
-            return;
-        }
-        let timer = Timer::from_duration(wait);
-        let scheduled = self.handle.insert_source(timer, |_, _, state: &mut Self| {
-            state.screen.callbacks_scheduled = false;
-            state.send_callbacks();
-            TimeoutAction::Drop
+    fn send_surface_callbacks(&mut self, surface: &WlSurface, now: Duration) {
+        let callbacks = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            std::mem::take(&mut attributes.current().frame_callbacks)
         });
-        match scheduled {
-            Ok(_) => self.screen.callbacks_scheduled = true,
-            Err(_) => self.send_callbacks(),
+        if let Some(client) = surface.client() {
+            expect_events(&client);
         }
-    }
-
-    fn send_callbacks(&mut self) {
-        let now = clock::now();
-        self.screen.callbacks_sent_at = now;
-        for callback in self.screen.callbacks.drain(..) {
+        for callback in callbacks {
             callback.done(clock::milliseconds(now));
         }
+        self.stack.surface(surface).set_callback_time(now);
+    }
+
+    /// Sends the callbacks of surfaces that no output shows, and starts a timer for those that are not due yet.
+    pub(crate) fn send_hidden_callbacks(&mut self) {
+        if self.callbacks.surfaces.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        let mut next: Option<Duration> = None;
+        let mut due = Vec::new();
+        for (surface, committed) in self.callbacks.surfaces.values() {
+            if !self.is_hidden(surface, *committed) {
+                continue;
+            }
+            let sent = self
+                .stack
+                .find(surface)
+                .and_then(|state| state.callback_time());
+            let time = sent.map_or(now, |sent| sent.saturating_add(HIDDEN_PERIOD));
+            if time <= now {
+                due.push(surface.clone());
+            } else {
+                next = Some(next.map_or(time, |next| next.min(time)));
+            }
+        }
+        for surface in due {
+            self.callbacks.remove(&surface);
+            self.send_surface_callbacks(&surface, now);
+        }
+        let (Some(next), None) = (next, self.callbacks.timer) else {
+            return;
+        };
+        let timer = self.handle.add_timer(next.saturating_sub(now), |state| {
+            // The callbacks are sent at the end of this event-loop iteration.
+            state.callbacks.timer = None;
+            TimeoutAction::Drop
+        });
+        self.callbacks.timer = Some(timer);
+    }
+
+    /// Returns whether a surface is shown by no output that is on.
+    ///
+    /// A surface that is not visible yet may be part of the next frame of an output, so it is not hidden before each output has drawn
+    /// its scene since the commit.
+    fn is_hidden(&self, surface: &WlSurface, committed: Duration) -> bool {
+        let main = self
+            .stack
+            .find(surface)
+            .and_then(|state| state.main_output());
+        let mut outputs = self.outputs.iter().filter(|screen| screen.is_on());
+        outputs.all(|screen| {
+            let has_drawn = screen.drawn_at >= committed || !screen.redraw_state.needs_redraw();
+            has_drawn && main != Some(screen.id)
+        })
     }
 }

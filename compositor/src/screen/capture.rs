@@ -5,7 +5,12 @@ use std::path::Path;
 use covalent_alloc::buffer::cpu_traffic;
 
 use super::Screen;
-use crate::render::Pixels;
+use crate::backend::ScannedOut;
+use crate::memory_image::MemoryImage;
+use crate::output_view::OutputId;
+use crate::region::{Rect, Region};
+use crate::render::view::Transform;
+use crate::render::{ColorRepresentation, Layer, Target, View};
 use crate::state::State;
 use crate::transient::FaultKind;
 
@@ -13,17 +18,23 @@ use crate::transient::FaultKind;
 /// read another frame.
 const ATTEMPTS: u32 = 8;
 
+/// The colour of the display where nothing is shown (`0xAARRGGBB`).
+const BLACK: u32 = 0xff00_0000;
+
 impl State {
-    pub(super) fn save_screenshot(&mut self, path: &Path) {
+    pub(super) fn save_screenshot(&mut self, id: OutputId, path: &Path) {
         let before = cpu_traffic();
-        let mut captured = self.screen.capture();
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        let mut captured = screen.capture();
         for _ in 1..ATTEMPTS {
             match &captured {
                 Err(error) if FaultKind::of(&**error).is_transient() => {
                     tracing::debug!(
                         "reading the frame for a screenshot failed and is retried: {error:#}"
                     );
-                    captured = self.screen.capture();
+                    captured = screen.capture();
                 }
                 _ => break,
             }
@@ -32,7 +43,7 @@ impl State {
             crate::screenshot::save(path, size, &colours)
                 .map_err(|error| anyhow::Error::new(error).context(format!("{}", path.display())))
         });
-        self.screen.copy_counter.exclude(before);
+        self.outputs.copy_counter.exclude(before);
         match saved {
             Ok(()) => tracing::info!(path = %path.display(), "the screenshot was saved"),
             Err(error) => tracing::error!("the screenshot cannot be saved: {error:#}"),
@@ -51,29 +62,86 @@ impl Screen {
             .on_display
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("no frame was shown yet"))?;
-        if let Some(content) = &frame.scanout_content {
-            let (width, height) = content.size();
-            let colours = crate::screenshot::decode(&**content)?;
-            return Ok(((u32::try_from(width)?, u32::try_from(height)?), colours));
-        }
+        let mode = self.backend.mode();
+        let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
+        let shown: Vec<ScannedOut> = frame.scanned_out.clone();
         let Some(index) = frame.output_buffer else {
-            // The frame is the black output buffer.
-            let mode = self.backend.mode();
-            let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
-            let pixels = usize::try_from(mode.rect().area())?;
-            return Ok((size, vec![0xff00_0000; pixels]));
+            // Without an output buffer, what the planes show is on black.
+            let colours = vec![BLACK; usize::try_from(mode.rect().area())?];
+            return Ok((size, self.draw_over(colours, mode.rect(), &shown)?));
         };
         let target = self
             .backend
             .swapchain()
             .target(index)
             .ok_or_else(|| anyhow::anyhow!("the output buffer of the frame was replaced"))?;
-        self.renderer.software().check_output_buffer_fault()?;
+        let mut renderer = self.renderer.borrow_mut();
+        renderer.software().check_output_buffer_fault()?;
         let (width, height) = target.size();
-        let colours = match (target.dmabuf(), self.renderer.gles()) {
+        let colours = match (target.dmabuf(), renderer.gles()) {
             (Some(gpu_buffer), Some(gles)) => gles.read(gpu_buffer)?,
             _ => target.read()?,
         };
+        drop(renderer);
+        let bounds = Rect::of_size(i32::try_from(width)?, i32::try_from(height)?);
+        let colours = self.draw_over(colours, bounds, &shown)?;
         Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))
+    }
+
+    /// Draws what planes show over an output buffer, as the display does.
+    fn draw_over(
+        &mut self,
+        colours: Vec<u32>,
+        bounds: Rect,
+        shown: &[ScannedOut],
+    ) -> anyhow::Result<Vec<u32>> {
+        if shown.is_empty() {
+            return Ok(colours);
+        }
+        let width = usize::try_from(bounds.width)?;
+        let height = usize::try_from(bounds.height)?;
+        let base = MemoryImage::from_pixels(width, colours.into_iter().map(u32::to_le_bytes));
+        let base = Layer {
+            pixels: &base,
+            colour: ColorRepresentation::default(),
+            view: View {
+                source: (0.0, 0.0, f64::from(bounds.width), f64::from(bounds.height)),
+                destination: bounds,
+                transform: Transform::Normal,
+            },
+            opaque: Region::default(),
+        };
+        // The CPU cannot read some layouts, of which the GPU makes a copy.
+        let mut renderer = self.renderer.borrow_mut();
+        let mut copies = Vec::new();
+        for shown in shown {
+            copies.push(match renderer.gles() {
+                Some(gles) if !shown.content.is_linear() => {
+                    Some(gles.copy(&*shown.content, shown.colour)?)
+                }
+                _ => None,
+            });
+        }
+        let layers = shown.iter().zip(&copies).map(|(shown, copied)| Layer {
+            pixels: match copied {
+                Some(copied) => copied,
+                None => &*shown.content,
+            },
+            colour: match copied {
+                Some(_) => ColorRepresentation::default(),
+                None => shown.colour,
+            },
+            view: shown.view,
+            opaque: Region::default(),
+        });
+        let layers: Vec<Layer<'_>> = std::iter::once(base).chain(layers).collect();
+        let mut target = Target::memory(width, height);
+        let failed = renderer
+            .software()
+            .draw(&mut target, &bounds.into(), BLACK, &layers)?;
+        if let Some(failed) = failed.into_iter().next() {
+            return Err(failed.error.into());
+        }
+        Ok(target.read()?)
     }
 }

@@ -1,19 +1,44 @@
 //! The presentation feedback of a frame. Each feedback object receives `presented` or `discarded`.
 
-use smithay::wayland::presentation::PresentationFeedbackCallback;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::wayland::compositor::with_states;
+use smithay::wayland::presentation::{
+    PresentationFeedbackCachedState, PresentationFeedbackCallback,
+};
+
+use crate::connection::expect_events;
 
 /// The feedback objects of a frame. Those that remain when it is dropped receive `discarded`.
 #[derive(Debug, Default)]
-pub(super) struct Feedback(Vec<PresentationFeedbackCallback>);
+pub(super) struct Feedback {
+    callbacks: Vec<PresentationFeedbackCallback>,
+    clients: Vec<Client>,
+}
 
 impl Feedback {
-    pub(super) fn new(callbacks: Vec<PresentationFeedbackCallback>) -> Self {
-        Self(callbacks)
+    /// Takes the feedback objects of the current commit of a surface.
+    pub(super) fn add(&mut self, surface: &WlSurface) {
+        let callbacks = with_states(surface, |states| {
+            let mut state = states.cached_state.get::<PresentationFeedbackCachedState>();
+            std::mem::take(&mut state.current().callbacks)
+        });
+        if !callbacks.is_empty() {
+            self.callbacks.extend(callbacks);
+            self.clients.extend(surface.client());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.callbacks.is_empty()
     }
 
     /// Takes the feedback objects, to send `presented` to them.
     pub(super) fn take(&mut self) -> Vec<PresentationFeedbackCallback> {
-        std::mem::take(&mut self.0)
+        for client in self.clients.drain(..) {
+            expect_events(&client);
+        }
+        std::mem::take(&mut self.callbacks)
     }
 
     /// Sends `discarded` to all feedback objects.

@@ -1,95 +1,316 @@
-//! Changes of the output: mode changes, session switches and hotplug.
+//! Changes of outputs: mode changes, session switches and hotplug.
 
-use crate::backend::kms::HotplugOutcome;
-use crate::render::Pixels as _;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use calloop::timer::TimeoutAction;
+use smithay::reexports::wayland_server::backend::GlobalId;
+use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
+
+use super::Screen;
+use crate::backend::Backend;
+use crate::backend::kms::{HotplugOutcome, OpenCard};
+use crate::options::{OutputConfig, RendererKind};
+use crate::output_view::OutputId;
+use crate::outputs::SharedRenderer;
+use crate::render::gles::OpenError;
+use crate::render::{Pixels as _, Renderer};
 use crate::scene::ShownScene;
 use crate::state::State;
 
+/// The time for which the global of a removed output can still be bound. A client may have sent its request before it received
+/// `wl_registry.global_remove`.
+const GLOBAL_GRACE: Duration = Duration::from_secs(10);
+
 impl State {
+    /// Adds an output.
+    pub fn add_output(
+        &mut self,
+        backend: Backend,
+        renderer: SharedRenderer,
+        config: OutputConfig,
+    ) -> OutputId {
+        let id = self.outputs.add(&self.display, backend, renderer, config);
+        self.layout_changed();
+        id
+    }
+
+    /// Returns the renderer for an output of `backend`, which the outputs of a card share.
+    ///
+    /// # Errors
+    ///
+    /// When the GPU was requested and cannot be used.
+    pub fn renderer_for(
+        &self,
+        kind: RendererKind,
+        backend: &Backend,
+    ) -> Result<SharedRenderer, OpenError> {
+        let mut screens = self.outputs.iter();
+        let same = screens.find(|screen| screen.backend.device() == backend.device());
+        match same {
+            Some(screen) => Ok(screen.renderer.clone()),
+            None => Ok(Rc::new(RefCell::new(Renderer::open(
+                kind,
+                backend.device(),
+            )?))),
+        }
+    }
+
+    /// Removes an output, which shows nothing any more. Its windows move to another one until it is added again.
+    pub fn remove_output(&mut self, id: OutputId) {
+        self.abandon_frame(id);
+        if let Some(screen) = self.outputs.get_mut(id) {
+            screen.leave_all(&self.handle);
+        }
+        let global = self.outputs.remove(id);
+        self.stack.forget_output(id);
+        if let Some(global) = global {
+            self.remove_global(global);
+        }
+        self.layout_changed();
+    }
+
+    fn remove_global(&mut self, global: GlobalId) {
+        self.display.disable_global::<Self>(global.clone());
+        self.handle.add_timer(GLOBAL_GRACE, move |state| {
+            state.display.remove_global::<Self>(global.clone());
+            TimeoutAction::Drop
+        });
+    }
+
+    /// Places outputs and windows again after an output was added, removed, or has another size.
+    pub fn layout_changed(&mut self) {
+        self.outputs.arrange();
+        let before = self.stack.set_outputs(self.outputs.views());
+        for screen in self.outputs.iter_mut() {
+            if before.contains(&screen.view()) {
+                continue;
+            }
+            screen.announce();
+            screen.shown_scene = ShownScene::default();
+            screen.backend.swapchain().damage_all();
+        }
+        self.outputs.schedule_redraw();
+        self.configure_for_outputs();
+        let pointer = self.outputs.clamp(self.pointer.current_location());
+        if pointer != self.pointer.current_location() {
+            self.point_at_now(pointer);
+        }
+    }
+
     /// Changes the mode to the buffer size of a fullscreen window, if `--match-mode` is set.
-    pub(super) fn match_mode(&mut self) {
+    pub(super) fn match_mode(&mut self, id: OutputId) {
         let wanted = self
             .stack
-            .top()
+            .top_of(id)
             .filter(|window| window.fullscreen)
             .and_then(|window| {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
                 content.dmabuf()?;
-                // The buffer size counts and not the surface size: a client may scale the surface because the buffer does not
-                // fit.
+                // The size of the picture in the buffer counts and not the surface size: a client may scale the surface because
+                // the picture does not fit.
+                if let Some(source) = surface.view((0, 0)).source_pixels() {
+                    return Some((source.width, source.height));
+                }
                 let (width, height) = content.size();
                 Some((i32::try_from(width).ok()?, i32::try_from(height).ok()?))
             });
-        match self.screen.backend.match_size(wanted) {
-            Ok(true) => {
-                self.mode_succeeded();
-                self.output_changed();
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        match screen.backend.match_size(wanted) {
+            Ok(changed) => {
+                screen.recovery.mode_succeeded();
+                if changed {
+                    self.output_changed(id);
+                }
             }
-            Ok(false) => self.mode_succeeded(),
-            Err(error) => self.mode_failed(&error),
+            Err(error) => self.mode_failed(id, &error),
         }
     }
 
     /// Announces a changed mode to clients, and damages the whole output.
-    pub fn output_changed(&mut self) {
-        self.screen.announce_mode();
-        self.screen.shown_scene = ShownScene::default();
-        self.screen.backend.swapchain().damage_all();
-        self.screen.redraw_needed = true;
-        self.configure_for_mode();
+    fn output_changed(&mut self, id: OutputId) {
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        screen.announce();
+        screen.shown_scene = ShownScene::default();
+        screen.backend.swapchain().damage_all();
+        screen.frame_clock.reset();
+        screen.redraw_state.queue();
+        self.layout_changed();
     }
 
-    /// Pauses the output and the input devices while another program has the session.
+    /// Pauses the outputs and the input devices while another program has the session.
     pub fn pause(&mut self) {
-        if let Some(kms) = self.screen.backend.kms() {
-            kms.pause();
+        for screen in self.outputs.iter_mut() {
+            if let Some(kms) = screen.backend.kms() {
+                kms.pause();
+            }
         }
         if let Some(devices) = &mut self.devices {
             devices.pause();
         }
     }
 
-    /// Resumes the output and the input devices.
+    /// Resumes the outputs and the input devices.
     pub fn resume(&mut self) {
         if let Some(devices) = &mut self.devices {
             devices.resume();
         }
-        if let Some(kms) = self.screen.backend.kms() {
-            kms.resume();
+        for id in self.outputs.ids() {
+            self.pending_flips(id);
+            if let Some(kms) = self
+                .outputs
+                .get_mut(id)
+                .and_then(|screen| screen.backend.kms())
+            {
+                kms.resume();
+            }
+            self.abandon_frame(id);
+            self.output_changed(id);
         }
-        self.abandon_frame();
-        self.output_changed();
     }
 
-    /// Handles a hotplug event.
-    pub fn hotplug(&mut self) {
-        let outcome = match self.screen.backend.kms().map(|kms| kms.hotplug()) {
+    /// Handles a hotplug event of a card: probes its outputs, and adds an output for each new display.
+    pub fn hotplug(&mut self, device: u64) {
+        let cards = self.outputs.cards.iter();
+        let Some(card) = cards.clone().find(|card| card.device() == device).cloned() else {
+            return;
+        };
+        for id in self.outputs_of(device) {
+            self.probe_output(id);
+        }
+        if let Err(error) = self.open_new_displays(&card) {
+            tracing::info!(%error, "no display was added");
+        }
+    }
+
+    /// Returns the outputs of a card.
+    fn outputs_of(&mut self, device: u64) -> Vec<OutputId> {
+        let of_card = |screen: &mut Screen| {
+            let kms = screen.backend.kms()?;
+            (kms.device() == device).then_some(screen.id)
+        };
+        self.outputs.iter_mut().filter_map(of_card).collect()
+    }
+
+    /// Adds an output for each display that has none yet.
+    fn open_new_displays(&mut self, card: &OpenCard) -> Result<(), anyhow::Error> {
+        let known: Vec<String> = self
+            .outputs
+            .iter()
+            .filter(|screen| screen.backend.device() == Some(card.path()))
+            .map(|screen| screen.backend.name().to_owned())
+            .collect();
+        let options = self.outputs.options.clone();
+        let taken = self.outputs.iter_mut().filter_map(|screen| {
+            let kms = screen.backend.kms()?;
+            (kms.device() == card.device()).then(|| kms.plane_handles())
+        });
+        let taken = taken.flatten().collect();
+        let mut displays = Vec::new();
+        let is_new = |name: &str| !known.iter().any(|known| known == name);
+        let opened = card.open_displays(&mut displays, &options, taken, is_new);
+        for kms in displays {
+            let backend = Backend::Kms(Box::new(kms));
+            let renderer = self.renderer_for(options.renderer, &backend)?;
+            let config = options.config_of(backend.name());
+            self.add_output(backend, renderer, config);
+        }
+        Ok(opened?)
+    }
+
+    /// Removes the outputs of a card that was removed. Ends the compositor if no output is left.
+    pub fn card_removed(&mut self, device: u64) {
+        let removed = self.outputs_of(device);
+        self.outputs.cards.retain(|card| card.device() != device);
+        if removed.len() == self.outputs.ids().len() {
+            self.fail(anyhow::anyhow!("the card was removed"));
+            return;
+        }
+        for id in removed {
+            self.remove_output(id);
+        }
+    }
+
+    /// Probes the connector of an output.
+    pub(super) fn probe_output(&mut self, id: OutputId) {
+        // A page flip that has happened already must not be taken for one of a later frame.
+        self.pending_flips(id);
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        let outcome = match screen.backend.kms().map(|kms| kms.hotplug()) {
             None => return,
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
-                self.hotplug_failed(&error);
+                self.hotplug_failed(id, &error);
                 return;
             }
         };
-        self.hotplug_succeeded();
+        screen.recovery.hotplug_succeeded();
         match outcome {
             HotplugOutcome::Unchanged => {}
             HotplugOutcome::Disconnected => {
-                self.abandon_frame();
-                self.screen.release_scanout_buffers();
+                self.pending_flips(id);
+                self.abandon_frame(id);
+                if let Some(screen) = self.outputs.get_mut(id) {
+                    screen.release_scanout_buffers();
+                }
+                self.display_disconnected(id);
             }
             HotplugOutcome::Changed => {
-                self.abandon_frame();
-                self.output_changed();
+                self.abandon_frame(id);
+                if let Some(screen) = self.outputs.get_mut(id) {
+                    screen.publish(&self.display);
+                }
+                self.output_changed(id);
+                // Another output without display may have stayed as the only one.
+                for other in self.outputs.ids() {
+                    let screen = self.outputs.get(other);
+                    if screen.is_some_and(|screen| !screen.is_connected()) {
+                        self.display_disconnected(other);
+                    }
+                }
             }
         }
+    }
+
+    /// Moves the windows of an output without display to the others. The only output stays, since clients expect one.
+    fn display_disconnected(&mut self, id: OutputId) {
+        if !self.outputs.iter().any(Screen::is_connected) {
+            return;
+        }
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        let Some(global) = screen.withdraw() else {
+            return;
+        };
+        screen.leave_all(&self.handle);
+        self.stack.forget_output(id);
+        self.remove_global(global);
+        self.layout_changed();
     }
 
     /// Switches to another virtual terminal.
     pub fn switch_console(&mut self, number: i32) {
-        if let Some(kms) = self.screen.backend.kms() {
+        let mut screens = self.outputs.iter_mut();
+        if let Some(kms) = screens.find_map(|screen| screen.backend.kms()) {
             kms.seat().switch_console(number);
         }
+    }
+
+    /// Returns the output of a client's `wl_output`; `None` if it was removed.
+    pub fn find_output(&self, output: &WlOutput) -> Option<OutputId> {
+        let found = self
+            .outputs
+            .iter()
+            .find(|screen| screen.output.owns(output));
+        found.map(|screen| screen.id)
     }
 }

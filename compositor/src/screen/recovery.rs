@@ -7,16 +7,19 @@
 //! ```
 //!
 //! Commits of clients do not shorten the wait; their state is part of the next attempt. Frame callbacks and presentation
-//! feedback stay with the frame that is retried.
+//! feedback stay with the surfaces until a frame was accepted.
 
 use std::time::Duration;
 
-use calloop::timer::{TimeoutAction, Timer};
+use calloop::timer::TimeoutAction;
 
 use super::Frame;
+use super::redraw_state::{Queued, RedrawState};
 use crate::backend::ModeError;
 use crate::clock;
 use crate::compose::UnreadableLayer;
+use crate::event_loop::TimerToken;
+use crate::output_view::OutputId;
 use crate::run::exit;
 use crate::scene::{SceneLayer, ShownScene};
 use crate::state::State;
@@ -45,12 +48,8 @@ const MODE_ATTEMPTS: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     commit_backoff: Backoff,
-    /// A timer for the next attempt is running.
-    retry_scheduled: bool,
     failing_since: Option<Duration>,
     cause: Option<String>,
-    /// A timer for the page-flip timeout is running.
-    flip_watched: bool,
     read_backoff: Backoff,
     mode_backoff: Backoff,
     /// A timer for a redraw is running.
@@ -68,11 +67,6 @@ pub(super) struct RetryInfo {
 }
 
 impl Recovery {
-    /// Returns whether a timer for the next attempt is running.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.retry_scheduled
-    }
-
     /// Returns whether direct scanout of a buffer is to be retried after a transient failure.
     pub(super) fn should_retry_scanout(&self) -> bool {
         self.commit_backoff.attempts() < SCANOUT_ATTEMPTS
@@ -108,17 +102,21 @@ impl Recovery {
 }
 
 impl State {
-    /// Schedules another attempt after a commit failed. Ends the compositor if not even the first frame can be shown.
-    pub(super) fn frame_failed(&mut self, error: anyhow::Error) {
+    /// Schedules another attempt after a commit failed. Ends the compositor if the only output cannot even show its first frame.
+    pub(super) fn frame_failed(&mut self, id: OutputId, error: anyhow::Error) {
         let kind = FaultKind::of(&*error);
-        let screen = &mut self.screen;
+        let is_only = self.outputs.iter().count() == 1;
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
         let delay = screen.recovery.failed(format!("{error:#}"));
         let failing_for = screen
             .recovery
             .failing_since
             .map_or(Duration::ZERO, |since| clock::now().saturating_sub(since));
         // A display that rejects the first frame cannot be used.
-        if !screen.first_frame_submitted
+        if is_only
+            && !screen.first_frame_submitted
             && (kind == FaultKind::Permanent || failing_for > FIRST_FRAME_TIMEOUT)
         {
             let error = error.context("the display rejected the first frame");
@@ -132,55 +130,62 @@ impl State {
         if kind == FaultKind::NotMaster || is_persistent {
             screen.backend.reset();
         }
-        self.retry_after(delay);
+        self.retry_after(id, delay);
     }
 
     /// Redraws after a delay. Nothing is submitted before.
-    fn retry_after(&mut self, delay: Duration) {
-        self.screen.redraw_needed = true;
-        let timer = Timer::from_duration(delay);
-        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+    fn retry_after(&mut self, id: OutputId, delay: Duration) {
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        let timer = self.handle.add_timer(delay, move |state| {
             // The attempt is made at the end of this event-loop iteration.
-            state.screen.recovery.retry_scheduled = false;
+            if let Some(screen) = state.outputs.get_mut(id) {
+                screen.redraw_state = RedrawState::Queued(Queued::Due(None));
+            }
             TimeoutAction::Drop
         });
-        // If the timer cannot be created, the next event of any kind triggers the attempt.
-        self.screen.recovery.retry_scheduled = scheduled.is_ok();
+        let queued = RedrawState::Queued(Queued::Scheduled(timer));
+        screen.redraw_state.replace(&self.handle, queued);
     }
 
-    /// Starts the page-flip timeout for the frame in flight.
-    pub(super) fn watch_flip(&mut self) {
-        if self.screen.recovery.flip_watched {
-            return;
-        }
-        let timer = Timer::from_duration(FLIP_TIMEOUT);
-        let scheduled = self
-            .handle
-            .insert_source(timer, |_, (), state: &mut Self| state.check_flip_timeout());
-        self.screen.recovery.flip_watched = scheduled.is_ok();
+    /// Starts the page-flip timeout for a frame.
+    pub(super) fn watch_flip(&self, id: OutputId) -> TimerToken {
+        self.handle
+            .add_timer(FLIP_TIMEOUT, move |state| state.check_flip_timeout(id))
     }
 
-    fn check_flip_timeout(&mut self) -> TimeoutAction {
+    fn check_flip_timeout(&mut self, id: OutputId) -> TimeoutAction {
         let left = |state: &Self| {
-            let since = state.screen.backend.in_flight_since()?;
+            let since = state.outputs.get(id)?.redraw_state.flight()?.since;
             Some(FLIP_TIMEOUT.saturating_sub(clock::now().saturating_sub(since)))
         };
         if left(self).is_some_and(|left| left.is_zero()) {
             // If the process was stopped for a while, the event may be pending and only not read yet.
-            self.card_events();
+            self.pending_flips(id);
         }
         match left(self) {
             None => {}
             Some(left) if !left.is_zero() => return TimeoutAction::ToDuration(left),
-            Some(_) => self.handle_lost_flip(),
+            Some(_) => self.handle_lost_flip(id),
         }
-        self.screen.recovery.flip_watched = false;
         TimeoutAction::Drop
     }
 
+    /// Handles the pending events of the card of an output.
+    pub(super) fn pending_flips(&mut self, id: OutputId) {
+        let screen = self.outputs.get_mut(id);
+        let device = screen.and_then(|screen| Some(screen.backend.kms()?.device()));
+        if let Some(device) = device {
+            self.card_events(device);
+        }
+    }
+
     /// Abandons the frame in flight and submits a complete frame, since the state of the display is unknown.
-    fn handle_lost_flip(&mut self) {
-        let screen = &mut self.screen;
+    fn handle_lost_flip(&mut self, id: OutputId) {
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
         screen.backend.abandon();
         screen.backend.reset();
         screen.backend.swapchain().damage_all();
@@ -189,29 +194,40 @@ impl State {
         let output = screen.backend.name();
         let cause = format!("{output} sent no page-flip event for a frame within {seconds} s");
         let delay = screen.recovery.failed(cause);
-        self.abandon_frame();
-        self.retry_after(delay);
+        self.abandon_frame(id);
+        self.retry_after(id, delay);
     }
 
     /// Abandons the frame in flight, which may still reach the display. Its buffers are released with the next page flip.
-    pub(super) fn abandon_frame(&mut self) {
-        if let Some(writeback) = self.screen.writeback() {
+    pub(super) fn abandon_frame(&mut self, id: OutputId) {
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        if let Some(writeback) = screen.writeback() {
             writeback.abandon();
         }
-        if let Some(mut frame) = self.screen.in_flight.take() {
+        let flight = screen.redraw_state.end_flight(&self.handle);
+        if let Some(mut frame) = flight.and_then(|flight| flight.frame) {
             frame.feedback.discard();
-            self.screen.abandoned_frames.push(frame);
+            screen.abandoned_frames.push(frame);
         }
-        self.schedule_callbacks();
     }
 
     /// Schedules a redraw of the surfaces that were left out because reading their buffers failed transiently.
     ///
     /// This must be called after the frame was submitted and the damage of its surfaces was cleared.
-    pub(super) fn retry_missing_layers(&mut self, visible: &[SceneLayer], frame: &mut Frame) {
+    pub(super) fn retry_missing_layers(
+        &mut self,
+        id: OutputId,
+        visible: &[SceneLayer],
+        frame: &mut Frame,
+    ) {
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
         let failed = std::mem::take(&mut frame.unreadable);
         if failed.is_empty() {
-            self.screen.recovery.read_backoff.reset();
+            screen.recovery.read_backoff.reset();
             return;
         }
         let mut needs_retry = false;
@@ -225,71 +241,85 @@ impl State {
                 continue;
             }
             if layer.content.count_failed_read() < READ_ATTEMPTS {
-                self.stack.surface(&layer.surface).damage_all();
+                self.stack.surface(&layer.surface).damage_all(id);
                 needs_retry = true;
             }
         }
         if needs_retry {
-            let delay = self.screen.recovery.read_backoff.next_delay();
-            self.redraw_after(delay);
+            let delay = screen.recovery.read_backoff.next_delay();
+            self.redraw_after(id, delay);
         }
     }
 
     /// Schedules a redraw after a delay. Commits of clients are shown before, without waiting for it.
-    fn redraw_after(&mut self, delay: Duration) {
-        if self.screen.recovery.redraw_scheduled {
+    fn redraw_after(&mut self, id: OutputId, delay: Duration) {
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        if screen.recovery.redraw_scheduled {
             return;
         }
-        let timer = Timer::from_duration(delay);
-        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.screen.recovery.redraw_scheduled = false;
-            state.screen.schedule_redraw();
+        screen.recovery.redraw_scheduled = true;
+        self.handle.add_timer(delay, move |state| {
+            if let Some(screen) = state.outputs.get_mut(id) {
+                screen.recovery.redraw_scheduled = false;
+                screen.schedule_redraw();
+            }
             TimeoutAction::Drop
         });
-        self.screen.recovery.redraw_scheduled = scheduled.is_ok();
     }
 
     /// Schedules another attempt to set the mode for a fullscreen window.
-    pub(super) fn mode_failed(&mut self, error: &ModeError) {
+    pub(super) fn mode_failed(&mut self, id: OutputId, error: &ModeError) {
         tracing::warn!("{error}");
-        let mode_backoff = &mut self.screen.recovery.mode_backoff;
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        let mode_backoff = &mut screen.recovery.mode_backoff;
         let delay = mode_backoff.next_delay();
         if FaultKind::of(error).is_transient() && mode_backoff.attempts() < MODE_ATTEMPTS {
-            self.redraw_after(delay);
+            self.redraw_after(id, delay);
         }
     }
 
-    /// Resets the failures of mode changes.
-    pub(super) fn mode_succeeded(&mut self) {
-        self.screen.recovery.mode_backoff.reset();
-    }
-
-    /// Schedules another probe after a hotplug event was handled with a transient failure.
-    pub(super) fn hotplug_failed(&mut self, error: &ModeError) {
+    /// Schedules another probe of an output after a hotplug event was handled with a transient failure.
+    pub(super) fn hotplug_failed(&mut self, id: OutputId, error: &ModeError) {
         tracing::warn!("a hotplug event cannot be handled: {error}");
-        let recovery = &mut self.screen.recovery;
+        let Some(screen) = self.outputs.get_mut(id) else {
+            return;
+        };
+        let recovery = &mut screen.recovery;
         if FaultKind::of(error) == FaultKind::Permanent || recovery.hotplug_scheduled {
             return;
         }
-        let timer = Timer::from_duration(recovery.hotplug_backoff.next_delay());
-        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-            state.screen.recovery.hotplug_scheduled = false;
-            state.hotplug();
+        recovery.hotplug_scheduled = true;
+        let delay = recovery.hotplug_backoff.next_delay();
+        self.handle.add_timer(delay, move |state| {
+            if let Some(screen) = state.outputs.get_mut(id) {
+                screen.recovery.hotplug_scheduled = false;
+                state.probe_output(id);
+            }
             TimeoutAction::Drop
         });
-        self.screen.recovery.hotplug_scheduled = scheduled.is_ok();
+    }
+}
+
+impl Recovery {
+    /// Resets the failures of mode changes.
+    pub(super) fn mode_succeeded(&mut self) {
+        self.mode_backoff.reset();
     }
 
     /// Resets the failures of hotplug handling.
     pub(super) fn hotplug_succeeded(&mut self) {
-        self.screen.recovery.hotplug_backoff.reset();
+        self.hotplug_backoff.reset();
     }
 }
 
 impl Frame {
     /// Releases the client buffers of the frame, which is not on the display any more.
     pub(super) fn release_buffers(&mut self) {
-        self.scanout_content = None;
+        self.scanned_out.clear();
         self.gpu_read = None;
     }
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use calloop::generic::Generic;
-use calloop::timer::{TimeoutAction, Timer};
+use calloop::timer::TimeoutAction;
 use calloop::{Interest, Mode as CalloopMode, PostAction};
 use covalent_alloc::buffer::cpu_traffic;
 
+use crate::backend::kms::Kms;
+use crate::clock;
+use crate::output_view::OutputId;
 use crate::state::State;
 use crate::transient::FaultKind;
+use crate::writeback::Writeback;
 
 /// The time after which a writeback is requested again. vkms needs 20 ms in an emulated machine.
 const WRITEBACK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -17,66 +21,66 @@ const WRITEBACK_TIMEOUT: Duration = Duration::from_millis(500);
 const WRITEBACK_ATTEMPTS: u32 = 60;
 
 impl State {
+    fn kms(&mut self, id: OutputId) -> Option<&mut Kms> {
+        self.outputs.get_mut(id)?.backend.kms()
+    }
+
+    fn writeback(&mut self, id: OutputId) -> Option<&mut Writeback> {
+        self.kms(id)?.writeback()
+    }
+
     /// Waits for the writeback of a frame that was submitted.
-    pub(super) fn watch_writeback(&mut self, frame: Option<u64>) {
-        let Some(writeback) = self.screen.writeback() else {
+    pub(super) fn watch_writeback(&mut self, id: OutputId, frame: Option<u64>) {
+        let Some(writeback) = self.writeback(id) else {
             return;
         };
         writeback.set_frame_number(frame);
-        self.wait_for_writeback(1);
+        self.wait_for_writeback(id, 1);
     }
 
     /// Waits for the pending writeback, which was requested `attempt` times so far.
-    fn wait_for_writeback(&mut self, attempt: u32) {
-        let Some(writeback) = self.screen.writeback() else {
+    fn wait_for_writeback(&mut self, id: OutputId, attempt: u32) {
+        let Some(writeback) = self.writeback(id) else {
             return;
         };
         let Some(request) = writeback.pending_request() else {
             return;
         };
         let Some(fence) = writeback.take_fence() else {
-            self.collect_writeback();
+            self.collect_writeback(id);
             return;
         };
         let source = Generic::new(fence, Interest::READ, CalloopMode::Level);
         let watched = self.handle.insert_source(source, move |_, _, state| {
-            state.collect_writeback();
+            state.collect_writeback(id);
             Ok(PostAction::Remove)
         });
-        let timer = Timer::from_duration(WRITEBACK_TIMEOUT);
-        let timed = self
-            .handle
-            .insert_source(timer, move |_, (), state: &mut Self| {
-                state.retry_writeback(request, attempt)
-            });
-        if watched.is_err() || timed.is_err() {
+        self.handle.add_timer(WRITEBACK_TIMEOUT, move |state| {
+            state.retry_writeback(id, request, attempt)
+        });
+        if watched.is_err() {
             self.fail(anyhow::anyhow!("the fence of a writeback cannot be polled"));
         }
     }
 
-    fn collect_writeback(&mut self) {
-        let Some(writeback) = self.screen.writeback() else {
+    fn collect_writeback(&mut self, id: OutputId) {
+        let Some(writeback) = self.writeback(id) else {
             return;
         };
         let before = cpu_traffic();
         let collected = writeback.try_collect();
-        self.screen.copy_counter.exclude(before);
+        self.outputs.copy_counter.exclude(before);
         match collected {
             Ok(false) => {}
             Ok(true) => {
-                let timer = Timer::from_duration(self.screen.mode().period());
-                let pause = self.handle.insert_source(timer, |_, (), state: &mut Self| {
-                    if let Some(writeback) = state.screen.writeback() {
-                        writeback.end_pause();
-                    }
-                    TimeoutAction::Drop
-                });
-                if let Err(error) = pause {
-                    self.fail(anyhow::anyhow!(
-                        "the pause after a writeback cannot be timed: {}",
-                        error.error
-                    ));
-                }
+                let period = self.outputs.get(id).map(|screen| screen.mode().period());
+                self.handle
+                    .add_timer(period.unwrap_or_default(), move |state| {
+                        if let Some(writeback) = state.writeback(id) {
+                            writeback.end_pause();
+                        }
+                        TimeoutAction::Drop
+                    });
             }
             // The timer checks the buffer again, and requests the writeback again if necessary.
             Err(error) if FaultKind::of_io(&error).is_transient() => {
@@ -89,8 +93,8 @@ impl State {
     }
 
     /// Requests a writeback again that did not arrive in time.
-    fn retry_writeback(&mut self, request: u64, attempt: u32) -> TimeoutAction {
-        let Some(kms) = self.screen.backend.kms() else {
+    fn retry_writeback(&mut self, id: OutputId, request: u64, attempt: u32) -> TimeoutAction {
+        let Some(kms) = self.kms(id) else {
             return TimeoutAction::Drop;
         };
         if kms
@@ -107,8 +111,8 @@ impl State {
             return TimeoutAction::Drop;
         }
         // The buffer may have been written when it could not be read.
-        self.collect_writeback();
-        let Some(kms) = self.screen.backend.kms() else {
+        self.collect_writeback(id);
+        let Some(kms) = self.kms(id) else {
             return TimeoutAction::Drop;
         };
         if kms
@@ -120,12 +124,12 @@ impl State {
         if !kms.resubmit_for_writeback() {
             return TimeoutAction::ToDuration(WRITEBACK_TIMEOUT);
         }
-        self.watch_flip();
+        self.wait_for_flip(id, None, clock::now());
         tracing::info!(
             attempt,
             "a writeback is requested again because the card lost it"
         );
-        self.wait_for_writeback(attempt.saturating_add(1));
+        self.wait_for_writeback(id, attempt.saturating_add(1));
         TimeoutAction::Drop
     }
 }

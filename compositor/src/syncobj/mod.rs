@@ -9,12 +9,11 @@ mod release;
 mod surface;
 mod timelines;
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 
-use calloop::timer::{TimeoutAction, Timer};
+use calloop::timer::TimeoutAction;
 use release::DeferredReleases;
 use smithay::reexports::wayland_protocols::wp::linux_drm_syncobj::v1::server::{
     wp_linux_drm_syncobj_manager_v1::{self, WpLinuxDrmSyncobjManagerV1},
@@ -26,9 +25,10 @@ use smithay::reexports::wayland_server::{
 };
 use smithay::wayland::compositor::with_states;
 
-use crate::state::State;
+use crate::limits::Limit;
+use crate::state::{State, usage_of};
 use crate::transient::{Backoff, retry_transient};
-use timelines::{ImportedTimeline, Quota};
+use timelines::ImportedTimeline;
 
 pub use release::ReleasePoint;
 pub use surface::{CommitSync, SurfaceObject, SurfacePoints, take_sync_points};
@@ -37,16 +37,11 @@ pub use timelines::{Point, PointWait, SyncTimeline, TimelineDevice};
 /// The version of the protocol that is implemented.
 const VERSION: u32 = 1;
 
-/// The largest number of timelines of one client. Each uses a file descriptor and a handle of the compositor, which all clients
-/// share.
-const TIMELINES_MAX: usize = 256;
-
 /// The state of the `wp_linux_drm_syncobj_manager_v1` global. `device` is `None` where the card cannot wait for points by an
 /// event loop; clients do not see the global then.
 #[derive(Debug, Default)]
 pub struct Syncobj {
     device: Option<Rc<dyn TimelineDevice>>,
-    quotas: HashMap<ClientId, Weak<Quota>>,
     deferred: DeferredReleases,
     delays: Backoff,
     retry_scheduled: bool,
@@ -71,27 +66,18 @@ impl Syncobj {
             .is_some_and(|device| device.supports_shm())
     }
 
-    /// Imports a syncobj file descriptor of a client as a timeline, and counts it against the client's quota.
-    fn import(&mut self, client: ClientId, file: OwnedFd) -> Result<ImportedTimeline, String> {
+    /// Imports a syncobj file descriptor of a client as a timeline, and counts it as used by the client.
+    fn import(&self, client: &Client, file: OwnedFd) -> Result<ImportedTimeline, String> {
         let device = self
             .device
             .as_ref()
             .ok_or("the card does not support syncobj timelines")?;
-        let quota = match self.quotas.get(&client).and_then(Weak::upgrade) {
-            Some(quota) => quota,
-            None => {
-                self.quotas.retain(|_, quota| quota.strong_count() > 0);
-                let quota = Arc::new(Quota::default());
-                self.quotas.insert(client, Arc::downgrade(&quota));
-                quota
-            }
-        };
-        let quota_slot = quota.take(TIMELINES_MAX).ok_or_else(|| {
-            format!("the client exceeds the limit of {TIMELINES_MAX} timelines, which includes those of points that are set or not signalled yet")
-        })?;
+        let charge = usage_of(client)
+            .charge(Limit::Timelines, 1)
+            .map_err(|exceeded| exceeded.to_string())?;
         let timeline =
             retry_transient(|| device.import(&file)).map_err(|error| error.to_string())?;
-        Ok(ImportedTimeline::new(timeline, file, quota_slot))
+        Ok(ImportedTimeline::new(timeline, file, charge))
     }
 
     /// Creates the guard that signals a release point when it is dropped.
@@ -106,8 +92,9 @@ impl State {
         if self.syncobj.retry_scheduled || self.syncobj.deferred.is_empty() {
             return;
         }
-        let timer = Timer::from_duration(self.syncobj.delays.next_delay());
-        let scheduled = self.handle.insert_source(timer, |_, (), state: &mut Self| {
+        self.syncobj.retry_scheduled = true;
+        let delay = self.syncobj.delays.next_delay();
+        self.handle.add_timer(delay, |state| {
             state.syncobj.retry_scheduled = false;
             // A signal that fails again is scheduled again at the end of this event-loop iteration.
             state.syncobj.deferred.signal_all();
@@ -116,7 +103,6 @@ impl State {
             }
             TimeoutAction::Drop
         });
-        self.syncobj.retry_scheduled = scheduled.is_ok();
     }
 }
 
@@ -178,7 +164,7 @@ impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
                 }
             }
             Request::ImportTimeline { id, fd } => {
-                let (imported, error) = match state.syncobj.import(client.id(), fd) {
+                let (imported, error) = match state.syncobj.import(client, fd) {
                     Ok(imported) => (Some(imported), None),
                     Err(error) => (None, Some(error)),
                 };

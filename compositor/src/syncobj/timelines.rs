@@ -3,12 +3,14 @@
 use std::fmt;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use covalent_alloc::sync::{
     Fence, PollFor, Pollable, SyncDevice, Timeline, TimelineError, Until, is_same_file,
 };
+
+use crate::limits::Charge;
 
 /// A device that imports timelines.
 pub trait TimelineDevice: fmt::Debug {
@@ -109,33 +111,10 @@ impl SyncTimeline for Timeline {
     }
 }
 
-/// The number of timelines that one client has, including those that only points refer to.
-#[derive(Debug, Default)]
-pub(super) struct Quota(AtomicUsize);
+/// The number of imports so far.
+static IMPORTS: AtomicU64 = AtomicU64::new(0);
 
-impl Quota {
-    /// Reserves a slot; `None` when `most` are in use.
-    pub(super) fn take(self: &Arc<Self>, most: usize) -> Option<QuotaSlot> {
-        // A single thread serves all clients, so the two accesses need not be atomic together.
-        if self.0.load(Ordering::Relaxed) >= most {
-            return None;
-        }
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Some(QuotaSlot(self.clone()))
-    }
-}
-
-/// One slot of a quota, which is returned when it is dropped.
-#[derive(Debug)]
-pub(super) struct QuotaSlot(Arc<Quota>);
-
-impl Drop for QuotaSlot {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A timeline that a client imported. It counts against the client's quota until its object, every point that was set and every
+/// A timeline that a client imported. It counts as used by the client until its object, every point that was set and every
 /// release point that is not signalled yet are dropped.
 #[derive(Clone, Debug)]
 pub(super) struct ImportedTimeline(Arc<TimelineInner>);
@@ -145,24 +124,41 @@ struct TimelineInner {
     timeline: Arc<dyn SyncTimeline>,
     /// The imported file. The kernel creates a new handle for each import, so only the file identifies the timeline.
     file: OwnedFd,
-    _quota_slot: QuotaSlot,
+    /// The number of the import. Unlike an address, no other import gets it.
+    number: u64,
+    /// The number of the import with which this one was compared last, and the result. A client uses the same two in each commit.
+    compared: Mutex<Option<(u64, bool)>>,
+    _charge: Charge,
 }
 
 impl ImportedTimeline {
-    pub(super) fn new(
-        timeline: Arc<dyn SyncTimeline>,
-        file: OwnedFd,
-        quota_slot: QuotaSlot,
-    ) -> Self {
+    pub(super) fn new(timeline: Arc<dyn SyncTimeline>, file: OwnedFd, charge: Charge) -> Self {
         Self(Arc::new(TimelineInner {
             timeline,
             file,
-            _quota_slot: quota_slot,
+            number: IMPORTS.fetch_add(1, Ordering::Relaxed),
+            compared: Mutex::default(),
+            _charge: charge,
         }))
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        is_same_file(&self.0.file, &other.0.file)
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return true;
+        }
+        let mut compared = self
+            .0
+            .compared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match *compared {
+            Some((number, is_same)) if number == other.0.number => is_same,
+            _ => {
+                let is_same = is_same_file(&self.0.file, &other.0.file);
+                *compared = Some((other.0.number, is_same));
+                is_same
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The requests are taken from the protocol descriptions, so that none is missing. Debug builds check for overflow.
 
+use covalent_compositor::cursor::Cursor;
 use wayland_client::backend::protocol::{ArgumentType, Interface};
 
 use crate::fixture::objects::{Objects, interfaces};
@@ -87,6 +88,8 @@ impl UnaffectedClient {
     /// Shows a new colour and checks that it is on the display.
     #[track_caller]
     fn check(&mut self, fixture: &mut Fixture, what: &str) {
+        // The pointer is above all windows; one that has not moved is not shown.
+        fixture.state.cursor = Cursor::default();
         self.window
             .show(&self.client, &self.client.colour(64, 48, GREEN));
         let pixels = fixture.displayed_pixels(&mut self.client);

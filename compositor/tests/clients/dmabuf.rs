@@ -4,8 +4,10 @@
 //! guest.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use covalent_protocols::TrancheFlags;
+use covalent_compositor::dmabuf::FEEDBACK_PERIOD;
+use covalent_protocols::{Feedback, FormatEntry, TrancheFlags};
 use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1::{
     Error, Flags, ZwpLinuxBufferParamsV1,
 };
@@ -293,4 +295,56 @@ fn feedback_received_by_a_client_equals_the_feedback_sent() {
                 .all(|tranche| tranche.flags == TrancheFlags::empty())
         );
     }
+}
+
+#[test]
+fn feedback_of_a_window_that_changes_often_is_sent_once_in_a_period() {
+    let format = FormatEntry {
+        fourcc: XR24,
+        modifier: 0,
+    };
+    let mut fixture = Fixture::with_scanout(64, 48, format);
+    let mut client = fixture.client();
+    let dmabuf: ZwpLinuxDmabufV1 = client.bind(5);
+    let window = client.window();
+    dmabuf.get_surface_feedback(&window.surface, &client.handle(), ());
+    fixture.round_trip(&mut client);
+    let has_scanout = |feedback: &Feedback| {
+        let mut tranches = feedback.tranches().iter();
+        tranches.any(|tranche| tranche.flags == TrancheFlags::SCANOUT)
+    };
+    let first = client.events.feedback.take().unwrap();
+    assert!(has_scanout(&first));
+    // The feedback has the scanout tranche already.
+    window.toplevel.set_fullscreen(None);
+    fixture.round_trip(&mut client);
+    assert_eq!(client.events.feedback, None);
+    // The first change is sent at once.
+    let start = Instant::now();
+    window.toplevel.unset_fullscreen();
+    fixture.round_trip(&mut client);
+    assert!(!has_scanout(&client.events.feedback.take().unwrap()));
+    let mut sent = 1;
+    for _ in 0..20 {
+        window.toplevel.set_fullscreen(None);
+        fixture.round_trip(&mut client);
+        sent += u64::from(client.events.feedback.take().is_some());
+        window.toplevel.unset_fullscreen();
+        fixture.round_trip(&mut client);
+        sent += u64::from(client.events.feedback.take().is_some());
+    }
+    let periods = start.elapsed().as_secs() / FEEDBACK_PERIOD.as_secs();
+    assert!(sent <= 1 + periods, "{sent} changes in {periods} periods");
+    // The last state is sent when the period is over, and nothing after it.
+    window.toplevel.set_fullscreen(None);
+    fixture.until(&mut client, "the last change", |_, client| {
+        client.events.feedback.as_ref().is_some_and(has_scanout)
+    });
+    assert!(start.elapsed() >= FEEDBACK_PERIOD);
+    client.events.feedback = None;
+    let end = Instant::now() + FEEDBACK_PERIOD + Duration::from_millis(200);
+    while Instant::now() < end {
+        fixture.step(&mut client);
+    }
+    assert_eq!(client.events.feedback, None);
 }

@@ -1,5 +1,8 @@
 //! Keyboard focus, pointer focus and selection belong to mapped windows only.
 
+use smithay::backend::input::{ButtonState, KeyState};
+use smithay::input::keyboard::Keycode;
+
 use crate::fixture::Fixture;
 use crate::fixture::objects::{Objects, make_pool, map};
 use crate::fixture::wire::{Arg, Wire};
@@ -10,6 +13,12 @@ const KEYBOARD_LEAVE: u32 = 2;
 const POINTER_ENTER: u32 = 0;
 const POINTER_LEAVE: u32 = 1;
 const SELECTION: u32 = 5;
+/// The opcodes of `wl_keyboard.key` and `wl_pointer.button`.
+const KEY: u32 = 3;
+const BUTTON: u32 = 3;
+/// The key A in the numbering of xkb, and the left button.
+const KEY_A: u32 = 38;
+const LEFT_BUTTON: u32 = 0x110;
 
 /// A client with an unmapped window that listens for the input of other clients.
 struct Observer {
@@ -89,12 +98,23 @@ fn focused_client(fixture: &mut Fixture) -> (Wire, Objects) {
     let mut wire = fixture.wire();
     let objects = Objects::make(fixture, &mut wire);
     let (device, source) = (objects.of("wl_data_device"), objects.of("wl_data_source"));
+    let serial = press_key(fixture, &mut wire, objects.of("wl_keyboard"));
     wire.send(source, 0, &["text/plain".into()]);
-    wire.send(device, 1, &[source.into(), 1.into()]);
+    wire.send(device, 1, &[source, serial].map(Arg::Word));
     fixture.state.point_at((32.0, 24.0).into(), 0);
     fixture.round_trip_wire(&mut wire);
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
     (wire, objects)
+}
+
+/// Presses and releases a key; returns the serial of the press, which the client with keyboard focus received.
+fn press_key(fixture: &mut Fixture, wire: &mut Wire, keyboard: u32) -> u32 {
+    let before = wire.events_of(keyboard, KEY).len();
+    for key_state in [KeyState::Pressed, KeyState::Released] {
+        fixture.state.key_event(Keycode::new(KEY_A), key_state, 0);
+    }
+    fixture.round_trip_wire(wire);
+    wire.events_of(keyboard, KEY)[before].word(0)
 }
 
 fn enters_and_leaves(wire: &Wire, objects: &Objects) -> (usize, usize) {
@@ -176,6 +196,121 @@ fn popup_grab_does_not_change_the_focus_of_another_client() {
     fixture.round_trip_wire(&mut wire);
     assert_eq!(observer.input_events(), (0, 0, 0));
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
+}
+
+#[test]
+fn selection_needs_the_serial_of_a_key_or_button_of_its_client() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut wire = fixture.wire();
+    let objects = Objects::make(&mut fixture, &mut wire);
+    let (device, manager) = (
+        objects.of("wl_data_device"),
+        objects.of("wl_data_device_manager"),
+    );
+    let mut selections = 0;
+    let mut try_serial = |fixture: &mut Fixture, wire: &mut Wire, serial: u32| {
+        let source = wire.make(manager, 0, &[]);
+        wire.send(source, 0, &["text/plain".into()]);
+        wire.send(device, 1, &[source, serial].map(Arg::Word));
+        fixture.round_trip_wire(wire);
+        let count = wire.events_of(device, SELECTION).len();
+        std::mem::replace(&mut selections, count) < count
+    };
+    fixture.round_trip_wire(&mut wire);
+    try_serial(&mut fixture, &mut wire, 0);
+    // The client has keyboard focus, and the user has done nothing.
+    let enter = wire.events_of(objects.of("wl_keyboard"), KEYBOARD_ENTER)[0].word(0);
+    for serial in (0..64).chain([enter, u32::MAX]) {
+        assert!(!try_serial(&mut fixture, &mut wire, serial), "{serial}");
+    }
+    let key = press_key(&mut fixture, &mut wire, objects.of("wl_keyboard"));
+    assert!(try_serial(&mut fixture, &mut wire, key));
+    fixture.state.point_at((32.0, 24.0).into(), 0);
+    for button_state in [ButtonState::Pressed, ButtonState::Released] {
+        fixture.state.button_event(LEFT_BUTTON, button_state, 0);
+    }
+    fixture.round_trip_wire(&mut wire);
+    let button = wire.events_of(objects.of("wl_pointer"), BUTTON)[0].word(0);
+    assert!(try_serial(&mut fixture, &mut wire, button));
+    assert_eq!(wire.error, None);
+}
+
+/// Creates an activation token with a serial; returns it.
+fn create_token(fixture: &mut Fixture, wire: &mut Wire, serial: Option<u32>) -> String {
+    let (activation, seat) = (wire.bind("xdg_activation_v1"), wire.bind("wl_seat"));
+    let token = wire.make(activation, 1, &[]);
+    if let Some(serial) = serial {
+        wire.send(token, 0, &[serial, seat].map(Arg::Word));
+    }
+    wire.send(token, 3, &[]);
+    fixture.round_trip_wire(wire);
+    let done = wire.events_of(token, 0)[0];
+    // The length includes the zero byte at the end, and is followed by arbitrary padding.
+    let length = usize::try_from(done.word(0)).unwrap() - 1;
+    String::from_utf8_lossy(&done.body[4..4 + length]).into_owned()
+}
+
+#[test]
+fn window_is_activated_by_a_token_of_a_user_act_alone_and_once() {
+    let mut fixture = Fixture::new(64, 48);
+    let (mut wire, objects) = focused_client(&mut fixture);
+    let mut observer = Observer::new(&mut fixture);
+    observer.map(&mut fixture);
+    fixture.round_trip_wire(&mut wire);
+    assert_eq!(enters_and_leaves(&wire, &objects), (1, 1));
+    let act = press_key(&mut fixture, &mut observer.wire, observer.keyboard);
+    // The serial of the observer's key is of no use to the other client.
+    let mut invalid = vec![create_token(&mut fixture, &mut wire, None)];
+    invalid.push(create_token(&mut fixture, &mut wire, Some(act)));
+    invalid.push("guessed".to_owned());
+    let activation = wire.bind("xdg_activation_v1");
+    let surface = objects.of("wl_surface");
+    for token in invalid {
+        wire.send(activation, 2, &[token.as_str().into(), surface.into()]);
+        fixture.round_trip_wire(&mut wire);
+        assert_eq!(enters_and_leaves(&wire, &objects), (1, 1), "{token}");
+    }
+    let token = create_token(&mut fixture, &mut observer.wire, Some(act));
+    wire.send(activation, 2, &[token.as_str().into(), surface.into()]);
+    fixture.round_trip_wire(&mut wire);
+    assert_eq!(enters_and_leaves(&wire, &objects), (2, 1));
+    let own = create_token(&mut fixture, &mut observer.wire, Some(act));
+    let observer_activation = observer.wire.bind("xdg_activation_v1");
+    for _ in 0..2 {
+        let arguments = [own.as_str().into(), observer.surface.into()];
+        observer.wire.send(observer_activation, 2, &arguments);
+        fixture.round_trip_wire(&mut observer.wire);
+    }
+    fixture.round_trip_wire(&mut wire);
+    assert_eq!(enters_and_leaves(&wire, &objects), (2, 2));
+    wire.send(activation, 2, &[token.as_str().into(), surface.into()]);
+    fixture.round_trip_wire(&mut wire);
+    assert_eq!(enters_and_leaves(&wire, &objects), (2, 2), "used before");
+    assert_eq!((wire.error, observer.wire.error), (None, None));
+}
+
+#[test]
+fn window_that_is_outside_of_the_output_gets_no_keyboard_focus() {
+    let mut fixture = Fixture::new(64, 48);
+    let (mut wire, objects) = focused_client(&mut fixture);
+    let mut observer = Observer::new(&mut fixture);
+    // The window geometry is what is placed on the output, so the content is moved far away from it.
+    let far = [1000, 1000, 10, 10].map(Arg::from);
+    observer.wire.send(observer.role, 3, &far);
+    observer.map(&mut fixture);
+    fixture.displayed_frame(&mut wire);
+    fixture.round_trip_wire(&mut observer.wire);
+    assert_eq!(observer.input_events().0, 0);
+    assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
+    // A window that is visible at first loses the focus when it moves away.
+    let near = [0, 0, 64, 48].map(Arg::from);
+    for (geometry, expected) in [(near, (1, 1)), (far, (2, 1))] {
+        observer.wire.send(observer.role, 3, &geometry);
+        observer.wire.send(observer.surface, 6, &[]);
+        fixture.round_trip_wire(&mut observer.wire);
+        fixture.displayed_frame(&mut wire);
+        assert_eq!(enters_and_leaves(&wire, &objects), expected);
+    }
 }
 
 #[test]

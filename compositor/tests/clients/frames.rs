@@ -138,7 +138,7 @@ fn report_of_a_composited_frame_has_the_copied_bytes_and_the_reason() {
     let path = std::env::temp_dir().join(format!("covalent-report-{}", std::process::id()));
     fixture
         .state
-        .screen
+        .outputs
         .set_report(Report::create(&path).unwrap());
     let mut client = fixture.client();
     let window = client.window();

@@ -1,16 +1,21 @@
 //! Clients that create very many objects.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::fixture::Fixture;
-use crate::fixture::objects::Objects;
-use crate::fixture::wire::{Arg, DISPLAY};
+use covalent_compositor::limits::{Limit, Limits};
+
+use crate::fixture::objects::{Objects, make_pool};
+use crate::fixture::wire::{Arg, DISPLAY, Wire, message};
+use crate::fixture::{Fixture, memfd};
 
 /// The longest time for one of these clients, also in a debug build on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `wl_display.error.no_memory`.
 const NO_MEMORY: u32 = 2;
+/// `wl_shm.error.invalid_fd`.
+const INVALID_FD: u32 = 2;
 /// `wl_subcompositor.error.bad_parent`.
 const BAD_PARENT: u32 = 1;
 
@@ -21,7 +26,7 @@ fn very_many_feedback_objects_are_destroyed_quickly() {
     let mut wire = fixture.wire();
     let objects = Objects::make(&mut fixture, &mut wire);
     let (dmabuf, surface) = (objects.of("zwp_linux_dmabuf_v1"), objects.of("wl_surface"));
-    for number in 0..20_000 {
+    for number in 0..4000 {
         wire.make(dmabuf, 3, &[surface.into()]);
         if number % 16 == 0 {
             fixture.step_wire(&mut wire);
@@ -129,4 +134,206 @@ fn client_with_too_many_windows_or_popups_is_disconnected_alone() {
         fixture.round_trip(&mut other);
         assert!(!other.events.closed);
     }
+}
+
+/// Sends requests until the client is disconnected; returns the error. The other client must not be.
+#[track_caller]
+fn exceed(mut send: impl FnMut(&mut Wire, &Objects, u32)) -> (u32, u32, String) {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    let objects = Objects::make(&mut fixture, &mut wire);
+    for number in 0..20_000 {
+        send(&mut wire, &objects, number);
+        if number % 16 == 0 {
+            fixture.step_wire(&mut wire);
+            wire.events.clear();
+        }
+        if number == 32 {
+            fixture.round_trip_wire(&mut wire);
+            assert_eq!(wire.error, None, "few are no error");
+        }
+        if wire.closed {
+            break;
+        }
+    }
+    fixture.round_trip_wire(&mut wire);
+    fixture.round_trip(&mut other);
+    assert!(!other.events.closed);
+    wire.error.expect("no limit was exceeded")
+}
+
+/// A name of a limit, and a request that uses a part of it.
+type LimitedRequest = (&'static str, fn(&mut Wire, &Objects, u32));
+
+const LIMITED_REQUESTS: [LimitedRequest; 9] = [
+    ("region-rectangles", |wire, objects, number| {
+        let place = [number * 2, 0, 1, 1].map(Arg::Word);
+        wire.send(objects.of("wl_region"), 1, &place);
+    }),
+    ("rectangles", |wire, objects, _| {
+        // Each region has a hundred rectangles, which are set for a surface and stay when the region is destroyed.
+        let compositor = objects.of("wl_compositor");
+        let region = wire.make(compositor, 1, &[]);
+        for place in 0..100 {
+            wire.send(region, 1, &[place * 2, 0, 1, 1].map(Arg::Word));
+        }
+        let surface = wire.make(compositor, 0, &[]);
+        wire.send(surface, 5, &[region.into()]);
+        wire.send(region, 0, &[]);
+    }),
+    ("objects-of-one-kind", |wire, objects, _| {
+        wire.make(objects.of("xdg_wm_base"), 1, &[]);
+    }),
+    ("event-objects", |wire, objects, _| {
+        wire.make(objects.of("wl_seat"), 1, &[]);
+    }),
+    ("surfaces", |wire, objects, _| {
+        wire.make(objects.of("wl_compositor"), 0, &[]);
+    }),
+    ("callbacks", |wire, objects, _| {
+        wire.make(objects.child, 3, &[]);
+    }),
+    ("mime-types", |wire, objects, _| {
+        wire.send(objects.of("wl_data_source"), 0, &["text/plain".into()]);
+    }),
+    ("configures", |wire, objects, number| {
+        let opcode = if number % 2 == 0 { 9 } else { 10 };
+        wire.send(objects.of("xdg_toplevel"), opcode, &[]);
+    }),
+    ("mapped-bytes", |wire, objects, _| {
+        make_sparse_pool(wire, objects.of("wl_shm"), 1 << 30);
+    }),
+];
+
+/// Creates a pool whose memory is not written, so that it needs none.
+fn make_sparse_pool(wire: &mut Wire, shm: u32, size: u32) {
+    let memory = memfd(&[]);
+    rustix::fs::ftruncate(&memory, size.into()).unwrap();
+    let pool = wire.new_id();
+    let create = message(shm, 0, &[pool, size].map(Arg::Word));
+    wire.send_bytes(&create, &[memory.as_fd()]);
+}
+
+#[test]
+fn client_that_exceeds_a_limit_is_disconnected_alone_with_the_name_of_the_limit() {
+    for (name, request) in LIMITED_REQUESTS {
+        let (object, code, message) = exceed(request);
+        println!("{name}: {message}");
+        assert_eq!((object, code), (DISPLAY, NO_MEMORY), "{name}: {message}");
+        assert!(
+            message.contains(&format!("--limit {name}=")),
+            "{name}: {message}"
+        );
+    }
+}
+
+#[test]
+fn file_that_is_no_shared_memory_is_refused_as_a_pool() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    for path in ["/dev/null", "/proc/self/status"] {
+        let file = std::fs::File::open(path).unwrap();
+        let mut wire = fixture.wire();
+        let shm = wire.bind("wl_shm");
+        let pool = wire.new_id();
+        let create = message(shm, 0, &[pool.into(), 4096.into()]);
+        wire.send_bytes(&create, &[file.as_fd()]);
+        fixture.round_trip_wire(&mut wire);
+        let (object, code, message) = wire.error.clone().expect(path);
+        assert_eq!((object, code), (shm, INVALID_FD), "{message}");
+    }
+    fixture.round_trip(&mut other);
+    assert!(!other.events.closed);
+}
+
+#[test]
+fn connection_beyond_the_limit_of_a_process_is_refused_with_an_error() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut limits = Limits::default();
+    limits.set(Limit::Connections, 3);
+    fixture.state.connections.set_limits(limits);
+    let mut wires: Vec<Wire> = (0..3).map(|_| fixture.wire()).collect();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(fixture.state.add_client(theirs).is_err());
+    let mut refused = Wire::new(ours);
+    refused.read();
+    let (object, code, message) = refused.error.clone().unwrap();
+    assert_eq!((object, code), (DISPLAY, NO_MEMORY));
+    assert!(message.contains("--limit connections="), "{message}");
+    // When one has left, another may connect.
+    wires.pop();
+    let first = &mut wires[0];
+    for _ in 0..3 {
+        fixture.round_trip_wire(first);
+    }
+    fixture.wire();
+}
+
+#[test]
+fn client_whose_surfaces_cover_the_output_very_many_times_is_disconnected_alone() {
+    let mut fixture = Fixture::new(64, 48);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    let objects = Objects::make(&mut fixture, &mut wire);
+    let (compositor, subcompositor) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
+    let window = objects.of("wl_surface");
+    let pool = make_pool(&mut wire, objects.of("wl_shm"), 64 * 48 * 4);
+    // ARGB8888, so that a surface hides no other.
+    let buffer = wire.make(pool, 0, &[0, 64, 48, 256, 0].map(Arg::Word));
+    let add = |fixture: &mut Fixture, wire: &mut Wire| {
+        let child = wire.make(compositor, 0, &[]);
+        let role = wire.make(subcompositor, 1, &[child, window].map(Arg::Word));
+        wire.send(role, 1, &[-24, -16].map(Arg::from));
+        wire.send(child, 1, &[buffer, 0, 0].map(Arg::Word));
+        wire.send(child, 6, &[]);
+        wire.send(window, 6, &[]);
+        fixture.displayed_frame(wire);
+    };
+    for _ in 0..15 {
+        add(&mut fixture, &mut wire);
+        assert_eq!(wire.error, None);
+    }
+    for _ in 0..3 {
+        if !wire.closed {
+            add(&mut fixture, &mut wire);
+        }
+    }
+    let (_, code, message) = wire.error.clone().unwrap();
+    assert_eq!(code, NO_MEMORY);
+    assert!(message.contains("--limit frame-pixels="), "{message}");
+    fixture.round_trip(&mut other);
+    assert!(!other.events.closed);
+}
+
+#[test]
+fn crossing_opaque_regions_do_not_slow_frames() {
+    let mut fixture = Fixture::new(640, 480);
+    let mut other = fixture.client();
+    let mut wire = fixture.wire();
+    let objects = Objects::make(&mut fixture, &mut wire);
+    let (compositor, subcompositor) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
+    let window = objects.of("wl_surface");
+    let pool = make_pool(&mut wire, objects.of("wl_shm"), 256 * 256 * 4);
+    let buffer = wire.make(pool, 0, &[0, 256, 256, 1024, 0].map(Arg::Word));
+    for child in 0..12 {
+        // 30 columns and 30 rows cross at 900 places.
+        let region = wire.make(compositor, 1, &[]);
+        for place in 0..30 {
+            let (start, thickness) = (place * 8 + child % 7, 1);
+            wire.send(region, 1, &[start, 0, thickness, 256].map(Arg::Word));
+            wire.send(region, 1, &[0, start, 256, thickness].map(Arg::Word));
+        }
+        let surface = wire.make(compositor, 0, &[]);
+        wire.make(subcompositor, 1, &[surface, window].map(Arg::Word));
+        wire.send(surface, 1, &[buffer, 0, 0].map(Arg::Word));
+        wire.send(surface, 4, &[region.into()]);
+        wire.send(surface, 6, &[]);
+    }
+    wire.send(window, 6, &[]);
+    let start = Instant::now();
+    fixture.displayed_frame(&mut wire);
+    fixture.round_trip(&mut other);
+    assert_eq!(wire.error, None);
+    assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
 }

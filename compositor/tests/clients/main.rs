@@ -2,13 +2,20 @@
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 mod arguments;
+mod colours;
+mod control;
+mod cursor;
 mod dmabuf;
+#[allow(dead_code)] // the other test programs use the rest
 mod fixture;
 mod focus;
 mod frames;
 mod limits;
 mod misbehaving;
+mod outputs;
 mod recovery;
 mod releases;
+mod sampling_device;
+mod scheduling;
 mod shell;
 mod wire;

@@ -155,7 +155,7 @@ fn report_of_a_retried_frame_has_the_number_of_retries_and_the_cause() {
     let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-retry-{}", std::process::id()));
     let report = Report::create(&path).unwrap();
-    fixture.state.screen.set_report(report);
+    fixture.state.outputs.set_report(report);
     script.borrow_mut().commits = [Some(Errno::BUSY); 3].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.displayed_pixels(&mut client);
@@ -263,7 +263,7 @@ fn buffer_that_can_never_be_read_is_tried_a_bounded_number_of_times() {
 fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
     let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
-    fixture.state.screen.set_screenshot(path.clone(), Some(2));
+    fixture.screen_mut().set_screenshot(path.clone(), Some(2));
     // The first access draws the frame, the others read it for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));

@@ -18,6 +18,7 @@ use rustix::fs::{CWD, FileType, Mode};
 const WRITTEN: [&str; 3] = ["report", "screenshot", "trace"];
 const FOLDERS: [&str; 1] = ["writeback"];
 const NODES: [&str; 1] = ["device"];
+const SOCKETS: [&str; 1] = ["control"];
 /// The option that takes a name or an absolute path.
 const SOCKET: &str = "socket";
 
@@ -32,7 +33,7 @@ fn option_that_takes_a_path_is_listed() {
         .map(|argument| argument.get_long().unwrap())
         .collect();
     found.sort_unstable();
-    let mut decided = [&WRITTEN[..], &FOLDERS, &NODES].concat();
+    let mut decided = [&WRITTEN[..], &FOLDERS, &NODES, &SOCKETS].concat();
     decided.sort_unstable();
     assert_eq!(found, decided);
     assert!(
@@ -71,6 +72,16 @@ fn create_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
         Err(error) => println!("skipped, because this user cannot give files away: {error}"),
     }
     all
+}
+
+fn remove_files(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() && !path.is_symlink() {
+            true => fs::remove_dir(&path).unwrap(),
+            false => fs::remove_file(&path).unwrap(),
+        }
+    }
 }
 
 fn compositor(arguments: &[&OsStr], command: &str) -> Command {
@@ -141,17 +152,22 @@ fn output_file_is_private_and_replaces_the_old_one() {
 #[test]
 fn socket_path_that_is_not_a_socket_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
-    for (path, cause) in create_files(folder.path()) {
-        if cause != "a socket" {
-            // The kind of file is checked before its owner, since only a socket would be replaced.
-            let stderr = match cause {
-                "belongs to user 12345" => "a regular file",
-                cause => cause,
-            };
-            assert_rejected(&[OsStr::new("--socket"), path.as_os_str()], stderr);
-            assert!(cause == "No such file" || path.symlink_metadata().is_ok());
+    for option in SOCKETS.iter().chain([&SOCKET]) {
+        for (path, cause) in create_files(folder.path()) {
+            if cause != "a socket" {
+                // The kind of file is checked before its owner, since only a socket would be replaced.
+                let stderr = match cause {
+                    "belongs to user 12345" => "a regular file",
+                    cause => cause,
+                };
+                let option = format!("--{option}");
+                assert_rejected(&[OsStr::new(&option), path.as_os_str()], stderr);
+                assert!(cause == "No such file" || path.symlink_metadata().is_ok());
+            }
         }
+        remove_files(folder.path());
     }
+    fs::write(folder.path().join("target"), "kept").unwrap();
     let file = folder.path().join("target");
     assert_rejected(
         &[OsStr::new("--socket"), file.as_os_str()],
@@ -172,6 +188,20 @@ fn socket_path_that_is_not_a_socket_is_rejected() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn control_socket_is_private_and_removed_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, seen) = (folder.path().join("control"), folder.path().join("seen"));
+    let line = format!("stat -c '%a %F' {} >{}", path.display(), seen.display());
+    let output = run(&[OsStr::new("--control"), path.as_os_str()], &line);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "600 socket\n");
+    assert!(!path.exists());
+    let output = run(&[OsStr::new("--no-control")], "true");
+    let ready = String::from_utf8(output.stdout).unwrap();
+    assert!(ready.contains("\"control\":null"), "{ready}");
 }
 
 #[test]
@@ -242,6 +272,7 @@ fn command_line_with_control_characters_is_rejected_with_a_printable_error() {
         "--mode=",
         "--report=/proc/none/",
         "--socket=/proc/none/",
+        "--control=/proc/none/",
         "--trace=/proc/none/",
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"))

@@ -91,7 +91,7 @@ pub fn wait(stream: &mut Stream) -> Result<u32> {
     }
 }
 
-/// Returns planes with smooth gradients, which a lossy codec preserves well.
+/// Returns the picture's planes with smooth gradients, which a lossy codec preserves well.
 ///
 /// # Errors
 /// The crate does not know the rows of the buffer's format.
@@ -99,16 +99,11 @@ pub fn smooth(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     (0..layout.planes().len())
         .map(|plane| {
-            let row = usize::try_from(
-                layout
-                    .row_bytes(plane)
-                    .context("the linear layout of the format is not known")?,
-            )?;
-            let rows = usize::try_from(
-                layout
-                    .rows(plane)
-                    .context("the linear layout of the format is not known")?,
-            )?;
+            let picture = layout
+                .visible_bytes(plane)
+                .context("the linear layout of the format is not known")?;
+            let row = usize::try_from(picture.row_bytes)?;
+            let rows = usize::try_from(picture.rows)?;
             (0..row * rows)
                 .map(|place| {
                     Ok(u8::try_from(

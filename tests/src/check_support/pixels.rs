@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::buffer::{Buffer, CpuAccess};
-use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::model::{Extent, Fourcc, VisibleBytes};
 
 /// Checks that planes of pixels are equal.
 ///
@@ -35,14 +35,14 @@ pub fn same(found: &[Vec<u8>], expected: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Returns a pattern for a buffer: the rows of each plane without padding. The pattern's period is no power of two, so an error of the
+/// Returns a pattern for a buffer's picture: the rows of each plane without padding. The pattern's period is no power of two, so an error of the
 /// stride changes the pixels.
 ///
 /// # Errors
 /// The crate does not know the rows of the buffer's format.
 pub fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
-    pattern_of(layout.extent(), layout.format().fourcc, seed)
+    pattern_of(layout.visible().extent(), layout.format().fourcc, seed)
 }
 
 /// The period of the pattern's values, and how much larger each byte of a row is than the one before it.
@@ -127,7 +127,19 @@ pub fn resemble(found: &[[u8; 3]], expected: &[[u8; 3]], tolerance: u8) -> bool 
     found.len() == expected.len() && found.iter().zip(expected).all(near)
 }
 
-/// Writes rows without padding to a buffer by CPU.
+/// Returns a checksum of colours in their order, by which two programs compare pictures.
+///
+/// # References
+/// Fowler, Noll and Vo, "The FNV Non-Cryptographic Hash Algorithm": FNV-1a with 64 bits.
+#[must_use]
+pub fn checksum(colours: &[[u8; 3]]) -> u64 {
+    let bytes = colours.iter().flatten();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Writes rows without padding to a buffer's picture by CPU. The other coded pixels keep their values.
 ///
 /// # Errors
 /// The buffer cannot be mapped.
@@ -135,20 +147,16 @@ pub fn write(buffer: &Buffer, planes: &[Vec<u8>]) -> Result<()> {
     let mapping = buffer.map()?;
     let guard = mapping.access(CpuAccess::Write)?;
     for (plane, pixels) in planes.iter().enumerate() {
-        let row = usize::try_from(
-            buffer
-                .layout()
-                .row_bytes(plane)
-                .context("the linear layout of the format is not known")?,
-        )?;
-        for (number, bytes) in (0_u32..).zip(pixels.chunks(row)) {
-            guard.write_row(plane, number, 0, bytes)?;
+        let picture = picture_of(buffer, plane)?;
+        let row = usize::try_from(picture.row_bytes)?;
+        for (number, bytes) in (picture.first_row..).zip(pixels.chunks(row)) {
+            guard.write_row(plane, number, picture.first_byte.into(), bytes)?;
         }
     }
     Ok(())
 }
 
-/// Reads rows without padding from a buffer by CPU.
+/// Reads rows without padding from a buffer's picture by CPU.
 ///
 /// # Errors
 /// The buffer cannot be mapped.
@@ -158,21 +166,39 @@ pub fn read(buffer: &Buffer) -> Result<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     let mut planes = Vec::new();
     for plane in 0..layout.planes().len() {
-        let row = usize::try_from(
-            layout
-                .row_bytes(plane)
-                .context("the linear layout of the format is not known")?,
-        )?;
-        let rows = layout
-            .rows(plane)
-            .context("the linear layout of the format is not known")?;
-        let mut pixels = vec![0; row * usize::try_from(rows)?];
-        for (number, bytes) in (0_u32..).zip(pixels.chunks_mut(row)) {
-            guard.read_row(plane, number, 0, bytes)?;
+        let picture = picture_of(buffer, plane)?;
+        let row = usize::try_from(picture.row_bytes)?;
+        let mut pixels = vec![0; row * usize::try_from(picture.rows)?];
+        for (number, bytes) in (picture.first_row..).zip(pixels.chunks_mut(row)) {
+            guard.read_row(plane, number, picture.first_byte.into(), bytes)?;
         }
         planes.push(pixels);
     }
     Ok(planes)
+}
+
+/// Writes one value to every byte of a buffer's rows, so also to the coded pixels outside of the picture.
+///
+/// # Errors
+/// The buffer cannot be mapped.
+pub fn fill(buffer: &Buffer, value: u8) -> Result<()> {
+    let mapping = buffer.map()?;
+    let guard = mapping.access(CpuAccess::Write)?;
+    let layout = buffer.layout();
+    for plane in 0..layout.planes().len() {
+        let unknown = || "the linear layout of the format is not known";
+        let row = layout.row_bytes(plane).with_context(unknown)?;
+        let bytes = vec![value; usize::try_from(row)?];
+        for number in 0..layout.rows(plane).with_context(unknown)? {
+            guard.write_row(plane, number, 0, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn picture_of(buffer: &Buffer, plane: usize) -> Result<VisibleBytes> {
+    let bytes = buffer.layout().visible_bytes(plane);
+    bytes.context("the linear layout of the format is not known")
 }
 
 #[cfg(test)]
@@ -215,6 +241,14 @@ mod tests {
         assert_eq!(of(Fourcc::RGB565, &[0, 0xf8]), red);
         assert_eq!(of(Fourcc::XRGB8888, &white), [[255; 3]]);
         assert!(colours(Fourcc::NV12, &[Vec::new()]).is_err());
+    }
+
+    #[test]
+    fn checksums_of_different_pictures_differ() {
+        // The published value for the text "foobar".
+        assert_eq!(checksum(&[*b"foo", *b"bar"]), 0x8594_4171_f739_67e8);
+        assert_ne!(checksum(&[*b"bar", *b"foo"]), checksum(&[*b"foo", *b"bar"]));
+        assert_ne!(checksum(&[[0; 3]]), checksum(&[[0; 3], [0; 3]]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! shared (`covalent_alloc::kernel`). Their unit tests compare them with recorded text of the kernel.
 
 pub mod bufinfo;
+pub mod kms_state;
 pub mod maps;
 #[cfg(feature = "harness")]
 pub mod pattern;

@@ -1,5 +1,6 @@
 //! Finds the dma-bufs that displays scan out, from a process that is not the compositor.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -93,6 +94,27 @@ pub fn read_memory() -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     Ok(found)
 }
 
+/// Returns the ids of the framebuffers of the kernel's console on a card, as debugfs has them.
+///
+/// They are not exported: since Linux 6.16 a framebuffer keeps the handle of its buffer, so the dma-buf of a console would exist as long
+/// as the console does, and look like one that a program has lost.
+fn console_framebuffers(card: &Path) -> BTreeSet<u32> {
+    let name = card.file_name().and_then(|name| name.to_str());
+    let minor = name.and_then(|name| name.strip_prefix("card"));
+    let list = Path::new("/sys/kernel/debug/dri")
+        .join(minor.unwrap_or_default())
+        .join("framebuffer");
+    consoles_in(&fs::read_to_string(list).unwrap_or_default())
+}
+
+fn consoles_in(list: &str) -> BTreeSet<u32> {
+    let blocks = list.split("framebuffer[").skip(1);
+    blocks
+        .filter(|block| block.contains("allocated by = [fbcon]"))
+        .filter_map(|block| block.split_once(']')?.0.parse().ok())
+        .collect()
+}
+
 fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     let at = |operation| {
         move |source| ScanoutError {
@@ -122,6 +144,7 @@ fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
         .name()
         .to_string_lossy()
         .into_owned();
+    let consoles = console_framebuffers(path);
     let mut found = Vec::new();
     // A card without displays (vgem) has no planes to list.
     let Ok(planes) = card.plane_handles() else {
@@ -132,7 +155,7 @@ fn read_card(path: &Path) -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
         let Some(framebuffer) = info.framebuffer() else {
             continue;
         };
-        if !is_primary(&card, plane) {
+        if !is_primary(&card, plane) || consoles.contains(&u32::from(framebuffer)) {
             continue;
         }
         // The compositor may replace the framebuffer between the two requests.
@@ -185,4 +208,16 @@ fn is_primary(card: &Card, plane: drm::control::plane::Handle) -> bool {
                 .get_property(*handle)
                 .is_ok_and(|property| property.name().to_bytes() == b"type")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn framebuffers_of_the_console_are_known_by_who_allocated_them() {
+        let list = "framebuffer[44]:\n\tallocated by = [fbcon]\n\trefcount=2\n\tlayers:\n\t\tobj[0]:\n\t\t\tname=0\nframebuffer[51]:\n\tallocated by = covalent-compos\n\trefcount=1\n";
+        assert_eq!(consoles_in(list), BTreeSet::from([44]));
+        assert_eq!(consoles_in(""), BTreeSet::new());
+    }
 }

@@ -34,6 +34,9 @@ pub struct FrameRecord {
     pub path: Path,
     /// Why the frame was not scanned out directly.
     pub why_not_direct: Option<String>,
+    /// The KMS plane that shows the buffer, for example `overlay 33`.
+    #[serde(default)]
+    pub kms_plane: Option<String>,
     /// The renderer that composited it, `gles` or `software`.
     #[serde(default)]
     pub renderer: Option<String>,
@@ -70,8 +73,10 @@ pub struct CameraRecord {
     pub captured: u64,
     /// Captured frames that were not presented.
     pub dropped: u64,
-    /// Bytes that the client's CPU read and wrote, divided by the frames.
-    pub cpu_copied_bytes_per_frame: f64,
+    /// Bytes that the CPU read and wrote in the client, divided by the frames.
+    pub client_copied_bytes_per_frame: f64,
+    /// Bytes that the CPU read and wrote in client and compositor, divided by the frames; `None` where the client cannot know.
+    pub cpu_copied_bytes_per_frame: Option<f64>,
     /// The synchronisation with the compositor: `explicit` or `implicit`.
     #[serde(default)]
     pub sync: String,
@@ -245,6 +250,7 @@ mod tests {
             stride_bytes: Some(2560),
             path: Path::Direct,
             why_not_direct: None,
+            kms_plane: None,
             renderer: None,
             why_not_gles: None,
             cpu_copied_bytes: 0,

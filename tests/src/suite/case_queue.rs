@@ -63,15 +63,16 @@ impl CaseQueue {
         self.groups.get_mut(needs)?.remaining.pop_front()
     }
 
-    /// Chooses the guest that an idle worker should boot. Returns `None` where another guest would not end the run earlier.
-    pub(super) fn choose(&mut self) -> Option<Needs> {
+    /// Chooses the guest that an idle worker should boot, among those that `can_boot` accepts. Returns `None` where another guest
+    /// would not end the run earlier.
+    pub(super) fn choose(&mut self, can_boot: impl Fn(&Needs) -> bool) -> Option<Needs> {
         let unstarted = |group: &Group| !group.is_started && !group.remaining.is_empty();
         let worth_another_guest =
             |group: &Group| group.remaining_seconds() >= MIN_SECONDS_FOR_ANOTHER_GUEST;
         let longest = |matches: &dyn Fn(&Group) -> bool| {
             self.groups
                 .iter()
-                .filter(|(_, group)| matches(group))
+                .filter(|(needs, group)| can_boot(needs) && matches(group))
                 .max_by_key(|(_, group)| group.remaining_seconds())
                 .map(|(needs, _)| *needs)
         };
@@ -80,6 +81,12 @@ impl CaseQueue {
             group.is_started = true;
         }
         Some(chosen)
+    }
+
+    /// Returns whether a guest that was never chosen has cases.
+    pub(super) fn has_unstarted(&self) -> bool {
+        let is_unstarted = |group: &Group| !group.is_started && !group.remaining.is_empty();
+        self.groups.values().any(is_unstarted)
     }
 }
 
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn next_of_one_group_returns_cases_sorted_by_name() {
         let mut queue = CaseQueue::new(&cases(Config::Bochs, &["b", "c", "a"]));
-        let needs = queue.choose().unwrap();
+        let needs = queue.choose(|_| true).unwrap();
         let names: Vec<_> = std::iter::from_fn(|| queue.next(&needs))
             .map(|case| case.name)
             .collect();
@@ -114,7 +121,7 @@ mod tests {
     fn next_case_marked_last_comes_last() {
         let [a, b, c] = ["a", "b", "c"].map(|name| Case::new(name, Config::Bochs, passes));
         let mut queue = CaseQueue::new(&[a.last(), b, c]);
-        let needs = queue.choose().unwrap();
+        let needs = queue.choose(|_| true).unwrap();
         let names: Vec<_> = std::iter::from_fn(|| queue.next(&needs))
             .map(|case| case.name)
             .collect();
@@ -126,7 +133,7 @@ mod tests {
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| Case::new(name, Config::Bochs, passes));
         let cases = [a.last().seconds(200), b, c.seconds(100), d.seconds(90)];
         let mut queue = CaseQueue::new(&cases);
-        let needs = queue.choose().unwrap();
+        let needs = queue.choose(|_| true).unwrap();
         let names: Vec<_> = std::iter::from_fn(|| queue.next(&needs))
             .map(|case| case.name)
             .collect();
@@ -138,8 +145,8 @@ mod tests {
         let short = cases(Config::Bochs, &["a", "b", "c"]);
         let long = Case::new("d", Config::Vkms, passes).seconds(200);
         let mut queue = CaseQueue::new(&[short, vec![long]].concat());
-        assert_eq!(queue.choose().unwrap().config, Config::Vkms);
-        assert_eq!(queue.choose().unwrap().config, Config::Bochs);
+        assert_eq!(queue.choose(|_| true).unwrap().config, Config::Vkms);
+        assert_eq!(queue.choose(|_| true).unwrap().config, Config::Bochs);
     }
 
     #[test]
@@ -147,18 +154,30 @@ mod tests {
         let few = cases(Config::Bochs, &["a"]);
         let many = cases(Config::Virtio, &["b", "c", "d", "e", "f", "g"]);
         let mut queue = CaseQueue::new(&[few, many].concat());
-        assert_eq!(queue.choose().unwrap().config, Config::Virtio);
-        assert_eq!(queue.choose().unwrap().config, Config::Bochs);
+        assert_eq!(queue.choose(|_| true).unwrap().config, Config::Virtio);
+        assert_eq!(queue.choose(|_| true).unwrap().config, Config::Bochs);
         // Every group is started, and six remaining cases justify another guest.
-        assert_eq!(queue.choose().unwrap().config, Config::Virtio);
+        assert_eq!(queue.choose(|_| true).unwrap().config, Config::Virtio);
+    }
+
+    #[test]
+    fn choose_among_guests_that_can_boot_leaves_the_others() {
+        let board = Case::new("a", Config::Board, passes).seconds(500);
+        let mut queue = CaseQueue::new(&[vec![board], cases(Config::Bochs, &["b"])].concat());
+        let can_boot = |needs: &Needs| needs.config != Config::Board;
+        assert_eq!(queue.choose(can_boot).unwrap().config, Config::Bochs);
+        assert_eq!(queue.choose(can_boot), None);
+        assert!(queue.has_unstarted());
+        assert_eq!(queue.choose(|_| true).unwrap().config, Config::Board);
+        assert!(!queue.has_unstarted());
     }
 
     #[test]
     fn choose_with_few_cases_left_is_none() {
         let mut queue = CaseQueue::new(&cases(Config::Virtio, &["a", "b", "c", "d"]));
-        let needs = queue.choose().unwrap();
+        let needs = queue.choose(|_| true).unwrap();
         queue.next(&needs);
-        assert_eq!(queue.choose(), None);
+        assert_eq!(queue.choose(|_| true), None);
     }
 
     #[test]
@@ -173,7 +192,7 @@ mod tests {
                 let case = worker.and_then(|needs| queue.next(&needs));
                 match case {
                     Some(case) => taken.push(case.name),
-                    None => *worker = queue.choose(),
+                    None => *worker = queue.choose(|_| true),
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Runs a compositor and its clients in a guest, for the cases that look at both.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -24,6 +25,8 @@ pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct TestCompositor {
     process: Process,
+    /// The dma-bufs that were there before the compositor started, by inode.
+    before: BTreeSet<u64>,
     buffers: usize,
     fds: usize,
 }
@@ -54,6 +57,7 @@ impl TestCompositor {
             "rm -rf /tmp/compositor && mkdir -p /tmp/compositor",
             COMMAND_LIMIT,
         )?;
+        let before = bufinfo(context)?.iter().map(|own| own.inode).collect();
         let process = context.guest()?.start(shell(
             "cd /tmp/compositor && exec covalent-compositor --mode 640x480 --socket suite --report frames.jsonl >ready 2>log",
         ))?;
@@ -63,6 +67,7 @@ impl TestCompositor {
         )?;
         let mut compositor = Self {
             process,
+            before,
             buffers: 0,
             fds: 0,
         };
@@ -180,7 +185,7 @@ impl TestCompositor {
             "the compositor ended with {}; its log: {log}",
             output.status
         );
-        check_no_dmabufs(context)
+        check_no_dmabufs(context, &self.before)
     }
 
     /// Kills the compositor with `SIGKILL`.
@@ -191,7 +196,7 @@ impl TestCompositor {
     /// Waits for the end of a compositor that was killed, and checks that the guest has no dma-buf afterwards.
     pub(super) fn wait(self, context: &mut TestContext<'_>) -> anyhow::Result<()> {
         self.process.wait(COMMAND_LIMIT)?;
-        check_no_dmabufs(context)
+        check_no_dmabufs(context, &self.before)
     }
 
     /// Returns the last lines of the compositor's log.
@@ -215,19 +220,80 @@ impl TestCompositor {
     }
 }
 
-/// Checks that the guest has no dma-buf. The kernel frees the memory of a killed process a little after its death, so the check
+/// Checks that the guest has no dma-buf but those of `before`. The kernel frees the memory of a killed process a little after its death, so the check
 /// waits up to ten seconds.
-fn check_no_dmabufs(context: &mut TestContext<'_>) -> anyhow::Result<()> {
-    let mut left = bufinfo(context)?;
+fn check_no_dmabufs(context: &mut TestContext<'_>, before: &BTreeSet<u64>) -> anyhow::Result<()> {
+    let new = |context: &mut TestContext<'_>| -> anyhow::Result<Vec<Object>> {
+        let mut found = bufinfo(context)?;
+        found.retain(|own| !before.contains(&own.inode));
+        Ok(found)
+    };
+    let mut left = new(context)?;
     for _ in 0..40 {
         if left.is_empty() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(250));
-        left = bufinfo(context)?;
+        left = new(context)?;
     }
-    anyhow::bail!("dma-bufs are left ten seconds after every process ended: {left:?}")
+    if are_held_by_framebuffers_alone(context, &left)? {
+        return Ok(());
+    }
+    let holders = holders(context)?;
+    anyhow::bail!("dma-bufs are left ten seconds after every process ended: {left:?}\n{holders}")
 }
+
+/// Returns whether nobody holds these dma-bufs but framebuffers of a compositor, on a vkms that no process has open.
+///
+/// vkms loses a commit now and then while a tracer stops the compositor, on Linux 7.3, and keeps its framebuffers as long as it is
+/// loaded. A process that has ended cannot remove them.
+fn are_held_by_framebuffers_alone(
+    context: &mut TestContext<'_>,
+    left: &[Object],
+) -> anyhow::Result<bool> {
+    if left
+        .iter()
+        .any(|own| own.references != 1 || !own.attached.is_empty())
+    {
+        return Ok(false);
+    }
+    let text = context.sh(LOST_FRAMEBUFFERS, COMMAND_LIMIT)?.text();
+    let lost: usize = text.trim().parse().context("count framebuffers")?;
+    Ok(lost >= left.len())
+}
+
+/// Counts the compositor's framebuffers on vkms cards of which debugfs lists no client below the heading.
+const LOST_FRAMEBUFFERS: &str = r#"
+for card in /sys/kernel/debug/dri/*[0-9]; do
+    grep -qs vkms $card/name && [ "$(wc -l <$card/clients)" -le 1 ] && cat $card/framebuffer
+done | grep -c 'allocated by = covalent-compos' || true"#;
+
+/// Describes who may hold the dma-bufs that are left, for the message of a case that failed.
+pub(super) fn holders(context: &mut TestContext<'_>) -> anyhow::Result<String> {
+    Ok(context.sh(HOLDERS, COMMAND_LIMIT)?.text())
+}
+
+/// Lists who may hold a dma-buf: the processes with a dma-buf or a card, the framebuffers that each card has, and what the
+/// kernel said last. A card holds the dma-bufs of its handles until its last file is closed, and a handle may be held by a
+/// framebuffer.
+const HOLDERS: &str = r#"
+for fds in /proc/[0-9]*/fd; do
+    held=$(ls -l $fds 2>/dev/null | grep -e dmabuf -e /dev/dri | sed 's/.* -> //' | sort | uniq -c | tr -s '\n ' ' ')
+    if [ -n "$held" ]; then
+        process=${fds%/fd}
+        echo "$process ($(cat $process/comm), $(grep State $process/status)):$held"
+    fi
+done
+for card in /sys/kernel/debug/dri/*[0-9]; do
+    for file in clients framebuffer; do
+        echo "$card/$file:"; cat $card/$file
+    done
+done
+echo "processes in uninterruptible sleep:"; grep -l 'State:.D' /proc/[0-9]*/status | while read status; do
+    head -n 1 $status; cat ${status%/status}/stack
+done
+echo "kernel:"; dmesg | tail -n 30
+true"#;
 
 impl From<Output> for ClientExit {
     fn from(output: Output) -> Self {

@@ -152,7 +152,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         );
     }
     ensure!(
-        finished.camera.cpu_copied_bytes_per_frame == 0.0,
+        finished.camera.cpu_copied_bytes_per_frame == Some(0.0),
         "the client copied: {:?}",
         finished.camera
     );
@@ -198,6 +198,12 @@ fn window(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     dimmed.judge(context)?;
     let frames = finished.camera_frames();
     let drawn = u64::from(SIZE.0 * SIZE.1 * 4);
+    ensure!(
+        finished.camera.client_copied_bytes_per_frame == 0.0
+            && finished.camera.cpu_copied_bytes_per_frame.is_none(),
+        "the client states a number of bytes for frames that the compositor drew: {:?}",
+        finished.camera
+    );
     // The first frames also draw the background, once into each of the compositor's buffers.
     let steady = frames.get(5..).context("fewer than five frames")?;
     ensure!(

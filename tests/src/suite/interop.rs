@@ -12,15 +12,15 @@ use covalent_alloc::model::{Extent, Fourcc};
 use image::RgbImage;
 
 use super::alloc::check;
+mod split;
 mod through_compositor;
 
 use super::record::{Record, Verdict};
+use super::shown_picture::ShownPicture;
 use super::{Case, Outcome, TestContext};
 use crate::check_support::pixels::{colours, pattern_of, resemble};
 use crate::interop::{Row, Skips, Table};
 use crate::vm::config::Config;
-use crate::vm::guest::shell;
-use crate::wire::Stream;
 
 /// Time limit of all rows of one configuration on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(900);
@@ -63,6 +63,16 @@ pub(super) const CASES: &[Case] = &[
         exchanges,
     )
     .limit(FULL_LIMIT),
+    Case::new(
+        "interop::split_is_copied_by_vulkan_on_virtio",
+        Config::Virtio,
+        split::copied_by_vulkan,
+    ),
+    Case::new(
+        "interop::split_is_copied_by_vulkan_on_vkms",
+        Config::Vkms,
+        split::copied_by_vulkan,
+    ),
     Case::new(
         "interop::validation_layer_reports_no_error",
         Config::Vkms,
@@ -139,23 +149,11 @@ fn check_screendump(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     let mut seed = [0; 1];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
     let seed = usize::from(seed[0]);
-    let guest = context.guest()?;
-    let line = format!("exec covalent-interop-check --show /dev/dri/card0 --seed {seed}");
-    let mut process = guest.start(shell(&line))?;
-    let Some(detail) = process.line(Stream::Out, COMMAND_LIMIT)? else {
-        let output = process.wait(COMMAND_LIMIT)?;
-        anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-    };
-    let picture = guest.screendump();
-    process.input().close()?;
-    let output = process.wait(COMMAND_LIMIT)?;
-    let picture = picture?;
-    ensure!(
-        output.status.success(),
-        "it ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    let program = format!("covalent-interop-check --show /dev/dri/card0 --seed {seed}");
+    let shown = ShownPicture::of(context, &program, COMMAND_LIMIT, COMMAND_LIMIT)?;
+    let picture = shown
+        .picture
+        .context("QEMU makes no picture of this card")?;
     let path = save_picture(context, "display.png", &picture)?;
     let extent = Extent::new(picture.width(), picture.height())?;
     let drawn = pattern_of(extent, Fourcc::XRGB8888, seed)?;
@@ -165,7 +163,7 @@ fn check_screendump(context: &mut TestContext<'_>) -> anyhow::Result<String> {
         "the display's picture, saved as {}, is not what the device drew",
         path.display()
     );
-    Ok(detail)
+    Ok(shown.detail)
 }
 
 fn save_picture(

@@ -23,12 +23,15 @@
 use std::time::Duration;
 
 use crate::vm::config::{Config, Memory, Size};
+use crate::vm::kernel::Kernel;
 
 mod alloc;
 mod board;
 mod buffers;
 mod camera;
+mod camera_client;
 mod case_queue;
+mod check_queue;
 pub mod checks;
 mod codecs;
 mod compositor;
@@ -41,19 +44,26 @@ mod examples;
 mod faults;
 mod guest;
 mod harness;
+mod hostile;
+mod images;
 mod inspect;
 pub mod interop;
+mod kernels;
+mod kms;
 mod loopback;
 mod machines;
 mod matrix;
 mod memory;
 mod planes;
+mod pools;
 mod rates;
 pub mod record;
 mod recovery;
 mod renderer;
+pub mod report;
 pub mod run;
 mod seat;
+mod shown_picture;
 mod sizes;
 pub mod skips;
 mod sync;
@@ -65,6 +75,8 @@ mod trial_results;
 mod views;
 mod vulkan_client;
 mod waits;
+mod watch;
+mod work;
 
 pub use context::TestContext;
 
@@ -91,6 +103,8 @@ pub enum Outcome {
 pub struct Needs {
     /// The configuration: displays, cards and cameras.
     pub config: Config,
+    /// The kernel.
+    pub kernel: Kernel,
     /// The guest's memory.
     pub memory: Memory,
     /// The size of the first display.
@@ -130,6 +144,7 @@ impl Case {
             name,
             needs: Needs {
                 config,
+                kernel: Kernel::Backports,
                 memory: Memory::TWO_GIBIBYTES,
                 size: Size::SMALL,
                 contiguous_mebibytes: 128,
@@ -142,6 +157,13 @@ impl Case {
             seconds: SECONDS,
             run,
         }
+    }
+
+    /// Sets the kernel.
+    #[must_use]
+    pub const fn kernel(mut self, kernel: Kernel) -> Self {
+        self.needs.kernel = kernel;
+        self
     }
 
     /// Sets the guest's memory.
@@ -221,12 +243,14 @@ pub fn all() -> Vec<Case> {
         codecs::CASES,
         cost::CASES,
         planes::CASES,
+        pools::CASES,
         rates::CASES,
         buffers::CASES,
         matrix::CASES,
         trial_results::CASES,
         guest::CASES,
         harness::CASES,
+        hostile::CASES,
         inspect::CASES,
         third_party::CASES,
         display::CASES,
@@ -234,6 +258,7 @@ pub fn all() -> Vec<Case> {
         loopback::CASES,
         machines::CASES,
         camera::CASES,
+        camera_client::CASES,
         faults::CASES,
         seat::CASES,
         recovery::CASES,
@@ -244,9 +269,12 @@ pub fn all() -> Vec<Case> {
         views::CASES,
         vulkan_client::CASES,
         waits::CASES,
+        watch::CASES,
         syncobj::CASES,
         sync::CASES,
         interop::CASES,
+        kms::CASES,
+        &kernels::cases(),
     ]
     .concat()
 }

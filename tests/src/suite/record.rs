@@ -26,6 +26,10 @@ pub struct Record {
     pub count: usize,
     /// The duration in seconds.
     pub seconds: f64,
+    /// The seconds of processor time of the programs that a check has run; 0 for cases. On a busy machine it varies less than the
+    /// duration.
+    #[serde(default)]
+    pub processor_seconds: f64,
     /// The reason of a failure or skip.
     #[serde(rename = "words")]
     pub message: String,
@@ -44,6 +48,7 @@ impl Record {
             verdict,
             count: 1,
             seconds: took.as_secs_f64(),
+            processor_seconds: 0.0,
             message: message.to_owned(),
             skipped_checks: 0,
         }
@@ -62,6 +67,13 @@ impl fmt::Display for Record {
             write!(formatter, " ({})", self.count)?;
         }
         write!(formatter, "  {:.1} s", self.seconds)?;
+        if self.processor_seconds >= 1.0 {
+            write!(
+                formatter,
+                "  ({:.0} s of processors)",
+                self.processor_seconds
+            )?;
+        }
         if self.skipped_checks != 0 {
             write!(formatter, "  ({} checks skipped)", self.skipped_checks)?;
         }

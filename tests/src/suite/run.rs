@@ -1,10 +1,13 @@
-//! Runs cases in several guests at the same time, enforces their time limits, and reports how each case ended.
+//! Runs checks, and cases in several guests, at the same time; enforces the cases' time limits, and reports how each ended.
+//!
+//! Each worker takes one check after the other as long as one can start (`check_queue.rs`), and then boots guests (`case_queue.rs`). So
+//! a check whose compiler or test runs on one processor has a guest, or another check, beside it. The images are made meanwhile.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,21 +16,28 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::vm::build;
 use crate::vm::guest::GuestError;
 use crate::vm::image::Image;
+use crate::vm::kernel::Kernel;
 use crate::vm::platform::Platform;
+use crate::vm::progress::Progress;
 
 use super::case_queue::CaseQueue;
+use super::check_queue::CheckQueue;
+use super::checks;
 use super::context::{GuestProcessId, TestContext};
 use super::record::{Record, Verdict};
 use super::skips::Skips;
+use super::work::{Job, Work};
 use super::{Case, Needs, Outcome};
+
+pub use super::images::{ImageKind, Images};
 
 /// What a run of the suite uses.
 #[derive(Debug)]
 pub struct Runner<'a> {
-    /// The image that guests are booted from.
-    pub image: &'a Image,
-    /// The image of the board, where a case needs it.
-    pub board: Option<&'a Image>,
+    /// The images that guests are booted from, which the run makes. The PC's has the root for checks.
+    pub images: &'a Images,
+    /// Where the progress of checks and images appears.
+    pub progress: &'a Progress,
     /// The list of cases that may be skipped.
     pub skips: &'a Skips,
     /// The folder in which cases keep files for a person to look at.
@@ -36,6 +46,23 @@ pub struct Runner<'a> {
     pub full: bool,
     /// The number of guests that run at the same time; see [`parallel_guests`].
     pub guests: usize,
+}
+
+/// What has ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// A check, with its name and its records.
+    Check(&'static str, Vec<Record>),
+    /// A case.
+    Case(Record),
+}
+
+/// The work that is left, and the event that an image was made.
+#[derive(Debug)]
+struct Shared {
+    work: Mutex<Work>,
+    image_made: Condvar,
+    programs: Programs,
 }
 
 /// The programs that guests run, by platform and features. Each set is compiled once in a run, when the first case needs it.
@@ -57,6 +84,17 @@ impl Programs {
 /// The most memory, in bytes, that one guest takes from the host; QEMU itself and the helper process of Venus are included.
 const GUEST_BYTES: u64 = 5 << 30;
 
+/// Returns how many workers a run has: one for each guest, and two where there are checks, if the host has two processors. More
+/// checks would only wait for each other: most of them compile in the same folder.
+fn worker_count(guests: usize, processors: usize, has_checks: bool) -> usize {
+    let for_checks = if has_checks { processors.min(2) } else { 1 };
+    guests.max(for_checks).max(1)
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Returns how many guests this machine can run at the same time.
 ///
 /// A guest has two processors and seldom uses more than one of them: it boots on one, and then waits for cameras and displays,
@@ -64,9 +102,8 @@ const GUEST_BYTES: u64 = 5 << 30;
 /// because more guests would wait for the disk that they share.
 #[must_use]
 pub fn parallel_guests() -> usize {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
     let available = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    guest_count(processors, available_bytes(&available))
+    guest_count(processors(), available_bytes(&available))
 }
 
 fn guest_count(processors: usize, available_bytes: u64) -> usize {
@@ -91,56 +128,127 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn wait<'a, T>(event: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    // As in `lock`.
+    event.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Runner<'_> {
-    /// Runs `cases`, and calls `report` with the result of each case as soon as it has ended.
-    pub fn run(&self, cases: &[Case], mut report: impl FnMut(Record)) {
-        let queue = Mutex::new(CaseQueue::new(cases));
-        let programs = Programs::default();
-        let (sender, records) = mpsc::channel();
+    /// Makes the images, runs `checks` and `cases`, and calls `report` with the result of each as soon as it has ended.
+    ///
+    /// # Errors
+    /// Where the PC's image cannot be made. Then the checks that need no image have run, and nothing else.
+    pub fn run(
+        &self,
+        checks: &[&'static str],
+        cases: &[Case],
+        mut report: impl FnMut(Ended),
+    ) -> Result<(), String> {
+        let shared = Shared {
+            work: Mutex::new(Work {
+                checks: CheckQueue::new(checks, !checks::toolchain().is_debian()),
+                cases: CaseQueue::new(cases),
+                guests: self.guests.max(1),
+            }),
+            image_made: Condvar::new(),
+            programs: Programs::default(),
+        };
+        // Most runs have no case of the board or of an older kernel, so these images are made only when they are needed.
+        let needed: BTreeSet<_> = cases
+            .iter()
+            .map(|case| ImageKind::of(&case.needs))
+            .collect();
+        let workers = worker_count(self.guests, processors(), !checks.is_empty());
+        let (sender, ended) = mpsc::channel();
         thread::scope(|scope| {
-            for _ in 0..self.guests.max(1) {
+            for _ in 0..workers {
                 let sender = sender.clone();
-                let (queue, programs) = (&queue, &programs);
-                scope.spawn(move || self.run_worker(queue, programs, &sender));
+                let shared = &shared;
+                scope.spawn(move || self.run_worker(shared, &sender));
             }
             drop(sender);
-            for record in records {
-                report(record);
+            scope.spawn(|| {
+                self.images.make(&needed, self.progress, || {
+                    // A worker that has just found no image still has the lock, so it cannot miss this event.
+                    drop(lock(&shared.work));
+                    shared.image_made.notify_all();
+                });
+            });
+            for ended in ended {
+                report(ended);
             }
         });
+        match self.images.get(ImageKind::PC) {
+            Some(Err(message)) => Err(message.to_owned()),
+            _ => Ok(()),
+        }
     }
 
-    /// The loop of one worker: boots one guest after the other, until [`CaseQueue::choose`] returns none.
-    fn run_worker(
-        &self,
-        queue: &Mutex<CaseQueue>,
-        programs: &Programs,
-        sender: &mpsc::Sender<Record>,
-    ) {
+    /// The loop of one worker: does one job after the other, until none is left for it.
+    fn run_worker(&self, shared: &Shared, sender: &mpsc::Sender<Ended>) {
+        // The receiver lives longer than every worker.
+        let report = |ended| drop(sender.send(ended));
+        let is_made = |kind| self.images.get(kind).is_some();
+        let mut boots_guests = false;
+        let mut work = lock(&shared.work);
         loop {
-            let chosen = lock(queue).choose();
-            let Some(needs) = chosen else { return };
-            let image = match (needs.config.platform(), self.board) {
-                (Platform::Board, Some(board)) => board,
-                _ => self.image,
-            };
-            // The receiver lives longer than every worker.
-            let report = |record| drop(sender.send(record));
-            let next = || lock(queue).next(&needs);
-            match programs.get(image, needs.features) {
-                Ok(share) => self.run_group(needs, image, &share, next, report),
-                Err(message) => std::iter::from_fn(next).for_each(|case| {
-                    let guest = describe_guest(&needs);
-                    let failed = Verdict::Failed;
-                    report(Record::new(
-                        case.name,
-                        &guest,
-                        failed,
-                        Duration::ZERO,
-                        &message,
-                    ));
-                }),
+            // Without the PC's image there is no root; what has not begun by then does not run.
+            if let Some(Err(_)) = self.images.get(ImageKind::PC) {
+                return;
             }
+            match work.next(&mut boots_guests, is_made) {
+                Job::Check(name) => {
+                    drop(work);
+                    let image = self.images.get(ImageKind::PC).and_then(Result::ok);
+                    let root = image.map(|image| &image.root);
+                    let records = checks::run(name, root, self.full, self.skips, self.progress);
+                    report(Ended::Check(name, records));
+                    work = lock(&shared.work);
+                    work.checks.end(name);
+                }
+                Job::Guest(needs) => {
+                    drop(work);
+                    self.run_guest(shared, needs, |record| report(Ended::Case(record)));
+                    work = lock(&shared.work);
+                }
+                Job::Wait => {
+                    work = wait(&shared.image_made, work);
+                }
+                Job::End => return,
+            }
+        }
+    }
+
+    /// Compiles what guests with these needs run, where it is not compiled yet, and runs cases in them.
+    fn run_guest(&self, shared: &Shared, needs: Needs, report: impl Fn(Record)) {
+        let next = || lock(&shared.work).cases.next(&needs);
+        let image = match self.images.get(ImageKind::of(&needs)) {
+            Some(Ok(image)) => Ok(image),
+            Some(Err(message)) => Err(message.to_owned()),
+            None => Err("its image was not made".to_owned()),
+        };
+        let programs = |image| {
+            let share = shared.programs.get(image, needs.features)?;
+            Ok((image, share))
+        };
+        let programs = image.and_then(programs);
+        // Cases of the theme `harness` start `./x`, which waits while any image is made.
+        let mut work = lock(&shared.work);
+        while !self.images.are_complete() {
+            work = wait(&shared.image_made, work);
+        }
+        drop(work);
+        match programs {
+            Ok((image, share)) => self.run_group(needs, image, &share, next, report),
+            Err(message) => std::iter::from_fn(next).for_each(|case| {
+                report(Record::new(
+                    case.name,
+                    &describe_guest(&needs),
+                    Verdict::Failed,
+                    Duration::ZERO,
+                    &message,
+                ));
+            }),
         }
     }
 
@@ -151,7 +259,7 @@ impl Runner<'_> {
         image: &Image,
         share: &Path,
         mut next: impl FnMut() -> Option<Case>,
-        mut report: impl FnMut(Record),
+        report: impl Fn(Record),
     ) {
         let guest_process = GuestProcessId::default();
         let mut context =
@@ -228,8 +336,12 @@ pub fn judge_skip(skips: &Skips, name: &str, reason: String) -> (Verdict, String
 
 fn describe_guest(needs: &Needs) -> String {
     let counted = if needs.counted { ", counted" } else { "" };
+    let kernel = match needs.kernel {
+        Kernel::Backports => String::new(),
+        older => format!(", Linux {older}"),
+    };
     format!(
-        "{}, {}, {}{counted}",
+        "{}, {}, {}{counted}{kernel}",
         needs.config, needs.memory, needs.size
     )
 }
@@ -319,6 +431,15 @@ mod tests {
         assert_eq!(guest_count(8, available_bytes("")), 1);
         let meminfo = "MemTotal:  24 kB\nMemAvailable:   20971520 kB\n";
         assert_eq!(available_bytes(meminfo), 20 << 30);
+    }
+
+    #[test]
+    fn worker_count_of_a_run_with_checks_is_two_at_least() {
+        assert_eq!(worker_count(2, 2, true), 2);
+        assert_eq!(worker_count(1, 2, true), 2);
+        assert_eq!(worker_count(1, 1, true), 1);
+        assert_eq!(worker_count(4, 64, true), 4);
+        assert_eq!(worker_count(1, 64, false), 1);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// Each schema, and a line that prints such a report. Some of the commands end with a code other than 0 because of their
 /// findings.
-const REPORTS: [(&str, &str); 11] = [
+const REPORTS: [(&str, &str); 14] = [
     (
         "alloc",
         "covalent alloc heap:system --size 640x480 --format NV12 --json",
@@ -44,6 +44,11 @@ const REPORTS: [(&str, &str); 11] = [
     ),
     ("doctor", "covalent doctor --json"),
     ("facts", "covalent facts list --json"),
+    (
+        "import",
+        "printf 'Driver Info:\\n\\tDriver name : uvcvideo\\nFormat Video Capture:\\n\\tWidth/Height : 640/480\\n\\tPixel Format : '\\''YUYV'\\''\\n' \
+         | covalent import - --json",
+    ),
     (
         "inspect",
         "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 60 >/dev/null 2>&1 & \
@@ -68,6 +73,15 @@ const REPORTS: [(&str, &str); 11] = [
         "covalent plan --camera /dev/video0 --display /dev/dri/card0 --prove --json",
     ),
     ("probe", "covalent probe --json"),
+    ("probe-list", "covalent probe --as list --json"),
+    (
+        "watch",
+        "covalent-compositor --mode 640x480 --socket watched -- covalent-camera --size 640x480 --frames 60 >/dev/null 2>&1 & \
+         for try in $(seq 100); do \
+         covalent watch --socket $XDG_RUNTIME_DIR/covalent-watched --leaks --once --json >/tmp/watch.json 2>/dev/null && \
+         grep -q '\"dma-buf\"' /tmp/watch.json && break; sleep 0.1; \
+         done; cat /tmp/watch.json; wait",
+    ),
 ];
 
 fn json(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {

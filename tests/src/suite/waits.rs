@@ -1,4 +1,5 @@
-//! Theme `waits`: compositor and clients wait only in their event loops, as `strace` shows.
+//! Theme `waits`: compositor and clients wait only in their event loops, and a frame costs the camera client few system calls, as
+//! `strace` shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::{Context as _, ensure};
 mod calls;
 
 use super::{Case, Outcome, TestContext};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Path, Pipeline};
 use crate::vm::config::Config;
 
 /// Time limit of one command on a busy machine without KVM.
@@ -52,6 +53,12 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         drawn,
     ),
+    Case::new(
+        "waits::camera_client_makes_at_most_ten_system_calls_a_frame",
+        Config::Virtio,
+        calls_per_frame,
+    )
+    .seconds(30),
     Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
 ];
 
@@ -229,6 +236,79 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         waiting,
         "no other thread was seen to wait, so the check may be blind"
     );
+    Ok(Outcome::Passed)
+}
+
+/// Returns how many system calls the camera client makes for `frames` frames from start to end, by name.
+fn client_calls(
+    context: &mut TestContext<'_>,
+    frames: u32,
+) -> anyhow::Result<BTreeMap<String, u32>> {
+    let pipeline = Pipeline {
+        // At this rate the client waits for each event, also under strace.
+        client: format!("--size 640x480 --sync explicit --fps 10 --frames {frames}"),
+        compositor: "--mode 640x480".to_owned(),
+        wrapper: format!("strace -f -qq -o {TRACE}"),
+        ..Pipeline::default()
+    };
+    let finished = pipeline.start(context.guest()?)?.finish(FRAMES_LIMIT)?;
+    let shown = finished.camera_frames();
+    ensure!(
+        finished.camera.sync == "explicit" && shown.iter().all(|frame| frame.path == Path::Direct),
+        "the frames were not scanned out with explicit synchronisation: {:?}",
+        shown.iter().find(|frame| frame.path != Path::Direct)
+    );
+    ensure!(
+        finished.camera.frames == u64::from(frames),
+        "{} of {frames} frames were presented",
+        finished.camera.frames
+    );
+    let trace = context.guest()?.get(TRACE)?;
+    context.save_artefact(&format!("strace-{frames}.txt"), &trace)?;
+    let mut calls: BTreeMap<String, u32> = BTreeMap::new();
+    for line in joined(std::str::from_utf8(&trace)?) {
+        // A late frame has a DQBUF of its own, which finds out whether the next one is ready too.
+        let is_late = line.contains("VIDIOC_DQBUF") && line.contains("EAGAIN");
+        if let Some((name, _)) = parse_call(&line).filter(|_| !is_late) {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    // On a busy machine the display is slower than the camera. A frame that is captured and not shown costs a DQBUF and a QBUF.
+    let unshown = finished.camera.captured.saturating_sub(frames.into());
+    let ioctls = calls.entry("ioctl".to_owned()).or_default();
+    *ioctls = ioctls.saturating_sub(u32::try_from(unshown)?.saturating_mul(2));
+    Ok(calls)
+}
+
+/// Two runs of different lengths: the difference of their calls is that of the additional frames.
+fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    /// The limit that client-demo/DESIGN.md states.
+    const MOST: f64 = 10.0;
+    let (short, long) = (40, 120);
+    let [fewer, more] = [client_calls(context, short)?, client_calls(context, long)?];
+    let frames = f64::from(long - short);
+    let of = |calls: &BTreeMap<String, u32>, name: &str| {
+        f64::from(calls.get(name).copied().unwrap_or_default())
+    };
+    let per_frame: BTreeMap<&String, f64> = more
+        .keys()
+        .map(|name| (name, (of(&more, name) - of(&fewer, name)) / frames))
+        .collect();
+    context.save_artefact("calls.json", &serde_json::to_vec_pretty(&per_frame)?)?;
+    let total: f64 = per_frame.values().sum();
+    ensure!(
+        total <= MOST,
+        "{total:.2} system calls a frame; the limit is {MOST}: {per_frame:.2?}"
+    );
+    // strace saw the frames.
+    for name in ["ioctl", "epoll_pwait", "recvmsg"] {
+        ensure!(
+            per_frame
+                .get(&name.to_owned())
+                .is_some_and(|calls| *calls >= 1.0),
+            "{name} is called less than once a frame, so the trace is incomplete: {per_frame:.2?}"
+        );
+    }
     Ok(Outcome::Passed)
 }
 

@@ -25,6 +25,9 @@ const SOLVE_DEADLINE: Duration = Duration::from_secs(120);
 /// 600 MB at 0.5 MB/s.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
+/// The suites of the root and of the board.
+const SUITES: &[&str] = &["trixie", "trixie-updates", "trixie-backports"];
+
 /// apt's pattern for the essential packages of the native architecture.
 const ESSENTIAL: &str = "?and(?essential,?architecture(native))";
 
@@ -45,8 +48,10 @@ pub enum AptError {
     )]
     NoKeyring,
     /// No mirror gave package lists that can be verified.
-    #[error("no mirror has trixie and trixie-backports; tried {tried}. The last error: {last}")]
+    #[error("no mirror has {suites}; tried {tried}. The last error: {last}")]
     NoMirror {
+        /// The suites, separated by commas.
+        suites: String,
         /// The addresses, separated by commas.
         tried: String,
         /// The failure of the last mirror.
@@ -80,6 +85,7 @@ pub enum AptError {
 pub struct Apt<'a> {
     folder: PathBuf,
     platform: Platform,
+    suites: &'static [&'static str],
     logs: &'a Path,
     progress: &'a Progress,
 }
@@ -91,9 +97,17 @@ impl<'a> Apt<'a> {
         Self {
             folder: folder.to_owned(),
             platform,
+            suites: SUITES,
             logs,
             progress,
         }
+    }
+
+    /// Resolves packages of these suites of Debian, instead of those of the root.
+    #[must_use]
+    pub fn with_suites(mut self, suites: &'static [&'static str]) -> Self {
+        self.suites = suites;
+        self
     }
 
     /// Returns the folder of the downloaded packages.
@@ -177,6 +191,7 @@ impl<'a> Apt<'a> {
         }
         match last {
             Some(last) => Err(AptError::NoMirror {
+                suites: self.suites.join(", "),
                 tried: tried.join(", "),
                 last: Box::new(last),
             }),
@@ -218,19 +233,42 @@ impl<'a> Apt<'a> {
             }
             polls = polls.wrapping_add(1);
         })?;
-        for package in &resolution.packages {
-            let path = archives.join(&package.file);
-            let size_bytes = fs::metadata(&path)
-                .map(|metadata| metadata.len())
-                .unwrap_or_default();
-            if size_bytes != package.size_bytes {
-                // apt verifies the checksums of its downloads, but not of files that are already there. A file of the wrong
-                // size is removed, and the next run downloads it.
-                let _ = fs::remove_file(&path);
-                return Err(AptError::Missing(path));
-            }
-        }
+        check_sizes(&archives, &resolution.packages)?;
         self.remove_other_versions(resolution)?;
+        step.done();
+        Ok(())
+    }
+
+    /// Downloads `packages` of the resolution without what they depend on.
+    ///
+    /// # Errors
+    /// Those of [`Apt::download`].
+    pub fn download_only(&self, packages: &[Package]) -> Result<(), AptError> {
+        let archives = self.archives();
+        let only = Resolution {
+            names: Vec::new(),
+            mirror: String::new(),
+            at_seconds: 0,
+            packages: packages.to_vec(),
+        };
+        let step = self
+            .progress
+            .step_bytes("download the kernel", only.size_bytes());
+        // A file name begins with the name of its package and an underscore.
+        let names = packages
+            .iter()
+            .filter_map(|package| package.file.split('_').next());
+        let mut command = self.apt(&["-q", "download"]);
+        command.args(names).current_dir(&archives);
+        let log = self.logs.join("download.log");
+        let task = Task {
+            title: "apt-get download",
+            log: &log,
+            deadline: DOWNLOAD_DEADLINE,
+        };
+        task.run_with_poll(command, || step.bytes(present_bytes(&archives, &only)))?;
+        check_sizes(&archives, packages)?;
+        self.remove_other_versions(&only)?;
         step.done();
         Ok(())
     }
@@ -293,7 +331,7 @@ impl<'a> Apt<'a> {
             fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
         }
         let mut sources = String::new();
-        for suite in ["trixie", "trixie-updates", "trixie-backports"] {
+        for suite in self.suites {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 sources,
@@ -342,6 +380,23 @@ impl<'a> Apt<'a> {
             .env("LC_ALL", "C");
         command
     }
+}
+
+/// Checks that every package is there with its size.
+fn check_sizes(archives: &Path, packages: &[Package]) -> Result<(), AptError> {
+    for package in packages {
+        let path = archives.join(&package.file);
+        let size_bytes = fs::metadata(&path)
+            .map(|metadata| metadata.len())
+            .unwrap_or_default();
+        if size_bytes != package.size_bytes {
+            // apt verifies the checksums of its downloads, but not of files that are already there. A file of the wrong size is
+            // removed, and the next run downloads it.
+            let _ = fs::remove_file(&path);
+            return Err(AptError::Missing(path));
+        }
+    }
+    Ok(())
 }
 
 fn present_bytes(archives: &Path, resolution: &Resolution) -> u64 {

@@ -10,10 +10,11 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::c_example;
 use super::cross;
 use super::image::Image;
 use super::platform::Platform;
-use super::progress::Progress;
+use super::progress::{Progress, has_bars};
 use super::root::{Root, RootCommand};
 use super::toolchain::Toolchain;
 
@@ -42,9 +43,6 @@ const EXAMPLES: [&str; 7] = [
     "vulkan-to-kms",
     "why-no-plan",
 ];
-
-/// The example of the C interface, which cc compiles.
-const C_EXAMPLE: &str = "capture";
 
 /// How long cargo may take on a busy machine to find that nothing has changed.
 const QUIET_LIMIT: Duration = Duration::from_secs(8);
@@ -129,56 +127,8 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
     let args: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
     let share = build(root, &args, &list, &list)?;
-    build_c_example(root, &share)?;
+    c_example::build(root, &share)?;
     Ok(share)
-}
-
-/// Compiles the example of the C interface against the library that cargo has made, and puts it beside the programs.
-fn build_c_example(root: &Root, share: &Path) -> Result<(), BuildError> {
-    const SOURCE: &str = "alloc/capi/examples/capture.c";
-    const HEADER: &str = "alloc/capi/include/covalent.h";
-    let target = target(Platform::Pc)?;
-    let library = target.join(PROFILE).join("libcovalent.a");
-    let program = share.join("bin").join(C_EXAMPLE);
-    let sources = [SOURCE, HEADER].map(|path| checkout().join(path));
-    if is_newer(&program, &library) && sources.iter().all(|source| is_newer(&program, source)) {
-        return Ok(());
-    }
-    // The program is replaced by a rename, because a running guest holds the old file open.
-    let new = share.join("new");
-    let in_root = |path: &Path| {
-        let inside = path.strip_prefix(&target).unwrap_or(path);
-        Path::new("/target").join(inside)
-    };
-    let mut command = root.command("cc");
-    command
-        .args([
-            "-std=c11",
-            "-D_DEFAULT_SOURCE",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-        ])
-        .args(["-Ialloc/capi/include", SOURCE, "-o"])
-        .arg(in_root(&new))
-        .arg(in_root(&library))
-        // The library has every backend, so it needs these libraries.
-        .args(["-lgbm", "-lm"])
-        .workdir("/src")
-        .bind(checkout(), "/src")
-        .bind(&target, "/target");
-    let mut compiler = command
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(file_error("start cc in", root.folder()))?;
-    let status = compiler
-        .wait()
-        .map_err(file_error("wait for cc in", root.folder()))?;
-    if !status.success() {
-        return Err(BuildError::Compile);
-    }
-    fs::rename(&new, &program).map_err(file_error("move to", &program))
 }
 
 /// Compiles only the programs that show a camera on a display, and returns a folder of their own to share with a guest.
@@ -215,8 +165,9 @@ pub(super) fn compile(
     name: &str,
 ) -> Result<PathBuf, BuildError> {
     command.arg("--message-format=json-render-diagnostics");
-    // Where stderr is no terminal, cargo's progress is left out; errors of the compiler appear nevertheless.
-    let quiet = !io::stderr().is_terminal();
+    // Where stderr is no terminal, and where bars of other steps are on it, cargo's progress is left out. Errors of the compiler
+    // appear nevertheless.
+    let quiet = !io::stderr().is_terminal() || has_bars();
     if quiet {
         command.arg("--quiet");
     }
@@ -428,7 +379,7 @@ fn folder_name(list: &str) -> String {
         .collect()
 }
 
-fn is_newer(made: &Path, from: &Path) -> bool {
+pub(super) fn is_newer(made: &Path, from: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     matches!((modified(made), modified(from)), (Ok(made), Ok(from)) if made >= from)
 }
@@ -437,7 +388,7 @@ fn is_newer(made: &Path, from: &Path) -> bool {
 fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildError> {
     for entry in fs::read_dir(bin).map_err(file_error("list", bin))? {
         let path = entry.map_err(file_error("list", bin))?.path();
-        let is_c = path.file_name().is_some_and(|name| name == C_EXAMPLE);
+        let is_c = path.file_name().is_some_and(|name| name == c_example::NAME);
         if !is_c
             && !programs
                 .iter()
@@ -449,7 +400,10 @@ fn remove_stale_programs(bin: &Path, programs: &[PathBuf]) -> Result<(), BuildEr
     Ok(())
 }
 
-fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+pub(super) fn file_error(
+    operation: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::File {
         operation,

@@ -6,6 +6,7 @@
 //!   packages/            Debian's packages and package lists
 //!   roots/KEY/           one root: root/, modules/, and record.json when it is complete
 //!   images/KEY/          one image: kernel, initrd, disk, and manifest.json when it is complete
+//!   kernels/KEY/         one kernel of another Debian release: kernel, initrd, modules, and manifest.json when it is complete
 //!   board-roots/, board-images/, packages/board/    the same for the board
 //!   logs/                the output of the tools in the last run
 //!   partial/             unfinished files; without a lock holder they are left over
@@ -149,6 +150,7 @@ impl Cache {
         self.folder.join(match kind {
             CacheFolder::Roots => "roots",
             CacheFolder::Images => "images",
+            CacheFolder::Kernels => "kernels",
             CacheFolder::BoardRoots => "board-roots",
             CacheFolder::BoardImages => "board-images",
         })
@@ -380,6 +382,8 @@ pub enum CacheFolder {
     Roots,
     /// Images of the PC.
     Images,
+    /// Kernels of other Debian releases for the PC.
+    Kernels,
     /// Debian trees that cross-compile for the board.
     BoardRoots,
     /// Images of the board.
@@ -388,7 +392,8 @@ pub enum CacheFolder {
 
 impl CacheFolder {
     /// All kinds.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
+        Self::Kernels,
         Self::Images,
         Self::Roots,
         Self::BoardImages,

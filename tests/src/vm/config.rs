@@ -129,6 +129,15 @@ impl Config {
         }
     }
 
+    /// Returns the name of the kernel module that drives the first display.
+    pub(super) fn display_module(self) -> &'static str {
+        match self {
+            Self::Virtio | Self::Venus | Self::Full => "virtio_gpu",
+            Self::Bochs | Self::Board => "bochs",
+            Self::Vkms => "vkms",
+        }
+    }
+
     /// Returns the kernel modules that the guest loads, in loading order.
     #[must_use]
     pub fn modules(self) -> Vec<Module> {

@@ -27,6 +27,8 @@ use std::time::Duration;
 use image::RgbImage;
 
 use super::accel::{self, Accelerator};
+use super::availability::loaded_modules;
+pub use super::availability::unavailable;
 use super::cache::{Cache, CacheError};
 use super::config::{Config, Memory, Size};
 use super::console::{append_registers, save_log};
@@ -34,7 +36,7 @@ use super::devicetree::{Devicetree, DevicetreeError};
 use super::image::Image;
 use super::link::{Link, LinkError, Output, Process};
 use super::platform::Platform;
-use super::qemu::{Machine, Qemu, has_desktop};
+use super::qemu::{Machine, Qemu};
 use super::qmp::{Qmp, QmpError};
 use super::shared_folder::SharedFolder;
 use crate::wire::{Exec, Prepare, Ready, VERSION};
@@ -51,6 +53,9 @@ const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Time limit to transfer a file.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
+
+/// The second disk in the guest, which has the modules of a kernel that is not the image's own.
+const MODULES_DISK: &str = "/dev/vdb";
 
 /// The guest's host name.
 const HOSTNAME: &str = "covalent";
@@ -229,8 +234,12 @@ impl Guest {
             let prepare = Prepare {
                 version: VERSION,
                 hostname: HOSTNAME.to_owned(),
-                modules: machine.config.modules(),
+                modules: loaded_modules(image, machine.config),
                 shared_out: machine.out.is_some(),
+                modules_disk: match image.modules_disk {
+                    Some(_) => MODULES_DISK.to_owned(),
+                    None => String::new(),
+                },
             };
             let ready = link
                 .prepare(prepare, boot.limit)
@@ -443,22 +452,6 @@ pub fn shell(line: &str) -> Exec {
         argv: vec!["sh".into(), "-c".into(), line.into()],
         ..Exec::default()
     }
-}
-
-/// Returns why this machine cannot run such a guest; `None` where it can.
-#[must_use]
-pub fn unavailable(image: &Image, machine: &Machine) -> Option<String> {
-    let lacks = |program: &str| !image.root.folder().join("usr/bin").join(program).exists();
-    if machine.watch && !has_desktop(|name| std::env::var_os(name)) {
-        return Some(
-            "there is no desktop to show a window on (neither DISPLAY nor WAYLAND_DISPLAY is set)"
-                .to_owned(),
-        );
-    }
-    if machine.config.needs_x_server() && !machine.watch && lacks("Xvfb") {
-        return Some("the root has no Xvfb, under which QEMU draws by GL".to_owned());
-    }
-    None
 }
 
 fn accelerator(image: &Image, boot: &Boot) -> Result<Accelerator, GuestError> {

@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::apt::{Apt, AptError};
-use super::cache::{Cache, CacheError, InUse, Lock};
+use super::cache::{Cache, CacheError, CacheFolder, InUse, Lock};
 use super::initrd;
+use super::kernel::Kernel;
+pub use super::kernel_image::MissingModule;
+use super::kernel_image::{self, KernelImage, KernelMaker};
 use super::manifest::{self, Manifest, ManifestError};
 use super::namespace::{self, NamespaceError};
 use super::packages::{self, Resolution};
@@ -88,6 +91,10 @@ pub struct Image {
     /// The disk, an ext4 file system without partitions. It is never written to: QEMU uses it with `snapshot=on`. The board has
     /// none.
     pub disk: Option<PathBuf>,
+    /// A second disk with the modules of the kernel, where the kernel is another than that of the disk.
+    pub modules_disk: Option<PathBuf>,
+    /// The modules that the guests want and this kernel does not have.
+    pub missing_modules: Vec<MissingModule>,
     /// The root, which has QEMU and the compilers.
     pub root: Root,
     /// The versions of kernel, Mesa and QEMU.
@@ -95,11 +102,14 @@ pub struct Image {
     folder: PathBuf,
     _in_use: InUse,
     _tree: Tree,
+    _kernel: Option<KernelImage>,
 }
 
 /// Options of [`ensure_with`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
+    /// The kernel that the PC's guest boots. An older one is made when it is asked for, beside the image.
+    pub kernel: Kernel,
     /// Checks every byte of the image, and not only a sample.
     pub verify: bool,
     /// Resolves the packages' versions even where the stored resolution is less than a day old.
@@ -160,7 +170,30 @@ pub fn ensure_with(
         tree = trees.ensure(&resolution, verify)?;
     }
     maker.ensure(&folder, &tree, verify)?;
-    let image = Image::open(platform, &folder, tree)?;
+    let mut image = Image::open(platform, &folder, tree)?;
+    if let Some(suites) = options.kernel.suites().filter(|_| platform == Platform::Pc) {
+        let logs = kernel_image::logs(&cache, options.kernel);
+        let apt = Apt::new(
+            &kernel_image::packages(&cache, options.kernel),
+            platform,
+            &logs,
+            progress,
+        )
+        .with_suites(suites);
+        let resolution = resolve(&apt, &KernelMaker::names(), options.refresh, progress)?;
+        let kernels = KernelMaker {
+            kernel: options.kernel,
+            cache: &cache,
+            lock: &lock,
+            progress,
+            root: &image.root,
+            root_key: &image._tree.key,
+        };
+        let kernel = kernels.ensure(&apt, &resolution, verify)?;
+        image.use_kernel(kernel);
+        let kept = Kernel::OLDER.len().saturating_mul(KEPT_ITEMS);
+        cache.keep_newest(&lock, CacheFolder::Kernels, kept, progress)?;
+    }
     cache.keep_newest(&lock, platform.images(), KEPT_ITEMS, progress)?;
     cache.keep_newest(&lock, platform.roots(), KEPT_ITEMS, progress)?;
     cache.discard_partial(&lock)?;
@@ -204,12 +237,25 @@ impl Image {
             kernel: folder.join("kernel"),
             initrd: folder.join("initrd"),
             disk: has_disk.then(|| folder.join("disk")),
+            modules_disk: None,
+            missing_modules: Vec::new(),
             root: tree.root.clone(),
             versions: tree.versions.clone(),
             folder: folder.to_owned(),
             _in_use: InUse::new(folder)?,
             _tree: tree,
+            _kernel: None,
         })
+    }
+
+    /// Boots another kernel than that of the disk.
+    fn use_kernel(&mut self, kernel: KernelImage) {
+        self.kernel = kernel.folder.join("kernel");
+        self.initrd = kernel.folder.join("initrd");
+        self.modules_disk = Some(kernel.folder.join("modules"));
+        self.missing_modules.clone_from(&kernel.record.missing);
+        self.versions.kernel.clone_from(&kernel.record.release);
+        self._kernel = Some(kernel);
     }
 
     /// Returns the folder of the image.
@@ -332,7 +378,10 @@ impl ImageMaker<'_> {
     }
 }
 
-fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+pub(super) fn file_error(
+    operation: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
     move |source| ImageError::File {
         operation,

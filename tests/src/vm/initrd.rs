@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::platform::Platform;
 use super::progress::Progress;
-use super::root::Root;
+use super::root::{Root, RootCommand};
 use super::task::{Task, TaskError};
 
 /// Returns the script that packs it, and the script that runs in it. Both are part of the image's key.
@@ -39,13 +39,7 @@ pub fn build(
     progress: &Progress,
 ) -> Result<(), TaskError> {
     let step = progress.step("pack the initrd");
-    let [script, init] = scripts(platform);
-    let mut command = root.command("sh");
-    command
-        .args(["-c", script, "initrd", release, "/run/covalent/out/initrd"])
-        .args(platform.early_modules())
-        .env("INIT", init);
-    command.bind(folder, "/run/covalent/out");
+    let mut command = command(root, platform, release, folder);
     Task {
         title: "pack the initrd",
         log,
@@ -54,4 +48,21 @@ pub fn build(
     .run_in_root(&mut command, &step)?;
     step.done();
     Ok(())
+}
+
+/// Prepares the command that packs the initial RAM file system for the kernel `release` into the file `folder`/initrd.
+pub(super) fn command(
+    root: &Root,
+    platform: Platform,
+    release: &str,
+    folder: &Path,
+) -> RootCommand {
+    let [script, init] = scripts(platform);
+    let mut command = root.command("sh");
+    command
+        .args(["-c", script, "initrd", release, "/run/covalent/out/initrd"])
+        .args(platform.early_modules())
+        .env("INIT", init)
+        .bind(folder, "/run/covalent/out");
+    command
 }

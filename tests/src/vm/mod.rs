@@ -6,7 +6,9 @@
 
 pub mod accel;
 pub mod apt;
+mod availability;
 pub mod build;
+mod c_example;
 pub mod cache;
 pub mod config;
 mod console;
@@ -15,6 +17,8 @@ pub mod devicetree;
 pub mod guest;
 pub mod image;
 pub mod initrd;
+pub mod kernel;
+mod kernel_image;
 pub mod link;
 pub mod manifest;
 pub mod mirror;

@@ -1,14 +1,23 @@
 //! Progress of slow work: a bar on a terminal, and a plain line every few seconds elsewhere.
+//!
+//! Several steps may run at the same time. Their bars are below each other, and lines appear above all of them.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// The interval of progress lines where stderr is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The bars of all steps of this process.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The number of bars that are shown now.
+static SHOWN: AtomicUsize = AtomicUsize::new(0);
 
 /// The output of progress. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -58,9 +67,30 @@ impl Progress {
     /// Writes one line now.
     pub fn note(&self, line: &str) {
         if self.output != Output::Silent {
-            eprintln!("{line}");
+            self.output.write(|| eprintln!("{line}"));
         }
     }
+
+    /// Writes a result to stdout now, also where this progress is silent.
+    pub fn print(&self, result: &impl Display) {
+        self.output.write(|| println!("{result}"));
+    }
+}
+
+impl Output {
+    /// Calls `write`, which writes whole lines, and keeps the bars below them.
+    fn write(self, write: impl FnOnce()) {
+        if self == Self::Terminal {
+            BARS.suspend(write);
+        } else {
+            write();
+        }
+    }
+}
+
+/// Returns whether a bar is shown now. The output of another program would then mix with it.
+pub(super) fn has_bars() -> bool {
+    SHOWN.load(Ordering::Relaxed) != 0
 }
 
 /// A step of slow work. [`Step::done`] ends it with success; dropping it ends it without a line. Cloning it is cheap.
@@ -75,7 +105,7 @@ struct Shared {
     title: String,
     total_bytes: Option<u64>,
     started: Instant,
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
     state: Mutex<State>,
 }
 
@@ -91,7 +121,7 @@ struct State {
 impl Step {
     fn new(output: Output, title: &str, total_bytes: Option<u64>) -> Self {
         let now = Instant::now();
-        let bar = (output == Output::Terminal).then(|| bar(title, total_bytes));
+        let bar = (output == Output::Terminal).then(|| Bar::new(title, total_bytes));
         Self {
             shared: Arc::new(Shared {
                 output,
@@ -113,7 +143,7 @@ impl Step {
     /// Sets the detail that is shown beside the step.
     pub fn detail(&self, detail: &str) {
         if let Some(bar) = &self.shared.bar {
-            bar.set_message(detail.to_owned());
+            bar.0.set_message(detail.to_owned());
         }
         self.change(|state| detail.clone_into(&mut state.detail));
     }
@@ -121,7 +151,7 @@ impl Step {
     /// Sets the number of bytes that are done.
     pub fn bytes(&self, done_bytes: u64) {
         if let Some(bar) = &self.shared.bar {
-            bar.set_position(done_bytes);
+            bar.0.set_position(done_bytes);
         }
         self.change(|state| state.done_bytes = done_bytes);
     }
@@ -135,7 +165,7 @@ impl Step {
     pub fn done(&self) {
         let elapsed = self.shared.started.elapsed();
         if let Some(bar) = &self.shared.bar {
-            bar.finish_and_clear();
+            bar.0.finish_and_clear();
         }
         let has_printed = match self.shared.state.lock() {
             Ok(mut state) => {
@@ -147,7 +177,8 @@ impl Step {
         if self.shared.output != Output::Silent
             && (has_printed || elapsed >= Duration::from_secs(1))
         {
-            eprintln!("{}: done in {}", self.shared.title, seconds(elapsed));
+            let line = format!("{}: done in {}", self.shared.title, seconds(elapsed));
+            self.shared.output.write(|| eprintln!("{line}"));
         }
     }
 
@@ -195,19 +226,33 @@ impl Step {
     }
 }
 
-fn bar(title: &str, total_bytes: Option<u64>) -> ProgressBar {
-    let template = if total_bytes.is_some() {
-        "{prefix} {bar:30} {bytes} of {total_bytes} {wide_msg}"
-    } else {
-        "{spinner} {prefix} {elapsed} {wide_msg}"
-    };
-    let bar = total_bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+/// The bar of one step, which disappears with it.
+#[derive(Debug)]
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(title: &str, total_bytes: Option<u64>) -> Self {
+        let template = if total_bytes.is_some() {
+            "{prefix} {bar:30} {bytes} of {total_bytes} {wide_msg}"
+        } else {
+            "{spinner} {prefix} {elapsed} {wide_msg}"
+        };
+        let bar = BARS.add(total_bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new));
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(title.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        SHOWN.fetch_add(1, Ordering::Relaxed);
+        Self(bar)
     }
-    bar.set_prefix(title.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+        SHOWN.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn seconds(duration: Duration) -> String {

@@ -100,7 +100,10 @@ impl Qemu {
         let log = tempfile::tempfile()?;
         fcntl_setfl(&log, OFlags::APPEND)?;
 
-        let args = command_line(machine, accelerator, Host::here());
+        let mut args = command_line(machine, accelerator, Host::here());
+        if image.modules_disk.is_some() {
+            args.extend(["-drive".into(), modules_drive().into()]);
+        }
         let qemu = image.platform.qemu();
         let mut command = if machine.config.needs_x_server() && !machine.watch {
             let mut command = image.root.command("sh");
@@ -121,6 +124,9 @@ impl Qemu {
         }
         if let Some(disk) = &image.disk {
             command.bind_read_only(disk, &mount_path("disk"));
+        }
+        if let Some(disk) = &image.modules_disk {
+            command.bind_read_only(disk, &mount_path("modules"));
         }
         let devicetree = machine
             .devicetree
@@ -314,6 +320,14 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
         args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
     }
     args
+}
+
+/// Returns QEMU's option for the second disk. It comes after the first one, so the guest numbers it second.
+fn modules_drive() -> String {
+    format!(
+        "file={},format=raw,if=virtio,readonly=on",
+        mount_path("modules")
+    )
 }
 
 fn mount_path(name: &str) -> String {

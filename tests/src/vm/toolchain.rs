@@ -49,6 +49,26 @@ impl Toolchain {
         }
     }
 
+    /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` where the root has its own.
+    ///
+    /// It suits what links no library of a backend, since the host may lack them. The host's settings for the compiler are
+    /// overridden, as in the root.
+    #[must_use]
+    pub(crate) fn host_cargo(&self) -> Option<Command> {
+        let Self::Host(sysroot) = self else {
+            return None;
+        };
+        let programs = sysroot.join("bin");
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(programs.clone()).chain(std::env::split_paths(&others));
+        let mut command = Command::new(programs.join("cargo"));
+        // A folder of rustup's has no colon in its name, which is what this could fail at.
+        command.env("PATH", std::env::join_paths(folders).unwrap_or(others));
+        command.env("RUSTFLAGS", "").env("RUSTC_WRAPPER", "");
+        command.env_remove("RUSTC");
+        Some(command)
+    }
+
     /// Returns whether Debian's packages are needed.
     #[must_use]
     pub fn is_debian(&self) -> bool {
@@ -149,6 +169,16 @@ mod tests {
         std::fs::create_dir_all(library.join(Platform::Pc.triple())).unwrap();
         assert!(has_library(sysroot.path(), Platform::Pc));
         assert!(!has_library(sysroot.path(), Platform::Board));
+    }
+
+    #[test]
+    fn host_cargo_of_a_hosts_toolchain_finds_its_programs_first() {
+        let command = Toolchain::Host("/opt/x".into()).host_cargo().unwrap();
+        assert_eq!(command.get_program(), "/opt/x/bin/cargo");
+        let path = command.get_envs().find(|(name, _)| *name == "PATH");
+        let path = path.unwrap().1.unwrap().to_str().unwrap();
+        assert!(path.starts_with("/opt/x/bin"), "{path}");
+        assert!(Toolchain::Debian.host_cargo().is_none());
     }
 
     #[test]

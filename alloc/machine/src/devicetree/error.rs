@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use covalent_solver::text::printable_within;
+
 use super::Tree;
 
 /// Why bytes cannot be read as a devicetree.
@@ -41,6 +43,19 @@ pub enum TreeError {
         found: String,
         /// The offset in bytes from the beginning.
         at: usize,
+    },
+    /// The source of a tree is malformed.
+    #[error(
+        "the devicetree's source, line {line}: expected {expected}, found \"{}\"",
+        printable_within(found, 40)
+    )]
+    Source {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is expected there.
+        expected: String,
+        /// What is there.
+        found: String,
     },
     /// The tree has more of something than is read.
     #[error("the tree has more than {most} {what}: the first that is too many is {place}")]

@@ -1,11 +1,11 @@
 //! Devicetrees: the reserved memory of a board, and the devices that use it.
 //!
-//! A [`Tree`] is read from a flattened devicetree ([`Tree::from_flat`]); the backend `devicetree` of `covalent-alloc` builds one
+//! A [`Tree`] is read from a flattened devicetree ([`Tree::from_flat`]) or from a source ([`Tree::from_source`]); the backend `devicetree` of `covalent-alloc` builds one
 //! from `/proc/device-tree`. [`ReservedMemory::of`] extracts the reserved regions and their users, which a recorded machine
 //! stores. [`ReservedMemory::refine`] adds them to a request as constraints of participants and guarantees of sources.
 //!
 //! ```text
-//! .dtb or /proc/device-tree ──▶ Tree ──▶ ReservedMemory ──▶ refine(request)
+//! .dtb, .dts or /proc/device-tree ──▶ Tree ──▶ ReservedMemory ──▶ refine(request)
 //! ```
 //!
 //! [`ReservedMemory`]: super::ReservedMemory
@@ -17,6 +17,7 @@ mod flat;
 mod missing_pools;
 mod refine;
 mod reserved;
+mod source;
 mod tree;
 
 pub use error::TreeError;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Machine;
 use super::super::region::{Region, ReservedMemory};
-use covalent_solver::constraint::{AddressWindow, MemoryCost, Participant, Source, SourceId};
+use covalent_solver::constraint::{
+    AddressWindow, MemoryCost, Participant, Pool, Source, SourceId, SourceKind,
+};
 use covalent_solver::solve::Request;
 
 impl ReservedMemory {
@@ -14,6 +16,7 @@ impl ReservedMemory {
     /// - A heap of a region guarantees contiguous memory at the region's addresses, up to the region's size.
     /// - The kernel allocates the buffers of a queue from the first pool of its device, so the queue's source has that pool's
     ///   guarantees.
+    /// - Heaps, queues and dumb buffers of one region share its size, as one pool.
     /// - A device reaches its own pools, even at addresses that its driver does not declare. For such a pool the participant gets
     ///   an alternative that accepts memory of the pool's heap and no other memory at those addresses.
     ///
@@ -23,6 +26,34 @@ impl ReservedMemory {
     /// `node` returns the path of a participant's device in the devicetree.
     pub fn refine(&self, request: &mut Request, node: impl Fn(&Participant) -> Option<String>) {
         self.refine_declared(&mut request.participants, &mut request.sources, node);
+        self.add_pools(&request.sources, &mut request.pools);
+    }
+
+    /// Adds each region from which one of these sources allocates to a list of pools. A pool that is listed without a size gets the
+    /// region's. Small buffers of a CMA area come from the page allocator when it is exhausted, unless a heap allocates them.
+    pub fn add_pools(&self, sources: &[Source], pools: &mut Vec<Pool>) {
+        for region in self.regions.iter().filter(|region| region.is_pool()) {
+            let id = region.pool_id();
+            let mut users = sources
+                .iter()
+                .filter(|source| source.guarantees.pools.contains(&id))
+                .peekable();
+            if users.peek().is_none() {
+                continue;
+            }
+            if !pools.iter().any(|pool| pool.id == id) {
+                pools.push(region.to_pool());
+            }
+            let Some(pool) = pools.iter_mut().find(|pool| pool.id == id) else {
+                continue;
+            };
+            pool.capacity_bytes = pool.capacity_bytes.or(region.size_bytes);
+            if region.is_cma() {
+                users
+                    .filter(|source| SourceKind::of(&source.id) != SourceKind::Heap)
+                    .for_each(|source| pool.add_page_fallback(source.id.clone()));
+            }
+        }
     }
 
     /// Does the same as [`ReservedMemory::refine`] for participants and sources that are not in a request yet.
@@ -76,9 +107,16 @@ impl ReservedMemory {
             // The kernel allocates a device's buffers from the first pool of its `memory-region`.
             let Some(first) = first else { continue };
             for source in sources.iter_mut() {
-                let is_queue = source.id.as_str().starts_with("v4l2:");
-                if is_queue && source.is_of(&participant.device) {
-                    set_guarantees(source, first);
+                if !source.is_of(&participant.device) {
+                    continue;
+                }
+                match SourceKind::of(&source.id) {
+                    SourceKind::Queue => set_guarantees(source, first),
+                    // Whether a card's dumb buffers are contiguous depends on its driver, which declares it.
+                    SourceKind::Dumb if source.guarantees.contiguous_up_to_bytes > 0 => {
+                        source.guarantees.pools = [first.pool_id()].into();
+                    }
+                    _ => {}
                 }
             }
         }
@@ -92,6 +130,7 @@ fn heap_name(source: &Source) -> Option<&str> {
 /// Narrows the guarantees of a source that allocates from a region.
 fn set_guarantees(source: &mut Source, region: &Region) {
     let guarantees = &mut source.guarantees;
+    guarantees.pools = [region.pool_id()].into();
     let window = region.window();
     if guarantees.address.contains(&window) {
         guarantees.address = window;

@@ -193,7 +193,7 @@ fn without(
         .map(|(cause, sources)| format!("it refused memory of {} ({cause})", sources.join(", ")));
     let before = match imports {
         Imports::OnlyFrom { reason, .. } | Imports::Nothing { reason } => Some(reason.clone()),
-        Imports::Any => None,
+        Imports::Any | Imports::Unknown { .. } => None,
     };
     let rest = (more > 0).then(|| format!("it refused for {more} more reasons"));
     let reason = before.into_iter().chain(reasons).chain(rest);

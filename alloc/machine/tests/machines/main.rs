@@ -7,6 +7,7 @@ mod device_names;
 mod edits;
 mod golden;
 mod pairs;
+mod planes;
 mod provenance;
 mod recordings;
 mod round_trip;

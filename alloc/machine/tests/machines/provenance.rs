@@ -1,7 +1,7 @@
 //! Every value of a board has a provenance that can be looked up.
 
 use covalent_machine::{Provenance, ProvenanceByPath};
-use covalent_solver::constraint::{Participant, Source};
+use covalent_solver::constraint::{Participant, Pool, Source};
 use serde_json::{Value, json};
 
 use crate::recordings::{boards, read};
@@ -97,6 +97,14 @@ fn value_of_a_board_has_a_provenance_that_can_be_looked_up() {
             machine.origin
         );
         assert_eq!(machine.recorded_at, 0, "{board}");
+        for recorded in &machine.pools {
+            let own = &recorded.pool;
+            let default = json!(Pool::new(own.id.clone(), own.name.clone()));
+            let mut found = Vec::new();
+            paths(&json!(own), "pool", &default, &mut found);
+            found.push("pool.capacity_bytes".to_owned());
+            check_provenance(&board, own.id.as_str(), found, &recorded.provenance);
+        }
         for declared in &machine.declared {
             for recorded in &declared.participants {
                 let own = &recorded.participant;
@@ -146,6 +154,15 @@ fn check_paths(board: &str, name: &str, whole: &Value, provenance: &ProvenanceBy
 #[test]
 fn path_with_a_provenance_is_the_path_of_a_value() {
     for board in boards() {
+        for recorded in &read(&board).pools {
+            let whole = json!({"pool": recorded.pool});
+            check_paths(
+                &board,
+                recorded.pool.id.as_str(),
+                &whole,
+                &recorded.provenance,
+            );
+        }
         for declared in &read(&board).declared {
             for recorded in &declared.participants {
                 let whole = json!({"participant": recorded.participant});

@@ -7,6 +7,7 @@
 
 mod blob;
 mod devicetree;
+mod dumps;
 #[allow(
     dead_code,
     unreachable_pub,

@@ -26,6 +26,9 @@ impl CommonMultiple {
     /// Returns the least common multiple of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
+        if self == other || other.is_one() {
+            return self;
+        }
         Self(self.0.zip(other.0).and_then(|(one, two)| lcm(one, two)))
     }
 

@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::coded::{CodedConstraints, Crop};
 use super::field_table::FieldTable;
 use super::image::ImageConstraints;
 use super::participant::{Constraints, Participant, Role};
+use crate::model::Fourcc;
 use crate::reading::ExtraFields;
 use crate::text::printable;
 
@@ -30,7 +32,9 @@ pub enum Field {
     Offset,
     /// The sizes of planes and dma-bufs.
     Size,
-    /// The image's width and height.
+    /// Which part of a coded image can be read or written alone.
+    Crop,
+    /// The width and height of the picture and of the coded image.
     Extent,
     /// Pixel formats and modifiers.
     Formats,
@@ -63,13 +67,14 @@ impl Field {
     ];
 
     /// Every field, the cheapest to give up first.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Permitted,
         Self::Held,
         Self::Planes,
         Self::Stride,
         Self::Offset,
         Self::Size,
+        Self::Crop,
         Self::Extent,
         Self::Formats,
         Self::Cpu,
@@ -105,9 +110,12 @@ impl fmt::Display for Demand {
 
 impl Participant {
     /// Returns the participant's demands, one for each field in which it does not accept everything; the cheapest to give up first.
+    ///
+    /// [`Field::Crop`] is left out: that a participant cannot crop matters only where another one needs a coded extent of its own.
     pub fn demands(&self) -> Vec<Demand> {
         Field::ALL
             .into_iter()
+            .filter(|field| *field != Field::Crop)
             .filter_map(|field| self.demand(field))
             .collect()
     }
@@ -150,6 +158,9 @@ impl Participant {
                 )
             });
         }
+        if field == Field::Crop {
+            return self.describe_crop();
+        }
         let mut words: Vec<_> = self
             .choices()
             .map(|choice| choice.describe(self.role, field))
@@ -161,14 +172,45 @@ impl Participant {
             .collect();
         (self.demands_field(field)).then(|| words.join(", or else "))
     }
+
+    /// Describes how the participant crops by the alternative that crops least; `None` if it crops anywhere.
+    fn describe_crop(&self) -> Option<String> {
+        if !self.limits_crop() {
+            return None;
+        }
+        let least = self.choices().filter(|choice| choice.limits_crop());
+        let least = least.map(Constraints::least_crop).min()?;
+        least.describe().map(str::to_owned)
+    }
+
+    /// Returns whether an alternative may be unable to crop anywhere. Software chooses the pixels that it reads and writes.
+    pub(crate) fn limits_crop(&self) -> bool {
+        !matches!(self.role, Role::CpuRead | Role::CpuWrite)
+            && self.choices().any(Constraints::limits_crop)
+    }
 }
 
 impl Constraints {
     /// Removes every demand on one field.
     pub fn relax(&mut self, field: Field) {
         match field {
-            Field::Held => self.buffers_held = 0,
+            Field::Held => {
+                self.buffers_held = 0;
+                self.own_memory = Vec::new();
+            }
             Field::Formats => self.formats = None,
+            Field::Crop => self.image.crop = Crop::Anywhere,
+            Field::Extent => {
+                // Who no longer demands a coded extent still crops what others add.
+                let images = std::iter::once(&mut self.image).chain(self.per_fourcc.values_mut());
+                for image in images {
+                    let own = image
+                        .coded
+                        .as_ref()
+                        .map_or(Crop::None, CodedConstraints::crop);
+                    image.crop = image.crop.max(own);
+                }
+            }
             Field::Unknown => {
                 self.version = Self::VERSION;
                 self.extra_fields = ExtraFields::default();
@@ -185,7 +227,7 @@ impl Constraints {
     /// Returns whether there is a demand on this field.
     pub(crate) fn demands_field(&self, field: Field) -> bool {
         match field {
-            Field::Held => self.buffers_held > 0,
+            Field::Held => self.buffers_held > 0 || !self.own_memory.is_empty(),
             Field::Formats => self.formats.is_some(),
             Field::Unknown => self.extra_field_names().next().is_some(),
             _ if Field::OF_IMAGES.contains(&field) => self
@@ -193,6 +235,49 @@ impl Constraints {
                 .any(|constraints| constraints.demands_field(field)),
             _ => self.memory.demands_field(field),
         }
+    }
+
+    /// Returns whether images of some format may not be cropped anywhere.
+    pub(crate) fn limits_crop(&self) -> bool {
+        self.image.crop != Crop::Anywhere
+    }
+
+    /// Returns how images of a format are cropped. Who demands a coded extent crops what it adds itself.
+    pub(crate) fn crop(&self, fourcc: Fourcc) -> Crop {
+        let all = std::iter::once(&self.image).chain(self.per_fourcc.get(&fourcc));
+        let crops = all.map(|image| {
+            let own = image
+                .coded
+                .as_ref()
+                .map_or(Crop::None, CodedConstraints::crop);
+            image.crop.max(own)
+        });
+        crops.max().unwrap_or_default()
+    }
+
+    /// Returns whether the two crop images of some format in different ways.
+    pub(crate) fn crops_unlike(&self, other: &Self) -> bool {
+        let crops = |own: &Self| {
+            let formats = own
+                .per_fourcc
+                .keys()
+                .map(|fourcc| (*fourcc, own.crop(*fourcc)));
+            (own.crop(Fourcc(0)), formats.collect::<Vec<_>>())
+        };
+        crops(self) != crops(other)
+    }
+
+    /// Returns how images of the format that is cropped least are cropped.
+    fn least_crop(&self) -> Crop {
+        let formats = self.per_fourcc.keys().map(|fourcc| self.crop(*fourcc));
+        let least = formats.min().filter(|crop| *crop != Crop::Anywhere);
+        least.unwrap_or(self.image.crop)
+    }
+
+    /// Returns whether a coded extent that is larger than the picture may be needed.
+    pub(crate) fn pads(&self) -> bool {
+        self.images()
+            .any(|image| image.coded.as_ref().is_some_and(CodedConstraints::pads))
     }
 
     /// Returns the constraints on images: first those on every image, then those on each format.
@@ -212,16 +297,36 @@ impl Constraints {
         version.into_iter().chain(fields)
     }
 
+    /// Describes how many buffers are held, and what is allocated beside them.
+    fn describe_held(&self) -> String {
+        let held = match self.buffers_held {
+            0 => None,
+            1 => Some("holds one buffer at a time".to_owned()),
+            held => Some(format!("holds {held} buffers at a time")),
+        };
+        let mut pools: Vec<&str> = self
+            .own_memory
+            .iter()
+            .map(|own| own.pool.as_str())
+            .collect();
+        pools.dedup();
+        let rest = pools.len().saturating_sub(FORMATS_NAMED);
+        pools.truncate(FORMATS_NAMED);
+        let own = (!pools.is_empty()).then(|| {
+            let more = if rest == 0 { "" } else { " and others" };
+            format!("allocates memory of {}{more} for itself", pools.join(", "))
+        });
+        let both: Vec<String> = held.into_iter().chain(own).collect();
+        both.join(" and ")
+    }
+
     /// Describes the demand on a field; `None` if there is none.
     fn describe(&self, role: Role, field: Field) -> Option<String> {
         if !self.demands_field(field) {
             return None;
         }
         match field {
-            Field::Held => Some(match self.buffers_held {
-                1 => "holds one buffer at a time".to_owned(),
-                held => format!("holds {held} buffers at a time"),
-            }),
+            Field::Held => Some(self.describe_held()),
             Field::Formats => self.formats.as_ref().map(|formats| {
                 let names: Vec<_> = formats
                     .iter()

@@ -74,6 +74,10 @@ macro_rules! kind {
 
             fn of(owner: usize, value: &$value, identity: $value) -> Self::Merged {
                 let operand: fn($value) -> $merged = $operand;
+                // Most fields demand nothing.
+                if *value == identity {
+                    return Bound::unowned(operand(identity));
+                }
                 let identity = Bound::unowned(operand(identity));
                 // Merging with the identity first maps values below it, such as a least width of 0, to the identity.
                 let own = <Self as FieldKind<$value>>::merge(&identity, &Bound::unowned(operand(value.clone())));
@@ -121,7 +125,7 @@ kind! {
 
 kind! {
     /// Values merge into their least common multiple. All participants with a value over 1 own it.
-    Lcm as "lcm" for T => CommonMultiple, where T: Copy, Into<u64>;
+    Lcm as "lcm" for T => CommonMultiple, where T: Copy, PartialEq, Into<u64>;
     operand |value| CommonMultiple::of(value.into());
     demand |value, _| (*value).into() > 1;
     merge |one, two| one.join(two, one.value.and(two.value));
@@ -132,7 +136,14 @@ kind! {
     Union as "union" for BTreeSet<T> => BTreeSet<T>, where T: Clone, Ord;
     operand |value| value;
     demand |value, _| !value.is_empty();
-    merge |one, two| one.join(two, one.value.union(&two.value).cloned().collect());
+    merge |one, two| {
+        let value = match (one.value.is_empty(), two.value.is_empty()) {
+            (_, true) => one.value.clone(),
+            (true, false) => two.value.clone(),
+            (false, false) => one.value.union(&two.value).cloned().collect(),
+        };
+        one.join(two, value)
+    };
 }
 
 kind! {
@@ -242,7 +253,67 @@ impl<V: FieldTable> FieldKind<V> for Nested {
     }
 
     fn rules(own: MergeRule, rules: &mut Vec<MergeRule>) {
-        V::rules(own.field, rules);
+        V::rules(&own.path(), rules);
+    }
+}
+
+/// A structure that few participants have. It merges as a nested one does, and costs nothing where nobody has it.
+pub(super) enum Optional {}
+
+impl<V: FieldTable> FieldKind<Option<V>> for Optional
+where
+    V::Merged: Clone,
+{
+    type Merged = Option<Box<V::Merged>>;
+
+    fn no_demand(_: Option<V>) -> Self::Merged {
+        None
+    }
+
+    fn of(owner: usize, value: &Option<V>, _: Option<V>) -> Self::Merged {
+        value.as_ref().map(|value| Box::new(value.merged(owner)))
+    }
+
+    fn merge(one: &Self::Merged, two: &Self::Merged) -> Self::Merged {
+        match (one, two) {
+            (Some(one), Some(two)) => Some(Box::new(V::merge(one, two))),
+            (Some(only), None) | (None, Some(only)) => Some(only.clone()),
+            (None, None) => None,
+        }
+    }
+
+    fn demands(value: &Option<V>, _: Option<V>, _: Option<Field>, field: Field) -> bool {
+        value
+            .as_ref()
+            .is_some_and(|value| value.demands_field(field))
+    }
+
+    fn relax(value: &mut Option<V>, _: Option<V>, _: Option<Field>, field: Field) {
+        if let Some(value) = value {
+            value.relax(field);
+        }
+    }
+
+    fn add_limiting_owners(merged: &Self::Merged, _: bool, field: Field, owners: &mut Owners) {
+        if let Some(merged) = merged {
+            V::add_limiting_owners(merged, field, owners);
+        }
+    }
+
+    fn phrases(value: &Option<V>, role: Role, field: Field, phrases: &mut Vec<Phrase>) {
+        if let Some(value) = value {
+            value.phrases(role, field, phrases);
+        }
+    }
+
+    fn reasons<'m>(merged: &'m Self::Merged, reasons: &mut Vec<Reason<'m>>) {
+        if let Some(merged) = merged {
+            V::reasons(merged, reasons);
+        }
+    }
+
+    fn rules(own: MergeRule, rules: &mut Vec<MergeRule>) {
+        V::rules(&own.path(), rules);
     }
 }
 

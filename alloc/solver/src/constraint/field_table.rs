@@ -38,7 +38,7 @@ pub(crate) trait FieldTable: Sized {
     fn reasons<'m>(merged: &'m Self::Merged, reasons: &mut Vec<Reason<'m>>);
 
     /// Adds the merge rules of the fields; `within` is the field that contains them.
-    fn rules(within: &'static str, rules: &mut Vec<MergeRule>);
+    fn rules(within: &str, rules: &mut Vec<MergeRule>);
 
     /// Describes the demands on a field, as a clause that follows the owner's name; `None` if there are none.
     fn describe(&self, role: Role, field: Field) -> Option<String> {
@@ -99,6 +99,8 @@ impl Phrase {
 pub(crate) struct Reason<'m> {
     /// The reason's position among others, the lowest first.
     pub(crate) order: u8,
+    /// The field of the constraint; `None` for a preference.
+    pub(crate) field: Option<Field>,
     /// The property of the layout.
     pub(crate) words: String,
     /// The owners of the constraint.
@@ -106,6 +108,12 @@ pub(crate) struct Reason<'m> {
 }
 
 impl Reason<'_> {
+    /// Returns whether the constraint is about rows and where planes begin, which only linear layouts have. The driver chooses both
+    /// for any other layout.
+    pub(crate) fn is_about_rows(&self) -> bool {
+        matches!(self.field, None | Some(Field::Stride | Field::Offset))
+    }
+
     /// Returns a reason's position: first demands in bytes, then preferences in bytes, then other units, then the rest.
     pub(super) fn order_of(unit: &str, field: Option<Field>) -> u8 {
         match (unit, field) {
@@ -146,6 +154,9 @@ macro_rules! merged_type {
     (Nested, $type:ty, $merged:ident) => {
         $merged
     };
+    (Optional, $type:ty, $merged:ident) => {
+        Option<Box<$merged>>
+    };
     ($kind:ident, $type:ty) => {
         Bound<$type>
     };
@@ -154,18 +165,19 @@ macro_rules! merged_type {
 /// Defines by a table a structure of constraints, its merged type, and the functions of [`FieldTable`].
 ///
 /// A row is `field: type = identity, kind, unit, field that conflicts name, limits [fields whose layouts it can rule out]`, then
-/// optionally `describe`, which describes a demand, and `reason`, which describes what the merged value led to. A `kept` structure
-/// keeps extra fields itself, and a `plain` one leaves that to the structure that contains it.
+/// optionally `omitted`, with the function that says for which values the field is not written, `describe`, which describes a demand,
+/// and `reason`, which describes what the merged value led to. A `kept` structure keeps extra fields itself, and a `plain` one leaves
+/// that to the structure that contains it.
 macro_rules! field_table {
     (@struct kept [] [$(#[doc = $doc:literal])*] $name:ident {$(
-        [$(#[doc = $field_doc:literal])+] $field:ident: $type:ty,
+        [$(#[doc = $field_doc:literal])+] [$($omitted:literal)?] $field:ident: $type:ty,
     )*}) => {
         keeps_extra_fields! {
             $(#[doc = $doc])*
             #[derive(Clone, Debug, PartialEq, Eq)]
             #[serde(default)]
             pub struct $name {
-                $($(#[doc = $field_doc])+ pub $field: $type,)*
+                $($(#[doc = $field_doc])+ $(#[serde(skip_serializing_if = $omitted)])? pub $field: $type,)*
                 /// Fields of a newer version, including those of nested structures.
                 #[serde(skip)]
                 pub extra_fields: ExtraFields,
@@ -173,13 +185,13 @@ macro_rules! field_table {
         }
     };
     (@struct plain [$($derive:ident)*] [$(#[doc = $doc:literal])*] $name:ident {$(
-        [$(#[doc = $field_doc:literal])+] $field:ident: $type:ty,
+        [$(#[doc = $field_doc:literal])+] [$($omitted:literal)?] $field:ident: $type:ty,
     )*}) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize $(, $derive)*)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
-            $($(#[doc = $field_doc])+ pub $field: $type,)*
+            $($(#[doc = $field_doc])+ $(#[serde(skip_serializing_if = $omitted)])? pub $field: $type,)*
         }
     };
     (@relax_extra kept $own:expr, $field:expr) => {
@@ -204,12 +216,13 @@ macro_rules! field_table {
             $(#[doc = $field_doc:literal])+
             $field:ident: $type:ty = $identity:expr, $kind:ident $(as $of:ident)?, $unit:literal, $group:ident,
             limits [$($limited:ident),*]
+            $(, omitted $omitted:literal)?
             $(, describe $describe:expr)?
             $(, reason $reason:expr)?;
         )*
     ) => {
         field_table!(@struct $mode [$($derive)*] [$(#[doc = $doc])*] $name {
-            $([$(#[doc = $field_doc])+] $field: $type,)*
+            $([$(#[doc = $field_doc])+] [$($omitted)?] $field: $type,)*
         });
 
         impl Default for $name {
@@ -298,6 +311,7 @@ macro_rules! field_table {
                         if let Some(words) = apply(&merged.$field.value, $reason) {
                             reasons.push(Reason {
                                 order: Reason::order_of($unit, group!($group)),
+                                field: group!($group),
                                 words,
                                 owners: &merged.$field.owners,
                             });
@@ -306,9 +320,9 @@ macro_rules! field_table {
                 )*
             }
 
-            fn rules(within: &'static str, rules: &mut Vec<MergeRule>) {
+            fn rules(within: &str, rules: &mut Vec<MergeRule>) {
                 $(<$kind as FieldKind<$type>>::rules(MergeRule {
-                    within,
+                    within: within.to_owned(),
                     field: stringify!($field),
                     identity: stringify!($identity),
                     operator: "",

@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::sorted_pairs::{common_prefix_len, gallop};
-use crate::model::{FormatModifier, Fourcc, Modifier};
+use crate::model::{FormatModifier, Fourcc, WrittenFormat};
 use crate::reading::ExtraFields;
 use crate::reading::Reader;
 use crate::reading::budget::{BudgetScope, charge, list};
@@ -27,28 +28,22 @@ pub struct FormatSet {
 /// A pair as it is serialised.
 #[derive(Clone, Serialize)]
 struct Entry {
-    fourcc: Fourcc,
-    modifier: Modifier,
+    #[serde(flatten)]
+    pair: FormatModifier,
     #[serde(flatten)]
     extra_fields: BTreeMap<String, Value>,
 }
 
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Pair {
-            fourcc: Fourcc,
-            modifier: Modifier,
-        }
         let mut extra_fields = ExtraFields::default();
-        let Pair { fourcc, modifier } =
-            Pair::deserialize(Reader::new(deserializer, &mut extra_fields))?;
+        let written = WrittenFormat::deserialize(Reader::new(deserializer, &mut extra_fields))?;
+        let pair = FormatModifier::try_from(written).map_err(D::Error::custom)?;
         if !extra_fields.is_empty() {
             charge(size_of::<(FormatModifier, ExtraFields)>().saturating_mul(12))?;
         }
         Ok(Self {
-            fourcc,
-            modifier,
+            pair,
             extra_fields: extra_fields.fields,
         })
     }
@@ -157,7 +152,7 @@ impl From<Vec<Entry>> for FormatSet {
         let mut pairs = Vec::with_capacity(entries.len());
         let mut extra_fields: BTreeMap<FormatModifier, ExtraFields> = BTreeMap::new();
         for entry in entries {
-            let pair = FormatModifier::new(entry.fourcc, entry.modifier);
+            let pair = entry.pair;
             pairs.push(pair);
             if !entry.extra_fields.is_empty() {
                 // A pair that occurs twice has the extra fields of both.
@@ -192,8 +187,7 @@ impl From<FormatSet> for Vec<Entry> {
         pairs
             .into_iter()
             .map(|pair| Entry {
-                fourcc: pair.fourcc,
-                modifier: pair.modifier,
+                pair,
                 extra_fields: extra_fields
                     .get(&pair)
                     .map(|extra_fields| extra_fields.fields.clone())

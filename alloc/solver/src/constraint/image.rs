@@ -7,9 +7,13 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::bound::Bound;
+use super::coded::{CodedConstraints, Crop, MergedCoded};
 use super::common_multiple::CommonMultiple;
 use super::demand::Field;
-use super::field_kind::{Agree, AgreeValue, FieldKind, Lcm, Max, Min, Nested, Or, Union};
+use super::field_kind::{
+    Agree, AgreeValue, FieldKind, Lcm, Max, Min, Nested, NotMerged, Optional, Or, PerParticipant,
+    Union,
+};
 use super::field_table::{FieldTable, Phrase, Reason, apply, field_table, group, merged_type};
 use super::merge::MergeRule;
 use super::owners::Owners;
@@ -23,10 +27,10 @@ field_table! {
     /// The merged image constraints of several participants.
     MergedImage;
 
-    /// Width in pixels.
+    /// The picture's width in pixels. It is also the coded width, unless `coded` demands more.
     width: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [],
         describe |own, _| own.describe_sides();
-    /// Height in pixels.
+    /// The picture's height in pixels. It is also the coded height, unless `coded` demands more.
     height: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
     /// Bytes from one row to the next.
     stride: StrideConstraints = StrideConstraints::default(), Nested as MergedStride, "bytes", Stride, limits [];
@@ -45,7 +49,8 @@ field_table! {
         },
         reason |step| Some(format!("plane sizes in multiples of {step} bytes"));
     /// The image has memory for a multiple of this many rows of luma, and a chroma plane for as many rows as belong to them. Codecs
-    /// need this that write whole blocks below the image.
+    /// need this that write whole blocks below the image. It changes neither the size that devices are told, as `coded.height` does, nor
+    /// the sizes of pictures that are possible, as `height.multiple_of` does.
     rows_multiple_of: u32 = 1, Lcm, "rows", Size, limits [Size],
         describe |own, _| {
             let step = own.rows_multiple_of;
@@ -119,6 +124,14 @@ field_table! {
             PlanePlacement::Disjoint => Some("a dma-buf for each plane".to_owned()),
             PlanePlacement::Either | PlanePlacement::SinglePlane => None,
         };
+    /// Constraints on the coded extent, of which the picture is a part.
+    coded: Option<CodedConstraints> = None, Optional as MergedCoded, "pixels", Extent, limits [],
+        omitted "Option::is_none",
+        describe |own, _| own.coded.as_ref().and_then(CodedConstraints::describe);
+    /// Which part of a coded image the participant can read or write alone. For one format, the wider of this value and the one for all
+    /// formats counts.
+    crop: Crop = Crop::None, PerParticipant, "", Preference, limits [],
+        omitted "Crop::is_none";
 }
 
 field_table! {
@@ -207,13 +220,13 @@ impl ImageConstraints {
         self.placement != PlanePlacement::Either && self.placement != source.placement
     }
 
-    /// Returns whether there is a demand on the size of a tiled image's memory. Rows and strides of tiles are the driver's own.
-    pub(crate) fn sizes_tiles(&self) -> bool {
-        let free = Self::default();
+    /// Returns whether there is a demand on the size of a tiled image's memory that a source of at least `given` bytes may not meet.
+    /// Rows and strides of tiles are the driver's own.
+    pub(crate) fn sizes_tiles(&self, given: u64) -> bool {
         self.size_alignment_bytes > 1
-            || self.minimum_size_bytes > free.minimum_size_bytes
-            || self.maximum_size_bytes < free.maximum_size_bytes
-            || self.padding_bytes > free.padding_bytes
+            || self.minimum_size_bytes > given
+            || self.maximum_size_bytes < u64::MAX
+            || self.padding_bytes > 0
     }
 }
 
@@ -254,6 +267,9 @@ impl MergedImage {
     pub(crate) fn reasons(&self) -> Vec<Reason<'_>> {
         let mut reasons = Vec::new();
         <ImageConstraints as FieldTable>::reasons(self, &mut reasons);
+        if let Some(coded) = &self.coded {
+            coded.add_reasons(&mut reasons);
+        }
         reasons.sort_by_key(|reason| reason.order);
         reasons
     }

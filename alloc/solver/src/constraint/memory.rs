@@ -165,6 +165,11 @@ pub enum Imports {
         /// The reason, as a clause that follows "because".
         reason: String,
     },
+    /// Memory of its own device; whether memory of others is imported is unknown.
+    Unknown {
+        /// The reason, as a clause that follows "because".
+        reason: String,
+    },
     /// No memory: the participant uses its own memory and exports it.
     Nothing {
         /// The reason, as a clause that follows "because".
@@ -198,6 +203,9 @@ impl Imports {
                 let whose = whose.join(", ");
                 Some(format!("imports only memory of {whose}, because {reason}"))
             }
+            Self::Unknown { reason } => Some(format!(
+                "may refuse memory of other devices, because {reason}"
+            )),
             Self::Nothing { reason } => Some(format!("imports no memory, because {reason}")),
         }
     }
@@ -208,7 +216,7 @@ impl Imports {
             return true;
         }
         match self {
-            Self::Any => true,
+            Self::Any | Self::Unknown { .. } => true,
             Self::OnlyFrom {
                 devices, sources, ..
             } => {

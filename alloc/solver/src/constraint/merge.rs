@@ -13,11 +13,11 @@ use super::memory::MemoryConstraints;
 use super::participant::Constraints;
 
 /// How one field merges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MergeRule {
-    /// The field that contains this one; empty if there is none.
-    pub within: &'static str,
+    /// The path of the field that contains this one, such as `coded.width`; empty if there is none.
+    pub within: String,
     /// The field's name.
     pub field: &'static str,
     /// The value that demands nothing, as a Rust expression.
@@ -30,20 +30,27 @@ pub struct MergeRule {
     pub means: &'static str,
 }
 
+impl MergeRule {
+    /// Returns the path of the field: its name behind that of the field that contains it.
+    pub(super) fn path(&self) -> String {
+        let dot = if self.within.is_empty() { "" } else { "." };
+        format!("{}{dot}{}", self.within, self.field)
+    }
+}
+
 impl fmt::Display for MergeRule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            within,
-            field,
             identity,
             operator,
             unit,
             means,
+            ..
         } = self;
-        let dot = if within.is_empty() { "" } else { "." };
         write!(
             out,
-            "| `{within}{dot}{field}` | `{identity}` | {operator} | {unit} | {} |",
+            "| `{}` | `{identity}` | {operator} | {unit} | {} |",
+            self.path(),
             means.trim()
         )
     }
@@ -99,7 +106,7 @@ pub fn merge_table() -> [Vec<MergeRule>; 3] {
     let mut tables = [Vec::new(), Vec::new(), Vec::new()];
     let [uses, image, memory] = &mut tables;
     let rule = |field, identity, unit, means| MergeRule {
-        within: "",
+        within: String::new(),
         field,
         identity,
         operator: "",

@@ -42,7 +42,14 @@ impl Owners {
 
     /// Returns the owners that are in either set.
     #[must_use]
+    #[inline]
     pub fn union(&self, other: &Self) -> Self {
+        if self.more.is_empty() && other.more.is_empty() {
+            return Self {
+                few: self.few | other.few,
+                more: Vec::new(),
+            };
+        }
         let (long, short) = if self.more.len() >= other.more.len() {
             (&self.more, &other.more)
         } else {

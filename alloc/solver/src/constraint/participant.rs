@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::copier::InternalCopy;
 use super::formats::FormatSet;
 use super::image::ImageConstraints;
 use super::memory::MemoryConstraints;
+use super::pool::OwnMemory;
+use super::source::DeviceGroup;
 use crate::model::{DeviceIdentity, Fourcc};
 use crate::reading::budget::{list, map};
 use crate::reading::{ExtraFields, keeps_extra_fields};
@@ -33,6 +36,14 @@ keeps_extra_fields! {
         /// The KMS plane; `None` if the participant is not a plane.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub plane: Option<Plane>,
+        /// Whether the device is the processor, as a software renderer's is: it maps the memory, and no device attaches to it. So it
+        /// uses memory on a card too, as long as that can be mapped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub maps: bool,
+        /// The groups of devices to which the device belongs, which sources name in their
+        /// [scope](super::MemoryScope::Groups).
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        pub groups: BTreeSet<DeviceGroup>,
         /// The preferred choice. It is private, as the others are, so that nothing edits one choice and forgets the others.
         #[serde(default)]
         constraints: Constraints,
@@ -69,6 +80,8 @@ impl Participant {
             role,
             interface: None,
             plane: None,
+            maps: false,
+            groups: BTreeSet::new(),
             constraints: Constraints::default(),
             alternatives: Vec::new(),
             extra_fields: ExtraFields::default(),
@@ -216,6 +229,17 @@ pub struct Plane {
     /// The KMS object ID; `None` for a machine that was written from documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
+    /// The CRTCs on which it can be shown, as KMS has it (`possible_crtcs`): bit 0 is the card's first one. 0 if that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub possible_crtcs: u32,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(mask: &u32) -> bool {
+    *mask == 0
 }
 
 /// The type of a KMS plane.
@@ -261,6 +285,14 @@ keeps_extra_fields! {
         pub sync: BTreeSet<SyncMechanism>,
         /// How many buffers the participant holds at a time. A plan has at least the sum over all participants, up to 1024.
         pub buffers_held: u32,
+        /// The memory that the participant allocates from pools for itself, beside the shared buffers. For a source this has no
+        /// meaning.
+        #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "own_memory")]
+        pub own_memory: Vec<OwnMemory>,
+        /// The copies that the device makes of each frame for itself. The first one that has the buffer's pair counts. For a
+        /// participant that writes, where nobody writes, and for a source this has no meaning.
+        #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "internal_copies")]
+        pub internal_copies: Vec<InternalCopy>,
         /// Fields of a newer version.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
@@ -273,6 +305,10 @@ impl Constraints {
     /// In version 1, a stride alignment of a V4L2 queue is what drivers mean by it, the first plane's; such a description is read into
     /// [`first_plane_alignment`](super::StrideConstraints::first_plane_alignment). From version 2 on, the alignment is every plane's.
     pub const VERSION: u32 = 2;
+    /// The most entries of [`Constraints::own_memory`].
+    pub const MAXIMUM_OWN_MEMORY: usize = 64;
+    /// The most entries of [`Constraints::internal_copies`].
+    pub const MAXIMUM_INTERNAL_COPIES: usize = 64;
 
     /// Gives a description of version 1 the meaning of the present version. `is_queue` is true for what a V4L2 queue demands or gives.
     pub(super) fn upgrade(&mut self, is_queue: bool) {
@@ -301,9 +337,31 @@ impl Default for Constraints {
             memory: MemoryConstraints::default(),
             sync: BTreeSet::new(),
             buffers_held: 0,
+            own_memory: Vec::new(),
+            internal_copies: Vec::new(),
             extra_fields: ExtraFields::default(),
         }
     }
+}
+
+/// Reads what a participant allocates for itself.
+fn own_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnMemory>, D::Error> {
+    list(
+        deserializer,
+        Constraints::MAXIMUM_OWN_MEMORY,
+        "allocations of a participant",
+    )
+}
+
+/// Reads the copies that a participant's device makes for itself.
+fn internal_copies<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<InternalCopy>, D::Error> {
+    list(
+        deserializer,
+        Constraints::MAXIMUM_INTERNAL_COPIES,
+        "internal copies of a participant",
+    )
 }
 
 /// Reads the list of alternatives.

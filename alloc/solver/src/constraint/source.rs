@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::memory::AddressWindow;
-use super::participant::Constraints;
+use super::participant::{Constraints, Participant};
+use super::pool::PoolId;
 use super::source_kind::SourceKind;
 use crate::model::DeviceIdentity;
 use crate::reading::{ExtraFields, keeps_extra_fields};
@@ -30,6 +31,32 @@ impl SourceId {
 }
 
 impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names a group of devices that reach each other's memory, such as `iommu:14` or `p2p:0000:00:01.0`.
+///
+/// A participant states the groups of its device, and a source the groups that its memory serves. The names mean nothing to the
+/// solver; they only have to be the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceGroup(String);
+
+impl DeviceGroup {
+    /// Makes a group's name of a text.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// Returns the name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -81,16 +108,18 @@ impl Source {
         }
     }
 
-    /// Returns whether a device can use the memory, as far as the source tells: it is the source's own, or is within its scope.
+    /// Returns whether a participant's device can use the memory, as far as the source tells: it is the source's own, or is within
+    /// its scope.
     #[must_use]
-    pub fn serves(&self, device: &DeviceIdentity) -> bool {
-        match &self.guarantees.scope {
+    pub fn serves(&self, participant: &Participant) -> bool {
+        let device = &participant.device;
+        let is_named = match &self.guarantees.scope {
             MemoryScope::Everybody => true,
-            MemoryScope::Device => self.is_of(device),
-            MemoryScope::Devices(devices) => {
-                self.is_of(device) || devices.iter().any(|one| one.same_device(device))
-            }
-        }
+            MemoryScope::Device => false,
+            MemoryScope::Devices(devices) => devices.iter().any(|one| one.same_device(device)),
+            MemoryScope::Groups(groups) => !groups.is_disjoint(&participant.groups),
+        };
+        is_named || self.is_of(device)
     }
 
     /// Returns whether the memory belongs to `device`.
@@ -133,8 +162,11 @@ keeps_extra_fields! {
         pub cost: MemoryCost,
         /// The largest allocation in bytes; `None` if unknown.
         pub maximum_bytes: Option<u64>,
-        /// The bytes that are free in all at this time; `None` if unknown.
+        /// The bytes that are free in all at this time; `None` if unknown. A source with pools leaves it to them.
         pub available_bytes: Option<u64>,
+        /// The pools from which every allocation is taken. All sources of a pool share its capacity.
+        #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+        pub pools: BTreeSet<PoolId>,
         /// Fields of a newer version. This version cannot rely on them, so it only keeps them.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
@@ -149,10 +181,14 @@ pub enum MemoryScope {
     /// Every device, as system memory does.
     #[default]
     Everybody,
-    /// The source's own device alone, as memory on a card does that no other device reaches.
+    /// The source's own device alone, as memory on a card does that no other device reaches. A participant that maps the memory
+    /// uses it as the processor does.
     Device,
-    /// The source's own device and these, as those behind the same IOMMU or on the same bus.
+    /// The source's own device and these.
     Devices(BTreeSet<DeviceIdentity>),
+    /// The source's own device and those of these groups: devices behind the same IOMMU, on the same bus, or peers that reach the
+    /// memory of a card by PCI peer-to-peer transfers.
+    Groups(BTreeSet<DeviceGroup>),
 }
 
 impl MemoryScope {
@@ -160,16 +196,33 @@ impl MemoryScope {
         *self == Self::Everybody
     }
 
-    /// Describes the scope, as a noun that follows `allocates memory only for`.
-    pub(crate) fn describe(&self) -> String {
+    /// Returns how many devices or groups it lists.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Everybody => "every device".to_owned(),
-            Self::Device => "its own device".to_owned(),
-            Self::Devices(devices) => {
-                let names: Vec<_> = devices.iter().map(ToString::to_string).collect();
-                format!("its own device and {}", names.join(", "))
-            }
+            Self::Everybody | Self::Device => 0,
+            Self::Devices(devices) => devices.len(),
+            Self::Groups(groups) => groups.len(),
         }
+    }
+
+    /// Describes the scope, as a noun that follows `allocates memory only for`; it names at most `most` devices or groups.
+    pub(crate) fn describe(&self, most: usize) -> String {
+        let listed: Vec<String> = match self {
+            Self::Everybody => return "every device".to_owned(),
+            Self::Device => return "its own device".to_owned(),
+            Self::Devices(devices) => devices.iter().take(most).map(ToString::to_string).collect(),
+            Self::Groups(groups) => groups.iter().take(most).map(ToString::to_string).collect(),
+        };
+        let what = match self {
+            Self::Groups(groups) if groups.len() == 1 => "devices of the group ",
+            Self::Groups(_) => "devices of the groups ",
+            _ => "",
+        };
+        let more = match self.len().saturating_sub(listed.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("its own device and {what}{}{more}", listed.join(", "))
     }
 }
 

@@ -43,9 +43,86 @@ pub struct FormatInfo {
     pub has_alpha: bool,
     /// Whether the format stores luma and chroma rather than red, green and blue.
     pub is_yuv: bool,
+    /// What the format keeps of an image's colours.
+    pub(crate) colours: Colours,
+}
+
+/// What a format keeps of an image's colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Colours {
     /// Whether an image that is converted to the format loses its colours: the format has one channel, it is a sensor's, which has one
     /// colour of each pixel, or four pixels of a row share their chroma.
-    pub(crate) loses_colours: bool,
+    pub(crate) are_lost: bool,
+    /// The least bits of a colour channel. Alpha does not count.
+    pub(crate) bits: u8,
+    /// The chroma samples of four pixels: 4 for RGB and 4:4:4, 2 for 4:2:2 and 1 for 4:2:0.
+    pub(crate) chroma: u8,
+    /// Whether there is an alpha channel.
+    pub(crate) has_alpha: bool,
+}
+
+impl Colours {
+    /// The colours of frames whose formats are not listed.
+    pub(crate) const USUAL: Self = Self {
+        are_lost: false,
+        bits: 8,
+        chroma: 4,
+        has_alpha: false,
+    };
+
+    /// No colours: nothing is lost by a conversion from them.
+    pub(crate) const NONE: Self = Self {
+        are_lost: true,
+        bits: 0,
+        chroma: 0,
+        has_alpha: false,
+    };
+
+    /// Returns what is to be kept of images that may be in either of two formats: the bits of the deeper one, but chroma and alpha only
+    /// where both have them, since the producer can be asked for the format with less.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            are_lost: self.are_lost && other.are_lost,
+            bits: self.bits.max(other.bits),
+            chroma: self.chroma.min(other.chroma),
+            has_alpha: self.has_alpha && other.has_alpha,
+        }
+    }
+
+    /// Returns what an image with these colours loses by a conversion.
+    pub(crate) fn lost_in(self, kept: Self) -> ColourLoss {
+        ColourLoss {
+            colours: kept.are_lost.into(),
+            bits: self.bits.saturating_sub(kept.bits).into(),
+            chroma: self.chroma.saturating_sub(kept.chroma).into(),
+            alpha: (self.has_alpha && !kept.has_alpha).into(),
+        }
+    }
+}
+
+/// What images lose by conversions, the worst first. Less is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ColourLoss {
+    /// How many conversions lose the colours.
+    pub(crate) colours: u16,
+    /// The bits of a channel.
+    pub(crate) bits: u16,
+    /// The chroma samples of four pixels.
+    pub(crate) chroma: u16,
+    /// How many conversions lose the alpha channel.
+    pub(crate) alpha: u16,
+}
+
+impl ColourLoss {
+    /// Returns what is lost by both conversions.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            colours: self.colours.saturating_add(other.colours),
+            bits: self.bits.saturating_add(other.bits),
+            chroma: self.chroma.saturating_add(other.chroma),
+            alpha: self.alpha.saturating_add(other.alpha),
+        }
+    }
 }
 
 impl FormatInfo {
@@ -54,10 +131,26 @@ impl FormatInfo {
         TABLE.iter()
     }
 
+    /// Returns the codes of all known formats in their order as numbers.
+    pub(crate) fn codes() -> impl Iterator<Item = Fourcc> {
+        PLACES.iter().map(|(code, _)| Fourcc(*code))
+    }
+
     /// Returns the format's index in the table of formats. The solver prefers the lower index where nothing else decides.
     #[must_use]
     pub fn rank(&self) -> usize {
         place_of(self.fourcc).unwrap_or(TABLE.len())
+    }
+
+    /// Returns a format with its index in the table of formats; `None` for a format that is not known.
+    pub(crate) fn with_rank(fourcc: Fourcc) -> Option<(usize, &'static Self)> {
+        place_of(fourcc).map(|place| (place, &TABLE[place]))
+    }
+
+    /// Returns the rank of the depth of the format with this rank: the index of the first format in [`TABLE`] whose colour channels have as
+    /// many bits, or which has as many bits of luma and no colours either. The usual depth of eight bits has the lowest rank.
+    pub(crate) fn depth_rank(rank: usize) -> usize {
+        DEPTHS[rank]
     }
 
     /// Returns the bytes that an image's pixels take without padding; saturates at `u64::MAX`.
@@ -92,25 +185,52 @@ const fn rgb(
         planes,
         has_alpha,
         is_yuv: false,
-        loses_colours: false,
+        colours: Colours {
+            are_lost: false,
+            bits: 8,
+            chroma: 4,
+            has_alpha,
+        },
     }
 }
 
-const fn yuv(fourcc: Fourcc, name: &'static str, planes: &'static [PlaneInfo]) -> FormatInfo {
+/// A format of luma and chroma with this many chroma samples for four pixels.
+const fn yuv(
+    fourcc: Fourcc,
+    name: &'static str,
+    planes: &'static [PlaneInfo],
+    chroma: u8,
+) -> FormatInfo {
+    let info = rgb(fourcc, name, planes, false);
     FormatInfo {
-        fourcc,
-        name,
-        planes,
-        has_alpha: false,
         is_yuv: true,
-        loses_colours: false,
+        colours: Colours {
+            chroma,
+            ..info.colours
+        },
+        ..info
+    }
+}
+
+/// A format with another number of bits of a channel than 8.
+const fn deep(bits: u8, info: FormatInfo) -> FormatInfo {
+    FormatInfo {
+        colours: Colours {
+            bits,
+            ..info.colours
+        },
+        ..info
     }
 }
 
 /// Marks a format to which no image can be converted without losing its colours.
 const fn lossy(info: FormatInfo) -> FormatInfo {
     FormatInfo {
-        loses_colours: true,
+        colours: Colours {
+            are_lost: true,
+            chroma: 0,
+            ..info.colours
+        },
         ..info
     }
 }
@@ -167,6 +287,29 @@ const fn sorted_places() -> [(u32, usize); TABLE.len()] {
     places
 }
 
+/// For each format of [`TABLE`], the index of the first format there that has the same depth.
+static DEPTHS: [usize; TABLE.len()] = depths();
+
+#[allow(
+    clippy::arithmetic_side_effects,
+    reason = "the compiler evaluates it, and an overflow would be an error there"
+)]
+const fn depths() -> [usize; TABLE.len()] {
+    let mut depths = [0; TABLE.len()];
+    let mut place = 0;
+    while place < TABLE.len() {
+        let own = TABLE[place].colours;
+        let mut first = 0;
+        while TABLE[first].colours.are_lost != own.are_lost || TABLE[first].colours.bits != own.bits
+        {
+            first += 1;
+        }
+        depths[place] = first;
+        place += 1;
+    }
+    depths
+}
+
 /// Returns a format's place in [`TABLE`]; `None` for a format that is not known.
 pub(super) fn place_of(fourcc: Fourcc) -> Option<usize> {
     let found = PLACES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
@@ -191,64 +334,73 @@ pub(super) static TABLE: [FormatInfo; 101] = [
     rgb(Fourcc::BGRA8888, "BGRA8888", BITS32, true),
     rgb(Fourcc::RGB888, "RGB888", BITS24, false),
     rgb(Fourcc::BGR888, "BGR888", BITS24, false),
-    rgb(Fourcc::RGB565, "RGB565", BITS16, false),
-    rgb(Fourcc::BGR565, "BGR565", BITS16, false),
-    rgb(Fourcc::XRGB2101010, "XRGB2101010", BITS32, false),
-    rgb(Fourcc::ARGB2101010, "ARGB2101010", BITS32, true),
-    rgb(Fourcc::XBGR2101010, "XBGR2101010", BITS32, false),
-    rgb(Fourcc::ABGR2101010, "ABGR2101010", BITS32, true),
-    rgb(Fourcc::XRGB1555, "XRGB1555", BITS16, false),
-    rgb(Fourcc::ARGB1555, "ARGB1555", BITS16, true),
-    rgb(Fourcc::XBGR16161616F, "XBGR16161616F", BITS64, false),
-    rgb(Fourcc::ABGR16161616F, "ABGR16161616F", BITS64, true),
+    deep(5, rgb(Fourcc::RGB565, "RGB565", BITS16, false)),
+    deep(5, rgb(Fourcc::BGR565, "BGR565", BITS16, false)),
+    deep(10, rgb(Fourcc::XRGB2101010, "XRGB2101010", BITS32, false)),
+    deep(10, rgb(Fourcc::ARGB2101010, "ARGB2101010", BITS32, true)),
+    deep(10, rgb(Fourcc::XBGR2101010, "XBGR2101010", BITS32, false)),
+    deep(10, rgb(Fourcc::ABGR2101010, "ABGR2101010", BITS32, true)),
+    deep(5, rgb(Fourcc::XRGB1555, "XRGB1555", BITS16, false)),
+    deep(5, rgb(Fourcc::ARGB1555, "ARGB1555", BITS16, true)),
+    deep(
+        16,
+        rgb(Fourcc::XBGR16161616F, "XBGR16161616F", BITS64, false),
+    ),
+    deep(
+        16,
+        rgb(Fourcc::ABGR16161616F, "ABGR16161616F", BITS64, true),
+    ),
     lossy(rgb(Fourcc::R8, "R8", BITS8, false)),
-    yuv(Fourcc::YUYV, "YUYV", PACKED422),
-    yuv(Fourcc::YVYU, "YVYU", PACKED422),
-    yuv(Fourcc::UYVY, "UYVY", PACKED422),
-    yuv(Fourcc::VYUY, "VYUY", PACKED422),
-    yuv(Fourcc::NV12, "NV12", SEMI420),
-    yuv(Fourcc::NV21, "NV21", SEMI420),
-    yuv(Fourcc::NV16, "NV16", SEMI422),
-    yuv(Fourcc::NV61, "NV61", SEMI422),
-    yuv(Fourcc::YUV420, "YUV420", PLANAR420),
-    yuv(Fourcc::YVU420, "YVU420", PLANAR420),
-    yuv(Fourcc::YUV422, "YUV422", PLANAR422),
-    yuv(Fourcc::YVU422, "YVU422", PLANAR422),
-    yuv(Fourcc::NV24, "NV24", SEMI444),
-    yuv(Fourcc::NV42, "NV42", SEMI444),
-    yuv(Fourcc::YUV444, "YUV444", PLANAR444),
-    yuv(Fourcc::YVU444, "YVU444", PLANAR444),
-    yuv(Fourcc::P010, "P010", SEMI420_16),
-    yuv(Fourcc::of(*b"P012"), "P012", SEMI420_16),
-    yuv(Fourcc::of(*b"P016"), "P016", SEMI420_16),
-    yuv(Fourcc::of(*b"P210"), "P210", SEMI422_16),
-    yuv(Fourcc::of(*b"P030"), "P030", SEMI420_10IN32),
-    yuv(Fourcc::of(*b"NV15"), "NV15", SEMI420_10P),
-    yuv(Fourcc::of(*b"NV20"), "NV20", SEMI422_10P),
-    yuv(Fourcc::of(*b"NV30"), "NV30", SEMI444_10P),
-    yuv(Fourcc::of(*b"Y210"), "Y210", PACKED422_16),
-    yuv(Fourcc::of(*b"Y212"), "Y212", PACKED422_16),
-    yuv(Fourcc::of(*b"Y216"), "Y216", PACKED422_16),
-    yuv(Fourcc::of(*b"Y410"), "Y410", BITS32),
-    yuv(Fourcc::of(*b"Y412"), "Y412", BITS64),
-    yuv(Fourcc::of(*b"Y416"), "Y416", BITS64),
-    yuv(Fourcc::of(*b"XV30"), "XVYU2101010", BITS32),
-    yuv(Fourcc::of(*b"Q410"), "Q410", PLANAR444_16),
-    yuv(Fourcc::of(*b"Q401"), "Q401", PLANAR444_16),
-    lossy(yuv(Fourcc::of(*b"YU11"), "YUV411", PLANAR411)),
-    lossy(yuv(Fourcc::of(*b"YV11"), "YVU411", PLANAR411)),
-    lossy(yuv(Fourcc::of(*b"YUV9"), "YUV410", PLANAR410)),
-    lossy(yuv(Fourcc::of(*b"YVU9"), "YVU410", PLANAR410)),
-    rgb(Fourcc::of(*b"RX30"), "RGBX1010102", BITS32, false),
-    rgb(Fourcc::of(*b"RA30"), "RGBA1010102", BITS32, true),
-    rgb(Fourcc::of(*b"BX30"), "BGRX1010102", BITS32, false),
-    rgb(Fourcc::of(*b"BA30"), "BGRA1010102", BITS32, true),
-    rgb(Fourcc::of(*b"XR48"), "XRGB16161616", BITS64, false),
-    rgb(Fourcc::of(*b"AR48"), "ARGB16161616", BITS64, true),
-    rgb(Fourcc::of(*b"XB48"), "XBGR16161616", BITS64, false),
-    rgb(Fourcc::of(*b"AB48"), "ABGR16161616", BITS64, true),
-    rgb(Fourcc::of(*b"XR4H"), "XRGB16161616F", BITS64, false),
-    rgb(Fourcc::of(*b"AR4H"), "ARGB16161616F", BITS64, true),
+    yuv(Fourcc::YUYV, "YUYV", PACKED422, 2),
+    yuv(Fourcc::YVYU, "YVYU", PACKED422, 2),
+    yuv(Fourcc::UYVY, "UYVY", PACKED422, 2),
+    yuv(Fourcc::VYUY, "VYUY", PACKED422, 2),
+    yuv(Fourcc::NV12, "NV12", SEMI420, 1),
+    yuv(Fourcc::NV21, "NV21", SEMI420, 1),
+    yuv(Fourcc::NV16, "NV16", SEMI422, 2),
+    yuv(Fourcc::NV61, "NV61", SEMI422, 2),
+    yuv(Fourcc::YUV420, "YUV420", PLANAR420, 1),
+    yuv(Fourcc::YVU420, "YVU420", PLANAR420, 1),
+    yuv(Fourcc::YUV422, "YUV422", PLANAR422, 2),
+    yuv(Fourcc::YVU422, "YVU422", PLANAR422, 2),
+    yuv(Fourcc::NV24, "NV24", SEMI444, 4),
+    yuv(Fourcc::NV42, "NV42", SEMI444, 4),
+    yuv(Fourcc::YUV444, "YUV444", PLANAR444, 4),
+    yuv(Fourcc::YVU444, "YVU444", PLANAR444, 4),
+    deep(10, yuv(Fourcc::P010, "P010", SEMI420_16, 1)),
+    deep(12, yuv(Fourcc::of(*b"P012"), "P012", SEMI420_16, 1)),
+    deep(16, yuv(Fourcc::of(*b"P016"), "P016", SEMI420_16, 1)),
+    deep(10, yuv(Fourcc::of(*b"P210"), "P210", SEMI422_16, 2)),
+    deep(10, yuv(Fourcc::of(*b"P030"), "P030", SEMI420_10IN32, 1)),
+    deep(10, yuv(Fourcc::of(*b"NV15"), "NV15", SEMI420_10P, 1)),
+    deep(10, yuv(Fourcc::of(*b"NV20"), "NV20", SEMI422_10P, 2)),
+    deep(10, yuv(Fourcc::of(*b"NV30"), "NV30", SEMI444_10P, 4)),
+    deep(10, yuv(Fourcc::of(*b"Y210"), "Y210", PACKED422_16, 2)),
+    deep(12, yuv(Fourcc::of(*b"Y212"), "Y212", PACKED422_16, 2)),
+    deep(16, yuv(Fourcc::of(*b"Y216"), "Y216", PACKED422_16, 2)),
+    deep(10, yuv(Fourcc::of(*b"Y410"), "Y410", BITS32, 4)),
+    deep(12, yuv(Fourcc::of(*b"Y412"), "Y412", BITS64, 4)),
+    deep(16, yuv(Fourcc::of(*b"Y416"), "Y416", BITS64, 4)),
+    deep(10, yuv(Fourcc::of(*b"XV30"), "XVYU2101010", BITS32, 4)),
+    deep(10, yuv(Fourcc::of(*b"Q410"), "Q410", PLANAR444_16, 4)),
+    deep(10, yuv(Fourcc::of(*b"Q401"), "Q401", PLANAR444_16, 4)),
+    lossy(yuv(Fourcc::of(*b"YU11"), "YUV411", PLANAR411, 1)),
+    lossy(yuv(Fourcc::of(*b"YV11"), "YVU411", PLANAR411, 1)),
+    lossy(yuv(Fourcc::of(*b"YUV9"), "YUV410", PLANAR410, 1)),
+    lossy(yuv(Fourcc::of(*b"YVU9"), "YVU410", PLANAR410, 1)),
+    deep(10, rgb(Fourcc::of(*b"RX30"), "RGBX1010102", BITS32, false)),
+    deep(10, rgb(Fourcc::of(*b"RA30"), "RGBA1010102", BITS32, true)),
+    deep(10, rgb(Fourcc::of(*b"BX30"), "BGRX1010102", BITS32, false)),
+    deep(10, rgb(Fourcc::of(*b"BA30"), "BGRA1010102", BITS32, true)),
+    deep(16, rgb(Fourcc::of(*b"XR48"), "XRGB16161616", BITS64, false)),
+    deep(16, rgb(Fourcc::of(*b"AR48"), "ARGB16161616", BITS64, true)),
+    deep(16, rgb(Fourcc::of(*b"XB48"), "XBGR16161616", BITS64, false)),
+    deep(16, rgb(Fourcc::of(*b"AB48"), "ABGR16161616", BITS64, true)),
+    deep(
+        16,
+        rgb(Fourcc::of(*b"XR4H"), "XRGB16161616F", BITS64, false),
+    ),
+    deep(16, rgb(Fourcc::of(*b"AR4H"), "ARGB16161616F", BITS64, true)),
     lossy(rgb(Fourcc::of(*b"R10 "), "R10", BITS16, false)),
     lossy(rgb(Fourcc::of(*b"R12 "), "R12", BITS16, false)),
     lossy(rgb(Fourcc::of(*b"R16 "), "R16", BITS16, false)),

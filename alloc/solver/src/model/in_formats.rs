@@ -165,6 +165,37 @@ mod tests {
         assert_eq!(read_in_formats(&blob(0b1, 1)).unwrap(), both[1..]);
     }
 
+    /// Writes a blob with one format and these entries of format bits and modifier.
+    fn blob_of(entries: &[(u64, Modifier)]) -> Vec<u8> {
+        let mut blob = Vec::new();
+        let count = u32::try_from(entries.len()).unwrap();
+        for word in [1, 0, 1, 24, count, 28] {
+            blob.extend(u32::to_ne_bytes(word));
+        }
+        blob.extend(Fourcc::XRGB8888.0.to_ne_bytes());
+        for (bits, modifier) in entries {
+            blob.extend(bits.to_ne_bytes());
+            blob.extend(0_u64.to_ne_bytes());
+            blob.extend(modifier.0.to_ne_bytes());
+        }
+        blob
+    }
+
+    #[test]
+    fn in_formats_without_linear_or_with_an_empty_modifier_lists_only_what_it_names() {
+        let tiled = Modifier(0x0100_0000_0000_0001);
+        let other = Modifier(0x0100_0000_0000_0002);
+        let expected = FormatModifier {
+            fourcc: Fourcc::XRGB8888,
+            modifier: tiled,
+        };
+        let found = read_in_formats(&blob_of(&[(0, other), (1, tiled)])).unwrap();
+        assert_eq!(found, [expected]);
+        // A plane that names nothing takes nothing: LINEAR is not assumed.
+        assert_eq!(read_in_formats(&blob_of(&[(0, tiled)])).unwrap(), []);
+        assert_eq!(read_in_formats(&blob_of(&[])).unwrap(), []);
+    }
+
     #[test]
     fn in_formats_with_an_invalid_part_is_an_error_with_the_offset() {
         let words = |blob: &[u8]| read_in_formats(blob).unwrap_err().to_string();

@@ -6,11 +6,14 @@
 //! ```
 //!
 //! The planes of an image share one dma-buf, or each has one of its own (disjoint).
+//!
+//! The extent is the coded one, in which rows and strides are counted. The picture is the visible rectangle in it, which is usually all
+//! of it. A decoder whose blocks have 16 rows writes a picture of 1080 rows into a coded extent of 1088 rows.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Extent, FormatModifier, Fourcc, LayoutError, Modifier};
+use super::{Extent, FormatModifier, Fourcc, LayoutError, Modifier, Rect};
 use crate::reading::budget::list;
 
 /// The layout of one plane.
@@ -26,6 +29,19 @@ pub struct PlaneLayout {
     pub size_bytes: u64,
 }
 
+/// The bytes of one plane that hold the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VisibleBytes {
+    /// The first row of the plane.
+    pub first_row: u32,
+    /// The number of rows.
+    pub rows: u32,
+    /// The first byte of each row.
+    pub first_byte: u32,
+    /// The number of bytes of each row.
+    pub row_bytes: u32,
+}
+
 /// The layout of an image. Every plane lies inside its dma-buf, which [`Layout::new`] has checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Layout {
@@ -33,6 +49,9 @@ pub struct Layout {
     format: FormatModifier,
     planes: Vec<PlaneLayout>,
     memory_sizes: Vec<u64>,
+    /// The visible rectangle; `None` if it is all of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible: Option<Rect>,
 }
 
 /// Reads a serialised layout and checks it as [`Layout::new`] does.
@@ -47,14 +66,19 @@ impl<'de> Deserialize<'de> for Layout {
             planes: Vec<PlaneLayout>,
             #[serde(deserialize_with = "at_most_planes")]
             memory_sizes: Vec<u64>,
+            #[serde(default)]
+            visible: Option<Rect>,
         }
         let Unchecked {
             extent,
             format,
             planes,
             memory_sizes,
+            visible,
         } = Unchecked::deserialize(deserializer)?;
-        Self::new(extent, format, planes, memory_sizes).map_err(D::Error::custom)
+        Self::new(extent, format, planes, memory_sizes)
+            .and_then(|layout| layout.with_visible(visible.unwrap_or(Rect::whole(extent))))
+            .map_err(D::Error::custom)
     }
 }
 
@@ -127,6 +151,7 @@ impl Layout {
             format,
             planes,
             memory_sizes,
+            visible: None,
         };
         for (plane, place) in layout.planes.iter().enumerate() {
             let dmabufs = layout.memory_sizes.len();
@@ -227,7 +252,28 @@ impl Layout {
     /// # Errors
     /// [`LayoutError::OutOfBounds`] if a plane no longer fits.
     pub fn with_memory_sizes(&self, memory_sizes: Vec<u64>) -> Result<Self, LayoutError> {
-        Self::new(self.extent, self.format, self.planes.clone(), memory_sizes)
+        let layout = Self::new(self.extent, self.format, self.planes.clone(), memory_sizes)?;
+        Ok(Self {
+            visible: self.visible,
+            ..layout
+        })
+    }
+
+    /// Returns the same planes with another visible rectangle.
+    ///
+    /// # Errors
+    /// [`LayoutError::Visible`] if it is not inside of the extent.
+    pub fn with_visible(self, visible: Rect) -> Result<Self, LayoutError> {
+        if !visible.is_inside(self.extent) {
+            return Err(LayoutError::Visible {
+                visible,
+                extent: self.extent,
+            });
+        }
+        Ok(Self {
+            visible: (visible != Rect::whole(self.extent)).then_some(visible),
+            ..self
+        })
     }
 
     /// Returns the same planes with another modifier. No tiling takes less memory than linear rows, so this is a lower bound.
@@ -238,10 +284,25 @@ impl Layout {
         }
     }
 
-    /// Returns the width and height in pixels.
+    /// Returns the coded width and height in pixels, which is the size that devices are told. Rows and strides are counted in it.
     #[must_use]
     pub const fn extent(&self) -> Extent {
         self.extent
+    }
+
+    /// Returns the rectangle that holds the picture. The other pixels of the extent are undefined.
+    #[must_use]
+    pub const fn visible(&self) -> Rect {
+        match self.visible {
+            Some(visible) => visible,
+            None => Rect::whole(self.extent),
+        }
+    }
+
+    /// Returns whether the picture is only a part of the extent.
+    #[must_use]
+    pub const fn is_cropped(&self) -> bool {
+        self.visible.is_some()
     }
 
     /// Returns format and modifier.
@@ -292,6 +353,28 @@ impl Layout {
         )
     }
 
+    /// Returns the bytes of a plane that hold the picture; `None` for an unknown format or plane.
+    ///
+    /// A picture that begins or ends inside of a block of pixels has all bytes of that block.
+    #[must_use]
+    pub fn visible_bytes(&self, plane: usize) -> Option<VisibleBytes> {
+        let shape = self.format.fourcc.info()?.planes.get(plane)?;
+        let visible = self.visible();
+        let first_row = visible.y().checked_div(shape.vsub)?;
+        let end_row = shape.rows(visible.y().checked_add(visible.height())?);
+        let first_byte = visible
+            .x()
+            .checked_div(shape.hsub)?
+            .checked_mul(shape.block_bytes)?;
+        let end_byte = shape.row_bytes(visible.x().checked_add(visible.width())?)?;
+        Some(VisibleBytes {
+            first_row,
+            rows: end_row.checked_sub(first_row)?,
+            first_byte,
+            row_bytes: end_byte.checked_sub(first_byte)?,
+        })
+    }
+
     /// Returns the least bytes of a plane. The last row of a linear plane needs only its pixels, but kernel interfaces such as
     /// ADDFB2 demand whole strides.
     fn needed_bytes(&self, plane: usize) -> Option<u64> {
@@ -304,136 +387,4 @@ impl Layout {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layout_whose_dma_buf_sizes_overflow_is_refused() {
-        let planes = Layout::linear(extent(64, 32), Fourcc::NV12, 1, 0)
-            .unwrap()
-            .planes;
-        let format = FormatModifier::linear(Fourcc::NV12);
-        let of = |sizes| Layout::new(extent(64, 32), format, planes.clone(), sizes);
-        assert_eq!(of(vec![u64::MAX, 1]), Err(LayoutError::Uncountable));
-        assert_eq!(of(vec![u64::MAX]).unwrap().total_bytes(), u64::MAX);
-    }
-
-    fn extent(width: u32, height: u32) -> Extent {
-        Extent::new(width, height).unwrap()
-    }
-
-    fn xrgb(stride_bytes: u32, offset_bytes: u64, memory: u64) -> Result<Layout, LayoutError> {
-        let plane = PlaneLayout {
-            memory: 0,
-            offset_bytes,
-            stride_bytes,
-            size_bytes: 0,
-        };
-        Layout::new(
-            extent(640, 480),
-            FormatModifier::linear(Fourcc::XRGB8888),
-            vec![plane],
-            vec![memory],
-        )
-    }
-
-    #[test]
-    fn linear_nv12_has_chroma_after_luma() {
-        let layout = Layout::linear(extent(642, 481), Fourcc::NV12, 64, 0).unwrap();
-        let [luma, chroma] = layout.planes() else {
-            panic!()
-        };
-        assert_eq!((luma.stride_bytes, chroma.stride_bytes), (704, 704));
-        assert_eq!(
-            (chroma.offset_bytes, chroma.size_bytes),
-            (704 * 481, 704 * 241)
-        );
-        assert_eq!(layout.memory_sizes(), [704 * (481 + 241)]);
-    }
-
-    #[test]
-    fn linear_i420_halves_the_stride() {
-        let layout = Layout::linear(extent(640, 480), Fourcc::YUV420, 1, 0).unwrap();
-        let strides: Vec<u32> = layout
-            .planes()
-            .iter()
-            .map(|plane| plane.stride_bytes)
-            .collect();
-        assert_eq!(strides, [640, 320, 320]);
-        assert_eq!(layout.total_bytes(), 640 * 480 * 3 / 2);
-    }
-
-    #[test]
-    fn linear_with_alignment_48_is_a_multiple_of_48() {
-        let layout = Layout::linear(extent(641, 2), Fourcc::XRGB8888, 48, 0).unwrap();
-        assert_eq!(layout.planes()[0].stride_bytes, 2592);
-    }
-
-    #[test]
-    fn layout_at_the_edge_of_its_memory_is_accepted_and_past_it_refused() {
-        assert!(xrgb(2560, 0, 2560 * 480).is_ok());
-        assert!(matches!(
-            xrgb(2560, 4, 2560 * 480),
-            Err(LayoutError::OutOfBounds { plane: 0, .. })
-        ));
-        assert!(matches!(
-            xrgb(2559, 0, 1 << 30),
-            Err(LayoutError::Stride {
-                row_bytes: 2560,
-                ..
-            })
-        ));
-        assert!(matches!(
-            xrgb(u32::MAX, u64::MAX - 8, u64::MAX),
-            Err(LayoutError::Overflow { plane: 0 })
-        ));
-    }
-
-    #[test]
-    fn layout_with_a_wrong_number_of_planes_or_no_memory_is_refused() {
-        let format = FormatModifier::linear(Fourcc::NV12);
-        let plane = PlaneLayout {
-            memory: 3,
-            offset_bytes: 0,
-            stride_bytes: 640,
-            size_bytes: 0,
-        };
-        assert!(matches!(
-            Layout::new(extent(640, 480), format, vec![plane], vec![1 << 30]),
-            Err(LayoutError::PlaneCount {
-                expected: 2,
-                found: 1,
-                ..
-            })
-        ));
-        assert!(matches!(
-            Layout::new(extent(640, 480), format, vec![plane; 2], vec![1 << 30]),
-            Err(LayoutError::NoMemory {
-                memory: 3,
-                dmabufs: 1,
-                ..
-            })
-        ));
-        let unknown = FormatModifier::linear(Fourcc(7));
-        assert!(matches!(
-            Layout::new(extent(1, 1), unknown, vec![plane], vec![9]),
-            Err(LayoutError::UnknownFormat(_))
-        ));
-    }
-
-    #[test]
-    fn layout_that_was_written_is_read_again_and_one_that_cannot_be_is_not() {
-        let extent = Extent::new(64, 32).unwrap();
-        let layout = Layout::linear(extent, Fourcc::NV12, 64, 0).unwrap();
-        let text = serde_json::to_string(&layout).unwrap();
-        let read: Layout = serde_json::from_str(&text).unwrap();
-        assert_eq!(read, layout);
-        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        value["memory_sizes"] = serde_json::json!([64]);
-        let error = serde_json::from_value::<Layout>(value.clone()).unwrap_err();
-        assert!(error.to_string().contains("plane 0"), "{error}");
-        value["memory_sizes"] = serde_json::json!([0, 0, 0, 0, 0]);
-        let error = serde_json::from_value::<Layout>(value).unwrap_err();
-        assert!(error.to_string().contains("at most 4"), "{error}");
-    }
-}
+mod tests;

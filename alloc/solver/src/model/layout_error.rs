@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Fourcc;
+use super::{Extent, Fourcc, Rect};
 
 /// Why planes are not a valid layout.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -66,6 +66,14 @@ pub enum LayoutError {
     /// The sum of the dma-bufs' sizes overflows 64 bits.
     #[error("the sum of the dma-bufs' sizes overflows 64 bits")]
     Uncountable,
+    /// The visible rectangle is not inside of the coded extent.
+    #[error("the picture, {visible}, is not inside of the coded size, {extent}")]
+    Visible {
+        /// The visible rectangle.
+        visible: Rect,
+        /// The coded extent.
+        extent: Extent,
+    },
     /// The stride alignment is not supported.
     #[error("a stride alignment of {0} bytes is not supported: it has to be from 1 byte to 1 MiB")]
     Alignment(u32),

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::constraint::{Constraints, Participant, Source};
+use crate::constraint::{Constraints, MemoryScope, Participant, Pool, Source};
 use crate::model::DeviceIdentity;
 use crate::solve::Request;
 
@@ -17,6 +17,14 @@ pub struct ValueError {
     pub words: String,
 }
 
+impl ValueError {
+    /// Makes an error of a value's path and of what is wrong with it.
+    #[must_use]
+    pub fn new(place: String, words: String) -> Self {
+        Self { place, words }
+    }
+}
+
 /// The longest name or identifier, in bytes.
 const LONGEST_NAME: usize = 1024;
 
@@ -27,6 +35,9 @@ const LONGEST_NAME: usize = 1024;
 pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
     text(at, "name", &own.name)?;
     device(at, &own.device)?;
+    for group in &own.groups {
+        text(at, "groups", group.as_str())?;
+    }
     held(at, "constraints", own.constraints())?;
     for (number, alternative) in own.alternatives().iter().enumerate() {
         held(at, &format!("alternatives[{number}]"), alternative)?;
@@ -41,13 +52,48 @@ pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
 pub fn source(at: &str, own: &Source) -> Result<(), ValueError> {
     text(at, "id", own.id.as_str())?;
     text(at, "name", &own.name)?;
+    match &own.guarantees.scope {
+        MemoryScope::Everybody | MemoryScope::Device => {}
+        MemoryScope::Devices(devices) => {
+            for own in devices {
+                device(&format!("{at}.guarantees.scope"), own)?;
+            }
+        }
+        MemoryScope::Groups(groups) => {
+            for group in groups {
+                text(at, "guarantees.scope.groups", group.as_str())?;
+            }
+        }
+    }
     match &own.device {
         Some(own) => device(at, own),
         None => Ok(()),
     }
 }
 
+/// Checks the lengths of a pool's names; `at` is the pool's path.
+///
+/// # Errors
+/// [`ValueError`] for the first value that is out of its bounds.
+pub fn pool(at: &str, own: &Pool) -> Result<(), ValueError> {
+    text(at, "id", own.id.as_str())?;
+    text(at, "name", &own.name)?;
+    match &own.fallback {
+        Some(own) => text(at, "fallback.from", &own.from),
+        None => Ok(()),
+    }
+}
+
 fn held(at: &str, field: &str, own: &Constraints) -> Result<(), ValueError> {
+    for (number, own) in own.own_memory.iter().enumerate() {
+        let at = format!("{at}.{field}.own_memory[{number}]");
+        count(&format!("{at}.buffers"), own.buffers)?;
+        text(&at, "pool", own.pool.as_str())?;
+    }
+    for (number, own) in own.internal_copies.iter().enumerate() {
+        let at = format!("{at}.{field}.internal_copies[{number}]");
+        text(&at, "reason", &own.reason)?;
+    }
     count(&format!("{at}.{field}.buffers_held"), own.buffers_held)
 }
 

@@ -73,6 +73,17 @@ impl Bits {
         }
     }
 
+    /// Removes the numbers of a set of the same length, and returns whether any is left.
+    pub(super) fn remove(&mut self, other: &Self) -> bool {
+        debug_assert_eq!(self.0.len(), other.0.len());
+        let mut any = 0;
+        for (word, own) in self.0.iter_mut().zip(&other.0) {
+            *word &= !own;
+            any |= *word;
+        }
+        any != 0
+    }
+
     /// Returns whether the intersection with a set of the same length has any number.
     pub(super) fn meets(&self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());

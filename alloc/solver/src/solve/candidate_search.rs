@@ -19,6 +19,8 @@ pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) formats: Bits,
     /// How often the CPU accesses the buffers.
     pub(super) cpu: CpuUse,
+    /// Whether a member accesses pixels with the CPU, which finds them in linear rows alone.
+    pub(super) needs_rows: bool,
     /// The number of buffers to allocate.
     pub(super) count: u32,
     /// The sum of the indices of all alternatives; a lower sum is preferred.
@@ -43,6 +45,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             } else {
                 CpuUse::None
             },
+            needs_rows: false,
             count: 0,
             alternatives: combination
                 .iter()
@@ -68,12 +71,19 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
                     cut = cut.saturating_add(1);
                 }
             }
+            if kept.contains(Field::Planes) && any {
+                if let Some(own) = &choice.too_many_planes {
+                    any = search.formats.remove(own);
+                    cut = cut.saturating_add(1);
+                }
+            }
             if kept.contains(Field::Held) {
                 // A plan has at most 1024 buffers, so a sum that saturates is over the limit in any case.
                 held = held.saturating_add(choice.constraints.buffers_held);
             }
             if kept.contains(Field::Cpu) {
                 search.cpu = search.cpu.max(choice.constraints.memory.cpu);
+                search.needs_rows |= choice.constraints.memory.cpu != CpuUse::None;
             }
         }
         problem

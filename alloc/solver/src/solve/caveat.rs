@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::bounded_text;
 use super::names::Names;
+use super::pools::PoolNeed;
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
 /// The indices of the participants whose demand it is.
@@ -23,6 +24,8 @@ pub(super) enum Caveat {
         owners: Places,
         window: AddressWindow,
     },
+    /// These participants may refuse the memory. Holds their demands in words.
+    Imports { demands: Rc<[Rc<str>]> },
     /// It is unknown whether the memory is coherent.
     Coherency { owners: Places },
     /// It is unknown whether the source's device has a shadow copy.
@@ -33,6 +36,8 @@ pub(super) enum Caveat {
     DriverLayout { owners: Places },
     /// The modifier is implicit, so these participants do not know the layout.
     Implicit { owners: Places },
+    /// Too little of a pool was free.
+    Pool(Box<PoolNeed>),
 }
 
 impl Caveat {
@@ -66,6 +71,10 @@ impl Caveat {
                 window.lowest,
                 window.highest
             ),
+            Self::Imports { demands } => {
+                let texts = demands.iter().map(AsRef::as_ref);
+                bounded_text::joined_up_to(texts, bounded_text::NAMES_SHOWN, "; ")
+            }
             Self::Coherency { owners } => format!(
                 "{} {} memory that is coherent between CPU and devices, and it is unknown whether that of {name} is",
                 owned(owners),
@@ -87,6 +96,7 @@ impl Caveat {
                 "{name} does not report the tiling (implicit modifier), and {} may assume another",
                 owned(owners)
             ),
+            Self::Pool(need) => need.caveat(names.pools()),
         }
     }
 }

@@ -166,7 +166,12 @@ mod tests {
     #[test]
     fn conflict_that_is_cut_short_after_any_search_is_still_a_conflict() {
         let request = request();
-        let problem = Problem::new(&request, Work::new(BUDGET)).unwrap();
+        let problem = Problem::new(
+            &request,
+            Work::new(BUDGET),
+            &std::collections::BTreeMap::new(),
+        )
+        .unwrap();
         let whole = conflict_within(&problem, true, MAXIMUM_SEARCHES);
         assert!(!whole.is_cut_short && whole.demands.len() == 3 && whole.relaxed.len() == 1);
         let mut cut_short = 0;

@@ -40,7 +40,10 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             let fields = Field::ALL.into_iter();
             list.extend(
                 fields
-                    .filter(|field| prepared.participant.demands_field(*field))
+                    .filter(|field| match field {
+                        Field::Crop => problem.pads && prepared.participant.limits_crop(),
+                        _ => prepared.participant.demands_field(*field),
+                    })
                     .map(|field| (place, field)),
             );
         }

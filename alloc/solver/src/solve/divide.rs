@@ -7,7 +7,8 @@ use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::prepared_participant::PreparedParticipant;
 use super::problem::{Problem, View};
 use super::search;
-use crate::constraint::Field;
+use crate::constraint::{Field, Role};
+use crate::model::ColourLoss;
 
 /// With up to this many participants the division copies the fewest bytes. With more, groups are filled one after another.
 pub(super) const FEWEST_UP_TO: usize = 8;
@@ -15,45 +16,46 @@ pub(super) const FEWEST_UP_TO: usize = 8;
 /// The indices of participants that share a buffer, and whether their frames are copied from elsewhere.
 pub(super) type Places = (Vec<usize>, bool);
 
-/// Returns the index of the producer: the first participant that writes, or the first of all.
-fn maker(problem: &Problem<'_>) -> usize {
-    problem
-        .participants
-        .iter()
-        .position(|prepared| prepared.participant.role.writes())
-        .unwrap_or(0)
+/// Returns whether frames can be copied out of the producer's buffers. Without that there is nothing to copy, and participants
+/// share what they can.
+pub(super) fn has_copies(problem: &Problem<'_>) -> bool {
+    !problem.participants.is_empty() && is_served(problem, problem.producer(), true) == Some(true)
 }
 
-/// The cost of a division, lower is better: frames that lose their colours, bytes copied, groups, caveats.
-type Cost = (usize, u64, usize, usize);
+/// Returns whether any source serves a participant; `None` if the budget is spent before that is known.
+fn is_served(problem: &Problem<'_>, place: usize, cpu_copies: bool) -> Option<bool> {
+    let view = View {
+        members: &[place],
+        kept: None,
+        cpu_copies,
+    };
+    feasibility::is_feasible(problem, view)
+}
+
+/// The cost of a division, lower is better: what frames lose of their colours, bytes copied, displays that do not show the producer's
+/// buffers, groups, caveats.
+type Cost = (ColourLoss, u64, usize, usize, usize);
 
 fn sum(one: Cost, two: Cost) -> Cost {
     (
-        one.0.saturating_add(two.0),
+        one.0.plus(two.0),
         one.1.saturating_add(two.1),
         one.2.saturating_add(two.2),
         one.3.saturating_add(two.3),
+        one.4.saturating_add(two.4),
     )
 }
 
 /// Returns the division that copies the fewest bytes; `None` if the budget is spent before it is found.
-pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
-    let first = maker(problem);
+pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>> {
+    let first = problem.producer();
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
     let everyone = problem.all_participants();
-    let is_served = |place: &usize| {
-        let view = View {
-            members: &[*place],
-            kept: None,
-            cpu_copies: true,
-        };
-        feasibility::is_feasible(problem, view) == Some(true)
-    };
+    let is_served = |place: &usize| is_served(problem, *place, copies) == Some(true);
     let (served, unserved): (Vec<usize>, Vec<usize>) = everyone.into_iter().partition(is_served);
-    // Without the producer there is nothing to copy.
-    let copies = served.contains(&first);
     let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
-    let mut best: BTreeMap<u32, (Cost, u32)> = BTreeMap::from([(0, ((0, 0, 0, 0), 0))]);
+    let mut best: BTreeMap<u32, (Cost, u32)> =
+        BTreeMap::from([(0, ((ColourLoss::default(), 0, 0, 0, 0), 0))]);
     for mask in 1..=all {
         if mask & !all != 0 {
             continue;
@@ -67,7 +69,8 @@ pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
                 if problem.work.is_spent() {
                     return None;
                 }
-                let own = cost(problem, part, copies && part & bit(first) == 0, &mut costs);
+                let copied = copies && part & bit(first) == 0;
+                let own = cost(problem, part, (copies, copied), &mut costs);
                 let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
                 if let (Some(own), Some(rest)) = (own, rest) {
                     let total = sum(own, rest);
@@ -98,6 +101,11 @@ pub(super) fn fewest(problem: &Problem<'_>) -> Option<Vec<Places>> {
     (!problem.work.is_spent()).then(|| makers_first(groups, first))
 }
 
+/// Returns whether a participant displays the frames.
+pub(super) fn is_display(problem: &Problem<'_>, place: usize) -> bool {
+    problem.participant(place).participant.role == Role::Display
+}
+
 fn bit(place: usize) -> u32 {
     debug_assert!(place < FEWEST_UP_TO);
     1 << (place & 31)
@@ -106,7 +114,7 @@ fn bit(place: usize) -> u32 {
 fn cost(
     problem: &Problem<'_>,
     mask: u32,
-    copied: bool,
+    (cpu_copies, copied): (bool, bool),
     known: &mut BTreeMap<u32, Option<Cost>>,
 ) -> Option<Cost> {
     if let Some(cost) = known.get(&mask) {
@@ -122,28 +130,35 @@ fn cost(
     let view = View {
         members: &members,
         kept: None,
-        cpu_copies: true,
+        cpu_copies,
     };
     let cost = if fewer {
         None
     } else {
+        let displays = members
+            .iter()
+            .filter(|place| copied && is_display(problem, **place));
+        let displays = displays.count();
         search::cost(problem, view, copied)
-            .map(|((is_grey, bytes), caveats)| (usize::from(is_grey), bytes, 1, caveats))
+            .map(|((lost, bytes), caveats)| (lost, bytes, displays, 1, caveats))
     };
     known.insert(mask, cost);
     cost
 }
 
-/// Fills groups one after another in the request's order, starting with the producer. Returns the groups, and the participants
+/// Fills groups one after another in the request's order, starting with the producer and then the displays. Returns the groups, and the participants
 /// that are in none because the budget was spent.
-pub(super) fn one_after_another(problem: &Problem<'_>) -> (Vec<Places>, Vec<usize>) {
-    let first = maker(problem);
+pub(super) fn one_after_another(
+    problem: &Problem<'_>,
+    has_copies: bool,
+) -> (Vec<Places>, Vec<usize>) {
+    let first = problem.producer();
     let mut left = problem.all_participants();
-    left.sort_by_key(|place| *place != first);
+    left.sort_by_key(|place| (*place != first, !is_display(problem, *place)));
     let mut groups: Vec<Places> = Vec::new();
-    let mut copies = true;
+    let mut copies = has_copies;
     while let Some((seed, others)) = left.split_first() {
-        let mut filled = Filled::new(problem);
+        let mut filled = Filled::new(problem, has_copies);
         let fits = filled.add(&[*seed]);
         if fits.is_none() {
             break;
@@ -182,6 +197,7 @@ fn both<'p>(prepared: &'p PreparedParticipant<'_>) -> [NecessaryCondition<'p>; 2
 /// A group that is being filled.
 struct Filled<'p, 'a> {
     problem: &'p Problem<'a>,
+    cpu_copies: bool,
     members: Vec<usize>,
     /// The combined necessary conditions of the members, whichever alternatives they take.
     common: CombinedConditions,
@@ -190,9 +206,10 @@ struct Filled<'p, 'a> {
 }
 
 impl<'p, 'a> Filled<'p, 'a> {
-    fn new(problem: &'p Problem<'a>) -> Self {
+    fn new(problem: &'p Problem<'a>, cpu_copies: bool) -> Self {
         Self {
             problem,
+            cpu_copies,
             members: Vec::new(),
             common: CombinedConditions::new(problem),
             misfits: Vec::new(),
@@ -244,7 +261,7 @@ impl<'p, 'a> Filled<'p, 'a> {
         let view = View {
             members: &members,
             kept: None,
-            cpu_copies: true,
+            cpu_copies: self.cpu_copies,
         };
         let fits = feasibility::is_feasible(problem, view);
         if fits == Some(true) {

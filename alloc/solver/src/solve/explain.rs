@@ -3,12 +3,12 @@
 use std::fmt;
 
 use super::Solution;
-use super::bounded_text::{NAMES_SHOWN, joined_up_to};
+use super::bounded_text::{self, NAMES_SHOWN, joined_up_to};
 use super::explanation_text::{Section, Text};
 use super::plan::{Action, Handover, Plan, Rejection, Step, Verdict};
 use super::split::{Group, Split};
 use super::work::LeftOut;
-use crate::constraint::SyncMechanism;
+use crate::constraint::{CopyDevice, SyncMechanism};
 use crate::model::Modifier;
 
 /// How many modifiers are named. More are only counted.
@@ -79,6 +79,11 @@ impl Plan {
             let lines = text.limited(self.layout_lines());
             text.add(Section::new(indent, "lines", lines, self.layout_count()));
         }
+        if self.layout().is_cropped() {
+            text.add(Section::of(indent, "lines", [self.picture()]));
+        }
+        let lines = text.limited(self.pools().iter().map(|own| format!("  takes {own}")));
+        text.add(Section::new(indent, "pools", lines, self.pools().len()));
         let lines = text.limited(self.steps().iter().map(step));
         text.add(Section::new(
             indent,
@@ -93,6 +98,19 @@ impl Plan {
             lines,
             self.handovers().len(),
         ));
+        let copies = self.internal_copies.iter();
+        let lines = text.limited(copies.map(|copy| {
+            format!(
+                "  {} copies {} bytes of each frame for itself, from {} to {}, because {}",
+                bounded_text::name(&copy.participant),
+                copy.bytes_per_frame,
+                copy.from,
+                copy.to,
+                copy.reason
+            )
+        }));
+        let count = self.internal_copies.len();
+        text.add(Section::new(indent, "copies", lines, count));
         if self.needs_transfers {
             let line = format!(
                 "  the device of {} works on a shadow copy: after each frame that another device writes, the driver transfers it to the device",
@@ -132,7 +150,14 @@ impl Plan {
     fn layout_lines(&self) -> impl Iterator<Item = String> {
         let several = self.layouts().nth(1).is_some();
         let planes = self.layouts().flat_map(move |layout| {
-            let extent = several.then(|| format!("  for images of {}:", layout.extent()));
+            let extent = several.then(|| match layout.is_cropped() {
+                false => format!("  for images of {}:", layout.extent()),
+                true => format!(
+                    "  for images of {} in {} coded pixels:",
+                    layout.visible().extent(),
+                    layout.extent()
+                ),
+            });
             let planes = layout.planes().iter().enumerate().map(|(number, plane)| {
                 format!(
                     "  plane {number}: dma-buf {}, offset {} bytes, stride {} bytes, {} bytes",
@@ -154,6 +179,26 @@ impl Plan {
             )
         });
         planes.chain(sizes)
+    }
+
+    /// Describes where the picture lies, and who crops.
+    fn picture(&self) -> String {
+        let layout = self.layout();
+        let crops = self.steps().iter().filter(|step| step.crops);
+        let names: Vec<&str> = crops.map(|step| step.participant.as_str()).collect();
+        let who = match names.len() {
+            0 => String::new(),
+            1 => format!(", which {} crops", names[0]),
+            _ => format!(
+                ", which {} crop",
+                joined_up_to(names.iter().copied(), NAMES_SHOWN, " and ")
+            ),
+        };
+        format!(
+            "  the picture is {} of {} coded pixels{who}; the others are undefined",
+            layout.visible(),
+            layout.extent()
+        )
     }
 
     fn layout_count(&self) -> usize {
@@ -193,6 +238,7 @@ impl Plan {
             (Some(&Modifier::INVALID), _) => {
                 "and does not report it (implicit modifier)".to_owned()
             }
+            (Some(&Modifier::NONE), _) => "for this V4L2 pixel format".to_owned(),
             (_, 0 | 1) => "for this modifier".to_owned(),
             (_, count) if count > MODIFIERS_NAMED => format!("for one of {count} modifiers"),
             (_, _) => {
@@ -204,6 +250,9 @@ impl Plan {
                 format!("for one of the modifiers {}", names.join(", "))
             }
         };
+        if least == 0 {
+            return format!("  the driver chooses the layout {which}, and its size");
+        }
         format!("  the driver chooses the layout {which}; it has at least {least} bytes")
     }
 }
@@ -247,10 +296,13 @@ impl Split {
         }
         let all = self.groups().iter().all(|group| group.plan.is_some());
         if all && self.groups().len() > 1 {
-            let line = format!(
-                "sharing in groups instead copies {} bytes a frame:",
-                self.copied_bytes_per_frame()
-            );
+            let is_copied = |group: &Group| group.copied_bytes_per_frame > 0;
+            let line = match self.copied_bytes_per_frame() {
+                _ if !self.groups().iter().any(is_copied) => {
+                    "the producer's frames cannot be copied:".to_owned()
+                }
+                bytes => format!("sharing in groups instead copies {bytes} bytes a frame:"),
+            };
             text.add(Section::of("", "lines", [line]));
         }
         let shown = if text.is_whole() {
@@ -259,7 +311,7 @@ impl Split {
             GROUPS_SHOWN
         };
         for group in self.groups().iter().take(shown) {
-            group.write(&mut text);
+            group.write(&mut text, self);
         }
         let more = self.groups().len().saturating_sub(shown);
         text.add(Section::new("  ", "groups", Vec::new(), more));
@@ -269,7 +321,8 @@ impl Split {
 }
 
 impl Group {
-    fn write(&self, text: &mut Text) {
+    fn write(&self, text: &mut Text, split: &Split) {
+        let copy_crops = split.copy_crops(self);
         let most = if text.is_whole() {
             self.participants.len()
         } else {
@@ -281,10 +334,34 @@ impl Group {
                 format!("  for {names}: the search ended before a plan was found")
             }
             None => format!("  for {names}: no source can allocate a buffer for this group either"),
-            Some(_) if self.copied_bytes_per_frame > 0 => format!(
-                "  for {names}, into whose buffer the CPU copies {} bytes a frame:",
-                self.copied_bytes_per_frame
-            ),
+            Some(plan) if self.copied_bytes_per_frame > 0 => {
+                let bytes = self.copied_bytes_per_frame;
+                let cropped = if copy_crops {
+                    format!(", only the visible {}", plan.layout().visible().extent())
+                } else {
+                    String::new()
+                };
+                let made = split.groups().first().and_then(|made| made.plan.as_ref());
+                match &self.copier {
+                    None => format!(
+                        "  for {names}, into whose buffer the CPU copies {bytes} bytes a frame{cropped}{}:",
+                        made.map_or_else(String::new, |made| format!(
+                            " from {} to {}",
+                            made.layout().format(),
+                            plan.layout().format()
+                        ))
+                    ),
+                    Some(copier) => format!(
+                        "  for {names}, into whose buffer {} (a {}) copies {bytes} bytes a frame{cropped} from {} to {}, at a cost of {} where the CPU costs {}:",
+                        bounded_text::name(&copier.name),
+                        copier.kind.label(),
+                        copier.from,
+                        copier.to,
+                        copier.cost,
+                        CopyDevice::PROCESSOR_COST
+                    ),
+                }
+            }
             Some(_) => format!("  for {names}:"),
         };
         // The group's lines are one list, so that shortening it keeps the first lines, which matter most.
@@ -294,9 +371,21 @@ impl Group {
             Text::bounded()
         };
         own.add(Section::of("", "lines", [line]));
+        if self.copied_bytes_per_frame > 0 {
+            // The conflict is the reason, as far as it is one of these participants.
+            let demands = split.conflict().iter();
+            let demands = demands.filter(|demand| self.participants.contains(&demand.owner));
+            let lines = own.limited(demands.clone().map(|why| format!("copied because {why}")));
+            own.add(Section::new("    ", "constraints", lines, demands.count()));
+        }
         if let Some(plan) = &self.plan {
             plan.write(&mut own, "    ");
         }
+        let count = self.rejections.len();
+        let lines = self.rejections.iter();
+        let lines = lines.map(|why| format!("not {}: it {}", why.source_name, why.words));
+        let lines = own.limited(lines);
+        own.add(Section::new("    ", "sources", lines, count));
         text.add(own.into_section());
     }
 }

@@ -211,7 +211,11 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
     fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
         self.problem.work.charge(later.len().saturating_add(1));
         later.iter().all(|(member, choice)| {
-            let kept = kept[self.members[*member]];
+            let mut kept = kept[self.members[*member]];
+            if !self.problem.pads {
+                // That a participant cannot crop is then no demand, and always counts.
+                kept.insert(Field::Crop);
+            }
             let mut earlier = self.differences[*member][*choice].iter();
             !earlier.any(|differ| differ.and(kept).is_empty())
         })
@@ -224,7 +228,7 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     let (a, b) = (one.constraints, two.constraints);
     for field in Field::ALL {
         let is_different = match field {
-            Field::Held => a.buffers_held != b.buffers_held,
+            Field::Held => a.buffers_held != b.buffers_held || a.own_memory != b.own_memory,
             Field::Formats => one.formats != two.formats,
             Field::Unknown => one.demands(field) || two.demands(field),
             _ => a.memory.differs(&b.memory, field),
@@ -235,6 +239,9 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     }
     if a.image != b.image || a.per_fourcc != b.per_fourcc {
         fields = fields.or(one.image_fields).or(two.image_fields);
+        if a.crops_unlike(b) {
+            fields.insert(Field::Crop);
+        }
     }
     fields
 }

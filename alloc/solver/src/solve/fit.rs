@@ -1,5 +1,6 @@
 //! Whether a source can allocate images of one format, and with which layouts.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::candidate_search::CandidateSearch;
@@ -18,7 +19,7 @@ use crate::constraint::{
     Contiguity, Field, FieldTable, ImageConstraints, Interface, MergedImage, PlanePlacement, Role,
     Source,
 };
-use crate::model::{FormatModifier, Layout, Modifier};
+use crate::model::{FormatModifier, Fourcc, Layout, Modifier};
 
 /// The steps that the layout of one size by one choice takes.
 const LAYOUT: usize = 150;
@@ -54,11 +55,19 @@ impl CandidateSearch<'_, '_, '_> {
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let problem = self.problem;
         let (source, group) = (problem.source(number), problem.group(place));
-        if Tiling::of(modifier) == Tiling::Linear {
-            self.in_rows(number, source, place, *group, merged, evaluation)
-        } else {
-            let format = FormatModifier::new(group.fourcc, modifier);
-            self.by_source(number, source, place, format, merged, evaluation)
+        match Tiling::of(modifier) {
+            Tiling::Linear => self.in_rows(number, source, place, *group, merged, evaluation),
+            Tiling::DriverChosen if self.needs_rows => Err(LayoutRejection::Rows),
+            // Nobody copies from or to pixels of which only devices know how they lie.
+            Tiling::DriverChosen
+                if self.view.cpu_copies && (group.info.is_none() || modifier == Modifier::NONE) =>
+            {
+                Err(LayoutRejection::Rows)
+            }
+            Tiling::DriverChosen | Tiling::Implicit => {
+                let format = FormatModifier::new(group.fourcc, modifier);
+                self.by_source(number, source, place, format, merged, evaluation)
+            }
         }
     }
 
@@ -92,7 +101,15 @@ impl CandidateSearch<'_, '_, '_> {
                     .work
                     .charge(extents.saturating_mul(preferred.saturating_add(LAYOUT)));
                 let format = FormatModifier::linear(group.fourcc);
-                layout::choose(self.problem.request.extents(), format, merged, choice).map(Rc::new)
+                let grows = || self.grows(group.fourcc);
+                layout::choose(
+                    self.problem.request.extents(),
+                    format,
+                    merged,
+                    choice,
+                    grows,
+                )
+                .map(Rc::new)
             };
             self.problem.work.charge(FIT);
             let laid = if self.problem.asks_nothing(number, group.fourcc) {
@@ -103,23 +120,35 @@ impl CandidateSearch<'_, '_, '_> {
             let tried = laid
                 .map_err(LayoutRejection::Constraints)
                 .and_then(|layouts| {
-                    self.check_size(source, &layouts.first)?;
+                    self.check_crop(&layouts)?;
+                    self.check_size(number, source, &layouts.first)?;
                     Ok(layouts)
                 });
             match tried {
                 Ok(layouts) => {
                     let caveat = evaluation
                         .and_then(|evaluation| self.contiguity(evaluation, &layouts.first));
-                    let caveats: Vec<_> = caveat.into_iter().collect();
+                    let mut caveats: Vec<_> = caveat.into_iter().collect();
+                    if evaluation.is_some() {
+                        self.add_pool_caveats(number, &layouts.first, &mut caveats);
+                    }
                     if caveats.is_empty() {
                         return Ok((layouts, caveats));
                     }
-                    fitting.get_or_insert((layouts, caveats));
+                    let has_fewer =
+                        |(_, best): &(Rc<Layouts>, Vec<Caveat>)| caveats.len() < best.len();
+                    if fitting.as_ref().is_none_or(has_fewer) {
+                        fitting = Some((layouts, caveats));
+                    }
                 }
                 // A placement that is ruled out says nothing about the other placement.
                 Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
-                    first_rejection.get_or_insert(why);
+                    // The rejection by the latest check is reported, and of these the first.
+                    let is_later = |first: &LayoutRejection| why.stage() > first.stage();
+                    if first_rejection.as_ref().is_none_or(is_later) {
+                        first_rejection = Some(why);
+                    }
                 }
             }
         }
@@ -137,31 +166,45 @@ impl CandidateSearch<'_, '_, '_> {
         merged: &MergedImage,
         evaluation: Option<&SourceEvaluation<'_>>,
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
-        self.problem
-            .work
-            .charge(self.problem.request.more_extents.len());
-        for extent in self.problem.request.extents() {
-            layout::check_extent(extent, merged).map_err(LayoutRejection::Constraints)?;
-        }
-        let info = format.fourcc.info();
-        let planes = info
-            .ok_or(LayoutRejection::Constraints(Field::Formats))?
-            .planes
-            .len();
-        if (planes > 1 && merged.placement.value == PlanePlacement::SinglePlane)
-            || u32::try_from(planes).is_ok_and(|planes| planes > merged.maximum_planes.value)
-        {
-            return Err(LayoutRejection::Constraints(Field::Planes));
-        }
-        let layouts = self
-            .problem
-            .least(place)
+        let pictures = &self.problem.pictures;
+        pictures
+            .check(merged)
             .map_err(LayoutRejection::Constraints)?;
+        if format.modifier.is_implicit() {
+            let owners = self.beside_implicit(number);
+            if !owners.is_empty() {
+                return Err(LayoutRejection::Implicit(owners));
+            }
+        }
+        let layouts = match format
+            .fourcc
+            .info()
+            .filter(|_| format.v4l2_code().is_none())
+        {
+            Some(info) => {
+                let planes = info.planes.len();
+                let count = u32::try_from(planes).unwrap_or(u32::MAX);
+                if (planes > 1 && merged.placement.value == PlanePlacement::SinglePlane)
+                    || count > merged.maximum_planes.value
+                {
+                    return Err(LayoutRejection::Constraints(Field::Planes));
+                }
+                self.problem.least(place, merged.coded.as_deref())
+            }
+            None => layout::opaque(
+                self.problem.request.extents(),
+                format,
+                given_bytes(source, format.fourcc),
+            )
+            .map(Rc::new),
+        };
+        let layouts = layouts.map_err(LayoutRejection::Constraints)?;
         self.problem.work.charge(FIT);
+        self.check_crop(&layouts)?;
         if layouts.first.total_bytes() > merged.maximum_size_bytes.value {
             return Err(LayoutRejection::Constraints(Field::Size));
         }
-        self.check_size(source, &layouts.first)?;
+        self.check_size(number, source, &layouts.first)?;
         let Some(evaluation) = evaluation else {
             return Ok((layouts, Vec::new()));
         };
@@ -169,9 +212,15 @@ impl CandidateSearch<'_, '_, '_> {
             .contiguity(evaluation, &layouts.first)
             .into_iter()
             .collect();
+        self.add_pool_caveats(number, &layouts.first, &mut caveats);
         self.problem
             .work
             .charge(self.view.members.len().saturating_mul(4));
+        let are_counted = OnceCell::new();
+        let are_counted = || {
+            let count = || !format.modifier.is_implicit() && self.counts_planes(number, place);
+            *are_counted.get_or_init(count)
+        };
         let owners: Places = self
             .members()
             .filter(|(place, choice)| {
@@ -184,6 +233,7 @@ impl CandidateSearch<'_, '_, '_> {
                         source,
                         format,
                         self.is_own(*place, number),
+                        are_counted,
                     )
             })
             .map(|(place, _)| place)
@@ -204,6 +254,34 @@ impl CandidateSearch<'_, '_, '_> {
         Ok((layouts, caveats))
     }
 
+    /// Returns the devices that import a source's memory from another device, whose driver does not tell them an implicit modifier's
+    /// layout.
+    fn beside_implicit(&self, number: usize) -> Places {
+        self.problem.work.charge(self.view.members.len());
+        self.members()
+            .map(|(place, _)| place)
+            .filter(|place| {
+                let role = self.problem.participant(*place).participant.role;
+                role.imports() && !self.is_own(*place, number)
+            })
+            .collect()
+    }
+
+    /// Returns whether the number of memory planes is known for every tiling of a format that a source's driver may choose.
+    fn counts_planes(&self, number: usize, place: usize) -> bool {
+        let problem = self.problem;
+        let group = problem.group(place);
+        let source_pairs = problem.source_pairs(number);
+        problem
+            .work
+            .charge(group.end.saturating_sub(group.first).saturating_mul(16));
+        (group.first..group.end)
+            .filter(|pair| self.formats.contains(*pair) && source_pairs.contains(*pair))
+            .map(|pair| problem.pair(pair))
+            .filter(|pair| Tiling::of(pair.modifier) == Tiling::DriverChosen)
+            .all(|pair| pair.memory_planes().is_some())
+    }
+
     /// Returns whether a participant's interface hands an implicit modifier's layout from one driver to another inside the kernel,
     /// as GBM and KMS do. Vulkan and V4L2 do not.
     fn shares_implicitly(&self, place: usize) -> bool {
@@ -212,7 +290,12 @@ impl CandidateSearch<'_, '_, '_> {
             && !matches!(participant.role, Role::Capture | Role::Output)
     }
 
-    fn check_size(&self, source: &Source, layout: &Layout) -> Result<(), LayoutRejection> {
+    fn check_size(
+        &self,
+        number: usize,
+        source: &Source,
+        layout: &Layout,
+    ) -> Result<(), LayoutRejection> {
         if self.count > Request::MAXIMUM_BUFFERS {
             return Err(LayoutRejection::Count { needed: self.count });
         }
@@ -222,13 +305,16 @@ impl CandidateSearch<'_, '_, '_> {
                 return Err(LayoutRejection::Maximum { needed, maximum });
             }
         }
-        let needed = layout.total_bytes().checked_mul(u64::from(self.count));
+        let bytes = layout.total_bytes();
+        let needed = bytes.checked_mul(u64::from(self.count));
         let needed = needed.ok_or(LayoutRejection::Uncountable)?;
         match source.guarantees.available_bytes {
-            Some(available) if needed > available => {
-                Err(LayoutRejection::Available { needed, available })
-            }
-            _ => Ok(()),
+            Some(available) if needed > available => Err(LayoutRejection::Available {
+                needed,
+                available,
+                count: self.count,
+            }),
+            _ => self.check_pools(number, layout),
         }
     }
 
@@ -282,14 +368,21 @@ fn depends_on_driver(
     source: &Source,
     format: FormatModifier,
     is_own: bool,
+    are_planes_counted: impl Fn() -> bool,
 ) -> bool {
-    let own = choice.constraints.per_fourcc.get(&format.fourcc);
-    let mut constraints = std::iter::once(&choice.constraints.image).chain(own);
-    let most = |constraints: &ImageConstraints| constraints.maximum_planes;
+    // The constraints on one format are looked up only where those on every format do not decide.
+    let any = |is: &dyn Fn(&ImageConstraints) -> bool| {
+        is(&choice.constraints.image)
+            || choice
+                .constraints
+                .per_fourcc
+                .get(&format.fourcc)
+                .is_some_and(is)
+    };
+    let most = source.constraints.image.maximum_planes;
     if fields.contains(Field::Planes)
-        && constraints
-            .clone()
-            .any(|own| most(own) < most(&source.constraints.image))
+        && any(&|own| own.maximum_planes < most)
+        && !are_planes_counted()
     {
         // A driver may add planes to those of the pixels, also on the device that shows them.
         return true;
@@ -303,13 +396,24 @@ fn depends_on_driver(
             let mut all = Field::OF_IMAGES.into_iter();
             all.any(|field| fields.contains(field) && constraints.demands_field(field))
         };
-        return constraints.any(demands);
+        return any(&demands);
     }
-    constraints.any(|constraints| {
-        (fields.contains(Field::Planes)
-            && constraints.places_tiles_unlike(&source.constraints.image))
-            || (fields.contains(Field::Size) && constraints.sizes_tiles())
-    })
+    if fields.contains(Field::Planes)
+        && any(&|own| own.places_tiles_unlike(&source.constraints.image))
+    {
+        return true;
+    }
+    fields.contains(Field::Size) && {
+        let given = given_bytes(source, format.fourcc);
+        any(&|own| own.sizes_tiles(given))
+    }
+}
+
+/// Returns the least bytes that a source states for its images of a format; 0 if it states none.
+fn given_bytes(source: &Source, fourcc: Fourcc) -> u64 {
+    let own = source.constraints.per_fourcc.get(&fourcc);
+    let every = source.constraints.image.minimum_size_bytes;
+    own.map_or(every, |own| own.minimum_size_bytes.max(every))
 }
 
 fn largest_bytes(layout: &Layout) -> u64 {

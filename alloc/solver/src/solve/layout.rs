@@ -2,16 +2,22 @@
 
 use std::rc::Rc;
 
+use super::coded::{self, Growth, Placed};
 use super::layout_choice::LayoutChoice;
 use super::stride::strides;
+use super::work::Work;
 use crate::constraint::{CommonMultiple, Field, MergedImage, PlanePlacement};
-use crate::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneInfo, PlaneLayout};
+use crate::model::{
+    Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneInfo, PlaneLayout, Rect,
+};
 
 /// Layouts for the request's sizes, all in the same dma-bufs.
 #[derive(Clone)]
 pub(super) struct Layouts {
     pub first: Layout,
     pub more: Vec<Layout>,
+    /// Whether any has more in its coded extent than the picture.
+    pub is_cropped: bool,
 }
 
 impl Layouts {
@@ -24,6 +30,7 @@ impl Layouts {
                 .iter()
                 .map(|layout| layout.with_modifier(modifier))
                 .collect(),
+            is_cropped: self.is_cropped,
         }
     }
 }
@@ -33,32 +40,51 @@ pub(super) type LayoutResult = Result<Rc<Layouts>, Field>;
 
 /// Returns the smallest linear layouts, one for each size, that satisfy all constraints, in dma-bufs that hold each of them.
 ///
+/// Where rows or planes have to be without a gap, a larger coded extent may satisfy constraints that the smallest one does not.
+/// `grows` then returns the work to charge, if everybody takes it.
+///
 /// # Errors
 /// The field whose constraints no layout of this choice satisfies.
-pub(super) fn choose(
+pub(super) fn choose<'w>(
     extents: impl Iterator<Item = Extent>,
     format: FormatModifier,
     merged: &MergedImage,
     choice: LayoutChoice,
+    grows: impl Fn() -> Option<&'w Work>,
 ) -> Result<Layouts, Field> {
     let info = format.fourcc.info().ok_or(Field::Formats)?;
     check_planes(info, merged, choice)?;
     let mut placed = Vec::new();
+    let mut is_cropped = false;
     let mut memory_sizes: Vec<u64> = Vec::new();
-    for extent in extents {
-        check_extent(extent, merged)?;
-        let strides = strides(extent, info, merged, choice).ok_or(Field::Stride)?;
-        let (planes, sizes) =
-            place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)?;
+    for picture in extents {
+        check_extent(picture, merged)?;
+        let (least, visible) = coded::place(picture, info, merged)?;
+        let growth = Growth {
+            info,
+            merged,
+            choice,
+        };
+        let (extent, (planes, sizes)) = if growth.may_grow() {
+            growth.fit(least, &grows, |extent| rows(extent, info, merged, choice))?
+        } else {
+            (least, rows(least, info, merged, choice)?)
+        };
+        let visible = Rect::new(visible.0, visible.1, picture);
+        is_cropped |= extent != picture;
         memory_sizes.resize(sizes.len(), 0);
         for (memory, size) in memory_sizes.iter_mut().zip(sizes) {
             *memory = size.max(*memory);
         }
-        placed.push((extent, planes));
+        placed.push((extent, visible, planes));
     }
     let memory_sizes = round(memory_sizes, merged).ok_or(Field::Size)?;
-    let mut layouts = placed.into_iter().map(|(extent, planes)| {
+    let mut layouts = placed.into_iter().map(|(extent, visible, planes)| {
         let layout = Layout::new(extent, format, planes, memory_sizes.clone());
+        let layout = match visible.extent() == extent {
+            true => layout,
+            false => layout.and_then(|layout| layout.with_visible(visible)),
+        };
         layout.map_err(|error| {
             debug_assert!(false, "planes are placed so that they fit: {error}");
             Field::Size
@@ -71,14 +97,54 @@ pub(super) fn choose(
     Ok(Layouts {
         first,
         more: layouts.collect::<Result<_, _>>()?,
+        is_cropped,
     })
+}
+
+/// Returns layouts of a format of which only devices know how the pixels lie: one memory plane of at least `bytes` bytes.
+///
+/// # Errors
+/// Never in fact; the type is that of the other layouts.
+pub(super) fn opaque(
+    extents: impl Iterator<Item = Extent>,
+    format: FormatModifier,
+    bytes: u64,
+) -> Result<Layouts, Field> {
+    let plane = PlaneLayout {
+        memory: 0,
+        offset_bytes: 0,
+        stride_bytes: 0,
+        size_bytes: bytes,
+    };
+    let mut layouts = extents.map(|extent| {
+        Layout::new(extent, format, vec![plane], vec![bytes]).map_err(|_| Field::Size)
+    });
+    let Some(first) = layouts.next() else {
+        unreachable!("a request has a first size")
+    };
+    Ok(Layouts {
+        first: first?,
+        more: layouts.collect::<Result<_, _>>()?,
+        is_cropped: false,
+    })
+}
+
+/// Chooses strides for one coded extent and places its planes. Returns them and the least sizes of their dma-bufs.
+fn rows(
+    extent: Extent,
+    info: &FormatInfo,
+    merged: &MergedImage,
+    choice: LayoutChoice,
+) -> Result<Placed, Field> {
+    let strides = strides(extent, info, merged, choice).ok_or(Field::Stride)?;
+    place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)
 }
 
 /// Checks the image's width and height.
 ///
 /// # Errors
 /// [`Field::Extent`] if either is not allowed.
-pub(super) fn check_extent(extent: Extent, merged: &MergedImage) -> Result<(), Field> {
+fn check_extent(extent: Extent, merged: &MergedImage) -> Result<(), Field> {
     let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: CommonMultiple| {
         minimum <= pixels && pixels <= maximum && multiple.divides(pixels.into())
     };
@@ -126,7 +192,7 @@ fn place(
     strides: &[u32],
     merged: &MergedImage,
     disjoint: bool,
-) -> Option<(Vec<PlaneLayout>, Vec<u64>)> {
+) -> Option<Placed> {
     let packed = merged.packed_planes.value && !disjoint;
     // Packed planes start at offset 0, so there cannot be padding before them.
     if merged.packed_planes.value && merged.padding_before_bytes.value > 0 {
@@ -214,8 +280,14 @@ mod tests {
         let extent = Extent::new(width, height).unwrap();
         let format = FormatModifier::linear(fourcc);
         let merged = MergedImage::of(0, merged);
-        choose([extent].into_iter(), format, &merged, LayoutChoice::ALL[0])
-            .map(|layouts| layouts.first)
+        choose(
+            [extent].into_iter(),
+            format,
+            &merged,
+            LayoutChoice::ALL[0],
+            || None,
+        )
+        .map(|layouts| layouts.first)
     }
 
     fn planes(layout: &Layout) -> Vec<(u64, u32)> {

@@ -29,7 +29,7 @@ pub(super) struct LayoutCandidate<'a> {
 pub(super) enum Tiling {
     /// Linear rows, which the solver lays out.
     Linear,
-    /// A tiling that the driver chooses among explicit modifiers.
+    /// A tiling that the driver chooses among explicit modifiers, or the layout of V4L2's format.
     DriverChosen,
     /// An implicit modifier: the driver chooses the tiling and does not report it.
     Implicit,

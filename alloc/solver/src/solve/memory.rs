@@ -1,5 +1,7 @@
 //! Whether a source's memory serves the members, whatever the format.
 
+use std::rc::Rc;
+
 use super::bits::Bits;
 use super::candidate_search::CandidateSearch;
 use super::caveat::Caveat;
@@ -8,7 +10,7 @@ use super::prepared_participant::{PreparedParticipant, is_cpu_inaccessible};
 use super::rejection::SourceRejection;
 use super::source_evaluation::SourceEvaluation;
 use crate::constraint::{
-    AddressWindow, Coherency, Exports, Field, MemoryScope, Protection, Role, Source,
+    AddressWindow, Coherency, Exports, Field, Imports, MemoryScope, Protection, Role, Source,
 };
 
 impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
@@ -22,6 +24,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 own_of_address_limited: Bits::none(sources),
                 coherent: Vec::new(),
                 untransferred: Vec::new(),
+                unsure_imports: Vec::new(),
                 owned: Bits::none(sources),
                 foreign: Bits::none(sources),
                 unexported: Bits::none(sources),
@@ -45,6 +48,12 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 if kept.contains(Field::Exports) && memory.exports != Exports::Declared {
                     needs.unexported.add(&self.problem.participant(place).own);
                 }
+                if kept.contains(Field::Imports)
+                    && matches!(memory.imports, Imports::Unknown { .. })
+                    && self.problem.participant(place).participant.role.imports()
+                {
+                    needs.unsure_imports.push(place);
+                }
                 if kept.contains(Field::Coherency) {
                     if memory.coherency == Coherency::Coherent {
                         needs.coherent.push(place);
@@ -56,7 +65,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 if kept.contains(Field::Address) && memory.address != AddressWindow::default() {
                     needs.window.lowest = needs.window.lowest.max(memory.address.lowest);
                     needs.window.highest = needs.window.highest.min(memory.address.highest);
-                    needs.address_limited.push(place);
+                    needs.address_limited.push((place, memory.address));
                     needs
                         .own_of_address_limited
                         .add(&self.problem.participant(place).own);
@@ -116,10 +125,13 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         {
             return None;
         }
-        self.problem.work.charge(self.view.members.len());
+        let listed = source.guarantees.scope.len().saturating_add(1);
         self.members().map(|(place, _)| place).find(|place| {
             let participant = self.problem.participant(*place).participant;
-            participant.role.imports() && !source.serves(&participant.device)
+            let work = listed.saturating_add(participant.groups.len());
+            self.problem.work.charge(work);
+            let maps = participant.maps && !is_cpu_inaccessible(source);
+            participant.role.imports() && !maps && !source.serves(participant)
         })
     }
 
@@ -145,15 +157,10 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         &self,
         number: usize,
     ) -> impl Iterator<Item = (usize, AddressWindow)> {
-        let work = &self.problem.work;
-        self.members().filter_map(move |(place, choice)| {
-            work.charge(2);
-            let address = choice.constraints.memory.address;
-            let counts = self.view.keeps(place).contains(Field::Address)
-                && address != AddressWindow::default()
-                && !self.is_own(place, number);
-            counts.then_some((place, address))
-        })
+        let members = self.view.members.len();
+        self.problem.work.charge(members.saturating_mul(2));
+        let limited = self.needs().address_limited.iter().copied();
+        limited.filter(move |(place, _)| !self.is_own(*place, number))
     }
 
     /// Returns why a source's memory does not serve, by the first member that rejects it.
@@ -212,6 +219,18 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                         .map(|(place, _)| place)
                         .collect(),
                     window,
+                });
+            }
+            let demands: Vec<Rc<str>> = needs
+                .unsure_imports
+                .iter()
+                .filter(|place| !self.is_own(**place, number))
+                .map(|place| self.problem.demand(*place, Field::Imports))
+                .collect();
+            if !demands.is_empty() {
+                self.problem.work.charge(demands.len());
+                caveats.push(Caveat::Imports {
+                    demands: demands.into(),
                 });
             }
             if source.guarantees.coherent.is_none() && !needs.coherent.is_empty() {

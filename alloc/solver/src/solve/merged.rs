@@ -38,7 +38,10 @@ impl CandidateSearch<'_, '_, '_> {
                     let owner = problem.owner(*member);
                     self.image(*member, owner, choice, Some(group.fourcc))
                 });
-                Box::new(own.fold(base.clone(), |all, own| self.merge(&all, &own)))
+                let all = own.fold(Cow::Borrowed(base), |all, own| {
+                    Cow::Owned(self.merge(&all, &own))
+                });
+                Box::new(all.into_owned())
             };
             &**known[place].get_or_init(compute)
         } else if more.is_none() {
@@ -54,17 +57,15 @@ impl CandidateSearch<'_, '_, '_> {
         } else {
             base
         };
-        if more.is_none() && own.is_none() {
-            return Cow::Borrowed(all);
-        }
-        let mut merged = all.clone();
+        let mut merged = Cow::Borrowed(all);
         if let Some(own) = own {
-            merged = self.merge(&merged, own);
+            merged = Cow::Owned(self.merge(&merged, own));
         }
         if let Some(more) = more {
-            merged = self.merge(&merged, &MergedImage::of(problem.participants.len(), more));
+            let more = MergedImage::of(problem.participants.len(), more);
+            merged = Cow::Owned(self.merge(&merged, &more));
         }
-        Cow::Owned(merged)
+        merged
     }
 
     /// Returns the merged image constraints of the members and a source for one format, with the owners of each bound, also for
@@ -91,15 +92,17 @@ impl CandidateSearch<'_, '_, '_> {
             .with_per_format
             .iter()
             .filter_map(|(member, choice)| self.image(*member, *member, choice, Some(group.fourcc)))
-            .fold(base.clone(), |all, own| self.merge_owned(&all, &own));
+            .fold(Cow::Borrowed(base), |all, own| {
+                Cow::Owned(self.merge_owned(&all, &own))
+            });
         if let Some(own) = &problem.images[number] {
-            merged = self.merge_owned(&merged, own);
+            merged = Cow::Owned(self.merge_owned(&merged, own));
         }
         if let Some(more) = source.constraints.per_fourcc.get(&group.fourcc) {
             let own = MergedImage::of(problem.participants.len(), more);
-            merged = self.merge_owned(&merged, &own);
+            merged = Cow::Owned(self.merge_owned(&merged, &own));
         }
-        Cow::Owned(merged)
+        merged
     }
 
     /// Returns the merged image constraints of all members on every format.

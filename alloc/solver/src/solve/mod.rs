@@ -12,24 +12,48 @@
 //! 2. earlier alternatives: the lower sum of the alternatives' indices;
 //! 3. the format that the request prefers;
 //! 4. a source that more participants prefer, of those that have a preference;
-//! 5. fewer importers: a participant on the source's own device does not import;
-//! 6. a source on a participant's own device before other sources;
-//! 7. if the CPU reads or writes every frame, memory that is mapped cached;
-//! 8. less scarce memory: system pages, then a reserved region, then a queue's own buffers;
-//! 9. memory that is not protected;
-//! 10. a display's memory before that of other devices;
-//! 11. a driver's tiling before linear if the CPU never accesses the pixels, linear first if it does, and an implicit modifier
-//!     last;
-//! 12. the order of formats in this crate's table;
-//! 13. fewer dma-bufs a buffer, then fewer bytes;
-//! 14. the source's identifier.
+//! 5. if the CPU reads or writes every frame, no memory that is mapped uncached;
+//! 6. fewer bytes that devices copy for themselves of each frame ([`Constraints::internal_copies`]);
+//! 7. fewer importers: a participant on the source's own device does not import;
+//! 8. a source on a participant's own device before other sources;
+//! 9. if the CPU reads or writes every frame, memory that is known to be mapped cached;
+//! 10. less scarce memory: system pages, then a reserved region, then a queue's own buffers;
+//! 11. memory that is not protected;
+//! 12. a display's memory before that of other devices;
+//! 13. a driver's tiling before linear rows, and an implicit modifier last;
+//! 14. formats that keep colours, and the chroma that all of the producer's formats have, or where no camera or decoder writes,
+//!     all chroma;
+//! 15. the depth of a colour channel, in the order in which this crate's table of formats has the depths: eight bits before others;
+//! 16. fewer bytes a frame, without padding; for buffers between which frames are copied this does not count;
+//! 17. the order of formats in this crate's table;
+//! 18. fewer dma-bufs a buffer, then fewer bytes;
+//! 19. the source's identifier.
+//!
+//! [`Constraints::internal_copies`]: crate::constraint::Constraints::internal_copies
+//!
+//! If the CPU accesses the pixels, all layouts are linear rows.
+//!
+//! # Memory of a limited size
+//!
+//! The buffers of a plan take memory of the pools that its source names. A source from whose pools the buffers need more than the
+//! capacity is rejected; one from whose pools they need more than was free when that was read has a caveat with the time. The
+//! groups of a split share the pools, and so do jobs that [`solve_together`] solves. A source whose memory does not suffice for
+//! any format that all participants accept is never proposed for another format.
 //!
 //! # Where frames are copied
 //!
-//! If no buffer serves all participants, they are divided into groups that share. The division copies the fewest bytes; among
-//! equal ones it has the fewest groups, and then the fewest caveats. A group's frames are copied in the format of the group with
-//! the fewest bytes, and a format without colours is only used if the group has no other. With more than 8 participants groups
-//! are filled one after another instead.
+//! If no buffer serves all participants, they are divided into groups that share. The division copies the fewest bytes, with those
+//! that devices copy for themselves; among equal ones the most displays keep the producer's buffers, then it has the fewest groups, and
+//! then the fewest caveats. A group's frames are copied in the format of the group that
+//! loses the least of the producer's colours: bits of a channel of its deepest format, then chroma samples and alpha that all of its
+//! formats have. Among equal ones it has the fewest bytes. With more than 8 participants groups are filled one after another instead, the
+//! producer's group with displays first.
+//!
+//! Nothing is copied out of memory that the CPU cannot map, nor out of a layout of which no rows are known. If the producer has no
+//! other buffers, participants share what they can, and there are no copies.
+//!
+//! Who copies is the cheapest of the CPU and those of the request's devices that read every tiling of the producer's buffers and write
+//! every tiling of the group's.
 //!
 //! If participants have alternatives, each feasibility check searches all of their combinations, and the search for a conflict
 //! ends after 8192 searches over all sources. The reported demands still conflict, but perhaps fewer of them do, and perhaps
@@ -65,6 +89,7 @@ mod bounded_text;
 mod candidate_search;
 mod candidates;
 mod caveat;
+mod coded;
 mod combinations;
 mod conflict;
 mod demands;
@@ -75,6 +100,7 @@ mod feasibility;
 mod fields;
 mod fit;
 mod hitting_set;
+mod internal_copies;
 mod layout;
 mod layout_candidate;
 mod layout_choice;
@@ -88,8 +114,10 @@ mod no_plan;
 mod outcome;
 mod pairs;
 mod participant_reader;
+mod pictures;
 mod plan;
 mod plan_builder;
+mod pools;
 mod prepared_participant;
 mod problem;
 mod rank;
@@ -99,18 +127,23 @@ mod search;
 mod source_evaluation;
 mod split;
 mod stride;
+mod together;
 mod visit;
 mod work;
 
 pub use candidates::{Candidate, Candidates};
 pub use explanation_text::{EXPLANATION_BYTES, EXPLANATION_LINES};
+pub use internal_copies::DeviceCopy;
 pub use no_plan::NoPlan;
 pub use plan::{Action, Handover, Plan, PlanError, Rejection, Step, Verdict};
+pub use pools::PoolUse;
 pub use request::{Request, RequestError};
-pub use split::{Copier, FrameCopy, Group, Split};
+pub use split::{Copier, FrameCopy, Group, GroupCopier, Split};
+pub use together::{JobSolution, JointSolution, solve_together};
 pub use work::{BUDGET, LeftOut, Part};
 
 use outcome::SearchRejections;
+use pools::TakenBytes;
 use problem::{Problem, View};
 use work::{Phase, Work};
 
@@ -160,7 +193,8 @@ pub fn solve(request: &Request) -> Solution {
 /// # Errors
 /// The reason why each source is rejected, as [`Split::rejections`] has it. The list is empty where the request is over a limit.
 pub fn solve_shared(request: &Request) -> Result<Plan, Vec<Rejection>> {
-    let problem = Problem::new(request, Work::new(BUDGET)).map_err(|_| Vec::new())?;
+    let problem =
+        Problem::new(request, Work::new(BUDGET), &TakenBytes::new()).map_err(|_| Vec::new())?;
     share(&problem).map_err(|rejections| rejections.into_rejections(&problem))
 }
 
@@ -176,7 +210,16 @@ fn share(problem: &Problem<'_>) -> Result<Plan, SearchRejections> {
 /// A phase ends when its share of the budget is spent, and the solution is what was found by then. A piece of work that was begun
 /// is completed, so a small budget is slightly exceeded; [`BUDGET`] never is.
 pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
-    let problem = match Problem::new(request, Work::new(budget)) {
+    solve_within_beside(request, budget, &TakenBytes::new())
+}
+
+/// Solves a request in the memory that other jobs leave in its pools.
+fn solve_beside(request: &Request, taken: &TakenBytes) -> Solution {
+    solve_within_beside(request, BUDGET, taken).0
+}
+
+fn solve_within_beside(request: &Request, budget: u64, taken: &TakenBytes) -> (Solution, u64) {
+    let problem = match Problem::new(request, Work::new(budget), taken) {
         Ok(problem) => problem,
         Err((left_out, spent)) => {
             return (Solution::Split(Split::untried(request, left_out)), spent);
@@ -194,7 +237,7 @@ pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
 /// [`solve`] takes the best of them. A combination that is not listed is impossible, unless something was [left
 /// out](Candidates::left_out).
 pub fn candidates(request: &Request) -> Candidates {
-    let problem = match Problem::new(request, Work::new(BUDGET)) {
+    let problem = match Problem::new(request, Work::new(BUDGET), &TakenBytes::new()) {
         Ok(problem) => problem,
         Err((left_out, _)) => return Candidates::new(Vec::new(), Some(left_out)),
     };

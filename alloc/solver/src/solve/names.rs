@@ -1,6 +1,7 @@
 //! The names of the owners of demands.
 
 use super::bounded_text::{NAME_BYTES, NAMES_SHOWN, joined_up_to};
+use super::pools::Pools;
 use super::problem::Problem;
 use crate::constraint::Source;
 
@@ -14,6 +15,11 @@ pub(super) struct Names<'p, 'a> {
 impl<'p, 'a> Names<'p, 'a> {
     pub(super) fn new(problem: &'p Problem<'a>, source: &'a Source) -> Self {
         Self { problem, source }
+    }
+
+    /// Returns the pools of the request.
+    pub(super) fn pools(&self) -> &'p Pools<'a> {
+        &self.problem.pools
     }
 
     fn get(&self, owner: usize) -> &'a str {
@@ -39,8 +45,13 @@ impl<'p, 'a> Names<'p, 'a> {
                 .saturating_add(bytes)
                 .saturating_add(NAMES_SHOWN.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
         );
-        // Sorting makes the text independent of the order of the request's participants.
-        names.sort_unstable();
+        // Sorting makes the text independent of the order of the request's participants. Only names that are shown have to be sorted.
+        let shown = if names.len() > NAMES_SHOWN {
+            names.select_nth_unstable(NAMES_SHOWN).0
+        } else {
+            names.as_mut_slice()
+        };
+        shown.sort_unstable();
         joined_up_to(names.into_iter(), NAMES_SHOWN, " and ")
     }
 }

@@ -1,5 +1,7 @@
 //! The result of a search: the best candidate, or the reasons that there is none.
 
+use std::collections::BTreeSet;
+
 use super::bits::Bits;
 use super::combinations::COMBINATIONS;
 use super::layout_candidate::LayoutCandidate;
@@ -18,9 +20,10 @@ pub(super) struct Chosen<'a> {
 }
 
 /// Why sources were rejected.
-#[derive(Default)]
 pub(super) struct SearchRejections {
     pub(super) by_source: Vec<Option<(u8, String)>>,
+    /// The sources that serve in every respect but for their memory.
+    pub(super) lacking: BTreeSet<usize>,
     /// Where the search was cut short, if it was.
     pub(super) ending: Option<SearchLimit>,
 }

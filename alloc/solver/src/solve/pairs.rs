@@ -30,8 +30,7 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
         .iter()
         .any(|source| source.constraints.formats.is_none())
     {
-        let rows = FormatInfo::all().map(|info| FormatModifier::linear(info.fourcc));
-        lists.push(FormatSet::from_iter(rows).pairs().to_vec());
+        lists.push(FormatInfo::codes().map(FormatModifier::linear).collect());
     }
     // Lists are united two at a time, so that each pair is copied only a few times.
     while lists.len() > 1 {
@@ -72,7 +71,11 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
         work.charge(RUN);
         let (run, rest) = one.split_at(ones);
         let (other, others) = two.split_at(twos);
-        all.extend_from_slice(if ones > 0 { run } else { other });
+        match if ones > 0 { run } else { other } {
+            // Copying a slice of one takes many more steps.
+            [only] => all.push(*only),
+            many => all.extend_from_slice(many),
+        }
         (one, two) = (rest, others);
     }
     all.extend_from_slice(one);

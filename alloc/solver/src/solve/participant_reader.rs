@@ -13,7 +13,7 @@ use crate::constraint::{
     Coherency, Constraints, CpuUse, Exports, Field, FormatSet, ImageConstraints, Imports,
     Participant, Protection, Source, SourceKind, common_prefix_len,
 };
-use crate::model::{DeviceIdentity, FormatModifier};
+use crate::model::{DeviceIdentity, FormatModifier, Modifier};
 
 /// Prepares participants one after another. Equal sets and constraints are shared.
 pub(super) struct ParticipantReader<'r, 'a> {
@@ -103,6 +103,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         let choice = PreparedChoice {
             constraints,
             formats,
+            too_many_planes: self.too_many_planes(constraints),
             rejects: rejects(participant, constraints, self.sources, own, self.work)?,
             image_fields,
             kind: self.kind(&constraints.image),
@@ -114,6 +115,30 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
                 .collect(),
         };
         (!self.work.is_spent()).then_some(choice)
+    }
+
+    /// Returns the pairs that are known to have more memory planes than a choice accepts. Those of rows are left to their layouts.
+    fn too_many_planes(&self, constraints: &Constraints) -> Option<Bits> {
+        let every = constraints.image.maximum_planes;
+        let is_limited = every < u32::MAX
+            || constraints
+                .per_fourcc
+                .values()
+                .any(|image| image.maximum_planes < u32::MAX);
+        if !is_limited {
+            return None;
+        }
+        self.work.charge(self.universe.len().saturating_mul(16));
+        let mut bits = Bits::none(self.universe.len());
+        for (number, pair) in self.universe.iter().enumerate() {
+            let own = constraints.per_fourcc.get(&pair.fourcc);
+            let most = own.map_or(every, |own| own.maximum_planes.min(every));
+            let is_tiled = pair.modifier != Modifier::LINEAR;
+            if is_tiled && pair.memory_planes().is_some_and(|planes| planes > most) {
+                bits.insert(number);
+            }
+        }
+        (!bits.is_empty()).then_some(bits)
     }
 
     fn formats(&mut self, formats: &'a FormatSet) -> Option<Rc<Bits>> {
@@ -176,7 +201,7 @@ fn rejects(
     let memory = &constraints.memory;
     let listed = match &memory.imports {
         Imports::OnlyFrom { devices, .. } => devices.len().saturating_mul(2).saturating_add(16),
-        Imports::Any | Imports::Nothing { .. } => 4,
+        Imports::Any | Imports::Unknown { .. } | Imports::Nothing { .. } => 4,
     };
     let listed = listed.saturating_add(memory.permitted.as_ref().map_or(0, |_| 32));
     work.charge(sources.len().saturating_mul(listed));

@@ -1,8 +1,10 @@
 //! The solved allocation. Only the solver makes one.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use super::internal_copies::DeviceCopy;
 use super::layout;
+use super::pools::PoolUse;
 use super::work::LeftOut;
 use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncMechanism};
 use crate::model::{DeviceIdentity, Layout, Modifier};
@@ -19,12 +21,17 @@ pub struct Plan {
     pub(super) layout: Layout,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) more_layouts: Vec<Layout>,
+    #[serde(serialize_with = "that_exist")]
     pub(super) modifiers: Vec<Modifier>,
     pub(super) count: u32,
     pub(super) steps: Vec<Step>,
     pub(super) handovers: Vec<Handover>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) needs_transfers: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) internal_copies: Vec<DeviceCopy>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) pools: Vec<PoolUse>,
     pub(super) verdict: Verdict,
     #[serde(rename = "doubts")]
     pub(super) caveats: Vec<String>,
@@ -34,6 +41,12 @@ pub struct Plan {
     pub(super) left_out: Vec<LeftOut>,
     #[serde(skip)]
     pub(super) merged: Box<MergedImage>,
+}
+
+/// Writes the modifiers without [`Modifier::NONE`].
+fn that_exist<S: Serializer>(modifiers: &[Modifier], serializer: S) -> Result<S::Ok, S::Error> {
+    let own = modifiers.iter().filter(|own| **own != Modifier::NONE);
+    serializer.collect_seq(own)
 }
 
 /// How certain it is that every participant accepts the buffers.
@@ -61,6 +74,9 @@ pub struct Step {
     /// The index of the alternative whose constraints the plan satisfies; 0 is the preferred one.
     #[serde(skip_serializing_if = "is_first")]
     pub alternative: usize,
+    /// Whether it crops the picture out of a coded extent that others demand.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub crops: bool,
 }
 
 #[allow(
@@ -167,9 +183,25 @@ impl Plan {
         self.needs_transfers
     }
 
+    /// Returns the copies of each frame that participants' devices make for themselves, in the order of the participants.
+    pub fn internal_copies(&self) -> &[DeviceCopy] {
+        &self.internal_copies
+    }
+
+    /// Returns the bytes that participants' devices copy for themselves of each frame.
+    pub fn copied_bytes_per_frame(&self) -> u64 {
+        let bytes = self.internal_copies.iter().map(|copy| copy.bytes_per_frame);
+        bytes.fold(0, u64::saturating_add)
+    }
+
     /// Returns the number of buffers to allocate.
     pub fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Returns what the buffers take of each pool, with what participants allocate for themselves; empty if no pool is known.
+    pub fn pools(&self) -> &[PoolUse] {
+        &self.pools
     }
 
     /// Returns what each participant does, in the request's order.
@@ -208,10 +240,9 @@ impl Plan {
         let refuse = |words: String| Err(PlanError(words));
         let planned = self.layout();
         let format = layout.format();
-        if !self
-            .layouts()
-            .any(|planned| planned.extent() == layout.extent())
-            || format.fourcc != planned.format().fourcc
+        if !self.layouts().any(|planned| {
+            planned.extent() == layout.extent() && planned.visible() == layout.visible()
+        }) || format.fourcc != planned.format().fourcc
             || !self.modifiers.contains(&format.modifier)
         {
             return refuse(format!(

@@ -1,5 +1,6 @@
 //! Builds a plan from the best candidate: steps, hand-overs, caveats and reasons.
 
+use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES};
 use super::candidate_search::CandidateSearch;
 use super::layout::Layouts;
 use super::layout_candidate::{modifiers, verdict};
@@ -8,7 +9,8 @@ use super::outcome::{Chosen, SearchRejections};
 use super::plan::{Action, Handover, Plan, Step};
 use super::problem::{Problem, View};
 use super::work::{LeftOut, Part};
-use crate::constraint::{MergedImage, Role};
+use crate::constraint::{MemoryScope, MergedImage, Role, Source};
+use crate::model::Modifier;
 
 /// The most hand-overs that a plan lists. Each writer hands over to each reader, so many writers and readers have very many.
 pub(super) const HANDOVERS: usize = 4096;
@@ -57,6 +59,7 @@ impl PlanBuilder<'_, '_, '_> {
         let Layouts {
             first: layout,
             more: more_layouts,
+            ..
         } = match modifiers.first() {
             Some(modifier) => candidate.layouts.with_modifier(*modifier),
             None => (*candidate.layouts).clone(),
@@ -76,6 +79,7 @@ impl PlanBuilder<'_, '_, '_> {
                         _ => Action::Imports,
                     },
                     alternative: *alternative,
+                    crops: layout.is_cropped() && !prepared.pads_by(*alternative),
                 }
             })
             .collect();
@@ -84,6 +88,7 @@ impl PlanBuilder<'_, '_, '_> {
             .iter()
             .map(|caveat| caveat.describe(source, names))
             .collect();
+        let has_rows = layout.format().modifier == Modifier::LINEAR;
         let is_ended = rejections.ending.is_some_and(|ending| ending.is_spent);
         let mut left_out: Vec<LeftOut> = left_out.into_iter().collect();
         let handovers = handovers(&search, &mut left_out);
@@ -94,9 +99,17 @@ impl PlanBuilder<'_, '_, '_> {
             count,
             steps,
             handovers,
+            pools: search.pool_uses(candidate.number, &layout),
+            internal_copies: search.internal_copies(&candidate),
             needs_transfers: search.needs_transfers(candidate.number),
             verdict: verdict(&candidate.caveats),
-            reasons: reasons(rank.importers, found, is_ended, &merged, names),
+            reasons: reasons(
+                rank.importers,
+                found,
+                is_ended,
+                (&merged, has_rows),
+                (names, source),
+            ),
             caveats,
             modifiers,
             layout,
@@ -152,8 +165,8 @@ fn reasons(
     importers: usize,
     found: usize,
     is_ended: bool,
-    merged: &MergedImage,
-    names: Names<'_, '_>,
+    (merged, has_rows): (&MergedImage, bool),
+    (names, source): (Names<'_, '_>, &Source),
 ) -> Vec<String> {
     let importers = match importers {
         0 => "no participant has to import the memory".to_owned(),
@@ -167,7 +180,13 @@ fn reasons(
     } else {
         format!("the only possibility: {importers}")
     }];
-    for reason in merged.reasons() {
+    let scope = &source.guarantees.scope;
+    if *scope != MemoryScope::Everybody {
+        let scope = bounded_text::cut_to(scope.describe(NAMES_SHOWN), SENTENCE_BYTES);
+        reasons.push(format!("its memory serves only {scope}"));
+    }
+    let all = merged.reasons().into_iter();
+    for reason in all.filter(|reason| has_rows || !reason.is_about_rows()) {
         let names = names.joined(reason.owners.iter());
         reasons.push(format!("{}, set by {names}", reason.words));
     }

@@ -25,6 +25,8 @@ pub(super) struct PreparedChoice<'a> {
     pub(super) constraints: &'a Constraints,
     /// The numbers of the pairs that are accepted; all if this is `None`.
     pub(super) formats: Option<Rc<Bits>>,
+    /// The numbers of the pairs that have more memory planes than are accepted; `None` if there are none.
+    pub(super) too_many_planes: Option<Bits>,
     /// The sources that a single demand rejects, by the demand's field.
     pub(super) rejects: Vec<(Field, Bits)>,
     /// The image fields on which there is a demand.
@@ -79,6 +81,17 @@ impl PreparedParticipant<'_> {
             Some(any)
         };
         self.formats.get_or_init(any).as_deref()
+    }
+
+    /// Returns whether any alternative may need a coded extent that is larger than the picture.
+    pub(super) fn pads(&self) -> bool {
+        (0..self.choices.len()).any(|alternative| self.pads_by(alternative))
+    }
+
+    /// Returns whether an alternative may need a coded extent that is larger than the picture.
+    pub(super) fn pads_by(&self, alternative: usize) -> bool {
+        let choice = &self.choices[alternative];
+        choice.image_fields.contains(Field::Extent) && choice.constraints.pads()
     }
 
     /// Returns the fewest buffers that the participant holds by any alternative.

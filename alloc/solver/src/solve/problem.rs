@@ -1,7 +1,7 @@
 //! A request prepared for many queries: pairs are numbered, and rejections are sets of sources.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::bits::Bits;
@@ -12,11 +12,16 @@ use super::layout::{self, LayoutResult};
 use super::layout_choice::LayoutChoice;
 use super::pairs::{numbers, universe};
 use super::participant_reader::{ParticipantReader, where_source};
+use super::pictures::Pictures;
+use super::pools::{Pools, TakenBytes};
 use super::prepared_participant::PreparedParticipant;
 use super::request::Request;
 use super::work::{LeftOut, Part, Phase, Work};
-use crate::constraint::{Field, ImageConstraints, MemoryScope, MergedImage, Source};
-use crate::model::{FormatInfo, FormatModifier, Fourcc, Modifier};
+use crate::constraint::{
+    Field, ImageConstraints, MemoryScope, MergedCoded, MergedImage, Participant, PoolId, Role,
+    Source,
+};
+use crate::model::{ColourLoss, Colours, FormatInfo, FormatModifier, Fourcc, Modifier};
 
 /// A prepared request.
 pub(super) struct Problem<'a> {
@@ -34,14 +39,28 @@ pub(super) struct Problem<'a> {
     /// By pair: the index of its format group.
     pub(super) group_of: Vec<usize>,
     pub(super) participants: Vec<PreparedParticipant<'a>>,
+    /// What the pictures of all sizes have in common.
+    pub(super) pictures: Pictures,
     /// By format group: the least linear layouts, without any constraints.
     least: Vec<OnceCell<LayoutResult>>,
     /// Whether the request has no extra fields that are required.
     pub(super) is_understood: bool,
     /// The sources that have no extra fields that are required, and whose identifiers are unambiguous.
     pub(super) understood_sources: Bits,
+    /// The colours of the frames of those who write, of which a format may lose some.
+    pub(super) colours: Colours,
+    /// Whether frames are drawn, because no camera or decoder writes them. Who draws lists formats with less chroma for others' frames.
+    pub(super) is_drawn: bool,
+    /// Whether a coded extent that is larger than the picture may be needed, so that it matters who crops.
+    pub(super) pads: bool,
     /// Whether any source serves some devices alone.
     pub(super) has_scopes: bool,
+    /// Whether any device copies the frames that others write for itself. Where nobody writes, an importer may be who draws.
+    pub(super) has_internal_copies: bool,
+    /// The pools from which sources allocate.
+    pub(super) pools: Pools<'a>,
+    /// By source that has too little memory for the participants' common formats: the pairs in which it may be proposed all the same.
+    proposed: OnceCell<BTreeMap<usize, Bits>>,
     /// Counts the steps that are taken.
     pub(super) work: Work,
     /// Descriptions of demands, by participant and field. One demand may reject many sources.
@@ -64,6 +83,10 @@ pub(super) struct FormatGroup {
     pub(super) info: Option<&'static FormatInfo>,
     /// The format's index in the order of preference.
     pub(super) rank: usize,
+    /// The index of its depth in the order of preference.
+    pub(super) depth: usize,
+    /// The bytes of a frame without padding; `u64::MAX` if no rows are known.
+    pub(super) bytes: u64,
 }
 
 /// Some of the participants, and which of their demands count.
@@ -98,7 +121,11 @@ impl<'a> Problem<'a> {
     /// # Errors
     /// The request is over a limit, or preparing it takes more steps than its share of the budget. The number is that of the
     /// steps taken.
-    pub(super) fn new(request: &'a Request, work: Work) -> Result<Self, (LeftOut, u64)> {
+    pub(super) fn new(
+        request: &'a Request,
+        work: Work,
+        taken: &TakenBytes,
+    ) -> Result<Self, (LeftOut, u64)> {
         work.begin(Phase::Read);
         let most = [
             (
@@ -136,14 +163,16 @@ impl<'a> Problem<'a> {
             {
                 Some(group) => group.end = end,
                 None => {
-                    let info = pair.fourcc.info();
+                    let (rank, info) = FormatInfo::with_rank(pair.fourcc).unzip();
                     groups.push(FormatGroup {
                         fourcc: pair.fourcc,
                         first: number,
                         end,
                         implicit: None,
                         info,
-                        rank: info.map_or(usize::MAX, FormatInfo::rank),
+                        rank: rank.unwrap_or(usize::MAX),
+                        depth: rank.map_or(usize::MAX, FormatInfo::depth_rank),
+                        bytes: info.map_or(u64::MAX, |info| request.unpadded_bytes(info)),
                     });
                 }
             }
@@ -177,10 +206,30 @@ impl<'a> Problem<'a> {
                     .ok_or_else(|| too_large(&work))?,
             );
         }
+        let has_writer = request.participants.iter().any(|own| own.role.writes());
+        let has_internal_copies = has_writer
+            && request
+                .participants
+                .iter()
+                .filter(|own| !own.role.writes())
+                .flat_map(Participant::choices)
+                .any(|choice| !choice.internal_copies.is_empty());
+        let pools = Pools::new(request, &sources, taken);
+        let unknown: BTreeSet<&PoolId> = request
+            .pools
+            .iter()
+            .filter(|pool| !pool.extra_fields.required().is_empty())
+            .map(|pool| &pool.id)
+            .collect();
         let understood_sources = where_source(&sources, |source| {
             source.extra_fields.required().is_empty()
                 && source.constraints.extra_field_names().next().is_none()
                 && !is_ambiguous(&sources, source)
+                && source
+                    .guarantees
+                    .pools
+                    .iter()
+                    .all(|id| !unknown.contains(id))
         });
         let owner = request.participants.len();
         let free = ImageConstraints::default();
@@ -189,15 +238,27 @@ impl<'a> Problem<'a> {
             .map(|source| &source.constraints.image)
             .map(|image| (*image != free).then(|| MergedImage::of(owner, image)))
             .collect();
+        let pads = participants.iter().any(|own| own.pads())
+            || sources.iter().any(|source| source.constraints.pads());
         Ok(Self {
             request,
             images,
+            pads,
+            pictures: Pictures::of(request),
             least: vec![OnceCell::new(); groups.len()],
             is_understood: request.extra_fields.required().is_empty(),
             understood_sources,
+            colours: produced_colours(request, &work),
             has_scopes: sources
                 .iter()
                 .any(|source| source.guarantees.scope != MemoryScope::Everybody),
+            has_internal_copies,
+            is_drawn: request
+                .participants
+                .iter()
+                .all(|participant| participant.role != Role::Capture),
+            pools,
+            proposed: OnceCell::new(),
             sources,
             source_pairs,
             universe,
@@ -221,6 +282,38 @@ impl<'a> Problem<'a> {
 
     pub(super) fn source_pairs(&self, number: usize) -> &Bits {
         &self.source_pairs[number]
+    }
+
+    /// Returns the pairs of a source in which it may be proposed.
+    pub(super) fn proposed_pairs(&self, number: usize) -> &Bits {
+        let proposed = self.proposed.get();
+        proposed
+            .and_then(|proposed| proposed.get(&number))
+            .unwrap_or(&self.source_pairs[number])
+    }
+
+    /// Lets sources be proposed only in formats that all participants accept. These sources serve all participants but for their
+    /// memory, and less memory for an image is no reason for a format that somebody does not accept.
+    pub(super) fn limit_proposals(&self, lacking: &BTreeSet<usize>) {
+        if lacking.is_empty() {
+            return;
+        }
+        let mut common = Bits::all(self.universe.len());
+        for own in self
+            .participants
+            .iter()
+            .filter_map(PreparedParticipant::formats)
+        {
+            self.work.charge(self.universe.len() >> 8);
+            common.keep(own);
+        }
+        let limited = |number: &usize| {
+            let mut pairs = self.source_pairs[*number].clone();
+            pairs.keep(&common);
+            (*number, pairs)
+        };
+        self.proposed
+            .get_or_init(|| lacking.iter().map(limited).collect());
     }
 
     pub(super) fn group(&self, place: usize) -> &FormatGroup {
@@ -260,22 +353,28 @@ impl<'a> Problem<'a> {
         Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
-    /// Returns the least linear layouts of a format group.
-    pub(super) fn least(&self, place: usize) -> LayoutResult {
+    /// Returns the least linear layouts of a format group, of which only the coded extent is constrained.
+    pub(super) fn least(&self, place: usize, coded: Option<&MergedCoded>) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
                 preferred: false,
                 disjoint: false,
             };
             let format = FormatModifier::linear(self.group(place).fourcc);
-            let free = MergedImage::default();
-            layout::choose(self.request.extents(), format, &free, choice).map(Rc::new)
+            let free = MergedImage {
+                coded: coded.cloned().map(Box::new),
+                ..MergedImage::default()
+            };
+            layout::choose(self.request.extents(), format, &free, choice, || None).map(Rc::new)
         };
-        self.least[place].get_or_init(lay).clone()
+        match coded {
+            None => self.least[place].get_or_init(lay).clone(),
+            Some(_) => lay(),
+        }
     }
 
-    /// Returns a lower bound for the cost of copying for these participants: whether colours are lost, and bytes a frame.
-    pub(super) fn least_copied(&self, members: &[usize]) -> (bool, u64) {
+    /// Returns a lower bound for the cost of copying for these participants: what is lost of the colours, and bytes a frame.
+    pub(super) fn least_copied(&self, members: &[usize]) -> (ColourLoss, u64) {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
         let participants = members.iter().map(|place| self.participant(*place));
@@ -286,7 +385,7 @@ impl<'a> Problem<'a> {
         let costs = self.groups.iter().filter_map(|group| {
             let first = formats.next(group.first)?;
             let info = group.info.filter(|_| first < group.end)?;
-            Some((info.loses_colours, self.request.unpadded_bytes(info)))
+            Some((self.colours.lost_in(info.colours), group.bytes))
         });
         // Participants without a common format get the bound 0.
         costs.min().unwrap_or_default()
@@ -296,6 +395,11 @@ impl<'a> Problem<'a> {
     pub(super) fn asks_nothing(&self, number: usize, fourcc: Fourcc) -> bool {
         let by_fourcc = &self.source(number).constraints.per_fourcc;
         self.images[number].is_none() && !by_fourcc.contains_key(&fourcc)
+    }
+
+    /// Returns the index of the producer.
+    pub(super) fn producer(&self) -> usize {
+        producer(self.request)
     }
 
     /// Returns the indices of all participants.
@@ -322,6 +426,47 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// Returns the index of the producer: the first participant that writes, or the first of all.
+fn producer(request: &Request) -> usize {
+    request
+        .participants
+        .iter()
+        .position(|participant| participant.role.writes())
+        .unwrap_or(0)
+}
+
+/// Returns what copies are to keep of the frames of those who write, or of all participants if nobody writes.
+fn produced_colours(request: &Request, work: &Work) -> Colours {
+    let all = &request.participants;
+    let has_writer = all.iter().any(|participant| participant.role.writes());
+    let writers = all
+        .iter()
+        .filter(|participant| !has_writer || participant.role.writes());
+    let mut kept: Option<Colours> = None;
+    let mut add = |colours: Colours| {
+        kept = Some(kept.map_or(colours, |kept| kept.or(colours)));
+    };
+    for choice in writers.flat_map(Participant::choices) {
+        let Some(formats) = &choice.formats else {
+            add(Colours::USUAL);
+            continue;
+        };
+        work.charge(formats.len() >> 2);
+        let mut last = None;
+        for fourcc in formats.iter().map(|pair| pair.fourcc) {
+            // The pairs of a format follow each other.
+            if last.replace(fourcc) != Some(fourcc) {
+                let info = fourcc.info();
+                info.map(|info| info.colours)
+                    .filter(|colours| !colours.are_lost)
+                    .into_iter()
+                    .for_each(&mut add);
+            }
+        }
+    }
+    kept.unwrap_or(Colours::NONE)
+}
+
 /// Returns whether a different source has the same identifier, so that a plan could not tell them apart.
 ///
 /// The sources have to be sorted by their identifiers.
@@ -331,5 +476,5 @@ fn is_ambiguous(sources: &[&Source], source: &Source) -> bool {
         .iter()
         .skip(begin)
         .take_while(|other| other.id == source.id)
-        .any(|other| *other != source)
+        .any(|other| !std::ptr::eq(*other, source) && *other != source)
 }

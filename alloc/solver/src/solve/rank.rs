@@ -4,16 +4,19 @@ use super::candidate_search::CandidateSearch;
 use super::layout_candidate::{LayoutCandidate, Tiling};
 use super::source_evaluation::{ImporterCounts, SourceEvaluation};
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
+use crate::model::{ColourLoss, Colours};
 
 /// A candidate's rank: the total order that the documentation of [`super`] lists. Lower is better.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank<'a> {
-    /// For frames that are copied: whether they lose their colours, and how many bytes are copied.
-    pub(super) copied: (bool, u64),
+    /// In a split: what copied frames lose of their colours, and how many bytes are copied, with those that devices copy for themselves.
+    pub(super) copied: (ColourLoss, u64),
     pub(super) caveats: usize,
     pub(super) alternatives: usize,
     is_other_format: bool,
     not_preferred_by: usize,
+    is_uncached: bool,
+    internal_bytes: u64,
     pub(super) importers: usize,
     is_third_party: bool,
     is_slow_to_read: bool,
@@ -21,6 +24,10 @@ pub(super) struct Rank<'a> {
     is_protected: bool,
     is_not_on_display: bool,
     tiling: u8,
+    /// Whether the colours of the producer's formats are lost, and the chroma samples that are.
+    lost: (u16, u16),
+    depth: usize,
+    frame_bytes: u64,
     format: usize,
     dmabufs: usize,
     bytes: u64,
@@ -69,8 +76,17 @@ pub(super) fn rank<'a>(
     let importers = evaluation
         .importers
         .get_or_init(|| ImporterCounts::of(search, evaluation));
-    let mut rank = Rank {
-        copied: (false, 0),
+    let internal_bytes = search.internal_bytes(candidate);
+    let lost = info.map_or_else(ColourLoss::default, |info| {
+        search.problem.colours.lost_in(info.colours)
+    });
+    let copied = match info.filter(|_| copied) {
+        Some(_) => (lost, candidate.group.bytes.saturating_add(internal_bytes)),
+        None if search.view.cpu_copies => (ColourLoss::default(), internal_bytes),
+        None => (ColourLoss::default(), 0),
+    };
+    Rank {
+        copied,
         caveats: candidate.caveats.len(),
         alternatives: search.alternatives,
         is_other_format: search
@@ -79,6 +95,9 @@ pub(super) fn rank<'a>(
             .preferred_fourcc
             .is_some_and(|preferred| preferred != fourcc),
         not_preferred_by: importers.not_preferred_by,
+        // One read of uncached memory takes longer than any import.
+        is_uncached: search.cpu == CpuUse::Often && source.guarantees.cached == Some(false),
+        internal_bytes,
         importers: importers.importers,
         is_third_party: importers.is_third_party,
         is_slow_to_read: search.cpu == CpuUse::Often && source.guarantees.cached != Some(true),
@@ -92,14 +111,23 @@ pub(super) fn rank<'a>(
             (Tiling::DriverChosen, _) => 2,
             (Tiling::Implicit, _) => 3,
         },
+        lost: (
+            lost.colours,
+            match info.filter(|_| search.problem.is_drawn) {
+                Some(info) => Colours::USUAL.lost_in(info.colours).chroma,
+                None => lost.chroma,
+            },
+        ),
+        depth: candidate.group.depth,
+        // In a split the copies count, and the producer's buffers keep what can be copied.
+        frame_bytes: if search.view.cpu_copies {
+            0
+        } else {
+            candidate.group.bytes
+        },
         format: candidate.group.rank,
         dmabufs: candidate.layouts.first.memory_sizes().len(),
         bytes: candidate.layouts.first.total_bytes(),
         source: &source.id,
-    };
-    if let Some(info) = info.filter(|_| copied) {
-        let bytes = search.problem.request.unpadded_bytes(info);
-        rank.copied = (info.loses_colours, bytes);
     }
-    rank
 }

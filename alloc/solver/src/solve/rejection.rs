@@ -5,13 +5,15 @@ use super::caveat::Places;
 use super::layout;
 use super::layout_choice::LayoutChoice;
 use super::names::Names;
+use super::pools::PoolNeed;
 use super::problem::Problem;
 use super::request::Request;
 use super::stride;
 use crate::constraint::{
-    AddressWindow, CommonMultiple, Field, MergedImage, MergedSide, Owners, PlanePlacement, Source,
+    AddressWindow, CommonMultiple, DeviceGroup, Field, MemoryScope, MergedCoded, MergedImage,
+    MergedSide, Owners, Participant, PlanePlacement, Source,
 };
-use crate::model::FormatModifier;
+use crate::model::{Extent, FormatModifier, Rect};
 
 /// Why a source is rejected for every format.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(super) enum SourceRejection {
     Address(AddressWindow, Places),
     /// The participants have no format in common.
     NoFormat,
+    /// The source gives linear rows alone, and nobody knows rows of the formats that the participants have in common.
+    NoRows,
     /// The source has none of the formats that the participants have in common.
     OtherFormats,
 }
@@ -37,8 +41,18 @@ pub(super) enum SourceRejection {
 /// Why a source's layout of one format is rejected.
 #[derive(Clone, Debug)]
 pub(super) enum LayoutRejection {
+    /// The CPU accesses pixels, and finds them in linear rows alone.
+    Rows,
+    /// These participants are on other devices than the driver that knows the implicit modifier's layout.
+    Implicit(Places),
     /// No layout satisfies the merged constraints on this field.
     Constraints(Field),
+    /// A participant cannot crop what the coded extent has beside the picture.
+    Crop {
+        owner: usize,
+        /// The coded extent, and the visible rectangle in it.
+        place: Box<(Extent, Rect)>,
+    },
     /// More buffers are needed than a plan may have.
     Count { needed: u32 },
     /// A dma-buf is larger than the source's largest allocation.
@@ -46,7 +60,28 @@ pub(super) enum LayoutRejection {
     /// The sizes of all buffers together overflow 64 bits, which no source has.
     Uncountable,
     /// All buffers together need more memory than the source has free.
-    Available { needed: u64, available: u64 },
+    Available {
+        needed: u64,
+        available: u64,
+        count: u32,
+    },
+    /// All buffers together need more memory than a pool of the source has.
+    Pool(Box<PoolNeed>),
+}
+
+/// Describes the groups of a participant's device, none of which is one that a source serves.
+fn outside_groups(participant: &Participant) -> String {
+    let groups = participant.groups.iter().map(DeviceGroup::as_str);
+    match participant.groups.len() {
+        0 => ", which is in no group".to_owned(),
+        _ => bounded_text::cut_to(
+            format!(
+                ", which is in {}",
+                joined_up_to(groups, NAMES_SHOWN, " and ")
+            ),
+            SENTENCE_BYTES,
+        ),
+    }
 }
 
 impl SourceRejection {
@@ -69,7 +104,12 @@ impl SourceRejection {
             ),
             Self::Source => {
                 let own = source.extra_fields.required().into_iter();
-                let all: Vec<_> = own.chain(source.constraints.extra_field_names()).collect();
+                let number = problem.sources.iter().position(|own| own.id == source.id);
+                let pools = number.map(|number| problem.pools.extra_field_names(number));
+                let all: Vec<_> = own
+                    .chain(source.constraints.extra_field_names())
+                    .chain(pools.into_iter().flatten())
+                    .collect();
                 if all.is_empty() {
                     return "is ambiguous: another source has the same identifier".to_owned();
                 }
@@ -98,9 +138,14 @@ impl SourceRejection {
             }
             Self::Scope(place) => {
                 let participant = problem.participant(*place).participant;
+                let scope = &source.guarantees.scope;
+                let groups = match scope {
+                    MemoryScope::Groups(_) => outside_groups(participant),
+                    _ => String::new(),
+                };
                 format!(
-                    "allocates memory only for {}, and {} is on {}",
-                    bounded_text::cut_to(source.guarantees.scope.describe(), SENTENCE_BYTES),
+                    "allocates memory only for {}, and {} is on {}{groups}",
+                    bounded_text::cut_to(scope.describe(NAMES_SHOWN), SENTENCE_BYTES),
                     bounded_text::name(&participant.name),
                     participant.device
                 )
@@ -114,6 +159,7 @@ impl SourceRejection {
                 window.highest
             ),
             Self::NoFormat => "was not tried: the participants have no format in common".to_owned(),
+            Self::NoRows => "supports linear rows only, and of the formats that the participants have in common no rows are known; their own devices can allocate these".to_owned(),
             Self::OtherFormats => {
                 "supports none of the formats that the participants have in common".to_owned()
             }
@@ -125,10 +171,22 @@ impl LayoutRejection {
     /// Returns how late the check is that failed. The rejection by the latest check is reported.
     pub(super) fn stage(&self) -> u8 {
         match self {
-            Self::Constraints(_) | Self::Count { .. } => 1,
+            Self::Rows
+            | Self::Implicit(_)
+            | Self::Constraints(_)
+            | Self::Crop { .. }
+            | Self::Count { .. } => 1,
             Self::Maximum { .. } => 2,
-            Self::Uncountable | Self::Available { .. } => 3,
+            Self::Uncountable | Self::Available { .. } | Self::Pool(_) => 3,
         }
+    }
+
+    /// Returns whether more memory would be enough.
+    pub(super) fn is_lack_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Maximum { .. } | Self::Available { .. } | Self::Pool(_)
+        )
     }
 
     /// Describes the rejection.
@@ -140,6 +198,14 @@ impl LayoutRejection {
         merged: &MergedImage,
     ) -> String {
         match self {
+            Self::Rows => {
+                format!("allocates {format}, and the CPU needs linear rows to access pixels")
+            }
+            Self::Implicit(owners) => format!(
+                "does not report the layout of {format}, and {} {} on another device",
+                Names::new(problem, source).joined(owners.iter().copied()),
+                if owners.len() > 1 { "are" } else { "is" }
+            ),
             Self::Constraints(field) => {
                 let info = format.fourcc.info().filter(|_| *field == Field::Stride);
                 let pixels = info
@@ -158,6 +224,15 @@ impl LayoutRejection {
                     clash(*field, merged, Names::new(problem, source))
                 )
             }
+            Self::Crop { owner, place } => {
+                let (extent, visible) = place.as_ref();
+                let names = Names::new(problem, source);
+                let set_by = set_by(&merged.limiting_owners(Field::Extent), names);
+                format!(
+                    "has no layout of {format} that meets all constraints: the picture is {visible} of {extent} coded pixels{set_by}, and {}",
+                    problem.demand(*owner, Field::Crop)
+                )
+            }
             Self::Count { needed } => format!(
                 "would have to allocate {needed} buffers, and a plan has at most {}",
                 Request::MAXIMUM_BUFFERS
@@ -170,9 +245,18 @@ impl LayoutRejection {
             Self::Uncountable => {
                 "would have to allocate buffers whose total size overflows 64 bits".to_owned()
             }
-            Self::Available { needed, available } => {
-                format!("has {available} bytes available, and {needed} are needed for all buffers")
+            Self::Available {
+                needed,
+                available,
+                count,
+            } => {
+                let bytes = needed.checked_div((*count).into()).unwrap_or(0);
+                let fitting = available.checked_div(bytes).unwrap_or(0);
+                format!(
+                    "has too little memory: {fitting} of {count} buffers fit in the {available} bytes that are left, and {needed} are needed"
+                )
             }
+            Self::Pool(need) => need.lack(&problem.pools, source),
         }
     }
 }
@@ -190,22 +274,32 @@ fn bytes_needed(
         .into_iter()
         .filter(|choice| !choice.preferred)
         .filter_map(|choice| {
-            layout::choose(problem.request.extents(), format, &unbounded, choice).ok()
+            layout::choose(
+                problem.request.extents(),
+                format,
+                &unbounded,
+                choice,
+                || None,
+            )
+            .ok()
         })
         .map(|layouts| layouts.first.total_bytes())
         .min()?;
     (needed > merged.maximum_size_bytes.value).then_some(needed)
 }
 
+/// Names the owners of constraints, in brackets; nothing if there are none.
+fn set_by(all: &Owners, names: Names<'_, '_>) -> String {
+    if all.is_empty() {
+        String::new()
+    } else {
+        format!(" (set by {})", names.joined(all.iter()))
+    }
+}
+
 /// Describes the merged constraints on a field that no layout satisfies, with their owners.
 fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
-    let set_by = |all: &Owners| {
-        if all.is_empty() {
-            String::new()
-        } else {
-            format!(" (set by {})", names.joined(all.iter()))
-        }
-    };
+    let set_by = |all: &Owners| set_by(all, names);
     match field {
         Field::Stride => format!(
             "a stride {}{}{}{}",
@@ -224,9 +318,13 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
             set_by(&merged.limiting_owners(field))
         ),
         Field::Extent => format!(
-            "a width {} and a height {}{}",
+            "a width {} and a height {}{}{}",
             side(&merged.width),
             side(&merged.height),
+            merged
+                .coded
+                .as_deref()
+                .map_or_else(String::new, coded_sides),
             set_by(&merged.limiting_owners(field))
         ),
         Field::Planes if merged.placement.value == PlanePlacement::SinglePlane => format!(
@@ -245,6 +343,27 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
         ),
         _ => "the memory layout of this format is not known".to_owned(),
     }
+}
+
+/// Describes the constraints on the coded extent and on the picture's place in it.
+fn coded_sides(coded: &MergedCoded) -> String {
+    let free = MergedSide::default();
+    let sides = [("width", &coded.width), ("height", &coded.height)]
+        .map(|(name, own)| (*own != free).then(|| format!(", a coded {name} {}", side(own))));
+    let offsets = [("column", &coded.x), ("row", &coded.y)].map(|(name, offset)| {
+        let (least, most) = (offset.minimum.value, offset.maximum.value);
+        let step = steps(offset.multiple_of.value);
+        let range = match (least, most) {
+            (0, u32::MAX) => String::new(),
+            _ => format!(
+                " {}",
+                between(least.into(), most.into(), u32::MAX.into(), "pixels")
+            ),
+        };
+        (!range.is_empty() || !step.is_empty())
+            .then(|| format!(", a first {name} of the picture{range}{step}"))
+    });
+    sides.into_iter().chain(offsets).flatten().collect()
 }
 
 /// Describes the constraints on the width or the height.

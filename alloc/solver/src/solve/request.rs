@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-use crate::constraint::{Participant, Source, ValueError};
+use crate::constraint::{CopyDevice, Participant, Pool, PoolId, Source, ValueError};
 use crate::model::{Extent, FormatInfo, Fourcc};
 use crate::reading::{ExtraFields, budget, keeps_extra_fields, value, with_path};
 use crate::text::printable;
@@ -30,9 +30,15 @@ keeps_extra_fields! {
         /// The sources; each has a unique identifier.
         #[serde(deserialize_with = "sources")]
         pub sources: Vec<Source>,
+        /// The devices that can copy frames if not all participants share a buffer, beside the CPU.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "copiers")]
+        pub copiers: Vec<CopyDevice>,
+        /// The pools from which the sources allocate; each has a unique identifier.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "pools")]
+        pub pools: Vec<Pool>,
         /// The preferred format. This is a preference, not a demand.
         pub preferred_fourcc: Option<Fourcc>,
-        /// Fields of a newer version. They are demands that nothing meets, unless they are optional.
+        /// Fields of a newer version. Where one of them is not marked as optional, no plan meets it, because its meaning is not known.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -76,6 +82,14 @@ fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D:
     budget::list(deserializer, Request::MAXIMUM_ENTRIES, "sources")
 }
 
+fn copiers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CopyDevice>, D::Error> {
+    budget::list(deserializer, Request::MAXIMUM_COPIERS, "copiers")
+}
+
+fn pools<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pool>, D::Error> {
+    budget::list(deserializer, Request::MAXIMUM_POOLS, "pools")
+}
+
 fn more_extents<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Extent>, D::Error> {
     budget::list(deserializer, Request::MAXIMUM_EXTENTS, "further sizes")
 }
@@ -88,8 +102,12 @@ impl Request {
     pub const MAXIMUM_BUFFERS: u32 = 1024;
     /// The longest text that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
+    /// The most devices that copy which are read.
+    pub const MAXIMUM_COPIERS: usize = 64;
     /// The most participants that are read, and the most sources.
     pub const MAXIMUM_ENTRIES: usize = 4096;
+    /// The most pools.
+    pub const MAXIMUM_POOLS: usize = 256;
 
     /// Reads a request from untrusted JSON in one pass. That takes at most 16 times the text's length and 64 MiB more memory.
     ///
@@ -145,6 +163,48 @@ impl Request {
                 });
             }
         }
+        self.check_pools()
+    }
+
+    /// Checks that pools are unique, and that whatever allocates from a pool names one of them, if there are any.
+    fn check_pools(&self) -> Result<(), ValueError> {
+        let mut ids: BTreeMap<&PoolId, usize> = BTreeMap::new();
+        for (number, own) in self.pools.iter().enumerate() {
+            let at = format!("pools[{number}]");
+            value::pool(&at, own)?;
+            if let Some(before) = ids.insert(&own.id, number) {
+                return Err(ValueError {
+                    place: format!("{at}.id"),
+                    words: format!(
+                        "{} is the identifier of pools[{before}] too",
+                        printable(own.id.as_str())
+                    ),
+                });
+            }
+        }
+        // A request that states no pools was made where their sizes are not known.
+        let known = |place: &dyn Fn() -> String, id: &PoolId| {
+            if ids.is_empty() || ids.contains_key(id) {
+                return Ok(());
+            }
+            Err(ValueError {
+                place: place(),
+                words: format!(
+                    "{} is the identifier of no pool of the request",
+                    printable(id.as_str())
+                ),
+            })
+        };
+        for (number, own) in self.sources.iter().enumerate() {
+            for id in &own.guarantees.pools {
+                known(&|| format!("sources[{number}].guarantees.pools"), id)?;
+            }
+        }
+        for (number, own) in self.participants.iter().enumerate() {
+            for own in own.choices().flat_map(|choice| &choice.own_memory) {
+                known(&|| format!("participants[{number}].own_memory"), &own.pool)?;
+            }
+        }
         Ok(())
     }
 
@@ -156,6 +216,8 @@ impl Request {
             count: 1,
             participants: Vec::new(),
             sources: Vec::new(),
+            copiers: Vec::new(),
+            pools: Vec::new(),
             preferred_fourcc: None,
             extra_fields: ExtraFields::default(),
         }

@@ -1,5 +1,6 @@
 //! Searches all candidates, and builds a plan from the best one.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::bits::Bits;
@@ -16,6 +17,7 @@ use super::rejection::{LayoutRejection, SourceRejection};
 use super::source_evaluation::SourceEvaluation;
 use super::visit::Visitor;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
+use crate::model::ColourLoss;
 
 /// A visitor that keeps the best candidate.
 struct BestCandidate<'p, 'a> {
@@ -25,11 +27,13 @@ struct BestCandidate<'p, 'a> {
     best: Option<Chosen<'a>>,
     /// A lower bound of the cost of copying. The search stops at the first candidate without a caveat that reaches it; it never
     /// stops early if this is `None`.
-    enough: Option<(bool, u64)>,
+    enough: Option<(ColourLoss, u64)>,
     found: usize,
     served: Bits,
     /// By source: the rejection by the latest check; `None` if rejections are not needed.
     rejections: Option<Vec<Option<(u8, String)>>>,
+    /// The sources that serve in every respect but for their memory.
+    lacking: BTreeSet<usize>,
     ending: Option<SearchLimit>,
 }
 
@@ -81,6 +85,9 @@ impl<'a> Visitor<'a> for BestCandidate<'_, 'a> {
         why: &LayoutRejection,
         words: impl FnOnce() -> String,
     ) {
+        if why.is_lack_of_memory() {
+            self.lacking.insert(number);
+        }
         if let Some(rejections) = &mut self.rejections {
             let rejections = &mut rejections[number];
             if rejections
@@ -110,6 +117,7 @@ pub(super) fn best(
             .enumerate()
             .map(|(number, rejections)| rejections.filter(|_| !served.contains(number)))
             .collect(),
+        lacking: best_candidate.lacking,
         ending: best_candidate.ending,
     };
     match best_candidate.best {
@@ -132,17 +140,17 @@ pub(super) fn best(
     }
 }
 
-/// Returns the least cost of copying for some of the participants (whether colours are lost, and bytes), and the number of the
+/// Returns the least cost of copying for some of the participants (what is lost of the colours, and bytes), and the number of the
 /// plan's caveats; `None` if no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,
     view: View<'_>,
     copied: bool,
-) -> Option<((bool, u64), usize)> {
+) -> Option<((ColourLoss, u64), usize)> {
     let enough = if copied {
         problem.least_copied(view.members)
     } else {
-        (false, 0)
+        (ColourLoss::default(), 0)
     };
     let best = best_candidate(problem, view, copied, Some(enough)).best?;
     Some((best.rank.copied, best.rank.caveats))
@@ -152,7 +160,7 @@ fn best_candidate<'p, 'a>(
     problem: &'p Problem<'a>,
     view: View<'_>,
     copied: bool,
-    enough: Option<(bool, u64)>,
+    enough: Option<(ColourLoss, u64)>,
 ) -> BestCandidate<'p, 'a> {
     let mut best_candidate = BestCandidate {
         problem,
@@ -162,6 +170,7 @@ fn best_candidate<'p, 'a>(
         found: 0,
         served: Bits::none(problem.sources.len()),
         rejections: enough.is_none().then(|| vec![None; problem.sources.len()]),
+        lacking: BTreeSet::new(),
         ending: None,
     };
     let mut last = 0;

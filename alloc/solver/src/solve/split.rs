@@ -1,17 +1,20 @@
 //! Where to copy if no buffer serves all participants.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::bounded_text;
 use super::conflict::conflict;
-use super::divide::{FEWEST_UP_TO, fewest, one_after_another};
+use super::divide::{FEWEST_UP_TO, fewest, has_copies, is_display, one_after_another};
 use super::outcome::SearchRejections;
 use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
 use super::request::Request;
 use super::search;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
-use crate::constraint::Demand;
+use crate::constraint::{CopierKind, CopyDevice, Demand};
+use crate::model::{ColourLoss, DeviceIdentity, FormatModifier};
 
 /// How many of the demands that have to be given up together are listed, and the most bytes of each.
 const DEMANDS_SHOWN: usize = 8;
@@ -22,6 +25,10 @@ const DEMAND_BYTES: usize = 512;
 pub struct Split {
     groups: Vec<Group>,
     copied_bytes_per_frame: u64,
+    #[serde(skip)]
+    lost: ColourLoss,
+    #[serde(skip)]
+    displays_copied: usize,
     conflict: Vec<Demand>,
     relaxed: Vec<Demand>,
     relaxation: Option<String>,
@@ -44,11 +51,35 @@ pub struct Group {
     pub participants: Vec<String>,
     /// The plan for their buffer; `None` if no source serves even them, or if that is unknown.
     pub plan: Option<Plan>,
-    /// The bytes that the CPU copies into the buffer for each frame; 0 for the group of the producer.
+    /// The bytes that are copied into the buffer for each frame; 0 for the group of the producer.
     pub copied_bytes_per_frame: u64,
+    /// The device that copies; `None` for the CPU, and for a group into which nothing is copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copier: Option<GroupCopier>,
     /// Whether the search was cut short before a plan was found, so that there may be one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_undecided: bool,
+    /// Why each source was rejected, if there is no plan because there is too little memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<Rejection>,
+}
+
+/// The device that copies into a group's buffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GroupCopier {
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is.
+    pub kind: CopierKind,
+    /// The device, by which a program finds what it has open.
+    pub device: DeviceIdentity,
+    /// What a copy by it costs, of [`CopyDevice::PROCESSOR_COST`] by the CPU.
+    pub cost: u32,
+    /// The format that it reads.
+    pub from: FormatModifier,
+    /// The format that it writes.
+    pub to: FormatModifier,
 }
 
 /// One copy of each frame.
@@ -60,18 +91,22 @@ pub struct FrameCopy<'s> {
     /// The group whose buffers are written.
     pub to: &'s Group,
     /// Who copies.
-    pub by: Copier,
+    pub by: Copier<'s>,
     /// The bytes that are written for each frame, in the format of `to`.
     pub bytes_per_frame: u64,
+    /// Whether the copy crops: only the visible rectangle of `from` is copied, to that of `to`, and one of the two is not all of its
+    /// coded extent.
+    pub crops: bool,
 }
 
 /// Who copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Copier {
+pub enum Copier<'s> {
     /// The CPU.
     Processor,
+    /// A device of the request's `copiers`.
+    Device(&'s GroupCopier),
 }
 
 impl Split {
@@ -88,20 +123,43 @@ impl Split {
         self.groups
             .iter()
             .skip(1)
-            .filter(|group| group.plan.is_some())
+            .filter(|group| group.plan.is_some() && group.copied_bytes_per_frame > 0)
             .filter_map(move |to| {
                 Some(FrameCopy {
                     from: made?,
                     to,
-                    by: Copier::Processor,
+                    by: to.copier.as_ref().map_or(Copier::Processor, Copier::Device),
                     bytes_per_frame: to.copied_bytes_per_frame,
+                    crops: self.copy_crops(to),
                 })
             })
     }
 
-    /// Returns the bytes that the CPU copies for each frame.
+    /// Returns whether a copy from the producer's buffers into a group's crops the picture.
+    pub(super) fn copy_crops(&self, to: &Group) -> bool {
+        let from = self.groups.first();
+        let both = [from, Some(to)].into_iter().flatten();
+        both.filter_map(|group| group.plan.as_ref())
+            .any(|plan| plan.layout().is_cropped())
+    }
+
+    /// Returns the bytes that are copied for each frame: into the buffers of groups, and by devices for themselves.
     pub fn copied_bytes_per_frame(&self) -> u64 {
         self.copied_bytes_per_frame
+    }
+
+    /// Returns how much the copies cost, to compare the splits of one job: groups that no source serves, what copies lose of the
+    /// colours, the bytes that are copied for each frame, the displays that do not show the producer's buffers, and the number of groups.
+    /// Less is better.
+    pub fn cost(&self) -> impl Ord + use<> {
+        let unserved = self.groups.iter().filter(|group| group.plan.is_none());
+        (
+            unserved.count(),
+            self.lost,
+            self.copied_bytes_per_frame,
+            self.displays_copied,
+            self.groups.len(),
+        )
     }
 
     /// Returns demands that conflict. Without any one of them a source meets the rest, unless the search [was cut
@@ -156,9 +214,13 @@ impl Split {
                 participants: names,
                 plan: None,
                 copied_bytes_per_frame: 0,
+                copier: None,
                 is_undecided: true,
+                rejections: Vec::new(),
             }],
             copied_bytes_per_frame: 0,
+            lost: ColourLoss::default(),
+            displays_copied: 0,
             conflict: Vec::new(),
             relaxed: Vec::new(),
             relaxation: None,
@@ -176,20 +238,29 @@ impl Split {
     }
 }
 
-pub(super) fn split(problem: &Problem<'_>, rejections: SearchRejections) -> Split {
+pub(super) fn split(problem: &Problem<'_>, mut rejections: SearchRejections) -> Split {
     let ending = rejections.ending;
+    let lacking = std::mem::take(&mut rejections.lacking);
     let rejections = rejections.into_rejections(problem);
     let mut left_out: Vec<LeftOut> = ending
         .map(|ending| ending.describe(None))
         .into_iter()
         .collect();
-    let groups = divided(problem, &mut left_out);
+    problem.limit_proposals(&lacking);
+    // The conflict is one of the demands, so it does not depend on what the groups take.
+    let groups = problem
+        .pools
+        .with_returned(|| divided(problem, &mut left_out));
     let conflict = conflict(problem, ending.is_none());
     left_out.extend(conflict.left_out);
     Split {
         copied_bytes_per_frame: groups.iter().fold(0, |sum, group| {
+            let own = group.plan.as_ref().map_or(0, Plan::copied_bytes_per_frame);
             sum.saturating_add(group.copied_bytes_per_frame)
+                .saturating_add(own)
         }),
+        displays_copied: displays_copied(problem, &groups),
+        lost: lost(problem, &groups),
         groups,
         relaxation: relaxation(&conflict.relaxed, conflict.relaxed_plan.as_ref()),
         conflict: conflict.demands,
@@ -206,8 +277,9 @@ pub(super) fn split(problem: &Problem<'_>, rejections: SearchRejections) -> Spli
 fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     problem.work.begin(Phase::Divide);
     let until = problem.work.begin_piece(2);
+    let copies = has_copies(problem);
     let fewest = (problem.participants.len() <= FEWEST_UP_TO)
-        .then(|| fewest(problem))
+        .then(|| fewest(problem, copies))
         .flatten();
     problem.work.end_piece(until);
     let (places, rest) = match fewest {
@@ -218,7 +290,7 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
                     format!("{MORE_WORK}: another division into groups may copy fewer bytes");
                 left_out.push(LeftOut::new(Part::Groups, words));
             }
-            one_after_another(problem)
+            one_after_another(problem, copies)
         }
     };
     problem.work.begin(Phase::Plans);
@@ -226,7 +298,7 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     for (number, (places, copied)) in places.iter().enumerate() {
         let left = places.len().saturating_sub(number);
         let until = problem.work.begin_piece(left);
-        groups.push(group(problem, places, *copied));
+        groups.push(group(problem, places, (copies, *copied)));
         problem.work.end_piece(until);
     }
     let unplanned = groups.iter().filter(|group| group.is_undecided).count();
@@ -262,35 +334,115 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
             participants: names(problem, &rest),
             plan: None,
             copied_bytes_per_frame: 0,
+            copier: None,
             is_undecided: true,
+            rejections: Vec::new(),
         });
     }
+    choose_copiers(problem, &mut groups);
     groups
 }
 
-fn group(problem: &Problem<'_>, places: &[usize], copied: bool) -> Group {
+/// Chooses for each copy the cheapest device that reads every tiling of the producer's buffers and writes every tiling of the group's.
+fn choose_copiers(problem: &Problem<'_>, groups: &mut [Group]) {
+    let Some((producer, others)) = groups.split_first_mut() else {
+        return;
+    };
+    let Some(from) = &producer.plan else {
+        return;
+    };
+    for group in others {
+        let Some(to) = group
+            .plan
+            .as_ref()
+            .filter(|_| group.copied_bytes_per_frame > 0)
+        else {
+            continue;
+        };
+        let copiers = problem.request.copiers.iter();
+        let converting = copiers.filter(|copier| {
+            problem.work.charge(64);
+            // Of a device and the CPU at equal cost the device copies: a program needs no code for the formats then, and waits for a fence.
+            copier.cost <= CopyDevice::PROCESSOR_COST && copier.converts(pairs(from), pairs(to))
+        });
+        let cheapest = converting.min_by_key(|copier| (copier.cost, copier.kind, &copier.name));
+        group.copier = cheapest.map(|copier| GroupCopier {
+            name: copier.name.clone(),
+            kind: copier.kind,
+            device: copier.device.clone(),
+            cost: copier.cost,
+            from: from.layout().format(),
+            to: to.layout().format(),
+        });
+    }
+}
+
+/// Returns the pairs of format and modifier in which a plan's buffers may be.
+fn pairs(plan: &Plan) -> impl Iterator<Item = FormatModifier> {
+    let fourcc = plan.layout().format().fourcc;
+    let modifiers = plan.modifiers().iter();
+    modifiers.map(move |modifier| FormatModifier::new(fourcc, *modifier))
+}
+
+/// Returns how many displays show copies of the producer's frames.
+fn displays_copied(problem: &Problem<'_>, groups: &[Group]) -> usize {
+    let displays: BTreeSet<&str> = (0..problem.participants.len())
+        .filter(|place| is_display(problem, *place))
+        .map(|place| problem.participant(place).participant.name.as_str())
+        .collect();
+    let copied = groups
+        .iter()
+        .filter(|group| group.copied_bytes_per_frame > 0);
+    let names = copied.flat_map(|group| &group.participants);
+    names
+        .filter(|name| displays.contains(name.as_str()))
+        .count()
+}
+
+/// Returns what frames lose of their colours by all copies.
+fn lost(problem: &Problem<'_>, groups: &[Group]) -> ColourLoss {
+    let copied = groups
+        .iter()
+        .filter(|group| group.copied_bytes_per_frame > 0);
+    let formats = copied.filter_map(|group| Some(group.plan.as_ref()?.layout().format()));
+    let losses = formats.filter_map(|format| {
+        let info = format.fourcc.info()?;
+        Some(problem.colours.lost_in(info.colours))
+    });
+    losses.fold(ColourLoss::default(), ColourLoss::plus)
+}
+
+fn group(problem: &Problem<'_>, places: &[usize], (cpu_copies, copied): (bool, bool)) -> Group {
     let view = View {
         members: places,
         kept: None,
-        cpu_copies: true,
+        cpu_copies,
     };
     let found = search::best(problem, view, copied);
-    let is_undecided = match &found {
-        Ok(_) => false,
-        Err(rejections) => rejections.ending.is_some(),
+    let (plan, is_undecided, rejections) = match found {
+        Ok(plan) => {
+            problem.pools.take(plan.pools());
+            (Some(plan), false, Vec::new())
+        }
+        Err(rejections) => {
+            let is_undecided = rejections.ending.is_some();
+            let lacks = !rejections.lacking.is_empty();
+            let rejections = rejections.into_rejections(problem);
+            let rejections = if lacks { rejections } else { Vec::new() };
+            (None, is_undecided, rejections)
+        }
     };
-    let plan = found.ok();
     let bytes = plan.as_ref().filter(|_| copied).map_or(0, |plan| {
-        let Some(info) = plan.layout().format().fourcc.info() else {
-            unreachable!("a plan is laid out, and so in a format that is known")
-        };
-        problem.request.unpadded_bytes(info)
+        let info = plan.layout().format().fourcc.info();
+        info.map_or(0, |info| problem.request.unpadded_bytes(info))
     });
     Group {
         participants: names(problem, places),
         plan,
         copied_bytes_per_frame: bytes,
+        copier: None,
         is_undecided,
+        rejections,
     }
 }
 

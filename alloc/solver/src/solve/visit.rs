@@ -48,12 +48,14 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                 continue;
             }
             let mut cells = self.formats.clone();
-            if !cells.keep(problem.source_pairs(number)) {
+            if !cells.keep(problem.proposed_pairs(number)) {
                 visitor.source_rejected(number, || {
                     // A single participant has no one to share a format with, so the source lacks the formats.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
                         SourceRejection::NoFormat
+                    } else if source.constraints.formats.is_none() && self.has_no_rows() {
+                        SourceRejection::NoRows
                     } else {
                         SourceRejection::OtherFormats
                     }
@@ -103,6 +105,23 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         ControlFlow::Continue(())
     }
 
+    /// Returns whether the members have formats in common, and no rows are known of any of them.
+    fn has_no_rows(&self) -> bool {
+        let formats = std::iter::successors(self.formats.next(0), |number| {
+            self.formats.next(number.saturating_add(1))
+        });
+        let problem = self.problem;
+        let mut formats = formats.take_while(|number| *number < problem.universe.len());
+        let mut any = false;
+        let none = formats.all(|number| {
+            problem.work.charge(8);
+            any = true;
+            let pair = problem.pair(number);
+            pair.v4l2_code().is_some() || pair.fourcc.info().is_none()
+        });
+        any && none
+    }
+
     /// Returns a pair's number, the index of its format group, and the group.
     fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p FormatGroup)> {
         let pair = pair?;
@@ -125,7 +144,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let source_pairs = problem.source_pairs(number);
+            let source_pairs = problem.proposed_pairs(number);
             let first = self.formats.next_in_both(source_pairs, 0);
             if first.is_none() || !self.memory_serves(number, source) {
                 continue;
@@ -146,7 +165,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             if work.is_spent() {
                 return None;
             }
-            let (group, source_pairs) = (problem.group(place), problem.source_pairs(number));
+            let (group, source_pairs) = (problem.group(place), problem.proposed_pairs(number));
             let merged = self.merged_image(place, number);
             let serves = self
                 .tilings(&self.formats, source_pairs, *group, first)

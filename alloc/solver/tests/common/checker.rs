@@ -1,13 +1,18 @@
 //! Checks plans against the documentation of each field, one participant after another. It merges nothing and shares no code with
 //! the solver.
-//! of the solver is used.
+
+mod layout;
+
+use std::collections::BTreeMap;
 
 use covalent_solver::constraint::{
-    Coherency, Constraints, Contiguity, CpuUse, Exports, ImageConstraints, Imports, MemoryScope,
-    Participant, PlanePlacement, Protection, Role, Source,
+    Coherency, Constraints, Contiguity, CpuUse, Crop, Exports, ImageConstraints, Imports,
+    MemoryScope, Participant, Pool, PoolId, Protection, Role, Source,
 };
-use covalent_solver::model::{FormatInfo, FormatModifier, Layout, Modifier};
+use covalent_solver::model::{FormatModifier, Fourcc, Layout, Modifier};
 use covalent_solver::solve::{Plan, Request, Verdict};
+
+pub use layout::{check_extent, check_layout, unpadded_bytes};
 
 /// Participants of a request, each with the alternative that was chosen for it.
 pub struct ChosenMembers<'a> {
@@ -15,7 +20,12 @@ pub struct ChosenMembers<'a> {
     pub members: Vec<(&'a Participant, &'a Constraints)>,
     /// Whether the CPU copies frames into or out of the buffers.
     pub copies: bool,
+    /// The bytes that others have taken of pools.
+    pub taken: Taken,
 }
+
+/// The bytes that are taken of pools, by the pool's identifier.
+pub type Taken = BTreeMap<PoolId, u64>;
 
 /// A demand that is not met.
 pub type Broken = String;
@@ -44,6 +54,49 @@ impl ChosenMembers<'_> {
             .collect()
     }
 
+    /// Returns the widest rectangle that every member can read or write alone.
+    pub fn crop(&self, fourcc: Fourcc) -> Crop {
+        let own = self.members.iter().map(|(participant, constraints)| {
+            if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {
+                return Crop::Anywhere;
+            }
+            let mut widest = Crop::None;
+            let by_format = constraints.per_fourcc.get(&fourcc);
+            for image in std::iter::once(&constraints.image).chain(by_format) {
+                let implied = match &image.coded {
+                    Some(coded) if coded.x.minimum > 0 || coded.y.minimum > 0 => Crop::Anywhere,
+                    Some(coded)
+                        if [&coded.width, &coded.height]
+                            .iter()
+                            .any(|side| side.minimum > 1 || side.multiple_of > 1) =>
+                    {
+                        Crop::TopLeft
+                    }
+                    _ => Crop::None,
+                };
+                widest = widest.max(image.crop).max(implied);
+            }
+            widest
+        });
+        own.min().unwrap_or(Crop::Anywhere)
+    }
+
+    /// Checks that every member can crop the layout.
+    pub fn check_crop(&self, layout: &Layout) -> Result<(), Broken> {
+        let (extent, visible) = (layout.extent(), layout.visible());
+        let needed = if (visible.x(), visible.y()) != (0, 0) {
+            Crop::Anywhere
+        } else if visible.extent() != extent {
+            Crop::TopLeft
+        } else {
+            Crop::None
+        };
+        let crop = self.crop(layout.format().fourcc);
+        demand(crop >= needed, || {
+            format!("{visible} of {extent}: {crop:?}")
+        })
+    }
+
     /// Checks everything that does not depend on the layout, and returns how many kinds of caveats there are.
     pub fn check_source(&self, source: &Source, format: FormatModifier) -> Result<usize, Broken> {
         let gives = match &source.constraints.formats {
@@ -58,6 +111,7 @@ impl ChosenMembers<'_> {
         demand(!(self.copies && hidden), || "no copy".to_owned())?;
         let (mut lowest, mut highest) = (0, u64::MAX);
         let (mut coherency, mut protection, mut transfer) = (false, false, false);
+        let mut imports = false;
         let on_device = |participant: &Participant| {
             let device = source.device.as_ref();
             device.is_some_and(|device| {
@@ -85,7 +139,7 @@ impl ChosenMembers<'_> {
                     && device.location == participant.device.location
             });
             let imported = match &memory.imports {
-                Imports::Any => true,
+                Imports::Any | Imports::Unknown { .. } => true,
                 Imports::OnlyFrom {
                     devices, sources, ..
                 } => {
@@ -101,6 +155,9 @@ impl ChosenMembers<'_> {
             demand(own || imported || !participant.role.imports(), || {
                 refuse("imports")
             })?;
+            imports |= matches!(memory.imports, Imports::Unknown { .. })
+                && !own
+                && participant.role.imports();
             let is_card = source.id.as_str().starts_with("gbm:");
             let stays = is_card && outside.is_empty();
             demand(!own || stays || memory.exports == Exports::Declared, || {
@@ -114,8 +171,13 @@ impl ChosenMembers<'_> {
                             && device.location == participant.device.location
                     })
                 }
+                MemoryScope::Groups(groups) => {
+                    let mut named = participant.groups.iter();
+                    own || named.any(|group| groups.contains(group))
+                }
                 _ => own,
             };
+            let serves = serves || participant.maps && !hidden;
             demand(serves || !participant.role.imports(), || refuse("scope"))?;
             if let Some(permitted) = &memory.permitted {
                 demand(permitted.contains(&source.id), || refuse("permitted"))?;
@@ -147,15 +209,58 @@ impl ChosenMembers<'_> {
             "out of reach".to_owned()
         })?;
         let address = lowest > lies.lowest || highest < lies.highest;
-        Ok([coherency, transfer, protection, address]
+        Ok([coherency, transfer, protection, address, imports]
             .into_iter()
             .filter(|caveats| *caveats)
             .count())
     }
 
-    /// Checks the dma-bufs' sizes against the source. Returns whether contiguous memory may be needed that the source does not
-    /// guarantee.
-    pub fn check_sizes(&self, source: &Source, sizes: &[u64]) -> Result<bool, Broken> {
+    /// Returns how many members copy each frame for themselves, if the buffers may be in any of these pairs.
+    pub fn internal_copies(&self, pairs: &[FormatModifier]) -> u64 {
+        let mut all = self.request.participants.iter();
+        if !all.any(|own| own.role.writes()) {
+            return 0;
+        }
+        let readers = self.members.iter().filter(|(own, _)| !own.role.writes());
+        let copies = readers.filter(|(_, constraints)| {
+            let mut copies = constraints.internal_copies.iter();
+            copies.any(|copy| pairs.iter().any(|pair| copy.from.contains(*pair)))
+        });
+        copies.count() as u64
+    }
+
+    /// Returns what buffers of these dma-bufs, and the members for themselves, take of a pool.
+    pub fn taken_of(&self, pool: &Pool, source: &Source, sizes: &[u64], count: u128) -> u128 {
+        let whole = |size: u64| {
+            let mut step = 1_u128;
+            while step < size.into() && step < pool.alignment_bytes.into() {
+                step *= 2;
+            }
+            let step = step.min(pool.alignment_bytes.into());
+            let step = step.max(pool.unit_bytes.into()).max(1);
+            u128::from(size).div_ceil(step) * step
+        };
+        let stays = |size: &&u64| {
+            pool.fallback.as_ref().is_none_or(|fallback| {
+                **size > fallback.up_to_bytes
+                    || !(fallback.sources.is_empty() || fallback.sources.contains(&source.id))
+            })
+        };
+        let draws = source.guarantees.pools.contains(&pool.id);
+        let shared: u128 = sizes.iter().filter(stays).map(|size| whole(*size)).sum();
+        let own: u128 = self
+            .members
+            .iter()
+            .flat_map(|(_, constraints)| &constraints.own_memory)
+            .filter(|own| own.pool == pool.id)
+            .map(|own| whole(own.bytes) * u128::from(own.buffers))
+            .sum();
+        own + if draws { shared * count } else { 0 }
+    }
+
+    /// Checks the dma-bufs' sizes against the source and its pools. Returns the number of caveats: contiguous memory may be needed
+    /// that the source does not guarantee, and pools may not have had enough free memory.
+    pub fn check_sizes(&self, source: &Source, sizes: &[u64]) -> Result<usize, Broken> {
         let promised = &source.guarantees;
         let largest = sizes.iter().copied().max().unwrap();
         if let Some(maximum) = promised.maximum_bytes {
@@ -170,117 +275,28 @@ impl ChosenMembers<'_> {
         demand(all <= available.into(), || {
             format!("{all} over {available}")
         })?;
-        Ok(largest > promised.contiguous_up_to_bytes
+        let mut short = 0;
+        for pool in &self.request.pools {
+            let needed = self.taken_of(pool, source, sizes, count);
+            let taken = u128::from(self.taken.get(&pool.id).copied().unwrap_or(0));
+            let limit = u128::from(pool.capacity_bytes.unwrap_or(u64::MAX));
+            demand(needed == 0 || needed + taken <= limit, || {
+                format!("{needed} and {taken} of {limit}")
+            })?;
+            let free = u128::from(pool.free.map_or(u64::MAX, |free| free.bytes));
+            short += usize::from(needed > 0 && needed + taken > free);
+        }
+        let in_pieces = largest > promised.contiguous_up_to_bytes
             && self.members.iter().any(|(participant, constraints)| {
                 !source.is_of(&participant.device)
                     && constraints.memory.contiguity != Contiguity::Scattered
-            }))
+            });
+        Ok(short + usize::from(in_pieces))
     }
-}
-
-/// Checks a linear layout against one set of constraints.
-pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
-    check_extent(constraints, layout)?;
-    let info = layout.format().fourcc.info().unwrap();
-    let planes = layout.planes();
-    let first = planes[0].stride_bytes;
-    let stride = &constraints.stride;
-    demand(stride.minimum <= first && first <= stride.maximum, || {
-        format!("stride {first}")
-    })?;
-    demand(
-        info.planes.len() as u64 <= u64::from(constraints.maximum_planes),
-        || "planes".to_owned(),
-    )?;
-    let sizes = layout.memory_sizes();
-    let placed = match constraints.placement {
-        PlanePlacement::Either => true,
-        PlanePlacement::Together => sizes.len() == 1,
-        PlanePlacement::Disjoint => sizes.len() == planes.len(),
-        PlanePlacement::SinglePlane => planes.len() == 1,
-    };
-    demand(placed, || format!("{} dma-bufs", sizes.len()))?;
-    for (number, plane) in planes.iter().enumerate() {
-        let refuse = |what: &str| format!("plane {number}: {what} of {plane:?}");
-        let rows = u64::from(info.planes[number].rows(layout.extent().height()));
-        demand(
-            divides(stride.alignment.into(), plane.stride_bytes.into()),
-            || refuse("stride"),
-        )?;
-        demand(
-            number > 0
-                || divides(
-                    stride.first_plane_alignment.into(),
-                    plane.stride_bytes.into(),
-                ),
-            || refuse("first stride"),
-        )?;
-        let shape = info.planes[number];
-        demand(
-            !shape.block_bytes.is_power_of_two()
-                || divides(shape.block_bytes.into(), plane.stride_bytes.into()),
-            || refuse("whole pixels"),
-        )?;
-        let row = layout.extent().width().div_ceil(shape.hsub) * shape.block_bytes;
-        demand(!stride.packed || plane.stride_bytes == row, || {
-            refuse("row gap")
-        })?;
-        demand(
-            divides(constraints.offset_alignment_bytes, plane.offset_bytes),
-            || refuse("offset"),
-        )?;
-        demand(
-            plane.offset_bytes >= constraints.padding_before_bytes,
-            || refuse("padding before"),
-        )?;
-        // 128 bits hold every sum and product of 64-bit numbers.
-        let mut room = u128::from(plane.size_bytes);
-        let stride_bytes = u128::from(plane.stride_bytes);
-        demand(
-            room >= stride_bytes * u128::from(rows)
-                && divides(constraints.plane_size_alignment_bytes, plane.size_bytes),
-            || refuse("size"),
-        )?;
-        let multiple = u64::from(constraints.rows_multiple_of.max(1));
-        let luma = u64::from(layout.extent().height()).div_ceil(multiple) * multiple;
-        let with_more = u128::from(luma.div_ceil(u64::from(shape.vsub)));
-        demand(room >= stride_bytes * with_more, || refuse("rows"))?;
-        if number + 1 == planes.len() {
-            room += u128::from(constraints.padding_bytes);
-        }
-        let next = planes.get(number + 1);
-        let end = match next.filter(|next| next.memory == plane.memory) {
-            Some(next) => next.offset_bytes,
-            None => sizes[plane.memory],
-        };
-        demand(
-            u128::from(plane.offset_bytes) + room <= u128::from(end),
-            || refuse("room"),
-        )?;
-        if constraints.packed_planes {
-            let begin = match number.checked_sub(1).map(|before| planes[before]) {
-                Some(before) if before.memory == plane.memory => {
-                    let rows = info.planes[number - 1].rows(layout.extent().height());
-                    before.offset_bytes + u64::from(before.stride_bytes) * u64::from(rows)
-                }
-                _ => 0,
-            };
-            demand(plane.offset_bytes == begin, || refuse("gap"))?;
-        }
-    }
-    let total: u128 = sizes.iter().map(|size| u128::from(*size)).sum();
-    demand(
-        sizes
-            .iter()
-            .all(|size| divides(constraints.size_alignment_bytes, *size))
-            && u128::from(constraints.minimum_size_bytes) <= total
-            && total <= u128::from(constraints.maximum_size_bytes),
-        || format!("sizes {sizes:?}"),
-    )
 }
 
 /// Checks a plan for some of a request's participants.
-pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool) {
+pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: bool, taken: &Taken) {
     let source = request
         .sources
         .iter()
@@ -289,6 +305,7 @@ pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
     let chosen = ChosenMembers {
         request,
         copies,
+        taken: taken.clone(),
         members: members
             .iter()
             .zip(plan.steps())
@@ -308,12 +325,48 @@ pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
         let format = FormatModifier::new(format.fourcc, *modifier);
         caveats = chosen.check_source(source, format).unwrap();
     }
-    let extents: Vec<_> = plan.layouts().map(|layout| layout.extent()).collect();
-    assert!(request.extents().eq(extents));
-    let in_pieces = chosen
-        .check_sizes(source, plan.layout().memory_sizes())
-        .unwrap();
-    caveats += usize::from(in_pieces);
+    let pictures = plan.layouts().map(|layout| layout.visible().extent());
+    assert!(request.extents().eq(pictures));
+    for layout in plan.layouts() {
+        chosen.check_crop(layout).unwrap();
+        for constraints in chosen.image_constraints(source, format) {
+            check_extent(constraints, layout).unwrap();
+        }
+        let info = format.fourcc.info().unwrap();
+        for plane in info.planes {
+            assert_eq!(layout.visible().x() % plane.hsub, 0);
+            assert_eq!(layout.visible().y() % plane.vsub, 0);
+        }
+    }
+    let pairs = plan.modifiers().iter();
+    let pairs: Vec<_> = pairs
+        .map(|modifier| FormatModifier::new(format.fourcc, *modifier))
+        .collect();
+    let frame = request.extents().map(|extent| {
+        let layout = Layout::linear(extent, format.fourcc, 1, 0).unwrap();
+        unpadded_bytes(format.fourcc.info().unwrap(), &layout)
+    });
+    assert_eq!(
+        plan.copied_bytes_per_frame(),
+        frame.max().unwrap() * chosen.internal_copies(&pairs)
+    );
+    let sizes = plan.layout().memory_sizes();
+    caveats += chosen.check_sizes(source, sizes).unwrap();
+    let mut pools: Vec<&Pool> = request.pools.iter().collect();
+    pools.sort_by(|one, two| one.id.cmp(&two.id));
+    let uses: Vec<_> = pools
+        .into_iter()
+        .map(|pool| {
+            let bytes = chosen.taken_of(pool, source, sizes, plan.count().into());
+            (&pool.id, bytes)
+        })
+        .filter(|(_, bytes)| *bytes > 0)
+        .collect();
+    let reported = plan.pools().iter();
+    let reported: Vec<_> = reported
+        .map(|own| (&own.pool, u128::from(own.bytes)))
+        .collect();
+    assert_eq!(reported, uses);
     if !plan.is_laid_out_by_driver() {
         assert_eq!(plan.modifiers(), [format.modifier]);
         for layout in plan.layouts() {
@@ -337,31 +390,4 @@ pub fn check_plan(request: &Request, members: &[usize], plan: &Plan, copies: boo
         u64::from(plan.count()),
         held.max(request.count.into()).max(1)
     );
-}
-
-pub fn check_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
-    for (pixels, side) in [
-        (layout.extent().width(), &constraints.width),
-        (layout.extent().height(), &constraints.height),
-    ] {
-        demand(
-            side.minimum <= pixels
-                && pixels <= side.maximum
-                && divides(side.multiple_of.into(), pixels.into()),
-            || format!("a side of {pixels}"),
-        )?;
-    }
-    Ok(())
-}
-
-/// Returns the bytes of the pixels without padding.
-pub fn unpadded_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
-    info.planes
-        .iter()
-        .map(|plane| {
-            let columns = layout.extent().width().div_ceil(plane.hsub);
-            u64::from(columns * plane.block_bytes)
-                * u64::from(layout.extent().height().div_ceil(plane.vsub))
-        })
-        .sum()
 }

@@ -1,15 +1,18 @@
 //! Solves small requests by trying everything: every source, pair, alternative, stride, placement and division.
 
+pub mod division;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use covalent_solver::constraint::{
-    ImageConstraints, Interface, Participant, PlanePlacement, Role, Source,
+    Constraints, CpuUse, ImageConstraints, Interface, Participant, PlanePlacement, Role, Source,
 };
-use covalent_solver::model::{Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneLayout};
+use covalent_solver::model::{FormatInfo, FormatModifier, Modifier};
 use covalent_solver::solve::Request;
 
-use super::checker::{ChosenMembers, check_extent, check_layout, unpadded_bytes};
-
-/// No generated request needs a longer stride.
-const WIDEST: u32 = 1 << 13;
+use super::checker::ChosenMembers;
+use rows::smallest;
 
 /// A source and a pair that serve all members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Candidate {
     pub caveats: usize,
     /// By member, the index of its alternative.
     pub combination: Vec<usize>,
+    /// How many members copy each frame for themselves.
+    pub internal_copies: u64,
 }
 
 /// Returns every candidate for some participants.
@@ -29,6 +34,7 @@ pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Can
         let chosen = ChosenMembers {
             request,
             copies,
+            taken: BTreeMap::new(),
             members: members
                 .iter()
                 .zip(&combination)
@@ -46,12 +52,44 @@ pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Can
                         format,
                         caveats,
                         combination: combination.clone(),
+                        internal_copies: chosen.internal_copies(&[format]),
                     });
                 }
             }
         }
     }
     found
+}
+
+/// Returns the pairs in which each source may be proposed, whoever gives up what. All are, unless the source serves all participants
+/// but for its memory: then it is only proposed in pairs that all accept.
+pub fn proposed(request: &Request) -> Vec<Option<BTreeSet<FormatModifier>>> {
+    let members: Vec<usize> = (0..request.participants.len()).collect();
+    let lacks = |source: &Source| {
+        let mut ample = request.clone();
+        let mut source = source.clone();
+        source.guarantees.maximum_bytes = None;
+        source.guarantees.available_bytes = None;
+        source.guarantees.pools.clear();
+        ample.sources = vec![source];
+        ample.pools.clear();
+        !candidates(&ample, &members, false).is_empty()
+    };
+    let accepts = |participant: &Participant, format: FormatModifier| {
+        participant.choices().any(|choice| {
+            let formats = choice.formats.as_ref();
+            formats.is_none_or(|formats| formats.contains(format))
+        })
+    };
+    let common = |format: &FormatModifier| {
+        let mut all = request.participants.iter();
+        all.all(|participant| accepts(participant, *format))
+    };
+    request
+        .sources
+        .iter()
+        .map(|source| lacks(source).then(|| universe(request).into_iter().filter(common).collect()))
+        .collect()
 }
 
 fn combinations(request: &Request, members: &[usize]) -> Vec<Vec<usize>> {
@@ -85,181 +123,21 @@ fn universe(request: &Request) -> Vec<FormatModifier> {
 fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
     let caveats = chosen.check_source(source, format).ok()?;
     let constraints = chosen.image_constraints(source, format);
+    let is_read = |constraints: &Constraints| constraints.memory.cpu != CpuUse::None;
+    let is_tiled = format.modifier != Modifier::LINEAR && !format.modifier.is_implicit();
+    if is_tiled && chosen.members.iter().any(|(_, own)| is_read(own)) {
+        return None;
+    }
     if format.modifier != Modifier::LINEAR {
         return driver_layout(chosen, source, format, &constraints).map(|more| caveats + more);
     }
     [false, true]
         .into_iter()
         .filter_map(|disjoint| {
-            let sizes = smallest(chosen.request, format, &constraints, disjoint)?;
-            let in_pieces = chosen.check_sizes(source, &sizes).ok()?;
-            Some(caveats + usize::from(in_pieces))
+            let sizes = smallest(chosen, format, &constraints, disjoint)?;
+            Some(caveats + chosen.check_sizes(source, &sizes).ok()?)
         })
         .min()
-}
-
-/// Returns the least sizes of the dma-bufs that hold every size of the request.
-fn smallest(
-    request: &Request,
-    format: FormatModifier,
-    constraints: &[&ImageConstraints],
-    disjoint: bool,
-) -> Option<Vec<u64>> {
-    let without_sizes: Vec<ImageConstraints> = constraints
-        .iter()
-        .map(|constraints| ImageConstraints {
-            size_alignment_bytes: 1,
-            minimum_size_bytes: 0,
-            maximum_size_bytes: u64::MAX,
-            ..(*constraints).clone()
-        })
-        .collect();
-    let step = constraints
-        .iter()
-        .map(|constraints| constraints.stride.alignment.max(1))
-        .max()?;
-    let most = constraints
-        .iter()
-        .map(|constraints| constraints.stride.maximum)
-        .min()?;
-    let layouts: Vec<Layout> = request
-        .extents()
-        .map(|extent| {
-            let free = Layout::linear(extent, format.fourcc, 1, 0).ok()?;
-            for constraints in constraints {
-                check_extent(constraints, &free).ok()?;
-            }
-            // A longer stride never takes less memory, so the first one that satisfies the constraints is the smallest.
-            (step..=WIDEST.min(most))
-                .step_by(step as usize)
-                .filter_map(|stride| in_rows(extent, format, constraints, stride, disjoint))
-                .find(|layout| {
-                    without_sizes
-                        .iter()
-                        .all(|constraints| check_layout(constraints, layout).is_ok())
-                })
-        })
-        .collect::<Option<_>>()?;
-    let mut sizes = layouts[0].memory_sizes().to_vec();
-    for layout in &layouts {
-        for (size, own) in sizes.iter_mut().zip(layout.memory_sizes()) {
-            *size = (*own).max(*size);
-        }
-    }
-    for size in &mut sizes {
-        *size = up(
-            *size,
-            constraints
-                .iter()
-                .map(|constraints| constraints.size_alignment_bytes),
-        );
-    }
-    let least = constraints
-        .iter()
-        .map(|constraints| constraints.minimum_size_bytes)
-        .max()?;
-    let missing = least.saturating_sub(sizes.iter().sum());
-    let last = sizes.last_mut()?;
-    *last = up(
-        *last + missing,
-        constraints
-            .iter()
-            .map(|constraints| constraints.size_alignment_bytes),
-    );
-    layouts
-        .iter()
-        .map(|layout| layout.with_memory_sizes(sizes.clone()).unwrap())
-        .all(|layout| {
-            constraints
-                .iter()
-                .all(|constraints| check_layout(constraints, &layout).is_ok())
-        })
-        .then_some(sizes)
-}
-
-/// Returns the first number, `least` or more, that is a multiple of all.
-fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
-    let largest = steps.clone().max().unwrap_or(1).max(1);
-    let mut number = least.div_ceil(largest) * largest;
-    while !steps.clone().all(|step| step == 0 || number % step == 0) {
-        number += largest;
-    }
-    number
-}
-
-/// Places planes one after another as early as possible, for one stride of the first plane.
-fn in_rows(
-    extent: Extent,
-    format: FormatModifier,
-    constraints: &[&ImageConstraints],
-    stride: u32,
-    disjoint: bool,
-) -> Option<Layout> {
-    let info = format.fourcc.info()?;
-    let packed = !disjoint
-        && constraints
-            .iter()
-            .any(|constraints| constraints.packed_planes);
-    let before = constraints
-        .iter()
-        .map(|constraints| constraints.padding_before_bytes)
-        .max()?;
-    let padding = constraints
-        .iter()
-        .map(|constraints| constraints.padding_bytes)
-        .max()?;
-    let (mut planes, mut sizes) = (Vec::new(), Vec::new());
-    let mut end = before;
-    // Every plane has as many columns in a stride as the first plane.
-    let first = info.planes[0];
-    for (number, plane) in info.planes.iter().enumerate() {
-        let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.hsub);
-        let share = u64::from(first.block_bytes) * u64::from(plane.hsub);
-        if own % share != 0 {
-            return None;
-        }
-        let stride_bytes = u32::try_from(own / share).ok()?;
-        // Strides are whole blocks if the bytes of a block are a power of two.
-        if plane.block_bytes.is_power_of_two() && stride_bytes % plane.block_bytes != 0 {
-            return None;
-        }
-        let multiple = constraints
-            .iter()
-            .map(|constraints| u64::from(constraints.rows_multiple_of));
-        let luma = up(u64::from(extent.height()), multiple);
-        let size_bytes = up(
-            u64::from(stride_bytes) * luma.div_ceil(u64::from(plane.vsub)),
-            constraints
-                .iter()
-                .map(|constraints| constraints.plane_size_alignment_bytes),
-        );
-        let begin = if disjoint { before } else { end };
-        let offset_bytes = if packed && number > 0 {
-            let before: &PlaneLayout = &planes[number - 1];
-            let rows = info.planes[number - 1].rows(extent.height());
-            before.offset_bytes + u64::from(before.stride_bytes) * u64::from(rows)
-        } else {
-            up(
-                begin,
-                constraints
-                    .iter()
-                    .map(|constraints| constraints.offset_alignment_bytes),
-            )
-        };
-        end = offset_bytes + size_bytes;
-        planes.push(PlaneLayout {
-            memory: sizes.len(),
-            offset_bytes,
-            stride_bytes,
-            size_bytes,
-        });
-        if number + 1 == info.planes.len() {
-            sizes.push(end + padding);
-        } else if disjoint {
-            sizes.push(end);
-        }
-    }
-    Layout::new(extent, format, planes, sizes).ok()
 }
 
 /// Checks a driver's layout, which takes at least as much memory as linear rows without constraints.
@@ -272,16 +150,23 @@ fn driver_layout(
     let free = ImageConstraints::default();
     let linear = FormatModifier::linear(format.fourcc);
     let planes = linear.fourcc.info()?.planes.len();
-    let sizes = smallest(chosen.request, linear, &[&free], false)?;
-    for extent in chosen.request.extents() {
-        let layout = Layout::linear(extent, format.fourcc, 1, 0).ok()?;
-        for constraints in constraints {
-            check_extent(constraints, &layout).ok()?;
-            if constraints.maximum_planes < planes as u32
-                || constraints.maximum_size_bytes < sizes.iter().sum()
-            {
-                return None;
-            }
+    // Of the demands only those on the extents count: strides and rows are the driver's.
+    let extents: Vec<ImageConstraints> = constraints
+        .iter()
+        .map(|own| ImageConstraints {
+            width: own.width.clone(),
+            height: own.height.clone(),
+            coded: own.coded.clone(),
+            ..free.clone()
+        })
+        .collect();
+    let extents: Vec<&ImageConstraints> = extents.iter().collect();
+    let sizes = smallest(chosen, linear, &extents, false)?;
+    for constraints in constraints {
+        if constraints.maximum_planes < planes as u32
+            || constraints.maximum_size_bytes < sizes.iter().sum()
+        {
+            return None;
         }
     }
     let placements = |placement| {
@@ -292,7 +177,7 @@ fn driver_layout(
     if planes > 1 && placements(PlanePlacement::Together) && placements(PlanePlacement::Disjoint) {
         return None;
     }
-    let in_pieces = chosen.check_sizes(source, &sizes).ok()?;
+    let of_memory = chosen.check_sizes(source, &sizes).ok()?;
     // Constraints and preferences on the layout, except on the image's sides, are a caveat. A device's own driver meets its
     // constraints, and tiles have neither rows nor strides that a constraint could be on.
     let is_own = |participant: &Participant| source.is_of(&participant.device);
@@ -301,7 +186,7 @@ fn driver_layout(
         (constraints.placement != PlanePlacement::Either
             && constraints.placement != gives.placement)
             || constraints.size_alignment_bytes > 1
-            || constraints.minimum_size_bytes > 0
+            || constraints.minimum_size_bytes > gives.minimum_size_bytes
             || constraints.maximum_size_bytes != u64::MAX
             || constraints.padding_bytes > 0
     };
@@ -311,7 +196,10 @@ fn driver_layout(
         std::iter::once(&constraints.image)
             .chain(own)
             .any(|constraints| {
-                if constraints.maximum_planes < source.constraints.image.maximum_planes {
+                // The tilings of these requests have the planes of their pixels, but nobody knows that of an implicit one.
+                if format.modifier.is_implicit()
+                    && constraints.maximum_planes < source.constraints.image.maximum_planes
+                {
                     return true;
                 }
                 if is_own {
@@ -337,89 +225,22 @@ fn driver_layout(
                     || constraints.placement != PlanePlacement::Either
             })
     });
+    if format.modifier.is_implicit()
+        && chosen.members.iter().any(|(participant, _)| {
+            let is_device = !matches!(
+                participant.role,
+                Role::Compositor | Role::CpuRead | Role::CpuWrite
+            );
+            is_device && !is_own(participant)
+        })
+    {
+        return None;
+    }
     let implicit = format.modifier.is_implicit()
         && chosen.members.iter().any(|(participant, _)| {
             !is_own(participant)
                 || participant.interface == Some(Interface::Vulkan)
                 || matches!(participant.role, Role::Capture | Role::Output)
         });
-    Some(
-        [in_pieces, demanding, implicit]
-            .into_iter()
-            .filter(|caveats| *caveats)
-            .count(),
-    )
-}
-
-/// Whether an image has fewer colours after it was converted to a format: one channel, a sensor's mosaic, or chroma for four pixels.
-pub fn loses_colours(name: &str) -> bool {
-    let coarse = [
-        "R8", "R10", "R12", "R16", "YUV410", "YVU410", "YUV411", "YVU411",
-    ];
-    coarse.contains(&name)
-        || (name.starts_with('S') && name.contains("GG")
-            || name.starts_with("SGBRG")
-            || name.starts_with("SGRBG"))
-}
-
-/// Returns the least cost of copying of any division: how many groups lose colours, and how many bytes a frame.
-pub fn fewest_copies(request: &Request) -> (usize, u64) {
-    let served = |place: &usize| !candidates(request, &[*place], true).is_empty();
-    let places: Vec<usize> = (0..request.participants.len()).filter(served).collect();
-    let maker = request
-        .participants
-        .iter()
-        .position(|participant| participant.role.writes())
-        .unwrap_or_default();
-    if !places.contains(&maker) {
-        return (0, 0);
-    }
-    divisions(&places)
-        .into_iter()
-        .filter_map(|groups| {
-            let mut sum = (0, 0);
-            for group in groups {
-                let copied = !group.contains(&maker);
-                let costs = candidates(request, &group, true)
-                    .into_iter()
-                    .map(|candidate| {
-                        if !copied {
-                            return (0, 0);
-                        }
-                        let info = candidate.format.fourcc.info().unwrap();
-                        let bytes = request
-                            .extents()
-                            .map(|extent| {
-                                let layout = Layout::linear(extent, info.fourcc, 1, 0).unwrap();
-                                unpadded_bytes(info, &layout)
-                            })
-                            .max();
-                        (usize::from(loses_colours(info.name)), bytes.unwrap())
-                    });
-                let cost = costs.min()?;
-                sum = (sum.0 + cost.0, sum.1 + cost.1);
-            }
-            Some(sum)
-        })
-        .min()
-        .unwrap()
-}
-
-/// Returns every division of the indices into groups.
-fn divisions(places: &[usize]) -> Vec<Vec<Vec<usize>>> {
-    let Some((first, rest)) = places.split_first() else {
-        return vec![Vec::new()];
-    };
-    let mut all = Vec::new();
-    for division in divisions(rest) {
-        for number in 0..division.len() {
-            let mut with = division.clone();
-            with[number].push(*first);
-            all.push(with);
-        }
-        let mut alone = division;
-        alone.push(vec![*first]);
-        all.push(alone);
-    }
-    all
+    Some(of_memory + usize::from(demanding) + usize::from(implicit))
 }

@@ -1,10 +1,12 @@
 //! Random requests: small images, few devices, and constraints that often agree and often conflict.
 
+mod image;
+mod pool;
+
 use covalent_solver::constraint::{
-    AddressWindow, Coherency, Constraints, Contiguity, CpuUse, Exports, Guarantees,
-    ImageConstraints, Imports, MemoryConstraints, MemoryCost, MemoryScope, Participant,
-    PlanePlacement, Protection, Role, SideConstraints, Source, SourceId, StrideConstraints,
-    SyncMechanism,
+    AddressWindow, Coherency, Constraints, Contiguity, CopierKind, CopyDevice, CpuUse, DeviceGroup,
+    Exports, ExtraFields, Guarantees, ImageConstraints, Imports, InternalCopy, MemoryConstraints,
+    MemoryCost, MemoryScope, Participant, Protection, Role, Source, SourceId, SyncMechanism,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::Request;
@@ -12,6 +14,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::device;
+pub use image::image;
+use pool::with_pools;
 
 const DRIVERS: [&str; 3] = ["camera", "card", "codec"];
 const TILED: Modifier = Modifier(0x0100_0000_0000_0002);
@@ -46,101 +50,6 @@ fn often<T: Clone + std::fmt::Debug + Default + 'static>(
     prop_oneof![1 => Just(T::default()), 1 => other]
 }
 
-fn side() -> impl Strategy<Value = SideConstraints> {
-    (
-        0..20_u32,
-        select(vec![16, 32, u32::MAX]),
-        select(vec![0, 1, 2, 3]),
-    )
-        .prop_map(|(minimum, maximum, multiple_of)| SideConstraints {
-            minimum,
-            maximum,
-            multiple_of,
-        })
-}
-
-fn stride() -> impl Strategy<Value = StrideConstraints> {
-    (
-        select(vec![0, 0, 60, 256]),
-        select(vec![u32::MAX, u32::MAX, 200, 256]),
-        select(vec![0, 1, 4, 48, 48, 64, 64]),
-        select(vec![0, 1, 1, 32, 48]),
-        select(vec![1, 32]),
-        prop::collection::btree_set(select(vec![192, 256, 384]), 0..2),
-        prop::collection::btree_set(select(vec![0, 64, 256]), 0..2),
-        select(vec![false, false, false, true]),
-    )
-        .prop_map(
-            |(
-                minimum,
-                maximum,
-                alignment,
-                first_plane_alignment,
-                preferred_alignment,
-                preferred,
-                avoided_multiples,
-                packed,
-            )| {
-                StrideConstraints {
-                    minimum,
-                    maximum,
-                    alignment,
-                    first_plane_alignment,
-                    packed,
-                    preferred_alignment,
-                    preferred,
-                    avoided_multiples,
-                }
-            },
-        )
-}
-
-pub fn image() -> impl Strategy<Value = ImageConstraints> {
-    (
-        (mostly(side()), mostly(side()), often(stride())),
-        (
-            select(vec![0_u64, 1, 1, 16]),
-            select(vec![1_u64, 1, 4096, 12_288]),
-            select(vec![0_u64, 1, 1, 16]),
-            select(vec![0_u32, 1, 1, 4, 16]),
-            select(vec![0_u64, 0, 2000, 20_000]),
-            select(vec![u64::MAX, u64::MAX, 1000, 4096, 8192]),
-        ),
-        (
-            select(vec![0_u64, 0, 0, 100]),
-            select(vec![0_u64, 0, 0, 1000]),
-            select(vec![u32::MAX, u32::MAX, u32::MAX, 1, 2]),
-            select(vec![false, false, true]),
-            select(vec![
-                PlanePlacement::Either,
-                PlanePlacement::Either,
-                PlanePlacement::Either,
-                PlanePlacement::Together,
-                PlanePlacement::Disjoint,
-            ]),
-        ),
-    )
-        .prop_map(
-            |((width, height, stride), sizes, places)| ImageConstraints {
-                width,
-                height,
-                stride,
-                offset_alignment_bytes: sizes.0,
-                size_alignment_bytes: sizes.1,
-                plane_size_alignment_bytes: sizes.2,
-                rows_multiple_of: sizes.3,
-                minimum_size_bytes: sizes.4,
-                maximum_size_bytes: sizes.5,
-                padding_before_bytes: places.0,
-                padding_bytes: places.1,
-                maximum_planes: places.2,
-                packed_planes: places.3,
-                placement: places.4,
-                ..ImageConstraints::default()
-            },
-        )
-}
-
 fn sources() -> impl Strategy<Value = std::collections::BTreeSet<SourceId>> {
     prop::collection::btree_set(
         select(vec![SourceId::new("s0"), SourceId::new("gbm:s1")]),
@@ -148,13 +57,36 @@ fn sources() -> impl Strategy<Value = std::collections::BTreeSet<SourceId>> {
     )
 }
 
-pub fn memory() -> impl Strategy<Value = MemoryConstraints> {
+/// Devices that copy between some of the formats, for less and for more than the CPU.
+pub fn copiers() -> impl Strategy<Value = Vec<CopyDevice>> {
+    let kinds = vec![CopierKind::Engine, CopierKind::Gpu, CopierKind::Compositor];
+    let formats = || subsequence(pairs(), 1..=pairs().len());
+    let costs = select(vec![1, 10, 99, 100, 101]);
+    let one =
+        (select(kinds), formats(), formats(), costs).prop_map(|(kind, reads, writes, cost)| {
+            CopyDevice {
+                name: kind.label().to_owned(),
+                device: device("copier"),
+                kind,
+                reads: reads.into_iter().collect(),
+                writes: writes.into_iter().collect(),
+                cost,
+                extra_fields: ExtraFields::default(),
+            }
+        });
+    prop::collection::vec(one, 0..5)
+}
+
+pub fn memory() -> BoxedStrategy<MemoryConstraints> {
     (
         mostly(select(vec![Contiguity::Unknown, Contiguity::Contiguous])),
         select(vec![64_u32, 64, 64, 32]),
         mostly(select(vec![
             Imports::only_from(device("card"), "it is so"),
             Imports::Nothing {
+                reason: "it is so".to_owned(),
+            },
+            Imports::Unknown {
                 reason: "it is so".to_owned(),
             },
         ])),
@@ -198,9 +130,22 @@ pub fn memory() -> impl Strategy<Value = MemoryConstraints> {
                 }
             },
         )
+        .boxed()
 }
 
-pub fn constraints() -> impl Strategy<Value = Constraints> {
+fn internal_copies() -> impl Strategy<Value = Vec<InternalCopy>> {
+    prop::collection::vec(subsequence(pairs(), 1..=3), 1..=2).prop_map(|lists| {
+        let copy = |from: Vec<FormatModifier>| InternalCopy {
+            from: from.into(),
+            to: TILED,
+            reason: "its samplers read tiles alone".to_owned(),
+            extra_fields: ExtraFields::default(),
+        };
+        lists.into_iter().map(copy).collect()
+    })
+}
+
+pub fn constraints() -> BoxedStrategy<Constraints> {
     (
         prop::option::weighted(0.8, subsequence(pairs(), 1..=8)),
         often(image()),
@@ -214,22 +159,26 @@ pub fn constraints() -> impl Strategy<Value = Constraints> {
             ]),
             0..3,
         ),
-        0..4_u32,
+        (0..4_u32, mostly(internal_copies())),
     )
         .prop_map(
-            |(formats, image, by_format, memory, sync, buffers_held)| Constraints {
-                formats: formats.map(Into::into),
-                image,
-                per_fourcc: by_format.into_iter().collect(),
-                memory,
-                sync,
-                buffers_held,
-                ..Constraints::default()
+            |(formats, image, by_format, memory, sync, (buffers_held, internal_copies))| {
+                Constraints {
+                    internal_copies,
+                    formats: formats.map(Into::into),
+                    image,
+                    per_fourcc: by_format.into_iter().collect(),
+                    memory,
+                    sync,
+                    buffers_held,
+                    ..Constraints::default()
+                }
             },
         )
+        .boxed()
 }
 
-pub fn participant(number: usize) -> impl Strategy<Value = Participant> {
+pub fn participant(number: usize) -> BoxedStrategy<Participant> {
     (
         select(DRIVERS.to_vec()),
         select(vec![
@@ -240,15 +189,24 @@ pub fn participant(number: usize) -> impl Strategy<Value = Participant> {
         ]),
         constraints(),
         prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(constraints(), 1..3)],
+        (
+            prop::bool::weighted(0.2),
+            select(vec![None, Some("a"), Some("b"), Some("c")]),
+        ),
     )
-        .prop_map(move |(driver, role, constraints, alternatives)| {
-            let mut participant = Participant::new(format!("p{number}"), device(driver), role);
-            participant.set_choices(constraints, alternatives);
-            participant
-        })
+        .prop_map(
+            move |(driver, role, constraints, alternatives, (maps, group))| {
+                let mut participant = Participant::new(format!("p{number}"), device(driver), role);
+                participant.set_choices(constraints, alternatives);
+                participant.maps = maps;
+                participant.groups = group.map(DeviceGroup::new).into_iter().collect();
+                participant
+            },
+        )
+        .boxed()
 }
 
-fn guarantees() -> impl Strategy<Value = Guarantees> {
+fn guarantees() -> BoxedStrategy<Guarantees> {
     (
         select(vec![0_u64, 4096, u64::MAX]),
         select(vec![
@@ -277,6 +235,7 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
                 MemoryScope::Everybody,
                 MemoryScope::Device,
                 MemoryScope::Devices([device("codec")].into()),
+                MemoryScope::Groups([DeviceGroup::new("a"), DeviceGroup::new("b")].into()),
             ]),
         ),
     )
@@ -307,9 +266,10 @@ fn guarantees() -> impl Strategy<Value = Guarantees> {
                 }
             },
         )
+        .boxed()
 }
 
-pub fn source(number: usize) -> impl Strategy<Value = Source> {
+pub fn source(number: usize) -> BoxedStrategy<Source> {
     (
         prop::option::of(select(DRIVERS.to_vec())),
         prop::option::weighted(0.4, subsequence(pairs(), 1..=8)),
@@ -327,9 +287,14 @@ pub fn source(number: usize) -> impl Strategy<Value = Source> {
             source.guarantees = guarantees;
             source
         })
+        .boxed()
 }
 
 pub fn request() -> impl Strategy<Value = Request> {
+    without_pools().prop_flat_map(with_pools)
+}
+
+fn without_pools() -> BoxedStrategy<Request> {
     (
         (1..34_u32, 1..34_u32),
         prop::option::weighted(0.3, (1..34_u32, 1..34_u32)),
@@ -353,6 +318,7 @@ pub fn request() -> impl Strategy<Value = Request> {
                 }
             },
         )
+        .boxed()
 }
 
 /// Participants that conflict only by their formats, so that most requests are split.

@@ -9,6 +9,8 @@
 )]
 
 pub mod checker;
+pub mod colours;
+pub mod demands;
 pub mod exhaustive;
 pub mod generate;
 

@@ -3,7 +3,7 @@
 use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
-    Constraints, Contiguity, Exports, MemoryScope, Participant, Role, Source, SourceId,
+    Constraints, Contiguity, DeviceGroup, Exports, MemoryScope, Participant, Role, Source, SourceId,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
@@ -183,6 +183,66 @@ fn memory_on_a_card_serves_the_card_and_nobody_else() {
     request.sources[0].guarantees.scope = MemoryScope::Devices([device("other")].into());
     request.participants.push(display("other"));
     assert_eq!(plan(&request).source().as_str(), "gbm:card");
+}
+
+#[test]
+fn memory_on_a_card_serves_the_peers_of_its_groups_and_nobody_else() {
+    let (switch, root) = (DeviceGroup::new("p2p:switch"), DeviceGroup::new("p2p:root"));
+    let mut request = card();
+    request.sources[0].guarantees.scope = MemoryScope::Groups([switch.clone()].into());
+    let mut peer = display("other");
+    peer.groups = [switch, root.clone()].into();
+    request.participants.push(peer);
+    let shared = plan(&request);
+    assert_eq!(shared.source().as_str(), "gbm:card");
+    let words =
+        "because: its memory serves only its own device and devices of the group p2p:switch";
+    assert!(shared.explain().contains(words), "{shared}");
+    request.participants[2].groups = [root].into();
+    let elsewhere = plan(&request);
+    assert_eq!(elsewhere.source().as_str(), "heap:system");
+    assert_eq!(
+        elsewhere.rejections()[0].words,
+        "allocates memory only for its own device and devices of the group p2p:switch, and other primary plane is on other at bus-other (/dev/other), which is in p2p:root"
+    );
+    request.participants[2].groups.clear();
+    let elsewhere = plan(&request);
+    let words = &elsewhere.rejections()[0].words;
+    assert!(words.ends_with("which is in no group"), "{words}");
+}
+
+#[test]
+fn picture_of_the_memory_on_a_card_is_copied_for_the_device_that_it_does_not_serve() {
+    let mut request = card();
+    request.participants[0].for_each_choice(|own| {
+        own.memory.permitted = Some([SourceId::new("gbm:card")].into());
+    });
+    request.participants.insert(1, display("card"));
+    request.participants.push(display("other"));
+    request.sources[0].guarantees.scope = MemoryScope::Device;
+    let Solution::Split(split) = solve(&request) else {
+        panic!("the other card does not reach it")
+    };
+    insta::assert_snapshot!(split.explain());
+}
+
+#[test]
+fn scope_is_read_as_everybody_from_a_file_that_states_none() {
+    let mut request = card();
+    let text = serde_json::to_string(&request).unwrap();
+    assert!(
+        !text.contains("scope") && !text.contains("groups"),
+        "{text}"
+    );
+    assert_eq!(Request::from_json(text.as_bytes()).unwrap(), request);
+    request.sources[0].guarantees.scope = MemoryScope::Groups([DeviceGroup::new("iommu:3")].into());
+    request.participants[0].groups = [DeviceGroup::new("iommu:3")].into();
+    let text = serde_json::to_string(&request).unwrap();
+    assert!(text.contains(r#""scope":{"groups":["iommu:3"]}"#), "{text}");
+    assert_eq!(Request::from_json(text.as_bytes()).unwrap(), request);
+    let long = text.replace("iommu:3", &"x".repeat(2000));
+    let error = Request::from_json(long.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("groups: 2000 bytes"), "{error}");
 }
 
 #[test]

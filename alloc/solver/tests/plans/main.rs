@@ -5,8 +5,12 @@
 mod common;
 
 mod copied;
+mod cropped;
 mod hardware;
 mod narrow;
+mod opaque;
+mod pools;
+mod ranked;
 mod relaxed;
 mod shared;
 mod tiled;

@@ -52,7 +52,7 @@ fn devices_with_common_modifiers_leave_the_tiling_to_the_driver() {
 }
 
 #[test]
-fn size_of_a_driver_tiling_is_a_caveat() {
+fn tiling_with_one_memory_plane_meets_a_limit_on_planes() {
     let mut request = gpu_and_plane();
     for participant in &mut request.participants {
         participant.for_each_choice(|own| {
@@ -63,7 +63,7 @@ fn size_of_a_driver_tiling_is_a_caveat() {
     }
     request.participants[1].for_each_choice(|own| own.image.maximum_planes = 1);
     insta::assert_snapshot!(solve(&request).explain());
-    assert_eq!(plan(&request).verdict(), Verdict::Possible);
+    assert_eq!(plan(&request).verdict(), Verdict::Guaranteed);
 }
 
 #[test]

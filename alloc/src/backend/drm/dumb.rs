@@ -93,6 +93,7 @@ impl Card {
                 why,
             };
             let other = Layout::linear(layout.extent(), fourcc, 1, found)
+                .and_then(|other| other.with_visible(layout.visible()))
                 .map_err(|error| allocated(error.to_string()))?;
             plan.accepts(&other)
                 .map_err(|error| allocated(error.to_string()))?;

@@ -89,7 +89,7 @@ impl Card {
         self.import_ability().is_limited_by_rendering()
     }
 
-    fn plane_handle(&self, plane: PlaneId) -> Result<plane::Handle, DrmError> {
+    pub(super) fn plane_handle(&self, plane: PlaneId) -> Result<plane::Handle, DrmError> {
         let none = || self.failed("GETPLANE", io::Error::from(io::ErrorKind::NotFound));
         plane.handle().ok_or_else(none)
     }

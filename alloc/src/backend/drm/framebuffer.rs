@@ -10,7 +10,7 @@ use drm::control::{Device as _, FbCmd2Flags, framebuffer, from_u32};
 use super::DrmError;
 use super::card::Card;
 use crate::buffer::{Buffer, BufferIdentity};
-use crate::model::{Layout, Modifier};
+use crate::model::{Layout, Modifier, Rect};
 use crate::trace::{self, Action};
 
 /// A DRM framebuffer of one card with the memory of a buffer; removed (RMFB) on drop.
@@ -50,6 +50,26 @@ impl Drop for Framebuffer {
             tracing::debug!(%error, "RMFB failed");
         }
     }
+}
+
+impl Framebuffer {
+    /// Returns the source rectangle of a plane that shows the picture: the names of KMS properties with their values.
+    ///
+    /// # References
+    /// Linux, `Documentation/gpu/drm-kms.rst`, "Plane Composition Properties": coordinates have 16 fractional bits.
+    #[must_use]
+    pub fn source_properties(&self) -> [(&'static str, u64); 4] {
+        source_properties(self.buffer.layout().visible())
+    }
+}
+
+fn source_properties(visible: Rect) -> [(&'static str, u64); 4] {
+    [
+        ("SRC_X", u64::from(visible.x()) << 16),
+        ("SRC_Y", u64::from(visible.y()) << 16),
+        ("SRC_W", u64::from(visible.width()) << 16),
+        ("SRC_H", u64::from(visible.height()) << 16),
+    ]
 }
 
 impl Card {
@@ -186,5 +206,25 @@ impl FramebufferLayout {
             self.flags.bits(),
         )?;
         from_u32(added.fb_id).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Extent, Fourcc};
+
+    #[test]
+    fn framebuffer_has_the_coded_extent_and_the_source_rectangle_is_the_picture() {
+        let visible = Rect::new(0, 8, Extent::new(1920, 1080).unwrap());
+        let layout = Layout::linear(Extent::new(1920, 1088).unwrap(), Fourcc::XRGB8888, 64, 0)
+            .and_then(|layout| layout.with_visible(visible))
+            .unwrap();
+        let handle = from_u32(1).unwrap();
+        let added = FramebufferLayout::new(&layout, false, &[handle]).unwrap();
+        assert_eq!(added.size, (1920, 1088));
+        let [x, y, width, height] = source_properties(layout.visible()).map(|(_, value)| value);
+        assert_eq!((x, y), (0, 8 << 16));
+        assert_eq!((width, height), (1920 << 16, 1080 << 16));
     }
 }

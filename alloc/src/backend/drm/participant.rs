@@ -2,21 +2,40 @@
 
 use std::ops::{Bound, RangeBounds as _};
 
+use covalent_machine::PlaneSizes;
 use drm::buffer::DrmFourcc;
 use drm::control::Device as _;
 use drm::{Device as _, DriverCapability};
 
 use super::card::Card;
 use super::{DrmError, PlaneId, PlaneKind};
-use crate::backend::{meminfo, prime};
+use crate::backend::{cma, meminfo, prime};
 use crate::constraint::{
-    Constraints, FormatSet, ImageConstraints, MemoryCost, Participant, Plane, PlanePlacement, Role,
-    Source, SourceId, SyncMechanism,
+    Constraints, Crop, FormatSet, MemoryCost, Participant, Plane, PlanePlacement, Role, Source,
+    SourceId, SyncMechanism,
 };
 use crate::model::{FormatModifier, Fourcc};
 
-/// Buffers that a plane holds: the one that is scanned out, and the next one.
-const HELD: u32 = 2;
+/// The drivers whose dumb buffers are of the DRM GEM DMA helper, which allocates each with `dma_alloc_wc` of the card's device.
+///
+/// # References
+/// Linux 7.3, `drivers/gpu/drm/drm_gem_dma_helper.c`, and the users of `DRM_GEM_DMA_DRIVER_OPS`.
+const DMA_HELPER_DRIVERS: [&str; 14] = [
+    "aspeed-gfx-drm",
+    "atmel-hlcdc",
+    "fsl-dcu-drm",
+    "imx-drm",
+    "imx-lcdif",
+    "ingenic-drm",
+    "meson",
+    "mxsfb-drm",
+    "pl111",
+    "stm",
+    "sun4i-drm",
+    "tidss",
+    "tilcdc",
+    "vc4",
+];
 
 impl Card {
     /// Declares the constraints of one plane of this card.
@@ -36,6 +55,7 @@ impl Card {
         participant.plane = Some(Plane {
             kind: plane_kind,
             id: Some(u32::from(plane)),
+            possible_crtcs: self.possible_crtcs(plane)?,
         });
         let formats = FormatSet::from(self.plane_formats(plane)?);
         let resources = self
@@ -45,40 +65,47 @@ impl Card {
             resources.supported_fb_width(),
             resources.supported_fb_height(),
         );
-        let mut image = ImageConstraints::default();
-        image.width.minimum = smallest(widths.start_bound());
-        image.height.minimum = smallest(heights.start_bound());
-        image.width.maximum = largest(widths.end_bound());
-        image.height.maximum = largest(heights.end_bound());
+        let mut sizes = PlaneSizes {
+            widths: (smallest(widths.start_bound()), largest(widths.end_bound())),
+            heights: (
+                smallest(heights.start_bound()),
+                largest(heights.end_bound()),
+            ),
+        };
         if plane_kind == PlaneKind::Cursor {
-            image.width.maximum = self.cursor_side(DriverCapability::CursorWidth);
-            image.height.maximum = self.cursor_side(DriverCapability::CursorHeight);
+            sizes.widths.1 = self.cursor_side(DriverCapability::CursorWidth);
+            sizes.heights.1 = self.cursor_side(DriverCapability::CursorHeight);
         }
-        participant.for_each_choice(|own| {
-            own.formats = Some(formats.clone());
-            own.buffers_held = HELD;
-            own.image = image.clone();
-        });
+        sizes.constrain(&mut participant, plane_kind, &formats);
         Ok(participant)
     }
 
+    /// Returns the mask of the CRTCs on which a plane can be shown; bit 0 is the card's first one.
+    fn possible_crtcs(&self, plane: PlaneId) -> Result<u32, DrmError> {
+        let info = self
+            .get_plane(self.plane_handle(plane)?)
+            .map_err(|source| self.failed("GETPLANE", source))?;
+        let resources = self
+            .resource_handles()
+            .map_err(|source| self.failed("GETRESOURCES", source))?;
+        let possible = resources.filter_crtcs(info.possible_crtcs());
+        let bits = resources.crtcs().iter().zip(0_u32..u32::BITS);
+        let bits = bits.filter(|(crtc, _)| possible.contains(crtc));
+        Ok(bits.fold(0, |mask, (_, number)| mask | 1 << number))
+    }
+
     /// Returns the largest width or height of a cursor, in pixels.
-    ///
-    /// # References
-    /// `drm.h`, DRM_CAP_CURSOR_WIDTH: 64 if a driver does not report it.
     fn cursor_side(&self, capability: DriverCapability) -> u32 {
-        const DEFAULT: u32 = 64;
-        let reported = self.get_driver_capability(capability).ok();
-        reported
-            .and_then(|pixels| u32::try_from(pixels).ok())
-            .filter(|pixels| *pixels > 0)
-            .unwrap_or(DEFAULT)
+        PlaneSizes::cursor_side(self.get_driver_capability(capability).ok())
     }
 
     /// Declares what this card imports, independent of its planes.
     #[must_use]
     pub fn importer(&self) -> Participant {
-        self.declare(format!("{} import", self.driver()), Role::Import)
+        let mut participant = self.declare(format!("{} import", self.driver()), Role::Import);
+        // An import attaches the memory, and accesses no pixels.
+        participant.for_each_choice(|own| own.image.crop = Crop::Anywhere);
+        participant
     }
 
     /// Declares the card's dumb buffers; `None` if it has none or cannot export them.
@@ -97,11 +124,33 @@ impl Card {
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = meminfo::available_bytes();
         source.guarantees.has_shadow_copy = prime::has_shadow_copy(self, self.driver());
+        prime::limit_source(&mut source);
+        if DMA_HELPER_DRIVERS.contains(&self.driver()) && !self.has_iommu() {
+            // They come from CMA, with the page allocator as its fallback, and not from the pages that others have free.
+            source.guarantees.contiguous_up_to_bytes = u64::MAX;
+            source.guarantees.pools = cma::default_pool().into_iter().collect();
+        }
         let image = &mut source.constraints.image;
         // One dma-buf of 32-bit words, the only kind of dumb buffer that every card supports.
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         Some(source)
+    }
+
+    /// Returns whether the card's device, or a parent of it, is behind an IOMMU. Its buffers are then scattered pages.
+    fn has_iommu(&self) -> bool {
+        let Ok(status) = rustix::fs::stat(self.path()) else {
+            return false;
+        };
+        let (major, minor) = (
+            rustix::fs::major(status.st_rdev),
+            rustix::fs::minor(status.st_rdev),
+        );
+        let link = format!("/sys/dev/char/{major}:{minor}/device");
+        std::fs::canonicalize(link).is_ok_and(|folder| {
+            let mut above = folder.ancestors();
+            above.any(|folder| folder.join("iommu_group").exists())
+        })
     }
 
     /// Declares the textures of a virtio-gpu that renders (virgl), with backing memory in this machine; `None` for other cards.

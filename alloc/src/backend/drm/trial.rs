@@ -114,7 +114,8 @@ impl Commit {
         let resources = card.resource_handles().map_err(failed)?;
         let possible = card.get_plane(plane).map_err(failed)?.possible_crtcs();
         let crtcs = resources.filter_crtcs(possible);
-        let extent = framebuffer.buffer().layout().extent();
+        let source = framebuffer.source_properties();
+        let extent = framebuffer.buffer().layout().visible().extent();
         let (connector, crtc, modes) = connected(card, &resources, &crtcs)
             .ok_or("the plane can reach no connected display".to_owned())?;
         let listed = modes.iter().find(|mode| {
@@ -140,10 +141,6 @@ impl Commit {
         let plane_values = [
             ("FB_ID", framebuffer),
             ("CRTC_ID", number(crtc.into())),
-            ("SRC_X", 0),
-            ("SRC_Y", 0),
-            ("SRC_W", width << 16),
-            ("SRC_H", height << 16),
             ("CRTC_X", 0),
             ("CRTC_Y", 0),
             ("CRTC_W", width),
@@ -152,7 +149,8 @@ impl Commit {
         let filled = properties
             .set(card, &mut request, connector, &connector_values)
             .and_then(|()| properties.set(card, &mut request, crtc, &crtc_values))
-            .and_then(|()| properties.set(card, &mut request, plane, &plane_values));
+            .and_then(|()| properties.set(card, &mut request, plane, &plane_values))
+            .and_then(|()| properties.set(card, &mut request, plane, &source));
         let commit = Self {
             request,
             mode_blob,

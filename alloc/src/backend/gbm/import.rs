@@ -41,16 +41,19 @@ impl Imported {
         &self.buffer
     }
 
-    /// Reads every pixel of a buffer with one plane through the driver: rows one after another without padding.
+    /// Reads the picture of a buffer with one plane through the driver: rows one after another without padding.
     ///
     /// # Errors
     /// [`GbmError::Unsuitable`] for several planes and for YUV formats; [`GbmError::Map`].
     pub fn read(&self) -> Result<Vec<u8>, GbmError> {
         let layout = self.buffer.layout();
         let is_yuv = layout.format().fourcc.info().is_none_or(|info| info.is_yuv);
-        let (Some(object), [_], Some(row), false) =
-            (&self.object, layout.planes(), layout.row_bytes(0), is_yuv)
-        else {
+        let (Some(object), [_], Some(picture), false) = (
+            &self.object,
+            layout.planes(),
+            layout.visible_bytes(0),
+            is_yuv,
+        ) else {
             return Err(GbmError::Unsuitable {
                 node: self.gbm.path().to_owned(),
                 format: layout.format(),
@@ -58,10 +61,11 @@ impl Imported {
                     .to_owned(),
             });
         };
-        let row = usize::try_from(row).unwrap_or(usize::MAX);
-        let (width, height) = (layout.extent().width(), layout.extent().height());
+        let row = usize::try_from(picture.row_bytes).unwrap_or(usize::MAX);
+        let visible = layout.visible();
+        let (x, y) = (visible.x(), visible.y());
         let _device = self.gbm.lock();
-        let mapped = object.map(0, 0, width, height, |mapped| {
+        let mapped = object.map(x, y, visible.width(), visible.height(), |mapped| {
             let stride = usize::try_from(mapped.stride()).unwrap_or(0).max(1);
             // Whole rows are copied: byte by byte takes many times as long.
             let mut pixels = Vec::with_capacity(mapped.buffer().len());

@@ -3,16 +3,35 @@
 use gbm::{BufferObjectFlags, Format};
 
 use super::device::{Gbm, TEST_SIDE};
-use crate::backend::meminfo;
+use crate::backend::{meminfo, prime};
 use crate::buffer::{Buffer, Descriptor, PlaneDescriptor};
 use crate::constraint::{
-    Coherency, Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant,
-    PlanePlacement, Role, Source, SourceId, StrideConstraints, SyncMechanism,
+    Coherency, Constraints, Crop, ExtraFields, FormatSet, ImageConstraints, Interface,
+    InternalCopy, MemoryCost, Participant, PlanePlacement, Role, Source, SourceId,
+    StrideConstraints, SyncMechanism,
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
 /// Images that a renderer holds: the one that it reads, and the next one.
 const HELD: u32 = 2;
+
+/// Drivers of cards for which Mesa has no driver, neither of their own nor of a GPU beside the display (kmsro). It renders on the CPU and maps
+/// what it imports, so the memory of another card is imported too as long as it can be mapped: vgem with the buffers of bochs-drm on
+/// Linux 6.12, whose export refuses every attachment.
+const RENDERED_BY_THE_CPU: [&str; 12] = [
+    "ast",
+    "bochs-drm",
+    "cirrus",
+    "cirrus-qemu",
+    "efidrm",
+    "mgag200",
+    "ofdrm",
+    "simpledrm",
+    "udl",
+    "vesadrm",
+    "vgem",
+    "vkms",
+];
 
 impl Gbm {
     /// Returns the `candidates` that the driver supports. All have explicit modifiers.
@@ -114,6 +133,11 @@ impl Gbm {
         let name = format!("{} GBM", identity.driver);
         let mut participant = Participant::new(name, identity.clone(), Role::Import);
         participant.interface = Some(Interface::Gbm);
+        // A virtual GPU without 3D is one of them.
+        let has_no_3d =
+            identity.driver == "virtio_gpu" && !self.import_ability().is_limited_by_rendering();
+        participant.maps = has_no_3d || RENDERED_BY_THE_CPU.contains(&identity.driver.as_str());
+        // The whole coded extent is imported, and texture coordinates select the picture.
         let mut constraints = Constraints {
             formats: Some(formats.clone()),
             buffers_held: HELD,
@@ -124,10 +148,12 @@ impl Gbm {
         if self.import_ability().is_limited_by_rendering() {
             constraints.memory.imports = self.import_ability().imports(identity);
         }
+        constraints.internal_copies = internal_copies(&identity.driver, formats);
         constraints.memory.contiguity = self.contiguity();
         // Mesa's import requests no transfer from the kernel: the driver continues to use its shadow copy.
         constraints.memory.coherency = Coherency::Untransferred;
         constraints.sync.insert(SyncMechanism::Implicit);
+        constraints.image.crop = Crop::Anywhere;
         participant.set_constraints(constraints);
         participant
     }
@@ -135,14 +161,18 @@ impl Gbm {
     /// Declares the buffers that this device allocates in `formats`, the result of [`Gbm::formats`]; `None` if it allocates none.
     ///
     /// A device can import formats that it cannot allocate: virtio-gpu has no dumb buffers of 16 bits a pixel, and Mesa only
-    /// fails at the allocation. So one small linear buffer is allocated in each format. Other modifiers are not tested.
+    /// fails at the allocation; and not every card exports what it allocates (those with GEM VRAM helpers before Linux 6.6). So one
+    /// small linear buffer is allocated and exported in each format. Other modifiers are not tested.
     #[must_use]
     pub fn source(&self, formats: &FormatSet) -> Option<Source> {
         let makes = |format: &FormatModifier| {
             format.modifier != Modifier::LINEAR
                 || self
                     .create(format.fourcc, &[format.modifier], TEST_SIDE, TEST_SIDE)
-                    .is_ok_and(|made| u64::from(made.modifier()) == Modifier::LINEAR.0)
+                    .is_ok_and(|made| {
+                        u64::from(made.modifier()) == Modifier::LINEAR.0
+                            && made.fd_for_plane(0).is_ok()
+                    })
         };
         let formats: FormatSet = formats.iter().filter(makes).collect();
         if formats.is_empty() {
@@ -153,6 +183,7 @@ impl Gbm {
         source.guarantees.cost = MemoryCost::System;
         source.guarantees.available_bytes = meminfo::available_bytes();
         source.guarantees.has_shadow_copy = self.has_shadow_copy();
+        prime::limit_source(&mut source);
         source.constraints.formats = Some(formats);
         source.constraints.image.placement = PlanePlacement::Together;
         Some(source)
@@ -232,7 +263,48 @@ impl Gbm {
     }
 }
 
+/// Returns the copies that a driver makes for itself of the pictures that it samples.
+///
+/// The texture units of a V3D read tiles alone, so its driver copies each linear picture into an image of its own before it samples it.
+///
+/// # References
+/// Mesa, `src/gallium/drivers/v3d/v3dx_state.c`, `v3d_create_sampler_view`; `v3d_resource.c`, `v3d_update_shadow_texture`.
+fn internal_copies(driver: &str, formats: &FormatSet) -> Vec<InternalCopy> {
+    const UIF: Modifier = Modifier(0x0700_0000_0000_0006);
+    let linear: FormatSet = formats
+        .iter()
+        .filter(|pair| pair.modifier == Modifier::LINEAR)
+        .collect();
+    if driver != "v3d" || linear.is_empty() {
+        return Vec::new();
+    }
+    vec![InternalCopy {
+        from: linear,
+        to: UIF,
+        reason: "its texture units read tiles alone".to_owned(),
+        extra_fields: ExtraFields::default(),
+    }]
+}
+
 /// Returns the GBM format of a fourcc; `None` if the crate `gbm` does not know it.
 pub(super) fn format_of(fourcc: Fourcc) -> Option<Format> {
     Format::try_from(fourcc.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v3d_alone_copies_linear_pictures_into_tiles_of_its_own() {
+        let uif = FormatModifier::new(Fourcc::NV12, Modifier(0x0700_0000_0000_0006));
+        let linear = FormatModifier::linear(Fourcc::NV12);
+        let formats = FormatSet::from([linear, uif]);
+        let copies = internal_copies("v3d", &formats);
+        assert_eq!(copies.len(), 1);
+        assert_eq!(copies[0].from, FormatSet::from([linear]));
+        assert_eq!(format!("{}", copies[0].to), "BROADCOM_UIF");
+        assert_eq!(internal_copies("v3d", &FormatSet::from([uif])), []);
+        assert_eq!(internal_copies("panfrost", &formats), []);
+    }
 }

@@ -74,6 +74,7 @@ impl Gbm {
             planes,
         };
         let buffer = Buffer::described(descriptor, &self.source_name())
+            .and_then(|buffer| buffer.with_visible(planned.visible()))
             .map_err(|error| unusable(error.to_string()))?;
         plan.accepts(buffer.layout())
             .map_err(|error| unusable(error.to_string()))?;

@@ -80,7 +80,9 @@ impl From<HeapError> for BackendError {
         let (heap, kind) = match &error {
             HeapError::Open { heap, .. } => (heap, BackendErrorKind::Open),
             HeapError::NotPlanned { heap, .. } => (heap, BackendErrorKind::NotPlanned),
-            HeapError::Budget { heap, .. } => (heap, BackendErrorKind::Exhausted),
+            HeapError::Budget { heap, .. } | HeapError::Pool { heap, .. } => {
+                (heap, BackendErrorKind::Exhausted)
+            }
             HeapError::Allocate { heap, .. } => (heap, BackendErrorKind::Refused),
             HeapError::Unusable { heap, .. } => (heap, BackendErrorKind::Unusable),
         };

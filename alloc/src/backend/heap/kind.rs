@@ -1,8 +1,6 @@
 //! The kind of a heap, by its name.
 
-/// The names of the default CMA region: the first one since Linux 6.17. A kernel can have two of them at once
-/// (CONFIG_DMABUF_HEAPS_CMA_LEGACY).
-pub(super) const DEFAULT_CMA: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
+use crate::backend::cma::DEFAULT_NAMES;
 
 /// The kind of memory of a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +25,7 @@ impl HeapKind {
     pub fn of(name: &str) -> Self {
         if name == "system" {
             Self::System
-        } else if DEFAULT_CMA.contains(&name) {
+        } else if DEFAULT_NAMES.contains(&name) {
             Self::DefaultCma
         } else if name.starts_with("protected") {
             Self::Protected

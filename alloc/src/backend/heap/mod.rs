@@ -22,9 +22,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::cma::{self, Region};
 use super::meminfo;
 use crate::buffer::Buffer;
-use crate::constraint::{AddressWindow, Guarantees, MemoryCost, Source, SourceId};
+use crate::constraint::{Guarantees, MemoryCost, Pool, Source, SourceId};
 use crate::solve::Plan;
 
 /// The directory of the heaps.
@@ -60,6 +61,23 @@ pub enum HeapError {
         needed_bytes: u64,
         /// The available size.
         available_bytes: u64,
+    },
+    /// The heap's CMA region has too little free memory for all buffers.
+    #[error(
+        "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of others, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
+    Pool {
+        /// The device node.
+        heap: PathBuf,
+        /// The region's name.
+        pool: String,
+        /// The number of buffers that fit.
+        fitting: u64,
+        /// The number of buffers of the plan.
+        count: u32,
+        /// The bytes that one buffer takes, in whole units and with its alignment.
+        buffer_bytes: u64,
+        /// The bytes that are free.
+        free_bytes: u64,
     },
     /// The allocation failed.
     #[error("{heap}: DMA_HEAP_IOCTL_ALLOC of {bytes} bytes failed: {source}", heap = printable_path(heap))]
@@ -138,7 +156,9 @@ impl Heap {
         Ok(Self {
             fd,
             path: path.to_owned(),
-            region: Region::of(&name),
+            region: (HeapKind::of(&name) != HeapKind::System)
+                .then(|| Region::of(&name))
+                .flatten(),
             name,
         })
     }
@@ -184,20 +204,25 @@ impl Heap {
             .map(|bytes| whole_pages(*bytes))
             .fold(0, u64::saturating_add)
             .saturating_mul(u64::from(plan.count()));
-        if let Some(available_bytes) = self.available_if_insufficient(needed_bytes) {
-            return Err(HeapError::Budget {
-                heap: self.path.clone(),
-                needed_bytes,
-                available_bytes,
-            });
+        if let Some(free_bytes) = self.region.as_ref().and_then(Region::free_bytes) {
+            self.check_region(plan, free_bytes)?;
+        } else if self.region.is_none() {
+            if let Some(available_bytes) = meminfo::available_if_insufficient(needed_bytes) {
+                return Err(HeapError::Budget {
+                    heap: self.path.clone(),
+                    needed_bytes,
+                    available_bytes,
+                });
+            }
         }
         (0..plan.count())
-            .map(|_| {
+            .map(|index| {
                 let dmabufs = layout
                     .memory_sizes()
                     .iter()
                     .map(|bytes| self.allocate_memory(whole_pages(*bytes)))
-                    .collect::<Result<Vec<_>, _>>()?;
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|error| self.exhausted(error, plan, index))?;
                 Buffer::assemble(layout, dmabufs, &self.source_name()).map_err(|error| {
                     HeapError::Unusable {
                         heap: self.path.clone(),
@@ -224,14 +249,61 @@ impl Heap {
         format!("dma-heap {}", self.name)
     }
 
-    /// Returns the available bytes if they are fewer than `needed_bytes`. The other guarantees are not determined, because that
-    /// takes longer than the allocation.
-    fn available_if_insufficient(&self, needed_bytes: u64) -> Option<u64> {
-        match &self.region {
-            Some(region) => region
-                .free_bytes()
-                .filter(|available| needed_bytes > *available),
-            None => meminfo::available_if_insufficient(needed_bytes),
+    /// Checks that all buffers of a plan fit in the free memory of the region.
+    fn check_region(&self, plan: &Plan, free_bytes: u64) -> Result<(), HeapError> {
+        let buffer_bytes = self.bytes_in_region(plan);
+        let fitting = free_bytes.checked_div(buffer_bytes).unwrap_or(u64::MAX);
+        // The alignment is the kernel's choice, and buffers that fit without it may be placed all the same.
+        let needed = plan
+            .layout()
+            .memory_sizes()
+            .iter()
+            .map(|bytes| whole_pages(*bytes))
+            .fold(0, u64::saturating_add)
+            .saturating_mul(plan.count().into());
+        if needed <= free_bytes {
+            return Ok(());
+        }
+        Err(self.region_exhausted(plan, fitting, buffer_bytes, free_bytes))
+    }
+
+    /// Returns the bytes of the region that one buffer of a plan takes.
+    fn bytes_in_region(&self, plan: &Plan) -> u64 {
+        let mut pool = Pool::cma(cma::pool_id(&self.name), self.name.as_str(), None);
+        pool.unit_bytes = meminfo::page_bytes();
+        let sizes = plan.layout().memory_sizes().iter();
+        sizes
+            .map(|bytes| pool.whole_units(*bytes))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Names the region where the kernel had too little memory of it for the buffer with this index, whose predecessors are freed.
+    fn exhausted(&self, error: HeapError, plan: &Plan, index: u32) -> HeapError {
+        let free_bytes = self.region.as_ref().and_then(Region::free_bytes);
+        match (&error, free_bytes) {
+            (HeapError::Allocate { source, .. }, Some(free_bytes))
+                if source.errno() == Errno::NOMEM =>
+            {
+                self.region_exhausted(plan, index.into(), self.bytes_in_region(plan), free_bytes)
+            }
+            _ => error,
+        }
+    }
+
+    fn region_exhausted(
+        &self,
+        plan: &Plan,
+        fitting: u64,
+        buffer_bytes: u64,
+        free_bytes: u64,
+    ) -> HeapError {
+        HeapError::Pool {
+            heap: self.path.clone(),
+            pool: self.name.clone(),
+            fitting,
+            count: plan.count(),
+            buffer_bytes,
+            free_bytes,
         }
     }
 
@@ -253,7 +325,7 @@ impl Heap {
                 cached: Some(true),
                 cost: MemoryCost::Reserved,
                 maximum_bytes: region.bytes,
-                available_bytes: region.free_bytes(),
+                pools: [cma::pool_id(&self.name)].into(),
                 ..Guarantees::default()
             }
         } else {
@@ -269,124 +341,8 @@ impl Heap {
     }
 }
 
-/// A CMA region. It does not change while the machine runs.
-#[derive(Debug)]
-struct Region {
-    window: AddressWindow,
-    bytes: Option<u64>,
-    free_memory: FreeMemorySource,
-}
-
-/// Where the kernel reports the free memory of a region.
-#[derive(Debug)]
-enum FreeMemorySource {
-    /// A directory of debugfs, which only root may read and few kernels have.
-    Debugfs(PathBuf),
-    /// A directory of sysfs, which does not contain the address.
-    Sysfs(PathBuf),
-    /// `/proc/meminfo`, which has the sum of all regions.
-    Meminfo,
-}
-
-impl Region {
-    /// Finds the CMA region of a heap; `None` if the heap has none, or it is not known.
-    fn of(heap: &str) -> Option<Self> {
-        let kind = HeapKind::of(heap);
-        if kind == HeapKind::System {
-            return None;
-        }
-        let is_default = kind == HeapKind::DefaultCma;
-        let aliases = kind::DEFAULT_CMA.into_iter().filter(|_| is_default);
-        let names: Vec<&str> = std::iter::once(heap).chain(aliases).collect();
-        let found = |folder: &str, read: fn(PathBuf) -> Option<Self>| {
-            let mut folders = names.iter().map(|name| Path::new(folder).join(name));
-            folders.find_map(read)
-        };
-        // Without debugfs the address of the region is not known.
-        found("/sys/kernel/debug/cma", Self::from_debugfs)
-            .or_else(|| found("/sys/kernel/mm/cma", Self::from_sysfs))
-            .or_else(|| {
-                is_default.then(|| Self {
-                    window: meminfo::memory_window(),
-                    bytes: None,
-                    free_memory: FreeMemorySource::Meminfo,
-                })
-            })
-    }
-
-    /// Reads the region from sysfs. A heap with the name of a CMA region allocates from it: `cma_heap` uses that name.
-    ///
-    /// # References
-    /// Linux 7.3, `Documentation/ABI/testing/sysfs-kernel-mm-cma`.
-    fn from_sysfs(folder: PathBuf) -> Option<Self> {
-        let pages = meminfo::read_number(folder.join("total_pages"))?;
-        meminfo::read_number(folder.join("available_pages"))?;
-        Some(Self {
-            window: meminfo::memory_window(),
-            bytes: Some(pages.checked_mul(meminfo::page_bytes())?),
-            free_memory: FreeMemorySource::Sysfs(folder),
-        })
-    }
-
-    fn from_debugfs(folder: PathBuf) -> Option<Self> {
-        let page = meminfo::page_bytes();
-        let bytes = meminfo::read_number(folder.join("count"))?.checked_mul(page)?;
-        meminfo::read_number(folder.join("used"))?;
-        // Since Linux 6.15 a region can have several ranges, each in its own directory.
-        let base = meminfo::read_number(folder.join("base_pfn"))
-            .or_else(|| meminfo::read_number(folder.join("ranges/0/base_pfn")))?;
-        let lowest = base.checked_mul(page)?;
-        if folder.join("ranges/1").exists() {
-            return None;
-        }
-        Some(Self {
-            window: AddressWindow {
-                lowest,
-                highest: lowest.checked_add(bytes)?.checked_sub(1)?,
-            },
-            bytes: Some(bytes),
-            free_memory: FreeMemorySource::Debugfs(folder),
-        })
-    }
-
-    /// Returns the free bytes; `None` if the kernel does not report them.
-    fn free_bytes(&self) -> Option<u64> {
-        match &self.free_memory {
-            FreeMemorySource::Debugfs(folder) => {
-                let used = meminfo::read_number(folder.join("used"))?;
-                self.bytes?
-                    .checked_sub(used.checked_mul(meminfo::page_bytes())?)
-            }
-            FreeMemorySource::Sysfs(folder) => {
-                meminfo::read_number(folder.join("available_pages"))?
-                    .checked_mul(meminfo::page_bytes())
-            }
-            FreeMemorySource::Meminfo => meminfo::cma_free_bytes(),
-        }
-    }
-}
-
 fn whole_pages(bytes: u64) -> u64 {
     bytes
         .checked_next_multiple_of(meminfo::page_bytes())
         .unwrap_or(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn region_in_sysfs_has_its_size_and_its_free_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let of = || Region::from_sysfs(folder.path().to_owned());
-        // Before Linux 6.11 the directory exists and only counts allocations.
-        fs::write(folder.path().join("alloc_pages_success"), "3\n").unwrap();
-        assert!(of().is_none());
-        fs::write(folder.path().join("total_pages"), "16384\n").unwrap();
-        fs::write(folder.path().join("available_pages"), "16000\n").unwrap();
-        let region = of().unwrap();
-        assert_eq!(region.bytes, Some(16384 * meminfo::page_bytes()));
-        assert_eq!(region.free_bytes(), Some(16000 * meminfo::page_bytes()));
-    }
 }

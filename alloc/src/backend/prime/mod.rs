@@ -1,5 +1,6 @@
 //! PRIME import of a card: whether it imports the memory of other devices, and whether that must be contiguous. The result comes
-//! from queries of the card, not only from its driver's name. Every backend that imports through the kernel driver uses it.
+//! from queries of the card, and from what is known of its driver's memory manager in the running kernel. Every backend that imports
+//! through the kernel driver uses it.
 
 mod sys;
 
@@ -9,33 +10,19 @@ use std::os::fd::AsFd;
 #[cfg(any(feature = "drm", feature = "gbm"))]
 use std::path::Path;
 
+use covalent_machine::KernelVersion;
+#[cfg(any(feature = "drm", feature = "gbm"))]
+use covalent_machine::memory_manager::takes_scattered_pages;
+use covalent_machine::memory_manager::{self, MemoryManager, reports_prime_for_all};
 use drm::DriverCapability;
 use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "drm", feature = "gbm"))]
 use crate::constraint::Contiguity;
-use crate::constraint::Imports;
+use crate::constraint::{Imports, Source};
 use crate::model::DeviceIdentity;
 
 const VIRTIO_GPU: &str = "virtio_gpu";
-
-/// Drivers that import scattered pages, with page tables or with the CPU. Another driver can require contiguous memory, and is
-/// declared as unknown.
-#[cfg(any(feature = "drm", feature = "gbm"))]
-const SCATTER_GATHER_DRIVERS: [&str; 12] = [
-    "amdgpu",
-    "bochs-drm",
-    "gud",
-    "i915",
-    "nouveau",
-    "radeon",
-    "simpledrm",
-    "udl",
-    "vgem",
-    VIRTIO_GPU,
-    "vkms",
-    "xe",
-];
 
 /// Whether a card imports the memory of other devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +30,11 @@ const SCATTER_GATHER_DRIVERS: [&str; 12] = [
 pub enum ImportAbility {
     /// The card reports that it imports.
     Foreign,
+    /// The card reports that it imports, and so does every card of this kernel; nothing is known of its driver.
+    Unknown {
+        /// Why nothing is known.
+        why: String,
+    },
     /// The card imports only the memory that it allocated itself.
     OwnOnly {
         /// The reason.
@@ -59,6 +51,7 @@ impl fmt::Display for ImportAbility {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign => out.write_str("it reports that it imports"),
+            Self::Unknown { why } => write!(out, "it may import nothing: {why}"),
             Self::OwnOnly { why } => {
                 write!(out, "it takes only buffers that it allocated itself: {why}")
             }
@@ -77,6 +70,9 @@ impl ImportAbility {
     pub(super) fn imports(&self, own: &DeviceIdentity) -> Imports {
         match self {
             Self::Foreign => Imports::Any,
+            Self::Unknown { why } => Imports::Unknown {
+                reason: why.clone(),
+            },
             Self::OwnOnly { why } => Imports::only_from(own.clone(), why),
             Self::Nothing { why } => Imports::Nothing {
                 reason: why.clone(),
@@ -88,7 +84,7 @@ impl ImportAbility {
 /// Returns whether the card's driver requires contiguous memory.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
-    if SCATTER_GATHER_DRIVERS.contains(&driver) || has_iommu(card) {
+    if takes_scattered_pages(driver) || has_iommu(card) {
         Contiguity::Scattered
     } else {
         Contiguity::Unknown
@@ -106,7 +102,7 @@ pub(super) fn has_shadow_copy(card: impl AsFd, driver: &str) -> Option<bool> {
         let renders = sys::virtgpu_parameter(card, sys::VIRTGPU_3D_FEATURES);
         return Some(renders.is_ok_and(|value| value != 0));
     }
-    SCATTER_GATHER_DRIVERS.contains(&driver).then_some(false)
+    takes_scattered_pages(driver).then_some(false)
 }
 
 /// Whether the card is behind an IOMMU, so that scattered pages are contiguous in its address space.
@@ -118,6 +114,42 @@ fn has_iommu(card: impl AsFd) -> bool {
     let number = status.st_rdev;
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     Path::new(&format!("/sys/dev/char/{major}:{minor}/device/iommu_group")).exists()
+}
+
+/// Returns the version of the running kernel; `None` if its release has another form.
+fn kernel() -> Option<KernelVersion> {
+    let uname = rustix::system::uname();
+    KernelVersion::of_release(&uname.release().to_string_lossy())
+}
+
+/// Returns whether something is known of the memory manager of a card's driver in the running kernel.
+#[cfg(feature = "vulkan")]
+pub(super) fn knows_memory_manager(driver: &str) -> bool {
+    kernel().is_some_and(|kernel| MemoryManager::of(driver, kernel).is_some())
+}
+
+/// Limits a source of a card's own buffers to the devices that can use them in the running kernel.
+pub(super) fn limit_source(source: &mut Source) {
+    memory_manager::limit_source(source, kernel());
+}
+
+/// Returns the import ability of a card that reports import, by its driver and the kernel.
+fn reported(driver: &str, kernel: Option<KernelVersion>) -> ImportAbility {
+    let known = kernel.and_then(|kernel| MemoryManager::of(driver, kernel));
+    if let Some(manager) = known {
+        return match manager.import_limit() {
+            Some(why) => ImportAbility::OwnOnly { why },
+            None => ImportAbility::Foreign,
+        };
+    }
+    match kernel {
+        Some(kernel) if reports_prime_for_all(kernel) => ImportAbility::Unknown {
+            why: format!(
+                "Linux {kernel} reports import for every driver, and nothing is known of the memory manager of {driver} there"
+            ),
+        },
+        _ => ImportAbility::Foreign,
+    }
 }
 
 /// Queries the import ability of a card.
@@ -142,7 +174,7 @@ pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbi
         }
     }
     if driver != VIRTIO_GPU {
-        return ImportAbility::Foreign;
+        return reported(driver, kernel());
     }
     let parameter = |name| sys::virtgpu_parameter(card, name).is_ok_and(|value| value != 0);
     let blob = parameter(sys::VIRTGPU_RESOURCE_BLOB);
@@ -155,5 +187,34 @@ pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbi
         (true, true) => ImportAbility::OwnOnly {
             why: "this virtio-gpu renders (3D_FEATURES), and its driver then imports no foreign memory".to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reported_import_counts_only_where_the_kernel_or_the_driver_tells_more() {
+        let of = |driver, release| reported(driver, KernelVersion::of_release(release));
+        assert_eq!(of("vkms", "6.12.117"), ImportAbility::Foreign);
+        assert_eq!(of("bochs-drm", "7.3.4"), ImportAbility::Foreign);
+        let ImportAbility::OwnOnly { why } = of("bochs-drm", "6.12.117+deb13-amd64") else {
+            panic!("bochs keeps its memory until 6.12")
+        };
+        assert!(why.contains("VRAM"), "{why}");
+        let unknown = of("newcomer", "6.12.0");
+        let ImportAbility::Unknown { why } = &unknown else {
+            panic!("the capability says nothing since 6.6")
+        };
+        assert!(why.contains("newcomer"), "{why}");
+        // Before 6.6 a driver sets the capability itself.
+        assert_eq!(of("newcomer", "6.1.0"), ImportAbility::Foreign);
+        let own = DeviceIdentity {
+            driver: "newcomer".to_owned(),
+            location: String::new(),
+            node: String::new(),
+        };
+        assert!(matches!(unknown.imports(&own), Imports::Unknown { .. }));
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::negotiate::NegotiatedFormat;
 use super::queue::Queue;
@@ -20,7 +21,7 @@ impl Queue {
     /// index without an import.
     ///
     /// # Errors
-    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Count`]. After an error
+    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Visible`], [`Error::Count`], [`Error::Pool`]. After an error
     /// nothing stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Stream, Error> {
         if *plan.source() != self.source_id() {
@@ -31,7 +32,9 @@ impl Queue {
         }
         let count = usize::try_from(plan.count()).unwrap_or(usize::MAX);
         let begun = trace::begin();
-        let stream = self.allocate_layout(plan.layout(), count)?;
+        let stream = self
+            .allocate_layout(plan.layout(), count)
+            .map_err(|error| self.exhausted(error, plan, count))?;
         trace::end(
             plan.source_name(),
             Action::Allocate,
@@ -39,6 +42,29 @@ impl Queue {
             begun,
         );
         Ok(stream)
+    }
+
+    /// Names the pool of a plan if its memory did not suffice.
+    fn exhausted(&self, error: Error, plan: &Plan, count: usize) -> Error {
+        let fitting = match &error {
+            Error::Count { granted, .. } => *granted,
+            Error::Request { source, .. } | Error::CreateBuffers { source, .. }
+                if source.errno() == Errno::NOMEM =>
+            {
+                0
+            }
+            _ => return error,
+        };
+        match plan.pools().iter().find(|own| own.bytes > 0) {
+            Some(own) => Error::Pool {
+                device: self.device().path().to_owned(),
+                driver: self.device().driver().to_owned(),
+                pool: own.name.clone(),
+                fitting,
+                count,
+            },
+            None => error,
+        }
     }
 
     /// Sets the format of `layout`, requests `count` buffers from the driver and exports them.

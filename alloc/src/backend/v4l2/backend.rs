@@ -8,7 +8,7 @@ use covalent_machine::trial_results::Outcome;
 use super::{Device, Direction, Error, Queue, Stream};
 use crate::backend::contract::import_once;
 use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer};
-use crate::constraint::{Participant, Role, Source, SourceKind};
+use crate::constraint::{CopyDevice, Participant, Role, Source, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
@@ -73,6 +73,16 @@ impl Backend for VideoDevices {
     /// Declares nothing: the memory of a queue belongs to the program that has the queue open, and is declared together with it.
     fn sources(&mut self, _: Extent) -> Declared {
         Declared::default()
+    }
+
+    fn copiers(&mut self, extent: Extent) -> Vec<CopyDevice> {
+        let copier = |node: &PathBuf| {
+            let found = Device::open(node).and_then(|device| device.copier(extent));
+            found
+                .inspect_err(|error| tracing::debug!(%error, "this device copies nothing"))
+                .ok()?
+        };
+        Self::list().iter().filter_map(copier).collect()
     }
 
     fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
@@ -198,8 +208,12 @@ impl From<Error> for BackendError {
             Error::CreateBuffers { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
             Error::Format { .. } => ("VIDIOC_S_FMT", Kind::Refused),
             Error::NoPixelFormat { .. } => ("VIDIOC_S_FMT", Kind::Unsuitable),
-            Error::InvalidLayout { operation, .. } => (*operation, Kind::Unusable),
+            Error::InvalidLayout { operation, .. } | Error::OutsideFrame { operation, .. } => {
+                (*operation, Kind::Unusable)
+            }
+            Error::Visible { .. } => ("VIDIOC_S_SELECTION", Kind::Refused),
             Error::NotPlanned { .. } => ("allocate", Kind::NotPlanned),
+            Error::Pool { .. } => ("VIDIOC_REQBUFS", Kind::Exhausted),
             Error::Unusable { .. } => ("VIDIOC_EXPBUF", Kind::Unusable),
             _ => ("import", Kind::Refused),
         };

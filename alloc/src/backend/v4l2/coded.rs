@@ -2,13 +2,13 @@
 
 use std::os::fd::AsFd;
 
+use super::PixelFormat;
 use super::negotiate::NegotiatedFormat;
-use super::pixel_format::PixelFormat;
 use super::queue::{Direction, Queue};
 use super::stream::Stream;
 use super::{Error, sys};
 use crate::buffer::Buffer;
-use crate::model::Extent;
+use crate::model::{Extent, Rect};
 
 impl Queue {
     /// Sets the queue to a coded format for frames of `extent`, and makes a stream with buffers for the bitstream. Each buffer
@@ -39,6 +39,7 @@ impl Queue {
             .ok_or_else(|| self.no_buffers())?;
         let wanted = NegotiatedFormat {
             extent,
+            visible: Rect::whole(extent),
             pixel_format,
             strides_bytes: vec![0],
             sizes_bytes: vec![u32::try_from(smallest).unwrap_or(u32::MAX)],

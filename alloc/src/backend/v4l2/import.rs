@@ -9,14 +9,15 @@ use crate::model::Layout;
 use crate::trace::{self, Action};
 
 impl Queue {
-    /// Sets the format of the queue to the layout of `buffers` and makes a stream with them. Each buffer keeps its index.
+    /// Sets the format and the visible rectangle of the queue to the layout of `buffers`, and makes a stream with them. Each buffer keeps its index.
     ///
     /// The checks precede VIDIOC_QBUF: all buffers have the same layout, the driver set exactly the requested format, and every
     /// dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between buffers.
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Layouts`] if the layouts differ, [`Error::Busy`] if another file owns the queue,
-    /// [`Error::Format`] if the driver sets another format, [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
+    /// [`Error::Format`] if the driver sets another format, [`Error::Visible`] if it sets another visible rectangle than that of cropped
+    /// buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
     pub fn import(&self, buffers: &[Buffer]) -> Result<Stream, Error> {
         let begun = trace::begin();
         let layout = self.common_layout(buffers)?;
@@ -113,6 +114,7 @@ impl Queue {
 /// Whether two layouts are equal except for the sizes of the dma-bufs, which allocators round up differently.
 fn is_same_layout(one: &Layout, other: &Layout) -> bool {
     one.extent() == other.extent()
+        && one.visible() == other.visible()
         && one.format() == other.format()
         && one.planes() == other.planes()
         && one.memory_sizes().len() == other.memory_sizes().len()
@@ -121,6 +123,9 @@ fn is_same_layout(one: &Layout, other: &Layout) -> bool {
 /// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of memory 0 with 2560 bytes a row`.
 fn summary(layout: &Layout) -> String {
     let mut text = format!("{} in {}", layout.extent(), layout.format());
+    if layout.is_cropped() {
+        text.push_str(&format!(" with the picture of {}", layout.visible()));
+    }
     for (number, plane) in layout.planes().iter().enumerate() {
         text.push_str(&format!(
             ", plane {number} at byte {} of memory {} with {} bytes a row",
@@ -133,7 +138,7 @@ fn summary(layout: &Layout) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Extent, Fourcc};
+    use crate::model::{Extent, Fourcc, Rect};
 
     fn layout(width: u32, fourcc: Fourcc, stride_alignment: u32) -> Layout {
         let extent = Extent::new(width, 480).unwrap();
@@ -151,6 +156,10 @@ mod tests {
         ] {
             assert!(!is_same_layout(&one, &other), "{}", summary(&other));
         }
+        let visible = Rect::whole(Extent::new(642, 472).unwrap());
+        let cropped = one.clone().with_visible(visible).unwrap();
+        assert!(!is_same_layout(&one, &cropped));
+        assert!(summary(&cropped).contains("with the picture of 642x472 at (0, 0)"));
     }
 
     #[test]

@@ -45,6 +45,10 @@ fn structures_and_requests_equal_those_of_this_targets_headers() {
         ExportBuffer => "v4l2_exportbuffer" {
             index => "index", plane => "plane", flags => "flags", fd => "fd", reserved => "reserved",
         }
+        Rect => "v4l2_rect" { top => "top", width => "width", height => "height" }
+        Selection => "v4l2_selection" {
+            target => "target", flags => "flags", rectangle => "r", reserved => "reserved",
+        }
         Fraction => "v4l2_fract" { denominator => "denominator" }
         FrameSize => "v4l2_frmsizeenum" {
             pixel_format => "pixel_format", kind => "type", numbers => "stepwise", reserved => "reserved",

@@ -15,6 +15,7 @@ mod backend;
 mod buffer_states;
 mod coded;
 mod colours;
+mod copier;
 mod device;
 mod frame;
 mod import;
@@ -24,20 +25,21 @@ mod layout;
 mod member;
 mod negotiate;
 mod participant;
-mod pixel_format;
 mod queue;
 mod queue_memory;
+mod range;
 mod rate;
 mod stream;
 mod strides;
 mod sys;
+mod visible;
 
 pub use backend::VideoDevices;
 pub use colours::{Colours, Encoding};
+pub use covalent_machine::v4l2::{Disjoint, PixelFormat};
 pub use device::Device;
 pub use frame::{Frame, FrameInfo};
 pub use negotiate::NegotiatedFormat;
-pub use pixel_format::{Disjoint, PixelFormat};
 pub use queue::{Direction, FormatDescription, FrameSizes, Queue};
 pub use queue_memory::QueueMemory;
 pub use rate::{FrameRate, FrameRateError};
@@ -51,7 +53,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::buffer::BufferIdentity;
-use crate::model::{Extent, LayoutError};
+use crate::model::{Extent, LayoutError, Rect};
 
 /// Why a V4L2 operation failed.
 #[derive(Error)]
@@ -158,6 +160,34 @@ pub enum Error {
         /// The inconsistency.
         source: LayoutError,
     },
+    /// The driver returned a visible rectangle that is not inside of the frame.
+    #[error("{device} ({driver}): {operation} returned a visible rectangle of {rectangle}, which is not inside of the frame of {frame}; this is a fault of the driver", device = printable_path(device))]
+    OutsideFrame {
+        /// The device node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The ioctl.
+        operation: &'static str,
+        /// The size and the first column and row that the driver returned.
+        rectangle: String,
+        /// The size of the frames.
+        frame: Extent,
+    },
+    /// The driver has another visible rectangle than the buffers.
+    #[error("{device} ({driver}): the picture of the buffers is {wanted} of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
+    Visible {
+        /// The device node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The size of the frames.
+        frame: Extent,
+        /// The visible rectangle of the buffers.
+        wanted: Rect,
+        /// The visible rectangle of the queue.
+        found: Rect,
+    },
     /// No buffer was passed for the stream.
     #[error(
         "{device} ({driver}) got no buffers to stream with; a stream needs at least one", device = printable_path(device))]
@@ -250,6 +280,20 @@ pub enum Error {
         /// The number that the driver allocates.
         granted: usize,
     },
+    /// The queue's pool has too little free memory for all buffers.
+    #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of others, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
+    Pool {
+        /// The device node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The pool's name.
+        pool: String,
+        /// The number of buffers that the driver allocated; 0 if it cannot work with so few.
+        fitting: usize,
+        /// The number of buffers of the plan.
+        count: usize,
+    },
     /// The driver cannot allocate buffers as large as the plan needs.
     #[error(
         "{device} ({driver}) allocates buffers of {size_image:?} bytes, the plan needs {needed:?}, and VIDIOC_CREATE_BUFS for larger ones failed: {source}; allocate from another source", device = printable_path(device))]
@@ -304,9 +348,12 @@ impl Error {
             | Self::Format { device, driver, .. }
             | Self::NoPixelFormat { device, driver, .. }
             | Self::InvalidLayout { device, driver, .. }
+            | Self::OutsideFrame { device, driver, .. }
+            | Self::Visible { device, driver, .. }
             | Self::TooSmall { device, driver, .. }
             | Self::TooManyDmabufs { device, driver, .. }
             | Self::Count { device, driver, .. }
+            | Self::Pool { device, driver, .. }
             | Self::NoBuffers { device, driver }
             | Self::Layouts { device, driver, .. }
             | Self::CreateBuffers { device, driver, .. }

@@ -2,16 +2,20 @@
 
 use std::fmt;
 
-use super::pixel_format::{Disjoint, PixelFormat};
 use super::sys;
-use crate::model::{Extent, ExtentError, FormatModifier, Fourcc, Layout, LayoutError, PlaneLayout};
+use super::{Disjoint, PixelFormat};
+use crate::model::{
+    Extent, ExtentError, FormatModifier, Fourcc, Layout, LayoutError, PlaneLayout, Rect,
+};
 
 /// The format that a queue set or would set for a request. The driver may change every value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NegotiatedFormat {
-    /// Width and height in pixels.
+    /// The coded width and height in pixels.
     pub extent: Extent,
+    /// The rectangle that holds the picture.
+    pub visible: Rect,
     /// The pixel format.
     pub pixel_format: PixelFormat,
     /// For each memory plane: bytesperline, the stride in bytes of its first colour plane.
@@ -26,7 +30,11 @@ impl fmt::Display for NegotiatedFormat {
             out,
             "{} in {}, {:?} bytes a row, {:?} bytes",
             self.extent, self.pixel_format, self.strides_bytes, self.sizes_bytes
-        )
+        )?;
+        if self.visible != Rect::whole(self.extent) {
+            write!(out, ", with the picture of {}", self.visible)?;
+        }
+        Ok(())
     }
 }
 
@@ -38,7 +46,7 @@ impl NegotiatedFormat {
         } else {
             Disjoint::No
         };
-        let pixel_format = PixelFormat::from_fourcc(layout.format().fourcc, disjoint)?;
+        let pixel_format = PixelFormat::from_format(layout.format(), disjoint)?;
         let mut strides_bytes = Vec::new();
         let mut sizes_bytes = Vec::new();
         for memory in 0..layout.memory_sizes().len() {
@@ -57,24 +65,49 @@ impl NegotiatedFormat {
         }
         Some(Self {
             extent: layout.extent(),
+            visible: layout.visible(),
             pixel_format,
             strides_bytes,
             sizes_bytes,
         })
     }
 
-    /// Returns the layout of this format; `None` for a pixel format without a DRM fourcc.
+    /// Returns the layout of this format; `None` for a pixel format that holds no pictures, such as a coded one.
     ///
+    /// The memory planes of tiled or compressed pixels have the sizes that the driver states, and nothing else is known of them.
     /// The strides of further planes in the same memory plane follow from the first one, as V4L2 defines.
     ///
     /// # Errors
     /// [`LayoutError`] if the driver's values are inconsistent.
     pub fn layout(&self) -> Option<Result<Layout, LayoutError>> {
-        let (fourcc, disjoint) = self.pixel_format.fourcc()?;
-        Some(match disjoint {
-            Disjoint::No => self.layout_in_one_memory(fourcc),
-            Disjoint::Yes => self.layout_in_several_memories(fourcc),
-        })
+        let layout = match self.pixel_format.tiled() {
+            Some((format, _)) => self.layout_of_tiles(format),
+            None => match self.pixel_format.fourcc()? {
+                (fourcc, Disjoint::No) => self.layout_in_one_memory(fourcc),
+                (fourcc, Disjoint::Yes) => self.layout_in_several_memories(fourcc),
+            },
+        };
+        Some(layout.and_then(|layout| layout.with_visible(self.visible)))
+    }
+
+    /// Returns the bytes of all dma-bufs of one frame.
+    pub(super) fn total_bytes(&self) -> u64 {
+        let sizes = self.sizes_bytes.iter();
+        sizes.fold(0, |sum, size| sum.saturating_add(u64::from(*size)))
+    }
+
+    fn layout_of_tiles(&self, format: FormatModifier) -> Result<Layout, LayoutError> {
+        let planes = self.strides_bytes.iter().zip(&self.sizes_bytes);
+        let planes = planes
+            .enumerate()
+            .map(|(memory, (stride, size))| PlaneLayout {
+                memory,
+                offset_bytes: 0,
+                stride_bytes: *stride,
+                size_bytes: (*size).into(),
+            });
+        let sizes = self.sizes_bytes.iter().map(|size| u64::from(*size));
+        Layout::new(self.extent, format, planes.collect(), sizes.collect())
     }
 
     fn layout_in_one_memory(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
@@ -163,8 +196,10 @@ impl NegotiatedFormat {
             let returned = format.multiplanar();
             let planes = returned.planes;
             let count = usize::from(returned.plane_count);
+            let extent = Extent::new(returned.width, returned.height)?;
             Ok(Self {
-                extent: Extent::new(returned.width, returned.height)?,
+                extent,
+                visible: Rect::whole(extent),
                 pixel_format: PixelFormat(returned.pixel_format),
                 strides_bytes: planes
                     .iter()
@@ -179,8 +214,10 @@ impl NegotiatedFormat {
             })
         } else {
             let returned = format.pix();
+            let extent = Extent::new(returned.width, returned.height)?;
             Ok(Self {
-                extent: Extent::new(returned.width, returned.height)?,
+                extent,
+                visible: Rect::whole(extent),
                 pixel_format: PixelFormat(returned.pixel_format),
                 strides_bytes: vec![returned.bytes_per_line],
                 sizes_bytes: vec![returned.size_image],
@@ -194,12 +231,28 @@ mod tests {
     use super::*;
 
     fn format(code: [u8; 4], strides: &[u32], sizes: &[u32]) -> NegotiatedFormat {
+        let extent = Extent::new(640, 480).unwrap();
         NegotiatedFormat {
-            extent: Extent::new(640, 480).unwrap(),
+            extent,
+            visible: Rect::whole(extent),
             pixel_format: PixelFormat(u32::from_le_bytes(code)),
             strides_bytes: strides.to_vec(),
             sizes_bytes: sizes.to_vec(),
         }
+    }
+
+    #[test]
+    fn tiled_format_has_the_memory_planes_that_the_driver_states() {
+        let negotiated = format(*b"MM21", &[640, 640], &[327_680, 163_840]);
+        let layout = negotiated.layout().unwrap().unwrap();
+        assert_eq!(layout.format().to_string(), "NV12 MTK(TILE=16L32S)");
+        assert_eq!(layout.memory_sizes(), [327_680, 163_840]);
+        assert_eq!(NegotiatedFormat::of_layout(&layout), Some(negotiated));
+        let tiles = format(*b"VT12", &[640], &[500_000]);
+        let layout = tiles.layout().unwrap().unwrap();
+        assert_eq!(layout.format().v4l2_code(), Some(tiles.pixel_format.0));
+        assert_eq!(NegotiatedFormat::of_layout(&layout), Some(tiles));
+        assert_eq!(format(*b"H264", &[0], &[1]).layout(), None);
     }
 
     #[test]
@@ -227,6 +280,24 @@ mod tests {
             .collect();
         assert_eq!(planes, [(0, 640), (1, 704)]);
         assert_eq!(NegotiatedFormat::of_layout(&layout), Some(negotiated));
+    }
+
+    #[test]
+    fn visible_rectangle_is_the_layouts() {
+        let mut negotiated = format(*b"NV12", &[640], &[460_800]);
+        negotiated.visible = Rect::new(0, 0, Extent::new(640, 472).unwrap());
+        let layout = negotiated.layout().unwrap().unwrap();
+        assert_eq!(layout.visible(), negotiated.visible);
+        assert_eq!(
+            negotiated.to_string(),
+            "640x480 in NV12, [640] bytes a row, [460800] bytes, with the picture of 640x472 at (0, 0)"
+        );
+        assert_eq!(
+            NegotiatedFormat::of_layout(&layout),
+            Some(negotiated.clone())
+        );
+        negotiated.visible = Rect::new(0, 16, negotiated.visible.extent());
+        assert!(negotiated.layout().unwrap().is_err());
     }
 
     #[test]

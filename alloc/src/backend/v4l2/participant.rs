@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::pixel_format::{Disjoint, PixelFormat};
 use super::queue::{Direction, Queue};
 use super::queue_memory::QueueMemory;
-use super::strides;
+use super::visible::Cropping;
+use super::{Disjoint, PixelFormat};
 use super::{Error, NegotiatedFormat, sys};
+use super::{range, strides};
+use crate::backend::cma;
 use crate::constraint::{
     AddressWindow, Constraints, Contiguity, ImageConstraints, Imports, MemoryCost, Participant,
-    PlanePlacement, Role, SideConstraints, Source, SourceId, StrideConstraints,
+    PlanePlacement, Role, Source, SourceId, StrideConstraints,
 };
-use crate::model::{Extent, FormatModifier, Fourcc};
+use crate::model::{Extent, FormatModifier, Fourcc, Modifier};
 
 /// Buffers that a queue holds: the one that the device works on, and the next one.
 const HELD: u32 = 2;
@@ -22,8 +24,9 @@ impl Queue {
     /// The formats are queried with VIDIOC_TRY_FMT, which changes nothing. The queue must be idle, because one buffer is
     /// allocated and freed to determine its memory. If another program streams, the memory is declared as unknown.
     ///
-    /// If the queue does not support this size for a format, the format is declared with the nearest supported size, so that the
-    /// solver can report it.
+    /// If the driver rounds the size up and crops (VIDIOC_G_SELECTION and VIDIOC_S_SELECTION), the size is the picture's, and the coded
+    /// sizes that the driver accepts are declared. If it does not crop, and does not support this size for a format, the format is declared
+    /// with the nearest supported size, so that the solver can report it.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -40,20 +43,33 @@ impl Queue {
         let name = format!("{} {}", device.driver(), self.direction());
         let mut participant = Participant::new(name, device.identity().clone(), role);
         let mut formats: BTreeMap<Fourcc, ImageConstraints> = BTreeMap::new();
+        let mut pairs: Vec<FormatModifier> = Vec::new();
+        let mut cropping = None;
         for listed in self.formats()? {
-            let Some((known, disjoint)) = listed.pixel_format.fourcc() else {
+            let pixel_format = listed.pixel_format;
+            // A compressed format may hold single pictures, as tiles do, or a coded stream.
+            let rows = pixel_format.fourcc().filter(|_| !listed.is_compressed);
+            let rows = rows.map(|(fourcc, disjoint)| (FormatModifier::linear(fourcc), disjoint));
+            let Some((pair, disjoint)) = rows.or_else(|| pixel_format.tiled()) else {
                 continue;
             };
-            if listed.is_compressed || fourcc.is_some_and(|wanted| wanted != known) {
+            if fourcc.is_some_and(|wanted| wanted != pair.fourcc) {
                 continue;
             }
-            let Some(constraints) =
-                self.image_constraints(extent, listed.pixel_format, disjoint)?
-            else {
+            let cropping = match cropping {
+                Some(known) => known,
+                None => *cropping.insert(self.cropping(extent)?),
+            };
+            let constraints = if pair.modifier == Modifier::LINEAR {
+                self.image_constraints(extent, pixel_format, disjoint, cropping)?
+            } else {
+                self.tile_constraints(extent, pixel_format, disjoint, cropping)?
+            };
+            let Some(constraints) = constraints else {
                 continue;
             };
             formats
-                .entry(known)
+                .entry(pair.fourcc)
                 .and_modify(|have| {
                     // If no stride satisfies both, the pixel format that the driver lists first is declared.
                     if let Some(both) = merge_alternatives(have, &constraints) {
@@ -61,18 +77,18 @@ impl Queue {
                     }
                 })
                 .or_insert(constraints);
+            pairs.push(pair);
         }
-        let pairs = formats.keys().map(|fourcc| FormatModifier::linear(*fourcc));
         // The driver's minimum, and the next buffer.
         let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         let mut constraints = Constraints {
-            formats: Some(pairs.collect()),
+            formats: Some(pairs.into()),
             per_fourcc: formats,
             buffers_held: HELD.max(least),
             ..Constraints::default()
         };
         match self.memory() {
-            Ok(QueueMemory::Virtual) => {}
+            Ok(QueueMemory::Virtual) => participant.maps = true,
             Ok(QueueMemory::Scattered) => constraints.memory.address = self.dma_window(),
             Ok(QueueMemory::Contiguous) if self.has_iommu() => {}
             Ok(QueueMemory::Contiguous) => {
@@ -102,7 +118,10 @@ impl Queue {
     pub fn source(&self, participant: &Participant) -> Result<Option<Source>, Error> {
         let memory = self.memory()?;
         // A queue of coded formats has no frames to export.
-        let is_coded = self.formats()?.iter().all(|format| format.is_compressed);
+        let is_coded = self
+            .formats()?
+            .iter()
+            .all(|format| format.is_compressed && format.pixel_format.tiled().is_none());
         if matches!(memory, QueueMemory::Unknown(_)) || is_coded {
             return Ok(None);
         }
@@ -116,6 +135,8 @@ impl Queue {
             QueueMemory::Contiguous if !self.has_iommu() => {
                 source.guarantees.contiguous_up_to_bytes = u64::MAX;
                 source.guarantees.address = self.dma_window();
+                // The devicetree may state another region for the device, which then replaces this one.
+                source.guarantees.pools = cma::default_pool().into_iter().collect();
             }
             _ => {}
         }
@@ -141,7 +162,7 @@ impl Queue {
     }
 
     /// Whether the queue imports dma-bufs; `None` while another program streams.
-    fn imports(&self) -> Result<Option<bool>, Error> {
+    pub(super) fn imports(&self) -> Result<Option<bool>, Error> {
         match self.free_buffers(sys::MEMORY_DMABUF) {
             Ok(()) => Ok(Some(true)),
             Err(Error::Busy { .. }) => Ok(None),
@@ -156,6 +177,7 @@ impl Queue {
         extent: Extent,
         pixel_format: PixelFormat,
         disjoint: Disjoint,
+        cropping: Cropping,
     ) -> Result<Option<ImageConstraints>, Error> {
         let Some(negotiated) = self.try_exactly(extent, pixel_format, 0)? else {
             return Ok(None);
@@ -165,14 +187,9 @@ impl Queue {
             return Ok(None);
         };
         let several = layout.planes().len() > 1;
-        Ok(Some(ImageConstraints {
-            width: SideConstraints::exactly(negotiated.extent.width()),
-            height: SideConstraints::exactly(negotiated.extent.height()),
+        let mut image = ImageConstraints {
             stride: self.strides(&negotiated)?,
-            minimum_size_bytes: negotiated
-                .sizes_bytes
-                .iter()
-                .fold(0, |sum, size| sum.saturating_add(u64::from(*size))),
+            minimum_size_bytes: negotiated.total_bytes(),
             packed_planes: several && disjoint == Disjoint::No,
             placement: match (several, disjoint) {
                 (false, _) => PlanePlacement::Either,
@@ -180,20 +197,46 @@ impl Queue {
                 (true, Disjoint::Yes) => PlanePlacement::Disjoint,
             },
             ..ImageConstraints::default()
-        }))
+        };
+        self.add_sides(&mut image, extent, &negotiated, cropping)?;
+        Ok(Some(image))
+    }
+
+    /// Returns the constraints of one format whose pixels do not lie in rows: the sizes of picture and memory, and nothing on rows.
+    fn tile_constraints(
+        &self,
+        extent: Extent,
+        pixel_format: PixelFormat,
+        disjoint: Disjoint,
+        cropping: Cropping,
+    ) -> Result<Option<ImageConstraints>, Error> {
+        let Some(negotiated) = self.try_exactly(extent, pixel_format, 0)? else {
+            return Ok(None);
+        };
+        let mut image = ImageConstraints {
+            minimum_size_bytes: negotiated.total_bytes(),
+            placement: match disjoint {
+                Disjoint::No => PlanePlacement::Together,
+                Disjoint::Yes => PlanePlacement::Disjoint,
+            },
+            ..ImageConstraints::default()
+        };
+        self.add_sides(&mut image, extent, &negotiated, cropping)?;
+        Ok(Some(image))
     }
 
     /// Determines the alignment and the range of the strides that the driver accepts.
     fn strides(&self, negotiated: &NegotiatedFormat) -> Result<StrideConstraints, Error> {
         let least = negotiated.strides_bytes.first().copied().unwrap_or(0);
-        strides::probe(least, |stride| {
+        let range = range::probe(least, |stride| {
             let returned = self.try_exactly(negotiated.extent, negotiated.pixel_format, stride)?;
             Ok(returned.and_then(|returned| returned.strides_bytes.first().copied()))
-        })
+        })?;
+        Ok(strides::of_range(range))
     }
 
     /// Returns what the driver would set for a format; `None` if it would set another pixel format or fails.
-    fn try_exactly(
+    pub(super) fn try_exactly(
         &self,
         extent: Extent,
         pixel_format: PixelFormat,
@@ -218,6 +261,10 @@ fn merge_alternatives(one: &ImageConstraints, two: &ImageConstraints) -> Option<
     } else {
         PlanePlacement::Either
     };
+    // Frames of both have the same sizes in all known drivers; otherwise the format that the driver lists first is declared.
+    if (one.coded.as_ref(), one.crop) != (two.coded.as_ref(), two.crop) {
+        return None;
+    }
     constraints.packed_planes = one.packed_planes || two.packed_planes;
     constraints.minimum_size_bytes = one.minimum_size_bytes.max(two.minimum_size_bytes);
     constraints.stride = strides::intersection(&one.stride, &two.stride)?;

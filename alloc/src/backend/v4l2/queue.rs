@@ -6,12 +6,12 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::PixelFormat;
 use super::device::{Device, text};
 use super::negotiate::NegotiatedFormat;
-use super::pixel_format::PixelFormat;
 use super::rate::FrameRate;
 use super::{Error, sys};
-use crate::model::{Extent, Fourcc, Layout};
+use crate::model::{Extent, Fourcc, Layout, Rect};
 
 /// The direction of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,12 +252,17 @@ impl Queue {
         }
     }
 
-    /// Returns the current format (VIDIOC_G_FMT).
+    /// Returns the current format and the visible rectangle (VIDIOC_G_FMT, VIDIOC_G_SELECTION).
     ///
     /// # Errors
-    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0.
+    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0; [`Error::OutsideFrame`] for a visible rectangle
+    /// that is not inside of it.
     pub fn current_format(&self) -> Result<NegotiatedFormat, Error> {
-        self.parse("VIDIOC_G_FMT", &self.raw_format()?)
+        let mut format = self.parse_format("VIDIOC_G_FMT", &self.raw_format()?)?;
+        if let Some(visible) = self.visible(format.extent)? {
+            format.visible = visible;
+        }
+        Ok(format)
     }
 
     /// Returns the current format as the kernel's structure.
@@ -281,6 +286,7 @@ impl Queue {
     ) -> Result<NegotiatedFormat, Error> {
         let wanted = NegotiatedFormat {
             extent,
+            visible: Rect::whole(extent),
             pixel_format,
             strides_bytes: vec![stride_bytes],
             sizes_bytes: vec![0],
@@ -288,7 +294,7 @@ impl Queue {
         let mut format = wanted.to_request(self.kind);
         sys::try_format(self.device.as_fd(), &mut format)
             .map_err(|source| self.device.failed("VIDIOC_TRY_FMT", source))?;
-        self.parse("VIDIOC_TRY_FMT", &format)
+        self.parse_format("VIDIOC_TRY_FMT", &format)
     }
 
     /// Returns the name of the queue's own memory in messages, such as `vivid MMAP`.
@@ -297,6 +303,7 @@ impl Queue {
         format!("{} MMAP", self.device.driver())
     }
 
+    /// Sets the format and the visible rectangle of a layout.
     pub(super) fn set(&self, layout: &Layout) -> Result<NegotiatedFormat, Error> {
         let wanted = NegotiatedFormat::of_layout(layout).ok_or_else(|| Error::NoPixelFormat {
             device: self.device.path().to_owned(),
@@ -304,10 +311,15 @@ impl Queue {
             extent: layout.extent(),
             format: layout.format().to_string(),
         })?;
-        self.set_format(&wanted, |negotiated| {
+        let negotiated = self.set_format(&wanted, |negotiated| {
             negotiated.extent == wanted.extent
                 && negotiated.pixel_format == wanted.pixel_format
                 && negotiated.strides_bytes == wanted.strides_bytes
+        })?;
+        let visible = self.set_visible(layout)?;
+        Ok(NegotiatedFormat {
+            visible,
+            ..negotiated
         })
     }
 
@@ -320,7 +332,7 @@ impl Queue {
         let mut format = wanted.to_request(self.kind);
         sys::set_format(self.device.as_fd(), &mut format)
             .map_err(|source| self.device.failed("VIDIOC_S_FMT", source))?;
-        let negotiated = self.parse("VIDIOC_S_FMT", &format)?;
+        let negotiated = self.parse_format("VIDIOC_S_FMT", &format)?;
         if is_as_wanted(&negotiated) {
             Ok(negotiated)
         } else {
@@ -333,7 +345,7 @@ impl Queue {
         }
     }
 
-    fn parse(
+    fn parse_format(
         &self,
         operation: &'static str,
         format: &sys::Format,

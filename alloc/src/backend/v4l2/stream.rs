@@ -177,9 +177,14 @@ impl Stream {
     /// polls as writable.
     ///
     /// # Errors
-    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`].
+    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Visible`] for a decoder that writes pictures of
+    /// another size than that of cropped buffers, [`Error::OutsideFrame`].
     pub fn start(&mut self) -> Result<(), Error> {
         self.check_requeue_error()?;
+        let layout = self.inner.buffers.first().map(Buffer::layout);
+        if let Some(layout) = layout.filter(|layout| layout.is_cropped()) {
+            self.inner.queue.check_visible(layout)?;
+        }
         sys::stream_on(self.as_fd(), self.inner.queue.kind())
             .map_err(|source| self.inner.failed("VIDIOC_STREAMON", source))?;
         self.inner.states.started();

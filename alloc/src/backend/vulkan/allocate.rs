@@ -102,16 +102,18 @@ impl Gpu {
             device: self.name().to_owned(),
             why,
         };
-        let layout = image::read_back(&raw, kind, extent).ok_or_else(|| {
-            unusable("the layout that the driver reports is inconsistent".to_owned())
-        })?;
+        let layout = image::read_back(&raw, kind, extent)
+            .and_then(|layout| layout.with_visible(planned.visible()).ok())
+            .ok_or_else(|| {
+                unusable("the layout that the driver reports is inconsistent".to_owned())
+            })?;
         plan.accepts(&layout)
             .map_err(|error| unusable(error.to_string()))?;
         Ok((raw, layout))
     }
 
     /// Selects the memory type of an exported image: one that is HOST_VISIBLE if the image allows it, so that the CPU can map it.
-    fn exportable_type(&self, type_bits: u32) -> Option<u32> {
+    pub(super) fn exportable_type(&self, type_bits: u32) -> Option<u32> {
         let visible = self
             .device()
             .physical

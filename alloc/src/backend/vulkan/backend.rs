@@ -8,10 +8,11 @@ use covalent_machine::trial_results::{Outcome, Refusal};
 use super::{Gpu, Purpose, Vulkan, VulkanError};
 use crate::backend::pattern::TestPattern;
 use crate::backend::{
-    Allocated, Backend, BackendError, BackendErrorKind, Declared, Importer, fd_limit_error,
+    Allocated, Backend, BackendError, BackendErrorKind, Declared, FormatFilter, Importer,
+    fd_limit_error,
 };
 use crate::buffer::Buffer;
-use crate::constraint::{FormatSet, Interface, Participant, Role, Source, SourceKind};
+use crate::constraint::{CopyDevice, FormatSet, Interface, Participant, Role, Source, SourceKind};
 use crate::model::{DeviceIdentity, Extent};
 use crate::solve::Plan;
 
@@ -20,6 +21,7 @@ use crate::solve::Plan;
 pub struct Gpus {
     /// Loaded once, because the loader loads every installed driver.
     loaded: Option<Loaded>,
+    filter: FormatFilter,
 }
 
 /// The devices that were opened, and the reasons why others were not.
@@ -35,8 +37,9 @@ impl Gpus {
             Some(loaded) => loaded,
             None => {
                 let (open, unavailable) = Vulkan::load()?.gpus()?;
+                let filtered = |gpu: Gpu| gpu.with_format_filter(self.filter.clone());
                 Loaded {
-                    open,
+                    open: open.into_iter().map(filtered).collect(),
                     unavailable: unavailable.iter().map(ToString::to_string).collect(),
                 }
             }
@@ -68,6 +71,10 @@ impl Backend for Gpus {
         "vulkan"
     }
 
+    fn set_format_filter(&mut self, filter: &FormatFilter) {
+        self.filter = filter.clone();
+    }
+
     fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared {
         let loaded = match self.load() {
             Ok(loaded) => loaded,
@@ -92,6 +99,23 @@ impl Backend for Gpus {
             }
         }
         declared
+    }
+
+    fn copiers(&mut self, extent: Extent) -> Vec<CopyDevice> {
+        let loaded = match self.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::debug!(%error, "no Vulkan device copies");
+                return Vec::new();
+            }
+        };
+        let copiers = loaded.open.iter().filter_map(|gpu| {
+            let found = gpu.copiers(extent);
+            found
+                .inspect_err(|error| tracing::debug!(%error, "this device copies nothing"))
+                .ok()
+        });
+        copiers.flatten().collect()
     }
 
     fn redeclare(&mut self, participant: &Participant, extent: Extent) -> Option<Participant> {
@@ -210,6 +234,7 @@ impl From<VulkanError> for BackendError {
                 operation
             }
             VulkanError::Unsuitable { .. } => "vkCreateImage",
+            VulkanError::Copy { .. } => "vkCmdCopyImage",
             VulkanError::TooSmall { .. } => "vkGetImageMemoryRequirements2",
             _ => "Vulkan",
         };
@@ -219,7 +244,9 @@ impl From<VulkanError> for BackendError {
             VulkanError::Loader { .. }
             | VulkanError::Lacks { .. }
             | VulkanError::Missing { .. } => Kind::Open,
-            VulkanError::Unsuitable { .. } | VulkanError::Sampling { .. } => Kind::Unsuitable,
+            VulkanError::Unsuitable { .. }
+            | VulkanError::Sampling { .. }
+            | VulkanError::Copy { .. } => Kind::Unsuitable,
             VulkanError::NotPlanned { .. } => Kind::NotPlanned,
             VulkanError::Unusable { .. } => Kind::Unusable,
             _ => Kind::Refused,

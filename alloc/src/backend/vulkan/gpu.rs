@@ -13,7 +13,7 @@ use ash::{ext, khr, vk};
 use super::sys::{self, Device, DeviceProperties, InstanceError, Physical};
 use super::{ValidationMessages, VulkanError};
 use crate::backend::prime::{self, ImportAbility};
-use crate::backend::{meminfo, node};
+use crate::backend::{FormatFilter, meminfo, node};
 use crate::model::DeviceIdentity;
 
 /// The device extensions that an image in a dma-buf requires.
@@ -119,6 +119,8 @@ impl Vulkan {
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    /// The formats about which the driver is asked when all are listed.
+    filter: FormatFilter,
 }
 
 struct Inner {
@@ -128,6 +130,7 @@ struct Inner {
     /// The import limits of the DRM device, if the driver imports through a DRM device that has limits.
     import: Option<ImportAbility>,
     is_cpu: bool,
+    is_discrete: bool,
     /// The queue family that owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT if the driver supports it.
     external_family: u32,
 }
@@ -206,13 +209,25 @@ impl Gpu {
                 import,
                 name: properties.name,
                 is_cpu: properties.is_cpu,
+                is_discrete: properties.is_discrete,
                 external_family: if has_foreign {
                     vk::QUEUE_FAMILY_FOREIGN_EXT
                 } else {
                     vk::QUEUE_FAMILY_EXTERNAL
                 },
             }),
+            filter: FormatFilter::default(),
         }
+    }
+
+    /// Sets the formats about which the driver is not asked when all of its formats are listed.
+    #[must_use]
+    pub fn with_format_filter(self, filter: FormatFilter) -> Self {
+        Self { filter, ..self }
+    }
+
+    pub(super) fn filter(&self) -> &FormatFilter {
+        &self.filter
     }
 
     /// Returns the device's name for display (VkPhysicalDeviceProperties::deviceName).
@@ -232,6 +247,11 @@ impl Gpu {
     #[must_use]
     pub fn is_cpu(&self) -> bool {
         self.inner.is_cpu
+    }
+
+    /// Returns whether the device is a card with memory of its own (VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU).
+    pub(super) fn is_discrete(&self) -> bool {
+        self.inner.is_discrete
     }
 
     /// Returns the import limits of the DRM device, if the driver imports through a DRM device that has limits (Venus).
@@ -373,6 +393,7 @@ mod tests {
             api_version: vk::API_VERSION_1_3,
             uuid: [0xab; 16],
             is_cpu: true,
+            is_discrete: false,
             primary: None,
             render: None,
             has_ycbcr: true,

@@ -14,6 +14,40 @@
 //! [`Vulkan::gpus`], [`Gpu::adopt`] and the declarations only make calls that are known to be safe. Try [`Gpu::allocate`],
 //! [`Gpu::import`] and operations on an [`Image`] in a child process first.
 //!
+//! # Copies of a split
+//!
+//! Where participants share no buffer, a solution names who copies ([`Split::copies`](crate::solve::Split::copies)). A device declares what
+//! it copies by [`Gpu::copiers`], and makes the copy by [`Gpu::begin_copy`] between images of the two groups' buffers:
+//!
+//! ```no_run
+//! use covalent_alloc::backend::vulkan::{Gpu, Submission, VulkanError};
+//! use covalent_alloc::buffer::Buffer;
+//! use covalent_alloc::solve::{Copier, Split};
+//! use covalent_alloc::sync::Fence;
+//!
+//! /// Copies a frame after it was filled, if the split's first copy is this device's. Returns the fence for the readers.
+//! fn copy(
+//!     gpu: &Gpu,
+//!     split: &Split,
+//!     (made, shown): (&Buffer, &Buffer),
+//!     filled: Fence,
+//! ) -> Result<Option<Fence>, VulkanError> {
+//!     let Some(Copier::Device(copier)) = split.copies().next().map(|copy| copy.by) else {
+//!         return Ok(None); // the CPU copies
+//!     };
+//!     if !gpu.is_copier(copier) {
+//!         return Ok(None); // another device copies
+//!     }
+//!     let (from, to) = (gpu.import(made)?, gpu.import(shown)?);
+//!     let submission = Submission {
+//!         wait_fences: vec![filled],
+//!         exported: true,
+//!         ..Submission::default()
+//!     };
+//!     gpu.begin_copy(&from, &to, submission)?.export()
+//! }
+//! ```
+//!
 //! # An engine's own device
 //!
 //! 1. Before vkCreateDevice, [`Supported::to_enable`] lists the extensions to enable: the required ones, and the optional ones
@@ -119,6 +153,7 @@
 mod adopt;
 mod allocate;
 mod backend;
+mod copier;
 mod copy;
 mod format;
 mod gpu;
@@ -302,6 +337,18 @@ pub enum VulkanError {
         /// The current value of the timeline.
         current: u64,
     },
+    /// The device does not copy the one image to the other.
+    #[error("{device} cannot copy an image in {from} to one in {to}: {why}")]
+    Copy {
+        /// The device.
+        device: String,
+        /// The format of the image that would be read.
+        from: FormatModifier,
+        /// The format of the image that would be written.
+        to: FormatModifier,
+        /// The reason, and the remedy.
+        why: String,
+    },
     /// The size of the pixel data does not match the image.
     #[error(
         "{device}: plane {plane} has {expected_bytes} bytes of pixels, and {found_bytes} were given"
@@ -338,6 +385,7 @@ impl VulkanError {
             | Self::Sampling { device, .. }
             | Self::Call { device, .. }
             | Self::Unsuitable { device, .. }
+            | Self::Copy { device, .. }
             | Self::Import { device, .. }
             | Self::TooSmall { device, .. }
             | Self::Budget { device, .. }

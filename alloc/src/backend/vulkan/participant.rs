@@ -1,21 +1,26 @@
 //! The declaration of a device: the images that it imports and exports, and its constraints on their layout.
 
 use ash::vk;
+use covalent_machine::memory_manager::limit_to_card;
 
 use super::format;
 use super::image::{self, Trial};
 use super::purpose::Purpose;
 use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
-use crate::backend::meminfo;
+use crate::backend::{meminfo, prime};
 use crate::constraint::{
-    Constraints, FormatSet, ImageConstraints, Interface, MemoryCost, Participant, PlanePlacement,
-    Role, SideConstraints, Source, SourceId, StrideConstraints, SyncMechanism, lcm,
+    CodedConstraints, Constraints, Crop, FormatSet, ImageConstraints, Interface, MemoryCost,
+    Participant, PlanePlacement, Role, SideConstraints, Source, SourceId, StrideConstraints,
+    SyncMechanism, lcm,
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
 /// Images that a renderer holds: the one that it reads, and the next one.
 const HELD: u32 = 2;
+
+/// Width and height of an image that is created without memory, to see which memory types it may have.
+const TEST_SIDE: u32 = 64;
 
 /// Exponents of two of the alignments that are tried, in bytes: from 1 byte to a page.
 const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
@@ -36,8 +41,8 @@ pub(super) struct Kind {
     pub(super) format: FormatModifier,
     pub(super) kind: ImageKind,
     pub(super) support: ImageSupport,
-    /// Whether each plane can be bound to memory of its own (VK_FORMAT_FEATURE_DISJOINT_BIT).
-    pub(super) disjoint: bool,
+    /// What the device does with such images, such as VK_FORMAT_FEATURE_DISJOINT_BIT.
+    pub(super) features: vk::FormatFeatureFlags,
     /// The number of memory planes, including those for the driver's metadata.
     pub(super) memory_planes: u32,
 }
@@ -91,6 +96,7 @@ impl Gpu {
         let name = format!("{} image{suffix}", self.identity().driver);
         let mut participant = Participant::new(name, self.identity().clone(), role);
         participant.interface = Some(Interface::Vulkan);
+        participant.maps = self.is_cpu();
         let mut constraints = Constraints::default();
         let mut formats = Vec::new();
         for kind in self.kinds(purpose, vk::ExternalMemoryFeatureFlags::IMPORTABLE)? {
@@ -105,6 +111,8 @@ impl Gpu {
             }
         }
         constraints.formats = Some(FormatSet::from(formats));
+        // The image has the coded extent; copies, texture coordinates and viewports select the picture.
+        constraints.image.crop = Crop::Anywhere;
         constraints.buffers_held = HELD;
         // The driver imports through the DRM device, so the limits of that device apply.
         if let Some(ability) = self.import_ability() {
@@ -148,6 +156,13 @@ impl Gpu {
             source.guarantees.has_shadow_copy = Some(false);
         }
         source.guarantees.available_bytes = meminfo::available_bytes();
+        prime::limit_source(&mut source);
+        if self.is_discrete()
+            && !prime::knows_memory_manager(&self.identity().driver)
+            && self.exports_from_the_card_alone(&kinds)
+        {
+            limit_to_card(&mut source);
+        }
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
         // One dma-buf holds all planes of an image that is not disjoint.
         source.constraints.image.placement = PlanePlacement::Together;
@@ -176,6 +191,23 @@ impl Gpu {
         Ok(Some(source))
     }
 
+    /// Returns whether some exported image lies in memory that the device alone reaches: DEVICE_LOCAL and not HOST_VISIBLE.
+    fn exports_from_the_card_alone(&self, kinds: &[Kind]) -> bool {
+        let types = self.device().physical.memory_types();
+        let Ok(extent) = Extent::new(TEST_SIDE, TEST_SIDE) else {
+            return false;
+        };
+        kinds.iter().any(|kind| {
+            let image = image::unbacked(self, kind, extent, None).ok();
+            let chosen =
+                image.and_then(|image| self.exportable_type(image.requirements(None).type_bits));
+            let chosen = chosen.and_then(|number| usize::try_from(number).ok());
+            chosen
+                .and_then(|number| types.get(number))
+                .is_some_and(|flags| is_of_the_card_alone(*flags))
+        })
+    }
+
     pub(super) fn source_id(&self) -> SourceId {
         let identity = self.identity();
         SourceId::new(format!("vulkan:{}@{}", identity.driver, identity.location))
@@ -188,13 +220,16 @@ impl Gpu {
     }
 
     /// Lists the formats and modifiers whose dma-buf images have this feature.
-    fn kinds(
+    pub(super) fn kinds(
         &self,
         purpose: Purpose,
         ability: vk::ExternalMemoryFeatureFlags,
     ) -> Result<Vec<Kind>, VulkanError> {
         let mut kinds = Vec::new();
         for (fourcc, _) in format::all() {
+            if !self.filter().takes(fourcc) {
+                continue;
+            }
             kinds.extend(
                 self.kinds_of(fourcc, purpose)?
                     .into_iter()
@@ -218,7 +253,9 @@ impl Gpu {
 
     /// Returns the same kind as a disjoint image, with each plane in a dma-buf of its own; `None` if the device imports none.
     pub(super) fn disjoint(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
-        if !kind.disjoint || self.binds_the_first_plane_only() {
+        if !kind.features.contains(vk::FormatFeatureFlags::DISJOINT)
+            || self.binds_the_first_plane_only()
+        {
             return Ok(None);
         }
         let disjoint = ImageKind {
@@ -283,7 +320,7 @@ impl Gpu {
                     format: FormatModifier::new(fourcc, Modifier(listed.drm_format_modifier)),
                     kind,
                     support,
-                    disjoint: features.contains(vk::FormatFeatureFlags::DISJOINT),
+                    features,
                     memory_planes: listed.drm_format_modifier_plane_count,
                 });
             }
@@ -303,10 +340,21 @@ impl Gpu {
     }
 
     fn image_constraints(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
+        // The visitor has to get the format again: all formats were listed before, and images of this one are created now.
+        let _ = self.filter().takes(kind.format.fourcc);
         let (horizontal, vertical) = format::size_multiples(kind.format.fourcc);
+        let (width, height) = (
+            sides(kind.support.width, horizontal),
+            sides(kind.support.height, vertical),
+        );
         let mut constraints = ImageConstraints {
-            width: sides(kind.support.width, horizontal),
-            height: sides(kind.support.height, vertical),
+            coded: Some(CodedConstraints {
+                width: width.clone(),
+                height: height.clone(),
+                ..CodedConstraints::default()
+            }),
+            width,
+            height,
             placement: PlanePlacement::Together,
             ..ImageConstraints::default()
         };
@@ -347,6 +395,12 @@ impl Gpu {
     }
 }
 
+/// Returns whether memory of a type is reached by the device alone.
+fn is_of_the_card_alone(flags: vk::MemoryPropertyFlags) -> bool {
+    flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL)
+        && !flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE)
+}
+
 fn exactly(layout: &Layout) -> StrideConstraints {
     let stride = layout
         .planes()
@@ -364,5 +418,22 @@ fn sides(maximum: u32, multiple_of: u32) -> SideConstraints {
         minimum: 1,
         maximum,
         multiple_of,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_card_alone_is_local_and_not_visible_to_the_host() {
+        use vk::MemoryPropertyFlags as Flags;
+        assert!(is_of_the_card_alone(Flags::DEVICE_LOCAL));
+        assert!(!is_of_the_card_alone(
+            Flags::DEVICE_LOCAL | Flags::HOST_VISIBLE
+        ));
+        assert!(!is_of_the_card_alone(
+            Flags::HOST_VISIBLE | Flags::HOST_COHERENT
+        ));
     }
 }

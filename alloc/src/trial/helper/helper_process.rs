@@ -14,6 +14,12 @@ use covalent_machine::trial_results::{Cause, Refusal, RefusalKind};
 /// How many bytes from the end of the helper's standard error are kept.
 const STDERR_TAIL_BYTES: u64 = 600;
 
+/// How many bytes from the end of the standard error are searched for the message of a panic, which a backtrace may follow.
+const STDERR_SEARCHED_BYTES: u64 = 64 << 10;
+
+/// How many characters of the message of a panic are kept.
+const PANIC_CHARACTERS: usize = 300;
+
 /// A running helper process. It is killed on drop.
 #[derive(Debug)]
 pub(super) struct HelperProcess {
@@ -56,12 +62,7 @@ pub(super) fn refusal_without_reply(
             ),
         }
     };
-    let tail = stderr_tail(&mut process.stderr);
-    let stderr_note = if tail.is_empty() {
-        String::new()
-    } else {
-        format!("; its standard error ends with: {tail}")
-    };
+    let stderr_note = stderr_note(&mut process.stderr);
     Refusal {
         kind,
         device: device.to_owned(),
@@ -124,19 +125,58 @@ fn wait_for_exit(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// Returns the end of the helper's standard error, made printable.
-fn stderr_tail(stderr: &mut File) -> String {
+/// Returns the message of the first panic in the helper's standard error, or else the end of it, made printable.
+fn stderr_note(stderr: &mut File) -> String {
     // Both processes share the file offset, which is at the end of what the helper has written.
     let length = stderr.stream_position().unwrap_or_default();
     let mut text = Vec::new();
-    let from = length.saturating_sub(STDERR_TAIL_BYTES);
+    let from = length.saturating_sub(STDERR_SEARCHED_BYTES);
     let read = stderr.seek(SeekFrom::Start(from)).and_then(|_| {
         stderr
-            .take(length.min(STDERR_TAIL_BYTES))
+            .take(length.min(STDERR_SEARCHED_BYTES))
             .read_to_end(&mut text)
     });
-    match read {
-        Ok(_) => printable(&String::from_utf8_lossy(&text).trim().replace('\n', " / ")),
-        Err(_) => String::new(),
+    if read.is_err() || text.is_empty() {
+        return String::new();
+    }
+    if let Some(message) = panic_message(&String::from_utf8_lossy(&text)) {
+        return format!("; it panicked: {}", printable(&message));
+    }
+    let kept = usize::try_from(STDERR_TAIL_BYTES).unwrap_or(usize::MAX);
+    let tail = text.get(text.len().saturating_sub(kept)..);
+    let tail = String::from_utf8_lossy(tail.unwrap_or_default());
+    let tail = printable(&tail.trim().replace('\n', " / "));
+    if tail.is_empty() {
+        String::new()
+    } else {
+        format!("; its standard error ends with: {tail}")
+    }
+}
+
+/// Returns the place and the words of the first panic of a driver that is written in Rust, as NVK's compiler is. Its backtrace is
+/// printed even where none is wanted, because a panic that reaches C ends the process.
+fn panic_message(stderr: &str) -> Option<String> {
+    let (_, panic) = stderr.split_once("panicked at ")?;
+    let mut lines = panic.lines().map(str::trim);
+    let (place, words) = (lines.next()?, lines.next().unwrap_or_default());
+    let message = format!("{words} ({})", place.trim_end_matches(':'));
+    Some(message.chars().take(PANIC_CHARACTERS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_of_a_panic_is_found_before_its_backtrace() {
+        let text = "MESA: warning\n\nthread '<unnamed>' panicked at src/nouveau/nil/format.rs:61:9:\nassertion failed: plane < 3\nstack backtrace:\n   0: a\nthread caused non-unwinding panic. aborting.\n";
+        assert_eq!(
+            panic_message(text).unwrap(),
+            "assertion failed: plane < 3 (src/nouveau/nil/format.rs:61:9)"
+        );
+        assert_eq!(panic_message("free(): invalid pointer\n"), None);
+        assert_eq!(panic_message("panicked at "), None);
+        let long = format!("panicked at a:\n{}", "x".repeat(1000));
+        assert_eq!(panic_message(&long).unwrap().len(), PANIC_CHARACTERS);
     }
 }

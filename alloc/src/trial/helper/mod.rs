@@ -1,6 +1,8 @@
 //! The program's side of the helper process, which tries buffers on drivers and may crash of them.
 
 use crate::text::printable_path;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,13 +18,14 @@ use thiserror::Error;
 use super::declare::Drivers;
 use super::measure::MeasuredCycle;
 use super::trial_trait::TrialPlan;
+use super::vendor_gpu::{VendorGpu, VendorGpuError};
 use super::wire::{self, HelperReply, HelperRequest, VERSION, WireError};
 use crate::backend::Declared;
 use crate::buffer::Buffer;
-use crate::constraint::Participant;
-use crate::model::Extent;
+use crate::constraint::{CopyDevice, Participant};
+use crate::model::{Extent, Fourcc};
 use crate::solve::Request;
-use covalent_machine::trial_results::{Outcome, Refusal, without_other_formats};
+use covalent_machine::trial_results::{Cause, Outcome, Refusal, without_other_formats};
 
 mod helper_process;
 mod trial_impl;
@@ -78,6 +81,12 @@ pub struct Helper {
     /// The request for which the process has a buffer.
     allocated: Option<Request>,
     lost_processes: u32,
+    /// The format about which the process asked a driver last.
+    asked: Option<Fourcc>,
+    /// The formats that ended a process while drivers declared their formats.
+    left_out: BTreeSet<Fourcc>,
+    /// The GPU whose driver the process runs instead of those of this machine, and the environment for that.
+    gpu: Option<(&'static VendorGpu, Vec<(&'static str, OsString)>)>,
 }
 
 impl Helper {
@@ -123,6 +132,9 @@ impl Helper {
             process: None,
             allocated: None,
             lost_processes: 0,
+            asked: None,
+            left_out: BTreeSet::new(),
+            gpu: None,
         }
     }
 
@@ -131,6 +143,18 @@ impl Helper {
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// Runs the driver of a GPU that this machine does not have, instead of the drivers of this machine.
+    ///
+    /// The driver declares what it lists and lays out; what it accepts is no promise, and no pixel is drawn.
+    ///
+    /// # Errors
+    /// [`VendorGpuError`] where the driver or what stands in for its hardware is not installed.
+    pub fn with_gpu(mut self, gpu: &'static VendorGpu) -> Result<Self, VendorGpuError> {
+        self.gpu = Some((gpu, gpu.environment()?));
+        self.process = None;
+        Ok(self)
     }
 
     /// Returns the path of the program.
@@ -180,7 +204,9 @@ impl Helper {
         .map_err(|error| failed(error.into()))?;
         // The standard error is a memfd and not a pipe, so that the process never waits for a reader.
         let stderr = stderr_file().map_err(|error| failed(error.into()))?;
+        let variables = self.gpu.iter().flat_map(|(_, variables)| variables);
         let child = Command::new(&self.program)
+            .envs(variables.map(|(name, value)| (name, value)))
             .stdin(other)
             .stdout(Stdio::null())
             .stderr(stderr.try_clone().map_err(failed)?)
@@ -198,7 +224,10 @@ impl Helper {
             program: self.program.clone(),
             why,
         };
-        let hello = HelperRequest::Hello { version: VERSION };
+        let hello = HelperRequest::Hello {
+            version: VERSION,
+            left_out: self.left_out.clone(),
+        };
         wire::send(&process.socket, &hello, &[])
             .map_err(|error| wrong_program(error.to_string()))?;
         let deadline = Instant::now().checked_add(self.deadline);
@@ -226,7 +255,9 @@ impl Helper {
         let process = self
             .process()
             .map_err(|error| Outcome::Untestable(format!("there is no helper process: {error}")))?;
-        let reply = exchange(&process.socket, request, deadline);
+        let mut asked = None;
+        let reply = exchange(&process.socket, request, deadline, &mut asked);
+        self.asked = asked;
         let error = match reply {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
@@ -244,21 +275,79 @@ impl Helper {
     /// Declares the sources and participants of GBM and Vulkan for pictures of one size, in pixels.
     ///
     /// Their drivers are loaded into the helper process. A driver that crashes it or misses the deadline is listed as unavailable,
-    /// with the reason, and the next process declares the others.
+    /// with the reason, and the next process declares the others. If it was asked about a format, only this format is listed as
+    /// unavailable, and the next process declares the driver's other formats.
     pub fn declare_drivers(&mut self, extent: Extent) -> Declared {
         let mut all = Declared::default();
+        if let Some(gpu) = self.gpu.as_ref().map(|(gpu, _)| *gpu) {
+            all = self.declare_of(Drivers::Vulkan, extent);
+            gpu.adopt(&mut all);
+            return all;
+        }
         for drivers in Drivers::list() {
-            let name = drivers.name();
-            let request = HelperRequest::Declare { drivers, extent };
-            self.allocated = None;
-            all.extend(match self.call(&request, &name, "declare") {
-                Ok((HelperReply::Declared { declared }, _)) => declared,
-                Ok(_) => Declared::only_unavailable(name, unexpected_reply().to_string()),
-                Err(Outcome::Refused(refusal)) => Declared::only_unavailable(name, refusal.words),
-                Err(outcome) => Declared::only_unavailable(name, outcome.to_string()),
-            });
+            all.extend(self.declare_of(drivers, extent));
         }
         all
+    }
+
+    /// Declares the sources and participants of one set of drivers.
+    fn declare_of(&mut self, drivers: Drivers, extent: Extent) -> Declared {
+        let name = drivers.name();
+        let request = HelperRequest::Declare { drivers, extent };
+        let mut all = Declared::default();
+        match self.list(&request, &name, &mut all) {
+            Ok(HelperReply::Declared { declared }) => all.extend(declared),
+            Ok(_) => all.add_unavailable(name, &unexpected_reply()),
+            Err(Outcome::Refused(refusal)) => all.add_unavailable(name, &refusal.words),
+            Err(outcome) => all.add_unavailable(name, &outcome),
+        }
+        all
+    }
+
+    /// Sends a request for which drivers list all of their formats. Where a driver crashes at one, the format is added to
+    /// `unavailable`, and the request is sent again to a process that leaves it out.
+    fn list(
+        &mut self,
+        request: &HelperRequest,
+        name: &str,
+        unavailable: &mut Declared,
+    ) -> Result<HelperReply, Outcome> {
+        loop {
+            self.allocated = None;
+            let outcome = match self.call(request, name, "declare") {
+                Ok((reply, _)) => return Ok(reply),
+                Err(outcome) => outcome,
+            };
+            let asked = match &outcome {
+                // A driver that hangs at one format may hang at all of them, and the deadline would pass for each.
+                Outcome::Refused(refusal) if !matches!(refusal.cause, Cause::Deadline(_)) => {
+                    // The number of formats bounds the number of processes.
+                    let asked = self.asked.filter(|asked| self.left_out.insert(*asked));
+                    asked.map(|fourcc| (fourcc, &refusal.words))
+                }
+                _ => None,
+            };
+            match asked {
+                Some((fourcc, words)) => {
+                    unavailable.add_unavailable(format!("{name}, {fourcc}"), words);
+                }
+                None => return Err(outcome),
+            }
+        }
+    }
+
+    /// Declares the devices that copy images of one size, in pixels: those of all backends of the helper program, which loads the drivers of
+    /// Vulkan.
+    ///
+    /// # Errors
+    /// The outcome, if a driver crashes the helper or misses the deadline. The CPU can still copy.
+    pub fn declare_copiers(&mut self, extent: Extent) -> Result<Vec<CopyDevice>, Outcome> {
+        // A format that is left out costs its own copies only.
+        let mut left_out = Declared::default();
+        match self.list(&HelperRequest::Copiers { extent }, "copiers", &mut left_out)? {
+            HelperReply::Copiers { copiers } => Ok(copiers),
+            _ => Err(unexpected_reply()),
+        }
     }
 
     /// Allocates according to a plan and frees the buffer, `count` times, one after another. Returns the times.
@@ -374,11 +463,19 @@ fn unexpected_reply() -> Outcome {
     Outcome::Untestable("the helper process sent a reply of another kind".to_owned())
 }
 
-fn exchange<A: wire::Message>(
+/// Sends a request and waits for its reply. `asked` is set to the format about which the process asks a driver meanwhile.
+fn exchange(
     socket: &OwnedFd,
     request: &HelperRequest,
     deadline: Duration,
-) -> Result<(A, Vec<OwnedFd>), WireError> {
+    asked: &mut Option<Fourcc>,
+) -> Result<(HelperReply, Vec<OwnedFd>), WireError> {
     wire::send(socket, request, &[])?;
-    wire::receive(socket, Instant::now().checked_add(deadline))
+    let until = Instant::now().checked_add(deadline);
+    loop {
+        match wire::receive(socket, until)? {
+            (HelperReply::Asks { fourcc }, _) => *asked = Some(fourcc),
+            reply => return Ok(reply),
+        }
+    }
 }

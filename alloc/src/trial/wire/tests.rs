@@ -1,5 +1,7 @@
 //! Messages over socket pairs, also malformed ones.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -9,10 +11,15 @@ use std::thread;
 fn message_arrives_with_its_fds() {
     let (one, two) = UnixStream::pair().unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
-    let request = HelperRequest::Hello { version: 7 };
+    let request = HelperRequest::Hello {
+        version: 7,
+        left_out: [Fourcc::NV12].into(),
+    };
     send(&one, &request, &[file.as_fd()]).unwrap();
     let (received, fds): (HelperRequest, _) = receive(&two, None).unwrap();
-    assert!(matches!(received, HelperRequest::Hello { version: 7 }));
+    assert!(
+        matches!(received, HelperRequest::Hello { version: 7, left_out } if left_out.len() == 1)
+    );
     assert_eq!(fds.len(), 1);
 }
 
@@ -70,7 +77,10 @@ fn silent_peer_times_out_and_ended_peer_is_closed() {
         receive::<HelperReply>(&two, None),
         Err(WireError::Closed)
     ));
-    let hello = HelperRequest::Hello { version: 1 };
+    let hello = HelperRequest::Hello {
+        version: 1,
+        left_out: BTreeSet::new(),
+    };
     assert!(matches!(send(&two, &hello, &[]), Err(WireError::Closed)));
 }
 

@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use clap::Args;
 use covalent_alloc::text::{printable, printable_path};
 use serde::Serialize;
 
 use crate::args::PROBLEM_FOUND;
+use crate::foreign::{self, OwnKind};
 use crate::out;
 use crate::text::wrap;
 use crate::{file, json};
@@ -63,6 +64,9 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// The longest file that is read, in bytes. A report has the data of this verb among that of others.
+const MAXIMUM_BYTES: usize = 16 << 20;
+
 #[derive(Serialize)]
 struct Report<'a> {
     findings: &'a [Finding],
@@ -71,8 +75,17 @@ struct Report<'a> {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let snapshot = match &options.from {
         Some(path) => {
-            let text = file::read(path, Snapshot::MAXIMUM_BYTES)?;
-            Snapshot::read(&text).with_context(|| printable_path(path))?
+            let text = file::read(path, MAXIMUM_BYTES)?;
+            let own = OwnKind::Snapshot.within(&text);
+            if own.len() > Snapshot::MAXIMUM_BYTES {
+                bail!(
+                    "{}: it has {} bytes, and at most {} are read",
+                    printable_path(path),
+                    own.len(),
+                    Snapshot::MAXIMUM_BYTES
+                );
+            }
+            foreign::read_as(OwnKind::Snapshot, path, &text, Snapshot::read(own))?
         }
         None => collect::snapshot(),
     };

@@ -105,11 +105,34 @@ pub(crate) struct NodeFile {
     pub(crate) owner: u32,
     /// The name of the group, or its number if it has no name.
     pub(crate) group: String,
-    /// The permission bits.
+    /// The permission bits. With an access control list those of the group are the mask, and not what the group may do.
     pub(crate) mode: u32,
+    /// The access control list; empty if the node has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) acl: Vec<AclEntry>,
     /// The error of opening it for reading and writing; `None` if it opens.
     #[serde(rename = "refusal")]
     pub(crate) open_error: Option<OpenError>,
+}
+
+/// An entry of an access control list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AclEntry {
+    pub(crate) subject: AclSubject,
+    /// The permission bits, 0 to 7, with the list's mask applied.
+    pub(crate) permissions: u32,
+}
+
+/// Whose permissions an entry states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AclSubject {
+    /// The user with this ID; udev's `uaccess` adds the user of the active session.
+    User(u32),
+    /// The group that owns the node.
+    OwningGroup,
+    /// The group of this name, or its number if it has no name.
+    Group(String),
 }
 
 /// An error number and its text.

@@ -14,7 +14,7 @@ use covalent_alloc::text::printable_path;
 use covalent_alloc::trial::{Helper, pair};
 
 use super::cell::Cell;
-use crate::{machine, out};
+use crate::{machine, out, vendor_gpus};
 
 /// Participants and sources with their constraints for one size.
 pub(crate) struct DeclaredDevices {
@@ -72,6 +72,28 @@ impl DeclaredDevices {
         if let Some(reserved) = machine::reserved_memory(None)? {
             devicetree::refine(&reserved, &mut declared.participants, &mut declared.sources);
         }
+        Ok(declared)
+    }
+
+    /// Declares GPUs that this machine does not have, by their drivers.
+    ///
+    /// # Errors
+    /// A name is not known, or its driver cannot be run.
+    pub(super) fn of_gpus(size: Extent, names: &[String]) -> Result<Self> {
+        let mut declared = Self {
+            size,
+            participants: Vec::new(),
+            sources: Vec::new(),
+            unavailable: Vec::new(),
+        };
+        for name in names {
+            let gpu = vendor_gpus::declare(name, size)?;
+            declared.participants.extend(gpu.participants);
+            declared.sources.extend(gpu.sources);
+            let words = gpu.unavailable.iter().map(ToString::to_string);
+            declared.unavailable.extend(words);
+        }
+        machine::unique_names(&mut declared.participants);
         Ok(declared)
     }
 

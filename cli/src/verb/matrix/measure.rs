@@ -3,17 +3,18 @@
 use std::thread;
 use std::time::Duration;
 
-use covalent_alloc::constraint::{Field, Participant, Source};
+use covalent_alloc::constraint::{Field, MemoryScope, Participant, Source};
 use covalent_alloc::model::{Extent, FormatModifier};
 use covalent_alloc::solve::{Plan, Request, Verdict, solve_shared};
 use covalent_alloc::trial::{
-    Helper, Outcome, RefusalKind, Trial as _, TrialPlan, TrialResults, pair, plan_of,
+    Outcome, RefusalKind, Trial as _, TrialPlan, TrialResults, pair, plan_of,
 };
 
 use super::cell::{Cell, SolverVerdict};
 use super::compare::{self, KnownUncertainties};
 use super::devices::DeclaredDevices;
 use super::interrupt::Interrupt;
+use super::tried::Tried;
 use crate::progress::Progress;
 
 /// What the cells of one size are measured with.
@@ -21,7 +22,7 @@ pub(super) struct MatrixRun<'a> {
     pub(super) declared: &'a DeclaredDevices,
     pub(super) results: &'a TrialResults,
     pub(super) uncertainties: &'a KnownUncertainties,
-    pub(super) helper: &'a mut Helper,
+    pub(super) tried: &'a mut Tried,
     pub(super) progress: &'a Progress,
     pub(super) interrupt: &'a Interrupt,
 }
@@ -143,10 +144,10 @@ impl MatrixRun<'_> {
         let Some(participant) = trial.request.participants.first() else {
             return Outcome::Untestable("there is nobody to try it on".to_owned());
         };
-        match self.helper.allocate(planned) {
+        match self.tried.allocate(planned) {
             Some(allocation) if allocation.outcome != Outcome::Accepted => allocation.outcome,
             _ => self
-                .helper
+                .tried
                 .attempt(planned, participant, None)
                 .unwrap_or_else(|| Outcome::Untestable("no trial is for this".to_owned())),
         }
@@ -189,6 +190,8 @@ impl PlannedTrial {
     ) -> Option<Self> {
         let mut relaxed = participant.clone();
         let mut source = source.clone();
+        // The driver itself has to refuse the devices that its memory does not serve.
+        source.guarantees.scope = MemoryScope::Everybody;
         RELAXATIONS.iter().find_map(|fields| {
             for field in *fields {
                 relaxed.relax(*field);

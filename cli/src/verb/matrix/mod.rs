@@ -11,6 +11,7 @@ mod measure;
 mod record;
 mod svg;
 mod table;
+mod tried;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -20,12 +21,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, Fourcc};
-use covalent_alloc::text::printable_path;
-use covalent_alloc::trial::{
-    Helper, Limits, Trial as _, TrialResults, environment, solve_with_trials,
-};
+use covalent_alloc::trial::{Limits, Trial as _, TrialResults, environment, solve_with_trials};
 
 use crate::args::MISMATCH;
+use crate::foreign::{self, OwnKind};
 use crate::out::{self, line};
 use crate::progress::Progress;
 use crate::{file, machine};
@@ -36,6 +35,7 @@ use interrupt::Interrupt;
 use measure::MatrixRun;
 use record::{RecordedMatrix, Summary};
 use svg::Heading;
+use tried::Tried;
 
 /// Try every source on every participant, and show which pairs can share buffers.
 #[derive(Args, Debug)]
@@ -51,6 +51,10 @@ what is impossible must be refused, and what is possible must be on a list that 
 definite verdict can be given. Without --verify, a refusal of what was guaranteed is stored as a
 trial result, which `covalent facts` lists.
 
+With --gpu the matrix has GPUs that this machine does not have, as their own drivers declare them
+(see `covalent probe --help`). Nothing can be tried on them, so their cells are untested, and
+nothing is stored.
+
 Examples:
   covalent matrix
       the table of this machine, with the reasons below it
@@ -62,6 +66,8 @@ Examples:
       a picture of a matrix that was measured elsewhere
   covalent matrix --verify
       whether the solver's verdicts hold on this machine
+  covalent matrix --gpu navi31 --gpu navi33 --gpu m1 --format XR24
+      which layouts these GPUs could share
 
 Exit codes: 0 done, 11 with --verify: a verdict does not match its outcome, 130 or 143 interrupted
 by SIGINT or SIGTERM.")]
@@ -75,11 +81,14 @@ pub(crate) struct Options {
     /// Try only sources whose identifier begins with this, such as `heap:`; may be repeated.
     #[arg(long, value_name = "SOURCE")]
     source: Vec<String>,
+    /// Show this GPU, such as navi31, instead of this machine's devices; may be repeated. `covalent probe --as list` lists them.
+    #[arg(long = "gpu", value_name = "NAME", conflicts_with = "verify")]
+    gpus: Vec<String>,
     /// Compare the solver's verdicts with the outcomes of the trials.
     #[arg(long)]
     verify: bool,
     /// Show this matrix, which --json printed, instead of measuring this machine.
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["size", "format", "source", "verify"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["size", "format", "source", "gpus", "verify"])]
     from: Option<PathBuf>,
     /// Draw the matrix into this SVG file.
     #[arg(long, value_name = "FILE")]
@@ -100,7 +109,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.from {
         let text = file::read(path, RecordedMatrix::MAXIMUM_BYTES)?;
-        let recorded = RecordedMatrix::read(&text).with_context(|| printable_path(path))?;
+        let read = RecordedMatrix::read(OwnKind::Matrix.within(&text));
+        let recorded = foreign::read_as(OwnKind::Matrix, path, &text, read)?;
         write(options, &recorded)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -109,16 +119,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         files::check(path)?;
     }
     let interrupt = Interrupt::catch().context("cannot catch SIGINT and SIGTERM")?;
-    let mut helper = Helper::find()?;
-    helper.start()?;
+    let mut tried = if options.gpus.is_empty() {
+        Tried::Here(Box::new(machine::started_helper()?))
+    } else {
+        Tried::Nowhere(options.gpus.clone())
+    };
     let mut results = machine::trial_results();
     let mut recorded = RecordedMatrix::new(environment(), &options.size);
-    let machines = measure(options, &mut helper, &results, &interrupt, &mut recorded)?;
+    let machines = measure(options, &mut tried, &results, &interrupt, &mut recorded)?;
     if !options.verify && interrupt.code().is_none() {
-        learn(&mut recorded, &machines, &mut helper, &mut results);
+        learn(&mut recorded, &machines, &mut tried, &mut results);
     }
     recorded.summary = Summary::of(&recorded.cells);
-    recorded.helper_deaths = helper.lost_process_count();
+    recorded.helper_deaths = tried.lost_process_count();
     recorded.interrupted = interrupt.code().is_some();
     write(options, &recorded)?;
     let wrong = recorded.summary.mismatches > 0 || recorded.summary.unlisted > 0;
@@ -132,7 +145,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// Measures all sizes, until they are complete or a signal interrupts it. Returns the devices of each size.
 fn measure(
     options: &Options,
-    helper: &mut Helper,
+    tried: &mut Tried,
     results: &TrialResults,
     interrupt: &Interrupt,
     recorded: &mut RecordedMatrix,
@@ -145,7 +158,7 @@ fn measure(
         }
         let mut progress = Progress::begin(&size.to_string());
         progress.detail("querying every device");
-        let mut declared = DeclaredDevices::discover(*size, helper)?;
+        let mut declared = tried.discover(*size)?;
         if !options.source.is_empty() {
             declared.sources.retain(|source| {
                 let id = source.id.as_str();
@@ -162,7 +175,7 @@ fn measure(
             declared: &declared,
             results,
             uncertainties: &uncertainties,
-            helper,
+            tried: &mut *tried,
             progress: &progress,
             interrupt,
         };
@@ -174,7 +187,7 @@ fn measure(
             measure.source(source, number == 0, &formats, &mut recorded.cells);
         }
         // Stops the queues that were used, so that the next size finds every queue idle.
-        helper.release();
+        tried.release();
         machines.push(declared);
     }
     Ok(machines)
@@ -184,7 +197,7 @@ fn measure(
 fn learn(
     recorded: &mut RecordedMatrix,
     machines: &[DeclaredDevices],
-    helper: &mut Helper,
+    tried: &mut Tried,
     results: &mut TrialResults,
 ) {
     let mut learnt = Vec::new();
@@ -195,9 +208,9 @@ fn learn(
     {
         let pairs = machines.iter().filter_map(|declared| declared.pair(cell));
         for request in pairs {
-            let tried =
-                solve_with_trials(&request, &mut [&mut *helper], results, Limits::default());
-            learnt.extend(tried.learnt_results);
+            let solved =
+                solve_with_trials(&request, &mut [&mut *tried], results, Limits::default());
+            learnt.extend(solved.learnt_results);
         }
     }
     machine::store_trial_results(&learnt);

@@ -10,10 +10,10 @@ use covalent_alloc::backend::Unavailable;
 use covalent_alloc::backend::devicetree;
 use covalent_alloc::backend::drm::{Card, DrmError};
 use covalent_alloc::collection::BufferCollection;
-use covalent_alloc::constraint::{Participant, Source};
+use covalent_alloc::constraint::{CopyDevice, Participant, Source};
 use covalent_alloc::files;
 use covalent_alloc::model::{Extent, FormatModifier};
-use covalent_alloc::text::printable_path;
+use covalent_alloc::text::{printable, printable_path};
 use covalent_alloc::trial::Helper;
 use serde::Serialize;
 
@@ -22,6 +22,7 @@ use crate::{json, machine};
 
 mod record;
 mod regions;
+mod vendor_gpus;
 
 use regions::MatchedRegion;
 
@@ -35,15 +36,27 @@ With --record everything is written to a file, for `covalent plan --machine` on 
 and for `covalent diff`. A recording serves only for the sizes at which it was made, so --size may
 be repeated.
 
+With --as the machine is shown as it looks with a GPU that it does not have: the GPU's own Vulkan
+driver runs in a helper process on one of Mesa's drm-shims, which stand in for the hardware. It
+lists and lays out images, and draws nothing: that it accepts a layout is no promise. The shims are
+in Debian's package mesa-drm-shim.
+
 Examples:
   covalent probe
   covalent probe --size 1920x1080 --json
   covalent probe --record machine.json --size 640x480 --size 1920x1080
-      this machine as a file, for a bug report or for work elsewhere")]
+      this machine as a file, for a bug report or for work elsewhere
+  covalent probe --as list
+      the GPUs that --as and `covalent plan --gpu` know
+  covalent probe --as navi31 --size 1920x1080 --record navi31.json
+      what AMD's driver says about a Radeon RX 7900")]
 pub(crate) struct Options {
     /// Query cameras at this size in pixels; may be repeated.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     size: Vec<Extent>,
+    /// Show this GPU, such as navi31, instead of this machine's devices; may be repeated. `list` lists the known ones.
+    #[arg(long = "as", value_name = "GPU")]
+    gpus: Vec<String>,
     /// Write this machine to this file, for `covalent plan --machine`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -57,14 +70,21 @@ struct Found {
     size: Extent,
     participants: Vec<Participant>,
     sources: Vec<Source>,
+    copiers: Vec<CopyDevice>,
     unavailable: Vec<Unavailable>,
     /// The reserved memory of the devicetree; `None` if the machine has no devicetree.
     reserved_memory: Option<Vec<MatchedRegion>>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.gpus.iter().any(|name| name == "list") {
+        return vendor_gpus::list(options.json);
+    }
     if let Some(path) = &options.record {
         files::check(path)?;
+    }
+    if !options.gpus.is_empty() {
+        return vendor_gpus::run(options);
     }
     let mut sizes = options.size.clone();
     sizes.dedup();
@@ -81,15 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             found.reserved_memory = Some(regions::matched(reserved, found));
         }
     }
-    for found in &all {
-        if options.json {
-            json::print(found)?;
-        } else {
-            let mut out = out::stdout();
-            write(&mut out, found)?;
-            out.flush()?;
-        }
-    }
+    print(options, &all)?;
     let regions = all
         .first()
         .and_then(|found| found.reserved_memory.as_deref());
@@ -101,12 +113,26 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn print(options: &Options, all: &[Found]) -> Result<()> {
+    for found in all {
+        if options.json {
+            json::print(found)?;
+        } else {
+            let mut out = out::stdout();
+            write(&mut out, found)?;
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
 /// Queries every device at one size.
 fn discover(size: Extent) -> Found {
     let mut found = Found {
         size,
         participants: Vec::new(),
         sources: Vec::new(),
+        copiers: machine::copiers(size),
         unavailable: Vec::new(),
         reserved_memory: None,
     };
@@ -219,6 +245,19 @@ fn write(out: &mut impl Write, found: &Found) -> io::Result<()> {
                 format!(", {} MiB available", bytes >> 20)
             });
         line!(*out, "      {contiguity}{addresses}{available}")?;
+    }
+    if !found.copiers.is_empty() {
+        line!(
+            *out,
+            "Devices that copy where participants share no buffer:"
+        )?;
+    }
+    for copier in &found.copiers {
+        let kind = copier.kind.label();
+        let name = printable(&copier.name);
+        line!(*out, "  {name} ({}), {kind}", copier.device)?;
+        line!(*out, "      reads: {}", list(copier.reads.iter()))?;
+        line!(*out, "      writes: {}", list(copier.writes.iter()))?;
     }
     if !found.unavailable.is_empty() {
         line!(*out, "Not usable:")?;

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use covalent_alloc::backend::devicetree;
+use covalent_alloc::backend::{self, devicetree};
 use covalent_alloc::constraint::{
     AddressWindow, Contiguity, Participant, Role, Source, SourceKind,
 };
 use covalent_alloc::machine::{
-    Declared, Machine, MissingDevice, Provenance, RecordedParticipant, RecordedSource,
-    ReservedMemory,
+    Declared, Machine, MissingDevice, Provenance, RecordedParticipant, RecordedPool,
+    RecordedSource, ReservedMemory,
 };
 use covalent_alloc::trial::{Interface, environment};
 
@@ -36,6 +36,9 @@ pub(super) fn write(path: &Path, all: &[Found], reserved: Option<&ReservedMemory
     recorded.trial_results = learnt.cloned().collect();
     recorded.devicetree = reserved.cloned();
     recorded.declared = all.iter().map(declared).collect();
+    let sources = all.iter().flat_map(|found| found.sources.clone());
+    let pools = backend::pools(&sources.collect::<Vec<_>>());
+    recorded.pools = pools.into_iter().map(RecordedPool::measured).collect();
     let text = recorded.to_json()?;
     file::write(path, (text + "\n").as_bytes())
 }
@@ -66,6 +69,7 @@ fn declared(found: &Found) -> Declared {
         size: Some(found.size),
         participants: found.participants.iter().map(participant).collect(),
         sources: found.sources.iter().map(source).collect(),
+        copiers: found.copiers.clone(),
         missing: found
             .unavailable
             .iter()

@@ -153,6 +153,7 @@ mod tests {
             size: Extent::new(640, 480).unwrap(),
             participants: Vec::new(),
             sources: Vec::new(),
+            copiers: Vec::new(),
             unavailable: Vec::new(),
             reserved_memory: None,
         }

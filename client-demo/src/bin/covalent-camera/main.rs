@@ -1,8 +1,13 @@
-//! Shows a V4L2 camera on a Wayland compositor without a copy: both use the same buffers.
+//! Shows a V4L2 camera on a Wayland compositor, or on a display of a card, without a copy: both use the same buffers.
 
+mod camera_buffers;
+mod display_buffers;
+mod kms;
+mod list;
 mod options;
 #[cfg(feature = "planted-copy")]
 mod planted;
+mod rate;
 mod report;
 mod setup;
 mod stream;
@@ -13,7 +18,7 @@ use covalent_client_demo::command_line::parse;
 use covalent_client_demo::exit::run_to_exit_code;
 use covalent_client_demo::log::run_with_log;
 
-use crate::options::Options;
+use crate::options::{Display, Options};
 
 fn main() -> ExitCode {
     let options: Options = match parse() {
@@ -21,8 +26,14 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     run_to_exit_code("covalent-camera", || {
-        run_with_log("covalent-camera", options.trace.as_deref(), || {
-            stream::run(&options)
-        })
+        run_with_log(
+            "covalent-camera",
+            options.trace.as_deref(),
+            || match options.display {
+                _ if options.list => list::run(&options),
+                Display::Wayland => stream::run(&options),
+                Display::Kms => kms::run(&options),
+            },
+        )
     })
 }

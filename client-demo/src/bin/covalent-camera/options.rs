@@ -7,10 +7,11 @@ use covalent_alloc::backend::v4l2::{FrameRate, FrameRateError};
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::explicit_sync::SyncKind;
 
-/// Shows a V4L2 camera on a Wayland compositor; the frames are captured into buffers that the display can read.
+/// Shows a V4L2 camera on a Wayland compositor or a display; the frames are captured into buffers that the display can read.
 ///
 /// The program plans from the constraints of the camera, the compositor and every memory source of this machine; the plan names
-/// the source that allocates. The CPU never copies a frame: where no buffer serves all, the program ends with an error that says why.
+/// the source that allocates. Where no buffer serves all, every frame is copied once into shared memory, and the program says why;
+/// with --no-copy that is an error.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-camera",
@@ -19,22 +20,34 @@ use covalent_client_demo::explicit_sync::SyncKind;
     covalent-camera                              the first camera, filling the screen\n  \
     covalent-camera --window --size 640x360      in a window\n  \
     covalent-camera --explain --frames 1         print the plan and the reasons for it\n  \
+    covalent-camera --list                       what the camera has, and how it would be shown\n  \
+    covalent-camera --display kms                without a compositor\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
     Exit status:\n  \
-    0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor\n  \
+    0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor or display\n  \
     6 camera busy  7 allocation failed  8 camera gone while streaming  9 compositor gone while streaming"
 )]
 pub(crate) struct Options {
     /// The camera's node.
     #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
     pub(crate) device: PathBuf,
+    /// Where the frames are shown: in a window of a Wayland compositor, or on a display of a card without one.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) display: Display,
+    /// The card of --display kms; by default the first with a display.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) card: Option<PathBuf>,
+    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an object.
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
     /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Fourcc>,
-    /// Frames a second, whole or a fraction (30, 30000/1001); the camera takes the nearest that it has.
+    /// Frames a second, whole or a fraction (30, 30000/1001); the camera takes the nearest that it has. By default the highest that the
+    /// display can show.
     #[arg(long, value_parser = frame_rate)]
     pub(crate) fps: Option<FrameRate>,
     /// Exit after this many frames were shown.
@@ -49,6 +62,12 @@ pub(crate) struct Options {
     /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
+    /// End with an error where no buffer serves camera and compositor, instead of copying every frame into shared memory.
+    #[arg(long)]
+    pub(crate) no_copy: bool,
+    /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) snapshot: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,
@@ -61,6 +80,16 @@ pub(crate) struct Options {
     /// Write a trace of each buffer to this file, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) trace: Option<PathBuf>,
+}
+
+/// Where the frames are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Display {
+    /// By a Wayland compositor.
+    #[default]
+    Wayland,
+    /// By KMS, without a compositor. No other program may drive the card's displays.
+    Kms,
 }
 
 /// Reads a frame rate that a camera may have.

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use covalent_alloc::buffer::CpuAccess;
 use covalent_client_demo::exit::{Exit, Failure};
 
-use crate::setup::CameraBuffers;
+use crate::camera_buffers::CameraBuffers;
 
 /// Reads a whole frame through a CPU mapping, as a program that copies it does.
 pub(crate) fn read(camera_buffers: &CameraBuffers, index: usize) -> Result<(), Failure> {

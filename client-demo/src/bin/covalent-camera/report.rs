@@ -3,9 +3,10 @@
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
 use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
+use covalent_client_demo::shm_copy::CopyReport;
 use serde::Serialize;
 
-use crate::setup::CameraBuffers;
+use crate::camera_buffers::CameraBuffers;
 
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -20,15 +21,24 @@ pub(crate) struct Report {
     dropped_by_camera: u64,
     /// Of these, the frames that the program skipped: damaged ones, and those dequeued together with a newer one.
     dropped_by_client: u64,
+    /// Of the skipped ones, the frames that were shorter than their format, without the driver's error flag.
+    short: u64,
     /// Of these, the frames that the compositor discarded.
     dropped_by_compositor: u64,
     /// Frames that were presented after a newer one.
     out_of_order: u64,
     /// How the frames reached the display, by the compositor's presentation feedback.
     path: Option<Path>,
-    /// Bytes of buffers that this process read or wrote by CPU, divided by the presented frames.
-    cpu_copied_bytes_per_frame: f64,
-    /// The synchronisation with the compositor: `explicit` or `implicit`.
+    /// Bytes of buffers that the CPU read or wrote in this process, divided by the presented frames.
+    client_copied_bytes_per_frame: f64,
+    /// The same of this process and the compositor together; null where the compositor drew a frame or did not report how it was
+    /// shown, because it does not tell its clients what it copied.
+    cpu_copied_bytes_per_frame: Option<f64>,
+    /// Why this process copies every frame, and how many bytes; null where it copies none.
+    copied: Option<CopyReport>,
+    /// What shows the frames: `wayland` or `kms`.
+    display: &'static str,
+    /// The synchronisation with the compositor or display: `explicit` or `implicit`.
     sync: &'static str,
     /// The source that allocated the buffers.
     source: String,
@@ -52,30 +62,54 @@ pub(crate) struct Report {
     plan: serde_json::Value,
 }
 
+/// The values that a report is made from.
+pub(crate) struct ReportInputs<'a> {
+    pub(crate) camera_buffers: &'a CameraBuffers,
+    pub(crate) stats: &'a FrameStats,
+    pub(crate) display: &'static str,
+    pub(crate) sync: &'static str,
+    /// Bytes that were written to shared memory.
+    pub(crate) shm_bytes: u64,
+    pub(crate) copied: Option<CopyReport>,
+    pub(crate) ended: Ending,
+}
+
 impl Report {
-    pub(crate) fn new(
-        camera_buffers: &CameraBuffers,
-        stats: &FrameStats,
-        is_explicit: bool,
-        ended: Ending,
-    ) -> Self {
+    pub(crate) fn new(inputs: ReportInputs<'_>) -> Self {
+        let ReportInputs {
+            camera_buffers,
+            stats,
+            display,
+            sync,
+            shm_bytes,
+            copied,
+            ended,
+        } = inputs;
         let layout = camera_buffers.layout();
         let by = [
             stats.frames_missed(),
             stats.frames_skipped(),
             stats.frames_discarded(),
         ];
+        let client_bytes = cpu_traffic().total_bytes().saturating_add(shm_bytes);
+        let frames = stats.frames_presented();
         Self {
-            frames: stats.frames_presented(),
+            frames,
             captured: stats.frames_captured(),
             dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
             dropped_by_camera: by[0],
             dropped_by_client: by[1],
+            short: stats.frames_short(),
             dropped_by_compositor: by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
-            cpu_copied_bytes_per_frame: mean(cpu_traffic().total_bytes(), stats.frames_presented()),
-            sync: if is_explicit { "explicit" } else { "implicit" },
+            client_copied_bytes_per_frame: mean(client_bytes, frames),
+            cpu_copied_bytes_per_frame: stats
+                .copied_bytes(client_bytes)
+                .map(|bytes| mean(bytes, frames)),
+            copied,
+            display,
+            sync,
             source: camera_buffers.source_name(),
             format: layout.format().fourcc.to_string(),
             modifier: layout.format().modifier.to_string(),
@@ -83,7 +117,7 @@ impl Report {
                 .planes()
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
-            size: layout.extent().to_string(),
+            size: layout.visible().extent().to_string(),
             latency_ms: stats.latency_ms(),
             timestamps_ahead: stats.timestamps_ahead(),
             buffers: camera_buffers

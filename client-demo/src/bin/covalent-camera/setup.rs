@@ -1,26 +1,33 @@
 //! Sets up the stream: opens the camera and the window, plans and allocates buffers, and imports them into the camera's queue and
 //! the compositor.
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use covalent_alloc::backend::BackendError;
 use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
-use covalent_alloc::model::{Extent, Fourcc, Layout};
-use covalent_alloc::solve::Plan;
+use covalent_alloc::constraint::{CpuUse, Crop, Participant, Role};
+use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
+use covalent_alloc::solve::{Plan, Solution, solve};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation};
+use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation, no_plan};
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
+use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
+use covalent_client_demo::source_choice;
 use covalent_client_demo::tranche_request::tranche_requests;
 use covalent_client_demo::window::Window;
-use wayland_client::protocol::wl_buffer::WlBuffer;
+use covalent_client_demo::xrgb;
 
+use crate::camera_buffers::CameraBuffers;
+use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
+use crate::rate;
 
 /// The least number of buffers: with less the camera stalls as soon as the compositor is late by one frame.
 const BUFFERS: u32 = 4;
@@ -34,61 +41,7 @@ pub(crate) struct Setup {
     pub(crate) window: Window,
     pub(crate) camera_buffers: CameraBuffers,
     pub(crate) stream: Stream,
-    pub(crate) wl_buffers: Vec<WlBuffer>,
-}
-
-/// The camera's buffers, and the plan from which they were allocated.
-#[derive(Debug)]
-pub(crate) struct CameraBuffers {
-    camera: String,
-    plan: Plan,
-    buffers: Vec<Buffer>,
-    copies: Option<HostTransfer>,
-}
-
-impl CameraBuffers {
-    /// Returns the name of the source that allocated the buffers.
-    pub(crate) fn source_name(&self) -> String {
-        self.plan.source_name().to_owned()
-    }
-
-    /// Returns the path of the camera's node.
-    pub(crate) fn camera_name(&self) -> &str {
-        &self.camera
-    }
-
-    /// Returns the layout of the first buffer as it was allocated. All buffers have the same layout.
-    pub(crate) fn layout(&self) -> &Layout {
-        self.buffers
-            .first()
-            .map_or_else(|| self.plan.layout(), Buffer::layout)
-    }
-
-    /// Returns the buffers, by their index in the camera's queue.
-    pub(crate) fn buffers(&self) -> &[Buffer] {
-        &self.buffers
-    }
-
-    /// Returns the size of the picture in pixels.
-    pub(crate) fn size(&self) -> (u32, u32) {
-        let extent = self.plan.layout().extent();
-        (extent.width(), extent.height())
-    }
-
-    /// Copies what the camera wrote into the buffer at `index` to the host, where a virtual GPU keeps a copy of its own.
-    pub(crate) fn publish(&self, index: usize) -> Result<(), Failure> {
-        let Some(copies) = &self.copies else {
-            return Ok(());
-        };
-        copies
-            .update(index)
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
-    }
-
-    /// Returns the plan as JSON, or null where it cannot be serialised.
-    pub(crate) fn plan_data(&self) -> serde_json::Value {
-        serde_json::to_value(&self.plan).unwrap_or_default()
-    }
+    pub(crate) display: DisplayBuffers,
 }
 
 /// Opens the window, plans, allocates, and imports the buffers into the camera's queue and the compositor.
@@ -106,70 +59,207 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         options.fullscreen || !options.window,
     )?;
     let extent = extent(options, &queue, &compositor)?;
-    let mut collection = BufferCollection::new(extent)
-        .with_count(BUFFERS)
-        .with_format(options.format.unwrap_or(Fourcc::XRGB8888));
-    if let Some(format) = options.format {
-        collection = collection.with_only_format(format);
-    }
-    collection.add(&queue).map_err(exit_code::backend_failure)?;
-    let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
-        .with_only_source(options.source.as_deref());
-    let NegotiatedBuffers {
+    let Planned {
         plan,
         buffers,
-        imported: stream,
-        wl_buffers,
+        stream,
+        display,
         copies,
         summary,
-    } = negotiation.negotiate(&mut events, &mut compositor, |collection, buffers| {
-        let mut stream = collection.import(&queue, buffers)?;
-        // Some drivers check the memory only in VIDIOC_QBUF.
-        for index in 0..buffers.len() {
-            stream.queue(index)?;
-        }
-        Ok(stream)
-    })?;
+    } = plan(options, &queue, extent, &mut events, &mut compositor)?;
     explain(options, &summary)?;
+    if !display.is_copied() {
+        window.crop(plan.layout());
+    }
     window.fit(
         (extent.width(), extent.height()),
         compositor.configure.unwrap_or_default(),
     );
-    if let Some(rate) = options.fps {
-        queue
-            .set_frame_rate(rate)
-            .map_err(exit_code::camera_failure)?;
+    match options.fps {
+        Some(rate) => queue.set_frame_rate(rate),
+        None => {
+            let refresh = compositor.output.map(|mode| mode.refresh_millihertz);
+            rate::set_best(&queue, plan.layout(), refresh)
+        }
     }
+    .map_err(exit_code::camera_failure)?;
     Ok(Setup {
         events,
         compositor,
         window,
-        camera_buffers: CameraBuffers {
-            camera: options.device.display().to_string(),
+        camera_buffers: CameraBuffers::new(
+            options.device.display().to_string(),
             plan,
             buffers,
             copies,
-        },
+            queue.colours().map_err(exit_code::camera_failure)?,
+        ),
         stream,
-        wl_buffers,
+        display,
+    })
+}
+
+/// A plan, and its buffers in the camera's queue and the compositor.
+struct Planned {
+    plan: Plan,
+    buffers: Vec<Buffer>,
+    stream: Stream,
+    display: DisplayBuffers,
+    copies: Option<HostTransfer>,
+    summary: String,
+}
+
+/// Finds buffers that camera and compositor share; otherwise buffers that the processor copies to shared memory.
+fn plan(
+    options: &Options,
+    queue: &Queue,
+    extent: Extent,
+    events: &mut Events,
+    compositor: &mut Compositor,
+) -> Result<Planned, Failure> {
+    let mut negotiation = Negotiation::new(
+        collection(queue, extent, options.format)?,
+        "the camera and the compositor",
+    )
+    .with_only_source(options.source.as_deref());
+    let negotiated = negotiation.negotiate(events, compositor, |collection, buffers| {
+        queued(collection, queue, buffers)
+    });
+    match negotiated {
+        Ok(NegotiatedBuffers {
+            plan,
+            buffers,
+            imported: stream,
+            wl_buffers,
+            copies,
+            summary,
+        }) => Ok(Planned {
+            plan,
+            buffers,
+            stream,
+            display: DisplayBuffers::Shared(wl_buffers),
+            copies,
+            summary,
+        }),
+        Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
+            let reason = negotiation.why_no_plan(compositor);
+            copied(options, queue, extent, events, compositor, &failure, reason)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Returns a collection with the camera, in any format or this one.
+pub(crate) fn collection(
+    queue: &Queue,
+    extent: Extent,
+    format: Option<Fourcc>,
+) -> Result<BufferCollection, Failure> {
+    let mut collection = BufferCollection::new(extent)
+        .with_count(BUFFERS)
+        .with_format(format.unwrap_or(Fourcc::XRGB8888));
+    if let Some(format) = format {
+        collection = collection.with_only_format(format);
+    }
+    collection.add(queue).map_err(exit_code::backend_failure)?;
+    Ok(collection)
+}
+
+/// Imports the buffers into the camera's queue and queues them.
+pub(crate) fn queued(
+    collection: &mut BufferCollection,
+    queue: &Queue,
+    buffers: &[Buffer],
+) -> Result<Stream, BackendError> {
+    let mut stream = collection.import(queue, buffers)?;
+    // Some drivers check the memory only in VIDIOC_QBUF.
+    for index in 0..buffers.len() {
+        stream.queue(index)?;
+    }
+    Ok(stream)
+}
+
+/// Plans buffers that the processor copies to shared memory. `without_copy` is why there is no plan without a copy, and `reason` the
+/// same in one line.
+fn copied(
+    options: &Options,
+    queue: &Queue,
+    extent: Extent,
+    events: &Events,
+    compositor: &Compositor,
+    without_copy: &Failure,
+    reason: String,
+) -> Result<Planned, Failure> {
+    let mut collection = collection(queue, extent, options.format)?;
+    let mut processor = Participant::processor(Role::CpuRead);
+    processor.for_each_choice(|own| {
+        let formats = xrgb::FORMATS.map(FormatModifier::linear);
+        own.formats = Some(formats.into());
+        own.memory.cpu = CpuUse::Often;
+        own.image.crop = Crop::Anywhere;
+    });
+    collection
+        .add(&processor)
+        .map_err(exit_code::backend_failure)?;
+    let mut request = collection.request();
+    request.sources = source_choice::chosen(options.source.as_deref(), &request.sources)?;
+    let plan = match solve(&request) {
+        Solution::Share(plan) => plan,
+        other => {
+            let lines = [without_copy.to_string(), other.explain()];
+            return Err(no_plan("the camera and shared memory", &lines));
+        }
+    };
+    let buffers = collection
+        .allocate(&plan)
+        .map_err(exit_code::backend_failure)?;
+    let stream = queued(&mut collection, queue, &buffers).map_err(exit_code::backend_failure)?;
+    let colours = queue.colours().map_err(exit_code::camera_failure)?;
+    let copy = ShmCopy::new(compositor, &events.handle(), &buffers, colours, BUFFERS)
+        .map_err(|error| Failure::new(Exit::Allocation, error))?;
+    let report = CopyReport {
+        reason,
+        bytes_per_frame: copy.frame_bytes(),
+        from: plan.layout().format().fourcc.to_string(),
+        to: Fourcc::XRGB8888.to_string(),
+    };
+    print::text(&format!("covalent-camera: {}\n", report.line()), true)
+        .context("printing why frames are copied")
+        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let summary = format!(
+        "{without_copy}\n\nThese buffers are copied into shared memory.\n{}",
+        plan.explain()
+    );
+    Ok(Planned {
+        plan,
+        buffers,
+        stream,
+        display: DisplayBuffers::Copied(Box::new(copy), report),
+        copies: None,
+        summary,
     })
 }
 
 /// Returns the size of the frames: that of `--size`, or the one that suits the screen in a format that the compositor supports.
-fn extent(options: &Options, queue: &Queue, compositor: &Compositor) -> Result<Extent, Failure> {
+pub(crate) fn extent(
+    options: &Options,
+    queue: &Queue,
+    compositor: &Compositor,
+) -> Result<Extent, Failure> {
     if let Some(extent) = options.size {
         return Ok(extent);
     }
-    let feedback = compositor.current_feedback().ok_or_else(|| {
-        Failure::new(
-            Exit::Unexpected,
-            anyhow!("the compositor sent no dma-buf feedback"),
-        )
-    })?;
-    let requests = tranche_requests(feedback);
+    let requests = compositor
+        .current_feedback()
+        .map(|feedback| tranche_requests(feedback, compositor.crop()))
+        .unwrap_or_default();
     let takes = |fourcc| {
         options.format.is_none_or(|format| format == fourcc)
-            && requests.iter().any(|request| request.supports(fourcc))
+            && match requests.as_slice() {
+                // Every frame will be copied.
+                [] => xrgb::FORMATS.contains(&fourcc),
+                requests => requests.iter().any(|request| request.supports(fourcc)),
+            }
     };
     camera_size::choose(queue, takes, wanted(options, compositor))
         .map_err(exit_code::camera_failure)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
-use covalent_alloc::sync::{Accessor, SyncPoint};
+use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
@@ -17,15 +17,21 @@ use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit_sync::ExplicitSync;
+use covalent_client_demo::frame_interval::FrameInterval;
+use covalent_client_demo::frame_size::is_short;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::print;
+use covalent_client_demo::snapshot::Snapshots;
 use covalent_client_demo::window::Window;
-use wayland_client::protocol::wl_buffer::WlBuffer;
 
+use signal_hook::consts::SIGUSR1;
+
+use crate::camera_buffers::CameraBuffers;
+use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
-use crate::report::Report;
-use crate::setup::{CameraBuffers, setup};
+use crate::report::{Report, ReportInputs};
+use crate::setup::setup;
 
 /// How often the loop wakes up without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,12 +45,15 @@ struct Session<'a> {
     window: Window,
     camera_buffers: CameraBuffers,
     stream: Stream,
-    wl_buffers: Vec<WlBuffer>,
+    display: DisplayBuffers,
     ready: Ready,
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
+    frame_interval: FrameInterval,
     frame_trace: FrameTrace,
+    /// The snapshots of `--snapshot`, and the signal that requests another.
+    snapshots: Option<(Snapshots, Ready)>,
     closed: bool,
     last_frame: Instant,
     /// When the camera last had no buffer, or the compositor had not reported on a frame.
@@ -61,49 +70,73 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Err(_) => Ending::Failed,
     };
     let reported = session.report(ended);
+    let written = session.finish_snapshots();
     session.end();
-    end.and(reported)
+    end.and(reported).and(written)
 }
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
+        // A file that must stay is refused before anything else happens.
+        let snapshots = options.snapshot.as_deref().map(Snapshots::new);
+        let snapshots = snapshots
+            .transpose()
+            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
         let mut setup = setup(options)?;
         let mut events = setup.events;
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&setup.stream))
             .map_err(exit_code::compositor_failure)?;
         let camera = setup.camera_buffers.camera_name();
-        let explicit = ExplicitSync::create(
-            options.sync,
-            &mut setup.compositor,
-            &events.handle(),
-            setup.window.surface(),
-            setup.wl_buffers.len(),
-        )
-        .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let frame_trace =
-            FrameTrace::new("covalent-camera", camera, setup.camera_buffers.buffers());
+        let snapshots = match snapshots {
+            Some(snapshots) => {
+                let signal = events
+                    .watch_signal(SIGUSR1)
+                    .map_err(exit_code::compositor_failure)?;
+                Some((snapshots, signal))
+            }
+            None => None,
+        };
+        let count = setup.display.count();
+        let (explicit, producer, traced) = if setup.display.is_copied() {
+            // linux-drm-syncobj does not support wl_shm buffers.
+            (None, "the processor", Vec::new())
+        } else {
+            let (compositor, surface) = (&mut setup.compositor, setup.window.surface());
+            let explicit =
+                ExplicitSync::create(options.sync, &mut events, compositor, surface, count)
+                    .map_err(|error| Failure::new(Exit::NoPlan, error))?;
+            (explicit, camera, setup.camera_buffers.buffers().to_vec())
+        };
+        let frame_trace = FrameTrace::new("covalent-camera", camera, &traced);
         let mut session = Self {
             options,
             // A V4L2 queue supports no fences.
-            buffers: Buffers::new(setup.wl_buffers.len(), Accessor::new(camera, [])),
+            buffers: Buffers::new(count, Accessor::new(producer, [])),
             events,
             compositor: setup.compositor,
             window: setup.window,
             camera_buffers: setup.camera_buffers,
             stream: setup.stream,
-            wl_buffers: setup.wl_buffers,
+            display: setup.display,
             ready,
             explicit,
             stats: FrameStats::default(),
+            frame_interval: FrameInterval::default(),
             frame_trace,
+            snapshots,
             closed: false,
             last_frame: Instant::now(),
             camera_waited: Instant::now(),
             warned: false,
         };
         // The setup queued all buffers in the camera.
-        for index in 0..session.wl_buffers.len() {
+        let queued = if session.display.is_copied() {
+            0
+        } else {
+            count
+        };
+        for index in 0..queued {
             let BeginWrite::Ready(_) = session
                 .buffers
                 .begin_write(index)
@@ -145,32 +178,45 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Dequeues every frame that is ready, commits the newest and queues the others again.
+    /// Dequeues every frame that can be ready, commits the newest and queues the others again.
     fn capture(&mut self) -> Result<(), Failure> {
         let mut newest: Option<FrameInfo> = None;
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             // After VIDIOC_DQBUF the camera no longer writes to the buffer.
-            self.buffers
-                .end_write(frame.index, None)
-                .map_err(handover_failure)?;
+            if !self.display.is_copied() {
+                self.buffers
+                    .end_write(frame.index, None)
+                    .map_err(handover_failure)?;
+            }
             self.stats.captured(frame.sequence);
             self.last_frame = Instant::now();
             self.warned = false;
-            let passed_over = if frame.is_damaged {
+            let timestamp = frame.is_monotonic.then_some(frame.timestamp);
+            let has_successor = self
+                .frame_interval
+                .has_successor(frame.sequence, timestamp, now());
+            let is_short = is_short(self.camera_buffers.layout(), frame.bytes_used);
+            let passed_over = if frame.is_damaged || is_short {
                 Some(frame)
             } else {
                 newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                self.stats.skipped();
-                self.give_to_camera(old.index)?;
+                match is_short {
+                    true => self.stats.short(),
+                    false => self.stats.skipped(),
+                }
+                self.requeue(old.index)?;
+            }
+            if !has_successor {
+                break;
             }
         }
         match newest {
             Some(frame) if self.may_show() => self.show(frame),
             Some(frame) => {
                 self.stats.skipped();
-                self.give_to_camera(frame.index)
+                self.requeue(frame.index)
             }
             None => Ok(()),
         }
@@ -179,43 +225,86 @@ impl<'a> Session<'a> {
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
-        let Some(wl_buffer) = self.wl_buffers.get(frame.index) else {
+        self.take_snapshot(frame.index)?;
+        let Some(index) = self.fill_display_buffer(frame.index)? else {
+            return Ok(());
+        };
+        let Some(wl_buffer) = self.display.wl_buffer(index) else {
             return Err(handover_failure(HandOverError::Index {
-                index: frame.index,
-                count: self.wl_buffers.len(),
+                index,
+                count: self.display.count(),
             }));
         };
-        self.camera_buffers.publish(frame.index)?;
         let unexpected = |error| Failure::new(Exit::Unexpected, error);
-        let back = match &self.explicit {
-            Some(explicit) => Some(explicit.next_release(frame.index).map_err(unexpected)?),
-            None => None,
-        };
-        self.buffers
-            .show(frame.index, back.map(SyncPoint::from))
-            .map_err(handover_failure)?;
+        self.buffers.show(index, None).map_err(handover_failure)?;
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit.set_points(frame.index).map_err(unexpected)?;
-            self.frame_trace.signalled(frame.index, now());
-            self.events
-                .watch_release_point(wait, frame.index)
-                .map_err(exit_code::compositor_failure)?;
+            explicit.set_points(index).map_err(unexpected)?;
+            self.frame_trace.signalled(index, now());
         }
         let number = self.window.show(wl_buffer, &self.events.handle());
         tracing::trace!(number, ?frame, "shown");
         let timestamp = frame.is_monotonic.then_some(frame.timestamp);
         let now = now();
         self.stats.committed(number, timestamp, now);
-        self.frame_trace
-            .committed(number, frame.index, timestamp, now);
+        self.frame_trace.committed(number, index, timestamp, now);
         Ok(())
+    }
+
+    /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the buffer to commit; `None` where every frame
+    /// is copied and the compositor holds all buffers, so that the frame is skipped.
+    fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
+        if !self.display.is_copied() {
+            self.camera_buffers.publish(captured)?;
+            return Ok(Some(captured));
+        }
+        let free = self.buffers.free();
+        if let Some(index) = free {
+            // Nothing has fences on shared memory, so the buffer is never waited for.
+            let _ = self.buffers.begin_write(index).map_err(handover_failure)?;
+            self.display.copy(captured, index)?;
+            self.buffers
+                .end_write(index, None)
+                .map_err(handover_failure)?;
+        } else {
+            self.stats.skipped();
+        }
+        self.requeue(captured)?;
+        Ok(free)
+    }
+
+    /// Writes the frame in the camera's buffer to the file of `--snapshot` where it was requested.
+    fn take_snapshot(&mut self, captured: usize) -> Result<(), Failure> {
+        let Some((snapshots, signal)) = &mut self.snapshots else {
+            return Ok(());
+        };
+        if signal.take() {
+            snapshots.request();
+        }
+        let Some(buffer) = self.camera_buffers.buffers().get(captured) else {
+            return Ok(());
+        };
+        snapshots
+            .frame(buffer, self.camera_buffers.colours())
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
+    }
+
+    /// Queues a buffer in the camera again whose frame is not committed.
+    fn requeue(&mut self, index: usize) -> Result<(), Failure> {
+        if self.display.is_copied() {
+            return self.stream.queue(index).map_err(exit_code::camera_failure);
+        }
+        self.give_to_camera(index)
     }
 
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Released(index) => {
-                let buffer = self.camera_buffers.buffers().get(index);
+                // A release point is signalled after the compositor's last access; wl_buffer.release may come before it.
+                let is_fenced = self.explicit.is_none() && !self.display.is_copied();
+                let buffers = self.camera_buffers.buffers();
+                let buffer = buffers.get(index).filter(|_| is_fenced);
                 match self.buffers.released(index, buffer) {
+                    Ok(()) if self.display.is_copied() => {}
                     Ok(()) => {
                         self.frame_trace.released(index, now());
                         self.give_to_camera(index)?;
@@ -296,20 +385,21 @@ impl<'a> Session<'a> {
     fn check_timeouts(&mut self) -> Result<(), Failure> {
         let silence = self.last_frame.elapsed();
         let kept = self.buffers.held_by(Holder::Compositor);
-        if self.buffers.held_by(Holder::Producer) > 0 && silence > WAKE_INTERVAL {
+        let queued = self.stream.queued_count();
+        if queued > 0 && silence > WAKE_INTERVAL {
             // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
             self.capture()?;
         }
         // A queue may keep some buffers, so a queued buffer alone does not mean that the camera is late. While the compositor has not
         // reported on a frame, the program waits for the compositor.
-        if self.buffers.held_by(Holder::Producer) == 0 || self.stats.in_flight() > 0 {
+        if queued == 0 || self.stats.in_flight() > 0 {
             self.camera_waited = Instant::now();
             if silence > COMPOSITOR_SILENCE && !self.warned {
                 self.warned = true;
                 tracing::warn!(
                     "the compositor at {} has held {kept} of {} buffers for {} s and sent no event for them; the camera waits",
                     self.events.socket(),
-                    self.wl_buffers.len(),
+                    self.display.count(),
                     COMPOSITOR_SILENCE.as_secs()
                 );
             }
@@ -330,15 +420,31 @@ impl<'a> Session<'a> {
         if !self.options.json {
             return Ok(());
         }
-        let report = Report::new(
-            &self.camera_buffers,
-            &self.stats,
-            self.explicit.is_some(),
+        let report = Report::new(ReportInputs {
+            camera_buffers: &self.camera_buffers,
+            stats: &self.stats,
+            display: "wayland",
+            sync: match self.explicit {
+                Some(_) => "explicit",
+                None => "implicit",
+            },
+            shm_bytes: self.display.written_bytes(),
+            copied: self.display.copy_report().cloned(),
             ended,
-        );
+        });
         print::json(&report)
             .context("writing the report on stdout")
             .map_err(|error| Failure::new(Exit::Unexpected, error))
+    }
+
+    /// Waits until the last snapshot is written.
+    fn finish_snapshots(&mut self) -> Result<(), Failure> {
+        match &mut self.snapshots {
+            Some((snapshots, _)) => snapshots
+                .finish()
+                .map_err(|error| Failure::new(Exit::Unexpected, error)),
+            None => Ok(()),
+        }
     }
 
     /// Destroys the surface before the buffers.
@@ -348,16 +454,14 @@ impl<'a> Session<'a> {
             mut compositor,
             window,
             stream,
-            wl_buffers,
+            display,
             explicit,
             ..
         } = self;
         drop(stream);
         drop(explicit);
         drop(window);
-        for wl_buffer in wl_buffers {
-            wl_buffer.destroy();
-        }
+        display.destroy();
         if let Err(error) = events.roundtrip(&mut compositor) {
             tracing::debug!("the last roundtrip: {error}");
         }

@@ -10,7 +10,7 @@ use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{ANSWER_DEADLINE, Events};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
-use covalent_client_demo::feedback::Subscription;
+use covalent_client_demo::feedback::subscribe;
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::pattern::Rows;
 use covalent_client_demo::shm::Pool;
@@ -51,18 +51,16 @@ impl FrameBuffers {
         (width, height): (u32, u32),
         count: u32,
     ) -> Result<Self, Failure> {
-        let no_plan = |error: anyhow::Error| Failure::new(Exit::NoPlan, error);
-        let subscription = Subscription::window(compositor, window.surface(), &events.handle())
-            .map_err(|missing| no_plan(missing.into()))?;
+        let subscriptions = subscribe(compositor, window.surface(), &events.handle());
         events
             .dispatch_until(
                 compositor,
                 "send its feedback",
                 ANSWER_DEADLINE,
-                |compositor| compositor.window_feedback.is_some(),
+                |compositor| compositor.has_feedback_of(&subscriptions),
             )
             .map_err(exit_code::compositor_failure)?;
-        drop(subscription);
+        drop(subscriptions);
         let extent =
             Extent::new(width, height).map_err(|error| Failure::new(Exit::Usage, error))?;
         let mut writer = Participant::processor(Role::CpuWrite);
@@ -76,6 +74,7 @@ impl FrameBuffers {
             .map_err(exit_code::backend_failure)?;
         let mut negotiation = Negotiation::new(collection, "the processor and the compositor");
         let negotiated = negotiation.negotiate(events, compositor, |_, _| Ok(()))?;
+        window.crop(negotiated.plan.layout());
         let mappings = negotiated
             .buffers
             .iter()
@@ -115,8 +114,10 @@ impl FrameBuffers {
             } => {
                 let mapping = mappings.get(index).context("a buffer without a mapping")?;
                 let guard = mapping.access(CpuAccess::Write)?;
-                for y in 0..mapping.buffer().layout().extent().height() {
-                    guard.write_row(0, y, 0, rows.row(y))?;
+                let picture = mapping.buffer().layout().visible_bytes(0);
+                let picture = picture.context("a format without rows")?;
+                for (row, y) in (picture.first_row..).zip(0..picture.rows) {
+                    guard.write_row(0, row, picture.first_byte.into(), rows.row(y))?;
                 }
                 drop(guard);
                 if let Some(copies) = copies {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use covalent_alloc::buffer::Buffer;
-use covalent_alloc::sync::{Accessor, SyncPoint};
+use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
@@ -100,28 +100,38 @@ impl<'a> Show<'a> {
             .unwrap_or((640, 480));
         let pattern = Pattern::new(size.0, size.1)
             .map_err(|error| Failure::new(Exit::Usage, anyhow!(error).context("--size")))?;
-        let frame_buffers = if options.dmabuf {
-            FrameBuffers::plan(&mut events, &mut compositor, &window, size, BUFFERS)?
-        } else {
-            Pool::new(&compositor, &events.handle(), size, BUFFERS)
+        let planned = options
+            .dmabuf
+            .then(|| FrameBuffers::plan(&mut events, &mut compositor, &window, size, BUFFERS))
+            .transpose();
+        let planned = match planned {
+            Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
+                let line = format!(
+                    "covalent-pattern: frames are drawn into wl_shm, because {}\n",
+                    failure.to_string().replace('\n', "; ")
+                );
+                print::text(&line, true)
+                    .context("printing why frames are in shared memory")
+                    .map_err(unexpected)?;
+                None
+            }
+            planned => planned?,
+        };
+        let frame_buffers = match planned {
+            Some(planned) => planned,
+            None => Pool::new(&compositor, &events.handle(), size, BUFFERS)
                 .map(FrameBuffers::Shm)
-                .map_err(|error| Failure::new(Exit::Allocation, error))?
+                .map_err(|error| Failure::new(Exit::Allocation, error))?,
         };
         window.fit(size, configure);
         let source = frame_buffers.source().to_owned();
         let dmabufs = frame_buffers.buffers();
         // linux-drm-syncobj does not support wl_shm buffers.
-        let explicit = if options.dmabuf {
+        let explicit = if !dmabufs.is_empty() {
             let count = dmabufs.len();
             let surface = window.surface();
-            ExplicitSync::create(
-                options.sync,
-                &mut compositor,
-                &events.handle(),
-                surface,
-                count,
-            )
-            .map_err(|error| Failure::new(Exit::NoPlan, error))?
+            ExplicitSync::create(options.sync, &mut events, &mut compositor, surface, count)
+                .map_err(|error| Failure::new(Exit::NoPlan, error))?
         } else {
             None
         };
@@ -237,23 +247,14 @@ impl<'a> Show<'a> {
             .end_write(index, None)
             .map_err(handover_failure)?;
         let unexpected = |error| Failure::new(Exit::Unexpected, error);
-        let back = match &self.explicit {
-            Some(explicit) => Some(explicit.next_release(index).map_err(unexpected)?),
-            None => None,
-        };
-        self.buffers
-            .show(index, back.map(SyncPoint::from))
-            .map_err(handover_failure)?;
+        self.buffers.show(index, None).map_err(handover_failure)?;
         let handle = self.events.handle();
         if self.options.fps.is_none() {
             self.window.request_frame_callback(&handle);
         }
         if let Some(explicit) = &mut self.explicit {
-            let wait = explicit.set_points(index).map_err(unexpected)?;
+            explicit.set_points(index).map_err(unexpected)?;
             self.frame_trace.signalled(index, now());
-            self.events
-                .watch_release_point(wait, index)
-                .map_err(exit_code::compositor_failure)?;
         }
         if let Some(buffer) = self.frame_buffers.buffer(index) {
             let frame = self.window.show(buffer, &handle);
@@ -276,7 +277,9 @@ impl<'a> Show<'a> {
                 self.frame_trace.released(index, now());
                 self.released = Instant::now();
                 self.warned = false;
-                match self.buffers.released(index, self.dmabufs.get(index)) {
+                // A release point is signalled after the compositor's last access; wl_buffer.release may come before it.
+                let buffer = self.dmabufs.get(index).filter(|_| self.explicit.is_none());
+                match self.buffers.released(index, buffer) {
                     Ok(()) => {}
                     Err(error @ HandOverError::Held { .. }) => tracing::warn!(
                         "the compositor released a buffer that it did not hold: {error}"

@@ -37,6 +37,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
         .first()
         .ok_or_else(|| Failure::new(Exit::Allocation, anyhow!("no buffers were allocated")))?
         .layout()
+        .visible()
         .extent();
     let pattern = Pattern::new(extent.width(), extent.height())
         .map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -130,10 +131,14 @@ fn wait(stream: &Stream) -> Result<bool, Failure> {
 
 fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure> {
     let rows = pattern.rows(number);
-    let height = mapping.buffer().layout().extent().height();
-    let written = mapping
-        .access(CpuAccess::Write)
-        .and_then(|guard| (0..height).try_for_each(|y| guard.write_row(0, y, 0, rows.row(y))));
+    let picture = mapping.buffer().layout().visible_bytes(0);
+    let picture = picture
+        .context("a format without rows")
+        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let written = mapping.access(CpuAccess::Write).and_then(|guard| {
+        let mut all = (picture.first_row..).zip(0..picture.rows);
+        all.try_for_each(|(row, y)| guard.write_row(0, row, picture.first_byte.into(), rows.row(y)))
+    });
     written
         .context("a frame cannot be drawn")
         .map_err(|error| Failure::new(Exit::Unexpected, error))
@@ -144,7 +149,7 @@ fn device_failure(error: Error) -> Failure {
         Error::Open { .. } | Error::NotVideo { .. } | Error::NoQueue { .. } => Exit::NoCamera,
         Error::Busy { .. } => Exit::CameraBusy,
         Error::Gone { .. } => Exit::CameraGone,
-        Error::Count { .. } | Error::Unusable { .. } => Exit::Allocation,
+        Error::Count { .. } | Error::Pool { .. } | Error::Unusable { .. } => Exit::Allocation,
         _ => Exit::Unexpected,
     };
     Failure::new(exit, error)

@@ -193,9 +193,9 @@ impl Camera {
             .map_or_else(|| self.plan.layout(), Buffer::layout)
     }
 
-    /// Returns width and height in pixels.
+    /// Returns width and height of the picture in pixels.
     pub(crate) fn size(&self) -> (u32, u32) {
-        let extent = self.layout().extent();
+        let extent = self.layout().visible().extent();
         (extent.width(), extent.height())
     }
 

@@ -74,9 +74,11 @@ impl Show<'_> {
         };
         let picture = self.camera.as_mut().and_then(Camera::take_picture);
         let frame = match &self.camera {
-            Some(camera) => Frame::of_camera(shown, swapchain.size(), camera.size()),
+            Some(camera) => Frame::of_camera(shown, swapchain.size(), camera.size())
+                .sampled_from(camera.layout()),
             None => Frame::of_scene(shown, swapchain.size()),
-        };
+        }
+        .drawn_to(swapchain.layout());
         let target = swapchain
             .target(index)
             .context("a target")
@@ -132,11 +134,7 @@ impl Show<'_> {
             return Ok((None, None));
         };
         let (acquire, release) = explicit.set_pending_points(number).map_err(sync_failure)?;
-        let back = release.point().clone();
-        self.events
-            .watch_release_point(release, number)
-            .map_err(exit_code::compositor_failure)?;
-        Ok((Some(acquire), Some(back.into())))
+        Ok((Some(acquire), Some(release.into())))
     }
 
     /// Commits a frame. `drawn` signals the end of its rendering; `None` means that it is rendered.
@@ -159,6 +157,7 @@ impl Show<'_> {
             .map_err(missing_part)?;
         if !swapchain.was_shown {
             swapchain.was_shown = true;
+            self.window.crop(swapchain.layout());
             self.window.fit(swapchain.size(), configure);
             self.imports_at_first_frame = self.renderer.imports();
         }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use calloop::channel::Sender as CompletionSender;
+use covalent_client_demo::completions::CompletionSender;
 use covalent_client_demo::planning::{Alternative, Answer, Planning};
 
 /// The thread that plans; it ends when this is dropped.
@@ -18,10 +18,7 @@ impl Planner {
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub(crate) fn start(
-        completion_sender: CompletionSender<u64>,
-        number: u64,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(completion_sender: CompletionSender, number: u64) -> std::io::Result<Self> {
         let (requests, received) = channel::<Vec<Alternative>>();
         let (answer_sender, answers) = channel();
         thread::Builder::new()

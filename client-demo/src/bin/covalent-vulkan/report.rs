@@ -51,7 +51,7 @@ impl SwapchainReport {
                 .planes()
                 .first()
                 .map_or(0, |plane| plane.stride_bytes),
-            size: layout.extent().to_string(),
+            size: layout.visible().extent().to_string(),
             purpose: swapchain.usage_label.clone(),
             first_frame,
             buffers: inodes(swapchain.buffers()),
@@ -106,8 +106,11 @@ pub(crate) struct Report {
     imports: u64,
     /// Of these, the imports after the first frame of the last swapchain.
     imports_in_steady_state: u64,
-    /// Bytes of buffers that this process read or wrote by CPU.
-    cpu_copied_bytes: u64,
+    /// Bytes of buffers that the CPU read or wrote in this process.
+    client_copied_bytes: u64,
+    /// The same of this process and the compositor together; null where the compositor drew a frame or did not report how it was
+    /// shown, because it does not tell its clients what it copied.
+    cpu_copied_bytes: Option<u64>,
     /// Swapchains after the first one.
     reallocations: usize,
     /// Every swapchain, in order.
@@ -161,7 +164,8 @@ impl Report {
             waits: inputs.waits,
             imports: inputs.imports,
             imports_in_steady_state: inputs.imports.saturating_sub(inputs.imports_at_first_frame),
-            cpu_copied_bytes: cpu_traffic().total_bytes(),
+            client_copied_bytes: cpu_traffic().total_bytes(),
+            cpu_copied_bytes: stats.copied_bytes(cpu_traffic().total_bytes()),
             reallocations: inputs.swapchain_reports.len().saturating_sub(1),
             swapchains: inputs.swapchain_reports.to_vec(),
             camera: inputs.camera.map(|camera| {
@@ -172,7 +176,7 @@ impl Report {
                     dropped_by_client: stats.frames_skipped(),
                     source: camera.source_name().to_owned(),
                     format: layout.format().fourcc.to_string(),
-                    size: layout.extent().to_string(),
+                    size: layout.visible().extent().to_string(),
                     conversion: camera.conversion(),
                     buffers: inodes(camera.buffers()),
                 }

@@ -1,10 +1,10 @@
 //! Sets up the program: opens the window, chooses a Vulkan device that can render for it, and opens the camera of `--camera`.
 
 use anyhow::{Context as _, anyhow};
-use calloop::channel::Sender as CompletionSender;
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::Extent;
 use covalent_alloc::solve::Plan;
+use covalent_client_demo::completions::CompletionSender;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
@@ -33,8 +33,8 @@ pub(crate) struct Setup {
     pub(crate) events: Events,
     pub(crate) compositor: Compositor,
     pub(crate) window: Window,
-    pub(crate) subscriptions: [Subscription; 2],
-    pub(crate) completion_sender: CompletionSender<u64>,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) completion_sender: CompletionSender,
     pub(crate) planner: Planner,
     pub(crate) negotiation: Negotiation,
     pub(crate) unavailable_gpus: Vec<String>,
@@ -151,7 +151,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
 pub(crate) fn current_requests(compositor: &Compositor) -> Vec<TrancheRequest> {
     compositor
         .current_feedback()
-        .map(tranche_requests)
+        .map(|feedback| tranche_requests(feedback, compositor.crop()))
         .unwrap_or_default()
 }
 

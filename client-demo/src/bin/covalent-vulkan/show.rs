@@ -54,7 +54,7 @@ pub(crate) struct Show<'a> {
     pub(crate) camera: Option<Camera>,
     pub(crate) explicit: Option<ExplicitSync>,
     pub(crate) window: Window,
-    pub(crate) _subscriptions: [Subscription; 2],
+    pub(crate) _subscriptions: Vec<Subscription>,
     pub(crate) compositor: Compositor,
     pub(crate) events: Events,
     pub(crate) planner: Planner,
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 impl<'a> Show<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
         let Setup {
-            events,
+            mut events,
             mut compositor,
             window,
             subscriptions,
@@ -108,11 +108,15 @@ impl<'a> Show<'a> {
             camera,
             first: (plan, usage_label),
         } = setup(options)?;
-        let handle = events.handle();
-        let explicit =
-            ExplicitSync::create(options.sync, &mut compositor, &handle, window.surface(), 0)
-                .map_err(|error| Failure::new(Exit::NoPlan, error))?;
-        let planned_for = plan.layout().extent();
+        let explicit = ExplicitSync::create(
+            options.sync,
+            &mut events,
+            &mut compositor,
+            window.surface(),
+            0,
+        )
+        .map_err(|error| Failure::new(Exit::NoPlan, error))?;
+        let planned_for = plan.layout().visible().extent();
         let submissions = SubmissionTracker::new(&gpu, options.completion, completion_sender)?;
         let mut show = Self {
             options,

@@ -11,11 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use calloop::channel::Sender as CompletionSender;
 use covalent_alloc::backend::vulkan::{Gpu, Submission, Submitted, VulkanError};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::constraint::SyncMechanism;
 use covalent_alloc::sync::{Access, Accessor, Fence, Point, SyncPoint};
+use covalent_client_demo::completions::CompletionSender;
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 
@@ -39,7 +39,7 @@ pub(crate) enum Completion {
 #[derive(Debug)]
 pub(crate) struct SubmissionTracker {
     method: Method,
-    completion_sender: CompletionSender<u64>,
+    completion_sender: CompletionSender,
     pending: BTreeMap<u64, Option<Submitted>>,
 }
 
@@ -57,7 +57,7 @@ impl SubmissionTracker {
     pub(crate) fn new(
         gpu: &Gpu,
         choice: CompletionChoice,
-        completion_sender: CompletionSender<u64>,
+        completion_sender: CompletionSender,
     ) -> Result<Self, Failure> {
         let by_thread = match choice {
             CompletionChoice::Auto => {
@@ -168,7 +168,7 @@ pub(crate) struct FrameSubmission<'a> {
 /// Submits a frame to a GPU and attaches its fence to the acquire point or the dma-buf.
 fn submit_with_fence(
     events: &mut Events,
-    completion_sender: &CompletionSender<u64>,
+    completion_sender: &CompletionSender,
     frame: FrameSubmission<'_>,
 ) -> anyhow::Result<(Submitted, Option<SyncPoint>)> {
     let FrameSubmission {
@@ -216,7 +216,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(completion_sender: CompletionSender<u64>) -> std::io::Result<Self> {
+    fn start(completion_sender: CompletionSender) -> std::io::Result<Self> {
         let (jobs, submitted) = channel::<Job>();
         let failure = Arc::new(Mutex::new(None));
         let result = Arc::clone(&failure);

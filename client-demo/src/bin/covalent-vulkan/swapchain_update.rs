@@ -142,9 +142,10 @@ impl Show<'_> {
             return Ok(());
         }
         if let Some(explicit) = &mut self.explicit {
-            let handle = self.events.handle();
             for number in swapchain.numbers() {
-                explicit.add(&handle, number).map_err(sync_failure)?;
+                explicit
+                    .add(&mut self.events, number)
+                    .map_err(sync_failure)?;
             }
         }
         let first_frame = self.frame_number();
@@ -158,7 +159,7 @@ impl Show<'_> {
 
     /// Drops the retired swapchains whose buffers are all free.
     pub(crate) fn drop_retired(&mut self) {
-        let explicit = &mut self.explicit;
+        let (explicit, events) = (&mut self.explicit, &mut self.events);
         let retired_waits = &mut self.retired_waits;
         self.retired.retain(|swapchain| {
             if swapchain.is_idle() {
@@ -166,7 +167,7 @@ impl Show<'_> {
                 if let Some(explicit) = explicit {
                     swapchain
                         .numbers()
-                        .for_each(|number| explicit.remove(number));
+                        .for_each(|number| explicit.remove(events, number));
                 }
             }
             !swapchain.is_idle()

@@ -1,16 +1,21 @@
 //! Opening a card and its display.
 
 use covalent_alloc::text::printable_path;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use covalent_alloc::backend::drm::{Card, DrmError};
+use covalent_alloc::backend::drm::{Card, DrmError, PlaneKind};
+use drm::control::{Device as _, plane};
 use rustix::fs::OFlags;
 use smithay::backend::session::Session;
 
 use super::Kms;
+use super::cursor::CursorBuffers;
 use crate::backend::output_buffers::{OutputBufferError, OutputBuffers};
-use crate::kms::{KmsError, Pipeline};
-use crate::options::Options;
+use crate::kms::{ConnectedDisplay, Event, KmsError, Pipeline, read_events};
+use crate::options::{Options, PlaneSelection};
+use crate::plane_assignment::TestCache;
 use crate::session::Seat;
 use crate::transient::{FaultKind, retry_transient};
 use crate::writeback::Writeback;
@@ -59,25 +64,66 @@ fn join_messages(errors: &[OpenError]) -> String {
     messages.join("; ")
 }
 
-impl Kms {
-    /// Opens the card of `--device`, or the first card with a connected display.
+/// A card that was opened by the seat, for all its displays.
+#[derive(Clone, Debug)]
+pub struct OpenCard {
+    card: Card,
+    path: PathBuf,
+    device: u64,
+    session: Rc<SessionFd>,
+}
+
+/// The file descriptor of the seat manager, which closes it when the last display is dropped.
+#[derive(Debug)]
+pub(super) struct SessionFd {
+    fd: Option<OwnedFd>,
+    seat: Seat,
+}
+
+impl Drop for SessionFd {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            let _ = self.seat.close(fd);
+        }
+    }
+}
+
+impl OpenCard {
+    /// Opens the card of `--device`, or all cards, and all their displays.
     ///
     /// # Errors
     ///
-    /// When no card can be used; with several cards, the error lists the reason of each.
-    pub fn open(mut seat: Seat, options: &Options) -> Result<Self, OpenError> {
-        if let Some(path) = &options.device {
-            return Self::open_card(&mut seat, path, options);
-        }
-        let mut errors = Vec::new();
-        for path in Card::list() {
-            match Self::open_card(&mut seat, &path, options) {
-                Ok(kms) => return Ok(kms),
+    /// When no display can be used; with several, the error lists the reason of each.
+    pub fn open_all(seat: &Seat, options: &Options) -> Result<(Vec<Self>, Vec<Kms>), OpenError> {
+        let paths = match &options.device {
+            Some(path) => vec![path.clone()],
+            None => Card::list(),
+        };
+        let (mut cards, mut displays, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for path in paths {
+            let card = match Self::open(seat, &path) {
+                Ok(card) => card,
                 Err(error) => {
-                    tracing::info!(%error, "a card cannot be used");
                     errors.push(error);
+                    continue;
                 }
+            };
+            let before = displays.len();
+            let opened = card.open_displays(&mut displays, options, Vec::new(), |_| true);
+            if let Err(error) = opened {
+                tracing::info!(%error, "a card or a display cannot be used");
+                errors.push(error);
             }
+            // A card without a display may get one later. One that has no connectors, or that another program drives, is closed.
+            if displays.len() > before || card.has_connectors() {
+                cards.push(card);
+            }
+            if options.writeback.is_some() && !displays.is_empty() {
+                break;
+            }
+        }
+        if !displays.is_empty() {
+            return Ok((cards, displays));
         }
         Err(match errors.len() {
             0 => OpenError::NoCard,
@@ -86,57 +132,144 @@ impl Kms {
         })
     }
 
-    fn open_card(seat: &mut Seat, path: &Path, options: &Options) -> Result<Self, OpenError> {
+    fn open(seat: &Seat, path: &Path) -> Result<Self, OpenError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let open_error = |source| OpenError::Open {
             path: path.to_owned(),
             source,
         };
-        let session_fd = seat
+        let mut seat = seat.clone();
+        let fd = seat
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
+        let session = Rc::new(SessionFd { fd: Some(fd), seat });
         // The event loop does not run yet, so no timer can retry. After a few attempts the failure is reported.
-        let opened = retry_transient(|| {
-            session_fd
-                .try_clone()
-                .map_err(open_error)
-                .and_then(|fd| Self::open_pipeline(seat, fd, path, options))
-        });
-        match opened {
-            Ok(mut kms) => {
-                kms.session_fd = Some(session_fd);
-                Ok(kms)
+        retry_transient(|| {
+            let fd = session.fd.as_ref().map(OwnedFd::try_clone);
+            let fd = fd.ok_or_else(|| open_error(std::io::ErrorKind::NotFound.into()))?;
+            let card = Card::from_fd(fd.map_err(open_error)?, path)?;
+            Ok(Self {
+                device: card.device_number()?,
+                card,
+                path: path.to_owned(),
+                session: session.clone(),
+            })
+        })
+    }
+
+    /// Returns the device number.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Returns the path of the card.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the card.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Reads the pending events of all displays of the card.
+    ///
+    /// # Errors
+    ///
+    /// When the card was removed.
+    pub fn read_events(&self) -> std::io::Result<Vec<Event>> {
+        read_events(&self.card)
+    }
+
+    fn has_connectors(&self) -> bool {
+        let resources = self.card.resource_handles();
+        resources.is_ok_and(|resources| !resources.connectors().is_empty())
+    }
+
+    /// Opens the connected displays that `wanted` returns true for, and adds them to `displays`. A display that is off by
+    /// configuration is left out. `taken` are the planes of other displays of the card.
+    ///
+    /// # Errors
+    ///
+    /// The reasons of all displays that cannot be used.
+    pub fn open_displays(
+        &self,
+        displays: &mut Vec<Kms>,
+        options: &Options,
+        mut taken: Vec<plane::Handle>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), OpenError> {
+        let kms_error = |error| OpenError::Kms {
+            path: self.path.clone(),
+            error,
+        };
+        let connected =
+            retry_transient(|| ConnectedDisplay::list(&self.card)).map_err(kms_error)?;
+        let mut errors = Vec::new();
+        for display in connected {
+            let name = display.name();
+            if !wanted(name) || options.config_of(name).off {
+                continue;
             }
-            Err(error) => {
-                let _ = seat.close(session_fd);
-                Err(error)
+            match retry_transient(|| self.open_display(&display, options, &taken)) {
+                Ok(kms) => {
+                    taken.extend(kms.plane_handles());
+                    displays.push(kms);
+                }
+                Err(error) => errors.push(error),
             }
+            // The files of --writeback are those of one display.
+            if options.writeback.is_some() && !displays.is_empty() {
+                break;
+            }
+        }
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.swap_remove(0)),
+            _ => Err(OpenError::EachOf(errors)),
         }
     }
 
-    fn open_pipeline(
-        seat: &Seat,
-        fd: std::os::fd::OwnedFd,
-        path: &Path,
+    /// Opens a display. `taken` are the planes of other displays of the card.
+    ///
+    /// # Errors
+    ///
+    /// When the card rejects a request, or has no CRTC or mode for the display.
+    fn open_display(
+        &self,
+        display: &ConnectedDisplay,
         options: &Options,
-    ) -> Result<Self, OpenError> {
+        taken: &[plane::Handle],
+    ) -> Result<Kms, OpenError> {
+        let Self { card, path, .. } = self;
+        let seat = &self.session.seat;
         let kms_error = |error| OpenError::Kms {
-            path: path.to_owned(),
+            path: path.clone(),
             error,
         };
-        let card = Card::from_fd(fd, path)?;
-        let size = options.mode.map(|mode| (mode.width, mode.height));
-        let refresh = options.mode.and_then(|mode| mode.refresh_millihertz);
+        let mode = options.config_of(display.name()).mode;
+        let size = mode.map(|mode| (mode.width, mode.height));
+        let refresh = mode.and_then(|mode| mode.refresh_millihertz);
         let with_writeback = options.writeback.is_some();
-        let pipeline =
-            Pipeline::open(card.clone(), size, refresh, with_writeback).map_err(kms_error)?;
-        let formats = card.plane_formats(pipeline.plane())?;
-        let device = card.device_number()?;
+        let pipeline = Pipeline::open(card.clone(), display, size, refresh, with_writeback, taken)
+            .map_err(kms_error)?;
+        let primary = pipeline.planes().get(pipeline.primary());
+        let formats = primary.map(|plane| plane.description().formats.clone());
+        let formats = formats.unwrap_or_default();
+        let planes = pipeline.planes().iter().map(|plane| {
+            let mut description = plane.description().clone();
+            if options.planes == PlaneSelection::Primary && description.kind != PlaneKind::Primary {
+                description.formats.clear();
+            }
+            description
+        });
+        let planes = planes.collect();
         let (size, _) = pipeline.mode();
-        let output_buffers = OutputBuffers::allocate(&card, pipeline.plane(), size)?;
+        let output_buffers = OutputBuffers::allocate(card, pipeline.plane(), size)?;
         // The test commit fails if another program is DRM master; the next card can be tried then.
         if seat.is_active() {
-            match retry_transient(|| pipeline.test(output_buffers.blank().handle())) {
+            let blank = pipeline.full_frame(output_buffers.blank().handle());
+            match retry_transient(|| pipeline.test(&[blank])) {
                 // A card that is busy only for a while is retried with the first frame.
                 Err(error) if FaultKind::of(&error).is_transient() => {
                     tracing::warn!(%error, card = %path.display(), "the card is busy; the first frame is retried");
@@ -154,17 +287,18 @@ impl Kms {
                 )));
             }
             (Some(directory), Some(connector)) => Some(
-                Writeback::new(&card, connector, size, directory, options.writeback_every)
+                Writeback::new(card, connector, size, directory, options.writeback_every)
                     .map_err(|error| OpenError::Writeback(format!("{error:#}")))?,
             ),
         };
-        Ok(Self {
+        Ok(Kms {
             pipeline,
-            path: path.to_owned(),
-            device,
+            path: path.clone(),
+            device: self.device,
             formats,
+            planes,
             output_buffers,
-            requested_mode: options.mode,
+            requested_mode: mode,
             match_mode: options.match_mode,
             in_flight: None,
             repeats_last: false,
@@ -172,10 +306,11 @@ impl Kms {
             active: seat.is_active(),
             connected: true,
             turn_off_pending: false,
-            mode_generation: 0,
+            tests: TestCache::default(),
+            cursor_buffers: CursorBuffers::default(),
             writeback,
             seat: seat.clone(),
-            session_fd: None,
+            session: self.session.clone(),
         })
     }
 }

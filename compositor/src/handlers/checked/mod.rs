@@ -18,9 +18,9 @@ use smithay::reexports::wayland_protocols::xdg::shell::server::{
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::{
     wl_data_device::{self, WlDataDevice},
+    wl_data_source::{self, WlDataSource},
     wl_pointer::{self, WlPointer},
-    wl_region::{self, WlRegion},
-    wl_shm,
+    wl_shm::{self, WlShm},
     wl_shm_pool::{self, WlShmPool},
     wl_subcompositor::WlSubcompositor,
     wl_subsurface::WlSubsurface,
@@ -30,10 +30,12 @@ use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, WEnum,
 };
 use smithay::wayland::compositor::{
-    CompositorState, RegionUserData, SubsurfaceUserData, SurfaceUserData,
+    CompositorState, Damage, SubsurfaceUserData, SurfaceAttributes, SurfaceUserData, with_states,
 };
 use smithay::wayland::seat::PointerUserData;
-use smithay::wayland::selection::data_device::{DataDeviceState, DataDeviceUserData};
+use smithay::wayland::selection::data_device::{
+    DataDeviceState, DataDeviceUserData, DataSourceUserData, with_source_metadata,
+};
 use smithay::wayland::shell::xdg::{
     XdgPositionerUserData, XdgShellState, XdgShellSurfaceUserData, XdgSurfaceUserData,
 };
@@ -41,7 +43,10 @@ use smithay::wayland::shm::{ShmPoolUserData, ShmState};
 use smithay::wayland::viewporter::ViewportState;
 
 use super::unmapping::subsurface_destroyed;
-use crate::state::State;
+use crate::client_region::{set_input_region, set_opaque_region};
+use crate::connection::FileKind;
+use crate::limits::{Limit, amount};
+use crate::state::{State, usage_of};
 
 /// The largest coordinate and size. The sum of a hundred of them does not overflow.
 const COORDINATE_MAX: i32 = 1 << 24;
@@ -81,7 +86,7 @@ macro_rules! checked_dispatch {
 }
 
 checked_dispatch!(WlSurface: SurfaceUserData => CompositorState, surface);
-checked_dispatch!(WlRegion: RegionUserData => CompositorState, region);
+checked_dispatch!(WlShm: () => ShmState, shm);
 checked_dispatch!(WlSubcompositor: () => CompositorState, tree::subcompositor);
 checked_dispatch!(WlSubsurface: SubsurfaceUserData => CompositorState, tree::subsurface, ended by subsurface_destroyed);
 checked_dispatch!(WlShmPool: ShmPoolUserData => ShmState, shm_pool);
@@ -89,6 +94,7 @@ checked_dispatch!(WpViewport: ViewportState => ViewportState, viewport);
 checked_dispatch!(XdgPositioner: XdgPositionerUserData => XdgShellState, shell::positioner);
 checked_dispatch!(XdgSurface: XdgSurfaceUserData => XdgShellState, shell::xdg_surface);
 checked_dispatch!(XdgToplevel: XdgShellSurfaceUserData => XdgShellState, shell::toplevel);
+checked_dispatch!(WlDataSource: DataSourceUserData => DataDeviceState, data_source);
 checked_dispatch!(WlDataDevice: DataDeviceUserData => DataDeviceState, data_device);
 checked_dispatch!(WlPointer: PointerUserData<State> => SeatState<State>, pointer);
 
@@ -141,6 +147,7 @@ fn surface(
             height,
         } => {
             let (x, y, width, height) = rectangle(x, y, width, height)?;
+            limit_damage(surface);
             Request::Damage {
                 x,
                 y,
@@ -155,12 +162,21 @@ fn surface(
             height,
         } => {
             let (x, y, width, height) = rectangle(x, y, width, height)?;
+            limit_damage(surface);
             Request::DamageBuffer {
                 x,
                 y,
                 width,
                 height,
             }
+        }
+        Request::SetOpaqueRegion { region } => {
+            set_opaque_region(surface, region.as_ref());
+            return None;
+        }
+        Request::SetInputRegion { region } => {
+            set_input_region(surface, region.as_ref());
+            return None;
         }
         Request::SetBufferTransform {
             transform: WEnum::Unknown(number),
@@ -173,45 +189,53 @@ fn surface(
     })
 }
 
-fn region(
+/// The number of rectangles of damage of a commit from which they are replaced by their bounding rectangle.
+const DAMAGE_MAX: usize = 64;
+
+/// Limits the damage of the next commit, since a client could send damage without ever committing it.
+fn limit_damage(surface: &WlSurface) {
+    with_states(surface, |states| {
+        let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+        simplify_damage(&mut attributes.pending().damage);
+    });
+}
+
+/// Replaces very many rectangles by their bounding rectangle, in surface and in buffer coordinates.
+fn simplify_damage(damage: &mut Vec<Damage>) {
+    if damage.len() < DAMAGE_MAX {
+        return;
+    }
+    let (mut of_surface, mut of_buffer) = (None, None);
+    for rect in damage.drain(..) {
+        match rect {
+            Damage::Surface(rect) => {
+                of_surface = Some(of_surface.map_or(rect, |bounds| rect.merge(bounds)));
+            }
+            Damage::Buffer(rect) => {
+                of_buffer = Some(of_buffer.map_or(rect, |bounds| rect.merge(bounds)));
+            }
+        }
+    }
+    damage.extend(of_surface.map(Damage::Surface));
+    damage.extend(of_buffer.map(Damage::Buffer));
+}
+
+fn shm(
     _state: &State,
     _client: &Client,
-    _region: &WlRegion,
-    request: wl_region::Request,
-    _data: &RegionUserData,
-) -> Option<wl_region::Request> {
-    use wl_region::Request;
-    Some(match request {
-        Request::Add {
-            x,
-            y,
-            width,
-            height,
-        } => {
-            let (x, y, width, height) = rectangle(x, y, width, height)?;
-            Request::Add {
-                x,
-                y,
-                width,
-                height,
-            }
+    shm: &WlShm,
+    request: wl_shm::Request,
+    _data: &(),
+) -> Option<wl_shm::Request> {
+    if let wl_shm::Request::CreatePool { fd, .. } = &request {
+        // Reading memory that is mapped from another file could wait for a disk or for another process.
+        if FileKind::of(fd) != FileKind::SharedMemory {
+            let message = "the file is not shared memory: create it by memfd_create or on a tmpfs";
+            shm.post_error(wl_shm::Error::InvalidFd, message);
+            return None;
         }
-        Request::Subtract {
-            x,
-            y,
-            width,
-            height,
-        } => {
-            let (x, y, width, height) = rectangle(x, y, width, height)?;
-            Request::Subtract {
-                x,
-                y,
-                width,
-                height,
-            }
-        }
-        other => other,
-    })
+    }
+    Some(request)
 }
 
 fn shm_pool(
@@ -249,6 +273,29 @@ fn viewport(
     })
 }
 
+fn data_source(
+    state: &State,
+    client: &Client,
+    source: &WlDataSource,
+    request: wl_data_source::Request,
+    _data: &DataSourceUserData,
+) -> Option<wl_data_source::Request> {
+    use wl_data_source::Request;
+    // The remaining request adds a type.
+    if !matches!(request, Request::SetActions { .. } | Request::Destroy) {
+        let count = with_source_metadata(source, |metadata| metadata.mime_types.len());
+        let count = amount(count.unwrap_or(0)).saturating_add(1);
+        let checked = usage_of(client).check(Limit::MimeTypes, count);
+        if let Err(exceeded) = checked {
+            state
+                .connections
+                .disconnect(&state.display, client, exceeded);
+            return None;
+        }
+    }
+    Some(request)
+}
+
 fn data_device(
     state: &State,
     client: &Client,
@@ -256,6 +303,16 @@ fn data_device(
     request: wl_data_device::Request,
     _data: &DataDeviceUserData,
 ) -> Option<wl_data_device::Request> {
+    if let wl_data_device::Request::SetSelection { serial, .. } = request {
+        // Smithay checks only that the client has keyboard focus, which it also has without an act of the user.
+        if !state.user_acts.contains(serial.into(), &client.id()) {
+            tracing::debug!(
+                ?client,
+                "a selection is ignored because its serial is not that of a key or button event of its client"
+            );
+            return None;
+        }
+    }
     if let wl_data_device::Request::StartDrag { .. } = request {
         // Smithay compares only the serial, which another client can guess while a button is pressed.
         let grab = state.pointer.grab_start_data();
@@ -310,6 +367,31 @@ mod tests {
         assert_eq!(rectangle(i32::MIN, 0, 1, 1), None);
         assert_eq!(rectangle(i32::MAX, 0, i32::MAX, 1), None);
         assert_eq!(rectangle(3, 4, 5, 6), Some((3, 4, 5, 6)));
+    }
+
+    #[test]
+    fn damage_of_very_many_rectangles_is_simplified_to_its_bounds() {
+        use smithay::utils::Rectangle;
+        let mut damage = Vec::new();
+        for place in 0..2000 {
+            simplify_damage(&mut damage);
+            assert!(damage.len() < DAMAGE_MAX);
+            let position = (place % 50, place % 40);
+            damage.push(if place % 2 == 0 {
+                Damage::Surface(Rectangle::new(position.into(), (1, 1).into()))
+            } else {
+                Damage::Buffer(Rectangle::new(position.into(), (1, 1).into()))
+            });
+        }
+        let area = |surface: bool| -> i32 {
+            let areas = damage.iter().map(|rect| match rect {
+                Damage::Surface(rect) if surface => rect.size.w * rect.size.h,
+                Damage::Buffer(rect) if !surface => rect.size.w * rect.size.h,
+                _ => 0,
+            });
+            areas.max().unwrap_or(0)
+        };
+        assert_eq!((area(true), area(false)), (49 * 39, 49 * 39));
     }
 
     #[test]

@@ -6,19 +6,16 @@ use smithay::reexports::wayland_server::protocol::{
     wl_surface::WlSurface,
 };
 use smithay::reexports::wayland_server::{Client, Resource};
-use smithay::wayland::compositor::{SubsurfaceUserData, get_children, get_parent};
+use smithay::wayland::compositor::{SubsurfaceUserData, get_children};
 
 use super::coordinate;
-use crate::state::State;
-
-/// The largest depth of a surface tree, since trees are traversed recursively.
-const DEPTH_MAX: usize = 32;
-/// The largest number of surfaces of a tree, since a commit of synchronised subsurfaces takes Smithay more than quadratic time.
-const SURFACES_MAX: usize = 256;
+use crate::handlers::root_of;
+use crate::limits::{Limit, amount};
+use crate::state::{State, usage_of};
 
 pub(super) fn subcompositor(
     _state: &State,
-    _client: &Client,
+    client: &Client,
     subcompositor: &WlSubcompositor,
     request: wl_subcompositor::Request,
     _data: &(),
@@ -27,20 +24,17 @@ pub(super) fn subcompositor(
         surface, parent, ..
     } = &request
     {
-        let mut root = parent.clone();
-        let mut above = 1_usize;
-        while let Some(parent) = get_parent(&root) {
-            root = parent;
-            above = above.saturating_add(1);
-        }
+        let (root, above) = root_of(parent);
         let (depth, count) = extent(surface);
-        if above.saturating_add(depth) > DEPTH_MAX
-            || extent(&root).1.saturating_add(count) > SURFACES_MAX
-        {
-            let message = format!(
-                "a surface tree may have at most {SURFACES_MAX} surfaces in {DEPTH_MAX} levels"
-            );
-            subcompositor.post_error(wl_subcompositor::Error::BadParent, message);
+        let usage = usage_of(client);
+        let checked = usage
+            .check(Limit::TreeDepth, amount(above.saturating_add(depth)))
+            .and_then(|()| {
+                let count = extent(&root).1.saturating_add(count);
+                usage.check(Limit::TreeSurfaces, amount(count))
+            });
+        if let Err(exceeded) = checked {
+            subcompositor.post_error(wl_subcompositor::Error::BadParent, exceeded.to_string());
             return None;
         }
     }

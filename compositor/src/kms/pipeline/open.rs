@@ -1,28 +1,77 @@
-//! Selection of the connector, mode, CRTC and primary plane of a card.
+//! Selection of the connector, mode, CRTC and planes of a card.
 
-use drm::control::{Device, Mode, PlaneType, ResourceHandles, connector, crtc, plane};
-use drm::{ClientCapability, DriverCapability, VblankWaitFlags, VblankWaitTarget};
+use covalent_alloc::backend::drm::{Card, CardPlane, PlaneKind};
+use drm::control::{Device as _, Mode, ResourceHandles, connector, crtc, from_u32, plane};
+use drm::{ClientCapability, Device as _, DriverCapability, VblankWaitFlags, VblankWaitTarget};
 
 use super::{InitialState, Pipeline, blob};
 use crate::kms::mode::{format_mode, select_mode};
+use crate::kms::plane::{Plane, stack_planes};
 use crate::kms::property::Properties;
 use crate::kms::writeback::WritebackConnector;
 use crate::kms::{KmsError, kernel};
 use crate::transient::{FaultKind, retry_transient};
 
-impl<C: Device> Pipeline<C> {
-    /// Selects the first connected display of a card.
-    ///
-    /// The display is not changed before the first [`submit`](Self::submit), for which the device must be DRM master.
+/// A connector with a display.
+#[derive(Debug)]
+pub struct ConnectedDisplay {
+    info: connector::Info,
+    name: String,
+}
+
+impl ConnectedDisplay {
+    /// Returns the name of the connector, for example `Virtual-1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Probes all connectors of a card; returns those whose display has modes.
     ///
     /// # Errors
     ///
-    /// When the card does not support atomic mode setting, no display is connected, or the display lacks the requested mode.
+    /// When the kernel rejects a request, or no display is connected.
+    pub fn list(card: &Card) -> Result<Vec<Self>, KmsError> {
+        let resources = card
+            .resource_handles()
+            .map_err(kernel("listing the resources of the card"))?;
+        let mut connected = Vec::new();
+        let mut others = Vec::new();
+        for handle in resources.connectors() {
+            let info = card
+                .get_connector(*handle, true)
+                .map_err(kernel("probing a connector"))?;
+            let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
+            if info.interface() == connector::Interface::Writeback {
+                continue;
+            }
+            if info.state() == connector::State::Connected && !info.modes().is_empty() {
+                connected.push(Self { info, name });
+            } else {
+                others.push(format!("{name} {:?}", info.state()));
+            }
+        }
+        if connected.is_empty() {
+            return Err(KmsError::NoDisplay(others.join(", ")));
+        }
+        Ok(connected)
+    }
+}
+
+impl Pipeline {
+    /// Selects mode, CRTC and planes of a display.
+    ///
+    /// The display gets the planes of its CRTC, without those in `taken`, which other displays of the card have. It is not changed before the first [`submit`](Self::submit), for which the device must be DRM master.
+    ///
+    /// # Errors
+    ///
+    /// When the card does not support atomic mode setting, has no free CRTC for the display, or the display lacks the requested mode.
     pub fn open(
-        card: C,
+        card: Card,
+        display: &ConnectedDisplay,
         size: Option<(u16, u16)>,
         refresh_millihertz: Option<u32>,
         with_writeback: bool,
+        taken: &[plane::Handle],
     ) -> Result<Self, KmsError> {
         card.set_client_capability(ClientCapability::UniversalPlanes, true)
             .and_then(|()| card.set_client_capability(ClientCapability::Atomic, true))
@@ -30,6 +79,9 @@ impl<C: Device> Pipeline<C> {
                 FaultKind::Permanent => KmsError::NoAtomic,
                 _ => kernel("enabling atomic mode setting")(error),
             })?;
+        // The kernel hides the cursor plane of a virtual GPU from clients that set no hotspot. Other drivers do not know the
+        // capability.
+        let _ = card.set_client_capability(ClientCapability::CursorPlaneHotspot, true);
         if with_writeback {
             card.set_client_capability(ClientCapability::WritebackConnectors, true)
                 .map_err(kernel("enabling writeback connectors"))?;
@@ -37,14 +89,14 @@ impl<C: Device> Pipeline<C> {
         let resources = card
             .resource_handles()
             .map_err(kernel("listing the resources of the card"))?;
-        let (info, name) = find_connector(&card, &resources)?;
-        let mode = requested_mode(&info, &name, size, refresh_millihertz)?;
-        let CrtcAndPlane {
-            crtc,
-            plane,
-            formats,
-            plane_properties,
-        } = CrtcAndPlane::find(&card, &resources, &info, &name)?;
+        let ConnectedDisplay { info, name } = display;
+        let name = name.clone();
+        let mode = requested_mode(info, &name, size, refresh_millihertz)?;
+        let (crtc, planes) = find_planes(&card, &resources, info, &name, taken)?;
+        let primary = planes
+            .iter()
+            .position(|plane| plane.description().kind == PlaneKind::Primary)
+            .ok_or_else(|| KmsError::NoPipeline(name.clone()))?;
         let initial_state = InitialState {
             mode: card
                 .get_crtc(crtc)
@@ -61,12 +113,12 @@ impl<C: Device> Pipeline<C> {
         Ok(Self {
             connector_properties: Properties::read(&card, info.handle(), "the connector")?,
             crtc_properties: Properties::read(&card, crtc, "the CRTC")?,
-            plane_properties,
             connector: info.handle(),
             name,
             crtc,
-            plane,
-            formats,
+            committed: vec![None; planes.len()],
+            planes,
+            primary,
             modes: info.modes().to_vec(),
             mode,
             mode_blob,
@@ -77,28 +129,6 @@ impl<C: Device> Pipeline<C> {
             card,
         })
     }
-}
-
-/// Returns the first connector whose display has modes, and its name.
-fn find_connector<C: Device>(
-    card: &C,
-    resources: &ResourceHandles,
-) -> Result<(connector::Info, String), KmsError> {
-    let mut connectors = Vec::new();
-    for handle in resources.connectors() {
-        let info = card
-            .get_connector(*handle, true)
-            .map_err(kernel("probing a connector"))?;
-        let name = format!("{}-{}", info.interface().as_str(), info.interface_id());
-        if info.interface() == connector::Interface::Writeback {
-            continue;
-        }
-        if info.state() == connector::State::Connected && !info.modes().is_empty() {
-            return Ok((info, name));
-        }
-        connectors.push(format!("{name} {:?}", info.state()));
-    }
-    Err(KmsError::NoDisplay(connectors.join(", ")))
 }
 
 /// Returns the requested mode, or the preferred mode of the display.
@@ -123,59 +153,67 @@ fn requested_mode(
     })
 }
 
-/// A CRTC and its primary plane.
-struct CrtcAndPlane {
-    crtc: crtc::Handle,
-    plane: plane::Handle,
-    formats: Vec<u32>,
-    plane_properties: Properties,
-}
-
-impl CrtcAndPlane {
-    fn find<C: Device>(
-        card: &C,
-        resources: &ResourceHandles,
-        connector: &connector::Info,
-        name: &str,
-    ) -> Result<Self, KmsError> {
-        let mut crtcs = Vec::new();
-        for encoder in connector.encoders() {
-            match retry_transient(|| card.get_encoder(*encoder)) {
-                Ok(encoder) => crtcs.extend(resources.filter_crtcs(encoder.possible_crtcs())),
-                Err(error) => tracing::debug!(%error, "an encoder cannot be read and is not used"),
-            }
+/// Returns a CRTC that drives the connector, and its planes, the lowest first. One of them is a primary plane.
+fn find_planes(
+    card: &Card,
+    resources: &ResourceHandles,
+    connector: &connector::Info,
+    name: &str,
+    taken: &[plane::Handle],
+) -> Result<(crtc::Handle, Vec<Plane>), KmsError> {
+    let mut crtcs = Vec::new();
+    for encoder in connector.encoders() {
+        match retry_transient(|| card.get_encoder(*encoder)) {
+            Ok(encoder) => crtcs.extend(resources.filter_crtcs(encoder.possible_crtcs())),
+            Err(error) => tracing::debug!(%error, "an encoder cannot be read and is not used"),
         }
-        let planes = card
-            .plane_handles()
-            .map_err(kernel("listing the planes of the card"))?;
-        for crtc in crtcs {
-            for plane in &planes {
-                let info = card
-                    .get_plane(*plane)
-                    .map_err(kernel("reading the properties of a plane"))?;
-                if !resources
-                    .filter_crtcs(info.possible_crtcs())
-                    .contains(&crtc)
-                {
-                    continue;
-                }
-                let plane_properties = Properties::read(card, *plane, "the plane")?;
-                if plane_properties.value("type") == Some(PlaneType::Primary as u64) {
-                    return Ok(Self {
-                        crtc,
-                        plane: *plane,
-                        formats: info.formats().to_vec(),
-                        plane_properties,
-                    });
-                }
-            }
-        }
-        Err(KmsError::NoPipeline(name.to_owned()))
     }
+    let listed = card
+        .planes()
+        .map_err(|error| KmsError::Model(Box::new(error)))?;
+    let expected = card
+        .plane_handles()
+        .map_err(kernel("listing the planes of the card"))?;
+    // The model has no planes for a card that does not list them, also if the request only failed for a moment.
+    if listed.len() < expected.len() {
+        let interrupted = std::io::Error::from(rustix::io::Errno::INTR);
+        return Err(kernel("listing the planes of the card")(interrupted));
+    }
+    let handles: Vec<(&CardPlane, plane::Handle)> = listed
+        .iter()
+        .filter_map(|plane| Some((plane, from_u32(u32::from(plane.id()))?)))
+        .collect();
+    for crtc in crtcs {
+        let mut own: Vec<(&CardPlane, plane::Handle)> = Vec::new();
+        for (plane, handle) in &handles {
+            let info = card
+                .get_plane(*handle)
+                .map_err(kernel("reading the properties of a plane"))?;
+            let possible = resources.filter_crtcs(info.possible_crtcs());
+            let is_first = own.iter().all(|(other, _)| other.kind() != plane.kind());
+            // A CRTC has one primary plane and one cursor plane, and any number of overlays.
+            let fits = plane.kind() == PlaneKind::Overlay || is_first;
+            if possible.contains(&crtc) && !taken.contains(handle) && fits {
+                own.push((plane, *handle));
+            }
+        }
+        if own
+            .iter()
+            .any(|(plane, _)| plane.kind() == PlaneKind::Primary)
+        {
+            let mut planes = own
+                .into_iter()
+                .map(|(plane, handle)| Plane::read(card, plane, handle))
+                .collect::<Result<Vec<_>, _>>()?;
+            stack_planes(&mut planes);
+            return Ok((crtc, planes));
+        }
+    }
+    Err(KmsError::NoPipeline(name.to_owned()))
 }
 
 /// Returns whether the CRTC counts vblanks.
-fn counts_vblanks<C: Device>(card: &C, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
+fn counts_vblanks(card: &Card, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
     let index = all.iter().position(|other| *other == crtc);
     let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
         return false;

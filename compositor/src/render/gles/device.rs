@@ -84,7 +84,7 @@ impl Gles {
             .is_ok_and(|device| device.is_software());
         let software = is_software_device || is_software(&name);
         tracing::info!(node = %node.display(), name, software, "the card's GPU was opened");
-        Ok(Self::new(renderer, Some(device), name, software))
+        Self::new(renderer, Some(device), name, software).map_err(|error| OpenError::gles(&error))
     }
 }
 

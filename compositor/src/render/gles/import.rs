@@ -1,38 +1,35 @@
-//! Import and upload of clients' buffers as textures.
+//! Import of clients' dma-bufs as textures.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
 
 use covalent_alloc::buffer::Buffer;
-use covalent_protocols::FormatEntry;
+use covalent_alloc::model::PlaneLayout;
 use smithay::backend::allocator::dmabuf::{Dmabuf, DmabufFlags};
 use smithay::backend::allocator::{Format, Fourcc, Modifier};
+use smithay::backend::renderer::ImportDma;
 use smithay::backend::renderer::gles::GlesTexture;
-use smithay::backend::renderer::{ImportDma, ImportMem};
 
-use super::{Gles, sys};
+use super::planes::{LayerTexture, PlaneImage, PlaneTextures, images};
+use super::{Gles, UploadedTexture, sys};
 use crate::render::format::PixelFormat;
 use crate::render::software::Pixels;
-use crate::screenshot::decode;
 
-/// The height from which on YUV is read as BT.709, which Smithay cannot pass to EGL.
-const BT709_ROWS: usize = 720;
-
-/// The source of a texture, with its cache.
+/// The source of a texture, with its caches.
 #[derive(Clone, Copy, Debug)]
-pub enum GpuSource<'a> {
-    /// A dma-buf, which is imported.
-    Dmabuf(&'a Buffer, &'a ImportCache),
-    /// Memory, which is uploaded to a texture.
-    Memory(&'a UploadedTexture),
+pub struct GpuSource<'a> {
+    /// The dma-buf, which is imported; `None` for other memory.
+    pub dmabuf: Option<(&'a Buffer, &'a ImportCache)>,
+    /// The copy of memory, or of a dma-buf that the GPU cannot import.
+    pub uploaded: &'a UploadedTexture,
 }
 
-/// The cached result of importing a dma-buf into EGL.
+/// The cached result of importing a dma-buf into EGL: an image, or one for each plane of YUV.
 ///
 /// EGL does not distinguish transient from permanent errors, so an error is cached only after it has repeated.
 #[derive(Debug, Default)]
 pub struct ImportCache {
-    result: OnceCell<Result<Dmabuf, String>>,
+    result: OnceCell<Result<Vec<Dmabuf>, String>>,
     refusals: Cell<u32>,
 }
 
@@ -41,7 +38,7 @@ const REFUSALS_MAX: u32 = 3;
 
 impl ImportCache {
     /// Stores the result of an import; an error only if it has repeated often enough.
-    fn store(&self, answer: Result<Dmabuf, String>) {
+    fn store(&self, answer: Result<Vec<Dmabuf>, String>) {
         let refusals = self.refusals.get().saturating_add(1);
         if answer.is_err() && refusals < REFUSALS_MAX {
             self.refusals.set(refusals);
@@ -51,10 +48,6 @@ impl ImportCache {
         let _ = self.result.set(answer);
     }
 }
-
-/// The texture with a copy of memory, which is created once.
-#[derive(Debug, Default)]
-pub struct UploadedTexture(OnceCell<GlesTexture>);
 
 /// The reason why a buffer has no texture.
 #[derive(Debug, thiserror::Error)]
@@ -68,107 +61,212 @@ pub enum ImportError {
     Refused(String),
 }
 
+/// A format and modifier that the GPU imports without a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampledFormat {
+    /// The pixel format.
+    pub format: PixelFormat,
+    /// The modifier.
+    pub modifier: u64,
+    /// The number of planes of a buffer with the modifier, which may have planes of its own.
+    pub planes: usize,
+}
+
 impl Gles {
-    /// Returns the formats that are imported without a copy, all of them linear.
+    /// Returns the formats and modifiers that are imported without a copy, the linear ones last.
     ///
     /// EGL lists no modifiers if the driver does not support them; such buffers are taken as linear. Smithay passes linear to EGL
     /// without a modifier in either case.
-    pub fn formats(&self) -> Vec<FormatEntry> {
-        PixelFormat::ALL
-            .into_iter()
-            .filter(|format| self.import_format(*format).is_some())
-            .map(|format| FormatEntry {
-                fourcc: format.fourcc(),
-                modifier: 0,
-            })
-            .collect()
-    }
-
-    /// Returns the format and modifier that describe a linear buffer to EGL; `None` if EGL does not support it.
-    fn import_format(&self, format: PixelFormat) -> Option<Format> {
-        let code = Fourcc::try_from(format.fourcc()).ok()?;
-        let listed = self.renderer.dmabuf_formats();
-        let mut modifiers = listed
-            .iter()
-            .filter(|entry| entry.code == code)
-            .map(|entry| entry.modifier)
-            .peekable();
-        modifiers.peek()?;
-        let explicit: Vec<Modifier> = modifiers
-            .filter(|modifier| *modifier != Modifier::Invalid)
-            .collect();
-        if !explicit.is_empty() && !explicit.contains(&Modifier::Linear) {
-            return None;
+    pub fn formats(&self) -> Vec<SampledFormat> {
+        let mut formats = Vec::new();
+        for format in PixelFormat::ALL {
+            for modifier in self.modifiers(format) {
+                let Some(planes) = self.plane_count(format, modifier) else {
+                    continue;
+                };
+                formats.push(SampledFormat {
+                    format,
+                    modifier: modifier.into(),
+                    planes,
+                });
+            }
         }
-        // A driver without modifiers reads a buffer in the format in which it was allocated and ignores the description. virgl
-        // allocates textures with 32 bits a pixel. Smithay lists these formats with the implicit modifier.
-        let modifier = if explicit.is_empty() {
-            if !format.has_four_bytes() {
-                return None;
-            }
-            Modifier::Invalid
-        } else {
-            Modifier::Linear
-        };
-        Some(Format { code, modifier })
+        formats.sort_by_key(|format| format.modifier == u64::from(Modifier::Linear));
+        formats
     }
 
-    /// Returns a texture with the current content of a client's buffer.
-    pub(super) fn texture(&mut self, pixels: &dyn Pixels) -> Result<GlesTexture, ImportError> {
-        match pixels.gpu() {
-            Some(GpuSource::Dmabuf(buffer, imported)) => self
-                .import(pixels, buffer, imported)
-                .map_err(ImportError::Refused),
-            Some(GpuSource::Memory(uploaded)) => {
-                if let Some(texture) = uploaded.0.get() {
-                    return Ok(texture.clone());
-                }
-                let texture = self.upload(pixels)?;
-                Ok(uploaded.0.get_or_init(|| texture).clone())
+    /// Returns the modifiers with which a format is imported.
+    fn modifiers(&self, format: PixelFormat) -> Vec<Modifier> {
+        let listed = self.renderer.dmabuf_formats();
+        let with_modifiers = |code: Fourcc| -> Vec<Modifier> {
+            let entries = listed.iter().filter(|entry| entry.code == code);
+            let modifiers = entries.map(|entry| entry.modifier);
+            modifiers
+                .filter(|modifier| *modifier != Modifier::Invalid)
+                .collect()
+        };
+        let images = images(format);
+        let Some(first) = images.first() else {
+            let Ok(code) = Fourcc::try_from(format.fourcc()) else {
+                return Vec::new();
+            };
+            let modifiers = with_modifiers(code);
+            // A driver without modifiers reads a buffer in the format in which it was allocated and ignores the description.
+            // virgl allocates textures with 32 bits a pixel.
+            let is_implicit = modifiers.is_empty()
+                && format.has_four_bytes()
+                && listed.iter().any(|entry| entry.code == code);
+            return if is_implicit {
+                vec![Modifier::Linear]
+            } else {
+                modifiers
+            };
+        };
+        // Each plane has to be imported with the same modifier.
+        let mut modifiers = with_modifiers(first.fourcc());
+        modifiers.retain(|modifier| {
+            images
+                .iter()
+                .all(|image| with_modifiers(image.fourcc()).contains(modifier))
+        });
+        modifiers
+    }
+
+    /// Returns the number of planes of a buffer; `None` if it is not known, or has planes that cannot be imported one by one.
+    fn plane_count(&self, format: PixelFormat, modifier: Modifier) -> Option<usize> {
+        if modifier == Modifier::Linear {
+            return Some(format.planes());
+        }
+        let code = Fourcc::try_from(format.fourcc()).ok()?;
+        let count = self
+            .device
+            .as_ref()?
+            .format_modifier_plane_count(code, modifier)?;
+        let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
+        // A modifier with planes of its own, for example for compression, describes a YUV buffer only as a whole.
+        (!format.is_yuv() || count == format.planes()).then_some(count)
+    }
+
+    /// Returns how a buffer is described to EGL: as implicit where the driver does not support modifiers.
+    fn described(&self, code: Fourcc, modifier: u64) -> Option<Format> {
+        let listed = self.renderer.dmabuf_formats();
+        let modifier = Modifier::from(modifier);
+        let explicit = Format { code, modifier };
+        if listed.contains(&explicit) {
+            return Some(explicit);
+        }
+        let mut entries = listed.iter().filter(|entry| entry.code == code).peekable();
+        let is_implicit =
+            entries.peek().is_some() && entries.all(|entry| entry.modifier == Modifier::Invalid);
+        (modifier == Modifier::Linear && is_implicit).then_some(Format {
+            code,
+            modifier: Modifier::Invalid,
+        })
+    }
+
+    /// Imports a buffer, to test whether the GPU can sample it.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it cannot.
+    pub fn try_import(
+        &mut self,
+        format: PixelFormat,
+        buffer: &Buffer,
+        imported: &ImportCache,
+    ) -> Result<(), String> {
+        self.import(format, buffer, imported).map(drop)
+    }
+
+    /// Returns a texture with the current content of a client's buffer, and the reason why it is a copy if it is a copy of a
+    /// dma-buf.
+    pub(super) fn texture(
+        &mut self,
+        pixels: &dyn Pixels,
+    ) -> Result<(LayerTexture, Option<String>), ImportError> {
+        let Some(source) = pixels.gpu() else {
+            return Ok((self.uploaded(pixels, None)?, None));
+        };
+        let Some((buffer, imported)) = source.dmabuf else {
+            return Ok((self.uploaded(pixels, Some(source.uploaded))?, None));
+        };
+        match self.import(pixels.format(), buffer, imported) {
+            Ok(texture) => Ok((texture, None)),
+            Err(reason) if is_linear(buffer) => {
+                let texture = self.uploaded(pixels, Some(source.uploaded))?;
+                Ok((texture, Some(reason)))
             }
-            None => self.upload(pixels),
+            Err(reason) => Err(ImportError::Refused(reason)),
         }
     }
 
     fn import(
         &mut self,
-        pixels: &dyn Pixels,
+        format: PixelFormat,
         buffer: &Buffer,
         imported: &ImportCache,
-    ) -> Result<GlesTexture, String> {
+    ) -> Result<LayerTexture, String> {
         if let Some(result) = imported.result.get() {
-            let dmabuf = result.as_ref().map_err(String::clone)?;
+            let images = result.as_ref().map_err(String::clone)?;
             // The EGL image is bound to the texture again, since some drivers read the memory only then.
-            return self
-                .renderer
-                .import_dmabuf(dmabuf, None)
-                .map_err(|error| error.to_string());
+            let textures = images.iter().map(|image| {
+                let texture = self.renderer.import_dmabuf(image, None);
+                texture.map_err(|error| error.to_string())
+            });
+            return layer_texture(format, textures.collect::<Result<_, _>>()?);
         }
-        let first_import = self.import_first(pixels, buffer);
+        let first_import = self.import_first(format, buffer);
         let answer = match &first_import {
-            Ok((dmabuf, _)) => Ok(dmabuf.clone()),
+            Ok((images, _)) => Ok(images.clone()),
             Err(reason) => Err(reason.clone()),
         };
         imported.store(answer);
-        first_import.map(|(_, texture)| texture)
+        first_import.and_then(|(_, textures)| layer_texture(format, textures))
     }
 
     fn import_first(
         &mut self,
-        pixels: &dyn Pixels,
+        format: PixelFormat,
         buffer: &Buffer,
-    ) -> Result<(Dmabuf, GlesTexture), String> {
-        let pixel_format = pixels.format();
-        let refused = |reason: &str| format!("{}: {reason}", pixel_format.name());
-        if pixel_format.is_yuv() && pixels.size().1 >= BT709_ROWS {
-            return Err(refused(
-                "a YUV buffer of 720 rows or more is read as BT.709, which Smithay cannot pass to EGL",
-            ));
+    ) -> Result<(Vec<Dmabuf>, Vec<GlesTexture>), String> {
+        let planes = images(format);
+        let mut images = Vec::new();
+        let mut textures = Vec::new();
+        if planes.is_empty() {
+            let (image, texture) = self.import_image(format, buffer, None)?;
+            images.push(image);
+            textures.push(texture);
         }
-        let egl_format = self
-            .import_format(pixel_format)
-            .ok_or_else(|| refused("EGL does not support the format with the linear layout"))?;
-        let dmabuf = export_to_egl(buffer, egl_format)
+        for plane in planes {
+            let (image, texture) = self.import_image(format, buffer, Some(*plane))?;
+            images.push(image);
+            textures.push(texture);
+        }
+        Ok((images, textures))
+    }
+
+    /// Imports a buffer as a whole, or one image of its planes.
+    fn import_image(
+        &mut self,
+        format: PixelFormat,
+        buffer: &Buffer,
+        plane: Option<PlaneImage>,
+    ) -> Result<(Dmabuf, GlesTexture), String> {
+        let refused = |reason: &str| format!("{}: {reason}", format.name());
+        let modifier = buffer.layout().format().modifier.0;
+        let egl_format = plane
+            .map_or_else(
+                || Fourcc::try_from(format.fourcc()).ok(),
+                |plane| Some(plane.fourcc()),
+            )
+            .filter(|_| self.modifiers(format).contains(&Modifier::from(modifier)))
+            .and_then(|code| self.described(code, modifier))
+            .ok_or_else(|| {
+                refused(&format!(
+                    "EGL does not support the format with modifier {modifier:#x}"
+                ))
+            })?;
+        let dmabuf = export_to_egl(buffer, egl_format, plane)
             .ok_or_else(|| refused("the layout cannot be described to EGL"))?;
         let failed = |error: &dyn std::fmt::Display| {
             let from = buffer.exporter().unwrap_or_else(|| "unknown".to_owned());
@@ -177,15 +275,19 @@ impl Gles {
                 self.name
             ))
         };
-        let prepared = sys::clear_errors(&mut self.renderer);
-        let texture = prepared
-            .and_then(|()| self.renderer.import_dmabuf(&dmabuf, None))
-            .map_err(|error| failed(&error))?;
         let external = !self
             .renderer
             .egl_context()
             .dmabuf_render_formats()
             .contains(&egl_format);
+        // The second and third texture of a draw are bound as textures of the usual kind.
+        if external && plane.is_some_and(|plane| plane.divisor != (1, 1)) {
+            return Err(refused("EGL supports chroma only as an external image"));
+        }
+        let prepared = sys::clear_errors(&mut self.renderer);
+        let texture = prepared
+            .and_then(|()| self.renderer.import_dmabuf(&dmabuf, None))
+            .map_err(|error| failed(&error))?;
         match sys::finish_import(&mut self.renderer, &texture, external) {
             Ok(true) => Ok((dmabuf, texture)),
             Ok(false) => Err(refused(
@@ -194,46 +296,44 @@ impl Gles {
             Err(error) => Err(refused(&error.to_string())),
         }
     }
-
-    /// Uploads memory to a texture, and counts the bytes.
-    fn upload(&mut self, pixels: &dyn Pixels) -> Result<GlesTexture, ImportError> {
-        let (width, height) = pixels.size();
-        let colours = decode(pixels)?;
-        let mut bytes = Vec::with_capacity(colours.len().saturating_mul(4));
-        for colour in colours {
-            bytes.extend_from_slice(&colour.to_le_bytes());
-        }
-        let pixels = |count: usize| i32::try_from(count).map_err(io::Error::other);
-        let size = (pixels(width)?, pixels(height)?).into();
-        let texture = self
-            .renderer
-            .import_memory(&bytes, Fourcc::Argb8888, size, false)
-            .map_err(|error| ImportError::Refused(error.to_string()))?;
-        let moved = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.uploaded_bytes = self.uploaded_bytes.saturating_add(moved);
-        Ok(texture)
-    }
 }
 
-/// Describes a buffer to EGL.
-fn export_to_egl(buffer: &Buffer, format: Format) -> Option<Dmabuf> {
+/// Returns whether the CPU can read the pixels of a buffer.
+pub(crate) fn is_linear(buffer: &Buffer) -> bool {
+    buffer.layout().format().modifier == covalent_alloc::model::Modifier::LINEAR
+}
+
+fn layer_texture(format: PixelFormat, textures: Vec<GlesTexture>) -> Result<LayerTexture, String> {
+    let missing = || format!("{}: a plane has no texture", format.name());
+    if images(format).is_empty() {
+        let texture = textures.into_iter().next().ok_or_else(missing)?;
+        return Ok(LayerTexture::Rgb(texture));
+    }
+    PlaneTextures::new(textures)
+        .map(LayerTexture::Planes)
+        .ok_or_else(missing)
+}
+
+/// Describes a buffer, or one image of its planes, to EGL.
+fn export_to_egl(buffer: &Buffer, format: Format, image: Option<PlaneImage>) -> Option<Dmabuf> {
     let layout = buffer.layout();
-    let side = |pixels: u32| i32::try_from(pixels).ok();
-    let size = (
-        side(layout.extent().width())?,
-        side(layout.extent().height())?,
+    let pixels = |count: u32| usize::try_from(count).ok();
+    let mut size = (
+        pixels(layout.extent().width())?,
+        pixels(layout.extent().height())?,
     );
+    let mut planes: Vec<(usize, &PlaneLayout)> = layout.planes().iter().enumerate().collect();
+    if let Some(image) = image {
+        size = image.size(size);
+        planes.retain(|(index, _)| *index == image.plane);
+    }
+    let side = |count: usize| i32::try_from(count).ok();
+    let size = (side(size.0)?, side(size.1)?);
     let mut dmabuf = Dmabuf::builder(size, format.code, format.modifier, DmabufFlags::empty());
-    for (index, plane) in layout.planes().iter().enumerate() {
+    for (described, (index, plane)) in (0..).zip(planes) {
         let fd = buffer.plane_fd(index)?.try_clone_to_owned().ok()?;
         let offset_bytes = u32::try_from(plane.offset_bytes).ok()?;
-        let added = dmabuf.add_plane(
-            fd,
-            u32::try_from(index).ok()?,
-            offset_bytes,
-            plane.stride_bytes,
-        );
-        if !added {
+        if !dmabuf.add_plane(fd, described, offset_bytes, plane.stride_bytes) {
             return None;
         }
     }

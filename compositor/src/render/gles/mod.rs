@@ -1,14 +1,18 @@
 //! The GPU renderer: clients' buffers are imported as textures and drawn into an output buffer by OpenGL ES.
 //!
-//! It draws the same layers as [`Software`](super::Software). If one buffer cannot be imported, the frame fails as a whole and
-//! the caller composes it with the CPU renderer.
+//! It draws the same layers as [`Software`](super::Software). A linear buffer that cannot be imported is uploaded. Other errors
+//! of the GPU make the frame fail as a whole, and the caller composes it with the CPU renderer.
 
 mod device;
 mod import;
 mod output_buffer;
+mod planes;
+mod readback;
+mod shaders;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -16,18 +20,26 @@ use std::sync::Arc;
 
 use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::backend::allocator::gbm::GbmDevice;
-use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTarget, GlesTexture};
+use smithay::backend::renderer::gles::{GlesError, GlesFrame, GlesRenderer, GlesTarget};
 use smithay::backend::renderer::sync::SyncPoint;
-use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture};
+use smithay::backend::renderer::{Bind, Color32F, Frame, Renderer as _, Texture as _};
 use smithay::utils::{Buffer, Physical, Rectangle, Transform as SmithayTransform};
 
+use planes::LayerTexture;
+use shaders::{Programs, yuv_uniforms};
+
+use super::colour::AlphaMode;
 use super::float;
-use super::software::{Layer, LayerError, Transform, View};
+use super::software::{Layer, LayerError};
+use super::view::{Transform, View};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
-pub use import::{GpuSource, ImportCache, ImportError, UploadedTexture};
+pub(crate) use import::is_linear;
+pub use import::{GpuSource, ImportCache, ImportError, SampledFormat};
 pub use output_buffer::{GpuBufferError, GpuOutputBuffer};
+pub use readback::Copied;
+pub use upload::UploadedTexture;
 
 /// The GPU renderer of a card.
 pub struct Gles {
@@ -36,6 +48,7 @@ pub struct Gles {
     device: Option<GbmDevice<Arc<OwnedFd>>>,
     name: String,
     software: bool,
+    programs: Programs,
     uploaded_bytes: u64,
 }
 
@@ -46,6 +59,17 @@ pub struct Drawn {
     pub done: SyncPoint,
     /// The layers that could not be read and are left out.
     pub failed: Vec<LayerError>,
+    /// The reason why a dma-buf was uploaded instead of imported, if one was.
+    pub why_uploaded: Option<String>,
+}
+
+/// The textures of the layers of a frame.
+#[derive(Default)]
+struct Textures {
+    /// The texture of each layer; `None` for those that are not drawn.
+    layers: Vec<Option<LayerTexture>>,
+    failed: Vec<LayerError>,
+    why_uploaded: Option<String>,
 }
 
 /// The reason why the GPU renderer did not draw a frame.
@@ -66,14 +90,16 @@ impl Gles {
         device: Option<GbmDevice<Arc<OwnedFd>>>,
         name: String,
         software: bool,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, GlesError> {
+        let mut renderer = renderer;
+        Ok(Self {
+            programs: Programs::compile(&mut renderer)?,
             renderer,
             device,
             name,
             software,
             uploaded_bytes: 0,
-        }
+        })
     }
 
     /// Returns the name of the driver (`GL_RENDERER`).
@@ -105,10 +131,14 @@ impl Gles {
         background: u32,
         layers: &[Layer<'_>],
     ) -> Result<Drawn, DrawError> {
-        let (textures, failed) = self.textures(damage, layers)?;
+        let textures = self.textures(damage, layers)?;
         let mut target = self.renderer.bind(target_buffer)?;
         let done = self.draw_to(&mut target, damage, background, layers, &textures)?;
-        Ok(Drawn { done, failed })
+        Ok(Drawn {
+            done,
+            failed: textures.failed,
+            why_uploaded: textures.why_uploaded,
+        })
     }
 
     /// Frees the textures of destroyed buffers. Otherwise only the next frame frees them.
@@ -118,36 +148,31 @@ impl Gles {
         }
     }
 
-    /// Returns a texture for every layer that intersects the damage.
-    fn textures(
-        &mut self,
-        damage: &Region,
-        layers: &[Layer<'_>],
-    ) -> Result<(Vec<Option<GlesTexture>>, Vec<LayerError>), DrawError> {
-        let mut failed = Vec::new();
-        let mut textures = Vec::with_capacity(layers.len());
-        for (position, layer) in layers.iter().enumerate() {
-            let visible = damage
-                .rects()
-                .iter()
-                .any(|rect| rect.intersection(layer.view.destination).is_some());
-            textures.push(if visible {
-                match self.texture(layer.pixels) {
-                    Ok(texture) => Some(texture),
-                    Err(ImportError::Unreadable(error)) => {
-                        failed.push(LayerError {
-                            layer: position,
-                            error,
-                        });
-                        None
-                    }
-                    Err(ImportError::Refused(reason)) => return Err(DrawError::Import(reason)),
+    /// Returns a texture for every layer of which a part is drawn.
+    fn textures(&mut self, damage: &Region, layers: &[Layer<'_>]) -> Result<Textures, DrawError> {
+        let mut textures = Textures::default();
+        let (_, parts) = visible_parts(damage, layers);
+        for (position, (layer, part)) in layers.iter().zip(parts).enumerate() {
+            if part.is_empty() {
+                textures.layers.push(None);
+                continue;
+            }
+            match self.texture(layer.pixels) {
+                Ok((texture, why_uploaded)) => {
+                    textures.layers.push(Some(texture));
+                    textures.why_uploaded = textures.why_uploaded.take().or(why_uploaded);
                 }
-            } else {
-                None
-            });
+                Err(ImportError::Unreadable(error)) => {
+                    textures.layers.push(None);
+                    textures.failed.push(LayerError {
+                        layer: position,
+                        error,
+                    });
+                }
+                Err(ImportError::Refused(reason)) => return Err(DrawError::Import(reason)),
+            }
         }
-        Ok((textures, failed))
+        Ok(textures)
     }
 
     fn draw_to(
@@ -156,44 +181,110 @@ impl Gles {
         damage: &Region,
         background: u32,
         layers: &[Layer<'_>],
-        textures: &[Option<GlesTexture>],
+        textures: &Textures,
     ) -> Result<SyncPoint, DrawError> {
         let size = target.size();
+        let (below, parts) = visible_parts(damage, layers);
         let mut frame =
             self.renderer
                 .render(target, (size.w, size.h).into(), SmithayTransform::Normal)?;
-        let everywhere: Vec<_> = damage.rects().iter().map(|rect| physical(*rect)).collect();
-        frame.clear(colour(background), &everywhere)?;
-        for (layer, texture) in layers.iter().zip(textures) {
-            let Some(texture) = texture else {
-                continue;
-            };
-            let destination = layer.view.destination;
-            let (left, upper) = (destination.x, destination.y);
-            let inside: Vec<_> = damage
-                .rects()
-                .iter()
-                .filter_map(|rect| rect.intersection(destination))
-                .map(|rect| physical(rect.moved(left.saturating_neg(), upper.saturating_neg())))
-                .collect();
-            let transform = smithay_transform(layer.view.transform);
-            let (width, height) = layer.view.transform.size(layer.pixels.size());
-            let source = source(&layer.view, (float(width), float(height)));
-            Frame::render_texture_from_to(
-                &mut frame,
-                texture,
-                source,
-                physical(destination),
-                &inside,
-                // No region is passed as opaque, so all pixels are blended as by the CPU renderer. A client may declare a region
-                // as opaque that is not.
-                &[],
-                transform,
-                1.0,
-            )?;
+        let cleared: Vec<_> = below.rects().iter().map(|rect| physical(*rect)).collect();
+        frame.clear(colour(background), &cleared)?;
+        for ((layer, texture), part) in layers.iter().zip(&textures.layers).zip(&parts) {
+            match texture {
+                Some(texture) => draw_layer(&mut frame, &self.programs, layer, texture, part)?,
+                // Nothing was drawn below the opaque region of a layer, also where the layer cannot be read.
+                None => {
+                    let opaque = layer.opaque.rects().iter();
+                    let holes: Vec<_> = opaque
+                        .flat_map(|opaque| {
+                            let parts = part.rects().iter();
+                            parts.filter_map(|rect| rect.intersection(*opaque))
+                        })
+                        .map(physical)
+                        .collect();
+                    frame.clear(colour(background), &holes)?;
+                }
+            }
         }
         Ok(frame.finish()?)
     }
+}
+
+/// The number of rectangles of a part from which on layers above do not reduce it further.
+const RECTS_MAX: usize = 64;
+
+/// Returns the part of the damage below all layers, and the part of each layer that is not hidden by an opaque layer above it.
+fn visible_parts(damage: &Region, layers: &[Layer<'_>]) -> (Region, Vec<Region>) {
+    let mut rest = damage.clone();
+    let mut parts: Vec<Region> = layers
+        .iter()
+        .rev()
+        .map(|layer| {
+            let mut part = rest.clone();
+            part.clip(layer.view.destination);
+            for opaque in layer.opaque.rects() {
+                if rest.rects().len() > RECTS_MAX {
+                    break;
+                }
+                if let Some(opaque) = opaque.intersection(layer.view.destination) {
+                    rest.subtract(opaque);
+                }
+            }
+            part
+        })
+        .collect();
+    parts.reverse();
+    (rest, parts)
+}
+
+/// Draws a part of a layer.
+fn draw_layer(
+    frame: &mut GlesFrame<'_, '_>,
+    programs: &Programs,
+    layer: &Layer<'_>,
+    texture: &LayerTexture,
+    part: &Region,
+) -> Result<(), GlesError> {
+    let destination = layer.view.destination;
+    let relative = |region: &Region| -> Vec<Rectangle<i32, Physical>> {
+        let corner = (
+            destination.x.saturating_neg(),
+            destination.y.saturating_neg(),
+        );
+        region
+            .rects()
+            .iter()
+            .map(|rect| physical(rect.moved(corner.0, corner.1)))
+            .collect()
+    };
+    let (width, height) = layer.view.transform.size(layer.pixels.size());
+    let encoding = layer.encoding();
+    let straight = encoding.colour.alpha == AlphaMode::Straight && encoding.format.has_alpha();
+    let (program, uniforms) = match texture {
+        LayerTexture::Rgb(_) if straight => (Some(&programs.straight), Vec::new()),
+        LayerTexture::Rgb(_) => (None, Vec::new()),
+        LayerTexture::Planes(planes) => (Some(&programs.yuv), yuv_uniforms(&encoding, planes)),
+    };
+    if let LayerTexture::Planes(planes) = texture {
+        sys::bind_chroma(frame, Some(&planes.chroma))?;
+    }
+    let drawn = frame.render_texture_from_to(
+        texture.main(),
+        source(&layer.view, (float(width), float(height))),
+        physical(destination),
+        &relative(part),
+        // Nothing was drawn below the opaque region, so its pixels are not blended.
+        &relative(&layer.opaque),
+        smithay_transform(layer.view.transform),
+        1.0,
+        program,
+        &uniforms,
+    );
+    if matches!(texture, LayerTexture::Planes(_)) {
+        sys::bind_chroma(frame, None)?;
+    }
+    drawn
 }
 
 impl fmt::Debug for Gles {

@@ -119,9 +119,14 @@ impl Gles {
             .renderer
             .bind(&mut output_buffer)
             .map_err(io::Error::other)?;
-        self.read_target(&target, Rectangle::from_size(size))
+        let pixels = self.read_target(&target, Rectangle::from_size(size))?;
+        Ok(pixels
+            .into_iter()
+            .map(|pixel| pixel | 0xff00_0000)
+            .collect())
     }
 
+    /// Reads pixels of a render target as `0xAARRGGBB`.
     pub(super) fn read_target(
         &mut self,
         target: &smithay::backend::renderer::gles::GlesTarget<'_>,
@@ -138,7 +143,7 @@ impl Gles {
             .map_err(io::Error::other)?;
         Ok(bytes
             .chunks_exact(4)
-            .map(|pixel| u32::from_le_bytes([pixel[2], pixel[1], pixel[0], 0xff]))
+            .map(|pixel| u32::from_le_bytes([pixel[2], pixel[1], pixel[0], pixel[3]]))
             .collect())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smithay::backend::allocator::gbm::GbmDevice;
 use smithay::backend::egl::{EGLContext, EGLDisplay};
-use smithay::backend::renderer::gles::{GlesError, GlesRenderer, GlesTexture, ffi};
+use smithay::backend::renderer::gles::{GlesError, GlesFrame, GlesRenderer, GlesTexture, ffi};
 
 use super::OpenError;
 
@@ -82,6 +82,108 @@ pub(super) fn finish_import(
     })
 }
 
+/// Returns whether textures of one and two bytes a texel are supported, as they are since OpenGL ES 3.
+pub(super) fn supports_planes(renderer: &mut GlesRenderer) -> bool {
+    let major = renderer.with_context(|gl| {
+        let mut major = 0;
+        // OpenGL ES 2 does not know this name. The error is cleared before the next check of one.
+        // SAFETY: the context is current, and one number is written.
+        unsafe { gl.GetIntegerv(ffi::MAJOR_VERSION, &raw mut major) };
+        major
+    });
+    matches!(major, Ok(3..))
+}
+
+/// Creates a texture of one, two or four bytes a texel.
+///
+/// # Errors
+///
+/// When there are too few bytes, or the driver has no memory.
+pub(super) fn upload(
+    renderer: &mut GlesRenderer,
+    (width, height): (usize, usize),
+    texel_bytes: usize,
+    bytes: &[u8],
+) -> Result<GlesTexture, GlesError> {
+    let (internal, format) = match texel_bytes {
+        1 => (ffi::R8, ffi::RED),
+        2 => (ffi::RG8, ffi::RG),
+        _ => (ffi::RGBA8, ffi::RGBA),
+    };
+    let needed = width
+        .checked_mul(height)
+        .and_then(|texels| texels.checked_mul(texel_bytes.min(4)));
+    let sides = i32::try_from(width).ok().zip(i32::try_from(height).ok());
+    let Some((width, height)) = sides.filter(|_| needed.is_some_and(|most| most <= bytes.len()))
+    else {
+        return Err(GlesError::UnexpectedSize);
+    };
+    let internal_number = i32::try_from(internal).unwrap_or_default();
+    let texture = renderer.with_context(|gl| {
+        let mut texture = 0;
+        // SAFETY: the context is current. `bytes` has all texels without padding between rows, as checked above and as
+        // UNPACK_ALIGNMENT states, which is set back to the value that Smithay relies on. The binding is what Smithay leaves
+        // between calls.
+        unsafe {
+            gl.GenTextures(1, &raw mut texture);
+            gl.BindTexture(ffi::TEXTURE_2D, texture);
+            for wrap in [ffi::TEXTURE_WRAP_S, ffi::TEXTURE_WRAP_T] {
+                gl.TexParameteri(ffi::TEXTURE_2D, wrap, WRAP_CLAMP);
+            }
+            gl.PixelStorei(ffi::UNPACK_ALIGNMENT, 1);
+            gl.TexImage2D(
+                ffi::TEXTURE_2D,
+                0,
+                internal_number,
+                width,
+                height,
+                0,
+                format,
+                ffi::UNSIGNED_BYTE,
+                bytes.as_ptr().cast(),
+            );
+            gl.PixelStorei(ffi::UNPACK_ALIGNMENT, 4);
+            gl.BindTexture(ffi::TEXTURE_2D, 0);
+        }
+        texture
+    })?;
+    let size = (width, height).into();
+    // Smithay selects a shader by the format and knows only those with four channels.
+    let format = Some(ffi::RGBA8);
+    // SAFETY: the texture was created above in the renderer's context and belongs to nobody else.
+    Ok(unsafe { GlesTexture::from_raw(renderer, format, false, texture, size) })
+}
+
+/// Binds the chroma textures to their units; with `None`, binds nothing there.
+///
+/// # Errors
+///
+/// When the context cannot be made current.
+pub(super) fn bind_chroma(
+    frame: &mut GlesFrame<'_, '_>,
+    chroma: Option<&[GlesTexture; 2]>,
+) -> Result<(), GlesError> {
+    let textures = chroma.map_or([0; 2], |textures| {
+        [textures[0].tex_id(), textures[1].tex_id()]
+    });
+    frame.with_context(|gl| {
+        for (unit, texture) in [ffi::TEXTURE1, ffi::TEXTURE2].into_iter().zip(textures) {
+            // SAFETY: the context is current while a frame is drawn, and the textures belong to it. Smithay uses only the first
+            // unit, which is active again afterwards.
+            unsafe {
+                gl.ActiveTexture(unit);
+                gl.BindTexture(ffi::TEXTURE_2D, texture);
+                if texture != 0 {
+                    for filter in [ffi::TEXTURE_MIN_FILTER, ffi::TEXTURE_MAG_FILTER] {
+                        gl.TexParameteri(ffi::TEXTURE_2D, filter, FILTER_LINEAR);
+                    }
+                }
+                gl.ActiveTexture(ffi::TEXTURE0);
+            }
+        }
+    })
+}
+
 /// Clears the errors of earlier calls.
 ///
 /// # Errors
@@ -101,6 +203,9 @@ pub(super) fn clear_errors(renderer: &mut GlesRenderer) -> Result<(), GlesError>
 
 /// `GL_CLAMP_TO_EDGE` as `glTexParameteri` takes it.
 const WRAP_CLAMP: i32 = 0x812F;
+
+/// `GL_LINEAR` as `glTexParameteri` takes it. A texel is sampled exactly at its centre.
+const FILTER_LINEAR: i32 = 0x2601;
 
 /// Creates a renderer with Mesa's software renderer, on a machine with or without a GPU.
 ///

@@ -9,8 +9,12 @@ use smithay::utils::Rectangle;
 
 use super::{Gles, sys};
 use crate::region::{Rect, Region};
-use crate::render::software::{Layer, Pixels, Software, Transform, View};
-use crate::render::{PixelFormat, ReadPlanes, Target};
+use crate::render::colour::{AlphaMode, ChromaLocation};
+use crate::render::memory_planes::MemoryPlanes;
+use crate::render::reference;
+use crate::render::software::{Layer, Pixels, Software};
+use crate::render::view::{Transform, View};
+use crate::render::{ColorRepresentation, PixelFormat, ReadPlanes, Target};
 
 const SIZE: (i32, i32) = (32, 24);
 const BACKGROUND: u32 = 0xff20_4060;
@@ -75,9 +79,32 @@ impl Pixels for Picture {
     }
 }
 
+/// The test picture of the reference.
+struct Video {
+    format: PixelFormat,
+    size: (usize, usize),
+}
+
+impl Pixels for Video {
+    fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>> {
+        Ok(Box::new(MemoryPlanes(reference::planes(
+            self.format,
+            self.size,
+        ))))
+    }
+}
+
 fn gles() -> Gles {
     let renderer = sys::drawn_by_cpu().unwrap();
-    Gles::new(renderer, None, "test".to_owned(), true)
+    Gles::new(renderer, None, "test".to_owned(), true).unwrap()
 }
 
 fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
@@ -87,10 +114,11 @@ fn by_gles(gles: &mut Gles, damage: &Region, layers: &[Layer<'_>]) -> Vec<u32> {
     let everything = Region::from(Rect::of_size(SIZE.0, SIZE.1));
     let mut target = gles.renderer.bind(&mut picture).unwrap();
     // Pixels outside of the damage must keep this content.
-    let cleared = gles.draw_to(&mut target, &everything, 0xff00_0000, &[], &[]);
+    let nothing = super::Textures::default();
+    let cleared = gles.draw_to(&mut target, &everything, 0xff00_0000, &[], &nothing);
     cleared.unwrap().wait().unwrap();
-    let (textures, failed) = gles.textures(damage, layers).unwrap();
-    assert!(failed.is_empty());
+    let textures = gles.textures(damage, layers).unwrap();
+    assert!(textures.failed.is_empty());
     let drawn = gles.draw_to(&mut target, damage, BACKGROUND, layers, &textures);
     drawn.unwrap().wait().unwrap();
     gles.read_target(&target, Rectangle::from_size(size))
@@ -133,6 +161,7 @@ fn layer(
 ) -> Layer<'_> {
     Layer {
         pixels,
+        colour: ColorRepresentation::default(),
         view: View {
             source,
             destination,
@@ -216,4 +245,98 @@ fn gles_counts_only_the_bytes_of_uploads() {
     let elsewhere = Region::from(Rect::new(10, 10, 4, 4));
     by_gles(&mut gles, &elsewhere, &shown);
     assert_eq!(gles.uploaded_bytes(), 4 * 3 * 4);
+}
+
+#[test]
+fn gles_draws_yuv_of_every_matrix_range_and_chroma_location_close_to_the_reference() {
+    let mut gles = gles();
+    for format in PixelFormat::ALL.into_iter().filter(|one| one.is_yuv()) {
+        for encoding in reference::encodings() {
+            for location in [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(5)] {
+                let colour = ColorRepresentation {
+                    yuv: Some(encoding),
+                    chroma_location: location.and_then(ChromaLocation::of_type),
+                    ..ColorRepresentation::default()
+                };
+                let tolerance = if location.is_some() {
+                    reference::INTERPOLATED_TOLERANCE
+                } else {
+                    reference::TOLERANCE
+                };
+                let size = (31, 23);
+                let video = Video { format, size };
+                let shown = Layer {
+                    pixels: &video,
+                    colour,
+                    view: View {
+                        source: (0.0, 0.0, 31.0, 23.0),
+                        destination: Rect::new(1, 1, 31, 23),
+                        transform: Transform::Normal,
+                    },
+                    opaque: Rect::new(1, 1, 31, 23).into(),
+                };
+                let layers = [shown];
+                let by_gpu = by_gles(&mut gles, &whole(), &layers);
+                let by_cpu = by_cpu(&whole(), &layers);
+                for place in 0..31 * 23 {
+                    let (x, y) = (place % 31, place / 31);
+                    let at = (y + 1) * 32 + x + 1;
+                    let expected = reference::colour(format, colour, size, (x, y));
+                    for (shift, expected) in [16, 8, 0].into_iter().zip(expected) {
+                        for (who, pixels) in [("GPU", &by_gpu), ("CPU", &by_cpu)] {
+                            let found = f64::from(pixels[at] >> shift & 0xff);
+                            assert!(
+                                (found - expected).abs() <= tolerance,
+                                "{format:?} {encoding:?} {location:?} at {x},{y}: the {who} has {found}, not {expected:.2}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gles_with_straight_alpha_matches_the_cpu_renderer() {
+    let mut gles = gles();
+    let picture = Picture::new(10, 6, 0x60);
+    let mut shown = layer(
+        &picture,
+        (0.0, 0.0, 10.0, 6.0),
+        Rect::new(3, 4, 10, 6),
+        Transform::Normal,
+    );
+    let premultiplied = by_gles(&mut gles, &whole(), std::slice::from_ref(&shown));
+    shown.colour.alpha = AlphaMode::Straight;
+    let layers = [shown];
+    assert_alike(&mut gles, &whole(), &layers, "straight alpha");
+    assert_ne!(by_gles(&mut gles, &whole(), &layers), premultiplied);
+}
+
+#[test]
+fn gles_draws_nothing_below_an_opaque_layer() {
+    let mut gles = gles();
+    let below = Picture::new(12, 10, 0xff);
+    let above = Picture::new(12, 6, 0xff);
+    let place = |height| Rect::new(2, 2, 12, height);
+    let mut layers = [
+        layer(&below, (0.0, 0.0, 12.0, 10.0), place(10), Transform::Normal),
+        layer(&above, (0.0, 0.0, 12.0, 6.0), place(6), Transform::Normal),
+    ];
+    layers[1].opaque = place(6).into();
+    assert_alike(&mut gles, &whole(), &layers, "opaque");
+    let (rest, parts) = super::visible_parts(&whole(), &layers);
+    assert_eq!(rest.area(), 32 * 24 - 12 * 6);
+    assert_eq!((parts[0].area(), parts[1].area()), (12 * 4, 12 * 6));
+}
+
+#[test]
+fn copy_by_the_gpu_has_the_pixels_of_the_buffer() {
+    let mut gles = gles();
+    let picture = Picture::new(9, 7, 0x90);
+    let copied = gles.copy(&picture, ColorRepresentation::default()).unwrap();
+    let expected = crate::screenshot::decode(&picture, ColorRepresentation::default()).unwrap();
+    let found = crate::screenshot::decode(&copied, ColorRepresentation::default()).unwrap();
+    assert_eq!(found, expected);
 }

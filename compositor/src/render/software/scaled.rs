@@ -1,87 +1,325 @@
-//! Buffers that are scaled or transformed. They are decoded as a whole and sampled with bilinear filtering.
+//! Buffers that are scaled or transformed, sampled with bilinear filtering.
+//!
+//! Only the pixels of the buffer that a band of output rows shows are decoded. Its height is chosen so that a band is small,
+//! whatever the size of the buffer: clients choose both, and a few pixels of output may show a buffer of any size.
 
 use std::io;
 
-use super::{Layer, View};
 use crate::region::Rect;
+use crate::render::blend::{Tap, WidePixel, mix, mix_rows, narrow_pixel, sample_row, widen};
+use crate::render::decode::{Encoding, ReadPlanes, RowDecoder};
 use crate::render::float;
-use crate::render::format::{ReadPlanes, RowDecoder};
+use crate::render::view::View;
 
-/// The pixels of a whole buffer.
-pub(super) struct Scaled {
-    colours: Vec<u32>,
-    width: usize,
-    height: usize,
+/// The largest number of output rows in a band.
+const BAND_ROWS: i32 = 32;
+/// The number of decoded pixels of a band, from which on it has fewer rows.
+const BAND_PIXELS: usize = 1 << 16;
+/// The number of decoded pixels for each pixel of an output row, from which on only the pixels that are sampled are decoded.
+const PIXELS_PER_OUTPUT_PIXEL: usize = 64;
+
+/// A buffer that is sampled.
+pub(super) struct Scaled<'a> {
+    planes: Box<dyn ReadPlanes + 'a>,
+    encoding: Encoding,
+    view: View,
+    band: Option<Band>,
+    /// One row of the band, of which each pixel is a mixture of two rows (or columns) of the buffer.
+    mixed: Vec<WidePixel>,
 }
 
-impl Scaled {
-    pub(super) fn decode(
-        decoder: &mut RowDecoder,
-        layer: &Layer<'_>,
-        mut planes: Box<dyn ReadPlanes + '_>,
-    ) -> io::Result<Self> {
-        let format = layer.pixels.format();
-        let (width, height) = layer.pixels.size();
-        let pixels = width
-            .checked_mul(height)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let mut colours = vec![0; pixels];
-        for (y, row) in colours.chunks_exact_mut(width).enumerate() {
-            decoder.read(&mut *planes, format, height, (0, y), row)?;
+/// Decoded pixels of a band of output rows.
+struct Band {
+    /// The part of the output.
+    output: Rect,
+    /// The pixels of the buffer that the columns of the output show.
+    columns: Axis,
+    /// The pixels of the buffer that the rows of the output show.
+    rows: Axis,
+    /// The decoded part of the buffer.
+    pixels: Vec<u32>,
+    /// Whether `pixels` is not used, and each pixel is decoded when it is sampled.
+    is_sparse: bool,
+    /// The number of pixels in a decoded row.
+    stride: usize,
+}
+
+/// The pixels that a part of the output shows of one axis of a buffer.
+#[derive(Debug, Default)]
+struct Axis {
+    /// The first pixel.
+    start: usize,
+    /// The number of pixels from the first to the last.
+    count: usize,
+    /// The pixels of each column or row of the output, counted from `start`.
+    taps: Vec<Tap>,
+}
+
+impl Axis {
+    /// Samples places on an axis with `count` pixels. Places outside are clamped to the edge.
+    fn new(places: impl Iterator<Item = f64>, count: usize) -> Self {
+        let last = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
+        let mut taps: Vec<Tap> = places
+            .map(|place| {
+                let floor = place.floor();
+                let weight = u32::try_from(whole((place - floor) * 256.0)).unwrap_or(0);
+                match u32::try_from(whole(floor)) {
+                    Ok(first) if first < last => Tap { first, weight },
+                    Ok(_) => Tap {
+                        first: last,
+                        weight: 0,
+                    },
+                    Err(_) => Tap {
+                        // Before the first pixel, or far behind the last.
+                        first: if floor < 0.0 { 0 } else { last },
+                        weight: 0,
+                    },
+                }
+            })
+            .collect();
+        let start = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
+        for tap in &mut taps {
+            tap.first = tap.first.saturating_sub(start);
         }
-        Ok(Self {
-            colours,
-            width,
-            height,
+        let mut axis = Self {
+            start: usize::try_from(start).unwrap_or(usize::MAX),
+            count: 0,
+            taps,
+        };
+        axis.count = axis.extent(axis.taps.len());
+        axis
+    }
+
+    /// Returns the number of pixels that the first `taps` taps need.
+    fn extent(&self, taps: usize) -> usize {
+        let ends = self.taps.iter().take(taps).map(|tap| last(*tap));
+        ends.max().map_or(0, |end| end.saturating_add(1))
+    }
+
+    /// Keeps only the first taps.
+    ///
+    /// Their first pixel may then be larger than `start`, where the transform reverses the axis.
+    fn truncate(&mut self, taps: usize) {
+        self.taps.truncate(taps);
+        let first = self.taps.iter().map(|tap| tap.first).min().unwrap_or(0);
+        for tap in &mut self.taps {
+            tap.first = tap.first.saturating_sub(first);
+        }
+        let skipped = usize::try_from(first).unwrap_or(usize::MAX);
+        self.start = self.start.saturating_add(skipped);
+        self.count = self.extent(self.taps.len());
+    }
+}
+
+/// Returns the first pixel of a tap.
+fn first(tap: Tap) -> usize {
+    usize::try_from(tap.first).unwrap_or(usize::MAX)
+}
+
+/// Returns the last pixel that a tap uses.
+fn last(tap: Tap) -> usize {
+    first(tap).saturating_add(usize::from(tap.weight > 0))
+}
+
+impl<'a> Scaled<'a> {
+    pub(super) fn new(encoding: Encoding, view: View, planes: Box<dyn ReadPlanes + 'a>) -> Self {
+        Self {
+            planes,
+            encoding,
+            view,
+            band: None,
+            mixed: Vec::new(),
+        }
+    }
+
+    /// Samples the pixels under `line`.
+    ///
+    /// # Errors
+    ///
+    /// When the memory cannot be read.
+    pub(super) fn row(
+        &mut self,
+        decoder: &mut RowDecoder,
+        line: Rect,
+        into: &mut [u32],
+    ) -> io::Result<()> {
+        let band = match self.band.take() {
+            Some(band) if band.output.contains(line) => band,
+            old => self.decode(decoder, line, old)?,
+        };
+        let result = if band.is_sparse {
+            self.sample_single(decoder, &band, line, into)
+        } else {
+            self.sample(&band, line, into);
+            Ok(())
+        };
+        self.band = Some(band);
+        result
+    }
+
+    /// Decodes the pixels for a band of output rows that starts with `line`. What can be kept of the previous band is kept.
+    fn decode(
+        &mut self,
+        decoder: &mut RowDecoder,
+        line: Rect,
+        old: Option<Band>,
+    ) -> io::Result<Band> {
+        let (old, mut pixels) = match old {
+            Some(mut band) => {
+                let pixels = std::mem::take(&mut band.pixels);
+                (Some(band), pixels)
+            }
+            None => (None, Vec::new()),
+        };
+        let (width, height) = self.encoding.size;
+        let (across, down) = if self.view.transform.swaps_axes() {
+            (height, width)
+        } else {
+            (width, height)
+        };
+        let columns = match old {
+            Some(band) if (band.output.x, band.output.width) == (line.x, line.width) => {
+                band.columns
+            }
+            _ => Axis::new(
+                (line.x..line.right()).map(|column| self.column(column)),
+                across,
+            ),
+        };
+        let bottom = self.view.destination.bottom();
+        let most = bottom.saturating_sub(line.y).clamp(1, BAND_ROWS);
+        let places = (line.y..line.y.saturating_add(most)).map(|row| self.line(row));
+        let mut rows = Axis::new(places, down);
+        while rows.taps.len() > 1 && columns.count.saturating_mul(rows.count) > BAND_PIXELS {
+            rows.truncate(rows.taps.len() / 2);
+        }
+        let height = i32::try_from(rows.taps.len()).unwrap_or(1);
+        let ((x, y), (stride, decoded_rows)) = if self.view.transform.swaps_axes() {
+            ((rows.start, columns.start), (rows.count, columns.count))
+        } else {
+            ((columns.start, rows.start), (columns.count, rows.count))
+        };
+        let count = stride.saturating_mul(decoded_rows);
+        let largest = columns
+            .taps
+            .len()
+            .saturating_mul(PIXELS_PER_OUTPUT_PIXEL)
+            .max(BAND_PIXELS);
+        let is_sparse = count > largest;
+        pixels.resize(if is_sparse { 0 } else { count }, 0);
+        for (y, decoded) in (y..).zip(pixels.chunks_exact_mut(stride.max(1))) {
+            decoder.read(&mut *self.planes, &self.encoding, (x, y), decoded)?;
+        }
+        Ok(Band {
+            output: Rect::new(line.x, line.y, line.width, height),
+            columns,
+            rows,
+            pixels,
+            is_sparse,
+            stride,
         })
     }
 
-    /// Samples the pixels under `line` with bilinear filtering.
-    pub(super) fn sample(&self, view: &View, line: Rect, into: &mut [u32]) {
-        let (source_x, source_y, source_width, source_height) = view.source;
-        let destination = view.destination;
-        let (width, height) = view.transform.size((self.width, self.height));
-        let size = (float(width), float(height));
-        let across = source_width / f64::from(destination.width);
-        let down = source_height / f64::from(destination.height);
-        let y = source_y + (f64::from(line.y) - f64::from(destination.y) + 0.5) * down;
-        for (column, colour) in (line.x..line.right()).zip(into) {
-            let x = source_x + (f64::from(column) - f64::from(destination.x) + 0.5) * across;
-            let (x, y) = view.transform.to_buffer((x, y), size);
-            *colour = self.at(x - 0.5, y - 0.5);
+    /// Returns the place in the buffer that a column of the output shows: a column, or a row where the transform exchanges them.
+    fn column(&self, column: i32) -> f64 {
+        let (source, _, width, _) = self.view.source;
+        let destination = self.view.destination;
+        let scale = width / f64::from(destination.width);
+        let x = source + (f64::from(column) - f64::from(destination.x) + 0.5) * scale;
+        let (x, y) = self.to_buffer((x, 0.0));
+        if self.view.transform.swaps_axes() {
+            y - 0.5
+        } else {
+            x - 0.5
         }
     }
 
-    fn at(&self, x: f64, y: f64) -> u32 {
-        let (left, right, weight_x) = neighbours(x, self.width);
-        let (upper, lower, weight_y) = neighbours(y, self.height);
-        let colour = |x: usize, y: usize| self.colours[y * self.width + x];
-        let upper_row = mix(colour(left, upper), colour(right, upper), weight_x);
-        let lower_row = mix(colour(left, lower), colour(right, lower), weight_x);
-        mix(upper_row, lower_row, weight_y)
+    /// Returns the place in the buffer that a row of the output shows: a row, or a column where the transform exchanges them.
+    fn line(&self, row: i32) -> f64 {
+        let (_, source, _, height) = self.view.source;
+        let destination = self.view.destination;
+        let scale = height / f64::from(destination.height);
+        let y = source + (f64::from(row) - f64::from(destination.y) + 0.5) * scale;
+        let (x, y) = self.to_buffer((0.0, y));
+        if self.view.transform.swaps_axes() {
+            x - 0.5
+        } else {
+            y - 0.5
+        }
+    }
+
+    fn to_buffer(&self, point: (f64, f64)) -> (f64, f64) {
+        let (width, height) = self.view.transform.size(self.encoding.size);
+        self.view
+            .transform
+            .to_buffer(point, (float(width), float(height)))
+    }
+
+    /// Samples decoded pixels: first across the row's direction, then along it.
+    fn sample(&mut self, band: &Band, line: Rect, into: &mut [u32]) {
+        let Some((row, columns)) = band.taps(line) else {
+            return;
+        };
+        let weight = u16::try_from(row.weight).unwrap_or(0);
+        // One more pixel than there are columns, since a tap has two pixels.
+        self.mixed.resize(band.columns.count.saturating_add(1), 0);
+        if self.view.transform.swaps_axes() {
+            let lines = band.pixels.chunks_exact(band.stride.max(1));
+            for (line, mixed) in lines.zip(&mut self.mixed) {
+                let at = |place: usize| widen(line.get(place).copied().unwrap_or(0));
+                *mixed = mix(at(first(row)), at(last(row)), weight);
+            }
+        } else {
+            let at = |place: usize| {
+                let start = place.saturating_mul(band.stride);
+                band.pixels.get(start..start.saturating_add(band.stride))
+            };
+            if let (Some(first), Some(second)) = (at(first(row)), at(last(row))) {
+                mix_rows(first, second, weight, &mut self.mixed);
+            }
+        }
+        sample_row(&self.mixed, columns, into);
+    }
+
+    /// Decodes and samples each pixel by itself.
+    fn sample_single(
+        &mut self,
+        decoder: &mut RowDecoder,
+        band: &Band,
+        line: Rect,
+        into: &mut [u32],
+    ) -> io::Result<()> {
+        let Some((row, columns)) = band.taps(line) else {
+            return Ok(());
+        };
+        let (column_start, row_start) = (band.columns.start, band.rows.start);
+        for (column, pixel) in columns.iter().zip(into) {
+            let ((x, x_start), (y, y_start)) = if self.view.transform.swaps_axes() {
+                ((row, row_start), (*column, column_start))
+            } else {
+                ((*column, column_start), (row, row_start))
+            };
+            let weight = |tap: Tap| u16::try_from(tap.weight).unwrap_or(0);
+            let mut pair = |y: usize| -> io::Result<WidePixel> {
+                let mut pixels = [0; 2];
+                let count = if x.weight > 0 { 2 } else { 1 };
+                let at = (first(x).saturating_add(x_start), y.saturating_add(y_start));
+                decoder.read(&mut *self.planes, &self.encoding, at, &mut pixels[..count])?;
+                Ok(mix(widen(pixels[0]), widen(pixels[1]), weight(x)))
+            };
+            *pixel = narrow_pixel(mix(pair(first(y))?, pair(last(y))?, weight(y)));
+        }
+        Ok(())
     }
 }
 
-/// Returns the two pixels next to a coordinate and the weight of the second in 1/256. Coordinates are clamped to the edge.
-fn neighbours(place: f64, count: usize) -> (usize, usize, u32) {
-    let last = count.saturating_sub(1);
-    let floor = place.floor();
-    let clamp = |value: i64| usize::try_from(value.max(0)).map_or(last, |value| value.min(last));
-    let first = whole(floor);
-    let weight = u32::try_from(whole((place - floor) * 256.0)).unwrap_or(0);
-    (clamp(first), clamp(first.saturating_add(1)), weight)
-}
-
-fn mix(first: u32, second: u32, weight: u32) -> u32 {
-    if weight == 0 || first == second {
-        return first;
+impl Band {
+    /// Returns the taps of a line in the band: of its row, and of its columns.
+    fn taps(&self, line: Rect) -> Option<(Tap, &[Tap])> {
+        let row = usize::try_from(line.y.checked_sub(self.output.y)?).ok()?;
+        let start = usize::try_from(line.x.checked_sub(self.output.x)?).ok()?;
+        Some((*self.rows.taps.get(row)?, self.columns.taps.get(start..)?))
     }
-    let mut colour = 0;
-    for shift in [0, 8, 16, 24] {
-        let sum = (first >> shift & 0xff) * (256 - weight) + (second >> shift & 0xff) * weight;
-        colour |= (sum >> 8) << shift;
-    }
-    colour
 }
 
 #[allow(clippy::cast_possible_truncation)] // `as` saturates, and places far outside are clamped by every caller

@@ -10,6 +10,7 @@ mod codecs;
 mod gbm;
 mod handles;
 mod hostile;
+mod import_cache;
 mod injected;
 mod memory;
 mod pictures;

@@ -139,6 +139,9 @@ pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
     rustix::system::sethostname(prepare.hostname.as_bytes())
         .map_err(|errno| format!("set the host name {:?}: {errno}", prepare.hostname))?;
     log_step("begins");
+    if !prepare.modules_disk.is_empty() {
+        mount_modules(&prepare.modules_disk).map_err(error_text)?;
+    }
     for module in &prepare.modules {
         load(module)?;
     }
@@ -208,6 +211,11 @@ fn load(module: &Module) -> Result<(), String> {
     let mut arguments = vec!["--", module.name.as_str()];
     arguments.extend(module.options.iter().map(String::as_str));
     run("modprobe", &arguments)
+}
+
+/// Mounts the modules of this kernel over those of the kernel that the guest's disk was made for.
+fn mount_modules(disk: &str) -> io::Result<()> {
+    mounted_from(disk, "ext4", "/usr/lib/modules", MountFlags::RDONLY, "")
 }
 
 fn mount_out(shared: bool) -> io::Result<()> {

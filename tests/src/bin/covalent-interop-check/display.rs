@@ -81,6 +81,22 @@ impl Display {
     /// # Errors
     /// Another program is DRM master of the card, or a request fails.
     pub(crate) fn take(card: &Card) -> Result<Option<Self>> {
+        Self::take_mode(card, smallest)
+    }
+
+    /// Uses the first connected display as [`Display::take`] does, in its smallest mode of this many rows. Returns `None` where it has
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Display::take`].
+    pub(crate) fn take_of_rows(card: &Card, rows: u32) -> Result<Option<Self>> {
+        Self::take_mode(card, |modes| {
+            let of_rows = modes.iter().filter(|mode| u32::from(mode.size().1) == rows);
+            smallest(&of_rows.copied().collect::<Vec<_>>())
+        })
+    }
+
+    fn take_mode(card: &Card, choose: impl Fn(&[Mode]) -> Option<Mode>) -> Result<Option<Self>> {
         let capable = [
             ClientCapability::UniversalPlanes,
             ClientCapability::Atomic,
@@ -99,8 +115,7 @@ impl Display {
             if info.interface() == connector::Interface::Writeback {
                 writeback = Some(*handle);
             } else if shown.is_none() && info.state() == connector::State::Connected {
-                shown =
-                    smallest(info.modes()).map(|mode| (*handle, mode, info.encoders().to_vec()));
+                shown = choose(info.modes()).map(|mode| (*handle, mode, info.encoders().to_vec()));
             }
         }
         let Some((connector, mode, encoders)) = shown else {
@@ -163,6 +178,13 @@ impl Display {
             .atomic_commit(flags, request)
             .context("commit the framebuffer")?;
         self.is_on = true;
+        Ok(())
+    }
+
+    /// Commits a framebuffer without a fence, and waits until it is shown.
+    pub(crate) fn present(&mut self, framebuffer: &Framebuffer, timeout: Duration) -> Result<()> {
+        self.show(framebuffer, None)?;
+        ensure!(self.wait_for_flip(timeout)?, "the framebuffer is not shown");
         Ok(())
     }
 
@@ -238,19 +260,17 @@ impl Display {
             self.of_crtc.set(&mut request, "ACTIVE", 1)?;
         }
         let number = u64::from(u32::from(framebuffer.handle()));
-        // Source coordinates have 16 fractional bits.
         for (name, value) in [
             ("FB_ID", number),
             ("CRTC_ID", crtc),
-            ("SRC_X", 0),
-            ("SRC_Y", 0),
-            ("SRC_W", width << 16),
-            ("SRC_H", height << 16),
             ("CRTC_X", 0),
             ("CRTC_Y", 0),
             ("CRTC_W", width),
             ("CRTC_H", height),
         ] {
+            self.of_plane.set(&mut request, name, value)?;
+        }
+        for (name, value) in framebuffer.source_properties() {
             self.of_plane.set(&mut request, name, value)?;
         }
         if let Some(fence) = fence {

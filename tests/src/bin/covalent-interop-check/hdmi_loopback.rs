@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use covalent_alloc::backend::v4l2::{Device, Direction, Queue};
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::Plan;
 use covalent_tests::check_support::pixels::{pattern, read};
 use covalent_tests::check_support::vga;
 
@@ -16,8 +17,11 @@ use super::rows::RowOutcome;
 use super::test_machine::{Planned, TestMachine, classify};
 use super::vulkan_to_v4l2_output::{planned, planned_back};
 
-/// How long a picture may take to arrive. Both devices are emulated.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a picture may take to arrive over one connection. Both devices are emulated.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often the connection is made. On a busy host one in about twenty carries noise alone until it is made again; why is not known.
+const CONNECTIONS: u32 = 4;
 
 /// The nodes of the output and the camera. Dropping this connects the camera to its test pattern again.
 pub(crate) struct HdmiLoopback {
@@ -100,40 +104,60 @@ impl HdmiLoopback {
             Planned::Impossible(why) => return Ok(RowOutcome::Skipped(why)),
         };
         let attempt = || -> Result<RowOutcome> {
-            let buffers = machine.sources.allocate(&plan)?;
-            let first = buffers.first().context("the source allocated no buffer")?;
-            let pixels = pattern(first, 15)?;
-            for buffer in &buffers {
-                draw(&gpu.import(buffer)?, &pixels)?;
-            }
-            let mut sending = output.import(&buffers)?;
-            for index in 0..buffers.len() {
-                sending.queue(index)?;
-            }
-            sending.start()?;
-            let mut arriving = self.arriving(machine, fourcc, extent)?;
-            for index in 0..arriving.buffers().len() {
-                arriving.queue(index)?;
-            }
-            arriving.start()?;
-            let until = Instant::now() + TIMEOUT;
-            while Instant::now() < until {
-                // Dropping a frame queues its buffer again. All that have been sent are queued, because vivid captures noise while its
-                // output has no buffer, and reading a frame below takes longer than sending several.
-                while sending.next_frame()?.is_some() {}
-                if let Some(frame) = arriving.next_frame()?
-                    && read(frame.buffer())? == pixels
-                {
+            for connection in 0..CONNECTIONS {
+                if connection > 0 {
+                    self.connect()?;
+                }
+                if self.arrives(machine, gpu, &output, &plan)? {
                     return Ok(RowOutcome::Passed);
                 }
-                thread::sleep(Duration::from_millis(2));
             }
             bail!(
-                "the camera did not capture the device's picture within {} s",
+                "the camera did not capture the device's picture within {} s of {CONNECTIONS} connections each",
                 TIMEOUT.as_secs()
             );
         };
         classify(&plan, attempt())
+    }
+
+    /// Sends a picture that the device draws; returns whether the camera captured it in time.
+    fn arrives(
+        &self,
+        machine: &TestMachine,
+        gpu: &Gpu,
+        output: &Queue,
+        plan: &Plan,
+    ) -> Result<bool> {
+        let buffers = machine.sources.allocate(plan)?;
+        let first = buffers.first().context("the source allocated no buffer")?;
+        let pixels = pattern(first, 15)?;
+        for buffer in &buffers {
+            draw(&gpu.import(buffer)?, &pixels)?;
+        }
+        let mut sending = output.import(&buffers)?;
+        for index in 0..buffers.len() {
+            sending.queue(index)?;
+        }
+        sending.start()?;
+        let layout = plan.layout();
+        let mut arriving = self.arriving(machine, layout.format().fourcc, layout.extent())?;
+        for index in 0..arriving.buffers().len() {
+            arriving.queue(index)?;
+        }
+        arriving.start()?;
+        let until = Instant::now() + TIMEOUT;
+        while Instant::now() < until {
+            // Dropping a frame queues its buffer again. All that have been sent are queued, because vivid captures noise while its
+            // output has no buffer, and reading a frame below takes longer than sending several.
+            while sending.next_frame()?.is_some() {}
+            if let Some(frame) = arriving.next_frame()?
+                && read(frame.buffer())? == pixels
+            {
+                return Ok(true);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(false)
     }
 
     fn arriving(

@@ -6,17 +6,20 @@
 //! after the row that crashed.
 
 mod application_device;
+mod decoder_to_kms;
 mod display;
 #[path = "../../../../alloc/tests/engine/mod.rs"]
 mod engine;
 mod exchange;
 mod frames;
 mod hdmi_loopback;
+mod held_picture;
 mod memory;
 mod peer;
 mod process_resources;
 mod rows;
 mod socket;
+mod split_to_kms;
 mod supervisor;
 mod test_machine;
 mod v4l2_to_vulkan;
@@ -62,6 +65,12 @@ struct Arguments {
     /// The seed of that picture.
     #[arg(long, default_value_t = 1)]
     seed: usize,
+    /// Show a decoded picture of 1080 of 1088 rows on this card until standard input ends.
+    #[arg(long, value_name = "CARD")]
+    show_decoded: Option<String>,
+    /// Copy by Vulkan to buffers of this card as the solution of a split says, and show one copy until standard input ends.
+    #[arg(long, value_name = "CARD")]
+    show_split: Option<String>,
     /// Skip the first rows, which an earlier child process ran.
     #[arg(long, hide = true)]
     after: Option<usize>,
@@ -130,6 +139,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if let Some(card) = &arguments.show {
         vulkan_to_kms::show(&TestMachine::open(&Scope::default()), card, arguments.seed)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(card) = &arguments.show_decoded {
+        decoder_to_kms::show(&TestMachine::open(&Scope::default()), card)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(card) = &arguments.show_split {
+        split_to_kms::show(&TestMachine::open(&Scope::default()), card)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(done) = arguments.after {

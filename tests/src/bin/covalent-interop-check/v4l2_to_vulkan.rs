@@ -56,7 +56,7 @@ pub(crate) fn run(machine: &TestMachine, rows: &mut Rows) {
 }
 
 /// Returns the nodes of cameras: those that capture and have no output queue, as mem-to-mem devices do.
-fn cameras() -> Vec<String> {
+pub(crate) fn cameras() -> Vec<String> {
     (0..64)
         .map(|number| format!("/dev/video{number}"))
         .filter(|path| {

@@ -15,6 +15,7 @@ use covalent_tests::sw_sync::SwSyncTimeline;
 
 use super::display::Display;
 use super::exchange::{self, TIMEOUT, after, draw, expect_pending};
+use super::held_picture;
 use super::rows::{RowOutcome, Rows};
 use super::test_machine::{Planned, TestMachine, classify};
 
@@ -94,11 +95,7 @@ fn shown(machine: &TestMachine, gpu: &Gpu, card: &Card, fourcc: Fourcc) -> Resul
         let pixels = pattern(&buffer, 13)?;
         draw(&gpu.import(&buffer)?, &pixels)?;
         let framebuffer = card.framebuffer(&buffer)?;
-        display.show(&framebuffer, None)?;
-        ensure!(
-            display.wait_for_flip(TIMEOUT)?,
-            "the framebuffer is not shown"
-        );
+        display.present(&framebuffer, TIMEOUT)?;
         if !display.has_writeback() {
             return Ok(RowOutcome::PassedWithNote(
                 "the flip happened; the card has no writeback connector, so the suite checks the picture from outside"
@@ -185,7 +182,7 @@ fn one(machine: &TestMachine, plan: &Plan) -> Result<Buffer> {
 }
 
 /// Allocates a dumb buffer of the card for its writeback.
-fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
+pub(crate) fn written(machine: &TestMachine, display: &Display) -> Result<Buffer> {
     let mut sources = machine.sources.declarations();
     sources.retain(|source| {
         source.id.as_str().starts_with("dumb:") && source.is_of(display.card.identity())
@@ -212,16 +209,10 @@ pub(crate) fn show(machine: &TestMachine, card: &str, seed: usize) -> Result<()>
     let buffer = one(machine, &plan)?;
     draw(&gpu.import(&buffer)?, &pattern(&buffer, seed)?)?;
     let framebuffer = card.framebuffer(&buffer)?;
-    display.show(&framebuffer, None)?;
-    ensure!(
-        display.wait_for_flip(TIMEOUT)?,
-        "the framebuffer is not shown"
-    );
-    println!(
+    display.present(&framebuffer, TIMEOUT)?;
+    held_picture::hold(&format!(
         "shown {} from {}",
         gpu.identity().driver,
         plan.source_name()
-    );
-    std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
-    Ok(())
+    ))
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use covalent_tests::vm::config::Config;
 use covalent_tests::vm::image::{Options, ensure_with};
+use covalent_tests::vm::kernel::Kernel;
 use covalent_tests::vm::progress::Progress;
 
 /// The options of `image`.
@@ -13,6 +14,9 @@ pub(crate) struct Arguments {
     /// Build the image of this configuration. The board has an image of its own; all others share one.
     #[arg(long, value_enum, default_value_t = Config::Virtio)]
     config: Config,
+    /// Build also Debian's kernel of this series: 6.1 of bookworm, 6.12 of trixie, or 7.3 of trixie-backports, which is the image's.
+    #[arg(long, value_enum, default_value_t = Kernel::Backports)]
+    kernel: Kernel,
     /// Verify every byte of the image, and build it again where it is damaged.
     #[arg(long)]
     verify: bool,
@@ -23,12 +27,16 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = Options {
+        kernel: arguments.kernel,
         verify: arguments.verify,
         refresh: arguments.refresh,
     };
     let image = ensure_with(arguments.config.platform(), options, &Progress::stderr())?;
     println!("image   {}", image.folder().display());
     println!("kernel  {}", image.versions.kernel);
+    for module in &image.missing_modules {
+        println!("missing {}: {}", module.name, module.reason);
+    }
     if !image.versions.mesa.is_empty() {
         println!("mesa    {}", image.versions.mesa);
     }

@@ -8,14 +8,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use covalent_tests::suite::record::{Record, Summary, Verdict, tree};
-use covalent_tests::suite::run::{Runner, parallel_guests};
+use covalent_tests::suite::report::Order;
+use covalent_tests::suite::run::{Ended, Images, Runner, parallel_guests};
 use covalent_tests::suite::skips::Skips;
 use covalent_tests::suite::{Case, all, checks, interop};
 use covalent_tests::vm::build::checkout;
 use covalent_tests::vm::cache::Cache;
 use covalent_tests::vm::config::Config;
-use covalent_tests::vm::image;
-use covalent_tests::vm::platform::Platform;
 use covalent_tests::vm::progress::Progress;
 
 use super::host;
@@ -95,38 +94,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let progress = Progress::stderr();
     let skips = Skips::committed().context("tests/skips.toml")?;
-    let image = image::ensure(&progress)?;
     let tree = tree(checkout()).context("compute the hash of this tree")?;
     let mut run = Run::begin(arguments, tree)?;
-    run.summary.versions = BTreeMap::from([
-        ("kernel".to_owned(), image.versions.kernel.clone()),
-        ("mesa".to_owned(), image.versions.mesa.clone()),
-        ("qemu".to_owned(), image.versions.qemu.clone()),
-    ]);
-
-    for name in checks {
-        if run.passed_before(name) {
-            continue;
-        }
-        for record in checks::run(name, &image.root, &skips, &progress) {
-            run.add_record(record)?;
-        }
-    }
+    let checks: Vec<&str> = checks
+        .into_iter()
+        .filter(|name| !run.passed_before(name))
+        .collect();
     let cases: Vec<Case> = cases
         .into_iter()
         .filter(|case| !run.passed_before(case.name))
         .collect();
-    // Most runs have no case of the board, so its image is built only when it is needed.
-    let needs_board = cases
-        .iter()
-        .any(|case| case.needs.config.platform() == Platform::Board);
-    let board = needs_board
-        .then(|| image::ensure_with(Platform::Board, image::Options::default(), &progress))
-        .transpose()
-        .context("the board's image")?;
+    run.order = Order::new(&checks);
+    let images = Images::default();
     let runner = Runner {
-        image: &image,
-        board: board.as_ref(),
+        images: &images,
+        progress: &progress,
         skips: &skips,
         artefacts: checkout().join("target/suite"),
         full: arguments.full,
@@ -135,12 +117,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .map_or_else(parallel_guests, |guests| usize::from(guests.get())),
     };
     let mut recorded = Ok(());
-    runner.run(&cases, |record| {
+    let made = runner.run(&checks, &cases, |ended| {
+        if let Some(versions) = images.versions() {
+            run.summary.versions = BTreeMap::from([
+                ("kernel".to_owned(), versions.kernel.clone()),
+                ("mesa".to_owned(), versions.mesa.clone()),
+                ("qemu".to_owned(), versions.qemu.clone()),
+            ]);
+        }
         if recorded.is_ok() {
-            recorded = run.add_record(record);
+            recorded = run.add(ended, &progress);
         }
     });
+    run.print_rest(&progress);
     recorded?;
+    made.map_err(anyhow::Error::msg)?;
     let artefacts = checkout().join("target/suite");
     if let Some(table) = interop::gather(&artefacts, &run.summary.records)? {
         table.keep(&artefacts, "interop")?;
@@ -157,6 +148,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// The results of this run so far, and those of an earlier run for `--resume`.
 struct Run {
     summary: Summary,
+    /// The checks whose results are not printed yet.
+    order: Order,
     before: BTreeMap<String, Vec<Record>>,
     /// The file for programs that read the results.
     summary_file: PathBuf,
@@ -195,6 +188,7 @@ impl Run {
                 full: arguments.full,
                 ..Summary::default()
             },
+            order: Order::default(),
             before,
             summary_file: checkout().join("target/suite/summary.json"),
             resume_file,
@@ -213,13 +207,31 @@ impl Run {
         true
     }
 
-    fn add_record(&mut self, record: Record) -> anyhow::Result<()> {
-        println!("{record}");
-        self.summary.records.push(record);
+    /// Keeps the records of what has ended, and prints those whose turn it is.
+    fn add(&mut self, ended: Ended, progress: &Progress) -> anyhow::Result<()> {
+        let printed = match ended {
+            Ended::Check(name, records) => {
+                self.summary.records.extend_from_slice(&records);
+                self.order.end(name, records)
+            }
+            Ended::Case(record) => {
+                self.summary.records.push(record.clone());
+                vec![record]
+            }
+        };
+        for record in &printed {
+            progress.print(record);
+        }
         for path in [&self.summary_file, &self.resume_file] {
             let written = self.summary.write(path);
             written.with_context(|| format!("write {}", path.display()))?;
         }
         Ok(())
+    }
+
+    fn print_rest(&mut self, progress: &Progress) {
+        for record in std::mem::take(&mut self.order).rest() {
+            progress.print(&record);
+        }
     }
 }

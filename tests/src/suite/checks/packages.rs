@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::vm::build::{self, checkout};
-use crate::vm::progress::Step;
-use crate::vm::root::Root;
 
 use super::super::Outcome;
-use super::{cargo, spawn_cargo, tool, wait};
+use super::tools::Tools;
 
 /// The library's crates, each after its dependencies.
 const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-alloc"];
@@ -18,8 +17,8 @@ const LIBRARY: [&str; 3] = ["covalent-solver", "covalent-machine", "covalent-all
 const PACKAGES_TOGETHER: u32 = 90;
 
 /// Checks that the library's crates can be packaged, and that the packages compile.
-pub(super) fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
-    let output = wait(|log| spawn_cargo(root, &["--version"], &[], log), step)?;
+pub(super) fn packaging(tools: &Tools<'_>) -> Result<Outcome, String> {
+    let output = tools.cargo_output(&["--version"], &[])?;
     let minor = output
         .text
         .strip_prefix("cargo 1.")
@@ -31,22 +30,27 @@ pub(super) fn packaging(root: &Root, step: &Step) -> Result<Outcome, String> {
             "{version} cannot package a crate that depends on one that is not published; cargo 1.{PACKAGES_TOGETHER} can"
         )));
     }
-    remove_unpacked().map_err(|error| format!("remove packages of an earlier run: {error}"))?;
-    let mut args = vec!["package", "--allow-dirty", "--quiet"];
     // A target folder of its own, so that every file called covalent in it was compiled from a package.
-    args.extend(["--target-dir", "/target/packaging"]);
+    let target = tools.target_folder().join("packaging");
+    remove_unpacked(&target)
+        .map_err(|error| format!("remove packages of an earlier run: {error}"))?;
+    let mut args = vec!["package", "--allow-dirty", "--quiet"];
+    let target = tools.seen_by_cargo(&target);
+    args.extend(["--target-dir", &target]);
     args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
-    // Earlier checks have fetched everything, so cargo runs offline first. A cargo that insists on updating its index runs
-    // again online.
+    // The compilation of the harness has fetched all that these packages need, so cargo runs offline first. A cargo that insists
+    // on updating its index runs again online.
     let offline: Vec<&str> = args.iter().copied().chain(["--offline"]).collect();
     // A package is outside of the workspace, so its profile would give every dependency debug information, which nobody reads.
     let profile = [("CARGO_PROFILE_DEV_DEBUG", "false")];
-    cargo(root, &offline, &profile, step).or_else(|_| cargo(root, &args, &profile, step))
+    tools
+        .cargo(&offline, &profile)
+        .or_else(|_| tools.cargo(&args, &profile))
 }
 
 /// Checks that the library's public interface breaks nothing that the commit in `tests/semver-baseline` had, unless the version
 /// in the manifest says that it does.
-pub(super) fn semver(step: &Step) -> Result<Outcome, String> {
+pub(super) fn semver(tools: &Tools<'_>) -> Result<Outcome, String> {
     let path = checkout().join("tests/semver-baseline");
     let text =
         fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
@@ -71,13 +75,13 @@ pub(super) fn semver(step: &Step) -> Result<Outcome, String> {
     }
     let mut args = vec!["semver-checks", "--baseline-rev", baseline];
     args.extend(LIBRARY.iter().flat_map(|name| ["-p", *name]));
-    tool("cargo-semver-checks", &args, step)
+    tools.installed("cargo-semver-checks", &args)
 }
 
 /// Removes the sources and compiled files that cargo has of these packages from an earlier run. Cargo takes a package of the
 /// same version for the same package, whatever it contains.
-fn remove_unpacked() -> io::Result<()> {
-    let compiled = checkout().join("target/guest/packaging/debug/.fingerprint");
+fn remove_unpacked(target: &Path) -> io::Result<()> {
+    let compiled = target.join("debug/.fingerprint");
     for entry in fs::read_dir(compiled).into_iter().flatten() {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("covalent-") {

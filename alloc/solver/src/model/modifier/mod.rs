@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Fourcc;
 
 mod family;
+mod planes;
 mod table;
 
 pub use family::{DecodedModifier, ModifierField};
@@ -62,6 +63,8 @@ const PREFIXES: [(&str, &str); 2] = [("DRM_FORMAT_MOD_", ""), ("I915_FORMAT_MOD_
 impl Modifier {
     /// Linear: rows follow each other from the first byte on.
     pub const LINEAR: Self = Self(0);
+    /// Stands for the modifier of a format that has none, because V4L2's code alone says how the pixels lie. DRM never uses this number.
+    pub const NONE: Self = Self(u64::MAX);
     /// The implicit modifier: the driver knows the layout, and does not report it. It is neither linear nor a wildcard.
     pub const INVALID: Self = Self(0x00ff_ffff_ffff_ffff);
 
@@ -204,7 +207,11 @@ impl From<Modifier> for u64 {
 }
 
 /// A pixel format with a modifier. Devices have to agree on both at once.
+///
+/// A format that V4L2 defines and DRM does not has no modifier: V4L2's code alone says how the pixels lie
+/// ([`FormatModifier::of_v4l2`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "WrittenFormat", try_from = "WrittenFormat")]
 pub struct FormatModifier {
     /// The format.
     pub fourcc: Fourcc,
@@ -218,6 +225,20 @@ impl FormatModifier {
         Self { fourcc, modifier }
     }
 
+    /// Makes the format of a V4L2 pixel format code that DRM has no format and modifier for, such as `VT12`.
+    ///
+    /// # References
+    /// `linux/videodev2.h`.
+    pub const fn of_v4l2(code: u32) -> Self {
+        Self::new(Fourcc(code), Modifier::NONE)
+    }
+
+    /// Returns the V4L2 pixel format code of a format that has no modifier.
+    #[must_use]
+    pub fn v4l2_code(self) -> Option<u32> {
+        (self.modifier == Modifier::NONE).then_some(self.fourcc.0)
+    }
+
     /// Pairs a format with [`Modifier::LINEAR`].
     pub const fn linear(fourcc: Fourcc) -> Self {
         Self::new(fourcc, Modifier::LINEAR)
@@ -226,7 +247,47 @@ impl FormatModifier {
 
 impl fmt::Display for FormatModifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:#}", self.fourcc, self.modifier)
+        match self.v4l2_code() {
+            Some(_) => write!(f, "V4L2 {}", self.fourcc),
+            None => write!(f, "{} {:#}", self.fourcc, self.modifier),
+        }
+    }
+}
+
+/// A format as it is serialised: with DRM's format and modifier, or with V4L2's code alone.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct WrittenFormat {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fourcc: Option<Fourcc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) modifier: Option<Modifier>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) v4l2: Option<Fourcc>,
+}
+
+impl From<FormatModifier> for WrittenFormat {
+    fn from(format: FormatModifier) -> Self {
+        let is_of_v4l2 = format.v4l2_code().is_some();
+        Self {
+            fourcc: Some(format.fourcc).filter(|_| !is_of_v4l2),
+            modifier: Some(format.modifier).filter(|_| !is_of_v4l2),
+            v4l2: Some(format.fourcc).filter(|_| is_of_v4l2),
+        }
+    }
+}
+
+impl TryFrom<WrittenFormat> for FormatModifier {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenFormat) -> Result<Self, Self::Error> {
+        match (written.fourcc, written.modifier, written.v4l2) {
+            (_, Some(Modifier::NONE), _) => Err("0xffffffffffffffff is no modifier"),
+            (Some(fourcc), Some(modifier), None) => Ok(Self::new(fourcc, modifier)),
+            (None, None, Some(code)) => Ok(Self::of_v4l2(code.0)),
+            (_, _, Some(_)) => Err("a format with `v4l2` has neither `fourcc` nor `modifier`"),
+            (None, _, None) => Err("missing field `fourcc`"),
+            (_, None, None) => Err("missing field `modifier`"),
+        }
     }
 }
 
@@ -237,6 +298,33 @@ mod tests {
     fn written(text: &str, number: u64) {
         assert_eq!(text.parse(), Ok(Modifier(number)), "{text}");
         assert_eq!(Modifier(number).to_string(), text);
+    }
+
+    #[test]
+    fn format_that_v4l2_alone_defines_has_a_code_and_no_modifier() {
+        let tiles = FormatModifier::of_v4l2(u32::from_le_bytes(*b"VT12"));
+        let text = serde_json::to_string(&tiles).unwrap();
+        assert_eq!(text, r#"{"v4l2":"VT12"}"#);
+        assert_eq!(
+            serde_json::from_str::<FormatModifier>(&text).unwrap(),
+            tiles
+        );
+        assert_eq!(tiles.to_string(), "V4L2 VT12");
+        let rows = FormatModifier::linear(Fourcc::of(*b"VT12"));
+        assert_ne!(tiles, rows);
+        assert_eq!(rows.v4l2_code(), None);
+        for (text, why) in [
+            (r#"{"v4l2":"VT12","modifier":"LINEAR"}"#, "neither"),
+            (r#"{"fourcc":"NV12"}"#, "modifier"),
+            (r#"{"modifier":"LINEAR"}"#, "fourcc"),
+            (
+                r#"{"fourcc":"NV12","modifier":"0xffffffffffffffff"}"#,
+                "no modifier",
+            ),
+        ] {
+            let error = serde_json::from_str::<FormatModifier>(text).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -22,8 +22,9 @@ mod requests;
 pub(super) use requests::REQUESTS;
 pub(super) use requests::{
     create_buffers, dequeue_buffer, enumerate_format, enumerate_frame_interval,
-    enumerate_frame_size, export_buffer, get_control, get_format, query_capability, queue_buffer,
-    request_buffers, set_format, set_parameters, stream_off, stream_on, take_fd, try_format,
+    enumerate_frame_size, export_buffer, get_control, get_format, get_selection, query_capability,
+    queue_buffer, request_buffers, set_format, set_parameters, set_selection, stream_off,
+    stream_on, take_fd, try_format,
 };
 
 pub(super) const CAPTURE: u32 = 1;
@@ -49,6 +50,11 @@ pub(super) const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
 
 pub(super) const FMT_FLAG_COMPRESSED: u32 = 1;
 pub(super) const FMT_FLAG_EMULATED: u32 = 2;
+
+/// The rectangle of a buffer that an output queue reads.
+pub(super) const SELECTION_CROP: u32 = 0x0000;
+/// The rectangle of a buffer that a capture queue writes.
+pub(super) const SELECTION_COMPOSE: u32 = 0x0100;
 
 pub(super) const FIELD_NONE: u32 = 1;
 pub(super) const FRAME_TYPE_DISCRETE: u32 = 1;
@@ -295,6 +301,27 @@ pub(super) struct ExportBuffer {
     pub(super) reserved: [u32; 11],
 }
 
+/// `struct v4l2_rect`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rect {
+    pub(super) left: i32,
+    pub(super) top: i32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+/// `struct v4l2_selection`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Selection {
+    pub(super) kind: u32,
+    pub(super) target: u32,
+    pub(super) flags: u32,
+    pub(super) rectangle: Rect,
+    pub(super) reserved: [u32; 9],
+}
+
 /// `struct v4l2_fract`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -385,6 +412,8 @@ const _: () = {
     assert!(offset_of!(Buffer, length) == either(72, 68));
     assert!(offset_of!(Buffer, request) == either(80, 76));
     assert!(size_of::<ExportBuffer>() == 64);
+    assert!(size_of::<Rect>() == 16);
+    assert!(size_of::<Selection>() == 64);
     assert!(size_of::<FrameSize>() == 44);
     assert!(size_of::<FrameInterval>() == 52);
     assert!(size_of::<StreamParameters>() == 204);

@@ -7,7 +7,7 @@ use rustix::ioctl::{self, Getter, Opcode, Setter, Updater, opcode};
 
 use super::{
     Buffer, Capability, Control, CreateBuffers, ExportBuffer, Format, FormatDescription,
-    FrameInterval, FrameSize, Memory, Plane, RequestBuffers, StreamParameters,
+    FrameInterval, FrameSize, Memory, Plane, RequestBuffers, Selection, StreamParameters,
 };
 
 /// A structure that the kernel reads and writes.
@@ -21,6 +21,7 @@ impl Request for ExportBuffer {}
 impl Request for FrameSize {}
 impl Request for FrameInterval {}
 impl Request for StreamParameters {}
+impl Request for Selection {}
 
 /// Calls an ioctl whose structure the kernel reads and writes. Restarts it on EINTR.
 fn update<const OPCODE: Opcode, T: Request>(fd: BorrowedFd<'_>, value: &mut T) -> io::Result<()> {
@@ -42,7 +43,7 @@ const STREAM_OFF: Opcode = opcode::write::<u32>(b'V', 19);
 
 /// The ioctl numbers, with their names in the headers.
 #[cfg(test)]
-pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 16] = [
+pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 18] = [
     ("request VIDIOC_QUERYCAP", QUERY_CAPABILITY),
     ("request VIDIOC_ENUM_FMT", enumerate_format::OPCODE),
     ("request VIDIOC_G_FMT", get_format::OPCODE),
@@ -65,6 +66,8 @@ pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 16] = [
         enumerate_frame_interval::OPCODE,
     ),
     ("request VIDIOC_CREATE_BUFS", create_buffers::OPCODE),
+    ("request VIDIOC_G_SELECTION", get_selection::OPCODE),
+    ("request VIDIOC_S_SELECTION", set_selection::OPCODE),
 ];
 
 pub(in crate::backend::v4l2) fn query_capability(fd: BorrowedFd<'_>) -> io::Result<Capability> {
@@ -98,6 +101,8 @@ updates! {
     enumerate_frame_size: FrameSize = 74, "VIDIOC_ENUM_FRAMESIZES";
     enumerate_frame_interval: FrameInterval = 75, "VIDIOC_ENUM_FRAMEINTERVALS";
     create_buffers: CreateBuffers = 92, "VIDIOC_CREATE_BUFS";
+    get_selection: Selection = 94, "VIDIOC_G_SELECTION";
+    set_selection: Selection = 95, "VIDIOC_S_SELECTION";
 }
 
 /// Calls VIDIOC_QBUF or VIDIOC_DQBUF. For a multi-planar buffer the structure points to `planes`.

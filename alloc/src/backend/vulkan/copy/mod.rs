@@ -1,5 +1,7 @@
-//! Copies of pixels into and out of an image by the device. They show whether the device and the CPU agree on the layout.
+//! Copies of pixels by the device: into and out of an image, which show whether the device and the CPU agree on the layout, and from
+//! one image to another, which make the copies of a split.
 
+mod between;
 mod sys;
 
 use std::fmt;
@@ -77,15 +79,19 @@ impl PendingCopy {
         if self.wait(TIMEOUT)? {
             Ok(())
         } else {
-            Err(self.gpu.failed("vkWaitForFences (copy)")(
-                vk::Result::TIMEOUT,
-            ))
+            Err(timed_out(&self.gpu))
         }
     }
 }
 
+/// Returns the error of a copy that does not finish.
+fn timed_out(gpu: &Gpu) -> VulkanError {
+    gpu.failed("vkWaitForFences (copy)")(vk::Result::TIMEOUT)
+}
+
 impl Image {
-    /// Writes every pixel. `planes` has for each plane its rows, one after another without padding.
+    /// Writes the picture, which is every pixel if the image is not cropped. `planes` has for each plane its rows, one after another
+    /// without padding.
     ///
     /// The call returns when the device has finished.
     ///
@@ -96,7 +102,8 @@ impl Image {
         self.begin_write(planes, Submission::default())?.finish()
     }
 
-    /// Reads every pixel. Returns for each plane its rows, one after another without padding.
+    /// Reads the picture, which is every pixel if the image is not cropped. Returns for each plane its rows, one after another without
+    /// padding.
     ///
     /// # Errors
     /// As [`Image::write`].
@@ -191,20 +198,23 @@ impl Image {
     }
 
     fn regions(&self) -> Result<Vec<Region>, VulkanError> {
-        let (extent, fourcc) = (self.layout.extent(), self.layout.format().fourcc);
-        let info = fourcc
-            .info()
-            .ok_or_else(|| self.unsuitable("the layout of the format is not known"))?;
+        let (visible, fourcc) = (self.layout.visible(), self.layout.format().fourcc);
+        let unknown = || self.unsuitable("the layout of the format is not known");
+        let info = fourcc.info().ok_or_else(unknown)?;
         let several = info.planes.len() > 1;
         let mut offset_bytes = 0_u64;
         let mut regions = Vec::new();
         for (plane, shape) in info.planes.iter().enumerate() {
             let too_large = || self.wrong_size(plane, u64::MAX, 0);
-            let row = shape.row_bytes(extent.width()).ok_or_else(too_large)?;
-            let rows = shape.rows(extent.height());
-            let size_bytes = u64::from(row)
-                .checked_mul(rows.into())
+            let picture = self.layout.visible_bytes(plane).ok_or_else(unknown)?;
+            let size_bytes = u64::from(picture.row_bytes)
+                .checked_mul(picture.rows.into())
                 .ok_or_else(too_large)?;
+            // Packed 4:2:2 is one plane of whole pixels; two pixels are one texel block.
+            let hsub = if several { shape.hsub.max(1) } else { 1 };
+            let blocks = |pixels: u32| pixels.checked_div(hsub).unwrap_or(pixels);
+            let end = visible.x().saturating_add(visible.width());
+            let columns = (blocks(visible.x()), end.div_ceil(hsub));
             regions.push(Region {
                 aspect: match (several, plane) {
                     (false, _) => vk::ImageAspectFlags::COLOR,
@@ -214,13 +224,9 @@ impl Image {
                 },
                 offset_bytes,
                 size_bytes,
-                // Packed 4:2:2 is one plane of whole pixels; two pixels are one texel block.
-                width: if several {
-                    extent.width().div_ceil(shape.hsub)
-                } else {
-                    extent.width()
-                },
-                height: rows,
+                corner: (columns.0, picture.first_row),
+                width: columns.1.saturating_sub(columns.0),
+                height: picture.rows,
             });
             offset_bytes = offset_bytes
                 .checked_add(size_bytes)

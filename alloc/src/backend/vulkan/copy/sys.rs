@@ -32,6 +32,8 @@ pub(super) struct Region {
     pub(super) aspect: vk::ImageAspectFlags,
     pub(super) offset_bytes: u64,
     pub(super) size_bytes: u64,
+    /// The first column and row in the plane, in pixels.
+    pub(super) corner: (u32, u32),
     pub(super) width: u32,
     pub(super) height: u32,
 }
@@ -277,6 +279,12 @@ fn buffer_image_copy(region: &Region) -> vk::BufferImageCopy {
                 .aspect_mask(region.aspect)
                 .layer_count(1),
         )
+        .image_offset(vk::Offset3D {
+            // Images have far less than 2^31 columns and rows.
+            x: i32::try_from(region.corner.0).unwrap_or(0),
+            y: i32::try_from(region.corner.1).unwrap_or(0),
+            z: 0,
+        })
         .image_extent(vk::Extent3D {
             width: region.width,
             height: region.height,

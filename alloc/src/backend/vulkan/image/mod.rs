@@ -23,6 +23,8 @@ pub struct Image {
     pub(super) raw: Arc<RawImage>,
     pub(super) layout: Layout,
     pub(super) usage: vk::ImageUsageFlags,
+    /// What the device does with images of this format and modifier.
+    pub(super) features: vk::FormatFeatureFlags,
     buffer: Buffer,
 }
 
@@ -366,6 +368,7 @@ impl Gpu {
             raw: Arc::new(raw),
             layout: layout.clone(),
             usage: kind.kind.usage,
+            features: kind.features,
             buffer: buffer.clone(),
         })
     }

@@ -16,6 +16,7 @@ pub(crate) struct DeviceProperties {
     pub(crate) api_version: u32,
     pub(crate) uuid: [u8; 16],
     pub(crate) is_cpu: bool,
+    pub(crate) is_discrete: bool,
     /// Major and minor number of the primary node and of the render node, if the driver names them.
     pub(crate) primary: Option<(u32, u32)>,
     pub(crate) render: Option<(u32, u32)>,
@@ -130,6 +131,7 @@ impl Physical {
             api_version: plain.api_version,
             uuid: identity.device_uuid,
             is_cpu: plain.device_type == vk::PhysicalDeviceType::CPU,
+            is_discrete: plain.device_type == vk::PhysicalDeviceType::DISCRETE_GPU,
             primary: number(nodes.has_primary, nodes.primary_major, nodes.primary_minor),
             render: number(nodes.has_render, nodes.render_major, nodes.render_minor),
             has_ycbcr: ycbcr.sampler_ycbcr_conversion == vk::TRUE,

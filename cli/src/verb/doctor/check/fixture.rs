@@ -9,6 +9,7 @@ pub(super) fn desktop() -> Snapshot {
         owner: 0,
         group: group.to_owned(),
         mode: 0o660,
+        acl: Vec::new(),
         open_error: None,
     };
     let node = |path: &str, kind, number, group| Node {
@@ -112,6 +113,7 @@ pub(super) fn refused(snapshot: &mut Snapshot, path: &str, group: &str, mode: u3
         owner: 0,
         group: group.to_owned(),
         mode,
+        acl: Vec::new(),
         open_error: Some(OpenError {
             errno: 13,
             words: "Permission denied".to_owned(),

@@ -3,9 +3,11 @@
 mod card;
 mod group;
 mod kernel;
+mod kernel_version;
 mod limit;
 mod memory;
 mod node;
+mod permission;
 mod pool;
 mod seat;
 mod vulkan;
@@ -19,9 +21,10 @@ use super::snapshot::Snapshot;
 /// One check. A new check also needs an entry in [`CHECKS`].
 type Check = fn(&Snapshot) -> Vec<Finding>;
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     node::check,
     kernel::check,
+    kernel_version::check,
     card::check,
     memory::check,
     limit::check,

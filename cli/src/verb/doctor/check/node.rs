@@ -2,8 +2,9 @@
 
 use super::super::finding::{Finding, Severity};
 use super::super::paste;
-use super::super::snapshot::{Node, NodeFile, NodeKind, Snapshot};
+use super::super::snapshot::{AclSubject, Node, NodeFile, NodeKind, Snapshot};
 use super::group;
+use super::permission::{is_joinable, permits, permitted_groups};
 
 /// The errors of missing permission: EACCES and EPERM.
 const PERMISSION: [i32; 2] = [13, 1];
@@ -139,13 +140,24 @@ fn refused(
         return Some(Finding::new(id, Severity::Limits, what, why(kind)));
     }
     let what = format!(
-        "this user has no permission to open {all} ({}): group {}, mode {:04o}",
-        open_error.words, file.group, file.mode
+        "this user has no permission to open {all} ({}): {}group {}, mode {:04o}{}",
+        open_error.words,
+        match file.owner {
+            0 => String::new(),
+            owner => format!("owner {owner}, "),
+        },
+        file.group,
+        file.mode,
+        if file.acl.is_empty() {
+            ""
+        } else {
+            " and an access control list"
+        }
     );
     let id = format!("{}-permission", name(kind));
     let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
     // EPERM although the mode permits it comes from the device rules of a container.
-    if mode_permits(snapshot, file) && open_error.errno == EPERM {
+    if permits(snapshot, kind, file) && open_error.errno == EPERM {
         let Some(flags) = flags(paths) else {
             return Some(finding.without_remedy("the path of a node"));
         };
@@ -156,17 +168,21 @@ fn refused(
     Some(with_permission_line(snapshot, kind, file, finding))
 }
 
-/// Adds the line that gives this user permission: joining the node's group, or a udev rule that sets a group.
+/// Adds the line that gives this user permission: joining a group that may open the node, or a udev rule that sets a group.
 fn with_permission_line(
     snapshot: &Snapshot,
     kind: NodeKind,
     file: &NodeFile,
     finding: Finding,
 ) -> Finding {
-    let group_may = file.mode & 0o060 == 0o060 && file.group != "root";
-    if group_may {
-        return group::join(snapshot, &file.group, finding);
+    let joinable = permitted_groups(kind, file).find(|group| is_joinable(group));
+    if let Some(group) = joinable {
+        return group::join(snapshot, group, finding);
     }
+    let who = match file.owner {
+        0 => "only root".to_owned(),
+        owner => format!("only root and the user with the number {owner}"),
+    };
     let rule = match kind {
         NodeKind::Heap => format!("SUBSYSTEM==\"dma_heap\", GROUP=\"{GROUP}\", MODE=\"0660\""),
         NodeKind::Udmabuf => format!("KERNEL==\"udmabuf\", GROUP=\"{GROUP}\", MODE=\"0660\""),
@@ -189,8 +205,8 @@ fn with_permission_line(
         NodeKind::Card | NodeKind::Render => "drm",
         NodeKind::Video => "video4linux",
     };
-    let file = format!("/etc/udev/rules.d/70-covalent-{}.rules", name(kind));
-    let tee = snapshot.as_root(&format!("tee {file}"));
+    let rules = format!("/etc/udev/rules.d/70-covalent-{}.rules", name(kind));
+    let tee = snapshot.as_root(&format!("tee {rules}"));
     let reload = snapshot.as_root("udevadm control --reload");
     let trigger = snapshot.as_root(&format!(
         "udevadm trigger --settle --subsystem-match={subsystem}"
@@ -204,20 +220,21 @@ fn with_permission_line(
         let join = snapshot.as_root(&format!("usermod -aG {group} {user}"));
         line.push_str(&format!(" && {join}"));
     }
-    finding.with_command(line).with_note(if is_member {
-        "There is no udev rule for this subsystem, so only root may open its nodes."
+    let has_session_users = file
+        .acl
+        .iter()
+        .any(|entry| matches!(entry.subject, AclSubject::User(_)));
+    let mut note = if has_session_users {
+        format!(
+            "udev gives the user of the active session access to it (uaccess), and otherwise {who} may open it: from a session at the machine itself it works without this line."
+        )
     } else {
-        "There is no udev rule for this subsystem, so only root may open its nodes. The group takes effect at the next login."
-    })
-}
-
-/// Returns whether owner, group and mode of a node permit this user to read and write.
-fn mode_permits(snapshot: &Snapshot, file: &NodeFile) -> bool {
-    let user = &snapshot.user;
-    user.id == 0
-        || (file.owner == user.id && file.mode & 0o600 == 0o600)
-        || (user.groups.contains(&file.group) && file.mode & 0o060 == 0o060)
-        || file.mode & 0o006 == 0o006
+        format!("There is no udev rule for this subsystem, so {who} may open its nodes.")
+    };
+    if !is_member {
+        note.push_str(" The group takes effect at the next login.");
+    }
+    finding.with_command(line).with_note(note)
 }
 
 /// Returns the severity of an unusable node: memory can come from other sources, but a camera or a card has no substitute.

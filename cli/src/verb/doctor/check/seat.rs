@@ -106,6 +106,7 @@ mod tests {
             owner: 0,
             group: group.to_owned(),
             mode,
+            acl: Vec::new(),
             open_error: Some(OpenError {
                 errno,
                 words: "refused".to_owned(),
@@ -137,6 +138,7 @@ mod tests {
                     owner: 0,
                     group: "video".to_owned(),
                     mode: 0o770,
+                    acl: Vec::new(),
                     open_error: None,
                 }),
                 ..Seat::default()

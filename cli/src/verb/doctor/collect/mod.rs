@@ -1,6 +1,7 @@
 //! Reads this machine into a [`Snapshot`]. What cannot be read stays empty: a check then finds nothing, or says that it does not
 //! know.
 
+mod acl;
 mod device;
 mod kernel;
 mod node;

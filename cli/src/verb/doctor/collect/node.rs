@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::super::snapshot::{Node, NodeFile, NodeKind, OpenError};
+use super::acl;
 use super::system::group_name;
 use super::{names, text};
 
@@ -117,6 +118,7 @@ pub(super) fn node_file<T>(path: &str, open: impl FnOnce() -> io::Result<T>) -> 
         owner: status.st_uid,
         group: group_name(status.st_gid),
         mode: status.st_mode & 0o7777,
+        acl: acl::read(path),
         open_error,
     })
 }

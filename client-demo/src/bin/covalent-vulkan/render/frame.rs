@@ -1,5 +1,6 @@
 //! The push constants of a frame.
 
+use covalent_alloc::model::Layout;
 use covalent_client_demo::pattern::strip_cells;
 
 /// The number of frames in which the cube rotates once.
@@ -16,11 +17,17 @@ pub(crate) struct Frame {
     picture_rect: [f32; 4],
     lens: [f32; 3],
     angle: f32,
+    sampled_rect: [f32; 4],
+    sampled_limits: [f32; 4],
+    origin: [f32; 2],
 }
+
+/// The corner and the size of a texture, in texture coordinates.
+const WHOLE: [f32; 4] = [0.0, 0.0, 1.0, 1.0];
 
 impl Frame {
     /// The size of the push constants.
-    pub(crate) const BYTES: usize = 48;
+    pub(crate) const BYTES: usize = 88;
 
     /// Returns frame `number` of the scene. Every band begins with a strip that shows the number.
     pub(crate) fn of_scene(number: u32, size: (u32, u32)) -> Self {
@@ -31,6 +38,9 @@ impl Frame {
             picture_rect: [0.0; 4],
             lens: [0.0, 0.0, 1.0],
             angle: std::f32::consts::TAU * portion(number, SCENE_PERIOD),
+            sampled_rect: WHOLE,
+            sampled_limits: WHOLE,
+            origin: [0.0; 2],
         }
     }
 
@@ -51,6 +61,43 @@ impl Frame {
                 0.18 * height,
             ],
             angle: 0.0,
+            sampled_rect: WHOLE,
+            sampled_limits: WHOLE,
+            origin: [0.0; 2],
+        }
+    }
+
+    /// Returns the same frame with the camera's picture in the visible rectangle of textures of a layout. No sample outside of the
+    /// picture is read, also where the filter reads neighbours.
+    pub(crate) fn sampled_from(self, layout: &Layout) -> Self {
+        if !layout.is_cropped() {
+            return self;
+        }
+        let (visible, extent) = (layout.visible(), layout.extent());
+        let (width, height) = (pixels(extent.width()), pixels(extent.height()));
+        let (x, y) = (pixels(visible.x()), pixels(visible.y()));
+        let (wide, high) = (pixels(visible.width()), pixels(visible.height()));
+        // Chroma samples of two pixels have their outermost centres one pixel inside.
+        let is_subsampled = layout.format().fourcc.info().is_none_or(|info| info.is_yuv);
+        let edge = if is_subsampled { 1.0 } else { 0.5 };
+        Self {
+            sampled_rect: [x / width, y / height, wide / width, high / height],
+            sampled_limits: [
+                (x + edge) / width,
+                (y + edge) / height,
+                (x + wide - edge) / width,
+                (y + high - edge) / height,
+            ],
+            ..self
+        }
+    }
+
+    /// Returns the same frame in the visible rectangle of render targets of a layout.
+    pub(crate) fn drawn_to(self, layout: &Layout) -> Self {
+        let visible = layout.visible();
+        Self {
+            origin: [pixels(visible.x()), pixels(visible.y())],
+            ..self
         }
     }
 
@@ -61,7 +108,10 @@ impl Frame {
             .picture_rect
             .iter()
             .chain(&self.lens)
-            .chain([&self.angle]);
+            .chain([&self.angle])
+            .chain(&self.sampled_rect)
+            .chain(&self.sampled_limits)
+            .chain(&self.origin);
         let words = whole
             .into_iter()
             .map(u32::to_ne_bytes)
@@ -97,6 +147,8 @@ fn pixels(number: u32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use covalent_alloc::model::{Extent, Fourcc, Rect};
+
     use super::*;
 
     #[test]
@@ -122,6 +174,28 @@ mod tests {
         assert_eq!(bytes[..4], 640_u32.to_ne_bytes());
         assert_eq!(bytes[8..12], strip_cells(5).to_ne_bytes());
         assert_eq!(bytes[40..44], 1.0_f32.to_ne_bytes());
-        assert_eq!(bytes[44..], frame.angle.to_ne_bytes());
+        assert_eq!(bytes[44..48], frame.angle.to_ne_bytes());
+        assert_eq!(bytes[56..60], 1.0_f32.to_ne_bytes());
+        assert_eq!(bytes[80..], [0; 8]);
+    }
+
+    #[test]
+    fn camera_of_a_cropped_buffer_is_sampled_inside_of_its_picture() {
+        let visible = Rect::new(0, 8, Extent::new(640, 472).unwrap());
+        let layout = |fourcc| {
+            Layout::linear(Extent::new(640, 480).unwrap(), fourcc, 1, 0)
+                .and_then(|layout| layout.with_visible(visible))
+                .unwrap()
+        };
+        let frame = Frame::of_camera(1, (640, 472), (640, 472));
+        let cropped = frame.sampled_from(&layout(Fourcc::XRGB8888));
+        assert_eq!(cropped.sampled_rect, [0.0, 8.0 / 480.0, 1.0, 472.0 / 480.0]);
+        assert_eq!(cropped.sampled_limits[1], 8.5 / 480.0);
+        assert_eq!(cropped.sampled_limits[3], 479.5 / 480.0);
+        let yuv = frame.sampled_from(&layout(Fourcc::NV12));
+        assert_eq!(yuv.sampled_limits[1], 9.0 / 480.0);
+        assert_eq!(frame.drawn_to(&layout(Fourcc::XRGB8888)).origin, [0.0, 8.0]);
+        let whole = Layout::linear(Extent::new(640, 480).unwrap(), Fourcc::NV12, 1, 0).unwrap();
+        assert_eq!(frame.sampled_from(&whole).drawn_to(&whole), frame);
     }
 }

@@ -16,6 +16,12 @@ struct Frame {
     lens: vec3<f32>,
     // The rotation of the cube, in radians.
     angle: f32,
+    // The rectangle of the picture in the texture: the position of its corner and its size, in texture coordinates.
+    sampled_rect: vec4<f32>,
+    // The least and the greatest texture coordinates that are sampled.
+    sampled_limits: vec4<f32>,
+    // The corner of the picture in the render target, in pixels.
+    origin: vec2<f32>,
 }
 
 var<push_constant> frame: Frame;
@@ -45,13 +51,14 @@ fn strip(at: vec2<f32>) -> f32 {
 
 // Rings that move outwards.
 @fragment
-fn rings(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
-    let cell = strip(at.xy);
+fn rings(@builtin(position) position: vec4<f32>) -> @location(0) vec4<f32> {
+    let at = position.xy - frame.origin;
+    let cell = strip(at);
     if (cell >= 0.0) {
         return vec4<f32>(vec3<f32>(cell), 1.0);
     }
     let size = vec2<f32>(frame.size);
-    let from_centre = (at.xy - 0.5 * size) / size.y;
+    let from_centre = (at - 0.5 * size) / size.y;
     let wave = 0.5 + 0.5 * sin(24.0 * length(from_centre) - 4.0 * frame.angle);
     return vec4<f32>(0.1 + 0.2 * wave, 0.15 + 0.1 * wave, 0.35 + 0.25 * at.y / size.y, 1.0);
 }
@@ -116,7 +123,7 @@ fn cube(@builtin(vertex_index) index: u32) -> Corner {
 
 @fragment
 fn face(corner: Corner) -> @location(0) vec4<f32> {
-    let cell = strip(corner.position.xy);
+    let cell = strip(corner.position.xy - frame.origin);
     if (cell >= 0.0) {
         return vec4<f32>(vec3<f32>(cell), 1.0);
     }
@@ -125,18 +132,21 @@ fn face(corner: Corner) -> @location(0) vec4<f32> {
 
 // The camera's picture with a lens, which magnifies by two in its centre and has a bright rim.
 @fragment
-fn camera(@builtin(position) at: vec4<f32>) -> @location(0) vec4<f32> {
-    let from_lens = at.xy - frame.lens.xy;
+fn camera(@builtin(position) position: vec4<f32>) -> @location(0) vec4<f32> {
+    let at = position.xy - frame.origin;
+    let from_lens = at - frame.lens.xy;
     let far = length(from_lens) / frame.lens.z;
-    var source = at.xy;
+    var source = at;
     var rim = 0.0;
     if (far < 1.0) {
         source = frame.lens.xy + from_lens * (0.5 + 0.5 * far * far);
         rim = smoothstep(0.92, 1.0, far);
     }
     let place = (source - frame.picture_rect.xy) / frame.picture_rect.zw;
-    let colour = textureSampleLevel(picture, picture_sampler, place, 0.0).rgb;
-    let cell = strip(at.xy);
+    let in_texture = place * frame.sampled_rect.zw + frame.sampled_rect.xy;
+    let sampled = clamp(in_texture, frame.sampled_limits.xy, frame.sampled_limits.zw);
+    let colour = textureSampleLevel(picture, picture_sampler, sampled, 0.0).rgb;
+    let cell = strip(at);
     if (cell >= 0.0) {
         return vec4<f32>(vec3<f32>(cell), 1.0);
     }

@@ -13,6 +13,7 @@ use covalent_alloc::sync::{
 use covalent_tests::sw_sync::{SwSyncTimeline, check_signalled, check_unsignalled};
 use drm::control::Device as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::dumb;
 use crate::{CheckOutcome, CheckRunner};
@@ -40,6 +41,10 @@ const CHECKS: &[(&str, Check)] = &[
     ),
     ("failed_fence_ends_the_wait_for_its_point", failed),
     ("timeline_dropped_during_a_wait_is_still_signalled", dropped),
+    (
+        "eventfd_counts_each_point_that_it_is_armed_for",
+        armed_several_times,
+    ),
     ("timeline_imported_twice_is_one_timeline", imported),
     (
         "points_are_transferred_between_open_files_of_one_card",
@@ -302,6 +307,39 @@ fn failed(device: &SyncDevice) -> Result<CheckOutcome> {
     ensure!(
         fence.status()? != FenceStatus::Unsignalled,
         "the exported fence is still unsignalled"
+    );
+    Ok(CheckOutcome::Passed)
+}
+
+fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
+    let timeline = Timeline::create(device)?;
+    let eventfd = timeline.eventfd()?;
+    let count = || {
+        let mut bytes = [0; 8];
+        match rustix::io::read(&eventfd, &mut bytes) {
+            Ok(_) => Ok(u64::from_ne_bytes(bytes)),
+            Err(Errno::AGAIN) => Ok(0),
+            Err(error) => Err(error),
+        }
+    };
+    for point in 1..=3 {
+        eventfd.arm(point, Until::Signalled)?;
+        ensure!(count()? == 0, "point {point} counts before its signal");
+        timeline.point(point)?.signal()?;
+        ensure!(count()? == 1, "point {point} does not count once");
+    }
+    // Without a read between them, each point counts.
+    for point in [4, 2, 5] {
+        eventfd.arm(point, Until::Signalled)?;
+        timeline.point(point)?.signal()?;
+    }
+    ensure!(count()? == 3, "three points do not count three times");
+    ensure!(
+        matches!(
+            eventfd.arm(0, Until::Signalled),
+            Err(TimelineError::PointZero)
+        ),
+        "point 0 is accepted"
     );
     Ok(CheckOutcome::Passed)
 }

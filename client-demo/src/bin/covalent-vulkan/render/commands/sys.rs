@@ -138,14 +138,22 @@ unsafe fn record(
     let (shared, pipelines) = (&target.pipelines.shared, &target.pipelines);
     let begin =
         vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-    let (width, height) = target.size();
+    let visible = target.visible();
     let area = vk::Rect2D {
-        offset: vk::Offset2D::default(),
-        extent: vk::Extent2D { width, height },
+        offset: vk::Offset2D {
+            x: i32::try_from(visible.x()).unwrap_or(0),
+            y: i32::try_from(visible.y()).unwrap_or(0),
+        },
+        extent: vk::Extent2D {
+            width: visible.width(),
+            height: visible.height(),
+        },
     };
     let viewport = vk::Viewport {
-        width: side(width),
-        height: side(height),
+        x: side(visible.x()),
+        y: side(visible.y()),
+        width: side(visible.width()),
+        height: side(visible.height()),
         max_depth: 1.0,
         ..vk::Viewport::default()
     };

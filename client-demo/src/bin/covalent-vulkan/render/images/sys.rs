@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use covalent_alloc::backend::vulkan::{Image, VulkanError};
+use covalent_alloc::model::Rect;
 
 use crate::render::layout::SharedLayout;
 use crate::render::pipelines::Pipelines;
@@ -71,13 +72,13 @@ impl Target {
         // SAFETY: the image is of this device, has this format, and lives as long as the view.
         target.view = unsafe { gpu.handle().create_image_view(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?;
-        let (width, height) = target.size();
+        let extent = target.image.buffer().layout().extent();
         let views = [target.view];
         let info = vk::FramebufferCreateInfo::default()
             .render_pass(target.pipelines.pass)
             .attachments(&views)
-            .width(width)
-            .height(height)
+            .width(extent.width())
+            .height(extent.height())
             .layers(1);
         // SAFETY: the render pass and the view are of this device, and the view has the pass's format and this size.
         target.framebuffer = unsafe { gpu.handle().create_framebuffer(&info, None) }
@@ -85,9 +86,9 @@ impl Target {
         Ok(target)
     }
 
-    pub(in crate::render) fn size(&self) -> (u32, u32) {
-        let extent = self.image.buffer().layout().extent();
-        (extent.width(), extent.height())
+    /// Returns the rectangle of the picture, to which frames are drawn.
+    pub(in crate::render) fn visible(&self) -> Rect {
+        self.image.buffer().layout().visible()
     }
 }
 

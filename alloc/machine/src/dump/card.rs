@@ -1,0 +1,215 @@
+//! A DRM card as drm_info describes it, and its declaration.
+
+use std::collections::BTreeMap;
+
+use covalent_solver::constraint::{
+    Constraints, Contiguity, Crop, FormatSet, Imports, Participant, Plane, PlaneKind,
+    PlanePlacement, Role, Source, SourceId, SyncMechanism,
+};
+use covalent_solver::model::{DeviceIdentity, FormatModifier, Fourcc};
+
+use super::evidence::Evidence;
+use crate::memory_manager::{MemoryManager, limit_to_card, takes_scattered_pages};
+use crate::{Declared, KernelVersion, PlaneSizes, RecordedParticipant, RecordedSource};
+
+/// `DRM_PRIME_CAP_IMPORT` and `DRM_PRIME_CAP_EXPORT`.
+const PRIME_IMPORT: u64 = 1;
+const PRIME_EXPORT: u64 = 2;
+
+/// A card.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Card {
+    /// Its primary node, such as `/dev/dri/card0`.
+    pub(super) node: String,
+    /// The name of the kernel driver.
+    pub(super) driver: String,
+    /// The kernel's release; empty where the dump does not have it.
+    pub(super) kernel: String,
+    /// Whether it is on PCI.
+    pub(super) is_pci: bool,
+    /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
+    pub(super) caps: BTreeMap<String, u64>,
+    /// The least and greatest width and height of a framebuffer.
+    pub(super) widths: Option<(u32, u32)>,
+    pub(super) heights: Option<(u32, u32)>,
+    pub(super) planes: Vec<CardPlane>,
+}
+
+/// A plane of a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CardPlane {
+    pub(super) id: u32,
+    pub(super) kind: PlaneKind,
+    pub(super) possible_crtcs: u32,
+    /// The formats of GETPLANE.
+    pub(super) formats: Vec<Fourcc>,
+    /// The pairs of IN_FORMATS; `None` for a plane without this property.
+    pub(super) in_formats: Option<Vec<FormatModifier>>,
+}
+
+impl CardPlane {
+    /// Makes an overlay plane without formats. KMS takes a plane without the property `type` for one.
+    pub(super) fn new(id: u32) -> Self {
+        Self {
+            id,
+            kind: PlaneKind::Overlay,
+            possible_crtcs: 0,
+            formats: Vec::new(),
+            in_formats: None,
+        }
+    }
+}
+
+impl Card {
+    fn cap(&self, name: &str) -> u64 {
+        self.caps.get(name).copied().unwrap_or(0)
+    }
+
+    /// Returns what stands for the address of the device, which the dump does not have: the node tells cards of one driver apart.
+    pub(super) fn location(&self) -> &str {
+        self.node.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn side_of_cursor(&self, name: &str) -> u32 {
+        PlaneSizes::cursor_side(self.caps.get(name).copied())
+    }
+
+    /// Adds the planes of the card, what it imports, and its dumb buffers, as the card itself would declare them.
+    pub(super) fn declare(&self, place: &Evidence, declared: &mut Declared) {
+        let device = DeviceIdentity {
+            driver: self.driver.clone(),
+            location: self.location().to_owned(),
+            node: self.node.clone(),
+        };
+        for plane in &self.planes {
+            let own = self.plane(&device, plane);
+            declared.participants.push(self.recorded(own, place));
+        }
+        let name = format!("{} import", self.driver);
+        let mut importer = self.participant(&device, name, Role::Import);
+        importer.for_each_choice(|own| own.image.crop = Crop::Anywhere);
+        declared.participants.push(self.recorded(importer, place));
+        declared.sources.extend(self.dumb_buffers(device, place));
+    }
+
+    fn plane(&self, device: &DeviceIdentity, plane: &CardPlane) -> Participant {
+        let kind = plane.kind;
+        let name = format!("{} {} plane {}", self.driver, kind.label(), plane.id);
+        let mut participant = self.participant(device, name, Role::Display);
+        participant.plane = Some(Plane {
+            kind,
+            id: Some(plane.id),
+            possible_crtcs: plane.possible_crtcs,
+        });
+        let mut sizes = PlaneSizes {
+            widths: self.widths.unwrap_or((1, u32::MAX)),
+            heights: self.heights.unwrap_or((1, u32::MAX)),
+        };
+        if kind == PlaneKind::Cursor {
+            sizes.widths.1 = self.side_of_cursor("CURSOR_WIDTH");
+            sizes.heights.1 = self.side_of_cursor("CURSOR_HEIGHT");
+        }
+        sizes.constrain(&mut participant, kind, &self.formats(plane));
+        participant
+    }
+
+    /// Returns the pairs of a plane. Without modifiers the card describes no layouts, and its buffers are linear.
+    fn formats(&self, plane: &CardPlane) -> FormatSet {
+        match &plane.in_formats {
+            Some(pairs) if self.cap("ADDFB2_MODIFIERS") != 0 => pairs.clone().into(),
+            _ => {
+                let linear = plane.formats.iter().map(|own| FormatModifier::linear(*own));
+                linear.collect()
+            }
+        }
+    }
+
+    fn participant(&self, device: &DeviceIdentity, name: String, role: Role) -> Participant {
+        let mut participant = Participant::new(name, device.clone(), role);
+        let mut constraints = Constraints::default();
+        constraints.memory.imports = self.imports();
+        if !takes_scattered_pages(&self.driver) {
+            constraints.memory.contiguity = Contiguity::Unknown;
+        }
+        constraints
+            .sync
+            .extend([SyncMechanism::Implicit, SyncMechanism::SyncFile]);
+        if self.cap("SYNCOBJ_TIMELINE") != 0 {
+            constraints.sync.insert(SyncMechanism::Timeline);
+        }
+        participant.set_constraints(constraints);
+        participant
+    }
+
+    fn imports(&self) -> Imports {
+        let prime = self.cap("PRIME");
+        if prime & PRIME_IMPORT == 0 {
+            let reason = format!("drm_info prints DRM_CAP_PRIME = {prime}, without import");
+            return Imports::Nothing { reason };
+        }
+        if self.driver == "virtio_gpu" {
+            return Imports::Unknown {
+                reason: "the dump does not say whether the card renders on its host".to_owned(),
+            };
+        }
+        Imports::Any
+    }
+
+    /// Returns whether something is known of the driver's memory manager in the kernel of the dump.
+    fn has_known_manager(&self) -> bool {
+        KernelVersion::of_release(&self.kernel)
+            .is_some_and(|kernel| MemoryManager::of(&self.driver, kernel).is_some())
+    }
+
+    fn recorded(&self, participant: Participant, place: &Evidence) -> RecordedParticipant {
+        let path = "participant.constraints.memory";
+        let mut provenance = place.reported();
+        if takes_scattered_pages(&self.driver) {
+            let by_name = "covalent-machine, memory_manager: by the driver's name";
+            provenance = provenance.and(
+                &format!("{path}.contiguity"),
+                Evidence::driver_source(by_name),
+            );
+        } else {
+            let what = "whether the card needs physically contiguous memory";
+            provenance = provenance.and(&format!("{path}.contiguity"), Evidence::unknown(what));
+        }
+        if self.driver == "virtio_gpu" {
+            let what = "whether the card renders on its host, and then takes its own buffers alone";
+            provenance = provenance.and(&format!("{path}.imports"), Evidence::unknown(what));
+        } else if !self.has_known_manager() && self.cap("PRIME") & PRIME_IMPORT != 0 {
+            let what = "whether the driver takes the memory of other devices: since Linux 6.6 DRM_CAP_PRIME says so of every driver";
+            provenance = provenance.and(&format!("{path}.imports"), Evidence::unknown(what));
+        }
+        RecordedParticipant {
+            provenance,
+            ..RecordedParticipant::measured(participant)
+        }
+    }
+
+    /// Returns the card's dumb buffers; `None` if it has none or cannot export them.
+    fn dumb_buffers(&self, device: DeviceIdentity, place: &Evidence) -> Option<RecordedSource> {
+        if self.cap("PRIME") & PRIME_EXPORT == 0 || self.cap("DUMB_BUFFER") == 0 {
+            return None;
+        }
+        let id = SourceId::new(format!("dumb:{}@{}", self.driver, device.location));
+        let mut source = Source::new(id, format!("{} dumb", self.driver));
+        source.device = Some(device);
+        if self.is_pci && self.driver.starts_with("nvidia") {
+            // The location of the device, by which the request would tell, is not in the dump.
+            limit_to_card(&mut source);
+        }
+        let image = &mut source.constraints.image;
+        // One dma-buf of 32-bit words, the only kind of dumb buffer that every card supports.
+        image.placement = PlanePlacement::Together;
+        image.stride.alignment = 4;
+        let what = "whether the memory is contiguous, and how much of it is free";
+        let provenance = place
+            .reported()
+            .and("source.guarantees", Evidence::unknown(what));
+        Some(RecordedSource {
+            provenance,
+            ..RecordedSource::measured(source)
+        })
+    }
+}

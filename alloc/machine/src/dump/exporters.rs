@@ -1,0 +1,110 @@
+//! The sources of memory that a list of dma-bufs shows (`/sys/kernel/debug/dma_buf/bufinfo`).
+//!
+//! The list names the exporter of each dma-buf. A heap exports with the name of the heap, and udmabuf with its own, so both are there. Of
+//! other exporters the list says nothing that a source needs.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use covalent_solver::constraint::{Source, SourceId};
+
+use super::error::LineError;
+use super::evidence::Evidence;
+use crate::kernel::{BufinfoError, bufinfo};
+use crate::{Declared, RecordedSource};
+
+/// The names of heaps that are known; a heap of another name may be an exporter of another kind.
+const HEAPS: [&str; 8] = [
+    "system",
+    "system-uncached",
+    "default_cma_region",
+    "linux,cma",
+    "reserved",
+    "cma",
+    "dma32",
+    "restricted",
+];
+
+/// The beginning of the list.
+const HEAD: &str = "Dma-buf Objects:";
+
+/// Returns whether a line begins the list.
+pub(super) fn is_first(line: &str) -> bool {
+    line == HEAD
+}
+
+/// Reads the names of heaps and udmabuf among the exporters.
+pub(super) fn read(text: &str) -> Result<BTreeSet<String>, LineError> {
+    let (before, list) = match text.find(HEAD) {
+        Some(at) => {
+            let before = text.get(..at).unwrap_or_default();
+            (
+                before.matches('\n').count(),
+                text.get(at..).unwrap_or_default(),
+            )
+        }
+        None => (0, text),
+    };
+    let list = with_tabs(list);
+    let objects = bufinfo(&list).map_err(|error| {
+        let (BufinfoError::Count { line, .. }
+        | BufinfoError::NoTotal { line }
+        | BufinfoError::Devices { line, .. }) = &error;
+        let expected = "the list of dma-bufs with its totals";
+        LineError::new(before.saturating_add(*line), expected, &error.to_string())
+    })?;
+    let exporters = objects.into_iter().map(|own| own.exporter);
+    Ok(exporters
+        .filter(|name| name == "udmabuf" || HEAPS.contains(&name.as_str()))
+        .collect())
+}
+
+/// Returns the list with the kernel's tabs where pasting made spaces of them, and nothing below its total.
+fn with_tabs(list: &str) -> Cow<'_, str> {
+    let end = list.find(" objects, ").and_then(|at| {
+        let rest = list.get(at..)?;
+        Some(at.saturating_add(rest.find('\n').unwrap_or(rest.len())))
+    });
+    let list = end.and_then(|end| list.get(..end)).unwrap_or(list);
+    if list.contains('\t') {
+        return Cow::Borrowed(list);
+    }
+    let mut text = String::with_capacity(list.len());
+    for line in list.lines() {
+        let line = line.strip_prefix("> ").unwrap_or(line);
+        let own = line.trim_start();
+        let is_object = own.starts_with(|one: char| one.is_ascii_digit());
+        if is_object {
+            let columns: Vec<&str> = own.split_whitespace().take(7).collect();
+            text.push_str(&columns.join("\t"));
+        } else {
+            if own.len() < line.len() && !own.is_empty() {
+                text.push('\t');
+            }
+            text.push_str(own.trim_end());
+        }
+        text.push('\n');
+    }
+    Cow::Owned(text)
+}
+
+/// Adds the source of a heap, or of udmabuf.
+pub(super) fn declare(name: &str, place: &Evidence, declared: &mut Declared) {
+    let (id, label) = if name == "udmabuf" {
+        ("udmabuf".to_owned(), "udmabuf".to_owned())
+    } else {
+        (format!("heap:{name}"), format!("dma-heap {name}"))
+    };
+    let mut source = Source::new(SourceId::new(id), label);
+    if name == "udmabuf" || name == "system" {
+        source.guarantees.cached = Some(true);
+    }
+    let what = "where the memory lies, and how much of it is free";
+    let provenance = place
+        .reported()
+        .and("source.guarantees", Evidence::unknown(what));
+    declared.sources.push(RecordedSource {
+        provenance,
+        ..RecordedSource::measured(source)
+    });
+}

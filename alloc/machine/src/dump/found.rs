@@ -1,0 +1,248 @@
+//! What the dumps of one machine say together, and the machine that is recorded of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use covalent_solver::model::Extent;
+use covalent_solver::text::printable_within;
+
+use super::card::Card;
+use super::error::DumpError;
+use super::evidence::Evidence;
+use super::exporters;
+use super::gpu::Gpu;
+use super::video::Video;
+use super::wayland_text::Compositor;
+use crate::devicetree::Tree;
+use crate::{Declared, Machine, MissingDevice, ReservedMemory};
+
+/// The most sizes that are declared of one queue.
+const SIZES: usize = 64;
+
+/// The devices of all dumps, each with the files that describe it.
+#[derive(Default)]
+pub(super) struct Found {
+    cards: Vec<(Card, Evidence)>,
+    videos: Vec<(Video, Evidence)>,
+    gpus: Vec<(Gpu, Evidence)>,
+    compositors: Vec<(Compositor, Evidence)>,
+    /// The names of heaps and udmabuf.
+    exporters: BTreeMap<String, Evidence>,
+    tree: Option<Tree>,
+    names: Vec<String>,
+}
+
+impl Found {
+    /// Remembers the name of a file, for the machine's origin.
+    pub(super) fn file(&mut self, evidence: &Evidence) {
+        self.names.push(evidence.0.clone());
+    }
+
+    /// Adds a card. A card that another dump describes already stays as it is.
+    pub(super) fn card(&mut self, card: Card, evidence: &Evidence) {
+        let is_known = self.cards.iter().any(|(own, _)| own.node == card.node);
+        if !is_known {
+            self.cards.push((card, evidence.clone()));
+        }
+    }
+
+    /// Adds a video device, or adds to what another dump says of it: a list of formats may have no name of its device.
+    pub(super) fn video(&mut self, video: Video, evidence: &Evidence) {
+        let alone = self.videos.len() == 1;
+        let same = self.videos.iter_mut().find(|(own, _)| {
+            let is_named = own.node.is_some() && own.node == video.node;
+            let is_part = own.driver.is_empty() || video.driver.is_empty();
+            let can_be = own.node.is_none() || video.node.is_none();
+            let is_device = own.driver == video.driver && own.bus == video.bus;
+            is_named || alone && can_be && (is_part || is_device)
+        });
+        match same {
+            Some((own, place)) => {
+                own.merge(video);
+                if place != evidence {
+                    place.0 = format!("{} and {}", place.0, evidence.0);
+                }
+            }
+            None => self.videos.push((video, evidence.clone())),
+        }
+    }
+
+    /// Adds a Vulkan device that no other dump describes.
+    pub(super) fn gpu(&mut self, gpu: Gpu, evidence: &Evidence) {
+        if self.gpus.iter().all(|(own, _)| own.name != gpu.name) {
+            self.gpus.push((gpu, evidence.clone()));
+        }
+    }
+
+    /// Adds the compositor, of which a machine has one.
+    pub(super) fn compositor(&mut self, compositor: Compositor, evidence: &Evidence) {
+        if self.compositors.is_empty() {
+            self.compositors.push((compositor, evidence.clone()));
+        }
+    }
+
+    /// Adds the heaps, and udmabuf, that exported dma-bufs.
+    pub(super) fn exporters(&mut self, names: BTreeSet<String>, evidence: &Evidence) {
+        for name in names {
+            self.exporters
+                .entry(name)
+                .or_insert_with(|| evidence.clone());
+        }
+    }
+
+    /// Adds the devicetree, of which a machine has one.
+    pub(super) fn tree(&mut self, tree: Tree) {
+        self.tree.get_or_insert(tree);
+    }
+
+    /// Makes the machine of everything that was added.
+    pub(super) fn machine(mut self) -> Result<Machine, DumpError> {
+        self.name_nodes();
+        let mut machine = Machine::new(
+            self.name(),
+            format!("covalent import, {}", self.names.join("; ")),
+        );
+        machine.environment.kernel = self.kernel();
+        let mut every_size = Declared::default();
+        for (card, place) in &self.cards {
+            card.declare(place, &mut every_size);
+        }
+        for (gpu, place) in &self.gpus {
+            gpu.declare(&self.cards, place, &mut every_size);
+        }
+        for (name, place) in &self.exporters {
+            exporters::declare(name, place, &mut every_size);
+        }
+        for (compositor, place) in std::mem::take(&mut self.compositors) {
+            compositor.declare(&place, &mut every_size);
+        }
+        let mut sized: Vec<Declared> = Vec::new();
+        for (video, place) in &self.videos {
+            declare_video(video, place, &mut every_size, &mut sized);
+        }
+        machine.declared = std::iter::once(every_size).chain(sized).collect();
+        machine
+            .declared
+            .retain(|own| own.size.is_none() || !own.participants.is_empty());
+        if let Some(tree) = &self.tree {
+            add_tree(tree, &mut machine);
+        }
+        // The limits and the uniqueness of names are those of a file.
+        machine.check()?;
+        Ok(machine)
+    }
+
+    /// Gives each video device without a node the first one that is free. v4l2-ctl asks `/dev/video0` where no device is named.
+    fn name_nodes(&mut self) {
+        let named = self.videos.iter().filter_map(|(own, _)| own.node.clone());
+        let mut taken: BTreeSet<String> = named.collect();
+        let mut free = (0_u32..).map(|number| format!("/dev/video{number}"));
+        for (video, _) in &mut self.videos {
+            if video.driver.is_empty() {
+                video.driver = "unknown".to_owned();
+            }
+            if video.node.is_none() {
+                video.node = free.find(|node| taken.insert(node.clone()));
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        let root = self.tree.as_ref().map(Tree::root);
+        let model = root.and_then(|root| root.texts("model").next());
+        if let Some(model) = model {
+            return printable_within(model, 120);
+        }
+        let cards = self.cards.iter().map(|(own, _)| own.driver.as_str());
+        let videos = self.videos.iter().map(|(own, _)| own.driver.as_str());
+        let gpus = self.gpus.iter().map(|(own, _)| own.name.as_str());
+        let drivers: BTreeSet<&str> = cards.chain(videos).chain(gpus).collect();
+        if drivers.is_empty() {
+            return "a machine of which no device is known".to_owned();
+        }
+        let drivers: Vec<&str> = drivers.into_iter().take(8).collect();
+        format!("a machine with {}", drivers.join(", "))
+    }
+
+    /// Returns the kernel's release; empty where no dump has it.
+    fn kernel(&self) -> String {
+        let cards = self.cards.iter().map(|(own, _)| &own.kernel);
+        let videos = self.videos.iter().map(|(own, _)| &own.kernel);
+        let mut all = cards.chain(videos).filter(|release| !release.is_empty());
+        all.next().cloned().unwrap_or_default()
+    }
+}
+
+/// Declares the queues of a device at each size that the dump names.
+fn declare_video(
+    video: &Video,
+    place: &Evidence,
+    every_size: &mut Declared,
+    sized: &mut Vec<Declared>,
+) {
+    if video.queues.is_empty() {
+        every_size.missing.push(MissingDevice {
+            name: format!(
+                "{} {}",
+                video.driver,
+                video.node.as_deref().unwrap_or_default()
+            ),
+            reason: "the dump has no formats of it: v4l2-ctl --all --list-formats-ext prints them"
+                .to_owned(),
+            provenance: Some(place.here()),
+            ..MissingDevice::default()
+        });
+    }
+    for queue in &video.queues {
+        let sizes = queue.sizes();
+        if sizes.is_empty() {
+            let (participant, source) = video.declare(queue, None, place);
+            every_size.participants.push(participant);
+            every_size.sources.extend(source);
+        }
+        for size in sizes.into_iter().take(SIZES) {
+            let (participant, source) = video.declare(queue, Some(size), place);
+            let declared = at_size(sized, size);
+            declared.participants.push(participant);
+            declared.sources.extend(source);
+        }
+    }
+}
+
+/// Returns the declarations of a size, which are made where there are none yet.
+fn at_size(sized: &mut Vec<Declared>, size: Extent) -> &mut Declared {
+    let at = sized.iter().position(|own| own.size == Some(size));
+    let at = at.unwrap_or_else(|| {
+        sized.push(Declared {
+            size: Some(size),
+            ..Declared::default()
+        });
+        sized.len().saturating_sub(1)
+    });
+    &mut sized[at]
+}
+
+/// Adds the reserved memory of a devicetree, and the nodes of the V4L2 devices that name theirs: `platform:32e00000.isi` is the device of
+/// the node `isi@32e00000`.
+fn add_tree(tree: &Tree, machine: &mut Machine) {
+    machine.devicetree = Some(ReservedMemory::of(tree));
+    let mut paths: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    for node in tree.nodes().filter(|node| node.name().contains('@')) {
+        // A name that two nodes have tells nothing.
+        let path = paths.entry(node.name());
+        path.and_modify(|own| *own = None)
+            .or_insert_with(|| Some(node.path()));
+    }
+    for recorded in machine
+        .declared
+        .iter_mut()
+        .flat_map(|own| &mut own.participants)
+    {
+        let location = &recorded.participant.device.location;
+        let device = location.strip_prefix("platform:").unwrap_or(location);
+        let name = device
+            .split_once('.')
+            .map(|(address, name)| format!("{name}@{address}"));
+        let path = name.and_then(|name| paths.get(name.as_str()).cloned().flatten());
+        recorded.tree_node = path;
+    }
+}

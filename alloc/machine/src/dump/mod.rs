@@ -1,0 +1,153 @@
+//! Dumps: what people paste into reports, made into a recorded machine.
+//!
+//! Each parser reads the output of one tool into the devices that it describes, and [`import`] declares them as the machine itself
+//! would. What a dump says has the provenance [`Provenance::Reported`](crate::Provenance::Reported), with the file and the tool.
+//! What it does not say has [`Provenance::Unknown`](crate::Provenance::Unknown), and a plan that depends on it lists it.
+//!
+//! ```text
+//! text ──▶ lines without what pasting adds ──▶ Card, Video … ──▶ Found ──▶ Machine
+//! ```
+//!
+//! # Names
+//! Participants and sources have the names that the machine's own backends give them: `amdgpu primary plane 40`, `uvcvideo capture`,
+//! `dumb:amdgpu@card0`. The dumps have no address of a card, so its node stands for it in identifiers.
+//!
+//! # Memory
+//! A dump of `n` bytes takes at most 64 `n` bytes and 64 KiB, also while it is read, and time proportional to `n log n`. The most
+//! expensive lines are the formats of a plane, which the machine keeps several times.
+
+mod card;
+mod drm_json;
+mod drm_text;
+mod error;
+mod evidence;
+mod exporters;
+mod found;
+mod gpu;
+mod json;
+mod kind;
+mod text;
+mod v4l2_text;
+mod video;
+mod vulkan_json;
+mod vulkan_text;
+mod wayland_text;
+
+pub use error::DumpError;
+pub use kind::DumpKind;
+
+use crate::Machine;
+use crate::devicetree::{Tree, TreeError};
+use error::LineError;
+use evidence::Evidence;
+use found::Found;
+
+/// A file that somebody pasted or sent.
+#[derive(Clone, Copy, Debug)]
+pub struct DumpFile<'bytes> {
+    /// Its name, for provenance and errors.
+    pub name: &'bytes str,
+    /// Its content.
+    pub bytes: &'bytes [u8],
+}
+
+/// Makes one recorded machine of the dumps of its devices.
+///
+/// # Errors
+/// [`DumpError`] with the file, the line and what was expected there.
+pub fn import(files: &[DumpFile<'_>]) -> Result<Machine, DumpError> {
+    let mut found = Found::default();
+    for file in files {
+        read(file, &mut found)?;
+    }
+    found.machine()
+}
+
+fn read(file: &DumpFile<'_>, found: &mut Found) -> Result<(), DumpError> {
+    let name = || file.name.to_owned();
+    if file.bytes.len() > DumpKind::MAXIMUM_BYTES {
+        return Err(DumpError::TooLong {
+            file: name(),
+            bytes: file.bytes.len(),
+        });
+    }
+    let kind =
+        DumpKind::detect(file.bytes).ok_or_else(|| DumpError::UnknownKind { file: name() })?;
+    let evidence = Evidence(format!("{}, {}", file.name, kind.label()));
+    let text = String::from_utf8_lossy(file.bytes);
+    read_kind(kind, file.bytes, &text, &evidence, found)
+        .map_err(|error| error.in_file(file.name))?;
+    found.file(&evidence);
+    Ok(())
+}
+
+fn read_kind(
+    kind: DumpKind,
+    bytes: &[u8],
+    text: &str,
+    evidence: &Evidence,
+    found: &mut Found,
+) -> Result<(), LineError> {
+    match kind {
+        DumpKind::DrmInfoJson => {
+            let cards = drm_json::read(text)?.into_iter();
+            cards.for_each(|card| found.card(card, evidence));
+        }
+        DumpKind::DrmInfoText => {
+            let cards = drm_text::read(text)?.into_iter();
+            cards.for_each(|card| found.card(card, evidence));
+        }
+        DumpKind::V4l2Ctl => {
+            let videos = v4l2_text::read(text)?.into_iter();
+            videos.for_each(|video| found.video(video, evidence));
+        }
+        DumpKind::VulkaninfoJson => {
+            let gpus = vulkan_json::read(text)?.into_iter();
+            gpus.for_each(|gpu| found.gpu(gpu, evidence));
+        }
+        DumpKind::VulkaninfoText => {
+            let gpus = vulkan_text::read(text)?.into_iter();
+            gpus.for_each(|gpu| found.gpu(gpu, evidence));
+        }
+        DumpKind::WaylandInfo => found.compositor(wayland_text::read(text)?, evidence),
+        DumpKind::Bufinfo => found.exporters(exporters::read(text)?, evidence),
+        DumpKind::DevicetreeBlob => found.tree(Tree::from_flat(bytes).map_err(of_tree)?),
+        DumpKind::DevicetreeSource => {
+            let (before, source) = below_prompt(text);
+            let tree = Tree::from_source(source).map_err(of_tree);
+            found.tree(tree.map_err(|error| error.below(before))?);
+        }
+    }
+    Ok(())
+}
+
+/// Returns a devicetree's source without the lines before its first line, and their number.
+fn below_prompt(text: &str) -> (usize, &str) {
+    let mut at = 0_usize;
+    for (before, line) in text.split_inclusive('\n').enumerate() {
+        let own = line.trim_start();
+        let is_first = own.starts_with("/dts-v1/")
+            || own.trim_end() == "/ {"
+            || own.starts_with("//")
+            || own.starts_with("/*");
+        if is_first {
+            let source = text.get(at..).unwrap_or_default();
+            let source = source.trim_end();
+            return (before, source.strip_suffix("```").unwrap_or(source));
+        }
+        at = at.saturating_add(line.len());
+    }
+    (0, text)
+}
+
+/// Takes the line of an error of a devicetree. A flattened tree has no lines, and its error names the byte.
+fn of_tree(error: TreeError) -> LineError {
+    match error {
+        TreeError::Source {
+            line,
+            expected,
+            found,
+        } => LineError::new(line, expected, &found),
+        other => LineError::new(1, "a devicetree", &other.to_string()),
+    }
+}

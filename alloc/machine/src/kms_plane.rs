@@ -1,0 +1,51 @@
+//! The constraints of a KMS plane, from what its card or a dump reports.
+
+use covalent_solver::constraint::{
+    CodedConstraints, Crop, FormatSet, ImageConstraints, Participant, PlaneKind,
+};
+
+/// Buffers that a plane holds: the one that is scanned out, and the next one.
+const HELD: u32 = 2;
+
+/// The least and greatest sizes of the framebuffers that a plane shows, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaneSizes {
+    /// The least and greatest width. The greatest one of a cursor plane is [`PlaneSizes::cursor_side`].
+    pub widths: (u32, u32),
+    /// The least and greatest height.
+    pub heights: (u32, u32),
+}
+
+impl PlaneSizes {
+    /// Returns the greatest width or height of a cursor from the value of its capability; `None` or 0 if the driver reports none.
+    ///
+    /// # References
+    /// `drm.h`, DRM_CAP_CURSOR_WIDTH and DRM_CAP_CURSOR_HEIGHT: 64 if a driver does not report it.
+    #[must_use]
+    pub fn cursor_side(reported: Option<u64>) -> u32 {
+        reported
+            .and_then(|pixels| u32::try_from(pixels).ok())
+            .filter(|pixels| *pixels > 0)
+            .unwrap_or(64)
+    }
+
+    /// Sets the formats, sizes and number of buffers that a plane of this kind demands.
+    pub fn constrain(&self, participant: &mut Participant, kind: PlaneKind, formats: &FormatSet) {
+        let mut image = ImageConstraints::default();
+        let (widths, heights) = (self.widths, self.heights);
+        (image.width.maximum, image.height.maximum) = (widths.1, heights.1);
+        // The framebuffer has the coded extent, and the plane's source rectangle is the picture. A cursor is its whole framebuffer.
+        if kind != PlaneKind::Cursor {
+            let mut coded = CodedConstraints::default();
+            (coded.width.maximum, coded.height.maximum) = (widths.1, heights.1);
+            image.coded = Some(coded);
+            image.crop = Crop::Anywhere;
+        }
+        (image.width.minimum, image.height.minimum) = (widths.0.max(1), heights.0.max(1));
+        participant.for_each_choice(|own| {
+            own.formats = Some(formats.clone());
+            own.buffers_held = HELD;
+            own.image = image.clone();
+        });
+    }
+}

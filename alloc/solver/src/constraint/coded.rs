@@ -1,0 +1,189 @@
+//! Constraints on the coded extent, and whether a participant crops.
+//!
+//! ```text
+//! ├──────────── coded width ─────────────┤
+//! ├─ x ─┤├──── visible width ────┤          ─┬─
+//! ┌──────────────────────────────────────┐   y
+//! │      ┌───────────────────────┐       │  ─┴─ ─┬─
+//! │      │        picture        │       │       visible height
+//! │      └───────────────────────┘       │      ─┴─
+//! └──────────────────────────────────────┘
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::bound::Bound;
+use super::common_multiple::CommonMultiple;
+use super::demand::Field;
+use super::field_kind::{FieldKind, Lcm, Max, Min, Nested};
+use super::field_table::{FieldTable, Phrase, Reason, field_table, group, merged_type};
+use super::image::{MergedSide, SideConstraints};
+use super::merge::MergeRule;
+use super::owners::Owners;
+use super::participant::Role;
+
+field_table! {
+    plain;
+    /// Constraints on the coded extent and on where the picture lies in it, in pixels. [`Default`] demands nothing.
+    ///
+    /// The coded extent is the size that a device is told: VIDIOC_S_FMT, DRM_IOCTL_MODE_ADDFB2 and `VkImageCreateInfo`. Rows, strides and
+    /// packed planes are counted in it.
+    CodedConstraints,
+    /// The merged constraints on the coded extent.
+    MergedCoded;
+
+    /// The coded width.
+    width: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
+    /// The coded height.
+    height: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
+    /// The picture's first column.
+    x: OffsetConstraints = OffsetConstraints::default(), Nested as MergedOffset, "pixels", Extent, limits [];
+    /// The picture's first row.
+    y: OffsetConstraints = OffsetConstraints::default(), Nested as MergedOffset, "pixels", Extent, limits [];
+}
+
+field_table! {
+    plain;
+    /// Constraints on the picture's first column or row, in pixels. [`Default`] demands nothing.
+    OffsetConstraints,
+    /// The merged constraints on the picture's first column or row, in pixels.
+    MergedOffset;
+
+    /// The least value.
+    minimum: u32 = 0, Max, "pixels", Extent, limits [Extent];
+    /// The greatest value.
+    maximum: u32 = u32::MAX, Min, "pixels", Extent, limits [Extent];
+    /// The value is a multiple of this.
+    multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
+}
+
+/// Which part of a coded image a participant can read or write alone.
+///
+/// It is not merged. Where the coded extent is not the picture's, every participant has to crop. One that accesses the pixels by the CPU
+/// always does, because software chooses the pixels that it reads and writes, and so does one that demands such an extent by
+/// [`CodedConstraints`]. A compositor counts too, because it is told the coded extent.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Crop {
+    /// It reads or writes every coded pixel, so the coded extent has to be the picture's.
+    #[default]
+    None,
+    /// It reads or writes a rectangle that begins in the first row and column, such as a camera that writes fewer rows than there are.
+    TopLeft,
+    /// It reads or writes any rectangle: by a KMS plane's source rectangle, texture coordinates, a viewport, or VIDIOC_S_SELECTION.
+    /// [`CodedConstraints`] has the alignment of the corner.
+    Anywhere,
+}
+
+impl Crop {
+    /// Returns whether this is [`Crop::None`].
+    #[must_use]
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands over a reference"
+    )]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// Describes what the participant demands thereby, as a clause that follows its name; `None` if it crops anywhere.
+    pub(super) fn describe(self) -> Option<&'static str> {
+        match self {
+            Self::None => Some("cannot crop, and needs a coded size equal to the picture's"),
+            Self::TopLeft => Some("crops only from the top left corner"),
+            Self::Anywhere => None,
+        }
+    }
+}
+
+impl CodedConstraints {
+    /// Returns whether the coded extent may have to be larger than the picture. Greatest values alone never make it so.
+    pub(crate) fn pads(&self) -> bool {
+        let side = |own: &SideConstraints| own.minimum > 1 || own.multiple_of > 1;
+        side(&self.width) || side(&self.height) || self.x.minimum > 0 || self.y.minimum > 0
+    }
+
+    /// Returns how a participant with these demands crops at least.
+    pub(crate) fn crop(&self) -> Crop {
+        match self {
+            _ if !self.pads() => Crop::None,
+            _ if self.x.minimum > 0 || self.y.minimum > 0 => Crop::Anywhere,
+            _ => Crop::TopLeft,
+        }
+    }
+
+    /// Describes the demands, as a phrase of the participant's; `None` if there are none.
+    pub(super) fn describe(&self) -> Option<Phrase> {
+        let values = |least: u32, free: u32, most: u32, step: u32| {
+            let range = match (least, most) {
+                (least, u32::MAX) if least <= free => String::new(),
+                (least, most) if least == most => format!(" of {least}"),
+                (least, u32::MAX) => format!(" of at least {least}"),
+                (least, most) if least <= free => format!(" of at most {most}"),
+                (least, most) => format!(" from {least} to {most}"),
+            };
+            let step = match step {
+                0 | 1 => String::new(),
+                step => format!(" in multiples of {step}"),
+            };
+            Some(format!("{range}{step}")).filter(|words| !words.is_empty())
+        };
+        let side = |name: &str, own: &SideConstraints| {
+            let words = values(own.minimum, 1, own.maximum, own.multiple_of)?;
+            Some(format!("a coded {name}{words}"))
+        };
+        let offset = |name: &str, own: &OffsetConstraints| {
+            let words = values(own.minimum, 0, own.maximum, own.multiple_of)?;
+            Some(format!("a first {name} of the picture{words}"))
+        };
+        let all = [
+            side("width", &self.width),
+            side("height", &self.height),
+            offset("column", &self.x),
+            offset("row", &self.y),
+        ];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        (!all.is_empty()).then(|| Phrase::standalone(format!("needs {}", all.join(" and "))))
+    }
+}
+
+impl MergedCoded {
+    /// Adds the reasons for the coded extent.
+    pub(super) fn add_reasons<'m>(&'m self, reasons: &mut Vec<Reason<'m>>) {
+        let mut add = |words: String, owners: &'m Owners| {
+            if !owners.is_empty() {
+                reasons.push(Reason {
+                    order: Reason::order_of("pixels", Some(Field::Extent)),
+                    field: Some(Field::Extent),
+                    words,
+                    owners,
+                });
+            }
+        };
+        for (name, side) in [("width", &self.width), ("height", &self.height)] {
+            let step = &side.multiple_of;
+            add(
+                format!("a coded {name} in multiples of {}", step.value),
+                &step.owners,
+            );
+            let least = &side.minimum;
+            add(
+                format!("a coded {name} of at least {}", least.value),
+                &least.owners,
+            );
+        }
+        for (name, offset) in [("column", &self.x), ("row", &self.y)] {
+            let step = &offset.multiple_of;
+            let words = format!(
+                "a first {name} of the picture in multiples of {}",
+                step.value
+            );
+            add(words, &step.owners);
+            let least = &offset.minimum;
+            let words = format!("a first {name} of the picture of at least {}", least.value);
+            add(words, &least.owners);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Chooses the coded extent, and where the picture lies in it.
+
+use super::candidate_search::CandidateSearch;
+use super::layout::Layouts;
+use super::layout_choice::LayoutChoice;
+use super::prepared_participant::PreparedChoice;
+use super::rejection::LayoutRejection;
+use super::stride::strides;
+use super::work::Work;
+use crate::constraint::{
+    CommonMultiple, Crop, Field, MergedImage, MergedOffset, MergedSide, Role, gcd,
+};
+use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
+
+/// How many more columns and rows are tried where rows or planes have to be without a gap. A range is given rather than a number of
+/// tries, so that fewer demands never try fewer extents.
+const MORE_COLUMNS: u32 = 256;
+const MORE_ROWS: u32 = 64;
+
+/// The steps that looking at a width, and laying out the planes of one extent, take.
+const WIDTH: usize = 4;
+const ROWS: usize = 64;
+
+/// The planes of one size, and the least sizes of their dma-bufs.
+pub(super) type Placed = (Vec<PlaneLayout>, Vec<u64>);
+
+/// Returns the smallest coded extent that the merged constraints allow for a picture, and the picture's first column and row.
+///
+/// The picture begins as far to the left and the top as it may. In a format with subsampled chroma it begins with a whole chroma
+/// sample, because otherwise the picture's first pixels and their neighbours would share one.
+///
+/// # Errors
+/// [`Field::Extent`] if there is no such extent.
+pub(super) fn place(
+    picture: Extent,
+    info: &FormatInfo,
+    merged: &MergedImage,
+) -> Result<(Extent, (u32, u32)), Field> {
+    let Some(coded) = &merged.coded else {
+        return Ok((picture, (0, 0)));
+    };
+    let (hsub, vsub) = info.planes.iter().fold((1, 1), |(hsub, vsub), plane| {
+        (plane.hsub.max(hsub), plane.vsub.max(vsub))
+    });
+    let placed = || {
+        let (x, width) = along(picture.width(), &coded.x, &coded.width, hsub)?;
+        let (y, height) = along(picture.height(), &coded.y, &coded.height, vsub)?;
+        Some((Extent::new(width, height).ok()?, (x, y)))
+    };
+    placed().ok_or(Field::Extent)
+}
+
+/// The constraints for which a coded extent is chosen.
+#[derive(Clone, Copy)]
+pub(super) struct Growth<'g> {
+    pub(super) info: &'g FormatInfo,
+    pub(super) merged: &'g MergedImage,
+    pub(super) choice: LayoutChoice,
+}
+
+impl Growth<'_> {
+    /// Returns whether another extent than the smallest may take less memory, because rows or planes have to be without a gap.
+    pub(super) fn may_grow(self) -> bool {
+        // Packed planes start at offset 0, so no extent has padding before them.
+        let is_padded = self.merged.padding_before_bytes.value > 0;
+        !(is_padded && self.merged.packed_planes.value)
+            && (self.merged.stride.packed.value || self.packs_planes())
+    }
+
+    /// Returns the coded extent that takes the least memory, and its planes. It is `least`, unless that has no layout, or has rows that
+    /// are longer than necessary.
+    ///
+    /// `grows` returns the work to charge if everybody takes an extent that is larger than the picture.
+    ///
+    /// # Errors
+    /// The field whose constraints no such extent satisfies.
+    pub(super) fn fit<'w>(
+        self,
+        least: Extent,
+        grows: impl Fn() -> Option<&'w Work>,
+        place: impl Fn(Extent) -> Result<Placed, Field>,
+    ) -> Result<(Extent, Placed), Field> {
+        let first = place(least).map(|placed| (least, placed));
+        let is_packed = self.merged.stride.packed.value;
+        // Rows without a gap are shortest in the narrowest image.
+        if is_packed && first.is_ok() {
+            return first;
+        }
+        if is_packed {
+            let grown = grows().and_then(|work| self.wider(least, work, place));
+            return grown.ok_or_else(|| first.err().unwrap_or(Field::Stride));
+        }
+        // Without regard to the planes' ends, the strides do not depend on the height. No extent takes less memory than with these.
+        let apart = LayoutChoice {
+            disjoint: true,
+            ..self.choice
+        };
+        let Some(shortest) = strides(least, self.info, self.merged, apart) else {
+            return first;
+        };
+        let has_shortest = |placed: &Placed| {
+            let own = placed.0.iter().map(|plane| plane.stride_bytes);
+            own.eq(shortest.iter().copied())
+        };
+        if first.as_ref().is_ok_and(|(_, placed)| has_shortest(placed)) {
+            return first;
+        }
+        let Some(work) = grows() else {
+            return first;
+        };
+        let mut best = first;
+        for extent in self.heights(least, CommonMultiple::of(1)) {
+            work.charge(ROWS);
+            let needed = self.bytes(&shortest, extent.height());
+            if best.as_ref().is_ok_and(|(_, best)| needed >= sum(&best.1)) {
+                break;
+            }
+            if let Ok(placed) = place(extent) {
+                best = better(best.ok(), (extent, placed));
+            }
+        }
+        best
+    }
+
+    /// Returns the extent with rows without a gap that takes the least memory.
+    fn wider(
+        self,
+        least: Extent,
+        work: &Work,
+        place: impl Fn(Extent) -> Result<Placed, Field>,
+    ) -> Option<(Extent, Placed)> {
+        let coded = self.merged.coded.as_deref().map(|coded| &coded.width);
+        let mut best: Option<(Extent, Placed)> = None;
+        for width in values(least.width(), coded, CommonMultiple::of(1), MORE_COLUMNS) {
+            work.charge(WIDTH);
+            let Some(row) = self.stride(width) else {
+                continue;
+            };
+            let least = Extent::new(width, least.height()).ok()?;
+            let rows = u64::from(row).saturating_mul(least.height().into());
+            if best.as_ref().is_some_and(|(_, best)| rows >= sum(&best.1)) {
+                break;
+            }
+            let apart = LayoutChoice {
+                disjoint: true,
+                ..self.choice
+            };
+            let mut heights = self.heights(least, self.whole_planes(row)).peekable();
+            if heights.peek().is_none() {
+                continue;
+            }
+            work.charge(ROWS);
+            if strides(least, self.info, self.merged, apart).is_none() {
+                continue;
+            }
+            let found = heights.find_map(|extent| {
+                work.charge(ROWS);
+                Some((extent, place(extent).ok()?))
+            });
+            if let Some(found) = found {
+                best = better(best, found).ok();
+            }
+        }
+        best
+    }
+
+    /// Returns the extents of this width, the lowest first, of which the rows are a multiple of `also`.
+    fn heights(self, least: Extent, also: CommonMultiple) -> impl Iterator<Item = Extent> {
+        let coded = self.merged.coded.as_deref().map(|coded| &coded.height);
+        // Planes without a gap have no memory for more rows than there are.
+        let (also, more) = match self.packs_planes() {
+            true => (also.and(self.merged.rows_multiple_of.value), MORE_ROWS),
+            false => (CommonMultiple::of(1), 0),
+        };
+        let coded = coded.filter(|_| more > 0);
+        let heights = values(least.height(), coded, also, more);
+        heights.filter_map(move |height| Extent::new(least.width(), height).ok())
+    }
+
+    /// Returns the number of rows of which the first plane has to be a multiple, so that the next one follows without a gap.
+    fn whole_planes(self, stride_bytes: u32) -> CommonMultiple {
+        let plane = self.merged.plane_size_alignment_bytes.value;
+        let whole = plane.and(self.merged.offset_alignment_bytes.value).get();
+        let rows = whole.and_then(|whole| whole.checked_div(gcd(whole, stride_bytes.into())));
+        CommonMultiple::of(rows.unwrap_or(1))
+    }
+
+    fn packs_planes(self) -> bool {
+        self.merged.packed_planes.value && !self.choice.disjoint && self.info.planes.len() > 1
+    }
+
+    /// Returns the bytes of all planes with these strides.
+    fn bytes(self, strides: &[u32], height: u32) -> u64 {
+        let planes = self.info.planes.iter().zip(strides);
+        planes.fold(0, |sum, (plane, stride)| {
+            let bytes = u64::from(*stride).saturating_mul(plane.rows(height).into());
+            sum.saturating_add(bytes)
+        })
+    }
+
+    /// Returns the bytes of the first plane's row if they are a stride that the merged constraints allow.
+    fn stride(self, width: u32) -> Option<u32> {
+        let stride = &self.merged.stride;
+        let row = self.info.planes.first()?.row_bytes(width)?;
+        let fits = stride.minimum.value <= row
+            && row <= stride.maximum.value
+            && stride.alignment.value.divides(row.into())
+            && stride.first_plane_alignment.value.divides(row.into());
+        fits.then_some(row)
+    }
+}
+
+/// Returns the lengths of a side from `least` on, in order.
+fn values(
+    least: u32,
+    own: Option<&MergedSide>,
+    also: CommonMultiple,
+    more: u32,
+) -> impl Iterator<Item = u32> + use<> {
+    let step = own.map_or(CommonMultiple::of(1), |own| own.multiple_of.value);
+    let step = step.and(also);
+    let most = own.map_or(u32::MAX, |own| own.maximum.value);
+    let most = most.min(Extent::LARGEST).min(least.saturating_add(more));
+    let next = move |value: &u64| value.checked_add(step.get()?);
+    std::iter::successors(step.at_least(least.into()), next)
+        .map_while(|value| u32::try_from(value).ok())
+        .take_while(move |value| *value <= most)
+}
+
+fn sum(sizes: &[u64]) -> u64 {
+    sizes.iter().copied().fold(0, u64::saturating_add)
+}
+
+/// Returns the one of two extents that takes less memory, or else the first.
+fn better(
+    first: Option<(Extent, Placed)>,
+    second: (Extent, Placed),
+) -> Result<(Extent, Placed), Field> {
+    match first {
+        Some(first) if sum(&first.1.1) <= sum(&second.1.1) => Ok(first),
+        _ => Ok(second),
+    }
+}
+
+/// Returns the first pixel and the coded length in one direction.
+fn along(
+    length: u32,
+    offset: &MergedOffset,
+    coded: &MergedSide,
+    subsampling: u32,
+) -> Option<(u32, u32)> {
+    let least = u64::from(offset.minimum.value);
+    let first = match least {
+        0 => 0,
+        least => {
+            let step = CommonMultiple::of(subsampling.into());
+            let step = step.and(offset.multiple_of.value);
+            u32::try_from(step.at_least(least)?).ok()?
+        }
+    };
+    let least = first.checked_add(length)?.max(coded.minimum.value);
+    let whole = coded.multiple_of.value.at_least(least.into())?;
+    let whole = u32::try_from(whole).ok()?;
+    (first <= offset.maximum.value && whole <= coded.maximum.value).then_some((first, whole))
+}
+
+impl<'p> CandidateSearch<'p, '_, '_> {
+    /// Checks that every member can crop what the layouts have beside the picture.
+    pub(super) fn check_crop(&self, layouts: &Layouts) -> Result<(), LayoutRejection> {
+        if !layouts.is_cropped {
+            return Ok(());
+        }
+        let all = std::iter::once(&layouts.first).chain(&layouts.more);
+        let Some(cropped) = all.clone().find(|layout| layout.is_cropped()) else {
+            return Ok(());
+        };
+        let has_corner = all
+            .clone()
+            .all(|layout| (layout.visible().x(), layout.visible().y()) == (0, 0));
+        let needed = if has_corner {
+            Crop::TopLeft
+        } else {
+            Crop::Anywhere
+        };
+        self.problem
+            .work
+            .charge(self.view.members.len().saturating_mul(4));
+        let fourcc = cropped.format().fourcc;
+        let owner = self
+            .members()
+            .find(|(place, choice)| !self.crops(*place, choice, fourcc, needed));
+        match owner {
+            None => Ok(()),
+            Some((owner, _)) => Err(LayoutRejection::Crop {
+                owner,
+                place: Box::new((cropped.extent(), cropped.visible())),
+            }),
+        }
+    }
+
+    /// Returns the work to charge for larger coded extents, if every member takes one that is larger than the picture.
+    pub(super) fn grows(&self, fourcc: Fourcc) -> Option<&'p Work> {
+        self.problem.work.charge(self.view.members.len());
+        self.members()
+            .all(|(place, choice)| self.crops(place, choice, fourcc, Crop::TopLeft))
+            .then_some(&self.problem.work)
+    }
+
+    fn crops(
+        &self,
+        place: usize,
+        choice: &PreparedChoice<'_>,
+        fourcc: Fourcc,
+        needed: Crop,
+    ) -> bool {
+        let role = self.problem.participant(place).participant.role;
+        // Where nobody demands a coded extent, that somebody cannot crop is no demand, and is never given up.
+        let is_given_up = self.problem.pads && !self.view.keeps(place).contains(Field::Crop);
+        matches!(role, Role::CpuRead | Role::CpuWrite)
+            || choice.constraints.crop(fourcc) >= needed
+            || is_given_up
+    }
+}

@@ -1,0 +1,88 @@
+//! The copies that participants' devices make of each frame for themselves.
+
+use serde::Serialize;
+
+use super::candidate_search::CandidateSearch;
+use super::layout_candidate::{LayoutCandidate, modifiers};
+use crate::constraint::InternalCopy;
+use crate::model::FormatModifier;
+
+/// A copy of each frame that a participant's device makes for itself from the buffers of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeviceCopy {
+    /// The participant's name.
+    pub participant: String,
+    /// The format that it reads.
+    pub from: FormatModifier,
+    /// The format of its copy.
+    pub to: FormatModifier,
+    /// The bytes of the copy, without padding.
+    pub bytes_per_frame: u64,
+    /// Why it copies, as a clause that follows "because".
+    pub reason: String,
+}
+
+impl<'a> CandidateSearch<'_, 'a, '_> {
+    /// Calls `each` for every copy that members make for themselves from buffers of a candidate.
+    ///
+    /// If a source chooses among several tilings, one that is copied counts, because the source may choose it.
+    fn each_internal_copy(
+        &self,
+        candidate: &LayoutCandidate<'a>,
+        mut each: impl FnMut(usize, FormatModifier, &'a InternalCopy),
+    ) {
+        if !self.problem.has_internal_copies {
+            return;
+        }
+        let modifiers = modifiers(self.problem, &self.formats, candidate);
+        let fourcc = candidate.group.fourcc;
+        for (place, choice) in self.members() {
+            if self.problem.participant(place).participant.role.writes() {
+                continue;
+            }
+            let copies = &choice.constraints.internal_copies;
+            let work = modifiers.len().saturating_mul(copies.len());
+            self.problem.work.charge(work.saturating_add(1));
+            let mut pairs = modifiers
+                .iter()
+                .map(|(_, modifier)| FormatModifier::new(fourcc, *modifier));
+            let first = pairs.find_map(|pair| {
+                let copy = copies.iter().find(|copy| copy.from.contains(pair))?;
+                Some((pair, copy))
+            });
+            if let Some((pair, copy)) = first {
+                each(place, pair, copy);
+            }
+        }
+    }
+
+    /// Returns the bytes that members copy for themselves of each frame.
+    pub(super) fn internal_bytes(&self, candidate: &LayoutCandidate<'a>) -> u64 {
+        let mut sum = 0_u64;
+        self.each_internal_copy(candidate, |_, _, _| {
+            sum = sum.saturating_add(copied(candidate));
+        });
+        sum
+    }
+
+    /// Returns the copies that members make for themselves of each frame.
+    pub(super) fn internal_copies(&self, candidate: &LayoutCandidate<'a>) -> Vec<DeviceCopy> {
+        let mut copies = Vec::new();
+        self.each_internal_copy(candidate, |place, pair, copy| {
+            copies.push(DeviceCopy {
+                participant: self.problem.participant(place).participant.name.clone(),
+                from: pair,
+                to: FormatModifier::new(pair.fourcc, copy.to),
+                bytes_per_frame: copied(candidate),
+                reason: copy.reason.clone(),
+            });
+        });
+        copies
+    }
+}
+
+/// Returns the bytes of a copy of one frame; 0 if no rows of the format are known.
+fn copied(candidate: &LayoutCandidate<'_>) -> u64 {
+    candidate.group.info.map_or(0, |_| candidate.group.bytes)
+}

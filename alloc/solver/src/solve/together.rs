@@ -1,0 +1,146 @@
+//! Several jobs that run at the same time, and share the machine's pools.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::pools::{PoolUse, TakenBytes};
+use super::request::Request;
+use super::{Solution, solve_beside};
+use crate::text::printable;
+
+/// The solutions of jobs that run at the same time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct JointSolution {
+    /// The jobs, in the given order.
+    pub jobs: Vec<JobSolution>,
+    /// What all jobs take of each pool, in the order of the pools' identifiers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolUse>,
+}
+
+/// The solution of one of several jobs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct JobSolution {
+    /// The job's name.
+    pub name: String,
+    /// Whether the job gets the buffers that it would get alone. If it does not, the others leave it too little memory.
+    pub fits: bool,
+    /// The solution, in the memory that the other jobs leave.
+    #[serde(flatten)]
+    pub solution: Solution,
+}
+
+impl JointSolution {
+    /// Returns the jobs that would have buffers if they ran alone, and have none beside the others.
+    pub fn unfit(&self) -> impl Iterator<Item = &JobSolution> {
+        self.jobs.iter().filter(|job| !job.fits)
+    }
+
+    /// Explains each job's solution, the pools' use, and which jobs do not fit. `explain` makes the text of one solution.
+    pub fn explain(&self, explain: impl Fn(&Solution) -> String) -> String {
+        // Writing to a String cannot fail.
+        let mut text = String::new();
+        for job in &self.jobs {
+            let _ = writeln!(text, "job {}:", printable(&job.name));
+            for line in explain(&job.solution).lines() {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+        for own in &self.pools {
+            let _ = writeln!(text, "all jobs take {own}");
+        }
+        for job in self.unfit() {
+            let _ = writeln!(
+                text,
+                "job {} does not fit: alone it would have its buffers, and the other jobs leave it too little memory",
+                printable(&job.name)
+            );
+        }
+        text
+    }
+}
+
+/// Solves for jobs that run at the same time. Pools with the same identifier are the same memory.
+///
+/// A job takes its memory before those that follow it. If a job then does not fit, those that did not fit are tried first, because
+/// the others may have memory elsewhere. If that does not help either, the jobs keep the given order.
+///
+/// The result depends on the jobs and their order alone.
+pub fn solve_together(jobs: &[(&str, &Request)]) -> JointSolution {
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    let given = solve_in_order(jobs, &order);
+    let mut tried = given.clone();
+    for _ in jobs {
+        let unfit = |place: &usize| !tried.jobs[*place].fits;
+        let Some(next) = order.iter().position(unfit) else {
+            return tried;
+        };
+        if next == 0 {
+            break;
+        }
+        let first = order.remove(next);
+        order.insert(0, first);
+        tried = solve_in_order(jobs, &order);
+    }
+    if tried.unfit().next().is_none() {
+        tried
+    } else {
+        given
+    }
+}
+
+fn solve_in_order(jobs: &[(&str, &Request)], order: &[usize]) -> JointSolution {
+    let mut taken = TakenBytes::new();
+    let mut solved: BTreeMap<usize, JobSolution> = BTreeMap::new();
+    let mut pools: BTreeMap<_, PoolUse> = BTreeMap::new();
+    for place in order {
+        let (name, request) = jobs[*place];
+        let solution = solve_beside(request, &taken);
+        let fits = taken.is_empty()
+            || quality(&solution) == 2
+            || quality(&solution) >= quality(&solve_beside(request, &TakenBytes::new()));
+        for own in uses(&solution) {
+            let bytes = taken.entry(own.pool.clone()).or_default();
+            *bytes = bytes.saturating_add(own.bytes);
+            pools
+                .entry(own.pool.clone())
+                .and_modify(|all| all.bytes = all.bytes.saturating_add(own.bytes))
+                .or_insert_with(|| own.clone());
+        }
+        let job = JobSolution {
+            name: name.to_owned(),
+            fits,
+            solution,
+        };
+        solved.insert(*place, job);
+    }
+    JointSolution {
+        jobs: solved.into_values().collect(),
+        pools: pools.into_values().collect(),
+    }
+}
+
+/// Returns 2 for one buffer that serves all, 1 for a split with buffers for each group, and 0 if any group has no buffer.
+fn quality(solution: &Solution) -> u8 {
+    match solution {
+        Solution::Share(_) => 2,
+        Solution::Split(split) => u8::from(split.groups().iter().all(|group| group.plan.is_some())),
+    }
+}
+
+/// Returns what each of a solution's plans takes of each pool.
+fn uses(solution: &Solution) -> impl Iterator<Item = &PoolUse> {
+    let (shared, groups) = match solution {
+        Solution::Share(plan) => (Some(plan), [].as_slice()),
+        Solution::Split(split) => (None, split.groups()),
+    };
+    let plans = groups.iter().filter_map(|group| group.plan.as_ref());
+    shared
+        .into_iter()
+        .chain(plans)
+        .flat_map(|plan| plan.pools())
+}

@@ -1,0 +1,110 @@
+//! The strides, widths or heights that a driver accepts, determined by requesting several.
+
+/// The additions to the smallest value that are requested to determine the step.
+const ADDITIONS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+/// The values from the smallest one to the greatest one that are multiples of the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// The smallest value.
+    pub(super) minimum: u32,
+    /// The greatest value that was tried and accepted.
+    pub(super) maximum: u32,
+    /// The values are multiples of this.
+    pub(super) step: u32,
+}
+
+impl Range {
+    /// Makes the range of one value.
+    pub(super) fn exactly(value: u32) -> Self {
+        Self {
+            minimum: value,
+            maximum: value,
+            step: 1,
+        }
+    }
+}
+
+/// Determines the range from the driver's smallest value. `try_value` returns the value that the driver would set for a requested one.
+///
+/// # Errors
+/// The error of `try_value`.
+pub(super) fn probe<E>(
+    smallest: u32,
+    try_value: impl Fn(u32) -> Result<Option<u32>, E>,
+) -> Result<Range, E> {
+    let only = Range::exactly(smallest);
+    let try_value = |value: Option<u32>| value.map_or(Ok(None), &try_value);
+    let mut step = None;
+    for more in ADDITIONS {
+        if let Some(larger) =
+            try_value(smallest.checked_add(more))?.filter(|larger| *larger > smallest)
+        {
+            step = larger.checked_sub(smallest);
+            break;
+        }
+    }
+    // A driver that rounds every request to its smallest value supports only that one. The same is declared if the smallest
+    // value is not a multiple of the step: an alignment counts from 0, so an alignment that allows the smallest value would
+    // also allow values that the driver has just rejected.
+    let Some(step) = step.filter(|step| smallest.checked_rem(*step) == Some(0)) else {
+        return Ok(only);
+    };
+    let mut range = Range { step, ..only };
+    for times in [2, 4, 8] {
+        let wanted = smallest.checked_mul(times);
+        match try_value(wanted)? {
+            Some(found) if Some(found) == wanted => range.maximum = found,
+            Some(found) => {
+                range.maximum = range.maximum.max(found.min(wanted.unwrap_or(found)));
+                break;
+            }
+            None => break,
+        }
+    }
+    Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Determines the range of a driver that applies `rule`.
+    fn probed(smallest: u32, rule: impl Fn(u32) -> u32) -> (u32, u32, u32) {
+        let range = probe::<()>(smallest, |value| Ok(Some(rule(value)))).unwrap();
+        (range.minimum, range.maximum, range.step)
+    }
+
+    #[test]
+    fn driver_that_rounds_up_to_a_step_has_it_as_alignment() {
+        let rule = |stride: u32| stride.max(640).next_multiple_of(64);
+        assert_eq!(probed(640, rule), (640, 5120, 64));
+        let odd = |stride: u32| stride.max(960).next_multiple_of(48);
+        assert_eq!(probed(960, odd), (960, 7680, 48));
+        let rows = |rows: u32| rows.next_multiple_of(16).min(2160);
+        assert_eq!(probed(1088, rows), (1088, 2160, 16));
+    }
+
+    #[test]
+    fn driver_with_one_value_is_declared_with_that_value() {
+        assert_eq!(probed(642, |_| 642), (642, 642, 1));
+    }
+
+    #[test]
+    fn value_that_a_driver_rejects_is_never_declared() {
+        // The smallest stride is that of the pixels, and larger ones are rounded up to 64.
+        let rule = |stride: u32| {
+            if stride <= 642 {
+                642
+            } else {
+                stride.next_multiple_of(64)
+            }
+        };
+        let range = probe::<()>(642, |stride| Ok(Some(rule(stride)))).unwrap();
+        for stride in range.minimum..=range.maximum {
+            if stride % range.step == 0 {
+                assert_eq!(rule(stride), stride);
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Copies from one image to another by the device, with a conversion of formats where it blits.
+
+mod sys;
+
+use std::sync::Arc;
+
+use ash::vk;
+
+use super::sys::{OwnershipTransfers, Region};
+use super::{TIMEOUT, timed_out};
+use crate::backend::vulkan::copier::{Method, method};
+use crate::backend::vulkan::image::Image;
+use crate::backend::vulkan::ownership::{Contents, ImageAccess};
+use crate::backend::vulkan::sync::{Commands, Submission, Submitted, submit};
+use crate::backend::vulkan::{Gpu, VulkanError, format};
+use crate::model::{Extent, Fourcc, Rect};
+
+impl Gpu {
+    /// Copies the picture of one image to that of another, on this device: between the visible rectangles, which have one size. Around the
+    /// picture nothing is written. The formats may differ as [`Gpu::copiers`] declares.
+    ///
+    /// The call returns when the device has finished.
+    ///
+    /// # Errors
+    /// [`VulkanError::Copy`] if the images are not of this device or are one image, if their pictures differ in size, or if the device does not
+    /// make the one format of the other; [`VulkanError::Call`].
+    pub fn copy(&self, from: &Image, to: &Image) -> Result<(), VulkanError> {
+        let copy = self.begin_copy(from, to, Submission::default())?;
+        if copy.wait(TIMEOUT)? {
+            Ok(())
+        } else {
+            Err(timed_out(self))
+        }
+    }
+
+    /// Submits a copy as [`Gpu::copy`] does and returns without waiting. The copy waits for and signals what `submission` lists: the fence of
+    /// the program that fills `from`, and of the last that read `to`. [`Submitted::export`] returns the fence for the readers of `to` and the
+    /// next writer of `from`.
+    ///
+    /// # Errors
+    /// As [`Gpu::copy`] and [`Gpu::submit`].
+    ///
+    /// # References
+    /// Vulkan, vkCmdCopyImage and vkCmdBlitImage.
+    pub fn begin_copy(
+        &self,
+        from: &Image,
+        to: &Image,
+        submission: Submission,
+    ) -> Result<Submitted, VulkanError> {
+        let refused = |why: &str| VulkanError::Copy {
+            device: self.name().to_owned(),
+            from: from.layout.format(),
+            to: to.layout.format(),
+            why: why.to_owned(),
+        };
+        if !self.is_same(&from.gpu) || !self.is_same(&to.gpu) {
+            return Err(refused(
+                "an image is of another device; import both buffers into this one",
+            ));
+        }
+        if Arc::ptr_eq(&from.raw, &to.raw) {
+            return Err(refused("they are the same image"));
+        }
+        let made = method(from.layout.format().fourcc, to.layout.format().fourcc);
+        let made = made.map_err(refused)?;
+        if let Some(why) = self.lacks_for(made, from, to) {
+            return Err(refused(why));
+        }
+        let (read, written) = (from.regions()?, to.regions()?);
+        let whole = |image: &Image| {
+            let (visible, extent) = (image.layout.visible(), image.layout.extent());
+            has_whole_blocks(image.layout.format().fourcc, visible, extent)
+        };
+        let sizes = |regions: &[Region]| -> Vec<(u32, u32)> {
+            let sizes = regions.iter().map(|region| (region.width, region.height));
+            sizes.collect()
+        };
+        let picture = |image: &Image| image.layout.visible().extent();
+        if picture(from) != picture(to) {
+            return Err(refused(&format!(
+                "the pictures have {} and {}, and a copy does not scale",
+                picture(from),
+                picture(to)
+            )));
+        }
+        if !whole(from) || !whole(to) || (made == Method::Copy && sizes(&read) != sizes(&written)) {
+            return Err(refused(
+                "a picture begins or ends within pixels that share their chroma; crop at a multiple of them",
+            ));
+        }
+        let transfers = |image: &Image| -> Result<OwnershipTransfers, VulkanError> {
+            Ok(OwnershipTransfers {
+                acquire: image.acquire(ImageAccess::COPY, Contents::Keep)?,
+                release: image.release(ImageAccess::COPY)?,
+            })
+        };
+        let transfers = [transfers(from)?, transfers(to)?];
+        let regions: Vec<(Region, Region)> = read.into_iter().zip(written).collect();
+        let (raw, recorded) = sys::recorded(&from.raw, &to.raw, made, &regions, &transfers)
+            .map_err(self.failed("recording a copy"))?;
+        let commands = Commands {
+            raw,
+            uses: Box::new(recorded),
+        };
+        submit(self, submission, Some(commands))
+    }
+
+    /// Returns what the images or the device lack for a copy by this method; `None` if they lack nothing.
+    fn lacks_for(&self, method: Method, from: &Image, to: &Image) -> Option<&'static str> {
+        let reads = from.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC);
+        let writes = to.usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
+        let converts = from.features.contains(vk::FormatFeatureFlags::BLIT_SRC)
+            && to.features.contains(vk::FormatFeatureFlags::BLIT_DST);
+        if !reads || !writes {
+            Some(
+                "the images are not for copies; import them with Purpose::Copy, if the device can copy the formats",
+            )
+        } else if method == Method::Copy {
+            None
+        } else if !converts {
+            Some("the device does not blit these formats with these modifiers; copy by the CPU")
+        } else if !self.has_graphics() {
+            Some("a conversion requires a queue with graphics, and the device has none")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a picture begins and ends at whole texel blocks of its image: those of packed 4:2:2 have two pixels. A plane of its own has
+/// blocks of one sample, and the regions have whole samples.
+///
+/// # References
+/// VUID-vkCmdCopyImage-srcOffset and -extent: multiples of the texel block, or up to the image's edge.
+fn has_whole_blocks(fourcc: Fourcc, visible: Rect, extent: Extent) -> bool {
+    let is_packed = fourcc.info().is_some_and(|info| info.planes.len() == 1);
+    let (columns, _) = format::size_multiples(fourcc);
+    let end = visible.x().saturating_add(visible.width());
+    let is_multiple = |side: u32| side.checked_rem(columns) == Some(0);
+    !is_packed || (is_multiple(visible.x()) && (is_multiple(end) || end == extent.width()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picture_that_splits_a_packed_pair_of_pixels_has_no_whole_blocks() {
+        let extent = Extent::new(64, 48).unwrap();
+        let at = |x: u32, width: u32| Rect::new(x, 0, Extent::new(width, 48).unwrap());
+        assert!(has_whole_blocks(Fourcc::YUYV, at(2, 60), extent));
+        assert!(has_whole_blocks(Fourcc::YUYV, at(0, 64), extent));
+        assert!(!has_whole_blocks(Fourcc::YUYV, at(1, 60), extent));
+        assert!(!has_whole_blocks(Fourcc::YUYV, at(2, 59), extent));
+        assert!(has_whole_blocks(Fourcc::XRGB8888, at(1, 59), extent));
+        assert!(has_whole_blocks(Fourcc::NV12, at(1, 59), extent));
+    }
+}

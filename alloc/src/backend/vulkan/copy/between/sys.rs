@@ -1,0 +1,138 @@
+//! The command buffer of a copy from one image to another.
+#![allow(
+    unsafe_code,
+    reason = "every call of Vulkan goes through a table of functions that was loaded"
+)]
+
+use std::sync::Arc;
+
+use ash::vk;
+
+use super::super::sys::{OneTime, OwnershipTransfers, Region};
+use crate::backend::vulkan::copier::Method;
+use crate::backend::vulkan::image::RawImage;
+use crate::backend::vulkan::sys::Device;
+
+/// A recorded copy, and all objects that it uses.
+pub(super) struct Recorded {
+    commands: OneTime,
+    from: Arc<RawImage>,
+    to: Arc<RawImage>,
+}
+
+/// Records a copy that acquires both images first and releases them afterwards. The caller has checked that both are of one device, and
+/// that it makes the one format of the other by this method.
+pub(super) fn recorded(
+    from: &Arc<RawImage>,
+    to: &Arc<RawImage>,
+    method: Method,
+    regions: &[(Region, Region)],
+    transfers: &[OwnershipTransfers; 2],
+) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
+    let made = Recorded {
+        commands: OneTime::new(&from.device)?,
+        from: Arc::clone(from),
+        to: Arc::clone(to),
+    };
+    // SAFETY: the command buffer is new; both images are of this device and live as long as the commands.
+    unsafe { record(&made, method, regions, transfers) }?;
+    Ok((made.commands.raw, made))
+}
+
+/// Records acquires, copy and releases.
+///
+/// # Safety
+/// The command buffer is in the initial state; images and command buffer are of one device and live until the commands have finished.
+unsafe fn record(
+    made: &Recorded,
+    method: Method,
+    regions: &[(Region, Region)],
+    [read, written]: &[OwnershipTransfers; 2],
+) -> Result<(), vk::Result> {
+    let device: &Device = &made.from.device;
+    let (raw, commands) = (&device.raw, made.commands.raw);
+    let (from, to, general) = (made.from.raw, made.to.raw, vk::ImageLayout::GENERAL);
+    let begin =
+        vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+    let none = vk::DependencyFlags::empty();
+    let acquires = [read.acquire.barriers(), written.acquire.barriers()].concat();
+    let releases = [read.release.barriers(), written.release.barriers()].concat();
+    // SAFETY: the caller guarantees it; the regions lie inside of the images, as `Image::regions` computes them.
+    unsafe {
+        raw.begin_command_buffer(commands, &begin)?;
+        raw.cmd_pipeline_barrier(
+            commands,
+            read.acquire.src_stages() | written.acquire.src_stages(),
+            read.acquire.dst_stages() | written.acquire.dst_stages(),
+            none,
+            &[],
+            &[],
+            &acquires,
+        );
+        match method {
+            Method::Copy => {
+                let copies: Vec<vk::ImageCopy> = regions.iter().map(image_copy).collect();
+                raw.cmd_copy_image(commands, from, general, to, general, &copies);
+            }
+            Method::Blit => {
+                let blits: Vec<vk::ImageBlit> = regions.iter().map(image_blit).collect();
+                // Both pictures have one size, so each pixel is made of one pixel.
+                let filter = vk::Filter::NEAREST;
+                raw.cmd_blit_image(commands, from, general, to, general, &blits, filter);
+            }
+        }
+        raw.cmd_pipeline_barrier(
+            commands,
+            read.release.src_stages() | written.release.src_stages(),
+            read.release.dst_stages() | written.release.dst_stages(),
+            none,
+            &[],
+            &[],
+            &releases,
+        );
+        raw.end_command_buffer(commands)
+    }
+}
+
+fn image_copy((from, to): &(Region, Region)) -> vk::ImageCopy {
+    vk::ImageCopy::default()
+        .src_subresource(layers(from))
+        .src_offset(corner(from, (0, 0)))
+        .dst_subresource(layers(to))
+        .dst_offset(corner(to, (0, 0)))
+        .extent(vk::Extent3D {
+            width: from.width,
+            height: from.height,
+            depth: 1,
+        })
+}
+
+fn image_blit((from, to): &(Region, Region)) -> vk::ImageBlit {
+    let corners = |region: &Region| {
+        let mut end = corner(region, (region.width, region.height));
+        end.z = 1;
+        [corner(region, (0, 0)), end]
+    };
+    vk::ImageBlit::default()
+        .src_subresource(layers(from))
+        .src_offsets(corners(from))
+        .dst_subresource(layers(to))
+        .dst_offsets(corners(to))
+}
+
+fn layers(region: &Region) -> vk::ImageSubresourceLayers {
+    vk::ImageSubresourceLayers::default()
+        .aspect_mask(region.aspect)
+        .layer_count(1)
+}
+
+/// Returns the pixel of a region that is this far from its first.
+fn corner(region: &Region, (columns, rows): (u32, u32)) -> vk::Offset3D {
+    // Images have far less than 2^31 columns and rows.
+    let at = |first: u32, more: u32| i32::try_from(first.saturating_add(more)).unwrap_or(0);
+    vk::Offset3D {
+        x: at(region.corner.0, columns),
+        y: at(region.corner.1, rows),
+        z: 0,
+    }
+}

@@ -1,0 +1,87 @@
+//! `covalent probe --as`: GPUs that this machine does not have, by what their drivers say.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use covalent_alloc::backend::Unavailable;
+use covalent_alloc::machine::Declared;
+use covalent_alloc::model::Extent;
+use covalent_alloc::trial::VendorGpu;
+use serde::Serialize;
+
+use super::{Found, Options, print};
+use crate::out::{self, line};
+use crate::vendor_gpus::machine;
+use crate::{file, json};
+
+/// One GPU of the list.
+#[derive(Serialize)]
+struct Listed {
+    name: &'static str,
+    title: &'static str,
+    driver: &'static str,
+    shim: String,
+}
+
+/// The list, as one object.
+#[derive(Serialize)]
+struct List {
+    gpus: Vec<Listed>,
+}
+
+/// Lists the known GPUs.
+pub(super) fn list(as_json: bool) -> Result<ExitCode> {
+    let gpus: Vec<Listed> = VendorGpu::all()
+        .map(|gpu| Listed {
+            name: gpu.name(),
+            title: gpu.title(),
+            driver: gpu.driver(),
+            shim: gpu.library(),
+        })
+        .collect();
+    if as_json {
+        json::print(&List { gpus })?;
+    } else {
+        let mut out = out::stdout();
+        for gpu in &gpus {
+            line!(out, "{:<10} {:<52} {}", gpu.name, gpu.title, gpu.driver)?;
+        }
+        out.flush()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the GPUs that the options name, and writes them to the file of `--record`.
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let mut sizes = options.size.clone();
+    sizes.dedup();
+    let machine = machine(&options.gpus, &sizes)?;
+    if let Some(path) = &options.record {
+        file::write(path, (machine.to_json()? + "\n").as_bytes())?;
+    }
+    let declared = machine.declared.into_iter();
+    let all: Vec<Found> = sizes.into_iter().zip(declared).map(found).collect();
+    print(options, &all)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what a machine with these GPUs declares at one size, as it is shown.
+fn found((size, declared): (Extent, Declared)) -> Found {
+    let participants = declared.participants.into_iter();
+    let sources = declared.sources.into_iter();
+    let missing = declared.missing.into_iter();
+    Found {
+        size,
+        participants: participants.map(|own| own.participant).collect(),
+        sources: sources.map(|own| own.source).collect(),
+        copiers: Vec::new(),
+        unavailable: missing
+            .map(|own| Unavailable {
+                name: own.name,
+                why: own.reason,
+            })
+            .collect(),
+        reserved_memory: None,
+    }
+}

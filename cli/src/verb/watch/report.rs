@@ -1,0 +1,48 @@
+//! What is printed at one refresh.
+
+use std::path::Path;
+
+use covalent_alloc::text::printable_path;
+use covalent_protocols::control::Snapshot;
+use serde::Serialize;
+
+use super::growth::{self, Growth};
+use crate::json;
+use crate::out::printable_names;
+
+/// A snapshot with the growth since the first one.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    /// The version of the JSON.
+    version: u32,
+    /// The path of the control socket.
+    pub(super) socket: String,
+    /// The time since the first snapshot.
+    pub(super) watched_ns: u64,
+    /// The state of the compositor.
+    pub(super) snapshot: Snapshot,
+    /// How what each client holds has grown since the first snapshot.
+    pub(super) growth: Vec<Growth>,
+    /// How the open file descriptors of the compositor have grown.
+    pub(super) descriptors_growth: i64,
+    /// How the resident memory of the compositor has grown.
+    pub(super) resident_bytes_growth: i64,
+}
+
+impl Report {
+    pub(super) fn new(socket: &Path, before: &Snapshot, now: Snapshot) -> Self {
+        // The compositor has escaped all texts; a program that only claims to be one has not.
+        let now = printable_names(&now);
+        let process = |snapshot: &Snapshot| snapshot.process.unwrap_or_default();
+        let (old, new) = (process(before), process(&now));
+        Self {
+            version: json::VERSION,
+            socket: printable_path(socket),
+            watched_ns: now.time_ns.saturating_sub(before.time_ns),
+            growth: growth::between(before, &now),
+            descriptors_growth: growth::difference(old.descriptors, new.descriptors),
+            resident_bytes_growth: growth::difference(old.resident_bytes, new.resident_bytes),
+            snapshot: now,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The camera's buffers, and the plan from which they were allocated.
+
+use covalent_alloc::backend::drm::HostTransfer;
+use covalent_alloc::backend::v4l2::Colours;
+use covalent_alloc::buffer::Buffer;
+use covalent_alloc::model::Layout;
+use covalent_alloc::solve::Plan;
+use covalent_client_demo::exit::{Exit, Failure};
+
+/// The camera's buffers, and the plan from which they were allocated.
+#[derive(Debug)]
+pub(crate) struct CameraBuffers {
+    camera: String,
+    plan: Plan,
+    buffers: Vec<Buffer>,
+    copies: Option<HostTransfer>,
+    colours: Colours,
+}
+
+impl CameraBuffers {
+    /// Makes the buffers of `plan`, in the queue of `camera`, the path of its node.
+    pub(crate) fn new(
+        camera: String,
+        plan: Plan,
+        buffers: Vec<Buffer>,
+        copies: Option<HostTransfer>,
+        colours: Colours,
+    ) -> Self {
+        Self {
+            camera,
+            plan,
+            buffers,
+            copies,
+            colours,
+        }
+    }
+
+    /// Returns the name of the source that allocated the buffers.
+    pub(crate) fn source_name(&self) -> String {
+        self.plan.source_name().to_owned()
+    }
+
+    /// Returns the path of the camera's node.
+    pub(crate) fn camera_name(&self) -> &str {
+        &self.camera
+    }
+
+    /// Returns the layout of the first buffer as it was allocated. All buffers have the same layout.
+    pub(crate) fn layout(&self) -> &Layout {
+        self.buffers
+            .first()
+            .map_or_else(|| self.plan.layout(), Buffer::layout)
+    }
+
+    /// Returns the buffers, by their index in the camera's queue.
+    pub(crate) fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Returns the colour encoding of the camera's pixels.
+    pub(crate) fn colours(&self) -> Colours {
+        self.colours
+    }
+
+    /// Returns the size of the picture in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let extent = self.plan.layout().visible().extent();
+        (extent.width(), extent.height())
+    }
+
+    /// Copies what the camera wrote into the buffer at `index` to the host, where a virtual GPU keeps a copy of its own.
+    pub(crate) fn publish(&self, index: usize) -> Result<(), Failure> {
+        let Some(copies) = &self.copies else {
+            return Ok(());
+        };
+        copies
+            .update(index)
+            .map_err(|error| Failure::new(Exit::Unexpected, error))
+    }
+
+    /// Returns the plan as JSON, or null where it cannot be serialised.
+    pub(crate) fn plan_data(&self) -> serde_json::Value {
+        serde_json::to_value(&self.plan).unwrap_or_default()
+    }
+}

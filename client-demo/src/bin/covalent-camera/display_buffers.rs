@@ -1,0 +1,72 @@
+//! The buffers that the compositor shows: those of the camera, or shared memory to which every frame is copied.
+
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
+use wayland_client::protocol::wl_buffer::WlBuffer;
+
+/// The buffers of either kind.
+#[derive(Debug)]
+pub(crate) enum DisplayBuffers {
+    /// The camera's buffers, by their index in its queue.
+    Shared(Vec<WlBuffer>),
+    /// Shared memory.
+    Copied(Box<ShmCopy>, CopyReport),
+}
+
+impl DisplayBuffers {
+    /// Returns how many there are.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Shared(wl_buffers) => wl_buffers.len(),
+            Self::Copied(copy, _) => copy.count(),
+        }
+    }
+
+    /// Returns the buffer at `index`.
+    pub(crate) fn wl_buffer(&self, index: usize) -> Option<&WlBuffer> {
+        match self {
+            Self::Shared(wl_buffers) => wl_buffers.get(index),
+            Self::Copied(copy, _) => copy.wl_buffer(index),
+        }
+    }
+
+    /// Returns whether every frame is copied.
+    pub(crate) fn is_copied(&self) -> bool {
+        matches!(self, Self::Copied(..))
+    }
+
+    /// Returns why frames are copied; `None` where they are not.
+    pub(crate) fn copy_report(&self) -> Option<&CopyReport> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Copied(_, report) => Some(report),
+        }
+    }
+
+    /// Returns the bytes that were written to shared memory.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        match self {
+            Self::Shared(_) => 0,
+            Self::Copied(copy, _) => copy.written_bytes(),
+        }
+    }
+
+    /// Copies the frame in the camera's buffer `from` to the buffer `to`; nothing where they are the same.
+    pub(crate) fn copy(&mut self, from: usize, to: usize) -> Result<(), Failure> {
+        match self {
+            Self::Shared(_) => Ok(()),
+            Self::Copied(copy, _) => copy
+                .copy(from, to)
+                .map_err(|error| Failure::new(Exit::Unexpected, error)),
+        }
+    }
+
+    /// Destroys the buffers of the compositor.
+    pub(crate) fn destroy(self) {
+        if let Self::Shared(wl_buffers) = self {
+            for wl_buffer in wl_buffers {
+                wl_buffer.destroy();
+            }
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! `--display kms`: shows the frames on a display of a card, without a compositor.
+//!
+//! The plan is that of camera and primary plane. A captured frame is flipped to at the next refresh. A frame that is captured while a
+//! flip is pending waits for its event; a newer one replaces it. The camera gets a buffer again when the display has flipped to the
+//! next.
+
+mod screen;
+
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use covalent_alloc::backend::drm::{Card, CardPlane, Framebuffer, HostTransfer};
+use covalent_alloc::backend::v4l2::{Device, Direction, FrameInfo, Queue, Stream};
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::solve::Plan;
+use covalent_alloc::sync::Accessor;
+use covalent_alloc::trace::now;
+use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError};
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::frame_interval::FrameInterval;
+use covalent_client_demo::frame_size::is_short;
+use covalent_client_demo::frame_stats::{CLOCK_MONOTONIC, Ending, FrameStats};
+use covalent_client_demo::poller::{Key, Poller, Trigger};
+use covalent_client_demo::presentation::Shown;
+use covalent_client_demo::{camera_size, exit_code, print, source_choice};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::screen::Screen;
+use crate::camera_buffers::CameraBuffers;
+use crate::options::Options;
+use crate::report::{Report, ReportInputs};
+
+/// The least number of buffers: one on the display, one that replaces it, one that waits, and one that the camera fills.
+const BUFFERS: u32 = 4;
+/// The most plans that are tried.
+const PLANS: usize = 6;
+/// How long a camera with queued buffers may deliver no frame.
+const CAMERA_SILENCE: Duration = Duration::from_secs(10);
+/// How often the loop wakes up without an event.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A frame that is committed to the display.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    number: u64,
+    index: usize,
+}
+
+struct Session<'a> {
+    options: &'a Options,
+    poller: Poller,
+    camera_ready: Key,
+    card_ready: Key,
+    interrupted: Key,
+    _signals: UnixStream,
+    screen: Screen,
+    framebuffers: Vec<Framebuffer>,
+    stream: Stream,
+    camera_buffers: CameraBuffers,
+    buffers: Buffers,
+    stats: FrameStats,
+    frame_interval: FrameInterval,
+    /// The frame that the display scans out.
+    on_screen: Option<Committed>,
+    /// The frame that it scans out from the next refresh on.
+    flipping: Option<Committed>,
+    /// The newest frame that was captured since.
+    waiting: Option<FrameInfo>,
+    committed: u64,
+    last_frame: Instant,
+}
+
+/// Runs the program with these options.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    for (is_given, option) in [
+        (options.window, "--window"),
+        (options.snapshot.is_some(), "--snapshot"),
+    ] {
+        if is_given {
+            let error = anyhow!("{option} needs a compositor; leave out --display kms");
+            return Err(Failure::new(Exit::Usage, error));
+        }
+    }
+    let mut session = Session::start(options)?;
+    let end = session.run_loop();
+    let ended = match &end {
+        Ok(ended) => *ended,
+        Err(_) => Ending::Failed,
+    };
+    let reported = session.report(ended);
+    end.and(reported)
+}
+
+fn unexpected(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Unexpected, error)
+}
+
+impl<'a> Session<'a> {
+    fn start(options: &'a Options) -> Result<Self, Failure> {
+        let queue = Device::open(&options.device)
+            .and_then(|device| device.queue(Direction::Capture))
+            .map_err(exit_code::camera_failure)?;
+        let screen = Screen::open(open_card(options)?, |plane, extent| {
+            is_supported(options, &queue, plane, extent)
+        })?;
+        let Planned {
+            plan,
+            camera_buffers,
+            stream,
+            framebuffers,
+        } = plan(options, &queue, &screen)?;
+        if options.explain {
+            print::text(&format!("{}\n", plan.explain()), options.json)
+                .context("printing the plan")
+                .map_err(unexpected)?;
+        }
+        if let Some(rate) = options.fps {
+            queue
+                .set_frame_rate(rate)
+                .map_err(exit_code::camera_failure)?;
+        } else {
+            let refresh = Some(screen.refresh().saturating_mul(1000));
+            crate::rate::set_best(&queue, camera_buffers.layout(), refresh)
+                .map_err(exit_code::camera_failure)?;
+        }
+        let watching = |error| unexpected(anyhow!("epoll_ctl failed: {error}"));
+        let mut poller =
+            Poller::new().map_err(|error| unexpected(anyhow!("epoll_create failed: {error}")))?;
+        let signals = signals()
+            .context("listening for signals")
+            .map_err(unexpected)?;
+        let camera_ready = poller
+            .add(stream.as_fd(), Trigger::Readable)
+            .map_err(watching)?;
+        let card_ready = poller
+            .add(screen.card().as_fd(), Trigger::Readable)
+            .map_err(watching)?;
+        let interrupted = poller.add(&signals, Trigger::Readable).map_err(watching)?;
+        let camera = camera_buffers.camera_name();
+        let mut buffers = Buffers::new(framebuffers.len(), Accessor::new(camera, []));
+        // The plan's import queued all buffers in the camera.
+        for index in 0..framebuffers.len() {
+            let _ = buffers.begin_write(index).map_err(handover_failure)?;
+        }
+        let mut session = Self {
+            options,
+            poller,
+            camera_ready,
+            card_ready,
+            interrupted,
+            _signals: signals,
+            screen,
+            framebuffers,
+            stream,
+            camera_buffers,
+            buffers,
+            stats: FrameStats::default(),
+            frame_interval: FrameInterval::default(),
+            on_screen: None,
+            flipping: None,
+            waiting: None,
+            committed: 0,
+            last_frame: Instant::now(),
+        };
+        session.stream.start().map_err(exit_code::camera_failure)?;
+        Ok(session)
+    }
+
+    fn run_loop(&mut self) -> Result<Ending, Failure> {
+        loop {
+            if self
+                .options
+                .frames
+                .is_some_and(|frames| self.stats.frames_presented() >= frames)
+            {
+                return Ok(Ending::Done);
+            }
+            let ready = self
+                .poller
+                .wait(Some(WAKE_INTERVAL))
+                .map_err(|error| unexpected(anyhow!("epoll_wait failed: {error}")))?;
+            for key in &ready {
+                if *key == self.interrupted {
+                    return Ok(Ending::Interrupted);
+                } else if *key == self.card_ready {
+                    self.flipped()?;
+                } else if *key == self.camera_ready {
+                    self.capture()?;
+                }
+            }
+            if self.last_frame.elapsed() > WAKE_INTERVAL && self.stream.queued_count() > 0 {
+                // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
+                self.capture()?;
+            }
+            if self.last_frame.elapsed() > CAMERA_SILENCE {
+                return Err(Failure::new(
+                    Exit::CameraGone,
+                    anyhow!(
+                        "{}: the camera delivered no frame for {} s; check its cable, or that its source has a signal",
+                        self.options.device.display(),
+                        CAMERA_SILENCE.as_secs()
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// Dequeues every frame that can be ready, and shows the newest.
+    fn capture(&mut self) -> Result<(), Failure> {
+        while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
+            self.buffers
+                .end_write(frame.index, None)
+                .map_err(handover_failure)?;
+            self.stats.captured(frame.sequence);
+            self.last_frame = Instant::now();
+            let timestamp = frame.is_monotonic.then_some(frame.timestamp);
+            let has_successor = self
+                .frame_interval
+                .has_successor(frame.sequence, timestamp, now());
+            let is_short = is_short(self.camera_buffers.layout(), frame.bytes_used);
+            let passed_over = if frame.is_damaged || is_short {
+                Some(frame)
+            } else {
+                self.waiting.replace(frame)
+            };
+            if let Some(old) = passed_over {
+                match is_short {
+                    true => self.stats.short(),
+                    false => self.stats.skipped(),
+                }
+                self.give_to_camera(old.index)?;
+            }
+            if !has_successor {
+                break;
+            }
+        }
+        self.show_waiting()
+    }
+
+    /// Flips to the frame that waits, unless a flip is pending.
+    fn show_waiting(&mut self) -> Result<(), Failure> {
+        if self.flipping.is_some() {
+            return Ok(());
+        }
+        let Some(frame) = self.waiting.take() else {
+            return Ok(());
+        };
+        #[cfg(feature = "planted-copy")]
+        crate::planted::read(&self.camera_buffers, frame.index)?;
+        self.camera_buffers.publish(frame.index)?;
+        let framebuffer = self.framebuffers.get(frame.index).ok_or_else(|| {
+            handover_failure(HandOverError::Index {
+                index: frame.index,
+                count: self.framebuffers.len(),
+            })
+        })?;
+        // The camera has no fences, and DQBUF has returned: the display has nothing to wait for.
+        self.buffers
+            .show(frame.index, None)
+            .map_err(handover_failure)?;
+        let is_pending = self.screen.show(framebuffer)?;
+        let committed = Committed {
+            number: self.committed,
+            index: frame.index,
+        };
+        self.committed = self.committed.saturating_add(1);
+        let timestamp = frame.is_monotonic.then_some(frame.timestamp);
+        self.stats.committed(committed.number, timestamp, now());
+        self.flipping = Some(committed);
+        if !is_pending {
+            self.presented(now(), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Handles the events of page flips.
+    fn flipped(&mut self) -> Result<(), Failure> {
+        for flip in self.screen.flips()? {
+            self.presented(flip.duration, flip.frame.into())?;
+        }
+        self.show_waiting()
+    }
+
+    /// Records that the display scans out the frame that was committed last, and gives the one before to the camera.
+    fn presented(&mut self, time: Duration, sequence: u64) -> Result<(), Failure> {
+        let Some(shown) = self.flipping.take() else {
+            return Ok(());
+        };
+        let presented = Shown {
+            time,
+            sequence,
+            zero_copy: true,
+        };
+        self.stats
+            .presented(shown.number, presented, Some(CLOCK_MONOTONIC));
+        if let Some(before) = self.on_screen.replace(shown) {
+            self.buffers
+                .released(before.index, None)
+                .map_err(handover_failure)?;
+            self.give_to_camera(before.index)?;
+        }
+        Ok(())
+    }
+
+    fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
+        match self.buffers.begin_write(index).map_err(handover_failure)? {
+            BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
+            BeginWrite::Wait(_) => Err(unexpected(anyhow!(
+                "buffer {index} has a fence although the display does not read it any more"
+            ))),
+        }
+    }
+
+    fn report(&self, ended: Ending) -> Result<(), Failure> {
+        if !self.options.json {
+            return Ok(());
+        }
+        let report = Report::new(ReportInputs {
+            camera_buffers: &self.camera_buffers,
+            stats: &self.stats,
+            display: "kms",
+            sync: "implicit",
+            shm_bytes: 0,
+            copied: None,
+            ended,
+        });
+        print::json(&report)
+            .context("writing the report on stdout")
+            .map_err(unexpected)
+    }
+}
+
+/// Returns the end of a pipe that is readable after SIGINT or SIGTERM.
+fn signals() -> std::io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    Ok(reader)
+}
+
+/// Opens the card of `--card`, or the first one with a plane.
+fn open_card(options: &Options) -> Result<Card, Failure> {
+    let no_display = |error| Failure::new(Exit::NoCompositor, error);
+    if let Some(path) = &options.card {
+        return Card::open(path).map_err(|error| no_display(error.into()));
+    }
+    let mut causes = Vec::new();
+    for path in Card::list() {
+        match Card::open(&path).and_then(|card| card.primary_plane().map(|_| card)) {
+            Ok(card) => return Ok(card),
+            Err(error) => causes.push(error.to_string()),
+        }
+    }
+    let causes = if causes.is_empty() {
+        "this machine has no card".to_owned()
+    } else {
+        causes.join("; ")
+    };
+    Err(no_display(anyhow!("no card has a display: {causes}")))
+}
+
+/// Returns whether the camera captures this size in a format of the plane.
+fn is_supported(
+    options: &Options,
+    queue: &Queue,
+    plane: &CardPlane,
+    extent: Extent,
+) -> Result<bool, Failure> {
+    if options.size.is_some_and(|size| size != extent) {
+        return Ok(false);
+    }
+    let formats = plane
+        .formats()
+        .map_err(|error| Failure::new(Exit::NoCompositor, error))?;
+    let takes = |fourcc| {
+        options.format.is_none_or(|format| format == fourcc)
+            && formats.iter().any(|format| format.fourcc == fourcc)
+    };
+    let chosen = camera_size::choose(queue, takes, extent).map_err(exit_code::camera_failure)?;
+    Ok(chosen == extent)
+}
+
+struct Planned {
+    plan: Plan,
+    camera_buffers: CameraBuffers,
+    stream: Stream,
+    framebuffers: Vec<Framebuffer>,
+}
+
+/// Plans, allocates, and imports into camera and plane, until both imports succeed.
+fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Failure> {
+    let mut collection = BufferCollection::new(screen.extent()?)
+        .with_count(BUFFERS)
+        .with_format(options.format.unwrap_or(Fourcc::XRGB8888));
+    if let Some(format) = options.format {
+        collection = collection.with_only_format(format);
+    }
+    collection
+        .add(queue)
+        .and_then(|collection| collection.add(screen.plane()))
+        .map_err(exit_code::backend_failure)?;
+    if options.source.is_some() {
+        let sources = collection.sources();
+        let chosen = source_choice::chosen(options.source.as_deref(), &sources)?;
+        if let Some(source) = chosen.first() {
+            collection = collection.with_only_source(source.id.clone());
+        }
+    }
+    let mut refusals: Vec<String> = Vec::new();
+    for _ in 0..PLANS {
+        let plan = collection.solve().possible().map_err(|error| {
+            let refusals = refusals.join("\n");
+            Failure::new(
+                Exit::NoPlan,
+                anyhow!("no buffer serves the camera and the display\n{error}\n{refusals}"),
+            )
+        })?;
+        let imported = collection.allocate(&plan).and_then(|buffers| {
+            let stream = crate::setup::queued(&mut collection, queue, &buffers)?;
+            let framebuffers = collection.import(screen.plane(), &buffers)?;
+            Ok((buffers, stream, framebuffers))
+        });
+        match imported {
+            Ok((buffers, stream, framebuffers)) => {
+                let copies = HostTransfer::of(&plan, &buffers)
+                    .map_err(|error| Failure::new(Exit::Allocation, error))?;
+                let camera = options.device.display().to_string();
+                let colours = queue.colours().map_err(exit_code::camera_failure)?;
+                return Ok(Planned {
+                    camera_buffers: CameraBuffers::new(
+                        camera,
+                        plan.clone(),
+                        buffers,
+                        copies,
+                        colours,
+                    ),
+                    plan,
+                    stream,
+                    framebuffers,
+                });
+            }
+            Err(error) => {
+                let refusal = exit_code::as_import_refusal(error)?;
+                refusals.push(format!("{} was tried: {refusal}", plan.source_name()));
+                collection.refuse(plan.source());
+            }
+        }
+    }
+    Err(Failure::new(
+        Exit::NoPlan,
+        anyhow!("{PLANS} plans were refused:\n{}", refusals.join("\n")),
+    ))
+}
+
+fn handover_failure(error: HandOverError) -> Failure {
+    unexpected(anyhow!(error).context("a buffer has another holder than this program expects"))
+}

@@ -1,0 +1,367 @@
+//! `--list`: the formats, sizes and rates of the camera, how each format would be shown, and which the program chooses.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use covalent_alloc::backend::v4l2::{Device, Direction, FormatDescription, FrameSizes, Queue};
+use covalent_alloc::model::{Extent, Fourcc};
+use covalent_alloc::text::PrintableWriter;
+use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::events::{Events, EventsError};
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::negotiation::Negotiation;
+use covalent_client_demo::open_window::open_window;
+use covalent_client_demo::planning::Planning;
+use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
+use covalent_client_demo::{exit_code, print, xrgb};
+use serde::Serialize;
+
+use crate::options::Options;
+use crate::rate;
+use crate::setup;
+
+/// The most sizes of a format that are listed.
+const SIZES: usize = 64;
+
+/// How the frames of a format would be shown, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Use {
+    /// The display scans out the camera's buffers.
+    ScannedOut,
+    /// The compositor reads the camera's buffers.
+    Composited,
+    /// Every frame is copied into shared memory.
+    Copied,
+    /// There is no compositor to ask.
+    Unknown,
+    /// The frames cannot be shown.
+    NotShown,
+}
+
+impl Use {
+    fn label(self) -> &'static str {
+        match self {
+            Self::ScannedOut => "scanned out",
+            Self::Composited => "composited",
+            Self::Copied => "copied",
+            Self::Unknown => "unknown",
+            Self::NotShown => "not shown",
+        }
+    }
+}
+
+/// A size, and its frame rates in frames a second, the highest first.
+#[derive(Clone, Debug, Serialize)]
+struct Size {
+    size: String,
+    rates: Vec<String>,
+}
+
+/// A format of the camera.
+#[derive(Clone, Debug, Serialize)]
+struct Choice {
+    /// The V4L2 pixel format.
+    pixel_format: String,
+    /// The DRM fourcc; null for compressed and raw formats.
+    format: Option<String>,
+    /// The driver's description.
+    description: String,
+    /// How its frames would be shown.
+    shown: Use,
+    /// Why they would not be shown better.
+    why: Option<String>,
+    /// The source that would allocate the buffers.
+    source: Option<String>,
+    sizes: Vec<Size>,
+    /// Whether the program chooses this format.
+    chosen: bool,
+}
+
+/// The object that `--list --json` prints.
+#[derive(Debug, Serialize)]
+struct List {
+    device: String,
+    driver: String,
+    /// The size that the program chooses, and its frame rate.
+    size: String,
+    rate: Option<String>,
+    /// The formats, the best first.
+    formats: Vec<Choice>,
+}
+
+/// The compositor, with what is to be planned for it.
+struct Target {
+    requests: Vec<TrancheRequest>,
+    extent: Extent,
+    refresh_millihertz: Option<u32>,
+}
+
+/// Prints the list.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
+    let queue = device
+        .queue(Direction::Capture)
+        .map_err(exit_code::camera_failure)?;
+    let target = target(options, &queue)?;
+    let extent = match &target {
+        Some(target) => target.extent,
+        None => match options.size {
+            Some(size) => size,
+            None => {
+                queue
+                    .current_format()
+                    .map_err(exit_code::camera_failure)?
+                    .extent
+            }
+        },
+    };
+    let mut planning = Planning::open();
+    let chosen = target
+        .as_ref()
+        .map(|target| chosen_format(options, &queue, &mut planning, target))
+        .transpose()?
+        .flatten();
+    let mut formats = Vec::new();
+    for description in queue.formats().map_err(exit_code::camera_failure)? {
+        let is_chosen = chosen.is_some() && description.fourcc == chosen;
+        formats.push(choice(
+            options,
+            &queue,
+            &mut planning,
+            target.as_ref(),
+            description,
+            is_chosen,
+        )?);
+    }
+    formats.sort_by_key(|choice| (!choice.chosen, choice.shown));
+    let refresh = target.as_ref().and_then(|target| target.refresh_millihertz);
+    let pixel_format = queue.formats().map_err(exit_code::camera_failure)?;
+    let pixel_format = pixel_format
+        .iter()
+        .find(|description| description.fourcc == chosen)
+        .or(pixel_format.first());
+    let rates = match pixel_format {
+        Some(description) => queue
+            .frame_rates(description.pixel_format, extent)
+            .map_err(exit_code::camera_failure)?,
+        None => Vec::new(),
+    };
+    let list = List {
+        device: options.device.display().to_string(),
+        driver: device.driver().to_owned(),
+        size: extent.to_string(),
+        rate: options
+            .fps
+            .or_else(|| rate::best(&rates, refresh))
+            .map(|rate| rate.to_string()),
+        formats,
+    };
+    let printed = if options.json {
+        print::json(&list)
+    } else {
+        print_text(&list)
+    };
+    printed
+        .context("printing the list")
+        .map_err(|error| Failure::new(Exit::Unexpected, error))
+}
+
+/// Connects to the compositor; `None` where there is none.
+fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
+    let (mut events, mut compositor): (Events, Compositor) = match Events::connect() {
+        Ok(connected) => connected,
+        Err(error @ EventsError::Unreachable { .. }) => {
+            tracing::warn!("how the formats would be shown is unknown: {error}");
+            return Ok(None);
+        }
+        Err(error) => return Err(exit_code::compositor_failure(error)),
+    };
+    let fullscreen = options.fullscreen || !options.window;
+    let (_window, _subscriptions) =
+        open_window(&mut events, &mut compositor, "camera", fullscreen)?;
+    let requests = compositor
+        .current_feedback()
+        .map(|feedback| tranche_requests(feedback, compositor.crop()))
+        .unwrap_or_default();
+    Ok(Some(Target {
+        requests,
+        extent: setup::extent(options, queue, &compositor)?,
+        refresh_millihertz: compositor.output.map(|mode| mode.refresh_millihertz),
+    }))
+}
+
+/// Returns the format of the plan that the program chooses without a copy.
+fn chosen_format(
+    options: &Options,
+    queue: &Queue,
+    planning: &mut Planning,
+    target: &Target,
+) -> Result<Option<Fourcc>, Failure> {
+    let collection = setup::collection(queue, target.extent, options.format)?;
+    let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
+        .with_only_source(options.source.as_deref());
+    let alternatives = negotiation.alternatives(&target.requests)?;
+    let answer = planning.decide(&alternatives);
+    Ok(answer.chosen.map(|(_, plan)| plan.layout().format().fourcc))
+}
+
+fn choice(
+    options: &Options,
+    queue: &Queue,
+    planning: &mut Planning,
+    target: Option<&Target>,
+    description: FormatDescription,
+    chosen: bool,
+) -> Result<Choice, Failure> {
+    let mut choice = Choice {
+        pixel_format: description.pixel_format.to_string(),
+        format: description.fourcc.map(|fourcc| fourcc.to_string()),
+        description: description.description.clone(),
+        shown: Use::Unknown,
+        why: None,
+        source: None,
+        sizes: sizes(queue, &description)?,
+        chosen,
+    };
+    let Some(fourcc) = description.fourcc else {
+        choice.shown = Use::NotShown;
+        choice.why = Some(if description.is_compressed {
+            "it is compressed".to_owned()
+        } else {
+            "DRM has no name for it".to_owned()
+        });
+        return Ok(choice);
+    };
+    let Some(target) = target else {
+        return Ok(choice);
+    };
+    let collection = setup::collection(queue, target.extent, Some(fourcc))?;
+    let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
+        .with_only_source(options.source.as_deref());
+    let alternatives = negotiation.alternatives(&target.requests)?;
+    let answer = planning.decide(&alternatives);
+    choice.why = answer.explanations.first().cloned();
+    match answer.chosen {
+        Some((index, plan)) => {
+            let is_direct = target
+                .requests
+                .get(index)
+                .is_some_and(|request| request.for_display);
+            choice.shown = if is_direct {
+                Use::ScannedOut
+            } else {
+                Use::Composited
+            };
+            choice.source = Some(plan.source_name().to_owned());
+        }
+        None if xrgb::FORMATS.contains(&fourcc) => choice.shown = Use::Copied,
+        None => choice.shown = Use::NotShown,
+    }
+    Ok(choice)
+}
+
+/// Lists the sizes of a format with their rates.
+fn sizes(queue: &Queue, description: &FormatDescription) -> Result<Vec<Size>, Failure> {
+    let format = description.pixel_format;
+    let rates = |extent| -> Result<Vec<String>, Failure> {
+        let rates = queue
+            .frame_rates(format, extent)
+            .map_err(exit_code::camera_failure)?;
+        Ok(rates.iter().map(ToString::to_string).collect())
+    };
+    match queue
+        .frame_sizes(format)
+        .map_err(exit_code::camera_failure)?
+    {
+        FrameSizes::Discrete(mut extents) => {
+            extents.sort_by_key(|extent| {
+                std::cmp::Reverse(u64::from(extent.width()) * u64::from(extent.height()))
+            });
+            extents
+                .into_iter()
+                .take(SIZES)
+                .map(|extent| {
+                    Ok(Size {
+                        size: extent.to_string(),
+                        rates: rates(extent)?,
+                    })
+                })
+                .collect()
+        }
+        FrameSizes::Stepwise {
+            minimum,
+            maximum,
+            step,
+        } => Ok(vec![Size {
+            size: format!("{minimum} to {maximum} in steps of {}x{}", step.0, step.1),
+            rates: rates(maximum)?,
+        }]),
+        FrameSizes::Unlisted => Ok(Vec::new()),
+    }
+}
+
+/// Prints the list for people.
+fn print_text(list: &List) -> std::io::Result<()> {
+    let mut text = format!(
+        "{} ({}): {} at {} frames a second\n",
+        list.device,
+        list.driver,
+        list.size,
+        list.rate.as_deref().unwrap_or("the camera's own number of")
+    );
+    for choice in &list.formats {
+        let mark = if choice.chosen { "*" } else { " " };
+        let format = choice.format.as_deref().unwrap_or(&choice.pixel_format);
+        text.push_str(&format!(
+            "\n{mark} {format}  {}  {}",
+            choice.shown.label(),
+            choice.description
+        ));
+        if let Some(source) = &choice.source {
+            text.push_str(&format!(", in {source}"));
+        }
+        text.push('\n');
+        // Sizes with the same rates are one line.
+        let mut by_rates: BTreeMap<usize, (Vec<&str>, &[String])> = BTreeMap::new();
+        for (place, size) in choice.sizes.iter().enumerate() {
+            let same = by_rates
+                .values_mut()
+                .find(|(_, rates)| *rates == size.rates.as_slice());
+            match same {
+                Some((sizes, _)) => sizes.push(&size.size),
+                None => {
+                    by_rates.insert(place, (vec![&size.size], &size.rates));
+                }
+            }
+        }
+        for (sizes, rates) in by_rates.values() {
+            text.push_str(&format!("    {}", sizes.join(" ")));
+            if !rates.is_empty() {
+                text.push_str(&format!(": {} frames a second", rates.join(" ")));
+            }
+            text.push('\n');
+        }
+        if let Some(why) = &choice.why {
+            for line in why.lines() {
+                text.push_str(&format!("      {line}\n"));
+            }
+        }
+    }
+    let mut out = PrintableWriter::new(std::io::stdout());
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_are_ordered_from_the_best_to_the_worst() {
+        assert!(Use::ScannedOut < Use::Composited);
+        assert!(Use::Composited < Use::Copied);
+        assert!(Use::Copied < Use::NotShown);
+    }
+}

@@ -1,0 +1,63 @@
+//! Numbers that other threads send to the event loop.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+
+/// Sends numbers to the event loop, which queues [`Event::Completed`](crate::compositor::Event::Completed) for each.
+#[derive(Clone, Debug)]
+pub struct CompletionSender {
+    numbers: Sender<u64>,
+    eventfd: Arc<OwnedFd>,
+}
+
+impl CompletionSender {
+    /// Sends a number. It does not block.
+    ///
+    /// # Errors
+    ///
+    /// The number, where the event loop has ended.
+    pub fn send(&self, number: u64) -> Result<(), SendError<u64>> {
+        self.numbers.send(number)?;
+        // The write fails only where the counter is full, and then the event loop is about to read the numbers.
+        let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+}
+
+/// The event loop's end of the channel.
+#[derive(Debug)]
+pub(crate) struct CompletionReceiver {
+    numbers: Receiver<u64>,
+    eventfd: Arc<OwnedFd>,
+}
+
+impl CompletionReceiver {
+    /// Returns the eventfd that is incremented after each number was sent.
+    pub(crate) fn eventfd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.eventfd)
+    }
+
+    /// Returns the numbers that were sent and not returned yet.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.numbers.try_iter()
+    }
+}
+
+/// Creates a channel.
+pub(crate) fn completion_channel() -> Result<(CompletionSender, CompletionReceiver), Errno> {
+    let eventfd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let (sender, receiver) = channel();
+    let sender = CompletionSender {
+        numbers: sender,
+        eventfd: Arc::clone(&eventfd),
+    };
+    let receiver = CompletionReceiver {
+        numbers: receiver,
+        eventfd,
+    };
+    Ok((sender, receiver))
+}

@@ -1,0 +1,137 @@
+//! Why the event loop ended, and the causes of its errors.
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+/// Why the compositor can no longer be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventsError {
+    /// There is no compositor to connect to.
+    #[error(
+        "cannot reach the compositor at {socket}: {reason}; start one and set WAYLAND_DISPLAY to its socket"
+    )]
+    Unreachable {
+        /// The socket that was tried.
+        socket: String,
+        /// Why the connection failed.
+        reason: String,
+    },
+    /// The compositor closed the connection.
+    #[error("the compositor at {socket} went away ({reason}); start it again, then this program")]
+    Gone {
+        /// Its socket.
+        socket: String,
+        /// The error of the connection.
+        reason: String,
+    },
+    /// The compositor sent a protocol error.
+    #[error(
+        "the compositor at {socket} refused a request: {reason}; this is a fault of one of the two programs"
+    )]
+    Refused {
+        /// Its socket.
+        socket: String,
+        /// Its message.
+        reason: String,
+    },
+    /// The compositor did not answer in time.
+    #[error("the compositor at {socket} did not {what} within {seconds} s; it may be stopped or busy", seconds = .deadline.as_secs())]
+    Timeout {
+        /// Its socket.
+        socket: String,
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        deadline: Duration,
+    },
+    /// SIGINT or SIGTERM arrived.
+    #[error("interrupted while waiting for the compositor to {0}")]
+    Interrupted(&'static str),
+    /// The process has no file descriptor left.
+    #[error(
+        "this process has no file descriptor left for the compositor at {socket} ({reason}); raise its limit (`ulimit -n`)"
+    )]
+    NoFileDescriptor {
+        /// The compositor's socket.
+        socket: String,
+        /// The operation that failed, and the error of the kernel.
+        reason: String,
+    },
+    /// The event loop failed.
+    #[error("{operation} failed: {reason}")]
+    Loop {
+        /// The operation.
+        operation: &'static str,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+pub(crate) fn failed(
+    operation: &'static str,
+) -> impl Fn(&(dyn std::error::Error + 'static)) -> EventsError {
+    move |error| {
+        if is_out_of_file_descriptors(error) {
+            return EventsError::NoFileDescriptor {
+                socket: socket_from_environment(),
+                reason: format!("{operation}: {}", root_cause(error)),
+            };
+        }
+        EventsError::Loop {
+            operation,
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// Returns whether an error means that the process or the machine has no file descriptor left.
+pub(crate) fn is_out_of_file_descriptors(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let errno = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(Errno::from_io_error)
+            .or_else(|| error.downcast_ref::<Errno>().copied());
+        if let Some(errno) = errno {
+            return matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Returns the innermost cause of an error, without the messages of the layers above it.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Returns the socket that the environment names.
+pub(crate) fn socket_from_environment() -> String {
+    if let Some(fd) = std::env::var_os("WAYLAND_SOCKET") {
+        return format!("file descriptor {}", fd.to_string_lossy());
+    }
+    let display = std::env::var_os("WAYLAND_DISPLAY").unwrap_or_else(|| "wayland-0".into());
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
+    std::path::Path::new(&directory)
+        .join(display)
+        .display()
+        .to_string()
+}
+
+pub(crate) fn unreachable_reason(socket: &str, error: &wayland_client::ConnectError) -> String {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        return "XDG_RUNTIME_DIR is not set".to_owned();
+    }
+    // wayland-client drops the error of connect(), so connect again to read it.
+    match UnixStream::connect(socket) {
+        Err(cause) => cause.to_string(),
+        Ok(_) => error.to_string(),
+    }
+}

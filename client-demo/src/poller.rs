@@ -1,0 +1,151 @@
+//! Waits for file descriptors by epoll, with one system call a wait.
+//!
+//! A registration stays until it is removed, and a timeout is an argument of the wait. So a wait that changes nothing costs its
+//! `epoll_wait` and nothing else: no timer is armed and no registration is renewed. calloop, polling and mio do more, or are
+//! edge-triggered for every source, which costs a second read of each camera and socket.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+/// The most events that one wait returns. The next wait returns the others at once.
+const EVENTS: usize = 32;
+
+/// The condition under which a registered file descriptor is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// As long as it is readable.
+    Readable,
+    /// As long as it is writable.
+    Writable,
+    /// Once for each time that it becomes readable. A counter (an eventfd) needs no read then: each increment is reported.
+    Increment,
+}
+
+/// The number of a registration. It is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u64);
+
+/// Registered file descriptors.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: OwnedFd,
+    next: u64,
+}
+
+impl Poller {
+    /// Creates a poller without file descriptors.
+    ///
+    /// # Errors
+    /// The error of epoll_create(2).
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            next: 0,
+        })
+    }
+
+    /// Registers a file descriptor. Failures and hang-ups are reported as readable.
+    ///
+    /// # Errors
+    /// The error of epoll_ctl(2).
+    pub fn add(&mut self, fd: impl AsFd, trigger: Trigger) -> Result<Key, Errno> {
+        let flags = match trigger {
+            Trigger::Readable => epoll::EventFlags::IN,
+            Trigger::Writable => epoll::EventFlags::OUT,
+            Trigger::Increment => epoll::EventFlags::IN | epoll::EventFlags::ET,
+        };
+        let key = Key(self.next);
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key.0), flags)?;
+        self.next = self.next.saturating_add(1);
+        Ok(key)
+    }
+
+    /// Removes a registration by its file descriptor.
+    ///
+    /// # Errors
+    /// The error of epoll_ctl(2).
+    pub fn remove(&self, fd: impl AsFd) -> Result<(), Errno> {
+        epoll::delete(&self.epoll, fd)
+    }
+
+    /// Waits until a file descriptor is reported, `timeout` at most. A signal ends the wait with an empty list.
+    ///
+    /// # Errors
+    /// The error of epoll_wait(2).
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Vec<Key>, Errno> {
+        // The kernel takes a whole number of milliseconds; a wait must not end before its time.
+        let timeout = timeout.map(|timeout| {
+            let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+            let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);
+            Timespec {
+                tv_sec: (milliseconds / 1000).into(),
+                tv_nsec: (milliseconds % 1000 * 1_000_000).into(),
+            }
+        });
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) => Ok(events.iter().map(|event| Key(event.data.u64())).collect()),
+            Err(Errno::INTR) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    fn counter() -> OwnedFd {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
+    }
+
+    fn increment(counter: &OwnedFd) {
+        rustix::io::write(counter, &1_u64.to_ne_bytes()).unwrap();
+    }
+
+    #[test]
+    fn readable_descriptor_is_reported_until_it_is_read() {
+        let mut poller = Poller::new().unwrap();
+        let fd = counter();
+        let key = poller.add(&fd, Trigger::Readable).unwrap();
+        assert_eq!(poller.wait(NOW).unwrap(), []);
+        increment(&fd);
+        assert_eq!(poller.wait(NOW).unwrap(), [key]);
+        assert_eq!(poller.wait(NOW).unwrap(), [key]);
+        rustix::io::read(&fd, &mut [0; 8]).unwrap();
+        assert_eq!(poller.wait(NOW).unwrap(), []);
+    }
+
+    #[test]
+    fn increment_of_a_counter_that_is_never_read_is_reported_once() {
+        let mut poller = Poller::new().unwrap();
+        let fd = counter();
+        let key = poller.add(&fd, Trigger::Increment).unwrap();
+        for _ in 0..3 {
+            increment(&fd);
+            assert_eq!(poller.wait(NOW).unwrap(), [key]);
+            assert_eq!(poller.wait(NOW).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn removed_descriptor_is_not_reported_and_its_key_is_not_used_again() {
+        let mut poller = Poller::new().unwrap();
+        let fd = counter();
+        let first = poller.add(&fd, Trigger::Readable).unwrap();
+        increment(&fd);
+        poller.remove(&fd).unwrap();
+        assert_eq!(poller.wait(NOW).unwrap(), []);
+        let second = poller.add(&fd, Trigger::Writable).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(poller.wait(NOW).unwrap(), [second]);
+    }
+}

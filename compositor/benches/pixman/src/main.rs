@@ -1,0 +1,207 @@
+//! Measures pictures that the CPU renderer and pixman draw into a target of 1920×1080 pixels.
+
+#[allow(dead_code)]
+#[path = "../../../src/region.rs"]
+mod region;
+mod render;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use pixman::{Filter, Fixed, FormatCode, Image, Operation, Transform};
+use render::format::PixelFormat;
+use render::{Memory, draw};
+
+const WIDTH: usize = 1920;
+const HEIGHT: usize = 1080;
+
+/// How a picture is drawn.
+struct Picture {
+    name: &'static str,
+    format: PixelFormat,
+    /// The format of pixman; `None` if it has none.
+    peer: Option<FormatCode>,
+    size: (usize, usize),
+    shown: (usize, usize),
+}
+
+const PICTURES: [Picture; 6] = [
+    Picture {
+        name: "copy",
+        format: PixelFormat::Xrgb8888,
+        peer: Some(FormatCode::X8R8G8B8),
+        size: (WIDTH, HEIGHT),
+        shown: (WIDTH, HEIGHT),
+    },
+    Picture {
+        name: "blend",
+        format: PixelFormat::Argb8888,
+        peer: Some(FormatCode::A8R8G8B8),
+        size: (WIDTH, HEIGHT),
+        shown: (WIDTH, HEIGHT),
+    },
+    Picture {
+        name: "scaled",
+        format: PixelFormat::Xrgb8888,
+        peer: Some(FormatCode::X8R8G8B8),
+        size: (1280, 720),
+        shown: (WIDTH, HEIGHT),
+    },
+    Picture {
+        name: "rgb565",
+        format: PixelFormat::Rgb565,
+        peer: Some(FormatCode::R5G6B5),
+        size: (WIDTH, HEIGHT),
+        shown: (WIDTH, HEIGHT),
+    },
+    Picture {
+        name: "yuyv",
+        format: PixelFormat::Yuyv,
+        peer: Some(FormatCode::YUY2),
+        size: (1280, 720),
+        shown: (1280, 720),
+    },
+    Picture {
+        name: "nv12",
+        format: PixelFormat::Nv12,
+        peer: None,
+        size: (1280, 720),
+        shown: (1280, 720),
+    },
+];
+
+/// Who draws.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Covalent,
+    Pixman,
+}
+
+/// Draws a picture once.
+#[inline(never)]
+fn draw_once(picture: &Picture, side: Side, pixels: &mut [u32], target: &mut [u32]) {
+    let (width, height) = picture.size;
+    match side {
+        Side::Covalent => {
+            let bytes: &[u8] = bytemuck::cast_slice(pixels);
+            let memory = Memory(match picture.format {
+                PixelFormat::Nv12 => {
+                    let (luma, chroma) = bytes.split_at(width * height);
+                    vec![(width, luma), (width, chroma)]
+                }
+                PixelFormat::Yuyv | PixelFormat::Rgb565 => vec![(width * 2, bytes)],
+                _ => vec![(width * 4, bytes)],
+            });
+            draw(
+                &memory,
+                picture.format,
+                picture.size,
+                picture.shown,
+                target,
+                WIDTH,
+            );
+        }
+        Side::Pixman => {
+            let code = picture.peer.expect("a picture with a format of pixman");
+            let bytes = match picture.format {
+                PixelFormat::Yuyv | PixelFormat::Rgb565 => 2,
+                _ => 4,
+            };
+            let mut from =
+                Image::from_slice_mut(code, width, height, pixels, width * bytes, false).unwrap();
+            let mut into = Image::from_slice_mut(
+                FormatCode::X8R8G8B8,
+                WIDTH,
+                HEIGHT,
+                target,
+                WIDTH * 4,
+                false,
+            )
+            .unwrap();
+            if picture.size != picture.shown {
+                let scale = |size: usize, shown: usize| Fixed::from(size as f64 / shown as f64);
+                let across = scale(width, picture.shown.0);
+                let down = scale(height, picture.shown.1);
+                let zero = Fixed::ZERO;
+                from.set_transform(Transform::new([
+                    [across, zero, zero],
+                    [zero, down, zero],
+                    [zero, zero, Fixed::ONE],
+                ]))
+                .unwrap();
+                from.set_filter(Filter::Bilinear, &[]).unwrap();
+                from.set_repeat(pixman::Repeat::Pad);
+            }
+            let operation = if picture.format.has_alpha() {
+                Operation::Over
+            } else {
+                Operation::Src
+            };
+            let shown = (picture.shown.0 as i32, picture.shown.1 as i32);
+            into.composite32(operation, &from, None, (0, 0), (0, 0), (0, 0), shown);
+        }
+    }
+}
+
+/// Returns a picture with gradients. A third of it is opaque, a third transparent, and the rest translucent.
+fn pixels() -> Vec<u32> {
+    (0..HEIGHT)
+        .flat_map(|y| (0..WIDTH).map(move |x| (x, y)))
+        .map(|(x, y)| {
+            let alpha = match x * 3 / WIDTH {
+                0 => 0xff,
+                1 => 0,
+                _ => 0x40 + (y as u32 & 0x7f),
+            };
+            let channel = |value: usize| (value as u32 & 0xff) * alpha / 0xff;
+            alpha << 24 | channel(x) << 16 | channel(y) << 8 | channel(x + y)
+        })
+        .collect()
+}
+
+fn main() {
+    let mut pixels = pixels();
+    let mut target = vec![0xff33_6699; WIDTH * HEIGHT];
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [name, side] = arguments.as_slice() {
+        let picture = PICTURES.iter().find(|one| one.name == name).expect("a picture");
+        let side = if side == "pixman" {
+            Side::Pixman
+        } else {
+            Side::Covalent
+        };
+        draw_once(picture, side, &mut pixels, &mut target);
+        black_box(&target);
+        return;
+    }
+    println!("picture    covalent      pixman   ratio   (median of 5 rounds, one after the other)");
+    for picture in &PICTURES {
+        let mut rounds = [Vec::new(), Vec::new()];
+        for _ in 0..5 {
+            for (side, times) in [Side::Covalent, Side::Pixman].into_iter().zip(&mut rounds) {
+                if side == Side::Pixman && picture.peer.is_none() {
+                    continue;
+                }
+                let start = Instant::now();
+                for _ in 0..20 {
+                    draw_once(picture, side, &mut pixels, &mut target);
+                    black_box(&target);
+                }
+                times.push(start.elapsed() / 20);
+            }
+        }
+        let median = |times: &mut Vec<Duration>| {
+            times.sort();
+            times.get(times.len() / 2).copied()
+        };
+        let [ours, theirs] = &mut rounds;
+        let milliseconds =
+            |time: Option<Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0);
+        let (ours, theirs) = (milliseconds(median(ours)), milliseconds(median(theirs)));
+        println!(
+            "{:8} {ours:8.3} ms {theirs:8.3} ms {:7.2}",
+            picture.name,
+            ours / theirs
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! The mode of a display: its changes by a fullscreen buffer and by hotplug, with output buffers of its size.
+
+use super::{HotplugOutcome, Kms};
+use crate::backend::ModeError;
+use crate::backend::output_buffers::OutputBuffers;
+use crate::options::ModeRequest;
+use crate::transient::FaultKind;
+
+impl Kms {
+    /// Changes the mode to the size of a fullscreen buffer, if `--match-mode` is set and the display has such a mode.
+    pub(in crate::backend) fn match_size(
+        &mut self,
+        size: Option<(i32, i32)>,
+    ) -> Result<bool, ModeError> {
+        if !self.match_mode || self.in_flight.is_some() {
+            return Ok(false);
+        }
+        let of =
+            |size: (i32, i32)| Some((u16::try_from(size.0).ok()?, u16::try_from(size.1).ok()?));
+        let matching = size
+            .and_then(of)
+            .filter(|size| self.pipeline.has_mode(*size));
+        let request = match matching {
+            Some((width, height)) => Some(ModeRequest {
+                width,
+                height,
+                refresh_millihertz: None,
+            }),
+            None => self.requested_mode,
+        };
+        let size = request.map(|mode| (mode.width, mode.height));
+        let refresh = request.and_then(|mode| mode.refresh_millihertz);
+        let before = self.pipeline.mode();
+        let is_current = match self.pipeline.mode_for(size, refresh) {
+            None => true,
+            // The refresh rate is kept if the size already matches.
+            Some((size, _)) if matching.is_some() => size == before.0,
+            Some(mode) => mode == before,
+        };
+        if is_current {
+            return Ok(false);
+        }
+        Ok(self.set_mode(request)? && self.pipeline.mode() != before)
+    }
+
+    /// Sets a mode and allocates output buffers of its size. Nothing changes if this fails.
+    fn set_mode(&mut self, request: Option<ModeRequest>) -> Result<bool, ModeError> {
+        let before = self.pipeline.mode();
+        let size = request.map(|mode| (mode.width, mode.height));
+        let refresh = request.and_then(|mode| mode.refresh_millihertz);
+        let Some((size, _)) = self.pipeline.mode_for(size, refresh) else {
+            return Ok(false);
+        };
+        let request = request.map(|mode| (mode.width, mode.height));
+        if size == before.0 {
+            self.tests.clear();
+            return Ok(self.pipeline.set_mode(request, refresh)?);
+        }
+        // The buffers are allocated first, so that a failure leaves the mode unchanged.
+        let card = self.pipeline.card().clone();
+        let output_buffers = OutputBuffers::allocate(&card, self.pipeline.plane(), size)?;
+        if !self.pipeline.set_mode(request, refresh)? {
+            return Ok(false);
+        }
+        // The old buffers are kept until the display shows another frame.
+        self.output_buffers.replace(output_buffers);
+        self.tests.clear();
+        Ok(true)
+    }
+
+    /// Handles a hotplug event.
+    ///
+    /// # Errors
+    ///
+    /// When the card fails. A second call continues where this one failed.
+    pub fn hotplug(&mut self) -> Result<HotplugOutcome, ModeError> {
+        let preferred = self.pipeline.mode_for(None, None);
+        if !self.pipeline.probe()? {
+            if self.connected {
+                tracing::warn!(connector = self.name(), "the display was unplugged");
+                self.connected = false;
+                self.turn_off_pending = true;
+            }
+            if !self.turn_off_pending {
+                return Ok(HotplugOutcome::Unchanged);
+            }
+            // The display shows nothing from now on, even if turning its CRTC off fails.
+            let off = self.pipeline.turn_off();
+            self.abandon();
+            match off {
+                Err(error) if FaultKind::of(&error).is_transient() => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, "the CRTC of the unplugged display cannot be turned off")
+                }
+                Ok(()) => {}
+            }
+            self.turn_off_pending = false;
+            return Ok(HotplugOutcome::Disconnected);
+        }
+        let back = !self.connected;
+        let (size, refresh) = self.pipeline.mode();
+        if back || !self.pipeline.has_mode(size) {
+            let has_mode = self.pipeline.has_mode(size);
+            let request = if has_mode {
+                Some(ModeRequest {
+                    width: size.0,
+                    height: size.1,
+                    refresh_millihertz: Some(refresh),
+                })
+            } else {
+                None
+            };
+            self.reset();
+            match self.set_mode(request) {
+                Err(error) if FaultKind::of(&error) != FaultKind::Permanent => return Err(error),
+                Err(error) => tracing::warn!(%error, "the mode cannot be set and stays as it was"),
+                Ok(_) => {}
+            }
+            self.connected = true;
+            self.turn_off_pending = false;
+            return Ok(HotplugOutcome::Changed);
+        }
+        // The window of a virtual machine was resized, for example.
+        if self.requested_mode.is_none() && self.pipeline.mode_for(None, None) != preferred {
+            let before = self.pipeline.mode();
+            self.set_mode(None)?;
+            if self.pipeline.mode() != before {
+                return Ok(HotplugOutcome::Changed);
+            }
+        }
+        Ok(HotplugOutcome::Unchanged)
+    }
+}

@@ -1,0 +1,92 @@
+//! How a frame is shown: by which planes, and what of it is drawn.
+
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use drm::control::framebuffer;
+
+use crate::content::Content;
+use crate::kms::PlaneFrame;
+use crate::plane_assignment::Configuration;
+use crate::region::Region;
+use crate::render::{ColorRepresentation, View};
+
+/// The planes of a frame, and the layers that have to be drawn.
+#[derive(Clone, Debug)]
+pub struct PlanePlan {
+    /// What the planes show, without an output buffer.
+    pub(super) frames: Vec<PlaneFrame<'static>>,
+    /// The configuration of the planes for the cache of test commits; `None` if everything is drawn.
+    pub(super) configuration: Option<Configuration>,
+    /// The framebuffer of the pointer on the cursor plane.
+    pub(super) cursor_framebuffer: Option<framebuffer::Handle>,
+    /// Whether the primary plane shows an output buffer.
+    pub is_drawn: bool,
+    /// The plane of each visible layer, the lowest layer first, for example `overlay 33`; `None` for a layer that is drawn.
+    pub planes: Vec<Option<String>>,
+    /// Why each visible layer is drawn; `None` for a layer on a plane.
+    pub why_drawn: Vec<Option<String>>,
+    /// The clients' buffers on planes, the lowest first.
+    pub scanned_out: Vec<ScannedOut>,
+    /// The plane of the pointer; `None` if it is drawn or not visible.
+    pub cursor_plane: Option<String>,
+    /// Why the pointer is drawn; `None` if it is not.
+    pub why_cursor_drawn: Option<String>,
+}
+
+/// A client's buffer on a plane. It must be locked while the frame is on the display.
+#[derive(Clone, Debug)]
+pub struct ScannedOut {
+    /// The content.
+    pub content: Rc<Content>,
+    /// The source and destination rectangles.
+    pub view: View,
+    /// How the numbers in the buffer are read as colours.
+    pub colour: ColorRepresentation,
+}
+
+/// What the primary plane shows if a frame is drawn.
+#[derive(Clone, Copy, Debug)]
+pub enum DrawnContent<'a> {
+    /// The output buffer at an index of the swapchain.
+    Output {
+        /// The index.
+        index: usize,
+        /// The part that changed since the previous frame; empty if the buffer is the one on the display.
+        damage: &'a Region,
+        /// The fence that is signalled when the buffer is complete. It may be set only if the display supports it.
+        in_fence: Option<BorrowedFd<'a>>,
+    },
+    /// The black output buffer.
+    Blank,
+    /// The plan has a client's buffer on the primary plane.
+    Nothing,
+}
+
+impl PlanePlan {
+    /// Makes the plan that draws all layers and the pointer, with the reason for each layer and for the pointer.
+    pub fn drawn(reasons: impl IntoIterator<Item = String>, cursor: Option<&str>) -> Self {
+        let why_drawn: Vec<_> = reasons.into_iter().map(Some).collect();
+        Self {
+            frames: Vec::new(),
+            configuration: None,
+            cursor_framebuffer: None,
+            is_drawn: true,
+            planes: vec![None; why_drawn.len()],
+            why_drawn,
+            scanned_out: Vec::new(),
+            cursor_plane: None,
+            why_cursor_drawn: cursor.map(ToOwned::to_owned),
+        }
+    }
+
+    /// Returns whether any plane shows something that is not drawn.
+    pub fn uses_planes(&self) -> bool {
+        self.configuration.is_some()
+    }
+
+    /// Returns whether the visible layer at `index` is on a plane.
+    pub fn is_on_plane(&self, index: usize) -> bool {
+        self.planes.get(index).is_some_and(Option::is_some)
+    }
+}

@@ -1,0 +1,136 @@
+//! The files that clients send: their kinds, and the files whose calls another process can delay.
+//!
+//! A file of FUSE is answered by a process of the client: `fstat`, `fstatfs`, page faults and even `close` may take as long as
+//! that process wants. Files are therefore recognised only by what the kernel answers by itself, as soon as they are received.
+//! A file of an unknown kind is closed by a thread, and the client's request gets an eventfd in its place.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use covalent_alloc::buffer::exporter;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::limits::Charge;
+
+/// The number of files that are closed by threads now.
+static CLOSING: AtomicUsize = AtomicUsize::new(0);
+/// The number of such files from which no new clients are accepted, since files that never close are never freed.
+const CLOSING_MAX: usize = 256;
+
+/// The kind of a file, as far as the compositor has a use for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A memfd, or another file of tmpfs or hugetlbfs.
+    SharedMemory,
+    /// A dma-buf.
+    Dmabuf,
+    /// A pipe, a syncobj, a sync_file or an eventfd.
+    Other,
+    /// Any other file. Its calls may sleep.
+    Unknown,
+}
+
+impl FileKind {
+    /// Recognises a file without a call that a process could delay.
+    pub fn of(file: impl AsFd) -> Self {
+        let file = file.as_fd();
+        // Only shared memory has seals; the kernel does not ask the file for them.
+        if rustix::fs::fcntl_get_seals(file).is_ok() {
+            return Self::SharedMemory;
+        }
+        let number = file.as_raw_fd();
+        let link = rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new());
+        let link = link.unwrap_or_default();
+        // The names of files in file systems begin with a slash, so these cannot be imitated.
+        match link.to_bytes() {
+            b"anon_inode:syncobj_file" | b"anon_inode:sync_file" | b"anon_inode:[eventfd]" => {
+                Self::Other
+            }
+            name if name.starts_with(b"pipe:") => Self::Other,
+            // A file name can imitate the name of a dma-buf, but not the line of its exporter in fdinfo.
+            name if name.starts_with(b"/dmabuf:") && exporter(file).is_some() => Self::Dmabuf,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Closes a file by a thread. `charge` is returned when the file is closed.
+pub(super) fn close_by_thread(file: OwnedFd, charge: Option<Charge>) {
+    CLOSING.fetch_add(1, Ordering::Relaxed);
+    // If there is no thread, the file stays open: closing it here could block the event loop.
+    let file = ManuallyDrop::new(file);
+    let thread = std::thread::Builder::new()
+        .name("closing".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(move || {
+            drop(ManuallyDrop::into_inner(file));
+            CLOSING.fetch_sub(1, Ordering::Relaxed);
+            drop(charge);
+        });
+    if let Err(error) = thread {
+        tracing::warn!(%error, "a file of a client cannot be closed, since no thread can be started");
+    }
+}
+
+/// Returns a file that takes the place of an unknown one. Every request rejects it that needs memory or a timeline.
+///
+/// # Errors
+///
+/// When the process has no file descriptors left.
+pub(super) fn placeholder() -> rustix::io::Result<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+}
+
+/// Returns whether so many files wait to be closed that no new client may bring another.
+pub fn too_many_are_closing() -> bool {
+    CLOSING.load(Ordering::Relaxed) >= CLOSING_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+
+    use super::*;
+
+    #[test]
+    fn files_are_recognised_by_what_the_kernel_answers() {
+        let memfd = memfd_create("memory", MemfdFlags::CLOEXEC).unwrap();
+        assert_eq!(FileKind::of(&memfd), FileKind::SharedMemory);
+        let (pipe, _) = rustix::pipe::pipe().unwrap();
+        assert_eq!(FileKind::of(&pipe), FileKind::Other);
+        let event = eventfd(0, EventfdFlags::empty()).unwrap();
+        assert_eq!(FileKind::of(&event), FileKind::Other);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(FileKind::of(&null), FileKind::Unknown);
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(FileKind::of(&socket), FileKind::Unknown);
+    }
+
+    #[test]
+    fn file_with_the_name_of_a_dmabuf_is_unknown() {
+        // procfs is a file system that is not shared memory, and whose names can be chosen by a mount namespace only. The check of
+        // fdinfo is therefore tested by itself.
+        let status = open("/proc/self/status", OFlags::CLOEXEC, Mode::empty()).unwrap();
+        assert_eq!(exporter(&status), None);
+        assert_eq!(FileKind::of(&status), FileKind::Unknown);
+    }
+
+    #[test]
+    fn unknown_file_is_closed_and_returns_its_charge() {
+        use crate::limits::{Limit, Usage};
+        use std::io::Read as _;
+
+        let usage = std::sync::Arc::new(Usage::default());
+        let charge = usage.charge(Limit::UnknownFiles, 1).unwrap();
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        close_by_thread(theirs.into(), Some(charge));
+        // The end of the stream is read when the thread has closed the other end.
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while usage.used(Limit::UnknownFiles) > 0 {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! How many messages of a client are dispatched before the other clients are served.
+//!
+//! The cost of a request depends on the state of the client: a commit of a large tree of surfaces takes a thousand times as long
+//! as most requests. Messages are therefore dispatched in batches, the time of each batch is measured, and a client whose slice is
+//! used up continues in the next event-loop iteration. Commits are limited separately, so that a client whose other requests are
+//! cheap cannot send many expensive commits in one batch. The small batches of usual clients are dispatched at once.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The time in which the requests of one client are dispatched in one event-loop iteration, unless very many clients are busy.
+const SLICE: Duration = Duration::from_millis(2);
+/// The time for the clients that have more to dispatch, together, in one event-loop iteration.
+///
+/// It is shorter than the time between two frames, so that a frame can be drawn in time.
+const BUSY_TIME: Duration = Duration::from_millis(4);
+/// The number of messages and of commits in the first batch of a client.
+const FIRST_BATCH: Batch = Batch {
+    messages: 16,
+    commits: 4,
+};
+/// The largest number of messages in a batch: all that fit into one read; and of commits, since cheap ones say little of the next.
+const BATCH_MAX: Batch = Batch {
+    messages: 512,
+    commits: 4,
+};
+
+/// The number of messages and of commits among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) messages: usize,
+    pub(super) commits: usize,
+}
+
+/// The number of clients that have more messages to dispatch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BusyClients(Rc<Cell<u32>>);
+
+/// The pace of one client.
+#[derive(Debug)]
+pub(super) struct Pace {
+    most: Batch,
+    used: Duration,
+    is_busy: bool,
+    busy_clients: BusyClients,
+}
+
+impl Pace {
+    /// Creates the pace of a new client.
+    pub(super) fn new(busy_clients: BusyClients) -> Self {
+        Self {
+            most: FIRST_BATCH,
+            used: Duration::ZERO,
+            is_busy: false,
+            busy_clients,
+        }
+    }
+
+    /// Returns whether the next batch may be as large as this.
+    pub(super) fn permits(&self, batch: Batch) -> bool {
+        batch.messages <= self.most.messages && batch.commits <= self.most.commits
+    }
+
+    /// Starts an event-loop iteration.
+    pub(super) fn start(&mut self) {
+        self.used = Duration::ZERO;
+    }
+
+    /// Counts the time that a batch took; returns whether the client may continue in this iteration.
+    pub(super) fn dispatched(&mut self, batch: Batch, took: Duration) -> bool {
+        self.used = self.used.saturating_add(took);
+        let slice = SLICE.min(BUSY_TIME / self.busy_clients.0.get().max(1));
+        // The commits of a batch are assumed to be its expensive messages.
+        let (most, limit) = if batch.commits > 0 {
+            (&mut self.most.commits, BATCH_MAX.commits)
+        } else {
+            (&mut self.most.messages, BATCH_MAX.messages)
+        };
+        if took > slice {
+            let excess = took.as_nanos() / slice.as_nanos().max(1);
+            let divisor = usize::try_from(excess).unwrap_or(usize::MAX).max(2);
+            *most = (*most / divisor).max(1);
+        } else if took < slice / 4 {
+            *most = most.saturating_mul(2).min(limit);
+        }
+        self.used < slice
+    }
+
+    /// Sets whether the client has more messages to dispatch.
+    pub(super) fn set_busy(&mut self, is_busy: bool) {
+        if std::mem::replace(&mut self.is_busy, is_busy) != is_busy {
+            let count = &self.busy_clients.0;
+            count.set(if is_busy {
+                count.get().saturating_add(1)
+            } else {
+                count.get().saturating_sub(1)
+            });
+        }
+    }
+
+    /// Returns whether the client has more messages to dispatch.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.set_busy(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGES: Batch = Batch {
+        messages: 16,
+        commits: 0,
+    };
+    const COMMIT: Batch = Batch {
+        messages: 16,
+        commits: 1,
+    };
+
+    #[test]
+    fn batches_of_cheap_messages_grow_and_those_of_expensive_ones_shrink() {
+        let mut pace = Pace::new(BusyClients::default());
+        pace.start();
+        assert!(pace.dispatched(MESSAGES, Duration::from_micros(10)));
+        assert_eq!(pace.most.messages, 2 * FIRST_BATCH.messages);
+        for _ in 0..20 {
+            assert!(pace.dispatched(MESSAGES, Duration::from_micros(10)));
+        }
+        assert_eq!(pace.most.messages, BATCH_MAX.messages);
+        assert!(!pace.dispatched(MESSAGES, Duration::from_millis(500)));
+        assert_eq!(pace.most.messages, BATCH_MAX.messages / 250);
+        assert!(!pace.dispatched(MESSAGES, Duration::from_millis(500)));
+        assert_eq!(pace.most.messages, 1, "a batch has at least one message");
+    }
+
+    #[test]
+    fn expensive_commits_are_dispatched_one_by_one_between_cheap_messages() {
+        let mut pace = Pace::new(BusyClients::default());
+        pace.start();
+        for _ in 0..20 {
+            pace.dispatched(MESSAGES, Duration::from_micros(10));
+        }
+        pace.dispatched(COMMIT, Duration::from_millis(10));
+        assert!(pace.permits(Batch {
+            messages: BATCH_MAX.messages,
+            commits: 1
+        }));
+        assert!(!pace.permits(Batch {
+            messages: 2,
+            commits: 2
+        }));
+    }
+
+    #[test]
+    fn slice_is_shared_by_busy_clients_until_they_leave() {
+        let busy_clients = BusyClients::default();
+        let mut pace = Pace::new(busy_clients.clone());
+        let others: Vec<Pace> = (0..160)
+            .map(|_| {
+                let mut pace = Pace::new(busy_clients.clone());
+                pace.set_busy(true);
+                pace.set_busy(true);
+                pace
+            })
+            .collect();
+        pace.start();
+        assert!(!pace.dispatched(MESSAGES, Duration::from_micros(100)));
+        drop(others);
+        pace.start();
+        assert!(pace.dispatched(MESSAGES, Duration::from_micros(100)));
+    }
+}

@@ -1,0 +1,193 @@
+//! Counts presented frames, and keeps the times of the latest ones.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use covalent_protocols::control::Latency;
+
+use crate::report::{FramePath, FrameRecord};
+
+/// The time over which a rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
+
+/// The number of frames whose times are kept. At a usual refresh rate this is more than the frames of [`RATE_WINDOW`]; each takes
+/// 16 bytes, and a client can have thousands of surfaces.
+const SAMPLES_MAX: usize = 128;
+
+/// The frames that showed new content of a surface. It is stored with the surface, and shared with the records of its frames.
+pub type SurfaceCounter = Rc<RefCell<FrameCounter>>;
+
+/// The presented frames of an output.
+#[derive(Clone, Debug, Default)]
+pub struct PresentedFrames {
+    /// All frames, with the latency of the surface with new content that waited longest.
+    pub counter: FrameCounter,
+    /// The frames of these in which a client's buffer was scanned out.
+    pub scanned_out: u64,
+    /// The bytes that the CPU wrote for them.
+    pub copied_bytes: u64,
+    /// The attempts that the card rejected.
+    pub retries: u64,
+}
+
+impl PresentedFrames {
+    /// Counts a frame that is on the display, for the output and for each surface with new content that this output paces.
+    pub fn add(&mut self, record: &FrameRecord) {
+        let Some(flipped) = record.flipped else {
+            return;
+        };
+        let shown = || std::iter::once(&record.shown).chain(&record.others);
+        for buffer in shown().filter(|buffer| buffer.is_main) {
+            if let Some(counter) = &buffer.counter {
+                counter.borrow_mut().add(flipped, buffer.acquired);
+            }
+        }
+        let acquired = shown().filter_map(|buffer| buffer.acquired).min();
+        self.counter.add(flipped, acquired);
+        if record.path == FramePath::Direct {
+            self.scanned_out = self.scanned_out.saturating_add(1);
+        }
+        self.copied_bytes = self.copied_bytes.saturating_add(record.cpu_copied_bytes);
+        self.retries = self.retries.saturating_add(record.retries.into());
+    }
+}
+
+/// The presented frames of an output or a surface.
+#[derive(Clone, Debug, Default)]
+pub struct FrameCounter {
+    frames: u64,
+    samples: VecDeque<Sample>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    flipped_us: u64,
+    /// The time from the acquisition of the buffer to the flip; `None` for a frame without new content.
+    latency_us: Option<u32>,
+}
+
+impl FrameCounter {
+    /// Counts a frame that was on the display at `flipped`, with a buffer that was acquired at `acquired`.
+    pub fn add(&mut self, flipped: Duration, acquired: Option<Duration>) {
+        self.frames = self.frames.saturating_add(1);
+        if self.samples.len() >= SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        let latency_us = acquired.map(|acquired| {
+            let latency = flipped.saturating_sub(acquired);
+            u32::try_from(latency.as_micros()).unwrap_or(u32::MAX)
+        });
+        self.samples.push_back(Sample {
+            flipped_us: u64::try_from(flipped.as_micros()).unwrap_or(u64::MAX),
+            latency_us,
+        });
+    }
+
+    /// Returns the number of frames since the start.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Returns the rate of frames in the last two seconds before `now`, in frames a second.
+    pub fn frames_per_second(&self, now: Duration) -> f64 {
+        let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let window_us = u64::try_from(RATE_WINDOW.as_micros()).unwrap_or(u64::MAX);
+        let start = now_us.saturating_sub(window_us);
+        let recent = self.samples.iter().rev();
+        let recent = recent.take_while(|sample| sample.flipped_us > start);
+        let (count, oldest) = recent.fold((0_u32, now_us), |(count, _), sample| {
+            (count.saturating_add(1), sample.flipped_us)
+        });
+        // The samples of a fast surface do not reach back to the start of the window.
+        let is_whole = usize::try_from(count).is_ok_and(|count| count < SAMPLES_MAX);
+        let (frames, span_us) = if is_whole {
+            (count, window_us)
+        } else {
+            (count, now_us.saturating_sub(oldest).max(1))
+        };
+        f64::from(frames) / Duration::from_micros(span_us).as_secs_f64()
+    }
+
+    /// Returns the percentiles of the time from acquisition to presentation of the latest frames; `None` before the first.
+    pub fn latency(&self) -> Option<Latency> {
+        let mut sorted: Vec<u32> = self
+            .samples
+            .iter()
+            .filter_map(|one| one.latency_us)
+            .collect();
+        sorted.sort_unstable();
+        let largest = *sorted.last()?;
+        let percentile = |percent: usize| {
+            // The nearest rank: the smallest value that at least this share of the values does not exceed.
+            let rank = sorted.len().saturating_mul(percent).div_ceil(100);
+            let value = sorted.get(rank.saturating_sub(1)).copied();
+            nanoseconds(value.unwrap_or(largest))
+        };
+        Some(Latency {
+            samples: u32::try_from(sorted.len()).unwrap_or(u32::MAX),
+            p50_ns: percentile(50),
+            p90_ns: percentile(90),
+            p99_ns: percentile(99),
+            max_ns: nanoseconds(largest),
+        })
+    }
+}
+
+fn nanoseconds(microseconds: u32) -> u64 {
+    u64::from(microseconds).saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn rate_counts_the_frames_of_the_last_two_seconds() {
+        let mut counter = FrameCounter::default();
+        assert_eq!(counter.frames_per_second(ms(9000)), 0.0);
+        for frame in 0..60 {
+            counter.add(ms(10_000 + frame * 50), None);
+        }
+        // Twenty a second until 12.95 s, and then none.
+        assert!((counter.frames_per_second(ms(12_960)) - 20.0).abs() < 0.6);
+        assert!((counter.frames_per_second(ms(13_950)) - 10.0).abs() < 0.6);
+        assert_eq!(counter.frames_per_second(ms(15_000)), 0.0);
+        assert_eq!(counter.frames(), 60);
+    }
+
+    #[test]
+    fn rate_above_the_number_of_samples_is_measured_over_the_samples() {
+        let mut counter = FrameCounter::default();
+        for frame in 0..1000 {
+            counter.add(ms(frame * 5), None);
+        }
+        let rate = counter.frames_per_second(ms(4995));
+        assert!((rate - 200.0).abs() < 4.0, "{rate}");
+        assert!(counter.samples.len() <= SAMPLES_MAX);
+    }
+
+    #[test]
+    fn latency_has_the_nearest_ranks_of_frames_with_new_content() {
+        let mut counter = FrameCounter::default();
+        counter.add(ms(1), None);
+        assert_eq!(counter.latency(), None);
+        for frame in 1..=100 {
+            counter.add(ms(1000 + frame), Some(ms(1000)));
+        }
+        let latency = counter.latency().unwrap();
+        let values = [
+            latency.p50_ns,
+            latency.p90_ns,
+            latency.p99_ns,
+            latency.max_ns,
+        ];
+        assert_eq!(values.map(|ns| ns / 1_000_000), [50, 90, 99, 100]);
+        assert_eq!(latency.samples, 100);
+    }
+}

@@ -1,0 +1,338 @@
+//! The control socket, by which `covalent watch` sees the state of the compositor.
+//!
+//! ```text
+//!   accept ──▶ credentials ──▶ request ──▶ snapshot ──▶ (interval) ──▶ snapshot …
+//!      │            │             │            └ not read: skipped, and closed when nothing moves for IDLE_MAX
+//!      └ too many   └ another user's: closed   └ not valid: an error, closed
+//! ```
+//!
+//! A snapshot is collected when a peer asks for one. Without peers, the only work is counting: two additions a frame, and its times.
+
+mod counter;
+mod holdings;
+mod peer;
+mod snapshot;
+mod socket;
+
+use std::collections::HashMap;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use calloop::generic::Generic;
+use calloop::timer::TimeoutAction;
+use calloop::{Interest, Mode, PostAction, RegistrationToken};
+use covalent_protocols::control::{INTERVAL_MIN_MS, NAME_PREFIX};
+
+use self::peer::{Ended, Peer, is_own_user};
+use self::socket::SocketFile;
+use crate::clock;
+use crate::descriptors;
+use crate::event_loop::TimerToken;
+use crate::state::State;
+
+pub use counter::{FrameCounter, PresentedFrames, SurfaceCounter};
+pub use socket::SocketError;
+
+/// The largest number of connections.
+pub const PEERS_MAX: usize = 8;
+
+/// The time after which a connection is closed that asked for nothing, or read nothing of a reply.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// How long no connection is accepted when file descriptors are scarce.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The control socket and its connections.
+#[derive(Debug, Default)]
+pub struct Control {
+    file: Option<SocketFile>,
+    listening: Option<RegistrationToken>,
+    peers: HashMap<u64, Connected>,
+    last_id: u64,
+}
+
+#[derive(Debug)]
+struct Connected {
+    peer: Peer,
+    token: RegistrationToken,
+    /// The timer that closes the connection when it is idle.
+    idle: TimerToken,
+    /// The timer of a reply that came too early.
+    deferred: Option<TimerToken>,
+    /// The timer of the interval.
+    ticking: Option<(Duration, TimerToken)>,
+}
+
+impl Control {
+    /// Returns the path of the socket; `None` where there is none.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(SocketFile::path)
+    }
+
+    /// Returns the number of connections.
+    pub fn connections(&self) -> usize {
+        self.peers.len()
+    }
+}
+
+/// The number of a client since the start. Unlike a process id, no other client gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientNumber(pub u32);
+
+impl Default for ClientNumber {
+    /// Returns the next number.
+    fn default() -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+    }
+}
+
+/// Returns the path of the control socket beside a Wayland socket, which is a name in `directory` or an absolute path.
+pub fn default_path(directory: &Path, wayland_socket: &str) -> Option<PathBuf> {
+    let name = Path::new(wayland_socket).file_name()?.to_str()?;
+    Some(directory.join(format!("{NAME_PREFIX}{name}")))
+}
+
+impl State {
+    /// Opens the control socket.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be bound, or cannot be added to the event loop.
+    pub fn open_control(&mut self, path: &Path) -> anyhow::Result<()> {
+        let (file, listening) = SocketFile::bind(path)?;
+        let source = Generic::new(listening, Interest::READ, Mode::Level);
+        let inserted = self.handle.insert_source(source, |_, listening, state| {
+            Ok(state.accept_peer(listening))
+        });
+        let token = inserted.map_err(|error| {
+            anyhow::anyhow!(
+                "the control socket cannot be added to the event loop: {}",
+                error.error
+            )
+        })?;
+        self.control.listening = Some(token);
+        self.control.file = Some(file);
+        Ok(())
+    }
+
+    /// Accepts one connection.
+    fn accept_peer(&mut self, listening: &UnixListener) -> PostAction {
+        if descriptors::is_full(listening) {
+            return self.pause_control();
+        }
+        let stream = match listening.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return PostAction::Continue;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the control socket cannot be accepted");
+                return self.pause_control();
+            }
+        };
+        if let Err(error) = self.add_peer(stream) {
+            tracing::debug!(%error, "a connection to the control socket is closed");
+        }
+        PostAction::Continue
+    }
+
+    /// Stops accepting connections for a while. Otherwise the event loop would wake up continuously.
+    fn pause_control(&self) -> PostAction {
+        let Some(token) = self.control.listening else {
+            return PostAction::Continue;
+        };
+        self.handle.add_timer(PAUSE, move |state| {
+            if let Err(error) = state.handle.enable(&token) {
+                tracing::warn!(%error, "the control socket accepts no more connections");
+            }
+            TimeoutAction::Drop
+        });
+        PostAction::Disable
+    }
+
+    /// Adds a connection to the control socket.
+    ///
+    /// # Errors
+    ///
+    /// When it is another user's, there are too many, or it cannot be added to the event loop.
+    pub fn add_peer(&mut self, stream: UnixStream) -> anyhow::Result<()> {
+        anyhow::ensure!(is_own_user(&stream)?, "it is another user's");
+        stream.set_nonblocking(true)?;
+        let stream = Rc::new(stream);
+        let now = clock::now();
+        let mut peer = Peer::new(stream.clone(), now);
+        if self.control.peers.len() >= PEERS_MAX {
+            let why = format!(
+                "{PEERS_MAX} programs are connected to the control socket already; end one of them"
+            );
+            // The connection ends either way.
+            let _ = peer.refuse(&why, now);
+            anyhow::bail!(why);
+        }
+        self.control.last_id = self.control.last_id.wrapping_add(1);
+        let id = self.control.last_id;
+        // With edges, a peer whose requests wait until it has read the reply does not wake the loop up.
+        let source = Generic::new(stream, Interest::BOTH, Mode::Edge);
+        let token = self
+            .handle
+            .insert_source(source, move |_, _, state| Ok(state.serve_peer(id)))
+            .map_err(|error| anyhow::anyhow!("{}", error.error))?;
+        let idle = self
+            .handle
+            .add_timer(IDLE_MAX, move |state| state.check_idle_peer(id));
+        let connected = Connected {
+            peer,
+            token,
+            idle,
+            deferred: None,
+            ticking: None,
+        };
+        self.control.peers.insert(id, connected);
+        Ok(())
+    }
+
+    /// Exchanges bytes with a peer, and answers its request.
+    fn serve_peer(&mut self, id: u64) -> PostAction {
+        let Some(connected) = self.control.peers.get_mut(&id) else {
+            return PostAction::Remove;
+        };
+        match connected.peer.exchange(clock::now()) {
+            Ok(()) => {}
+            Err(Ended) => {
+                self.remove_peer(id);
+                return PostAction::Remove;
+            }
+        }
+        self.answer_peer(id);
+        if self.control.peers.contains_key(&id) {
+            PostAction::Continue
+        } else {
+            PostAction::Remove
+        }
+    }
+
+    /// Answers the request of a peer, now or as soon as the shortest interval has passed.
+    fn answer_peer(&mut self, id: u64) {
+        let now = clock::now();
+        let Some(connected) = self.control.peers.get(&id) else {
+            return;
+        };
+        if !connected.peer.is_due || connected.peer.has_output() {
+            return;
+        }
+        let shortest = Duration::from_millis(INTERVAL_MIN_MS.into());
+        let wait = connected.peer.replied_at.map_or(Duration::ZERO, |at| {
+            at.saturating_add(shortest).saturating_sub(now)
+        });
+        if wait.is_zero() {
+            self.send_snapshot(id);
+            return;
+        }
+        let timer = self.handle.add_timer(wait, move |state| {
+            state.send_snapshot(id);
+            TimeoutAction::Drop
+        });
+        if let Some(connected) = self.control.peers.get_mut(&id) {
+            // The timer before has sent its reply, or else the request would not be due.
+            connected.deferred = Some(timer);
+        }
+    }
+
+    fn send_snapshot(&mut self, id: u64) {
+        let Some(connected) = self.control.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(request) = connected.peer.request else {
+            return;
+        };
+        // A peer that has not read the last reply gets no other, so that it cannot make the compositor queue memory.
+        if connected.peer.has_output() {
+            connected.peer.skipped = connected.peer.skipped.saturating_add(1);
+            return;
+        }
+        let snapshot = self.snapshot(request.holdings);
+        let Some(connected) = self.control.peers.get_mut(&id) else {
+            return;
+        };
+        if connected.peer.send(snapshot, clock::now()) == Err(Ended) {
+            self.remove_peer(id);
+            return;
+        }
+        let interval = request
+            .interval_ms
+            .map(|ms| Duration::from_millis(ms.into()));
+        if connected.ticking.map(|(interval, _)| interval) != interval {
+            if let Some((_, token)) = connected.ticking.take() {
+                self.handle.remove_timer(token);
+            }
+            if let Some(interval) = interval {
+                self.start_ticking(id, interval);
+            }
+        }
+        // The next request may have arrived with the one that was answered.
+        self.answer_peer(id);
+    }
+
+    fn start_ticking(&mut self, id: u64, interval: Duration) {
+        let token = self.handle.add_timer(interval, move |state| {
+            state.send_snapshot(id);
+            TimeoutAction::ToDuration(interval)
+        });
+        if let Some(connected) = self.control.peers.get_mut(&id) {
+            connected.ticking = Some((interval, token));
+        }
+    }
+
+    fn check_idle_peer(&mut self, id: u64) -> TimeoutAction {
+        let Some(connected) = self.control.peers.get(&id) else {
+            return TimeoutAction::Drop;
+        };
+        let peer = &connected.peer;
+        let has_interval = connected.ticking.is_some();
+        let is_stalled = peer.has_output() || !has_interval;
+        let idle = clock::now().saturating_sub(peer.active_at);
+        if is_stalled && idle >= IDLE_MAX {
+            tracing::debug!(
+                id,
+                "a connection to the control socket is closed because it is idle"
+            );
+            self.remove_peer(id);
+            return TimeoutAction::Drop;
+        }
+        TimeoutAction::ToDuration(if is_stalled {
+            IDLE_MAX.saturating_sub(idle).max(Duration::from_millis(1))
+        } else {
+            IDLE_MAX
+        })
+    }
+
+    fn remove_peer(&mut self, id: u64) {
+        if let Some(connected) = self.control.peers.remove(&id) {
+            // The sources may be the ones that are being dispatched; calloop removes these after their callback.
+            self.handle.remove(connected.token);
+            self.handle.remove_timer(connected.idle);
+            let ticking = connected.ticking.map(|(_, token)| token);
+            for timer in connected.deferred.into_iter().chain(ticking) {
+                self.handle.remove_timer(timer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_path_has_the_name_of_the_wayland_socket() {
+        let path = |name| default_path(Path::new("/run/user/7"), name);
+        let expected = PathBuf::from("/run/user/7/covalent-wayland-1");
+        assert_eq!(path("wayland-1"), Some(expected.clone()));
+        assert_eq!(path("/tmp/wayland-1"), Some(expected));
+        assert_eq!(path("/"), None);
+    }
+}

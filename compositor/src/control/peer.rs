@@ -1,0 +1,270 @@
+//! One connection to the control socket: requests in, replies out, without blocking and within bounds.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use covalent_alloc::text::printable_json;
+use covalent_protocols::control::{
+    INTERVAL_MIN_MS, REPLY_MAX, REQUEST_MAX, Reply, Request, Snapshot, VERSION,
+};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+/// The most bytes that are received at once.
+const CHUNK: usize = 1024;
+
+/// A peer of the control socket.
+#[derive(Debug)]
+pub(super) struct Peer {
+    stream: Rc<UnixStream>,
+    input: Vec<u8>,
+    /// The reply that is being sent, and how much of it is sent.
+    output: Vec<u8>,
+    sent: usize,
+    /// What the peer asked for last; `None` before its first request.
+    pub(super) request: Option<Request>,
+    /// Whether the last request is to be answered.
+    pub(super) is_due: bool,
+    /// The time of the last reply.
+    pub(super) replied_at: Option<Duration>,
+    /// The time at which bytes were received or sent last.
+    pub(super) active_at: Duration,
+    /// The snapshots that were not sent because the one before was not read.
+    pub(super) skipped: u64,
+    /// Ends the connection when the output is sent.
+    is_closing: bool,
+}
+
+/// Why a connection ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended;
+
+impl Peer {
+    pub(super) fn new(stream: Rc<UnixStream>, now: Duration) -> Self {
+        Self {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            request: None,
+            is_due: false,
+            replied_at: None,
+            active_at: now,
+            skipped: 0,
+            is_closing: false,
+        }
+    }
+
+    /// Returns whether a reply is not sent completely.
+    pub(super) fn has_output(&self) -> bool {
+        self.sent < self.output.len()
+    }
+
+    /// Sends what is left of the last reply, and receives requests while there is none to answer.
+    ///
+    /// The loop ends: a peer that sends without end exceeds the size of a request, or its request is due.
+    pub(super) fn exchange(&mut self, now: Duration) -> Result<(), Ended> {
+        self.flush(now)?;
+        while !self.has_output() && !self.is_due && !self.is_closing {
+            if self.take_request() {
+                break;
+            }
+            if self.input.len() >= REQUEST_MAX {
+                self.refuse("the request is longer than 4096 bytes", now)?;
+                break;
+            }
+            let mut chunk = [0; CHUNK];
+            match rustix::net::recv(self.stream.as_fd(), &mut chunk, RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(Ended),
+                Ok((_, count)) => {
+                    self.active_at = now;
+                    self.input
+                        .extend_from_slice(chunk.get(..count).unwrap_or_default());
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => return Err(Ended),
+            }
+        }
+        // An error that was found in the loop is sent at once.
+        self.flush(now)?;
+        if self.is_closing && !self.has_output() {
+            return Err(Ended);
+        }
+        Ok(())
+    }
+
+    /// Takes one line of the input as a request; returns whether there was one.
+    fn take_request(&mut self) -> bool {
+        let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
+            return false;
+        };
+        let line: Vec<u8> = self.input.drain(..=end).collect();
+        match parse(&line) {
+            Ok(request) => {
+                self.request = Some(request);
+                self.is_due = true;
+            }
+            Err(why) => self.set_error(&why),
+        }
+        true
+    }
+
+    /// Sends an error, and ends the connection after it.
+    pub(super) fn refuse(&mut self, why: &str, now: Duration) -> Result<(), Ended> {
+        self.set_error(why);
+        self.flush(now)
+    }
+
+    fn set_error(&mut self, why: &str) {
+        self.is_closing = true;
+        self.set_reply(&Reply {
+            version: VERSION,
+            snapshot: None,
+            error: Some(why.to_owned()),
+        });
+    }
+
+    /// Sends a snapshot.
+    pub(super) fn send(&mut self, mut snapshot: Snapshot, now: Duration) -> Result<(), Ended> {
+        snapshot.skipped = self.skipped;
+        self.is_due = false;
+        self.replied_at = Some(now);
+        self.set_reply(&Reply {
+            version: VERSION,
+            snapshot: Some(snapshot),
+            error: None,
+        });
+        self.exchange(now)
+    }
+
+    fn set_reply(&mut self, reply: &Reply) {
+        // Numbers and texts always serialise.
+        let text = serde_json::to_string(reply).unwrap_or_default();
+        let mut text = printable_json(&text);
+        text.push('\n');
+        if text.len() > REPLY_MAX {
+            self.is_closing = true;
+            text = format!(
+                "{{\"version\":{VERSION},\"error\":\"the state is too large to be sent\"}}\n"
+            );
+        }
+        self.output = text.into_bytes();
+        self.sent = 0;
+    }
+
+    fn flush(&mut self, now: Duration) -> Result<(), Ended> {
+        while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match rustix::net::send(self.stream.as_fd(), rest, SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    self.active_at = now;
+                    self.sent = self.sent.saturating_add(count);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(_) => return Err(Ended),
+            }
+        }
+        // The memory of a large reply is not kept.
+        self.output = Vec::new();
+        self.sent = 0;
+        Ok(())
+    }
+}
+
+/// Parses a line, or says why it is refused.
+fn parse(line: &[u8]) -> Result<Request, String> {
+    let mut request: Request = serde_json::from_slice(line)
+        .map_err(|error| format!("the request cannot be parsed: {error}"))?;
+    if request.version != VERSION {
+        return Err(format!(
+            "the request has version {}, and this compositor has version {VERSION}; use the covalent tool of the same release",
+            request.version
+        ));
+    }
+    request.interval_ms = request.interval_ms.map(|ms| ms.max(INTERVAL_MIN_MS));
+    Ok(request)
+}
+
+/// Returns whether the other end of a connection is this user or root, by the credentials that the kernel keeps.
+///
+/// # Errors
+///
+/// When the kernel has no credentials.
+pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    Ok(peer.uid == rustix::process::geteuid() || peer.uid.is_root())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    fn pair() -> (Peer, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Peer::new(Rc::new(ours), Duration::ZERO), theirs)
+    }
+
+    #[test]
+    fn request_in_parts_is_taken_when_it_is_complete() {
+        let (mut peer, mut other) = pair();
+        other.write_all(b"{\"version\":1,").unwrap();
+        assert_eq!(peer.exchange(Duration::ZERO), Ok(()));
+        assert!(!peer.is_due);
+        other.write_all(b"\"interval_ms\":1}\nrest").unwrap();
+        assert_eq!(peer.exchange(Duration::ZERO), Ok(()));
+        assert!(peer.is_due);
+        let interval = peer.request.and_then(|request| request.interval_ms);
+        assert_eq!(interval, Some(INTERVAL_MIN_MS), "it is not below the least");
+    }
+
+    #[test]
+    fn request_that_is_not_valid_gets_an_error_and_the_end() {
+        for garbage in [
+            &b"\xff\x00\n"[..],
+            b"{\"version\":2}\n",
+            b"[]\n",
+            b"\n",
+            &[b'x'; 5000],
+            &[b'['; 4095],
+        ] {
+            let (mut peer, mut other) = pair();
+            other.write_all(garbage).unwrap();
+            other.write_all(b"\n").unwrap();
+            assert_eq!(peer.exchange(Duration::ZERO), Err(Ended), "{garbage:?}");
+            drop(peer);
+            let mut text = String::new();
+            // The kernel may reset the connection, since the rest of the request was not read.
+            let _ = other.read_to_string(&mut text);
+            let reply: Reply = serde_json::from_str(&text).unwrap();
+            assert!(reply.error.is_some() && reply.snapshot.is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn peer_that_does_not_read_blocks_nothing_and_its_requests_wait() {
+        let (mut peer, mut other) = pair();
+        let large = Snapshot {
+            surfaces: vec![Default::default(); 5000],
+            ..Snapshot::default()
+        };
+        assert_eq!(peer.send(large, Duration::ZERO), Ok(()));
+        assert!(peer.has_output());
+        other.write_all(b"{\"version\":1}\n").unwrap();
+        assert_eq!(peer.exchange(Duration::from_secs(1)), Ok(()));
+        assert!(!peer.is_due && peer.has_output());
+        other.set_nonblocking(true).unwrap();
+        let mut bytes = vec![0; 1 << 20];
+        for _ in 0..1000 {
+            let _ = other.read(&mut bytes);
+            assert_eq!(peer.exchange(Duration::from_secs(2)), Ok(()));
+        }
+        assert!(peer.is_due && !peer.has_output());
+    }
+}

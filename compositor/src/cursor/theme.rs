@@ -1,0 +1,180 @@
+//! The cursor theme: the image of the ordinary pointer at the size that the user chose.
+
+use std::path::Path;
+
+use covalent_alloc::files;
+use xcursor::CursorTheme;
+use xcursor::parser::{Image, parse_xcursor};
+
+use super::{CursorImage, arrow};
+use crate::memory_image::MemoryImage;
+
+/// The size in pixels unless `XCURSOR_SIZE` has another.
+const SIZE: u32 = 24;
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: usize = 4 << 20;
+
+/// The most bytes of pixels that a file may declare. The parser allocates them before it reads them.
+const PIXEL_BYTES_MAX: u64 = 16 << 20;
+
+/// Loads the pointer of the theme `XCURSOR_THEME`, or the built-in arrow if there is none.
+pub(super) fn load() -> CursorImage {
+    let theme = std::env::var("XCURSOR_THEME").unwrap_or_else(|_| "default".to_owned());
+    let size = std::env::var("XCURSOR_SIZE").ok();
+    let size = size
+        .and_then(|size| size.parse().ok())
+        .filter(|size| (1..=256).contains(size))
+        .unwrap_or(SIZE);
+    let theme = CursorTheme::load(&theme);
+    let icon = ["default", "left_ptr"]
+        .iter()
+        .find_map(|name| theme.load_icon(name));
+    let Some(icon) = icon else {
+        tracing::debug!("no cursor theme is installed; the built-in arrow is the pointer");
+        return arrow::image();
+    };
+    read(&icon, size).unwrap_or_else(|| {
+        tracing::warn!(path = %icon.display(), "the cursor cannot be read; the built-in arrow is the pointer");
+        arrow::image()
+    })
+}
+
+/// Reads the image whose size is nearest to `size`. An animated cursor shows its first image.
+fn read(path: &Path, size: u32) -> Option<CursorImage> {
+    let bytes = files::read(path, FILE_BYTES_MAX).ok()?;
+    if declared_pixel_bytes(&bytes)? > PIXEL_BYTES_MAX {
+        return None;
+    }
+    let images = parse_xcursor(&bytes)?;
+    let nearest = images
+        .iter()
+        .min_by_key(|image| image.size.abs_diff(size))?;
+    convert(nearest)
+}
+
+/// Converts an image of the file, whose bytes are already those of ARGB8888.
+fn convert(image: &Image) -> Option<CursorImage> {
+    let size = (
+        usize::try_from(image.width).ok()?,
+        usize::try_from(image.height).ok()?,
+    );
+    let hotspot = (
+        i32::try_from(image.xhot).ok()?,
+        i32::try_from(image.yhot).ok()?,
+    );
+    Some(CursorImage {
+        pixels: MemoryImage::new(size, image.pixels_rgba.clone())?,
+        hotspot,
+    })
+}
+
+/// Returns the number of bytes of the pixels of all images that the table of a file lists; `None` if the table is not valid.
+///
+/// # References
+///
+/// `Xcursor(3)`, "CURSOR FILES": a header of 16 bytes, a table of entries of 12 bytes, and chunks. The chunk of an image has its
+/// width and height at bytes 16 and 20.
+fn declared_pixel_bytes(bytes: &[u8]) -> Option<u64> {
+    const IMAGE: u32 = 0xfffd_0002;
+    let number = |at: usize| {
+        let word = bytes.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(word.try_into().ok()?))
+    };
+    let header = usize::try_from(number(4)?).ok()?;
+    let entries = usize::try_from(number(12)?).ok()?;
+    let mut sum = 0_u64;
+    for entry in 0..entries {
+        let at = header.checked_add(entry.checked_mul(12)?)?;
+        if number(at)? != IMAGE {
+            continue;
+        }
+        let chunk = usize::try_from(number(at.checked_add(8)?)?).ok()?;
+        let (width, height) = (
+            number(chunk.checked_add(16)?)?,
+            number(chunk.checked_add(20)?)?,
+        );
+        let pixels = u64::from(width).checked_mul(u64::from(height))?;
+        sum = sum.checked_add(pixels.checked_mul(4)?)?;
+    }
+    Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Pixels as _;
+
+    /// Returns a cursor file with images of these widths and heights, each of one colour.
+    fn file(images: &[(u32, u32)]) -> Vec<u8> {
+        let words = |words: &[u32]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        };
+        let count = u32::try_from(images.len()).unwrap();
+        let mut bytes = b"Xcur".to_vec();
+        bytes.extend(words(&[16, 0x1_0000, count]));
+        let mut chunks = Vec::new();
+        for (width, height) in images {
+            let at = 16 + 12 * count + u32::try_from(chunks.len()).unwrap();
+            bytes.extend(words(&[0xfffd_0002, *width, at]));
+            chunks.extend(words(&[
+                36,
+                0xfffd_0002,
+                *width,
+                1,
+                *width,
+                *height,
+                1,
+                2,
+                0,
+            ]));
+            let pixels = usize::try_from(width * height).unwrap();
+            chunks.extend(words(&vec![0xff10_2030; pixels]));
+        }
+        bytes.extend(chunks);
+        bytes
+    }
+
+    fn read_bytes(bytes: &[u8], size: u32) -> Option<CursorImage> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("default");
+        std::fs::write(&path, bytes).unwrap();
+        read(&path, size)
+    }
+
+    #[test]
+    fn image_of_the_nearest_size_is_read_with_its_hotspot_and_colour() {
+        let image = read_bytes(&file(&[(16, 16), (24, 20), (48, 48)]), 26).unwrap();
+        assert_eq!((image.pixels.size(), image.hotspot), ((24, 20), (1, 2)));
+        let colours =
+            crate::screenshot::decode(&image.pixels, crate::render::ColorRepresentation::default())
+                .unwrap();
+        assert!(colours.iter().all(|colour| *colour == 0xff10_2030));
+    }
+
+    #[test]
+    fn file_that_declares_more_pixels_than_it_has_is_rejected() {
+        let mut bytes = file(&[(16, 16)]);
+        let width_at = 16 + 12 + 16;
+        bytes[width_at..width_at + 8].copy_from_slice(&[0xff, 0x7f, 0, 0, 0xff, 0x7f, 0, 0]);
+        assert!(declared_pixel_bytes(&bytes).unwrap() > PIXEL_BYTES_MAX);
+        assert_eq!(read_bytes(&bytes, 24), None);
+        for length in 0..file(&[(4, 4)]).len() {
+            assert_eq!(read_bytes(&file(&[(4, 4)])[..length], 24), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn table_with_many_entries_for_one_image_is_rejected() {
+        let one = file(&[(32, 32)]);
+        let mut bytes = one.clone();
+        let entries = 200_000_u32;
+        bytes[12..16].copy_from_slice(&entries.to_le_bytes());
+        let table = u32::try_from(bytes.len()).unwrap();
+        bytes[4..8].copy_from_slice(&table.to_le_bytes());
+        for _ in 0..entries {
+            bytes.extend_from_slice(&one[16..28]);
+        }
+        assert_eq!(read_bytes(&bytes, 24), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! The limit of file descriptors of the process, and the reserve that stays free.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The desired limit. Buffers with more file descriptors than this would not fit into memory.
+const DESIRED_LIMIT: u64 = 65_536;
+/// The file descriptors that stay free, so that the kernel drops none: enough for two `recvmsg` calls and one frame.
+const FD_RESERVE: u64 = 64;
+/// The file descriptors that have to be free for a new client, since the connected clients will create more buffers.
+const FD_RESERVE_FOR_CLIENTS: u64 = 128;
+
+/// The limit with which the process was started; unset unless it was raised.
+static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
+
+/// Raises the soft limit of file descriptors to the hard limit, but not above the desired limit.
+///
+/// The usual soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach it.
+pub fn raise_descriptors() {
+    let original = getrlimit(Resource::Nofile);
+    let most = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
+    if original.current.is_some_and(|current| current < most) {
+        let raised = Rlimit {
+            current: Some(most),
+            maximum: original.maximum,
+        };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => drop(ORIGINAL_LIMIT.set(original)),
+            Err(error) => tracing::info!(%error, "the limit of file descriptors cannot be raised"),
+        }
+    }
+}
+
+/// Starts another program with the original soft limit, because the program may call `select`.
+pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
+    let raised = getrlimit(Resource::Nofile);
+    let lowered = ORIGINAL_LIMIT.get().map(|original| Rlimit {
+        current: original.current,
+        maximum: original.maximum,
+    });
+    let lowered = lowered.is_some_and(|original| setrlimit(Resource::Nofile, original).is_ok());
+    let started = start();
+    if lowered {
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of file descriptors cannot be raised again after starting the command");
+        }
+    }
+    started
+}
+
+/// Returns whether a file descriptor is in the reserve.
+///
+/// The kernel assigns the lowest free number, so nearly all lower numbers are in use then.
+pub fn is_scarce(descriptor: RawFd) -> bool {
+    is_in_reserve(descriptor, |limit| FD_RESERVE.min(limit / 4))
+}
+
+/// Returns whether another client would leave too few file descriptors; `any` is an open file descriptor.
+pub fn is_full(any: impl AsFd) -> bool {
+    match rustix::io::fcntl_dupfd_cloexec(any, 0) {
+        Ok(next) => is_in_reserve(next.as_raw_fd(), |limit| {
+            FD_RESERVE_FOR_CLIENTS.min(limit / 2)
+        }),
+        Err(_) => true,
+    }
+}
+
+/// Returns whether a file descriptor is in the last `reserve` numbers. `reserve` depends on the limit, so that most of a very low
+/// limit can still be used.
+fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return false;
+    };
+    let end = limit.saturating_sub(reserve(limit));
+    u64::try_from(descriptor).is_ok_and(|number| number >= end)
+}

@@ -1,0 +1,130 @@
+//! The dma-buf feedback of surfaces, which changes when a window becomes fullscreen or leaves fullscreen.
+//!
+//! A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without the scanout
+//! tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never fullscreen keeps the feedback
+//! that it received first, which has the scanout tranche, since it may become fullscreen later.
+//!
+//! A change is sent at once, and the next one not before [`PERIOD`] has passed. A window that is back in its earlier state by then
+//! receives nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use calloop::timer::TimeoutAction;
+use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_feedback_v1::ZwpLinuxDmabufFeedbackV1;
+use smithay::reexports::wayland_server::Resource;
+use smithay::reexports::wayland_server::backend::ObjectId;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+
+use crate::clock;
+use crate::state::State;
+
+/// The shortest time between two changes of the feedback of a surface.
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// The surface feedback objects by their id. A client may create very many, and all are removed when it disconnects, so removing one
+/// must not search the others.
+#[derive(Debug, Default)]
+pub(super) struct SurfaceFeedbacks {
+    objects: HashMap<ObjectId, SurfaceFeedback>,
+    timer_runs: bool,
+}
+
+/// A surface feedback object and what was sent by it last.
+#[derive(Debug)]
+struct SurfaceFeedback {
+    object: ZwpLinuxDmabufFeedbackV1,
+    surface: WlSurface,
+    /// Whether the feedback that was sent last has the scanout tranche.
+    sent: bool,
+    /// Whether the surface is to have the scanout tranche.
+    wanted: bool,
+    /// The time before which no change is sent.
+    earliest: Duration,
+}
+
+impl SurfaceFeedbacks {
+    /// Adds an object by which feedback with the scanout tranche was sent.
+    pub(super) fn add(&mut self, object: ZwpLinuxDmabufFeedbackV1, surface: WlSurface) {
+        let entry = SurfaceFeedback {
+            object: object.clone(),
+            surface,
+            sent: true,
+            wanted: true,
+            earliest: Duration::ZERO,
+        };
+        self.objects.insert(object.id(), entry);
+    }
+
+    /// Removes an object that was destroyed.
+    pub(super) fn remove(&mut self, object: &ZwpLinuxDmabufFeedbackV1) {
+        self.objects.remove(&object.id());
+    }
+
+    /// Sets whether a surface is to have the scanout tranche.
+    fn set(&mut self, surface: &WlSurface, wanted: bool) {
+        self.objects
+            .retain(|_, entry| entry.object.is_alive() && entry.surface.is_alive());
+        for entry in self.objects.values_mut() {
+            if entry.surface == *surface {
+                entry.wanted = wanted;
+            }
+        }
+    }
+
+    /// Calls `send` for the objects whose change is due, with whether they get the scanout tranche. Returns the time of the next change.
+    fn send_due(
+        &mut self,
+        now: Duration,
+        mut send: impl FnMut(&ZwpLinuxDmabufFeedbackV1, bool),
+    ) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
+        let changed = self.objects.values_mut();
+        for entry in changed.filter(|entry| entry.sent != entry.wanted) {
+            if entry.earliest > now {
+                next = Some(next.map_or(entry.earliest, |next| next.min(entry.earliest)));
+                continue;
+            }
+            entry.sent = entry.wanted;
+            entry.earliest = now.saturating_add(PERIOD);
+            send(&entry.object, entry.sent);
+        }
+        next
+    }
+}
+
+impl State {
+    /// Sends the feedback of a surface with or without the scanout tranche, if it differs from the feedback that was sent last; not
+    /// before [`PERIOD`] has passed since the last change.
+    pub fn set_surface_scanout(&mut self, surface: &WlSurface, has_scanout: bool) {
+        self.dmabuf.surfaces.set(surface, has_scanout);
+        self.send_surface_feedback();
+    }
+
+    fn send_surface_feedback(&mut self) {
+        let dmabuf = &mut self.dmabuf;
+        // The protocol forbids sending the same parameters twice, and a virtual output has no scanout tranche in either case.
+        let is_different = dmabuf.feedback != dmabuf.without_scanout;
+        let now = clock::now();
+        let next = dmabuf.surfaces.send_due(now, |object, has_scanout| {
+            let feedback = if has_scanout {
+                &dmabuf.feedback
+            } else {
+                &dmabuf.without_scanout
+            };
+            if is_different {
+                feedback.send(object, &dmabuf.sealed);
+            }
+        });
+        let Some(next) = next.filter(|_| !dmabuf.surfaces.timer_runs) else {
+            return;
+        };
+        dmabuf.surfaces.timer_runs = true;
+        self.handle
+            .add_timer(next.saturating_sub(now), move |state| {
+                state.dmabuf.surfaces.timer_runs = false;
+                state.send_surface_feedback();
+                TimeoutAction::Drop
+            });
+    }
+}

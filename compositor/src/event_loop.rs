@@ -1,0 +1,334 @@
+//! The event loop.
+//!
+//! ```text
+//!   clients' connections ──┐
+//!   cards ─────────────────┼─▶ epoll ──▶ callbacks, expired timers, idle callbacks ──▶ State::after_dispatch
+//!   calloop's epoll ───────┘     ▲ timeout: the next timer
+//!    └ input, session, hotplug, signals, sockets, fences
+//! ```
+//!
+//! calloop makes five system calls in each iteration: it sets a timerfd, and enables that and its notifier again. Three iterations
+//! belong to each frame, so the files and timers that every frame needs are watched here instead. Their registrations stay, and a timer
+//! needs no system call. calloop has all other sources, and is dispatched only when one of them is ready.
+
+mod sys;
+mod timers;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use calloop::timer::TimeoutAction;
+use calloop::{Interest, Readiness};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+use self::timers::Timers;
+use crate::state::State;
+
+pub use self::timers::TimerToken;
+
+/// The key of calloop's own epoll file descriptor.
+const CALLOOP: u64 = 0;
+/// The largest number of files that are handled in one iteration. Others are handled in the next one.
+const EVENTS_MAX: usize = 64;
+
+/// The event loop.
+pub struct EventLoop {
+    calloop: calloop::EventLoop<'static, State>,
+    handle: LoopHandle,
+    events: Vec<epoll::Event>,
+}
+
+/// Adds sources to the event loop. It dereferences to calloop's handle, for sources that are not needed in every frame.
+#[derive(Clone, Debug)]
+pub struct LoopHandle {
+    calloop: calloop::LoopHandle<'static, State>,
+    shared: Rc<Shared>,
+}
+
+/// A watched file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchToken(u64);
+
+/// What is to happen with a watched file after its callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchAction {
+    /// The file stays watched.
+    Continue,
+    /// The file is not watched any more.
+    Remove,
+}
+
+type WatchCallback = Rc<RefCell<dyn FnMut(Readiness, &mut State) -> WatchAction>>;
+type IdleCallback = Box<dyn FnOnce(&mut State)>;
+
+struct Watch {
+    file: Rc<dyn AsFd>,
+    callback: WatchCallback,
+}
+
+struct Shared {
+    epoll: OwnedFd,
+    watches: RefCell<HashMap<u64, Watch>>,
+    last_watch: Cell<u64>,
+    timers: RefCell<Timers>,
+    idle: RefCell<Vec<IdleCallback>>,
+    is_stopped: Cell<bool>,
+}
+
+impl EventLoop {
+    /// Creates an event loop without sources.
+    ///
+    /// # Errors
+    ///
+    /// When the process has no file descriptors left.
+    pub fn try_new() -> io::Result<Self> {
+        let calloop = calloop::EventLoop::try_new().map_err(io::Error::other)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            calloop.as_fd(),
+            EventData::new_u64(CALLOOP),
+            EventFlags::IN,
+        )?;
+        let shared = Shared {
+            epoll,
+            watches: RefCell::default(),
+            last_watch: Cell::new(CALLOOP),
+            timers: RefCell::default(),
+            idle: RefCell::default(),
+            is_stopped: Cell::new(false),
+        };
+        let handle = LoopHandle {
+            calloop: calloop.handle(),
+            shared: Rc::new(shared),
+        };
+        Ok(Self {
+            calloop,
+            handle,
+            events: Vec::with_capacity(EVENTS_MAX),
+        })
+    }
+
+    /// Returns the handle by which sources are added.
+    pub fn handle(&self) -> LoopHandle {
+        self.handle.clone()
+    }
+
+    /// Waits for the sources until one is ready, a timer expires, or the time is over, and calls the callbacks.
+    ///
+    /// # Errors
+    ///
+    /// When waiting fails, or a source of calloop.
+    pub fn dispatch(&mut self, timeout: Option<Duration>, state: &mut State) -> io::Result<()> {
+        let shared = self.handle.shared.clone();
+        let next = shared.timers.borrow().next(Instant::now());
+        let has_idle = !shared.idle.borrow().is_empty();
+        let timeout = if has_idle {
+            Some(Duration::ZERO)
+        } else {
+            timeout.into_iter().chain(next).min()
+        };
+        match sys::wait(&shared.epoll, &mut self.events, timeout) {
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let last = shared.timers.borrow().last();
+        for event in self.events.drain(..) {
+            let key = event.data.u64();
+            if key == CALLOOP {
+                self.calloop
+                    .dispatch(Some(Duration::ZERO), state)
+                    .map_err(io::Error::other)?;
+            } else {
+                shared.call(key, event.flags, state);
+            }
+            // A frame is drawn at its time, however many clients have requests that wait.
+            shared.call_expired(last, state);
+        }
+        shared.call_expired(last, state);
+        let idle = shared.idle.take();
+        for callback in idle {
+            callback(state);
+        }
+        Ok(())
+    }
+
+    /// Dispatches until [`LoopHandle::stop`] is called; calls `after` at the end of each iteration.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`dispatch`](Self::dispatch).
+    pub fn run(&mut self, state: &mut State, mut after: impl FnMut(&mut State)) -> io::Result<()> {
+        while !self.handle.shared.is_stopped.get() {
+            self.dispatch(None, state)?;
+            after(state);
+        }
+        Ok(())
+    }
+}
+
+impl LoopHandle {
+    /// Calls a callback when a file is ready, as long as it is. The file is kept open until it is removed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot watch the file.
+    pub fn watch(
+        &self,
+        file: Rc<dyn AsFd>,
+        interest: Interest,
+        callback: impl FnMut(Readiness, &mut State) -> WatchAction + 'static,
+    ) -> io::Result<WatchToken> {
+        let shared = &self.shared;
+        let key = shared.last_watch.get().wrapping_add(1);
+        shared.last_watch.set(key);
+        epoll::add(
+            &shared.epoll,
+            &*file,
+            EventData::new_u64(key),
+            flags(interest),
+        )?;
+        let watch = Watch {
+            file,
+            callback: Rc::new(RefCell::new(callback)),
+        };
+        shared.watches.borrow_mut().insert(key, watch);
+        Ok(WatchToken(key))
+    }
+
+    /// Changes for what a file is watched.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot watch the file.
+    pub fn set_interest(&self, token: WatchToken, interest: Interest) -> io::Result<()> {
+        let watches = self.shared.watches.borrow();
+        if let Some(watch) = watches.get(&token.0) {
+            let data = EventData::new_u64(token.0);
+            epoll::modify(&self.shared.epoll, &*watch.file, data, flags(interest))?;
+        }
+        Ok(())
+    }
+
+    /// Stops watching a file. This may be done in its own callback.
+    pub fn unwatch(&self, token: WatchToken) {
+        self.shared.remove(token.0);
+    }
+
+    /// Calls a callback after a time. If the callback returns another time, it is called again.
+    pub fn add_timer(
+        &self,
+        after: Duration,
+        callback: impl FnMut(&mut State) -> TimeoutAction + 'static,
+    ) -> TimerToken {
+        // A time beyond the range of the clock never comes.
+        let at = Instant::now().checked_add(after);
+        let mut timers = self.shared.timers.borrow_mut();
+        timers.add(at, Box::new(callback))
+    }
+
+    /// Removes a timer; does nothing if it has expired. This may be done in its own callback.
+    pub fn remove_timer(&self, token: TimerToken) {
+        let removed = self.shared.timers.borrow_mut().remove(token);
+        // What the callback owns may use the timers when it is dropped.
+        drop(removed);
+    }
+
+    /// Calls a callback at the end of this iteration.
+    pub fn insert_idle(&self, callback: impl FnOnce(&mut State) + 'static) {
+        self.shared.idle.borrow_mut().push(Box::new(callback));
+    }
+
+    /// Ends [`EventLoop::run`] after this iteration.
+    pub fn stop(&self) {
+        self.shared.is_stopped.set(true);
+    }
+}
+
+impl Deref for LoopHandle {
+    type Target = calloop::LoopHandle<'static, State>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.calloop
+    }
+}
+
+impl Shared {
+    fn call(&self, key: u64, ready: EventFlags, state: &mut State) {
+        // A callback before may have removed the file.
+        let callback = self
+            .watches
+            .borrow()
+            .get(&key)
+            .map(|watch| watch.callback.clone());
+        let Some(callback) = callback else {
+            return;
+        };
+        let is_over = ready.intersects(EventFlags::HUP | EventFlags::ERR);
+        let readiness = Readiness {
+            readable: is_over || ready.contains(EventFlags::IN),
+            writable: is_over || ready.contains(EventFlags::OUT),
+            error: ready.contains(EventFlags::ERR),
+        };
+        let action = (callback.borrow_mut())(readiness, state);
+        if action == WatchAction::Remove {
+            self.remove(key);
+        }
+    }
+
+    /// Calls the timers that have expired and were added until `last`. A timer that a callback adds waits for the next iteration.
+    fn call_expired(&self, last: TimerToken, state: &mut State) {
+        let now = Instant::now();
+        loop {
+            let expired = self.timers.borrow_mut().take_expired(now, last);
+            let Some((token, mut callback)) = expired else {
+                return;
+            };
+            let again = match callback(state) {
+                TimeoutAction::Drop => None,
+                TimeoutAction::ToInstant(at) => Some(at),
+                TimeoutAction::ToDuration(after) => Instant::now().checked_add(after),
+            };
+            self.timers.borrow_mut().finish(token, callback, again);
+        }
+    }
+
+    fn remove(&self, key: u64) {
+        let removed = self.watches.borrow_mut().remove(&key);
+        if let Some(watch) = removed {
+            // A copy of the descriptor would keep the file in the set.
+            if let Err(error) = epoll::delete(&self.epoll, &*watch.file) {
+                tracing::warn!(%error, "a file cannot be removed from the event loop");
+            }
+        }
+    }
+}
+
+fn flags(interest: Interest) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN, interest.readable);
+    flags.set(EventFlags::OUT, interest.writable);
+    flags
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("EventLoop").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Shared")
+            .field("watches", &self.watches.borrow().len())
+            .field("timers", &self.timers.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,392 @@
+//! The planes of a CRTC: what they can show, and the state that a commit gives them.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use covalent_alloc::backend::drm::{Card, CardPlane, DrmError, PlaneKind};
+use covalent_alloc::model::FormatModifier;
+use drm::control::atomic::AtomicModeReq;
+use drm::control::{framebuffer, plane};
+
+use super::KmsError;
+use super::property::Properties;
+use crate::region::Rect;
+
+/// The plane property for the fence that the kernel waits for before it shows the framebuffer, as a sync_file.
+const IN_FENCE_FD: &str = "IN_FENCE_FD";
+
+/// One plane of a CRTC.
+#[derive(Debug)]
+pub struct Plane {
+    handle: plane::Handle,
+    description: PlaneDescription,
+    properties: Properties,
+    /// The position above other planes that each modeset sets; `None` where the driver does not let it be chosen.
+    zpos: Option<u64>,
+}
+
+/// What a plane can show, as the allocator's model of the card describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneDescription {
+    /// The id of the KMS object.
+    pub id: u32,
+    /// Primary, overlay or cursor.
+    pub kind: PlaneKind,
+    /// The formats and modifiers.
+    pub formats: Vec<FormatModifier>,
+    /// The least and the greatest size of a picture, in pixels.
+    pub sizes: ((u32, u32), (u32, u32)),
+    /// The place in the stacking order of the CRTC's planes; a plane with a greater one is above.
+    pub order: usize,
+    /// Whether the encoding and range of YUV can be chosen. The colours of YUV are not known otherwise.
+    pub converts_yuv: bool,
+}
+
+/// The matrix and range by which YUV is converted to RGB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct YuvEncoding {
+    /// The matrix.
+    pub matrix: YuvMatrix,
+    /// Whether luma uses all values, and not only 16 to 235.
+    pub is_full_range: bool,
+}
+
+/// The matrix by which YUV is converted to RGB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names of the recommendations
+pub enum YuvMatrix {
+    Bt601,
+    Bt709,
+    Bt2020,
+}
+
+impl YuvMatrix {
+    /// Returns the name of the value of `COLOR_ENCODING`.
+    const fn property_value(self) -> &'static str {
+        match self {
+            Self::Bt601 => "ITU-R BT.601 YCbCr",
+            Self::Bt709 => "ITU-R BT.709 YCbCr",
+            Self::Bt2020 => "ITU-R BT.2020 YCbCr",
+        }
+    }
+}
+
+impl YuvEncoding {
+    /// The value of `COLOR_RANGE` for luma from 16 to 235.
+    const LIMITED: &'static str = "YCbCr limited range";
+
+    /// Returns the name of the value of `COLOR_RANGE`.
+    const fn range_value(self) -> &'static str {
+        if self.is_full_range {
+            "YCbCr full range"
+        } else {
+            Self::LIMITED
+        }
+    }
+}
+
+/// A part of a framebuffer, in pixels with 16 fractional bits, as `SRC_X` to `SRC_H` take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceRect {
+    /// The left edge.
+    pub x: u32,
+    /// The upper edge.
+    pub y: u32,
+    /// The width.
+    pub width: u32,
+    /// The height.
+    pub height: u32,
+}
+
+impl SourceRect {
+    /// Converts a rectangle in pixels; `None` if it is empty, not within 65,536 pixels, or not finite.
+    pub fn from_pixels((x, y, width, height): (f64, f64, f64, f64)) -> Option<Self> {
+        let fixed = |pixels: f64| {
+            let scaled = (pixels * 65536.0).round();
+            let is_valid = (0.0..=f64::from(u32::MAX)).contains(&scaled);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the range was checked"
+            )]
+            is_valid.then_some(scaled as u32)
+        };
+        let source = Self {
+            x: fixed(x)?,
+            y: fixed(y)?,
+            width: fixed(width)?,
+            height: fixed(height)?,
+        };
+        (source.width > 0 && source.height > 0).then_some(source)
+    }
+
+    /// Returns a rectangle of whole pixels.
+    pub fn whole(rect: Rect) -> Self {
+        let fixed = |pixels: i32| pixels.unsigned_abs().min(0xffff) << 16;
+        Self {
+            x: fixed(rect.x),
+            y: fixed(rect.y),
+            width: fixed(rect.width),
+            height: fixed(rect.height),
+        }
+    }
+}
+
+/// What a plane shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaneState {
+    /// The framebuffer.
+    pub framebuffer: framebuffer::Handle,
+    /// The part of the framebuffer.
+    pub source: SourceRect,
+    /// Where it is shown, in pixels of the CRTC. It may exceed the mode.
+    pub destination: Rect,
+    /// How YUV is converted; `None` for RGB.
+    pub yuv: Option<YuvEncoding>,
+    /// The pixel of a cursor that is at the pointer's position.
+    pub hotspot: (i32, i32),
+}
+
+/// What a plane shows in the next frame, and what changed.
+#[derive(Clone, Copy, Debug)]
+pub struct PlaneFrame<'a> {
+    /// The index of the plane in [`Pipeline::planes`](super::Pipeline::planes).
+    pub plane: usize,
+    /// The state of the plane.
+    pub state: PlaneState,
+    /// Whether the content of the framebuffer may have changed although its number did not.
+    pub has_new_content: bool,
+    /// The damage in framebuffer pixels; `None` if it is not known.
+    pub damage: Option<Rect>,
+    /// The fence that is signalled when the framebuffer's content is complete, for planes with `IN_FENCE_FD`.
+    pub in_fence: Option<BorrowedFd<'a>>,
+}
+
+impl Plane {
+    /// Reads a plane of the card.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel rejects a request.
+    pub(super) fn read(
+        card: &Card,
+        plane: &CardPlane,
+        handle: plane::Handle,
+    ) -> Result<Self, KmsError> {
+        let model = |error: DrmError| KmsError::Model(Box::new(error));
+        let participant = plane.participant().map_err(model)?;
+        let constraints = participant.constraints();
+        let formats = constraints.formats.as_ref();
+        let properties = Properties::read(card, handle, "the plane")?;
+        let (width, height) = (&constraints.image.width, &constraints.image.height);
+        Ok(Self {
+            handle,
+            description: PlaneDescription {
+                id: handle.into(),
+                kind: plane.kind(),
+                formats: formats.map(|set| set.iter().collect()).unwrap_or_default(),
+                sizes: (
+                    (width.minimum, height.minimum),
+                    (width.maximum, height.maximum),
+                ),
+                order: 0,
+                converts_yuv: properties.has("COLOR_ENCODING") && properties.has("COLOR_RANGE"),
+            },
+            properties,
+            zpos: None,
+        })
+    }
+
+    /// Returns the handle of the plane.
+    pub fn handle(&self) -> plane::Handle {
+        self.handle
+    }
+
+    /// Returns what the plane can show.
+    pub fn description(&self) -> &PlaneDescription {
+        &self.description
+    }
+
+    /// Returns whether the plane has the property `IN_FENCE_FD`.
+    pub fn supports_in_fence(&self) -> bool {
+        self.properties.has(IN_FENCE_FD)
+    }
+
+    /// Returns whether the plane can be told which part of a framebuffer changed.
+    pub(super) fn takes_damage(&self) -> bool {
+        self.properties.has("FB_DAMAGE_CLIPS")
+    }
+
+    pub(super) fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// Adds the state of the plane to an atomic request. `damage` is the blob of the damaged rectangles.
+    pub(super) fn fill(
+        &self,
+        request: &mut AtomicModeReq,
+        crtc: u64,
+        frame: &PlaneFrame<'_>,
+        damage: Option<u64>,
+    ) -> Result<(), KmsError> {
+        let PlaneState {
+            framebuffer,
+            source,
+            destination,
+            yuv,
+            hotspot,
+        } = frame.state;
+        let own = &self.properties;
+        own.set(request, "FB_ID", u64::from(u32::from(framebuffer)))?;
+        own.set(request, "CRTC_ID", crtc)?;
+        own.set(request, "SRC_X", source.x.into())?;
+        own.set(request, "SRC_Y", source.y.into())?;
+        own.set(request, "SRC_W", source.width.into())?;
+        own.set(request, "SRC_H", source.height.into())?;
+        // CRTC_X and CRTC_Y are signed; the kernel takes them as 64 bits in two's complement.
+        own.set(request, "CRTC_X", signed(destination.x))?;
+        own.set(request, "CRTC_Y", signed(destination.y))?;
+        own.set(request, "CRTC_W", destination.width.unsigned_abs().into())?;
+        own.set(request, "CRTC_H", destination.height.unsigned_abs().into())?;
+        if self.description.kind == PlaneKind::Cursor {
+            own.set_if_present(request, "HOTSPOT_X", signed(hotspot.0));
+            own.set_if_present(request, "HOTSPOT_Y", signed(hotspot.1));
+        }
+        if let Some(yuv) = yuv {
+            for (name, value) in [
+                ("COLOR_ENCODING", yuv.matrix.property_value()),
+                ("COLOR_RANGE", yuv.range_value()),
+            ] {
+                let number = own.named_value(name, value);
+                own.set(
+                    request,
+                    name,
+                    number.ok_or(KmsError::NoValue { name, value })?,
+                )?;
+            }
+        }
+        if let Some(damage) = damage {
+            own.set_if_present(request, "FB_DAMAGE_CLIPS", damage);
+        }
+        if let Some(fence) = frame.in_fence {
+            // The kernel takes its own reference to the fence.
+            let fence = u64::try_from(fence.as_raw_fd()).unwrap_or(u64::MAX);
+            own.set(request, IN_FENCE_FD, fence)?;
+        }
+        Ok(())
+    }
+
+    /// Adds to an atomic request that the plane shows nothing.
+    pub(super) fn fill_disabled(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
+        self.properties.set(request, "FB_ID", 0)?;
+        self.properties.set(request, "CRTC_ID", 0)
+    }
+
+    /// Adds to an atomic request the values that show a framebuffer unchanged, in place of what another program left: no rotation,
+    /// no constant alpha, no colour conversion, and the plane's own place in the stacking order.
+    ///
+    /// # References
+    ///
+    /// The kernel's "Plane Composition Properties" and "Plane Color Pipelines".
+    pub(super) fn fill_neutral(&self, request: &mut AtomicModeReq) {
+        /// `DRM_MODE_ROTATE_0`.
+        const ROTATE_0: u64 = 1;
+        /// `DRM_BLEND_ALPHA_OPAQUE`.
+        const OPAQUE: u64 = 0xffff;
+        let own = &self.properties;
+        own.set_if_present(request, "rotation", ROTATE_0);
+        own.set_if_present(request, "alpha", OPAQUE);
+        for (name, value) in [
+            ("pixel blend mode", "Pre-multiplied"),
+            ("SCALING_FILTER", "Default"),
+            ("COLOR_PIPELINE", "Bypass"),
+            ("COLOR_ENCODING", YuvMatrix::Bt601.property_value()),
+            ("COLOR_RANGE", YuvEncoding::LIMITED),
+        ] {
+            if let Some(number) = own.named_value(name, value) {
+                own.set_if_present(request, name, number);
+            }
+        }
+        for name in [
+            "FB_DAMAGE_CLIPS",
+            "GAMMA_LUT",
+            "DEGAMMA_LUT",
+            "CTM",
+            "HOTSPOT_X",
+            "HOTSPOT_Y",
+        ] {
+            own.set_if_present(request, name, 0);
+        }
+        if let Some(zpos) = self.zpos {
+            own.set_if_present(request, "zpos", zpos);
+        }
+    }
+}
+
+/// Returns a coordinate as the value of a signed property.
+fn signed(value: i32) -> u64 {
+    u64::from_ne_bytes(i64::from(value).to_ne_bytes())
+}
+
+/// Sorts planes, the lowest first, and chooses the position of each where the driver lets it be chosen.
+///
+/// The primary plane is the lowest and the cursor plane the highest. Positions that other programs set are replaced, since they may
+/// put the primary plane above others.
+pub(super) fn stack_planes(planes: &mut [Plane]) {
+    let rank = |kind: PlaneKind| match kind {
+        PlaneKind::Primary => 0,
+        PlaneKind::Overlay => 1,
+        PlaneKind::Cursor => 2,
+    };
+    planes.sort_by_key(|plane| (rank(plane.description.kind), plane.description.id));
+    for (position, plane) in (0_u64..).zip(planes.iter_mut()) {
+        plane.zpos = plane
+            .properties
+            .range("zpos")
+            .map(|(least, most)| least.saturating_add(position).min(most));
+    }
+    // The kernel sorts planes by their position and then by their id.
+    planes.sort_by_key(|plane| {
+        let fixed = plane.properties.value("zpos");
+        let position = plane.zpos.or(fixed);
+        (
+            position.unwrap_or(rank(plane.description.kind)),
+            rank(plane.description.kind),
+            plane.description.id,
+        )
+    });
+    for (order, plane) in planes.iter_mut().enumerate() {
+        plane.description.order = order;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_rect_has_16_fractional_bits_and_rejects_what_the_kernel_cannot_take() {
+        let source = SourceRect::from_pixels((0.5, 8.0, 1920.0, 1080.25)).unwrap();
+        assert_eq!((source.x, source.y), (1 << 15, 8 << 16));
+        assert_eq!(
+            (source.width, source.height),
+            (1920 << 16, (1080 << 16) + (1 << 14))
+        );
+        for invalid in [
+            (-1.0, 0.0, 1.0, 1.0),
+            (0.0, 0.0, 0.0, 1.0),
+            (0.0, 0.0, 65536.0, 1.0),
+            (0.0, f64::NAN, 1.0, 1.0),
+            (0.0, 0.0, f64::INFINITY, 1.0),
+        ] {
+            assert_eq!(SourceRect::from_pixels(invalid), None, "{invalid:?}");
+        }
+        let whole = SourceRect::whole(Rect::new(1, 2, 3, 4));
+        assert_eq!(SourceRect::from_pixels((1.0, 2.0, 3.0, 4.0)), Some(whole));
+    }
+
+    #[test]
+    fn negative_coordinate_is_sign_extended() {
+        assert_eq!(signed(-3), u64::MAX - 2);
+        assert_eq!(signed(7), 7);
+    }
+}

@@ -1,0 +1,421 @@
+//! The choice of a plane for each layer of an output.
+//!
+//! This module has no state and makes no commits. [`choose`] returns the best assignment that no test commit has rejected, and the
+//! caller makes the test commit, if there was none yet, and records its result in the [`TestCache`].
+//!
+//! ```text
+//!   cursor plane    the pointer
+//!   overlay planes  layers that nothing drawn is above of, in the stacking order of the scene
+//!   primary plane   one layer that covers the output, if all others have planes; or else everything that is drawn
+//! ```
+
+mod test_cache;
+
+use covalent_alloc::backend::drm::PlaneKind;
+use covalent_alloc::model::FormatModifier;
+
+use crate::kms::{PlaneDescription, SourceRect, YuvEncoding};
+use crate::region::Rect;
+
+pub use test_cache::{Configuration, TestCache};
+
+/// The largest number of layers that are considered for planes. With more, the frame is drawn.
+const LAYERS_MAX: usize = 32;
+
+/// What a plane has to show for a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Picture {
+    /// The format and modifier of the buffer.
+    pub format: FormatModifier,
+    /// The size of the buffer in pixels.
+    pub extent: (u32, u32),
+    /// The offset and stride of each colour plane in bytes.
+    pub layout: Vec<(u64, u32)>,
+    /// The part of the buffer that is shown.
+    pub source: SourceRect,
+    /// How YUV is converted; `None` for RGB.
+    pub yuv: Option<YuvEncoding>,
+}
+
+/// A visible layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where it is shown on the output.
+    pub destination: Rect,
+    /// The picture; `None` if no plane can show it.
+    pub picture: Option<Picture>,
+    /// Whether the primary plane can show it in place of everything that is drawn: it covers the output and is opaque.
+    pub covers_output: bool,
+    /// Layers with a greater number get planes first.
+    pub priority: u32,
+}
+
+/// The pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorCandidate {
+    /// Where it is shown on the output.
+    pub destination: Rect,
+    /// The picture; `None` if the cursor plane cannot show it.
+    pub picture: Option<Picture>,
+}
+
+/// The visible layers of an output, the lowest first, and the pointer above them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// The layers.
+    pub layers: Vec<Candidate>,
+    /// The pointer, if it is visible.
+    pub cursor: Option<CursorCandidate>,
+}
+
+/// How the layers are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The index of the plane of each layer; `None` for a layer that is drawn.
+    pub layers: Vec<Option<usize>>,
+    /// The index of the plane of the pointer; `None` if it is drawn or not visible.
+    pub cursor: Option<usize>,
+    /// Whether the primary plane shows an output buffer.
+    pub is_drawn: bool,
+}
+
+impl Assignment {
+    /// Returns the assignment that draws everything.
+    pub fn drawn(layers: usize) -> Self {
+        Self {
+            layers: vec![None; layers],
+            cursor: None,
+            is_drawn: true,
+        }
+    }
+
+    /// Returns whether any plane shows something that is not drawn.
+    pub fn uses_planes(&self) -> bool {
+        self.cursor.is_some() || self.layers.iter().any(Option::is_some)
+    }
+}
+
+/// A chosen assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The assignment.
+    pub assignment: Assignment,
+    /// Whether a test commit of its configuration has passed. Drawing everything needs none.
+    pub is_tested: bool,
+    /// Why the card rejected the test commit of a better assignment.
+    pub rejected: Option<String>,
+}
+
+/// Returns the best assignment that `cache` does not say to be rejected.
+///
+/// Drawing everything is the last one and is never rejected here.
+pub fn choose(candidates: &Candidates, planes: &[PlaneDescription], cache: &TestCache) -> Choice {
+    let mut rejected = None;
+    for assignment in assignments(candidates, planes) {
+        let configuration = Configuration::new(&assignment, candidates, planes);
+        match cache.result(&configuration) {
+            Some(Err(reason)) => {
+                rejected.get_or_insert_with(|| reason.clone());
+            }
+            result => {
+                return Choice {
+                    is_tested: result.is_some() || !assignment.uses_planes(),
+                    assignment,
+                    rejected,
+                };
+            }
+        }
+    }
+    Choice {
+        assignment: Assignment::drawn(candidates.layers.len()),
+        is_tested: true,
+        rejected,
+    }
+}
+
+/// Returns the assignments that the descriptions of the planes permit, the best first.
+fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assignment> {
+    let mut list = Vec::new();
+    if candidates.layers.len() > LAYERS_MAX {
+        return list;
+    }
+    let cursor_plane = candidates.cursor.as_ref().and_then(|cursor| {
+        let picture = cursor.picture.as_ref()?;
+        planes.iter().position(|plane| {
+            plane.kind == PlaneKind::Cursor && rejection(plane, picture).is_none()
+        })
+    });
+    let drawn_cursor = |plane: Option<usize>| match plane {
+        Some(_) => None,
+        None => candidates.cursor.as_ref().map(|cursor| cursor.destination),
+    };
+    for cursor in cursor_plane.map(Some).into_iter().chain([None]) {
+        let above = drawn_cursor(cursor);
+        if above.is_none() {
+            list.extend(without_drawing(candidates, planes, cursor));
+        }
+        let mut layers = overlay_layers(candidates, planes, cursor, above);
+        loop {
+            if let Some(planes) = match_overlays(candidates, planes, cursor, &layers) {
+                list.push(Assignment {
+                    layers: planes,
+                    cursor,
+                    is_drawn: true,
+                });
+            }
+            // A layer under one that loses its plane would be shown above it, so the set is made consistent again.
+            let Some(least) = least_important(candidates, &layers) else {
+                break;
+            };
+            layers.retain(|layer| *layer != least);
+            layers = consistent(candidates, layers, above);
+        }
+    }
+    list
+}
+
+/// Returns the reason why a plane cannot show a picture, as its description says.
+pub fn rejection(plane: &PlaneDescription, picture: &Picture) -> Option<PlaneRejection> {
+    if !plane.formats.contains(&picture.format) {
+        return Some(PlaneRejection::Format);
+    }
+    if picture.yuv.is_some() && !plane.converts_yuv {
+        return Some(PlaneRejection::Yuv);
+    }
+    let (least, most) = plane.sizes;
+    let fits = |pixels: u32, least: u32, most: u32| (least..=most).contains(&pixels);
+    let (width, height) = picture.extent;
+    if !fits(width, least.0, most.0) || !fits(height, least.1, most.1) {
+        return Some(PlaneRejection::Size);
+    }
+    None
+}
+
+/// Why a plane cannot show a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaneRejection {
+    /// The plane does not list the format with the modifier.
+    #[error("no plane above the primary plane supports the format and modifier of the buffer")]
+    Format,
+    /// The plane does not say how it converts YUV.
+    #[error("the planes do not say by which matrix they convert YUV")]
+    Yuv,
+    /// The size of the buffer is outside of the plane's limits.
+    #[error("the planes do not show buffers of this size")]
+    Size,
+    /// A layer that is drawn, or the pointer, is above it.
+    #[error("something that is drawn is above it")]
+    Covered,
+    /// Other layers have the planes, or a test commit was rejected.
+    #[error("no plane is left for it")]
+    InUse,
+}
+
+/// Returns why a layer that is drawn has no overlay plane; `None` if the output has no overlay planes.
+pub fn explain(
+    candidates: &Candidates,
+    planes: &[PlaneDescription],
+    assignment: &Assignment,
+    layer: usize,
+) -> Option<PlaneRejection> {
+    let overlays = overlays(planes, None);
+    let candidate = candidates.layers.get(layer)?;
+    let picture = candidate.picture.as_ref()?;
+    let reasons = overlays.iter().map(|index| {
+        planes
+            .get(*index)
+            .and_then(|plane| rejection(plane, picture))
+    });
+    let reasons: Vec<_> = reasons.collect();
+    if reasons.is_empty() {
+        return None;
+    }
+    if reasons.iter().all(Option::is_some) {
+        return reasons.into_iter().flatten().max();
+    }
+    let cursor = candidates
+        .cursor
+        .as_ref()
+        .filter(|_| assignment.cursor.is_none())
+        .map(|cursor| cursor.destination);
+    let on_planes: Vec<usize> = (0..candidates.layers.len())
+        .filter(|other| assignment.layers.get(*other).is_some_and(Option::is_some))
+        .chain([layer])
+        .collect();
+    if is_covered(candidates, &on_planes, cursor, layer) {
+        return Some(PlaneRejection::Covered);
+    }
+    Some(PlaneRejection::InUse)
+}
+
+/// Returns the assignment in which the lowest layer is on the primary plane and all others are on overlay planes.
+fn without_drawing(
+    candidates: &Candidates,
+    planes: &[PlaneDescription],
+    cursor: Option<usize>,
+) -> Option<Assignment> {
+    let lowest = candidates
+        .layers
+        .first()
+        .filter(|layer| layer.covers_output)?;
+    let primary = primary(planes)?;
+    let picture = lowest.picture.as_ref()?;
+    if rejection(planes.get(primary)?, picture).is_some() {
+        return None;
+    }
+    let others: Vec<usize> = (1..candidates.layers.len()).collect();
+    let mut layers = match_overlays(candidates, planes, cursor, &others)?;
+    *layers.first_mut()? = Some(primary);
+    Some(Assignment {
+        layers,
+        cursor,
+        is_drawn: false,
+    })
+}
+
+fn primary(planes: &[PlaneDescription]) -> Option<usize> {
+    planes
+        .iter()
+        .position(|plane| plane.kind == PlaneKind::Primary)
+}
+
+/// Returns the overlay planes above the primary plane and below the cursor plane `cursor`, the highest first.
+fn overlays(planes: &[PlaneDescription], cursor: Option<usize>) -> Vec<usize> {
+    let order = |index: Option<usize>| {
+        index
+            .and_then(|index| planes.get(index))
+            .map(|plane| plane.order)
+    };
+    let lowest = order(primary(planes));
+    let highest = order(cursor);
+    let mut overlays: Vec<usize> = (0..planes.len())
+        .filter(|index| {
+            planes.get(*index).is_some_and(|plane| {
+                plane.kind == PlaneKind::Overlay
+                    && lowest.is_some_and(|lowest| plane.order > lowest)
+                    && highest.is_none_or(|highest| plane.order < highest)
+            })
+        })
+        .collect();
+    overlays.sort_by_key(|index| std::cmp::Reverse(order(Some(*index))));
+    overlays
+}
+
+/// Returns the layers that overlay planes can show at the same time, the lowest first: the most important ones.
+fn overlay_layers(
+    candidates: &Candidates,
+    planes: &[PlaneDescription],
+    cursor: Option<usize>,
+    above: Option<Rect>,
+) -> Vec<usize> {
+    let overlays = overlays(planes, cursor);
+    let mut by_priority: Vec<usize> = (0..candidates.layers.len())
+        .filter(|layer| {
+            let picture = candidates
+                .layers
+                .get(*layer)
+                .and_then(|layer| layer.picture.as_ref());
+            picture.is_some_and(|picture| {
+                overlays
+                    .iter()
+                    .filter_map(|index| planes.get(*index))
+                    .any(|plane| rejection(plane, picture).is_none())
+            })
+        })
+        .collect();
+    let priority = |layer: &usize| candidates.layers.get(*layer).map(|layer| layer.priority);
+    // Among equals, the higher layer comes first: nothing is above it.
+    by_priority.sort_by_key(|layer| std::cmp::Reverse((priority(layer), *layer)));
+    let mut chosen: Vec<usize> = Vec::new();
+    // A layer may become possible once a layer above it has a plane, so the list is read until nothing is added.
+    loop {
+        let before = chosen.len();
+        for layer in &by_priority {
+            if chosen.contains(layer) || chosen.len() >= overlays.len() {
+                continue;
+            }
+            let mut with: Vec<usize> = chosen.clone();
+            with.push(*layer);
+            with.sort_unstable();
+            if !is_covered(candidates, &with, above, *layer)
+                && match_overlays(candidates, planes, cursor, &with).is_some()
+            {
+                chosen = with;
+            }
+        }
+        if chosen.len() == before {
+            return chosen;
+        }
+    }
+}
+
+/// Returns whether something that is drawn is above a layer: another layer that is not in `on_planes`, or the pointer at `cursor`.
+fn is_covered(
+    candidates: &Candidates,
+    on_planes: &[usize],
+    cursor: Option<Rect>,
+    layer: usize,
+) -> bool {
+    let Some(own) = candidates.layers.get(layer) else {
+        return true;
+    };
+    let drawn_above = candidates
+        .layers
+        .iter()
+        .enumerate()
+        .skip(layer.saturating_add(1))
+        .filter(|(other, _)| !on_planes.contains(other))
+        .map(|(_, other)| other.destination);
+    drawn_above
+        .chain(cursor)
+        .any(|rect| rect.intersection(own.destination).is_some())
+}
+
+/// Removes the layers that something drawn is above of, until none is left.
+fn consistent(candidates: &Candidates, mut layers: Vec<usize>, cursor: Option<Rect>) -> Vec<usize> {
+    loop {
+        let covered = layers
+            .iter()
+            .copied()
+            .find(|layer| is_covered(candidates, &layers, cursor, *layer));
+        match covered {
+            Some(covered) => layers.retain(|layer| *layer != covered),
+            None => return layers,
+        }
+    }
+}
+
+fn least_important(candidates: &Candidates, layers: &[usize]) -> Option<usize> {
+    let priority = |layer: &usize| candidates.layers.get(*layer).map(|layer| layer.priority);
+    layers
+        .iter()
+        .copied()
+        .min_by_key(|layer| (priority(layer), *layer))
+}
+
+/// Gives each of `layers`, which are sorted, an overlay plane, so that the planes have the stacking order of the layers.
+///
+/// Each layer from the highest to the lowest gets the highest plane that is left, which leaves the most planes to the next one.
+fn match_overlays(
+    candidates: &Candidates,
+    planes: &[PlaneDescription],
+    cursor: Option<usize>,
+    layers: &[usize],
+) -> Option<Vec<Option<usize>>> {
+    let mut free = overlays(planes, cursor).into_iter();
+    let mut assigned = vec![None; candidates.layers.len()];
+    for layer in layers.iter().rev() {
+        let picture = candidates.layers.get(*layer)?.picture.as_ref()?;
+        let plane = free.find(|index| {
+            planes
+                .get(*index)
+                .is_some_and(|plane| rejection(plane, picture).is_none())
+        })?;
+        *assigned.get_mut(*layer)? = Some(plane);
+    }
+    Some(assigned)
+}
+
+#[cfg(test)]
+mod tests;

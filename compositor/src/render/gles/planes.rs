@@ -1,0 +1,156 @@
+//! The planes of YUV buffers as textures.
+//!
+//! Each plane is a texture of one, two or four bytes a texel, which every driver samples without a conversion of its own. The
+//! shader converts, so the colours depend on what the client states and not on the driver.
+
+use smithay::backend::allocator::Fourcc;
+use smithay::backend::renderer::Texture as _;
+use smithay::backend::renderer::gles::GlesTexture;
+
+use crate::render::format::PixelFormat;
+
+/// An image that is made of a plane of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PlaneImage {
+    /// The plane of the buffer.
+    pub(super) plane: usize,
+    /// The number of bytes of a texel: 1, 2 or 4.
+    pub(super) bytes: usize,
+    /// The number of columns and rows of the buffer for each texel.
+    pub(super) divisor: (usize, usize),
+}
+
+impl PlaneImage {
+    const fn new(plane: usize, bytes: usize, divisor: (usize, usize)) -> Self {
+        Self {
+            plane,
+            bytes,
+            divisor,
+        }
+    }
+
+    /// Returns the format in which EGL imports the image. Its channels are red, green, blue and alpha in the order of the bytes.
+    pub(super) const fn fourcc(self) -> Fourcc {
+        match self.bytes {
+            1 => Fourcc::R8,
+            2 => Fourcc::Gr88,
+            _ => Fourcc::Abgr8888,
+        }
+    }
+
+    /// Returns the width and height in texels for a buffer of that size.
+    pub(super) const fn size(self, (width, height): (usize, usize)) -> (usize, usize) {
+        (
+            width.div_ceil(self.divisor.0),
+            height.div_ceil(self.divisor.1),
+        )
+    }
+}
+
+/// Returns the images of a YUV format: that of luma first, then those of chroma. Empty for RGB.
+pub(super) const fn images(format: PixelFormat) -> &'static [PlaneImage] {
+    const SEMI_PLANAR: [PlaneImage; 2] =
+        [PlaneImage::new(0, 1, (1, 1)), PlaneImage::new(1, 2, (2, 2))];
+    const DEEP: [PlaneImage; 2] = [PlaneImage::new(0, 2, (1, 1)), PlaneImage::new(1, 4, (2, 2))];
+    const PLANAR: [PlaneImage; 3] = [
+        PlaneImage::new(0, 1, (1, 1)),
+        PlaneImage::new(1, 1, (2, 2)),
+        PlaneImage::new(2, 1, (2, 2)),
+    ];
+    // The same bytes: as pairs of luma and one chroma, and as two pixels with both chroma samples.
+    const PACKED: [PlaneImage; 2] = [PlaneImage::new(0, 2, (1, 1)), PlaneImage::new(0, 4, (2, 1))];
+    match format {
+        PixelFormat::Nv12 | PixelFormat::Nv21 => &SEMI_PLANAR,
+        PixelFormat::P010 => &DEEP,
+        PixelFormat::Yuv420 => &PLANAR,
+        PixelFormat::Yuyv | PixelFormat::Uyvy => &PACKED,
+        _ => &[],
+    }
+}
+
+/// The weights of the channels of a texel in luma and chroma.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SampleWeights {
+    pub(super) y: [f32; 4],
+    pub(super) u: [f32; 4],
+    pub(super) v: [f32; 4],
+}
+
+impl SampleWeights {
+    pub(super) const fn of(format: PixelFormat) -> Self {
+        const RED: [f32; 4] = [1.0, 0.0, 0.0, 0.0];
+        const GREEN: [f32; 4] = [0.0, 1.0, 0.0, 0.0];
+        const BLUE: [f32; 4] = [0.0, 0.0, 1.0, 0.0];
+        const ALPHA: [f32; 4] = [0.0, 0.0, 0.0, 1.0];
+        // A sample of 16 bits is two channels, the lower byte first: (low + 256 × high) × 255 / 65535.
+        const LOW: f32 = 1.0 / 257.0;
+        const HIGH: f32 = 256.0 / 257.0;
+        let (y, u, v) = match format {
+            PixelFormat::Nv21 => (RED, GREEN, RED),
+            PixelFormat::Yuv420 => (RED, RED, RED),
+            PixelFormat::Yuyv => (RED, GREEN, ALPHA),
+            PixelFormat::Uyvy => (GREEN, RED, BLUE),
+            PixelFormat::P010 => (
+                [LOW, HIGH, 0.0, 0.0],
+                [LOW, HIGH, 0.0, 0.0],
+                [0.0, 0.0, LOW, HIGH],
+            ),
+            _ => (RED, RED, GREEN),
+        };
+        Self { y, u, v }
+    }
+}
+
+/// The textures of the planes of a YUV buffer.
+#[derive(Clone, Debug)]
+pub(super) struct PlaneTextures {
+    pub(super) luma: GlesTexture,
+    /// The textures with U and with V, which may be the same.
+    pub(super) chroma: [GlesTexture; 2],
+}
+
+impl PlaneTextures {
+    /// Takes the textures of [`images`]; `None` if there are too few.
+    pub(super) fn new(textures: Vec<GlesTexture>) -> Option<Self> {
+        let mut textures = textures.into_iter();
+        let luma = textures.next()?;
+        let u = textures.next()?;
+        let v = textures.next().unwrap_or_else(|| u.clone());
+        Some(Self {
+            luma,
+            chroma: [u, v],
+        })
+    }
+
+    pub(super) fn luma_size(&self) -> [f32; 2] {
+        size(&self.luma)
+    }
+
+    pub(super) fn chroma_size(&self) -> [f32; 2] {
+        size(&self.chroma[0])
+    }
+}
+
+fn size(texture: &GlesTexture) -> [f32; 2] {
+    let side = |pixels: u32| u16::try_from(pixels).map_or(f32::MAX, f32::from);
+    [side(texture.width()), side(texture.height())]
+}
+
+/// The texture of a layer.
+#[derive(Clone, Debug)]
+pub(super) enum LayerTexture {
+    /// A texture that is sampled as RGB.
+    Rgb(GlesTexture),
+    /// A texture for each plane of YUV.
+    Planes(PlaneTextures),
+}
+
+impl LayerTexture {
+    /// Returns the texture with the size of the buffer.
+    pub(super) fn main(&self) -> &GlesTexture {
+        match self {
+            Self::Rgb(texture) => texture,
+            Self::Planes(textures) => &textures.luma,
+        }
+    }
+}

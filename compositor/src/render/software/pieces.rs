@@ -1,0 +1,74 @@
+//! Division of the damage into pieces that consist of the same layers, without those that are hidden.
+
+use super::Layer;
+use crate::region::{Rect, Region};
+
+/// A part of the output in which each row consists of the same layers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) rect: Rect,
+    /// The highest layer that is opaque in the whole piece; the background if there is none. Nothing below it is read.
+    pub(super) base: Option<usize>,
+    /// The layers above it, the lowest first.
+    pub(super) above: Vec<usize>,
+}
+
+/// The number of pieces from which on they are not divided further. Clients choose the opaque regions, and rectangles that cross
+/// each other multiply.
+const PIECES_MAX: usize = 1024;
+
+/// Divides the damage into pieces.
+pub(super) fn divide(damage: &Region, layers: &[Layer<'_>]) -> Vec<Piece> {
+    let mut finished = Vec::new();
+    // The pieces whose base is not found yet, with the layers above it, the highest first.
+    let mut open: Vec<(Rect, Vec<usize>)> = damage
+        .rects()
+        .iter()
+        .map(|rect| (*rect, Vec::new()))
+        .collect();
+    for (index, layer) in layers.iter().enumerate().rev() {
+        let destination = layer.view.destination;
+        let mut lower = Vec::with_capacity(open.len());
+        for (rect, above) in open {
+            if rect.intersection(destination).is_none() {
+                lower.push((rect, above));
+                continue;
+            }
+            let mut rest = Region::from(rect);
+            for opaque in layer.opaque.rects() {
+                let count = finished.len() + lower.len() + rest.rects().len();
+                let cut = rect
+                    .intersection(*opaque)
+                    .and_then(|cut| cut.intersection(destination));
+                let Some(cut) = cut else { continue };
+                // A piece that is covered completely is always finished, since this does not add pieces.
+                if count >= PIECES_MAX && cut != rect {
+                    break;
+                }
+                rest.subtract(cut);
+                finished.push(Piece {
+                    rect: cut,
+                    base: Some(index),
+                    above: above.iter().rev().copied().collect(),
+                });
+            }
+            for rest in rest.rects() {
+                let mut above = above.clone();
+                if rest.intersection(destination).is_some() {
+                    above.push(index);
+                }
+                lower.push((*rest, above));
+            }
+        }
+        open = lower;
+    }
+    finished.extend(open.into_iter().map(|(rect, mut above)| {
+        above.reverse();
+        Piece {
+            rect,
+            base: None,
+            above,
+        }
+    }));
+    finished
+}

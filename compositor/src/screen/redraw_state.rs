@@ -1,0 +1,142 @@
+//! The redraw state of an output.
+//!
+//! ```text
+//!             commit                  deadline: submitted              page flip
+//!   Idle ───────────────▶ Queued ─────────────────────────▶ WaitingForFlip ──────▶ Idle, or Queued after a commit meanwhile
+//!    ▲                      │ deadline: nothing has changed
+//!    └── EstimatedFlip ◀────┘
+//! ```
+//!
+//! Each state that needs a timer has its token, so an output that is idle has no timer.
+
+use std::time::Duration;
+
+use super::Frame;
+use super::feedback::Feedback;
+use super::frame_clock::Slot;
+use crate::event_loop::{LoopHandle, TimerToken};
+
+/// The redraw state of an output.
+#[derive(Debug, Default)]
+pub(super) enum RedrawState {
+    /// The display shows the current scene.
+    #[default]
+    Idle,
+    /// The scene has changed, or may have changed.
+    Queued(Queued),
+    /// A frame was submitted and is not on the display yet.
+    WaitingForFlip(Box<Flight>),
+    /// Nothing had changed. Clients that asked for presentation feedback receive it when the frame would have been shown.
+    EstimatedFlip(EstimatedFlip),
+}
+
+/// A redraw that is queued.
+#[derive(Debug)]
+pub(super) enum Queued {
+    /// The deadline is not computed yet.
+    New,
+    /// A timer runs until the deadline, or until the next attempt for a frame that was rejected.
+    Scheduled(TimerToken),
+    /// The frame is drawn at the end of this event-loop iteration; `None` if it is not drawn at a deadline.
+    Due(Option<Slot>),
+}
+
+/// A submitted frame.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// The frame; `None` if the frame on the display was submitted again for its writeback.
+    pub(super) frame: Option<Frame>,
+    /// The time of the refresh for which it was drawn.
+    pub(super) target: Duration,
+    /// The time at which it was submitted.
+    pub(super) since: Duration,
+    /// The timer for the page-flip timeout.
+    pub(super) timeout: TimerToken,
+    /// Whether the scene has changed since.
+    pub(super) redraw_needed: bool,
+}
+
+/// A refresh without a frame.
+#[derive(Debug)]
+pub(super) struct EstimatedFlip {
+    /// The presentation feedback of the commits that changed nothing.
+    pub(super) feedback: Feedback,
+    /// The time of the refresh.
+    pub(super) target: Duration,
+    /// The timer that ends the state.
+    pub(super) timer: TimerToken,
+    /// Whether the scene has changed since.
+    pub(super) redraw_needed: bool,
+}
+
+impl RedrawState {
+    /// Queues a redraw, or notes that one is needed after the frame in flight.
+    pub(super) fn queue(&mut self) {
+        match self {
+            Self::Idle => *self = Self::Queued(Queued::New),
+            Self::Queued(_) => {}
+            Self::WaitingForFlip(flight) => flight.redraw_needed = true,
+            Self::EstimatedFlip(flip) => flip.redraw_needed = true,
+        }
+    }
+
+    /// Returns whether the scene may have changed since the frame that was submitted last.
+    pub(super) fn needs_redraw(&self) -> bool {
+        match self {
+            Self::Idle => false,
+            Self::Queued(_) => true,
+            Self::WaitingForFlip(flight) => flight.redraw_needed,
+            Self::EstimatedFlip(flip) => flip.redraw_needed,
+        }
+    }
+
+    /// Returns the frame in flight.
+    pub(super) fn flight(&self) -> Option<&Flight> {
+        match self {
+            Self::WaitingForFlip(flight) => Some(flight),
+            _ => None,
+        }
+    }
+
+    /// Ends the flight of a frame, and removes its timer.
+    pub(super) fn end_flight(&mut self, handle: &LoopHandle) -> Option<Box<Flight>> {
+        self.flight()?;
+        let Self::WaitingForFlip(flight) = std::mem::take(self) else {
+            return None;
+        };
+        handle.remove_timer(flight.timeout);
+        if flight.redraw_needed {
+            self.queue();
+        }
+        Some(flight)
+    }
+
+    /// Ends the state [`EstimatedFlip`](Self::EstimatedFlip). The caller removes its timer, unless that has just expired.
+    pub(super) fn end_estimated_flip(&mut self) -> Option<EstimatedFlip> {
+        let Self::EstimatedFlip(_) = self else {
+            return None;
+        };
+        let Self::EstimatedFlip(flip) = std::mem::take(self) else {
+            return None;
+        };
+        if flip.redraw_needed {
+            self.queue();
+        }
+        Some(flip)
+    }
+
+    /// Enters a state in which nothing is scheduled. Timers of the previous state are removed.
+    pub(super) fn replace(&mut self, handle: &LoopHandle, next: Self) -> Self {
+        let before = std::mem::replace(self, next);
+        let timer = match &before {
+            Self::Queued(Queued::Scheduled(timer)) => Some(*timer),
+            Self::WaitingForFlip(flight) => Some(flight.timeout),
+            Self::EstimatedFlip(flip) => Some(flip.timer),
+            _ => None,
+        };
+        if let Some(timer) = timer {
+            handle.remove_timer(timer);
+        }
+        before
+    }
+}

@@ -1,0 +1,122 @@
+//! A compositor in this process, whose clients are scripts. The fuzz target runs it too.
+
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use covalent_compositor::backend::Backend;
+use covalent_compositor::backend::headless::Headless;
+use covalent_compositor::event_loop::EventLoop;
+use covalent_compositor::options::{ModeRequest, OutputConfig};
+use covalent_compositor::render::Renderer;
+use covalent_compositor::run::serve_clients;
+use covalent_compositor::state::State;
+use smithay::reexports::wayland_server::Display;
+
+use crate::hostile::{ScriptedClient, ScriptedFiles};
+
+/// The longest time in which a script is handled. It is a limit for what hangs, and not for what is slow.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A compositor that serves one script after the other.
+pub struct Compositor {
+    event_loop: EventLoop,
+    state: State,
+    files: ScriptedFiles,
+}
+
+impl Compositor {
+    pub fn new() -> Self {
+        let event_loop = EventLoop::try_new().unwrap();
+        let handle = event_loop.handle();
+        let display: Display<State> = Display::new().unwrap();
+        let mode = ModeRequest {
+            width: 64,
+            height: 48,
+            refresh_millihertz: Some(1_000_000),
+        };
+        let backend = Backend::Headless(Headless::new(handle.clone(), Some(mode)));
+        let state = State::new(
+            display.handle(),
+            handle.clone(),
+            backend,
+            Renderer::default(),
+            OutputConfig::default(),
+        )
+        .unwrap();
+        serve_clients(&handle, display).unwrap();
+        Self {
+            event_loop,
+            state,
+            files: ScriptedFiles::open().unwrap(),
+        }
+    }
+
+    /// Runs one iteration of the event loop.
+    fn round(&mut self, wait: Duration) {
+        self.event_loop
+            .dispatch(Some(wait), &mut self.state)
+            .unwrap();
+        self.state.after_dispatch();
+    }
+
+    fn synchronise(&mut self, client: &mut ScriptedClient) {
+        let deadline = Instant::now() + LIMIT;
+        while !client.synchronise() {
+            assert!(Instant::now() < deadline, "a client is not answered");
+            self.round(Duration::from_millis(1));
+        }
+    }
+
+    /// Serves a client that sends what the bytes choose, until it has sent everything or was disconnected. Returns whether it stayed
+    /// connected. Afterwards nothing of the client is left.
+    pub fn serve(&mut self, script: &[u8]) -> bool {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        self.state.add_client(theirs).unwrap();
+        let mut client = ScriptedClient::start(ours, script).unwrap();
+        self.synchronise(&mut client);
+        client.bind(&self.files);
+        self.synchronise(&mut client);
+        assert!(!client.is_closed(), "the first requests are not permitted");
+        let mut steps: u32 = 0;
+        while client.step(&self.files) {
+            self.round(Duration::ZERO);
+            steps += 1;
+            if steps % 16 == 0 {
+                let place = (f64::from(steps % 64), f64::from(steps % 48));
+                self.state.point_at(place.into(), 0);
+            }
+        }
+        // A message that is not complete is followed by nothing.
+        let deadline = Instant::now() + Duration::from_millis(1);
+        while Instant::now() < deadline {
+            self.round(Duration::ZERO);
+        }
+        let stayed = !client.is_closed();
+        drop(client);
+        self.check_empty();
+        stayed
+    }
+
+    /// Checks that the compositor answers another client, and that nothing of the one before is left.
+    fn check_empty(&mut self) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            self.round(Duration::from_millis(1));
+            let surfaces = self.state.stack.surface_ids().count();
+            let left = (
+                surfaces,
+                self.state.stack.windows().len(),
+                self.state.stack.popups().len(),
+                self.state.blocked_commits.count(),
+                self.state.connections.count(),
+            );
+            if left == (0, 0, 0, 0, 0) {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "surfaces, windows, popups, blocked commits and connections are left: {left:?}"
+            );
+        }
+    }
+}

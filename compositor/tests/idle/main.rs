@@ -1,0 +1,102 @@
+//! A compositor without anything to draw does not run at all.
+#![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::fixture::{Client, Marker};
+
+#[allow(dead_code)] // the other test programs use the rest
+#[path = "../clients/fixture/mod.rs"]
+mod fixture;
+
+/// A compositor with a virtual output in a process of its own.
+struct Compositor {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Compositor {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"))
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .env_remove("RUST_LOG")
+            .args(["--backend", "headless", "--renderer", "software"])
+            .args(["--mode", "320x240", "--socket", "idle"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        let stdout = process.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut ready).unwrap();
+        assert!(ready.contains("ready"), "{ready}");
+        Self { process, folder }
+    }
+
+    fn client(&self) -> Client {
+        let socket = self.folder.path().join("idle");
+        let mut client = Client::new(UnixStream::connect(socket).unwrap());
+        client.round_trip();
+        client
+    }
+
+    /// Returns how often each thread was scheduled and gave the processor up.
+    fn context_switches(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")));
+        statuses
+            .flat_map(|status| {
+                let status = status.unwrap();
+                let lines = status
+                    .lines()
+                    .filter(|line| line.contains("voluntary_ctxt"));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+impl Drop for Compositor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn idle_compositor_makes_no_system_call() {
+    let compositor = Compositor::start();
+    let mut client = compositor.client();
+    let window = client.window();
+    client.round_trip();
+    let buffers = [
+        client.colour(64, 64, 0xffff_0000),
+        client.colour(64, 64, 0xff00_ff00),
+    ];
+    for round in 0..30 {
+        window.show(&client, &buffers[round % 2]);
+        client.until(|events| events.frames.len() > round);
+    }
+    // A hidden surface has a callback that is sent later.
+    let unmapped = client.window();
+    for _ in 0..2 {
+        unmapped.surface.frame(&client.handle(), Marker::Frame);
+        unmapped.surface.commit();
+    }
+    client.until(|events| events.frames.len() > 31);
+    // The last frame is shown, and timers that are still running expire.
+    std::thread::sleep(Duration::from_secs(2));
+    let before = compositor.context_switches();
+    assert!(!before.is_empty());
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(compositor.context_switches(), before);
+    // The compositor still answers.
+    let start = Instant::now();
+    client.round_trip();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_ne!(compositor.context_switches(), before);
+}

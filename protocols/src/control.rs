@@ -1,0 +1,333 @@
+//! The messages of the compositor's control socket, which `covalent watch` reads.
+//!
+//! Both directions carry lines of JSON. A peer sends a [`Request`] and receives a [`Reply`], once or at an interval.
+//!
+//! ```text
+//! covalent watch: {"version":1,"interval_ms":1000,"holdings":true} ─▶ compositor
+//!                 {"version":1,"snapshot":{…}}                     ◀─ one line now, and one each interval
+//!                 {"version":1,"error":"…"}                        ◀─ and the end of the stream
+//! ```
+//!
+//! A reader ignores fields that it does not know. A field that is added does not change the version; one that is removed or changes
+//! its meaning does. All texts are printable: the compositor escapes what clients choose.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the messages.
+pub const VERSION: u32 = 1;
+
+/// The largest length of a request in bytes, with its line break.
+pub const REQUEST_MAX: usize = 4096;
+
+/// The largest length of a reply in bytes, with its line break.
+pub const REPLY_MAX: usize = 8 << 20;
+
+/// The largest length of a client's text in a reply, in characters.
+pub const TEXT_MAX: usize = 200;
+
+/// The shortest interval between two snapshots, in milliseconds.
+pub const INTERVAL_MIN_MS: u32 = 50;
+
+/// The largest number of surfaces in a snapshot.
+pub const SURFACES_MAX: usize = 512;
+
+/// The largest number of clients in a snapshot.
+pub const CLIENTS_MAX: usize = 256;
+
+/// The largest number of dma-bufs in a snapshot.
+pub const DMABUFS_MAX: usize = 2048;
+
+/// The prefix of a control socket's name; the name of the Wayland socket follows.
+pub const NAME_PREFIX: &str = "covalent-";
+
+/// Returns the folder of the Wayland sockets and control sockets: `XDG_RUNTIME_DIR`, `/run/user/UID`, or `/run` for root without
+/// that folder. It need not exist.
+#[must_use]
+pub fn runtime_directory() -> PathBuf {
+    if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR") {
+        return directory.into();
+    }
+    let user = rustix::process::getuid();
+    let directory = PathBuf::from(format!("/run/user/{}", user.as_raw()));
+    if user.is_root() && !directory.is_dir() {
+        return "/run".into();
+    }
+    directory
+}
+
+/// Asks for snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The version of the messages that the peer understands.
+    pub version: u32,
+    /// Sends a snapshot each time this many milliseconds have passed; without it, one snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+    /// Adds what each client holds.
+    #[serde(default)]
+    pub holdings: bool,
+}
+
+/// Answers a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The version of the messages.
+    pub version: u32,
+    /// The state of the compositor; absent after an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
+    /// Why the request is refused, or why the compositor closes the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The state of the compositor at one time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The time on `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// The process id of the compositor.
+    pub pid: u32,
+    /// The outputs.
+    pub outputs: Vec<Output>,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// The number of clients that are left out, since there are too many.
+    pub clients_left_out: usize,
+    /// The surfaces, those of the lowest window first.
+    pub surfaces: Vec<Surface>,
+    /// The number of surfaces that are left out, since there are too many.
+    pub surfaces_left_out: usize,
+    /// The snapshots that were not sent to this peer because it had not read the one before.
+    pub skipped: u64,
+    /// What the whole process holds; only with [`Request::holdings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessHoldings>,
+}
+
+/// An output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The name of the connector, such as `Virtual-1`.
+    pub name: String,
+    /// The device node of the card; null for a virtual output.
+    pub device: Option<String>,
+    /// The width of the mode in pixels.
+    pub width: u32,
+    /// The height of the mode in pixels.
+    pub height: u32,
+    /// The refresh rate of the mode in millihertz.
+    pub refresh_millihertz: u32,
+    /// The renderer that composes frames: `gles` or `software`.
+    pub renderer: String,
+    /// The frames that were presented since the start.
+    pub frames: u64,
+    /// The frames of these in which a client's buffer was scanned out.
+    pub scanned_out: u64,
+    /// The bytes that the CPU wrote for these frames.
+    pub copied_bytes: u64,
+    /// The attempts that the card rejected.
+    pub retries: u64,
+    /// The rate of frames in the last two seconds.
+    pub frames_per_second: f64,
+    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the first.
+    pub latency: Option<Latency>,
+    /// The frame on the display; null before the first.
+    pub last: Option<Frame>,
+}
+
+/// How the frame on the display was shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// The time since its page flip.
+    pub age_ns: u64,
+    /// `direct` where a client's buffer is scanned out, otherwise `composited`.
+    pub path: String,
+    /// The renderer that composed it; null where nothing was composed.
+    pub renderer: Option<String>,
+    /// Why no buffer was scanned out.
+    pub why_not_direct: Option<String>,
+    /// Why the GPU did not compose it.
+    pub why_not_gles: Option<String>,
+    /// The number of rejected attempts before it.
+    pub retries: u32,
+    /// The windows with a surface that was left out because its buffer could not be read.
+    pub left_out: Vec<String>,
+    /// The bytes that the CPU wrote for it.
+    pub copied_bytes: u64,
+}
+
+/// Percentiles of a time, of the latest frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The number of frames.
+    pub samples: u32,
+    /// The median.
+    pub p50_ns: u64,
+    /// The 90th percentile.
+    pub p90_ns: u64,
+    /// The 99th percentile.
+    pub p99_ns: u64,
+    /// The largest.
+    pub max_ns: u64,
+}
+
+/// A client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Client {
+    /// The number of the client, counted from the compositor's start. Its surfaces name the client by it.
+    pub client: u32,
+    /// The process id; null where the socket has none.
+    pub pid: Option<i32>,
+    /// The name of the process; null where it cannot be read.
+    pub name: Option<String>,
+    /// The committed buffers that are not released yet.
+    pub unreleased_buffers: u64,
+    /// What the client holds; only with [`Request::holdings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdings: Option<ClientHoldings>,
+}
+
+/// A surface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surface {
+    /// The number of the object on its client's connection.
+    pub id: u32,
+    /// The number of its client.
+    pub client: u32,
+    /// The role, such as `xdg_toplevel` or `subsurface`; null without one.
+    pub role: Option<String>,
+    /// The title of its window.
+    pub title: Option<String>,
+    /// The application id of its window.
+    pub app_id: Option<String>,
+    /// The width in logical pixels; 0 without a buffer.
+    pub width: u32,
+    /// The height in logical pixels; 0 without a buffer.
+    pub height: u32,
+    /// Whether its window is fullscreen.
+    pub fullscreen: bool,
+    /// Whether any of it is visible on an output.
+    pub visible: bool,
+    /// The frames that showed new content of it.
+    pub frames: u64,
+    /// The rate of these frames in the last two seconds.
+    pub frames_per_second: f64,
+    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the first.
+    pub latency: Option<Latency>,
+    /// The commits that wait for an acquire point, a fence or the parent.
+    pub pending_commits: u64,
+    /// The KMS plane that showed it in the last frame; null where it was drawn, and where that frame had no new content of it.
+    #[serde(default)]
+    pub plane: Option<String>,
+    /// Why it was drawn in the last frame, instead of being scanned out; null where that frame had no new content of it.
+    #[serde(default)]
+    pub why_drawn: Option<String>,
+    /// The buffer that is shown; null without one.
+    pub buffer: Option<Buffer>,
+}
+
+/// The buffer of a surface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// `shm` or `dma-buf`.
+    pub kind: String,
+    /// The fourcc, such as `XR24`.
+    pub format: String,
+    /// The modifier; null for shared memory.
+    pub modifier: Option<String>,
+    /// The width in pixels.
+    pub width: u32,
+    /// The height in pixels.
+    pub height: u32,
+    /// The stride of the first plane in bytes a row.
+    pub stride_bytes: Option<u32>,
+    /// The inode of the first dma-buf; null for shared memory.
+    pub inode: Option<u64>,
+    /// Whether a release point releases it, and not `wl_buffer.release`.
+    pub explicit_sync: bool,
+}
+
+/// What a client holds in the compositor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientHoldings {
+    /// The number of objects by their interface.
+    pub objects: BTreeMap<String, u64>,
+    /// The dma-bufs.
+    pub dmabufs: Vec<Dmabuf>,
+    /// The number of dma-bufs that are left out, since there are too many.
+    pub dmabufs_left_out: usize,
+    /// The sizes of all its dma-bufs together, each once.
+    pub dmabuf_bytes: u64,
+    /// The sizes of its `wl_shm` buffers together.
+    pub shm_bytes: u64,
+    /// The syncobj timelines, those included that only points refer to.
+    pub timelines: u64,
+    /// The file descriptors of its dma-bufs, pools of shared memory and timelines.
+    pub descriptors: u64,
+}
+
+/// A dma-buf that a client shares with the compositor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dmabuf {
+    /// The inode.
+    pub inode: u64,
+    /// The size in bytes.
+    pub size_bytes: u64,
+    /// The file descriptors of it.
+    pub descriptors: u64,
+    /// The `wl_buffer` objects that refer to it.
+    pub buffers: u64,
+}
+
+/// What the compositor's process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessHoldings {
+    /// The open file descriptors.
+    pub descriptors: u64,
+    /// The largest number of file descriptors that it may open; null without a limit.
+    pub descriptors_max: Option<u64>,
+    /// The memory that it has mapped and that is resident, in bytes.
+    pub resident_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_with_an_unknown_field_is_refused_and_a_reply_with_one_is_read() {
+        let request = |text: &str| serde_json::from_str::<Request>(text).ok();
+        assert_eq!(
+            request(r#"{"version":1}"#),
+            Some(Request {
+                version: 1,
+                interval_ms: None,
+                holdings: false
+            })
+        );
+        assert_eq!(request(r#"{"version":1,"kill":true}"#), None);
+        let reply: Reply =
+            serde_json::from_str(r#"{"version":1,"error":"no","later":[]}"#).unwrap();
+        assert_eq!(reply.error.as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn snapshot_without_holdings_has_none() {
+        let reply = Reply {
+            version: VERSION,
+            snapshot: Some(Snapshot::default()),
+            error: None,
+        };
+        let text = serde_json::to_string(&reply).unwrap();
+        assert!(
+            !text.contains("process") && !text.contains("error"),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply);
+    }
+}

@@ -1,0 +1,65 @@
+//! The files that a client sends as file descriptors.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use anyhow::Context as _;
+use covalent_alloc::backend::udmabuf::Udmabuf;
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+
+use super::random::Random;
+
+/// The size of the shared memory in bytes.
+pub(super) const MEMORY_BYTES: u32 = 1 << 20;
+
+/// One file of each kind.
+#[derive(Debug)]
+pub(super) struct Files {
+    memory: OwnedFd,
+    all: Vec<OwnedFd>,
+}
+
+impl Files {
+    /// Opens the files. Those that this machine does not have are left out.
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let memory = memory(MEMORY_BYTES)?;
+        let mut all = vec![
+            memory.try_clone()?,
+            // Shorter than any pool that is created on it.
+            self::memory(1)?,
+        ];
+        let (read, write) = rustix::pipe::pipe()?;
+        all.extend([read, write]);
+        let (socket, peer) = std::os::unix::net::UnixStream::pair()?;
+        drop(peer);
+        all.push(socket.into());
+        for path in ["/dev/null", "/proc/self/status", "/"] {
+            all.extend(rustix::fs::open(path, OFlags::CLOEXEC, Mode::empty()));
+        }
+        all.extend(dmabuf(&memory));
+        Ok(Self { memory, all })
+    }
+
+    /// Returns the shared memory.
+    pub(super) fn memory(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+
+    /// Returns any file.
+    pub(super) fn any(&self, random: &mut Random) -> BorrowedFd<'_> {
+        random.choose(&self.all).unwrap_or(&self.memory).as_fd()
+    }
+}
+
+fn memory(bytes: u32) -> anyhow::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create("hostile", flags).context("memfd_create")?;
+    rustix::fs::ftruncate(&file, bytes.into())?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
+    Ok(file)
+}
+
+/// Returns a dma-buf of the memory; `None` where the machine has no udmabuf, or this user may not open it.
+fn dmabuf(memory: &OwnedFd) -> Option<OwnedFd> {
+    let udmabuf = Udmabuf::open().ok()?;
+    udmabuf.share(memory, 0, MEMORY_BYTES.into()).ok()
+}

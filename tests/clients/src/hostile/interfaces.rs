@@ -1,0 +1,48 @@
+//! The interfaces of the globals, from which all other interfaces follow.
+
+use wayland_client::Proxy as _;
+use wayland_client::backend::protocol::Interface;
+use wayland_client::protocol::{
+    wl_callback::WlCallback, wl_compositor::WlCompositor,
+    wl_data_device_manager::WlDataDeviceManager, wl_output::WlOutput, wl_seat::WlSeat,
+    wl_shm::WlShm, wl_subcompositor::WlSubcompositor,
+};
+use wayland_protocols::wp::{
+    color_representation::v1::client::wp_color_representation_manager_v1::WpColorRepresentationManagerV1,
+    linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1,
+    linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1,
+    presentation_time::client::wp_presentation::WpPresentation,
+    viewporter::client::wp_viewporter::WpViewporter,
+};
+use wayland_protocols::xdg::{
+    activation::v1::client::xdg_activation_v1::XdgActivationV1,
+    shell::client::xdg_wm_base::XdgWmBase,
+    xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1,
+};
+
+/// Returns the interface of a global; `None` if the clients do not know it.
+pub(super) fn of_global(name: &str) -> Option<&'static Interface> {
+    [
+        WlCompositor::interface(),
+        WlSubcompositor::interface(),
+        WlShm::interface(),
+        WlSeat::interface(),
+        WlOutput::interface(),
+        WlDataDeviceManager::interface(),
+        XdgWmBase::interface(),
+        XdgActivationV1::interface(),
+        ZxdgOutputManagerV1::interface(),
+        WpViewporter::interface(),
+        WpPresentation::interface(),
+        WpColorRepresentationManagerV1::interface(),
+        ZwpLinuxDmabufV1::interface(),
+        WpLinuxDrmSyncobjManagerV1::interface(),
+    ]
+    .into_iter()
+    .find(|interface| interface.name == name)
+}
+
+/// Returns the interface of the callbacks of `wl_display.sync`.
+pub(super) fn callback() -> &'static Interface {
+    WlCallback::interface()
+}

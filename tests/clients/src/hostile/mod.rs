@@ -1,0 +1,175 @@
+//! Clients that try to take a compositor down or away from others, and a well-behaved client beside them that measures it.
+//!
+//! The clients write the wire format themselves, each with random numbers of a seed. Those of [`Behaviour::WITHIN_LIMITS`] send
+//! only what the protocols permit, in the most expensive ways, and have to stay connected. The others also send what is not
+//! permitted, files of all kinds, too much and too little; they are disconnected, and connect again.
+
+mod behaviour;
+mod bystander;
+mod connection;
+mod files;
+mod interfaces;
+mod message;
+mod process;
+mod random;
+mod random_requests;
+mod scripted;
+mod window;
+mod within_limits;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use behaviour::{Behaviour, HostileReport};
+pub use bystander::{Measured, percentile};
+pub use process::{Resources, terminate_beside_clients};
+pub use scripted::{ScriptedClient, ScriptedFiles};
+
+/// The number of hostile clients at a time.
+const CLIENTS: usize = 10;
+
+/// A hostile client that runs.
+type Running = JoinHandle<anyhow::Result<HostileReport>>;
+
+/// What the bystander has to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The CPU time of the compositor that 99 of 100 round trips do not exceed.
+    pub cpu_time: Option<Duration>,
+    /// The duration that 99 of 100 round trips do not exceed.
+    pub round_trip: Option<Duration>,
+    /// The part of the frames that may be lost in addition to those that are lost without hostile clients.
+    pub lost_frames: Option<f64>,
+}
+
+/// What the bystander measured without and with the hostile clients, and what those did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The measurement without them.
+    pub before: Measured,
+    /// The measurement with them.
+    pub during: Measured,
+    /// The behaviour of each client and its report.
+    pub clients: Vec<(Behaviour, HostileReport)>,
+}
+
+/// Measures a bystander of the compositor `pid`, first alone and then beside ten hostile clients, half of which stay within their
+/// limits.
+///
+/// # Errors
+///
+/// When the bystander is disconnected, or a client that stays within its limits.
+pub fn run(
+    socket: &Path,
+    pid: u32,
+    seed: u64,
+    alone: Duration,
+    beside: Duration,
+) -> anyhow::Result<Outcome> {
+    let before = bystander::measure(socket, pid, alone)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads = start_clients(socket, seed, &stop)?;
+    let during = bystander::measure(socket, pid, beside);
+    stop.store(true, Ordering::Relaxed);
+    let mut clients = Vec::new();
+    for (behaviour, thread) in threads {
+        let report = thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the client {behaviour:?} panicked"))??;
+        clients.push((behaviour, report));
+    }
+    let during = during?;
+    Ok(Outcome {
+        before,
+        during,
+        clients,
+    })
+}
+
+/// Starts the hostile clients, which run until `stop` is set.
+fn start_clients(
+    socket: &Path,
+    seed: u64,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<(Behaviour, Running)>> {
+    let mut threads = Vec::new();
+    for number in 0..CLIENTS {
+        let behaviour = Behaviour::of_client(number, seed);
+        let (socket, stop) = (socket.to_owned(), stop.clone());
+        let seed = seed.wrapping_add(u64::try_from(number)?);
+        let thread = std::thread::spawn(move || behaviour.run(&socket, seed, &stop));
+        threads.push((behaviour, thread));
+    }
+    Ok(threads)
+}
+
+impl Outcome {
+    /// Checks that the bystander was served: its round trips, its frames, and that clients within their limits stayed connected.
+    ///
+    /// # Errors
+    ///
+    /// What was wrong.
+    pub fn check(&self, bounds: Bounds) -> anyhow::Result<()> {
+        let slowest = percentile(&self.during.round_trips, 99);
+        let most_used = percentile(&self.during.cpu_times, 99);
+        let (alone, beside) = (self.before.lost_frames(), self.during.lost_frames());
+        anyhow::ensure!(
+            bounds.round_trip.is_none_or(|bound| slowest < bound),
+            "one round trip of a hundred took {slowest:?} or longer: {self}"
+        );
+        anyhow::ensure!(
+            bounds.cpu_time.is_none_or(|bound| most_used < bound),
+            "one round trip of a hundred took {most_used:?} of CPU time or more: {self}"
+        );
+        anyhow::ensure!(
+            bounds
+                .lost_frames
+                .is_none_or(|bound| beside <= alone + bound),
+            "{:.1} % of the frames were lost beside the hostile clients, and {:.1} % without them: {self}",
+            beside * 100.0,
+            alone * 100.0
+        );
+        for (behaviour, report) in &self.clients {
+            anyhow::ensure!(
+                report.requests > 0,
+                "the client {behaviour:?} sent nothing: {self}"
+            );
+            anyhow::ensure!(
+                !behaviour.stays_connected() || report.connections == 1,
+                "the client {behaviour:?} was disconnected: {:?}",
+                report.last_error
+            );
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(to, "alone: {}", self.before)?;
+        writeln!(to, "beside: {}", self.during)?;
+        for (behaviour, report) in &self.clients {
+            writeln!(
+                to,
+                "{behaviour:?}: {} requests, {} connections, last error {:?}",
+                report.requests, report.connections, report.last_error
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until `done` returns true; returns false after the time limit.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !done() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}

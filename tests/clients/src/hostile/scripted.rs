@@ -1,0 +1,118 @@
+//! A client whose requests are chosen by the bytes of a fuzzer. It runs in the process of the compositor, so it never waits.
+
+use std::os::unix::net::UnixStream;
+
+use super::connection::Connection;
+use super::files::Files;
+use super::random::Random;
+use super::random_requests::send_any;
+
+/// A client that sends one request for each step.
+#[derive(Debug)]
+pub struct ScriptedClient {
+    connection: Connection,
+    random: Random,
+    awaited: Option<u32>,
+}
+
+/// The files that all such clients send.
+#[derive(Debug)]
+pub struct ScriptedFiles(Files);
+
+impl ScriptedFiles {
+    /// Opens the files.
+    ///
+    /// # Errors
+    ///
+    /// When the process has no file descriptors left.
+    pub fn open() -> anyhow::Result<Self> {
+        Files::open().map(Self)
+    }
+}
+
+impl ScriptedClient {
+    /// Asks for the globals. [`synchronise`](Self::synchronise) tells when they have arrived.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be used.
+    pub fn start(stream: UnixStream, script: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self {
+            connection: Connection::start(stream)?,
+            random: Random::of_bytes(script),
+            awaited: None,
+        })
+    }
+
+    /// Binds all globals, and creates an object of each kind that most others need.
+    pub fn bind(&mut self, files: &ScriptedFiles) {
+        let Self { connection, .. } = self;
+        connection.bind_all();
+        let global = |connection: &Connection, name: &str| {
+            let objects = connection.objects_of(name);
+            objects.first().copied().unwrap_or(0)
+        };
+        let compositor = global(connection, "wl_compositor");
+        let shell = global(connection, "xdg_wm_base");
+        let shm = global(connection, "wl_shm");
+        let size = super::files::MEMORY_BYTES.into();
+        let pool = connection.call(shm, "create_pool", &[size], &[files.0.memory()]);
+        super::window::create_buffer(connection, pool, (32, 24));
+        for _ in 0..2 {
+            let surface = connection.call(compositor, "create_surface", &[], &[]);
+            let role = connection.call(shell, "get_xdg_surface", &[surface.into()], &[]);
+            connection.call(role, "get_toplevel", &[], &[]);
+            connection.call(surface, "commit", &[], &[]);
+        }
+        connection.call(compositor, "create_surface", &[], &[]);
+        connection.flush();
+    }
+
+    /// Sends the next request of the script; returns whether more are to come.
+    pub fn step(&mut self, files: &ScriptedFiles) -> bool {
+        let Self {
+            connection, random, ..
+        } = self;
+        match random.below(16) {
+            0 => {
+                for (role, serial) in std::mem::take(&mut connection.configures) {
+                    connection.call(role, "ack_configure", &[serial.into()], &[]);
+                }
+            }
+            // Random requests rarely attach a buffer to a surface and commit this surface afterwards.
+            1 => {
+                let surfaces = connection.objects_of("wl_surface");
+                let buffers = connection.objects_of("wl_buffer");
+                let surface = random.choose(&surfaces).copied().unwrap_or(0);
+                let buffer = random.choose(&buffers).copied().unwrap_or(0);
+                super::window::attach(connection, surface, buffer);
+                connection.call(surface, "frame", &[], &[]);
+                connection.call(surface, "commit", &[], &[]);
+            }
+            _ => send_any(connection, &files.0, random),
+        }
+        connection.flush();
+        connection.read();
+        // A script that sends a part of a message has nothing to send after it.
+        !self.random.is_exhausted() && !self.is_closed()
+    }
+
+    /// Reads the events; returns whether all requests before the first call were handled. The connection may also have been closed.
+    pub fn synchronise(&mut self) -> bool {
+        let callback = self.awaited.unwrap_or_else(|| self.connection.sync());
+        self.awaited = Some(callback);
+        self.connection.flush();
+        self.connection.read();
+        let is_done = self.connection.done.contains(&callback) || self.is_closed();
+        if is_done {
+            self.awaited = None;
+            self.connection.done.clear();
+        }
+        is_done
+    }
+
+    /// Returns whether the compositor has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        self.connection.closed
+    }
+}

@@ -1,0 +1,187 @@
+//! Expensive requests that every protocol permits, with fewer objects than any limit of a client.
+
+use super::behaviour::Behaviour;
+use super::connection::Connection;
+use super::files::{Files, MEMORY_BYTES};
+use super::message::Argument;
+use super::random::Random;
+use super::window::{Window, attach, create_buffer};
+
+/// The number of surfaces in the tree.
+const TREE_SURFACES: usize = 200;
+/// The number of levels of the tree.
+const TREE_LEVELS: usize = 24;
+/// The number of rectangles of each region.
+const RECTANGLES: i32 = 400;
+/// The number of objects that are created and destroyed together.
+const OBJECTS: usize = 200;
+
+/// A client that stays within its limits.
+#[derive(Debug)]
+pub(super) struct Expensive {
+    behaviour: Behaviour,
+    window: Window,
+    surfaces: Vec<u32>,
+    objects: Vec<u32>,
+}
+
+impl Expensive {
+    /// Creates the objects of a behaviour.
+    pub(super) fn start(
+        behaviour: Behaviour,
+        connection: &mut Connection,
+        files: &Files,
+    ) -> anyhow::Result<Self> {
+        let window = Window::map(connection, files, (256, 256))?;
+        let mut client = Self {
+            behaviour,
+            window,
+            surfaces: Vec::new(),
+            objects: Vec::new(),
+        };
+        match behaviour {
+            Behaviour::Trees => client.create_tree(connection, TREE_SURFACES),
+            Behaviour::Pixels => client.create_layers(connection),
+            Behaviour::Regions => client.create_tree(connection, 16),
+            _ => {}
+        }
+        Ok(client)
+    }
+
+    /// Sends the next requests.
+    pub(super) fn step(&mut self, connection: &mut Connection, files: &Files, random: &mut Random) {
+        self.window.acknowledge(connection);
+        match self.behaviour {
+            Behaviour::Trees => self.commit_tree(connection, random),
+            Behaviour::Regions => self.set_regions(connection),
+            Behaviour::Pixels => self.commit_layers(connection),
+            Behaviour::Objects => self.replace_objects(connection, files),
+            _ => self.change_focus(connection),
+        }
+    }
+
+    /// Creates synchronised subsurfaces with content, in chains of many levels.
+    fn create_tree(&mut self, connection: &mut Connection, count: usize) {
+        let mut parent = self.window.surface;
+        for number in 0..count {
+            if number % TREE_LEVELS == 0 {
+                parent = self.window.surface;
+            }
+            let (surface, _) = self.window.subsurface(connection, parent);
+            attach(connection, surface, self.window.buffer);
+            connection.call(surface, "commit", &[], &[]);
+            self.surfaces.push(surface);
+            parent = surface;
+        }
+        self.window.commit(connection);
+    }
+
+    /// Commits all subsurfaces and then the window, so that the compositor applies the whole tree.
+    fn commit_tree(&mut self, connection: &mut Connection, random: &mut Random) {
+        for surface in &self.surfaces {
+            if random.once_in(4) {
+                let damage = [0, 0, 1, 1].map(Argument::Word);
+                connection.call(*surface, "damage", &damage, &[]);
+                connection.call(*surface, "commit", &[], &[]);
+            }
+        }
+        for _ in 0..16 {
+            self.window.commit(connection);
+        }
+    }
+
+    /// Sets regions of crossing rectangles for all surfaces.
+    fn set_regions(&mut self, connection: &mut Connection) {
+        let region = connection.call(self.window.compositor, "create_region", &[], &[]);
+        for place in 0..RECTANGLES / 2 {
+            let column = [place * 2, 0, 1, 1000].map(Argument::from);
+            let row = [0, place * 2, 1000, 1].map(Argument::from);
+            connection.call(region, "add", &column, &[]);
+            connection.call(region, "subtract", &row, &[]);
+        }
+        for surface in self.surfaces.iter().chain([&self.window.surface]) {
+            for request in ["set_opaque_region", "set_input_region"] {
+                connection.call(*surface, request, &[region.into()], &[]);
+            }
+            connection.call(*surface, "commit", &[], &[]);
+        }
+        self.window.commit(connection);
+        connection.call(region, "destroy", &[], &[]);
+    }
+
+    /// Creates desynchronised subsurfaces with a large buffer that is shown scaled.
+    fn create_layers(&mut self, connection: &mut Connection) {
+        let viewporter = connection.objects_of("wp_viewporter");
+        let buffer = create_buffer(connection, self.window.pool, (512, 512));
+        for _ in 0..8 {
+            let (surface, role) = self.window.subsurface(connection, self.window.surface);
+            connection.call(role, "set_desync", &[], &[]);
+            if let Some(viewporter) = viewporter.first() {
+                let viewport = connection.call(*viewporter, "get_viewport", &[surface.into()], &[]);
+                let size = [200, 150].map(Argument::Word);
+                connection.call(viewport, "set_destination", &size, &[]);
+            }
+            attach(connection, surface, buffer);
+            connection.call(surface, "commit", &[], &[]);
+            self.surfaces.push(surface);
+        }
+        self.window.commit(connection);
+    }
+
+    /// Damages and commits all layers.
+    fn commit_layers(&mut self, connection: &mut Connection) {
+        for surface in &self.surfaces {
+            let damage = [0, 0, 512, 512].map(Argument::Word);
+            connection.call(*surface, "damage_buffer", &damage, &[]);
+            connection.call(*surface, "commit", &[], &[]);
+        }
+        self.window.show(connection);
+    }
+
+    /// Destroys the objects of the last call, and creates as many: surface feedback, pools with descriptors, data sources.
+    fn replace_objects(&mut self, connection: &mut Connection, files: &Files) {
+        for object in self.objects.drain(..) {
+            connection.call(object, "destroy", &[], &[]);
+        }
+        let dmabuf = connection.objects_of("zwp_linux_dmabuf_v1");
+        let manager = connection.objects_of("wl_data_device_manager");
+        let surface = [self.window.surface.into()];
+        for number in 0..OBJECTS {
+            let object = match (number % 8, dmabuf.first(), manager.first()) {
+                (0, _, _) => connection.call(
+                    self.window.shm,
+                    "create_pool",
+                    &[MEMORY_BYTES.into()],
+                    &[files.memory()],
+                ),
+                (1..5, Some(dmabuf), _) => {
+                    connection.call(*dmabuf, "get_surface_feedback", &surface, &[])
+                }
+                (5, _, Some(manager)) => {
+                    let source = connection.call(*manager, "create_data_source", &[], &[]);
+                    connection.call(source, "offer", &["text/plain".into()], &[]);
+                    source
+                }
+                (6, _, _) => connection.call(self.window.shell, "create_positioner", &[], &[]),
+                _ => connection.call(self.window.compositor, "create_surface", &[], &[]),
+            };
+            self.objects.push(object);
+        }
+    }
+
+    /// Unmaps and maps the window, and changes its title and state, so that focus and stacking change each time.
+    fn change_focus(&mut self, connection: &mut Connection) {
+        let window = self.window;
+        for request in ["set_maximized", "unset_maximized"] {
+            connection.call(window.toplevel, request, &[], &[]);
+        }
+        connection.call(window.toplevel, "set_title", &["hostile".into()], &[]);
+        attach(connection, window.surface, 0);
+        window.commit(connection);
+        // The compositor configures the window again before it may be mapped.
+        window.commit(connection);
+        connection.round_trip(super::window::ANSWER_LIMIT);
+        window.acknowledge(connection);
+        window.show(connection);
+    }
+}

@@ -1,0 +1,73 @@
+//! Theme `hostile`: ten clients that try to take the compositor away from others, beside a bystander that measures how it is served.
+//!
+//! `compositor/tests/hostile` does the same on the host, where a bound on time would depend on what else the host does.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::{Case, Outcome, TestContext};
+use crate::vm::config::Config;
+
+/// Time limit of an hour of hostile clients, with the measurements before.
+const CHECK_LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// How many seconds the hostile clients run, on the guest's clock.
+const SECONDS: u32 = 6;
+
+/// The same with `--full`.
+const SECONDS_IN_FULL: u32 = 3600;
+
+/// The bounds that a user notices: 99 of 100 round trips in 100 ms, and SIGTERM in two seconds. The guest has one processor, of a
+/// billion instructions in a second, which the hostile clients use too.
+const IN_TIME: &str = "--round-trip 100 --terminate 2000";
+
+/// A guest whose clock is the host's is ten to a hundred times slower, so only what hangs is found.
+const AT_ALL: &str = "--terminate 60000";
+
+pub(super) const CASES: &[Case] = &[
+    // The clock counts instructions, so the bounds on time hold whatever the host does.
+    Case::new(
+        "hostile::bystander_of_ten_clients_is_served_in_time",
+        Config::Virtio,
+        |context| check(context, "--backend headless --mode 640x480@60", IN_TIME),
+    )
+    .counted()
+    .limit(CHECK_LIMIT)
+    .seconds(90),
+    Case::new(
+        "hostile::ten_clients_on_a_display_leave_nothing_behind",
+        Config::Virtio,
+        |context| check(context, "--mode 640x480", AT_ALL),
+    )
+    .limit(CHECK_LIMIT)
+    .seconds(60),
+];
+
+/// Runs the hostile clients with a compositor that has these options, and checks its end.
+fn check(context: &mut TestContext<'_>, options: &str, bounds: &str) -> anyhow::Result<Outcome> {
+    let seconds = if context.is_full() {
+        SECONDS_IN_FULL
+    } else {
+        SECONDS
+    };
+    let line = format!(
+        r#"rm -rf /tmp/hostile; mkdir /tmp/hostile; cd /tmp/hostile
+covalent-compositor {options} --socket hostile >ready 2>log & compositor=$!
+for _ in $(seq 300); do grep -qs ready ready && break; sleep 0.1; done
+WAYLAND_DISPLAY=hostile covalent-hostile-check --pid $compositor --seconds {seconds} {bounds}
+status=$?
+[ $status -eq 0 ] || kill $compositor
+wait $compositor; echo "the compositor's status: $?"
+[ $status -eq 0 ] || {{ tail -n 20 log >&2; exit $status; }}"#
+    );
+    let output = context.guest()?.sh(&line, CHECK_LIMIT)?;
+    context.save_artefact("stdout.txt", &output.stdout)?;
+    let text = output.text();
+    ensure!(
+        output.status.success() && text.ends_with("the compositor's status: 0"),
+        "{}: {text}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(Outcome::Passed)
+}

@@ -1,0 +1,151 @@
+//! The images of a run. A thread makes them while the checks that need none run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+use crate::vm::image::{Image, ImageError, Options, Versions, ensure_with};
+use crate::vm::kernel::Kernel;
+use crate::vm::platform::Platform;
+use crate::vm::progress::Progress;
+
+use super::Needs;
+
+/// Which image a guest boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ImageKind {
+    /// The image of the PC with a kernel.
+    Pc(Kernel),
+    /// The image of the board.
+    Board,
+}
+
+impl ImageKind {
+    /// The image of the PC with its own kernel. It has the root that checks compile in, and the others are made from it.
+    pub const PC: Self = Self::Pc(Kernel::Backports);
+
+    /// Returns the image for guests with these needs.
+    #[must_use]
+    pub fn of(needs: &Needs) -> Self {
+        match needs.config.platform() {
+            Platform::Pc => Self::Pc(needs.kernel),
+            Platform::Board => Self::Board,
+        }
+    }
+
+    fn platform(self) -> Platform {
+        match self {
+            Self::Pc(_) => Platform::Pc,
+            Self::Board => Platform::Board,
+        }
+    }
+
+    fn options(self) -> Options {
+        let kernel = match self {
+            Self::Pc(kernel) => kernel,
+            Self::Board => Kernel::default(),
+        };
+        Options {
+            kernel,
+            ..Options::default()
+        }
+    }
+}
+
+/// The images of a run: each is not made yet, made, or could not be made.
+#[derive(Debug)]
+pub struct Images {
+    made: BTreeMap<ImageKind, OnceLock<Result<Image, String>>>,
+    complete: OnceLock<()>,
+}
+
+impl Default for Images {
+    /// Returns images of which none is made.
+    fn default() -> Self {
+        let older = Kernel::OLDER.map(ImageKind::Pc);
+        let kinds = [ImageKind::PC, ImageKind::Board].into_iter().chain(older);
+        Self {
+            made: kinds.map(|kind| (kind, OnceLock::new())).collect(),
+            complete: OnceLock::new(),
+        }
+    }
+}
+
+impl Images {
+    /// Returns the image of a kind; `None` where it is not made yet.
+    #[must_use]
+    pub fn get(&self, kind: ImageKind) -> Option<Result<&Image, &str>> {
+        let made = self.made.get(&kind)?.get()?;
+        Some(made.as_ref().map_err(String::as_str))
+    }
+
+    /// Returns the versions of what is in the PC's image, once it is made.
+    #[must_use]
+    pub fn versions(&self) -> Option<&Versions> {
+        let image = self.get(ImageKind::PC)?.ok()?;
+        Some(&image.versions)
+    }
+
+    /// Returns whether no more image will be made.
+    pub(super) fn are_complete(&self) -> bool {
+        self.complete.get().is_some()
+    }
+
+    /// Makes the image of the PC, and then the others that are needed. Calls `made` after each.
+    pub(super) fn make(&self, needed: &BTreeSet<ImageKind>, progress: &Progress, made: impl Fn()) {
+        let make = |kind: ImageKind| ensure_with(kind.platform(), kind.options(), progress);
+        self.set(ImageKind::PC, || make(ImageKind::PC));
+        if self.versions().is_some() {
+            for kind in needed.iter().filter(|kind| **kind != ImageKind::PC) {
+                made();
+                self.set(*kind, || make(*kind));
+            }
+        }
+        // Only this function states it, and it runs once.
+        let _ = self.complete.set(());
+        made();
+    }
+
+    /// Stores what `make` returns. Workers wait for the image, so that a panic is stored too.
+    fn set(&self, kind: ImageKind, make: impl FnOnce() -> Result<Image, ImageError>) {
+        let result = match catch_unwind(AssertUnwindSafe(make)) {
+            Ok(made) => made.map_err(|error| error.to_string()),
+            Err(_) => Err("the thread that made it panicked".to_owned()),
+        };
+        let result = result.map_err(|message| match kind {
+            ImageKind::PC => message,
+            ImageKind::Pc(kernel) => format!("the image with Linux {kernel}: {message}"),
+            ImageKind::Board => format!("the board's image: {message}"),
+        });
+        if let Some(cell) = self.made.get(&kind) {
+            // Only one thread makes images, and each once.
+            let _ = cell.set(result);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_of_an_image_that_cannot_be_made_keeps_the_reason() {
+        let images = Images::default();
+        assert!(images.get(ImageKind::Board).is_none());
+        images.set(ImageKind::Board, || Err(ImageError::Architecture("z80")));
+        images.set(ImageKind::PC, || panic!("planted"));
+        let reason = images.get(ImageKind::Board).unwrap().unwrap_err();
+        assert!(reason.starts_with("the board's image: "), "{reason}");
+        assert!(reason.ends_with("z80"), "{reason}");
+        let older = ImageKind::Pc(Kernel::Trixie);
+        images.set(older, || Err(ImageError::Architecture("z80")));
+        let reason = images.get(older).unwrap().unwrap_err();
+        assert!(
+            reason.starts_with("the image with Linux 6.12: "),
+            "{reason}"
+        );
+        let reason = images.get(ImageKind::PC).unwrap().unwrap_err();
+        assert!(reason.contains("panicked"), "{reason}");
+        assert_eq!(images.versions(), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! Splits whose copies lavapipe makes: what the display shows is what the producer drew.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::suite::shown_picture::ShownPicture;
+use crate::suite::{Outcome, TestContext};
+
+/// Time limit to load a module, and to end a program.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+
+/// Time limit to solve, copy and show two pictures on an emulated CPU.
+const PICTURE_LIMIT: Duration = Duration::from_secs(240);
+
+/// The file in which the case keeps who copied.
+const COPIER: &str = "copied.txt";
+
+/// Copies by Vulkan as the solutions say, and compares QEMU's picture of the display with the copy. A card without one compares its writeback
+/// itself.
+pub(super) fn copied_by_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
+    let program = "covalent-interop-check --show-split /dev/dri/card0";
+    let shown = ShownPicture::of(context, program, PICTURE_LIMIT, COMMAND_LIMIT)?;
+    context.save_artefact(COPIER, shown.detail.as_bytes())?;
+    ensure!(
+        shown.detail.contains(" llvmpipe Vulkan copied from XB24"),
+        "the program showed {}",
+        shown.detail
+    );
+    shown.check_checksum()?;
+    Ok(Outcome::Passed)
+}

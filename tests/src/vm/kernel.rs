@@ -1,0 +1,83 @@
+//! The kernels that guests boot: the one of the image, and those of older Debian releases.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A kernel of Debian, which the PC's guest boots. The rest of the guest is the same for all.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+pub enum Kernel {
+    /// Linux 6.1 of Debian 12 (bookworm).
+    #[value(name = "6.1")]
+    Bookworm,
+    /// Linux 6.12 of Debian 13 (trixie).
+    #[value(name = "6.12")]
+    Trixie,
+    /// Linux 7.3 of trixie-backports, with which the image is made.
+    #[default]
+    #[value(name = "7.3")]
+    Backports,
+}
+
+impl Kernel {
+    /// The kernels that are not the image's own.
+    pub const OLDER: [Self; 2] = [Self::Bookworm, Self::Trixie];
+
+    /// Returns the version series, as on a command line.
+    #[must_use]
+    pub fn series(self) -> &'static str {
+        match self {
+            Self::Bookworm => "6.1",
+            Self::Trixie => "6.12",
+            Self::Backports => "7.3",
+        }
+    }
+
+    /// Returns the suites of Debian that have it; `None` where it is the image's own kernel.
+    pub(super) fn suites(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Bookworm => Some(&["bookworm"]),
+            Self::Trixie => Some(&["trixie"]),
+            Self::Backports => None,
+        }
+    }
+
+    /// Returns whether `release`, as `uname -r` prints it, is of this series.
+    #[must_use]
+    pub fn is_of_series(self, release: &str) -> bool {
+        let rest = release.strip_prefix(self.series());
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.series())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_is_compared_by_whole_numbers() {
+        assert!(Kernel::Bookworm.is_of_series("6.1.0-57-amd64"));
+        assert!(!Kernel::Bookworm.is_of_series("6.12.117+deb13-amd64"));
+        assert!(Kernel::Trixie.is_of_series("6.12.117+deb13-amd64"));
+        assert!(!Kernel::Backports.is_of_series("7.30.1"));
+    }
+}
