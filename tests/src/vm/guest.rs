@@ -45,6 +45,11 @@ use crate::wire::{Exec, Prepare, Ready, VERSION};
 /// A kernel that panics ends QEMU, so a broken guest is noticed at once.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
+/// Time limit of the first attempt to boot. QEMU's emulation with a thread for each processor sometimes lets a kernel hang before its
+/// first line on the console: both processors then run with interrupts off, in `multi_cpu_stop` and in the function that is called there.
+/// It was seen once in a few hundred boots. The second attempt has the whole time.
+const FIRST_BOOT_LIMIT: Duration = Duration::from_secs(200);
+
 /// Time limit for a guest to power off.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -66,7 +71,7 @@ pub const DISPLAY: &str = "display";
 /// Returns whether a kernel's boot failed at the breakpoint that replaces an instruction while the kernel patches it.
 ///
 /// On hardware, the other processors see the breakpoint, and the kernel's handler continues. QEMU's emulation with a thread for
-/// each processor sometimes lets a processor hit the breakpoint after the handler was removed: once in some hundred boots of a
+/// each processor sometimes lets a processor hit the breakpoint after the handler was removed: once in a few hundred boots of a
 /// busy machine.
 fn is_half_patched(console: &str) -> bool {
     console.contains("Oops: int3:")
@@ -203,13 +208,24 @@ impl Guest {
         };
         let mut boot = boot.clone();
         boot.machine.devicetree = Devicetree::for_machine(image, &boot.machine)?;
-        let mut booted = Self::boot_with(image, &boot, accelerator);
-        if let Err(GuestError::Boot { log, .. }) = &booted {
+        let mut first = boot.clone();
+        first.limit = boot.limit.min(FIRST_BOOT_LIMIT);
+        let mut booted = Self::boot_with(image, &first, accelerator);
+        if let Err(GuestError::Boot { log, source, .. }) = &booted {
             let console = std::fs::read(log).unwrap_or_default();
-            if is_half_patched(&String::from_utf8_lossy(&console)) {
-                tracing::warn!(
-                    "the kernel ran into an instruction that it was patching; booting again"
-                );
+            let is_late = matches!(**source, GuestError::Link(LinkError::Deadline { .. }));
+            let why = if is_half_patched(&String::from_utf8_lossy(&console)) {
+                Some("the kernel ran into an instruction that it was patching".to_owned())
+            } else if is_late && first.limit < boot.limit {
+                Some(format!(
+                    "the guest did not start within {} s",
+                    first.limit.as_secs()
+                ))
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                tracing::warn!("{why}; booting again");
                 booted = Self::boot_with(image, &boot, accelerator);
             }
         }
