@@ -10,7 +10,7 @@ use crate::vm::config::Config;
 use super::compositor::TestCompositor;
 use super::{Case, Outcome, TestContext};
 
-/// Time limit of some dozens of frames on a busy machine without KVM.
+/// Time limit to show a few dozen frames on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -18,6 +18,21 @@ pub(super) const CASES: &[Case] = &[
         "examples::camera_to_kms_shows_every_frame",
         Config::Virtio,
         camera_to_kms,
+    ),
+    Case::new(
+        "examples::camera_to_vulkan_reads_every_frame",
+        Config::Virtio,
+        camera_to_vulkan,
+    ),
+    Case::new(
+        "examples::camera_to_process_reads_every_frame_there",
+        Config::Virtio,
+        camera_to_process,
+    ),
+    Case::new(
+        "examples::camera_to_encoder_writes_a_video_that_decodes",
+        Config::Virtio,
+        camera_to_encoder,
     ),
     Case::new(
         "examples::vulkan_to_kms_shows_every_picture",
@@ -112,31 +127,77 @@ fn offline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Prints the node of vicodec whose formats, as `v4l2-ctl --WHAT` lists them, include FWHT.
+fn vicodec_node(what: &str) -> String {
+    format!(
+        "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
+         && v4l2-ctl -d $node --{what} | grep -q FWHT && echo $node; done | head -n 1)"
+    )
+}
+
 /// Encodes five pictures with vicodec, and runs the example that decodes them.
 fn decoder_to_gpu(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let node = |what: &str| {
-        format!(
-            "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
-             && v4l2-ctl -d $node --{what} | grep -q FWHT && echo $node; done | head -n 1)"
-        )
-    };
     context.sh("modprobe vicodec", COMMAND_LIMIT)?;
     context.sh(
         &format!(
             "v4l2-ctl -d {} --set-fmt-video-out width=640,height=480,pixelformat=XR24 --stream-mmap --stream-out-mmap \
              --stream-count 5 --stream-to /tmp/video.fwht",
-            node("list-formats")
+            vicodec_node("list-formats")
         ),
         COMMAND_LIMIT,
     )?;
-    let decoder = node("list-formats-out");
-    let shown = check_output(
+    let shown = decode(context);
+    context.sh("rm -f /tmp/video.fwht; modprobe -r vicodec", COMMAND_LIMIT)?;
+    shown?;
+    Ok(Outcome::Passed)
+}
+
+/// Runs the example that decodes the five pictures of `/tmp/video.fwht`.
+fn decode(context: &mut TestContext<'_>) -> anyhow::Result<()> {
+    let decoder = vicodec_node("list-formats-out");
+    check_output(
         context,
         &format!("decoder-to-gpu /tmp/video.fwht {decoder} /dev/dri/card0 5"),
         &["the GPU read a picture", "5 pictures were shown"],
+    )
+}
+
+fn camera_to_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
+    check_output(
+        context,
+        "camera-to-vulkan /dev/video0 5",
+        &["frame 0: the bytes that", "5 frames were read by the GPU"],
+    )?;
+    Ok(Outcome::Passed)
+}
+
+fn camera_to_process(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
+    check_output(
+        context,
+        "camera-to-process /dev/video0 10",
+        &[
+            "640 bytes of its middle row add up to",
+            "10 frames were read; the other process ended with exit status: 0",
+        ],
+    )?;
+    Ok(Outcome::Passed)
+}
+
+/// Encodes five frames of the camera with vicodec, and decodes them with the other example.
+fn camera_to_encoder(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    context.sh("modprobe vicodec", COMMAND_LIMIT)?;
+    context.sh("v4l2-ctl -d /dev/video0 -i 0", COMMAND_LIMIT)?;
+    let encoder = vicodec_node("list-formats");
+    let checked = check_output(
+        context,
+        &format!("camera-to-encoder /tmp/video.fwht /dev/video0 {encoder} 5"),
+        &["5 frames were encoded"],
     );
+    let checked = checked.and_then(|()| decode(context));
     context.sh("rm -f /tmp/video.fwht; modprobe -r vicodec", COMMAND_LIMIT)?;
-    shown?;
+    checked?;
     Ok(Outcome::Passed)
 }
 

@@ -34,9 +34,12 @@ pub fn checked_features() -> String {
 const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
 
 /// The examples of the library and of the clients that the suite runs.
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 10] = [
     "camera",
+    "camera-to-encoder",
     "camera-to-kms",
+    "camera-to-process",
+    "camera-to-vulkan",
     "decoder-to-gpu",
     "plan-on-paper",
     "share-with-process",
@@ -239,9 +242,11 @@ fn wait(mut cargo: Child, quiet: bool, folder: &Path) -> Result<String, BuildErr
     if quiet && started.elapsed() > QUIET_LIMIT {
         step.done();
     }
-    let answer = reader
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the thread that reads it panicked")));
+    let answer = reader.join().unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "the thread that reads cargo's output panicked",
+        ))
+    });
     answer.map_err(file_error("read what cargo wrote in", folder))
 }
 
