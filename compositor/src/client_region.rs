@@ -21,7 +21,7 @@ use crate::state::{State, usage_of};
 /// surface below.
 const OPAQUE_RECTS_MAX: usize = 64;
 
-/// What a request does with the pixels of a rectangle.
+/// The effect of a request on the pixels of a rectangle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionOperation {
     /// The region contains the pixels.
@@ -107,7 +107,7 @@ impl RegionData {
         if let Some(region) = Arc::get_mut(&mut shared) {
             return region.push(operation, rect);
         }
-        // A surface keeps the region as it was.
+        // A surface that uses the region keeps the previous rectangles.
         let mut copy = shared.try_clone()?;
         copy.push(operation, rect)?;
         *shared = Arc::new(copy);

@@ -19,7 +19,7 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
-    // The error repeats the arguments, so it is created again from arguments without control characters.
+    // The error text contains the arguments, so the error is created again from arguments without control characters.
     let printable = arguments
         .iter()
         .map(|word| printable_bytes(word.as_bytes()));

@@ -199,7 +199,7 @@ struct CommitQueue<O> {
     /// Commits up to this number are part of a commit of the parent; later ones are cached in a synchronised subsurface.
     sealed: u64,
     attached: VecDeque<(u64, Attachment<O>)>,
-    /// The commits that are not applied, as a part of those of the client.
+    /// The charge for the commits that are not applied, against the client's limit.
     charge: Option<Charge>,
 }
 

@@ -81,7 +81,10 @@ pub fn compose(
             Ok(composed) => return Ok(composed),
             Err(error) => {
                 let reason = format!("{error:#}");
-                tracing::debug!(reason, "the CPU renderer composes a frame");
+                tracing::debug!(
+                    reason,
+                    "the GPU renderer cannot compose the frame, so the CPU renderer does"
+                );
                 why_not_gles = Some(reason);
                 copies = copy_tiled(gles, &layers(scene, backend), scene, backend.mode().rect());
             }
@@ -98,7 +101,7 @@ pub fn compose(
     })
 }
 
-/// Copies the visible buffers that only the GPU can read, which is not able to draw the frame. The result has an item for each
+/// Copies the visible buffers that only the GPU can read, for a frame that the GPU cannot draw. The result has an item for each
 /// visible layer. A buffer that cannot be copied is left out of the frame.
 fn copy_tiled(
     gles: &mut Gles,
@@ -215,8 +218,8 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     };
     let fence = fence.filter(|_| supports_in_fence);
     if fence.is_none() && draw_result.done.wait().is_err() {
-        // The display cannot wait for a fence, so this waits for the GPU. Waiting in the event loop would miss the next
-        // vblank, and no other frame can be drawn before this one is shown.
+        // The display cannot wait for a fence, so this function blocks until the GPU has finished. Waiting in the event loop would
+        // miss the next vblank, and no other frame can be drawn before this one is shown.
         anyhow::bail!("waiting for the GPU to complete the output buffer failed");
     }
     Ok(Composed {

@@ -17,7 +17,7 @@ const DESCRIPTOR_BYTES: usize = 18;
 /// The tag of a descriptor with the name of the monitor.
 const NAME_TAG: u8 = 0xfc;
 
-/// What a monitor says of itself.
+/// The description of a monitor in its EDID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Monitor {
     /// The manufacturer: the three letters of its PNP identifier.
@@ -29,7 +29,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Returns the description of an output whose monitor says nothing of itself.
+    /// Returns the description of an output without a valid EDID.
     pub fn unknown(output: &str) -> Self {
         Self {
             make: "Covalent".to_owned(),
@@ -88,12 +88,12 @@ fn name(descriptor: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Returns the size in millimetres in a descriptor with a timing.
+/// Returns the width and height of the picture in millimetres from a detailed timing descriptor; `None` for another descriptor.
 fn timing_size(descriptor: &[u8]) -> Option<(i32, i32)> {
     let [low, high, .., width, height, upper, _, _, _] = *descriptor else {
         return None;
     };
-    // A descriptor without a pixel clock is no timing.
+    // A descriptor whose pixel clock is 0 is not a timing descriptor.
     if (low, high) == (0, 0) {
         return None;
     }

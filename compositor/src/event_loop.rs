@@ -7,9 +7,10 @@
 //!    └ input, session, hotplug, signals, sockets, fences
 //! ```
 //!
-//! calloop makes five system calls in each iteration: it sets a timerfd, and enables that and its notifier again. Three iterations
-//! belong to each frame, so the files and timers that every frame needs are watched here instead. Their registrations stay, and a timer
-//! needs no system call. calloop has all other sources, and is dispatched only when one of them is ready.
+//! calloop makes five system calls in each iteration: it sets a timerfd, and re-enables the timerfd and its notifier. Each frame
+//! takes three iterations, so the files and timers that every frame needs are watched by this module instead. A file stays
+//! registered with epoll, and a timer needs no system call. All other sources are added to calloop, which is dispatched only when
+//! one of them is ready.
 
 mod sys;
 mod timers;
@@ -121,11 +122,11 @@ impl EventLoop {
         self.handle.clone()
     }
 
-    /// Waits for the sources until one is ready, a timer expires, or the time is over, and calls the callbacks.
+    /// Waits until a source is ready, a timer expires or `timeout` elapses, and calls the callbacks.
     ///
     /// # Errors
     ///
-    /// When waiting fails, or a source of calloop.
+    /// When `epoll_wait` or the dispatch of a calloop source fails.
     pub fn dispatch(&mut self, timeout: Option<Duration>, state: &mut State) -> io::Result<()> {
         let shared = self.handle.shared.clone();
         let next = shared.timers.borrow().next(Instant::now());
@@ -149,7 +150,8 @@ impl EventLoop {
             } else {
                 shared.call(key, event.flags, state);
             }
-            // A frame is drawn at its time, however many clients have requests that wait.
+            // Expired timers are called after each event, so that a frame is drawn at its deadline even if many clients have
+            // requests.
             shared.call_expired(last, state);
         }
         shared.call_expired(last, state);
@@ -175,7 +177,8 @@ impl EventLoop {
 }
 
 impl LoopHandle {
-    /// Calls a callback when a file is ready, as long as it is. The file is kept open until it is removed.
+    /// Calls a callback in each iteration in which a file is ready (level-triggered). The file is kept open until
+    /// [`unwatch`](Self::unwatch) is called, or the callback returns [`WatchAction::Remove`].
     ///
     /// # Errors
     ///
@@ -203,7 +206,7 @@ impl LoopHandle {
         Ok(WatchToken(key))
     }
 
-    /// Changes for what a file is watched.
+    /// Changes the readiness for which a file is watched.
     ///
     /// # Errors
     ///
@@ -228,7 +231,7 @@ impl LoopHandle {
         after: Duration,
         callback: impl FnMut(&mut State) -> TimeoutAction + 'static,
     ) -> TimerToken {
-        // A time beyond the range of the clock never comes.
+        // A timer whose time is beyond the range of the clock never expires.
         let at = Instant::now().checked_add(after);
         let mut timers = self.shared.timers.borrow_mut();
         timers.add(at, Box::new(callback))
@@ -237,7 +240,8 @@ impl LoopHandle {
     /// Removes a timer; does nothing if it has expired. This may be done in its own callback.
     pub fn remove_timer(&self, token: TimerToken) {
         let removed = self.shared.timers.borrow_mut().remove(token);
-        // What the callback owns may use the timers when it is dropped.
+        // The callback is dropped after the borrow of the timers has ended, because values that the callback owns may use the
+        // timers when they are dropped.
         drop(removed);
     }
 
@@ -262,7 +266,7 @@ impl Deref for LoopHandle {
 
 impl Shared {
     fn call(&self, key: u64, ready: EventFlags, state: &mut State) {
-        // A callback before may have removed the file.
+        // A callback that was called earlier in this iteration may have removed the file.
         let callback = self
             .watches
             .borrow()
@@ -283,7 +287,8 @@ impl Shared {
         }
     }
 
-    /// Calls the timers that have expired and were added until `last`. A timer that a callback adds waits for the next iteration.
+    /// Calls the expired timers that were added no later than `last`. A timer that a callback adds is called in the next iteration
+    /// at the earliest.
     fn call_expired(&self, last: TimerToken, state: &mut State) {
         let now = Instant::now();
         loop {

@@ -51,7 +51,7 @@ impl Devices {
         Ok(Self(context))
     }
 
-    /// Closes the devices while another session is in front.
+    /// Closes the devices while another session is active.
     pub fn pause(&mut self) {
         self.0.suspend();
     }

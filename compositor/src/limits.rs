@@ -44,7 +44,7 @@ struct Row {
     limit: Limit,
     name: &'static str,
     default: u64,
-    /// What is limited, after a number.
+    /// The limited things as a plural noun, which messages write after the number.
     what: &'static str,
 }
 
@@ -75,7 +75,7 @@ const TABLE: [Row; COUNT] = [
         Limit::QueuedDescriptors,
         "queued-descriptors",
         1024,
-        "file descriptors that no message has taken",
+        "received file descriptors that belong to no complete message",
     ),
     row(
         Limit::Descriptors,
@@ -91,7 +91,8 @@ const TABLE: [Row; COUNT] = [
         "files of an unknown kind that are not closed yet",
     ),
     row(Limit::Objects, "objects", 16_384, "objects"),
-    // A place in the table of objects stays when the object is destroyed, and clients use the lowest free id.
+    // The object table keeps the entry of an id when its object is destroyed. Clients use the lowest free id, so the limit applies
+    // to the id.
     row(Limit::ObjectIds, "object-ids", 65_536, "object ids"),
     row(
         Limit::ObjectsOfOneKind,
@@ -104,7 +105,7 @@ const TABLE: [Row; COUNT] = [
         Limit::EventObjects,
         "event-objects",
         256,
-        "objects of one interface of the seat, the outputs or the registry",
+        "objects of one interface that receives the events of the seat, the outputs or the registry",
     ),
     // Smithay searches the list of all surfaces when one is destroyed.
     row(Limit::Surfaces, "surfaces", 2048, "surfaces"),
@@ -306,7 +307,7 @@ impl FromStr for LimitSetting {
     }
 }
 
-/// What one client uses of its limits now, and the most that it used.
+/// The current and the largest use of each limit by one client.
 #[derive(Debug)]
 pub struct Usage {
     limits: Limits,
@@ -335,7 +336,7 @@ impl Usage {
         &self.limits
     }
 
-    /// Returns what charges use of a limit now.
+    /// Returns the sum of the current charges for a limit.
     pub fn used(&self, limit: Limit) -> u64 {
         self.used[limit as usize].load(Ordering::Relaxed)
     }

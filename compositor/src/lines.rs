@@ -110,7 +110,7 @@ impl<W: Write> LineFile<W> {
 /// The lines that were lost.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{name} is not whole: {lost} of its lines could not be written: {cause}; is the disk full?"
+    "{name} is incomplete: {lost} lines could not be written: {cause}; free disk space and run again"
 )]
 pub struct LostLines {
     name: &'static str,

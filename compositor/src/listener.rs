@@ -16,7 +16,7 @@ use crate::event_loop::LoopHandle;
 use crate::state::State;
 
 /// How long no client is accepted when file descriptors are scarce.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts clients.
 ///
@@ -34,7 +34,7 @@ pub fn accept_clients(handle: &LoopHandle, socket: ListeningSocket) -> anyhow::R
         move |_, socket, state| {
             if descriptors::is_full(&**socket) || too_many_are_closing() {
                 tracing::warn!(
-                    "new clients have to wait because the process has too few file descriptors left, or too many files that do not close"
+                    "new clients are not accepted now: the process has too few free file descriptors (raise ulimit -n), or too many files of clients do not close"
                 );
                 return Ok(pause(state, own_token.get()));
             }
@@ -71,7 +71,7 @@ fn pause(state: &State, listening: Option<RegistrationToken>) -> PostAction {
     let Some(listening) = listening else {
         return PostAction::Continue;
     };
-    state.handle.add_timer(PAUSE, move |state| {
+    state.handle.add_timer(ACCEPT_PAUSE, move |state| {
         if let Err(error) = state.handle.enable(&listening) {
             state.fail(anyhow::anyhow!(
                 "the socket cannot accept clients any more: {error}"

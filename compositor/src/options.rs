@@ -72,7 +72,8 @@ pub struct Options {
     #[arg(long, value_name = "N", requires = "screenshot")]
     pub screenshot_after: Option<u64>,
 
-    /// Save every frame by the card's writeback connector in this directory. Only one display is driven then.
+    /// Save every frame by the card's writeback connector in this directory. Only one display is driven then. At the
+    /// end, the compositor waits up to ten seconds for the last frame.
     #[arg(long, value_name = "DIR")]
     pub writeback: Option<PathBuf>,
 

@@ -12,7 +12,7 @@ use crate::render::view::Transform;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutputId(pub(crate) u32);
 
-/// The place of an output on the desktop, its scale and its transform.
+/// The position of an output on the desktop, its scale and its transform.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutputView {
     /// The output.
@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn corner_is_where_the_transform_of_wl_output_puts_it() {
-        // The upper left corner of the desktop. The compositor rotates counter-clockwise, so by 90 degrees it is at the lower left.
+        // The position of the upper left corner of the desktop in the mode. The compositor rotates counter-clockwise, so the corner
+        // is at the lower left for 90 degrees.
         for (transform, expected) in [
             (Transform::Normal, (0, 0)),
             (Transform::Rotated90, (0, 470)),

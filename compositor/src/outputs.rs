@@ -1,4 +1,4 @@
-//! All outputs: their places on the desktop, and what they share.
+//! All outputs, their positions on the desktop, and the data that they share.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,9 +28,9 @@ pub struct Outputs {
     screens: Vec<Screen>,
     /// The names of all outputs so far; the index is the identity.
     names: Vec<String>,
-    /// Smithay's outputs whose display was disconnected. Clients may still use them, and Smithay panics if one is gone then.
+    /// Smithay's outputs that were removed. They are kept, because Smithay panics if a client uses an output that was dropped.
     retired: Vec<Output>,
-    /// The cards of the displays, also those without one.
+    /// The open cards, including those without a connected display.
     pub(crate) cards: Vec<OpenCard>,
     /// The options, by which displays are opened that are connected later.
     pub(crate) options: Options,
@@ -64,7 +64,7 @@ impl Outputs {
         OutputId(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
-    /// Removes an output, which shows nothing any more; returns its `wl_output` global, if it has one.
+    /// Removes an output from the desktop; returns its `wl_output` global, if it has one.
     pub fn remove(&mut self, id: OutputId) -> Option<GlobalId> {
         let index = self.screens.iter().position(|screen| screen.id() == id)?;
         let mut screen = self.screens.remove(index);
@@ -85,7 +85,8 @@ impl Outputs {
         }
     }
 
-    /// Returns the views of the outputs that are connected. If the last one was disconnected, it keeps its place.
+    /// Returns the views of the connected outputs. If none is connected, it returns the views of all outputs, so that the last
+    /// output keeps its position.
     pub fn views(&self) -> Vec<OutputView> {
         let connected = self.screens.iter().filter(|screen| screen.is_connected());
         let views: Vec<OutputView> = connected.map(Screen::view).collect();

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   cursor plane    the pointer
-//!   overlay planes  layers that nothing drawn is above of, in the stacking order of the scene
+//!   overlay planes  layers that no drawn layer covers, in the stacking order of the scene
 //!   primary plane   one layer that covers the output, if all others have planes; or else everything that is drawn
 //! ```
 
@@ -106,9 +106,9 @@ pub struct Choice {
     pub rejected: Option<String>,
 }
 
-/// Returns the best assignment that `cache` does not say to be rejected.
+/// Returns the best assignment that `cache` does not record as rejected.
 ///
-/// Drawing everything is the last one and is never rejected here.
+/// If all assignments with planes were rejected, the result is the assignment that draws everything.
 pub fn choose(candidates: &Candidates, planes: &[PlaneDescription], cache: &TestCache) -> Choice {
     let mut rejected = None;
     for assignment in assignments(candidates, planes) {
@@ -174,7 +174,7 @@ fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assi
     list
 }
 
-/// Returns the reason why a plane cannot show a picture, as its description says.
+/// Returns the reason why a plane cannot show a picture, according to the plane's description; `None` if it can.
 pub fn rejection(plane: &PlaneDescription, picture: &Picture) -> Option<PlaneRejection> {
     if !plane.formats.contains(&picture.format) {
         return Some(PlaneRejection::Format);
@@ -199,16 +199,18 @@ pub enum PlaneRejection {
     #[error("no plane above the primary plane supports the format and modifier of the buffer")]
     Format,
     /// The plane does not say how it converts YUV.
-    #[error("the planes do not say by which matrix they convert YUV")]
+    #[error(
+        "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how it converts YUV"
+    )]
     Yuv,
     /// The size of the buffer is outside of the plane's limits.
-    #[error("the planes do not show buffers of this size")]
+    #[error("no overlay plane supports the size of the buffer")]
     Size,
     /// A layer that is drawn, or the pointer, is above it.
-    #[error("something that is drawn is above it")]
+    #[error("a drawn layer or the drawn pointer covers it")]
     Covered,
     /// Other layers have the planes, or a test commit was rejected.
-    #[error("no plane is left for it")]
+    #[error("other layers use all suitable planes, or the card rejected it there")]
     InUse,
 }
 
@@ -325,10 +327,11 @@ fn overlay_layers(
         })
         .collect();
     let priority = |layer: &usize| candidates.layers.get(*layer).map(|layer| layer.priority);
-    // Among equals, the higher layer comes first: nothing is above it.
+    // Among layers of equal priority, the higher one comes first, because fewer layers can cover it.
     by_priority.sort_by_key(|layer| std::cmp::Reverse((priority(layer), *layer)));
     let mut chosen: Vec<usize> = Vec::new();
-    // A layer may become possible once a layer above it has a plane, so the list is read until nothing is added.
+    // A layer can get a plane only after every layer that overlaps it from above has one, so the list is read until a pass adds no
+    // layer.
     loop {
         let before = chosen.len();
         for layer in &by_priority {
@@ -372,7 +375,7 @@ fn is_covered(
         .any(|rect| rect.intersection(own.destination).is_some())
 }
 
-/// Removes the layers that something drawn is above of, until none is left.
+/// Removes layers that a drawn layer or the drawn pointer covers, until no remaining layer is covered.
 fn consistent(candidates: &Candidates, mut layers: Vec<usize>, cursor: Option<Rect>) -> Vec<usize> {
     loop {
         let covered = layers
@@ -396,7 +399,8 @@ fn least_important(candidates: &Candidates, layers: &[usize]) -> Option<usize> {
 
 /// Gives each of `layers`, which are sorted, an overlay plane, so that the planes have the stacking order of the layers.
 ///
-/// Each layer from the highest to the lowest gets the highest plane that is left, which leaves the most planes to the next one.
+/// The layers are handled from the highest to the lowest. Each gets the highest free plane that supports it, so that as many planes
+/// as possible remain for the layers below.
 fn match_overlays(
     candidates: &Candidates,
     planes: &[PlaneDescription],

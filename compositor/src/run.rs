@@ -29,7 +29,7 @@ use crate::listener::accept_clients;
 use crate::options::{BackendKind, Options, check_socket};
 use crate::render::Renderer;
 use crate::report::Report;
-use crate::screen::Screen;
+use crate::screen::{Screen, finish_writebacks};
 use crate::session::Seat;
 use crate::state::State;
 
@@ -117,6 +117,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     };
     event_loop
         .run(&mut state, State::after_dispatch)
+        .and_then(|()| finish_writebacks(&mut event_loop, &mut state))
         .context("the event loop failed")?;
     state.finish();
     // If the command has not ended by itself, it is terminated now.

@@ -26,7 +26,7 @@ pub enum ScanoutRejection {
     #[error("the buffer is wl_shm memory, which a display cannot scan out")]
     Shm,
     /// The client stated that alpha is straight.
-    #[error("the buffer has straight alpha, which only the renderers multiply")]
+    #[error("the client set straight alpha, and planes are used for premultiplied alpha only")]
     StraightAlpha,
     /// The client stated a chroma location.
     #[error("the client stated the location of chroma, which only the renderers interpolate")]

@@ -113,7 +113,8 @@ impl Scene {
         damage
     }
 
-    /// Returns the pixels on the output that the surfaces of each client cover, which are drawn on top of each other.
+    /// Returns the number of output pixels that the surfaces of each client cover. A pixel counts once for each surface that covers
+    /// it.
     pub fn pixels_by_client<'a>(
         layers: impl IntoIterator<Item = &'a SceneLayer>,
         output: Rect,

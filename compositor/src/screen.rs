@@ -50,6 +50,7 @@ use crate::scene::ShownScene;
 use crate::state::State;
 use crate::writeback::Writeback;
 
+pub use self::writeback::finish_writebacks;
 pub use callbacks::PendingCallbacks;
 
 /// An output with its backend, its renderer and its frames.

@@ -77,7 +77,7 @@ impl Seat {
 
 /// Waits until the seat manager activates the session, before which no device can be opened.
 ///
-/// A session on a virtual terminal in the background stays inactive as long as the other is in front, so the wait is bounded.
+/// A session on a virtual terminal in the background stays inactive until its terminal is switched to, so the wait is bounded.
 fn await_activation(
     session: &LibSeatSession,
     notifier: LibSeatSessionNotifier,
@@ -92,7 +92,9 @@ fn await_activation(
     while !session.is_active() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tracing::warn!("the seat is not active: another session is in front");
+            tracing::warn!(
+                "the seat is not active, because another session is; switch to the virtual terminal of this one"
+            );
             break;
         }
         event_loop

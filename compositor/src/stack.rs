@@ -30,7 +30,8 @@ pub struct Window {
     pub toplevel: ToplevelSurface,
     /// Whether the window is fullscreen.
     pub fullscreen: bool,
-    /// The output on which the window is placed, or on which it is fullscreen; another one while this one is not connected.
+    /// The output on which the window is placed or fullscreen. While this output is not connected, the window is on the first
+    /// output.
     pub output: Option<OutputId>,
 }
 
@@ -93,7 +94,7 @@ impl Stack {
         }
     }
 
-    /// Sets the outputs that are on; returns those before. Windows of another output are placed on the first one.
+    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first one.
     pub fn set_outputs(&mut self, outputs: Vec<OutputView>) -> Vec<OutputView> {
         std::mem::replace(&mut self.outputs, outputs)
     }
@@ -229,7 +230,8 @@ impl Stack {
         scene
     }
 
-    /// Builds the scene of an output in logical coordinates of the desktop. Surfaces that are beside the output are part of it.
+    /// Builds the scene of an output in logical coordinates of the desktop. The scene also has surfaces that are outside of the
+    /// output.
     pub fn logical_scene(&self, output: OutputId) -> Scene {
         let mut layers = Vec::new();
         // A fullscreen window hides everything below it on its output, also where it is smaller than the output.
@@ -407,7 +409,7 @@ impl Stack {
     }
 }
 
-/// What the layers of a surface tree have in common.
+/// The values that all layers of a surface tree share.
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     window: &'a Window,

@@ -108,7 +108,7 @@ pub struct ClientState {
     pub number: ClientNumber,
     /// The committed buffers of the client that are not released.
     pub unreleased: UnreleasedBuffers,
-    /// What the client uses of its limits.
+    /// The use of limits by the client.
     pub usage: Arc<Usage>,
     /// The shared memory of the client that is mapped.
     pub shm_pools: Arc<ShmPools>,
@@ -116,7 +116,7 @@ pub struct ClientState {
     pub expects_events: Arc<AtomicBool>,
 }
 
-/// Returns what a client uses of its limits.
+/// Returns the use of limits by a client.
 pub fn usage_of(client: &Client) -> Arc<Usage> {
     client
         .get_data::<ClientState>()
@@ -136,7 +136,7 @@ impl ClientData for ClientState {
 }
 
 impl State {
-    /// Creates the globals, and a first output of `backend` whose frames `renderer` composes.
+    /// Creates the globals and the first output, which shows its frames by `backend` and composes them by `renderer`.
     ///
     /// # Errors
     ///

@@ -121,7 +121,7 @@ impl Swapchain {
 
     /// Handles an abandoned frame. The submitted buffer counts as shown, because it may be on the display.
     ///
-    /// If the buffer before it were kept as well, no buffer might be left to draw.
+    /// The buffer that was shown before it is free then. If both were kept, a swapchain of two buffers would have none to draw to.
     pub fn abandoned(&mut self) {
         if let Some(next) = self.next.take() {
             self.shown = Some(next);

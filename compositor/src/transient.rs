@@ -15,7 +15,7 @@ use crate::kms::KmsError;
 pub enum FaultKind {
     /// The same request may succeed later: EBUSY, EINTR, EAGAIN, ENOMEM and similar errors.
     Transient,
-    /// Another program is DRM master, for example while the session is not in front.
+    /// Another program is DRM master, for example while the session is not active.
     NotMaster,
     /// The same request would fail again.
     Permanent,

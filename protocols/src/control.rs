@@ -102,7 +102,7 @@ pub struct Snapshot {
     pub surfaces: Vec<Surface>,
     /// The number of surfaces that are left out, since there are too many.
     pub surfaces_left_out: usize,
-    /// The snapshots that were not sent to this peer because it had not read the one before.
+    /// The number of snapshots that were not sent to this peer because it had not read the previous one.
     pub skipped: u64,
     /// What the whole process holds; only with [`Request::holdings`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +134,8 @@ pub struct Output {
     pub retries: u64,
     /// The rate of frames in the last two seconds.
     pub frames_per_second: f64,
-    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the first.
+    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the
+    /// first.
     pub latency: Option<Latency>,
     /// The frame on the display; null before the first.
     pub last: Option<Frame>,
@@ -143,21 +144,21 @@ pub struct Output {
 /// How the frame on the display was shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
-    /// The time since its page flip.
+    /// The time since the page flip of the frame.
     pub age_ns: u64,
     /// `direct` where a client's buffer is scanned out, otherwise `composited`.
     pub path: String,
-    /// The renderer that composed it; null where nothing was composed.
+    /// The renderer that composed the frame; null where nothing was composed.
     pub renderer: Option<String>,
     /// Why no buffer was scanned out.
     pub why_not_direct: Option<String>,
-    /// Why the GPU did not compose it.
+    /// Why the GPU did not compose the frame.
     pub why_not_gles: Option<String>,
-    /// The number of rejected attempts before it.
+    /// The number of attempts that the card rejected before it accepted this frame.
     pub retries: u32,
     /// The windows with a surface that was left out because its buffer could not be read.
     pub left_out: Vec<String>,
-    /// The bytes that the CPU wrote for it.
+    /// The bytes that the CPU wrote for this frame.
     pub copied_bytes: u64,
 }
 
@@ -179,7 +180,7 @@ pub struct Latency {
 /// A client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Client {
-    /// The number of the client, counted from the compositor's start. Its surfaces name the client by it.
+    /// The number of the client, counted from the start of the compositor. [`Surface::client`] refers to it.
     pub client: u32,
     /// The process id; null where the socket has none.
     pub pid: Option<i32>,
@@ -211,20 +212,22 @@ pub struct Surface {
     pub height: u32,
     /// Whether its window is fullscreen.
     pub fullscreen: bool,
-    /// Whether any of it is visible on an output.
+    /// Whether any part of the surface is visible on an output.
     pub visible: bool,
-    /// The frames that showed new content of it.
+    /// The frames that showed new content of the surface.
     pub frames: u64,
     /// The rate of these frames in the last two seconds.
     pub frames_per_second: f64,
-    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the first.
+    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the
+    /// first.
     pub latency: Option<Latency>,
     /// The commits that wait for an acquire point, a fence or the parent.
     pub pending_commits: u64,
-    /// The KMS plane that showed it in the last frame; null where it was drawn, and where that frame had no new content of it.
+    /// The KMS plane that showed the surface in the last frame; null if the surface was drawn, or if that frame had no new content
+    /// of it.
     #[serde(default)]
     pub plane: Option<String>,
-    /// Why it was drawn in the last frame, instead of being scanned out; null where that frame had no new content of it.
+    /// Why the surface was drawn in the last frame, instead of being scanned out; null if that frame had no new content of it.
     #[serde(default)]
     pub why_drawn: Option<String>,
     /// The buffer that is shown; null without one.
@@ -261,13 +264,13 @@ pub struct ClientHoldings {
     pub dmabufs: Vec<Dmabuf>,
     /// The number of dma-bufs that are left out, since there are too many.
     pub dmabufs_left_out: usize,
-    /// The sizes of all its dma-bufs together, each once.
+    /// The total size of the client's dma-bufs in bytes. A dma-buf with several file descriptors counts once.
     pub dmabuf_bytes: u64,
-    /// The sizes of its `wl_shm` buffers together.
+    /// The total size of the client's `wl_shm` buffers in bytes.
     pub shm_bytes: u64,
-    /// The syncobj timelines, those included that only points refer to.
+    /// The number of syncobj timelines, including timelines whose object is destroyed but to which points still refer.
     pub timelines: u64,
-    /// The file descriptors of its dma-bufs, pools of shared memory and timelines.
+    /// The number of file descriptors of the client's dma-bufs, shared-memory pools and timelines.
     pub descriptors: u64,
 }
 
@@ -278,9 +281,9 @@ pub struct Dmabuf {
     pub inode: u64,
     /// The size in bytes.
     pub size_bytes: u64,
-    /// The file descriptors of it.
+    /// The number of file descriptors of the dma-buf.
     pub descriptors: u64,
-    /// The `wl_buffer` objects that refer to it.
+    /// The number of `wl_buffer` objects that refer to the dma-buf.
     pub buffers: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::table::{ENTRIES_MAX, FormatEntry, FormatTable};
 /// The most tranches of one feedback. A compositor needs one for each pair of device and flags, of which there are few.
 pub const TRANCHES_MAX: usize = 64;
 
-/// The most indices of all tranches of one feedback together: every entry of the largest table, in eight tranches.
+/// The largest total number of indices in all tranches of one feedback: eight tranches with every entry of the largest table.
 pub const INDICES_MAX: usize = ENTRIES_MAX << 3;
 
 /// A device number (`dev_t`).

@@ -265,7 +265,7 @@ impl Backend {
                 Ok(device) if device.support().eventfd => Some(Rc::new(device)),
                 Ok(_) => None,
                 Err(error) => {
-                    tracing::warn!(%error, "clients get no explicit synchronisation: the card cannot be opened for syncobjs");
+                    tracing::warn!(%error, "the card cannot be opened for syncobjs; clients get no explicit synchronisation");
                     None
                 }
             },

@@ -1,4 +1,4 @@
-//! How a frame is shown: by which planes, and what of it is drawn.
+//! How a frame is shown: the plane of each layer, and the layers that are drawn.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;

@@ -31,7 +31,7 @@ static DISPLAY: Interface = Interface {
     c_ptr: None,
 };
 
-/// The file descriptors of a client that no message has taken yet.
+/// The received file descriptors of a client that do not belong to a complete message yet.
 pub(super) type FdQueue = Rc<RefCell<VecDeque<OwnedFd>>>;
 
 /// The connections of all clients with their queued file descriptors.

@@ -15,10 +15,11 @@ use crate::limits::Charge;
 
 /// The number of files that are closed by threads now.
 static CLOSING: AtomicUsize = AtomicUsize::new(0);
-/// The number of such files from which no new clients are accepted, since files that never close are never freed.
+/// No new client is accepted while at least this many files wait to be closed, because a file whose `close` never returns is never
+/// freed.
 const CLOSING_MAX: usize = 256;
 
-/// The kind of a file, as far as the compositor has a use for it.
+/// The kind of a file. The kinds that the compositor does not use are not distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A memfd, or another file of tmpfs or hugetlbfs.
@@ -35,7 +36,7 @@ impl FileKind {
     /// Recognises a file without a call that a process could delay.
     pub fn of(file: impl AsFd) -> Self {
         let file = file.as_fd();
-        // Only shared memory has seals; the kernel does not ask the file for them.
+        // Only shared memory has seals. The kernel answers this request without a call into the file system.
         if rustix::fs::fcntl_get_seals(file).is_ok() {
             return Self::SharedMemory;
         }
@@ -73,7 +74,7 @@ pub(super) fn close_by_thread(file: OwnedFd, charge: Option<Charge>) {
     }
 }
 
-/// Returns a file that takes the place of an unknown one. Every request rejects it that needs memory or a timeline.
+/// Returns an eventfd that replaces a file of an unknown kind. Every request that needs memory or a timeline rejects it.
 ///
 /// # Errors
 ///
@@ -82,7 +83,7 @@ pub(super) fn placeholder() -> rustix::io::Result<OwnedFd> {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
 }
 
-/// Returns whether so many files wait to be closed that no new client may bring another.
+/// Returns whether too many files wait to be closed, so that no new client is accepted.
 pub fn too_many_are_closing() -> bool {
     CLOSING.load(Ordering::Relaxed) >= CLOSING_MAX
 }

@@ -10,8 +10,8 @@
 //! wayland-backend use the wrong descriptor. A null string where the protocol forbids it would panic. wayland-backend has no
 //! hook between receiving and storing, so it gets one end of a socket pair, and this module writes only checked messages to
 //! the other end. One iteration of the event loop receives once from each client and dispatches for a limited time, so no client
-//! can starve the others. A batch of requests, and events that leave together, need one `recvmsg` and one `sendmsg` more than without
-//! this module.
+//! can starve the others. A batch of requests, and events that leave together, need one `recvmsg` and one `sendmsg` more than
+//! without this module.
 
 mod fd_limiter;
 mod files;
@@ -291,7 +291,7 @@ impl Connection {
         }
     }
 
-    /// Sends what is not sent to wayland-backend yet; returns whether everything was sent.
+    /// Sends the queued messages to wayland-backend; returns whether all of them were sent.
     fn send_to_server(&mut self) -> bool {
         if self.to_server.send(&*self.server).is_err() {
             // wayland-backend has disconnected the client; its last events are still to be forwarded.
@@ -304,7 +304,8 @@ impl Connection {
         self.to_server.is_empty()
     }
 
-    /// Dispatches the forwarded requests, and those after them until the client has used up its time.
+    /// Dispatches the forwarded requests. Then it forwards and dispatches further batches until the client has used up its time in
+    /// this event-loop iteration.
     fn dispatch(&mut self, mut callback: impl FnMut() -> Duration) {
         while std::mem::take(&mut self.has_forwarded) {
             if !self.pace.dispatched(self.batch, callback()) {

@@ -1,4 +1,4 @@
-//! The objects of a client by their id, and how many there are of each interface.
+//! The objects of a client by their id, and the number of objects of each interface.
 //!
 //! The type of an object is derived from the request that created it, or from the event if the compositor created it. An object
 //! of the client ends with `wl_display.delete_id`, which is the only event that all ends of objects have in common.
@@ -53,7 +53,7 @@ pub(super) struct ObjectTable {
     partial_event: Vec<u8>,
 }
 
-/// The place of one object id.
+/// The state of one object id that the client allocates.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     object: Option<ObjectType>,
@@ -225,7 +225,7 @@ impl ObjectTable {
         self.client.get(to_index(object))?.object
     }
 
-    /// Removes the object with this id, or the earlier one that was replaced.
+    /// Handles `delete_id`: removes an earlier object of this id that was replaced, or else the current one.
     fn delete(&mut self, id: u32) {
         let Some(slot) = self.client.get_mut(to_index(id)) else {
             return;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The time in which the requests of one client are dispatched in one event-loop iteration, unless very many clients are busy.
 const SLICE: Duration = Duration::from_millis(2);
-/// The time for the clients that have more to dispatch, together, in one event-loop iteration.
+/// The total time in one event-loop iteration for all clients that have more messages to dispatch.
 ///
 /// It is shorter than the time between two frames, so that a frame can be drawn in time.
 const BUSY_TIME: Duration = Duration::from_millis(4);
@@ -20,7 +20,8 @@ const FIRST_BATCH: Batch = Batch {
     messages: 16,
     commits: 4,
 };
-/// The largest number of messages in a batch: all that fit into one read; and of commits, since cheap ones say little of the next.
+/// The largest batch. 512 of the smallest messages fill one read of 4096 bytes. The number of commits stays small, because the cost
+/// of one commit does not predict the cost of the next.
 const BATCH_MAX: Batch = Batch {
     messages: 512,
     commits: 4,

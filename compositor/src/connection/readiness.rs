@@ -30,14 +30,14 @@ struct Registration {
 /// One of the sockets.
 #[derive(Clone, Copy, Debug)]
 enum Socket {
-    /// The client's own one.
+    /// The socket that is connected to the client.
     Client,
-    /// The one whose other end wayland-backend has.
+    /// The end of the socket pair to wayland-backend.
     Server,
 }
 
 impl Connection {
-    /// Adds both sockets to the event loop, which keeps the connection until it is closed.
+    /// Adds both sockets to the event loop. Their callbacks keep the connection alive until it is closed.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Connection {
         self.update(&state.handle)
     }
 
-    /// Watches the sockets for what the connection waits for; returns whether the connection is still open.
+    /// Sets the readiness for which each socket is watched; returns whether the connection is still open.
     fn update(&mut self, handle: &LoopHandle) -> bool {
         if self.closed && self.to_client.is_empty() {
             return false;

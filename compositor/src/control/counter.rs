@@ -26,7 +26,7 @@ pub struct PresentedFrames {
     pub counter: FrameCounter,
     /// The frames of these in which a client's buffer was scanned out.
     pub scanned_out: u64,
-    /// The bytes that the CPU wrote for them.
+    /// The bytes that the CPU wrote for these frames.
     pub copied_bytes: u64,
     /// The attempts that the card rejected.
     pub retries: u64,

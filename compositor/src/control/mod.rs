@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   accept ──▶ credentials ──▶ request ──▶ snapshot ──▶ (interval) ──▶ snapshot …
-//!      │            │             │            └ not read: skipped, and closed when nothing moves for IDLE_MAX
+//!      │            │             │            └ previous one not read: skipped; closed after IDLE_MAX without traffic
 //!      └ too many   └ another user's: closed   └ not valid: an error, closed
 //! ```
 //!
-//! A snapshot is collected when a peer asks for one. Without peers, the only work is counting: two additions a frame, and its times.
+//! A snapshot is collected when a peer asks for one. Without peers, the compositor only counts the frames and stores their times.
 
 mod counter;
 mod holdings;
@@ -39,11 +39,11 @@ pub use socket::SocketError;
 /// The largest number of connections.
 pub const PEERS_MAX: usize = 8;
 
-/// The time after which a connection is closed that asked for nothing, or read nothing of a reply.
+/// The time without traffic after which a connection is closed if it has no interval, or has not read its reply.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// How long no connection is accepted when file descriptors are scarce.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The time for which no connection is accepted when file descriptors are scarce.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The control socket and its connections.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ struct Connected {
     token: RegistrationToken,
     /// The timer that closes the connection when it is idle.
     idle: TimerToken,
-    /// The timer of a reply that came too early.
+    /// The timer of the reply to a request that was received before the shortest interval had passed.
     deferred: Option<TimerToken>,
     /// The timer of the interval.
     ticking: Option<(Duration, TimerToken)>,
@@ -145,7 +145,7 @@ impl State {
         let Some(token) = self.control.listening else {
             return PostAction::Continue;
         };
-        self.handle.add_timer(PAUSE, move |state| {
+        self.handle.add_timer(ACCEPT_PAUSE, move |state| {
             if let Err(error) = state.handle.enable(&token) {
                 tracing::warn!(%error, "the control socket accepts no more connections");
             }
@@ -175,7 +175,8 @@ impl State {
         }
         self.control.last_id = self.control.last_id.wrapping_add(1);
         let id = self.control.last_id;
-        // With edges, a peer whose requests wait until it has read the reply does not wake the loop up.
+        // The socket is edge-triggered, so that unread requests of a peer that has not read its reply do not wake up the event loop
+        // again and again.
         let source = Generic::new(stream, Interest::BOTH, Mode::Edge);
         let token = self
             .handle
@@ -221,7 +222,9 @@ impl State {
         let Some(connected) = self.control.peers.get(&id) else {
             return;
         };
-        if !connected.peer.is_due || connected.peer.has_output() {
+        // An early request has its answer when its timer expires. Another one meanwhile must not get an answer earlier.
+        let is_deferred = connected.deferred.is_some();
+        if !connected.peer.is_due || connected.peer.has_output() || is_deferred {
             return;
         }
         let shortest = Duration::from_millis(INTERVAL_MIN_MS.into());
@@ -233,11 +236,17 @@ impl State {
             return;
         }
         let timer = self.handle.add_timer(wait, move |state| {
-            state.send_snapshot(id);
+            let is_due = state.control.peers.get_mut(&id).is_some_and(|connected| {
+                connected.deferred = None;
+                // The timer of the interval may have answered it.
+                connected.peer.is_due
+            });
+            if is_due {
+                state.send_snapshot(id);
+            }
             TimeoutAction::Drop
         });
         if let Some(connected) = self.control.peers.get_mut(&id) {
-            // The timer before has sent its reply, or else the request would not be due.
             connected.deferred = Some(timer);
         }
     }
@@ -249,7 +258,8 @@ impl State {
         let Some(request) = connected.peer.request else {
             return;
         };
-        // A peer that has not read the last reply gets no other, so that it cannot make the compositor queue memory.
+        // A peer that has not read the last reply gets no further one. Otherwise it could make the compositor queue replies without
+        // limit.
         if connected.peer.has_output() {
             connected.peer.skipped = connected.peer.skipped.saturating_add(1);
             return;
@@ -273,7 +283,7 @@ impl State {
                 self.start_ticking(id, interval);
             }
         }
-        // The next request may have arrived with the one that was answered.
+        // The next request may have been received together with the one that was answered.
         self.answer_peer(id);
     }
 

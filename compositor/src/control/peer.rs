@@ -21,10 +21,10 @@ const CHUNK: usize = 1024;
 pub(super) struct Peer {
     stream: Rc<UnixStream>,
     input: Vec<u8>,
-    /// The reply that is being sent, and how much of it is sent.
+    /// The reply that is being sent. The first `sent` bytes of it are sent.
     output: Vec<u8>,
     sent: usize,
-    /// What the peer asked for last; `None` before its first request.
+    /// The peer's last request; `None` before its first request.
     pub(super) request: Option<Request>,
     /// Whether the last request is to be answered.
     pub(super) is_due: bool,
@@ -32,7 +32,7 @@ pub(super) struct Peer {
     pub(super) replied_at: Option<Duration>,
     /// The time at which bytes were received or sent last.
     pub(super) active_at: Duration,
-    /// The snapshots that were not sent because the one before was not read.
+    /// The number of snapshots that were not sent because the peer had not read the previous one.
     pub(super) skipped: u64,
     /// Ends the connection when the output is sent.
     is_closing: bool,
@@ -63,7 +63,7 @@ impl Peer {
         self.sent < self.output.len()
     }
 
-    /// Sends what is left of the last reply, and receives requests while there is none to answer.
+    /// Sends the unsent part of the last reply. If there is none, it receives bytes until a request is complete.
     ///
     /// The loop ends: a peer that sends without end exceeds the size of a request, or its request is due.
     pub(super) fn exchange(&mut self, now: Duration) -> Result<(), Ended> {

@@ -151,8 +151,8 @@ impl State {
         }
     }
 
-    /// Returns the buffer of this surface in the records of the frames on the displays, that of its main output first; `None` if these
-    /// frames have no new content of it.
+    /// Returns the record of the buffer with which the frames on the displays show new content of a surface; `None` if no frame has
+    /// new content of it. The record of the main output of the surface is preferred.
     fn shown_buffer(&self, surface: &SurfaceCounter) -> Option<&ShownBuffer> {
         let records = self.outputs.iter().filter_map(Screen::displayed);
         let shown = records.flat_map(|record| std::iter::once(&record.shown).chain(&record.others));

@@ -70,8 +70,8 @@ impl SocketFile {
             Err(_) => {}
         }
         let socket = new_socket().map_err(failed("socket"))?;
-        // Linux creates the file with the mode of the socket, so no other user can connect at any time. A mode that was set after
-        // `bind` would leave a moment in between.
+        // Linux creates the file with the mode of the socket, so no other user can connect at any time. If the mode were set after
+        // `bind`, another user could connect in between.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)
             .map_err(|error| failed("fchmod")(error.into()))?;
         rustix::net::bind(&socket, &address).map_err(|error| failed("bind")(error.into()))?;

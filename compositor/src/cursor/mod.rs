@@ -66,7 +66,7 @@ pub struct CursorLayer {
     pub view: View,
     /// The pixel of the image that is at the pointer's position.
     pub hotspot: (i32, i32),
-    /// The client's surface, if the image is one.
+    /// The client's surface, if the pointer's image is a surface and not an image of the theme.
     pub surface: Option<WlSurface>,
 }
 
@@ -78,7 +78,7 @@ pub struct ShownCursor {
 }
 
 impl ShownCursor {
-    /// Returns the place on the output.
+    /// Returns the destination rectangle on the output.
     pub fn destination(&self) -> Rect {
         self.view.destination
     }
@@ -103,7 +103,8 @@ impl Cursor {
         }
     }
 
-    /// Returns the pointer in pixels of an output; `None` if it has no image, or is beside the output.
+    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of the
+    /// output.
     pub fn layer_on(
         &self,
         stack: &Stack,
@@ -113,7 +114,7 @@ impl Cursor {
         let position = position.to_i32_floor::<i32>();
         let mut layer = self.layer(stack, (position.x, position.y))?;
         layer.view = output.view(layer.view, layer.pixels().size());
-        // The hotspot is that of the image as the output shows it.
+        // The hotspot is in pixels of the output, because the output may scale and rotate the image.
         let at = output.rect(Rect::new(position.x, position.y, 1, 1));
         let corner = layer.view.destination;
         layer.hotspot = (at.x.saturating_sub(corner.x), at.y.saturating_sub(corner.y));
@@ -121,7 +122,7 @@ impl Cursor {
         Some(layer)
     }
 
-    /// Returns the pointer at a position on the desktop; `None` if it has no image.
+    /// Returns the pointer's layer in logical coordinates of the desktop; `None` if the pointer is hidden or has not moved yet.
     pub fn layer(&self, stack: &Stack, position: (i32, i32)) -> Option<CursorLayer> {
         if !self.has_moved {
             return None;
@@ -191,7 +192,7 @@ impl CursorLayer {
         }
     }
 
-    /// Returns what identifies the pixels.
+    /// Returns the identity of the pixels.
     pub fn pixels_id(&self) -> PixelsId {
         match &self.pixels {
             CursorPixels::Client(content) => PixelsId {
@@ -205,7 +206,7 @@ impl CursorLayer {
         }
     }
 
-    /// Returns what a frame with the pointer shows of it.
+    /// Returns the pixels and the rectangles with which a frame shows the pointer.
     pub fn shown(&self) -> ShownCursor {
         ShownCursor {
             pixels: self.pixels_id(),
@@ -213,7 +214,7 @@ impl CursorLayer {
         }
     }
 
-    /// Returns the pointer as a layer for the renderers. It counts as translucent, so what is below it is drawn.
+    /// Returns the pointer as a layer for the renderers. The layer counts as translucent, so the layers below it are drawn.
     pub fn layer(&self) -> Layer<'_> {
         Layer {
             pixels: self.pixels(),
@@ -243,8 +244,8 @@ impl State {
     ///
     /// # References
     ///
-    /// `wl_pointer.set_cursor`: "On wl_surface.offset requests to the pointer surface, hotspot_x and hotspot_y are decremented by the
-    /// x and y parameters passed to the request."
+    /// `wl_pointer.set_cursor`: "On wl_surface.offset requests to the pointer surface, hotspot_x and hotspot_y are decremented by
+    /// the x and y parameters passed to the request."
     pub(crate) fn cursor_committed(&mut self, surface: &WlSurface) {
         if self.cursor.surface() != Some(surface) {
             return;

@@ -31,11 +31,11 @@ pub(super) fn load() -> CursorImage {
         .iter()
         .find_map(|name| theme.load_icon(name));
     let Some(icon) = icon else {
-        tracing::debug!("no cursor theme is installed; the built-in arrow is the pointer");
+        tracing::debug!("no cursor theme is installed; the built-in arrow is used as the pointer");
         return arrow::image();
     };
     read(&icon, size).unwrap_or_else(|| {
-        tracing::warn!(path = %icon.display(), "the cursor cannot be read; the built-in arrow is the pointer");
+        tracing::warn!(path = %icon.display(), "the cursor file cannot be read; the built-in arrow is used as the pointer");
         arrow::image()
     })
 }

@@ -138,12 +138,12 @@ impl ClientBuffer {
     }
 }
 
-/// The framebuffers of a buffer, one for each card. A framebuffer is created when the buffer is first scanned out by a card. A permanent
-/// rejection is cached as well.
+/// The framebuffers of a buffer, one for each card, as a linked list. A framebuffer is created when a card first scans the buffer
+/// out. A permanent rejection is cached as well.
 #[derive(Debug, Default)]
 struct Framebuffers(OnceCell<Box<CardFramebuffer>>);
 
-/// The framebuffer on one card, and those on others.
+/// An entry of the list: the framebuffer on one card, and the entries of further cards.
 #[derive(Debug)]
 struct CardFramebuffer {
     card: PathBuf,

@@ -46,12 +46,13 @@ impl SupportedFormats {
     }
 }
 
-/// Builds the feedback: the scanout tranches of the primary plane and of the overlay planes first, then the formats that the GPU renderer imports, then the other formats.
+/// Builds the feedback. The tranches are, in this order: scanout by the primary plane, scanout by the overlay planes, formats that
+/// the GPU renderer imports, and all other formats.
 ///
-/// The CPU reads every linear buffer that can be mapped, also one that the card rejects: it composes, or it uploads the buffer
-/// for the GPU renderer. Other modifiers are advertised where the GPU renderer samples them. A buffer that could only be
-/// scanned out could no longer be shown as soon as another window is above or beside it, so the scanout tranche contains only
-/// what can be composed.
+/// The CPU can read every linear buffer that can be mapped, even if the card rejects it: the CPU renderer composes it, or the CPU
+/// uploads it for the GPU renderer. So linear is advertised for all formats. Other modifiers are advertised only if the GPU
+/// renderer can sample them. The scanout tranches contain only formats and modifiers that can also be composed, because a buffer
+/// has to be composed when another window covers it or is next to it.
 ///
 /// # Errors
 ///
@@ -80,7 +81,8 @@ pub fn build_feedback(formats: &SupportedFormats) -> Result<Feedback, FeedbackEr
             .collect::<Vec<u16>>()
     };
     let scanout = indices(&|entry| formats.scanout.contains(entry));
-    // A window gets its formats from the overlay planes alone. For a fullscreen window the primary plane comes first.
+    // The second tranche has only entries that the first tranche lacks, because an entry must not be repeated for the same device
+    // and flags. The primary plane comes first, since it can show a fullscreen window.
     let overlay =
         indices(&|entry| formats.overlay.contains(entry) && !formats.scanout.contains(entry));
     let mut tranches = Vec::new();

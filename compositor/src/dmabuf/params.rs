@@ -219,8 +219,9 @@ impl State {
         }
         let buffer = Buffer::import(descriptor)?;
         let buffer = ClientBuffer::new(buffer, format);
-        // The GPU or the CPU must be able to read a buffer that the plane cannot show, and the GPU one that the CPU cannot read.
-        // Testing it now reports the failure by `create`; otherwise the client would only find out with its first frame.
+        // A linear buffer must be scanned out by a plane, or imported by the GPU, or read by the CPU. Any other buffer must be
+        // imported by the GPU. This is tested here, so that `create` reports a failure; otherwise it would show only with the first
+        // frame of the client.
         if buffer.is_linear() && self.outputs.can_scan_out(&buffer) {
             return Ok(buffer);
         }

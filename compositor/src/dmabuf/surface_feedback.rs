@@ -1,8 +1,8 @@
 //! The dma-buf feedback of surfaces, which changes when a window becomes fullscreen or leaves fullscreen.
 //!
-//! A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without the scanout
-//! tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never fullscreen keeps the feedback
-//! that it received first, which has the scanout tranche, since it may become fullscreen later.
+//! A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without the
+//! scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never fullscreen keeps
+//! the feedback that it received first, which has the scanout tranche, since it may become fullscreen later.
 //!
 //! A change is sent at once, and the next one not before [`PERIOD`] has passed. A window that is back in its earlier state by then
 //! receives nothing.
@@ -22,8 +22,8 @@ use crate::state::State;
 /// The shortest time between two changes of the feedback of a surface.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
-/// The surface feedback objects by their id. A client may create very many, and all are removed when it disconnects, so removing one
-/// must not search the others.
+/// The surface feedback objects by their id. A client may create very many, and all are removed when it disconnects, so removing
+/// one must not search the others.
 #[derive(Debug, Default)]
 pub(super) struct SurfaceFeedbacks {
     objects: HashMap<ObjectId, SurfaceFeedback>,
@@ -72,7 +72,8 @@ impl SurfaceFeedbacks {
         }
     }
 
-    /// Calls `send` for the objects whose change is due, with whether they get the scanout tranche. Returns the time of the next change.
+    /// Calls `send` for each object whose change is due. The argument says whether the object gets the scanout tranche. Returns the
+    /// time of the next change.
     fn send_due(
         &mut self,
         now: Duration,

@@ -8,7 +8,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-/// Waits until a file is ready or the time is over, and appends the files that are ready to `events`, up to its capacity.
+/// Waits until a file is ready or `timeout` elapses, and appends the ready files to `events`, up to its capacity.
 ///
 /// Kernels before 5.11 round the time up to milliseconds.
 ///

@@ -22,7 +22,7 @@ struct Timer {
     callback: Option<TimerCallback>,
 }
 
-/// The timers, sorted by time. None of them needs a file of the kernel.
+/// The timers, sorted by time. The timers use no timerfd: the earliest one is the timeout of `epoll_wait`.
 #[derive(Default)]
 pub(super) struct Timers {
     timers: HashMap<TimerToken, Timer>,
@@ -64,7 +64,7 @@ impl Timers {
         TimerToken(self.last)
     }
 
-    /// Takes the callback of a timer that has expired until `now` and was added until `last`; `None` if there is none.
+    /// Takes the callback of a timer that has expired at `now` and was added no later than `last`; `None` if there is none.
     pub(super) fn take_expired(
         &mut self,
         now: Instant,
@@ -78,7 +78,7 @@ impl Timers {
         Some((token, timer.callback.take()?))
     }
 
-    /// Ends the call of a timer's callback, which is called again at the time `again`.
+    /// Puts a timer's callback back after a call. The timer expires again at the time `again`; with `None`, it is removed.
     pub(super) fn finish(
         &mut self,
         token: TimerToken,

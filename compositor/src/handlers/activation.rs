@@ -1,4 +1,4 @@
-//! `xdg_activation_v1`: a client gives its right to be in front to a window of its own or of another client.
+//! `xdg_activation_v1`: a client lets a window of its own or of another client be raised and get the keyboard focus.
 //!
 //! A token is valid if it was made with the serial of a key press or button press that its client received. It activates one
 //! window once, and expires.

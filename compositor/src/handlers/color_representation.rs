@@ -60,7 +60,7 @@ impl Cacheable for Representation {
 }
 
 impl Representation {
-    /// Returns how the renderers read the colours.
+    /// Returns the colour representation for the renderers.
     pub(crate) fn colours(self) -> ColorRepresentation {
         ColorRepresentation {
             alpha: self.alpha.unwrap_or_default(),
@@ -77,10 +77,10 @@ impl Representation {
         let name = format.name();
         match self.encoding {
             Some(Encoding::Identity) if format.is_yuv() => Err(format!(
-                "the coefficients are the identity, and {name} is YUV"
+                "the identity coefficients are for RGB, and the buffer's format {name} is YUV"
             )),
             Some(Encoding::Yuv(encoding)) if !format.is_yuv() => Err(format!(
-                "the coefficients are {:?}, and {name} is RGB",
+                "the coefficients {:?} are for YUV, and the buffer's format {name} is RGB",
                 encoding.coefficients
             )),
             _ if self.chroma_location.is_some() && format.subsampling() != (2, 2) => Err(format!(
@@ -119,7 +119,7 @@ pub(crate) fn create_global(display: &DisplayHandle) {
     display.create_global::<State, WpColorRepresentationManagerV1, ()>(VERSION, ());
 }
 
-/// Returns how the current buffer of a surface is read.
+/// Returns the colour representation of a surface's current state, by which its buffer is converted to RGB.
 pub(crate) fn current(states: &SurfaceData) -> ColorRepresentation {
     let mut cached = states.cached_state.get::<Representation>();
     cached.current().colours()

@@ -152,7 +152,8 @@ impl Dispatch<WlCompositor, ()> for State {
 // Requests to surfaces, subsurfaces and pools go through `checked`.
 delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
-// Smithay requires this implementation for regions of its own, of which there are none.
+// Smithay requires this implementation for `wl_region` objects with `RegionUserData`. No object has it, since the objects are
+// created with `RegionData`.
 delegate_dispatch!(State: [WlRegion: RegionUserData] => CompositorState);
 delegate_dispatch!(State: [WlCallback: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlShm: ()] => ShmState);

@@ -19,7 +19,7 @@ use crate::limits::{Limit, amount};
 use crate::state::State;
 
 impl State {
-    /// Disconnects the client of `surface` if it exceeds a limit with the `objects`, which are those of all clients.
+    /// Disconnects the client of `surface` if its part of `objects` exceeds a limit. `objects` are the objects of all clients.
     fn enforce_limit<'a>(
         &self,
         surface: &WlSurface,
@@ -88,7 +88,8 @@ impl State {
         let top = self.stack.top_visible();
         let top = top.map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
-            // An unmapped window will be in front when it is mapped, so it is configured as activated and need not draw twice.
+            // An unmapped window becomes the highest one when it is mapped, so it is configured as activated at once and need not
+            // draw twice.
             let active = Some(&window.toplevel) == top.as_ref()
                 || !self.stack.has_content(window.toplevel.wl_surface());
             window.toplevel.with_pending_state(|state| {

@@ -7,7 +7,7 @@ use super::plane::{PlaneFrame, PlaneState};
 pub(super) enum Change {
     /// The plane stays as it is, and is not part of the commit.
     Keep,
-    /// The plane shows what the frame at this index has for it.
+    /// The plane shows the entry of `frames` at this index.
     Show(usize),
     /// The plane is turned off.
     TurnOff,
@@ -15,9 +15,9 @@ pub(super) enum Change {
 
 /// Returns the change of each plane from what it shows since the last commit, `committed`, to `frames`.
 ///
-/// Planes that stay as they are, are not part of a commit: virtio-gpu transfers the whole picture of each plane that is. With
-/// `is_modeset`, and if nothing changes, all planes are part of it: the state of the card is not known in the first case, and the kernel
-/// sends no page-flip event for a commit without any plane in the second.
+/// An unchanged plane is left out of the commit, because virtio-gpu transfers the whole framebuffer of each plane in a commit.
+/// There are two exceptions, in which the commit has all planes. With `is_modeset`, the state of the card is not known. If no plane
+/// changes, the kernel would send no page-flip event for a commit without a plane.
 pub(super) fn changes(
     committed: &[Option<PlaneState>],
     frames: &[PlaneFrame<'_>],

@@ -1,7 +1,7 @@
 //! Kernel mode setting of one display: connector, CRTC, planes, mode, framebuffers and page-flip events.
 //!
-//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created. What the planes
-//! can show comes from the allocator's model of the card.
+//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created. What the
+//! planes can show comes from the allocator's model of the card.
 //!
 //! # References
 //!

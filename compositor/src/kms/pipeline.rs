@@ -1,6 +1,6 @@
-//! One connector, one CRTC and its planes: atomic commits and page-flip events.
+//! One connector, one CRTC and its planes, with their atomic commits and page-flip events.
 //!
-//! Several pipelines can share a card. Each has a connector, a CRTC and planes that no other one has.
+//! Several pipelines can share a card. The connector, the CRTC and the planes of a pipeline belong to this pipeline only.
 
 mod open;
 mod restore;

@@ -35,7 +35,7 @@ pub struct PlaneDescription {
     pub formats: Vec<FormatModifier>,
     /// The least and the greatest size of a picture, in pixels.
     pub sizes: ((u32, u32), (u32, u32)),
-    /// The place in the stacking order of the CRTC's planes; a plane with a greater one is above.
+    /// The position in the stacking order of the CRTC's planes. A plane with a greater number is above.
     pub order: usize,
     /// Whether the encoding and range of YUV can be chosen. The colours of YUV are not known otherwise.
     pub converts_yuv: bool,
@@ -211,7 +211,7 @@ impl Plane {
         self.properties.has(IN_FENCE_FD)
     }
 
-    /// Returns whether the plane can be told which part of a framebuffer changed.
+    /// Returns whether the plane has the property for the damage of a framebuffer (`FB_DAMAGE_CLIPS`).
     pub(super) fn takes_damage(&self) -> bool {
         self.properties.has("FB_DAMAGE_CLIPS")
     }

@@ -1,8 +1,8 @@
-//! What another program left on the card, and how the first commit undoes it.
+//! Finds the state that another program left on the card, and undoes it with the first commit.
 //!
-//! The kernel keeps the state of planes, CRTCs and connectors when another DRM master takes over. A cursor, an overlay, a gamma table
-//! or a rotation of that program would stay on the display of this one, and a connector that it drove by another CRTC makes the
-//! kernel reject the commit.
+//! The kernel keeps the state of planes, CRTCs and connectors when another DRM master takes over. A cursor, an overlay, a gamma
+//! table or a rotation of that program would stay on the display of this one, and a connector that it drove by another CRTC makes
+//! the kernel reject the commit.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ struct Attached {
     connectors: HashMap<RawResourceHandle, u32>,
 }
 
-/// The objects that are attached to the CRTC of a display, or that lose their connector to it.
+/// The planes and connectors that are attached to the CRTC of a display, and the CRTC that loses its connector to this display.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ToDisable {
     planes: Vec<RawResourceHandle>,
@@ -44,7 +44,8 @@ impl Attached {
         own_planes: &[RawResourceHandle],
         own_connectors: &[RawResourceHandle],
     ) -> ToDisable {
-        // A CRTC that keeps no connector cannot stay on: the kernel rejects it.
+        // A CRTC whose last connector is taken away has to be turned off, because the kernel rejects an active CRTC without a
+        // connector.
         let before = self.connectors.get(&connector).copied().unwrap_or(0);
         let keeps_one = self
             .connectors

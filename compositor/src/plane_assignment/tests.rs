@@ -121,7 +121,7 @@ fn pointer_without_a_cursor_plane_is_drawn_above_everything() {
 }
 
 #[test]
-fn layer_under_something_that_is_drawn_is_drawn() {
+fn layer_below_a_drawn_layer_is_drawn() {
     let video = layer(Some(Fourcc::NV12), Rect::new(0, 0, 200, 200));
     let beside = layer(None, Rect::new(200, 0, 100, 100));
     let above = layer(None, Rect::new(199, 199, 100, 100));

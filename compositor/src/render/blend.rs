@@ -64,7 +64,7 @@ fn multiply(colours: u32x4, factors: u32x4) -> u8x16 {
 
 /// Divides products of two bytes by 255. The result is exact, and rounded to the nearest number.
 fn divide(product: u16x8) -> u16x8 {
-    // The upper half of the product with 257 is that of the number and its 256th part.
+    // With x = product + 128, the upper half of the multiplication is (x + x / 256) / 256, which is product / 255 rounded.
     (product + u16x8::splat(128)).mul_keep_high(u16x8::splat(257))
 }
 
@@ -194,7 +194,8 @@ pub(super) fn sample_row(row: &[WidePixel], taps: &[Tap], into: &mut [u32]) {
         let (Some(&second), Some(&first)) = (row.get(first.wrapping_add(1)), row.get(first)) else {
             return 0;
         };
-        // The sum of both products, in one multiplication. A borrow from the next channel is undone by the addition.
+        // The result is first × (256 − weight) + second × weight in each channel, with a single multiplication. A borrow that the
+        // subtraction takes from the next channel is returned by the addition.
         let difference = second.wrapping_sub(first);
         (first << 8).wrapping_add(difference.wrapping_mul(u64::from(tap.weight)))
     };
@@ -394,7 +395,7 @@ mod tests {
     #[test]
     fn mixed_rows_are_between_both_and_equal_them_at_the_ends() {
         let (first, second) = (assorted(3), assorted(4));
-        // One more pixel than the rows have, which stays as it is.
+        // The target has one more pixel than the rows. That pixel must not be written.
         let mut into = vec![7; first.len() + 1];
         for weight in [0, 1, 77, 128, 255, 256] {
             mix_rows(&first, &second, weight, &mut into);

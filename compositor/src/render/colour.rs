@@ -52,7 +52,7 @@ pub struct YuvEncoding {
     pub range: QuantizationRange,
 }
 
-/// The height from which on YUV of unknown encoding is read as BT.709.
+/// The smallest height at which YUV of unknown encoding is read as BT.709, in rows.
 const BT709_ROWS: usize = 720;
 
 impl YuvEncoding {

@@ -38,7 +38,7 @@ enum Memory {
 pub trait WriteRows {
     /// Calls `draw` to write `count` pixels (`0xAARRGGBB`) of row `y`, starting at column `x`.
     ///
-    /// `draw` has to write all of them. What they contain before is not specified.
+    /// `draw` has to write all of them. Their content before is not specified.
     ///
     /// # Errors
     ///

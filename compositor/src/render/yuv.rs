@@ -20,7 +20,7 @@ pub(super) struct YuvDecoder {
     luma: Vec<u8>,
     chroma: Vec<u8>,
     other: Vec<u8>,
-    deep_luma: Vec<u16>,
+    ten_bit_luma: Vec<u16>,
     deep_chroma: Vec<u16>,
     /// Whole chroma blocks, where the row starts or ends within one.
     blocks: Vec<u32>,
@@ -116,12 +116,12 @@ impl YuvDecoder {
                 )
             }
             PixelFormat::P010 => {
-                read_row_of_words(&mut self.deep_luma, memory, 0, (x, y), inside)?;
-                self.deep_luma.resize(count, 0);
-                raise(&mut self.deep_luma, u16::from(black) << 8);
+                read_row_of_words(&mut self.ten_bit_luma, memory, 0, (x, y), inside)?;
+                self.ten_bit_luma.resize(count, 0);
+                raise(&mut self.ten_bit_luma, u16::from(black) << 8);
                 read_row_of_words(&mut self.deep_chroma, memory, 1, (x, y / 2), count)?;
                 let image = YuvBiPlanarImage {
-                    y_plane: &self.deep_luma,
+                    y_plane: &self.ten_bit_luma,
                     y_stride: width,
                     uv_plane: &self.deep_chroma,
                     uv_stride: width,
@@ -196,11 +196,11 @@ impl YuvDecoder {
             self.read_chroma(memory, encoding.format, (first, place), samples, row)?;
         }
         let [upper, lower] = &rows;
-        let is_deep = encoding.format == PixelFormat::P010;
+        let is_ten_bit = encoding.format == PixelFormat::P010;
         let yuv = encoding.colour.yuv_encoding(height);
         let narrow = |sum: u32, weights: u32, zero: u32| {
-            let scale = if is_deep && yuv.range == QuantizationRange::Full {
-                DEEP_FULL_SCALE
+            let scale = if is_ten_bit && yuv.range == QuantizationRange::Full {
+                TEN_BIT_FULL_SCALE
             } else {
                 SCALE
             };
@@ -221,9 +221,9 @@ impl YuvDecoder {
             self.upsampled.u.push(mixed(&upper.u, &lower.u));
             self.upsampled.v.push(mixed(&upper.v, &lower.v));
         }
-        if is_deep {
-            read_row_of_words(&mut self.deep_luma, memory, 0, (x, y), count)?;
-            let samples = self.deep_luma.iter();
+        if is_ten_bit {
+            read_row_of_words(&mut self.ten_bit_luma, memory, 0, (x, y), count)?;
+            let samples = self.ten_bit_luma.iter();
             self.luma.clear();
             self.luma
                 .extend(samples.map(|sample| narrow(u32::from(*sample), 1, 0)));
@@ -316,8 +316,8 @@ fn between(pixel: usize, halves: u8, samples: usize) -> (usize, usize, u32) {
 
 /// How many steps of 16 bits are a step of 8 bits.
 const SCALE: f64 = 256.0;
-/// The same for full range of 10 bits, whose largest number is 1023 rather than four times 255.
-const DEEP_FULL_SCALE: f64 = 1023.0 * 64.0 / 255.0;
+/// The same scale for full range of 10 bits, whose largest number is 1023 and not four times 255.
+const TEN_BIT_FULL_SCALE: f64 = 1023.0 * 64.0 / 255.0;
 
 /// Rounds the mean of weighted 16-bit samples to 8 bits. `zero` is the 8-bit value of black luma or neutral chroma.
 #[expect(
@@ -340,7 +340,8 @@ fn order_bytes(row: &mut [u32]) {
     }
 }
 
-/// Returns luma of black. Luma below it is black as well; the crate gives other colours with some vector instructions.
+/// Returns the luma of black. Lower luma is raised to this value before the conversion, because the crate `yuv` converts it to
+/// other colours with some vector instructions.
 const fn black(encoding: YuvEncoding) -> u8 {
     match encoding.range {
         QuantizationRange::Full => 0,

@@ -28,14 +28,14 @@ const HIDDEN_PERIOD: Duration = Duration::from_secs(1);
 /// The surfaces with frame callbacks that are not sent yet.
 #[derive(Debug, Default)]
 pub struct PendingCallbacks {
-    /// The surfaces, with the time of the last commit that has callbacks.
+    /// The surfaces, each with the time of its last commit that has frame callbacks.
     surfaces: HashMap<ObjectId, (WlSurface, Duration)>,
     /// The timer for the next callback of a hidden surface.
     timer: Option<TimerToken>,
 }
 
 impl PendingCallbacks {
-    /// Adds a surface, a commit of which has frame callbacks.
+    /// Adds a surface after a commit that has frame callbacks.
     pub fn add(&mut self, surface: &WlSurface) {
         self.surfaces
             .insert(surface.id(), (surface.clone(), clock::now()));
@@ -119,8 +119,8 @@ impl State {
 
     /// Returns whether a surface is shown by no output that is on.
     ///
-    /// A surface that is not visible yet may be part of the next frame of an output, so it is not hidden before each output has drawn
-    /// its scene since the commit.
+    /// A surface that is not visible yet may be part of the next frame of an output, so it is not hidden before each output has
+    /// drawn its scene since the commit.
     fn is_hidden(&self, surface: &WlSurface, committed: Duration) -> bool {
         let main = self
             .stack

@@ -66,7 +66,7 @@ impl Screen {
         let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
         let shown: Vec<ScannedOut> = frame.scanned_out.clone();
         let Some(index) = frame.output_buffer else {
-            // Without an output buffer, what the planes show is on black.
+            // Without an output buffer, the background behind the planes is black.
             let colours = vec![BLACK; usize::try_from(mode.rect().area())?];
             return Ok((size, self.draw_over(colours, mode.rect(), &shown)?));
         };
@@ -88,7 +88,7 @@ impl Screen {
         Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))
     }
 
-    /// Draws what planes show over an output buffer, as the display does.
+    /// Draws the buffers on planes over an output buffer, as the display does.
     fn draw_over(
         &mut self,
         colours: Vec<u32>,

@@ -9,7 +9,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use super::Frame;
 use super::feedback::Feedback;
 use super::frame_clock::Slot;
-use super::redraw_state::{EstimatedFlip, Flight, Queued, RedrawState};
+use super::redraw_state::{EstimatedVblank, Flight, Queued, RedrawState};
 use crate::clock;
 use crate::output_view::OutputId;
 use crate::region::Rect;
@@ -82,7 +82,8 @@ impl State {
 
     /// Draws and submits a frame for the refresh of `slot`, if anything has changed.
     fn draw(&mut self, id: OutputId, slot: Slot) {
-        // The event of an abandoned frame must not be taken for one of this frame. The kernel accepts no frame before it.
+        // The event of an abandoned frame must not be taken for the event of this frame, so it is read first. The kernel accepts no
+        // commit before it has sent that event.
         if self
             .outputs
             .get(id)
@@ -205,7 +206,8 @@ impl State {
             redraw_needed: screen.redraw_state.needs_redraw(),
         };
         let next = RedrawState::WaitingForFlip(Box::new(flight));
-        if let RedrawState::EstimatedFlip(flip) = screen.redraw_state.replace(&self.handle, next) {
+        if let RedrawState::EstimatedVblank(flip) = screen.redraw_state.replace(&self.handle, next)
+        {
             screen.present_unchanged(flip);
         }
     }
@@ -229,13 +231,13 @@ impl State {
         let wait = target.saturating_sub(clock::now());
         let timer = self.handle.add_timer(wait, move |state| {
             if let Some(screen) = state.outputs.get_mut(id) {
-                if let Some(flip) = screen.redraw_state.end_estimated_flip() {
+                if let Some(flip) = screen.redraw_state.end_estimated_vblank() {
                     screen.present_unchanged(flip);
                 }
             }
             TimeoutAction::Drop
         });
-        screen.redraw_state = RedrawState::EstimatedFlip(EstimatedFlip {
+        screen.redraw_state = RedrawState::EstimatedVblank(EstimatedVblank {
             feedback,
             target,
             timer,

@@ -7,7 +7,7 @@ use covalent_alloc::trace::{Action, FlowPosition};
 use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
 use smithay::wayland::presentation::Refresh;
 
-use super::redraw_state::EstimatedFlip;
+use super::redraw_state::EstimatedVblank;
 use super::{Frame, Screen};
 use crate::backend::Flip;
 use crate::clock;
@@ -169,9 +169,9 @@ impl Screen {
         }
     }
 
-    /// Sends the presentation feedback of commits that changed nothing. The time is that of the predicted refresh, and no flag claims
-    /// that the display reported it.
-    pub(super) fn present_unchanged(&self, mut flip: EstimatedFlip) {
+    /// Sends the presentation feedback of commits that changed nothing. The time is that of the predicted refresh, and no flag
+    /// claims that the display reported it.
+    pub(super) fn present_unchanged(&self, mut flip: EstimatedVblank) {
         let refresh = Refresh::fixed(self.mode().period());
         for feedback in flip.feedback.take() {
             feedback.presented(&self.output, flip.target, refresh, 0, Kind::empty());

@@ -72,8 +72,8 @@ impl FrameClock {
         self.drawing_times.push_back(time);
     }
 
-    /// Handles the page flip of a frame that was drawn for the refresh at `target`. `synchronised` says that the output flips only at
-    /// its refreshes.
+    /// Handles the page flip of a frame that was drawn for the refresh at `target`. `synchronised` says that the output flips only
+    /// at its refreshes.
     pub(super) fn flipped(
         &mut self,
         time: Duration,

@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// Removes an output, which shows nothing any more. Its windows move to another one until it is added again.
+    /// Removes an output from the desktop. Its windows move to another output until this one is added again.
     pub fn remove_output(&mut self, id: OutputId) {
         self.abandon_frame(id);
         if let Some(screen) = self.outputs.get_mut(id) {
@@ -280,7 +280,8 @@ impl State {
         }
     }
 
-    /// Moves the windows of an output without display to the others. The only output stays, since clients expect one.
+    /// Moves the windows of an output without a display to the other outputs. The only output is not removed, since clients expect
+    /// at least one.
     fn display_disconnected(&mut self, id: OutputId) {
         if !self.outputs.iter().any(Screen::is_connected) {
             return;

@@ -133,7 +133,7 @@ impl State {
         self.retry_after(id, delay);
     }
 
-    /// Redraws after a delay. Nothing is submitted before.
+    /// Schedules the next attempt to draw and submit a frame after a delay. The output submits no frame until then.
     fn retry_after(&mut self, id: OutputId, delay: Duration) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
@@ -251,7 +251,8 @@ impl State {
         }
     }
 
-    /// Schedules a redraw after a delay. Commits of clients are shown before, without waiting for it.
+    /// Schedules a redraw after a delay. A commit that a client makes during the delay is shown at the next refresh and does not
+    /// wait.
     fn redraw_after(&mut self, id: OutputId, delay: Duration) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;

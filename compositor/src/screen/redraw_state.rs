@@ -4,7 +4,7 @@
 //!             commit                  deadline: submitted              page flip
 //!   Idle ───────────────▶ Queued ─────────────────────────▶ WaitingForFlip ──────▶ Idle, or Queued after a commit meanwhile
 //!    ▲                      │ deadline: nothing has changed
-//!    └── EstimatedFlip ◀────┘
+//!    └── EstimatedVblank ◀────┘
 //! ```
 //!
 //! Each state that needs a timer has its token, so an output that is idle has no timer.
@@ -27,7 +27,7 @@ pub(super) enum RedrawState {
     /// A frame was submitted and is not on the display yet.
     WaitingForFlip(Box<Flight>),
     /// Nothing had changed. Clients that asked for presentation feedback receive it when the frame would have been shown.
-    EstimatedFlip(EstimatedFlip),
+    EstimatedVblank(EstimatedVblank),
 }
 
 /// A redraw that is queued.
@@ -37,7 +37,8 @@ pub(super) enum Queued {
     New,
     /// A timer runs until the deadline, or until the next attempt for a frame that was rejected.
     Scheduled(TimerToken),
-    /// The frame is drawn at the end of this event-loop iteration; `None` if it is not drawn at a deadline.
+    /// The frame is drawn at the end of this event-loop iteration, for the refresh in the slot. With `None`, for example when a
+    /// rejected frame is retried, it is drawn for the next refresh that is free at that time.
     Due(Option<Slot>),
 }
 
@@ -46,9 +47,9 @@ pub(super) enum Queued {
 pub(super) struct Flight {
     /// The frame; `None` if the frame on the display was submitted again for its writeback.
     pub(super) frame: Option<Frame>,
-    /// The time of the refresh for which it was drawn.
+    /// The time of the refresh for which the frame was drawn.
     pub(super) target: Duration,
-    /// The time at which it was submitted.
+    /// The time at which the frame was submitted.
     pub(super) since: Duration,
     /// The timer for the page-flip timeout.
     pub(super) timeout: TimerToken,
@@ -58,7 +59,7 @@ pub(super) struct Flight {
 
 /// A refresh without a frame.
 #[derive(Debug)]
-pub(super) struct EstimatedFlip {
+pub(super) struct EstimatedVblank {
     /// The presentation feedback of the commits that changed nothing.
     pub(super) feedback: Feedback,
     /// The time of the refresh.
@@ -76,7 +77,7 @@ impl RedrawState {
             Self::Idle => *self = Self::Queued(Queued::New),
             Self::Queued(_) => {}
             Self::WaitingForFlip(flight) => flight.redraw_needed = true,
-            Self::EstimatedFlip(flip) => flip.redraw_needed = true,
+            Self::EstimatedVblank(flip) => flip.redraw_needed = true,
         }
     }
 
@@ -86,7 +87,7 @@ impl RedrawState {
             Self::Idle => false,
             Self::Queued(_) => true,
             Self::WaitingForFlip(flight) => flight.redraw_needed,
-            Self::EstimatedFlip(flip) => flip.redraw_needed,
+            Self::EstimatedVblank(flip) => flip.redraw_needed,
         }
     }
 
@@ -111,12 +112,12 @@ impl RedrawState {
         Some(flight)
     }
 
-    /// Ends the state [`EstimatedFlip`](Self::EstimatedFlip). The caller removes its timer, unless that has just expired.
-    pub(super) fn end_estimated_flip(&mut self) -> Option<EstimatedFlip> {
-        let Self::EstimatedFlip(_) = self else {
+    /// Ends the state [`EstimatedVblank`](Self::EstimatedVblank). The caller removes its timer, unless that has just expired.
+    pub(super) fn end_estimated_vblank(&mut self) -> Option<EstimatedVblank> {
+        let Self::EstimatedVblank(_) = self else {
             return None;
         };
-        let Self::EstimatedFlip(flip) = std::mem::take(self) else {
+        let Self::EstimatedVblank(flip) = std::mem::take(self) else {
             return None;
         };
         if flip.redraw_needed {
@@ -131,7 +132,7 @@ impl RedrawState {
         let timer = match &before {
             Self::Queued(Queued::Scheduled(timer)) => Some(*timer),
             Self::WaitingForFlip(flight) => Some(flight.timeout),
-            Self::EstimatedFlip(flip) => Some(flip.timer),
+            Self::EstimatedVblank(flip) => Some(flip.timer),
             _ => None,
         };
         if let Some(timer) = timer {

@@ -174,7 +174,7 @@ impl Screen {
             if !plan.uses_planes() || !is_of_display {
                 return Err(error);
             }
-            // What was drawn without the layers on planes cannot be shown with another plan.
+            // The output buffers were drawn without the layers on planes, so they cannot be shown with another plan.
             self.backend.swapchain().damage_all();
             let is_permanent = FaultKind::of(&*error) == FaultKind::Permanent;
             if !is_permanent && self.recovery.should_retry_scanout() {
@@ -195,7 +195,7 @@ impl Screen {
         Ok((submitted, plan))
     }
 
-    /// Draws what is not on planes, and submits the frame.
+    /// Draws the layers that are not on planes, and submits the frame.
     fn submit_plan(
         &mut self,
         scene: &Scene,
@@ -224,7 +224,7 @@ impl Screen {
                 let framebuffer = self.backend.submit(plan, DrawnContent::Blank)?;
                 return Ok(self.submitted_undrawn(framebuffer));
             }
-            // The pointer appears on what the display shows without it.
+            // The background is black like the blank output buffer, which the display shows when the pointer is not drawn.
             drawn.background = BLANK;
         }
         let output = self.mode().rect();

@@ -1,6 +1,7 @@
 //! Waiting for writebacks, and repeating those that the card loses.
 
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
 use calloop::timer::TimeoutAction;
@@ -9,6 +10,7 @@ use covalent_alloc::buffer::cpu_traffic;
 
 use crate::backend::kms::Kms;
 use crate::clock;
+use crate::event_loop::EventLoop;
 use crate::output_view::OutputId;
 use crate::state::State;
 use crate::transient::FaultKind;
@@ -19,6 +21,36 @@ const WRITEBACK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The largest number of requests for one writeback.
 const WRITEBACK_ATTEMPTS: u32 = 60;
+
+/// The time that a writeback may take after the event loop was stopped.
+const LAST_WRITEBACK_LIMIT: Duration = Duration::from_secs(10);
+
+/// Waits for the writebacks that are pending when the event loop was stopped: a frame that was presented is in the report, also when
+/// the card lost its first writeback.
+///
+/// # Errors
+///
+/// Those of [`EventLoop::dispatch`].
+pub fn finish_writebacks(event_loop: &mut EventLoop, state: &mut State) -> io::Result<()> {
+    let deadline = Instant::now() + LAST_WRITEBACK_LIMIT;
+    for id in state.outputs.ids() {
+        let pending = |state: &mut State| state.writeback(id)?.pending_number();
+        // The frames that clients submit meanwhile are not waited for.
+        let Some(number) = pending(state) else {
+            continue;
+        };
+        while state.failure.is_none() && pending(state) == Some(number) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!("the writeback of the last frame is missing in the report");
+                break;
+            }
+            event_loop.dispatch(Some(left), state)?;
+            state.after_dispatch();
+        }
+    }
+    Ok(())
+}
 
 impl State {
     fn kms(&mut self, id: OutputId) -> Option<&mut Kms> {

@@ -187,7 +187,8 @@ impl Dispatch<WpLinuxDrmSyncobjSurfaceV1, SurfaceObject> for State {
             _ => return,
         };
         let Some(surface) = surface else {
-            let message = "the surface of these points was destroyed".to_owned();
+            let message =
+                "the wl_surface of this object was destroyed, so no point can be set".to_owned();
             object.post_error(Error::NoSurface, message);
             return;
         };

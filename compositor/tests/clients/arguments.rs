@@ -54,7 +54,8 @@ fn numbers(interface: &Interface, opcode: usize) -> usize {
 
 /// Returns the combinations of arguments for a request.
 fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
-    // The same value for all arguments and each extreme alone find most bugs, so they come first.
+    // The first cases give all arguments the same value, and the next ones give one argument an extreme value. These cases find
+    // most bugs.
     let mut tried: Vec<Vec<u32>> = EXTREMES.map(|number| vec![number; count]).to_vec();
     for place in 0..count {
         for number in EXTREMES {
@@ -88,7 +89,7 @@ impl UnaffectedClient {
     /// Shows a new colour and checks that it is on the display.
     #[track_caller]
     fn check(&mut self, fixture: &mut Fixture, what: &str) {
-        // The pointer is above all windows; one that has not moved is not shown.
+        // The pointer is reset, because it is drawn above all windows. A pointer that has not moved is not shown.
         fixture.state.cursor = Cursor::default();
         self.window
             .show(&self.client, &self.client.colour(64, 48, GREEN));

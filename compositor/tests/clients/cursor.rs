@@ -120,7 +120,7 @@ fn pointer_that_never_moved_is_not_shown_and_one_that_moved_is() {
     let (left, top, _, _) = changed(&before, &after).unwrap();
     // The tip of the built-in arrow is its hotspot; a theme's arrow is within a few pixels.
     assert!((4..=10).contains(&left) && (14..=20).contains(&top));
-    // When it moves on, what was below it is drawn again.
+    // When the pointer moves on, its old position is drawn again without it.
     fixture.state.point_at((40.0, 20.0).into(), 0);
     let moved = displayed(&mut fixture);
     let (left, ..) = changed(&before, &moved).unwrap();
@@ -229,7 +229,7 @@ fn pointer_that_moves_redraws_only_its_places() {
     fixture.state.finish();
     let text = std::fs::read_to_string(report.path()).unwrap();
     let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    // The old and the new place, and the place before these, since an output buffer lags behind by one frame.
+    // The damage has the pointer's new position and its two previous positions, because an output buffer lags behind by one frame.
     let pixels = last["cpu_copied_bytes"].as_u64().unwrap() / 4;
     assert!((24..=32).contains(&pixels), "{last}");
     let why = "the output is virtual and has no scanout";

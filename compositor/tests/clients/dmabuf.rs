@@ -335,7 +335,7 @@ fn feedback_of_a_window_that_changes_often_is_sent_once_in_a_period() {
     }
     let periods = start.elapsed().as_secs() / FEEDBACK_PERIOD.as_secs();
     assert!(sent <= 1 + periods, "{sent} changes in {periods} periods");
-    // The last state is sent when the period is over, and nothing after it.
+    // The last state is sent at the end of the period, and no feedback follows.
     window.toplevel.set_fullscreen(None);
     fixture.until(&mut client, "the last change", |_, client| {
         client.events.feedback.as_ref().is_some_and(has_scanout)

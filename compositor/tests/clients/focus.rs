@@ -218,7 +218,7 @@ fn selection_needs_the_serial_of_a_key_or_button_of_its_client() {
     };
     fixture.round_trip_wire(&mut wire);
     try_serial(&mut fixture, &mut wire, 0);
-    // The client has keyboard focus, and the user has done nothing.
+    // The client has keyboard focus without a key or button press.
     let enter = wire.events_of(objects.of("wl_keyboard"), KEYBOARD_ENTER)[0].word(0);
     for serial in (0..64).chain([enter, u32::MAX]) {
         assert!(!try_serial(&mut fixture, &mut wire, serial), "{serial}");
@@ -259,7 +259,7 @@ fn window_is_activated_by_a_token_of_a_user_act_alone_and_once() {
     fixture.round_trip_wire(&mut wire);
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 1));
     let act = press_key(&mut fixture, &mut observer.wire, observer.keyboard);
-    // The serial of the observer's key is of no use to the other client.
+    // The serial of the observer's key press is not valid for the other client.
     let mut invalid = vec![create_token(&mut fixture, &mut wire, None)];
     invalid.push(create_token(&mut fixture, &mut wire, Some(act)));
     invalid.push("guessed".to_owned());
@@ -294,7 +294,7 @@ fn window_that_is_outside_of_the_output_gets_no_keyboard_focus() {
     let mut fixture = Fixture::new(64, 48);
     let (mut wire, objects) = focused_client(&mut fixture);
     let mut observer = Observer::new(&mut fixture);
-    // The window geometry is what is placed on the output, so the content is moved far away from it.
+    // The window geometry is placed on the output. A geometry far from the content moves the content out of the output.
     let far = [1000, 1000, 10, 10].map(Arg::from);
     observer.wire.send(observer.role, 3, &far);
     observer.map(&mut fixture);

@@ -136,7 +136,7 @@ fn client_with_too_many_windows_or_popups_is_disconnected_alone() {
     }
 }
 
-/// Sends requests until the client is disconnected; returns the error. The other client must not be.
+/// Sends requests until the client is disconnected; returns the error. Another client must stay connected.
 #[track_caller]
 fn exceed(mut send: impl FnMut(&mut Wire, &Objects, u32)) -> (u32, u32, String) {
     let mut fixture = Fixture::new(64, 48);
@@ -163,7 +163,7 @@ fn exceed(mut send: impl FnMut(&mut Wire, &Objects, u32)) -> (u32, u32, String) 
     wire.error.expect("no limit was exceeded")
 }
 
-/// A name of a limit, and a request that uses a part of it.
+/// The name of a limit, and a function that sends a request which counts for it.
 type LimitedRequest = (&'static str, fn(&mut Wire, &Objects, u32));
 
 const LIMITED_REQUESTS: [LimitedRequest; 9] = [
@@ -172,7 +172,7 @@ const LIMITED_REQUESTS: [LimitedRequest; 9] = [
         wire.send(objects.of("wl_region"), 1, &place);
     }),
     ("rectangles", |wire, objects, _| {
-        // Each region has a hundred rectangles, which are set for a surface and stay when the region is destroyed.
+        // Each region has a hundred rectangles. The surface keeps a copy of them when the region is destroyed.
         let compositor = objects.of("wl_compositor");
         let region = wire.make(compositor, 1, &[]);
         for place in 0..100 {
@@ -261,7 +261,7 @@ fn connection_beyond_the_limit_of_a_process_is_refused_with_an_error() {
     let (object, code, message) = refused.error.clone().unwrap();
     assert_eq!((object, code), (DISPLAY, NO_MEMORY));
     assert!(message.contains("--limit connections="), "{message}");
-    // When one has left, another may connect.
+    // When one client has disconnected, another may connect.
     wires.pop();
     let first = &mut wires[0];
     for _ in 0..3 {
@@ -271,7 +271,7 @@ fn connection_beyond_the_limit_of_a_process_is_refused_with_an_error() {
 }
 
 #[test]
-fn client_whose_surfaces_cover_the_output_very_many_times_is_disconnected_alone() {
+fn only_the_client_whose_surfaces_cover_the_output_too_many_times_is_disconnected() {
     let mut fixture = Fixture::new(64, 48);
     let mut other = fixture.client();
     let mut wire = fixture.wire();

@@ -56,7 +56,10 @@ fn null_string_that_is_not_allowed_disconnects_only_its_sender() {
             tried += 1;
         }
     }
-    assert!(tried >= 3, "title, application and type: {tried}");
+    assert!(
+        tried >= 3,
+        "{tried} requests with a string were tried, and set_title, set_app_id and offer were expected"
+    );
 }
 
 #[test]

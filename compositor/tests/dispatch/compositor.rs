@@ -14,7 +14,7 @@ use smithay::reexports::wayland_server::Display;
 
 use crate::hostile::{ScriptedClient, ScriptedFiles};
 
-/// The longest time in which a script is handled. It is a limit for what hangs, and not for what is slow.
+/// The longest time in which a script is handled. The limit detects a hang; it does not measure speed.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A compositor that serves one script after the other.
@@ -67,8 +67,8 @@ impl Compositor {
         }
     }
 
-    /// Serves a client that sends what the bytes choose, until it has sent everything or was disconnected. Returns whether it stayed
-    /// connected. Afterwards nothing of the client is left.
+    /// Serves a client that sends the requests that the bytes of `script` select, until it has sent all of them or was
+    /// disconnected. Checks that nothing of the client remains afterwards. Returns whether the client stayed connected.
     pub fn serve(&mut self, script: &[u8]) -> bool {
         let (ours, theirs) = UnixStream::pair().unwrap();
         self.state.add_client(theirs).unwrap();
@@ -86,7 +86,7 @@ impl Compositor {
                 self.state.point_at(place.into(), 0);
             }
         }
-        // A message that is not complete is followed by nothing.
+        // The script may end within a message, to which no reply comes. The event loop therefore runs for a fixed time.
         let deadline = Instant::now() + Duration::from_millis(1);
         while Instant::now() < deadline {
             self.round(Duration::ZERO);
@@ -97,7 +97,7 @@ impl Compositor {
         stayed
     }
 
-    /// Checks that the compositor answers another client, and that nothing of the one before is left.
+    /// Waits until the compositor holds nothing of the previous client. Panics if it still does after [`LIMIT`].
     fn check_empty(&mut self) {
         let deadline = Instant::now() + LIMIT;
         loop {

@@ -207,10 +207,10 @@ fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
     );
 }
 
-/// Writes the command's own limit and then the compositor's to the file `$0`.
+/// Writes the limit of this command and then the limit of the compositor to the file `$0`.
 ///
-/// The compositor lowers its limit while it starts a command and raises it again afterwards, so the command may run
-/// before that: it waits, at most five seconds, until the two differ.
+/// The compositor lowers its limit while it starts a command, and raises it afterwards. The command may run before the limit is
+/// raised, so it waits until the two limits differ, at most five seconds.
 const WRITE_LIMITS: &str = "\
 own=$(ulimit -S -n)
 for attempt in $(seq 100); do

@@ -15,8 +15,8 @@ const TERMINATION_LIMIT: Duration = Duration::from_secs(2);
 /// The growth of resident memory that is not a leak: the allocator keeps freed memory for later.
 const MEMORY_TOLERANCE_KIB: u64 = 32 * 1024;
 
-/// What the bystander has to measure here. This build is not optimised, and other programs use the processors, so only the CPU time
-/// of the compositor is checked. `covalent-hostile-check` has the bounds that a user notices.
+/// The bounds for the measurements of the well-behaved client. This build is not optimised, and other programs use the processors,
+/// so only the CPU time of the compositor is checked. `covalent-hostile-check` has the bounds that a user notices.
 const BOUNDS: hostile::Bounds = hostile::Bounds {
     cpu_time: Some(Duration::from_millis(500)),
     round_trip: None,
@@ -77,7 +77,7 @@ fn hostile_clients_do_not_affect_a_bystander() {
     let (seconds, seed) = parameters();
     let mut compositor = Compositor::start();
     let socket = compositor.directory.join("socket");
-    // What the compositor allocates once and keeps is no leak, so a first run comes before the baseline.
+    // Memory that the compositor allocates once and keeps is not a leak, so a first run precedes the measurement of the baseline.
     let warm_up = Duration::from_secs(seconds.div_ceil(4));
     let pid = compositor.process.id();
     let outcome = hostile::run(&socket, pid, seed, Duration::from_secs(1), warm_up).unwrap();

@@ -1,7 +1,7 @@
 //! The buffers of the cursor plane.
 //!
-//! The pointer's image is copied into a buffer of the card once, when it changes. Moving the pointer changes only the position of the
-//! plane.
+//! The pointer's image is copied into a buffer of the card once, when it changes. Moving the pointer changes only the position of
+//! the plane.
 
 use std::io;
 
@@ -20,7 +20,7 @@ use crate::transient::retry_transient;
 /// The number of buffers: one is on the display while another is written.
 const BUFFER_COUNT: u32 = 2;
 
-/// The least side of a cursor buffer in pixels, which every card takes.
+/// The smallest side of a cursor buffer in pixels. Every card accepts this size.
 const SIDE_MIN: u32 = 64;
 
 /// The buffers of the cursor plane. They are allocated when the pointer is first shown.
@@ -30,7 +30,7 @@ pub(super) struct CursorBuffers {
     side: u32,
     /// The slot that was submitted last, which is on the display.
     shown: Option<usize>,
-    /// Smaller buffers of before, which the display may still show.
+    /// The replaced smaller buffers. The display may show one of them until the next page flip.
     retired: Vec<Slot>,
 }
 
@@ -71,7 +71,7 @@ fn image_rect(cursor: &CursorLayer) -> Result<Rect, CursorRejection> {
 }
 
 impl CursorBuffers {
-    /// Returns the side of the buffer for the pointer in pixels, where the plane shows at most `side_max`.
+    /// Returns the side of the square buffer for the pointer in pixels. `side_max` is the largest side that the plane shows.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl CursorBuffers {
 }
 
 impl Slot {
-    /// Writes the pointer's image to the upper left corner of the buffer, and transparent pixels beside it.
+    /// Writes the pointer's image to the upper left corner of the buffer, and transparent pixels to the remaining area.
     fn write(&self, cursor: &CursorLayer, side: u32) -> Result<(), CursorRejection> {
         let rect = image_rect(cursor)?;
         let pixels = cursor.pixels();

@@ -84,7 +84,7 @@ impl Kms {
             if !self.turn_off_pending {
                 return Ok(HotplugOutcome::Unchanged);
             }
-            // The display shows nothing from now on, even if turning its CRTC off fails.
+            // The display counts as off from here on, even if turning its CRTC off fails.
             let off = self.pipeline.turn_off();
             self.abandon();
             match off {

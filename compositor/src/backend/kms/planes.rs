@@ -25,8 +25,8 @@ use crate::scene::SceneLayer;
 /// The largest number of test commits for one frame. If all are rejected, the frame is drawn.
 const TESTS_MAX: usize = 6;
 
-/// A layer whose buffer was committed within this time counts as changing, and gets a plane before one that stands still.
-const CHANGING: Duration = Duration::from_secs(1);
+/// A layer whose buffer was committed within this time counts as changing. A changing layer gets a plane before an unchanging one.
+const RECENT_COMMIT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The visible layers, with the framebuffers of those that a plane may show.
 struct Prepared {
@@ -132,7 +132,7 @@ impl Kms {
                     }
                 }
             }
-            let is_changing = now.saturating_sub(layer.content.acquired()) < CHANGING;
+            let is_changing = now.saturating_sub(layer.content.acquired()) < RECENT_COMMIT_PERIOD;
             let is_yuv = layer.content.format().is_yuv();
             prepared.candidates.layers.push(Candidate {
                 destination: layer.view.destination,
@@ -327,7 +327,8 @@ impl Kms {
                 _ => "a surface above it is drawn".to_owned(),
             };
         }
-        "no test commit was made, since too many others failed for this frame".to_owned()
+        "no test commit was made for it, because the card rejected too many others of this frame"
+            .to_owned()
     }
 }
 

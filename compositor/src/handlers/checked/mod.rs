@@ -189,7 +189,7 @@ fn surface(
     })
 }
 
-/// The number of rectangles of damage of a commit from which they are replaced by their bounding rectangle.
+/// If a commit has at least this many damage rectangles, they are replaced by their bounding rectangle.
 const DAMAGE_MAX: usize = 64;
 
 /// Limits the damage of the next commit, since a client could send damage without ever committing it.
@@ -304,7 +304,7 @@ fn data_device(
     _data: &DataDeviceUserData,
 ) -> Option<wl_data_device::Request> {
     if let wl_data_device::Request::SetSelection { serial, .. } = request {
-        // Smithay checks only that the client has keyboard focus, which it also has without an act of the user.
+        // Smithay checks only that the client has keyboard focus. A client can have keyboard focus without a key or button press.
         if !state.user_acts.contains(serial.into(), &client.id()) {
             tracing::debug!(
                 ?client,

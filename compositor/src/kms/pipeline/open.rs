@@ -60,11 +60,13 @@ impl ConnectedDisplay {
 impl Pipeline {
     /// Selects mode, CRTC and planes of a display.
     ///
-    /// The display gets the planes of its CRTC, without those in `taken`, which other displays of the card have. It is not changed before the first [`submit`](Self::submit), for which the device must be DRM master.
+    /// The display gets the planes of its CRTC that are not in `taken`, the planes of other displays of the card. The state of the
+    /// display does not change before the first [`submit`](Self::submit), for which the device must be DRM master.
     ///
     /// # Errors
     ///
-    /// When the card does not support atomic mode setting, has no free CRTC for the display, or the display lacks the requested mode.
+    /// When the card does not support atomic mode setting, the card has no free CRTC for the display, or the display lacks the
+    /// requested mode.
     pub fn open(
         card: Card,
         display: &ConnectedDisplay,

@@ -1,4 +1,4 @@
-//! The end of a display: restoring what was there before, and turning it off.
+//! Restores the state that a display had before the compositor started, or turns the display off.
 
 use drm::control::atomic::AtomicModeReq;
 use drm::control::{AtomicCommitFlags, Device as _};
@@ -25,7 +25,7 @@ impl Pipeline {
         let mut request = AtomicModeReq::new();
         let mut mode_blob = None;
         let primary = self.planes[self.primary].properties();
-        // The framebuffer from before may have been removed; the display is turned off then.
+        // The initial framebuffer may not exist any more. The commit fails then, and the display is turned off.
         let framebuffer = primary.value("FB_ID").filter(|id| *id != 0);
         let mode = self.initial_state.mode;
         if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {

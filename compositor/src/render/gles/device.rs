@@ -55,7 +55,7 @@ impl OpenError {
 }
 
 impl Gles {
-    /// Opens the GPU of a card with a file descriptor of its own.
+    /// Opens the GPU of a card with a separate file descriptor.
     ///
     /// Mesa counts references to GEM handles per file descriptor. If it shared the display's descriptor, which is also used for
     /// raw PRIME imports, a handle could be closed while Mesa uses it. The render node is preferred, because it needs no

@@ -68,15 +68,16 @@ pub struct SampledFormat {
     pub format: PixelFormat,
     /// The modifier.
     pub modifier: u64,
-    /// The number of planes of a buffer with the modifier, which may have planes of its own.
+    /// The number of planes of a buffer with the modifier. A modifier may add planes to those of the format, for example for
+    /// compression.
     pub planes: usize,
 }
 
 impl Gles {
     /// Returns the formats and modifiers that are imported without a copy, the linear ones last.
     ///
-    /// EGL lists no modifiers if the driver does not support them; such buffers are taken as linear. Smithay passes linear to EGL
-    /// without a modifier in either case.
+    /// EGL lists no modifiers if the driver does not support them. Formats of 32 bits a pixel get the linear modifier then. Smithay
+    /// passes a linear buffer to EGL without a modifier, whether or not the driver supports modifiers.
     pub fn formats(&self) -> Vec<SampledFormat> {
         let mut formats = Vec::new();
         for format in PixelFormat::ALL {
@@ -147,7 +148,8 @@ impl Gles {
         (!format.is_yuv() || count == format.planes()).then_some(count)
     }
 
-    /// Returns how a buffer is described to EGL: as implicit where the driver does not support modifiers.
+    /// Returns the format and modifier with which EGL imports a buffer; `None` if EGL lists neither. A linear buffer is imported
+    /// with the implicit modifier (`DRM_FORMAT_MOD_INVALID`) if the driver supports no explicit modifier for the format.
     fn described(&self, code: Fourcc, modifier: u64) -> Option<Format> {
         let listed = self.renderer.dmabuf_formats();
         let modifier = Modifier::from(modifier);
@@ -178,8 +180,8 @@ impl Gles {
         self.import(format, buffer, imported).map(drop)
     }
 
-    /// Returns a texture with the current content of a client's buffer, and the reason why it is a copy if it is a copy of a
-    /// dma-buf.
+    /// Returns a texture with the current content of a client's buffer. If the GPU cannot import a linear dma-buf, the texture is a
+    /// copy of it, and the reason is returned as well.
     pub(super) fn texture(
         &mut self,
         pixels: &dyn Pixels,

@@ -54,7 +54,7 @@ pub struct Gles {
 
 /// The result of drawing a frame.
 #[derive(Debug)]
-pub struct Drawn {
+pub struct DrawResult {
     /// The sync point that is reached when the GPU has finished the frame.
     pub done: SyncPoint,
     /// The layers that could not be read and are left out.
@@ -119,7 +119,7 @@ impl Gles {
 
     /// Draws `layers`, the lowest first, over `background` into the damaged part of `target_buffer`.
     ///
-    /// The buffer is complete, and the clients' buffers are no longer read, when [`Drawn::done`] is reached.
+    /// The buffer is complete, and the clients' buffers are no longer read, when [`DrawResult::done`] is reached.
     ///
     /// # Errors
     ///
@@ -130,11 +130,11 @@ impl Gles {
         damage: &Region,
         background: u32,
         layers: &[Layer<'_>],
-    ) -> Result<Drawn, DrawError> {
+    ) -> Result<DrawResult, DrawError> {
         let textures = self.textures(damage, layers)?;
         let mut target = self.renderer.bind(target_buffer)?;
         let done = self.draw_to(&mut target, damage, background, layers, &textures)?;
-        Ok(Drawn {
+        Ok(DrawResult {
             done,
             failed: textures.failed,
             why_uploaded: textures.why_uploaded,
@@ -193,7 +193,8 @@ impl Gles {
         for ((layer, texture), part) in layers.iter().zip(&textures.layers).zip(&parts) {
             match texture {
                 Some(texture) => draw_layer(&mut frame, &self.programs, layer, texture, part)?,
-                // Nothing was drawn below the opaque region of a layer, also where the layer cannot be read.
+                // The layer cannot be read. Its opaque region gets the background colour, because lower layers need not have been
+                // drawn there.
                 None => {
                     let opaque = layer.opaque.rects().iter();
                     let holes: Vec<_> = opaque
@@ -211,7 +212,8 @@ impl Gles {
     }
 }
 
-/// The number of rectangles of a part from which on layers above do not reduce it further.
+/// Opaque regions are not subtracted from damage that has more rectangles than this. The hidden part of lower layers is then drawn,
+/// but the number of rectangles stays bounded.
 const RECTS_MAX: usize = 64;
 
 /// Returns the part of the damage below all layers, and the part of each layer that is not hidden by an opaque layer above it.

@@ -27,7 +27,7 @@ pub struct GpuOutputBuffer {
 #[non_exhaustive]
 pub enum GpuBufferError {
     /// The renderer has no device to allocate from.
-    #[error("the renderer has no device to allocate from")]
+    #[error("the GPU renderer has no GBM device from which output buffers can be allocated")]
     NoDevice,
     /// The size is not valid.
     #[error(transparent)]

@@ -38,7 +38,7 @@ impl PlaneImage {
         }
     }
 
-    /// Returns the width and height in texels for a buffer of that size.
+    /// Returns the width and height in texels for a buffer of the given size.
     pub(super) const fn size(self, (width, height): (usize, usize)) -> (usize, usize) {
         (
             width.div_ceil(self.divisor.0),
@@ -47,7 +47,7 @@ impl PlaneImage {
     }
 }
 
-/// Returns the images of a YUV format: that of luma first, then those of chroma. Empty for RGB.
+/// Returns the images of a YUV format: the luma image first, then the chroma images. The result is empty for RGB.
 pub(super) const fn images(format: PixelFormat) -> &'static [PlaneImage] {
     const SEMI_PLANAR: [PlaneImage; 2] =
         [PlaneImage::new(0, 1, (1, 1)), PlaneImage::new(1, 2, (2, 2))];
@@ -57,7 +57,8 @@ pub(super) const fn images(format: PixelFormat) -> &'static [PlaneImage] {
         PlaneImage::new(1, 1, (2, 2)),
         PlaneImage::new(2, 1, (2, 2)),
     ];
-    // The same bytes: as pairs of luma and one chroma, and as two pixels with both chroma samples.
+    // Both images have the same bytes: the first as one texel for each pixel (luma and one chroma sample), the second as one texel
+    // for each pair of pixels (both luma and both chroma samples).
     const PACKED: [PlaneImage; 2] = [PlaneImage::new(0, 2, (1, 1)), PlaneImage::new(0, 4, (2, 1))];
     match format {
         PixelFormat::Nv12 | PixelFormat::Nv21 => &SEMI_PLANAR,

@@ -46,7 +46,8 @@ void main() {
 }
 ";
 
-/// Converts YUV. A chroma sample is that of the block in which the pixel is, or is interpolated if its location is known.
+/// Converts YUV to RGB. If the chroma location is known, the chroma of a pixel is interpolated. Otherwise it is the chroma sample
+/// of the block that contains the pixel.
 const YUV: &str = "
 uniform sampler2D tex_u;
 uniform sampler2D tex_v;
@@ -66,7 +67,7 @@ void main() {
     vec2 block = floor(floor(place) / subsampling) + 0.5;
     vec2 between = (place - 0.5 - location) / subsampling + 0.5;
     vec2 at = mix(block, between, interpolated) / chroma_size;
-    // Luma below black is black.
+    // Luma below the black level is raised to the black level.
     float y = max(dot(texture2D(tex, v_coords), weights_y) - zero.x, 0.0);
     float u = dot(texture2D(tex_u, at), weights_u) - zero.y;
     float v = dot(texture2D(tex_v, at), weights_v) - zero.z;

@@ -13,8 +13,8 @@ pub(super) struct Piece {
     pub(super) above: Vec<usize>,
 }
 
-/// The number of pieces from which on they are not divided further. Clients choose the opaque regions, and rectangles that cross
-/// each other multiply.
+/// The number of pieces at which the division stops. Clients choose the opaque regions, and the number of pieces multiplies if
+/// their rectangles cross each other.
 const PIECES_MAX: usize = 1024;
 
 /// Divides the damage into pieces.

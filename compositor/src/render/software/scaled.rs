@@ -13,9 +13,10 @@ use crate::render::view::View;
 
 /// The largest number of output rows in a band.
 const BAND_ROWS: i32 = 32;
-/// The number of decoded pixels of a band, from which on it has fewer rows.
+/// A band gets fewer output rows while it would have more decoded pixels than this.
 const BAND_PIXELS: usize = 1 << 16;
-/// The number of decoded pixels for each pixel of an output row, from which on only the pixels that are sampled are decoded.
+/// If a band would have more decoded pixels than this for each pixel of an output row, only the pixels that are sampled are
+/// decoded.
 const PIXELS_PER_OUTPUT_PIXEL: usize = 64;
 
 /// A buffer that is sampled.
@@ -157,7 +158,8 @@ impl<'a> Scaled<'a> {
         result
     }
 
-    /// Decodes the pixels for a band of output rows that starts with `line`. What can be kept of the previous band is kept.
+    /// Decodes the pixels for a band of output rows that starts with `line`. The memory of the previous band is used again, and its
+    /// `columns` if the band has the same output columns.
     fn decode(
         &mut self,
         decoder: &mut RowDecoder,
