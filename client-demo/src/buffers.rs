@@ -46,7 +46,9 @@ pub enum HandOverError {
         count: usize,
     },
     /// Another holder has the buffer.
-    #[error("buffer {index} cannot go from {from:?} to {to:?}: {actual:?} holds it")]
+    #[error(
+        "buffer {index} cannot be handed over from {from:?} to {to:?}, because {actual:?} holds it"
+    )]
     Held {
         /// The buffer.
         index: usize,
@@ -154,7 +156,7 @@ impl Buffers {
                 }
                 AccessDecision::Wait(prior) => prior,
             };
-            // One wait at a time: the next call returns the next one.
+            // The caller waits for one fence at a time: the next call returns the next fence.
             if let Some(earlier) = prior.first() {
                 let wait = earlier
                     .fence

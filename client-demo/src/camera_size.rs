@@ -50,7 +50,8 @@ fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
     largest.or_else(smallest).copied().unwrap_or(wanted)
 }
 
-/// Returns the sizes of a list to compare with the wanted one.
+/// Returns the candidates among the sizes that the camera lists: all discrete sizes, or the size of a range that is nearest to
+/// `wanted`, rounded down to a step of the range.
 fn nearest(sizes: &FrameSizes, wanted: Extent) -> Vec<Extent> {
     match sizes {
         FrameSizes::Discrete(sizes) => sizes.clone(),

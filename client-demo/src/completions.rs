@@ -1,4 +1,5 @@
-//! Numbers that other threads send to the event loop.
+//! A channel through which other threads report completed work to the event loop. Each report is a number that the program chose
+//! for the work.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-/// Sends numbers to the event loop, which queues [`Event::Completed`](crate::compositor::Event::Completed) for each.
+/// Reports completed work to the event loop, which queues [`Event::Completed`](crate::compositor::Event::Completed) with the number
+/// of the work.
 #[derive(Clone, Debug)]
 pub struct CompletionSender {
     numbers: Sender<u64>,

@@ -31,7 +31,8 @@ use crate::window::Configure;
 pub enum Event {
     /// The compositor released the buffer at this index.
     Released(usize),
-    /// The fences that the buffer at this index was waited for are signalled.
+    /// The fence that [`Events::watch_fence`](crate::events::Events::watch_fence) watched for the buffer at this index is
+    /// signalled.
     BufferIdle(usize),
     /// The compositor created a `wl_buffer` of the dma-buf at this index.
     Created(usize, WlBuffer),
@@ -43,7 +44,7 @@ pub enum Event {
     Discarded(u64),
     /// The frame callback arrived: it is time to draw the next frame.
     Frame,
-    /// The fence, point or thread that the program watches under this number is done.
+    /// The fence or timeline point that the program watches under this number is signalled, or another thread sent this number.
     Completed(u64),
     /// The compositor sent new dma-buf feedback for the window; [`Compositor::current_feedback`] returns it.
     Feedback,
@@ -304,7 +305,7 @@ wayland_client::delegate_noop!(Compositor: ignore WpViewporter);
 /// # Errors
 ///
 /// [`MissingGlobal`] when the compositor does not offer it.
-pub fn need<G: Proxy>(global: Option<&G>, version: u32) -> Result<&G, MissingGlobal> {
+pub fn require_global<G: Proxy>(global: Option<&G>, version: u32) -> Result<&G, MissingGlobal> {
     global
         .filter(|global| global.version() >= version)
         .ok_or(MissingGlobal {

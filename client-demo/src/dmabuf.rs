@@ -8,7 +8,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_buffer_params_v1
     self, EVT_CREATED_OPCODE, Flags, ZwpLinuxBufferParamsV1,
 };
 
-use crate::compositor::{Compositor, Event, MissingGlobal, need};
+use crate::compositor::{Compositor, Event, MissingGlobal, require_global};
 use crate::explicit_sync::split_u64;
 use crate::shm::Slot;
 
@@ -80,7 +80,7 @@ pub fn request_wl_buffer(
     index: usize,
     image: &Image<'_>,
 ) -> Result<(), CreateBufferError> {
-    let dmabuf = need(compositor.globals.dmabuf.as_ref(), LOWEST_VERSION)?;
+    let dmabuf = require_global(compositor.globals.dmabuf.as_ref(), LOWEST_VERSION)?;
     let size = || CreateBufferError::Size {
         width: image.width,
         height: image.height,

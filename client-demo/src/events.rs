@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use covalent_alloc::sync::{PollFor, Pollable, SyncPointWait, TimelineEventfd};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use wayland_client::backend::WaylandError;
 use wayland_client::{Connection, DispatchError, EventQueue, QueueHandle};
 
@@ -19,6 +19,7 @@ use crate::events_error::{
     failed, is_out_of_file_descriptors, root_cause, socket_from_environment, unreachable_reason,
 };
 use crate::poller::{Key, Poller, Trigger};
+use crate::signal_pipe::SignalPipe;
 
 /// A flag that the event loop sets when a file descriptor is readable, has failed or was hung up.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +44,7 @@ enum Action {
     /// Sets a flag.
     Mark(Ready),
     /// Reads the pipe of a signal until it is empty, and sets a flag.
-    Signal(UnixStream, Ready),
+    Signal(Rc<SignalPipe>, Ready),
     /// Sets a flag and removes the source: one signal ends the program, and its unread pipe must not wake the loop again.
     Interrupt,
     /// Queues the event once and removes the source.
@@ -163,14 +164,11 @@ impl Events {
     /// [`EventsError::Loop`] when it cannot be watched.
     pub fn watch_signal(&mut self, signal: i32) -> Result<Ready, EventsError> {
         let operation = "listening for a signal";
-        let pipe = |error: std::io::Error| failed(operation)(&error);
-        let (reader, writer) = UnixStream::pair().map_err(pipe)?;
-        reader.set_nonblocking(true).map_err(pipe)?;
-        let watched = reader.try_clone().map_err(pipe)?;
-        signal_hook::low_level::pipe::register(signal, writer).map_err(pipe)?;
+        let pipe = SignalPipe::new(&[signal]).map_err(|error| failed(operation)(&error))?;
+        let pipe = Rc::new(pipe);
         let ready = Ready::default();
-        let action = Action::Signal(reader, ready.clone());
-        self.add(watched, Trigger::Readable, action, operation)?;
+        let action = Action::Signal(Rc::clone(&pipe), ready.clone());
+        self.add(pipe, Trigger::Readable, action, operation)?;
         Ok(ready)
     }
 
@@ -311,8 +309,7 @@ impl Events {
             Action::Mark(ready) => ready.0.set(true),
             Action::Signal(pipe, ready) => {
                 ready.0.set(true);
-                // Several signals are one.
-                while rustix::io::read(pipe, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
+                pipe.clear();
             }
             Action::Interrupt => {
                 self.interrupted.0.set(true);
@@ -417,14 +414,10 @@ impl Events {
     }
 
     fn watch_signals(&mut self) -> Result<(), EventsError> {
-        let pipe = |error: std::io::Error| failed("listening for signals")(&error);
-        let (reader, writer) = UnixStream::pair().map_err(pipe)?;
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let writer = writer.try_clone().map_err(pipe)?;
-            signal_hook::low_level::pipe::register(signal, writer).map_err(pipe)?;
-        }
-        let (trigger, operation) = (Trigger::Readable, "listening for signals");
-        self.add(reader, trigger, Action::Interrupt, operation)
+        let operation = "listening for signals";
+        let pipe = SignalPipe::new(&[SIGINT, SIGTERM]);
+        let pipe = pipe.map_err(|error| failed(operation)(&error))?;
+        self.add(pipe, Trigger::Readable, Action::Interrupt, operation)
             .map(|_| ())
     }
 

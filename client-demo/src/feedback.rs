@@ -7,7 +7,7 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_feedback_
     Event as Sent, ZwpLinuxDmabufFeedbackV1,
 };
 
-use crate::compositor::{Compositor, Event, FeedbackOf, MissingGlobal, need};
+use crate::compositor::{Compositor, Event, FeedbackOf, MissingGlobal, require_global};
 
 /// The first version of linux-dmabuf with feedback.
 const FEEDBACK_VERSION: u32 = 4;
@@ -26,7 +26,7 @@ impl Subscription {
         compositor: &Compositor,
         handle: &QueueHandle<Compositor>,
     ) -> Result<Self, MissingGlobal> {
-        let dmabuf = need(compositor.globals.dmabuf.as_ref(), FEEDBACK_VERSION)?;
+        let dmabuf = require_global(compositor.globals.dmabuf.as_ref(), FEEDBACK_VERSION)?;
         Ok(Self(dmabuf.get_default_feedback(handle, FeedbackOf::Any)))
     }
 
@@ -40,7 +40,7 @@ impl Subscription {
         surface: &WlSurface,
         handle: &QueueHandle<Compositor>,
     ) -> Result<Self, MissingGlobal> {
-        let dmabuf = need(compositor.globals.dmabuf.as_ref(), FEEDBACK_VERSION)?;
+        let dmabuf = require_global(compositor.globals.dmabuf.as_ref(), FEEDBACK_VERSION)?;
         Ok(Self(dmabuf.get_surface_feedback(
             surface,
             handle,

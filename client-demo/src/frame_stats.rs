@@ -25,6 +25,8 @@ pub enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
+    /// The stream has not ended: the numbers are those until now.
+    Running,
     /// All frames of `--frames` were shown.
     Done,
     /// By SIGINT or SIGTERM.

@@ -41,7 +41,7 @@ impl FrameTrace {
         }
     }
 
-    /// Records that the buffer at `index` was filled from `from` on and is committed `now` as `frame`.
+    /// Records that the buffer at `index`, which its producer began to fill at `from`, is committed at `now` as `frame`.
     pub fn committed(&mut self, frame: u64, index: usize, from: Option<Duration>, now: Duration) {
         let Some(traced) = self.buffers.get_mut(index) else {
             return;

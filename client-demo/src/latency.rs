@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// The latency samples of a run.
+/// The most samples that are kept: 18 minutes at 60 frames a second, in one megabyte.
+const MOST_SAMPLES: usize = 1 << 16;
+
+/// The latency samples of a run. Its memory is bounded: of a long run, every second, fourth, eighth … sample is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
     samples: Vec<Duration>,
+    /// How often the kept samples were halved: one of `1 << halvings` is kept.
+    halvings: u32,
+    /// The number of samples that were added.
+    added: u64,
 }
 
 /// The reported percentiles, in milliseconds.
@@ -22,7 +29,20 @@ pub struct Percentiles {
 impl Latencies {
     /// Adds a sample.
     pub fn add(&mut self, sample: Duration) {
+        let is_kept = self.added.trailing_zeros() >= self.halvings;
+        self.added = self.added.wrapping_add(1);
+        if !is_kept {
+            return;
+        }
         self.samples.push(sample);
+        if self.samples.len() >= MOST_SAMPLES {
+            let mut number = 0_usize;
+            self.samples.retain(|_| {
+                number += 1;
+                number % 2 == 1
+            });
+            self.halvings += 1;
+        }
     }
 
     /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do not
@@ -76,6 +96,22 @@ mod tests {
         for percent in [0, 1, 50, 99, 100, 255] {
             assert_eq!(one.percentile(percent), Some(Duration::from_millis(7)));
         }
+    }
+
+    #[test]
+    fn samples_of_a_long_run_are_thinned_out_and_its_percentiles_stay() {
+        // 1 to 100 milliseconds again and again, and twice as long in the second half.
+        let long = latencies((0..1_000_000).map(|number| {
+            let factor = 1 + number / 500_000;
+            (1 + number % 100) * factor
+        }));
+        assert!(long.samples.len() < MOST_SAMPLES);
+        let percentiles = long.percentiles().unwrap();
+        assert!((65.0..=69.0).contains(&percentiles.p50), "{percentiles:?}");
+        assert!(
+            (194.0..=198.0).contains(&percentiles.p99),
+            "{percentiles:?}"
+        );
     }
 
     #[test]

@@ -2,18 +2,22 @@
 //!
 //! The parts, each of which can be used alone:
 //!
-//! - [`events`] connects to the compositor and waits, also for other threads ([`completions`]), by [`poller`]; [`compositor`] gathers what it said.
-//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] are the protocols.
+//! - [`events`] connects to the compositor and is the event loop. It waits by [`poller`], also for other threads ([`completions`])
+//!   and for signals ([`signal_pipe`]).
+//!   [`compositor`] holds the state that the compositor's events report.
+//! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] implement the Wayland protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
-//! - [`shm_copy`] copies frames into shared memory where the compositor reads nothing else; [`xrgb`] converts their pixels,
-//!   [`xrgb_reader`] reads a picture by rows, and [`snapshot`] writes it to a file.
-//! - [`buffers`] tracks who holds each buffer; [`frame_stats`] counts what happened to the frames;
-//!   [`frame_interval`] says whether a camera can have captured another one, and [`frame_size`] whether a frame is complete.
-//! - [`camera_size`] and [`source_choice`] apply defaults of the command line; [`exit_code`] maps errors to exit statuses.
-//! - [`pattern`] draws frames whose number can be read from the pixels; [`latency`] and [`exit`] serve the programs' reports and
-//!   exit statuses; [`log`] and [`frame_trace`] write the log and the trace.
+//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the camera's buffers. [`xrgb`] converts their
+//!   pixels, [`xrgb_reader`] reads a picture by rows, [`snapshot`] writes a picture to a file, [`recorder`] a stream, and
+//!   [`encoder`] a coded stream; both write by [`file_writer`].
+//! - [`buffers`] tracks who holds each buffer, [`readers`] counts its further readers, and [`frame_stats`] counts what happened to the frames.
+//!   [`frame_interval`] says whether a camera can have captured another frame, and [`frame_size`] whether a frame is complete.
+//! - [`camera_size`] and [`source_choice`] apply defaults of the command line. [`exit`] defines the exit statuses, and
+//!   [`exit_code`] maps errors to them.
+//! - [`pattern`] draws frames whose number can be read from the pixels. [`latency`] computes the percentiles of the reports.
+//!   [`log`] and [`frame_trace`] write the log and the trace.
 
 pub mod buffers;
 pub mod camera_size;
@@ -21,12 +25,14 @@ pub mod command_line;
 pub mod completions;
 pub mod compositor;
 pub mod dmabuf;
+pub mod encoder;
 pub mod events;
 mod events_error;
 pub mod exit;
 pub mod exit_code;
 pub mod explicit_sync;
 pub mod feedback;
+pub mod file_writer;
 pub mod frame_interval;
 pub mod frame_size;
 pub mod frame_stats;
@@ -41,8 +47,11 @@ pub mod planning;
 pub mod poller;
 pub mod presentation;
 pub mod print;
+pub mod readers;
+pub mod recorder;
 pub mod shm;
 pub mod shm_copy;
+pub mod signal_pipe;
 pub mod snapshot;
 pub mod source_choice;
 pub mod tranche_request;

@@ -16,7 +16,7 @@ use crate::compositor::{Compositor, Event};
 pub(crate) struct ListedFormats(BTreeSet<FormatEntry>);
 
 impl ListedFormats {
-    /// Returns the list as feedback with one tranche of an unknown device, which the compositor composes.
+    /// Returns the list as feedback with one tranche. The tranche has no known target device and no scanout flag.
     pub(crate) fn feedback(&self) -> Option<Feedback> {
         let table = FormatTable::new(self.0.iter().copied()).ok()?;
         let count = table.entries().len();
@@ -38,7 +38,7 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for Compositor {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        // `format` repeats what `modifier` says, which version 3 sends for every format.
+        // Version 3 sends `modifier` for every format, so `format` adds nothing and is ignored.
         if let Sent::Modifier {
             format,
             modifier_hi,

@@ -30,7 +30,7 @@ use crate::dmabuf::LOWEST_VERSION;
 use crate::events::Events;
 use crate::exit::{Exit, Failure};
 use crate::exit_code;
-use crate::planning::{Alternative, Answer, Planning};
+use crate::planning::{Alternative, Planning, PlanningResult};
 use crate::source_choice;
 use crate::tranche_request::{TrancheRequest, tranche_requests};
 use crate::wl_buffers::{ImportResult, import_wl_buffers};
@@ -120,7 +120,7 @@ impl Negotiation {
         match self.refusals.last() {
             Some(refusal) => refusal.clone(),
             None => format!(
-                "no buffer serves {} (--explain says why)",
+                "no buffer can be shared by {} (--explain prints the reasons)",
                 self.participants_label
             ),
         }
@@ -146,7 +146,7 @@ impl Negotiation {
             .collect()
     }
 
-    /// Returns the alternative in which `others` take part besides the members, for one use.
+    /// Returns the alternative for one use of the buffers, with `others` as participants besides the members of the collection.
     ///
     /// # Errors
     /// [`Exit::Usage`] where the source that the command line names does not exist.
@@ -172,7 +172,7 @@ impl Negotiation {
     /// Excludes the plan's source for this use, because an import failed.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where the most plans were tried.
+    /// [`Exit::NoPlan`] where the maximum number of plans was tried.
     pub fn refuse(&mut self, usage_label: &str, plan: &Plan, why: &str) -> Result<(), Failure> {
         self.refusals
             .push(format!("{} was tried: {why}", plan.source_name()));
@@ -185,7 +185,7 @@ impl Negotiation {
         Err(self.no_plan(&[words]))
     }
 
-    /// Returns the failure that no plan works, with all explanations and refusals.
+    /// Returns the failure that says that no plan works, with all explanations and refusals.
     #[must_use]
     pub fn no_plan(&self, explanations: &[String]) -> Failure {
         let unavailable = self.collection.unavailable().iter();
@@ -230,7 +230,7 @@ impl Negotiation {
             .unwrap_or_default();
         loop {
             let alternatives = self.alternatives(&requests)?;
-            let Answer {
+            let PlanningResult {
                 chosen,
                 explanations,
             } = planning.decide(&alternatives);
@@ -287,7 +287,7 @@ fn missing_formats(compositor: &Compositor) -> String {
     }
 }
 
-/// Returns the failure that no plan works for these participants. Each line is an explanation.
+/// Returns the failure that says that no plan works for these participants. Each line is an explanation.
 #[must_use]
 pub fn no_plan(participants_label: &str, lines: &[String]) -> Failure {
     let mut words = format!("no buffer serves {participants_label}");

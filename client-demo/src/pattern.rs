@@ -117,7 +117,8 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Unreadable`] where a cell is neither black nor white, or the cells at the ends or the sum are wrong.
+    /// [`PatternError::Unreadable`] where a cell is neither black nor white, where the cells at the ends of the strip are wrong, or
+    /// where the sum does not match the frame number.
     pub fn read(self, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Result<u32, PatternError> {
         let mut cells = 0u32;
         for cell in 0..CELLS {

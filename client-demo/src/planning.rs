@@ -25,7 +25,7 @@ pub struct Alternative {
 
 /// The result of planning a list of alternatives.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct PlanningResult {
     /// The first alternative that has a plan, by its index, and that plan.
     pub chosen: Option<(usize, Box<Plan>)>,
     /// Why each alternative before it has no plan.
@@ -50,8 +50,8 @@ impl Planning {
     }
 
     /// Plans the first alternative that can be planned.
-    pub fn decide(&mut self, alternatives: &[Alternative]) -> Answer {
-        let mut answer = Answer::default();
+    pub fn decide(&mut self, alternatives: &[Alternative]) -> PlanningResult {
+        let mut answer = PlanningResult::default();
         for (index, alternative) in alternatives.iter().enumerate() {
             match self.plan(alternative) {
                 Ok(plan) => {

@@ -9,7 +9,7 @@ use wayland_client::protocol::wl_shm::Format;
 use wayland_client::protocol::wl_shm_pool::WlShmPool;
 use wayland_client::{Connection, Dispatch, QueueHandle};
 
-use crate::compositor::{Compositor, MissingGlobal, need};
+use crate::compositor::{Compositor, MissingGlobal, require_global};
 use crate::pattern::Rows;
 
 /// Why a `wl_shm_pool` cannot be created or its memory written.
@@ -66,7 +66,7 @@ impl Pool {
         (width, height): (u32, u32),
         count: u32,
     ) -> Result<Self, PoolError> {
-        let shm = need(compositor.globals.shm.as_ref(), 1)?;
+        let shm = require_global(compositor.globals.shm.as_ref(), 1)?;
         let size = || PoolError::Size {
             count,
             width,
@@ -154,8 +154,8 @@ impl Pool {
         self.write(index, 0, &picture)
     }
 
-    /// Writes bytes into the buffer at `index`, which no one else may use, from `offset_bytes` after its start. What lies after its end is
-    /// left out.
+    /// Writes bytes into the buffer at `index`, which no one else may use, from `offset_bytes` after its start. Bytes that would
+    /// lie past the end of the buffer are not written.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl Slot {
 
     /// Sets the index, once.
     pub(crate) fn set(&self, index: usize) {
-        // A second index would be another buffer's; the first stays.
+        // A `wl_buffer` keeps its first index, so a second one is ignored.
         let _ = self.0.set(index);
     }
 }

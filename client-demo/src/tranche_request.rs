@@ -65,8 +65,9 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> Tranch
         own.image.crop = crop;
     });
     let mut participants = vec![compositor];
-    // Only a scanout tranche needs the card's import: a compositor may composite by CPU what its card cannot import. Whether the
-    // renderer supports a buffer shows when the compositor creates a wl_buffer of it, or fails to.
+    // Only a scanout tranche needs the card to import the buffers. For other tranches a compositor may read the buffers by the CPU,
+    // so the card's formats do not matter. Whether the compositor's renderer supports a buffer is known when the compositor creates
+    // a `wl_buffer` of it, or fails to.
     if let Some(card) = card.as_ref().filter(|_| for_display) {
         participants.push(card.importer());
     }

@@ -9,7 +9,7 @@ use wayland_protocols::wp::viewporter::client::wp_viewport::WpViewport;
 use wayland_protocols::xdg::shell::client::xdg_surface::{self, XdgSurface};
 use wayland_protocols::xdg::shell::client::xdg_toplevel::{self, XdgToplevel};
 
-use crate::compositor::{Compositor, Event, MissingGlobal, need};
+use crate::compositor::{Compositor, Event, MissingGlobal, require_global};
 
 /// The size and state of the last configure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +50,8 @@ impl Window {
         fullscreen: bool,
     ) -> Result<Self, MissingGlobal> {
         let globals = &compositor.globals;
-        let surface = need(globals.compositor.as_ref(), 1)?.create_surface(handle, ());
-        let shell_surface = match need(globals.shell.as_ref(), 1) {
+        let surface = require_global(globals.compositor.as_ref(), 1)?.create_surface(handle, ());
+        let shell_surface = match require_global(globals.shell.as_ref(), 1) {
             Ok(shell) => shell.get_xdg_surface(&surface, handle, Pending::default()),
             Err(missing) => {
                 surface.destroy();

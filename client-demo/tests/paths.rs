@@ -80,7 +80,7 @@ fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
 
 #[test]
 fn file_to_write_that_must_stay_is_refused_at_once() {
-    for (program, option) in table::WRITTEN.iter().chain(table::WRITTEN_LATER) {
+    for (program, option) in table::WRITTEN.iter().chain(table::WRITTEN_ON_DEMAND) {
         let folder = tempfile::tempdir().unwrap();
         for (path, cause) in others(folder.path()) {
             let Some(output) = run(program, &[&format!("--{option}")], Some(&path)) else {

@@ -69,7 +69,7 @@ pub fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
 ///
 /// # Errors
 /// Those of [`read`], and [`FileError::Owner`] for a file of another user. For root that is every file that is not root's.
-pub(crate) fn read_own(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
+pub fn read_own(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let operation = "read";
     let stat =

@@ -106,6 +106,21 @@ int main(void)
 	SIZE(v4l2_control);
 	FIELD(v4l2_control, value);
 
+	SIZE(v4l2_queryctrl);
+	FIELD(v4l2_queryctrl, type);
+	FIELD(v4l2_queryctrl, name);
+	FIELD(v4l2_queryctrl, minimum);
+	FIELD(v4l2_queryctrl, maximum);
+	FIELD(v4l2_queryctrl, step);
+	FIELD(v4l2_queryctrl, default_value);
+	FIELD(v4l2_queryctrl, flags);
+	FIELD(v4l2_queryctrl, reserved);
+
+	SIZE(v4l2_querymenu);
+	FIELD(v4l2_querymenu, index);
+	FIELD(v4l2_querymenu, name);
+	FIELD(v4l2_querymenu, reserved);
+
 	SIZE(v4l2_exportbuffer);
 	FIELD(v4l2_exportbuffer, index);
 	FIELD(v4l2_exportbuffer, plane);
@@ -159,6 +174,9 @@ int main(void)
 	REQUEST(VIDIOC_STREAMOFF);
 	REQUEST(VIDIOC_S_PARM);
 	REQUEST(VIDIOC_G_CTRL);
+	REQUEST(VIDIOC_S_CTRL);
+	REQUEST(VIDIOC_QUERYCTRL);
+	REQUEST(VIDIOC_QUERYMENU);
 	REQUEST(VIDIOC_TRY_FMT);
 	REQUEST(VIDIOC_ENUM_FRAMESIZES);
 	REQUEST(VIDIOC_ENUM_FRAMEINTERVALS);

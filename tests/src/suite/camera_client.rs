@@ -1,11 +1,13 @@
-//! Theme `camera_client`: what `covalent-camera` chooses of a camera's formats and rates, what it does where no buffer serves all, and
-//! how it shows a camera without a compositor.
+//! Theme `camera_client`: which of a camera's formats and rates `covalent-camera` chooses, what it does where no buffer suits both
+//! the camera and the compositor, and how it shows a camera without a compositor.
 
 use super::Case;
 use crate::vm::config::Config;
 
 mod choices;
+mod controls;
 mod kms;
+mod plugged;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -23,6 +25,27 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         choices::snapshot,
     ),
+    Case::new(
+        "camera_client::recording_has_whole_frames_with_the_colours_of_the_camera",
+        Config::Virtio,
+        choices::recorded,
+    ),
+    Case::new(
+        "camera_client::encoder_reads_the_buffers_that_the_display_shows",
+        Config::Virtio,
+        choices::encoded,
+    ),
+    Case::new(
+        "camera_client::controls_are_set_and_remembered_until_forgotten",
+        Config::Virtio,
+        controls::set_and_remembered,
+    ),
+    Case::new(
+        "camera_client::camera_that_is_plugged_in_again_is_shown_again",
+        Config::Virtio,
+        plugged::again,
+    )
+    .last(),
     Case::new(
         "camera_client::kms_display_is_filled_without_a_compositor",
         Config::Virtio,

@@ -206,6 +206,7 @@ impl From<Error> for BackendError {
             Error::Gone { operation, .. } => (*operation, Kind::Gone),
             Error::Request { operation, .. } => (*operation, Kind::Refused),
             Error::CreateBuffers { .. } => ("VIDIOC_CREATE_BUFS", Kind::Refused),
+            Error::Control { .. } => ("VIDIOC_S_CTRL", Kind::Refused),
             Error::Format { .. } => ("VIDIOC_S_FMT", Kind::Refused),
             Error::NoPixelFormat { .. } => ("VIDIOC_S_FMT", Kind::Unsuitable),
             Error::InvalidLayout { operation, .. } | Error::OutsideFrame { operation, .. } => {

@@ -54,7 +54,7 @@ impl Queue {
     /// Returns the number of buffers that the device needs at the same time, if the driver has the control: a codec keeps
     /// reference frames.
     pub(super) fn minimum_buffers(&self) -> Option<u32> {
-        let mut control = sys::Control {
+        let mut control = sys::ControlValue {
             id: match self.direction() {
                 Direction::Capture => sys::MIN_BUFFERS_FOR_CAPTURE,
                 Direction::Output => sys::MIN_BUFFERS_FOR_OUTPUT,

@@ -41,7 +41,12 @@ fn structures_and_requests_equal_those_of_this_targets_headers() {
             sequence => "sequence", memory => "memory", union => "m", length => "length", reserved => "reserved2",
             request => "request_fd",
         }
-        Control => "v4l2_control" { value => "value" }
+        ControlValue => "v4l2_control" { value => "value" }
+        ControlDescription => "v4l2_queryctrl" {
+            kind => "type", name => "name", minimum => "minimum", maximum => "maximum", step => "step",
+            default => "default_value", flags => "flags", reserved => "reserved",
+        }
+        MenuEntry => "v4l2_querymenu" { index => "index", name => "name", reserved => "reserved" }
         ExportBuffer => "v4l2_exportbuffer" {
             index => "index", plane => "plane", flags => "flags", fd => "fd", reserved => "reserved",
         }

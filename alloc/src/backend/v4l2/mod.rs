@@ -15,6 +15,7 @@ mod backend;
 mod buffer_states;
 mod coded;
 mod colours;
+mod control;
 mod copier;
 mod device;
 mod frame;
@@ -36,6 +37,7 @@ mod visible;
 
 pub use backend::VideoDevices;
 pub use colours::{Colours, Encoding};
+pub use control::{Control, ControlKind, MenuItem};
 pub use covalent_machine::v4l2::{Disjoint, PixelFormat};
 pub use device::Device;
 pub use frame::{Frame, FrameInfo};
@@ -123,6 +125,20 @@ pub enum Error {
         operation: &'static str,
         /// The error of the kernel.
         source: SystemError,
+    },
+    /// A control cannot have this value.
+    #[error("{device} ({driver}): the control {control} cannot be set to {value}: {why}", device = printable_path(device))]
+    Control {
+        /// The device node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The name of the control, as [`Control::key`].
+        control: String,
+        /// The value.
+        value: i32,
+        /// The reason, and which values it can have.
+        why: String,
     },
     /// The driver set another format than the requested one.
     #[error("{device} ({driver}): VIDIOC_S_FMT was called with {requested}, and the driver set {set}", device = printable_path(device))]
@@ -345,6 +361,7 @@ impl Error {
             | Self::Busy { device, driver, .. }
             | Self::Gone { device, driver, .. }
             | Self::Request { device, driver, .. }
+            | Self::Control { device, driver, .. }
             | Self::Format { device, driver, .. }
             | Self::NoPixelFormat { device, driver, .. }
             | Self::InvalidLayout { device, driver, .. }

@@ -83,7 +83,7 @@ impl NegotiatedFormat {
         let layout = match self.pixel_format.tiled() {
             Some((format, _)) => self.layout_of_tiles(format),
             None => match self.pixel_format.fourcc()? {
-                (fourcc, Disjoint::No) => self.layout_in_one_memory(fourcc),
+                (fourcc, Disjoint::No) => self.layout_in_one_memory_plane(fourcc),
                 (fourcc, Disjoint::Yes) => self.layout_in_several_memories(fourcc),
             },
         };
@@ -110,7 +110,7 @@ impl NegotiatedFormat {
         Layout::new(self.extent, format, planes.collect(), sizes.collect())
     }
 
-    fn layout_in_one_memory(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
+    fn layout_in_one_memory_plane(&self, fourcc: Fourcc) -> Result<Layout, LayoutError> {
         let stride = self.strides_bytes.first().copied().unwrap_or(0);
         let size = self.sizes_bytes.first().copied().unwrap_or(0);
         let layout = Layout::linear(self.extent, fourcc, 1, stride)?;

@@ -79,7 +79,7 @@ impl CameraBuffers {
     }
 
     /// Returns the plan as JSON, or null where it cannot be serialised.
-    pub(crate) fn plan_data(&self) -> serde_json::Value {
+    pub(crate) fn plan_json(&self) -> serde_json::Value {
         serde_json::to_value(&self.plan).unwrap_or_default()
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum DisplayBuffers {
 }
 
 impl DisplayBuffers {
-    /// Returns how many there are.
+    /// Returns the number of buffers.
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Shared(wl_buffers) => wl_buffers.len(),
@@ -61,7 +61,7 @@ impl DisplayBuffers {
         }
     }
 
-    /// Destroys the buffers of the compositor.
+    /// Destroys the `wl_buffer`s of the camera's buffers. Those of shared memory are destroyed when they are dropped.
     pub(crate) fn destroy(self) {
         if let Self::Shared(wl_buffers) = self {
             for wl_buffer in wl_buffers {

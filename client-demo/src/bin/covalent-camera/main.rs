@@ -1,6 +1,7 @@
 //! Shows a V4L2 camera on a Wayland compositor, or on a display of a card, without a copy: both use the same buffers.
 
 mod camera_buffers;
+mod controls;
 mod display_buffers;
 mod kms;
 mod list;
@@ -8,6 +9,8 @@ mod options;
 #[cfg(feature = "planted-copy")]
 mod planted;
 mod rate;
+mod reconnect;
+mod remembered;
 mod report;
 mod setup;
 mod stream;
@@ -31,8 +34,9 @@ fn main() -> ExitCode {
             options.trace.as_deref(),
             || match options.display {
                 _ if options.list => list::run(&options),
-                Display::Wayland => stream::run(&options),
-                Display::Kms => kms::run(&options),
+                _ if options.controls => controls::list(&options),
+                Display::Wayland => reconnect::run(&options, stream::run),
+                Display::Kms => reconnect::run(&options, kms::run),
             },
         )
     })

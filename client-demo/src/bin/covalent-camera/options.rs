@@ -22,6 +22,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
     covalent-camera --explain --frames 1         print the plan and the reasons for it\n  \
     covalent-camera --list                       what the camera has, and how it would be shown\n  \
     covalent-camera --display kms                without a compositor\n  \
+    covalent-camera --controls                   brightness, exposure, focus and so on, with their values\n  \
+    covalent-camera --control gain=40 --remember with this gain, now and at every later start\n  \
     covalent-camera --frames 300 --json          300 frames, then one JSON object on stdout\n\n\
     Exit status:\n  \
     0 done  1 unexpected  2 usage  3 no camera there  4 no plan without a copy  5 no compositor or display\n  \
@@ -40,6 +42,19 @@ pub(crate) struct Options {
     /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an object.
     #[arg(long)]
     pub(crate) list: bool,
+    /// List the camera's controls with their values, what they can be set to, and which are remembered; with --json as an object.
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) controls: bool,
+    /// Set a control of the camera before the first frame: a number, on or off, or the name of an entry of its menu. Can be given
+    /// several times; controls that depend on others come after them (exposure after auto_exposure).
+    #[arg(long = "control", value_name = "NAME=VALUE", value_parser = control)]
+    pub(crate) control: Vec<(String, String)>,
+    /// Remember the controls of --control for this camera, and set them at every later start.
+    #[arg(long, requires = "control")]
+    pub(crate) remember: bool,
+    /// Remember no controls of this camera any more. Their values stay until something sets them.
+    #[arg(long, conflicts_with = "remember")]
+    pub(crate) forget: bool,
     /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
     #[arg(long, value_name = "WIDTHxHEIGHT")]
     pub(crate) size: Option<Extent>,
@@ -59,19 +74,35 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
+    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json prints an
+    /// object for each time that the camera was there.
+    #[arg(long)]
+    pub(crate) reconnect: bool,
     /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// End with an error where no buffer serves camera and compositor, instead of copying every frame into shared memory.
+    /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared memory.
     #[arg(long)]
     pub(crate) no_copy: bool,
     /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) snapshot: Option<PathBuf>,
+    /// Record the frames that are shown, as raw pixels: rows without gaps, one plane after the other. A frame is lost where the disk is
+    /// too slow, and nothing waits for it.
+    #[arg(long, value_name = "FILE", conflicts_with = "reconnect")]
+    pub(crate) record: Option<PathBuf>,
+    /// Encode the frames that are shown with a V4L2 encoder, which reads the camera's buffers without a copy, and write the bitstream to
+    /// this file. A frame is lost where the encoder is too slow, and nothing waits for it.
+    #[arg(long, value_name = "FILE", conflicts_with = "reconnect")]
+    pub(crate) encode: Option<PathBuf>,
+    /// The encoder of --encode; by default the first of the machine.
+    #[arg(long, value_name = "NODE", requires = "encode")]
+    pub(crate) encoder: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,
-    /// Print one JSON object on stdout at the end, also after the camera or the compositor went away.
+    /// Print one JSON object on stdout at the end, also after the camera or the compositor went away. SIGUSR2 prints the same while the
+    /// stream runs; without --json it prints a line on stderr.
     #[arg(long)]
     pub(crate) json: bool,
     /// Synchronisation with the compositor: explicit by timeline points, or implicit by the fences of the dma-bufs.
@@ -90,6 +121,16 @@ pub(crate) enum Display {
     Wayland,
     /// By KMS, without a compositor. No other program may drive the card's displays.
     Kms,
+}
+
+/// Reads the name and the value of a control.
+fn control(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("a control is set as NAME=VALUE, and --controls lists the names".to_owned()),
+    }
 }
 
 /// Reads a frame rate that a camera may have.
@@ -127,6 +168,16 @@ mod tests {
             assert_eq!(rate.to_string(), printed);
         }
         for text in ["0", "1001", "30/0", "29.97", ""] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn control_has_a_name_and_a_value() {
+        let read = |text: &str| Options::try_parse_from(["covalent-camera", "--control", text]);
+        let gain = read("gain=40").unwrap().control;
+        assert_eq!(gain, [("gain".to_owned(), "40".to_owned())]);
+        for text in ["gain", "gain=", "=40", ""] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -1,8 +1,12 @@
 //! The report that `--json` prints at the end.
 
+use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
+use covalent_client_demo::encoder::Encoded;
 use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
+use covalent_client_demo::print;
+use covalent_client_demo::recorder::Recording;
 use covalent_client_demo::shm_copy::CopyReport;
 use serde::Serialize;
 
@@ -10,20 +14,20 @@ use crate::camera_buffers::CameraBuffers;
 
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+struct Report {
     /// Presented frames.
     frames: u64,
     /// Frames that were dequeued from the camera.
     captured: u64,
     /// Frames that were not presented.
     dropped: u64,
-    /// Of these, the frames that the camera dropped because it had no buffer.
+    /// Of the dropped frames, those that the camera dropped because it had no buffer.
     dropped_by_camera: u64,
-    /// Of these, the frames that the program skipped: damaged ones, and those dequeued together with a newer one.
+    /// Of the dropped frames, those that the program skipped: damaged ones, and those dequeued together with a newer one.
     dropped_by_client: u64,
-    /// Of the skipped ones, the frames that were shorter than their format, without the driver's error flag.
+    /// Of the frames that the program skipped, those that were shorter than their format, without the driver's error flag.
     short: u64,
-    /// Of these, the frames that the compositor discarded.
+    /// Of the dropped frames, those that the compositor discarded.
     dropped_by_compositor: u64,
     /// Frames that were presented after a newer one.
     out_of_order: u64,
@@ -31,11 +35,15 @@ pub(crate) struct Report {
     path: Option<Path>,
     /// Bytes of buffers that the CPU read or wrote in this process, divided by the presented frames.
     client_copied_bytes_per_frame: f64,
-    /// The same of this process and the compositor together; null where the compositor drew a frame or did not report how it was
-    /// shown, because it does not tell its clients what it copied.
+    /// The same number for this process and the compositor together; null where the compositor drew a frame or did not report how
+    /// it was shown, because the compositor does not tell its clients what it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
     /// Why this process copies every frame, and how many bytes; null where it copies none.
     copied: Option<CopyReport>,
+    /// What `--record` has written; null without it.
+    recorded: Option<Recording>,
+    /// What `--encode` has written; null without it.
+    encoded: Option<Encoded>,
     /// What shows the frames: `wayland` or `kms`.
     display: &'static str,
     /// The synchronisation with the compositor or display: `explicit` or `implicit`.
@@ -71,11 +79,13 @@ pub(crate) struct ReportInputs<'a> {
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
+    pub(crate) recorded: Option<Recording>,
+    pub(crate) encoded: Option<Encoded>,
     pub(crate) ended: Ending,
 }
 
 impl Report {
-    pub(crate) fn new(inputs: ReportInputs<'_>) -> Self {
+    fn new(inputs: ReportInputs<'_>) -> Self {
         let ReportInputs {
             camera_buffers,
             stats,
@@ -83,6 +93,8 @@ impl Report {
             sync,
             shm_bytes,
             copied,
+            recorded,
+            encoded,
             ended,
         } = inputs;
         let layout = camera_buffers.layout();
@@ -108,6 +120,8 @@ impl Report {
                 .copied_bytes(client_bytes)
                 .map(|bytes| mean(bytes, frames)),
             copied,
+            recorded,
+            encoded,
             display,
             sync,
             source: camera_buffers.source_name(),
@@ -126,8 +140,53 @@ impl Report {
                 .map(|buffer: &Buffer| buffer.identity().0)
                 .collect(),
             ended,
-            plan: camera_buffers.plan_data(),
+            plan: camera_buffers.plan_json(),
         }
+    }
+
+    /// Returns the numbers of a stream that runs, for people.
+    fn line(&self) -> String {
+        let path = match self.path {
+            None => "",
+            Some(Path::Direct) => ", scanned out",
+            Some(Path::Composited) => ", composited",
+            Some(Path::Mixed) => ", some scanned out and some composited",
+        };
+        let latency = self.latency_ms.map_or_else(String::new, |latency| {
+            format!(
+                "; latency {:.1} ms in the median, {:.1} ms at the 99th percentile",
+                latency.p50, latency.p99
+            )
+        });
+        format!(
+            "{} frames shown{path}; {} dropped (camera {}, program {}, compositor {}){latency}; {} {} from {}",
+            self.frames,
+            self.dropped,
+            self.dropped_by_camera,
+            self.dropped_by_client,
+            self.dropped_by_compositor,
+            self.size,
+            self.format,
+            self.source
+        )
+    }
+}
+
+/// Prints the report: with `--json` as an object on stdout, and otherwise, while the stream runs, as a line on stderr.
+///
+/// # Errors
+/// When stdout or stderr cannot be written.
+pub(crate) fn print(inputs: ReportInputs<'_>, is_json: bool) -> anyhow::Result<()> {
+    let is_running = inputs.ended == Ending::Running;
+    if !is_json && !is_running {
+        return Ok(());
+    }
+    let report = Report::new(inputs);
+    if is_json {
+        print::json(&report).context("writing the report on stdout")
+    } else {
+        let line = format!("covalent-camera: {}\n", report.line());
+        print::text(&line, true).context("writing the statistics on stderr")
     }
 }
 

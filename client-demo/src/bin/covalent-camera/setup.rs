@@ -4,7 +4,7 @@
 use anyhow::Context;
 use covalent_alloc::backend::BackendError;
 use covalent_alloc::backend::drm::HostTransfer;
-use covalent_alloc::backend::v4l2::{Device, Direction, Queue, Stream};
+use covalent_alloc::backend::v4l2::{Direction, Queue, Stream};
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::constraint::{CpuUse, Crop, Participant, Role};
@@ -12,6 +12,7 @@ use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Solution, solve};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
+use covalent_client_demo::encoder::{EncodeError, Encoder, EncoderDevice};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
@@ -25,6 +26,7 @@ use covalent_client_demo::window::Window;
 use covalent_client_demo::xrgb;
 
 use crate::camera_buffers::CameraBuffers;
+use crate::controls;
 use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
 use crate::rate;
@@ -42,11 +44,12 @@ pub(crate) struct Setup {
     pub(crate) camera_buffers: CameraBuffers,
     pub(crate) stream: Stream,
     pub(crate) display: DisplayBuffers,
+    pub(crate) encoder: Option<Encoder>,
 }
 
 /// Opens the window, plans, allocates, and imports the buffers into the camera's queue and the compositor.
 pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
-    let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
+    let device = controls::open(options)?;
     let queue = device
         .queue(Direction::Capture)
         .map_err(exit_code::camera_failure)?;
@@ -59,14 +62,36 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         options.fullscreen || !options.window,
     )?;
     let extent = extent(options, &queue, &compositor)?;
+    let encoder = match &options.encode {
+        Some(path) => {
+            covalent_alloc::files::check(path)
+                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            let device = EncoderDevice::open(options.encoder.as_deref());
+            Some((device.map_err(encoder_failure)?, path))
+        }
+        None => None,
+    };
+    let devices = Devices {
+        camera: &queue,
+        encoder: encoder.as_ref().map(|(encoder, _)| encoder),
+    };
     let Planned {
         plan,
         buffers,
-        stream,
+        streams,
         display,
         copies,
         summary,
-    } = plan(options, &queue, extent, &mut events, &mut compositor)?;
+    } = plan(options, devices, extent, &mut events, &mut compositor)?;
+    let (stream, pictures) = streams;
+    let encoder = match (encoder, pictures) {
+        (Some((encoder, path)), Some(pictures)) => {
+            let coded = plan.layout().extent();
+            let encoder = encoder.start(pictures, coded, path);
+            Some(encoder.map_err(encoder_failure)?)
+        }
+        _ => None,
+    };
     explain(options, &summary)?;
     if !display.is_copied() {
         window.crop(plan.layout());
@@ -96,54 +121,105 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         ),
         stream,
         display,
+        encoder,
     })
 }
+
+fn encoder_failure(error: EncodeError) -> Failure {
+    Failure::new(Exit::Unexpected, error)
+}
+
+/// The devices of this process that share the buffers.
+#[derive(Clone, Copy)]
+struct Devices<'a> {
+    camera: &'a Queue,
+    encoder: Option<&'a EncoderDevice>,
+}
+
+impl Devices<'_> {
+    /// Returns a collection with the devices, in any format or this one.
+    fn collection(
+        self,
+        extent: Extent,
+        format: Option<Fourcc>,
+    ) -> Result<BufferCollection, Failure> {
+        let mut collection = collection(self.camera, extent, format)?;
+        if let Some(encoder) = self.encoder {
+            collection
+                .add(encoder.queue())
+                .map_err(exit_code::backend_failure)?;
+        }
+        Ok(collection)
+    }
+
+    /// Imports the buffers into the queues of the devices, and queues them in the camera.
+    fn import(
+        self,
+        collection: &mut BufferCollection,
+        buffers: &[Buffer],
+    ) -> Result<Streams, BackendError> {
+        let stream = queued(collection, self.camera, buffers)?;
+        let pictures = match self.encoder {
+            Some(encoder) => Some(collection.import(encoder.queue(), buffers)?),
+            None => None,
+        };
+        Ok((stream, pictures))
+    }
+}
+
+/// The camera's stream, and that of the pictures of the encoder.
+type Streams = (Stream, Option<Stream>);
 
 /// A plan, and its buffers in the camera's queue and the compositor.
 struct Planned {
     plan: Plan,
     buffers: Vec<Buffer>,
-    stream: Stream,
+    streams: Streams,
     display: DisplayBuffers,
     copies: Option<HostTransfer>,
     summary: String,
 }
 
-/// Finds buffers that camera and compositor share; otherwise buffers that the processor copies to shared memory.
+/// Negotiates buffers that the camera and the compositor share. Where there is no plan for them and `--no-copy` is not given, plans
+/// buffers whose frames this process copies to shared memory.
 fn plan(
     options: &Options,
-    queue: &Queue,
+    devices: Devices<'_>,
     extent: Extent,
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<Planned, Failure> {
-    let mut negotiation = Negotiation::new(
-        collection(queue, extent, options.format)?,
-        "the camera and the compositor",
-    )
-    .with_only_source(options.source.as_deref());
+    let members = match devices.encoder {
+        Some(_) => "the camera, the encoder and the compositor",
+        None => "the camera and the compositor",
+    };
+    let collection = devices.collection(extent, options.format)?;
+    let mut negotiation =
+        Negotiation::new(collection, members).with_only_source(options.source.as_deref());
     let negotiated = negotiation.negotiate(events, compositor, |collection, buffers| {
-        queued(collection, queue, buffers)
+        devices.import(collection, buffers)
     });
     match negotiated {
         Ok(NegotiatedBuffers {
             plan,
             buffers,
-            imported: stream,
+            imported: streams,
             wl_buffers,
             copies,
             summary,
         }) => Ok(Planned {
             plan,
             buffers,
-            stream,
+            streams,
             display: DisplayBuffers::Shared(wl_buffers),
             copies,
             summary,
         }),
         Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
             let reason = negotiation.why_no_plan(compositor);
-            copied(options, queue, extent, events, compositor, &failure, reason)
+            copied(
+                options, devices, extent, events, compositor, &failure, reason,
+            )
         }
         Err(failure) => Err(failure),
     }
@@ -179,18 +255,18 @@ pub(crate) fn queued(
     Ok(stream)
 }
 
-/// Plans buffers that the processor copies to shared memory. `without_copy` is why there is no plan without a copy, and `reason` the
-/// same in one line.
+/// Plans buffers whose frames this process copies to shared memory. `without_copy` is the failure that says why there is no plan
+/// without a copy, and `reason` says the same in one line.
 fn copied(
     options: &Options,
-    queue: &Queue,
+    devices: Devices<'_>,
     extent: Extent,
     events: &Events,
     compositor: &Compositor,
     without_copy: &Failure,
     reason: String,
 ) -> Result<Planned, Failure> {
-    let mut collection = collection(queue, extent, options.format)?;
+    let mut collection = devices.collection(extent, options.format)?;
     let mut processor = Participant::processor(Role::CpuRead);
     processor.for_each_choice(|own| {
         let formats = xrgb::FORMATS.map(FormatModifier::linear);
@@ -213,8 +289,13 @@ fn copied(
     let buffers = collection
         .allocate(&plan)
         .map_err(exit_code::backend_failure)?;
-    let stream = queued(&mut collection, queue, &buffers).map_err(exit_code::backend_failure)?;
-    let colours = queue.colours().map_err(exit_code::camera_failure)?;
+    let streams = devices
+        .import(&mut collection, &buffers)
+        .map_err(exit_code::backend_failure)?;
+    let colours = devices
+        .camera
+        .colours()
+        .map_err(exit_code::camera_failure)?;
     let copy = ShmCopy::new(compositor, &events.handle(), &buffers, colours, BUFFERS)
         .map_err(|error| Failure::new(Exit::Allocation, error))?;
     let report = CopyReport {
@@ -233,7 +314,7 @@ fn copied(
     Ok(Planned {
         plan,
         buffers,
-        stream,
+        streams,
         display: DisplayBuffers::Copied(Box::new(copy), report),
         copies: None,
         summary,

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
@@ -13,6 +13,7 @@ use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
 };
 use covalent_client_demo::compositor::{Compositor, Event};
+use covalent_client_demo::encoder::{EncodeError, Encoder};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
@@ -21,21 +22,22 @@ use covalent_client_demo::frame_interval::FrameInterval;
 use covalent_client_demo::frame_size::is_short;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::frame_trace::FrameTrace;
-use covalent_client_demo::print;
+use covalent_client_demo::readers::Readers;
+use covalent_client_demo::recorder::{Recorder, play_command};
 use covalent_client_demo::snapshot::Snapshots;
 use covalent_client_demo::window::Window;
 
-use signal_hook::consts::SIGUSR1;
+use signal_hook::consts::{SIGUSR1, SIGUSR2};
 
 use crate::camera_buffers::CameraBuffers;
 use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
-use crate::report::{Report, ReportInputs};
+use crate::report::{self, ReportInputs};
 use crate::setup::setup;
 
 /// How often the loop wakes up without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a camera with queued buffers may deliver no frame until the program reports it as unplugged.
+/// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
 
 struct Session<'a> {
@@ -47,6 +49,8 @@ struct Session<'a> {
     stream: Stream,
     display: DisplayBuffers,
     ready: Ready,
+    /// Set by the signal that requests the statistics.
+    statistics: Ready,
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
@@ -54,9 +58,14 @@ struct Session<'a> {
     frame_trace: FrameTrace,
     /// The snapshots of `--snapshot`, and the signal that requests another.
     snapshots: Option<(Snapshots, Ready)>,
+    recorder: Option<Recorder>,
+    /// The encoder of `--encode`, and the flag that it has encoded a frame.
+    encoder: Option<(Encoder, Ready)>,
+    /// Who reads the camera's buffers besides the compositor.
+    readers: Readers,
     closed: bool,
     last_frame: Instant,
-    /// When the camera last had no buffer, or the compositor had not reported on a frame.
+    /// The last time at which the camera had no queued buffer, or the compositor had yet to report on a committed frame.
     camera_waited: Instant,
     warned: bool,
 }
@@ -69,23 +78,44 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
+    let written = session.finish_files();
     let reported = session.report(ended);
-    let written = session.finish_snapshots();
     session.end();
     end.and(reported).and(written)
 }
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
-        // A file that must stay is refused before anything else happens.
+        // The path of `--snapshot` is checked before the camera and the window are opened.
         let snapshots = options.snapshot.as_deref().map(Snapshots::new);
         let snapshots = snapshots
             .transpose()
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        let recorder = options.record.as_deref().map(Recorder::create);
+        let recorder = recorder
+            .transpose()
+            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
         let mut setup = setup(options)?;
+        if let Some(path) = options.record.as_deref() {
+            if let Some(command) = play_command(setup.camera_buffers.layout(), path) {
+                tracing::info!("{command} shows the recording");
+            }
+        }
         let mut events = setup.events;
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&setup.stream))
+            .map_err(exit_code::compositor_failure)?;
+        let encoder = match setup.encoder {
+            Some(encoder) => {
+                let ready = events
+                    .watch(std::os::fd::AsFd::as_fd(&encoder))
+                    .map_err(exit_code::compositor_failure)?;
+                Some((encoder, ready))
+            }
+            None => None,
+        };
+        let statistics = events
+            .watch_signal(SIGUSR2)
             .map_err(exit_code::compositor_failure)?;
         let camera = setup.camera_buffers.camera_name();
         let snapshots = match snapshots {
@@ -120,11 +150,15 @@ impl<'a> Session<'a> {
             stream: setup.stream,
             display: setup.display,
             ready,
+            statistics,
             explicit,
             stats: FrameStats::default(),
             frame_interval: FrameInterval::default(),
             frame_trace,
             snapshots,
+            recorder,
+            encoder,
+            readers: Readers::default(),
             closed: false,
             last_frame: Instant::now(),
             camera_waited: Instant::now(),
@@ -173,6 +207,10 @@ impl<'a> Session<'a> {
             }
             if self.ready.take() {
                 self.capture()?;
+            }
+            self.collect_encoded()?;
+            if self.statistics.take() {
+                self.report(Ending::Running)?;
             }
             self.check_timeouts()?;
         }
@@ -226,6 +264,8 @@ impl<'a> Session<'a> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
         self.take_snapshot(frame.index)?;
+        self.record(frame.index)?;
+        self.encode(frame.index)?;
         let Some(index) = self.fill_display_buffer(frame.index)? else {
             return Ok(());
         };
@@ -259,7 +299,7 @@ impl<'a> Session<'a> {
         }
         let free = self.buffers.free();
         if let Some(index) = free {
-            // Nothing has fences on shared memory, so the buffer is never waited for.
+            // Shared memory has no fences, so `begin_write` never asks for a wait.
             let _ = self.buffers.begin_write(index).map_err(handover_failure)?;
             self.display.copy(captured, index)?;
             self.buffers
@@ -288,9 +328,47 @@ impl<'a> Session<'a> {
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Queues a buffer in the camera again whose frame is not committed.
+    /// Adds the frame in the camera's buffer to the file of `--record`.
+    fn record(&mut self, captured: usize) -> Result<(), Failure> {
+        let buffer = self.camera_buffers.buffers().get(captured);
+        match (&mut self.recorder, buffer) {
+            (Some(recorder), Some(buffer)) => recorder
+                .frame(buffer)
+                .map_err(|error| Failure::new(Exit::Unexpected, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the frame in the camera's buffer to the encoder of `--encode`.
+    fn encode(&mut self, captured: usize) -> Result<(), Failure> {
+        if let Some((encoder, _)) = &mut self.encoder {
+            if encoder.take(captured).map_err(encoder_failure)? {
+                self.readers.begin(captured);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the encoder has encoded, and queues the buffers in the camera again that waited for it.
+    fn collect_encoded(&mut self) -> Result<(), Failure> {
+        let read = match &mut self.encoder {
+            Some((encoder, ready)) if ready.take() => encoder.collect().map_err(encoder_failure)?,
+            _ => return Ok(()),
+        };
+        for index in read {
+            if self.readers.end(index) {
+                self.requeue(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues a buffer in the camera again whose frame the compositor does not hold.
     fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         if self.display.is_copied() {
+            if self.readers.holds(index) {
+                return Ok(());
+            }
             return self.stream.queue(index).map_err(exit_code::camera_failure);
         }
         self.give_to_camera(index)
@@ -348,6 +426,9 @@ impl<'a> Session<'a> {
     }
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
+        if self.readers.holds(index) {
+            return Ok(());
+        }
         match self.buffers.begin_write(index).map_err(handover_failure)? {
             BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
             // The compositor released the buffer while its GPU still reads it.
@@ -417,10 +498,7 @@ impl<'a> Session<'a> {
     }
 
     fn report(&self, ended: Ending) -> Result<(), Failure> {
-        if !self.options.json {
-            return Ok(());
-        }
-        let report = Report::new(ReportInputs {
+        let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,
             stats: &self.stats,
             display: "wayland",
@@ -430,21 +508,33 @@ impl<'a> Session<'a> {
             },
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
+            recorded: self.recorder.as_ref().map(Recorder::recording),
+            encoded: self.encoder.as_ref().map(|(encoder, _)| encoder.encoded()),
             ended,
-        });
-        print::json(&report)
-            .context("writing the report on stdout")
+        };
+        report::print(inputs, self.options.json)
             .map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 
-    /// Waits until the last snapshot is written.
-    fn finish_snapshots(&mut self) -> Result<(), Failure> {
-        match &mut self.snapshots {
-            Some((snapshots, _)) => snapshots
-                .finish()
-                .map_err(|error| Failure::new(Exit::Unexpected, error)),
+    /// Waits until the last snapshot and the recording are written.
+    fn finish_files(&mut self) -> Result<(), Failure> {
+        let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
+        let snapshots = match &mut self.snapshots {
+            Some((snapshots, _)) => snapshots.finish(),
             None => Ok(()),
-        }
+        };
+        let recording = match &mut self.recorder {
+            Some(recorder) => recorder.finish(),
+            None => Ok(()),
+        };
+        let encoding = match &mut self.encoder {
+            Some((encoder, _)) => encoder.finish(),
+            None => Ok(()),
+        };
+        snapshots
+            .map_err(|error| unexpected(error.into()))
+            .and(recording.map_err(|error| unexpected(error.into())))
+            .and(encoding.map_err(encoder_failure))
     }
 
     /// Destroys the surface before the buffers.
@@ -466,6 +556,10 @@ impl<'a> Session<'a> {
             tracing::debug!("the last roundtrip: {error}");
         }
     }
+}
+
+fn encoder_failure(error: EncodeError) -> Failure {
+    Failure::new(Exit::Unexpected, error)
 }
 
 fn handover_failure(error: HandOverError) -> Failure {

@@ -1,4 +1,5 @@
-//! A camera whose buffers are textures. They are planned for camera and device, imported once, and queued again after sampling.
+//! A camera whose buffers are textures of the Vulkan device. The buffers are planned for the camera and the device, and imported
+//! once. A buffer is queued in the camera again after its frame was sampled.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -33,9 +34,9 @@ use crate::render::{Renderer, Texture};
 const BUFFERS: u32 = 4;
 /// What the device does with the buffers, as a phrase for messages.
 pub(crate) const SAMPLED: &str = "sampled";
-/// How long the camera may deliver no frame until the program dequeues without a poll event, which finds an unplugged camera.
+/// How long the camera may deliver no frame before the program dequeues without a poll event, which finds an unplugged camera.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a camera with queued buffers may deliver no frame until the program reports it as unplugged.
+/// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A camera that streams into textures.

@@ -18,7 +18,7 @@ use crate::render::Frame;
 use crate::show::Show;
 use crate::submission_tracker::{Completion, FrameSubmission};
 
-/// Frames that a GPU has queued at most.
+/// The most frames whose rendering is submitted to a GPU and not complete.
 const AHEAD: usize = 2;
 
 /// A frame whose rendering is submitted and not complete.
@@ -88,8 +88,9 @@ impl Show<'_> {
             .renderer
             .record(target, &frame, texture)
             .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-        // Without a fence on the dma-buf an implicit reader would not wait, and a transfer to the host needs the rendered pixels.
-        // Both commit on completion.
+        // A frame is committed only after its rendering is complete in two cases. Without explicit synchronisation and without a
+        // fence on the dma-buf, the compositor would read the buffer too early. A transfer to the host, which keeps a copy of its
+        // own, needs the rendered pixels.
         let has_no_fence = self.submissions.completion() == Completion::HelperThread;
         let is_deferred = swapchain.copies.is_some() || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
@@ -269,7 +270,8 @@ fn merged_wait_fence(
     match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
         Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
-        // Only a point without a fence cannot be exported, and the compositor's release points were waited for.
+        // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled, so
+        // this does not occur.
         other => Err(Failure::new(
             Exit::Unexpected,
             anyhow!("{other:?} cannot be exported as a sync file for the GPU"),

@@ -4,13 +4,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use covalent_client_demo::completions::CompletionSender;
-use covalent_client_demo::planning::{Alternative, Answer, Planning};
+use covalent_client_demo::planning::{Alternative, Planning, PlanningResult};
 
 /// The thread that plans; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Planner {
     requests: Sender<Vec<Alternative>>,
-    answers: Receiver<Answer>,
+    answers: Receiver<PlanningResult>,
 }
 
 impl Planner {
@@ -45,7 +45,7 @@ impl Planner {
     }
 
     /// Returns an answer where there is one, without blocking.
-    pub(crate) fn answer(&self) -> Option<Answer> {
+    pub(crate) fn answer(&self) -> Option<PlanningResult> {
         self.answers.try_recv().ok()
     }
 }

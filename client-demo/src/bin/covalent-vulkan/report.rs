@@ -108,8 +108,8 @@ pub(crate) struct Report {
     imports_in_steady_state: u64,
     /// Bytes of buffers that the CPU read or wrote in this process.
     client_copied_bytes: u64,
-    /// The same of this process and the compositor together; null where the compositor drew a frame or did not report how it was
-    /// shown, because it does not tell its clients what it copied.
+    /// The same number for this process and the compositor together; null where the compositor drew a frame or did not report how
+    /// it was shown, because the compositor does not tell its clients what it copied.
     cpu_copied_bytes: Option<u64>,
     /// Swapchains after the first one.
     reallocations: usize,

@@ -12,7 +12,7 @@ use covalent_client_demo::exit_code;
 use covalent_client_demo::feedback::Subscription;
 use covalent_client_demo::negotiation::{Negotiation, no_plan};
 use covalent_client_demo::open_window::open_window;
-use covalent_client_demo::planning::{Alternative, Answer};
+use covalent_client_demo::planning::{Alternative, PlanningResult};
 use covalent_client_demo::tranche_request::{TrancheRequest, tranche_requests};
 use covalent_client_demo::window::{Configure, Window};
 
@@ -178,7 +178,7 @@ fn decide(
     alternatives: Vec<Alternative>,
     events: &mut Events,
     compositor: &mut Compositor,
-) -> Result<Answer, Failure> {
+) -> Result<PlanningResult, Failure> {
     planner.request(alternatives);
     let mut answer = None;
     events

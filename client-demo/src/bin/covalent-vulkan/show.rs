@@ -61,9 +61,9 @@ pub(crate) struct Show<'a> {
     pub(crate) negotiation: Negotiation,
     pub(crate) unavailable_gpus: Vec<String>,
     pub(crate) gpu: Gpu,
-    /// The use of each alternative that the planner has yet to answer, and why they were requested.
+    /// The pending request to the planner: the use of each alternative, in their order, and why a new plan is needed.
     pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
-    /// Why a new plan is needed, where one is.
+    /// Why a new plan has to be requested; `None` where none is needed.
     pub(crate) replan_reason: Option<SwapchainReason>,
     pub(crate) planned_for: Extent,
     pub(crate) next_buffer_number: usize,
@@ -73,7 +73,7 @@ pub(crate) struct Show<'a> {
     pub(crate) committed: u64,
     pub(crate) imports_at_first_frame: u64,
     pub(crate) frame_requested: bool,
-    /// The waits of swapchains that were dropped: see [`Swapchain::waits`].
+    /// The number of waits of the swapchains that were dropped; see [`Swapchain::waits`].
     pub(crate) retired_waits: u64,
     pub(crate) was_made_window: bool,
     pub(crate) closed_by_user: bool,

@@ -1,4 +1,5 @@
-//! What the client chooses of a camera's formats and rates, and what it does where no buffer serves all.
+//! Which of a camera's formats and rates the client chooses, and what it does where no buffer suits both the camera and the
+//! compositor.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::suite::display::set_pattern;
 use crate::suite::{Outcome, TestContext};
 use crate::wire::{SignalTarget, Stream};
 
-/// NV16 is a format that the camera has and the compositor does not.
+/// The camera has NV16 and the compositor does not, so the client copies the frames, or ends with an error where `--no-copy` is
+/// given.
 pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     set_pattern(context.guest()?, 1)?;
     let compositor = TestCompositor::start(context)?;
@@ -73,7 +75,8 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Another program has left two frames a second; the list and the client choose the best rate of the display all the same.
+/// Another program has set the camera to two frames a second. The list and the client choose the best rate for the display
+/// nevertheless.
 pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     context.sh("v4l2-ctl -d /dev/video0 -p 2", COMMAND_LIMIT)?;
@@ -135,7 +138,7 @@ pub(super) fn listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The first frame, and the next one after a signal, are written with the colours of the camera.
+/// Checks that `--snapshot` writes the first frame, and the next frame after a signal, with the colours of the camera.
 pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const FILE: &str = "/tmp/snapshot.png";
     const SIGUSR1: i32 = 10;
@@ -155,7 +158,7 @@ pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
         context.sh(&wait_for_file, COMMAND_LIMIT)?;
         let first = read_picture(context, FILE)?;
         set_pattern(context.guest()?, 0)?;
-        // Frames of the pattern before are still in flight.
+        // Frames of the earlier pattern are still on their way from the camera to the client.
         std::thread::sleep(Duration::from_secs(2));
         context.sh(&format!("rm -f {FILE}"), COMMAND_LIMIT)?;
         camera.signal(SIGUSR1, SignalTarget::Leader)?;
@@ -183,7 +186,130 @@ pub(super) fn snapshot(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
     Ok(Outcome::Passed)
 }
 
+/// A recording has whole frames without gaps between their rows, also of a format with two planes.
+pub(super) fn recorded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    const FILE: &str = "/tmp/video";
+    set_pattern(context.guest()?, 1)?;
+    let compositor = TestCompositor::start(context)?;
+    for (format, frame_bytes) in [("XR24", 640 * 480 * 4), ("NV12", 640 * 480 * 3 / 2)] {
+        let exit = compositor.run_camera(
+            context,
+            "",
+            &format!("--size 640x480 --format {format} --frames 10 --record {FILE} --json"),
+        )?;
+        ensure!(exit.status == 0, "{format}: {exit:?}");
+        let report: Value = serde_json::from_str(exit.stdout.trim())?;
+        let recorded = &report["recorded"];
+        let frames = recorded["frames"].as_u64().unwrap_or(0);
+        ensure!(
+            frames > 0 && recorded["bytes_per_frame"] == frame_bytes,
+            "{format}: {recorded}"
+        );
+        let bytes = context.guest()?.get(FILE)?;
+        ensure!(
+            u64::try_from(bytes.len())? == frames * u64::try_from(frame_bytes)?,
+            "{format}: {} bytes for {recorded}",
+            bytes.len()
+        );
+        let last = bytes
+            .chunks_exact(usize::try_from(frame_bytes)?)
+            .next_back()
+            .context("a frame")?;
+        if format == "XR24" {
+            let picture = image::RgbImage::from_fn(640, 480, |x, y| {
+                let place = (y as usize * 640 + x as usize) * 4;
+                image::Rgb([last[place + 2], last[place + 1], last[place]])
+            });
+            check_bars(&picture, Region::whole(&picture), &BARS_100, 1)?;
+        } else {
+            // Luma of the first and of the last bar, white and black, and grey chroma of both.
+            let chroma = 640 * 480 + 640 * 100;
+            let found = [
+                last[640 * 200 + 10],
+                last[640 * 200 + 630],
+                last[chroma + 10],
+                last[chroma + 630],
+            ];
+            let near = |one: u8, other: u8| one.abs_diff(other) <= 2;
+            ensure!(
+                near(found[0], 235)
+                    && near(found[1], 16)
+                    && near(found[2], 128)
+                    && near(found[3], 128),
+                "{format}: white, black and two greys are {found:?}"
+            );
+        }
+    }
+    context.sh(&format!("rm -f {FILE}"), COMMAND_LIMIT)?;
+    compositor.check_nothing_left(context, "recordings")?;
+    compositor.stop(context)?;
+    Ok(Outcome::Passed)
+}
+
 fn read_picture(context: &mut TestContext<'_>, file: &str) -> anyhow::Result<image::RgbImage> {
     let bytes = context.guest()?.get(file)?;
     Ok(image::load_from_memory(&bytes)?.into_rgb8())
+}
+
+/// The encoder reads the buffers that the display shows, and a decoder makes pictures of what it writes.
+pub(super) fn encoded(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    const FILE: &str = "/tmp/video.fwht";
+    set_pattern(context.guest()?, 1)?;
+    context.sh("modprobe vicodec", COMMAND_LIMIT)?;
+    let compositor = TestCompositor::start(context)?;
+    let exit = compositor.run_camera(
+        context,
+        "",
+        &format!("--size 640x480 --frames 20 --encode {FILE} --json"),
+    )?;
+    ensure!(exit.status == 0, "{exit:?}");
+    let report: Value = serde_json::from_str(exit.stdout.trim())?;
+    let encoded = &report["encoded"];
+    let frames = encoded["frames"].as_u64().unwrap_or(0);
+    ensure!(
+        frames >= 5 && encoded["format"] == "FWHT" && report["copied"].is_null(),
+        "{encoded}, copied {}",
+        report["copied"]
+    );
+    let size = context.sh(&format!("stat -c %s {FILE}"), COMMAND_LIMIT)?;
+    ensure!(
+        encoded["bytes"].as_u64() == Some(size.text().trim().parse()?),
+        "{encoded} in {} bytes",
+        size.text()
+    );
+    // Nothing but the camera has another node here.
+    let refused = compositor.run_camera(
+        context,
+        "",
+        &format!("--encode {FILE} --encoder /dev/video0"),
+    )?;
+    ensure!(
+        refused.status == 1 && refused.stderr.contains("/dev/video0"),
+        "{refused:?}"
+    );
+    compositor.check_nothing_left(context, "an encoder beside the display")?;
+    compositor.stop(context)?;
+    // v4l2-ctl decodes the file to raw pictures of the encoder's format, of which each has the bars.
+    let decoder = "$(for node in /dev/video*; do v4l2-ctl -d $node --info | grep -q 'Card type *: vicodec' \
+         && v4l2-ctl -d $node --list-formats-out | grep -q FWHT && echo $node; done | head -n 1)";
+    context.sh(
+        &format!(
+            "v4l2-ctl -d {decoder} --set-fmt-video=pixelformat=XR24 --stream-mmap --stream-out-mmap \
+             --stream-from {FILE} --stream-to /tmp/raw --stream-count 5 2>&1 || true; \
+             rm -f {FILE}; modprobe -r vicodec"
+        ),
+        COMMAND_LIMIT,
+    )?;
+    let raw = context.guest()?.get("/tmp/raw")?;
+    context.sh("rm -f /tmp/raw", COMMAND_LIMIT)?;
+    let frame = raw
+        .chunks_exact(640 * 480 * 4)
+        .next_back()
+        .with_context(|| format!("the decoder wrote {} bytes", raw.len()))?;
+    let picture = image::RgbImage::from_fn(640, 480, |x, y| {
+        let place = (y as usize * 640 + x as usize) * 4;
+        image::Rgb([frame[place + 2], frame[place + 1], frame[place]])
+    });
+    check_bars(&picture, Region::whole(&picture), &BARS_100, 12)?;
+    Ok(Outcome::Passed)
 }

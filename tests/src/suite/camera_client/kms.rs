@@ -21,7 +21,8 @@ use crate::vm::link::Process;
 
 const CLIENT: &str = "covalent-camera --display kms --size 640x480 --fps 30 --json";
 
-/// Starts the client and waits until the display scans out one of its buffers. Before, the display shows what was left on it.
+/// Starts the client and waits until the display scans out one of its buffers. Until then, the display may still show an earlier
+/// picture.
 fn start(context: &mut TestContext<'_>, options: &str) -> anyhow::Result<(Process, u64)> {
     let line = format!("exec {CLIENT} {options}");
     let client = context.guest()?.start(shell(&line))?;
@@ -86,7 +87,7 @@ pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result
     set_pattern(context.guest()?, 1)?;
     let (client, inode) = start(context, "")?;
     wait_for_frames();
-    // A display has one program that drives it.
+    // Only one program can drive a display at a time.
     let second = run_line(context, CLIENT)?;
     ensure!(
         second.status == 5 && second.stderr.contains("another program drives"),
@@ -120,7 +121,7 @@ pub(super) fn fills_the_display(context: &mut TestContext<'_>) -> anyhow::Result
     anyhow::bail!("{before} dma-bufs were there before, and these are left: {left:?}\n{holders}")
 }
 
-/// Returns the checksum that vkms computes of the displayed picture: that of a frame after the call.
+/// Returns the checksum that vkms computes of the displayed picture. The frame is displayed after this call.
 fn displayed_checksum(guest: &Guest) -> anyhow::Result<String> {
     let line = "card=$(dirname $(grep -l vkms /sys/kernel/debug/dri/*/name | head -n 1)); crc=$card/crtc-0/crc; \
                 echo auto >$crc/control && timeout 30 head -n 4 $crc/data | tail -n 1 | cut -d' ' -f2-";
@@ -129,8 +130,8 @@ fn displayed_checksum(guest: &Guest) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// vkms has no screendump, and its writeback needs the DRM master. Its checksum of the display has to be that of the compositor's display,
-/// of which other cases check the pixels.
+/// vkms has no screendump, and its writeback needs the DRM master. So the checksum that vkms computes has to be the same without
+/// the compositor and with it. Other cases check the pixels of the compositor's picture.
 pub(super) fn same_as_the_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut checksums = Vec::new();
     for pattern in [1, 0] {

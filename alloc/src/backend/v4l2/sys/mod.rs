@@ -23,8 +23,8 @@ pub(super) use requests::REQUESTS;
 pub(super) use requests::{
     create_buffers, dequeue_buffer, enumerate_format, enumerate_frame_interval,
     enumerate_frame_size, export_buffer, get_control, get_format, get_selection, query_capability,
-    queue_buffer, request_buffers, set_format, set_parameters, set_selection, stream_off,
-    stream_on, take_fd, try_format,
+    query_control, query_menu, queue_buffer, request_buffers, set_control, set_format,
+    set_parameters, set_selection, stream_off, stream_on, take_fd, try_format,
 };
 
 pub(super) const CAPTURE: u32 = 1;
@@ -281,10 +281,50 @@ pub(super) struct Buffer {
 /// `struct v4l2_control`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub(super) struct Control {
+pub(super) struct ControlValue {
     pub(super) id: u32,
     pub(super) value: i32,
 }
+
+/// `struct v4l2_queryctrl`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct ControlDescription {
+    pub(super) id: u32,
+    pub(super) kind: u32,
+    pub(super) name: [u8; 32],
+    pub(super) minimum: i32,
+    pub(super) maximum: i32,
+    pub(super) step: i32,
+    pub(super) default: i32,
+    pub(super) flags: u32,
+    pub(super) reserved: [u32; 2],
+}
+
+/// `struct v4l2_querymenu`. The name of an integer menu's entry is a native 64-bit integer in its first eight bytes.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct MenuEntry {
+    pub(super) id: u32,
+    pub(super) index: u32,
+    pub(super) name: [u8; 32],
+    pub(super) reserved: u32,
+}
+
+pub(super) const CTRL_TYPE_INTEGER: u32 = 1;
+pub(super) const CTRL_TYPE_BOOLEAN: u32 = 2;
+pub(super) const CTRL_TYPE_MENU: u32 = 3;
+pub(super) const CTRL_TYPE_BUTTON: u32 = 4;
+pub(super) const CTRL_TYPE_BITMASK: u32 = 8;
+pub(super) const CTRL_TYPE_INTEGER_MENU: u32 = 9;
+
+pub(super) const CTRL_FLAG_DISABLED: u32 = 0x0001;
+pub(super) const CTRL_FLAG_GRABBED: u32 = 0x0002;
+pub(super) const CTRL_FLAG_READ_ONLY: u32 = 0x0004;
+pub(super) const CTRL_FLAG_INACTIVE: u32 = 0x0010;
+pub(super) const CTRL_FLAG_WRITE_ONLY: u32 = 0x0040;
+/// In the id of VIDIOC_QUERYCTRL: the control with the next larger id.
+pub(super) const CTRL_FLAG_NEXT: u32 = 0x8000_0000;
 
 pub(super) const MIN_BUFFERS_FOR_CAPTURE: u32 = 0x0098_0927;
 pub(super) const MIN_BUFFERS_FOR_OUTPUT: u32 = 0x0098_0928;
@@ -411,6 +451,8 @@ const _: () = {
     assert!(offset_of!(Buffer, union) == 64);
     assert!(offset_of!(Buffer, length) == either(72, 68));
     assert!(offset_of!(Buffer, request) == either(80, 76));
+    assert!(size_of::<ControlDescription>() == 68);
+    assert!(size_of::<MenuEntry>() == 44);
     assert!(size_of::<ExportBuffer>() == 64);
     assert!(size_of::<Rect>() == 16);
     assert!(size_of::<Selection>() == 64);

@@ -6,8 +6,9 @@ use rustix::io;
 use rustix::ioctl::{self, Getter, Opcode, Setter, Updater, opcode};
 
 use super::{
-    Buffer, Capability, Control, CreateBuffers, ExportBuffer, Format, FormatDescription,
-    FrameInterval, FrameSize, Memory, Plane, RequestBuffers, Selection, StreamParameters,
+    Buffer, Capability, ControlDescription, ControlValue, CreateBuffers, ExportBuffer, Format,
+    FormatDescription, FrameInterval, FrameSize, Memory, MenuEntry, Plane, RequestBuffers,
+    Selection, StreamParameters,
 };
 
 /// A structure that the kernel reads and writes.
@@ -16,7 +17,9 @@ impl Request for FormatDescription {}
 impl Request for Format {}
 impl Request for RequestBuffers {}
 impl Request for CreateBuffers {}
-impl Request for Control {}
+impl Request for ControlValue {}
+impl Request for ControlDescription {}
+impl Request for MenuEntry {}
 impl Request for ExportBuffer {}
 impl Request for FrameSize {}
 impl Request for FrameInterval {}
@@ -43,7 +46,7 @@ const STREAM_OFF: Opcode = opcode::write::<u32>(b'V', 19);
 
 /// The ioctl numbers, with their names in the headers.
 #[cfg(test)]
-pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 18] = [
+pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 21] = [
     ("request VIDIOC_QUERYCAP", QUERY_CAPABILITY),
     ("request VIDIOC_ENUM_FMT", enumerate_format::OPCODE),
     ("request VIDIOC_G_FMT", get_format::OPCODE),
@@ -56,6 +59,9 @@ pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 18] = [
     ("request VIDIOC_STREAMOFF", STREAM_OFF),
     ("request VIDIOC_S_PARM", set_parameters::OPCODE),
     ("request VIDIOC_G_CTRL", get_control::OPCODE),
+    ("request VIDIOC_S_CTRL", set_control::OPCODE),
+    ("request VIDIOC_QUERYCTRL", query_control::OPCODE),
+    ("request VIDIOC_QUERYMENU", query_menu::OPCODE),
     ("request VIDIOC_TRY_FMT", try_format::OPCODE),
     (
         "request VIDIOC_ENUM_FRAMESIZES",
@@ -96,7 +102,10 @@ updates! {
     request_buffers: RequestBuffers = 8, "VIDIOC_REQBUFS";
     export_buffer: ExportBuffer = 16, "VIDIOC_EXPBUF";
     set_parameters: StreamParameters = 22, "VIDIOC_S_PARM";
-    get_control: Control = 27, "VIDIOC_G_CTRL";
+    get_control: ControlValue = 27, "VIDIOC_G_CTRL";
+    set_control: ControlValue = 28, "VIDIOC_S_CTRL";
+    query_control: ControlDescription = 36, "VIDIOC_QUERYCTRL";
+    query_menu: MenuEntry = 37, "VIDIOC_QUERYMENU";
     try_format: Format = 64, "VIDIOC_TRY_FMT";
     enumerate_frame_size: FrameSize = 74, "VIDIOC_ENUM_FRAMESIZES";
     enumerate_frame_interval: FrameInterval = 75, "VIDIOC_ENUM_FRAMEINTERVALS";

@@ -7,12 +7,11 @@
 mod screen;
 
 use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::{Card, CardPlane, Framebuffer, HostTransfer};
-use covalent_alloc::backend::v4l2::{Device, Direction, FrameInfo, Queue, Stream};
+use covalent_alloc::backend::v4l2::{Direction, FrameInfo, Queue, Stream};
 use covalent_alloc::collection::BufferCollection;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::solve::Plan;
@@ -25,13 +24,15 @@ use covalent_client_demo::frame_size::is_short;
 use covalent_client_demo::frame_stats::{CLOCK_MONOTONIC, Ending, FrameStats};
 use covalent_client_demo::poller::{Key, Poller, Trigger};
 use covalent_client_demo::presentation::Shown;
+use covalent_client_demo::signal_pipe::SignalPipe;
 use covalent_client_demo::{camera_size, exit_code, print, source_choice};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 
 use self::screen::Screen;
 use crate::camera_buffers::CameraBuffers;
+use crate::controls;
 use crate::options::Options;
-use crate::report::{Report, ReportInputs};
+use crate::report::{self, ReportInputs};
 
 /// The least number of buffers: one on the display, one that replaces it, one that waits, and one that the camera fills.
 const BUFFERS: u32 = 4;
@@ -55,7 +56,9 @@ struct Session<'a> {
     camera_ready: Key,
     card_ready: Key,
     interrupted: Key,
-    _signals: UnixStream,
+    statistics_requested: Key,
+    _interrupts: SignalPipe,
+    statistics: SignalPipe,
     screen: Screen,
     framebuffers: Vec<Framebuffer>,
     stream: Stream,
@@ -78,6 +81,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     for (is_given, option) in [
         (options.window, "--window"),
         (options.snapshot.is_some(), "--snapshot"),
+        (options.record.is_some(), "--record"),
+        (options.encode.is_some(), "--encode"),
     ] {
         if is_given {
             let error = anyhow!("{option} needs a compositor; leave out --display kms");
@@ -100,8 +105,8 @@ fn unexpected(error: impl Into<anyhow::Error>) -> Failure {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
-        let queue = Device::open(&options.device)
-            .and_then(|device| device.queue(Direction::Capture))
+        let queue = controls::open(options)?
+            .queue(Direction::Capture)
             .map_err(exit_code::camera_failure)?;
         let screen = Screen::open(open_card(options)?, |plane, extent| {
             is_supported(options, &queue, plane, extent)
@@ -129,16 +134,24 @@ impl<'a> Session<'a> {
         let watching = |error| unexpected(anyhow!("epoll_ctl failed: {error}"));
         let mut poller =
             Poller::new().map_err(|error| unexpected(anyhow!("epoll_create failed: {error}")))?;
-        let signals = signals()
-            .context("listening for signals")
-            .map_err(unexpected)?;
+        let listen = |signals: &[i32]| {
+            let pipe = SignalPipe::new(signals).context("listening for signals");
+            pipe.map_err(unexpected)
+        };
+        let interrupts = listen(&[SIGINT, SIGTERM])?;
+        let statistics = listen(&[SIGUSR2])?;
         let camera_ready = poller
             .add(stream.as_fd(), Trigger::Readable)
             .map_err(watching)?;
         let card_ready = poller
             .add(screen.card().as_fd(), Trigger::Readable)
             .map_err(watching)?;
-        let interrupted = poller.add(&signals, Trigger::Readable).map_err(watching)?;
+        let interrupted = poller
+            .add(&interrupts, Trigger::Readable)
+            .map_err(watching)?;
+        let statistics_requested = poller
+            .add(&statistics, Trigger::Readable)
+            .map_err(watching)?;
         let camera = camera_buffers.camera_name();
         let mut buffers = Buffers::new(framebuffers.len(), Accessor::new(camera, []));
         // The plan's import queued all buffers in the camera.
@@ -151,7 +164,9 @@ impl<'a> Session<'a> {
             camera_ready,
             card_ready,
             interrupted,
-            _signals: signals,
+            statistics_requested,
+            _interrupts: interrupts,
+            statistics,
             screen,
             framebuffers,
             stream,
@@ -185,6 +200,9 @@ impl<'a> Session<'a> {
             for key in &ready {
                 if *key == self.interrupted {
                     return Ok(Ending::Interrupted);
+                } else if *key == self.statistics_requested {
+                    self.statistics.clear();
+                    self.report(Ending::Running)?;
                 } else if *key == self.card_ready {
                     self.flipped()?;
                 } else if *key == self.camera_ready {
@@ -257,7 +275,7 @@ impl<'a> Session<'a> {
                 count: self.framebuffers.len(),
             })
         })?;
-        // The camera has no fences, and DQBUF has returned: the display has nothing to wait for.
+        // The camera has no fences and VIDIOC_DQBUF has returned, so the display need not wait.
         self.buffers
             .show(frame.index, None)
             .map_err(handover_failure)?;
@@ -315,31 +333,19 @@ impl<'a> Session<'a> {
     }
 
     fn report(&self, ended: Ending) -> Result<(), Failure> {
-        if !self.options.json {
-            return Ok(());
-        }
-        let report = Report::new(ReportInputs {
+        let inputs = ReportInputs {
             camera_buffers: &self.camera_buffers,
             stats: &self.stats,
             display: "kms",
             sync: "implicit",
             shm_bytes: 0,
             copied: None,
+            recorded: None,
+            encoded: None,
             ended,
-        });
-        print::json(&report)
-            .context("writing the report on stdout")
-            .map_err(unexpected)
+        };
+        report::print(inputs, self.options.json).map_err(unexpected)
     }
-}
-
-/// Returns the end of a pipe that is readable after SIGINT or SIGTERM.
-fn signals() -> std::io::Result<UnixStream> {
-    let (reader, writer) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
-    }
-    Ok(reader)
 }
 
 /// Opens the card of `--card`, or the first one with a plane.

@@ -77,7 +77,8 @@ impl Frame {
         let (width, height) = (pixels(extent.width()), pixels(extent.height()));
         let (x, y) = (pixels(visible.x()), pixels(visible.y()));
         let (wide, high) = (pixels(visible.width()), pixels(visible.height()));
-        // Chroma samples of two pixels have their outermost centres one pixel inside.
+        // With subsampled chroma, the centre of the outermost chroma sample is one pixel inside the picture instead of half a
+        // pixel.
         let is_subsampled = layout.format().fourcc.info().is_none_or(|info| info.is_yuv);
         let edge = if is_subsampled { 1.0 } else { 0.5 };
         Self {

@@ -1,6 +1,6 @@
 //! Rendering: imports buffers as render targets and textures, and records command buffers.
 //!
-//! A command buffer holds an `Arc` of everything that it uses, so that this lives until the device has completed it.
+//! A command buffer holds an `Arc` of every object that it uses, so that the objects live until the device has completed it.
 
 mod commands;
 mod frame;

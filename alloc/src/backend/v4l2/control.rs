@@ -1,0 +1,406 @@
+//! Controls: what a user sets at a device, such as brightness, exposure or focus.
+
+use std::fmt;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use super::device::{Device, text};
+use super::{Error, sys};
+
+/// The largest number of controls that are read from a device. uvcvideo and the sensors of the kernel have fewer than a hundred.
+const CONTROLS: usize = 1024;
+
+/// The largest number of entries that are read of a menu.
+const MENU_ITEMS: u32 = 1024;
+
+/// A control of a device with its present value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Control {
+    /// The id (`V4L2_CID_`).
+    pub id: u32,
+    /// The driver's name for people, such as `White Balance, Automatic`.
+    pub name: String,
+    /// The name in lower case with underscores, as v4l2-ctl spells it: `white_balance_automatic`.
+    pub key: String,
+    /// The kind of values.
+    pub kind: ControlKind,
+    /// The value that the driver starts with.
+    pub default: i32,
+    /// The present value; `None` for a button and for a control that cannot be read.
+    pub value: Option<i32>,
+    /// Whether it can only be read.
+    pub is_read_only: bool,
+    /// Whether a value has no effect now because of another control: manual exposure, while exposure is automatic.
+    pub is_inactive: bool,
+    /// Whether it cannot be set now because the device streams, or another program has claimed it.
+    pub is_grabbed: bool,
+}
+
+/// The kind of values that a control has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlKind {
+    /// A whole number.
+    Integer {
+        /// The smallest value.
+        minimum: i32,
+        /// The largest value.
+        maximum: i32,
+        /// The distance of two values.
+        step: i32,
+    },
+    /// 0 or 1.
+    Boolean,
+    /// One of several values with names.
+    Menu(Vec<MenuItem>),
+    /// A set of bits.
+    Bitmask {
+        /// The bits that can be set.
+        maximum: i32,
+    },
+    /// It has no value: setting it to any starts an action.
+    Button,
+}
+
+/// An entry of a menu. Numbers without an entry cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MenuItem {
+    /// The number by which it is set.
+    pub index: i32,
+    /// Its name; for an integer menu, the integer.
+    pub name: String,
+}
+
+impl Control {
+    /// Reads a value from text: a number, `on` or `off` for a boolean, or the name of a menu's entry in any case.
+    ///
+    /// # Errors
+    /// Which values the control takes, for a message. Whether the driver takes a value from its range is only known when it is set.
+    pub fn parse(&self, value: &str) -> Result<i32, String> {
+        let number = match value.strip_prefix("0x") {
+            Some(digits) => i32::from_str_radix(digits, 16).ok(),
+            None => value.parse().ok(),
+        };
+        let found = match &self.kind {
+            ControlKind::Boolean => match value.to_ascii_lowercase().as_str() {
+                "on" | "true" | "yes" => Some(1),
+                "off" | "false" | "no" => Some(0),
+                _ => number,
+            },
+            ControlKind::Menu(items) => {
+                let named = |item: &&MenuItem| {
+                    item.name.eq_ignore_ascii_case(value) || key(&item.name) == value
+                };
+                items.iter().find(named).map(|item| item.index).or(number)
+            }
+            _ => number,
+        };
+        let found = found.ok_or_else(|| format!("it takes {}", self.kind))?;
+        self.check(found)?;
+        Ok(found)
+    }
+
+    /// Checks a value against the control's kind.
+    fn check(&self, value: i32) -> Result<(), String> {
+        if self.is_read_only {
+            return Err("it can only be read".to_owned());
+        }
+        let fits = match &self.kind {
+            // A driver rounds to its step.
+            ControlKind::Integer {
+                minimum, maximum, ..
+            } => (*minimum..=*maximum).contains(&value),
+            ControlKind::Boolean => (0..=1).contains(&value),
+            ControlKind::Menu(items) => items.iter().any(|item| item.index == value),
+            ControlKind::Bitmask { maximum } => value & !maximum == 0,
+            ControlKind::Button => true,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(format!("it takes {}", self.kind))
+        }
+    }
+}
+
+impl fmt::Display for ControlKind {
+    /// Writes which values there are, as a noun.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// The most entries of a menu that a line has.
+        const NAMED: usize = 16;
+        match self {
+            Self::Integer {
+                minimum,
+                maximum,
+                step,
+            } => {
+                write!(to, "numbers from {minimum} to {maximum}")?;
+                if *step > 1 {
+                    write!(to, " in steps of {step}")?;
+                }
+                Ok(())
+            }
+            Self::Boolean => to.write_str("on or off"),
+            Self::Menu(items) => {
+                let named = items.iter().take(NAMED);
+                let named: Vec<_> = named
+                    .map(|item| format!("{} ({})", item.index, item.name))
+                    .collect();
+                to.write_str(&named.join(", "))?;
+                match items.len().saturating_sub(NAMED) {
+                    0 => Ok(()),
+                    more => write!(to, " and {more} more"),
+                }
+            }
+            Self::Bitmask { maximum } => write!(to, "sets of the bits in {maximum:#x}"),
+            Self::Button => to.write_str("any value, which starts the action"),
+        }
+    }
+}
+
+impl Device {
+    /// Lists the controls that have a number as their value, in the order of their ids. Controls with text, 64-bit or compound
+    /// values are left out, and those that the driver has disabled.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Request`].
+    ///
+    /// # References
+    /// Kernel documentation, "ioctls VIDIOC_QUERYCTRL, VIDIOC_QUERY_EXT_CTRL and VIDIOC_QUERYMENU".
+    pub fn controls(&self) -> Result<Vec<Control>, Error> {
+        let mut controls = Vec::new();
+        let mut last = 0;
+        for _ in 0..CONTROLS {
+            let mut description = sys::ControlDescription {
+                id: last | sys::CTRL_FLAG_NEXT,
+                ..sys::ControlDescription::default()
+            };
+            match sys::query_control(self.as_fd(), &mut description) {
+                Ok(()) => {}
+                // There is no further control, or the driver has none at all.
+                Err(Errno::INVAL | Errno::NOTTY) => break,
+                Err(source) => return Err(self.failed("VIDIOC_QUERYCTRL", source)),
+            }
+            // A driver that does not go on would be asked without end.
+            if description.id <= last {
+                break;
+            }
+            last = description.id;
+            if description.flags & sys::CTRL_FLAG_DISABLED != 0 {
+                continue;
+            }
+            if let Some(kind) = self.control_kind(&description)? {
+                controls.push(self.control(&description, kind)?);
+            }
+        }
+        Ok(controls)
+    }
+
+    /// Sets a control. The driver rounds a number to the control's step.
+    ///
+    /// # Errors
+    /// [`Error::Control`] for a value that the control cannot have, and for a control that can only be read or is claimed now;
+    /// [`Error::Gone`], [`Error::Request`].
+    pub fn set_control(&self, control: &Control, value: i32) -> Result<(), Error> {
+        let failed = |why: String| Error::Control {
+            device: self.path().to_owned(),
+            driver: self.driver().to_owned(),
+            control: control.key.clone(),
+            value,
+            why,
+        };
+        control.check(value).map_err(failed)?;
+        let mut request = sys::ControlValue {
+            id: control.id,
+            value,
+        };
+        match sys::set_control(self.as_fd(), &mut request) {
+            Ok(()) => Ok(()),
+            Err(Errno::RANGE | Errno::INVAL) => Err(failed(format!(
+                "the driver refused the value, although the control takes {}",
+                control.kind
+            ))),
+            Err(Errno::BUSY) => Err(failed(
+                "it cannot be set while the device streams or another program has claimed it"
+                    .to_owned(),
+            )),
+            Err(Errno::ACCESS) => Err(failed("it can only be read".to_owned())),
+            Err(source) => Err(self.failed("VIDIOC_S_CTRL", source)),
+        }
+    }
+
+    fn control(
+        &self,
+        description: &sys::ControlDescription,
+        kind: ControlKind,
+    ) -> Result<Control, Error> {
+        let has = |flag: u32| description.flags & flag != 0;
+        let mut request = sys::ControlValue {
+            id: description.id,
+            value: 0,
+        };
+        let is_readable = kind != ControlKind::Button && !has(sys::CTRL_FLAG_WRITE_ONLY);
+        let value = match is_readable.then(|| sys::get_control(self.as_fd(), &mut request)) {
+            Some(Ok(())) => Some(request.value),
+            Some(Err(source @ (Errno::NODEV | Errno::NXIO))) => {
+                return Err(self.failed("VIDIOC_G_CTRL", source));
+            }
+            // A camera may fail to answer for one control, and the others are listed all the same.
+            Some(Err(_)) | None => None,
+        };
+        let name = text(&description.name);
+        Ok(Control {
+            id: description.id,
+            key: key(&name),
+            name,
+            kind,
+            default: description.default,
+            value,
+            is_read_only: has(sys::CTRL_FLAG_READ_ONLY),
+            is_inactive: has(sys::CTRL_FLAG_INACTIVE),
+            is_grabbed: has(sys::CTRL_FLAG_GRABBED),
+        })
+    }
+
+    /// Returns the kind of values; `None` for those that are no 32-bit numbers.
+    fn control_kind(
+        &self,
+        description: &sys::ControlDescription,
+    ) -> Result<Option<ControlKind>, Error> {
+        let (minimum, maximum) = (description.minimum, description.maximum);
+        Ok(Some(match description.kind {
+            sys::CTRL_TYPE_INTEGER => ControlKind::Integer {
+                minimum,
+                maximum,
+                step: description.step,
+            },
+            sys::CTRL_TYPE_BOOLEAN => ControlKind::Boolean,
+            sys::CTRL_TYPE_MENU | sys::CTRL_TYPE_INTEGER_MENU => {
+                ControlKind::Menu(self.menu(description)?)
+            }
+            sys::CTRL_TYPE_BITMASK => ControlKind::Bitmask { maximum },
+            sys::CTRL_TYPE_BUTTON => ControlKind::Button,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn menu(&self, description: &sys::ControlDescription) -> Result<Vec<MenuItem>, Error> {
+        let first = u32::try_from(description.minimum).unwrap_or(0);
+        let last = u32::try_from(description.maximum).unwrap_or(0);
+        let mut items = Vec::new();
+        for index in (first..=last).take(MENU_ITEMS as usize) {
+            let mut entry = sys::MenuEntry {
+                id: description.id,
+                index,
+                ..sys::MenuEntry::default()
+            };
+            match sys::query_menu(self.as_fd(), &mut entry) {
+                Ok(()) => {}
+                // Menus can have gaps.
+                Err(Errno::INVAL) => continue,
+                Err(source) => return Err(self.failed("VIDIOC_QUERYMENU", source)),
+            }
+            let bytes = entry.name;
+            let name = if description.kind == sys::CTRL_TYPE_INTEGER_MENU {
+                let mut number = [0; 8];
+                number.copy_from_slice(&bytes[..8]);
+                i64::from_ne_bytes(number).to_string()
+            } else {
+                text(&bytes)
+            };
+            if let Ok(index) = i32::try_from(index) {
+                items.push(MenuItem { index, name });
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// Returns a control's name in lower case, with an underscore for what lies between two letters or digits and is neither.
+fn key(name: &str) -> String {
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let words: Vec<_> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    words.join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(kind: ControlKind) -> Control {
+        Control {
+            id: 0x0098_0900,
+            name: "Brightness".to_owned(),
+            key: "brightness".to_owned(),
+            kind,
+            default: 0,
+            value: Some(0),
+            is_read_only: false,
+            is_inactive: false,
+            is_grabbed: false,
+        }
+    }
+
+    #[test]
+    fn key_has_the_letters_and_digits_of_the_name() {
+        for (name, expected) in [
+            ("Brightness", "brightness"),
+            ("White Balance, Automatic", "white_balance_automatic"),
+            (" Exposure (Absolute) ", "exposure_absolute"),
+            ("---", ""),
+        ] {
+            assert_eq!(key(name), expected);
+        }
+    }
+
+    #[test]
+    fn parse_reads_numbers_names_and_switches_of_the_kind() {
+        let number = control(ControlKind::Integer {
+            minimum: -64,
+            maximum: 64,
+            step: 2,
+        });
+        assert_eq!(number.parse("-12"), Ok(-12));
+        assert_eq!(number.parse("0x20"), Ok(32));
+        for wrong in ["65", "on", "", "9999999999"] {
+            let why = number.parse(wrong).unwrap_err();
+            assert_eq!(
+                why, "it takes numbers from -64 to 64 in steps of 2",
+                "{wrong}"
+            );
+        }
+        let switch = control(ControlKind::Boolean);
+        for (text, value) in [("on", 1), ("Off", 0), ("1", 1), ("false", 0)] {
+            assert_eq!(switch.parse(text), Ok(value), "{text}");
+        }
+        assert_eq!(switch.parse("2"), Err("it takes on or off".to_owned()));
+        let item = |index, name: &str| MenuItem {
+            index,
+            name: name.to_owned(),
+        };
+        let menu = control(ControlKind::Menu(vec![
+            item(1, "Manual Mode"),
+            item(3, "Aperture Priority Mode"),
+        ]));
+        for text in ["3", "aperture priority mode", "aperture_priority_mode"] {
+            assert_eq!(menu.parse(text), Ok(3), "{text}");
+        }
+        let why = menu.parse("2").unwrap_err();
+        assert_eq!(why, "it takes 1 (Manual Mode), 3 (Aperture Priority Mode)");
+        let bits = control(ControlKind::Bitmask { maximum: 0b101 });
+        assert_eq!(bits.parse("4"), Ok(4));
+        assert!(bits.parse("2").is_err());
+    }
+
+    #[test]
+    fn parse_of_a_control_that_can_only_be_read_says_so() {
+        let mut gain = control(ControlKind::Boolean);
+        gain.is_read_only = true;
+        assert_eq!(gain.parse("on"), Err("it can only be read".to_owned()));
+    }
+}

@@ -1,0 +1,248 @@
+//! `--control`, `--remember`, `--forget` and `--controls`: what the user sets at the camera.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, anyhow};
+use covalent_alloc::backend::v4l2::{Control, ControlKind, Device, MenuItem};
+use covalent_alloc::text::PrintableWriter;
+use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::{exit_code, print};
+use serde::Serialize;
+
+use crate::options::Options;
+use crate::remembered;
+
+/// Opens the camera, and sets the controls that are remembered and then those of the command line.
+///
+/// A remembered control that the camera refuses is reported, and the stream goes on: a later version of a driver may lack it.
+pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
+    let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
+    if options.forget {
+        remembered::set(&device, remembered::Values::new()).map_err(unexpected)?;
+    }
+    let mut values = match remembered::of(&device) {
+        Ok(values) => values,
+        Err(error) if options.remember => return Err(unexpected(error)),
+        Err(error) => {
+            tracing::warn!("the remembered controls are not set: {error:#}");
+            remembered::Values::new()
+        }
+    };
+    if values.is_empty() && options.control.is_empty() {
+        return Ok(device);
+    }
+    let is_given = |name: &str| options.control.iter().any(|(given, _)| given == name);
+    for (name, value) in values.iter().filter(|(name, _)| !is_given(name)) {
+        if let Err(failure) = set_remembered(&device, name, *value) {
+            tracing::warn!(
+                "a remembered control is not set: {failure}; --forget removes all of this camera"
+            );
+        }
+    }
+    for (name, value) in &options.control {
+        values.insert(name.clone(), set(&device, name, value)?);
+    }
+    if options.remember {
+        remembered::set(&device, values).map_err(unexpected)?;
+    }
+    Ok(device)
+}
+
+fn unexpected(error: anyhow::Error) -> Failure {
+    Failure::new(Exit::Unexpected, error)
+}
+
+/// Returns the control with this name. It is read anew each time, because setting one control can change the range of another.
+fn find(device: &Device, name: &str) -> Result<Control, Failure> {
+    let controls = device.controls().map_err(exit_code::camera_failure)?;
+    let names: Vec<_> = controls.iter().map(|control| control.key.clone()).collect();
+    let found = controls.into_iter().find(|control| control.key == name);
+    found.ok_or_else(|| {
+        let which = match names.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", names.join(", ")),
+        };
+        Failure::new(
+            Exit::Usage,
+            anyhow!(
+                "--control: {} ({}) has no control {name:?}; {which}",
+                device.path().display(),
+                device.card()
+            ),
+        )
+    })
+}
+
+/// Sets a control to a value of the command line, and returns it.
+fn set(device: &Device, name: &str, value: &str) -> Result<i32, Failure> {
+    let control = find(device, name)?;
+    let number = control.parse(value).map_err(|why| {
+        Failure::new(
+            Exit::Usage,
+            anyhow!("--control: {name} cannot be set to {value:?}: {why}"),
+        )
+    })?;
+    device
+        .set_control(&control, number)
+        .map_err(exit_code::camera_failure)?;
+    if control.is_inactive {
+        tracing::warn!(
+            "{name} has no effect now, because of another control; set that one first (auto_exposure before exposure)"
+        );
+    }
+    Ok(number)
+}
+
+fn set_remembered(device: &Device, name: &str, value: i32) -> Result<(), Failure> {
+    let control = find(device, name)?;
+    device
+        .set_control(&control, value)
+        .map_err(exit_code::camera_failure)
+}
+
+/// The object that `--controls --json` prints.
+#[derive(Debug, Serialize)]
+struct List {
+    device: String,
+    driver: String,
+    card: String,
+    controls: Vec<Listed>,
+}
+
+/// A control. `minimum`, `maximum` and `step` are null where its kind has none.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: String,
+    /// The driver's name.
+    description: String,
+    kind: &'static str,
+    value: Option<i32>,
+    default: Option<i32>,
+    minimum: Option<i32>,
+    maximum: Option<i32>,
+    step: Option<i32>,
+    menu: Vec<ListedItem>,
+    read_only: bool,
+    inactive: bool,
+    /// The value that is set at every start; null if none is remembered.
+    remembered: Option<i32>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedItem {
+    index: i32,
+    name: String,
+}
+
+impl Listed {
+    fn new(control: &Control, remembered: Option<i32>) -> Self {
+        let items = |items: &[MenuItem]| -> Vec<ListedItem> {
+            let item = |item: &MenuItem| ListedItem {
+                index: item.index,
+                name: item.name.clone(),
+            };
+            items.iter().map(item).collect()
+        };
+        let (kind, range, menu) = match &control.kind {
+            ControlKind::Integer {
+                minimum,
+                maximum,
+                step,
+            } => (
+                "integer",
+                (Some(*minimum), Some(*maximum), Some(*step)),
+                Vec::new(),
+            ),
+            ControlKind::Boolean => ("boolean", (None, None, None), Vec::new()),
+            ControlKind::Menu(own) => ("menu", (None, None, None), items(own)),
+            ControlKind::Bitmask { maximum } => {
+                ("bitmask", (None, Some(*maximum), None), Vec::new())
+            }
+            ControlKind::Button => ("button", (None, None, None), Vec::new()),
+            _ => ("other", (None, None, None), Vec::new()),
+        };
+        Self {
+            name: control.key.clone(),
+            description: control.name.clone(),
+            kind,
+            value: control.value,
+            default: (control.kind != ControlKind::Button).then_some(control.default),
+            minimum: range.0,
+            maximum: range.1,
+            step: range.2,
+            menu,
+            read_only: control.is_read_only,
+            inactive: control.is_inactive,
+            remembered,
+        }
+    }
+}
+
+/// Prints the controls of the camera.
+pub(crate) fn list(options: &Options) -> Result<(), Failure> {
+    let device = open(options)?;
+    let controls = device.controls().map_err(exit_code::camera_failure)?;
+    let remembered = remembered::of(&device).unwrap_or_default();
+    let printed = if options.json {
+        let listed = controls
+            .iter()
+            .map(|control| Listed::new(control, remembered.get(&control.key).copied()));
+        print::json(&List {
+            device: device.path().display().to_string(),
+            driver: device.driver().to_owned(),
+            card: device.card().to_owned(),
+            controls: listed.collect(),
+        })
+    } else {
+        print_text(&device, &controls, &remembered)
+    };
+    printed.context("printing the controls").map_err(unexpected)
+}
+
+/// Prints the controls for people.
+fn print_text(
+    device: &Device,
+    controls: &[Control],
+    remembered: &remembered::Values,
+) -> std::io::Result<()> {
+    let mut text = format!(
+        "{} ({}) has {} controls:\n",
+        device.path().display(),
+        device.card(),
+        controls.len()
+    );
+    for control in controls {
+        let value = match (&control.kind, control.value) {
+            (ControlKind::Boolean, Some(value)) => if value == 0 { "off" } else { "on" }.to_owned(),
+            (ControlKind::Menu(items), Some(value)) => {
+                let named = items.iter().find(|item| item.index == value);
+                named.map_or_else(|| value.to_string(), |item| item.name.clone())
+            }
+            (_, Some(value)) => value.to_string(),
+            (ControlKind::Button, None) => "a button".to_owned(),
+            (_, None) => "cannot be read".to_owned(),
+        };
+        text.push_str(&format!("  {} = {value}\n", control.key));
+        let mut details = Vec::new();
+        match &control.kind {
+            _ if control.is_read_only => details.push("can only be read".to_owned()),
+            ControlKind::Button | ControlKind::Boolean => {}
+            kind => details.push(kind.to_string()),
+        }
+        if control.value.is_some_and(|value| value != control.default) {
+            details.push(format!("default {}", control.default));
+        }
+        if control.is_inactive {
+            details.push("without effect now because of another control".to_owned());
+        }
+        if let Some(value) = remembered.get(&control.key) {
+            details.push(format!("set to {value} at every start"));
+        }
+        if !details.is_empty() {
+            text.push_str(&format!("      {}\n", details.join("; ")));
+        }
+    }
+    let mut out = PrintableWriter::new(std::io::stdout());
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

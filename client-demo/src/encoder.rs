@@ -1,0 +1,315 @@
+//! Encodes the frames of a stream by a V4L2 encoder that reads the camera's own buffers, and writes the bitstream to a file.
+//!
+//! The encoder's queue of raw pictures is a participant of the plan, so it reads the buffers that the camera writes and the display
+//! shows. An encoder that is too slow loses frames, which are counted, and delays nobody else.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use covalent_alloc::backend::BackendError;
+use covalent_alloc::backend::v4l2::{
+    Device, Direction, Error, PixelFormat, Queue, Stream, VideoDevices,
+};
+use covalent_alloc::buffer::{AccessError, Buffer, CpuAccess};
+use covalent_alloc::collection::BufferCollection;
+use covalent_alloc::constraint::{FormatSet, Participant, Role};
+use covalent_alloc::model::{Extent, ExtentError, FormatModifier, Fourcc};
+use covalent_alloc::solve::NoPlan;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+
+use crate::file_writer::{FileWriter, WriteError};
+
+/// The number of buffers for the bitstream, and so the most frames that are encoded at the same time.
+const CODED_BUFFERS: u32 = 2;
+
+/// The bytes of a bitstream's buffer for each pixel. Raw pictures have at most four; vicodec asks for three.
+const CODED_BYTES_PER_PIXEL: u64 = 4;
+
+/// The bytes of a row of the picture with one byte a pixel that a bitstream's buffer is planned as.
+const CODED_ROW: u32 = 4096;
+
+/// How long the last frames may take.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+
+/// Why frames cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The encoder's driver refuses a request.
+    #[error(transparent)]
+    Device(#[from] Error),
+    /// There is no encoder.
+    #[error(
+        "no video device of this machine encodes: {0}; load its driver, or name its node with --encoder"
+    )]
+    None(String),
+    /// The device is no encoder.
+    #[error("{node} ({driver}) writes no compressed format, so it is no encoder", node = node.display())]
+    NoEncoder {
+        /// The device node.
+        node: PathBuf,
+        /// Its driver.
+        driver: String,
+    },
+    /// There is no memory for the bitstream.
+    #[error("there are no buffers for the bitstream: {0}")]
+    Plan(#[from] NoPlan),
+    /// The memory for the bitstream cannot be allocated.
+    #[error("there are no buffers for the bitstream: {0}")]
+    Allocate(#[from] BackendError),
+    /// The pictures are too large.
+    #[error("there are no buffers for the bitstream: {0}")]
+    Size(#[from] ExtentError),
+    /// The bitstream cannot be read.
+    #[error("the bitstream cannot be read: {0}")]
+    Access(#[from] AccessError),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Waiting for the encoder failed.
+    #[error("poll of {node} failed: {source}", node = node.display())]
+    Poll {
+        /// The device node.
+        node: PathBuf,
+        /// The error of the kernel.
+        source: std::io::Error,
+    },
+}
+
+/// What was encoded.
+#[derive(Clone, Debug, Serialize)]
+pub struct Encoded {
+    /// The file.
+    file: String,
+    /// The encoder's node.
+    encoder: String,
+    /// The V4L2 code of the bitstream.
+    format: String,
+    /// The frames in the file. While the stream runs, the last ones may not be written yet.
+    frames: u64,
+    /// The frames that were shown and are not in it, because the encoder or the disk was too slow.
+    lost: u64,
+    /// The bytes of the bitstream.
+    bytes: u64,
+}
+
+/// An encoder whose buffers are not planned yet.
+#[derive(Debug)]
+pub struct EncoderDevice {
+    device: Device,
+    raw: Queue,
+    format: PixelFormat,
+}
+
+impl EncoderDevice {
+    /// Opens an encoder: this node, or the first of the machine.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::Device`], [`EncodeError::NoEncoder`]; [`EncodeError::None`] without a node.
+    pub fn open(node: Option<&Path>) -> Result<Self, EncodeError> {
+        if let Some(node) = node {
+            return Self::at(node);
+        }
+        let mut causes = Vec::new();
+        for node in VideoDevices::list() {
+            match Self::at(&node) {
+                Ok(found) => return Ok(found),
+                Err(error) => causes.push(error.to_string()),
+            }
+        }
+        if causes.is_empty() {
+            causes.push("there is no video device".to_owned());
+        }
+        Err(EncodeError::None(causes.join("; ")))
+    }
+
+    fn at(node: &Path) -> Result<Self, EncodeError> {
+        let device = Device::open(node)?;
+        let raw = device.queue(Direction::Output)?;
+        let coded = device.queue(Direction::Capture)?;
+        let formats = coded.formats()?;
+        let format = formats.iter().find(|format| format.is_compressed);
+        let Some(format) = format.map(|format| format.pixel_format) else {
+            return Err(EncodeError::NoEncoder {
+                node: node.to_owned(),
+                driver: device.driver().to_owned(),
+            });
+        };
+        Ok(Self {
+            device,
+            raw,
+            format,
+        })
+    }
+
+    /// Returns the queue that reads the pictures, as a participant of their plan.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.raw
+    }
+
+    /// Starts the encoder with the imported pictures, which are of this size, and creates the file.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`].
+    pub fn start(
+        &self,
+        pictures: Stream,
+        extent: Extent,
+        path: &Path,
+    ) -> Result<Encoder, EncodeError> {
+        let writer = FileWriter::create(path)?;
+        let buffers = coded_buffers(extent)?;
+        let coded = self.device.queue(Direction::Capture)?;
+        let mut coded = coded.import_coded(self.format, extent, &buffers)?;
+        for index in 0..buffers.len() {
+            coded.queue(index)?;
+        }
+        let mut pictures = pictures;
+        coded.start()?;
+        pictures.start()?;
+        Ok(Encoder {
+            pictures,
+            coded,
+            format: self.format,
+            node: self.device.path().to_owned(),
+            writer,
+            memory: VecDeque::new(),
+            reading: 0,
+            lost: 0,
+            bytes: 0,
+        })
+    }
+}
+
+/// Plans and allocates buffers for a bitstream, which the CPU reads.
+fn coded_buffers(extent: Extent) -> Result<Vec<Buffer>, EncodeError> {
+    let pixels = u64::from(extent.width()).saturating_mul(extent.height().into());
+    let bytes = pixels.saturating_mul(CODED_BYTES_PER_PIXEL);
+    // Coded data has no rows, so a picture with one byte a pixel contains it.
+    let rows = bytes.div_ceil(CODED_ROW.into()).max(16);
+    let extent = Extent::new(CODED_ROW, u32::try_from(rows).unwrap_or(u32::MAX))?;
+    let mut processor = Participant::processor(Role::CpuRead);
+    let format = FormatSet::from([FormatModifier::linear(Fourcc::R8)]);
+    processor.for_each_choice(|own| own.formats = Some(format.clone()));
+    let mut collection = BufferCollection::new(extent).with_count(CODED_BUFFERS);
+    collection.add(&processor)?;
+    let plan = collection.solve().guaranteed()?;
+    Ok(collection.allocate(&plan)?)
+}
+
+/// An encoder that runs. It polls as readable when a frame is encoded.
+#[derive(Debug)]
+pub struct Encoder {
+    pictures: Stream,
+    coded: Stream,
+    format: PixelFormat,
+    node: PathBuf,
+    writer: FileWriter,
+    /// Memory for the bitstream of each frame that is being encoded.
+    memory: VecDeque<Vec<u8>>,
+    /// The pictures that the encoder reads.
+    reading: u32,
+    lost: u64,
+    bytes: u64,
+}
+
+impl AsFd for Encoder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.coded.as_fd()
+    }
+}
+
+impl Encoder {
+    /// Gives the picture in the buffer at `index` to the encoder. Returns whether it reads the buffer now; the frame is lost where it or
+    /// the disk is too slow.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`].
+    pub fn take(&mut self, index: usize) -> Result<bool, EncodeError> {
+        let memory = if self.reading < CODED_BUFFERS {
+            self.writer.memory()?
+        } else {
+            None
+        };
+        let Some(memory) = memory else {
+            self.lost = self.lost.saturating_add(1);
+            return Ok(false);
+        };
+        self.pictures.queue(index)?;
+        self.memory.push_back(memory);
+        self.reading = self.reading.saturating_add(1);
+        Ok(true)
+    }
+
+    /// Writes what is encoded, and returns the buffers that the encoder has read.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`].
+    pub fn collect(&mut self) -> Result<Vec<usize>, EncodeError> {
+        while let Some(packet) = self.coded.next_frame()? {
+            let length = usize::try_from(packet.info().bytes_used).unwrap_or(0);
+            // An encoder can write more than one packet for a picture, or one without a picture, such as a header.
+            let mut bytes = self.memory.pop_front().unwrap_or_default();
+            bytes.resize(length, 0);
+            let mapping = packet.buffer().map()?;
+            mapping.access(CpuAccess::Read)?.read(0, 0, &mut bytes)?;
+            self.bytes = self.bytes.saturating_add(packet.info().bytes_used.into());
+            self.writer.write(bytes)?;
+        }
+        let mut read = Vec::new();
+        while let Some(picture) = self.pictures.dequeue()? {
+            self.reading = self.reading.saturating_sub(1);
+            read.push(picture.index);
+        }
+        Ok(read)
+    }
+
+    /// Waits for the frames that are being encoded, and until all are in the file.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`].
+    pub fn finish(&mut self) -> Result<(), EncodeError> {
+        let deadline = Instant::now() + LAST_FRAMES;
+        while !self.memory.is_empty() || self.reading > 0 {
+            self.collect()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || (self.memory.is_empty() && self.reading == 0) {
+                break;
+            }
+            let mut fds = [PollFd::new(&self.coded, PollFlags::IN | PollFlags::OUT)];
+            let failed = |source: std::io::Error| EncodeError::Poll {
+                node: self.node.clone(),
+                source,
+            };
+            let left =
+                Timespec::try_from(left).map_err(|error| failed(std::io::Error::other(error)))?;
+            match poll(&mut fds, Some(&left)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        Ok(self.writer.finish()?)
+    }
+
+    /// Returns what was encoded until now.
+    #[must_use]
+    pub fn encoded(&self) -> Encoded {
+        Encoded {
+            file: self.writer.path().display().to_string(),
+            encoder: self.node.display().to_string(),
+            format: self.format.to_string(),
+            frames: self.writer.frames(),
+            lost: self.lost,
+            bytes: self.bytes,
+        }
+    }
+}

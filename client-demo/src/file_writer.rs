@@ -1,0 +1,192 @@
+//! Writes frames to a file on a thread. A slow disk loses frames and delays nothing else.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+
+use covalent_alloc::files::{self, FileError};
+
+/// The most frames that wait to be written.
+const WAITING_FRAMES: usize = 4;
+
+/// Why frames cannot be written to a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The file cannot be created.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file cannot be written further.
+    #[error("{path} cannot be written further: {source}; {frames} frames are in it", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: std::io::Error,
+        /// The whole frames that the file has.
+        frames: u64,
+    },
+    /// The thread cannot be started.
+    #[error("no thread can be started to write frames: {0}")]
+    Thread(std::io::Error),
+    /// The thread panicked; its message is on stderr.
+    #[error("the thread that writes frames has failed")]
+    Panicked,
+}
+
+/// A file that a thread writes.
+#[derive(Debug)]
+pub struct FileWriter {
+    path: PathBuf,
+    /// Filled frames for the thread. `None` after [`finish`](Self::finish).
+    filled: Option<Sender<Vec<u8>>>,
+    /// Frames that the thread has written, to be filled again.
+    empty: Receiver<Vec<u8>>,
+    thread: Option<JoinHandle<Result<(), WriteError>>>,
+    sent: u64,
+}
+
+impl FileWriter {
+    /// Creates the file, which replaces one of the same name at once, and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::File`], [`WriteError::Thread`].
+    pub fn create(path: &Path) -> Result<Self, WriteError> {
+        let file = files::create(path)?;
+        let (filled, to_write) = channel();
+        let (written, empty) = channel();
+        for _ in 0..WAITING_FRAMES {
+            // The receiver is above, so the channel is open.
+            let _ = written.send(Vec::new());
+        }
+        let own_path = path.to_owned();
+        let write = move || write_all(file, own_path, &to_write, &written);
+        let thread = std::thread::Builder::new().name("file".to_owned());
+        Ok(Self {
+            path: path.to_owned(),
+            filled: Some(filled),
+            empty,
+            thread: Some(thread.spawn(write).map_err(WriteError::Thread)?),
+            sent: 0,
+        })
+    }
+
+    /// Returns the file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the number of frames that were passed to [`write`](Self::write). The last ones may not be in the file yet.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.sent
+    }
+
+    /// Returns memory for the next frame; `None` where the thread has not written the frames before yet, so that this one is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] of a frame before.
+    pub fn memory(&mut self) -> Result<Option<Vec<u8>>, WriteError> {
+        match self.empty.try_recv() {
+            Ok(memory) => Ok(Some(memory)),
+            Err(TryRecvError::Empty) => Ok(None),
+            // The thread has ended, which it does only after an error.
+            Err(TryRecvError::Disconnected) => self.finish().map(|()| None),
+        }
+    }
+
+    /// Writes a frame in memory from [`memory`](Self::memory).
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] of a frame before.
+    pub fn write(&mut self, frame: Vec<u8>) -> Result<(), WriteError> {
+        self.sent = self.sent.saturating_add(1);
+        match self.filled.as_ref().map(|filled| filled.send(frame)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => self.finish(),
+        }
+    }
+
+    /// Waits until every frame is in the file.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub fn finish(&mut self) -> Result<(), WriteError> {
+        self.filled = None;
+        match self.thread.take() {
+            Some(thread) => thread.join().map_err(|_| WriteError::Panicked)?,
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_all(
+    mut file: File,
+    path: PathBuf,
+    to_write: &Receiver<Vec<u8>>,
+    written: &Sender<Vec<u8>>,
+) -> Result<(), WriteError> {
+    let (mut frames, mut bytes) = (0_u64, 0_u64);
+    while let Ok(frame) = to_write.recv() {
+        if let Err(source) = file.write_all(&frame) {
+            // A player would read a part of a frame as one, and all after it wrongly.
+            let _ = file.set_len(bytes);
+            return Err(WriteError::Write {
+                path,
+                source,
+                frames,
+            });
+        }
+        frames = frames.saturating_add(1);
+        bytes = bytes.saturating_add(frame.len().try_into().unwrap_or(u64::MAX));
+        // At the end of the recording nobody receives it.
+        let _ = written.send(frame);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_written_in_order_and_more_than_can_wait_are_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video");
+        let mut writer = FileWriter::create(&path).unwrap();
+        let mut expected = Vec::new();
+        for byte in 0..100_u8 {
+            // The thread may be slower than this loop.
+            if let Some(mut frame) = writer.memory().unwrap() {
+                frame.clear();
+                frame.extend([byte; 3]);
+                expected.extend([byte; 3]);
+                writer.write(frame).unwrap();
+            }
+        }
+        writer.finish().unwrap();
+        assert_eq!(writer.frames() * 3, expected.len() as u64);
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn full_disk_is_reported_with_the_frames_that_are_whole() {
+        let (filled, to_write) = channel();
+        let (written, _empty) = channel();
+        filled.send(vec![0; 4]).unwrap();
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let error = write_all(file, "/dev/full".into(), &to_write, &written).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("No space left") && text.contains("0 frames"),
+            "{text}"
+        );
+    }
+}

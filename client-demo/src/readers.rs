@@ -1,0 +1,65 @@
+//! Counts who else reads a camera's buffer besides the compositor: the buffer is queued in the camera again after the last reader.
+
+use std::collections::BTreeSet;
+
+/// The readers of each buffer, by index.
+#[derive(Clone, Debug, Default)]
+pub struct Readers {
+    counts: Vec<u32>,
+    /// The buffers that everybody else has released.
+    released: BTreeSet<usize>,
+}
+
+impl Readers {
+    /// Counts one more reader of a buffer.
+    pub fn begin(&mut self, index: usize) {
+        if self.counts.len() <= index {
+            self.counts.resize(index.saturating_add(1), 0);
+        }
+        if let Some(count) = self.counts.get_mut(index) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Returns whether a buffer that everybody else has released has to wait for a reader. [`end`](Self::end) then says when it can
+    /// be queued.
+    pub fn holds(&mut self, index: usize) -> bool {
+        let is_read = self.counts.get(index).is_some_and(|count| *count > 0);
+        if is_read {
+            self.released.insert(index);
+        }
+        is_read
+    }
+
+    /// Counts one reader less. Returns whether it was the last one and the buffer waits for it, so that it has to be queued now.
+    #[must_use]
+    pub fn end(&mut self, index: usize) -> bool {
+        let Some(count) = self.counts.get_mut(index) else {
+            return false;
+        };
+        *count = count.saturating_sub(1);
+        *count == 0 && self.released.remove(&index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffer_waits_for_its_last_reader_and_not_for_those_of_others() {
+        let mut readers = Readers::default();
+        assert!(!readers.holds(3), "nobody reads it");
+        readers.begin(3);
+        readers.begin(3);
+        readers.begin(1);
+        assert!(readers.holds(3));
+        assert!(!readers.end(3));
+        assert!(readers.end(3));
+        assert!(!readers.end(3), "it was queued");
+        // The reader is faster than the others.
+        assert!(!readers.end(1));
+        assert!(!readers.holds(1));
+        assert!(!readers.end(9), "there is no such buffer");
+    }
+}

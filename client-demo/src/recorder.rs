@@ -1,0 +1,185 @@
+//! Records the frames of a stream to a file as raw pixels. The frame is read at once, and a thread writes it.
+//!
+//! A frame in the file is its rows without gaps, one plane after the other, as ffmpeg's `rawvideo` and `v4l2-ctl --stream-to` have it.
+//! A slow disk loses frames, which are counted, and delays no other consumer of the stream.
+
+use std::path::Path;
+
+use covalent_alloc::buffer::{AccessError, Buffer, CpuAccess};
+use covalent_alloc::model::{Fourcc, Layout};
+use serde::Serialize;
+
+use crate::file_writer::{FileWriter, WriteError};
+
+/// Why frames cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// A frame cannot be read.
+    #[error("a frame cannot be read for the recording: {0}")]
+    Access(#[from] AccessError),
+    /// The format has no rows.
+    #[error(
+        "frames of {0} have no rows and cannot be recorded; choose another format with --format"
+    )]
+    Layout(Fourcc),
+    /// The file cannot be created or written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// What was recorded.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recording {
+    /// The file.
+    file: String,
+    /// The frames in it. While the stream runs, the last ones may not be written yet.
+    frames: u64,
+    /// The frames that were shown and are not in it, because the disk was too slow.
+    lost: u64,
+    /// The bytes of one frame.
+    bytes_per_frame: u64,
+}
+
+/// Records a stream.
+#[derive(Debug)]
+pub struct Recorder {
+    writer: FileWriter,
+    lost: u64,
+    bytes_per_frame: u64,
+}
+
+impl Recorder {
+    /// Creates the file, which replaces one of the same name at once.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Write`].
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        Ok(Self {
+            writer: FileWriter::create(path)?,
+            lost: 0,
+            bytes_per_frame: 0,
+        })
+    }
+
+    /// Records the frame in a buffer. It is lost where the frames before are not written yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`], also of a frame before.
+    pub fn frame(&mut self, buffer: &Buffer) -> Result<(), RecordError> {
+        let Some(mut bytes) = self.writer.memory()? else {
+            self.lost = self.lost.saturating_add(1);
+            return Ok(());
+        };
+        read(buffer, &mut bytes)?;
+        self.bytes_per_frame = bytes.len().try_into().unwrap_or(u64::MAX);
+        Ok(self.writer.write(bytes)?)
+    }
+
+    /// Waits until every frame is written.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Write`].
+    pub fn finish(&mut self) -> Result<(), RecordError> {
+        Ok(self.writer.finish()?)
+    }
+
+    /// Returns what was recorded until now.
+    #[must_use]
+    pub fn recording(&self) -> Recording {
+        Recording {
+            file: self.writer.path().display().to_string(),
+            frames: self.writer.frames(),
+            lost: self.lost,
+            bytes_per_frame: self.bytes_per_frame,
+        }
+    }
+}
+
+/// Returns how ffplay shows a recording of this layout, where it has a name for the format.
+#[must_use]
+pub fn play_command(layout: &Layout, path: &Path) -> Option<String> {
+    let name = match layout.format().fourcc {
+        Fourcc::XRGB8888 => "bgr0",
+        Fourcc::ARGB8888 => "bgra",
+        Fourcc::XBGR8888 => "rgb0",
+        Fourcc::ABGR8888 => "rgba",
+        Fourcc::RGB565 => "rgb565le",
+        Fourcc::NV12 => "nv12",
+        Fourcc::NV21 => "nv21",
+        Fourcc::NV16 => "nv16",
+        Fourcc::YUV420 => "yuv420p",
+        Fourcc::YUYV => "yuyv422",
+        Fourcc::UYVY => "uyvy422",
+        _ => return None,
+    };
+    let extent = layout.visible().extent();
+    let path = covalent_alloc::text::printable_path(path);
+    Some(format!(
+        "ffplay -f rawvideo -pixel_format {name} -video_size {extent} {path}"
+    ))
+}
+
+/// Reads the visible part of a frame: its rows without gaps, one plane after the other.
+fn read(buffer: &Buffer, into: &mut Vec<u8>) -> Result<(), RecordError> {
+    let layout = buffer.layout();
+    let format = layout.format().fourcc;
+    let planes = format.info().map_or(0, |info| info.planes.len());
+    let mapping = buffer.map()?;
+    let guard = mapping.access(CpuAccess::Read)?;
+    let mut filled = 0_usize;
+    for plane in 0..planes {
+        let place = layout
+            .visible_bytes(plane)
+            .ok_or(RecordError::Layout(format))?;
+        let row_bytes = usize::try_from(place.row_bytes).unwrap_or(usize::MAX);
+        for row in place.first_row..place.first_row.saturating_add(place.rows) {
+            let end = filled.saturating_add(row_bytes);
+            if into.len() < end {
+                into.resize(end, 0);
+            }
+            let Some(bytes) = into.get_mut(filled..end) else {
+                return Err(RecordError::Layout(format));
+            };
+            guard.read_row(plane, row, place.first_byte.into(), bytes)?;
+            filled = end;
+        }
+    }
+    if filled == 0 {
+        return Err(RecordError::Layout(format));
+    }
+    into.truncate(filled);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use covalent_alloc::model::{Extent, FormatModifier, PlaneLayout};
+
+    use super::*;
+
+    #[test]
+    fn play_command_names_ffmpegs_format() {
+        let plane = PlaneLayout {
+            memory: 0,
+            offset_bytes: 0,
+            stride_bytes: 256,
+            size_bytes: 256 * 4,
+        };
+        let layout = |fourcc| {
+            let extent = Extent::new(64, 4).unwrap();
+            let format = FormatModifier::linear(fourcc);
+            Layout::new(extent, format, vec![plane], vec![1024]).unwrap()
+        };
+        let command = play_command(&layout(Fourcc::XRGB8888), Path::new("/tmp/a")).unwrap();
+        assert_eq!(
+            command,
+            "ffplay -f rawvideo -pixel_format bgr0 -video_size 64x4 /tmp/a"
+        );
+        let deep = layout(Fourcc::XRGB2101010);
+        assert_eq!(play_command(&deep, Path::new("a")), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! A camera that is unplugged and plugged in again while it is shown.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::suite::compositor::{COMMAND_LIMIT, SIGTERM, TestCompositor, wait_for_exit};
+use crate::suite::{Outcome, TestContext};
+use crate::vm::link::Process;
+use crate::wire::{SignalTarget, Stream};
+
+/// The folder of vivid's driver, whose files `unbind` and `bind` take its device away and give it back.
+const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
+
+/// Waits until the compositor has presented that many frames.
+fn wait_for_frames(
+    context: &mut TestContext<'_>,
+    compositor: &TestCompositor,
+    count: usize,
+) -> anyhow::Result<()> {
+    let mut frames = 0;
+    for _ in 0..600 {
+        frames = compositor.frames(context)?.len();
+        if frames >= count {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    anyhow::bail!("{frames} of {count} frames were shown")
+}
+
+/// Reads the next object that the client prints.
+fn object(camera: &mut Process) -> anyhow::Result<Value> {
+    let line = camera
+        .line(Stream::Out, COMMAND_LIMIT)?
+        .context("the client printed no object")?;
+    serde_json::from_str(&line).with_context(|| line.clone())
+}
+
+pub(super) fn again(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    const SIGUSR2: i32 = 12;
+    let compositor = TestCompositor::start(context)?;
+    let mut camera =
+        compositor.start_client(context, "covalent-camera --size 640x480 --reconnect --json")?;
+    wait_for_frames(context, &compositor, 10)?;
+    camera.signal(SIGUSR2, SignalTarget::Leader)?;
+    let running = object(&mut camera)?;
+    ensure!(
+        running["ended"] == "running" && running["frames"].as_u64() > Some(0),
+        "the statistics of a stream that runs: {running}"
+    );
+    context.sh(&format!("echo vivid.0 > {DRIVER}/unbind"), COMMAND_LIMIT)?;
+    let ended = object(&mut camera)?;
+    ensure!(ended["ended"] == "failed", "{ended}");
+    let mut lines = Vec::new();
+    while !lines
+        .last()
+        .is_some_and(|line: &String| line.contains("waiting until it is plugged in again"))
+    {
+        let line = camera.line(Stream::Error, COMMAND_LIMIT)?;
+        lines.push(line.with_context(|| format!("the client does not wait: {lines:?}"))?);
+    }
+    let before = compositor.frames(context)?.len();
+    context.sh(&format!("echo vivid.0 > {DRIVER}/bind"), COMMAND_LIMIT)?;
+    wait_for_frames(context, &compositor, before + 20)?;
+    let exit = wait_for_exit(camera, Some(SIGTERM))?;
+    ensure!(exit.status == 0, "{exit:?}");
+    compositor.check_nothing_left(context, "a camera that was plugged in again")?;
+    compositor.stop(context)?;
+    // Controls and inputs of the new device are not those that the other cases have set.
+    context.discard();
+    Ok(Outcome::Passed)
+}
