@@ -35,8 +35,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! The folder `examples` has a complete program that shows the frames of a camera, one for Vulkan, one that shares a buffer with an
-//! untrusted process, one that plans for a recorded machine, and one whose plan fails with its reason.
+//! The folder `examples` has complete programs: the frames of a camera on a display (`camera-to-kms`), in a Vulkan device
+//! (`camera-to-vulkan`), in an encoder (`camera-to-encoder`) and in another process (`camera-to-process`), decoded pictures in a
+//! GPU and on a display (`decoder-to-gpu`), the images of a Vulkan device on a display (`vulkan-to-kms`), a buffer for an untrusted
+//! process (`share-with-process`), a plan for a recorded machine (`plan-on-paper`), and a plan that fails with its reason
+//! (`why-no-plan`).
 //!
 //! # Layers
 //!

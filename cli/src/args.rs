@@ -83,7 +83,7 @@ pub(crate) enum Command {
     Diff(diff::Options),
     /// Find what prevents or limits buffer sharing on this machine, with a command that helps.
     Doctor(doctor::Options),
-    /// Make a recorded machine of what drm_info, v4l2-ctl and other tools printed on it.
+    /// Make a recorded machine from the output of drm_info, v4l2-ctl and other tools that ran on it.
     Import(import::Options),
     /// Write one file with everything that a bug report needs, without names of people and machines.
     Report(report::Options),

@@ -1,4 +1,4 @@
-//! Names a file of another kind for what it is, with the line that reads it.
+//! Recognises a file of another kind, and names the command that reads it.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ impl OwnKind {
         }
     }
 
-    /// Returns the name of the part of a report that is a file of this kind.
+    /// Returns the name under which a report contains a file of this kind.
     fn part(self) -> &'static str {
         match self {
             Self::Machine => "machine",
@@ -65,12 +65,12 @@ impl OwnKind {
         }
     }
 
-    /// Returns the bytes of a file of this kind, or of the part of a report that is one.
+    /// Returns the bytes of a file of this kind. If the file is a report with a part of this kind, returns the bytes of that part.
     pub(crate) fn within(self, bytes: &[u8]) -> &[u8] {
         report_part::part(bytes, self.part()).unwrap_or(bytes)
     }
 
-    /// Returns the line that reads a file of this kind.
+    /// Returns the command line that reads a file of this kind.
     fn line(self, file: &str) -> String {
         match self {
             Self::Machine => format!("covalent plan --machine {file} --display card0"),
@@ -81,8 +81,8 @@ impl OwnKind {
     }
 }
 
-/// Returns what was read of a file. Where it could not be read as `expected`, and is a dump of another tool or a file of another verb,
-/// the error says so instead.
+/// Returns the result of reading a file. If the file could not be read as `expected`, and is a dump of another tool or a file of
+/// another verb, the error says so instead.
 ///
 /// # Errors
 /// The error of reading, with the file's name.
@@ -101,7 +101,8 @@ pub(crate) fn read_as<T, E: Into<Error>>(
     })
 }
 
-/// Describes a file of another kind, and names the line that reads it; `None` for a file of the expected kind, and of no known kind.
+/// Describes a file of another kind, and names the command that reads it. Returns `None` for a file of the expected kind, and for a
+/// file of an unknown kind.
 fn describe(expected: OwnKind, path: &Path, bytes: &[u8]) -> Option<String> {
     let file = path.to_str().and_then(shell_word);
     let file = file.unwrap_or_else(|| "FILE".to_owned());

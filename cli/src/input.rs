@@ -31,7 +31,7 @@ pub(crate) fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Ve
     Err(io::Error::new(ErrorKind::FileTooLarge, words))
 }
 
-/// Calls `each` with every line, in memory of one line. Lines longer than `max_bytes` bytes are skipped.
+/// Calls `each` with every line, and keeps only one line in memory. Lines longer than `max_bytes` bytes are skipped.
 ///
 /// # Errors
 /// The reader fails.
@@ -206,7 +206,7 @@ fn place(json: &[u8], line: usize, column: usize) -> String {
         match step {
             Step::Key(0, 0) => {}
             Step::Key(start, end) => {
-                // A key may have any length.
+                // A key may have any length, so only its first 64 bytes are shown.
                 let end = end.min(start.saturating_add(64));
                 let key = String::from_utf8_lossy(json.get(start..end).unwrap_or_default());
                 if !words.is_empty() {

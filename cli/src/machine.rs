@@ -65,10 +65,10 @@ pub(crate) fn queues(path: &Path) -> Result<Vec<Queue>> {
     Ok(queues)
 }
 
-/// Returns a card's first primary plane as a participant, or its PRIME import if it has no plane.
+/// Returns the first primary plane of a card as a participant, or the card's PRIME import if it has no primary plane.
 ///
 /// # Errors
-/// The card does not answer.
+/// A request to the card fails.
 pub(crate) fn display(card: &Card) -> Result<Participant> {
     card.display().with_context(|| {
         format!(
@@ -78,11 +78,11 @@ pub(crate) fn display(card: &Card) -> Result<Participant> {
     })
 }
 
-/// Declares the planes of a card, the first primary plane before the others, or what the card imports as a whole where it has no
-/// primary plane.
+/// Declares the planes of a card. The first primary plane comes first; if the card has no primary plane, its PRIME import comes
+/// first.
 ///
 /// # Errors
-/// The card does not answer.
+/// A request to the card fails.
 pub(crate) fn planes(card: &Card) -> Result<Vec<Participant>> {
     let first = display(card)?;
     let mut planes = vec![first];
@@ -98,7 +98,8 @@ pub(crate) fn planes(card: &Card) -> Result<Vec<Participant>> {
     Ok(planes)
 }
 
-/// Reads a recorded machine, or makes one of GPUs that this machine does not have: of a name like `gpu:navi31`.
+/// Reads a recorded machine from a file. A path like `gpu:navi31` names no file: it stands for a machine with this GPU, as the
+/// driver of the GPU declares it.
 ///
 /// # Errors
 /// The file cannot be read, is too long, or is not a recorded machine; the GPU's driver cannot be run.
@@ -115,8 +116,8 @@ pub(crate) fn recorded(path: &Path) -> Result<Machine> {
     )
 }
 
-/// Reads the reserved memory of a devicetree: of a .dtb file or a copy of /proc/device-tree, or without a path of this machine.
-/// Returns `None` if this machine has no devicetree.
+/// Reads the reserved memory of a devicetree. `file` is a .dtb file or a copy of /proc/device-tree; `None` reads the devicetree of
+/// this machine. Returns `None` if this machine has no devicetree.
 ///
 /// # Errors
 /// The devicetree cannot be read.

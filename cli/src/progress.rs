@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::out::{self, line};
 
-/// The interval between two lines without a terminal.
+/// The interval between two lines where stderr is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows what is measured, and how many of the cells are done.
@@ -23,7 +23,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Starts without a total, which [`Progress::expect`] sets.
+    /// Starts the progress without a total; [`Progress::expect`] sets the total.
     pub(crate) fn begin(title: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();

@@ -3,7 +3,7 @@
 /// The value of `format` in a report.
 pub(crate) const FORMAT: &str = "covalent-report";
 
-/// Returns the part of this name, where the file is a report that has it; `None` for any other file. It takes no memory.
+/// Returns the part of this name if the file is a report that has it; `None` for any other file. It allocates no memory.
 pub(crate) fn part<'bytes>(bytes: &'bytes [u8], name: &str) -> Option<&'bytes [u8]> {
     let format = field(bytes, "format")?;
     let is_report = format.strip_prefix(b"\"")?.strip_suffix(b"\"")? == FORMAT.as_bytes();

@@ -1,4 +1,4 @@
-//! GPUs that this machine does not have, as their drivers declare them on Mesa's drm-shims.
+//! GPUs that this machine does not have. Their drivers run on Mesa's drm-shims, and declare the participants and sources.
 
 use anyhow::{Result, bail};
 use covalent_alloc::backend;
@@ -15,7 +15,7 @@ const SIZES: [(u32, u32); 3] = [(640, 480), (1280, 720), (1920, 1080)];
 /// Declares a GPU for images of one size.
 ///
 /// # Errors
-/// The name is not known, what runs the GPU's driver is not installed, or the driver shares no images.
+/// The name is not known, the GPU's driver or its drm-shim is not installed, or the driver shares no images.
 pub(crate) fn declare(name: &str, size: Extent) -> Result<backend::Declared> {
     let gpu = VendorGpu::find(name)?;
     let declared = Helper::find()?.with_gpu(gpu)?.declare_drivers(size);
@@ -55,7 +55,7 @@ pub(crate) fn machine(names: &[String], sizes: &[Extent]) -> Result<Machine> {
     Ok(machine)
 }
 
-/// Returns the machine that has the GPUs of a name like `gpu:navi31+m1`; `None` for any other name.
+/// Returns the machine with the GPUs that a name like `gpu:navi31+m1` lists; `None` for any other name.
 ///
 /// # Errors
 /// As for [`declare`].
@@ -74,7 +74,7 @@ pub(crate) fn machine_of_name(name: &str) -> Option<Result<Machine>> {
     )
 }
 
-/// Returns what a recorded machine that has these GPUs declares at one size.
+/// Returns the participants and sources of these GPUs at one size, as a recorded machine has them.
 ///
 /// # Errors
 /// As for [`declare`], and for a name that is given twice.

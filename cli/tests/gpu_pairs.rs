@@ -1,4 +1,4 @@
-//! `docs/gpu-pairs.json` and `docs/gpu-pairs.svg` are what the GPUs in `tests/gpus` have in common.
+//! Tests that `docs/gpu-pairs.json` and `docs/gpu-pairs.svg` show what the GPUs in `tests/gpus` have in common.
 //!
 //! `UPDATE_GPU_PAIRS=1 cargo test -p covalent-cli --test gpu_pairs` writes both again.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -195,7 +195,7 @@ fn pairs_of_gpus_are_what_their_recordings_have_in_common() {
             for fourcc in FORMATS {
                 let found = common(one, two, fourcc);
                 let is_shared = !found.modifiers.is_empty();
-                // What both list, both take; GPUs without a common modifier have no common buffer.
+                // Two GPUs have a common buffer if and only if they have a common modifier.
                 assert_eq!(
                     found.plan.is_ok(),
                     is_shared,

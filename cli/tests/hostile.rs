@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use run::{Folder, line, run};
 
-/// Clears the screen, sets a title, begins lines, changes the text direction, and has invisible characters.
+/// A text with control sequences that clear the screen and set a title, with line breaks, with characters that change the text
+/// direction, and with invisible characters.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\nforged:\r\u{8}\t\u{202e}\u{2066}\u{200b}\u{feff}\u{9b}31m\u{7f}\u{2028}\u{e0041}\u{ad}";
 
 /// A text as long as the escaped hostile text, so that lines break at the same places.

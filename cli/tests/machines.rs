@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Pictures of a Raspberry Pi 4's decoder for its GPU and its display.
+/// The options for pictures that a Raspberry Pi 4's decoder writes, and that its GPU and its display import.
 const PI_4_DECODER: [&str; 6] = [
     "--decoder",
     "/dev/video19",

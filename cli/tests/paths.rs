@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::Output;
 
-use run::{Folder, line, run, run_full, run_in, run_with, valid_file};
+use run::{Folder, line, run, run_in, run_with, run_with_full_disk, valid_file};
 use table::{PATHS, PathOption, Use};
 
 fn options_with(uses: &[Use]) -> impl Iterator<Item = &'static PathOption> {
@@ -143,7 +143,7 @@ fn output_file_that_cannot_be_written_is_an_error_and_the_old_file_is_kept() {
         let folder = Folder::new();
         let path = folder.path("file");
         fs::write(&path, "old").unwrap();
-        let output = run_full(&line(option, &path));
+        let output = run_with_full_disk(&line(option, &path));
         assert_refused(option, &path, &output, "ulimit -f");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old", "{option:?}");
         assert_eq!(folder.names(), [OsString::from("file")], "{option:?}");

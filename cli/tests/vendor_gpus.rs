@@ -115,7 +115,7 @@ fn driver_that_aborts_loses_these_formats_alone() {
     if !has_shims() {
         return;
     }
-    // NVK ends its process when it is asked about some formats of several planes.
+    // NVK aborts its process when it is queried for some multi-planar formats.
     let found = probe("tu104").unwrap();
     let by_format = modifiers(&found);
     let own = &by_format["XR24"];
@@ -141,7 +141,7 @@ fn plan_of_two_gpus_has_what_both_drivers_take() {
         assert_eq!(output.code, Some(0), "{}", output.stderr);
         serde_json::from_str(&output.stdout).unwrap()
     };
-    // Two GPUs of one generation share a tiled layout, and those of two vendors LINEAR alone.
+    // Two GPUs of one generation share a tiled layout. GPUs of two vendors share only LINEAR.
     let (alike, unlike) = (plan("navi31", "navi33"), plan("navi31", "m1"));
     let modifier = |solution: &Value| {
         let modifier = &solution["share"]["layout"]["format"]["modifier"];
@@ -155,7 +155,7 @@ fn plan_of_two_gpus_has_what_both_drivers_take() {
         stride.is_some_and(|stride| stride >= 5120 && stride % 256 == 0),
         "{unlike}"
     );
-    // What a driver accepts without its hardware is no promise.
+    // An import that a driver accepts without its hardware guarantees nothing, so the verdict is `possible`.
     for solution in [alike, unlike] {
         assert_eq!(solution["share"]["verdict"], "possible", "{solution}");
     }
@@ -185,7 +185,8 @@ fn matrix_of_gpus_is_untested_and_nothing_is_learnt_from_it() {
     assert_eq!(matrix["learnt"].as_array().unwrap().len(), 0);
 }
 
-/// Every GPU in `tests/gpus` is what its driver says. A new version of Mesa may change that; then it is recorded anew.
+/// Every recording in `tests/gpus` equals what its driver declares. If a new version of Mesa declares something else, the GPU is
+/// recorded again.
 #[test]
 fn recordings_are_what_the_drivers_say() {
     if !has_shims() {

@@ -198,7 +198,8 @@ fn terminal_has_its_size_and_delivers_an_interrupt() {
             ..exec(&[
                 "sh",
                 "-c",
-                // No trap waits for the interrupt, because dash can lose a trapped signal that arrives just before it reads.
+                // The script sets no trap for the interrupt, because dash can lose a trapped signal that arrives just before
+                // `read`.
                 "stty size; read -r line; stty size; exec sleep 60",
             ])
         })

@@ -1,4 +1,5 @@
-//! Names in this tree are the field's terms: none of the words that `tests/vocabulary.toml` lists is one, but for its exceptions.
+//! Checks that no identifier in this tree is a word that `tests/vocabulary.toml` lists, except where the file states an exception.
+//! The listed words are terms of our own for things that have a standard name.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +11,18 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Vocabulary {
-    /// By word: what to say instead.
+    /// The standard term for each word.
     words: BTreeMap<String, String>,
     #[serde(default)]
     exceptions: Vec<Exception>,
 }
 
-/// Where a word is a name all the same.
+/// An exception: a folder or file in which some of the words may be identifiers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Exception {
     words: BTreeSet<String>,
-    /// The start of the paths in which it is.
+    /// The beginning of the paths to which the exception applies.
     path: String,
     reason: String,
 }
@@ -30,7 +31,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Adds the Rust sources in a folder, but for those of builds and hidden folders.
+/// Adds the Rust sources in a folder, except those in build folders and hidden folders.
 fn sources(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();

@@ -88,7 +88,7 @@ impl Machine {
                 .iter()
                 .zip(chosen)
                 .filter_map(|(planes, place)| planes.get(*place));
-            self.request_on(job, &declared, shown.copied())
+            self.request_with_planes(job, &declared, shown.copied())
         };
         // An error is the same for every plane, and is returned below.
         let chosen = choose_planes(&displays, |chosen| {
@@ -107,7 +107,7 @@ impl Machine {
     }
 
     /// Makes the request for a job in which these planes scan out the buffer.
-    fn request_on<'machine>(
+    fn request_with_planes<'machine>(
         &self,
         job: &Job,
         declared: &DeclaredAtSize<'machine>,

@@ -28,7 +28,8 @@ pub struct PartialPlane {
     pub from: String,
     /// The formats that both have, at most eight.
     pub takes: Vec<FormatModifier>,
-    /// What it does not take, each as a clause that follows `but`; empty if the two share where nobody else does.
+    /// What the plane does not take, each as a clause that follows `but`. The list is empty if the plane and that participant
+    /// could share a buffer without the other participants.
     pub lacks: Vec<String>,
 }
 
@@ -152,7 +153,7 @@ fn sizes(request: &Request, plane: &Participant, takes: &[FormatModifier]) -> Ve
                     images.filter_map(|image| limit(side(image), pixels)).next()
                 })
             });
-            // Every choice and format has a limit that rules the size out, and the first one is told.
+            // Every choice and format has a limit that rules the size out, and the first one is reported.
             let limits: Option<Vec<String>> = of_formats.collect();
             if let Some(limit) = limits.and_then(|limits| limits.into_iter().next()) {
                 let lack = format!("not {pixels} pixels of {what} ({limit})");

@@ -124,7 +124,7 @@ fn can_be_shown_together(shown: &[&Participant]) -> bool {
         if shown.iter().take(number).any(|other| is_same(&other)) {
             return false;
         }
-        // 0 is a plane of which the outputs are not known, and any may be free for it.
+        // The mask is 0 if the outputs of a plane are not known. Any output may then be free for the plane.
         masks.push((
             own,
             if plane.possible_crtcs == 0 {

@@ -29,7 +29,7 @@ pub enum Provenance {
         /// The document.
         place: String,
     },
-    /// The value is not known. The recording has the weakest value that is certain.
+    /// The value is not known. The recording has the weakest value that is certain to be true.
     Unknown {
         /// What is not known, as text that follows "not known:".
         what: String,

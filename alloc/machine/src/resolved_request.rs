@@ -10,7 +10,8 @@ use covalent_solver::solve::{Plan, Request, Solution};
 pub struct ResolvedRequest {
     /// The request.
     pub request: Request,
-    /// Where not all participants share: the planes of its displays that were not chosen, and would take part of it.
+    /// If not all participants share a buffer: the planes of the job's displays that were not chosen, and that would accept part
+    /// of the job.
     pub planes: Vec<PartialPlane>,
     /// The unknown values of its participants, sources and pools.
     pub(super) unverified: Vec<UnverifiedValue>,

@@ -139,7 +139,7 @@ fn queue_of_a_device_with_a_pool_has_the_guarantees_of_the_pool() {
 
 #[test]
 fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
-    // Each pool is beyond the addresses that the device declares. First, one pool is listed as often as a file may list it.
+    // Each pool is outside of the addresses that the device declares. First, one pool is listed as often as a file may list it.
     let mut reserved = ReservedMemory::default();
     let mut sources = Vec::new();
     for place in 0..64_u64 {

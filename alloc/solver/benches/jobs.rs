@@ -41,7 +41,7 @@ fn fourccs() -> Vec<Fourcc> {
     known.chain(others).take(50).collect()
 }
 
-/// Returns 5,000 pairs, of which a tenth is the participant's own and the rest is common to all.
+/// Returns 5,000 pairs, of which one tenth is only the participant's and nine tenths are common to all.
 fn many(participant: u64, vendor: u64) -> FormatSet {
     let modifiers = (0..MODIFIERS).map(|number| match number {
         0 => Modifier::LINEAR,

@@ -139,7 +139,7 @@ fn tiles_with_a_demand_on_strides_are_guaranteed() {
     let found = candidates(&request);
     let linear = FormatModifier::new(Fourcc::XRGB8888, Modifier::LINEAR);
     assert!(found.contains(&(SourceId::new("gbm:i915"), linear, Verdict::Guaranteed)));
-    // A demand on the size of memory is one on tiles too, unless the card itself has it.
+    // A demand on the size of memory also applies to tiled images, unless it is a demand of the card itself.
     let size = |own: &mut Constraints| own.image.maximum_size_bytes = 1 << 30;
     request.participants[1].for_each_choice(size);
     assert_eq!(plan(&request).modifiers(), [Y_TILED]);
@@ -203,7 +203,7 @@ fn additional_planes_are_accepted_with_any_stride() {
         .unwrap();
     let clear_colour = compressed(TILE4_DG2_RC_CCS_CC, &[2560, 128, 64]);
     tiled.accepts(&clear_colour).unwrap();
-    // A demand on the strides of rows is none on tiles, and no other tiling is accepted.
+    // A demand on the strides of rows does not apply to tiled images. A tiling that is not planned is not accepted.
     tiled
         .accepts(&compressed(Y_TILED_CCS, &[2688, 128]))
         .unwrap();

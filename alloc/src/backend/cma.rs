@@ -17,7 +17,7 @@ pub(super) const DEFAULT_NAMES: [&str; 3] = ["default_cma_region", "linux,cma", 
 /// The text before a region's name in the identifier of its pool.
 const PREFIX: &str = "cma:";
 
-/// Returns the pools that these sources name and that this machine has, with their sizes and with what is free now.
+/// Returns the pools that these sources name and that this machine has, with their sizes and the bytes that are free now.
 ///
 /// A region that the kernel does not report has no size here; a devicetree may state it.
 #[must_use]

@@ -56,8 +56,8 @@ pub(crate) use meminfo::fd_limit_error;
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(crate) use node::cards;
 
-/// Returns the pools that these sources name and that this machine has, with their sizes and with what is free now. A request that
-/// has them counts what all of its buffers take.
+/// Returns the pools that these sources name and that this machine has, with their sizes and the bytes that are free now. If a
+/// request contains the pools, the solver checks that all buffers of a plan together fit in them.
 #[must_use]
 pub fn pools(sources: &[crate::constraint::Source]) -> Vec<crate::constraint::Pool> {
     #[cfg(any(feature = "drm", feature = "heap", feature = "v4l2"))]

@@ -334,7 +334,7 @@ impl BufferCollection {
         let mut solution = solve(&applied);
         if matches!(&solution, Solution::Split(split) if split.copies().next().is_some()) {
             let copiers = self.copiers();
-            // Copiers change who copies and nothing else of a solution.
+            // The copiers of a request only determine which device makes each copy. They change nothing else in a solution.
             if applied.copiers != copiers {
                 applied.copiers = copiers;
                 solution = solve(&applied);

@@ -309,7 +309,7 @@ impl<M: TrackedFence> AccessTracker<M> {
     ///
     /// # Errors
     /// [`AccessTrackerError::DidNotWait`] when this access is done although an access that it had to wait for is pending. The
-    /// access has ended all the same, and the next one waits for both. [`AccessTrackerError::UnknownToken`] otherwise.
+    /// access has still ended, and the next one waits for both. [`AccessTrackerError::UnknownToken`] otherwise.
     #[allow(clippy::needless_pass_by_value, reason = "an access ends once")]
     pub fn end<K: AccessKind>(
         &mut self,

@@ -13,19 +13,19 @@ enum Container {
 
 /// Returns the path of an error, such as `facts[3].effect.refuses.scope`. The path of the whole text is empty.
 pub(super) fn of(text: &[u8], error: &serde_json::Error) -> String {
-    // serde_json reports a missing field at the end of its object, and so it reports an invalid text that is the last field. The first
-    // error is about the object, the second about the field.
+    // serde_json reports a missing field at the end of its object. It reports an invalid string in the last field at the same
+    // place. The first error is about the object, the second about the field.
     let is_about_object = error.to_string().starts_with("missing field");
     path(text, error.line(), error.column(), is_about_object)
 }
 
-/// Returns the path of the value that begins or ends at a line and a column, both from 1. At the end of an object that is the object
-/// where the error `is_about_object`, and its last field otherwise.
+/// Returns the path of the value that begins or ends at a line and a column, which both count from 1. Where an object ends there,
+/// the path is that of the object if `is_about_object` is true, and that of its last field otherwise.
 ///
 /// The text is read once, up to that place. At most [`MAX_LEVELS`] levels are kept.
 fn path(text: &[u8], line: usize, column: usize, is_about_object: bool) -> String {
     let mut open: Vec<Container> = Vec::new();
-    // The number of containers beyond those that are kept.
+    // The number of open containers that are nested more deeply than [`MAX_LEVELS`], which `open` does not contain.
     let mut deeper = 0_usize;
     let mut is_name = false;
     let mut at = 0_usize;

@@ -95,7 +95,8 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
         let reply = match request {
             HelperRequest::Hello { left_out, .. } => {
                 let reporter = socket.try_clone()?;
-                // Where the program is gone, this process ends by itself.
+                // If the program has ended, the message cannot be sent. The next receive then finds the socket closed, and this
+                // process ends.
                 let report = move |fourcc| {
                     let _ = wire::send(&reporter, &HelperReply::Asks { fourcc }, &[]);
                 };
@@ -211,7 +212,7 @@ fn measure_import(
     let mut importer = backends.importer(participant)?;
     if allocated.owner.is_some() {
         return Err(untestable(
-            "the buffer belongs to a queue, whose device is busy while it exists",
+            "the buffer is memory of a V4L2 queue, whose device is busy until the buffer is freed",
         ));
     }
     let buffer: &Buffer = allocated

@@ -191,7 +191,8 @@ impl VendorGpu {
     /// Gives a declaration by the driver the names and the identity of this GPU, and removes what it says about the machine on which
     /// the driver ran.
     pub(super) fn adopt(&self, declared: &mut Declared) {
-        // Every shim stands in for one device at the same place, so the drivers' own identities are not different.
+        // All shims present their device at the same bus address, so the identities that drivers report do not distinguish the
+        // GPUs.
         let identity = |driver: &str| DeviceIdentity {
             driver: driver.to_owned(),
             location: format!("drm-shim:{}", self.name),

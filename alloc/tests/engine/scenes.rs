@@ -149,8 +149,9 @@ fn copied(
 const EDGE: (u8, u8) = (80, 176);
 const LUMA: u8 = 126;
 
-/// The engine samples an NV12 picture whose chroma has an edge in the middle, with chroma located between two columns and on the first
-/// of them. The colours next to the edge differ between the two, and have to equal the result of the YCbCr model.
+/// The engine samples an NV12 picture whose chroma has an edge in the middle. It does so for each horizontal chroma location: on
+/// the first of two columns (COSITED_EVEN), and midway between them (MIDPOINT). The colours next to the edge differ between the
+/// two locations, and each has to equal the result of the YCbCr model.
 pub(crate) fn samples(
     engine: &Arc<Engine>,
     gpu: &Gpu,
@@ -184,7 +185,7 @@ pub(crate) fn samples(
     for (place, x_chroma, cb, is_there) in [
         // The centre of column 31 is half-way between the chroma of columns 30 and 32.
         ("COSITED_EVEN", cosited, 128.0, support.cosited),
-        // It is a quarter of the distance from the chroma of columns 30 and 31 to that of columns 32 and 33.
+        // The centre of column 31 is a quarter of the distance from the chroma of columns 30 and 31 to that of columns 32 and 33.
         ("MIDPOINT", midpoint, 104.0, support.midpoint),
     ] {
         for (model, blue) in [

@@ -31,7 +31,7 @@ pub(crate) struct Engine {
     enabled: Vec<CString>,
     features: Features,
     messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
-    // It keeps the library loaded.
+    // This handle keeps the library loaded.
     _entry: ash::Entry,
 }
 

@@ -267,8 +267,8 @@ proptest! {
     }
 }
 
-/// The formats that the tool does not draw: samples of more than eight bits that are packed or have other
-/// places than P010's, sensors' mosaics, which have no colour of each pixel, and chroma for four pixels.
+/// The formats that the tool does not convert, besides the Bayer formats: some formats with more than eight bits a sample, and
+/// formats with one chroma sample for four columns.
 const WITHOUT_PIXELS: [&str; 33] = [
     "P012",
     "P016",
@@ -304,7 +304,7 @@ const WITHOUT_PIXELS: [&str; 33] = [
     "XRGB16161616F",
     "ARGB16161616F",
 ];
-/// The orders of colours of sensors' mosaics.
+/// The pixel orders of the Bayer formats.
 const BAYER: [&str; 4] = ["SBGGR", "SGBRG", "SGRBG", "SRGGB"];
 
 #[test]

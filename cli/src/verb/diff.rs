@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         machine::recorded(&options.two)?,
     );
     if let (Some(first), Some(second)) = (gpu_of(&options.one), gpu_of(&options.two)) {
-        // Names tell nothing about the layouts of two GPUs.
+        // The names of two GPUs differ and say nothing about their layouts, so the names are made equal.
         for (machine, name) in [(&mut one, first), (&mut two, second)] {
             remove_name(machine, name);
         }
@@ -65,13 +65,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Returns the GPU of which `gpu:` and a single name make a machine.
+/// Returns the name in a path of the form `gpu:NAME`; `None` for other paths, and for several names.
 fn gpu_of(path: &Path) -> Option<&str> {
     let name = path.to_str()?.strip_prefix("gpu:")?;
     (!name.contains('+')).then_some(name)
 }
 
-/// Gives the devices of a machine that is a single GPU the same names as those of every other such machine.
+/// Replaces the name of the GPU by `GPU` in the names and locations of its devices, so that only other values of two such machines
+/// can differ.
 fn remove_name(machine: &mut Machine, name: &str) {
     let without = |text: &str| text.replace(name, "GPU");
     for declared in &mut machine.declared {

@@ -1,4 +1,4 @@
-//! `covalent import`: makes a recorded machine of what other tools printed on it.
+//! `covalent import`: makes a recorded machine from the output of other tools that ran on it.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::out::{self, line};
 use crate::{file, json};
 
-/// Make a recorded machine of what drm_info, v4l2-ctl and other tools printed on it.
+/// Make a recorded machine from the output of drm_info, v4l2-ctl and other tools that ran on it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Each file is the output of one tool, as it was sent or pasted: a shell's prompt, quotation marks
@@ -122,7 +122,7 @@ fn report(machine: &Machine, files: &[DumpFile<'_>]) -> Report {
     report
 }
 
-/// Adds what is not known of a participant or a source, each thing once.
+/// Adds the unknown values of a participant or a source, each value once.
 fn add_unknown(unknown: &mut Vec<String>, name: &str, provenance: &ProvenanceByPath) {
     for (_, what) in provenance.unknown() {
         let text = format!("{name}: {what}");

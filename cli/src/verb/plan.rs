@@ -344,7 +344,7 @@ fn write_solution(
     planes: &[PartialPlane],
     unknown: Option<&[UnverifiedValue]>,
 ) -> Result<ExitCode> {
-    // With a plan the other planes do not matter.
+    // If the solution is a plan, the planes that were not chosen are omitted.
     let planes = match solution {
         Solution::Share(_) => &[],
         Solution::Split(_) => planes,

@@ -64,8 +64,8 @@ impl Folder {
         [(one, there), (two, nowhere)]
     }
 
-    /// Creates one path of every kind that is no regular file, the named pipe first. Returns them, and the targets of the links: a file,
-    /// and nothing.
+    /// Creates one path of every kind that is not a regular file, the named pipe first. Returns the paths, the file that one link
+    /// refers to, and the missing target of the dangling link.
     pub(crate) fn of_every_kind(&self) -> (Vec<PathBuf>, PathBuf, PathBuf) {
         let mut paths: Vec<_> = self.others().into_iter().map(|(path, _)| path).collect();
         let [(link, target), (dangling, nowhere)] = self.links();
@@ -200,7 +200,7 @@ pub(crate) fn run_with(words: &[impl AsRef<OsStr>], input: &[u8]) -> Output {
 }
 
 /// Runs the tool with a file size limit of 0, so that every write to a file fails as on a full disk.
-pub(crate) fn run_full(words: &[impl AsRef<OsStr>]) -> Output {
+pub(crate) fn run_with_full_disk(words: &[impl AsRef<OsStr>]) -> Output {
     let tool = command();
     let mut shell = Command::new("sh");
     shell

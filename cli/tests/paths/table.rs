@@ -28,7 +28,7 @@ pub(crate) enum Use {
 /// One option or argument.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathOption {
-    /// The verbs before the option.
+    /// The verbs, which precede the option on the command line.
     pub(crate) verbs: &'static [&'static str],
     /// The option with dashes, or the name of an argument.
     pub(crate) name: &'static str,

@@ -1,8 +1,9 @@
 //! Commits frames whose fences are pending, and checks that no frame is presented before a simulated device has written it.
 //!
-//! Two frames are committed at a time. A thread is the device: after random delays and in random order, it draws the frame's number and
-//! signals the fence. When the compositor reports that a frame was presented, the dma-buf that the display scans out is read. It has to
-//! be a complete picture of that frame, or of the one committed with it. The old picture of a buffer has another number.
+//! Two frames are committed at a time. A thread simulates the device: after random delays and in random order, it draws the
+//! frame's number and signals the fence. When the compositor reports that a frame was presented, the dma-buf that the display
+//! scans out is read. It has to be a complete picture of that frame, or of the one committed with it. The old picture of a buffer
+//! has another number.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;

@@ -5,7 +5,7 @@
 //! hostile clients are connected.
 
 #[allow(dead_code, unreachable_pub, unused_imports)]
-// tests of the compositor include the module as well
+// The tests of the compositor include this module too, and each program uses only a part of it.
 mod hostile;
 
 use std::path::PathBuf;

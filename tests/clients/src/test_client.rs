@@ -129,7 +129,7 @@ impl TestClient {
         window.window.show(buffer, &self.events.handle())
     }
 
-    /// Waits until `done` returns true. It is called once for every event, and with `None` after each dispatch.
+    /// Waits until `done` returns true. `done` is called once for every event, and with `None` after a dispatch without a match.
     pub(crate) fn until(
         &mut self,
         what: &'static str,

@@ -128,7 +128,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .first()
         .map(|plane| plane.stride_bytes);
     if stride != Some(480) {
-        return Err(format!("the plan has a stride of {stride:?} bytes").into());
+        return Err(format!("the plan has a stride of {stride:?} bytes, and 480 were expected").into());
     }
     match collection.allocate(&plan) {
         Err(error)

@@ -11,8 +11,8 @@ use super::handles::CardHandles;
 use crate::judge::bufinfo;
 use crate::judge::process::fd_count;
 
-/// How often the counts are read before a leak is reported. The kernel frees some buffers shortly after their last fd is closed, and
-/// driver threads close a submission's fds shortly after its completion.
+/// How many times the counts are read before a leak is reported. The kernel frees some buffers shortly after their last fd is
+/// closed, and driver threads close a submission's fds shortly after its completion.
 const ATTEMPTS: u32 = 20;
 
 /// The number of this process's fds and of the machine's dma-bufs, and the handles in each card's open file.

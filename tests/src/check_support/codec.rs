@@ -132,7 +132,7 @@ pub fn peak_signal_to_noise(one: &[Vec<u8>], two: &[Vec<u8>], fourcc: Fourcc) ->
     for (one, two) in one.iter().zip(two) {
         ensure!(
             one.len() == two.len(),
-            "the planes have {} and {} bytes",
+            "the planes differ in size: {} and {} bytes",
             one.len(),
             two.len()
         );

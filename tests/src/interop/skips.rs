@@ -36,9 +36,10 @@ struct Skip {
     row: String,
     /// A part of the row's reason.
     reason: String,
-    /// Why the guest cannot do it.
+    /// Why the guest cannot run these rows.
     because: String,
-    /// The condition beside the guest's configuration that decides whether the row is skipped. Without it, a row has to match.
+    /// A condition other than the guest's configuration that decides whether the row is skipped. An entry without such a condition
+    /// has to match a row.
     depends_on: Option<String>,
 }
 
@@ -224,7 +225,7 @@ mod tests {
             list("").check("vkms", &lines).unwrap_err(),
             "no row was skipped on vkms for \"no card\" (rows with \"XR24\"), and the list expects it, because there is none"
         );
-        // The entry is for another configuration, or has a condition.
+        // No row has to match an entry for another configuration, or an entry with a condition.
         assert_eq!(list("").check("full", &lines), Ok(0));
         let host = list("depends_on = \"the host's udmabuf\"\n");
         assert_eq!(host.check("vkms", &lines), Ok(0));

@@ -94,10 +94,10 @@ pub fn read_memory() -> Result<Vec<(Scanout, OwnedFd)>, ScanoutError> {
     Ok(found)
 }
 
-/// Returns the ids of the framebuffers of the kernel's console on a card, as debugfs has them.
+/// Returns the ids of the framebuffers of the kernel's console on a card, as debugfs lists them.
 ///
-/// They are not exported: since Linux 6.16 a framebuffer keeps the handle of its buffer, so the dma-buf of a console would exist as long
-/// as the console does, and look like one that a program has lost.
+/// [`read_card`] does not export the buffers of these framebuffers. Since Linux 6.16 a framebuffer keeps the handle of its buffer,
+/// so an exported dma-buf would exist as long as the console does. A check for leaks would then report it.
 fn console_framebuffers(card: &Path) -> BTreeSet<u32> {
     let name = card.file_name().and_then(|name| name.to_str());
     let minor = name.and_then(|name| name.strip_prefix("card"));

@@ -132,7 +132,7 @@ impl Checker<'_> {
         if fits == 1 || (fits > 1 && rule == "anyOf") {
             return Ok(());
         }
-        // The error with the longest place is of the choice that matches most of the value.
+        // The choice whose error has the longest place matches the largest part of the value, so its error is reported.
         let deepest = answers
             .into_iter()
             .filter_map(Result::err)

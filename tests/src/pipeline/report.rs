@@ -30,7 +30,7 @@ pub struct Report {
     pub path: String,
     /// Frames that were scanned out directly from the camera's buffers.
     pub direct_frames: u64,
-    /// Why the other frames were not, each reason once.
+    /// The reasons for which the other frames were not scanned out directly, each reason once.
     pub why_not_direct: Vec<String>,
     /// Bytes that CPUs copied for a frame, in the client and the compositor together.
     pub cpu_copied_bytes_per_frame: f64,

@@ -1,7 +1,7 @@
-//! Theme `board`: reserved memory of a devicetree, on an aarch64 board whose tree overlays edit. The regions are read, shown,
-//! used in plans and allocated from, and a missing one is reported.
+//! Theme `board`: reserved memory of a devicetree, on an aarch64 board. The tools list the regions, use them in plans and allocate
+//! from them, and report a missing region.
 //!
-//! The trees are QEMU's own with overlays from `tests/board`, which `dtc` and `fdtoverlay` apply as on any board.
+//! Each devicetree is QEMU's own with overlays from `tests/board`. `dtc` and `fdtoverlay` apply the overlays, as on any board.
 
 use std::fs;
 
@@ -52,7 +52,7 @@ const NARROW: &str = include_str!("../../board/narrow.dts");
 /// The link from the camera to its pools.
 const LINK: &str = "memory-region = <&statistics>, <&camera_pool>;";
 
-/// The pool of the usual tree and of [`NARROW`]: 64 MiB for the camera.
+/// The pool of the usual devicetree and of [`NARROW`]: 64 MiB for the camera.
 const POOL: &str = "camera-pool@60000000";
 const POOL_BYTES: u64 = 64 << 20;
 const POOL_WINDOW: (u64, u64) = (0x6000_0000, 0x63ff_ffff);
@@ -79,7 +79,7 @@ const REQUESTS: [PlanRequest; 3] = [
     }),
 ];
 
-/// Boots a board with this tree. The only contiguous memory is what the tree reserves.
+/// Boots a board with this devicetree. The board has no contiguous memory except the regions that the devicetree reserves.
 fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
     let mut boot = context.boot();
     boot.machine.contiguous_mebibytes = 0;
@@ -87,7 +87,7 @@ fn boot(context: &TestContext<'_>, tree: Devicetree) -> anyhow::Result<Guest> {
     Ok(Guest::boot(context.image(), &boot)?)
 }
 
-/// Returns QEMU's own tree.
+/// Returns QEMU's own devicetree.
 fn qemu_tree(context: &TestContext<'_>) -> anyhow::Result<Devicetree> {
     Ok(Devicetree::from_qemu(
         context.image(),
@@ -170,7 +170,7 @@ fn regions_listed(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let elsewhere = &source(&report, "heap:default_cma_region")?["guarantees"];
     ensure!(elsewhere["address"] != window, "{elsewhere}");
 
-    // The text output has the regions too, and the kernel's copy of the tree has the values of the overlay.
+    // The text output has the regions too, and the kernel's copy of the devicetree has the values of the overlay.
     let text = context.sh("covalent probe", LONG_LIMIT)?.text();
     context.save_artefact("probe.txt", text.as_bytes())?;
     for line in [
@@ -207,8 +207,8 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Two pools: the plan takes the heap of the one that is large enough, and the drivers accept it. Without the link in the tree
-/// the solver would choose the camera's queue, and the driver refuses.
+/// The camera has two pools. The plan takes the heap of the pool that is large enough, and the drivers accept it. Without the link
+/// in the devicetree the solver chooses the camera's queue, and the driver refuses to allocate.
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = qemu_tree(context)?.with_overlay(CAMERA)?;
     let narrow = board.with_overlay(NARROW)?;
@@ -240,7 +240,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{proved}"
     );
 
-    // The same board with a tree that has the regions but not the link.
+    // The same board boots with a devicetree that has the regions, but no link from the camera to them.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
     let trusting = run_json(&guest, &format!("{line} --json"))?;
@@ -253,7 +253,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(refuted.contains("refused plan: vivid MMAP"), "{refuted}");
     guest.stop()?;
 
-    // On the host, the recording gives the same two plans for the two trees.
+    // On the host, the solver makes the same two plans from the recording and the two devicetrees.
     let mut machine = Machine::from_json(&recording)?;
     let mut job = Job::new(Extent::new(1920, 1080)?, 4);
     job.cameras.push("/dev/video0".to_owned());
@@ -303,7 +303,7 @@ fn remedy_adds_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     );
     guest.stop()?;
 
-    // The printed remedy, run as it is, makes the overlay.
+    // The remedy's command is run as the tool printed it, and makes the overlay.
     let tree = lacking.with_overlay_from(&remedy, "covalent-pool.dtbo")?;
     context.save_artefact("mended.dts", tree.source()?.as_bytes())?;
     let guest = boot(context, tree)?;
@@ -387,7 +387,7 @@ fn allocation(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "pages of another region were taken"
     );
 
-    // The camera's own buffers come from the pool too, because the tree links its queue to the pool.
+    // The camera's own buffers come from the pool too, because the devicetree links the camera to the pool.
     context.sh("covalent probe", LONG_LIMIT)?;
     ensure!(
         cma_counters(context, POOL)?[0] > after[0],

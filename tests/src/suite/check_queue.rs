@@ -62,7 +62,7 @@ mod tests {
         let names = ["check::lints", "check::documentation", "check::packaging"];
         let mut queue = CheckQueue::new(&names, false);
         assert_eq!(queue.take(true), Some("check::lints"));
-        // The documentation compiles where the lints do.
+        // `check::documentation` compiles in the same folder as `check::lints`, so it has to wait.
         assert_eq!(queue.take(true), Some("check::packaging"));
         assert_eq!(queue.take(true), None);
         queue.end("check::packaging");

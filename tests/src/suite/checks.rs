@@ -53,8 +53,8 @@ pub(super) struct CheckNeeds {
     pub(super) folder: Option<&'static str>,
 }
 
-/// Returns what the check `name` needs. `on_host` is whether the host has the root's toolchain: then what links no library of a
-/// backend is compiled on the host, while the image is made.
+/// Returns what the check `name` needs. `on_host` is whether the host has the root's toolchain. Then the checks that link no
+/// library of a backend compile on the host while the image is made.
 pub(super) fn needs(name: &str, on_host: bool) -> CheckNeeds {
     let (root, folder) = match name {
         "check::tree" | "check::semver" | "check::dependencies" | "check::spelling" => {
@@ -95,7 +95,7 @@ pub fn run(
     let tools = Tools::new(place, progress.step(name));
     let mut records = records(name, &tools, is_full, skips, started);
     tools.step.done();
-    // The first record stands for the check, or is a test that failed in it.
+    // The processor time belongs to the record of the check itself. The records of single tests have other names.
     if let Some(record) = records.iter_mut().find(|record| record.name == name) {
         record.processor_seconds = tools.processor_time().as_secs_f64();
     }
@@ -224,8 +224,8 @@ fn cases(tools: &Tools<'_>) -> Result<Outcome, String> {
     let target = checkout().join("target/harness");
     let program = target.join("debug/covalent");
     let mut compile = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    // The selection decides the features of dependencies. With the harness selected too, the tool shares with it what `x` has
-    // compiled: serde, and the solver.
+    // The selection decides the features of dependencies. Because the harness is selected too, the build of the tool can use the
+    // crates that `x` has compiled for the harness: serde, and the solver.
     compile
         .args(["build", "--locked", "--quiet", "-p", "covalent-cli"])
         .args([

@@ -49,7 +49,8 @@ fn cropped(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// Shows a decoded picture, and compares QEMU's picture of the display with it. A card without one compares its writeback itself.
+/// Shows a decoded picture, and compares it with QEMU's picture of the display. Where QEMU has no picture, the program in the
+/// guest compares the card's writeback.
 fn show_cropped(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let program = "covalent-interop-check --show-decoded /dev/dri/card0";
     let shown = ShownPicture::of(context, program, PICTURE_LIMIT, COMMAND_LIMIT)?;

@@ -243,10 +243,10 @@ fn check_no_dmabufs(context: &mut TestContext<'_>, before: &BTreeSet<u64>) -> an
     anyhow::bail!("dma-bufs are left ten seconds after every process ended: {left:?}\n{holders}")
 }
 
-/// Returns whether nobody holds these dma-bufs but framebuffers of a compositor, on a vkms that no process has open.
+/// Returns whether only framebuffers of a compositor hold these dma-bufs, on a vkms card that no process has open.
 ///
-/// vkms loses a commit now and then while a tracer stops the compositor, on Linux 7.3, and keeps its framebuffers as long as it is
-/// loaded. A process that has ended cannot remove them.
+/// On Linux 7.3, vkms sometimes loses a commit while a tracer stops the compositor. vkms then keeps the framebuffers of the commit
+/// as long as the module is loaded. A process that has ended cannot remove them.
 fn are_held_by_framebuffers_alone(
     context: &mut TestContext<'_>,
     left: &[Object],
@@ -268,14 +268,14 @@ for card in /sys/kernel/debug/dri/*[0-9]; do
     grep -qs vkms $card/name && [ "$(wc -l <$card/clients)" -le 1 ] && cat $card/framebuffer
 done | grep -c 'allocated by = covalent-compos' || true"#;
 
-/// Describes who may hold the dma-bufs that are left, for the message of a case that failed.
+/// Describes what may hold the remaining dma-bufs, for the message of a case that failed.
 pub(super) fn holders(context: &mut TestContext<'_>) -> anyhow::Result<String> {
     Ok(context.sh(HOLDERS, COMMAND_LIMIT)?.text())
 }
 
-/// Lists who may hold a dma-buf: the processes with a dma-buf or a card, the framebuffers that each card has, and what the
-/// kernel said last. A card holds the dma-bufs of its handles until its last file is closed, and a handle may be held by a
-/// framebuffer.
+/// Lists what may hold a dma-buf: the processes with an fd of a dma-buf or a card, and the framebuffers that each card has. Also
+/// lists the kernel's last messages. A card holds the dma-bufs of its handles until its last file is closed, and a handle may be
+/// held by a framebuffer.
 const HOLDERS: &str = r#"
 for fds in /proc/[0-9]*/fd; do
     held=$(ls -l $fds 2>/dev/null | grep -e dmabuf -e /dev/dri | sed 's/.* -> //' | sort | uniq -c | tr -s '\n ' ' ')

@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
     .counted(),
 ];
 
-/// Time limit for some billion emulated instructions on a busy machine.
+/// Time limit to emulate a few billion instructions on a busy machine.
 const LONG_LIMIT: Duration = Duration::from_secs(1800);
 
 /// From this size in bytes on, the crate may take five percent more instructions than the ioctl.

@@ -16,7 +16,7 @@ use crate::vm::guest::Guest;
 /// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of some hundred frames.
+/// Time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) const CASES: &[Case] = &[
@@ -113,7 +113,7 @@ fn direct(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         window: None,
         bars: &BARS_100,
     };
-    // The following pictures are chosen at run time, so that no picture from before can pass.
+    // The following pictures are chosen at run time, so that a picture of an earlier run cannot pass the check.
     set_pattern(guest, 0)?;
     let seen = running.wait_for_frames(seen + 20, FRAMES_LIMIT)?;
     let dimmed = Picture {

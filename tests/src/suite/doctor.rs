@@ -16,7 +16,7 @@ const BLOCKED: u8 = 13;
 /// The compositor's exit code where it can drive no display.
 const NO_DISPLAY: u8 = 10;
 
-/// The command of the demo: camera, compositor and display, for some frames.
+/// The command of the demo: camera, compositor and display, for a few frames.
 const DEMO: &str =
     "covalent-compositor --mode 640x480 -- covalent-camera --size 640x480 --frames 20";
 
@@ -244,7 +244,7 @@ fn container(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     ensure!(after.find("render-node").is_none(), "{after:?}");
     let demo = run(&remedy.line, DEMO);
     context.sh(&demo, PIPELINE_LIMIT)?;
-    // The note has the line that helps a container that runs.
+    // The note has the command that gives a running container access to the devices.
     let note = remedy.note.as_deref().context("no note")?;
     let (_, line) = note.split_once("permit it: ").context("no line in it")?;
     let after = look(context, &inside("", &format!("{line};")))?;

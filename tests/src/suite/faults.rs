@@ -204,7 +204,8 @@ fn udmabuf_limit(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let exit = compositor.run_camera(context, "", "--source udmabuf --format XR24 --frames 1");
     context.sh(&format!("echo {before} > {limit}"), COMMAND_LIMIT)?;
     let exit = exit?;
-    // Either the limit is known before the allocation, or the allocation meets it. Both are reported, and neither leaks.
+    // There is no plan within the limit, or the allocation fails at the limit. In both cases the client reports the failure and
+    // leaks nothing.
     ensure!(
         [status::NO_PLAN, status::ALLOCATION].contains(&exit.status),
         "{exit:?}"

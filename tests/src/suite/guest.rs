@@ -312,7 +312,7 @@ fn bytes(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 
 fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let guest = context.guest()?;
-    // One child leaves the session, the process group and its parent.
+    // Both `setsid` start a process in a session of its own. The second one also leaves its parent, because `-f` forks.
     let line = "echo begun; setsid sleep 4242 & (setsid -f sleep 4242); sleep 4242";
     let started = Instant::now();
     let limit = Duration::from_secs(3);
@@ -324,7 +324,7 @@ fn deadline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         GuestError::Link(LinkError::CommandDeadline { output, .. }) => {
             ensure!(
                 output.stdout == b"begun\n",
-                "its output is lost: {output:?}"
+                "the error lacks the output of the killed command: {output:?}"
             );
         }
         other => anyhow::bail!("not the deadline's error: {other}"),

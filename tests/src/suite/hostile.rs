@@ -1,4 +1,5 @@
-//! Theme `hostile`: ten clients that try to take the compositor away from others, beside a bystander that measures how it is served.
+//! Theme `hostile`: ten clients that try to crash the compositor or to keep it from serving others, beside a bystander that
+//! measures how it is served.
 //!
 //! `compositor/tests/hostile` does the same on the host, where a bound on time would depend on what else the host does.
 
@@ -15,14 +16,15 @@ const CHECK_LIMIT: Duration = Duration::from_secs(2 * 3600);
 /// How many seconds the hostile clients run, on the guest's clock.
 const SECONDS: u32 = 6;
 
-/// The same with `--full`.
+/// How many seconds the hostile clients run with `--full`.
 const SECONDS_IN_FULL: u32 = 3600;
 
 /// The bounds that a user notices: 99 of 100 round trips in 100 ms, and SIGTERM in two seconds. The guest has one processor, of a
 /// billion instructions in a second, which the hostile clients use too.
 const IN_TIME: &str = "--round-trip 100 --terminate 2000";
 
-/// A guest whose clock is the host's is ten to a hundred times slower, so only what hangs is found.
+/// The bound for a guest whose clock follows the host's clock. By that clock the compositor is ten to a hundred times slower, so
+/// this bound only finds a compositor that hangs.
 const AT_ALL: &str = "--terminate 60000";
 
 pub(super) const CASES: &[Case] = &[

@@ -79,7 +79,7 @@ impl Images {
         Some(made.as_ref().map_err(String::as_str))
     }
 
-    /// Returns the versions of what is in the PC's image, once it is made.
+    /// Returns the versions of the software in the PC's image, once the image is made.
     #[must_use]
     pub fn versions(&self) -> Option<&Versions> {
         let image = self.get(ImageKind::PC)?.ok()?;
@@ -87,7 +87,7 @@ impl Images {
     }
 
     /// Returns whether no more image will be made.
-    pub(super) fn are_complete(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.complete.get().is_some()
     }
 
@@ -101,7 +101,7 @@ impl Images {
                 self.set(*kind, || make(*kind));
             }
         }
-        // Only this function states it, and it runs once.
+        // `set` cannot fail: only this function sets the value, and it runs once.
         let _ = self.complete.set(());
         made();
     }
@@ -118,7 +118,7 @@ impl Images {
             ImageKind::Board => format!("the board's image: {message}"),
         });
         if let Some(cell) = self.made.get(&kind) {
-            // Only one thread makes images, and each once.
+            // `set` cannot fail: only one thread makes images, and it makes each of them once.
             let _ = cell.set(result);
         }
     }

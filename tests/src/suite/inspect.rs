@@ -173,8 +173,8 @@ fn pipeline(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.save_artefact("camera.txt", &printed.stdout)?;
     context.save_artefact("camera.png", &png)?;
 
-    // Every origin gives the same layout: the display's framebuffer for the buffer that it shows, and the dma-bufs' names or
-    // the report for the others.
+    // Every buffer has the same layout, whatever its origin is. For the buffer that the display shows, the origin is the
+    // framebuffer. For the other buffers it is the name of the dma-buf, or the compositor's report where `--report` is given.
     check_layouts(&shown, &["display", "name"])?;
     check_layouts(&reported, &["display", "report"])?;
     let listed: Vec<Object> = serde_json::from_slice(&listed.stdout)?;
@@ -257,7 +257,7 @@ fn pending(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .context("the program printed nothing")?;
     let (fd, inode) = output.split_once(' ').context("two numbers")?;
     let inode: u64 = inode.trim().parse()?;
-    // Until it has become `sleep`, the process is root's.
+    // The process runs as root until it executes `sleep`.
     let named =
         "for _ in $(seq 100); do pgrep -x sleep >/dev/null && exit 0; sleep 0.1; done; exit 1";
     run_checked(guest, named, COMMAND_LIMIT)?;

@@ -24,7 +24,7 @@ use crate::vm::config::Config;
 
 /// Time limit of all rows of one configuration on a busy machine without KVM.
 const LONG_LIMIT: Duration = Duration::from_secs(900);
-/// The same with every format and ten times the frames.
+/// Time limit of all rows of one configuration with `--full`: every format, and ten times the frames.
 const FULL_LIMIT: Duration = Duration::from_secs(3600);
 /// Time limit to load a module or a driver.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
@@ -80,7 +80,8 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Modules that hold fences back, give outputs' pictures back, and code: for as long as something is done.
+/// Calls `act` with the modules sw_sync (fences), vim2m (copies pictures) and vicodec (encodes and decodes) loaded. Unloads vim2m
+/// and vicodec after `act` has succeeded.
 fn with_modules<T>(
     context: &mut TestContext<'_>,
     act: impl FnOnce(&mut TestContext<'_>) -> anyhow::Result<T>,
@@ -126,7 +127,8 @@ fn run_check(
     })
 }
 
-/// Checks by QEMU's picture what a display shows whose card has no writeback connector.
+/// Compares QEMU's picture of the first card's display with the picture that a device drew. This covers cards without a writeback
+/// connector.
 fn screendump_rows(context: &mut TestContext<'_>) -> anyhow::Result<Vec<Row>> {
     let config = context.boot().machine.config;
     if !config.has_screendump() {
@@ -176,7 +178,8 @@ fn save_picture(
     context.save_artefact(name, png.get_ref())
 }
 
-/// Runs the exchanges under Vulkan's validation layer, and checks that the layer finds a hazard that is planted.
+/// Runs the exchanges under Vulkan's validation layer, and checks that the layer reports a hazard that the program causes on
+/// purpose.
 fn with_validation_layer(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let rows = with_modules(context, |context| {
         run_check(context, "--validated", LONG_LIMIT)

@@ -116,7 +116,7 @@ const fn in_6g(name: &'static str, config: Config, kernel: Kernel) -> Case {
     full(name, config, kernel).memory(Memory::SIX_GIBIBYTES)
 }
 
-/// One format of each kind, in one size.
+/// Verifies the verdicts for one RGB and one YUV format, in one size.
 fn few_verdicts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     verify(
         context,

@@ -23,7 +23,7 @@ use crate::wire::Stream;
 /// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of some hundred frames. vkms composes in software.
+/// Time limit to show a few hundred frames. vkms composes in software.
 const FRAMES_LIMIT: Duration = Duration::from_secs(240);
 
 /// The size of the camera's window.
@@ -103,7 +103,8 @@ fn leave(guest: &Guest) -> anyhow::Result<(Process, LeftState)> {
     Ok((process, left))
 }
 
-/// Checks that the state has nothing of what was left, while the compositor shows only the planes in `own`.
+/// Checks that the compositor has undone the state that `covalent-kms-state leave` set: the compositor shows `own` planes, none of
+/// the planes of that state is shown, and no property has the value of that state.
 fn check_reset(state: &KmsState, left: &LeftState, own: usize) -> anyhow::Result<()> {
     let shown: Vec<u32> = state.shown().map(|plane| plane.id).collect();
     ensure!(
@@ -283,7 +284,8 @@ fn overlay(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Returns the planes of the camera's frames, in which equal ones that follow each other are one.
+/// Returns the kinds of planes that showed the camera's frames, in order. Successive equal kinds are listed once. `None` means
+/// that the frame was composited.
 fn plane_changes(frames: &[FrameRecord], buffers: &[u64]) -> Vec<Option<String>> {
     let mut changes: Vec<Option<String>> = Vec::new();
     for frame in frames {
@@ -335,7 +337,7 @@ fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let mut running = pipeline.start(guest)?;
     let mut seen = running.wait_for_frames(20, FRAMES_LIMIT)?;
     for _ in 0..2 {
-        // A window of shared memory above the camera, which no plane can show.
+        // This window is above the camera's window. Its buffers are shared memory, which no plane can show.
         run_checked(
             guest,
             "WAYLAND_DISPLAY=suite covalent-pattern --window --size 160x120 --fps 10 --frames 10",
@@ -359,7 +361,7 @@ fn covered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         .frames
         .iter()
         .filter_map(|frame| frame.why_not_direct.as_deref());
-    let reason = "something that is drawn is above it";
+    let reason = "a drawn layer or the drawn pointer covers it";
     ensure!(
         covered.into_iter().any(|why| why.contains(reason)),
         "no frame says that {reason}"

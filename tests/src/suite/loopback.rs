@@ -25,7 +25,8 @@ const FRAMES_IN_FULL: u32 = 3000;
 /// The largest difference of numbers between two frames that are shown, since a busy machine without KVM drops frames.
 const LARGEST_GAP: u32 = 600;
 
-/// The largest number that the first shown frame can have: the output runs at 60 frames a second while the rest starts.
+/// The largest number that the first shown frame can have. The video output runs at 60 frames a second while the compositor and
+/// the camera client start, which takes two minutes at most.
 const LATEST_START: u32 = 7200;
 
 pub(super) const CASES: &[Case] = &[Case::new(

@@ -55,7 +55,7 @@ const REQUESTS: [PlanRequest; 5] = [
         job.cameras.push("/dev/video0".to_owned());
         job.displays.push("/dev/dri/card0".to_owned());
     }),
-    // A queue that needs contiguous memory; a vgem, which has no plane; and another number of buffers.
+    // This request has a queue that needs contiguous memory, a vgem, which has no plane, and another number of buffers.
     (
         "--camera /dev/video2 --output /dev/video1 --display VGEM --count 6",
         |job| {

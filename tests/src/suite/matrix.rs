@@ -18,9 +18,9 @@ use super::{Case, Outcome, TestContext};
 
 /// Time limit of thousands of trials on a busy machine without KVM.
 pub(super) const LONG_LIMIT: Duration = Duration::from_secs(2400);
-/// Time limit of such a case, its boots included.
+/// Time limit of a case with thousands of trials, including its boots.
 pub(super) const LIMIT: Duration = Duration::from_secs(3600);
-/// About how long such a case takes in the normal suite, in seconds.
+/// About how long a case with trials takes in the normal suite, in seconds.
 const SECONDS: u32 = 60;
 /// Time limit of one command of the tool.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -405,11 +405,11 @@ fn missing_helper(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         COMMAND_LIMIT,
     )?;
     expect(&output, 1, &["/nowhere/helper", "COVALENT_PROVE"])?;
-    // The tool alone in a folder, without its helper.
+    // The tool is copied to a folder without its helper program.
     let line = "mkdir -p /tmp/alone && cp $(command -v covalent) /tmp/alone/ && /tmp/alone/covalent matrix";
     let output = guest.sh(line, COMMAND_LIMIT)?;
     expect(&output, 1, &["/tmp/alone/covalent-prove", "COVALENT_PROVE"])?;
-    // Another program in the helper's place, and one that never answers.
+    // `COVALENT_PROVE` names a program that is not the helper, and then a program that never answers.
     let output = guest.sh(
         &format!("COVALENT_PROVE=/bin/true {program}"),
         COMMAND_LIMIT,

@@ -92,7 +92,7 @@ pub type Run = fn(&mut TestContext<'_>) -> anyhow::Result<Outcome>;
 /// How a case ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The case saw what its name claims.
+    /// The case verified what its name states.
     Passed,
     /// The case cannot run here; holds the reason.
     Skip(String),
@@ -109,7 +109,7 @@ pub struct Needs {
     pub memory: Memory,
     /// The size of the first display.
     pub size: Size,
-    /// Memory that is reserved for contiguous buffers (the kernel's `cma=`), in MiB.
+    /// Memory that the kernel reserves for contiguous buffers (the option `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
     /// Whether the guest's clock counts executed instructions instead of time.
     pub counted: bool,
@@ -309,7 +309,7 @@ mod tests {
             let usual = || format!("src/bin/{}/main.rs", self.name).into();
             let main = package.join(self.path.clone().unwrap_or_else(usual));
             let folder = main.parent().unwrap();
-            // Beside the files of a library, and of other programs, the program has only one file.
+            // Where the folder also has a library, or the file is not called `main.rs`, only that file belongs to the program.
             let is_alone = main.ends_with("main.rs") && !folder.join("lib.rs").exists();
             if is_alone {
                 sources(folder)

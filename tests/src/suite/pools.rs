@@ -1,5 +1,5 @@
-//! Theme `pools`: a CMA region of 32 MiB, from which a heap and the queue of a camera allocate. Both count what fits in it, and small
-//! frames of the queue come from the page allocator when it is exhausted.
+//! Theme `pools`: a CMA region of 32 MiB, from which a heap and the queue of a camera allocate. The reports of both state how many
+//! buffers fit in the region. Small frames of the queue come from the page allocator when the region is exhausted.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn shared_region(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{status}: {message}"
     );
 
-    // Frames of less than 4 MiB: 20 of them are more than the region, and the queue allocates them all the same.
+    // Frames of less than 4 MiB: 20 of them are larger than the region, and the queue allocates them nevertheless.
     let small =
         "covalent plan --camera /dev/video2 --size 1280x720 --format XR24 --count 20 --json";
     let solution = self::solution(context, small)?;

@@ -11,7 +11,7 @@ use super::compositor::{ClientExit, TestCompositor};
 use super::{Case, Outcome, TestContext};
 use crate::vm::config::Config;
 
-/// Time limit of all starts, each of which strace slows down.
+/// Time limit to start the compositor once for each number in [`STARTS`]. strace slows down each start.
 const STARTS_LIMIT: Duration = Duration::from_secs(850);
 
 /// Time limit of one script under strace and without KVM.
@@ -20,10 +20,11 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(400);
 /// The transient errors, and EACCES, which a card gives while another program is DRM master.
 const ERRORS: [&str; 5] = ["EBUSY", "EINTR", "ENOMEM", "EAGAIN", "EACCES"];
 
-/// The numbers of the requests to the card that fail, one in each start. A start under strace takes a quarter of a minute.
+/// The numbers of the ioctls on the card that strace lets fail, one of them in each start of the compositor. A start under strace
+/// takes a quarter of a minute.
 const STARTS: &str = "1 2 3 5 8 12 17 23 30";
 
-/// With `--full`, each of the first requests.
+/// The same numbers with `--full`: each of the first 32 ioctls.
 const STARTS_IN_FULL: &str = "$(seq 32)";
 
 pub(super) const CASES: &[Case] = &[
@@ -78,7 +79,7 @@ fn run_script(context: &mut TestContext<'_>, script: &str) -> anyhow::Result<Cli
     Ok(context.guest()?.sh(script, SCRIPT_LIMIT)?.into())
 }
 
-/// All requests of about one second fail, among them the commit of each frame.
+/// Nine successive ioctls on the card fail with each error, commits of frames among them.
 fn transient_commit_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let errors = ERRORS.join(" ");
@@ -121,7 +122,7 @@ grep -c '"retries"' frames.jsonl
     Ok(Outcome::Passed)
 }
 
-/// Every eleventh request fails, whatever it is: a commit, a query or signal of a syncobj, or the start of CPU access.
+/// Every eleventh ioctl fails, whatever its request is: a commit, a query or signal of a syncobj, or the start of CPU access.
 fn intermittent_errors(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     for client in [
@@ -163,7 +164,7 @@ injected
     Ok(Outcome::Passed)
 }
 
-/// One request to the card fails in each start.
+/// One ioctl on the card fails in each start.
 fn failing_starts(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let starts = if context.is_full() {
         STARTS_IN_FULL
@@ -187,8 +188,8 @@ done"#
     Ok(Outcome::Passed)
 }
 
-/// The card is busy for thirteen requests while the display is unplugged and plugged in again. If every third request failed
-/// for ever, every attempt could fail at the same step.
+/// Thirteen successive ioctls on the card fail with EBUSY while the display is unplugged and plugged in again. Their number is
+/// limited: if every third ioctl failed for ever, every attempt could fail at the same step.
 fn replugged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let compositor = TestCompositor::start(context)?;
     let script = format!(

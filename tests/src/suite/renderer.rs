@@ -13,7 +13,7 @@ use crate::pipeline::{FrameRecord, Path, parse_frames};
 use crate::vm::config::Config;
 use crate::vm::guest::Guest;
 
-/// Time limit for a GPU driver to compile its shaders on a busy machine without KVM, and for some frames.
+/// Time limit for a GPU driver to compile its shaders and to render a few frames, on a busy machine without KVM.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The largest difference of a channel between two renderers that round differently.

@@ -48,7 +48,7 @@ pub struct Runner<'a> {
     pub guests: usize,
 }
 
-/// What has ended.
+/// A check or a case that has ended.
 #[derive(Debug)]
 pub enum Ended {
     /// A check, with its name and its records.
@@ -57,7 +57,7 @@ pub enum Ended {
     Case(Record),
 }
 
-/// The work that is left, and the event that an image was made.
+/// The state that the workers share: the remaining work, the event that an image was made, and the compiled programs.
 #[derive(Debug)]
 struct Shared {
     work: Mutex<Work>,
@@ -153,7 +153,7 @@ impl Runner<'_> {
             image_made: Condvar::new(),
             programs: Programs::default(),
         };
-        // Most runs have no case of the board or of an older kernel, so these images are made only when they are needed.
+        // Only the images that a case of this run needs are made. Most runs have no case that needs the board or an older kernel.
         let needed: BTreeSet<_> = cases
             .iter()
             .map(|case| ImageKind::of(&case.needs))
@@ -192,7 +192,7 @@ impl Runner<'_> {
         let mut boots_guests = false;
         let mut work = lock(&shared.work);
         loop {
-            // Without the PC's image there is no root; what has not begun by then does not run.
+            // Where the PC's image could not be made, there is no root, so no further check or case is started.
             if let Some(Err(_)) = self.images.get(ImageKind::PC) {
                 return;
             }
@@ -234,7 +234,7 @@ impl Runner<'_> {
         let programs = image.and_then(programs);
         // Cases of the theme `harness` start `./x`, which waits while any image is made.
         let mut work = lock(&shared.work);
-        while !self.images.are_complete() {
+        while !self.images.is_finished() {
             work = wait(&shared.image_made, work);
         }
         drop(work);

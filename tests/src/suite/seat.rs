@@ -18,7 +18,7 @@ use crate::wire::Status;
 /// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of some hundred frames.
+/// Time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(180);
 
 /// The compositor's exit code where it can drive no display.

@@ -47,7 +47,8 @@ impl ShownPicture {
         Ok(Self { detail, picture })
     }
 
-    /// Checks that QEMU's picture has the checksum with which the line begins. On a card without one the program compares the writeback.
+    /// Checks that QEMU's picture has the checksum with which the line begins. Where QEMU has no picture, the program in the guest
+    /// has compared the writeback.
     pub(super) fn check_checksum(&self) -> anyhow::Result<()> {
         let Some(picture) = &self.picture else {
             return Ok(());

@@ -14,7 +14,7 @@ use super::{Case, Outcome, TestContext};
 /// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of some dozen frames of 33 MB each.
+/// Time limit to show a few dozen frames of 33 MB each.
 const FRAMES_LIMIT: Duration = Duration::from_secs(300);
 
 /// The sizes of vivid's webcam, and whether virtio-gpu's EDID has a mode of that size.

@@ -13,7 +13,7 @@ use crate::vm::config::Config;
 /// Time limit of one command on a busy machine without KVM.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// Time limit of some hundred frames.
+/// Time limit to show a few hundred frames.
 const FRAMES_LIMIT: Duration = Duration::from_secs(120);
 
 const CLIENT: &str = "/tmp/trace-client.json";

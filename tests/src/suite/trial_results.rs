@@ -222,7 +222,7 @@ fn damaged(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         let guest = context.guest()?;
         let line = format!("{cache} covalent plan --camera /dev/video0 --display /dev/dri/card0");
         let output = guest.sh(&line, COMMAND_LIMIT)?;
-        // The plan is made nevertheless.
+        // The tool makes the plan although the file is damaged.
         expect(
             &output,
             0,

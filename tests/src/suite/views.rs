@@ -1,5 +1,5 @@
-//! Theme `views`: CPU access guards matter. A test exporter has separate memory for CPU and device, which only cache
-//! maintenance copies to each other.
+//! Theme `views`: CPU access needs access guards. A test exporter has separate memory for the CPU and the device, and copies
+//! between them only in its cache maintenance.
 
 use std::time::Duration;
 

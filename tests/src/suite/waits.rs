@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("waits::planted_wait_is_found", Config::Virtio, planted),
 ];
 
-/// Returns the name of the call in a line of strace, and the rest of the line.
+/// Returns the name of the call in a line of strace, and the text after its opening parenthesis.
 fn parse_call(line: &str) -> Option<(&str, &str)> {
     let (_, call) = line.split_once(' ')?;
     let call = call.trim_start();
@@ -99,7 +99,8 @@ fn wait_cause(name: &str, rest: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the lines of a trace with each call on one line; strace splits a call during which another process makes one.
+/// Returns the lines of a trace with each call on one line. strace splits a call into two lines where another process makes a call
+/// before the first one returns.
 fn joined(trace: &str) -> Vec<String> {
     let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
     let mut lines = Vec::new();
@@ -117,8 +118,8 @@ fn joined(trace: &str) -> Vec<String> {
     lines
 }
 
-/// Returns the part of a trace in which frames flow: from the tenth frame that the camera delivers to the tenth before the
-/// last.
+/// Returns the part of a trace in which the camera streams steadily: from the tenth frame that the camera delivers to the tenth
+/// before the last.
 fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     let lines = joined(trace);
     let frames: Vec<usize> = lines
@@ -136,7 +137,7 @@ fn steady(trace: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines[from..until].to_vec())
 }
 
-/// Returns every call in a trace's steady part that may block, and how often it occurs.
+/// Returns every call in a trace's steady part that may block, and the number of times that it occurs.
 fn waits_in(trace: &str) -> anyhow::Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
     for line in steady(trace)? {
@@ -227,7 +228,8 @@ fn drawn(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         found.is_empty(),
         "these wait outside of the event loop: {found:#?}"
     );
-    // The check can see waits: the other threads wait, for example for the driver.
+    // The other threads do wait, for example for the driver. Where the check finds no wait of theirs, it cannot detect waits at
+    // all.
     let elsewhere = lines.iter().filter(|line| process(line) != first);
     let waiting = elsewhere
         .filter_map(|line| parse_call(line))
@@ -280,7 +282,8 @@ fn client_calls(
     Ok(calls)
 }
 
-/// Two runs of different lengths: the difference of their calls is that of the additional frames.
+/// Runs the client twice, for different numbers of frames. The additional frames cause the difference between the numbers of
+/// calls.
 fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     /// The limit that client-demo/DESIGN.md states.
     const MOST: f64 = 10.0;
@@ -300,7 +303,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         total <= MOST,
         "{total:.2} system calls a frame; the limit is {MOST}: {per_frame:.2?}"
     );
-    // strace saw the frames.
+    // Each of these calls occurs for every frame, so the trace is complete.
     for name in ["ioctl", "epoll_pwait", "recvmsg"] {
         ensure!(
             per_frame
@@ -312,7 +315,7 @@ fn calls_per_frame(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A planted program beside the camera sleeps all the time, and the check has to find it.
+/// Runs a script beside the camera that sleeps again and again. The check has to find the script's waits.
 fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let script = "#!/bin/sh\nwhile :; do sleep 0.05; done &\nsleeper=$!\n\"$@\"\nstatus=$?\nkill $sleeper\nexit $status\n";
     let line = format!("cat > /tmp/sleeper <<'END'\n{script}END\nchmod +x /tmp/sleeper");

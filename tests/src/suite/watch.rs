@@ -56,7 +56,7 @@ fn camera(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let held = at("/clients/0/holdings/dmabufs").as_array();
     let is_listed = held.is_some_and(|held| held.iter().any(|one| one.get("inode") == Some(inode)));
     ensure!(is_listed, "{snapshot}");
-    // A window leaves the reason in the last frame.
+    // A window is not scanned out, so the snapshot states the reason for the last frame.
     let window = compositor.start_client(context, "covalent-pattern --window --size 320x240")?;
     let mut reason = Value::Null;
     for _ in 0..50 {

@@ -1,4 +1,4 @@
-//! What is left of a run: checks, and cases by the guest that they need. Workers take their next job from here.
+//! The remaining work of a run: checks, and cases grouped by the guest that they need. Workers take their next job from here.
 
 use super::Needs;
 use super::case_queue::CaseQueue;
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(work.next(&mut worker, none), Job::Check("check::tree"));
         assert_eq!(work.next(&mut worker, none), Job::Wait);
         assert_eq!(work.next(&mut worker, pc), Job::Check("check::lints"));
-        // The board's image takes longer.
+        // The board's image is not made yet, so the worker has to wait.
         assert_eq!(work.next(&mut worker, pc), Job::Wait);
         let guest = work.next(&mut worker, |_| true);
         assert_eq!(config(&guest), Some(Config::Board));

@@ -1,8 +1,8 @@
 //! The accelerator of the guest's CPU: KVM where it works, otherwise QEMU's emulation (TCG).
 //!
-//! A `/dev/kvm` that opens proves nothing. On some hosts, which are virtual machines themselves, a kernel then hangs at its
-//! first instruction or aborts later. So a guest is booted once with KVM and a deadline, and the result is kept for this
-//! kernel, CPU and QEMU.
+//! A process may be able to open `/dev/kvm` although KVM does not work: on some hosts, which are virtual machines themselves, a
+//! guest kernel hangs at its first instruction or aborts later. So a guest is booted once with KVM and a deadline, and the result
+//! is kept for this kernel, CPU and QEMU.
 
 use std::fs::{self, File};
 use std::io;

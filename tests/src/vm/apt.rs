@@ -229,7 +229,7 @@ impl<'a> Apt<'a> {
         task.run_with_poll(command, || {
             // There are hundreds of files, so the sizes are summed up only now and then.
             if polls % 10 == 0 {
-                step.bytes(present_bytes(&archives, resolution));
+                step.bytes(downloaded_bytes(&archives, resolution));
             }
             polls = polls.wrapping_add(1);
         })?;
@@ -266,14 +266,14 @@ impl<'a> Apt<'a> {
             log: &log,
             deadline: DOWNLOAD_DEADLINE,
         };
-        task.run_with_poll(command, || step.bytes(present_bytes(&archives, &only)))?;
+        task.run_with_poll(command, || step.bytes(downloaded_bytes(&archives, &only)))?;
         check_sizes(&archives, packages)?;
         self.remove_other_versions(&only)?;
         step.done();
         Ok(())
     }
 
-    /// Removes the packages of other versions.
+    /// Removes the downloaded packages that are not part of `resolution`, such as older versions.
     fn remove_other_versions(&self, resolution: &Resolution) -> Result<(), AptError> {
         let archives = self.archives();
         for entry in fs::read_dir(&archives).map_err(file_error("list", &archives))? {
@@ -399,7 +399,7 @@ fn check_sizes(archives: &Path, packages: &[Package]) -> Result<(), AptError> {
     Ok(())
 }
 
-fn present_bytes(archives: &Path, resolution: &Resolution) -> u64 {
+fn downloaded_bytes(archives: &Path, resolution: &Resolution) -> u64 {
     let size = |path: PathBuf| {
         fs::metadata(path)
             .map(|metadata| metadata.len())

@@ -311,8 +311,8 @@ impl Cache {
         self.folder.join("rubbish")
     }
 
-    /// Starts a process that removes the discarded files, where there are any. It runs in the namespace of the root's owners,
-    /// because only there files of subordinate user ids can be removed.
+    /// Starts a process that removes the discarded files, where there are any. The process runs in the namespaces of
+    /// [`namespace`], because a user other than root can remove the files of subordinate user ids only there.
     fn start_removal(&self) -> Result<Option<Child>, CacheError> {
         let discarded = self.discarded_folder();
         let is_empty =

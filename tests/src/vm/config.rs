@@ -344,7 +344,7 @@ impl FromStr for Memory {
             .ok()
             .and_then(|number| Self::mebibytes(number.checked_mul(factor)?))
             .ok_or_else(|| {
-                format!("{text:?} is no size of memory: write 2G or 1536M, 512M to 1024G")
+                format!("{text:?} is not a memory size: give a number with M or G, such as 1536M or 2G, from 512M to 1024G")
             })
     }
 }

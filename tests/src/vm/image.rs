@@ -29,7 +29,8 @@ use super::tree::{Tree, TreeError, TreeMaker};
 
 pub use super::tree::Versions;
 
-/// Changes when older images can no longer be used for a reason that neither scripts nor packages show.
+/// The version of the images' format, a part of the key. It is increased where images of an earlier version cannot be used
+/// although scripts and packages are the same.
 const FORMAT: u32 = 2;
 /// The number of images and roots that are kept: the one in use, and the previous one.
 const KEPT_ITEMS: usize = 2;
@@ -300,8 +301,9 @@ impl ImageMaker<'_> {
             Ok(()) => return Ok(()),
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
-                self.progress
-                    .note(&format!("the image is made again: {error}"));
+                self.progress.note(&format!(
+                    "the cached image is damaged and is made again: {error}"
+                ));
                 self.cache.discard(self.lock, folder)?;
             }
         }

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::root::{Root, RootCommand};
 use super::task::{Task, TaskError};
 
-/// Returns the script that packs it, and the script that runs in it. Both are part of the image's key.
+/// Returns the script that packs the initial RAM file system, and the script that runs in it. Both are part of the image's key.
 pub(crate) fn scripts(platform: Platform) -> [&'static str; 2] {
     match platform {
         Platform::Pc => [

@@ -26,9 +26,11 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// Changes when older items can no longer be used for a reason that neither scripts nor packages show.
+/// The version of the kernels' format, a part of the key. It is increased where kernels of an earlier version cannot be used
+/// although scripts and packages are the same.
 const FORMAT: u32 = 1;
-/// The names whose resolution has the kernel's packages, the same in every release of Debian.
+/// The packages that apt resolves. They depend on the packages of one kernel version, and have the same names in every release of
+/// Debian.
 const NAMES: [&str; 3] = ["linux-image-amd64", "linux-headers-amd64", "linux-source"];
 /// The beginnings of the names of packages that are unpacked; a version follows.
 const UNPACKED: [&str; 6] = [
@@ -59,7 +61,7 @@ pub(super) struct KernelImage {
     _in_use: InUse,
 }
 
-/// What was made, and what could not be.
+/// The release of a kernel that was made, and the modules that the kernel lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The kernel's release, as `uname -r` prints it.
@@ -117,8 +119,9 @@ impl KernelMaker<'_> {
             Ok(()) => return KernelImage::open(&folder),
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
-                self.progress
-                    .note(&format!("the kernel is made again: {error}"));
+                self.progress.note(&format!(
+                    "the cached kernel is damaged and is made again: {error}"
+                ));
                 self.cache.discard(self.lock, &folder)?;
             }
         }

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// Returns the script that compiles them; it is part of the image's key.
+/// Returns the script that compiles the modules. The script is part of the image's key.
 pub(crate) fn script(platform: Platform) -> &'static str {
     match platform {
         Platform::Pc => include_str!("scripts/modules.sh"),

@@ -91,7 +91,8 @@ impl Platform {
         }
     }
 
-    /// Returns the modules of the initial RAM file system; the script of the PC lists its own.
+    /// Returns the modules that are passed to the script which packs the initial RAM file system. There are none for the PC,
+    /// because its script lists the modules itself.
     pub(super) fn early_modules(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[],

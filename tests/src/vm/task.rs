@@ -10,7 +10,8 @@ use super::namespace::spawn_bound_to_process;
 use super::progress::Step;
 use super::root::RootCommand;
 
-/// How often a task's state is read. It is short beside the steps, and long beside the cost of reading.
+/// The interval at which a task's state is read. It is short compared with a step, and long compared with the time that a read
+/// takes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most bytes of a log's end that an error shows.
 const TAIL_BYTES: u64 = 3000;

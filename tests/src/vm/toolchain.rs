@@ -51,8 +51,8 @@ impl Toolchain {
 
     /// Prepares a cargo command on the host itself, with the same compiler as in the root; `None` where the root has its own.
     ///
-    /// It suits what links no library of a backend, since the host may lack them. The host's settings for the compiler are
-    /// overridden, as in the root.
+    /// The command suits packages that link no library of a backend, since the host may lack these libraries. The host's settings
+    /// for the compiler are overridden, as in the root.
     #[must_use]
     pub(crate) fn host_cargo(&self) -> Option<Command> {
         let Self::Host(sysroot) = self else {
@@ -62,7 +62,7 @@ impl Toolchain {
         let others = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(programs.clone()).chain(std::env::split_paths(&others));
         let mut command = Command::new(programs.join("cargo"));
-        // A folder of rustup's has no colon in its name, which is what this could fail at.
+        // `join_paths` fails only where the name of a folder has a colon. rustup's folders have none.
         command.env("PATH", std::env::join_paths(folders).unwrap_or(others));
         command.env("RUSTFLAGS", "").env("RUSTC_WRAPPER", "");
         command.env_remove("RUSTC");

@@ -22,7 +22,8 @@ use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 
-/// Changes when older roots can no longer be used for a reason that neither scripts nor packages show.
+/// The version of the roots' format, a part of the key. It is increased where roots of an earlier version cannot be used although
+/// scripts and packages are the same.
 const FORMAT: u32 = 2;
 
 /// The installation takes three minutes of two busy cores; the limit allows for a slow disk.

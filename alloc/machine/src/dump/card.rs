@@ -25,7 +25,7 @@ pub(super) struct Card {
     pub(super) driver: String,
     /// The kernel's release; empty where the dump does not have it.
     pub(super) kernel: String,
-    /// Whether it is on PCI.
+    /// Whether the card is on the PCI bus.
     pub(super) is_pci: bool,
     /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
     pub(super) caps: BTreeMap<String, u64>,
@@ -65,7 +65,8 @@ impl Card {
         self.caps.get(name).copied().unwrap_or(0)
     }
 
-    /// Returns what stands for the address of the device, which the dump does not have: the node tells cards of one driver apart.
+    /// Returns the name of the device node in place of the bus address, which the dump does not have. The name tells cards of one
+    /// driver apart.
     pub(super) fn location(&self) -> &str {
         self.node.rsplit('/').next().unwrap_or_default()
     }
@@ -113,7 +114,8 @@ impl Card {
         participant
     }
 
-    /// Returns the pairs of a plane. Without modifiers the card describes no layouts, and its buffers are linear.
+    /// Returns the pairs of format and modifier of a plane: those of IN_FORMATS if the card supports modifiers
+    /// (`DRM_CAP_ADDFB2_MODIFIERS`). Otherwise the buffers of the card are linear, so each format has the modifier LINEAR.
     fn formats(&self, plane: &CardPlane) -> FormatSet {
         match &plane.in_formats {
             Some(pairs) if self.cap("ADDFB2_MODIFIERS") != 0 => pairs.clone().into(),
@@ -196,7 +198,8 @@ impl Card {
         let mut source = Source::new(id, format!("{} dumb", self.driver));
         source.device = Some(device);
         if self.is_pci && self.driver.starts_with("nvidia") {
-            // The location of the device, by which the request would tell, is not in the dump.
+            // The source is limited here, because the limit for NVIDIA's driver depends on the PCI address of the device, which
+            // is not in the dump.
             limit_to_card(&mut source);
         }
         let image = &mut source.constraints.image;

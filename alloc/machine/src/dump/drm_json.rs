@@ -12,7 +12,7 @@ use super::card::{Card, CardPlane};
 use super::error::LineError;
 use super::json::{self, Number};
 
-/// What an error says was expected.
+/// The input that this parser expects, as its errors name it.
 const EXPECTED: &str = "the JSON of drm_info -j";
 
 /// The most cards, and the most planes of a card.

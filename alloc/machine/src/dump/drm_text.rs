@@ -30,7 +30,7 @@ use super::text::{Line, last_line, lines, number, number_in_parentheses, value_o
 /// The most cards of a file, and the most planes and capabilities of a card.
 const MAXIMUM: usize = 256;
 
-/// The digits of a format's code. A modifier is written with more, or, where it is LINEAR in an older version, with fewer.
+/// The digits of a format's code. A modifier has more digits, or fewer if an older version of drm_info writes LINEAR.
 const FORMAT_DIGITS: usize = 8;
 
 /// The part of a card in which a line is.

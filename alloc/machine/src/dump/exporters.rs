@@ -1,7 +1,7 @@
 //! The sources of memory that a list of dma-bufs shows (`/sys/kernel/debug/dma_buf/bufinfo`).
 //!
-//! The list names the exporter of each dma-buf. A heap exports with the name of the heap, and udmabuf with its own, so both are there. Of
-//! other exporters the list says nothing that a source needs.
+//! The list names the exporter of each dma-buf. The name of a heap or of udmabuf is enough to declare it as a source. Of all
+//! other exporters, the list does not show what the declaration of a source needs.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ pub(super) fn read(text: &str) -> Result<BTreeSet<String>, LineError> {
         .collect())
 }
 
-/// Returns the list with the kernel's tabs where pasting made spaces of them, and nothing below its total.
+/// Returns the list up to the line with its total. Where pasting has replaced the kernel's tabs by spaces, they are tabs again.
 fn with_tabs(list: &str) -> Cow<'_, str> {
     let end = list.find(" objects, ").and_then(|at| {
         let rest = list.get(at..)?;

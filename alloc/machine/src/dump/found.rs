@@ -1,4 +1,4 @@
-//! What the dumps of one machine say together, and the machine that is recorded of it.
+//! What the dumps of one machine describe together, and the recorded machine that is made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,7 +227,7 @@ fn add_tree(tree: &Tree, machine: &mut Machine) {
     machine.devicetree = Some(ReservedMemory::of(tree));
     let mut paths: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for node in tree.nodes().filter(|node| node.name().contains('@')) {
-        // A name that two nodes have tells nothing.
+        // If two nodes have the same name, the name identifies neither.
         let path = paths.entry(node.name());
         path.and_modify(|own| *own = None)
             .or_insert_with(|| Some(node.path()));

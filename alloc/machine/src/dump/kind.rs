@@ -49,7 +49,8 @@ impl DumpKind {
         if bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) {
             return Some(Self::DevicetreeBlob);
         }
-        // Whatever a kind begins with is text, and a name in another encoding does not hide it.
+        // All other kinds are recognised by UTF-8 text. A name in another encoding does not prevent that, because the conversion
+        // replaces its bytes.
         let text = String::from_utf8_lossy(bytes);
         if let Some((at, _)) = json::start(&text) {
             return Self::of_json(text.get(at..).unwrap_or_default());

@@ -26,7 +26,7 @@ const MAPPING_DRIVERS: [&str; 1] = ["uvcvideo"];
 pub(super) struct Video {
     /// Its node; `None` where the dump has no command line that names it.
     pub(super) node: Option<String>,
-    /// The driver's name; empty for a list of formats alone.
+    /// The driver's name; empty if the dump has only a list of formats.
     pub(super) driver: String,
     pub(super) bus: String,
     /// The kernel's version, which V4L2 returns as the driver's.
@@ -116,7 +116,8 @@ impl Video {
 }
 
 impl VideoQueue {
-    /// Returns the sizes at which something is known of the queue, the one that was set first; none where it takes a range.
+    /// Returns the sizes for which the dump describes the queue: first the size that was set, then each single size of its lists.
+    /// A range of sizes adds none.
     pub(super) fn sizes(&self) -> Vec<Extent> {
         let listed = self.listed.iter().flatten().flat_map(|own| &own.discrete);
         let mut known = BTreeSet::new();
@@ -192,7 +193,7 @@ impl ListedFormat {
             image.width.maximum = most.width();
             image.height.minimum = least.height();
             image.height.maximum = most.height();
-            // The steps are counted from the least size. Only where that is a multiple of them they are an alignment.
+            // The steps are counted from the least size. A step is an alignment only if the least size is a multiple of it.
             if least.width().checked_rem(horizontal) == Some(0) {
                 image.width.multiple_of = horizontal;
             }

@@ -1,4 +1,4 @@
-//! The JSON of `vulkaninfo --json`, in the form of profiles, and in the older ones.
+//! The JSON of `vulkaninfo --json`, in the form of profiles, and in the older forms.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::error::LineError;
 use super::gpu::Gpu;
 use super::json::{self, Number};
 
-/// What an error says was expected.
+/// The input that this parser expects, as its errors name it.
 const EXPECTED: &str = "the JSON of vulkaninfo --json";
 
 #[derive(Deserialize)]

@@ -68,7 +68,7 @@ enum Features {
     Linear {
         are_used: bool,
     },
-    /// Those of other images, after those of linear ones.
+    /// The features of images that are not linear, which follow the features of linear images.
     Other {
         are_used: bool,
     },

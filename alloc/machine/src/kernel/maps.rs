@@ -39,8 +39,8 @@ impl MapLine {
 
 /// Parses one line; `None` where it is not a line of this file. The kernel escapes line breaks in paths.
 ///
-/// The result takes no more than the bytes of the line, beside the [`MapLine`] itself. A caller should read the file line by line,
-/// because a process can have 65,530 mappings with paths of 4 KiB.
+/// The result takes no more memory than the bytes of the line, in addition to the [`MapLine`] itself. A caller should read the
+/// file line by line, because a process can have 65,530 mappings with paths of 4 KiB.
 ///
 /// # References
 /// Linux, `fs/proc/task_mmu.c`, `show_map_vma`.

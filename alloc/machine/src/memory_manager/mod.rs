@@ -1,13 +1,14 @@
 //! What the memory managers of DRM drivers take from other devices and give to them, by driver and kernel.
 //!
-//! A capability bit is no promise: since Linux 6.6, `DRM_CAP_PRIME` reports import and export for every driver. Whether foreign
-//! memory is imported depends on how the driver manages its memory, and that changes from kernel to kernel. A driver that keeps its
-//! buffers in the card's memory by GEM VRAM helpers has no function that imports a scatter table, and its exports have none that
-//! makes one. So such a card takes no foreign memory, and its own memory serves the card itself and whoever maps it by the processor.
+//! A capability bit does not show whether a driver imports: since Linux 6.6, `DRM_CAP_PRIME` reports import and export for every
+//! driver. Whether foreign memory is imported depends on how the driver manages its memory, and that changes from kernel to
+//! kernel. A driver that keeps its buffers in the card's memory by GEM VRAM helpers has no function that imports a scatter table,
+//! and its exports have none that makes one. So such a card takes no foreign memory, and its own memory serves only the card
+//! itself and participants that map the memory with the CPU.
 //!
 //! A driver with TTM moves a buffer out of the card's memory when another device attaches to it, unless the two are peers that
-//! transfer directly: amdgpu, nouveau and radeon pin it in GTT or GART. So its buffers serve every device. NVIDIA's own driver does
-//! not, and its buffers serve the card alone ([`limit_source`]).
+//! transfer directly: amdgpu, nouveau and radeon pin it in GTT or GART. So its buffers serve every device. NVIDIA's own driver
+//! does not, and its buffers serve only the card ([`limit_source`]).
 //!
 //! The table states what was read in the sources of three kernels: 6.1, 6.12 and 7.3. Between two of them that differ, nothing is
 //! known, so a live machine tries an import, and otherwise the verdict has a caveat.
@@ -86,16 +87,16 @@ pub struct MemoryManager {
     pub kind: ManagerKind,
     /// Whether it imports the memory of other devices, and other devices can attach to what it exports.
     pub shares: bool,
-    /// The oldest kernel of which that is known.
+    /// The oldest kernel for which the fields above are known to be true.
     pub since: KernelVersion,
-    /// The newest kernel of which that is known; `None` where it is true of every later one.
+    /// The newest kernel for which the fields above are known to be true; `None` where they are true of every later kernel.
     pub until: Option<KernelVersion>,
-    /// The file below `drivers/gpu/drm` in Linux that says so.
+    /// The file below `drivers/gpu/drm` in Linux that shows how the driver manages memory.
     pub source_file: &'static str,
 }
 
 impl MemoryManager {
-    /// Returns what is known of a driver in a kernel; `None` where that is nothing.
+    /// Returns what is known of a driver in a kernel; `None` where nothing is known.
     #[must_use]
     pub fn of(driver: &str, kernel: KernelVersion) -> Option<&'static Self> {
         table::TABLE.iter().find(|known| {
@@ -119,7 +120,7 @@ impl MemoryManager {
         })
     }
 
-    /// Returns where in Linux it can be looked up.
+    /// Returns the source file of Linux that shows how the driver manages memory.
     #[must_use]
     pub fn reference(&self) -> String {
         format!("Linux, drivers/gpu/drm/{}", self.source_file)
@@ -133,7 +134,7 @@ impl MemoryManager {
         }
     }
 
-    /// Limits a source of the driver's own buffers to those that can use them.
+    /// Limits a source of the driver's own buffers to the devices that can use them.
     pub fn limit_source(&self, source: &mut Source) {
         if !self.shares {
             limit_to_card(source);
@@ -141,8 +142,8 @@ impl MemoryManager {
     }
 }
 
-/// Limits a source to the device that owns it, because its buffers stay in the memory of a card. A source that states whom it serves
-/// is left as it is.
+/// Limits a source to the device that owns it, because its buffers stay in the memory of a card. A source that already states
+/// which devices it serves is not changed.
 pub fn limit_to_card(source: &mut Source) {
     if source.guarantees.scope != MemoryScope::Everybody {
         return;
@@ -151,7 +152,7 @@ pub fn limit_to_card(source: &mut Source) {
     if source.guarantees.cost == MemoryCost::System {
         source.guarantees.cost = MemoryCost::Reserved;
     }
-    // The card's memory is limited, and the machine's free memory says nothing of it.
+    // The source states the free memory of the machine, and the free memory of the card is not known.
     source.guarantees.available_bytes = None;
 }
 
@@ -186,19 +187,20 @@ fn is_on_pci(device: &DeviceIdentity) -> bool {
     parts.len() == 4 && parts.iter().all(is_number)
 }
 
-/// Returns whether `DRM_CAP_PRIME` reports the same for every driver in this kernel, and so says nothing of one.
+/// Returns whether this kernel reports the same `DRM_CAP_PRIME` for every driver, so that the capability does not show what one
+/// driver does.
 #[must_use]
 pub fn reports_prime_for_all(kernel: KernelVersion) -> bool {
     kernel >= PRIME_FOR_ALL
 }
 
-/// Returns whether a driver is known to import scattered pages. Of another driver this is not known.
+/// Returns whether a driver is known to import scattered pages. For all other drivers it is not known.
 #[must_use]
 pub fn takes_scattered_pages(driver: &str) -> bool {
     SCATTER_GATHER_DRIVERS.contains(&driver)
 }
 
-/// Limits the cards of a recorded machine to what their drivers share in its kernel. A machine that states less is left as it is.
+/// Limits the cards of a recorded machine to what their drivers share in its kernel. A machine that states less is not changed.
 ///
 /// A recording of an older version of this crate, and one that was written by hand from the capability bits, claims that such cards
 /// import any memory.
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(shares("6.1.0-57-amd64"), Some(false));
         assert_eq!(shares("6.12.117+deb13-amd64"), Some(false));
         assert_eq!(shares("7.3.4+deb13-amd64"), Some(true));
-        // The kernels between two that were read may be either, and older ones were not read.
+        // The result is unknown for kernels between two versions that differ, and for kernels that are older than the table.
         assert_eq!(shares("6.15.1"), None);
         assert_eq!(shares("5.10.0"), None);
         assert_eq!(MemoryManager::of("nobody", kernel("7.3")), None);

@@ -8,7 +8,7 @@ use crate::KernelVersion;
 const V6_1: KernelVersion = KernelVersion::new(6, 1);
 const V6_12: KernelVersion = KernelVersion::new(6, 12);
 const V7_3: KernelVersion = KernelVersion::new(7, 3);
-/// The newest kernel that was read has it, so it is taken for later ones too.
+/// The entry is true of the newest kernel that was read, so it is assumed for later kernels too.
 const LATER: Option<KernelVersion> = None;
 
 /// A driver that imports the memory of other devices and lets them attach to its own.

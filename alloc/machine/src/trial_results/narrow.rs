@@ -100,7 +100,8 @@ fn only<'a>(
     narrow
 }
 
-/// Solves a request and returns its plan, or `None` where no single buffer serves all participants. It does not find out why.
+/// Solves a request and returns its plan, or `None` where no single buffer serves all participants. It does not determine the
+/// reason.
 #[must_use]
 pub fn plan_of(request: &Request) -> Option<Plan> {
     solve_shared(request).ok()

@@ -23,7 +23,7 @@ pub struct TrialResult {
     pub conditions: Conditions,
     /// Whether this machine learnt it or it ships with this crate.
     pub origin: Origin,
-    /// When it stops to be valid, in seconds since 1970. `None` means that it does not expire.
+    /// The time at which the result stops being valid, in seconds since 1970. `None` means that it does not expire.
     #[serde(default)]
     pub expires: Option<u64>,
 }

@@ -68,7 +68,7 @@ const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
     ]
 };
 
-/// The pixel formats that have a V4L2 code alone.
+/// The pixel formats that have only a V4L2 code.
 ///
 /// # References
 /// `linux/videodev2.h`.

@@ -64,7 +64,8 @@ fn assert_explained(solution: &Solution) {
             let mut expected =
                 vec!["no single buffer meets the constraints of all participants".to_owned()];
             let copied = split.copied_bytes_per_frame();
-            // Where a participant has no buffer at all, no copy helps. Devices may copy for themselves all the same.
+            // If a participant has no buffer, the split has no copies between groups. Devices may still copy frames for
+            // themselves.
             if split.copies().next().is_some() {
                 expected.push(format!("copies {copied} bytes a frame"));
             } else if copied > 0 {

@@ -5,7 +5,7 @@ use covalent_solver::constraint::{Constraints, FormatSet, Plane, PlaneKind, Role
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
 use covalent_solver::solve::{Solution, solve};
 
-/// A decoder of NV12, and a card whose overlay plane alone shows it, up to 4096 pixels of width.
+/// A decoder of NV12, and a card on which only the overlay plane shows NV12, up to a width of 4096 pixels.
 fn machine() -> Machine {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -103,7 +103,7 @@ fn plane_whose_memory_is_at_fault_is_named_with_its_demand() {
 }
 
 #[test]
-fn plane_that_shares_without_the_others_is_named_with_that() {
+fn plane_that_could_share_without_the_others_is_listed() {
     let mut machine = machine();
     edit(&mut machine, "rockchip-drm primary plane", |own| {
         own.formats = Some([FormatModifier::linear(Fourcc::NV12)].into());

@@ -69,7 +69,7 @@ pub fn extents(count: u32) -> Request {
     request
 }
 
-/// Many participants and sizes, of which no participant accepts the last.
+/// Many participants and many sizes. The first participant does not accept the last size.
 pub fn extents_of(count: usize, sizes: u32) -> Request {
     let mut request = sources_256(count, false);
     request.more_extents = (1..sizes)

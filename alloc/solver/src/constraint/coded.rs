@@ -57,23 +57,25 @@ field_table! {
     multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
 }
 
-/// Which part of a coded image a participant can read or write alone.
+/// Which part of a coded image a participant can read or write without the rest of the image.
 ///
-/// It is not merged. Where the coded extent is not the picture's, every participant has to crop. One that accesses the pixels by the CPU
-/// always does, because software chooses the pixels that it reads and writes, and so does one that demands such an extent by
-/// [`CodedConstraints`]. A compositor counts too, because it is told the coded extent.
+/// The value is not merged. If the coded extent is not the picture's, every participant has to crop. A participant that accesses
+/// the pixels with the CPU can always crop, because software chooses the pixels that it reads and writes. A participant that
+/// demands such an extent by [`CodedConstraints`] can crop it too. A compositor has to crop like the others, because it gets the
+/// coded extent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Crop {
-    /// It reads or writes every coded pixel, so the coded extent has to be the picture's.
+    /// The participant reads or writes every coded pixel, so the coded extent has to be the picture's.
     #[default]
     None,
-    /// It reads or writes a rectangle that begins in the first row and column, such as a camera that writes fewer rows than there are.
+    /// The participant reads or writes a rectangle that begins in the first row and column, such as a camera that writes fewer
+    /// rows than there are.
     TopLeft,
-    /// It reads or writes any rectangle: by a KMS plane's source rectangle, texture coordinates, a viewport, or VIDIOC_S_SELECTION.
-    /// [`CodedConstraints`] has the alignment of the corner.
+    /// The participant reads or writes any rectangle: by a KMS plane's source rectangle, texture coordinates, a viewport, or
+    /// VIDIOC_S_SELECTION. [`CodedConstraints`] has the alignment of the corner.
     Anywhere,
 }
 
@@ -88,7 +90,8 @@ impl Crop {
         *self == Self::None
     }
 
-    /// Describes what the participant demands thereby, as a clause that follows its name; `None` if it crops anywhere.
+    /// Describes the demand that follows from the value, as a clause that follows the participant's name; `None` if the
+    /// participant crops anywhere.
     pub(super) fn describe(self) -> Option<&'static str> {
         match self {
             Self::None => Some("cannot crop, and needs a coded size equal to the picture's"),
@@ -99,13 +102,14 @@ impl Crop {
 }
 
 impl CodedConstraints {
-    /// Returns whether the coded extent may have to be larger than the picture. Greatest values alone never make it so.
+    /// Returns whether the coded extent may have to be larger than the picture. Demands that consist only of greatest values
+    /// never need a larger extent.
     pub(crate) fn pads(&self) -> bool {
         let side = |own: &SideConstraints| own.minimum > 1 || own.multiple_of > 1;
         side(&self.width) || side(&self.height) || self.x.minimum > 0 || self.y.minimum > 0
     }
 
-    /// Returns how a participant with these demands crops at least.
+    /// Returns the least crop that a participant with these demands is capable of.
     pub(crate) fn crop(&self) -> Crop {
         match self {
             _ if !self.pads() => Crop::None,

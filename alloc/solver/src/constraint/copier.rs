@@ -23,7 +23,8 @@ keeps_extra_fields! {
         /// What a copy costs, relative to [`CopyDevice::PROCESSOR_COST`]. Less is better.
         #[serde(default = "usual_cost", skip_serializing_if = "is_usual_cost")]
         pub cost: u32,
-        /// Fields of a newer version. A copier with fields that are not optional is not used.
+        /// Fields that a newer version wrote. The solver does not use a copier that has such a field, unless the field is
+        /// optional.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -44,7 +45,7 @@ fn is_usual_cost(cost: &u32) -> bool {
 impl CopyDevice {
     /// The cost of a device that states none.
     pub const USUAL_COST: u32 = 10;
-    /// The cost of a copy by the CPU. A device copies instead that costs no more.
+    /// The cost of a copy by the CPU. A device copies instead of the CPU if it does not cost more.
     pub const PROCESSOR_COST: u32 = 100;
 
     /// Returns whether the device reads each of `from` and writes each of `to`.
@@ -62,8 +63,8 @@ impl CopyDevice {
 keeps_extra_fields! {
     /// A copy of each frame that a participant's device makes for itself, because it does not work on the shared buffer's layout.
     ///
-    /// A texture unit that reads tiles alone is an example: its driver copies each linear frame into a tiled image before it is sampled.
-    /// Such a participant accepts the pairs. A plan reports the copy, and another pair is preferred.
+    /// A texture unit that reads only tiled images is an example: its driver copies each linear frame into a tiled image before
+    /// it is sampled. Such a participant accepts the pairs. A plan reports the copy, and another pair is preferred.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct InternalCopy {
         /// The pairs of which the device makes a copy.
@@ -78,7 +79,7 @@ keeps_extra_fields! {
     }
 }
 
-/// What kind of device copies. Among equal costs the first one copies.
+/// What kind of device copies. If devices of several kinds have the same cost, the first kind in this order copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

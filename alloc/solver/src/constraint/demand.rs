@@ -12,7 +12,7 @@ use crate::model::Fourcc;
 use crate::reading::ExtraFields;
 use crate::text::printable;
 
-/// How many formats a demand's description names. It counts the others.
+/// How many formats the description of a demand names. Of all other formats it gives only the number.
 const FORMATS_NAMED: usize = 4;
 
 /// The field that a demand constrains. The order is that of cost: the first is the cheapest to give up.
@@ -32,7 +32,7 @@ pub enum Field {
     Offset,
     /// The sizes of planes and dma-bufs.
     Size,
-    /// Which part of a coded image can be read or written alone.
+    /// Which part of a coded image can be read or written without the rest of the image.
     Crop,
     /// The width and height of the picture and of the coded image.
     Extent,
@@ -201,7 +201,8 @@ impl Constraints {
             Field::Formats => self.formats = None,
             Field::Crop => self.image.crop = Crop::Anywhere,
             Field::Extent => {
-                // Who no longer demands a coded extent still crops what others add.
+                // A participant that demands a coded extent can crop it. Without the demand, it can still crop the rows and
+                // columns that other participants add.
                 let images = std::iter::once(&mut self.image).chain(self.per_fourcc.values_mut());
                 for image in images {
                     let own = image
@@ -237,12 +238,13 @@ impl Constraints {
         }
     }
 
-    /// Returns whether images of some format may not be cropped anywhere.
+    /// Returns whether the participant may be limited in how it crops images of some format.
     pub(crate) fn limits_crop(&self) -> bool {
         self.image.crop != Crop::Anywhere
     }
 
-    /// Returns how images of a format are cropped. Who demands a coded extent crops what it adds itself.
+    /// Returns how the participant crops images of a format. A participant that demands a coded extent can crop the rows and
+    /// columns that its own demand adds.
     pub(crate) fn crop(&self, fourcc: Fourcc) -> Crop {
         let all = std::iter::once(&self.image).chain(self.per_fourcc.get(&fourcc));
         let crops = all.map(|image| {
@@ -267,7 +269,7 @@ impl Constraints {
         crops(self) != crops(other)
     }
 
-    /// Returns how images of the format that is cropped least are cropped.
+    /// Returns the crop of the format whose images are cropped least.
     fn least_crop(&self) -> Crop {
         let formats = self.per_fourcc.keys().map(|fourcc| self.crop(*fourcc));
         let least = formats.min().filter(|crop| *crop != Crop::Anywhere);
@@ -297,7 +299,7 @@ impl Constraints {
         version.into_iter().chain(fields)
     }
 
-    /// Describes how many buffers are held, and what is allocated beside them.
+    /// Describes how many buffers are held, and the memory that is allocated in addition to them.
     fn describe_held(&self) -> String {
         let held = match self.buffers_held {
             0 => None,
@@ -339,7 +341,7 @@ impl Constraints {
                     (false, rest) => format!("accepts only {} and {rest} more", names.join(", ")),
                 }
             }),
-            // `Participant::describe` combines these with the participant's own.
+            // `Participant::describe` describes the unknown fields of all choices together with the participant's own.
             Field::Unknown => None,
             _ if Field::OF_IMAGES.contains(&field) => {
                 let mut words: Vec<_> = self

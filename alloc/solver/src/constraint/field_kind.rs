@@ -108,7 +108,7 @@ macro_rules! kind {
 }
 
 kind! {
-    /// The greatest value wins and has the owner that set it.
+    /// Values merge into the greatest one. The participants that set it own it.
     Max as "max" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value > identity;
@@ -116,7 +116,7 @@ kind! {
 }
 
 kind! {
-    /// The least value wins and has the owner that set it.
+    /// Values merge into the least one. The participants that set it own it.
     Min as "min" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value < identity;
@@ -257,7 +257,7 @@ impl<V: FieldTable> FieldKind<V> for Nested {
     }
 }
 
-/// A structure that few participants have. It merges as a nested one does, and costs nothing where nobody has it.
+/// A structure that few participants have. It merges as a nested structure does, and takes no memory where no participant has it.
 pub(super) enum Optional {}
 
 impl<V: FieldTable> FieldKind<Option<V>> for Optional

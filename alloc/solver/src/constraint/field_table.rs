@@ -16,7 +16,7 @@ pub(crate) trait FieldTable: Sized {
     /// Removes the demands on a field. Preferences stay, because they rule nothing out.
     fn relax(&mut self, field: Field);
 
-    /// Returns whether the demands of two on a field differ.
+    /// Returns whether the demands of the two structures on a field differ.
     fn differs(&self, other: &Self, field: Field) -> bool;
 
     /// Adds the phrases that describe the demands on a field.
@@ -80,7 +80,7 @@ impl Phrase {
         }
     }
 
-    /// Makes a phrase about a number of bytes, such as `at least 4096`. All of a field's are joined.
+    /// Makes a phrase about a number of bytes, such as `at least 4096`. All such phrases of one field are joined.
     pub(super) fn bytes(words: impl Into<String>) -> Self {
         Self {
             is_bytes: true,
@@ -114,7 +114,8 @@ impl Reason<'_> {
         matches!(self.field, None | Some(Field::Stride | Field::Offset))
     }
 
-    /// Returns a reason's position: first demands in bytes, then preferences in bytes, then other units, then the rest.
+    /// Returns a reason's position: first demands in bytes, then preferences in bytes, then those in other units, then all
+    /// others.
     pub(super) fn order_of(unit: &str, field: Option<Field>) -> u8 {
         match (unit, field) {
             ("bytes", Some(_)) => 0,

@@ -21,7 +21,7 @@ use crate::reading::budget::{BudgetScope, charge, list};
 #[serde(into = "Vec<Entry>")]
 pub struct FormatSet {
     pairs: Vec<FormatModifier>,
-    /// Fields that a newer version wrote beside a pair. If any of them is not optional, the pair is not among `pairs`.
+    /// Fields that a newer version wrote in the object of a pair. If any of them is not optional, the pair is not among `pairs`.
     extra_fields: BTreeMap<FormatModifier, ExtraFields>,
 }
 

@@ -153,8 +153,9 @@ field_table! {
     plain;
     /// Constraints and preferences on strides, in bytes. [`Default`] has none.
     ///
-    /// Bounds and preferences apply to the first plane, and the other strides follow from it. `alignment` applies to every plane, as
-    /// GPUs mean it, and `first_plane_alignment` to the first one alone, as V4L2's `bytesperline` does. In addition, every stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
+    /// Bounds and preferences apply to the first plane, and the other strides follow from it. `alignment` applies to every plane,
+    /// as GPUs mean it, and `first_plane_alignment` only to the first one, as V4L2's `bytesperline` does. In addition, every
+    /// stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
     StrideConstraints,
     /// The merged constraints and preferences on strides, in bytes.
     MergedStride;

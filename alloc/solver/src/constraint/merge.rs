@@ -31,7 +31,7 @@ pub struct MergeRule {
 }
 
 impl MergeRule {
-    /// Returns the path of the field: its name behind that of the field that contains it.
+    /// Returns the path of the field: the path of the field that contains it, a dot, and its own name.
     pub(super) fn path(&self) -> String {
         let dot = if self.within.is_empty() { "" } else { "." };
         format!("{}{dot}{}", self.within, self.field)

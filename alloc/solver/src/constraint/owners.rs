@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The numbers of those who set a bound. A number is an index into a list of names that the caller keeps.
+/// The numbers of the participants and sources that set a bound. A number is an index into a list of names that the caller keeps.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Owners {
     /// The numbers below 64 as bits, so that an ordinary request allocates nothing.

@@ -50,7 +50,8 @@ keeps_extra_fields! {
         /// The other choices, in order of preference.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "alternatives")]
         alternatives: Vec<Constraints>,
-        /// Fields of a newer version, including those of `device`. They are demands, as those of the constraints are.
+        /// Fields that a newer version wrote, including those of `device`. Each is a demand that nothing meets, unless it is
+        /// optional; the same holds for unknown fields of the constraints.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -59,7 +60,7 @@ keeps_extra_fields! {
 impl<'de> Deserialize<'de> for Participant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut participant = Self::read_fields(deserializer)?;
-        // A codec of a GPU is no queue: it takes images as the GPU does.
+        // A codec of a GPU is not a V4L2 queue: it imports images as the GPU does.
         let is_queue = matches!(participant.role, Role::Capture | Role::Output)
             && Interface::of(&participant) == Interface::Kernel
             && !participant.device.node.starts_with("/dev/dri/");
@@ -285,12 +286,12 @@ keeps_extra_fields! {
         pub sync: BTreeSet<SyncMechanism>,
         /// How many buffers the participant holds at a time. A plan has at least the sum over all participants, up to 1024.
         pub buffers_held: u32,
-        /// The memory that the participant allocates from pools for itself, beside the shared buffers. For a source this has no
-        /// meaning.
+        /// The memory that the participant allocates from pools for itself, in addition to the shared buffers. For a source this
+        /// has no meaning.
         #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "own_memory")]
         pub own_memory: Vec<OwnMemory>,
-        /// The copies that the device makes of each frame for itself. The first one that has the buffer's pair counts. For a
-        /// participant that writes, where nobody writes, and for a source this has no meaning.
+        /// The copies that the device makes of each frame for itself. The first one that has the buffer's pair counts. This has
+        /// no meaning for a participant that writes, for a source, and if no participant writes.
         #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "internal_copies")]
         pub internal_copies: Vec<InternalCopy>,
         /// Fields of a newer version.

@@ -80,7 +80,8 @@ keeps_extra_fields! {
         /// What the source guarantees of every allocation.
         #[serde(default)]
         pub guarantees: Guarantees,
-        /// Fields of a newer version, including those of `device`. They are demands, as those of the constraints are.
+        /// Fields that a newer version wrote, including those of `device`. Each is a demand that nothing meets, unless it is
+        /// optional; the same holds for unknown fields of the constraints.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -162,7 +163,8 @@ keeps_extra_fields! {
         pub cost: MemoryCost,
         /// The largest allocation in bytes; `None` if unknown.
         pub maximum_bytes: Option<u64>,
-        /// The bytes that are free in all at this time; `None` if unknown. A source with pools leaves it to them.
+        /// The sum of the bytes that are free at this time; `None` if unknown. For a source with pools, the pools state the free
+        /// memory.
         pub available_bytes: Option<u64>,
         /// The pools from which every allocation is taken. All sources of a pool share its capacity.
         #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -173,7 +175,8 @@ keeps_extra_fields! {
     }
 }
 
-/// Which devices a source's memory serves. A dma-buf of memory that lies on a card may be imported by others, and fail at its use.
+/// Which devices a source's memory serves. Another device may be able to import a dma-buf of memory on a card, and then fail when
+/// it uses the memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -181,8 +184,8 @@ pub enum MemoryScope {
     /// Every device, as system memory does.
     #[default]
     Everybody,
-    /// The source's own device alone, as memory on a card does that no other device reaches. A participant that maps the memory
-    /// uses it as the processor does.
+    /// Only the source's own device, as for memory on a card that no other device reaches. A participant that maps the memory can
+    /// use it too, as the CPU can.
     Device,
     /// The source's own device and these.
     Devices(BTreeSet<DeviceIdentity>),
@@ -226,7 +229,7 @@ impl MemoryScope {
     }
 }
 
-/// How scarce a source's memory is, from the cheapest to the most expensive.
+/// The cost of a source's memory, which is higher for scarcer memory. The cheapest kind is first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -237,6 +240,6 @@ pub enum MemoryCost {
     System,
     /// Memory of a reserved region, such as a CMA area, which others need too.
     Reserved,
-    /// A V4L2 queue's own buffers. They are freed with the queue's buffers, and nobody else can use the queue meanwhile.
+    /// A V4L2 queue's own buffers. They are freed with the queue's buffers, and no other program can use the queue until then.
     Queue,
 }

@@ -1,4 +1,4 @@
-//! The names of all formats in `drm_fourcc.h`, and of the raw Bayer formats, which V4L2 alone names.
+//! The names of all formats in `drm_fourcc.h`, and of the raw Bayer formats, which only V4L2 names.
 //!
 //! # References
 //! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, in its order; `include/uapi/linux/videodev2.h`.
@@ -159,7 +159,7 @@ pub(super) static NAMES: [(Fourcc, &str); 178] = [
     named("YVU444", *b"YV24"),
     named("Y8", *b"GREY"),
     named("XYYY2101010", *b"YPA4"),
-    // Raw Bayer, which V4L2 names alone.
+    // Raw Bayer formats, which only V4L2 names.
     named("SBGGR8", *b"BA81"),
     named("SGBRG8", *b"GBRG"),
     named("SGRBG8", *b"GRBG"),

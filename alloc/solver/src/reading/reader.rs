@@ -80,7 +80,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        // Only as a map: a list of values in the order of this version's fields would silently drop those of a newer version.
+        // A structure is read only from a map. A list has its values in the order of this version's fields, and would silently
+        // drop the fields of a newer version.
         self.inner.deserialize_map(FieldsVisitor {
             visitor,
             fields,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::text::printable;
 
-/// How many names a sentence lists. It counts the others.
+/// How many names a sentence lists. Of all other names it gives only the number.
 pub(super) const NAMES_SHOWN: usize = 16;
 
 /// The most bytes of a name within a sentence.
@@ -26,7 +26,7 @@ pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{begin}… ({} bytes more)", rest.len()))
 }
 
-/// Does what [`cut`] does for an owned text.
+/// Cuts an owned text as [`cut`] does.
 pub(super) fn cut_to(text: String, most: usize) -> String {
     match cut(&text, most) {
         Cow::Owned(cut) => cut,

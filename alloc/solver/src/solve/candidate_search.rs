@@ -19,7 +19,7 @@ pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) formats: Bits,
     /// How often the CPU accesses the buffers.
     pub(super) cpu: CpuUse,
-    /// Whether a member accesses pixels with the CPU, which finds them in linear rows alone.
+    /// Whether a member accesses pixels with the CPU, which it can do only in linear rows.
     pub(super) needs_rows: bool,
     /// The number of buffers to allocate.
     pub(super) count: u32,

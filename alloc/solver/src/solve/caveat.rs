@@ -7,7 +7,7 @@ use super::names::Names;
 use super::pools::PoolNeed;
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
-/// The indices of the participants whose demand it is.
+/// The indices of the participants that have the demand.
 pub(super) type Places = Rc<[usize]>;
 
 /// A demand that is met only under a condition that the source does not guarantee.

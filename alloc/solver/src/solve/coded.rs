@@ -70,7 +70,7 @@ impl Growth<'_> {
     /// Returns the coded extent that takes the least memory, and its planes. It is `least`, unless that has no layout, or has rows that
     /// are longer than necessary.
     ///
-    /// `grows` returns the work to charge if everybody takes an extent that is larger than the picture.
+    /// `grows` returns the work to charge if every member accepts an extent that is larger than the picture.
     ///
     /// # Errors
     /// The field whose constraints no such extent satisfies.
@@ -231,7 +231,7 @@ fn sum(sizes: &[u64]) -> u64 {
     sizes.iter().copied().fold(0, u64::saturating_add)
 }
 
-/// Returns the one of two extents that takes less memory, or else the first.
+/// Returns the extent that takes less memory, or the first one if both take the same.
 fn better(
     first: Option<(Extent, Placed)>,
     second: (Extent, Placed),
@@ -265,7 +265,7 @@ fn along(
 }
 
 impl<'p> CandidateSearch<'p, '_, '_> {
-    /// Checks that every member can crop what the layouts have beside the picture.
+    /// Checks that every member can crop the part of the coded extents that is outside of the picture.
     pub(super) fn check_crop(&self, layouts: &Layouts) -> Result<(), LayoutRejection> {
         if !layouts.is_cropped {
             return Ok(());
@@ -298,7 +298,7 @@ impl<'p> CandidateSearch<'p, '_, '_> {
         }
     }
 
-    /// Returns the work to charge for larger coded extents, if every member takes one that is larger than the picture.
+    /// Returns the work to charge for larger coded extents, if every member accepts an extent that is larger than the picture.
     pub(super) fn grows(&self, fourcc: Fourcc) -> Option<&'p Work> {
         self.problem.work.charge(self.view.members.len());
         self.members()
@@ -314,7 +314,7 @@ impl<'p> CandidateSearch<'p, '_, '_> {
         needed: Crop,
     ) -> bool {
         let role = self.problem.participant(place).participant.role;
-        // Where nobody demands a coded extent, that somebody cannot crop is no demand, and is never given up.
+        // If no participant or source demands a coded extent, the inability to crop is not a demand, so it cannot be given up.
         let is_given_up = self.problem.pads && !self.view.keeps(place).contains(Field::Crop);
         matches!(role, Role::CpuRead | Role::CpuWrite)
             || choice.constraints.crop(fourcc) >= needed

@@ -15,16 +15,16 @@ pub(super) struct Conflict {
     pub(super) is_proven: bool,
     /// Whether the search for a smaller conflict, or for what to give up, was cut short.
     pub(super) is_cut_short: bool,
-    /// The demands to give up so that a source meets the rest, in the order of demands.
+    /// The demands to give up so that a source meets all others, in the order of demands.
     pub(super) relaxed: Vec<Demand>,
-    /// The plan for the rest of the demands.
+    /// The plan that meets all other demands.
     pub(super) relaxed_plan: Option<super::Plan>,
     /// What was not searched.
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Searches for the reason that no source serves all participants. Both sets of demands are empty if no source meets even no
-/// demands.
+/// Searches for the reason that no source serves all participants. Both sets of demands are empty if no source serves the
+/// participants even without any demands.
 ///
 /// `is_searched` says that every source, format and combination was tried.
 pub(super) fn conflict(problem: &Problem<'_>, is_searched: bool) -> Conflict {

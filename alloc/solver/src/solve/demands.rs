@@ -15,7 +15,7 @@ const SMALLEST_UP_TO: usize = 3;
 /// The steps that sorting one pair of demands takes.
 const PAIR: usize = 16;
 
-/// Demands are given up one after another up to this many. Beyond, the largest set of demands that can be kept is searched for
+/// Up to this many demands are given up one after another. After that, a maximal set of demands that can be kept is searched for
 /// instead.
 const GIVEN_UP_SINGLY: usize = 32;
 
@@ -162,7 +162,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             }
         }
         if self.problem.work.is_spent() {
-            // The next hitting set may not have been found for want of steps.
+            // The next hitting set may not have been found because the budget of steps is spent.
             self.feasibility.give_up();
         }
         None
@@ -179,8 +179,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         feasible
     }
 
-    /// Does what [`Self::grow`] does, and adds demands first that were in no feasible set before. So soon every demand was in
-    /// one.
+    /// Grows a feasible set as [`Self::grow`] does, but first adds the demands that are not in `seen`: those that no earlier call
+    /// has returned. So few calls are needed until every demand that can be met is in one of the returned sets.
     fn grow_new(&self, mut feasible: Vec<usize>, seen: &mut Bits) -> Vec<usize> {
         let mut rest = without(&self.all(), &feasible);
         rest.sort_by_key(|number| seen.contains(*number));
@@ -248,12 +248,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     ///
     /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
     pub(super) fn irreducible(&self, of: &[usize]) -> Vec<usize> {
-        // With many participants, conflicts of formats or of buffer counts alone are found without a search over the sources.
+        // With many participants, conflicts that concern only formats or only buffer counts are found without a search over the
+        // sources.
         if self.problem.has_many_participants() {
             if let Some(few) = self.without_a_pair(of) {
                 return self.needed(&[], false, &few);
             }
-            if let Some((many, least)) = self.beyond_all_buffers(of) {
+            if let Some((many, least)) = self.buffer_count_conflict(of) {
                 if self.is_feasible(&without(&many, &[least])) {
                     return many;
                 }
@@ -295,9 +296,9 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Returns the fewest of these demands that hold more buffers than a plan may have, in order, and the one that holds the
-    /// least.
-    fn beyond_all_buffers(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
+    /// Returns the smallest set of these demands that together hold more buffers than a plan may have, in the order of their
+    /// numbers. Also returns the demand in the set that holds the fewest buffers.
+    fn buffer_count_conflict(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
         let condition = of.iter().map(|number| (*number, self.condition(*number)));
         let mut held: Vec<(u32, usize)> = condition
             .filter_map(|(number, condition)| match condition {
@@ -338,14 +339,15 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         [of_one, of_two].concat()
     }
 
-    /// Returns what to give up: one or two demands, of which the more expensive is as cheap as possible, or else a set of which
-    /// none can be kept.
+    /// Returns the demands to give up. One or two are returned if that is enough, and the more expensive of the two is then as
+    /// cheap as possible. Otherwise the set is minimal: no demand in it can be kept.
     pub(super) fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
         let all = self.all();
         if conflict.is_empty() || self.feasibility.is_spent() {
             return Vec::new();
         }
-        // One demand of the conflict has to go in any case. A second one has to come from a conflict that is left then.
+        // One demand of the conflict has to be given up in any case. If a conflict remains after that, a second demand has to be
+        // one of that conflict.
         if let Some(one) = conflict
             .iter()
             .find(|one| self.is_feasible_without(&[**one]))
@@ -379,7 +381,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);
             if given_up.len() >= GIVEN_UP_SINGLY {
-                // The complement of a maximal feasible set is also a set of which none can be kept.
+                // The complement of a maximal feasible set is such a minimal set too: no demand in it can be kept.
                 let given_up = without(&all, &self.grow(Vec::new(), true));
                 return match self.is_feasible_without(&given_up) {
                     true => given_up,

@@ -10,14 +10,14 @@ use super::search;
 use crate::constraint::{Field, Role};
 use crate::model::ColourLoss;
 
-/// With up to this many participants the division copies the fewest bytes. With more, groups are filled one after another.
+/// With up to this many participants, the division has the least [`Cost`]. With more, groups are filled one after another.
 pub(super) const FEWEST_UP_TO: usize = 8;
 
 /// The indices of participants that share a buffer, and whether their frames are copied from elsewhere.
 pub(super) type Places = (Vec<usize>, bool);
 
-/// Returns whether frames can be copied out of the producer's buffers. Without that there is nothing to copy, and participants
-/// share what they can.
+/// Returns whether frames can be copied out of the producer's buffers. If they cannot, the split has no copies, and the
+/// participants are only divided into groups that can share a buffer.
 pub(super) fn has_copies(problem: &Problem<'_>) -> bool {
     !problem.participants.is_empty() && is_served(problem, problem.producer(), true) == Some(true)
 }
@@ -46,7 +46,7 @@ fn sum(one: Cost, two: Cost) -> Cost {
     )
 }
 
-/// Returns the division that copies the fewest bytes; `None` if the budget is spent before it is found.
+/// Returns the division with the least [`Cost`]; `None` if the budget is spent before it is found.
 pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>> {
     let first = problem.producer();
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
@@ -74,7 +74,8 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>>
                 let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
                 if let (Some(own), Some(rest)) = (own, rest) {
                     let total = sum(own, rest);
-                    // Of equal divisions the last one is taken, in which earlier participants share.
+                    // Of divisions with the same cost, the last one is taken. `part` counts down, so that is the division with
+                    // the smallest mask: the group of the first participant then has no later participants than necessary.
                     if found.is_none_or(|(cost, _)| total <= cost) {
                         found = Some((total, part));
                     }
@@ -98,7 +99,7 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>>
         left &= !part;
     }
     groups.extend(unserved.into_iter().map(|place| (vec![place], false)));
-    (!problem.work.is_spent()).then(|| makers_first(groups, first))
+    (!problem.work.is_spent()).then(|| producer_first(groups, first))
 }
 
 /// Returns whether a participant displays the frames.
@@ -186,7 +187,7 @@ pub(super) fn one_after_another(
         }
     }
     left.sort_unstable();
-    (makers_first(groups, first), left)
+    (producer_first(groups, first), left)
 }
 
 /// Returns a participant's necessary conditions.
@@ -201,7 +202,7 @@ struct Filled<'p, 'a> {
     members: Vec<usize>,
     /// The combined necessary conditions of the members, whichever alternatives they take.
     common: CombinedConditions,
-    /// The participants that do not fit, or of which that is unknown.
+    /// The participants that do not fit, or for which it is unknown whether they fit.
     misfits: Vec<usize>,
 }
 
@@ -233,7 +234,8 @@ impl<'p, 'a> Filled<'p, 'a> {
             asked.into_iter().all(|condition| common.takes(condition))
         };
         let mut common = self.common.clone();
-        // `near` may fit the members; `fitting` may also fit each other; `passed` may not.
+        // By their necessary conditions, the participants in `near` may fit the members, those in `fitting` may also fit each
+        // other, and those in `passed` are in `near` but do not fit those in `fitting`.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
             let asked = both(problem.participant(*place));
@@ -291,7 +293,7 @@ impl<'p, 'a> Filled<'p, 'a> {
 }
 
 /// Sorts the group of the producer first, and the others in the request's order.
-fn makers_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
+fn producer_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
     groups.sort_by_key(|(places, _)| (!places.contains(&first), places.first().copied()));
     groups
 }

@@ -213,7 +213,7 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         later.iter().all(|(member, choice)| {
             let mut kept = kept[self.members[*member]];
             if !self.problem.pads {
-                // That a participant cannot crop is then no demand, and always counts.
+                // The inability to crop is then not a demand that can be given up, so it always counts.
                 kept.insert(Field::Crop);
             }
             let mut earlier = self.differences[*member][*choice].iter();
@@ -249,6 +249,6 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
 /// Describes that the search for a conflict was cut short.
 pub(super) fn cut_short() -> String {
     format!(
-        "the search ended at its limit of {MAXIMUM_SEARCHES} passes over all sources: a smaller set of constraints may conflict too, and others may be cheaper to remove"
+        "the search ended at its limit of {MAXIMUM_SEARCHES} passes over all sources: a smaller set of constraints may conflict too, and other constraints may be cheaper to remove"
     )
 }

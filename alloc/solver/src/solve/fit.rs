@@ -27,7 +27,7 @@ const LAYOUT: usize = 150;
 /// The steps that it takes to look up a layout and to compare it with a source's limits.
 const FIT: usize = 20;
 
-/// The most strides that are tried for a preference, beside those that are listed.
+/// The most strides that are tried for a preference, in addition to those that are listed.
 const STRIDES: usize = 129;
 
 /// Returns the steps that the preferences on strides take for each size and choice.
@@ -58,7 +58,7 @@ impl CandidateSearch<'_, '_, '_> {
         match Tiling::of(modifier) {
             Tiling::Linear => self.in_rows(number, source, place, *group, merged, evaluation),
             Tiling::DriverChosen if self.needs_rows => Err(LayoutRejection::Rows),
-            // Nobody copies from or to pixels of which only devices know how they lie.
+            // Frames cannot be copied from or to pixels whose layout only devices know.
             Tiling::DriverChosen
                 if self.view.cpu_copies && (group.info.is_none() || modifier == Modifier::NONE) =>
             {

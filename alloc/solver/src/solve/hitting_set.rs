@@ -93,7 +93,7 @@ impl HittingSets {
     }
 }
 
-/// Keeps a set of `size` numbers if it is less than the one that was found.
+/// Keeps a set of `size` numbers if it precedes the one that was found in lexicographic order.
 fn keep_first(mut set: Vec<usize>, size: usize, found: &mut Option<Vec<usize>>) {
     set.sort_unstable();
     if set.len() == size && found.as_ref().is_none_or(|found| set < *found) {

@@ -26,7 +26,8 @@ pub struct DeviceCopy {
 impl<'a> CandidateSearch<'_, 'a, '_> {
     /// Calls `each` for every copy that members make for themselves from buffers of a candidate.
     ///
-    /// If a source chooses among several tilings, one that is copied counts, because the source may choose it.
+    /// If a source chooses among several tilings, and a member copies one of them, the copy counts, because the source may choose
+    /// that tiling.
     fn each_internal_copy(
         &self,
         candidate: &LayoutCandidate<'a>,

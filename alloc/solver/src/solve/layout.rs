@@ -16,7 +16,7 @@ use crate::model::{
 pub(super) struct Layouts {
     pub first: Layout,
     pub more: Vec<Layout>,
-    /// Whether any has more in its coded extent than the picture.
+    /// Whether any layout has a coded extent that is larger than the picture.
     pub is_cropped: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) type LayoutResult = Result<Rc<Layouts>, Field>;
 /// Returns the smallest linear layouts, one for each size, that satisfy all constraints, in dma-bufs that hold each of them.
 ///
 /// Where rows or planes have to be without a gap, a larger coded extent may satisfy constraints that the smallest one does not.
-/// `grows` then returns the work to charge, if everybody takes it.
+/// `grows` then returns the work to charge, if every member accepts a larger coded extent.
 ///
 /// # Errors
 /// The field whose constraints no layout of this choice satisfies.
@@ -101,10 +101,11 @@ pub(super) fn choose<'w>(
     })
 }
 
-/// Returns layouts of a format of which only devices know how the pixels lie: one memory plane of at least `bytes` bytes.
+/// Returns layouts of a format whose pixel layout only devices know: one memory plane of at least `bytes` bytes.
 ///
 /// # Errors
-/// Never in fact; the type is that of the other layouts.
+/// None is expected, because one plane that fills its dma-buf is a valid layout. The function has the result type of those that
+/// choose linear layouts.
 pub(super) fn opaque(
     extents: impl Iterator<Item = Extent>,
     format: FormatModifier,
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn demands_without_a_layout_return_their_field() {
+    fn unsatisfiable_demand_is_returned_as_its_field() {
         let mut merged = ImageConstraints::default();
         merged.stride.maximum = 2559;
         assert_eq!(

@@ -24,7 +24,7 @@ pub(super) struct LayoutCandidate<'a> {
     pub(super) caveats: Vec<Caveat>,
 }
 
-/// Who chooses the pixels' tiling.
+/// The component that chooses the tiling of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tiling {
     /// Linear rows, which the solver lays out.

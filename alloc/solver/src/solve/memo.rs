@@ -18,7 +18,8 @@ pub(super) struct MemoTable {
     pub(super) by_group: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
     /// The merged image constraints of all members and one source, by source.
     pub(super) by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
-    /// The linear layouts for the members' constraints, by format group and layout choice. Most sources add no constraints.
+    /// The linear layouts for the members' constraints, by format group and layout choice. All sources without constraints of
+    /// their own share them.
     rows: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
     /// Whether a source can allocate every tiling of a format group, by source and group.
     serves: OnceCell<Vec<OnceCell<Answers>>>,

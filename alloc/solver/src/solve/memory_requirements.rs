@@ -11,7 +11,7 @@ pub(super) struct MemoryRequirements {
     pub(super) window: AddressWindow,
     /// The members that do not reach all addresses.
     pub(super) address_limited: Vec<(usize, AddressWindow)>,
-    /// The sources on the own device of one of these members, which reaches its own memory in any case.
+    /// The sources on the devices of these members. A device reaches its own memory in any case.
     pub(super) own_of_address_limited: Bits,
     /// The members that need coherent memory.
     pub(super) coherent: Vec<usize>,
@@ -21,10 +21,12 @@ pub(super) struct MemoryRequirements {
     pub(super) unsure_imports: Vec<usize>,
     /// The sources that are on some member's own device, which works on a shadow copy if it has one.
     pub(super) owned: Bits,
-    /// The sources that some member accesses that is not on the source's device.
+    /// The sources that are accessed by a member on another device, or by the CPU.
     pub(super) foreign: Bits,
-    /// Sources whose memory a member's device does not export, but uses for all that the device itself does.
+    /// The sources on a member's own device, if that device cannot export its memory. Such a source can still serve members that
+    /// are all on the device.
     pub(super) unexported: Bits,
-    /// Sources on a device that is not every member's. Only computed if there are sources that do not export, or do not serve all.
+    /// The sources that are not on the own device of every member. They are only computed if some source cannot be exported or
+    /// serves only some devices.
     pub(super) shared: Bits,
 }

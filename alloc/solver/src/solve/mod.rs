@@ -42,22 +42,23 @@
 //!
 //! # Where frames are copied
 //!
-//! If no buffer serves all participants, they are divided into groups that share. The division copies the fewest bytes, with those
-//! that devices copy for themselves; among equal ones the most displays keep the producer's buffers, then it has the fewest groups, and
-//! then the fewest caveats. A group's frames are copied in the format of the group that
-//! loses the least of the producer's colours: bits of a channel of its deepest format, then chroma samples and alpha that all of its
-//! formats have. Among equal ones it has the fewest bytes. With more than 8 participants groups are filled one after another instead, the
+//! If no buffer serves all participants, they are divided into groups that share. The division is the one whose copies lose the
+//! least of the frames' colours. Of equal divisions, it is the one that copies the fewest bytes, with those that devices copy for
+//! themselves; then the one in which the most displays show the producer's buffers, then the one with the fewest groups, and then
+//! the one with the fewest caveats. A group's frames are copied in the format of the group that loses the least of the producer's
+//! colours: bits of a channel of its deepest format, then chroma samples and alpha that all of its formats have. Of equal
+//! formats, it is the one with the fewest bytes. With more than 8 participants, groups are filled one after another instead, the
 //! producer's group with displays first.
 //!
-//! Nothing is copied out of memory that the CPU cannot map, nor out of a layout of which no rows are known. If the producer has no
-//! other buffers, participants share what they can, and there are no copies.
+//! Nothing is copied out of memory that the CPU cannot map, nor out of pixels whose layout only devices know. If the producer has
+//! no other buffers, there are no copies, and the participants are only divided into groups that can share a buffer.
 //!
-//! Who copies is the cheapest of the CPU and those of the request's devices that read every tiling of the producer's buffers and write
-//! every tiling of the group's.
+//! Each copy is made by the cheapest of the CPU and those of the request's devices that read every tiling of the producer's
+//! buffers and write every tiling of the group's.
 //!
 //! If participants have alternatives, each feasibility check searches all of their combinations, and the search for a conflict
-//! ends after 8192 searches over all sources. The reported demands still conflict, but perhaps fewer of them do, and perhaps
-//! nothing is known to give up. [`Split::is_cut_short`] reports this.
+//! ends after 8192 searches over all sources. The reported demands still conflict, but a smaller set of them may conflict too,
+//! and it may be unknown which demands to give up. [`Split::is_cut_short`] reports this.
 //!
 //! # How much work the solver does
 //!
@@ -205,20 +206,20 @@ fn share(problem: &Problem<'_>) -> Result<Plan, SearchRejections> {
     search::best(problem, View::sharing(&everyone), false)
 }
 
-/// Does what [`solve`] does with another budget of steps, and returns how many steps were taken.
+/// Solves a request as [`solve`] does, with another budget of steps. Also returns how many steps were taken.
 ///
 /// A phase ends when its share of the budget is spent, and the solution is what was found by then. A piece of work that was begun
-/// is completed, so a small budget is slightly exceeded; [`BUDGET`] never is.
+/// is completed, so a small budget is slightly exceeded. [`BUDGET`] is never exceeded.
 pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
-    solve_within_beside(request, budget, &TakenBytes::new())
+    solve_within_taken(request, budget, &TakenBytes::new())
 }
 
 /// Solves a request in the memory that other jobs leave in its pools.
 fn solve_beside(request: &Request, taken: &TakenBytes) -> Solution {
-    solve_within_beside(request, BUDGET, taken).0
+    solve_within_taken(request, BUDGET, taken).0
 }
 
-fn solve_within_beside(request: &Request, budget: u64, taken: &TakenBytes) -> (Solution, u64) {
+fn solve_within_taken(request: &Request, budget: u64, taken: &TakenBytes) -> (Solution, u64) {
     let problem = match Problem::new(request, Work::new(budget), taken) {
         Ok(problem) => problem,
         Err((left_out, spent)) => {

@@ -9,11 +9,11 @@ use crate::constraint::Field;
 /// What a demand requires, whichever alternative its owner takes.
 #[derive(Clone, Copy)]
 pub(super) enum NecessaryCondition<'p> {
-    /// Nothing that can be checked without looking at sources.
+    /// There is no condition that can be checked without looking at sources.
     Nothing,
     /// One of these pairs.
     Pairs(&'p Bits),
-    /// This many buffers beside those that others hold.
+    /// This many buffers, in addition to those that other participants hold.
     Buffers(u32),
 }
 

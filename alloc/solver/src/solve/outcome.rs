@@ -22,7 +22,7 @@ pub(super) struct Chosen<'a> {
 /// Why sources were rejected.
 pub(super) struct SearchRejections {
     pub(super) by_source: Vec<Option<(u8, String)>>,
-    /// The sources that serve in every respect but for their memory.
+    /// The sources that only lack memory to serve the participants.
     pub(super) lacking: BTreeSet<usize>,
     /// Where the search was cut short, if it was.
     pub(super) ending: Option<SearchLimit>,

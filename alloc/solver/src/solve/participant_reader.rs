@@ -117,7 +117,8 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         (!self.work.is_spent()).then_some(choice)
     }
 
-    /// Returns the pairs that are known to have more memory planes than a choice accepts. Those of rows are left to their layouts.
+    /// Returns the pairs that are known to have more memory planes than a choice accepts. Linear pairs are not among them,
+    /// because the choice of a layout checks their planes.
     fn too_many_planes(&self, constraints: &Constraints) -> Option<Bits> {
         let every = constraints.image.maximum_planes;
         let is_limited = every < u32::MAX

@@ -104,13 +104,13 @@ pub struct Handover {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Action {
-    /// Its own device allocates and exports them.
+    /// The participant's own device allocates the buffers and exports them.
     Exports,
-    /// It imports them.
+    /// The participant imports the buffers.
     Imports,
-    /// The CPU maps them.
+    /// The CPU maps the buffers.
     Maps,
-    /// It does nothing; it has only declared which formats it accepts.
+    /// The participant does nothing with the buffers; it has only declared which formats it accepts.
     Accepts,
 }
 

@@ -1,4 +1,4 @@
-//! The pools of a request: what is taken of them, and whether buffers fit in what is left.
+//! The pools of a request: how much of each is taken, and whether buffers fit in the memory that is left.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ impl<'a> Pools<'a> {
         result
     }
 
-    /// Takes what a plan needs, so that the next group of a split gets the rest.
+    /// Takes what a plan needs, so that the next group of a split gets the memory that is left.
     pub(super) fn take(&self, uses: &[PoolUse]) {
         let mut taken = self.taken.borrow_mut();
         for (pool, taken) in self.list.iter().zip(taken.iter_mut()) {

@@ -47,19 +47,21 @@ pub(super) struct Problem<'a> {
     pub(super) is_understood: bool,
     /// The sources that have no extra fields that are required, and whose identifiers are unambiguous.
     pub(super) understood_sources: Bits,
-    /// The colours of the frames of those who write, of which a format may lose some.
+    /// The colours of the frames that participants write. A format may lose some of them.
     pub(super) colours: Colours,
-    /// Whether frames are drawn, because no camera or decoder writes them. Who draws lists formats with less chroma for others' frames.
+    /// Whether no camera or decoder writes the frames, so that a GPU or the CPU draws them. A participant that draws lists
+    /// formats with less chroma only for the frames of other participants.
     pub(super) is_drawn: bool,
-    /// Whether a coded extent that is larger than the picture may be needed, so that it matters who crops.
+    /// Whether a coded extent that is larger than the picture may be needed, so that it matters which participants can crop.
     pub(super) pads: bool,
-    /// Whether any source serves some devices alone.
+    /// Whether any source serves only some devices.
     pub(super) has_scopes: bool,
-    /// Whether any device copies the frames that others write for itself. Where nobody writes, an importer may be who draws.
+    /// Whether any participant makes a copy for itself of the frames that others write. This is false if no participant writes,
+    /// because an importer may then be the one that draws.
     pub(super) has_internal_copies: bool,
     /// The pools from which sources allocate.
     pub(super) pools: Pools<'a>,
-    /// By source that has too little memory for the participants' common formats: the pairs in which it may be proposed all the same.
+    /// By source that only lacks memory to serve all participants: the pairs in which it may be proposed.
     proposed: OnceCell<BTreeMap<usize, Bits>>,
     /// Counts the steps that are taken.
     pub(super) work: Work,
@@ -119,8 +121,8 @@ impl<'a> Problem<'a> {
     /// Prepares a request.
     ///
     /// # Errors
-    /// The request is over a limit, or preparing it takes more steps than its share of the budget. The number is that of the
-    /// steps taken.
+    /// The request is over a limit, or preparing it takes more steps than its share of the budget. The error is the number of
+    /// steps that were taken.
     pub(super) fn new(
         request: &'a Request,
         work: Work,
@@ -292,8 +294,8 @@ impl<'a> Problem<'a> {
             .unwrap_or(&self.source_pairs[number])
     }
 
-    /// Lets sources be proposed only in formats that all participants accept. These sources serve all participants but for their
-    /// memory, and less memory for an image is no reason for a format that somebody does not accept.
+    /// Lets sources be proposed only in formats that all participants accept. These sources only lack memory to serve all
+    /// participants. A format that needs less memory is not proposed if a participant does not accept it.
     pub(super) fn limit_proposals(&self, lacking: &BTreeSet<usize>) {
         if lacking.is_empty() {
             return;
@@ -343,7 +345,9 @@ impl<'a> Problem<'a> {
         let mut known = self.demands.borrow_mut();
         let words = || {
             let Some(demand) = self.participant(place).participant.demand(field) else {
-                unreachable!("a source is refused for what the participant demands of {field:?}")
+                unreachable!(
+                    "a source is rejected by a demand on {field:?} that the participant does not have"
+                )
             };
             self.work.charge(demand.words.len() >> 1);
             let owner = bounded_text::name(&demand.owner);
@@ -435,7 +439,8 @@ fn producer(request: &Request) -> usize {
         .unwrap_or(0)
 }
 
-/// Returns what copies are to keep of the frames of those who write, or of all participants if nobody writes.
+/// Returns the colours that copies have to keep: those of the frames that participants write, or those of all participants'
+/// formats if no participant writes.
 fn produced_colours(request: &Request, work: &Work) -> Colours {
     let all = &request.participants;
     let has_writer = all.iter().any(|participant| participant.role.writes());

@@ -24,7 +24,7 @@ pub(super) struct Rank<'a> {
     is_protected: bool,
     is_not_on_display: bool,
     tiling: u8,
-    /// Whether the colours of the producer's formats are lost, and the chroma samples that are.
+    /// Whether the colours of the producer's formats are lost, and the number of chroma samples that are lost.
     lost: (u16, u16),
     depth: usize,
     frame_bytes: u64,
@@ -119,7 +119,8 @@ pub(super) fn rank<'a>(
             },
         ),
         depth: candidate.group.depth,
-        // In a split the copies count, and the producer's buffers keep what can be copied.
+        // In a split, `copied` has the bytes that are copied. The bytes of a frame do not count, so that the producer's buffers
+        // keep the colours that can be copied.
         frame_bytes: if search.view.cpu_copies {
             0
         } else {

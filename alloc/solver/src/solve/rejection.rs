@@ -32,7 +32,7 @@ pub(super) enum SourceRejection {
     Address(AddressWindow, Places),
     /// The participants have no format in common.
     NoFormat,
-    /// The source gives linear rows alone, and nobody knows rows of the formats that the participants have in common.
+    /// The source allocates only linear rows, and no linear layout is known for the formats that the participants have in common.
     NoRows,
     /// The source has none of the formats that the participants have in common.
     OtherFormats,
@@ -41,13 +41,13 @@ pub(super) enum SourceRejection {
 /// Why a source's layout of one format is rejected.
 #[derive(Clone, Debug)]
 pub(super) enum LayoutRejection {
-    /// The CPU accesses pixels, and finds them in linear rows alone.
+    /// The CPU accesses pixels, which it can do only in linear rows.
     Rows,
     /// These participants are on other devices than the driver that knows the implicit modifier's layout.
     Implicit(Places),
     /// No layout satisfies the merged constraints on this field.
     Constraints(Field),
-    /// A participant cannot crop what the coded extent has beside the picture.
+    /// A participant cannot crop the part of the coded extent that is outside of the picture.
     Crop {
         owner: usize,
         /// The coded extent, and the visible rectangle in it.
@@ -168,7 +168,8 @@ impl SourceRejection {
 }
 
 impl LayoutRejection {
-    /// Returns how late the check is that failed. The rejection by the latest check is reported.
+    /// Returns the position of the failed check in the order of checks. If a source is rejected by several checks, the rejection
+    /// by the latest one is reported.
     pub(super) fn stage(&self) -> u8 {
         match self {
             Self::Rows

@@ -30,7 +30,7 @@ keeps_extra_fields! {
         /// The sources; each has a unique identifier.
         #[serde(deserialize_with = "sources")]
         pub sources: Vec<Source>,
-        /// The devices that can copy frames if not all participants share a buffer, beside the CPU.
+        /// The devices that can copy frames if not all participants share a buffer. The CPU can always copy, and is not listed.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "copiers")]
         pub copiers: Vec<CopyDevice>,
         /// The pools from which the sources allocate; each has a unique identifier.
@@ -65,7 +65,7 @@ pub enum RequestError {
     Value(#[from] ValueError),
 }
 
-/// Does what [`Request::from_json`] does for any deserialiser, without the bound on the text's length.
+/// Reads a request from any deserialiser as [`Request::from_json`] does, without the bound on the text's length.
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let request = with_path(deserializer, |inner| Self::read_fields(inner))?;
@@ -102,7 +102,7 @@ impl Request {
     pub const MAXIMUM_BUFFERS: u32 = 1024;
     /// The longest text that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most devices that copy which are read.
+    /// The most copy devices that are read.
     pub const MAXIMUM_COPIERS: usize = 64;
     /// The most participants that are read, and the most sources.
     pub const MAXIMUM_ENTRIES: usize = 4096;

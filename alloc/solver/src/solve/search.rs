@@ -32,7 +32,7 @@ struct BestCandidate<'p, 'a> {
     served: Bits,
     /// By source: the rejection by the latest check; `None` if rejections are not needed.
     rejections: Option<Vec<Option<(u8, String)>>>,
-    /// The sources that serve in every respect but for their memory.
+    /// The sources that only lack memory to serve the members.
     lacking: BTreeSet<usize>,
     ending: Option<SearchLimit>,
 }

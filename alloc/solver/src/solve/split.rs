@@ -90,7 +90,7 @@ pub struct FrameCopy<'s> {
     pub from: &'s Group,
     /// The group whose buffers are written.
     pub to: &'s Group,
-    /// Who copies.
+    /// The CPU or the device that copies.
     pub by: Copier<'s>,
     /// The bytes that are written for each frame, in the format of `to`.
     pub bytes_per_frame: u64,
@@ -99,7 +99,7 @@ pub struct FrameCopy<'s> {
     pub crops: bool,
 }
 
-/// Who copies.
+/// The CPU or the device that copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Copier<'s> {
@@ -115,7 +115,7 @@ impl Split {
         &self.groups
     }
 
-    /// Returns each copy: from which group to which, by whom, and how many bytes a frame.
+    /// Returns each copy: from which group to which, by the CPU or a device, and how many bytes a frame.
     ///
     /// It is empty if no source serves the producer, because then there is nothing to copy from.
     pub fn copies(&self) -> impl Iterator<Item = FrameCopy<'_>> {
@@ -162,7 +162,7 @@ impl Split {
         )
     }
 
-    /// Returns demands that conflict. Without any one of them a source meets the rest, unless the search [was cut
+    /// Returns demands that conflict. If any one of them is given up, a source meets all the others, unless the search [was cut
     /// short](Self::is_cut_short).
     ///
     /// It is empty if no source serves the participants even without any demands.
@@ -170,8 +170,8 @@ impl Split {
         &self.conflict
     }
 
-    /// Returns whether the search for the conflict was cut short. The demands do conflict, but perhaps fewer of them do, and
-    /// perhaps nothing is known to give up.
+    /// Returns whether the search for the conflict was cut short. If so, the demands do conflict, but a smaller set of them may
+    /// conflict too, and it may be unknown which demands to give up.
     pub fn is_cut_short(&self) -> bool {
         self.is_cut_short
     }

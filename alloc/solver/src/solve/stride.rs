@@ -18,8 +18,8 @@ pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -
 /// Returns a number of which every stride of a plane has to be a multiple: the bytes of a block if that is a power of two.
 ///
 /// Hardware addresses such pixels in units of their size, and Vulkan's copies count rows in them. If a block has 3 or 5 bytes,
-/// everybody counts strides in bytes: the kernel's dumb buffers and V4L2 drivers round 24-bit rows up to 4, 8 or 64 bytes, which
-/// is seldom a whole number of pixels. So for such blocks it is only a preference.
+/// strides are counted in bytes: the kernel's dumb buffers and V4L2 drivers round 24-bit rows up to 4, 8 or 64 bytes, which is
+/// seldom a whole number of pixels. So for such blocks it is only a preference.
 fn needed_block(plane: &PlaneInfo) -> u64 {
     if plane.block_bytes.is_power_of_two() {
         plane.block_bytes.into()
@@ -28,8 +28,8 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
     }
 }
 
-/// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a pixel that are no power of two. A
-/// block of several pixels, such as four packed samples, is addressed by the byte.
+/// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a pixel, if they are not a power of
+/// two. A block of several pixels, such as four packed samples, is addressed by the byte.
 fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
@@ -80,7 +80,7 @@ pub(super) fn strides(
     let mut most = u64::from(merged.stride.maximum.value);
     if merged.stride.packed.value {
         // With packed rows the first plane's row determines the stride, and the other planes' rows must have no padding either.
-        most = most.min(without_a_gap(extent, info, &shares)?);
+        most = most.min(unpadded_stride(extent, info, &shares)?);
     }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
@@ -133,7 +133,7 @@ fn preferred(
 
 /// Returns the first plane's stride with which no plane's rows have padding; `None` if the planes contradict each other, as with
 /// the chroma of odd widths.
-fn without_a_gap(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
+fn unpadded_stride(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
     let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
     let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
         let row = plane.row_bytes(extent.width()).map(u64::from);

@@ -35,7 +35,7 @@ pub struct JobSolution {
 }
 
 impl JointSolution {
-    /// Returns the jobs that would have buffers if they ran alone, and have none beside the others.
+    /// Returns the jobs that would get buffers if they ran alone, and get none because the other jobs leave too little memory.
     pub fn unfit(&self) -> impl Iterator<Item = &JobSolution> {
         self.jobs.iter().filter(|job| !job.fits)
     }

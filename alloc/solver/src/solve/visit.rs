@@ -27,7 +27,8 @@ pub(super) trait Visitor<'a> {
     fn layout_rejected(&mut self, _: usize, _: &LayoutRejection, _: impl FnOnce() -> String) {}
 }
 
-/// The steps that visiting a source, a format group, a tiling and a candidate takes, beside those that are charged elsewhere.
+/// The steps that visiting a source, a format group, a tiling and a candidate takes, in addition to the steps that are charged
+/// elsewhere.
 const SOURCE: usize = 16;
 const GROUP: usize = 16;
 const TILING: usize = 8;

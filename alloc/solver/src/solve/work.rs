@@ -1,4 +1,4 @@
-//! The budget of steps for one request, and what is left out if it is not enough.
+//! The budget of steps for one request, and the parts of the work that are left out if the budget is not enough.
 
 use std::cell::Cell;
 use std::fmt;
@@ -43,8 +43,8 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Returns the share in hundredths of the budget. They sum to 90; the rest is for pieces of work that are completed after a
-    /// share is spent.
+    /// Returns this phase's share of the budget, in hundredths. The shares of all phases sum to 90. The other 10 hundredths are
+    /// for pieces of work that are completed after a phase has spent its share.
     const fn share(self) -> u64 {
         match self {
             Self::Share => 20,
@@ -79,7 +79,8 @@ impl Work {
         self.until.set(begin.saturating_add(share));
     }
 
-    /// Gives a piece of this phase its part of the rest of the share, if `pieces` pieces are left. Returns where the share ends.
+    /// Gives one piece of this phase an equal part of the steps that the phase has left, where `pieces` pieces are still to be
+    /// done. Returns the number of steps at which the share of the phase ends.
     pub(super) fn begin_piece(&self, pieces: usize) -> u64 {
         let until = self.until.get();
         let left = until.saturating_sub(self.spent.get());

@@ -1,4 +1,4 @@
-//! Explanations are of bounded length, and `explain_all` has all of it.
+//! Explanations have a bounded length, and `explain_all` has the complete text.
 
 use covalent_solver::solve::{EXPLANATION_BYTES, EXPLANATION_LINES, Request, Solution, solve};
 use covalent_solver::text::printable;

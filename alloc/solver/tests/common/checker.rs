@@ -54,7 +54,7 @@ impl ChosenMembers<'_> {
             .collect()
     }
 
-    /// Returns the widest rectangle that every member can read or write alone.
+    /// Returns the widest crop that every member is capable of.
     pub fn crop(&self, fourcc: Fourcc) -> Crop {
         let own = self.members.iter().map(|(participant, constraints)| {
             if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {
@@ -229,7 +229,8 @@ impl ChosenMembers<'_> {
         copies.count() as u64
     }
 
-    /// Returns what buffers of these dma-bufs, and the members for themselves, take of a pool.
+    /// Returns how many bytes of a pool are taken: by `count` buffers with dma-bufs of these sizes, if the source allocates from
+    /// the pool, and by the memory that members allocate for themselves.
     pub fn taken_of(&self, pool: &Pool, source: &Source, sizes: &[u64], count: u128) -> u128 {
         let whole = |size: u64| {
             let mut step = 1_u128;
@@ -258,8 +259,8 @@ impl ChosenMembers<'_> {
         own + if draws { shared * count } else { 0 }
     }
 
-    /// Checks the dma-bufs' sizes against the source and its pools. Returns the number of caveats: contiguous memory may be needed
-    /// that the source does not guarantee, and pools may not have had enough free memory.
+    /// Checks the dma-bufs' sizes against the source and its pools. Returns the number of caveats: the buffers may need
+    /// contiguous memory that the source does not guarantee, and a pool may have too little free memory.
     pub fn check_sizes(&self, source: &Source, sizes: &[u64]) -> Result<usize, Broken> {
         let promised = &source.guarantees;
         let largest = sizes.iter().copied().max().unwrap();

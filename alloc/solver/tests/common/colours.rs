@@ -1,4 +1,4 @@
-//! What copies lose of the colours, told by the names of formats. It shares no code with the solver.
+//! What copies lose of the colours, determined from the names of formats. It shares no code with the solver.
 
 use covalent_solver::constraint::Participant;
 use covalent_solver::solve::Request;
@@ -59,7 +59,8 @@ pub fn missing_chroma(name: &str) -> i32 {
 /// What copies lose: whether all colours, bits of a channel, and chroma samples.
 pub type Loss = (i32, i32, i32);
 
-/// Returns what frames of those who write, or of all if nobody does, lose in a format.
+/// Returns what frames lose when they are converted to a format. The frames are those of the participants that write, or of all
+/// participants if none writes.
 pub fn loss(request: &Request, name: &str) -> Loss {
     let writes = |participant: &&Participant| participant.role.writes();
     let all = &request.participants;

@@ -41,7 +41,7 @@ fn with_only(request: &Request, kept: impl Fn(&str, Field) -> bool) -> Request {
     request
 }
 
-/// Returns a filter that keeps these demands alone.
+/// Returns a filter that keeps only these demands.
 pub fn among(demands: &[Demand]) -> impl Fn(&str, Field) -> bool {
     let set: BTreeSet<(String, Field)> = demands
         .iter()

@@ -61,8 +61,9 @@ pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Can
     found
 }
 
-/// Returns the pairs in which each source may be proposed, whoever gives up what. All are, unless the source serves all participants
-/// but for its memory: then it is only proposed in pairs that all accept.
+/// Returns the pairs in which each source may be proposed, whichever demands are given up. A source may be proposed in all of its
+/// pairs, unless it would serve all participants if it had more memory. Such a source is proposed only in pairs that all
+/// participants accept.
 pub fn proposed(request: &Request) -> Vec<Option<BTreeSet<FormatModifier>>> {
     let members: Vec<usize> = (0..request.participants.len()).collect();
     let lacks = |source: &Source| {
@@ -196,7 +197,8 @@ fn driver_layout(
         std::iter::once(&constraints.image)
             .chain(own)
             .any(|constraints| {
-                // The tilings of these requests have the planes of their pixels, but nobody knows that of an implicit one.
+                // With the explicit modifiers of these requests, an image has as many memory planes as its format. With an
+                // implicit modifier, the number of memory planes is not known.
                 if format.modifier.is_implicit()
                     && constraints.maximum_planes < source.constraints.image.maximum_planes
                 {

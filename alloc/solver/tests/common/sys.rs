@@ -18,10 +18,10 @@ pub(crate) struct Usage {
 }
 
 /// Counts each thread's allocations and forwards them to the system's allocator.
-struct Counting;
+struct CountingAllocator;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 thread_local! {
     // These values have no destructor and allocate nothing, because an allocator must not allocate.
@@ -30,7 +30,8 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs a function, and returns what it allocated on this thread in addition to what was allocated before.
+/// Runs a function, and returns its result and what it allocated on this thread. Memory that was allocated before the call does
+/// not count.
 pub(crate) fn measured<T>(run: impl FnOnce() -> T) -> (T, Usage) {
     // What earlier tests free on other threads does not count here.
     LIVE.set(0);
@@ -56,7 +57,7 @@ fn shrunk(bytes: usize) {
 }
 
 // SAFETY: every call is forwarded to the system's allocator with the arguments that it came with; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grown(layout.size());
         // SAFETY: the caller keeps what this function demands, which is what the system's demands.

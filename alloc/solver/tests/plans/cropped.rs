@@ -1,4 +1,4 @@
-//! Coded extents that are larger than the picture: who demands them, who crops, and who cannot.
+//! Coded extents that are larger than the picture: which participants demand them, which crop, and which cannot.
 
 use crate::common::*;
 use crate::plan;
@@ -182,7 +182,7 @@ fn odd_picture_of_subsampled_chroma_gets_a_coded_extent_of_whole_samples() {
     let layout = plan(&request).layout().clone();
     assert_eq!(layout.extent(), Extent::new(1920, 1080).unwrap());
     assert_eq!(layout.visible().extent(), request.extent);
-    // Without anybody who demands whole samples the extent is the picture's, as it always was.
+    // If no participant demands whole chroma samples, the coded extent is the picture's.
     request.participants.pop();
     assert_eq!(plan(&request).layout().extent(), request.extent);
 }
@@ -205,7 +205,7 @@ fn rows_and_planes_without_a_gap_get_the_extent_that_takes_the_least_memory() {
         assert_eq!(layout.extent(), Extent::new(64, 64).unwrap());
         assert_eq!(layout.visible().extent(), request.extent);
         assert_eq!(layout.planes()[1].offset_bytes, 4096);
-        // Nobody has more columns and rows than it can crop.
+        // The coded extent cannot be larger than the picture if a participant cannot crop.
         request.participants[1].for_each_choice(|own| own.image.crop = Crop::None);
         assert!(!split(&request).conflict().is_empty());
     }

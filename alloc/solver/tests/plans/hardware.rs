@@ -45,7 +45,8 @@ fn rows_are_counted_in_luma_and_chroma_has_its_share() {
         own.image.rows_multiple_of = 16
     });
     let plan = plan(&request);
-    // 1072 rows are a multiple of 16, and so are the 536 rows of chroma that belong to them none the less.
+    // The 1072 rows of luma are a multiple of 16. Chroma has the 536 rows that belong to them, although 536 is not a multiple of
+    // 16.
     let sizes: Vec<u64> = plan
         .layout()
         .planes()
@@ -142,7 +143,7 @@ fn image_without_room_for_its_rows_is_refused_with_the_bytes_that_it_needs() {
     );
 }
 
-/// A card that renders and shows, with memory of its own, beside system memory.
+/// A card that renders and displays. The sources are the card's own memory and system memory.
 fn card() -> Request {
     let pair = [FormatModifier::linear(Fourcc::XRGB8888)];
     let mut gpu = Participant::new("gpu", device("card"), Role::Render);

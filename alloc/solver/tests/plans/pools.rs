@@ -1,4 +1,4 @@
-//! Pools of memory: what fits in them, who shares them, and what is said where they are too small.
+//! Pools of memory: what fits in them, which jobs share them, and what the solution reports if they are too small.
 
 use covalent_solver::constraint::{
     AddressWindow, Contiguity, Field, FreeMemory, Guarantees, OwnMemory, Participant, Pool, PoolId,
@@ -227,7 +227,7 @@ fn jobs_that_run_together_share_the_region_and_the_one_that_does_not_fit_is_name
 }
 
 #[test]
-fn job_with_memory_elsewhere_gives_way_to_one_without() {
+fn job_with_another_heap_is_placed_after_job_without_one() {
     let first = wide(both(), region(160 * MIB));
     let mut flexible = first.clone();
     let mut heap = source("heap:other", "dma-heap other", Guarantees::default());

@@ -21,7 +21,7 @@ fn shown(fourccs: &[Fourcc]) -> Request {
     request(vec![camera, display], vec![system_heap(2)])
 }
 
-/// A GPU that samples tiles alone, and copies linear pictures of these formats into tiles of its own.
+/// A GPU that samples only tiled images, and copies linear pictures of these formats into tiled images of its own.
 fn sampler(copied: &[Fourcc]) -> Participant {
     let mut gpu = Participant::new("v3d GBM", device("v3d"), Role::Import);
     gpu.for_each_choice(|own| {
@@ -44,7 +44,7 @@ fn format_with_fewer_bytes_a_frame_is_before_the_order_of_the_table() {
     let both = [Fourcc::XRGB8888, Fourcc::NV12];
     assert_eq!(chosen(&shown(&both)), Fourcc::NV12);
     assert_eq!(chosen(&shown(&[Fourcc::YUYV, Fourcc::NV12])), Fourcc::NV12);
-    // Nobody draws with less chroma than there may be.
+    // For frames that are drawn, a format with less chroma is not chosen.
     let mut drawn = shown(&both);
     drawn.participants[0].role = Role::Render;
     assert_eq!(chosen(&drawn), Fourcc::XRGB8888);
@@ -69,7 +69,7 @@ fn copy_that_a_device_makes_for_itself_is_reported_with_who_and_why() {
     let plan = plan(&request);
     assert_eq!(plan.verdict(), Verdict::Guaranteed);
     assert_eq!(plan.copied_bytes_per_frame(), 640 * 480 * 3 / 2);
-    // Who draws the frames samples none.
+    // A participant that draws the frames does not sample them, so it makes no copy.
     let mut drawn = request.clone();
     drawn.participants[2].role = Role::Render;
     assert_eq!(crate::plan(&drawn).copied_bytes_per_frame(), 0);

@@ -126,7 +126,7 @@ impl Card {
         source.guarantees.has_shadow_copy = prime::has_shadow_copy(self, self.driver());
         prime::limit_source(&mut source);
         if DMA_HELPER_DRIVERS.contains(&self.driver()) && !self.has_iommu() {
-            // They come from CMA, with the page allocator as its fallback, and not from the pages that others have free.
+            // These dumb buffers are contiguous: they come from CMA, with the page allocator as its fallback.
             source.guarantees.contiguous_up_to_bytes = u64::MAX;
             source.guarantees.pools = cma::default_pool().into_iter().collect();
         }
@@ -207,7 +207,8 @@ impl Card {
     fn has_dumb_buffers(&self) -> bool {
         match self.get_driver_capability(DriverCapability::DumbBuffer) {
             Ok(value) => value != 0,
-            // Cards without a display, such as vgem, do not support this query: only an allocation shows it.
+            // Cards without a display, such as vgem, do not support this query. Only an allocation shows whether they have dumb
+            // buffers.
             Err(_) => {
                 let _guard = self.lock_handles();
                 self.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)

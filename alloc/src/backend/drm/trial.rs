@@ -43,7 +43,8 @@ pub(super) fn test_commit(
         Ok(commit) => commit,
         Err(why) => return untested(why),
     };
-    // Only if the card has no master. This process is master for the duration of the test, which displays nothing.
+    // A commit needs DRM master, which this process gets only if the card has no other master. It is master for the duration of
+    // the test, which displays nothing.
     if let Err(error) = card.acquire_master_lock() {
         commit.discard(card);
         return untested(format!(
@@ -178,7 +179,7 @@ fn connected(
     crtcs: &[crtc::Handle],
 ) -> Option<(connector::Handle, crtc::Handle, Vec<Mode>)> {
     resources.connectors().iter().find_map(|connector| {
-        // Without a probe: reading the EDID can take long, and is left to the compositor that is master.
+        // The connector is not probed, because reading the EDID can take long. The compositor that is DRM master probes it.
         let info = card.get_connector(*connector, false).ok()?;
         if info.state() != connector::State::Connected {
             return None;

@@ -106,7 +106,7 @@ impl Gbm {
             .open(path)
             .map_err(failed)?;
         let node = Node(file.into());
-        // Fails on a render node, and if another process is master, which needs no action.
+        // The call fails on a render node, and if another process is DRM master. Neither needs an action.
         let _ = drm::Device::release_master_lock(&node);
         let identity = node::identity(node.as_fd(), path).map_err(failed)?;
         let import = prime::import_ability(&node, &identity.driver);

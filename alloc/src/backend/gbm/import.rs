@@ -57,7 +57,7 @@ impl Imported {
             return Err(GbmError::Unsuitable {
                 node: self.gbm.path().to_owned(),
                 format: layout.format(),
-                why: "only RGB formats are mapped, because Mesa ends the process for packed YUV"
+                why: "only RGB formats are mapped, because Mesa aborts the process when it maps packed YUV"
                     .to_owned(),
             });
         };

@@ -3,7 +3,7 @@
 //! - Explicit and implicit modifiers are never mixed: a buffer is allocated with a list of modifiers, and the layout of each
 //!   plane is read back. If a driver does not support modifiers, a linear buffer is allocated, and used only if the driver
 //!   reports it as linear.
-//! - The file description belongs to this module alone. Mesa keeps a table of the GEM handles of its file description, and a
+//! - Only this module uses the file description. Mesa keeps a table of the GEM handles of its file description, and a
 //!   handle that another user of it closed would free memory that Mesa still uses.
 //! - Mesa's drivers run in this process and can end it. Opening a device and [`Gbm::formats`] only query it and allocate one
 //!   small buffer; try [`Gbm::allocate`] and [`Gbm::import`] in a child process first.

@@ -15,9 +15,9 @@ use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier}
 /// Images that a renderer holds: the one that it reads, and the next one.
 const HELD: u32 = 2;
 
-/// Drivers of cards for which Mesa has no driver, neither of their own nor of a GPU beside the display (kmsro). It renders on the CPU and maps
-/// what it imports, so the memory of another card is imported too as long as it can be mapped: vgem with the buffers of bochs-drm on
-/// Linux 6.12, whose export refuses every attachment.
+/// Drivers of cards for which Mesa has neither a driver nor a separate GPU that renders for the display (kmsro). For these cards
+/// Mesa renders on the CPU and maps what it imports. So it can also import memory of another card that can be mapped: for vgem,
+/// the buffers of bochs-drm on Linux 6.12, whose export refuses every attachment.
 const RENDERED_BY_THE_CPU: [&str; 12] = [
     "ast",
     "bochs-drm",
@@ -133,7 +133,7 @@ impl Gbm {
         let name = format!("{} GBM", identity.driver);
         let mut participant = Participant::new(name, identity.clone(), Role::Import);
         participant.interface = Some(Interface::Gbm);
-        // A virtual GPU without 3D is one of them.
+        // Mesa also renders on the CPU for a virtio-gpu without 3D.
         let has_no_3d =
             identity.driver == "virtio_gpu" && !self.import_ability().is_limited_by_rendering();
         participant.maps = has_no_3d || RENDERED_BY_THE_CPU.contains(&identity.driver.as_str());
@@ -265,7 +265,8 @@ impl Gbm {
 
 /// Returns the copies that a driver makes for itself of the pictures that it samples.
 ///
-/// The texture units of a V3D read tiles alone, so its driver copies each linear picture into an image of its own before it samples it.
+/// The texture units of a V3D read only tiled images, so its driver copies each linear picture into an image of its own before it
+/// samples it.
 ///
 /// # References
 /// Mesa, `src/gallium/drivers/v3d/v3dx_state.c`, `v3d_create_sampler_view`; `v3d_resource.c`, `v3d_update_shadow_texture`.

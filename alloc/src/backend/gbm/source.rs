@@ -122,7 +122,7 @@ impl Gbm {
             format: wanted,
             source,
             hint: meminfo::fd_limit_error().map_or_else(String::new, |error| {
-                format!("; this process has no fds left ({error})")
+                format!("; this process has no file descriptors left ({error}): close some, or raise its limit (ulimit -n)")
             }),
         })
     }

@@ -253,7 +253,7 @@ impl Heap {
     fn check_region(&self, plan: &Plan, free_bytes: u64) -> Result<(), HeapError> {
         let buffer_bytes = self.bytes_in_region(plan);
         let fitting = free_bytes.checked_div(buffer_bytes).unwrap_or(u64::MAX);
-        // The alignment is the kernel's choice, and buffers that fit without it may be placed all the same.
+        // The alignment is the kernel's choice, and the kernel may place buffers that only fit without the alignment.
         let needed = plan
             .layout()
             .memory_sizes()
@@ -277,7 +277,8 @@ impl Heap {
             .fold(0, u64::saturating_add)
     }
 
-    /// Names the region where the kernel had too little memory of it for the buffer with this index, whose predecessors are freed.
+    /// Returns the error that the region has too little memory, if the kernel reported that for the buffer with this index;
+    /// otherwise returns `error`. The earlier buffers of the plan are freed already.
     fn exhausted(&self, error: HeapError, plan: &Plan, index: u32) -> HeapError {
         let free_bytes = self.region.as_ref().and_then(Region::free_bytes);
         match (&error, free_bytes) {

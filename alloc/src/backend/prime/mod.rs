@@ -30,7 +30,8 @@ const VIRTIO_GPU: &str = "virtio_gpu";
 pub enum ImportAbility {
     /// The card reports that it imports.
     Foreign,
-    /// The card reports that it imports, and so does every card of this kernel; nothing is known of its driver.
+    /// The card reports that it imports, but this kernel reports that for every card, and nothing is known of the memory manager
+    /// of its driver.
     Unknown {
         /// Why nothing is known.
         why: String,
@@ -61,7 +62,8 @@ impl fmt::Display for ImportAbility {
 }
 
 impl ImportAbility {
-    /// Whether the limit comes from rendering: then it also applies to imports by the card's userspace driver.
+    /// Returns whether the import limit comes from rendering (`3D_FEATURES`). Such a limit also applies to imports by the card's
+    /// userspace driver.
     pub(super) fn is_limited_by_rendering(&self) -> bool {
         matches!(self, Self::OwnOnly { why } if why.contains("3D_FEATURES"))
     }
@@ -205,7 +207,7 @@ mod tests {
         assert!(why.contains("VRAM"), "{why}");
         let unknown = of("newcomer", "6.12.0");
         let ImportAbility::Unknown { why } = &unknown else {
-            panic!("the capability says nothing since 6.6")
+            panic!("since Linux 6.6 DRM_CAP_PRIME does not show whether a driver imports")
         };
         assert!(why.contains("newcomer"), "{why}");
         // Before 6.6 a driver sets the capability itself.

@@ -200,7 +200,8 @@ fn purpose(participant: &Participant) -> Purpose {
 fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {
     let name = &participant.name;
     if purpose(participant) == Purpose::Render {
-        // Before the pixels are compared, because a format that can be copied out cannot always be rendered to.
+        // This import is tried before the pixels are compared, because the device cannot render to every format that it can copy
+        // out.
         drop(gpu.import_for(Purpose::Render, buffer)?);
     }
     let pattern = TestPattern::write(buffer);

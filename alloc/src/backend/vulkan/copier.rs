@@ -33,7 +33,7 @@ pub(super) enum Method {
     Blit,
 }
 
-/// The channel of a colour format beside red, green and blue.
+/// The channel that a colour format has in addition to red, green and blue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FourthChannel {
     None,
@@ -41,7 +41,7 @@ enum FourthChannel {
     Alpha,
 }
 
-/// Returns the channel beside red, green and blue; `None` for a format that has not these three.
+/// Returns the channel that a format has in addition to red, green and blue; `None` for a format without these three.
 fn fourth_channel(fourcc: Fourcc) -> Option<FourthChannel> {
     match fourcc {
         Fourcc::RGB888 | Fourcc::BGR888 | Fourcc::RGB565 => Some(FourthChannel::None),
@@ -51,10 +51,10 @@ fn fourth_channel(fourcc: Fourcc) -> Option<FourthChannel> {
     }
 }
 
-/// Returns how a device makes an image in `to` of one in `from`.
+/// Returns the method by which a device converts an image from the format `from` to the format `to`.
 ///
 /// # Errors
-/// Why it does not.
+/// The reason why a device does not convert between these formats.
 pub(super) fn method(from: Fourcc, to: Fourcc) -> Result<Method, &'static str> {
     if from == to {
         return Ok(Method::Copy);

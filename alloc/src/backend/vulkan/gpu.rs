@@ -300,7 +300,7 @@ fn hint(result: vk::Result) -> String {
         | vk::Result::ERROR_TOO_MANY_OBJECTS
         | vk::Result::ERROR_INITIALIZATION_FAILED => meminfo::fd_limit_error()
             .map_or_else(String::new, |error| {
-                format!("; this process has no fds left ({error})")
+                format!("; this process has no file descriptors left ({error}): close some, or raise its limit (ulimit -n)")
             }),
         vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
             "; no driver is installed (Debian's package mesa-vulkan-drivers brings Mesa's)"

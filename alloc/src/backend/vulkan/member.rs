@@ -1,4 +1,4 @@
-//! A Vulkan device as a member of a collection, with one purpose; an import creates an image of each buffer.
+//! A Vulkan device as a member of a collection. All of its images have one purpose. An import creates an image of each buffer.
 
 use super::{Gpu, Image, Purpose};
 use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};

@@ -159,7 +159,7 @@ impl Gpu {
         prime::limit_source(&mut source);
         if self.is_discrete()
             && !prime::knows_memory_manager(&self.identity().driver)
-            && self.exports_from_the_card_alone(&kinds)
+            && self.exports_device_local_memory(&kinds)
         {
             limit_to_card(&mut source);
         }
@@ -191,8 +191,8 @@ impl Gpu {
         Ok(Some(source))
     }
 
-    /// Returns whether some exported image lies in memory that the device alone reaches: DEVICE_LOCAL and not HOST_VISIBLE.
-    fn exports_from_the_card_alone(&self, kinds: &[Kind]) -> bool {
+    /// Returns whether some exported image lies in memory that only the device reaches: DEVICE_LOCAL and not HOST_VISIBLE.
+    fn exports_device_local_memory(&self, kinds: &[Kind]) -> bool {
         let types = self.device().physical.memory_types();
         let Ok(extent) = Extent::new(TEST_SIDE, TEST_SIDE) else {
             return false;
@@ -204,7 +204,7 @@ impl Gpu {
             let chosen = chosen.and_then(|number| usize::try_from(number).ok());
             chosen
                 .and_then(|number| types.get(number))
-                .is_some_and(|flags| is_of_the_card_alone(*flags))
+                .is_some_and(|flags| is_device_local_only(*flags))
         })
     }
 
@@ -395,8 +395,8 @@ impl Gpu {
     }
 }
 
-/// Returns whether memory of a type is reached by the device alone.
-fn is_of_the_card_alone(flags: vk::MemoryPropertyFlags) -> bool {
+/// Returns whether only the device reaches memory of a type.
+fn is_device_local_only(flags: vk::MemoryPropertyFlags) -> bool {
     flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL)
         && !flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE)
 }
@@ -428,11 +428,11 @@ mod tests {
     #[test]
     fn memory_of_the_card_alone_is_local_and_not_visible_to_the_host() {
         use vk::MemoryPropertyFlags as Flags;
-        assert!(is_of_the_card_alone(Flags::DEVICE_LOCAL));
-        assert!(!is_of_the_card_alone(
+        assert!(is_device_local_only(Flags::DEVICE_LOCAL));
+        assert!(!is_device_local_only(
             Flags::DEVICE_LOCAL | Flags::HOST_VISIBLE
         ));
-        assert!(!is_of_the_card_alone(
+        assert!(!is_device_local_only(
             Flags::HOST_VISIBLE | Flags::HOST_COHERENT
         ));
     }

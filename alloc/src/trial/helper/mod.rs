@@ -236,9 +236,7 @@ impl Helper {
             Ok((HelperReply::Hello { version }, _)) => Err(wrong_program(format!(
                 "it has version {version} of the messages, and this program has version {VERSION}"
             ))),
-            Ok(_) => Err(wrong_program(
-                "its first message is not a greeting".to_owned(),
-            )),
+            Ok(_) => Err(wrong_program("its first message is not `Hello`".to_owned())),
             Err(error) => Err(wrong_program(error.to_string())),
         }
     }
@@ -463,7 +461,8 @@ fn unexpected_reply() -> Outcome {
     Outcome::Untestable("the helper process sent a reply of another kind".to_owned())
 }
 
-/// Sends a request and waits for its reply. `asked` is set to the format about which the process asks a driver meanwhile.
+/// Sends a request and waits for its reply. While the process handles the request, `asked` is set to the format about which it
+/// asks a driver.
 fn exchange(
     socket: &OwnedFd,
     request: &HelperRequest,

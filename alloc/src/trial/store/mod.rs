@@ -180,7 +180,7 @@ pub enum TrialResultError {
 
 crate::debug_as_display!(TrialResultError);
 
-/// The fields that are read before the rest of the file.
+/// The fields that identify a file of trial results and its version. They are read before all others.
 #[derive(Deserialize)]
 struct Head {
     format: String,

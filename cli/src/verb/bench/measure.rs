@@ -17,7 +17,7 @@ use super::report::{Operation, OperationKey, PLAIN_MEMORY, Row, SkippedOperation
 /// One source with the participants whose imports of its buffers are measured.
 pub(super) struct BenchSource {
     pub(super) id: String,
-    /// The request for a buffer that only the processor accesses.
+    /// The request for a buffer that only the CPU accesses.
     pub(super) cpu_only: SolvedRequest,
     pub(super) imports: Vec<(Participant, SolvedRequest)>,
 }
@@ -194,7 +194,8 @@ impl BenchRun<'_> {
         self.helper.release();
     }
 
-    /// Records the times of cycles of one operation and the one that undoes it. Returns false if they could not be measured.
+    /// Records the times of an operation and of the operation that undoes it, one of each for every cycle. Returns `false` if they
+    /// could not be measured.
     fn record_cycles(
         &mut self,
         cycles: Result<Vec<MeasuredCycle>, Outcome>,

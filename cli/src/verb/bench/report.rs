@@ -84,7 +84,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Returns whether the processor copies bytes, so that the rate is in bytes a second.
+    /// Returns whether the CPU copies bytes, so that the rate is in bytes a second.
     pub(super) const fn copies(self) -> bool {
         matches!(self, Self::FirstWrite | Self::Write | Self::Read)
     }

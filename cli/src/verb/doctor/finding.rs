@@ -1,4 +1,4 @@
-//! A finding: the problem, its consequence, its severity, and a line that helps.
+//! A finding: the problem, its consequence, its severity, and its remedy.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
-    /// Returns the word for it in the text output.
+    /// Returns the word for the severity in the text output.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Blocks => "blocks",
@@ -35,14 +35,14 @@ pub(crate) struct Finding {
     pub(crate) what: String,
     /// The consequence: what cannot be done.
     pub(crate) why: String,
-    /// What helps; `None` if nothing on this machine does.
+    /// The remedy; `None` if nothing on this machine solves the problem.
     pub(crate) remedy: Option<Remedy>,
 }
 
-/// A line that solves the problem.
+/// A command or a configuration line that solves the problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remedy {
-    /// A line to paste into a shell, or to the place that the note names.
+    /// The line to paste: into a shell, or where the note says.
     pub(crate) line: String,
     /// Where the line belongs, or what has to be done after it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -40,7 +40,8 @@ pub(crate) struct Snapshot {
     /// Why the helper program cannot be found; `None` if it was found.
     #[serde(rename = "no_helper")]
     pub(crate) helper_error: Option<String>,
-    /// The distribution and those that it is like, by the IDs of os-release: `debian`, `fedora`, `arch`.
+    /// The IDs of the distribution and of those that it is derived from (`ID` and `ID_LIKE` of os-release), such as `debian`,
+    /// `fedora` or `arch`.
     pub(crate) distribution: Vec<String>,
 }
 
@@ -49,9 +50,9 @@ pub(crate) struct Snapshot {
 #[serde(default)]
 pub(crate) struct Kernel {
     pub(crate) release: String,
-    /// The values of the options that concern sharing, by name without `CONFIG_`; `None` if no file has them.
+    /// The values of the kernel options that concern buffer sharing, by name without `CONFIG_`; `None` if no file has them.
     pub(crate) options: Option<BTreeMap<String, String>>,
-    /// The modules that concern sharing, by name.
+    /// The modules that concern buffer sharing, by name.
     pub(crate) modules: BTreeMap<String, ModuleState>,
 }
 
@@ -148,7 +149,7 @@ pub(crate) struct CardInfo {
     pub(crate) node: String,
     pub(crate) driver: String,
     pub(crate) imports_foreign: bool,
-    /// A text about its ability to import.
+    /// A text that says which buffers of other devices the card imports.
     pub(crate) import: String,
     /// Whether it has KMS planes.
     #[serde(rename = "shows")]
@@ -239,7 +240,7 @@ pub(crate) struct Vulkan {
 #[derive(Debug, Error)]
 pub(crate) enum SnapshotError {
     /// It is not JSON, or not of this shape.
-    #[error("it is not a machine as `covalent doctor --record` writes it: {0}")]
+    #[error("the file is not a recording of `covalent doctor --record`: {0}")]
     Damaged(#[from] JsonError),
     /// It has another version.
     #[error("it has version {0}, and this program reads version {VERSION}")]
@@ -319,7 +320,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// Prepends `sudo` to a line unless the user is root.
+    /// Prepends `sudo` to a command line unless the user is root.
     pub(crate) fn as_root(&self, line: &str) -> String {
         if self.user.id == 0 {
             line.to_owned()
@@ -328,7 +329,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns the line that installs packages, whose names differ between distributions.
+    /// Returns the command line that installs packages, whose names differ between distributions.
     pub(crate) fn install(&self, debian: &str, fedora: &str, arch: &str) -> String {
         let is = |name: &str| self.distribution.iter().any(|id| id == name);
         let line = if is("fedora") || is("rhel") {
@@ -343,7 +344,7 @@ impl Snapshot {
 }
 
 impl Node {
-    /// Returns whether it can be opened.
+    /// Returns whether the node can be opened.
     pub(crate) fn is_usable(&self) -> bool {
         self.file
             .as_ref()

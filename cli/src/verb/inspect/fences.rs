@@ -112,7 +112,7 @@ impl FenceWatch {
         };
         let writers = outcomes(&self.writers)?;
         let mut readers = outcomes(&self.writers_and_readers)?;
-        // What is left of all fences without those of the writers are those of the readers.
+        // The fences of the readers are all fences except those of the writers.
         for writer in &writers {
             let same =
                 |one: &FenceReport| one.driver == writer.driver && one.timeline == writer.timeline;

@@ -105,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets the pixel layout of each dma-buf, from the options or from the best other origin that has one.
+/// Fills in the pixel layout of each report: from the options, or else from the best other origin that has a layout.
 fn find_pixel_layouts(
     options: &Options,
     given: Option<report::PixelLayout>,

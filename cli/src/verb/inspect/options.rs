@@ -86,7 +86,7 @@ pub(crate) struct Options {
     /// Set the YUV range: limited (black is 16, white is 235) or full (0 and 255).
     #[arg(long, value_enum, default_value = "limited")]
     pub(super) range: Range,
-    /// Write an alpha channel too. Wayland's colours are premultiplied with alpha.
+    /// Write the alpha channel too. The colours are written unchanged, and Wayland clients premultiply them with alpha.
     #[arg(long)]
     pub(super) alpha: bool,
     /// Watch pending fences for this many seconds.

@@ -12,7 +12,8 @@ use super::fences::{self, FenceWatch};
 use super::missing_info::TRACE;
 use super::report::{BufferReport, MissingInfo};
 
-/// Sets the fences of each dma-buf, and returns a duplicate fd of each. All pending fences are watched for `timeout` together.
+/// Fills in the fences of each report, and returns a duplicate fd of each dma-buf. All pending fences are watched at the same time,
+/// for at most `timeout`.
 pub(super) fn watch_fences(
     buffers: &mut [BufferReport],
     timeout: Duration,

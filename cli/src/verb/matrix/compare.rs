@@ -12,22 +12,23 @@ use super::cell::SolverVerdict;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Comparison {
-    /// Guaranteed and it worked, or impossible and it was refused.
+    /// The verdict is guaranteed and the trial succeeded, or the verdict is impossible and the buffer was refused.
     Agrees,
-    /// Possible, or impossible and it worked, for a reason that `known_uncertainties.json` lists: either outcome is consistent.
+    /// The verdict is possible, or it is impossible and the trial succeeded; and `known_uncertainties.json` lists the reason why
+    /// either outcome is consistent.
     Listed,
-    /// Possible, and `known_uncertainties.json` lists no reason why a definite verdict cannot be given.
+    /// The verdict is possible, and `known_uncertainties.json` lists no reason why it is not definite.
     Unlisted,
-    /// It could not be tried.
+    /// No trial could be run.
     Untested,
-    /// Guaranteed and it failed, or impossible and it worked.
+    /// The verdict is guaranteed and the buffer was refused, or the verdict is impossible and the trial succeeded.
     Mismatch,
 }
 
 /// Compares a verdict with an outcome.
 ///
-/// `is_listed` returns whether the list explains an uncertain verdict, and `is_unpromised` whether it explains that something
-/// impossible worked.
+/// `is_listed` returns whether the list explains an uncertain verdict. `is_unpromised` returns whether the list explains that a
+/// trial succeeded although the verdict is impossible.
 pub(super) fn compare(
     verdict: SolverVerdict,
     outcome: Option<&Outcome>,
@@ -103,9 +104,9 @@ enum UncertainProperty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ParticipantNeed {
-    /// It needs contiguous memory, or cannot address all memory.
+    /// The participant needs contiguous memory, or cannot address all memory.
     Needs,
-    /// It is not known whether it does.
+    /// It is not known whether the participant needs contiguous memory.
     MayNeed,
 }
 

@@ -75,10 +75,10 @@ impl DeclaredDevices {
         Ok(declared)
     }
 
-    /// Declares GPUs that this machine does not have, by their drivers.
+    /// Declares the participants and sources of GPUs that this machine does not have, by running their drivers on Mesa's drm-shims.
     ///
     /// # Errors
-    /// A name is not known, or its driver cannot be run.
+    /// The name of a GPU is not known, or its driver cannot be run.
     pub(super) fn of_gpus(size: Extent, names: &[String]) -> Result<Self> {
         let mut declared = Self {
             size,

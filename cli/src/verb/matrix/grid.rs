@@ -13,15 +13,15 @@ use super::record::{MatrixParticipant, RecordedMatrix};
 /// The status of a pair for one format and size, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum PairStatus {
-    /// The solver guarantees that it works, and it worked.
+    /// The solver guarantees that the pair can share, and the trial succeeded.
     Guaranteed,
-    /// It works sometimes, and nothing guarantees it.
+    /// The solver can neither guarantee nor exclude that the pair can share.
     Possible,
-    /// The solver guarantees that it works, and it could not be tried.
+    /// The solver guarantees that the pair can share, but no trial could be run.
     Untested,
     /// No device of the machine has the hardware to try it.
     NeedsHardware,
-    /// It does not work, and the reason is known.
+    /// The solver finds that the pair cannot share, and gives the reason.
     Impossible,
     /// The drivers did not do what the solver predicts.
     Disagrees,
@@ -98,7 +98,7 @@ pub(super) struct Grid {
 
 /// The reason for layouts that no device of the machine has.
 const NEEDS_HARDWARE: &str = "no device here has layouts other than LINEAR (tiled, compressed): untested until this runs on a GPU that has them";
-/// The name of the row for these layouts.
+/// The name of the row for the layouts that no device of the machine has.
 const NON_LINEAR: &str = "layouts other than LINEAR";
 
 impl Grid {
@@ -416,7 +416,7 @@ pub(super) fn status_label(status: PairStatus) -> &'static str {
         PairStatus::Guaranteed => "guaranteed, and it worked",
         PairStatus::Possible => "possible, but not guaranteed",
         PairStatus::Untested => "could not be tried here",
-        PairStatus::NeedsHardware => "untested until run on a GPU that has them",
+        PairStatus::NeedsHardware => "untested: no device here has layouts other than LINEAR",
         PairStatus::Impossible => "impossible",
         PairStatus::Disagrees => "solver and drivers disagree",
     }

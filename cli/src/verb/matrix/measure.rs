@@ -154,8 +154,9 @@ impl MatrixRun<'_> {
     }
 }
 
-/// Constraints that are relaxed step by step to get a buffer to try where the solver says that none is possible: first those of
-/// the memory, which the driver itself has to refuse, then those of format and layout, of the source too.
+/// The constraints that are relaxed step by step where the solver finds no plan, so that the trial has a buffer. Each step relaxes
+/// the participant and the source: the constraints of memory and import first, then the formats, then the layout. The driver itself
+/// then has to refuse the buffer.
 const RELAXATIONS: [&[Field]; 3] = [
     &[
         Field::Imports,
@@ -180,8 +181,8 @@ struct PlannedTrial {
 }
 
 impl PlannedTrial {
-    /// Returns the request for a pair with the fewest relaxed constraints that has a plan; `None` if the source cannot allocate such
-    /// a buffer at all. The request with all constraints has no plan.
+    /// Returns the request for a pair with the fewest relaxed constraints that has a plan; `None` if the source cannot allocate
+    /// such a buffer at all. The caller has found that the request with all constraints has no plan.
     fn relaxed(
         participant: &Participant,
         source: &Source,
@@ -190,7 +191,7 @@ impl PlannedTrial {
     ) -> Option<Self> {
         let mut relaxed = participant.clone();
         let mut source = source.clone();
-        // The driver itself has to refuse the devices that its memory does not serve.
+        // The scope of the memory is ignored, because the driver itself has to refuse the devices outside of it.
         source.guarantees.scope = MemoryScope::Everybody;
         RELAXATIONS.iter().find_map(|fields| {
             for field in *fields {

@@ -163,7 +163,7 @@ fn reasons(text: &mut String, grid: &Grid) {
     text.push('\n');
     put(
         text,
-        "Reasons by number (`the source` is the row, `it` the column):",
+        "Reasons by number (`the source` is the source of the row, `it` is the participant of the column):",
     );
     for (number, reason) in (1_usize..).zip(&grid.reasons) {
         for (index, line) in wrap(reason, WIDTH - NUMBER - 1).into_iter().enumerate() {
@@ -192,7 +192,7 @@ fn row_name(row: &Row) -> String {
     match row.modifiers {
         ModifierKind::Linear => row.id.clone(),
         ModifierKind::Implicit => format!("{} (implicit)", shorten(&row.id, LABEL - 11)),
-        // The one row for all sources, whose layouts no device has, has a name of its own.
+        // The row for the layouts that no device of the machine has belongs to no source, so its name gets no suffix.
         ModifierKind::Vendor if row.id == row.name => row.id.clone(),
         ModifierKind::Vendor => format!("{} (vendor)", shorten(&row.id, LABEL - 9)),
     }

@@ -1,4 +1,5 @@
-//! The devices of a matrix, and who tries buffers on them: the helper process, or nobody for GPUs that this machine does not have.
+//! The devices of a matrix, and how buffers are tried on them: by the helper process, or not at all for GPUs that this machine does
+//! not have.
 
 use anyhow::Result;
 use covalent_alloc::buffer::Buffer;
@@ -8,11 +9,11 @@ use covalent_alloc::trial::{Allocation, Helper, Outcome, Trial, TrialPlan};
 
 use super::devices::DeclaredDevices;
 
-/// Where the devices of a matrix are.
+/// The devices of a matrix.
 pub(super) enum Tried {
-    /// In this machine.
+    /// The devices of this machine. The helper process tries buffers on them.
     Here(Box<Helper>),
-    /// Nowhere: these GPUs are declared by their drivers alone.
+    /// GPUs that this machine does not have, by name. Their drivers declare them, and no buffer is tried.
     Nowhere(Vec<String>),
 }
 
@@ -37,7 +38,8 @@ impl Tried {
     }
 }
 
-/// The outcome of every trial on a GPU that is not here. Its driver would accept imports that the hardware refuses, and draws nothing.
+/// The outcome of every trial on a GPU that this machine does not have. No buffer is tried, because the driver would accept imports
+/// that the hardware refuses, and would draw nothing.
 fn untested() -> Outcome {
     Outcome::Untestable("this GPU is not in this machine".to_owned())
 }

@@ -89,8 +89,8 @@ fn add_vendor_gpus(
     Ok(sources)
 }
 
-/// Returns the request for the devices of this machine that the options name, and the other planes that would take part of it where
-/// not all share.
+/// Returns the request for the devices of this machine that the options name. If they do not all share one buffer, also returns the
+/// planes that were not chosen and that take frames in some format.
 pub(super) fn request(options: &Options) -> Result<(Request, Vec<PartialPlane>)> {
     let size = match options.size {
         Some(size) => size,

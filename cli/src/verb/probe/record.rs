@@ -83,7 +83,8 @@ fn declared(found: &Found) -> Declared {
     }
 }
 
-/// Records a participant. Values that no driver answers are marked with their provenance: known by the driver's name, or not known.
+/// Records a participant. Values that no driver reports are marked with their provenance: known by the driver's name or the
+/// device's IOMMU group, known from documentation, or unknown.
 fn participant(participant: &Participant) -> RecordedParticipant {
     let mut recorded = RecordedParticipant::measured(participant.clone());
     recorded.tree_node = devicetree::node_of(&participant.device);

@@ -1,4 +1,4 @@
-//! `covalent probe --as`: GPUs that this machine does not have, by what their drivers say.
+//! `covalent probe --as`: shows GPUs that this machine does not have, as their drivers declare them.
 
 use std::io::Write as _;
 use std::process::ExitCode;

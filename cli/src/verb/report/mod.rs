@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Ok(part) => {
             parts.insert(name.to_owned(), part);
         }
-        // A part that cannot be had is what the report may be about.
+        // The report is written without this part, and lists the error, which may be the bug that the user reports.
         Err(error) => notes.push(format!("{name}: {}", out::error_text(&error))),
     };
     let record = |verb: &[&str], name: &str, more: &[OsString]| {

@@ -10,7 +10,7 @@ const SHORTEST: usize = 3;
 /// Names that identify nobody.
 const COMMON: [&str; 4] = ["root", "localhost", "user", "host"];
 
-/// The names that are replaced.
+/// The names of users and hosts that are replaced, besides serial numbers and MAC addresses.
 #[derive(Debug, Default)]
 pub(super) struct Redactor {
     users: BTreeSet<String>,
@@ -73,7 +73,8 @@ impl Redactor {
         }
     }
 
-    /// Returns a text without what is replaced; `None` for a text that has nothing of it.
+    /// Returns the text with its names and MAC addresses replaced, and adds the kinds of these to `removed`; `None` if the text has
+    /// none.
     fn text(&self, text: &str, removed: &mut BTreeSet<String>) -> Option<String> {
         let mut new = text.to_owned();
         for name in &self.users {
@@ -96,7 +97,7 @@ impl Redactor {
     }
 }
 
-/// Replaces a name where it is a word; `None` where it is none.
+/// Replaces a name wherever it is a whole word; `None` if it is not in the text as a whole word.
 fn replace_word(text: &str, name: &str, with: &str) -> Option<String> {
     let is_of_word = |one: Option<char>| one.is_some_and(|one| one.is_alphanumeric() || one == '_');
     let mut new = String::with_capacity(text.len());

@@ -12,7 +12,7 @@ use covalent_protocols::control::{REPLY_MAX, Reply, Request, Snapshot, VERSION};
 /// How long a reply may take, beyond the interval. The compositor answers within one iteration of its event loop.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection with the bytes that are no complete line yet.
+/// A connection, with the received bytes that do not form a complete line yet.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
@@ -104,7 +104,7 @@ impl Connection {
                     .extend_from_slice(chunk.get(..count).unwrap_or_default()),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {}
-                    // The compositor closed the connection while a request was on its way.
+                    // The compositor closed the connection before it read a request.
                     io::ErrorKind::ConnectionReset => return Ok(None),
                     _ => return Err(error).context("cannot read from the compositor"),
                 },
@@ -113,7 +113,7 @@ impl Connection {
     }
 }
 
-/// Returns what helps against an error of `connect`.
+/// Returns the remedy for an error of `connect`.
 fn remedy(path: &Path, error: &io::Error) -> String {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
     let metadata = path.symlink_metadata();

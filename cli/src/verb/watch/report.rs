@@ -31,7 +31,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(socket: &Path, before: &Snapshot, now: Snapshot) -> Self {
-        // The compositor has escaped all texts; a program that only claims to be one has not.
+        // covalent-compositor escapes all texts, but another program may answer on the socket, so the texts are escaped here too.
         let now = printable_names(&now);
         let process = |snapshot: &Snapshot| snapshot.process.unwrap_or_default();
         let (old, new) = (process(before), process(&now));

@@ -1,4 +1,4 @@
-//! Finds the control socket where none is named.
+//! Finds the control socket if the command line names none.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ fn find_in(folder: &Path, display: Option<&OsStr>) -> Result<(PathBuf, Connectio
     if let Some(path) = display.and_then(|name| beside(folder, name)) {
         match Connection::open(&path) {
             Ok(connection) => return Ok((path, connection)),
-            // Another user's is an answer; a missing one may mean another compositor's display.
+            // If the socket of this display exists, its error is returned. If it does not exist, `WAYLAND_DISPLAY` may name another
+            // compositor, and the other sockets are tried.
             Err(error) if path.exists() => return Err(error),
             Err(_) => {}
         }
@@ -92,7 +93,7 @@ mod tests {
         let _one = UnixListener::bind(at("covalent-wayland-1")).unwrap();
         let (path, _) = find_in(folder.path(), None).unwrap();
         assert_eq!(path, at("covalent-wayland-1"));
-        // Another compositor's display.
+        // `WAYLAND_DISPLAY` names another compositor, so the only socket that answers is used.
         let (path, _) = find_in(folder.path(), Some(OsStr::new("wayland-0"))).unwrap();
         assert_eq!(path, at("covalent-wayland-1"));
         let _two = UnixListener::bind(at("covalent-wayland-2")).unwrap();

@@ -1,4 +1,4 @@
-//! What a hostile client does, until it is to stop.
+//! The behaviours of hostile clients. A client repeats its behaviour until it is told to stop.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::random_requests::{send_any, send_well_formed};
 use super::window::{ANSWER_LIMIT, Window};
 use super::within_limits::Expensive;
 
-/// What a client does.
+/// The requests that a hostile client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Commits large trees of subsurfaces.
@@ -59,7 +59,7 @@ impl Behaviour {
         Self::Objects,
         Self::Focus,
     ];
-    /// The behaviours of clients that do not.
+    /// The behaviours of clients that exceed their limits or violate the protocol.
     const BEYOND_LIMITS: [Self; 5] = [
         Self::WellFormed,
         Self::Broken,

@@ -15,7 +15,7 @@ use super::window::Window;
 /// The pause after a round trip.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// The round trips and frames of a time.
+/// The round trips and frames that the bystander measured in one period.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// The duration of each round trip, sorted.
@@ -79,7 +79,8 @@ pub(super) fn measure(socket: &Path, pid: u32, duration: Duration) -> anyhow::Re
         "the hostile clients do not know the globals {unknown:?}"
     );
     let files = Files::open()?;
-    // The window is larger than those of the hostile clients, so it is never hidden, which would end its frames.
+    // The window is larger than the windows of the hostile clients, so they never hide it completely. A hidden window would get no
+    // frame callbacks.
     let window = Window::map(&mut connection, &files, (480, 480))?;
     let mut frame = show_next(&mut connection, window);
     let mut sync: Option<(u32, Instant, Duration)> = None;

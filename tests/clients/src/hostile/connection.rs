@@ -1,4 +1,4 @@
-//! A connection that knows its objects, and sends bytes with or without regard to the protocol.
+//! A Wayland connection that keeps track of its objects. It can send valid requests and bytes that violate the protocol.
 
 use std::collections::HashMap;
 use std::io::IoSlice;
@@ -217,8 +217,8 @@ impl Connection {
         callback
     }
 
-    /// Sends bytes, and file descriptors with their first byte. Without file descriptors, what the socket does not accept is sent
-    /// later.
+    /// Sends bytes, and file descriptors with their first byte. Without file descriptors, the bytes that the socket does not
+    /// accept are sent later.
     pub(super) fn send(&mut self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         if files.is_empty() {
             self.outbox.extend(bytes);
@@ -245,7 +245,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the socket accepts.
+    /// Sends as many of the waiting bytes as the socket accepts.
     pub(super) fn flush(&mut self) {
         while !self.outbox.is_empty() {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -261,7 +261,7 @@ impl Connection {
         }
     }
 
-    /// Returns whether more is to be sent than the socket accepts.
+    /// Returns whether so many bytes wait to be sent that the client has to pause; see [`OUTBOX_MAX`].
     pub(super) fn is_congested(&self) -> bool {
         self.outbox.len() > OUTBOX_MAX
     }
@@ -276,8 +276,8 @@ impl Connection {
         let _ = poll(&mut fds, Some(&limit));
     }
 
-    /// Sends what is to be sent and reads the events, until all requests were handled, the connection was closed, or the time
-    /// limit is over; returns whether they were handled.
+    /// Sends the waiting bytes and reads the events, until the compositor has handled all requests, the connection is closed, or
+    /// the time limit has passed. Returns whether the compositor has handled all requests.
     pub(super) fn round_trip(&mut self, limit: Duration) -> bool {
         let callback = self.sync();
         let deadline = std::time::Instant::now() + limit;
@@ -368,7 +368,7 @@ impl Connection {
             .events
             .get(index)
             .and_then(|event| event.child_interface);
-        // The new object id is the first argument of all such events.
+        // In every event that creates an object, the new object id is the first argument.
         let id = word(body, 0);
         if let Some(interface) = child.filter(|_| id >= SERVER_ID_MIN) {
             self.objects.insert(id, Object { interface, version });

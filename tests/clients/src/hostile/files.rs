@@ -24,7 +24,7 @@ impl Files {
         let memory = memory(MEMORY_BYTES)?;
         let mut all = vec![
             memory.try_clone()?,
-            // Shorter than any pool that is created on it.
+            // This file is shorter than any pool that a client creates on it.
             self::memory(1)?,
         ];
         let (read, write) = rustix::pipe::pipe()?;

@@ -1,8 +1,10 @@
-//! Clients that try to take a compositor down or away from others, and a well-behaved client beside them that measures it.
+//! Clients that try to crash a compositor or to keep it from serving others. A well-behaved client beside them, the bystander,
+//! measures how it is served.
 //!
-//! The clients write the wire format themselves, each with random numbers of a seed. Those of [`Behaviour::WITHIN_LIMITS`] send
-//! only what the protocols permit, in the most expensive ways, and have to stay connected. The others also send what is not
-//! permitted, files of all kinds, too much and too little; they are disconnected, and connect again.
+//! The clients write the wire format themselves, each with random numbers of a seed. The clients with a behaviour of
+//! [`Behaviour::WITHIN_LIMITS`] send only requests that the protocols permit, in the most expensive ways, and have to stay
+//! connected. The other clients also send requests that are not permitted, files of all kinds, and too many or too few bytes. The
+//! compositor disconnects them, and they connect again.
 
 mod behaviour;
 mod bystander;
@@ -34,7 +36,7 @@ const CLIENTS: usize = 10;
 /// A hostile client that runs.
 type Running = JoinHandle<anyhow::Result<HostileReport>>;
 
-/// What the bystander has to measure.
+/// The bounds within which the bystander's measurement has to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The CPU time of the compositor that 99 of 100 round trips do not exceed.
@@ -45,12 +47,12 @@ pub struct Bounds {
     pub lost_frames: Option<f64>,
 }
 
-/// What the bystander measured without and with the hostile clients, and what those did.
+/// The measurements of the bystander without and with the hostile clients, and the reports of the hostile clients.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The measurement without them.
+    /// The measurement without the hostile clients.
     pub before: Measured,
-    /// The measurement with them.
+    /// The measurement with the hostile clients.
     pub during: Measured,
     /// The behaviour of each client and its report.
     pub clients: Vec<(Behaviour, HostileReport)>,

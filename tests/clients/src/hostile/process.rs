@@ -1,4 +1,4 @@
-//! What a compositor holds, and how it ends.
+//! The file descriptors and the memory that a compositor uses, and how long it takes to end after SIGTERM.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -17,7 +17,7 @@ const EXTREMES: [u32; 8] = [
 pub(super) enum Random {
     /// A xorshift generator, so that each run with a seed uses the same numbers.
     Generator(u64),
-    /// The bytes that are left, of which each number takes one or two. A fuzzer changes them.
+    /// The bytes of a fuzzer that no number has used yet. Each number uses one or two of them.
     Bytes(Vec<u8>),
 }
 
@@ -55,7 +55,7 @@ impl Random {
         number.checked_rem(end).unwrap_or(0)
     }
 
-    /// Returns true once in `times` calls.
+    /// Returns true for one of `times` calls, on average.
     pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

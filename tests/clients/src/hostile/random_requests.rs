@@ -29,7 +29,7 @@ pub(super) fn send_well_formed(connection: &mut Connection, files: &Files, rando
     let Some((id, Object { interface, version })) = random.choose(&objects).copied() else {
         return;
     };
-    // A fullscreen window hides all others, as it should, so the bystander would get no frames.
+    // `set_fullscreen` is never sent: a fullscreen window hides all others, so the bystander would get no frame callbacks.
     let known: Vec<usize> = (0..interface.requests.len())
         .filter(|opcode| interface.requests[*opcode].since <= version)
         .filter(|opcode| interface.requests[*opcode].name != "set_fullscreen")
@@ -38,7 +38,7 @@ pub(super) fn send_well_formed(connection: &mut Connection, files: &Files, rando
         return;
     };
     let described = &interface.requests[opcode];
-    // With more destructors, most requests would go to few objects.
+    // Only one in eight of the chosen destructors is sent. With more of them, few objects would exist.
     if described.is_destructor && !random.once_in(8) {
         return;
     }

@@ -15,7 +15,7 @@ pub struct ScriptedClient {
     awaited: Option<u32>,
 }
 
-/// The files that all such clients send.
+/// The files that [`ScriptedClient`]s send as file descriptors. All of these clients share them.
 #[derive(Debug)]
 pub struct ScriptedFiles(Files);
 
@@ -93,7 +93,7 @@ impl ScriptedClient {
         }
         connection.flush();
         connection.read();
-        // A script that sends a part of a message has nothing to send after it.
+        // A script may end with an incomplete message. The client sends nothing after it.
         !self.random.is_exhausted() && !self.is_closed()
     }
 

@@ -175,7 +175,7 @@ fn call(line: &str) -> Option<String> {
     (request != "F_GETFD").then(|| format!("{name} {request}"))
 }
 
-/// Prints the calls for a person.
+/// Prints the calls as text.
 pub(super) fn table(calls: &[Calls]) {
     for call in calls {
         println!("{}, {} bytes: {:?}", call.source, call.bytes, call.bare);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::bench_case::BenchCase;
 
-/// How often a pool lends a buffer in one round. A single time would be as short as reading the clock.
+/// The number of times that a pool lends a buffer in one round. To lend it once takes as little time as to read the clock.
 const HITS: u64 = 100;
 
 /// When the pages of a buffer are allocated.
@@ -153,7 +153,7 @@ fn median(rounds: &[u64]) -> u64 {
     counted.get(counted.len() / 2).copied().unwrap_or_default()
 }
 
-/// Prints the medians for a person.
+/// Prints the medians as a table.
 pub(super) fn table(costs: &[Cost]) {
     println!("| source | bytes | pages | bare ns | ours ns | more | ours / bare | pool hit ns |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");

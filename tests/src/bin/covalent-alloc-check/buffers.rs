@@ -179,7 +179,7 @@ fn pool_held(sources: &Sources) -> Result<CheckOutcome> {
     let plan = plan(sources, "heap:system", vga()?)?;
     let first = take(&pool, ContentOwner::new(), &plan, sources)?;
     let identity = first.identity();
-    // A duplicate fd holds the dma-buf as another process does that received the fd.
+    // A duplicate fd keeps the dma-buf open, as an fd in another process would.
     let held = first
         .dmabuf_fd(0)
         .context("the buffer has no dma-buf")?

@@ -1,4 +1,5 @@
-//! Every card with the buffers of every source, DRM master, and GEM handles that a refusal must not leak.
+//! Checks every card: it makes framebuffers of the buffers of every source, it does not stay DRM master, and a refused framebuffer
+//! leaks no GEM handle.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -125,7 +126,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// Makes a framebuffer of the card's own memory, which it can import, in a format that no plane of these cards has.
+/// Checks that the card refuses a framebuffer in UYVY, which no plane of these cards has. The buffer is the card's own memory, so
+/// the import of its dma-buf succeeds.
 fn refused(sources: &Sources, card: &Card) -> Result<CheckOutcome> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::UYVY));

@@ -1,4 +1,4 @@
-//! Every GBM device with the buffers of every source, GBM's own included.
+//! Checks every GBM device with the buffers of every source, including GBM's own buffers.
 
 use anyhow::{Context as _, Result, ensure};
 use covalent_alloc::backend::gbm::{Gbm, GbmError};

@@ -299,7 +299,7 @@ fn no_heap() -> Result<CheckOutcome> {
     }
 }
 
-/// Allocates the dma-buf that the descriptions are of.
+/// Allocates the dma-buf to which the descriptions are applied.
 fn real(sources: &Sources) -> Result<Buffer> {
     let mut request = Request::new(vga()?);
     request.participants.push(processor(Fourcc::XRGB8888));

@@ -1,4 +1,4 @@
-//! Every capture queue with the buffers of every source: a guaranteed plan has to stream.
+//! Checks every capture queue with the buffers of every source: where a plan is guaranteed, the queue has to stream.
 
 use std::time::{Duration, Instant};
 
@@ -375,7 +375,7 @@ fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
     bail!("the camera never captures into the dropped frame's buffer")
 }
 
-/// Frames that are dropped after their stream was stopped, was started again, or was dropped.
+/// Checks frames that are dropped after their stream was stopped, was started again, or was dropped.
 fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
     let plan = own(queue, 3, None)?;
     let mut stream = queue.allocate(&plan)?;

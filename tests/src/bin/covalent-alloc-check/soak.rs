@@ -14,7 +14,8 @@ use super::{CheckOutcome, CheckRunner};
 
 /// How many buffers of each source the theme `soak` allocates.
 const LONG: u32 = 100_000;
-/// The same for huge pages. Each is zeroed as a whole, which takes half a million instructions and more.
+/// How many buffers of huge pages the theme `soak` allocates of each source. The kernel zeroes each page as a whole, which takes
+/// half a million instructions and more.
 const LONG_HUGE: u32 = 10_000;
 /// How many framebuffers the theme `soak` makes on each card.
 const LONG_IMPORTS: u32 = 20_000;

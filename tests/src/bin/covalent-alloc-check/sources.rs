@@ -354,7 +354,7 @@ fn allocation_beyond_the_budget_is_refused_by_the_crate(
     let huge = Extent::new(Extent::LARGEST, Extent::LARGEST / 2)?;
     let refused = backend.plan(source, Fourcc::XRGB8888, huge, 2)?;
     ensure!(refused.is_none(), "the solver has a plan for 16 GiB");
-    // A declaration without a budget, as a stale one may be.
+    // This copy of the declaration states no limits. A declaration that is out of date may lack them too.
     let mut stale = source.clone();
     stale.guarantees = Guarantees {
         available_bytes: None,

@@ -1,4 +1,5 @@
-//! Every Vulkan CPU driver with the buffers of every source: the device reads what the CPU wrote, and the CPU what the device wrote.
+//! Checks every Vulkan CPU driver with the buffers of every source: the device reads what the CPU wrote, and the CPU reads what
+//! the device wrote.
 //!
 //! Hardware drivers can crash the process. `covalent-interop-check` tries them in a separate process.
 
@@ -351,7 +352,7 @@ fn suballocated(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     Ok(CheckOutcome::Passed)
 }
 
-/// The device's own memory, exported, imported and written in every order.
+/// Checks the device's own memory when it is exported, imported and written in every order.
 fn orders(sources: &Sources, gpu: &Gpu) -> Result<CheckOutcome> {
     let extent = Extent::new(322, 46)?;
     let request = Request {

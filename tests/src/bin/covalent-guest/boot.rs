@@ -151,7 +151,7 @@ pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
         mounted("configfs", "/sys/kernel/config", noexec, "").map_err(error_text)?;
     }
     mount_out(prepare.shared_out).map_err(error_text)?;
-    // Images without `ip` have it in busybox.
+    // An image without iproute2 has no `ip` program, but its busybox has the applet `ip`.
     run("ip", &["link", "set", "lo", "up"])
         .or_else(|_| run("busybox", &["ip", "link", "set", "lo", "up"]))?;
     // udev starts after the modules are loaded, so that devices have the same numbers in every boot.

@@ -9,11 +9,11 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// The exit status where the launch itself failed, as that of `env`, `nice` and `timeout`.
+/// The exit status where the launch itself failed. `env`, `nice` and `timeout` return the same status.
 const FAILED: u8 = 125;
-/// The exit status where the program was found and cannot be executed, as that of a shell.
+/// The exit status where the program was found and cannot be executed. A shell returns the same status.
 const CANNOT_RUN: u8 = 126;
-/// The exit status where there is no such program, as that of a shell.
+/// The exit status where there is no such program. A shell returns the same status.
 const NOT_FOUND: u8 = 127;
 
 /// The argument that means "no control group".

@@ -20,7 +20,7 @@ use super::control_group::{Group, Groups};
 /// While this many bytes wait for the port, no more output of commands is read.
 const BACKLOG_BYTES: usize = 1 << 20;
 
-/// The status of a command that could not be started, as that of a shell.
+/// The exit status of a command that could not be started. A shell returns the same status.
 const CANNOT_RUN: u8 = 126;
 
 /// The time after which the removal of a control group is tried again.

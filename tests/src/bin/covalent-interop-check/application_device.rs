@@ -83,7 +83,8 @@ fn bare(number: usize, setup: Setup) -> Result<RowOutcome> {
     expect_no_messages(&engine)
 }
 
-/// A device with every extension of its driver that still cannot share images: the error says that the driver lacks the rest.
+/// The device has every extension of its driver and still cannot share images. Checks that the error states, for each missing
+/// extension or feature, that the driver does not support it.
 fn lacking(error: &VulkanError) -> Result<RowOutcome> {
     let VulkanError::Missing { missing, .. } = error else {
         bail!("{error}");
@@ -113,7 +114,7 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
         .filter(|id| id == "heap:system" || id.starts_with("udmabuf"))
         .collect();
     sources.sort();
-    // None: the adopted device itself.
+    // `None` stands for the adopted device's own memory.
     for id in std::iter::once(None).chain(sources.iter().map(Some)) {
         let name = id.map_or("its own memory", String::as_str);
         let memory = Memory {
@@ -189,7 +190,8 @@ fn on_device(machine: &TestMachine, rows: &mut Rows, engine: &Arc<Engine>) {
     );
 }
 
-/// Checks that the validation layer detects a hazard on the engine's device. Otherwise its silence means nothing.
+/// Checks that the validation layer reports a hazard on the engine's device. A layer that reports no hazard would let every other
+/// row pass.
 fn planted(engine: &Engine, gpu: &Gpu) -> Result<RowOutcome> {
     gpu.submit_write_hazard()?;
     let messages = engine.validation_messages.take();

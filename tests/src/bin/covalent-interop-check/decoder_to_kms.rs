@@ -36,8 +36,8 @@ const AROUND: u8 = 0xa5;
 /// that another program can check the display.
 pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     let card = Card::open(card.as_ref())?;
-    let mut display =
-        Display::take_of_rows(&card, ROWS)?.context("the card drives no display of 1080 rows")?;
+    let mut display = Display::take_with_height(&card, ROWS)?
+        .context("the card drives no display of 1080 rows")?;
     let extent = display.extent()?;
     let (code, used, original) = encode(machine, extent)?;
     let device = Device::open(&decoder()?)?;

@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// How long a flip or a writeback may take. vkms composites on the CPU, which is emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a writeback is requested. vkms loses some of them.
+/// How many times a writeback is requested before the check fails. vkms loses some of the requests.
 const WRITEBACK_ATTEMPTS: usize = 8;
 
 /// The properties of one object, by name.
@@ -89,7 +89,7 @@ impl Display {
     ///
     /// # Errors
     /// As [`Display::take`].
-    pub(crate) fn take_of_rows(card: &Card, rows: u32) -> Result<Option<Self>> {
+    pub(crate) fn take_with_height(card: &Card, rows: u32) -> Result<Option<Self>> {
         Self::take_mode(card, |modes| {
             let of_rows = modes.iter().filter(|mode| u32::from(mode.size().1) == rows);
             smallest(&of_rows.copied().collect::<Vec<_>>())

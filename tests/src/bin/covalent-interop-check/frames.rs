@@ -34,10 +34,10 @@ use super::test_machine::{Planned, TestMachine};
 
 const BUFFERS: u64 = 4;
 
-/// How often the memory use is sampled.
+/// How many times the memory use is sampled.
 const SAMPLES: u64 = 16;
 
-/// How often the other process is killed.
+/// How many times the other process is killed after a first kill. The number of fds after the first kill must not grow.
 const KILLS: u64 = 3;
 /// The largest number of frames before a kill, beyond one for each buffer.
 const MAX_FRAMES_UNTIL_KILL: u64 = 60;
@@ -314,7 +314,7 @@ struct Producer {
     read: Timeline,
     jobs: Sender<(Image, u64, Point)>,
     done: Receiver<Result<Image>>,
-    /// The number before the current consumer's first frame.
+    /// The number of the last frame before the first one of the current consumer.
     first: u64,
 }
 
@@ -358,7 +358,7 @@ impl Producer {
             socket.send(&FrameMessage::Buffer(description), &fds)?;
         }
         self.first = number;
-        // A killed consumer signals no more points.
+        // A killed consumer cannot signal its remaining points, so the producer signals them.
         if number > 0 {
             self.read.point(number)?.signal()?;
         }

@@ -20,7 +20,8 @@ use super::vulkan_to_v4l2_output::{planned, planned_back};
 /// How long a picture may take to arrive over one connection. Both devices are emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often the connection is made. On a busy host one in about twenty carries noise alone until it is made again; why is not known.
+/// How many times the connection is made. On a busy host, about one connection in twenty carries only noise until it is made
+/// again. The cause is not known.
 const CONNECTIONS: u32 = 4;
 
 /// The nodes of the output and the camera. Dropping this connects the camera to its test pattern again.

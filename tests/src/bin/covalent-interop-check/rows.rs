@@ -23,9 +23,9 @@ pub(crate) enum RowOutcome {
 pub(crate) enum ParentMessage {
     /// The child begins a row.
     Begin {
-        /// Its behaviour.
+        /// The row's behaviour.
         behaviour: String,
-        /// Its name.
+        /// The row's name.
         row: String,
     },
     /// The plan of the current row is possible and not guaranteed, for these reasons. A driver that crashes then is a skip.

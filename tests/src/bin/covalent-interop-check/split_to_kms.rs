@@ -1,5 +1,5 @@
-//! A split whose copies Vulkan makes: a producer and a display have no format in common, the solution names the device that copies, and
-//! the display shows the copies.
+//! A solution with a split, whose copies Vulkan makes. The producer and the display have no format in common, the solution names
+//! the device that copies, and the display shows the copies.
 //!
 //! ```text
 //! camera, or CPU in a part of a larger frame ──▶ buffer ──▶ vkCmdBlitImage after the fence ──▶ buffer ──▶ display
@@ -25,14 +25,15 @@ use super::held_picture::{self, SHOWN};
 use super::test_machine::TestMachine;
 use super::v4l2_to_vulkan::cameras;
 
-/// The formats of the producers. Each differs from the display's in the places or the bits of its channels.
+/// The formats of the producers. Each has other positions or sizes of its channels than the display's format.
 const DRAWN: Fourcc = Fourcc::XBGR8888;
 const CAPTURED: Fourcc = Fourcc::RGB565;
 
 /// The allowed difference of each channel of the camera's frame: this program and the device round five and six bits to eight.
 const TOLERANCE: u8 = 1;
 
-/// The multiple of the rows of a frame that the CPU draws. The display has 480, so 32 rows are around the picture.
+/// The height of the frame that the CPU draws is a multiple of this number of rows. A display of 480 rows leaves 32 rows outside
+/// of the picture.
 const BLOCK_ROWS: u32 = 64;
 
 /// The values of the pixels around the picture that is drawn.
@@ -52,7 +53,8 @@ pub(crate) fn show(machine: &TestMachine, card: &str) -> Result<()> {
     held_picture::show(machine, &mut display, &buffer, &expected, &detail)
 }
 
-/// Copies a frame of a camera to a buffer of the display, and compares the colours of both. Returns who copied what.
+/// Copies a frame of a camera to a buffer of the display, and compares the colours of both. Returns a text that names the device,
+/// the formats and the sources of the copy.
 fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<String> {
     let path = cameras().into_iter().next();
     let path = path.context("no V4L2 device of this machine captures pictures")?;
@@ -88,8 +90,8 @@ fn captured(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<Strin
     Ok(words)
 }
 
-/// Copies a picture that the CPU draws in a part of a larger frame, after a fence that is signalled when it is drawn. Returns the copy, and who
-/// copied what.
+/// Copies a picture that the CPU draws in a part of a larger frame, after a fence that is signalled when it is drawn. Returns the
+/// copy, and a text that names the device, the formats and the sources.
 fn drawn(machine: &TestMachine, gpu: &Gpu, display: &Display) -> Result<(Buffer, String)> {
     let extent = display.extent()?;
     let mut producer = processor(DRAWN);
@@ -170,7 +172,8 @@ fn split(
     }
 }
 
-/// Returns the only copy of a split, which this device makes of this format, with a description.
+/// Returns the only copy of a split, with a text that describes it. The copier has to be this device, and the source has to have
+/// the format `from`.
 fn copy_of<'s>(gpu: &Gpu, split: &'s Split, from: Fourcc) -> Result<(FrameCopy<'s>, String)> {
     let copies: Vec<FrameCopy<'s>> = split.copies().collect();
     let [copy] = copies.as_slice() else {

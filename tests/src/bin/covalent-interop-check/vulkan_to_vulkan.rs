@@ -173,7 +173,7 @@ fn both_read(_: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
 }
 
 /// Submits a write that waits for a pending fence and whose completion can be exported.
-fn begin_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Result<PendingCopy> {
+fn begin_write_after(image: &Image, sw_sync: &SwSyncTimeline, seed: usize) -> Result<PendingCopy> {
     let submission = Submission {
         exported: true,
         ..after(sw_sync.fence(1)?)
@@ -194,7 +194,7 @@ fn exported(writing: &mut PendingCopy) -> Result<Fence> {
 fn sync_file(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let (sw_sync, done) = (SwSyncTimeline::new()?, SwSyncTimeline::new()?);
     draw(image, &pixels(image, 23)?)?;
-    let mut writing = begin_after(image, &sw_sync, 24)?;
+    let mut writing = begin_write_after(image, &sw_sync, 24)?;
     let from_helper = pair.here.exports_wait();
     let fence = if from_helper {
         done.fence(1)?
@@ -235,7 +235,7 @@ fn syncobj(pair: Pair<'_>, image: &Image, peer: &Peer) -> Result<RowOutcome> {
     let timeline = Timeline::create(&device)?;
     let sw_sync = SwSyncTimeline::new()?;
     draw(image, &pixels(image, 25)?)?;
-    let mut writing = begin_after(image, &sw_sync, 26)?;
+    let mut writing = begin_write_after(image, &sw_sync, 26)?;
     let from_helper = pair.here.exports_wait();
     if !from_helper {
         timeline.point(1)?.set_fence(&exported(&mut writing)?)?;

@@ -22,7 +22,7 @@ struct Arguments {
 enum Verb {
     /// Print the dma-buf that each primary plane scans out: GETFB2, PRIME_HANDLE_TO_FD, then its inode and exporter.
     Scanout {
-        /// How often to read the planes.
+        /// How many times to read the planes.
         #[arg(long, default_value_t = 1)]
         times: u32,
         /// Milliseconds between two reads.

@@ -12,7 +12,7 @@ use serde::Serialize;
 /// The mappings of one program.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct ProgramMappings {
-    /// How often the mappings were read.
+    /// The number of times that the mappings were read.
     #[serde(rename = "looks")]
     pub(crate) samples: u64,
     /// Each mapping of frame memory that existed at any read.

@@ -50,7 +50,7 @@ impl Card {
         let card = Self(file.with_context(|| path.display().to_string())?);
         card.set_client_capability(ClientCapability::UniversalPlanes, true)?;
         card.set_client_capability(ClientCapability::Atomic, true)?;
-        // Drivers that are not for virtual GPUs do not know this one.
+        // Only drivers of virtual GPUs support this capability, so an error is ignored.
         let _ = card.set_client_capability(ClientCapability::CursorPlaneHotspot, true);
         Ok(card)
     }

@@ -10,7 +10,7 @@ use crate::Card;
 
 /// Prints the state as JSON.
 pub(crate) fn print(card: &Card) -> anyhow::Result<()> {
-    // Only the first process that opens a card becomes its master; it must not stay it.
+    // Opening a card that has no DRM master makes this process its master. This process only reads, so it gives up being master.
     let _ = card.release_master_lock();
     let resources = card.resource_handles()?;
     let planes = card.plane_handles()?.into_iter();

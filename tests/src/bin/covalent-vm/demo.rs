@@ -16,7 +16,8 @@ use covalent_tests::vm::guest::{Boot, Guest};
 use covalent_tests::vm::progress::Progress;
 use covalent_tests::vm::{build, image, qemu};
 
-/// How long the pipeline may take in addition to the frames' time at their rate.
+/// Time limit of each command in the guest. The pipeline may take this long in addition to the number of frames divided by the
+/// frame rate.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Shows a camera on a display, in a guest.

@@ -60,7 +60,9 @@ pub(crate) fn run(filter: Option<&str>, full: bool) -> anyhow::Result<ExitCode> 
 fn missing_rows(wanted: &[&str], rows: &[Row]) -> Vec<Row> {
     let reason = |behaviour: &str| match behaviour {
         "vulkan_and_gbm" => "libgbm's development files are not installed on this machine",
-        "through_the_compositor" => "the suite uses only the displays of guests",
+        "through_the_compositor" => {
+            "--on-host does not use this machine's displays; run ./x test without it"
+        }
         _ => "this machine has no devices for it",
     };
     wanted

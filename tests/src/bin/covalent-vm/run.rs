@@ -21,10 +21,11 @@ use covalent_tests::vm::qemu::Machine;
 use covalent_tests::vm::{build, devicetree::Devicetree, image};
 use covalent_tests::wire::{Exec, Stream};
 
-/// The exit status of a command that ran into its deadline, as that of `timeout`.
+/// The exit status of a command that exceeded its deadline. `timeout` returns the same status.
 const DEADLINE_STATUS: u8 = 124;
 
-/// The exit status of a command whose reader closed the pipe, as that of a shell.
+/// The exit status where the reader of the output closed the pipe. A shell returns the same status for a program that SIGPIPE
+/// killed.
 const BROKEN_PIPE_STATUS: u8 = 128 + 13;
 
 /// The options that select the guest.

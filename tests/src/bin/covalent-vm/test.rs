@@ -207,7 +207,8 @@ impl Run {
         true
     }
 
-    /// Keeps the records of what has ended, and prints those whose turn it is.
+    /// Stores the records of a check or case that has ended. Prints the record of a case at once, and the records of checks when
+    /// [`Order::end`] returns them.
     fn add(&mut self, ended: Ended, progress: &Progress) -> anyhow::Result<()> {
         let printed = match ended {
             Ended::Check(name, records) => {

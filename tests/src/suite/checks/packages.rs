@@ -1,4 +1,4 @@
-//! Checks of the library's crates as packages: that they can be packaged and compiled, and that their public items stay.
+//! Checks of the library's crates as packages: they can be packaged and compiled, and they keep their public items.
 
 use std::fs;
 use std::io;
@@ -48,8 +48,8 @@ pub(super) fn packaging(tools: &Tools<'_>) -> Result<Outcome, String> {
         .or_else(|_| tools.cargo(&args, &profile))
 }
 
-/// Checks that the library's public interface breaks nothing that the commit in `tests/semver-baseline` had, unless the version
-/// in the manifest says that it does.
+/// Checks that the library's public interface is compatible with that of the commit in `tests/semver-baseline`, unless the version
+/// in the manifest states an incompatible change.
 pub(super) fn semver(tools: &Tools<'_>) -> Result<Outcome, String> {
     let path = checkout().join("tests/semver-baseline");
     let text =

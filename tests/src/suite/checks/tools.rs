@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(45 * 60);
 /// The most of a tool's output that a failure shows, in bytes.
 const TAIL_BYTES: usize = 8000;
 
-/// How often a tool's state is read.
+/// The interval at which a tool's state is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The output of a tool, and whether it succeeded.

@@ -1,7 +1,7 @@
 //! `check::tree`: every tracked file is small and text, apart from pictures in `docs/`.
 //!
-//! A built package, a dump or a recording that is committed once stays in every clone, and nobody can review it. The check
-//! reads the files' content, because a name proves nothing about it.
+//! A built package, a dump or a recording that is committed once stays in every clone, and nobody can review it. The check reads
+//! the files' content, because the name of a file does not show what the file contains.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -32,12 +32,12 @@ const NOBODY: [&str; 4] = ["ada", "name", "user", "you"];
 
 /// Checks every file that git tracks in `folder`, with the content of the working tree.
 ///
-/// First it checks a temporary repository that contains a binary: a check that does not find that one proves nothing.
+/// First it checks a temporary repository that contains a binary, and fails where it does not find this binary.
 pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
     let Some(names) = tracked(folder) else {
         return Ok(Outcome::Skip(WITHOUT_GIT.to_owned()));
     };
-    find_planted()?;
+    check_finds_test_binary()?;
     if names.is_empty() {
         return Err(format!("git tracks no file in {}", folder.display()));
     }
@@ -51,7 +51,7 @@ pub(super) fn check(folder: &Path) -> Result<Outcome, String> {
 
 /// Makes a repository with one tracked binary, one untracked, and one that was removed again, and checks that only the first is
 /// found.
-fn find_planted() -> Result<(), String> {
+fn check_finds_test_binary() -> Result<(), String> {
     let planted = || -> io::Result<Option<Vec<String>>> {
         let folder = tempfile::tempdir()?;
         let file = |name| folder.path().join(name);

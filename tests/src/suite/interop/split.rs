@@ -1,4 +1,4 @@
-//! Splits whose copies lavapipe makes: what the display shows is what the producer drew.
+//! Solutions with a split, whose copies lavapipe makes: the display shows the picture that the producer drew.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 /// Time limit to solve, copy and show two pictures on an emulated CPU.
 const PICTURE_LIMIT: Duration = Duration::from_secs(240);
 
-/// The file in which the case keeps who copied.
+/// The file in which the case stores the text that names the copying device and its copies.
 const COPIER: &str = "copied.txt";
 
-/// Copies by Vulkan as the solutions say, and compares QEMU's picture of the display with the copy. A card without one compares its writeback
-/// itself.
+/// Copies by Vulkan as the solutions say, and compares the copy with QEMU's picture of the display. Where QEMU has no picture, the
+/// program in the guest compares the card's writeback.
 pub(super) fn copied_by_vulkan(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     context.sh("modprobe sw_sync", COMMAND_LIMIT)?;
     let program = "covalent-interop-check --show-split /dev/dri/card0";

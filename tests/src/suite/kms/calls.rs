@@ -10,7 +10,8 @@ use crate::suite::{Outcome, TestContext};
 /// The largest mean number of system calls of a frame. compositor/DESIGN.md lists them.
 const LIMIT: f64 = 15.0;
 
-/// Traces the compositor while 60 frames of a client are scanned out. The rest of the script finds the lines in `trace`.
+/// Traces the compositor while 60 frames of a client are scanned out. `rest` is shell code that runs afterwards; strace's output
+/// is in the file `trace`.
 fn trace_frames(client: &str, calls: &str, rest: &str) -> String {
     format!(
         r#"cd /tmp/compositor; export WAYLAND_DISPLAY=suite
@@ -54,8 +55,8 @@ pub(super) fn at_most_15(context: &mut TestContext<'_>, client: &str) -> anyhow:
     Ok(Outcome::Passed)
 }
 
-/// Counts the system calls between the first and the last commit to the card of a trace. Returns the number of frames, and of each
-/// call. The report is a file of this test, so its writes are not counted.
+/// Counts the system calls between the first and the last commit to the card of a trace. Returns the number of frames, and the
+/// number of each call. The report is a file of this test, so its writes are not counted.
 fn count(trace: &str) -> (u32, BTreeMap<&str, u32>) {
     let is_commit = |line: &&str| line.contains("MODE_ATOMIC");
     let is_call = |line: &&str| {

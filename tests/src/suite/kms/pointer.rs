@@ -25,7 +25,7 @@ fn point_at(guest: &Guest, (x, y): (u32, u32)) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves the pointer, and waits until the state of the card has it there; returns this state.
+/// Moves the pointer, and waits until the cursor plane in the card's state is at this place. Returns this state.
 fn wait_for_pointer(guest: &Guest, place: (u32, u32)) -> anyhow::Result<KmsState> {
     let until = Instant::now() + COMMAND_LIMIT;
     loop {
@@ -64,7 +64,8 @@ pub(super) fn pointer_on_a_plane(context: &mut TestContext<'_>) -> anyhow::Resul
     for place in [(300, 200), (320, 220), (639, 479), (0, 0)] {
         wait_for_pointer(guest, place)?;
     }
-    // The report waits for the buffer of the client, which holds its last frame.
+    // The compositor reports a frame when it releases the buffer of the frame. The client holds its last frame, so it is killed
+    // first.
     client.kill()?;
     context.sh("sleep 1", COMMAND_LIMIT)?;
     let report = context.guest()?.get("/tmp/compositor/frames.jsonl")?;
@@ -73,14 +74,14 @@ pub(super) fn pointer_on_a_plane(context: &mut TestContext<'_>) -> anyhow::Resul
         .lines()
         .map(|line| serde_json::from_str(line).context("a line of the report"))
         .collect::<anyhow::Result<Vec<serde_json::Value>>>()?;
-    // The frames from the first one with a pointer to the last one that shows the client's frame.
+    // These lines of the report have the pointer on a plane and no frame of the client, so only the pointer has changed.
     let pointed = lines.iter().filter(|line| line["cursor_plane"].is_string());
     let moved: Vec<_> = pointed.filter(|line| line["frame"].is_null()).collect();
     ensure!(moved.len() >= 4, "{} frames moved the pointer", moved.len());
     let drawn = moved
         .iter()
         .filter(|line| line["cpu_copied_bytes"] != 0 || !line["renderer"].is_null());
-    // When the client ends, the window disappears.
+    // One of them may be drawn, because the window disappears when the client ends.
     ensure!(
         drawn.count() <= 1,
         "something was drawn to move the pointer: {moved:?}"
@@ -101,7 +102,8 @@ pub(super) fn pointer_drawn(context: &mut TestContext<'_>) -> anyhow::Result<Out
     let guest = context.guest()?;
     let without = guest.screendump()?;
     let until = Instant::now() + COMMAND_LIMIT;
-    // The place of the built-in arrow, or of that of a theme, around the pointer.
+    // Counts the pixels that changed: those near the pointer, where the built-in arrow or the cursor of a theme is drawn, and all
+    // others.
     let changes = |place: (u32, u32), now: &RgbImage| {
         let is_near = |x: u32, y: u32| x.abs_diff(place.0) < 32 && y.abs_diff(place.1) < 32;
         let mut changed = (0, 0);

@@ -57,8 +57,9 @@ pub(crate) fn judge(report: &Value) -> anyhow::Result<()> {
             .filter(|cell| cell["said"] == verdict && cell["judgement"] == "agrees")
             .count()
     };
-    // A cell that was not tried proves nothing; since the guest's cards and cameras are idle, nearly all can be tried. Only the
-    // driver itself can allocate with an implicit modifier, so these cells do not count.
+    // A cell that was not tried verifies no verdict, so at most one cell in twenty may be untested. The guest's cards and cameras
+    // are idle, so nearly all cells can be tried. Cells with an implicit modifier do not count, because only the driver itself can
+    // allocate with such a modifier.
     let implicit = cells
         .iter()
         .filter(|cell| cell["judgement"] == "untested" && cell["format"]["modifier"] == "INVALID")

@@ -26,7 +26,7 @@ pub(super) struct Swapchain {
 
 /// The camera's part of the client's report.
 #[derive(Debug, Deserialize)]
-pub(super) struct CameraPart {
+pub(super) struct CameraReport {
     pub(super) format: String,
     pub(super) conversion: Option<String>,
     pub(super) buffers: Vec<u64>,
@@ -46,7 +46,7 @@ pub(super) struct Report {
     pub(super) imports_in_steady_state: u64,
     pub(super) client_copied_bytes: u64,
     pub(super) swapchains: Vec<Swapchain>,
-    pub(super) camera: Option<CameraPart>,
+    pub(super) camera: Option<CameraReport>,
 }
 
 impl Report {

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 
-/// A kind of call, how often it may occur at most, and the kind of call by which that is counted.
+/// A kind of call, the largest number of these calls for each call of another kind, and this other kind.
 type Limit = (&'static str, f64, &'static str);
 
 /// The limits for camera client and compositor together. client-demo/DESIGN.md and compositor/DESIGN.md have the reason of each.
 pub(super) type Limits = &'static [Limit];
 
-/// The kind of which there is one for each frame that the client commits and waits for.
+/// The kind of call that occurs once for each frame that the client commits and waits for.
 const COMMIT: &str = "DRM_IOCTL_SYNCOBJ_EVENTFD";
-/// The kind of which there is one for each frame that is queued to the camera again, shown or not.
+/// The kind of call that occurs once for each frame that is queued to the camera again, whether the frame was shown or not.
 const QUEUE: &str = "VIDIOC_QBUF";
-/// The kind of which there is one for each commit to the display.
+/// The kind of call that occurs once for each commit to the display.
 const FLIP: &str = "DRM_IOCTL_MODE_ATOMIC";
 
 /// Frames that are scanned out, with explicit sync.

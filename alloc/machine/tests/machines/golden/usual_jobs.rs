@@ -10,7 +10,7 @@ use super::all;
 use crate::provenance::assert_can_be_looked_up;
 use crate::recordings::{boards, read};
 
-/// The usual jobs, and the devices that each needs beside a display, by the name of a [`MissingDevice`].
+/// The usual jobs, and the devices that each needs in addition to a display, by the name of a [`MissingDevice`].
 const USUAL: [(&str, &[&str]); 3] = [
     ("camera_to_display", &["camera"]),
     ("camera_to_encoder_and_display", &["camera", "encoder"]),

@@ -63,7 +63,8 @@ const PREFIXES: [(&str, &str); 2] = [("DRM_FORMAT_MOD_", ""), ("I915_FORMAT_MOD_
 impl Modifier {
     /// Linear: rows follow each other from the first byte on.
     pub const LINEAR: Self = Self(0);
-    /// Stands for the modifier of a format that has none, because V4L2's code alone says how the pixels lie. DRM never uses this number.
+    /// Takes the place of the modifier in a format that has none, because V4L2's code completely defines the pixel layout. DRM
+    /// never uses this number.
     pub const NONE: Self = Self(u64::MAX);
     /// The implicit modifier: the driver knows the layout, and does not report it. It is neither linear nor a wildcard.
     pub const INVALID: Self = Self(0x00ff_ffff_ffff_ffff);
@@ -152,8 +153,8 @@ impl FromStr for Modifier {
             Some((name, rest)) => (name.trim_end(), rest.strip_suffix(')').ok_or_else(unknown)?),
             None => (own, ""),
         };
-        // Several families may have the same name. The first one that parses the text wins; if none does, the last one's error is
-        // returned.
+        // Several families may have the same name. The result is that of the first family that parses the text. If none does, the
+        // error of the last one is returned.
         let mut outcome = Err(unknown());
         for family in table::FAMILIES.iter().filter(|family| family.name == name) {
             outcome = family.parse(words);
@@ -208,7 +209,7 @@ impl From<Modifier> for u64 {
 
 /// A pixel format with a modifier. Devices have to agree on both at once.
 ///
-/// A format that V4L2 defines and DRM does not has no modifier: V4L2's code alone says how the pixels lie
+/// A format that V4L2 defines and DRM does not has no modifier: V4L2's code completely defines the pixel layout
 /// ([`FormatModifier::of_v4l2`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "WrittenFormat", try_from = "WrittenFormat")]
@@ -254,7 +255,7 @@ impl fmt::Display for FormatModifier {
     }
 }
 
-/// A format as it is serialised: with DRM's format and modifier, or with V4L2's code alone.
+/// A format as it is serialised: with DRM's format and modifier, or only with V4L2's code.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct WrittenFormat {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! How many memory planes an image has by its modifier: compression keeps its own data beside the pixels.
+//! How many memory planes an image with a modifier has. Compression can keep its metadata in planes of its own.
 
 use super::{DecodedModifier, FormatModifier, Modifier};
 
@@ -20,7 +20,7 @@ impl FormatModifier {
             "INTEL" => intel(decoded.name, colour),
             "AMD" => amd(&decoded, colour),
             "VIVANTE" => Some(colour.saturating_add(u32::from(has(&decoded, "TS")))),
-            // All data of a picture lie in one body, whatever planes the pixel format has in rows.
+            // All data of a picture are in one memory plane, however many planes the linear pixel format has.
             "AMLOGIC" => Some(1),
             _ => Some(colour),
         }
@@ -33,7 +33,7 @@ fn has(decoded: &DecodedModifier, field: &str) -> bool {
 
 fn intel(name: &str, colour: u32) -> Option<u32> {
     match name {
-        // These chips keep the metadata where no plane shows it, and the clear colour in a plane.
+        // These chips keep the compression metadata in memory that belongs to no plane. Only the clear colour has a plane.
         "INTEL_4_TILED_DG2_RC_CCS_CC" => colour.checked_add(1),
         "INTEL_4_TILED_DG2_RC_CCS"
         | "INTEL_4_TILED_DG2_MC_CCS"
@@ -46,7 +46,8 @@ fn intel(name: &str, colour: u32) -> Option<u32> {
 }
 
 fn amd(decoded: &DecodedModifier, colour: u32) -> Option<u32> {
-    // GFX6 to GFX8 share no metadata, and GFX12 keeps it where no plane shows it.
+    // Only GFX9 to GFX11 have planes for DCC metadata. GFX6 to GFX8 share images without metadata, and GFX12 keeps it in memory
+    // that belongs to no plane.
     let is_beside = matches!(decoded.field("TILE_VERSION")?, 1..=4);
     match (is_beside && has(decoded, "DCC"), colour) {
         (false, _) => Some(colour),

@@ -5,7 +5,7 @@ use covalent_solver::model::{Extent, FormatModifier, Layout, PlaneLayout, Rect};
 
 use crate::common::checker::{ChosenMembers, check_extent, check_layout};
 
-/// No generated request needs a longer stride.
+/// The longest stride that is tried, in bytes. No generated request needs a longer one.
 const WIDEST: u32 = 1 << 13;
 
 /// Returns the least sizes of the dma-bufs that hold every size of the request.

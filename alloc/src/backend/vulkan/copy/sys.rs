@@ -118,7 +118,7 @@ impl Staging {
         }
     }
 
-    /// Copies bytes out of the mapping. Does nothing if it has fewer.
+    /// Copies bytes out of the mapping. Does nothing if the mapping has fewer bytes after the offset than `into`.
     pub(super) fn read(&self, offset_bytes: u64, into: &mut [u8]) {
         if let Some(from) = self.address(offset_bytes, into.len()) {
             // SAFETY: as in `write`.

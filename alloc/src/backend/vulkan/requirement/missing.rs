@@ -256,7 +256,7 @@ mod tests {
                  driver supports it; enable it in VkDeviceCreateInfo",
                 "device extension VK_KHR_external_fence_fd (imports and exports fences as sync_files): the driver supports it; enable it \
                  in VkDeviceCreateInfo",
-                "device extension VK_KHR_timeline_semaphore (provides timeline semaphores, as compositors' syncobj timelines are): the \
+                "device extension VK_KHR_timeline_semaphore (provides timeline semaphores, which share points with the syncobj timelines of compositors): the \
                  driver supports it; enable it in VkDeviceCreateInfo",
                 "feature VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore (is required to create timeline semaphores): the \
                  driver supports it; chain the structure to VkDeviceCreateInfo",

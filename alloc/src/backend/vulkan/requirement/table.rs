@@ -77,7 +77,7 @@ pub const DEVICE_EXTENSIONS: &[Extension] = &[
     Extension {
         name: khr::timeline_semaphore::NAME,
         needed_for: Capabilities::TIMELINE,
-        reason: "provides timeline semaphores, as compositors' syncobj timelines are",
+        reason: "provides timeline semaphores, which share points with the syncobj timelines of compositors",
         core_since: Some(vk::API_VERSION_1_2),
     },
     Extension {

@@ -4,7 +4,7 @@ use super::super::finding::Finding;
 use super::super::paste;
 use super::super::snapshot::Snapshot;
 
-/// Adds the line that makes this user a member of a group.
+/// Adds the command that makes this user a member of a group.
 pub(super) fn join(snapshot: &Snapshot, group: &str, finding: Finding) -> Finding {
     let Some(user) = paste::user(snapshot.user.name.as_deref()) else {
         return finding.without_remedy("the name of this user");

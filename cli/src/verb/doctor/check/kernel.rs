@@ -86,7 +86,7 @@ const FEATURES: [KernelFeature; 6] = [
         is_present: |_| false,
         severity: |_| Severity::Notes,
         what: "the kernel has no software fences (SW_SYNC)",
-        why: "Only tests need them, to delay a frame until they signal its fence.",
+        why: "Only tests need software fences: a test delays a frame until it signals the frame's fence.",
     },
 ];
 
@@ -102,7 +102,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             "card-driver",
             Severity::Blocks,
             format!("no driver is bound to the graphics device at {address}"),
-            "It can neither display nor render.",
+            "The device can neither display nor render.",
         );
         let Some(alias) = paste::alias(alias) else {
             return finding.without_remedy("the modalias of the device");
@@ -152,7 +152,7 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
     let option = feature.option;
     Some(match set.as_deref() {
         Some("y" | "m") if option == "DRM" => no_card(snapshot, finding),
-        // Built in, but its device is missing: no line helps. Only root can see SW_SYNC, which is in debugfs.
+        // The feature is built in, but its device is missing, so no command helps. Only root can see SW_SYNC, which is in debugfs.
         Some("y") if option == "SW_SYNC" => return None,
         Some("y") => finding,
         Some("m") => finding
@@ -164,7 +164,7 @@ fn missing_feature(snapshot: &Snapshot, feature: &KernelFeature) -> Option<Findi
             "Linux {} was built without it: set this option and build the kernel again, or install another kernel of the distribution.",
             snapshot.kernel.release
         )),
-        // Without the options it is not known whether it is missing, and only tests need it.
+        // Without the options it is not known whether SW_SYNC is missing, and only tests need SW_SYNC.
         None if option == "SW_SYNC" => return None,
         None => finding.with_command(format!("CONFIG_{option}=y")).with_note(
             "The options of this kernel cannot be read (there is neither /proc/config.gz nor a file in /boot): this one may be missing.",

@@ -11,7 +11,8 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     missing_interfaces(kernel)
         .map(|interface| {
-            // Without a source of memory less can be shared; without the others everything works more slowly or looks different.
+            // Less can be shared without an interface for memory. Without the other interfaces everything works, but more slowly or
+            // with a different appearance.
             let severity = match interface.purpose {
                 InterfacePurpose::Memory if interface.id != "cma-heap-name" => Severity::Limits,
                 _ => Severity::Notes,

@@ -51,7 +51,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
                 format!(
                     "the memory limit of this process's control group is {mebibytes} MiB (memory.max)"
                 ),
-                "Buffers of udmabuf count towards it, and the kernel kills a process that exceeds it.",
+                "udmabuf buffers count towards this limit, and the kernel kills a process that exceeds it.",
             )
             .with_command("--memory 1g")
             .with_note("This is an option of `docker run` and `podman run`. In a systemd unit it is MemoryMax=."),

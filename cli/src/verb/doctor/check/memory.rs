@@ -5,9 +5,9 @@ use super::super::snapshot::Snapshot;
 
 /// The size of a picture of 3840x2160 with four bytes a pixel, in MiB and rounded up.
 const LARGE_MEBIBYTES: u64 = 32;
-/// The number of its pages of 4 KiB.
+/// The number of 4 KiB pages of such a picture.
 const LARGE_PAGES: u64 = LARGE_MEBIBYTES * 256;
-/// The number of huge pages for four of them.
+/// The number of huge pages of 2 MiB that four such pictures need.
 const HUGE_PAGES: u64 = 64;
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {

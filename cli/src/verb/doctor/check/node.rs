@@ -103,7 +103,7 @@ fn flags(paths: &[&str]) -> Option<String> {
     Some(flags?.join(" "))
 }
 
-/// Returns the line that creates the nodes; `None` for a path that is not a node's.
+/// Returns the command that creates the nodes; `None` for a path that is not a node's.
 fn make_nodes(gone: &[&Node]) -> Option<String> {
     let mut lines = Vec::new();
     for node in gone {
@@ -168,7 +168,7 @@ fn refused(
     Some(with_permission_line(snapshot, kind, file, finding))
 }
 
-/// Adds the line that gives this user permission: joining a group that may open the node, or a udev rule that sets a group.
+/// Adds the command that gives this user permission: joining a group that may open the node, or a udev rule that sets a group.
 fn with_permission_line(
     snapshot: &Snapshot,
     kind: NodeKind,
@@ -297,7 +297,7 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("usermod"), "the user is in video: {line}");
-        // Without any other source of memory it blocks.
+        // Without any other source of memory the severity is `Blocks`.
         refuse(&mut snapshot, "/dev/udmabuf", "root", 0o600);
         assert!(
             check(&snapshot)

@@ -37,8 +37,8 @@ pub(super) fn permitted_groups<'a>(
     owning.into_iter().chain(named)
 }
 
-/// Returns whether a user can join a group to open a node: root's own group gives more than that, and a group without a name cannot
-/// be named to usermod.
+/// Returns whether a user can join a group to open a node. Root's own group would give the user too many permissions, and usermod
+/// accepts only groups that have a name.
 pub(super) fn is_joinable(group: &str) -> bool {
     group != "root" && !group.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -71,7 +71,7 @@ mod tests {
         refuse(&mut snapshot, "/dev/dma_heap/system", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG memory ada");
-        // A card needs writing too, so the same mode does not help there.
+        // A card has to be opened for writing too, so a group that may only read does not help.
         let mut snapshot = desktop();
         refuse(&mut snapshot, "/dev/dri/card0", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
@@ -93,7 +93,7 @@ mod tests {
                 })
                 .collect();
         };
-        // The mode shows the mask: the owning group itself may do nothing.
+        // With an access control list, the group bits of the mode are the mask. The owning group itself has no permission here.
         let builders = AclSubject::Group("builders".to_owned());
         with(
             &mut snapshot,

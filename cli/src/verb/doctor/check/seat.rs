@@ -71,7 +71,7 @@ fn missing(snapshot: &Snapshot, seat: &Seat) -> Finding {
     }
 }
 
-/// Returns the line that installs seatd if necessary, and starts it.
+/// Returns the command that installs seatd if necessary, and starts it.
 fn start(snapshot: &Snapshot, seat: &Seat) -> String {
     let run = if seat.has_systemd {
         snapshot.as_root("systemctl enable --now seatd")

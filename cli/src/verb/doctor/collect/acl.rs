@@ -4,11 +4,11 @@ use super::super::snapshot::{AclEntry, AclSubject};
 use super::system::group_name;
 
 /// The longest list that is read, in bytes. An entry has eight, and udev adds one or two.
-const LONGEST: usize = 4096;
+const MAX_FILE_BYTES: usize = 4096;
 
 /// Reads the access control list of the file at a path; returns an empty list if it has none, or if that cannot be read.
 pub(super) fn read(path: &str) -> Vec<AclEntry> {
-    let mut bytes = [0; LONGEST];
+    let mut bytes = [0; MAX_FILE_BYTES];
     let length = rustix::fs::getxattr(path, "system.posix_acl_access", &mut bytes).unwrap_or(0);
     parse(bytes.get(..length).unwrap_or_default()).unwrap_or_default()
 }

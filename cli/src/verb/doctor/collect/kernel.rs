@@ -8,10 +8,10 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 
 use super::super::snapshot::{Kernel, ModuleState};
-use super::{LONGEST, text};
+use super::{MAX_FILE_BYTES, text};
 use crate::input;
 
-/// The options that concern sharing. Recordings have no others.
+/// The kernel options that concern buffer sharing. A recording contains no other options.
 const OPTIONS: [&str; 9] = [
     "UDMABUF",
     "DMABUF_HEAPS",
@@ -64,9 +64,9 @@ pub(super) fn kernel() -> Kernel {
 /// Reads the options of a compressed configuration line by line, because a few KiB may decompress to gigabytes.
 ///
 /// # Errors
-/// The file cannot be decompressed, or is longer than [`LONGEST`].
+/// The file cannot be decompressed, or is longer than [`MAX_FILE_BYTES`].
 fn unpacked(file: impl io::Read) -> io::Result<BTreeMap<String, String>> {
-    let mut limited = GzDecoder::new(file).take(LONGEST.saturating_add(1));
+    let mut limited = GzDecoder::new(file).take(MAX_FILE_BYTES.saturating_add(1));
     let found = options(BufReader::new(&mut limited))?;
     if limited.limit() == 0 {
         return Err(io::ErrorKind::FileTooLarge.into());

@@ -43,11 +43,11 @@ pub(super) fn snapshot() -> Snapshot {
 }
 
 /// The longest file that is read, in bytes. Lists of modules have about a MiB, user lists of large sites a few.
-const LONGEST: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Reads a whole file; returns an empty text if it cannot be read or is longer than [`LONGEST`].
+/// Reads a whole file; returns an empty text if it cannot be read or is longer than [`MAX_FILE_BYTES`].
 fn text(path: impl AsRef<Path>) -> String {
-    input::read_file(path, LONGEST).map_or_else(
+    input::read_file(path, MAX_FILE_BYTES).map_or_else(
         |_| String::new(),
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),
     )

@@ -11,7 +11,7 @@ use super::acl;
 use super::system::group_name;
 use super::{names, text};
 
-/// Lists the nodes of all devices that concern sharing, sorted by path.
+/// Lists the nodes of all devices that concern buffer sharing, sorted by path.
 pub(super) fn nodes() -> Vec<Node> {
     let mut found: BTreeMap<String, (NodeKind, Option<(u32, u32)>)> = BTreeMap::new();
     for (class, matcher) in CLASSES {

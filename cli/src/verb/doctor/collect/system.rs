@@ -27,7 +27,7 @@ const VULKAN_FOLDERS: [&str; 4] = [
     "/etc/vulkan/icd.d",
     "/run/opengl-driver/share/vulkan/icd.d",
 ];
-/// Environment variables that name driver manifests instead.
+/// The environment variables that name driver manifests. Where one is set, the folders are not searched.
 const VULKAN_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 pub(super) fn user() -> User {
@@ -198,7 +198,7 @@ pub(super) fn vulkan() -> Vulkan {
     }
 }
 
-/// Returns the ID of a distribution and the IDs of those that it is like.
+/// Returns the values of `ID` and `ID_LIKE` in the text of os-release.
 pub(super) fn distribution(os_release: &str) -> Vec<String> {
     os_release
         .lines()

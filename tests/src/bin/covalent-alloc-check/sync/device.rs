@@ -27,7 +27,8 @@ pub(super) struct Shared {
 pub(super) enum Signal {
     /// The next value of the device's sw_sync timeline.
     SwSync,
-    /// A point of a DRM timeline syncobj. Nothing was submitted for it before.
+    /// A point of the device's release timeline, which is a DRM syncobj. The point has no fence until the completed job signals
+    /// it.
     Point(Point),
 }
 

@@ -37,7 +37,7 @@ fn one() -> Result<CheckOutcome> {
     );
     let parts = fence.parts()?;
     let [part] = parts.as_slice() else {
-        bail!("the fence has the parts {parts:?}")
+        bail!("the sync_file should hold one fence and holds {parts:?}")
     };
     ensure!(part.driver == "sw_sync", "{part:?}");
     let before = now()?;

@@ -12,7 +12,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::dumb;
 
 /// Executes the command in this process. The command inherits two more fds: the buffer, and the sw_sync timeline that keeps the
-/// buffer's fence unsignalled. Prints the buffer's fd and inode before.
+/// buffer's fence unsignalled. Before that, this function prints the buffer's fd and inode.
 pub(crate) fn exec_with_unsignalled_fence(command: &[String]) -> Result<()> {
     let (program, words) = command.split_first().context("no command was given")?;
     let buffer = dumb("vgem")?;

@@ -92,8 +92,8 @@ fn lacking(device: &SyncDevice) -> Result<CheckOutcome> {
     }
 }
 
-/// Polls until the wait is over or `timeout` has passed. Returns how often poll() returned with an event, and whether the wait is
-/// over. A correct wait wakes its poller exactly once.
+/// Polls until the wait is over or `timeout` has passed. Returns how many times poll() returned with an event, and whether the
+/// wait is over. A correct wait wakes its poller exactly once.
 fn wakes(pollable: &impl Pollable, timeout: Duration) -> Result<(u32, bool)> {
     let deadline = Instant::now() + timeout;
     let mut wakes = 0;
@@ -328,7 +328,7 @@ fn armed_several_times(device: &SyncDevice) -> Result<CheckOutcome> {
         timeline.point(point)?.signal()?;
         ensure!(count()? == 1, "point {point} does not count once");
     }
-    // Without a read between them, each point counts.
+    // Where the eventfd is not read between the signals, its counter adds up all signalled points.
     for point in [4, 2, 5] {
         eventfd.arm(point, Until::Signalled)?;
         timeline.point(point)?.signal()?;

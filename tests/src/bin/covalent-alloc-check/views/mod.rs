@@ -140,7 +140,7 @@ fn written() -> anyhow::Result<()> {
     expect_device_sees(|views, drawn| {
         views.guarded(CpuAccess::Write, |guard| {
             guard.write(0, 0, drawn)?;
-            // Without this the check would pass with a coherent buffer too.
+            // Without this comparison, the check would also pass with a coherent buffer.
             ensure!(
                 views.device_view()? != drawn,
                 "the write reached the device before the guard ended"

@@ -20,8 +20,8 @@ pub(super) struct Recorded {
     to: Arc<RawImage>,
 }
 
-/// Records a copy that acquires both images first and releases them afterwards. The caller has checked that both are of one device, and
-/// that it makes the one format of the other by this method.
+/// Records a copy that acquires both images first and releases them afterwards. The caller has checked that both are of one
+/// device, and that the device converts between their formats by `method`.
 pub(super) fn recorded(
     from: &Arc<RawImage>,
     to: &Arc<RawImage>,
