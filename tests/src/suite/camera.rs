@@ -88,7 +88,7 @@ fn scanned_out_buffers(context: &mut TestContext<'_>) -> anyhow::Result<Outcome>
         // The run is long enough for the judge to look while frames flow.
         client: "--size 640x480 --fps 30 --frames 600".to_owned(),
         // strace prints the memory type of each QBUF.
-        wrapper: "strace -f -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
+        wrapper: "strace -f --seccomp-bpf -v -e trace=ioctl -o /tmp/ioctls".to_owned(),
         ..Pipeline::default()
     };
     let guest = context.guest()?;
@@ -302,7 +302,7 @@ fn no_syscalls(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline {
         client: "--size 640x480 --frames 100".to_owned(),
         compositor: "--mode 640x480".to_owned(),
-        outer_wrapper: format!("strace -f -y -qq -e trace={calls} -o /tmp/calls"),
+        outer_wrapper: format!("strace -f --seccomp-bpf -y -qq -e trace={calls} -o /tmp/calls"),
         ..Pipeline::default()
     };
     let guest = context.guest()?;

@@ -1,5 +1,6 @@
 //! Sends frames to a V4L2 output instead of a compositor. A camera that is looped back to it captures them.
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -18,8 +19,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::options::Options;
 
-/// One buffer that the device reads, two that are queued, and one to draw into.
-const BUFFERS: u32 = 4;
+/// The number of buffers: one that the device reads, five that are queued, and those that rest.
+const BUFFERS: u32 = 6 + RESTING;
+
+/// The number of buffers that rest between the device and the next frame that is drawn into them. vivid's camera copies the frame that
+/// its output sends, and goes on when the output has returned the buffer: on a busy machine a frame that is drawn at once is torn.
+const RESTING: u32 = 6;
 
 /// How long a device may take for one frame. The slowest rate of a video output is one frame a second.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +66,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
         number = number.wrapping_add(1);
     }
     stream.start().map_err(device_failure)?;
+    let mut resting = VecDeque::new();
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
         if !wait(&stream)? {
             continue;
@@ -72,11 +78,18 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
                 }
                 continue;
             }
-            let mapping = mappings.get(frame.index).ok_or_else(|| {
+            resting.push_back(frame.index);
+            if resting.len() <= RESTING as usize {
+                continue;
+            }
+            let Some(index) = resting.pop_front() else {
+                continue;
+            };
+            let mapping = mappings.get(index).ok_or_else(|| {
                 Failure::new(Exit::Unexpected, anyhow!("a buffer without a mapping"))
             })?;
             draw(pattern, number, mapping)?;
-            stream.queue(frame.index).map_err(device_failure)?;
+            stream.queue(index).map_err(device_failure)?;
             number = number.wrapping_add(1);
         }
     }

@@ -22,11 +22,15 @@ pub(super) const EXPLICIT_SYNC: Limits = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_QUERY", 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL", 1.0, COMMIT),
+    // F_DUPFD_QUERY tells whether two timelines are the same, once for each buffer. A buffer may be used first when others have been
+    // used ten times, so these few are within the tolerance.
+    ("fcntl syncobj", 0.0, COMMIT),
 ];
 
-/// Frames that the processor composes, with the implicit fences of their dma-bufs.
+/// Frames that the processor composes, with the implicit fences of their dma-bufs. A frame that is shown has three polls, one that is
+/// replaced before has two, and one that the client skips has none; how many of each there are depends on the machine.
 pub(super) const IMPLICIT_SYNC: Limits = &[
-    ("poll without wait", 2.0, QUEUE),
+    ("poll without wait", 3.0, QUEUE),
     ("DMA_BUF_IOCTL_SYNC", 4.0, FLIP),
 ];
 
