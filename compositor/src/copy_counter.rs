@@ -5,7 +5,7 @@
 
 use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 
-/// Attributes the CPU traffic of the process to frames.
+/// Counts, for each frame, the bytes that the CPU copied from and to buffers in this process since the frame before.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyCounter {
     counted: CpuTraffic,

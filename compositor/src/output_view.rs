@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn buffer_in_the_transform_of_the_output_is_plain() {
+    fn buffer_with_the_outputs_transform_is_neither_scaled_nor_transformed() {
         for (transform, _) in MATRICES {
             let output = view(1.0, transform);
             let logical = (

@@ -79,7 +79,7 @@ impl Surface {
             .clone();
         let Some(content) = &self.content else {
             self.size = (0, 0);
-            // The surface is shown for the first time when it is mapped again.
+            // An unmapped surface has no state on any output. When it is mapped again, each output draws all of it.
             self.outputs.clear();
             return;
         };

@@ -183,7 +183,7 @@ impl Writeback {
 
     /// Returns the number of the writeback that is pending, counted in those that were written; `None` if none is pending. Unlike
     /// [`pending_request`](Self::pending_request) it stays the same when the writeback is requested again.
-    pub fn pending_number(&self) -> Option<u64> {
+    pub fn pending_index(&self) -> Option<u64> {
         self.pending.as_ref().map(|_| self.written)
     }
 

@@ -10,7 +10,7 @@ const HELD: u32 = 2;
 /// The least and greatest sizes of the framebuffers that a plane shows, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneSizes {
-    /// The least and greatest width. The greatest one of a cursor plane is [`PlaneSizes::cursor_side`].
+    /// The least and greatest width. The greatest one of a cursor plane is [`PlaneSizes::max_cursor_size`].
     pub widths: (u32, u32),
     /// The least and greatest height.
     pub heights: (u32, u32),
@@ -22,7 +22,7 @@ impl PlaneSizes {
     /// # References
     /// `drm.h`, DRM_CAP_CURSOR_WIDTH and DRM_CAP_CURSOR_HEIGHT: 64 if a driver does not report it.
     #[must_use]
-    pub fn cursor_side(reported: Option<u64>) -> u32 {
+    pub fn max_cursor_size(reported: Option<u64>) -> u32 {
         reported
             .and_then(|pixels| u32::try_from(pixels).ok())
             .filter(|pixels| *pixels > 0)

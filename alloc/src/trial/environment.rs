@@ -7,7 +7,7 @@ use std::path::Path;
 use covalent_machine::trial_results::Environment;
 
 /// The memory size is rounded up to a multiple of this many MiB, since the kernel reserves a slightly different part at each boot.
-const STEP_MEBIBYTES: u64 = 256;
+const MEMORY_ROUNDING_MEBIBYTES: u64 = 256;
 
 /// The folders in which distributions install Mesa's library. Its file name contains its version since Mesa 24.1.
 const LIBRARY_FOLDERS: [&str; 5] = [
@@ -52,7 +52,7 @@ fn memory_mebibytes(meminfo: &str) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kilobytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    (kilobytes / 1024).checked_next_multiple_of(STEP_MEBIBYTES)
+    (kilobytes / 1024).checked_next_multiple_of(MEMORY_ROUNDING_MEBIBYTES)
 }
 
 fn parameter(command_line: &str, name: &str) -> Option<String> {

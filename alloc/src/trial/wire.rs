@@ -122,7 +122,7 @@ pub(super) enum HelperRequest {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HelperReply {
-    /// To [`HelperRequest::Hello`].
+    /// The reply to [`HelperRequest::Hello`].
     Hello {
         /// [`VERSION`].
         version: u32,
@@ -152,24 +152,24 @@ pub(super) enum HelperReply {
         /// The outcome.
         outcome: Outcome,
     },
-    /// To [`HelperRequest::Release`].
+    /// The reply to [`HelperRequest::Release`].
     Released,
-    /// To [`HelperRequest::Redeclare`].
+    /// The reply to [`HelperRequest::Redeclare`].
     Redeclared {
         /// The participant.
         participant: Option<Box<Participant>>,
     },
-    /// To [`HelperRequest::RedeclareSource`].
+    /// The reply to [`HelperRequest::RedeclareSource`].
     RedeclaredSource {
         /// The source.
         source: Option<Box<Source>>,
     },
-    /// To [`HelperRequest::Declare`].
+    /// The reply to [`HelperRequest::Declare`].
     Declared {
         /// The sources and participants.
         declared: Declared,
     },
-    /// To [`HelperRequest::Copiers`].
+    /// The reply to [`HelperRequest::Copiers`].
     Copiers {
         /// The devices that copy.
         copiers: Vec<CopyDevice>,

@@ -83,7 +83,8 @@ fn display_refuses_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>)
     }
 }
 
-/// A trial of an application, whose outcome is a function of participant and plan. It counts the calls.
+/// A [`Trial`] as an application implements it. The function `outcome` decides each attempt from the participant and the plan, and every
+/// allocation succeeds. The calls are counted.
 struct FakeTrial<F> {
     outcome: F,
     allocations: u32,

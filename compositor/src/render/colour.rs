@@ -57,7 +57,7 @@ const BT709_ROWS: usize = 720;
 
 impl YuvEncoding {
     /// Returns the encoding of a buffer with `rows` rows whose client does not state one.
-    pub const fn for_rows(rows: usize) -> Self {
+    pub const fn default_for_height(rows: usize) -> Self {
         Self {
             coefficients: if rows < BT709_ROWS {
                 Coefficients::Bt601
@@ -119,7 +119,7 @@ pub struct ColorRepresentation {
 impl ColorRepresentation {
     /// Returns the encoding of a YUV buffer with `rows` rows.
     pub fn yuv_encoding(&self, rows: usize) -> YuvEncoding {
-        self.yuv.unwrap_or(YuvEncoding::for_rows(rows))
+        self.yuv.unwrap_or(YuvEncoding::default_for_height(rows))
     }
 }
 

@@ -117,10 +117,10 @@ impl State {
         self.callbacks.timer = Some(timer);
     }
 
-    /// Returns whether a surface is shown by no output that is on.
+    /// Returns whether a surface is hidden: it is mainly visible on no output that is on, and each of these has drawn since the commit
+    /// at `committed` or needs no redraw.
     ///
-    /// A surface that is not visible yet may be part of the next frame of an output, so it is not hidden before each output has
-    /// drawn its scene since the commit.
+    /// An output that has yet to draw may show the surface in its next frame, so the surface is not hidden until then.
     fn is_hidden(&self, surface: &WlSurface, committed: Duration) -> bool {
         let main = self
             .stack

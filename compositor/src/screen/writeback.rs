@@ -34,7 +34,7 @@ const LAST_WRITEBACK_LIMIT: Duration = Duration::from_secs(10);
 pub fn finish_writebacks(event_loop: &mut EventLoop, state: &mut State) -> io::Result<()> {
     let deadline = Instant::now() + LAST_WRITEBACK_LIMIT;
     for id in state.outputs.ids() {
-        let pending = |state: &mut State| state.writeback(id)?.pending_number();
+        let pending = |state: &mut State| state.writeback(id)?.pending_index();
         // The frames that clients submit meanwhile are not waited for.
         let Some(number) = pending(state) else {
             continue;

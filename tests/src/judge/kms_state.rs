@@ -27,7 +27,7 @@ pub struct KmsObject {
     pub properties: BTreeMap<String, u64>,
 }
 
-/// What `covalent-kms-state leave` left behind.
+/// The KMS state that `covalent-kms-state leave` has set and not reset, as the program prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftState {
     /// The properties that were set to something unusual: the object's id, the name and the value.

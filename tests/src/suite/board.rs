@@ -207,8 +207,9 @@ fn without_regions(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The camera has two pools. The plan takes the heap of the pool that is large enough, and the drivers accept it. Without the link
-/// in the devicetree the solver chooses the camera's queue, and the driver refuses to allocate.
+/// The camera's `memory-region` property names two reserved regions, of which the first is too small. With this property the solver
+/// chooses the dma-heap of the second region, and the trials of the plan succeed. Without it the solver chooses the memory of the
+/// camera's queue, which the driver allocates from the first region and fails.
 fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let board = qemu_tree(context)?.with_overlay(CAMERA)?;
     let narrow = board.with_overlay(NARROW)?;
@@ -240,7 +241,7 @@ fn linked_pool(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "{proved}"
     );
 
-    // The same board boots with a devicetree that has the regions, but no link from the camera to them.
+    // The same guest plans from a devicetree that has the regions, but no `memory-region` property of the camera.
     guest.put("/tmp/unlinked.dtb", unlinked.bytes(), 0o644)?;
     let line = format!("covalent plan {LARGE} --devicetree /tmp/unlinked.dtb");
     let trusting = run_json(&guest, &format!("{line} --json"))?;

@@ -14,7 +14,7 @@ const PROPOSED_BYTES: u64 = 64 << 20;
 pub struct MissingPool {
     /// The participant's name.
     pub participant: String,
-    /// The path of its device's node in the devicetree.
+    /// The path of the participant's device in the devicetree.
     pub node: String,
     /// What is missing, as a sentence without a full stop.
     pub words: String,

@@ -72,7 +72,7 @@ impl Card {
     }
 
     fn side_of_cursor(&self, name: &str) -> u32 {
-        PlaneSizes::cursor_side(self.caps.get(name).copied())
+        PlaneSizes::max_cursor_size(self.caps.get(name).copied())
     }
 
     /// Adds the planes of the card, what it imports, and its dumb buffers, as the card itself would declare them.

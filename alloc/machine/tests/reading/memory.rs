@@ -1,4 +1,5 @@
-//! Reading any text takes at most the documented multiple of its length, and refuses values that are nested too deeply.
+//! Parsing a machine file or a request, valid or not, takes at most the documented multiple of its length in memory, and values that are
+//! nested too deeply are refused.
 
 use covalent_machine::Machine;
 use covalent_solver::solve::Request;

@@ -11,7 +11,7 @@ use crate::model::{
     Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneInfo, PlaneLayout, Rect,
 };
 
-/// Layouts for the request's sizes, all in the same dma-bufs.
+/// One layout for each size of the request. Their dma-bufs have the same sizes, so that one buffer serves every size.
 #[derive(Clone)]
 pub(super) struct Layouts {
     pub first: Layout,

@@ -2,7 +2,7 @@
 
 use super::candidate_search::CandidateSearch;
 use super::layout_candidate::{LayoutCandidate, Tiling};
-use super::source_evaluation::{ImporterCounts, SourceEvaluation};
+use super::source_evaluation::{ParticipantCriteria, SourceEvaluation};
 use crate::constraint::{CpuUse, MemoryCost, Role, SourceId};
 use crate::model::{ColourLoss, Colours};
 
@@ -34,7 +34,7 @@ pub(super) struct Rank<'a> {
     source: &'a SourceId,
 }
 
-impl ImporterCounts {
+impl ParticipantCriteria {
     fn of(search: &CandidateSearch<'_, '_, '_>, evaluation: &SourceEvaluation<'_>) -> Self {
         let mut found = Self {
             not_preferred_by: 0,
@@ -74,8 +74,8 @@ pub(super) fn rank<'a>(
     let fourcc = candidate.group.fourcc;
     let info = candidate.group.info;
     let importers = evaluation
-        .importers
-        .get_or_init(|| ImporterCounts::of(search, evaluation));
+        .criteria
+        .get_or_init(|| ParticipantCriteria::of(search, evaluation));
     let internal_bytes = search.internal_bytes(candidate);
     let lost = info.map_or_else(ColourLoss::default, |info| {
         search.problem.colours.lost_in(info.colours)

@@ -15,8 +15,8 @@ pub(super) struct SourceEvaluation<'a> {
     pub(super) caveats: OnceCell<Vec<Caveat>>,
     /// The strongest demand on contiguity, and its owners.
     pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
-    /// How many members import the source's memory, and what they prefer.
-    pub(super) importers: OnceCell<ImporterCounts>,
+    /// The parts of the source's rank that depend on the participants.
+    pub(super) criteria: OnceCell<ParticipantCriteria>,
 }
 
 impl<'a> SourceEvaluation<'a> {
@@ -26,14 +26,15 @@ impl<'a> SourceEvaluation<'a> {
             source,
             caveats: OnceCell::new(),
             contiguity: OnceCell::new(),
-            importers: OnceCell::new(),
+            criteria: OnceCell::new(),
         }
     }
 }
 
-/// Counts over the members that rank a source, the same for all of its formats.
+/// The parts of a source's rank that depend on the participants of the search and not on the format: how many of them prefer other
+/// sources, how many import its memory, whether none is on its device, and whether no display is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ImporterCounts {
+pub(super) struct ParticipantCriteria {
     pub(super) not_preferred_by: usize,
     pub(super) importers: usize,
     pub(super) is_third_party: bool,

@@ -75,7 +75,10 @@ pub(super) fn strides(
         least = least.max(row);
     }
     if merged.packed_planes.value && !choice.disjoint {
-        step = lcm(step, packed_step(extent, info, &shares, step, merged)?)?;
+        step = lcm(
+            step,
+            packed_planes_stride_multiple(extent, info, &shares, step, merged)?,
+        )?;
     }
     let mut most = u64::from(merged.stride.maximum.value);
     if merged.stride.packed.value {
@@ -145,7 +148,7 @@ fn unpadded_stride(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> 
 
 /// Returns a number of which the first plane's stride, a multiple of `step`, has to be a multiple so that packed planes start and
 /// end at their alignments.
-fn packed_step(
+fn packed_planes_stride_multiple(
     extent: Extent,
     info: &FormatInfo,
     shares: &[(u64, u64)],

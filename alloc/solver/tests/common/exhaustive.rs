@@ -1,4 +1,6 @@
-//! Solves small requests by trying everything: every source, pair, alternative, stride, placement and division.
+//! A reference solver for small requests, by exhaustive search. It tries every source, every format with its modifier, and every
+//! combination of the participants' alternatives. For linear layouts it also tries every stride and placement of planes, and for
+//! splits every division of the participants into groups.
 
 pub mod division;
 mod rows;

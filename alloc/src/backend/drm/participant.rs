@@ -73,8 +73,8 @@ impl Card {
             ),
         };
         if plane_kind == PlaneKind::Cursor {
-            sizes.widths.1 = self.cursor_side(DriverCapability::CursorWidth);
-            sizes.heights.1 = self.cursor_side(DriverCapability::CursorHeight);
+            sizes.widths.1 = self.max_cursor_size(DriverCapability::CursorWidth);
+            sizes.heights.1 = self.max_cursor_size(DriverCapability::CursorHeight);
         }
         sizes.constrain(&mut participant, plane_kind, &formats);
         Ok(participant)
@@ -95,8 +95,8 @@ impl Card {
     }
 
     /// Returns the largest width or height of a cursor, in pixels.
-    fn cursor_side(&self, capability: DriverCapability) -> u32 {
-        PlaneSizes::cursor_side(self.get_driver_capability(capability).ok())
+    fn max_cursor_size(&self, capability: DriverCapability) -> u32 {
+        PlaneSizes::max_cursor_size(self.get_driver_capability(capability).ok())
     }
 
     /// Declares what this card imports, independent of its planes.

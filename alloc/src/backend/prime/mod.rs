@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(of("vkms", "6.12.117"), ImportAbility::Foreign);
         assert_eq!(of("bochs-drm", "7.3.4"), ImportAbility::Foreign);
         let ImportAbility::OwnOnly { why } = of("bochs-drm", "6.12.117+deb13-amd64") else {
-            panic!("bochs keeps its memory until 6.12")
+            panic!("up to Linux 6.12, bochs-drm imports only its own buffers")
         };
         assert!(why.contains("VRAM"), "{why}");
         let unknown = of("newcomer", "6.12.0");

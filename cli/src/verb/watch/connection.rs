@@ -119,7 +119,7 @@ fn remedy(path: &Path, error: &io::Error) -> String {
     let metadata = path.symlink_metadata();
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "start covalent-compositor, whose `ready` line has the path as `control`".to_owned()
+            "start covalent-compositor; the field `control` of its `ready` line is the path of the socket".to_owned()
         }
         io::ErrorKind::PermissionDenied => match metadata {
             Ok(metadata) => format!(

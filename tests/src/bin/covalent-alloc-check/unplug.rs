@@ -42,7 +42,7 @@ fn allocate(prefix: &str) -> Result<(Sources, Plan, Buffer)> {
         .sources
         .retain(|source| source.id.as_str().starts_with(prefix));
     let Solution::Share(plan) = solve(&request) else {
-        bail!("the solver has no plan from {prefix}")
+        bail!("the solver found no plan with a source whose id begins with {prefix}")
     };
     let buffer = sources
         .allocate(&plan)?

@@ -117,7 +117,7 @@ fn layout_with_a_wrong_number_of_planes_or_no_memory_is_refused() {
 }
 
 #[test]
-fn layout_with_a_picture_in_it_keeps_it_and_writes_it_only_then() {
+fn visible_rectangle_is_kept_and_is_serialized_only_if_smaller_than_the_image() {
     let coded = Layout::linear(extent(1920, 1088), Fourcc::NV12, 1, 0).unwrap();
     let whole = serde_json::to_value(&coded).unwrap();
     assert!(whole.get("visible").is_none(), "{whole}");

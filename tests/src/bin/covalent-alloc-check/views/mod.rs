@@ -163,7 +163,7 @@ fn direction() -> anyhow::Result<()> {
     views.guarded(CpuAccess::Read, |_| views.draw(&pattern(4)))?;
     ensure!(
         views.device_view()? == pattern(4),
-        "a guard for reading wrote to the device's view"
+        "a guard for reading overwrote what the device wrote meanwhile"
     );
     Ok(())
 }
@@ -212,7 +212,10 @@ fn without() -> anyhow::Result<()> {
         views.unguarded()?.write(drawn);
         Ok(())
     });
-    ensure!(drawn.is_err(), "a write without a guard reached the device");
+    ensure!(
+        drawn.is_err(),
+        "the device saw a write without a guard, so these checks detect nothing"
+    );
     let seen = expect_cpu_sees(|views, seen| {
         let mapping = views.unguarded()?;
         mapping.read(seen);
@@ -220,7 +223,7 @@ fn without() -> anyhow::Result<()> {
     });
     ensure!(
         seen.is_err(),
-        "a device's write reached the CPU without a guard"
+        "the CPU saw a device's write without a guard, so these checks detect nothing"
     );
     Ok(())
 }
