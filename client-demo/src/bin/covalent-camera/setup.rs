@@ -64,8 +64,6 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let extent = extent(options, &queue, &compositor)?;
     let encoder = match &options.encode {
         Some(path) => {
-            covalent_alloc::files::check(path)
-                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
             let device = EncoderDevice::open(options.encoder.as_deref());
             Some((device.map_err(encoder_failure)?, path))
         }

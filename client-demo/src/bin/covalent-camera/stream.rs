@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
+use covalent_alloc::files;
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
@@ -86,16 +87,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
-        // The path of `--snapshot` is checked before the camera and the window are opened.
+        let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
+        // The paths are checked before the camera and the window are opened. The files are replaced when there is something to write.
+        for path in options.record.iter().chain(&options.encode) {
+            files::check(path).map_err(|error| unexpected(error.into()))?;
+        }
         let snapshots = options.snapshot.as_deref().map(Snapshots::new);
         let snapshots = snapshots
             .transpose()
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            .map_err(|error| unexpected(error.into()))?;
+        let mut setup = setup(options)?;
         let recorder = options.record.as_deref().map(Recorder::create);
         let recorder = recorder
             .transpose()
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
-        let mut setup = setup(options)?;
+            .map_err(|error| unexpected(error.into()))?;
         if let Some(path) = options.record.as_deref() {
             if let Some(command) = play_command(setup.camera_buffers.layout(), path) {
                 tracing::info!("{command} shows the recording");
