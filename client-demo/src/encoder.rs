@@ -25,8 +25,11 @@ use crate::file_writer::{FileWriter, WriteError};
 /// The number of buffers for the bitstream, and so the most frames that are encoded at the same time.
 const CODED_BUFFERS: u32 = 2;
 
-/// The bytes of a bitstream's buffer for each pixel. Raw pictures have at most four; vicodec asks for three.
+/// The bytes of a bitstream's buffer for each pixel, as in raw pictures, which have at most four.
 const CODED_BYTES_PER_PIXEL: u64 = 4;
+
+/// The bytes for headers in a bitstream's buffer. vicodec asks for 44 more than the raw picture has.
+const HEADER_BYTES: u64 = 1 << 16;
 
 /// The bytes of a row of the picture with one byte a pixel that a bitstream's buffer is planned as.
 const CODED_ROW: u32 = 4096;
@@ -190,7 +193,9 @@ impl EncoderDevice {
 /// Plans and allocates buffers for a bitstream, which the CPU reads.
 fn coded_buffers(extent: Extent) -> Result<Vec<Buffer>, EncodeError> {
     let pixels = u64::from(extent.width()).saturating_mul(extent.height().into());
-    let bytes = pixels.saturating_mul(CODED_BYTES_PER_PIXEL);
+    let bytes = pixels
+        .saturating_mul(CODED_BYTES_PER_PIXEL)
+        .saturating_add(HEADER_BYTES);
     // Coded data has no rows, so a picture with one byte a pixel contains it.
     let rows = bytes.div_ceil(CODED_ROW.into()).max(16);
     let extent = Extent::new(CODED_ROW, u32::try_from(rows).unwrap_or(u32::MAX))?;

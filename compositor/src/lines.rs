@@ -162,7 +162,7 @@ mod tests {
         let message = lines.finish().unwrap_err().to_string();
         let lost = lines.lost;
         assert!(
-            lost > 0 && message.contains(&format!("{lost} of its lines")),
+            lost > 0 && message.contains(&format!("{lost} lines could not")),
             "{message}"
         );
         let text = String::from_utf8(lines.into_inner().bytes).unwrap();

@@ -416,7 +416,7 @@ pub(super) fn status_label(status: PairStatus) -> &'static str {
         PairStatus::Guaranteed => "guaranteed, and it worked",
         PairStatus::Possible => "possible, but not guaranteed",
         PairStatus::Untested => "could not be tried here",
-        PairStatus::NeedsHardware => "untested: no device here has layouts other than LINEAR",
+        PairStatus::NeedsHardware => "untested: no device here has a tiling",
         PairStatus::Impossible => "impossible",
         PairStatus::Disagrees => "solver and drivers disagree",
     }
