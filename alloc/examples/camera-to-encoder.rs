@@ -30,7 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let camera = Device::open(&camera)?.queue(Direction::Capture)?;
     let encoder = Device::open(&encoder)?;
     let raw = encoder.queue(Direction::Output)?;
-    let mut collection = BufferCollection::new(extent).with_count(4);
+    // The encoder keeps the kind of colours, so what a decoder makes of the bitstream can be shown by a display without YUV planes. An
+    // encoder of hardware takes NV12.
+    let mut collection = BufferCollection::new(extent)
+        .with_count(4)
+        .with_format(Fourcc::XRGB8888);
     collection.add(&camera)?.add(&raw)?;
     let plan = collection.solve().guaranteed()?;
     println!("{plan}");
