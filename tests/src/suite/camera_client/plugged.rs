@@ -32,18 +32,23 @@ fn wait_for_frames(
 
 /// Reads the next object that the client prints.
 fn object(camera: &mut Process) -> anyhow::Result<Value> {
-    let line = camera
-        .line(Stream::Out, COMMAND_LIMIT)?
-        .context("the client printed no object")?;
+    let Some(line) = camera.line(Stream::Out, COMMAND_LIMIT)? else {
+        let mut said = Vec::new();
+        while let Ok(Some(line)) = camera.line(Stream::Error, COMMAND_LIMIT) {
+            said.push(line);
+        }
+        anyhow::bail!("the client ended without an object: {said:?}");
+    };
     serde_json::from_str(&line).with_context(|| line.clone())
 }
 
 pub(super) fn again(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const SIGUSR2: i32 = 12;
     let compositor = TestCompositor::start(context)?;
+    let before = compositor.frames(context)?.len();
     let mut camera =
         compositor.start_client(context, "covalent-camera --size 640x480 --reconnect --json")?;
-    wait_for_frames(context, &compositor, 10)?;
+    wait_for_frames(context, &compositor, before + 10)?;
     camera.signal(SIGUSR2, SignalTarget::Leader)?;
     let running = object(&mut camera)?;
     ensure!(

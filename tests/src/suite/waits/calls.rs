@@ -22,9 +22,10 @@ pub(super) const EXPLICIT_SYNC: Limits = &[
     (COMMIT, 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_QUERY", 1.0, COMMIT),
     ("DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL", 1.0, COMMIT),
-    // F_DUPFD_QUERY tells whether two timelines are the same, once for each buffer. A buffer may be used first when others have been
-    // used ten times, so these few are within the tolerance.
+    // When a buffer is shown first, F_DUPFD_QUERY tells whether its two timelines are the same, and a file descriptor is closed. A
+    // buffer may be shown first late, so a few of these calls are within the tolerance.
     ("fcntl syncobj", 0.0, COMMIT),
+    ("close syncobj", 0.0, COMMIT),
 ];
 
 /// Frames that the processor composes, with the implicit fences of their dma-bufs. A frame that is shown has three polls, one that is
