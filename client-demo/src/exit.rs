@@ -52,6 +52,11 @@ impl Failure {
         }
     }
 
+    /// Creates a failure with [`Exit::Unexpected`].
+    pub fn unexpected(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(Exit::Unexpected, error)
+    }
+
     /// Returns the exit code that the failure stands for.
     #[must_use]
     pub fn exit(&self) -> Exit {

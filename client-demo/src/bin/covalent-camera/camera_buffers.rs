@@ -5,7 +5,7 @@ use covalent_alloc::backend::v4l2::Colours;
 use covalent_alloc::buffer::Buffer;
 use covalent_alloc::model::Layout;
 use covalent_alloc::solve::Plan;
-use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit::Failure;
 
 /// The camera's buffers, and the plan from which they were allocated.
 #[derive(Debug)]
@@ -73,9 +73,7 @@ impl CameraBuffers {
         let Some(copies) = &self.copies else {
             return Ok(());
         };
-        copies
-            .update(index)
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
+        copies.update(index).map_err(Failure::unexpected)
     }
 
     /// Returns the plan as JSON, or null where it cannot be serialised.

@@ -18,11 +18,11 @@ use crate::remembered;
 pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
     let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
     if options.forget {
-        remembered::set(&device, remembered::Values::new()).map_err(unexpected)?;
+        remembered::set(&device, remembered::Values::new()).map_err(Failure::unexpected)?;
     }
     let mut values = match remembered::of(&device) {
         Ok(values) => values,
-        Err(error) if options.remember => return Err(unexpected(error)),
+        Err(error) if options.remember => return Err(Failure::unexpected(error)),
         Err(error) => {
             tracing::warn!("the remembered controls are not set: {error:#}");
             remembered::Values::new()
@@ -43,13 +43,9 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
         values.insert(name.clone(), set(&device, name, value)?);
     }
     if options.remember {
-        remembered::set(&device, values).map_err(unexpected)?;
+        remembered::set(&device, values).map_err(Failure::unexpected)?;
     }
     Ok(device)
-}
-
-fn unexpected(error: anyhow::Error) -> Failure {
-    Failure::new(Exit::Unexpected, error)
 }
 
 /// Returns the control with this name. It is read anew each time, because setting one control can change the range of another.
@@ -196,7 +192,9 @@ pub(crate) fn list(options: &Options) -> Result<(), Failure> {
     } else {
         print_text(&device, &controls, &remembered)
     };
-    printed.context("printing the controls").map_err(unexpected)
+    printed
+        .context("printing the controls")
+        .map_err(Failure::unexpected)
 }
 
 /// Prints the controls for people.

@@ -1,6 +1,6 @@
 //! The buffers that the compositor shows: those of the camera, or shared memory to which every frame is copied.
 
-use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit::Failure;
 use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
@@ -55,9 +55,7 @@ impl DisplayBuffers {
     pub(crate) fn copy(&mut self, from: usize, to: usize) -> Result<(), Failure> {
         match self {
             Self::Shared(_) => Ok(()),
-            Self::Copied(copy, _) => copy
-                .copy(from, to)
-                .map_err(|error| Failure::new(Exit::Unexpected, error)),
+            Self::Copied(copy, _) => copy.copy(from, to).map_err(Failure::unexpected),
         }
     }
 

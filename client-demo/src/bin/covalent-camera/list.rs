@@ -9,7 +9,7 @@ use covalent_alloc::model::{Extent, Fourcc};
 use covalent_alloc::text::PrintableWriter;
 use covalent_client_demo::compositor::Compositor;
 use covalent_client_demo::events::{Events, EventsError};
-use covalent_client_demo::exit::{Exit, Failure};
+use covalent_client_demo::exit::Failure;
 use covalent_client_demo::negotiation::Negotiation;
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::planning::Planning;
@@ -165,7 +165,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     };
     printed
         .context("printing the list")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))
+        .map_err(Failure::unexpected)
 }
 
 /// Connects to the compositor; `None` where there is none.

@@ -28,7 +28,7 @@ pub(crate) fn run(
                 tracing::warn!("{failure}; waiting until it is plugged in again");
                 let came = wait(&options.device)
                     .context("waiting for the camera")
-                    .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                    .map_err(Failure::unexpected)?;
                 if !came {
                     return Ok(());
                 }

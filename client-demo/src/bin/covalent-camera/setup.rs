@@ -12,7 +12,7 @@ use covalent_alloc::model::{Extent, FormatModifier, Fourcc};
 use covalent_alloc::solve::{Plan, Solution, solve};
 use covalent_client_demo::camera_size;
 use covalent_client_demo::compositor::Compositor;
-use covalent_client_demo::encoder::{EncodeError, Encoder, EncoderDevice};
+use covalent_client_demo::encoder::{Encoder, EncoderDevice};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
@@ -65,7 +65,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let encoder = match &options.encode {
         Some(path) => {
             let device = EncoderDevice::open(options.encoder.as_deref());
-            Some((device.map_err(encoder_failure)?, path))
+            Some((device.map_err(Failure::unexpected)?, path))
         }
         None => None,
     };
@@ -86,7 +86,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         (Some((encoder, path)), Some(pictures)) => {
             let coded = plan.layout().extent();
             let encoder = encoder.start(pictures, coded, path);
-            Some(encoder.map_err(encoder_failure)?)
+            Some(encoder.map_err(Failure::unexpected)?)
         }
         _ => None,
     };
@@ -121,10 +121,6 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         display,
         encoder,
     })
-}
-
-fn encoder_failure(error: EncodeError) -> Failure {
-    Failure::new(Exit::Unexpected, error)
 }
 
 /// The devices of this process that share the buffers.
@@ -304,7 +300,7 @@ fn copied(
     };
     print::text(&format!("covalent-camera: {}\n", report.line()), true)
         .context("printing why frames are copied")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        .map_err(Failure::unexpected)?;
     let summary = format!(
         "{without_copy}\n\nThese buffers are copied into shared memory.\n{}",
         plan.explain()
@@ -367,5 +363,5 @@ fn explain(options: &Options, summary: &str) -> Result<(), Failure> {
     }
     print::text(&format!("{summary}\n"), options.json)
         .context("printing the plan")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))
+        .map_err(Failure::unexpected)
 }

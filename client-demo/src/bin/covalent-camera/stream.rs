@@ -14,7 +14,7 @@ use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
 };
 use covalent_client_demo::compositor::{Compositor, Event};
-use covalent_client_demo::encoder::{EncodeError, Encoder};
+use covalent_client_demo::encoder::Encoder;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
@@ -87,20 +87,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
-        let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
         // The paths are checked before the camera and the window are opened. The files are replaced when there is something to write.
         for path in options.record.iter().chain(&options.encode) {
-            files::check(path).map_err(|error| unexpected(error.into()))?;
+            files::check(path).map_err(Failure::unexpected)?;
         }
         let snapshots = options.snapshot.as_deref().map(Snapshots::new);
-        let snapshots = snapshots
-            .transpose()
-            .map_err(|error| unexpected(error.into()))?;
+        let snapshots = snapshots.transpose().map_err(Failure::unexpected)?;
         let mut setup = setup(options)?;
         let recorder = options.record.as_deref().map(Recorder::create);
-        let recorder = recorder
-            .transpose()
-            .map_err(|error| unexpected(error.into()))?;
+        let recorder = recorder.transpose().map_err(Failure::unexpected)?;
         if let Some(path) = options.record.as_deref() {
             if let Some(command) = play_command(setup.camera_buffers.layout(), path) {
                 tracing::info!("{command} shows the recording");
@@ -280,10 +275,9 @@ impl<'a> Session<'a> {
                 count: self.display.count(),
             }));
         };
-        let unexpected = |error| Failure::new(Exit::Unexpected, error);
         self.buffers.show(index, None).map_err(handover_failure)?;
         if let Some(explicit) = &mut self.explicit {
-            explicit.set_points(index).map_err(unexpected)?;
+            explicit.set_points(index).map_err(Failure::unexpected)?;
             self.frame_trace.signalled(index, now());
         }
         let number = self.window.show(wl_buffer, &self.events.handle());
@@ -330,16 +324,14 @@ impl<'a> Session<'a> {
         };
         snapshots
             .frame(buffer, self.camera_buffers.colours())
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
+            .map_err(Failure::unexpected)
     }
 
     /// Adds the frame in the camera's buffer to the file of `--record`.
     fn record(&mut self, captured: usize) -> Result<(), Failure> {
         let buffer = self.camera_buffers.buffers().get(captured);
         match (&mut self.recorder, buffer) {
-            (Some(recorder), Some(buffer)) => recorder
-                .frame(buffer)
-                .map_err(|error| Failure::new(Exit::Unexpected, error)),
+            (Some(recorder), Some(buffer)) => recorder.frame(buffer).map_err(Failure::unexpected),
             _ => Ok(()),
         }
     }
@@ -347,7 +339,7 @@ impl<'a> Session<'a> {
     /// Gives the frame in the camera's buffer to the encoder of `--encode`.
     fn encode(&mut self, captured: usize) -> Result<(), Failure> {
         if let Some((encoder, _)) = &mut self.encoder {
-            if encoder.take(captured).map_err(encoder_failure)? {
+            if encoder.take(captured).map_err(Failure::unexpected)? {
                 self.readers.begin(captured);
             }
         }
@@ -357,7 +349,9 @@ impl<'a> Session<'a> {
     /// Writes what the encoder has encoded, and queues the buffers in the camera again that waited for it.
     fn collect_encoded(&mut self) -> Result<(), Failure> {
         let read = match &mut self.encoder {
-            Some((encoder, ready)) if ready.take() => encoder.collect().map_err(encoder_failure)?,
+            Some((encoder, ready)) if ready.take() => {
+                encoder.collect().map_err(Failure::unexpected)?
+            }
             _ => return Ok(()),
         };
         for index in read {
@@ -517,13 +511,11 @@ impl<'a> Session<'a> {
             encoded: self.encoder.as_ref().map(|(encoder, _)| encoder.encoded()),
             ended,
         };
-        report::print(inputs, self.options.json)
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
+        report::print(inputs, self.options.json).map_err(Failure::unexpected)
     }
 
     /// Waits until the last snapshot and the recording are written.
     fn finish_files(&mut self) -> Result<(), Failure> {
-        let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
         let snapshots = match &mut self.snapshots {
             Some((snapshots, _)) => snapshots.finish(),
             None => Ok(()),
@@ -537,9 +529,9 @@ impl<'a> Session<'a> {
             None => Ok(()),
         };
         snapshots
-            .map_err(|error| unexpected(error.into()))
-            .and(recording.map_err(|error| unexpected(error.into())))
-            .and(encoding.map_err(encoder_failure))
+            .map_err(Failure::unexpected)
+            .and(recording.map_err(Failure::unexpected))
+            .and(encoding.map_err(Failure::unexpected))
     }
 
     /// Destroys the surface before the buffers.
@@ -561,10 +553,6 @@ impl<'a> Session<'a> {
             tracing::debug!("the last roundtrip: {error}");
         }
     }
-}
-
-fn encoder_failure(error: EncodeError) -> Failure {
-    Failure::new(Exit::Unexpected, error)
 }
 
 fn handover_failure(error: HandOverError) -> Failure {

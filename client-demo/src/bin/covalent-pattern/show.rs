@@ -242,7 +242,7 @@ impl<'a> Show<'a> {
         let begun = now();
         self.frame_buffers
             .draw(index, &self.pattern.rows(number))
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            .map_err(Failure::unexpected)?;
         self.buffers
             .end_write(index, None)
             .map_err(handover_failure)?;
@@ -322,6 +322,6 @@ impl<'a> Show<'a> {
         }
         print::json(&self.report)
             .context("writing the report on stdout")
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
+            .map_err(Failure::unexpected)
     }
 }

@@ -33,8 +33,7 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(Failure::unexpected)?;
     }
     let mut stream = open(options, node)?;
     let extent = stream
@@ -51,7 +50,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
         .iter()
         .map(|buffer| buffer.map())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        .map_err(Failure::unexpected)?;
     let mut number = options.first;
     let last = options
         .frames
@@ -124,8 +123,7 @@ fn open(options: &Options, node: &Path) -> Result<Stream, Failure> {
 
 /// Waits until the device has consumed a frame; returns `false` after a signal.
 fn wait(stream: &Stream) -> Result<bool, Failure> {
-    let timeout =
-        Timespec::try_from(FRAME_TIMEOUT).map_err(|error| Failure::new(Exit::Unexpected, error))?;
+    let timeout = Timespec::try_from(FRAME_TIMEOUT).map_err(Failure::unexpected)?;
     let fd = stream.as_fd();
     let mut watched = [PollFd::new(&fd, PollFlags::OUT)];
     match poll(&mut watched, Some(&timeout)) {
@@ -147,14 +145,14 @@ fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure>
     let picture = mapping.buffer().layout().visible_bytes(0);
     let picture = picture
         .context("a format without rows")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        .map_err(Failure::unexpected)?;
     let written = mapping.access(CpuAccess::Write).and_then(|guard| {
         let mut all = (picture.first_row..).zip(0..picture.rows);
         all.try_for_each(|(row, y)| guard.write_row(0, row, picture.first_byte.into(), rows.row(y)))
     });
     written
         .context("a frame cannot be drawn")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))
+        .map_err(Failure::unexpected)
 }
 
 fn device_failure(error: Error) -> Failure {

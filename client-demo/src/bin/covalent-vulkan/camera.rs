@@ -81,7 +81,7 @@ impl CameraNegotiation {
             .map_err(exit_code::camera_failure)?;
         let sampler = gpu
             .participant_for(Purpose::Sample, wanted, None)
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            .map_err(Failure::unexpected)?;
         let sampled = sampler.constraints().formats.clone().unwrap_or_default();
         let takes = |fourcc: Fourcc| {
             options.format.is_none_or(|format| format == fourcc) && sampled.contains_fourcc(fourcc)
@@ -123,8 +123,8 @@ impl CameraNegotiation {
         };
         let colours = self.queue.colours().map_err(exit_code::camera_failure)?;
         let format = plan.layout().format();
-        let mut renderer = Renderer::new(gpu, Some((format, colours)))
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        let mut renderer =
+            Renderer::new(gpu, Some((format, colours))).map_err(Failure::unexpected)?;
         let mut textures = Vec::new();
         for buffer in stream.buffers() {
             match renderer.texture(buffer) {

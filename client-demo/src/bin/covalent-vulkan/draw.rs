@@ -87,7 +87,7 @@ impl Show<'_> {
         let recorded = self
             .renderer
             .record(target, &frame, texture)
-            .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+            .map_err(Failure::unexpected)?;
         // A frame is committed only after its rendering is complete in two cases. Without explicit synchronisation and without a
         // fence on the dma-buf, the compositor would read the buffer too early. A transfer to the host, which keeps a copy of its
         // own, needs the rendered pixels.
@@ -199,17 +199,13 @@ impl Show<'_> {
             };
             swapchain.frame_trace.signalled(index, now());
             if let Some(copies) = &swapchain.copies {
-                copies
-                    .update(index)
-                    .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                copies.update(index).map_err(Failure::unexpected)?;
             }
         }
         if is_deferred {
             let (acquire, back) = self.set_points(number)?;
             if let Some(acquire) = acquire {
-                acquire
-                    .signal()
-                    .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                acquire.signal().map_err(Failure::unexpected)?;
             }
             self.commit(frame_id, None, back)?;
         }

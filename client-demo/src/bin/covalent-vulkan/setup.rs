@@ -59,7 +59,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         .map_err(exit_code::compositor_failure)?;
     let planner = Planner::start(completion_sender.clone(), PLANNED)
         .context("starting a thread")
-        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+        .map_err(Failure::unexpected)?;
     let requests = current_requests(&compositor);
     let near: Vec<_> = requests
         .iter()
@@ -108,7 +108,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
         let (renderer, camera) = match &options.camera {
             None => Renderer::new(&gpu, None)
                 .map(|renderer| (renderer, None))
-                .map_err(|error| Failure::new(Exit::Unexpected, error))?,
+                .map_err(Failure::unexpected)?,
             Some(node) => {
                 let wanted = camera::preferred_size(&compositor, (extent.width(), extent.height()));
                 let mut camera_negotiation = CameraNegotiation::new(options, node, &gpu, wanted)?;
@@ -169,7 +169,7 @@ pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Exten
         (None, Some((width, height))) => ((width / 2).max(1), (height / 2).max(1)),
         (None, None) => (640, 480),
     };
-    Extent::new(width, height).map_err(|error| Failure::new(Exit::Unexpected, error))
+    Extent::new(width, height).map_err(Failure::unexpected)
 }
 
 /// Sends the alternatives to the planner and waits for its answer. Nothing is shown meanwhile.

@@ -288,7 +288,7 @@ impl<'a> Show<'a> {
         });
         print::json(&report)
             .context("writing the report on stdout")
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
+            .map_err(Failure::unexpected)
     }
 
     /// Completes the pending submissions and destroys the surface before the buffers.

@@ -69,7 +69,7 @@ impl SubmissionTracker {
         let method = if by_thread {
             let worker = Worker::start(completion_sender.clone())
                 .context("starting a thread")
-                .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                .map_err(Failure::unexpected)?;
             Method::Thread(worker)
         } else {
             Method::SyncFile
@@ -126,7 +126,7 @@ impl SubmissionTracker {
             Method::SyncFile => {
                 let (submitted, completion) =
                     submit_with_fence(events, &self.completion_sender, frame)
-                        .map_err(|error| Failure::new(Exit::Unexpected, error))?;
+                        .map_err(Failure::unexpected)?;
                 (Some(submitted), completion)
             }
         };

@@ -206,6 +206,6 @@ impl Show<'_> {
         text.push('\n');
         print::text(&text, self.options.json)
             .context("printing the plan")
-            .map_err(|error| Failure::new(Exit::Unexpected, error))
+            .map_err(Failure::unexpected)
     }
 }

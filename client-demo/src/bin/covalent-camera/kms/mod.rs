@@ -99,10 +99,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     end.and(reported)
 }
 
-fn unexpected(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::new(Exit::Unexpected, error)
-}
-
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let queue = controls::open(options)?
@@ -120,7 +116,7 @@ impl<'a> Session<'a> {
         if options.explain {
             print::text(&format!("{}\n", plan.explain()), options.json)
                 .context("printing the plan")
-                .map_err(unexpected)?;
+                .map_err(Failure::unexpected)?;
         }
         if let Some(rate) = options.fps {
             queue
@@ -131,12 +127,12 @@ impl<'a> Session<'a> {
             crate::rate::set_best(&queue, camera_buffers.layout(), refresh)
                 .map_err(exit_code::camera_failure)?;
         }
-        let watching = |error| unexpected(anyhow!("epoll_ctl failed: {error}"));
-        let mut poller =
-            Poller::new().map_err(|error| unexpected(anyhow!("epoll_create failed: {error}")))?;
+        let watching = |error| Failure::unexpected(anyhow!("epoll_ctl failed: {error}"));
+        let mut poller = Poller::new()
+            .map_err(|error| Failure::unexpected(anyhow!("epoll_create failed: {error}")))?;
         let listen = |signals: &[i32]| {
             let pipe = SignalPipe::new(signals).context("listening for signals");
-            pipe.map_err(unexpected)
+            pipe.map_err(Failure::unexpected)
         };
         let interrupts = listen(&[SIGINT, SIGTERM])?;
         let statistics = listen(&[SIGUSR2])?;
@@ -196,7 +192,7 @@ impl<'a> Session<'a> {
             let ready = self
                 .poller
                 .wait(Some(WAKE_INTERVAL))
-                .map_err(|error| unexpected(anyhow!("epoll_wait failed: {error}")))?;
+                .map_err(|error| Failure::unexpected(anyhow!("epoll_wait failed: {error}")))?;
             for key in &ready {
                 if *key == self.interrupted {
                     return Ok(Ending::Interrupted);
@@ -326,7 +322,7 @@ impl<'a> Session<'a> {
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
         match self.buffers.begin_write(index).map_err(handover_failure)? {
             BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
-            BeginWrite::Wait(_) => Err(unexpected(anyhow!(
+            BeginWrite::Wait(_) => Err(Failure::unexpected(anyhow!(
                 "buffer {index} has a fence although the display does not read it any more"
             ))),
         }
@@ -344,7 +340,7 @@ impl<'a> Session<'a> {
             encoded: None,
             ended,
         };
-        report::print(inputs, self.options.json).map_err(unexpected)
+        report::print(inputs, self.options.json).map_err(Failure::unexpected)
     }
 }
 
@@ -463,5 +459,7 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
-    unexpected(anyhow!(error).context("a buffer has another holder than this program expects"))
+    Failure::unexpected(
+        anyhow!(error).context("a buffer has another holder than this program expects"),
+    )
 }
