@@ -4,6 +4,8 @@
 //! What runs in the guest needs neither QEMU nor the suite; these two are behind the feature `harness`.
 
 pub mod bars;
+#[cfg(feature = "harness")]
+pub mod bench;
 pub mod check_support;
 pub mod interop;
 pub mod judge;

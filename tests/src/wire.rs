@@ -25,7 +25,7 @@ pub const PORT: &str = "org.covalent.agent";
 
 /// The version of these messages. Both ends are built from one checkout, so a difference means that one of the programs is
 /// stale.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest message, in bytes. The receiver skips longer ones.
 pub const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
@@ -185,8 +185,17 @@ pub struct Prepare {
     pub modules: Vec<Module>,
     /// Whether the host shares a folder for the files that commands leave in `$OUT`.
     pub shared_out: bool,
-    /// The block device with the modules of the kernel; empty where they are on the guest's own disk.
-    pub modules_disk: String,
+    /// What is on the guest's second disk; `None` where it has one disk.
+    pub second_disk: Option<SecondDisk>,
+}
+
+/// What a guest's second disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecondDisk {
+    /// The modules of the kernel, where the kernel is another than that of the guest's own disk.
+    Modules,
+    /// Programs of other projects, in the folders `usr` and `etc`.
+    Peers,
 }
 
 /// A kernel module to load.

@@ -3,12 +3,12 @@
 //! `trees/` holds devicetree sources, and the output of `dtc` for them as hexadecimal digits.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::dtb::{NodeText, compiled, flattened};
-use common::{camera, cma_heap, device, display, hostile, request, system_heap};
 use covalent_machine::devicetree::{Tree, TreeError, missing_pools, pool_snippet};
 use covalent_machine::{Machine, RecordedParticipant, Region, RegionUser, ReservedMemory};
+use covalent_machine_tests::common::dtb::{NodeText, compiled, flattened};
+use covalent_machine_tests::common::{
+    camera, cma_heap, device, display, hostile, request, system_heap,
+};
 use covalent_solver::constraint::{
     AddressWindow, Contiguity, ExtraFields, Participant, Role, Source, SourceId,
 };

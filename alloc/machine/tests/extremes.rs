@@ -4,13 +4,11 @@
 //! `COVALENT_EXTREMES=75000` sets the number of tries.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::path::Path;
 
-use common::checker::{Taken, check_plan};
-use common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Job, Machine};
+use covalent_machine_tests::common::checker::{Taken, check_plan};
+use covalent_machine_tests::common::{camera, display, dumb, linear, request, system_heap};
 use covalent_solver::constraint::{Contiguity, FormatSet, ImageConstraints};
 use covalent_solver::model::Fourcc;
 use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
@@ -114,13 +112,13 @@ fn judge(request: &Request, found: &mut Found) {
 fn full_request(fourcc: Fourcc) -> Request {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
-        own.formats = Some(common::linear(&[fourcc]));
+        own.formats = Some(linear(&[fourcc]));
         own.per_fourcc = [(fourcc, ImageConstraints::default())].into();
         own.image.stride.preferred = [4096].into();
         own.image.stride.avoided_multiples = [2048].into();
     });
     let mut display = display("card");
-    display.for_each_choice(|own| own.formats = Some(common::linear(&[fourcc])));
+    display.for_each_choice(|own| own.formats = Some(linear(&[fourcc])));
     let mut heap = system_heap(64);
     heap.guarantees.contiguous_up_to_bytes = u64::MAX;
     heap.guarantees.maximum_bytes = Some(u64::MAX);
@@ -166,7 +164,7 @@ fn request_with_extreme_numbers_gives_no_plan_that_violates_a_constraint() {
 
 /// Returns the recorded machines with only a few participants, sources and formats each, so that many can be tried.
 fn machines() -> Vec<Value> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/machines");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/machines");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

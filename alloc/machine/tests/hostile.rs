@@ -1,12 +1,12 @@
 //! Input that is not trusted: arbitrary bytes, damaged files, and files of newer versions.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::{camera, dumb, generate, hostile, request, system_heap, virtio_display};
 use covalent_machine::{
     Declared, Job, Machine, MachineError, MissingDevice, RecordedParticipant, RecordedSource,
     Region, RegionUser, ReservedMemory,
+};
+use covalent_machine_tests::common::{
+    camera, dumb, generate, hostile, request, system_heap, virtio_display,
 };
 use covalent_solver::constraint::{
     AddressWindow, Constraints, Contiguity, Exports, Imports, Participant, Protection,

@@ -2,21 +2,19 @@
 //! exhaustive search in `common/exhaustive.rs`. Neither shares code with the solver.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::checker::{Taken, check_plan, unpadded_bytes};
-use common::demands::{Feasibility, among, pads};
-use common::generate::{
-    constraints, copiers, divided, image, memory, participant, request, source,
-};
-use common::{colours, device, exhaustive};
 use covalent_solver::constraint::{
     Demand, Field, MergedImage, MergedMemory, MergedUse, Participant, Role,
 };
 use covalent_solver::model::{FormatInfo, FormatModifier, Layout};
 use covalent_solver::solve::{Copier, Group, Request, Solution, Verdict, candidates, solve};
+use covalent_solver_tests::common::checker::{Taken, check_plan, unpadded_bytes};
+use covalent_solver_tests::common::demands::{Feasibility, among, pads};
+use covalent_solver_tests::common::generate::{
+    constraints, copiers, divided, image, memory, participant, request, source,
+};
+use covalent_solver_tests::common::{colours, device, exhaustive};
 use proptest::prelude::*;
 
 fn config(cases: u32) -> ProptestConfig {

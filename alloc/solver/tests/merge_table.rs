@@ -29,7 +29,7 @@ fn merge_table_equals_its_document() {
             writeln!(text, "{rule}").unwrap();
         }
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/MERGE.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../MERGE.md");
     if std::env::var_os("UPDATE_MERGE_TABLE").is_some() {
         std::fs::write(path, &text).unwrap();
     }

@@ -1,16 +1,14 @@
 //! Alignments of several participants: a common multiple over 64 bits is never satisfied, and strides are whole pixels.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::checker::check_layout;
-use common::{device, linear, request, source};
 use covalent_solver::constraint::{
     Demand, Field, Guarantees, ImageConstraints, MergedImage, Participant, PlanePlacement, Role,
     Source,
 };
 use covalent_solver::model::{Extent, FormatInfo, Fourcc};
 use covalent_solver::solve::{Plan, Request, Solution, Verdict, solve};
+use covalent_solver_tests::common::checker::check_layout;
+use covalent_solver_tests::common::{device, linear, request, source};
 use proptest::prelude::*;
 
 /// A source that guarantees everything, so that only the image constraints decide.

@@ -1,14 +1,12 @@
 //! Plans with tilings that drivers choose: vendors' modifiers as real machines list them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod common;
-
-use common::*;
 use covalent_solver::constraint::{
     Constraints, Contiguity, CpuUse, FormatSet, Participant, PlanePlacement, Role, Source, SourceId,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, PlaneLayout};
 use covalent_solver::solve::{Plan, Request, Solution, Verdict, candidates, solve};
+use covalent_solver_tests::common::*;
 
 /// Intel, from `drm_fourcc.h`: X, Y, Y with compression (one more plane), Tile4, and Tile4 with compression and clear colour
 /// (two more).

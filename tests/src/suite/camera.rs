@@ -52,7 +52,6 @@ pub(super) const CASES: &[Case] = &[
         no_syscalls,
     ),
     Case::new("camera::planted_copy_is_found", Config::Virtio, planted)
-        .features(&["covalent-client-demo/planted-copy"])
         .limit(Duration::from_secs(600)),
     Case::new(
         "camera::3000_frames_are_in_order_and_leave_nothing",
@@ -206,8 +205,10 @@ fn attached(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 /// Runs the pipeline fullscreen under `covalent-judge watch`, from exec to exit.
 fn run_watched(
     context: &mut TestContext<'_>,
+    wrapper: &str,
 ) -> anyhow::Result<(Finished, BTreeMap<String, Watched>)> {
     let pipeline = Pipeline {
+        wrapper: wrapper.to_owned(),
         client: "--size 640x480 --frames 200".to_owned(),
         compositor: "--mode 640x480".to_owned(),
         outer_wrapper: format!(
@@ -265,13 +266,16 @@ fn check_no_copies(finished: &Finished, seen: &BTreeMap<String, Watched>) -> Res
 }
 
 fn no_copies(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = run_watched(context)?;
+    let (finished, seen) = run_watched(context, "")?;
     check_no_copies(&finished, &seen).map_err(anyhow::Error::msg)?;
     Ok(Outcome::Passed)
 }
 
 fn planted(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let (finished, seen) = run_watched(context)?;
+    const FOLDER: &str = "/tmp/planted";
+    let feature = "covalent-client-demo/planted-copy";
+    context.put_variant("covalent-camera", feature, FOLDER)?;
+    let (finished, seen) = run_watched(context, &format!("env PATH={FOLDER}:$PATH"))?;
     let faults = match check_no_copies(&finished, &seen) {
         Ok(()) => anyhow::bail!("no copy was found of a client that reads every frame"),
         Err(faults) => faults,

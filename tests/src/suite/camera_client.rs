@@ -6,6 +6,7 @@ use crate::vm::config::Config;
 
 mod choices;
 mod controls;
+mod injected;
 mod kms;
 mod plugged;
 
@@ -40,6 +41,12 @@ pub(super) const CASES: &[Case] = &[
         Config::Virtio,
         controls::set_and_remembered,
     ),
+    Case::new(
+        "camera_client::faults_that_the_camera_injects_are_named_or_passed_over",
+        Config::Virtio,
+        injected::answered,
+    )
+    .seconds(60),
     Case::new(
         "camera_client::camera_that_is_plugged_in_again_is_shown_again",
         Config::Virtio,

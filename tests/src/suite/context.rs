@@ -155,12 +155,16 @@ impl<'image> TestContext<'image> {
         self.full
     }
 
-    /// Compiles the project's programs with other features, and returns the folder to share with a guest.
+    /// Compiles the program `name` with one more feature, written `package/feature`, and copies it to the folder `to` in the guest.
     ///
     /// # Errors
-    /// Where the programs do not compile.
-    pub fn programs(&self, features: &[&str]) -> anyhow::Result<PathBuf> {
-        Ok(build::programs(self.image, features)?)
+    /// Where the program does not compile, or the guest cannot write it.
+    pub fn put_variant(&mut self, name: &str, feature: &str, to: &str) -> anyhow::Result<()> {
+        let program = build::variant(&self.image.root, name, feature)?;
+        let bytes = fs::read(&program).with_context(|| format!("read {}", program.display()))?;
+        let guest = self.guest()?;
+        run_checked(guest, &format!("mkdir -p {to}"), Duration::from_secs(60))?;
+        Ok(guest.put(&format!("{to}/{name}"), &bytes, 0o755)?)
     }
 
     /// Runs a line of shell in the guest, and returns its output.

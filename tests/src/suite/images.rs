@@ -16,6 +16,8 @@ use super::Needs;
 pub enum ImageKind {
     /// The image of the PC with a kernel.
     Pc(Kernel),
+    /// The image of the PC with its own kernel and the programs of other projects.
+    Peers,
     /// The image of the board.
     Board,
 }
@@ -28,6 +30,7 @@ impl ImageKind {
     #[must_use]
     pub fn of(needs: &Needs) -> Self {
         match needs.config.platform() {
+            Platform::Pc if needs.peers => Self::Peers,
             Platform::Pc => Self::Pc(needs.kernel),
             Platform::Board => Self::Board,
         }
@@ -35,7 +38,7 @@ impl ImageKind {
 
     fn platform(self) -> Platform {
         match self {
-            Self::Pc(_) => Platform::Pc,
+            Self::Pc(_) | Self::Peers => Platform::Pc,
             Self::Board => Platform::Board,
         }
     }
@@ -43,10 +46,11 @@ impl ImageKind {
     fn options(self) -> Options {
         let kernel = match self {
             Self::Pc(kernel) => kernel,
-            Self::Board => Kernel::default(),
+            Self::Peers | Self::Board => Kernel::default(),
         };
         Options {
             kernel,
+            peers: self == Self::Peers,
             ..Options::default()
         }
     }
@@ -63,7 +67,9 @@ impl Default for Images {
     /// Returns images of which none is made.
     fn default() -> Self {
         let older = Kernel::OLDER.map(ImageKind::Pc);
-        let kinds = [ImageKind::PC, ImageKind::Board].into_iter().chain(older);
+        let kinds = [ImageKind::PC, ImageKind::Peers, ImageKind::Board]
+            .into_iter()
+            .chain(older);
         Self {
             made: kinds.map(|kind| (kind, OnceLock::new())).collect(),
             complete: OnceLock::new(),
@@ -115,6 +121,7 @@ impl Images {
         let result = result.map_err(|message| match kind {
             ImageKind::PC => message,
             ImageKind::Pc(kernel) => format!("the image with Linux {kernel}: {message}"),
+            ImageKind::Peers => format!("the disk with other projects' programs: {message}"),
             ImageKind::Board => format!("the board's image: {message}"),
         });
         if let Some(cell) = self.made.get(&kind) {

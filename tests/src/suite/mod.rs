@@ -54,6 +54,7 @@ mod loopback;
 mod machines;
 mod matrix;
 mod memory;
+mod peers;
 mod planes;
 mod pools;
 mod rates;
@@ -111,10 +112,10 @@ pub struct Needs {
     pub size: Size,
     /// Memory that the kernel reserves for contiguous buffers (the option `cma=`), in MiB.
     pub contiguous_mebibytes: u32,
+    /// Whether the guest has the programs of other projects.
+    pub peers: bool,
     /// Whether the guest's clock counts executed instructions instead of time.
     pub counted: bool,
-    /// The features with which the guest's programs are compiled, as `package/feature`.
-    pub features: &'static [&'static str],
 }
 
 /// One case of the suite.
@@ -148,8 +149,8 @@ impl Case {
                 memory: Memory::TWO_GIBIBYTES,
                 size: Size::SMALL,
                 contiguous_mebibytes: 128,
+                peers: false,
                 counted: false,
-                features: &[],
             },
             full: false,
             last: false,
@@ -187,17 +188,17 @@ impl Case {
         self
     }
 
+    /// Asks for a guest with the programs of other projects.
+    #[must_use]
+    pub const fn peers(mut self) -> Self {
+        self.needs.peers = true;
+        self
+    }
+
     /// Asks for a guest whose clock counts instructions; its processor is always emulated.
     #[must_use]
     pub const fn counted(mut self) -> Self {
         self.needs.counted = true;
-        self
-    }
-
-    /// Sets the features with which the guest's programs are compiled, as `package/feature`.
-    #[must_use]
-    pub const fn features(mut self, features: &'static [&'static str]) -> Self {
-        self.needs.features = features;
         self
     }
 
@@ -242,6 +243,7 @@ pub fn all() -> Vec<Case> {
         examples::CASES,
         codecs::CASES,
         cost::CASES,
+        peers::CASES,
         planes::CASES,
         pools::CASES,
         rates::CASES,

@@ -65,18 +65,17 @@ struct Shared {
     programs: Programs,
 }
 
-/// The programs that guests run, by platform and features. Each set is compiled once in a run, when the first case needs it.
+/// The programs that guests run, by platform. They are compiled once in a run, when the first case needs them.
 #[derive(Debug, Default)]
-struct Programs(Mutex<BTreeMap<(Platform, &'static [&'static str]), Compiled>>);
+struct Programs(Mutex<BTreeMap<Platform, Compiled>>);
 
 type Compiled = Arc<OnceLock<Result<PathBuf, String>>>;
 
 impl Programs {
     /// Returns the folder with the compiled programs. Compiles them, or waits for the worker that is compiling them.
-    fn get(&self, image: &Image, features: &'static [&'static str]) -> Result<PathBuf, String> {
-        let key = (image.platform, features);
-        let compiled = Arc::clone(lock(&self.0).entry(key).or_default());
-        let compile = || build::programs(image, features).map_err(|error| error.to_string());
+    fn get(&self, image: &Image) -> Result<PathBuf, String> {
+        let compiled = Arc::clone(lock(&self.0).entry(image.platform).or_default());
+        let compile = || build::programs(image, &[]).map_err(|error| error.to_string());
         compiled.get_or_init(compile).clone()
     }
 }
@@ -228,7 +227,7 @@ impl Runner<'_> {
             None => Err("its image was not made".to_owned()),
         };
         let programs = |image| {
-            let share = shared.programs.get(image, needs.features)?;
+            let share = shared.programs.get(image)?;
             Ok((image, share))
         };
         let programs = image.and_then(programs);
@@ -336,12 +335,13 @@ pub fn judge_skip(skips: &Skips, name: &str, reason: String) -> (Verdict, String
 
 fn describe_guest(needs: &Needs) -> String {
     let counted = if needs.counted { ", counted" } else { "" };
+    let peers = if needs.peers { ", with peers" } else { "" };
     let kernel = match needs.kernel {
         Kernel::Backports => String::new(),
         older => format!(", Linux {older}"),
     };
     format!(
-        "{}, {}, {}{counted}{kernel}",
+        "{}, {}, {}{counted}{peers}{kernel}",
         needs.config, needs.memory, needs.size
     )
 }

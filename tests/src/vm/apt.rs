@@ -239,11 +239,11 @@ impl<'a> Apt<'a> {
         Ok(())
     }
 
-    /// Downloads `packages` of the resolution without what they depend on.
+    /// Downloads `packages` of the resolution without what they depend on. `title` names the step for a person.
     ///
     /// # Errors
     /// Those of [`Apt::download`].
-    pub fn download_only(&self, packages: &[Package]) -> Result<(), AptError> {
+    pub fn download_only(&self, packages: &[Package], title: &str) -> Result<(), AptError> {
         let archives = self.archives();
         let only = Resolution {
             names: Vec::new(),
@@ -251,9 +251,7 @@ impl<'a> Apt<'a> {
             at_seconds: 0,
             packages: packages.to_vec(),
         };
-        let step = self
-            .progress
-            .step_bytes("download the kernel", only.size_bytes());
+        let step = self.progress.step_bytes(title, only.size_bytes());
         // A file name begins with the name of its package and an underscore.
         let names = packages
             .iter()

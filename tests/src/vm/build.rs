@@ -134,6 +134,15 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     Ok(share)
 }
 
+/// Compiles one program with one more feature, written `package/feature`, and returns its path.
+///
+/// # Errors
+/// Those of [`binaries`].
+pub fn variant(root: &Root, name: &str, feature: &str) -> Result<PathBuf, BuildError> {
+    let share = build(root, &["--bin", name], feature, feature)?;
+    Ok(share.join("bin").join(name))
+}
+
 /// Compiles only the programs that show a camera on a display, and returns a folder of their own to share with a guest.
 ///
 /// The whole workspace is selected nevertheless: the selection decides the features of dependencies, and with equal features
@@ -144,6 +153,24 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
 pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
     let args: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
     build(root, &args, "", "pipeline")
+}
+
+/// Compiles the programs as releases, without the checks of [`PROFILE`], and returns a folder of their own to share with a guest.
+///
+/// # Errors
+/// Those of [`binaries`].
+pub fn release_programs(root: &Root) -> Result<PathBuf, BuildError> {
+    let args = [
+        "build",
+        "--workspace",
+        "--release",
+        "--locked",
+        "--bins",
+        "--features",
+        FEATURES,
+    ];
+    let target = target(Platform::Pc)?;
+    compile(root, cargo(root, &args), &target, "release")
 }
 
 fn build(

@@ -7,6 +7,7 @@
 //!   roots/KEY/           one root: root/, modules/, and record.json when it is complete
 //!   images/KEY/          one image: kernel, initrd, disk, and manifest.json when it is complete
 //!   kernels/KEY/         one kernel of another Debian release: kernel, initrd, modules, and manifest.json when it is complete
+//!   peers/KEY/           one disk with other projects' programs: disk, and manifest.json when it is complete
 //!   board-roots/, board-images/, packages/board/    the same for the board
 //!   logs/                the output of the tools in the last run
 //!   partial/             unfinished files; without a lock holder they are left over
@@ -151,6 +152,7 @@ impl Cache {
             CacheFolder::Roots => "roots",
             CacheFolder::Images => "images",
             CacheFolder::Kernels => "kernels",
+            CacheFolder::Peers => "peers",
             CacheFolder::BoardRoots => "board-roots",
             CacheFolder::BoardImages => "board-images",
         })
@@ -384,6 +386,8 @@ pub enum CacheFolder {
     Images,
     /// Kernels of other Debian releases for the PC.
     Kernels,
+    /// Disks with the programs of other projects.
+    Peers,
     /// Debian trees that cross-compile for the board.
     BoardRoots,
     /// Images of the board.
@@ -392,8 +396,9 @@ pub enum CacheFolder {
 
 impl CacheFolder {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Kernels,
+        Self::Peers,
         Self::Images,
         Self::Roots,
         Self::BoardImages,

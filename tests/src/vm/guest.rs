@@ -59,9 +59,6 @@ const QUIT_LIMIT: Duration = Duration::from_secs(5);
 /// Time limit to transfer a file.
 const FILE_LIMIT: Duration = Duration::from_secs(120);
 
-/// The second disk in the guest, which has the modules of a kernel that is not the image's own.
-const MODULES_DISK: &str = "/dev/vdb";
-
 /// The guest's host name.
 const HOSTNAME: &str = "covalent";
 
@@ -252,10 +249,7 @@ impl Guest {
                 hostname: HOSTNAME.to_owned(),
                 modules: loaded_modules(image, machine.config),
                 shared_out: machine.out.is_some(),
-                modules_disk: match image.modules_disk {
-                    Some(_) => MODULES_DISK.to_owned(),
-                    None => String::new(),
-                },
+                second_disk: image.second_disk.as_ref().map(|(content, _)| *content),
             };
             let ready = link
                 .prepare(prepare, boot.limit)

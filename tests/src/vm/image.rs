@@ -20,12 +20,14 @@ use super::kernel_image::{self, KernelImage, KernelMaker};
 use super::manifest::{self, Manifest, ManifestError};
 use super::namespace::{self, NamespaceError};
 use super::packages::{self, Resolution};
+use super::peers::{self, PeersDisk, PeersMaker};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::root::Root;
 use super::task::{Task, TaskError};
 use super::toolchain::Toolchain;
 use super::tree::{Tree, TreeError, TreeMaker};
+use crate::wire::SecondDisk;
 
 pub use super::tree::Versions;
 
@@ -92,8 +94,8 @@ pub struct Image {
     /// The disk, an ext4 file system without partitions. It is never written to: QEMU uses it with `snapshot=on`. The board has
     /// none.
     pub disk: Option<PathBuf>,
-    /// A second disk with the modules of the kernel, where the kernel is another than that of the disk.
-    pub modules_disk: Option<PathBuf>,
+    /// The guest's second disk, and what it has.
+    pub second_disk: Option<(SecondDisk, PathBuf)>,
     /// The modules that the guests want and this kernel does not have.
     pub missing_modules: Vec<MissingModule>,
     /// The root, which has QEMU and the compilers.
@@ -104,6 +106,7 @@ pub struct Image {
     _in_use: InUse,
     _tree: Tree,
     _kernel: Option<KernelImage>,
+    _peers: Option<PeersDisk>,
 }
 
 /// Options of [`ensure_with`].
@@ -111,6 +114,8 @@ pub struct Image {
 pub struct Options {
     /// The kernel that the PC's guest boots. An older one is made when it is asked for, beside the image.
     pub kernel: Kernel,
+    /// Gives the guest the programs of other projects, with which Covalent is compared. Only with the image's own kernel.
+    pub peers: bool,
     /// Checks every byte of the image, and not only a sample.
     pub verify: bool,
     /// Resolves the packages' versions even where the stored resolution is less than a day old.
@@ -194,6 +199,20 @@ pub fn ensure_with(
         image.use_kernel(kernel);
         let kept = Kernel::OLDER.len().saturating_mul(KEPT_ITEMS);
         cache.keep_newest(&lock, CacheFolder::Kernels, kept, progress)?;
+    } else if options.peers && platform == Platform::Pc {
+        let logs = peers::logs(&cache);
+        let apt = Apt::new(&peers::packages(&cache), platform, &logs, progress);
+        let peers = PeersMaker {
+            cache: &cache,
+            lock: &lock,
+            progress,
+            root: &image.root,
+            installed: &resolution,
+        };
+        let resolution = resolve(&apt, &peers.names(), options.refresh, progress)?;
+        let disk = peers.ensure(&apt, &resolution, verify)?;
+        image.use_peers(disk);
+        cache.keep_newest(&lock, CacheFolder::Peers, KEPT_ITEMS, progress)?;
     }
     cache.keep_newest(&lock, platform.images(), KEPT_ITEMS, progress)?;
     cache.keep_newest(&lock, platform.roots(), KEPT_ITEMS, progress)?;
@@ -238,7 +257,7 @@ impl Image {
             kernel: folder.join("kernel"),
             initrd: folder.join("initrd"),
             disk: has_disk.then(|| folder.join("disk")),
-            modules_disk: None,
+            second_disk: None,
             missing_modules: Vec::new(),
             root: tree.root.clone(),
             versions: tree.versions.clone(),
@@ -246,6 +265,7 @@ impl Image {
             _in_use: InUse::new(folder)?,
             _tree: tree,
             _kernel: None,
+            _peers: None,
         })
     }
 
@@ -253,10 +273,16 @@ impl Image {
     fn use_kernel(&mut self, kernel: KernelImage) {
         self.kernel = kernel.folder.join("kernel");
         self.initrd = kernel.folder.join("initrd");
-        self.modules_disk = Some(kernel.folder.join("modules"));
+        self.second_disk = Some((SecondDisk::Modules, kernel.folder.join("modules")));
         self.missing_modules.clone_from(&kernel.record.missing);
         self.versions.kernel.clone_from(&kernel.record.release);
         self._kernel = Some(kernel);
+    }
+
+    /// Gives the guest the programs of other projects.
+    fn use_peers(&mut self, peers: PeersDisk) {
+        self.second_disk = Some((SecondDisk::Peers, peers.disk.clone()));
+        self._peers = Some(peers);
     }
 
     /// Returns the folder of the image.

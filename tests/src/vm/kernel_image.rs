@@ -108,14 +108,7 @@ impl KernelMaker<'_> {
             .cache
             .subfolder(CacheFolder::Kernels)
             .join(key(self.root_key, &packages));
-        let checked = Manifest::read(&folder).and_then(|manifest| {
-            manifest.check_quickly(&folder)?;
-            if in_full {
-                manifest.check_in_full(&folder)?;
-            }
-            Ok(())
-        });
-        match checked {
+        match Manifest::check(&folder, in_full) {
             Ok(()) => return KernelImage::open(&folder),
             Err(ManifestError::Missing(_)) => {}
             Err(error) => {
@@ -125,7 +118,7 @@ impl KernelMaker<'_> {
                 self.cache.discard(self.lock, &folder)?;
             }
         }
-        apt.download_only(&packages)?;
+        apt.download_only(&packages, "download the kernel")?;
         self.make(&folder, &apt.archives())?;
         let made = KernelImage::open(&folder)?;
         for module in &made.record.missing {

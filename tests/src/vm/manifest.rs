@@ -132,6 +132,19 @@ impl Manifest {
         write().map_err(file_error(&path))
     }
 
+    /// Checks the item in `folder` by the manifest that lies beside it: quickly, or every byte of it with `in_full`.
+    ///
+    /// # Errors
+    /// [`ManifestError::Missing`] where there is no manifest, so the item is not complete; otherwise the first file that has changed.
+    pub fn check(folder: &Path, in_full: bool) -> Result<(), ManifestError> {
+        let manifest = Self::read(folder)?;
+        manifest.check_quickly(folder)?;
+        if in_full {
+            manifest.check_in_full(folder)?;
+        }
+        Ok(())
+    }
+
     /// Checks sizes, times and samples, which takes milliseconds.
     ///
     /// # Errors

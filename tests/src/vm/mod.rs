@@ -25,6 +25,7 @@ pub mod mirror;
 pub mod modules;
 pub mod namespace;
 pub mod packages;
+mod peers;
 pub mod platform;
 pub mod progress;
 pub mod qemu;

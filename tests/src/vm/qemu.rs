@@ -101,8 +101,8 @@ impl Qemu {
         fcntl_setfl(&log, OFlags::APPEND)?;
 
         let mut args = command_line(machine, accelerator, Host::here());
-        if image.modules_disk.is_some() {
-            args.extend(["-drive".into(), modules_drive().into()]);
+        if image.second_disk.is_some() {
+            args.extend(["-drive".into(), second_drive().into()]);
         }
         let qemu = image.platform.qemu();
         let mut command = if machine.config.needs_x_server() && !machine.watch {
@@ -125,8 +125,8 @@ impl Qemu {
         if let Some(disk) = &image.disk {
             command.bind_read_only(disk, &mount_path("disk"));
         }
-        if let Some(disk) = &image.modules_disk {
-            command.bind_read_only(disk, &mount_path("modules"));
+        if let Some((_, disk)) = &image.second_disk {
+            command.bind_read_only(disk, &mount_path("second-disk"));
         }
         let devicetree = machine
             .devicetree
@@ -323,10 +323,10 @@ fn command_line(machine: &Machine, accelerator: Accelerator, host: Host) -> Vec<
 }
 
 /// Returns QEMU's option for the second disk. It comes after the first one, so the guest numbers it second.
-fn modules_drive() -> String {
+fn second_drive() -> String {
     format!(
         "file={},format=raw,if=virtio,readonly=on",
-        mount_path("modules")
+        mount_path("second-disk")
     )
 }
 

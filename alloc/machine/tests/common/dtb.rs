@@ -29,7 +29,7 @@ impl NodeText {
 /// Reads a tree of `trees/`. The files are hexadecimal digits (`xxd -plain` writes them, `xxd -revert -plain` reads them),
 /// because the repository has no binary files other than pictures.
 pub fn compiled(name: &str) -> Vec<u8> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("trees");
     let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();
     let digits: Vec<u32> = text
         .chars()

@@ -51,7 +51,7 @@ fn imported_text(text: &str) -> Result<Machine, String> {
 }
 
 fn dumps() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/dumps")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/dumps")
 }
 
 fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {

@@ -175,7 +175,7 @@ fn camera_has_the_node_of_the_devicetree_that_its_bus_names() {
 
 #[test]
 fn sources_of_trees_are_read_as_what_dtc_compiled_of_them() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("trees");
     for name in ["pi-4", "camera-pool", "bare"] {
         let text = std::fs::read_to_string(folder.join(format!("{name}.dts"))).unwrap();
         let hex = std::fs::read_to_string(folder.join(format!("{name}.dtb.hex"))).unwrap();

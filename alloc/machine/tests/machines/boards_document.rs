@@ -53,7 +53,7 @@ fn boards_document_lists_every_board_with_its_plans_and_missing_devices() {
             writeln!(text, "- No {}: {}.", missing.name, missing.reason).unwrap();
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/boards.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/boards.md");
     if std::env::var_os("UPDATE_BOARDS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

@@ -9,7 +9,7 @@ use covalent_solver::solve::{Solution, solve};
 fn machine() -> Machine {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/reports/19-a-plane-reads-what-the-gpu-cannot/machine.json"
+        "/../../../tests/reports/19-a-plane-reads-what-the-gpu-cannot/machine.json"
     );
     let mut machine = Machine::from_json(&std::fs::read(path).unwrap()).unwrap();
     for declared in &mut machine.declared {

@@ -32,5 +32,5 @@ pub(crate) fn boards() -> Vec<String> {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/machines")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/machines")
 }

@@ -8,13 +8,6 @@
 mod blob;
 mod devicetree;
 mod dumps;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "other tests use the rest of this module"
-)]
-#[path = "../common/hostile.rs"]
-mod hostile;
 mod kernel;
 mod random_input;
 #[path = "../../../solver/tests/common/sys.rs"]

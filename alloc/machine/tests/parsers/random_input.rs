@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::blob::Blob;
-use crate::hostile;
+use covalent_machine_tests::common::hostile;
 
 /// A random number generator (xorshift64*).
 struct Random(u64);

@@ -1,7 +1,7 @@
 //! An error about a value of a file names the path of the value.
 
-use crate::common::{camera, display, dumb, request, system_heap};
 use covalent_machine::{Declared, Machine, RecordedParticipant, RecordedSource};
+use covalent_machine_tests::common::{camera, display, dumb, request, system_heap};
 use covalent_solver::constraint::{Constraints, Contiguity};
 use covalent_solver::model::Fourcc;
 use covalent_solver::solve::Request;

@@ -1,8 +1,6 @@
 //! Tests of reading descriptions: unknown fields are kept, an error names the path of the value, and memory and time are bounded.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod error_paths;
 mod memory;
 #[path = "../../../solver/tests/common/sys.rs"]

@@ -175,7 +175,7 @@ fn recorded_machine_takes_less_than_four_times_its_length() {
     // This recording has the deepest structures. No level is held twice while it is read.
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/machines/guest-full.json"
+        "/../../../tests/machines/guest-full.json"
     );
     let text = std::fs::read(path).unwrap();
     let (read, usage) = measured(|| Machine::from_json(&text));

@@ -1,7 +1,7 @@
 //! A field that this version does not know is kept or refused, whichever function reads the description.
 
-use crate::common::{camera, device, display, request, system_heap};
 use covalent_machine::{Declared, Machine, MissingDevice, RecordedParticipant, RecordedSource};
+use covalent_machine_tests::common::{camera, device, display, request, system_heap};
 use covalent_solver::constraint::{
     AddressWindow, Constraints, Contiguity, Field, Guarantees, ImageConstraints, MemoryConstraints,
     Participant, SideConstraints, Source, StrideConstraints,

@@ -3,9 +3,9 @@
 use covalent_solver::solve::{EXPLANATION_BYTES, EXPLANATION_LINES, Request, Solution, solve};
 use covalent_solver::text::printable;
 
-use crate::common::{camera, display, request, system_heap};
 use crate::shapes;
 use covalent_solver::constraint::{Contiguity, Imports, SourceId};
+use covalent_solver_tests::common::{camera, display, request, system_heap};
 
 fn is_bounded(text: &str) -> bool {
     text.len() <= EXPLANATION_BYTES && text.lines().count() <= EXPLANATION_LINES

@@ -1,8 +1,6 @@
 //! The solver's work is bounded and counted in steps, and it reports what it left out. Explanations are of bounded length.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../../benches/shapes/mod.rs"]
 mod shapes;
 

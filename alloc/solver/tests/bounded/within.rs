@@ -10,9 +10,9 @@ use covalent_solver::solve::{
 };
 use proptest::prelude::*;
 
-use crate::common::demands::{Feasibility, among};
-use crate::common::{generate, request, system_heap};
 use crate::shapes;
+use covalent_solver_tests::common::demands::{Feasibility, among};
+use covalent_solver_tests::common::{generate, request, system_heap};
 
 /// Checks what holds for every solution.
 fn check(name: &str, request: &Request, solution: &Solution, spent: u64, budget: u64) {

@@ -1,11 +1,9 @@
 //! Participants and sources to solve with.
 #![allow(
-    dead_code,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     missing_docs,
-    unreachable_pub,
-    reason = "each test file is a crate of its own and uses its own share"
+    reason = "these are parts of tests"
 )]
 
 pub mod checker;

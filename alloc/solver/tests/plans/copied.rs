@@ -1,9 +1,9 @@
 //! Plans with memory of which a device has a shadow copy.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{Coherency, Contiguity, CpuUse, Participant, Role};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 /// A virtio-gpu that renders, and a writer for it. It imports only GBM's buffers.
 fn renderer_and(writer: Participant, has_shadow_copy: Option<bool>) -> Request {

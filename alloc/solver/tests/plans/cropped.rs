@@ -1,12 +1,12 @@
 //! Coded extents that are larger than the picture: which participants demand them, which crop, and which cannot.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
     CodedConstraints, Constraints, Contiguity, Crop, Field, Participant, PlanePlacement, Role,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier, Rect};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 fn participant(name: &str, role: Role, edit: impl FnMut(&mut Constraints)) -> Participant {
     let mut own = Participant::new(name, device(name), role);

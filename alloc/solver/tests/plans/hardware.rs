@@ -1,12 +1,12 @@
 //! What drivers mean: strides of the first plane, rows of luma, formats with packed samples, and memory on a card.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
     Constraints, Contiguity, DeviceGroup, Exports, MemoryScope, Participant, Role, Source, SourceId,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 fn alone(fourcc: Fourcc, width: u32, height: u32, edit: impl FnMut(&mut Constraints)) -> Request {
     let mut codec = Participant::new("codec", device("codec"), Role::Output);

@@ -1,9 +1,6 @@
 //! Plans and explanations, compared with snapshots.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod copied;
 mod cropped;
 mod hardware;

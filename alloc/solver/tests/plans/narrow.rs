@@ -1,10 +1,10 @@
 //! Demands that few layouts satisfy, and searches that are cut short.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{Exports, Participant, Protection, Role};
 use covalent_solver::model::{Extent, Fourcc, Layout};
 use covalent_solver::solve::{Request, Solution, solve};
+use covalent_solver_tests::common::*;
 
 #[test]
 fn rows_without_a_gap_and_a_wide_alignment_conflict_where_the_width_does_not_fit() {

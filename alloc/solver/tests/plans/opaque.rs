@@ -1,6 +1,5 @@
 //! Plans in formats whose pixels do not lie in rows, and copies that keep the colours.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
     CopierKind, CopyDevice, CpuUse, ExtraFields, FormatSet, Interface, Participant, Protection,
@@ -8,6 +7,7 @@ use covalent_solver::constraint::{
 };
 use covalent_solver::model::{FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Copier, Request, Solution, Split, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 const YUV420_8BIT: Fourcc = Fourcc::of(*b"YU08");
 

@@ -7,8 +7,8 @@ use covalent_solver::constraint::{
 use covalent_solver::model::{Extent, Fourcc};
 use covalent_solver::solve::{Request, Solution, Verdict, solve, solve_together};
 
-use crate::common::{camera, device, display, dumb, linear, request, source};
 use crate::plan;
+use covalent_solver_tests::common::{camera, device, display, dumb, linear, request, source};
 
 const MIB: u64 = 1 << 20;
 

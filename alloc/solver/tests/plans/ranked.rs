@@ -1,12 +1,12 @@
 //! The order of plans by what is copied and how many bytes a frame has, and the copies that devices make for themselves.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
     Contiguity, ExtraFields, FormatSet, InternalCopy, Participant, Role,
 };
 use covalent_solver::model::{FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 /// DRM_FORMAT_MOD_BROADCOM_UIF.
 const UIF: Modifier = Modifier(0x0700_0000_0000_0006);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
     Coherency, Constraints, Contiguity, CpuUse, Participant, Protection, Role,
 };
 use covalent_solver::model::Fourcc;
 use covalent_solver::solve::solve;
+use covalent_solver_tests::common::*;
 
 #[test]
 fn second_alternative_is_used_where_the_first_has_no_candidate() {

@@ -1,12 +1,12 @@
 //! Plans that share one buffer, and the reasons that others do not.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{
     Contiguity, CpuUse, FormatSet, Imports, Participant, PlanePlacement, Role,
 };
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 #[test]
 fn camera_and_virtio_without_blob_share_the_cards_dumb_buffers() {

@@ -1,10 +1,10 @@
 //! Plans whose layouts the driver chooses, and plans for several sizes.
 
-use crate::common::*;
 use crate::plan;
 use covalent_solver::constraint::{CpuUse, Participant, Role, SyncMechanism};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Request, Verdict, solve};
+use covalent_solver_tests::common::*;
 
 const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
 const COMPRESSED: Modifier = Modifier(0x0100_0000_0000_0004);

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use covalent_tests::wire::{Module, PORT, Prepare, Ready, VERSION};
+use covalent_tests::wire::{Module, PORT, Prepare, Ready, SecondDisk, VERSION};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -36,6 +36,9 @@ const SUBSYSTEMS: [&str; 8] = [
     "video4linux",
     "virtio-ports",
 ];
+
+/// The guest's second disk. QEMU adds it after the first one, so the kernel numbers it second.
+const SECOND_DISK: &str = "/dev/vdb";
 
 /// The daemon that names devices and sets their owners. The board's guest has none, because root can use the nodes of devtmpfs.
 const UDEV: &str = "/usr/lib/systemd/systemd-udevd";
@@ -139,8 +142,10 @@ pub(crate) fn prepare(prepare: &Prepare) -> Result<Ready, String> {
     rustix::system::sethostname(prepare.hostname.as_bytes())
         .map_err(|errno| format!("set the host name {:?}: {errno}", prepare.hostname))?;
     log_step("begins");
-    if !prepare.modules_disk.is_empty() {
-        mount_modules(&prepare.modules_disk).map_err(error_text)?;
+    match prepare.second_disk {
+        Some(SecondDisk::Modules) => mount_modules().map_err(error_text)?,
+        Some(SecondDisk::Peers) => mount_peers()?,
+        None => {}
     }
     for module in &prepare.modules {
         load(module)?;
@@ -214,8 +219,25 @@ fn load(module: &Module) -> Result<(), String> {
 }
 
 /// Mounts the modules of this kernel over those of the kernel that the guest's disk was made for.
-fn mount_modules(disk: &str) -> io::Result<()> {
-    mounted_from(disk, "ext4", "/usr/lib/modules", MountFlags::RDONLY, "")
+fn mount_modules() -> io::Result<()> {
+    mounted_from(
+        SECOND_DISK,
+        "ext4",
+        "/usr/lib/modules",
+        MountFlags::RDONLY,
+        "",
+    )
+}
+
+/// Lays the programs of other projects over `/usr`, and copies their files in `/etc`.
+fn mount_peers() -> Result<(), String> {
+    const DISK: &str = "/run/peers";
+    mounted_from(SECOND_DISK, "ext4", DISK, MountFlags::RDONLY, "").map_err(error_text)?;
+    run("modprobe", &["--", "overlay"])?;
+    let lower = format!("lowerdir={DISK}/usr:/usr");
+    mounted("overlay", "/usr", MountFlags::RDONLY, &lower).map_err(error_text)?;
+    let configuration = format!("{DISK}/etc/.");
+    run("cp", &["-a", "--update=none", &configuration, "/etc/"])
 }
 
 fn mount_out(shared: bool) -> io::Result<()> {

@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// Build also Debian's kernel of this series: 6.1 of bookworm, 6.12 of trixie, or 7.3 of trixie-backports, which is the image's.
     #[arg(long, value_enum, default_value_t = Kernel::Backports)]
     kernel: Kernel,
+    /// Build also the disk with the programs of other projects, as `./x vm run --peers` uses it.
+    #[arg(long, conflicts_with = "kernel")]
+    peers: bool,
     /// Verify every byte of the image, and build it again where it is damaged.
     #[arg(long)]
     verify: bool,
@@ -28,6 +31,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = Options {
         kernel: arguments.kernel,
+        peers: arguments.peers,
         verify: arguments.verify,
         refresh: arguments.refresh,
     };

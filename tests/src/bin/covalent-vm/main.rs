@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use covalent_alloc::text::PrintableWriter;
 
+mod bench;
 mod build;
 mod clean;
 mod demo;
@@ -38,6 +39,8 @@ enum Verb {
     /// Boot the guest and run a shell or one command.
     #[command(subcommand)]
     Vm(Guest),
+    /// Measure what a frame costs, beside programs of other projects.
+    Bench(bench::Arguments),
     /// Remove cached images and packages, or all images but the newest.
     Clean(clean::Arguments),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Vm(Guest::Run(arguments)) => run::run(arguments),
         Verb::Vm(Guest::Shell(arguments)) => shell::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Clean(arguments) => clean::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -39,6 +39,10 @@ pub(crate) struct GuestArguments {
     /// a module that cannot be compiled for a kernel is named and left out. Default: the kernel of the image. Not for the board.
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
+    /// Give the guest the programs of other projects: Weston, sway, cage, labwc, GStreamer, FFmpeg, mpv, foot, glmark2, and the
+    /// demos of GTK 4 and SDL 2. The first use downloads about 300 MB. Only with the image's own kernel, and not for the board.
+    #[arg(long, conflicts_with = "kernel")]
+    peers: bool,
     /// Boot with this memory size, such as 2G or 1536M.
     #[arg(long, default_value_t)]
     memory: Memory,
@@ -83,9 +87,14 @@ impl GuestArguments {
             self.config.platform() == Platform::Pc || self.kernel.is_none(),
             "the board boots only the kernel of its own image; omit --kernel"
         );
+        ensure!(
+            self.config.platform() == Platform::Pc || !self.peers,
+            "the programs of other projects run on the PC; omit --peers"
+        );
         let kernel = self.kernel.unwrap_or_default();
         let options = image::Options {
             kernel,
+            peers: self.peers,
             ..image::Options::default()
         };
         let image = image::ensure_with(self.config.platform(), options, &progress)?;

@@ -1,0 +1,336 @@
+//! The results of a bench: a table for people, and an object for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::measure::Measured;
+use super::scenario::Scenario;
+
+/// A number that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    /// Processor time of the clients a presented frame, in ms.
+    ClientMs,
+    /// Processor time of the compositor a presented frame, in ms.
+    CompositorMs,
+    /// Processor time of both a presented frame, in ms.
+    TotalMs,
+    /// Frames a second of each client.
+    Rate,
+    /// System calls of the clients a presented frame.
+    Calls,
+    /// Of these, ioctls.
+    Ioctls,
+    /// MiB that processors copied a frame, in client and compositor; only Covalent's programs tell.
+    CopiedMiB,
+    /// The median time from the camera's timestamp to the presentation, in ms; only Covalent's programs tell.
+    LatencyMs,
+    /// The time that is no frame's: starting and ending the client, in ms.
+    StartMs,
+    /// Frames that were not presented in the longer run, where the program tells.
+    Lost,
+    /// The most memory in dma-bufs, in MiB.
+    DmabufMiB,
+    /// The most memory of the clients, in MiB.
+    ClientMiB,
+    /// The most memory of the compositor, in MiB.
+    CompositorMiB,
+    /// Processor time of the compositor in a second without clients, in ms.
+    IdleMs,
+}
+
+impl Column {
+    /// All columns, in the order of the table.
+    pub const ALL: [Self; 14] = [
+        Self::ClientMs,
+        Self::CompositorMs,
+        Self::TotalMs,
+        Self::Rate,
+        Self::Calls,
+        Self::Ioctls,
+        Self::CopiedMiB,
+        Self::LatencyMs,
+        Self::StartMs,
+        Self::Lost,
+        Self::DmabufMiB,
+        Self::ClientMiB,
+        Self::CompositorMiB,
+        Self::IdleMs,
+    ];
+
+    /// Returns the heading, of one or two words.
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::ClientMs => "client ms",
+            Self::CompositorMs => "compos. ms",
+            Self::TotalMs => "both ms",
+            Self::Rate => "frames/s",
+            Self::Calls => "calls",
+            Self::Ioctls => "ioctls",
+            Self::CopiedMiB => "copied MiB",
+            Self::LatencyMs => "latency ms",
+            Self::StartMs => "start ms",
+            Self::Lost => "lost",
+            Self::DmabufMiB => "dmabuf MiB",
+            Self::ClientMiB => "client MiB",
+            Self::CompositorMiB => "comp. MiB",
+            Self::IdleMs => "idle ms/s",
+        }
+    }
+
+    /// Whether more is better.
+    #[must_use]
+    pub fn is_better_high(self) -> bool {
+        self == Self::Rate
+    }
+
+    /// Whether Covalent must not be behind another project in this column.
+    fn is_judged(self) -> bool {
+        matches!(
+            self,
+            Self::TotalMs | Self::Rate | Self::Calls | Self::CopiedMiB
+        )
+    }
+}
+
+/// The median of several rounds, and the least and the most.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The most.
+    pub most: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        Some(Self {
+            median: *sorted.get(sorted.len() / 2)?,
+            least: *sorted.first()?,
+            most: *sorted.last()?,
+        })
+    }
+}
+
+/// The results of one pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The pipeline's name.
+    pub name: String,
+    /// What its clients do.
+    pub job: String,
+    /// Whether it is a pipeline of Covalent alone.
+    pub own: bool,
+    /// The commands that were run.
+    pub commands: [String; 2],
+    /// Why the pipeline could not be measured; `None` where it was.
+    pub failed: Option<String>,
+    /// What was measured.
+    pub columns: BTreeMap<Column, Spread>,
+}
+
+/// The results of a bench.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// What was compared.
+    pub subject: String,
+    /// The guest's kernel, and the versions of the programs.
+    pub versions: BTreeMap<String, String>,
+    /// Whether the guest's processors were emulated; then only ratios mean something.
+    pub emulated: bool,
+    /// The small and the large number of frames.
+    pub frames: [u32; 2],
+    /// How many times each pipeline was run.
+    pub rounds: u32,
+    /// The pipelines.
+    pub rows: Vec<Row>,
+}
+
+impl Row {
+    /// Makes a row of what each round measured, or of the first failure.
+    #[must_use]
+    pub fn new(scenario: &Scenario, rounds: &[Measured]) -> Self {
+        let mut values: BTreeMap<Column, Vec<f64>> = BTreeMap::new();
+        for (column, value) in rounds.iter().flatten().flatten() {
+            values.entry(*column).or_default().push(*value);
+        }
+        let failed = rounds.iter().find_map(|round| round.as_ref().err());
+        let spread = |(column, values): (Column, Vec<f64>)| Some((column, Spread::of(&values)?));
+        Self {
+            name: scenario.name.to_owned(),
+            job: scenario.job.to_owned(),
+            own: scenario.is_own(),
+            commands: [scenario.compositor.to_owned(), scenario.client.to_owned()],
+            failed: failed.cloned(),
+            columns: values.into_iter().filter_map(spread).collect(),
+        }
+    }
+
+    fn median(&self, column: Column) -> Option<f64> {
+        self.columns.get(&column).map(|spread| spread.median)
+    }
+}
+
+impl Rows {
+    /// Returns the table as text: the median of each number, and in brackets the spread of the processor time.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let width = self.rows.iter().map(|row| row.name.len()).max();
+        let width = width.unwrap_or_default();
+        let has = |column: &Column| self.rows.iter().any(|row| row.columns.contains_key(column));
+        let columns: Vec<Column> = Column::ALL.into_iter().filter(has).collect();
+        let mut job = "";
+        for row in &self.rows {
+            // Writing to a String cannot fail.
+            if row.job != job {
+                job = &row.job;
+                let _ = write!(
+                    text,
+                    "{}{job}\n{:width$}",
+                    if text.is_empty() { "" } else { "\n" },
+                    ""
+                );
+                for column in &columns {
+                    let _ = write!(text, " {:>10}", column.heading());
+                }
+                text.push('\n');
+            }
+            let _ = write!(text, "{:width$}", row.name);
+            if row.columns.is_empty() {
+                let reason = row.failed.as_deref().unwrap_or("it was not run");
+                let _ = writeln!(text, "  not measured: {reason}");
+                continue;
+            }
+            for column in &columns {
+                let cell = row.median(*column).map_or("-".to_owned(), number);
+                let _ = write!(text, " {cell:>10}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Returns a line for each job and column in which the best pipeline of Covalent is behind the best of another project.
+    #[must_use]
+    pub fn behind(&self) -> Vec<String> {
+        let mut jobs: Vec<&str> = self.rows.iter().map(|row| row.job.as_str()).collect();
+        jobs.dedup();
+        let mut lines = Vec::new();
+        for job in jobs {
+            for column in Column::ALL.into_iter().filter(|column| column.is_judged()) {
+                let best = |own: bool| {
+                    let rows = self
+                        .rows
+                        .iter()
+                        .filter(|row| row.job == job && row.own == own);
+                    let medians = rows.filter_map(|row| Some((row.median(column)?, row)));
+                    medians.min_by(|(one, _), (other, _)| {
+                        let order = one.total_cmp(other);
+                        if column.is_better_high() {
+                            order.reverse()
+                        } else {
+                            order
+                        }
+                    })
+                };
+                let (Some((ours, own)), Some((theirs, other))) = (best(true), best(false)) else {
+                    continue;
+                };
+                // Rates of one display differ by less than this from round to round.
+                const TOLERANCE: f64 = 1.03;
+                let is_behind = if column.is_better_high() {
+                    ours * TOLERANCE < theirs
+                } else {
+                    ours > theirs * TOLERANCE
+                };
+                if is_behind {
+                    lines.push(format!(
+                        "{job}: {} {} of {}, {} of {}",
+                        column.heading(),
+                        number(ours),
+                        own.name,
+                        number(theirs),
+                        other.name
+                    ));
+                }
+            }
+        }
+        lines
+    }
+}
+
+/// Returns a number with three digits that mean something.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Subject;
+
+    fn rows(own_ms: f64, other_ms: f64) -> Rows {
+        let scenarios = Subject::Compositor.scenarios();
+        let round = |ms: f64| Ok(BTreeMap::from([(Column::TotalMs, ms)]));
+        Rows {
+            subject: "compositor".to_owned(),
+            versions: BTreeMap::new(),
+            emulated: true,
+            frames: [10, 20],
+            rounds: 3,
+            rows: vec![
+                Row::new(
+                    &scenarios[0],
+                    &[round(own_ms), round(own_ms * 3.0), round(0.1)],
+                ),
+                Row::new(&scenarios[1], &[round(other_ms)]),
+                Row::new(&scenarios[2], &[Err("sway has no seat".to_owned())]),
+            ],
+        }
+    }
+
+    #[test]
+    fn spread_of_several_rounds_has_the_median_and_both_ends() {
+        let spread = rows(2.0, 9.0).rows[0].columns[&Column::TotalMs];
+        let expected = Spread {
+            median: 2.0,
+            least: 0.1,
+            most: 6.0,
+        };
+        assert_eq!(spread, expected);
+    }
+
+    #[test]
+    fn table_of_a_pipeline_that_failed_has_its_reason() {
+        let table = rows(2.0, 9.0).table();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "a full-screen wl_shm window");
+        assert!(
+            lines[2].starts_with("covalent: shm") && lines[2].ends_with(" 2.00"),
+            "{table}"
+        );
+        assert_eq!(lines[4], "sway: shm      not measured: sway has no seat");
+    }
+
+    #[test]
+    fn behind_names_the_columns_in_which_another_project_is_better() {
+        assert_eq!(rows(2.0, 9.0).behind(), Vec::<String>::new());
+        assert_eq!(
+            rows(2.0, 1.5).behind(),
+            ["a full-screen wl_shm window: both ms 2.00 of covalent: shm, 1.50 of weston: shm"]
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! Faults that vivid injects on request: the client ends with a message that names the fault, or the stream goes on by itself.
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::suite::compositor::{
+    COMMAND_LIMIT, ClientExit, SIGTERM, TestCompositor, run_line, wait_for_exit,
+};
+use crate::suite::{Outcome, TestContext};
+
+/// What vivid does wrong, and what has to follow.
+struct Injected {
+    /// The control that requests the fault, and its value.
+    control: &'static str,
+    /// The value that ends the fault; `None` where it happens once.
+    reset: Option<&'static str>,
+    /// Whether the fault is requested while the stream runs, and not before.
+    while_streaming: bool,
+    expected: Expected,
+}
+
+enum Expected {
+    /// The client ends with one of these statuses, and its message has this word.
+    Ends(&'static [i32], &'static str),
+    /// The stream goes on, and this counter of the report is not zero.
+    Continues(Option<&'static str>),
+}
+
+const FAULTS: &[Injected] = &[
+    Injected {
+        control: "inject_vidioc_reqbufs_error=1",
+        reset: None,
+        while_streaming: false,
+        expected: Expected::Ends(&[7, 8], "VIDIOC_"),
+    },
+    Injected {
+        control: "inject_vidioc_qbuf_error=1",
+        reset: None,
+        while_streaming: false,
+        expected: Expected::Ends(&[1, 7, 8], "VIDIOC_QBUF"),
+    },
+    Injected {
+        control: "inject_vidioc_streamon_error=1",
+        reset: None,
+        while_streaming: false,
+        expected: Expected::Ends(&[1, 8], "VIDIOC_STREAMON"),
+    },
+    Injected {
+        control: "inject_fatal_streaming_error=1",
+        reset: None,
+        while_streaming: true,
+        expected: Expected::Ends(&[8], "/dev/video0"),
+    },
+    Injected {
+        control: "inject_v4l2_buf_flag_error=1",
+        reset: None,
+        while_streaming: true,
+        expected: Expected::Continues(Some("dropped_by_client")),
+    },
+    Injected {
+        control: "percentage_of_dropped_buffers=50",
+        reset: Some("percentage_of_dropped_buffers=0"),
+        while_streaming: false,
+        expected: Expected::Continues(Some("dropped_by_camera")),
+    },
+    Injected {
+        control: "wrap_sequence_number=1",
+        reset: Some("wrap_sequence_number=0"),
+        while_streaming: false,
+        expected: Expected::Continues(None),
+    },
+    Injected {
+        control: "wrap_timestamp=1",
+        reset: Some("wrap_timestamp=0"),
+        while_streaming: false,
+        expected: Expected::Continues(None),
+    },
+    Injected {
+        control: "wrap_timestamp=2",
+        reset: Some("wrap_timestamp=0"),
+        while_streaming: false,
+        expected: Expected::Continues(None),
+    },
+];
+
+/// The frames of a stream that goes on.
+const FRAMES: u64 = 60;
+
+/// How often each fault is injected.
+const REPETITIONS: u32 = 2;
+const REPETITIONS_IN_FULL: u32 = 20;
+
+pub(super) fn answered(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
+    let compositor = TestCompositor::start(context)?;
+    let repetitions = if context.is_full() {
+        REPETITIONS_IN_FULL
+    } else {
+        REPETITIONS
+    };
+    for fault in FAULTS {
+        for repetition in 0..repetitions {
+            let name = || format!("{}, repetition {repetition}", fault.control);
+            let exit = run(context, &compositor, fault).with_context(name)?;
+            if let Some(reset) = fault.reset {
+                set(context, reset)?;
+            }
+            judge(fault, &exit).with_context(name)?;
+        }
+        // A fault that is left over would end this run.
+        let next = compositor.run_camera(context, "", "--size 640x480 --frames 5 --json")?;
+        ensure!(next.status == 0, "after {}: {next:?}", fault.control);
+        compositor.check_nothing_left(context, fault.control)?;
+    }
+    compositor.stop(context)?;
+    Ok(Outcome::Passed)
+}
+
+fn set(context: &mut TestContext<'_>, control: &str) -> anyhow::Result<()> {
+    let line = format!("v4l2-ctl -d /dev/video0 -c {control}");
+    context.sh(&line, COMMAND_LIMIT).map(drop)
+}
+
+/// Runs the client with the fault.
+fn run(
+    context: &mut TestContext<'_>,
+    compositor: &TestCompositor,
+    fault: &Injected,
+) -> anyhow::Result<ClientExit> {
+    let client = format!("covalent-camera --size 640x480 --fps 30 --frames {FRAMES} --json");
+    if !fault.while_streaming {
+        set(context, fault.control)?;
+        return run_line(
+            context,
+            &format!("export WAYLAND_DISPLAY=suite; exec {client}"),
+        );
+    }
+    let before = compositor.frames(context)?.len();
+    let process = compositor.start_client(context, &client)?;
+    for _ in 0..300 {
+        if compositor.frames(context)?.len() >= before + 10 {
+            set(context, fault.control)?;
+            return wait_for_exit(process, None);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    wait_for_exit(process, Some(SIGTERM))
+}
+
+fn judge(fault: &Injected, exit: &ClientExit) -> anyhow::Result<()> {
+    match fault.expected {
+        Expected::Ends(statuses, word) => ensure!(
+            statuses.contains(&exit.status) && exit.stderr.contains(word),
+            "the status has to be one of {statuses:?}, and the message to have {word:?}: {exit:?}"
+        ),
+        Expected::Continues(counter) => {
+            ensure!(exit.status == 0, "the stream has to go on: {exit:?}");
+            let report: Value = serde_json::from_str(exit.stdout.trim())?;
+            let number = |key: &str| report[key].as_u64().unwrap_or(u64::MAX);
+            ensure!(
+                number("frames") >= FRAMES && number("out_of_order") == 0,
+                "{report}"
+            );
+            // A sequence number that begins again must not look like thousands of lost frames.
+            ensure!(number("dropped_by_camera") < 40 * FRAMES, "{report}");
+            if let Some(counter) = counter {
+                ensure!(number(counter) > 0, "{counter}: {report}");
+            }
+        }
+    }
+    Ok(())
+}

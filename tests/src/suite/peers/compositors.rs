@@ -1,0 +1,146 @@
+//! The camera client on the compositors of other projects.
+
+use super::*;
+
+/// A compositor of another project.
+pub(super) struct Peer {
+    name: &'static str,
+    command: &'static str,
+    /// Whether the client has to copy its frames, because the compositor takes no dma-bufs.
+    is_copied: bool,
+}
+
+pub(super) const WESTON_PIXMAN: Peer = Peer {
+    name: "weston-pixman",
+    command: "weston --backend=drm --renderer=pixman --shell=kiosk --idle-time=0 --no-config",
+    is_copied: true,
+};
+
+pub(super) const WESTON_GL: Peer = Peer {
+    name: "weston-gl",
+    command: "weston --backend=drm --renderer=gl --shell=kiosk --idle-time=0 --no-config",
+    is_copied: false,
+};
+
+pub(super) const CAGE: Peer = Peer {
+    name: "cage",
+    command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- cage -- sleep 1000",
+    is_copied: false,
+};
+
+pub(super) const SWAY: Peer = Peer {
+    name: "sway",
+    command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- sway --unsupported-gpu --config /dev/null",
+    is_copied: false,
+};
+
+pub(super) const LABWC: Peer = Peer {
+    name: "labwc",
+    command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- labwc",
+    is_copied: false,
+};
+
+/// The number of frames after which the display's picture is taken.
+const FRAMES: u64 = 10;
+
+/// The client's own statistics have to show this many frames within so many requests, one each half second.
+const REQUESTS: u32 = 120;
+
+/// The folder of the compositor's sockets and messages.
+const FOLDER: &str = "/tmp/peer";
+
+/// The camera is shown with the right colours, and the client says whether and why it copies.
+pub(super) fn shows_the_camera(
+    context: &mut TestContext<'_>,
+    peer: &Peer,
+) -> anyhow::Result<Outcome> {
+    set_pattern(context.guest()?, 1)?;
+    context.sh(
+        &format!("rm -rf {FOLDER} && mkdir -m 700 {FOLDER}"),
+        COMMAND_LIMIT,
+    )?;
+    let compositor = context.guest()?.start(shell(&format!(
+        "export XDG_RUNTIME_DIR={FOLDER}; exec {} >{FOLDER}/log 2>&1",
+        peer.command
+    )))?;
+    let result = camera(context, peer);
+    let log = context
+        .guest()?
+        .sh(&format!("cat {FOLDER}/log"), COMMAND_LIMIT)?;
+    context.save_artefact(&format!("{}.log", peer.name), log.text().as_bytes())?;
+    compositor.signal(SIGTERM, SignalTarget::Group)?;
+    let ended = compositor.wait(COMMAND_LIMIT);
+    result.with_context(|| {
+        let text = log.text();
+        let lines: Vec<&str> = text.lines().rev().take(5).collect();
+        format!(
+            "{}: its last messages, the newest first: {lines:#?}",
+            peer.name
+        )
+    })?;
+    ended?;
+    Ok(Outcome::Passed)
+}
+
+fn camera(context: &mut TestContext<'_>, peer: &Peer) -> anyhow::Result<()> {
+    let socket = context.sh(
+        &format!(
+            "cd {FOLDER}; for _ in $(seq 600); do \
+             ls -d wayland-* 2>/dev/null | grep -v '[.]lock$' && exit 0; sleep 0.1; done; exit 1"
+        ),
+        Duration::from_secs(120),
+    )?;
+    let socket = socket.text();
+    let socket = socket.lines().next().context("there is no socket")?;
+    let mut client = context.guest()?.start(shell(&format!(
+        "export XDG_RUNTIME_DIR={FOLDER} WAYLAND_DISPLAY={socket}; exec covalent-camera --fps 10 --format XR24 --json"
+    )))?;
+    wait_for_frames(&mut client)?;
+    let picture = context.guest()?.screendump()?;
+    let exit = wait_for_exit(client, Some(SIGTERM))?;
+    save(context, peer.name, &picture)?;
+    context.save_artefact(&format!("{}.json", peer.name), exit.stdout.as_bytes())?;
+    ensure!(exit.status == 0, "the client: {exit:?}");
+    check_bars(&picture, Region::whole(&picture), &BARS_100, 4)?;
+    let last = exit.stdout.lines().last().unwrap_or_default();
+    let report: Value = serde_json::from_str(last).context("the client's report")?;
+    ensure!(
+        report["copied"].is_null() != peer.is_copied,
+        "whether frames are copied: {}",
+        report["copied"]
+    );
+    if peer.is_copied {
+        ensure!(
+            exit.stderr.contains("copied into wl_shm") && exit.stderr.contains("bytes"),
+            "the client does not say why it copies: {}",
+            exit.stderr
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the client has shown frames, by the statistics that it prints on a signal.
+fn wait_for_frames(client: &mut Process) -> anyhow::Result<()> {
+    /// The number of the signal that requests statistics.
+    const SIGUSR2: i32 = 12;
+    let mut shown = 0;
+    // A signal that comes before the client handles it would end the client.
+    std::thread::sleep(Duration::from_secs(5));
+    for _ in 0..REQUESTS {
+        client.signal(SIGUSR2, SignalTarget::Leader)?;
+        let Some(line) = client.line(Stream::Out, COMMAND_LIMIT)? else {
+            let mut messages = Vec::new();
+            while let Ok(Some(line)) = client.line(Stream::Error, COMMAND_LIMIT) {
+                messages.push(line);
+            }
+            bail!("the client ended: {messages:#?}");
+        };
+        let report: Value = serde_json::from_str(&line).context("the client's statistics")?;
+        shown = report["frames"].as_u64().unwrap_or_default();
+        if shown >= FRAMES {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    bail!("the client has shown {shown} frames")
+}

@@ -1,0 +1,205 @@
+//! The programs of other projects that Covalent is compared with, and that run on its compositor: a disk for the PC's guest.
+//!
+//! The guest's own disk has none of them, because most runs need none. The second disk has the files of those packages that the
+//! root lacks, and the guest lays them over its own `/usr`. It is made when it is asked for, and leaves the image as it is.
+//!
+//! The packages are unpacked and not installed: none of their scripts runs. What the programs need of these scripts is done by
+//! `scripts/peers.sh`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::apt::Apt;
+use super::cache::{Cache, CacheFolder, InUse, Lock};
+use super::image::{ImageError, file_error};
+use super::manifest::{self, Manifest, ManifestError};
+use super::packages::{Package, Resolution};
+use super::progress::Progress;
+use super::root::Root;
+use super::task::Task;
+
+/// The version of the disk's format, a part of the key. It is increased where disks of an earlier version cannot be used
+/// although script and packages are the same.
+const FORMAT: u32 = 1;
+/// The packages, without those that they depend on. The comment of each group states its use.
+const NAMES: &[&str] = &[
+    // Compositors.
+    "weston",
+    "sway",
+    "cage",
+    "labwc",
+    // Camera and video programs.
+    "gstreamer1.0-tools",
+    "gstreamer1.0-plugins-base",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-plugins-bad",
+    "gstreamer1.0-gl",
+    "ffmpeg",
+    "mpv",
+    // Programs of several toolkits.
+    "foot",
+    "glmark2-wayland",
+    "gtk-4-examples",
+    "libsdl2-tests",
+    // What they draw text and icons with.
+    "fonts-dejavu-core",
+    "adwaita-icon-theme",
+];
+const SCRIPT: &str = include_str!("scripts/peers.sh");
+/// The size of the disk in bytes. Unused blocks take no space in the cache.
+const DISK_BYTES: u64 = 3 << 30;
+/// Unpacking 400 packages takes a minute of one core; the limit allows for a machine that is ten times slower.
+const DEADLINE: Duration = Duration::from_secs(900);
+const DISK: &str = "disk";
+
+/// A disk with programs that is complete. While the value lives, no other run removes it.
+#[derive(Debug)]
+pub(super) struct PeersDisk {
+    pub(super) disk: PathBuf,
+    _in_use: InUse,
+}
+
+/// Makes such a disk in a cache.
+pub(super) struct PeersMaker<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) lock: &'a Lock,
+    pub(super) progress: &'a Progress,
+    /// The root with the tools.
+    pub(super) root: &'a Root,
+    /// The packages of this root.
+    pub(super) installed: &'a Resolution,
+}
+
+impl PeersMaker<'_> {
+    /// Returns the names to resolve: those of the root too, so that both agree in the versions of what they share.
+    pub(super) fn names(&self) -> Vec<String> {
+        let installed = self.installed.names.iter().cloned();
+        let own = NAMES.iter().map(|name| (*name).to_owned());
+        installed.chain(own).collect()
+    }
+
+    /// Returns the disk for `resolution`. Makes it where it is missing or damaged.
+    pub(super) fn ensure(
+        &self,
+        apt: &Apt<'_>,
+        resolution: &Resolution,
+        in_full: bool,
+    ) -> Result<PeersDisk, ImageError> {
+        let packages = missing(&resolution.packages, &self.installed.packages);
+        let disks = self.cache.subfolder(CacheFolder::Peers);
+        let folder = disks.join(key(&packages));
+        match Manifest::check(&folder, in_full) {
+            Ok(()) => return PeersDisk::open(&folder),
+            Err(ManifestError::Missing(_)) => {}
+            Err(error) => {
+                self.progress.note(&format!(
+                    "the cached disk with other projects' programs is damaged and is made again: {error}"
+                ));
+                self.cache.discard(self.lock, &folder)?;
+            }
+        }
+        apt.download_only(&packages, "download other projects' programs")?;
+        let partial = self.cache.partial_folder(self.lock, "peers")?;
+        self.make(&partial, &apt.archives())?;
+        Manifest::measure(&partial, &[DISK])?.write(&partial)?;
+        fs::create_dir_all(&disks).map_err(file_error("make the folder", &disks))?;
+        fs::rename(&partial, &folder).map_err(file_error("move to", &folder))?;
+        PeersDisk::open(&folder)
+    }
+
+    fn make(&self, folder: &Path, packages: &Path) -> Result<(), ImageError> {
+        let unpacked = self.cache.partial_folder(self.lock, "peers-packages")?;
+        let title = "make the disk with other projects' programs";
+        let step = self.progress.step(title);
+        let mut command = self.root.command("sh");
+        command
+            .args(["-c", SCRIPT, "peers", "/run/covalent/packages"])
+            .args(["/run/covalent/tree", "/run/covalent/out/disk"])
+            .arg(format!("{}k", DISK_BYTES / 1024))
+            .bind_read_only(packages, "/run/covalent/packages")
+            .bind(&unpacked, "/run/covalent/tree")
+            .bind(folder, "/run/covalent/out");
+        Task {
+            title,
+            log: &logs(self.cache).join("disk.log"),
+            deadline: DEADLINE,
+        }
+        .run_in_root(&mut command, &step)?;
+        step.done();
+        Ok(self.cache.discard(self.lock, &unpacked)?)
+    }
+}
+
+impl PeersDisk {
+    fn open(folder: &Path) -> Result<Self, ImageError> {
+        Ok(Self {
+            disk: folder.join(DISK),
+            _in_use: InUse::new(folder)?,
+        })
+    }
+}
+
+/// Returns the folder of apt's state for these programs.
+pub(super) fn packages(cache: &Cache) -> PathBuf {
+    cache.packages().join("peers")
+}
+
+/// Returns the folder of the steps' logs.
+pub(super) fn logs(cache: &Cache) -> PathBuf {
+    cache.logs().join("peers")
+}
+
+/// Returns the packages of `all` that are not installed in the same version.
+fn missing(all: &[Package], installed: &[Package]) -> Vec<Package> {
+    let mut packages = all.to_vec();
+    packages.retain(|package| !installed.contains(package));
+    packages
+}
+
+fn key(packages: &[Package]) -> String {
+    let mut parts = vec![
+        format!("format {FORMAT}, disk {DISK_BYTES}"),
+        SCRIPT.to_owned(),
+    ];
+    let name = |package: &Package| format!("{} {}", package.file, package.sum);
+    parts.extend(packages.iter().map(name));
+    manifest::key(&parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(file: &str) -> Package {
+        Package {
+            file: file.to_owned(),
+            size_bytes: 1,
+            sum: "SHA256:00".to_owned(),
+        }
+    }
+
+    #[test]
+    fn missing_packages_are_those_that_the_root_has_not_in_this_version() {
+        let all = [
+            "libc6_2.41_amd64.deb",
+            "libdrm2_2.5_amd64.deb",
+            "weston_14_amd64.deb",
+        ]
+        .map(package);
+        let installed = ["libc6_2.41_amd64.deb", "libdrm2_2.4_amd64.deb"].map(package);
+        let names: Vec<_> = missing(&all, &installed)
+            .into_iter()
+            .map(|package| package.file)
+            .collect();
+        assert_eq!(names, ["libdrm2_2.5_amd64.deb", "weston_14_amd64.deb"]);
+    }
+
+    #[test]
+    fn key_of_another_version_differs() {
+        let [one, other] = [["weston_14_amd64.deb"], ["weston_15_amd64.deb"]];
+        let key = |files: [&str; 1]| key(&files.map(package));
+        assert_eq!(key(one), key(one));
+        assert_ne!(key(one), key(other));
+    }
+}
