@@ -14,6 +14,12 @@ use super::table::Column;
 const SCRIPT: &str = include_str!("measure.sh");
 const SCRIPT_PATH: &str = "/tmp/measure.sh";
 
+/// The camera's rate in frames a second. Both displays and emulated processors keep up with it.
+const FPS: u32 = 30;
+/// The same where system calls are counted: each takes so long then that a program would skip frames of a faster camera, and
+/// their calls would count for those that it shows.
+const TRACED_FPS: u32 = 5;
+
 /// How long one run of a client may take, in seconds; a program that needs longer has stopped.
 const RUN_LIMIT_SECONDS: u32 = 150;
 /// Both runs, the start of a compositor and the clean-up.
@@ -44,13 +50,14 @@ pub fn measure(
     guest.put(SCRIPT_PATH, SCRIPT.as_bytes(), 0o755)?;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let line = format!(
-        "COMPOSITOR={} CLIENT={} CLIENTS={} SHORT={} LONG={} TRACED={} LIMIT={RUN_LIMIT_SECONDS} sh {SCRIPT_PATH}",
+        "COMPOSITOR={} CLIENT={} CLIENTS={} SHORT={} LONG={} TRACED={} FPS={} LIMIT={RUN_LIMIT_SECONDS} sh {SCRIPT_PATH}",
         quoted(scenario.compositor),
         quoted(scenario.client),
         scenario.clients,
         frames[0],
         frames[1],
         u8::from(traced),
+        if traced { TRACED_FPS } else { FPS },
     );
     let output = guest.sh(&line, LIMIT)?;
     let printed = parse(&output.text())?;

@@ -1,9 +1,10 @@
 # Measures one pipeline in a guest: measure. Run by measure.rs, which sets these variables:
 #
 #   COMPOSITOR   the command of the compositor; empty where the pipeline has none
-#   CLIENT       the command of the client, in which @FRAMES@ stands for the number of frames
+#   CLIENT       the command of the client, in which @FRAMES@ stands for the number of frames and @FPS@ for FPS
 #   CLIENTS      how many clients run at the same time
 #   SHORT, LONG  the two numbers of frames
+#   FPS          the camera's rate, in frames a second
 #   TRACED       1 to count the clients' system calls, which changes the times; otherwise 0
 #   LIMIT        how long one run of a client may take, in seconds
 #
@@ -92,7 +93,7 @@ start_compositor() {
 run_clients() {
     label=$1
     frames=$2
-    command=$(printf '%s' "$CLIENT" | sed "s/@FRAMES@/$frames/g")
+    command=$(printf '%s' "$CLIENT" | sed "s/@FRAMES@/$frames/g; s/@FPS@/$FPS/g")
     make_group clients
     before_compositor=0
     [ -z "$COMPOSITOR" ] || before_compositor=$(usage compositor)

@@ -18,7 +18,7 @@ pub struct Scenario {
     pub job: &'static str,
     /// The command of the compositor; empty where the pipeline has none.
     pub compositor: &'static str,
-    /// The command of each client. `@FRAMES@` stands for the number of frames.
+    /// The command of each client. `@FRAMES@` stands for the number of frames, and `@FPS@` for the camera's rate.
     pub client: &'static str,
     /// How many clients run at the same time.
     pub clients: u32,
@@ -59,66 +59,66 @@ const CAMERA: &[Scenario] = &[
     camera(
         "covalent, scanned out",
         COVALENT,
-        "covalent-camera --size 1280x720 --format XR24 --frames @FRAMES@ --json",
+        "covalent-camera --size 1280x720 --format XR24 --fps @FPS@ --frames @FRAMES@ --json",
     ),
     camera(
         "covalent, composed",
         COVALENT,
-        "covalent-camera --window --size 1280x720 --format XR24 --frames @FRAMES@ --json",
+        "covalent-camera --window --size 1280x720 --format XR24 --fps @FPS@ --frames @FRAMES@ --json",
     ),
     camera(
         "covalent, to KMS",
         "",
-        "covalent-camera --display kms --size 1280x720 --format XR24 --frames @FRAMES@ --json",
+        "covalent-camera --display kms --size 1280x720 --format XR24 --fps @FPS@ --frames @FRAMES@ --json",
     ),
     camera(
         "gstreamer (mmap) on covalent",
         COVALENT,
         "gst-launch-1.0 -q v4l2src device=/dev/video0 io-mode=mmap num-buffers=@FRAMES@ ! \
-         video/x-raw,format=BGRx,width=1280,height=720 ! waylandsink sync=false fullscreen=true",
+         video/x-raw,format=BGRx,width=1280,height=720,framerate=@FPS@/1 ! waylandsink sync=false fullscreen=true",
     ),
     camera(
         "gstreamer (dmabuf) on covalent",
         COVALENT,
         "gst-launch-1.0 -q v4l2src device=/dev/video0 io-mode=dmabuf num-buffers=@FRAMES@ ! \
-         video/x-raw,format=BGRx,width=1280,height=720 ! waylandsink sync=false fullscreen=true",
+         video/x-raw,format=BGRx,width=1280,height=720,framerate=@FPS@/1 ! waylandsink sync=false fullscreen=true",
     ),
     camera(
         "gstreamer (mmap) on weston",
         WESTON,
         "gst-launch-1.0 -q v4l2src device=/dev/video0 io-mode=mmap num-buffers=@FRAMES@ ! \
-         video/x-raw,format=BGRx,width=1280,height=720 ! waylandsink sync=false fullscreen=true",
+         video/x-raw,format=BGRx,width=1280,height=720,framerate=@FPS@/1 ! waylandsink sync=false fullscreen=true",
     ),
     camera(
         "gstreamer (dmabuf) on weston",
         WESTON,
         "gst-launch-1.0 -q v4l2src device=/dev/video0 io-mode=dmabuf num-buffers=@FRAMES@ ! \
-         video/x-raw,format=BGRx,width=1280,height=720 ! waylandsink sync=false fullscreen=true",
+         video/x-raw,format=BGRx,width=1280,height=720,framerate=@FPS@/1 ! waylandsink sync=false fullscreen=true",
     ),
     camera(
         "gstreamer to KMS",
         "",
         "gst-launch-1.0 -q v4l2src device=/dev/video0 num-buffers=@FRAMES@ ! \
-         video/x-raw,format=BGRx,width=1280,height=720 ! kmssink driver-name=virtio_gpu sync=false",
+         video/x-raw,format=BGRx,width=1280,height=720,framerate=@FPS@/1 ! kmssink driver-name=virtio_gpu sync=false",
     ),
     camera(
         "gstreamer with a copy on purpose, on weston",
         WESTON,
         "gst-launch-1.0 -q v4l2src device=/dev/video0 io-mode=mmap num-buffers=@FRAMES@ ! \
-         video/x-raw,format=BGRx,width=1280,height=720 ! videoconvert ! video/x-raw,format=RGBx ! \
+         video/x-raw,format=BGRx,width=1280,height=720,framerate=@FPS@/1 ! videoconvert ! video/x-raw,format=RGBx ! \
          videoconvert ! video/x-raw,format=BGRx ! waylandsink sync=false fullscreen=true",
     ),
     camera(
         "mpv on weston",
         WESTON,
         "mpv --no-config --really-quiet --vo=wlshm --untimed --profile=low-latency --frames=@FRAMES@ \
-         --demuxer-lavf-o=video_size=1280x720,pixel_format=bgr0 av://v4l2:/dev/video0",
+         --demuxer-lavf-o=video_size=1280x720,framerate=@FPS@,pixel_format=bgr0 av://v4l2:/dev/video0",
     ),
     camera(
         "ffmpeg (SDL) on weston",
         WESTON,
         "env SDL_VIDEODRIVER=wayland SDL_RENDER_DRIVER=software ffmpeg -nostdin -loglevel error -f v4l2 \
-         -video_size 1280x720 -pixel_format bgr0 -i /dev/video0 -frames:v @FRAMES@ -pix_fmt bgra -f sdl camera",
+         -video_size 1280x720 -framerate @FPS@ -pixel_format bgr0 -i /dev/video0 -frames:v @FRAMES@ -pix_fmt bgra -f sdl camera",
     ),
 ];
 
@@ -143,7 +143,7 @@ const FULLSCREEN_DMABUF: &str =
     "covalent-pattern --dmabuf --sync implicit --frames @FRAMES@ --json";
 const WINDOW: &str = "covalent-pattern --window --size 400x300 --frames @FRAMES@ --json";
 const NV12: &str =
-    "covalent-camera --window --size 1280x720 --format NV12 --frames @FRAMES@ --json";
+    "covalent-camera --window --size 1280x720 --format NV12 --fps @FPS@ --frames @FRAMES@ --json";
 
 const SHM_JOB: &str = "a full-screen wl_shm window";
 const DMABUF_JOB: &str = "a full-screen dma-buf window";

@@ -60,7 +60,6 @@ fn injected(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    context.fresh_guest()?;
     let outcome = check(context, "unplug");
     // vivid cannot plug the camera in again, so no other case may use this guest.
     context.discard();

@@ -119,7 +119,7 @@ fn check_no_frames(running: &Running<'_>) -> anyhow::Result<usize> {
 }
 
 fn user(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let guest = context.fresh_guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let session = Session::start(guest)?;
     let mut running = session.pipeline(120).start(guest)?;
@@ -172,7 +172,7 @@ fn console_switch(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 fn unplug(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     const CONNECTOR: &str = "/sys/class/drm/card0-Virtual-1/status";
     const NOTIFY: &str = "udevadm trigger -c change /sys/class/drm/card0";
-    let guest = context.fresh_guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -221,7 +221,7 @@ fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         echo none > /sys/power/pm_test; exit $status";
     /// A gap that only the freezer causes; it lasts five seconds.
     const GAP_NS: u64 = 4_000_000_000;
-    let guest = context.fresh_guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -250,7 +250,7 @@ fn freeze(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let guest = context.fresh_guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--size 640x480 --fps 30 --frames 100000".to_owned(),
@@ -274,7 +274,7 @@ fn second_compositor(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
 }
 
 fn match_mode(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
-    let guest = context.fresh_guest()?;
+    let guest = context.guest()?;
     set_pattern(guest, 1)?;
     let pipeline = Pipeline {
         client: "--fullscreen --size 640x480 --fps 30 --frames 100".to_owned(),

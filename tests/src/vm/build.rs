@@ -47,6 +47,9 @@ const EXAMPLES: [&str; 10] = [
     "why-no-plan",
 ];
 
+/// The packages that only unit tests use.
+const TESTS_ALONE: [&str; 2] = ["covalent-machine-tests", "covalent-solver-tests"];
+
 /// How long cargo may take on a busy machine to find that nothing has changed.
 const QUIET_LIMIT: Duration = Duration::from_secs(8);
 
@@ -180,6 +183,7 @@ fn build(
     share: &str,
 ) -> Result<PathBuf, BuildError> {
     let mut args = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
+    args.extend(TESTS_ALONE.iter().flat_map(|name| ["--exclude", *name]));
     args.extend(programs);
     let all = format!("{FEATURES},{features}");
     args.extend(["--features", all.trim_end_matches(',')]);

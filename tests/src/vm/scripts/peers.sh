@@ -19,6 +19,12 @@ compiler=$libraries/glib-2.0/glib-compile-schemas
 if [ -x "$compiler" ]; then
     "$compiler" "$tree/usr/share/glib-2.0/schemas"
 fi
+# Debian chooses between several libraries of this name by a link that an installed package makes.
+for library in "$libraries"/blas/lib*.so.? "$libraries"/lapack/lib*.so.?; do
+    if [ -e "$library" ]; then
+        ln -sf "${library#"$libraries"/}" "$libraries/$(basename "$library")"
+    fi
+done
 echo "list the loaders of pictures"
 loaders=$libraries/gdk-pixbuf-2.0
 if [ -x "$loaders/gdk-pixbuf-query-loaders" ]; then
