@@ -12,6 +12,7 @@
 //! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the camera's buffers. [`xrgb`] converts their
 //!   pixels, [`xrgb_reader`] reads a picture by rows, [`snapshot`] writes a picture to a file, [`recorder`] a stream, and
 //!   [`encoder`] a coded stream; both write by [`file_writer`].
+//! - [`frame_sharing`] gives the frames of a stream to other processes over a socket, and reads them there.
 //! - [`buffers`] tracks who holds each buffer, [`readers`] counts its further readers, and [`frame_stats`] counts what happened to the frames.
 //!   [`frame_interval`] says whether a camera can have captured another frame, and [`frame_size`] whether a frame is complete.
 //! - [`camera_size`] and [`source_choice`] apply defaults of the command line. [`exit`] defines the exit statuses, and
@@ -34,6 +35,7 @@ pub mod explicit_sync;
 pub mod feedback;
 pub mod file_writer;
 pub mod frame_interval;
+pub mod frame_sharing;
 pub mod frame_size;
 pub mod frame_stats;
 pub mod frame_trace;

@@ -4,7 +4,7 @@
 //! `epoll_wait` and nothing else: no timer is armed and no registration is renewed. calloop, polling and mio do more, or are
 //! edge-triggered for every source, which costs a second read of each camera and socket.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -34,6 +34,13 @@ pub struct Key(u64);
 pub struct Poller {
     epoll: OwnedFd,
     next: u64,
+}
+
+/// The file descriptor polls as readable while a registered one is reported, so that another poller can watch all of them.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
 }
 
 impl Poller {
@@ -122,6 +129,19 @@ mod tests {
         assert_eq!(poller.wait(NOW).unwrap(), [key]);
         rustix::io::read(&fd, &mut [0; 8]).unwrap();
         assert_eq!(poller.wait(NOW).unwrap(), []);
+    }
+
+    #[test]
+    fn poller_that_another_one_watches_is_reported_while_it_has_events() {
+        let (mut inner, mut outer) = (Poller::new().unwrap(), Poller::new().unwrap());
+        let key = outer.add(&inner, Trigger::Readable).unwrap();
+        let fd = counter();
+        inner.add(&fd, Trigger::Readable).unwrap();
+        assert_eq!(outer.wait(NOW).unwrap(), []);
+        increment(&fd);
+        assert_eq!(outer.wait(NOW).unwrap(), [key]);
+        rustix::io::read(&fd, &mut [0; 8]).unwrap();
+        assert_eq!(outer.wait(NOW).unwrap(), []);
     }
 
     #[test]

@@ -102,6 +102,40 @@ fn file_to_write_that_must_stay_is_refused_at_once() {
 }
 
 #[test]
+fn socket_path_that_is_not_a_socket_is_refused_at_once() {
+    /// The exit status without a camera, which is opened after the path is checked.
+    const NO_CAMERA: i32 = 3;
+    for (program, option) in table::SOCKETS {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, cause) in others(folder.path()) {
+            let words = ["--device", "/dev/null", &format!("--{option}")];
+            let output = run(program, &words, Some(&path)).unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let (status, cause) = match cause {
+                "a socket" => (NO_CAMERA, "/dev/null"),
+                // The kind of file is checked before its owner, since only a socket would be replaced.
+                "belongs to user 12345" => (1, "a regular file"),
+                cause => (1, cause),
+            };
+            assert_eq!(
+                output.status.code(),
+                Some(status),
+                "{program} {path:?}: {said}"
+            );
+            assert!(
+                said.contains(cause),
+                "{program} {path:?} lacks `{cause}`: {said}"
+            );
+            assert!(cause == "No such file" || path.symlink_metadata().is_ok());
+        }
+        assert_eq!(
+            fs::read_to_string(folder.path().join("target")).unwrap(),
+            "kept"
+        );
+    }
+}
+
+#[test]
 fn file_that_is_written_is_private_and_replaces_the_old_one() {
     for (program, option) in table::WRITTEN {
         let folder = tempfile::tempdir().unwrap();
@@ -147,7 +181,8 @@ fn node_that_is_no_device_of_its_kind_is_refused_at_once() {
 #[test]
 fn argument_with_control_characters_is_refused_in_printable_text() {
     let hostile = "\u{1b}[2J\nforged:\u{202e}\u{9b}m";
-    for (program, option) in table::WRITTEN.iter().chain(table::NODES) {
+    let options = table::WRITTEN.iter().chain(table::NODES);
+    for (program, option) in options.chain(table::SOCKETS) {
         for before in [
             "",
             "--",

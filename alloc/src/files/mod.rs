@@ -14,6 +14,8 @@
 //!   to an unused name (`move_aside`).
 //! - Files may contain pixels and information about other processes, so they are accessible only to their owner (mode 0600), unless the
 //!   caller asks for more ([`FileAccess::Shared`]).
+//! - A socket is bound for its owner only (mode 0600), replaces only a socket of the same user on which nobody listens, and is removed at
+//!   the end ([`PrivateSocket`]).
 //! - The folder of a written file is opened once, so that a link that is placed on its path later has no effect.
 //!
 //! `/dev/stdout`, `/dev/null`, FIFOs and the paths of a shell's `<(…)` and `>(…)` are refused too, as links, devices and named pipes. A
@@ -27,12 +29,14 @@
 mod error;
 mod new_file;
 mod private_cache;
+mod private_socket;
 
 pub use error::{FileError, FileKind};
 pub use new_file::{
     FileAccess, NewFile, check, check_socket, create, make_folder, replace, replace_for,
 };
 pub(crate) use private_cache::{create_private_folder, move_aside, open_lock};
+pub use private_socket::{PrivateSocket, SocketError, SocketKind, is_peer_own_user};
 
 use std::fs::File;
 use std::io::Read as _;

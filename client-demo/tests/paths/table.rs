@@ -23,9 +23,13 @@ pub(crate) const NODES: &[(&str, &str)] = &[
     ("covalent-vulkan", "camera"),
 ];
 
+/// Options whose socket is bound. Only a socket of this user on which nobody listens is replaced.
+pub(crate) const SOCKETS: &[(&str, &str)] = &[("covalent-camera", "share")];
+
 /// Returns the options of one program, sorted by name.
 pub(crate) fn of(program: &str) -> Vec<&'static str> {
-    let all = WRITTEN.iter().chain(WRITTEN_ON_DEMAND).chain(NODES);
+    let written = WRITTEN.iter().chain(WRITTEN_ON_DEMAND);
+    let all = written.chain(NODES).chain(SOCKETS);
     let mut options: Vec<&str> = all
         .filter(|(own, _)| *own == program)
         .map(|(_, option)| *option)

@@ -12,7 +12,6 @@ mod counter;
 mod holdings;
 mod peer;
 mod snapshot;
-mod socket;
 
 use std::collections::HashMap;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,20 +20,20 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use calloop::generic::Generic;
 use calloop::timer::TimeoutAction;
 use calloop::{Interest, Mode, PostAction, RegistrationToken};
+use covalent_alloc::files::{PrivateSocket, SocketKind, is_peer_own_user};
 use covalent_protocols::control::{INTERVAL_MIN_MS, NAME_PREFIX};
 
-use self::peer::{Ended, Peer, is_own_user};
-use self::socket::SocketFile;
+use self::peer::{Ended, Peer};
 use crate::clock;
 use crate::descriptors;
 use crate::event_loop::TimerToken;
 use crate::state::State;
 
 pub use counter::{FrameCounter, PresentedFrames, SurfaceCounter};
-pub use socket::SocketError;
 
 /// The largest number of connections.
 pub const PEERS_MAX: usize = 8;
@@ -48,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The control socket and its connections.
 #[derive(Debug, Default)]
 pub struct Control {
-    file: Option<SocketFile>,
+    file: Option<PrivateSocket>,
     listening: Option<RegistrationToken>,
     peers: HashMap<u64, Connected>,
     last_id: u64,
@@ -69,7 +68,7 @@ struct Connected {
 impl Control {
     /// Returns the path of the socket; `None` where there is none.
     pub fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(SocketFile::path)
+        self.file.as_ref().map(PrivateSocket::path)
     }
 
     /// Returns the number of connections.
@@ -103,7 +102,9 @@ impl State {
     ///
     /// When it cannot be bound, or cannot be added to the event loop.
     pub fn open_control(&mut self, path: &Path) -> anyhow::Result<()> {
-        let (file, listening) = SocketFile::bind(path)?;
+        let (file, listening) =
+            PrivateSocket::bind(path, SocketKind::Stream).context("opening the control socket")?;
+        let listening = UnixListener::from(listening);
         let source = Generic::new(listening, Interest::READ, Mode::Level);
         let inserted = self.handle.insert_source(source, |_, listening, state| {
             Ok(state.accept_peer(listening))
@@ -160,7 +161,7 @@ impl State {
     ///
     /// When it is another user's, there are too many, or it cannot be added to the event loop.
     pub fn add_peer(&mut self, stream: UnixStream) -> anyhow::Result<()> {
-        anyhow::ensure!(is_own_user(&stream)?, "it is another user's");
+        anyhow::ensure!(is_peer_own_user(&stream)?, "it is another user's");
         stream.set_nonblocking(true)?;
         let stream = Rc::new(stream);
         let now = clock::now();

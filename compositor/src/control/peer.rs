@@ -1,6 +1,5 @@
 //! One connection to the control socket: requests in, replies out, without blocking and within bounds.
 
-use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -187,16 +186,6 @@ fn parse(line: &[u8]) -> Result<Request, String> {
     }
     request.interval_ms = request.interval_ms.map(|ms| ms.max(INTERVAL_MIN_MS));
     Ok(request)
-}
-
-/// Returns whether the other end of a connection is this user or root, by the credentials that the kernel keeps.
-///
-/// # Errors
-///
-/// When the kernel has no credentials.
-pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    Ok(peer.uid == rustix::process::geteuid() || peer.uid.is_root())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod controls;
 mod injected;
 mod kms;
 mod plugged;
+mod shared;
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
@@ -35,6 +36,11 @@ pub(super) const CASES: &[Case] = &[
         "camera_client::encoder_reads_the_buffers_that_the_display_shows",
         Config::Virtio,
         choices::encoded,
+    ),
+    Case::new(
+        "camera_client::second_process_reads_the_buffers_that_the_display_shows",
+        Config::Virtio,
+        shared::second_process,
     ),
     Case::new(
         "camera_client::controls_are_set_and_remembered_until_forgotten",

@@ -106,6 +106,23 @@ impl TestCompositor {
         read_frames(context, "/tmp/compositor/frames.jsonl")
     }
 
+    /// Waits until the compositor has presented `count` frames since it started.
+    pub(super) fn wait_for_frames(
+        &self,
+        context: &mut TestContext<'_>,
+        count: usize,
+    ) -> anyhow::Result<()> {
+        let mut frames = 0;
+        for _ in 0..600 {
+            frames = self.frames(context)?.len();
+            if frames >= count {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        anyhow::bail!("{frames} of {count} frames were shown")
+    }
+
     /// Checks that the compositor still shows a client's frames, and that no dma-buf and no file descriptor is left that did not
     /// exist before the case's first client.
     pub(super) fn check_nothing_left(

@@ -34,7 +34,7 @@ pub fn checked_features() -> String {
 const PIPELINE: [&str; 3] = ["covalent-guest", "covalent-compositor", "covalent-camera"];
 
 /// The examples of the library and of the clients that the suite runs.
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "camera",
     "camera-to-encoder",
     "camera-to-kms",
@@ -42,6 +42,7 @@ const EXAMPLES: [&str; 10] = [
     "camera-to-vulkan",
     "decoder-to-gpu",
     "plan-on-paper",
+    "read-frames",
     "share-with-process",
     "vulkan-to-kms",
     "why-no-plan",

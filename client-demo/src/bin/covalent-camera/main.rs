@@ -1,6 +1,7 @@
 //! Shows a V4L2 camera on a Wayland compositor, or on a display of a card, without a copy: both use the same buffers.
 
 mod camera_buffers;
+mod consumers;
 mod controls;
 mod display_buffers;
 mod kms;

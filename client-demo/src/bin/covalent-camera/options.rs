@@ -98,6 +98,10 @@ pub(crate) struct Options {
     /// The encoder of --encode; by default the first of the machine.
     #[arg(long, value_name = "NODE", requires = "encode")]
     pub(crate) encoder: Option<PathBuf>,
+    /// Give the frames that are shown to other processes, which connect to this socket and read the camera's buffers without a copy. A
+    /// frame is lost for a process that is too slow, and nothing waits for it.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "reconnect")]
+    pub(crate) share: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,

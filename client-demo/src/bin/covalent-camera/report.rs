@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
 use covalent_client_demo::encoder::Encoded;
+use covalent_client_demo::frame_sharing::Shared;
 use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
 use covalent_client_demo::latency::Percentiles;
 use covalent_client_demo::print;
@@ -11,6 +12,7 @@ use covalent_client_demo::shm_copy::CopyReport;
 use serde::Serialize;
 
 use crate::camera_buffers::CameraBuffers;
+use crate::consumers::ConsumerReports;
 
 /// The object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -44,6 +46,8 @@ struct Report {
     recorded: Option<Recording>,
     /// What `--encode` has written; null without it.
     encoded: Option<Encoded>,
+    /// What `--share` has given to other processes; null without it.
+    shared: Option<Shared>,
     /// What shows the frames: `wayland` or `kms`.
     display: &'static str,
     /// The synchronisation with the compositor or display: `explicit` or `implicit`.
@@ -79,8 +83,7 @@ pub(crate) struct ReportInputs<'a> {
     /// Bytes that were written to shared memory.
     pub(crate) shm_bytes: u64,
     pub(crate) copied: Option<CopyReport>,
-    pub(crate) recorded: Option<Recording>,
-    pub(crate) encoded: Option<Encoded>,
+    pub(crate) consumers: ConsumerReports,
     pub(crate) ended: Ending,
 }
 
@@ -93,8 +96,7 @@ impl Report {
             sync,
             shm_bytes,
             copied,
-            recorded,
-            encoded,
+            consumers,
             ended,
         } = inputs;
         let layout = camera_buffers.layout();
@@ -120,8 +122,9 @@ impl Report {
                 .copied_bytes(client_bytes)
                 .map(|bytes| mean(bytes, frames)),
             copied,
-            recorded,
-            encoded,
+            recorded: consumers.recorded,
+            encoded: consumers.encoded,
+            shared: consumers.shared,
             display,
             sync,
             source: camera_buffers.source_name(),

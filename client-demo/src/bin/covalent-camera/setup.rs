@@ -16,6 +16,7 @@ use covalent_client_demo::encoder::{Encoder, EncoderDevice};
 use covalent_client_demo::events::Events;
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
+use covalent_client_demo::frame_sharing::SHARED_BUFFERS;
 use covalent_client_demo::negotiation::{NegotiatedBuffers, Negotiation, no_plan};
 use covalent_client_demo::open_window::open_window;
 use covalent_client_demo::print;
@@ -72,6 +73,11 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let devices = Devices {
         camera: &queue,
         encoder: encoder.as_ref().map(|(encoder, _)| encoder),
+        // The buffers that other processes have are missing for camera and display.
+        count: match options.share {
+            Some(_) => BUFFERS.saturating_add(SHARED_BUFFERS),
+            None => BUFFERS,
+        },
     };
     let Planned {
         plan,
@@ -128,6 +134,8 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
 struct Devices<'a> {
     camera: &'a Queue,
     encoder: Option<&'a EncoderDevice>,
+    /// The least number of buffers.
+    count: u32,
 }
 
 impl Devices<'_> {
@@ -137,7 +145,7 @@ impl Devices<'_> {
         extent: Extent,
         format: Option<Fourcc>,
     ) -> Result<BufferCollection, Failure> {
-        let mut collection = collection(self.camera, extent, format)?;
+        let mut collection = collection(self.camera, extent, format)?.with_count(self.count);
         if let Some(encoder) = self.encoder {
             collection
                 .add(encoder.queue())

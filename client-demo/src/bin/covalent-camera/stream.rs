@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use covalent_alloc::backend::v4l2::{FrameInfo, Stream};
-use covalent_alloc::files;
 use covalent_alloc::sync::Accessor;
 use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{
     BeginWrite, Buffers, COMPOSITOR_SILENCE, HandOverError, Holder,
 };
 use covalent_client_demo::compositor::{Compositor, Event};
-use covalent_client_demo::encoder::Encoder;
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
@@ -23,14 +21,12 @@ use covalent_client_demo::frame_interval::FrameInterval;
 use covalent_client_demo::frame_size::is_short;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::frame_trace::FrameTrace;
-use covalent_client_demo::readers::Readers;
-use covalent_client_demo::recorder::{Recorder, play_command};
-use covalent_client_demo::snapshot::Snapshots;
 use covalent_client_demo::window::Window;
 
-use signal_hook::consts::{SIGUSR1, SIGUSR2};
+use signal_hook::consts::SIGUSR2;
 
 use crate::camera_buffers::CameraBuffers;
+use crate::consumers::Consumers;
 use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
 use crate::report::{self, ReportInputs};
@@ -57,13 +53,8 @@ struct Session<'a> {
     stats: FrameStats,
     frame_interval: FrameInterval,
     frame_trace: FrameTrace,
-    /// The snapshots of `--snapshot`, and the signal that requests another.
-    snapshots: Option<(Snapshots, Ready)>,
-    recorder: Option<Recorder>,
-    /// The encoder of `--encode`, and the flag that it has encoded a frame.
-    encoder: Option<(Encoder, Ready)>,
-    /// Who reads the camera's buffers besides the compositor.
-    readers: Readers,
+    /// What uses the frames besides the display.
+    consumers: Consumers,
     closed: bool,
     last_frame: Instant,
     /// The last time at which the camera had no queued buffer, or the compositor had yet to report on a committed frame.
@@ -79,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let written = session.finish_files();
+    let written = session.consumers.finish();
     let reported = session.report(ended);
     session.end();
     end.and(reported).and(written)
@@ -87,46 +78,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 impl<'a> Session<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
-        // The paths are checked before the camera and the window are opened. The files are replaced when there is something to write.
-        for path in options.record.iter().chain(&options.encode) {
-            files::check(path).map_err(Failure::unexpected)?;
-        }
-        let snapshots = options.snapshot.as_deref().map(Snapshots::new);
-        let snapshots = snapshots.transpose().map_err(Failure::unexpected)?;
+        Consumers::check_paths(options)?;
         let mut setup = setup(options)?;
-        let recorder = options.record.as_deref().map(Recorder::create);
-        let recorder = recorder.transpose().map_err(Failure::unexpected)?;
-        if let Some(path) = options.record.as_deref() {
-            if let Some(command) = play_command(setup.camera_buffers.layout(), path) {
-                tracing::info!("{command} shows the recording");
-            }
-        }
         let mut events = setup.events;
         let ready = events
             .watch(std::os::fd::AsFd::as_fd(&setup.stream))
             .map_err(exit_code::compositor_failure)?;
-        let encoder = match setup.encoder {
-            Some(encoder) => {
-                let ready = events
-                    .watch(std::os::fd::AsFd::as_fd(&encoder))
-                    .map_err(exit_code::compositor_failure)?;
-                Some((encoder, ready))
-            }
-            None => None,
-        };
+        let consumers =
+            Consumers::start(options, &mut events, &setup.camera_buffers, setup.encoder)?;
         let statistics = events
             .watch_signal(SIGUSR2)
             .map_err(exit_code::compositor_failure)?;
         let camera = setup.camera_buffers.camera_name();
-        let snapshots = match snapshots {
-            Some(snapshots) => {
-                let signal = events
-                    .watch_signal(SIGUSR1)
-                    .map_err(exit_code::compositor_failure)?;
-                Some((snapshots, signal))
-            }
-            None => None,
-        };
         let count = setup.display.count();
         let (explicit, producer, traced) = if setup.display.is_copied() {
             // linux-drm-syncobj does not support wl_shm buffers.
@@ -155,10 +118,7 @@ impl<'a> Session<'a> {
             stats: FrameStats::default(),
             frame_interval: FrameInterval::default(),
             frame_trace,
-            snapshots,
-            recorder,
-            encoder,
-            readers: Readers::default(),
+            consumers,
             closed: false,
             last_frame: Instant::now(),
             camera_waited: Instant::now(),
@@ -208,7 +168,9 @@ impl<'a> Session<'a> {
             if self.ready.take() {
                 self.capture()?;
             }
-            self.collect_encoded()?;
+            for index in self.consumers.collect()? {
+                self.requeue(index)?;
+            }
             if self.statistics.take() {
                 self.report(Ending::Running)?;
             }
@@ -263,9 +225,7 @@ impl<'a> Session<'a> {
     fn show(&mut self, frame: FrameInfo) -> Result<(), Failure> {
         #[cfg(feature = "planted-copy")]
         crate::planted::read(&self.camera_buffers, frame.index)?;
-        self.take_snapshot(frame.index)?;
-        self.record(frame.index)?;
-        self.encode(frame.index)?;
+        self.consumers.frame(&frame, &self.camera_buffers)?;
         let Some(index) = self.fill_display_buffer(frame.index)? else {
             return Ok(());
         };
@@ -311,61 +271,10 @@ impl<'a> Session<'a> {
         Ok(free)
     }
 
-    /// Writes the frame in the camera's buffer to the file of `--snapshot` where it was requested.
-    fn take_snapshot(&mut self, captured: usize) -> Result<(), Failure> {
-        let Some((snapshots, signal)) = &mut self.snapshots else {
-            return Ok(());
-        };
-        if signal.take() {
-            snapshots.request();
-        }
-        let Some(buffer) = self.camera_buffers.buffers().get(captured) else {
-            return Ok(());
-        };
-        snapshots
-            .frame(buffer, self.camera_buffers.colours())
-            .map_err(Failure::unexpected)
-    }
-
-    /// Adds the frame in the camera's buffer to the file of `--record`.
-    fn record(&mut self, captured: usize) -> Result<(), Failure> {
-        let buffer = self.camera_buffers.buffers().get(captured);
-        match (&mut self.recorder, buffer) {
-            (Some(recorder), Some(buffer)) => recorder.frame(buffer).map_err(Failure::unexpected),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives the frame in the camera's buffer to the encoder of `--encode`.
-    fn encode(&mut self, captured: usize) -> Result<(), Failure> {
-        if let Some((encoder, _)) = &mut self.encoder {
-            if encoder.take(captured).map_err(Failure::unexpected)? {
-                self.readers.begin(captured);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what the encoder has encoded, and queues the buffers in the camera again that waited for it.
-    fn collect_encoded(&mut self) -> Result<(), Failure> {
-        let read = match &mut self.encoder {
-            Some((encoder, ready)) if ready.take() => {
-                encoder.collect().map_err(Failure::unexpected)?
-            }
-            _ => return Ok(()),
-        };
-        for index in read {
-            if self.readers.end(index) {
-                self.requeue(index)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Queues a buffer in the camera again whose frame the compositor does not hold.
     fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         if self.display.is_copied() {
-            if self.readers.holds(index) {
+            if self.consumers.hold(index) {
                 return Ok(());
             }
             return self.stream.queue(index).map_err(exit_code::camera_failure);
@@ -425,7 +334,7 @@ impl<'a> Session<'a> {
     }
 
     fn give_to_camera(&mut self, index: usize) -> Result<(), Failure> {
-        if self.readers.holds(index) {
+        if self.consumers.hold(index) {
             return Ok(());
         }
         match self.buffers.begin_write(index).map_err(handover_failure)? {
@@ -507,31 +416,10 @@ impl<'a> Session<'a> {
             },
             shm_bytes: self.display.written_bytes(),
             copied: self.display.copy_report().cloned(),
-            recorded: self.recorder.as_ref().map(Recorder::recording),
-            encoded: self.encoder.as_ref().map(|(encoder, _)| encoder.encoded()),
+            consumers: self.consumers.reports(),
             ended,
         };
         report::print(inputs, self.options.json).map_err(Failure::unexpected)
-    }
-
-    /// Waits until the last snapshot and the recording are written.
-    fn finish_files(&mut self) -> Result<(), Failure> {
-        let snapshots = match &mut self.snapshots {
-            Some((snapshots, _)) => snapshots.finish(),
-            None => Ok(()),
-        };
-        let recording = match &mut self.recorder {
-            Some(recorder) => recorder.finish(),
-            None => Ok(()),
-        };
-        let encoding = match &mut self.encoder {
-            Some((encoder, _)) => encoder.finish(),
-            None => Ok(()),
-        };
-        snapshots
-            .map_err(Failure::unexpected)
-            .and(recording.map_err(Failure::unexpected))
-            .and(encoding.map_err(Failure::unexpected))
     }
 
     /// Destroys the surface before the buffers.

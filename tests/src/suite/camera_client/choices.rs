@@ -34,18 +34,7 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let line = camera
         .line(Stream::Error, COMMAND_LIMIT)?
         .context("the client says nothing")?;
-    let mut frames = 0;
-    for _ in 0..300 {
-        frames = compositor.frames(context)?.len();
-        if frames >= before + 20 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    ensure!(
-        frames >= before + 20,
-        "{frames} frames were shown, {before} before"
-    );
+    compositor.wait_for_frames(context, before + 20)?;
     let picture = context.guest()?.screendump()?;
     let exit = wait_for_exit(camera, Some(SIGTERM))?;
     ensure!(exit.status == 0, "{exit:?}");

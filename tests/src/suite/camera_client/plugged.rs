@@ -1,7 +1,5 @@
 //! A camera that is unplugged and plugged in again while it is shown.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
@@ -12,23 +10,6 @@ use crate::wire::{SignalTarget, Stream};
 
 /// The folder of vivid's driver, whose files `unbind` and `bind` take its device away and give it back.
 const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
-
-/// Waits until the compositor has presented that many frames.
-fn wait_for_frames(
-    context: &mut TestContext<'_>,
-    compositor: &TestCompositor,
-    count: usize,
-) -> anyhow::Result<()> {
-    let mut frames = 0;
-    for _ in 0..600 {
-        frames = compositor.frames(context)?.len();
-        if frames >= count {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    anyhow::bail!("{frames} of {count} frames were shown")
-}
 
 /// Reads the next object that the client prints.
 fn object(camera: &mut Process) -> anyhow::Result<Value> {
@@ -48,7 +29,7 @@ pub(super) fn again(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     let before = compositor.frames(context)?.len();
     let mut camera =
         compositor.start_client(context, "covalent-camera --size 640x480 --reconnect --json")?;
-    wait_for_frames(context, &compositor, before + 10)?;
+    compositor.wait_for_frames(context, before + 10)?;
     camera.signal(SIGUSR2, SignalTarget::Leader)?;
     let running = object(&mut camera)?;
     ensure!(
@@ -68,7 +49,7 @@ pub(super) fn again(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
     }
     let before = compositor.frames(context)?.len();
     context.sh(&format!("echo vivid.0 > {DRIVER}/bind"), COMMAND_LIMIT)?;
-    wait_for_frames(context, &compositor, before + 20)?;
+    compositor.wait_for_frames(context, before + 20)?;
     let exit = wait_for_exit(camera, Some(SIGTERM))?;
     ensure!(exit.status == 0, "{exit:?}");
     compositor.check_nothing_left(context, "a camera that was plugged in again")?;

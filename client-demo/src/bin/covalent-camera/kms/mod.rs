@@ -30,6 +30,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 
 use self::screen::Screen;
 use crate::camera_buffers::CameraBuffers;
+use crate::consumers::ConsumerReports;
 use crate::controls;
 use crate::options::Options;
 use crate::report::{self, ReportInputs};
@@ -83,6 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         (options.snapshot.is_some(), "--snapshot"),
         (options.record.is_some(), "--record"),
         (options.encode.is_some(), "--encode"),
+        (options.share.is_some(), "--share"),
     ] {
         if is_given {
             let error = anyhow!("{option} needs a compositor; leave out --display kms");
@@ -336,8 +338,7 @@ impl<'a> Session<'a> {
             sync: "implicit",
             shm_bytes: 0,
             copied: None,
-            recorded: None,
-            encoded: None,
+            consumers: ConsumerReports::default(),
             ended,
         };
         report::print(inputs, self.options.json).map_err(Failure::unexpected)

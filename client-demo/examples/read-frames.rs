@@ -1,0 +1,78 @@
+//! Reads the frames that another process shows, without a copy: `read-frames SOCKET [FRAMES] [DELAY_MS]`.
+//!
+//! `covalent-camera --share SOCKET` is such a process. This one prints eight colours of the middle row of each frame, as red, green and
+//! blue in hexadecimal digits. With a delay it keeps each frame that long: it then loses frames, and nobody else does.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use covalent_alloc::buffer::{Buffer, Mapping};
+use covalent_client_demo::frame_sharing::{Frame, FrameReader};
+use covalent_client_demo::xrgb::PIXEL_BYTES;
+use covalent_client_demo::xrgb_reader::{ReadError, XrgbReader};
+use rustix::event::{PollFd, PollFlags, poll};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let socket = PathBuf::from(arguments.next().ok_or("give the socket of the frames")?);
+    let mut number = |default| arguments.next().map_or(Ok(default), |word| word.parse());
+    let (frames, delay) = (number(10)?, Duration::from_millis(number(0)?));
+    let mut reader = FrameReader::connect(&socket)?;
+    let colours = reader.colours();
+    // A mapping of each buffer is kept: a new one for each frame costs more than to read it.
+    let mappings: Vec<Mapping> = reader
+        .buffers()
+        .iter()
+        .map(Buffer::map)
+        .collect::<Result<_, _>>()?;
+    let layout = reader.buffers().first().map(Buffer::layout);
+    let mut pixels = XrgbReader::new(layout.ok_or("there are no buffers")?, colours)?;
+    let (mut read, mut lost) = (0, 0);
+    let mut before: Option<u32> = None;
+    while read < frames {
+        let Some(frame) = reader.next_frame()? else {
+            poll(&mut [PollFd::new(&reader, PollFlags::IN)], None)?;
+            continue;
+        };
+        let gap = before.map_or(1, |before| frame.sequence().wrapping_sub(before));
+        lost += u64::from(gap.saturating_sub(1));
+        before = Some(frame.sequence());
+        let colours = middle_colours(&frame, &mappings, &mut pixels)?;
+        println!("frame {}: {}", frame.sequence(), colours.join(" "));
+        std::thread::sleep(delay);
+        read += 1;
+        // The server gives the buffer back to the camera when `frame` is dropped here.
+    }
+    println!("{read} frames were read, {lost} between them were not");
+    Ok(())
+}
+
+/// Reads eight colours of a frame's middle row, from the left to the right.
+fn middle_colours(
+    frame: &Frame<'_>,
+    mappings: &[Mapping],
+    pixels: &mut XrgbReader,
+) -> Result<Vec<String>, ReadError> {
+    let extent = frame.buffer().layout().visible().extent();
+    let row_bytes = extent.width() as usize * PIXEL_BYTES;
+    let middle = extent.height() as usize / 2;
+    let (mut first, mut row) = (0, Vec::new());
+    pixels.read::<ReadError>(&mappings[frame.index()], |rows| {
+        let mut lines = rows.chunks_exact(row_bytes);
+        let count = lines.len();
+        if (first..first + count).contains(&middle) {
+            row = lines.nth(middle - first).unwrap_or_default().to_vec();
+        }
+        first += count;
+        Ok(())
+    })?;
+    let width = extent.width() as usize;
+    let colour = |column: usize| match row.get(column * PIXEL_BYTES..) {
+        Some([blue, green, red, ..]) => format!("{red:02x}{green:02x}{blue:02x}"),
+        _ => "none".to_owned(),
+    };
+    Ok((0..8)
+        .map(|bar| colour(width * (2 * bar + 1) / 16))
+        .collect())
+}

@@ -1,0 +1,116 @@
+//! One reader, as the server sees it. What it sends is not trusted.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+
+use super::{Done, FDS_MAX, MESSAGE_BYTES_MAX, SHARED_BUFFERS};
+use crate::poller::Key;
+
+/// How long a reader may have a frame. A stopped process would otherwise keep its buffer, and the other readers would lose frames.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+
+/// A reader.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) key: Key,
+    socket: OwnedFd,
+    /// The buffer that it has, and since when.
+    pub(super) held: Option<(usize, Instant)>,
+    /// Whether it lost a frame while it had its last one.
+    is_late: bool,
+}
+
+impl Connection {
+    pub(super) fn new(key: Key, socket: OwnedFd) -> Self {
+        Self {
+            key,
+            socket,
+            held: None,
+            is_late: false,
+        }
+    }
+
+    /// Returns the buffer that the reader has.
+    pub(super) fn index(&self) -> Option<usize> {
+        self.held.map(|(index, _)| index)
+    }
+
+    /// Returns whether the reader has its buffer for longer than it may.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.held
+            .is_some_and(|(_, since)| since.elapsed() > HOLD_MAX)
+    }
+
+    /// Sends a frame; returns false where it is lost for this reader. `room` is the number of buffers that the readers may have besides
+    /// those that they have.
+    pub(super) fn offer(&mut self, index: usize, message: &[u8], room: u32) -> Result<bool, Errno> {
+        if self.held.is_some() {
+            self.is_late = true;
+            return Ok(false);
+        }
+        let needed = if self.is_late { SHARED_BUFFERS } else { 1 };
+        if room < needed {
+            return Ok(false);
+        }
+        match send(&self.socket, message, &[]) {
+            Ok(()) => {
+                self.held = Some((index, Instant::now()));
+                self.is_late = false;
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives one message; returns the buffer that the reader gives back. The error says why the connection ends.
+    pub(super) fn receive(&mut self) -> Result<Option<usize>, String> {
+        let mut bytes = [0; MESSAGE_BYTES_MAX];
+        // The kernel closes file descriptors for which there is no space, and sets CTRUNC.
+        let mut control = RecvAncillaryBuffer::default();
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = match rustix::net::recvmsg(&self.socket, into, &mut control, flags) {
+            Ok(received) => received,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        if received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
+            return Err("its message is too long, or has file descriptors".to_owned());
+        }
+        let message = match bytes.get(..received.bytes) {
+            Some(message) if !message.is_empty() => message,
+            _ => return Err("it has ended".to_owned()),
+        };
+        let Done { done } = serde_json::from_slice(message)
+            .map_err(|error| format!("its message cannot be parsed: {error}"))?;
+        if self.index() != Some(done) {
+            return Err("it returned a buffer that it did not have".to_owned());
+        }
+        self.held = None;
+        Ok(Some(done))
+    }
+}
+
+/// Sends a message with file descriptors, at most [`FDS_MAX`] of them.
+pub(super) fn send(socket: &OwnedFd, message: &[u8], fds: &[OwnedFd]) -> Result<(), Errno> {
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Errno::NOBUFS);
+    }
+    let message = &[IoSlice::new(message)];
+    rustix::net::sendmsg(socket, message, &mut control, SendFlags::NOSIGNAL).map(drop)
+}
