@@ -37,13 +37,13 @@ pub(super) const CASES: &[Case] = &[
     case("peers::weston_with_gl_shows_the_camera", |context| {
         compositors::shows_the_camera(context, &compositors::WESTON_GL)
     }),
-    case("peers::cage_shows_the_camera", |context| {
+    case("peers::cage_shows_the_camera_by_one_copy", |context| {
         compositors::shows_the_camera(context, &compositors::CAGE)
     }),
-    case("peers::sway_shows_the_camera", |context| {
+    case("peers::sway_shows_the_camera_by_one_copy", |context| {
         compositors::shows_the_camera(context, &compositors::SWAY)
     }),
-    case("peers::labwc_shows_the_camera", |context| {
+    case("peers::labwc_shows_the_camera_by_one_copy", |context| {
         compositors::shows_the_camera(context, &compositors::LABWC)
     }),
     case("peers::westons_clients_are_shown", |context| {

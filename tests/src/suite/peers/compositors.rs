@@ -22,22 +22,23 @@ pub(super) const WESTON_GL: Peer = Peer {
     is_copied: false,
 };
 
+// The pixman renderer of wlroots reads shared memory alone, so these have no linux-dmabuf.
 pub(super) const CAGE: Peer = Peer {
     name: "cage",
     command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- cage -- sleep 1000",
-    is_copied: false,
+    is_copied: true,
 };
 
 pub(super) const SWAY: Peer = Peer {
     name: "sway",
     command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- sway --unsupported-gpu --config /dev/null",
-    is_copied: false,
+    is_copied: true,
 };
 
 pub(super) const LABWC: Peer = Peer {
     name: "labwc",
     command: "env WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1 LIBSEAT_BACKEND=seatd seatd-launch -- labwc",
-    is_copied: false,
+    is_copied: true,
 };
 
 /// The number of frames after which the display's picture is taken.
