@@ -39,7 +39,7 @@ const NAMES: &[&str] = &[
     "mpv",
     // Programs of several toolkits.
     "foot",
-    "glmark2-wayland",
+    "glmark2-es2-wayland",
     "gtk-4-examples",
     "libsdl2-tests",
     // What they draw text and icons with.

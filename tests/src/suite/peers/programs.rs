@@ -76,7 +76,8 @@ pub(super) const TOOLKITS: &[Program] = &[
     Program {
         name: "sdl2",
         command: "env SDL_VIDEODRIVER=wayland SDL_RENDER_DRIVER=software /usr/libexec/installed-tests/SDL2/testdraw2",
-        landmark: Landmark::Colours(50),
+        // Grey behind white rectangles and lines.
+        landmark: Landmark::Colour([160; 3], 10),
     },
     Program {
         name: "gtk4",
