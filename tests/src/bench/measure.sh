@@ -18,6 +18,8 @@ mkdir -p "$work/run"
 chmod 700 "$work/run"
 export XDG_RUNTIME_DIR=$work/run
 unset WAYLAND_DISPLAY DISPLAY
+# A seatd that was killed leaves its socket behind, and the next one refuses to start.
+rm -f /run/seatd.sock
 
 fail() {
     echo "failed: $*"

@@ -25,21 +25,23 @@ pub(super) const WESTON: &[Program] = &[
     Program {
         name: "weston-presentation-shm",
         command: "weston-presentation-shm",
-        landmark: Landmark::Colours(50),
+        // A wheel of four colours.
+        landmark: Landmark::Colour([255, 0, 0], 2),
     },
     Program {
         name: "weston-simple-egl",
         command: "weston-simple-egl",
         landmark: Landmark::Colours(50),
     },
+    // weston-simple-dmabuf-feedback asserts that a display has more formats than virtio-gpu's XRGB8888.
     Program {
-        name: "weston-simple-dmabuf-feedback",
-        command: "weston-simple-dmabuf-feedback",
+        name: "weston-simple-dmabuf-egl",
+        command: "weston-simple-dmabuf-egl",
         landmark: Landmark::Colours(50),
     },
     Program {
         name: "weston-simple-dmabuf-v4l",
-        command: "weston-simple-dmabuf-v4l -d /dev/video0 -f XR24",
+        command: "weston-simple-dmabuf-v4l /dev/video0 XR24 XR24",
         landmark: Landmark::Bars,
     },
 ];
