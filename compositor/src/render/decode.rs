@@ -18,6 +18,29 @@ pub trait ReadPlanes {
     /// When the range exceeds the memory, or the memory cannot be read.
     fn read(&mut self, plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()>;
 
+    /// Copies `row_bytes` bytes of as many rows of `plane` as `into` holds, the first one starting `offset` bytes after the plane's
+    /// first byte.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    fn read_rows(
+        &mut self,
+        plane: usize,
+        offset: usize,
+        row_bytes: usize,
+        into: &mut [u8],
+    ) -> io::Result<()> {
+        let mut offset = offset;
+        for row in into.chunks_exact_mut(row_bytes.max(1)) {
+            self.read(plane, offset, row)?;
+            offset = offset
+                .checked_add(self.stride(plane))
+                .ok_or(io::ErrorKind::InvalidInput)?;
+        }
+        Ok(())
+    }
+
     /// Returns the stride of `plane` in bytes a row.
     fn stride(&self, plane: usize) -> usize;
 }

@@ -26,7 +26,22 @@ impl ReadPlanes for ShmPlanes<'_> {
         if plane != 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        sys::read_shm(self.buffer, offset, into)
+        let row_bytes = into.len();
+        sys::read_shm(self.buffer, offset, self.stride, row_bytes, into)
+    }
+
+    /// Access to a pool costs as much as the copy of a short row, so all rows are copied by one.
+    fn read_rows(
+        &mut self,
+        plane: usize,
+        offset: usize,
+        row_bytes: usize,
+        into: &mut [u8],
+    ) -> io::Result<()> {
+        if plane != 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        sys::read_shm(self.buffer, offset, self.stride, row_bytes, into)
     }
 
     fn stride(&self, _plane: usize) -> usize {

@@ -22,11 +22,14 @@ use crate::faults::{SharedFaults, inject};
 use crate::region::{Rect, Region};
 use crate::render::blend::over_row;
 use crate::render::colour::ColorRepresentation;
-use crate::render::decode::{Encoding, ReadPlanes, RowDecoder};
+use crate::render::decode::{Encoding, ReadPlanes, RowDecoder, offset};
 use crate::render::format::PixelFormat;
 use crate::render::gles::GpuSource;
-use crate::render::target::Target;
+use crate::render::target::{Target, WriteRows};
 use crate::render::view::View;
+
+/// The number of pixels that are copied at once. They stay in a processor's second cache until they are written.
+const BAND_PIXELS: usize = 1 << 14;
 
 /// A client buffer that a renderer reads.
 pub trait Pixels {
@@ -74,6 +77,8 @@ impl Layer<'_> {
 pub struct Software {
     decoder: RowDecoder,
     part: Vec<u32>,
+    /// Rows that are copied unchanged.
+    band: Vec<u32>,
     faults: Option<SharedFaults>,
 }
 
@@ -127,6 +132,9 @@ impl Software {
         self.check_output_buffer_fault()?;
         target.write(&mut |rows| {
             for piece in &pieces {
+                if self.copy_piece(&mut sources, piece, rows)? {
+                    continue;
+                }
                 let width = usize::try_from(piece.rect.width).unwrap_or(0);
                 for y in piece.rect.y..piece.rect.bottom() {
                     let line = Rect::new(piece.rect.x, y, piece.rect.width, 1);
@@ -138,6 +146,37 @@ impl Software {
             Ok(())
         })?;
         Ok(sources.failed)
+    }
+
+    /// Copies a piece that shows one opaque buffer as it is, several rows at a time. Returns false where the piece has to be drawn
+    /// row by row, because something is above the buffer, or its pixels have to be converted or scaled.
+    fn copy_piece(
+        &mut self,
+        sources: &mut Sources<'_>,
+        piece: &Piece,
+        rows: &mut dyn WriteRows,
+    ) -> io::Result<bool> {
+        let Rect { x, width, .. } = piece.rect;
+        let pixels = usize::try_from(width).unwrap_or(0);
+        let Some(base) = piece.base.filter(|_| piece.above.is_empty() && pixels > 0) else {
+            return Ok(false);
+        };
+        let most = i32::try_from(BAND_PIXELS / pixels).unwrap_or(1).max(1);
+        let mut y = piece.rect.y;
+        while y < piece.rect.bottom() {
+            let height = most.min(piece.rect.bottom().saturating_sub(y));
+            let count = usize::try_from(height).unwrap_or(0);
+            self.band.resize(pixels.saturating_mul(count), 0);
+            let band = Rect::new(x, y, width, height);
+            if !sources.copy_rows(base, band, &mut self.band) {
+                return Ok(false);
+            }
+            for row in self.band.chunks_exact(pixels) {
+                rows.copy((x, y), row)?;
+                y = y.saturating_add(1);
+            }
+        }
+        Ok(true)
     }
 
     /// Draws the layers of a piece into one of its rows.
@@ -223,6 +262,39 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// Copies the pixels of an opaque layer under `band` where that needs no conversion; returns whether they were copied.
+    fn copy_rows(&mut self, position: usize, band: Rect, into: &mut [u32]) -> bool {
+        let (Some(layer), Some(source)) =
+            (self.layers.get(position), self.opened.get_mut(position))
+        else {
+            return false;
+        };
+        let is_32_bits = matches!(
+            layer.pixels.format(),
+            PixelFormat::Xrgb8888 | PixelFormat::Argb8888
+        );
+        let Source::Plain(planes) = source else {
+            return false;
+        };
+        if !is_32_bits || cfg!(target_endian = "big") {
+            return false;
+        }
+        let row_bytes = usize::try_from(band.width).unwrap_or(0).saturating_mul(4);
+        let copied = buffer_position(layer, band).and_then(|(x, y)| {
+            let offset = offset(&**planes, 0, y, x.saturating_mul(4))?;
+            planes.read_rows(0, offset, row_bytes, bytemuck::cast_slice_mut(into))
+        });
+        if let Err(error) = copied {
+            *source = Source::Nothing;
+            self.failed.push(LayerError {
+                layer: position,
+                error,
+            });
+            return false;
+        }
+        true
+    }
+
     /// Reads the pixels of a layer under `line`; returns whether it could be read.
     fn read(
         &mut self,
@@ -254,6 +326,20 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// Returns the column and the row of the buffer's pixel that is shown at the upper left corner of `rect`. The layer is neither scaled
+/// nor transformed.
+fn buffer_position(layer: &Layer<'_>, rect: Rect) -> io::Result<(usize, usize)> {
+    let (source_x, source_y, _, _) = layer.view.source;
+    let destination = layer.view.destination;
+    let x = whole(source_x) + i64::from(rect.x) - i64::from(destination.x);
+    let y = whole(source_y) + i64::from(rect.y) - i64::from(destination.y);
+    let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    Ok((
+        usize::try_from(x).map_err(outside)?,
+        usize::try_from(y).map_err(outside)?,
+    ))
+}
+
 /// Reads pixels of a buffer that is neither scaled nor transformed.
 fn read_plain(
     planes: &mut dyn ReadPlanes,
@@ -263,15 +349,7 @@ fn read_plain(
     alpha: Alpha,
     into: &mut [u32],
 ) -> io::Result<()> {
-    let (source_x, source_y, _, _) = layer.view.source;
-    let destination = layer.view.destination;
-    let x = whole(source_x) + i64::from(line.x) - i64::from(destination.x);
-    let y = whole(source_y) + i64::from(line.y) - i64::from(destination.y);
-    let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    let at = (
-        usize::try_from(x).map_err(outside)?,
-        usize::try_from(y).map_err(outside)?,
-    );
+    let at = buffer_position(layer, line)?;
     let encoding = layer.encoding();
     match alpha {
         Alpha::Used => decoder.read(planes, &encoding, at, into),

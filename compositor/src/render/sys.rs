@@ -6,23 +6,36 @@ use std::io;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{BufferAccessError, with_buffer_contents};
 
-/// Copies bytes of a `wl_shm` buffer, starting `offset` bytes after the buffer's first byte.
+/// Copies `row_bytes` bytes of as many rows of a `wl_shm` buffer as `into` holds. The first row starts `offset` bytes after the
+/// buffer's first byte, and each of the others `stride` bytes after the one before.
 ///
 /// If the client truncated the pool, Smithay handles SIGBUS and disconnects the client, and this function returns an error.
 ///
 /// # Errors
 ///
 /// When the range exceeds the pool, or the pool cannot be read.
-pub(super) fn read_shm(buffer: &WlBuffer, offset: usize, into: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_shm(
+    buffer: &WlBuffer,
+    offset: usize,
+    stride: usize,
+    row_bytes: usize,
+    into: &mut [u8],
+) -> io::Result<()> {
     let copied = with_buffer_contents(buffer, |pool, length, data| {
-        let start = usize::try_from(data.offset).ok()?.checked_add(offset)?;
-        let end = start.checked_add(into.len())?;
-        if pool.is_null() || end > length {
+        if pool.is_null() {
             return None;
         }
-        // SAFETY: `pool` is valid for `length` bytes while this closure runs (contract of `with_buffer_contents`), the range
-        // was checked against it, and `into` is our own memory, which cannot overlap a pool. No reference to the pool is made.
-        unsafe { std::ptr::copy_nonoverlapping(pool.add(start), into.as_mut_ptr(), into.len()) };
+        let mut start = usize::try_from(data.offset).ok()?.checked_add(offset)?;
+        for row in into.chunks_exact_mut(row_bytes.max(1)) {
+            let end = start.checked_add(row.len())?;
+            if end > length {
+                return None;
+            }
+            // SAFETY: `pool` is valid for `length` bytes while this closure runs (contract of `with_buffer_contents`), the range
+            // was checked against it, and `row` is our own memory, which cannot overlap a pool. No reference to the pool is made.
+            unsafe { std::ptr::copy_nonoverlapping(pool.add(start), row.as_mut_ptr(), row.len()) };
+            start = start.checked_add(stride)?;
+        }
         Some(())
     });
     match copied {

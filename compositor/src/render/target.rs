@@ -49,6 +49,15 @@ pub trait WriteRows {
         count: usize,
         draw: &mut dyn FnMut(&mut [u32]),
     ) -> io::Result<()>;
+
+    /// Writes pixels (`0xAARRGGBB`) of row `y`, starting at column `x`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fill`](Self::fill).
+    fn copy(&mut self, at: (i32, i32), pixels: &[u32]) -> io::Result<()> {
+        self.fill(at, pixels.len(), &mut |row| row.copy_from_slice(pixels))
+    }
 }
 
 impl Target {
@@ -226,13 +235,7 @@ impl WriteRows for SharedRows<'_> {
         count: usize,
         draw: &mut dyn FnMut(&mut [u32]),
     ) -> io::Result<()> {
-        place(x, y, self.width, count)?;
-        let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let x_bytes = u64::try_from(x).map_err(outside)? * 4;
-        let y = u32::try_from(y).map_err(outside)?;
-        if usize::try_from(y).map_err(outside)? >= self.height {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+        let (x_bytes, y) = self.row_start((x, y), count)?;
         self.row.resize(count, 0);
         draw(&mut self.row);
         if cfg!(target_endian = "big") {
@@ -243,6 +246,30 @@ impl WriteRows for SharedRows<'_> {
         self.guard
             .write_row(0, y, x_bytes, bytemuck::cast_slice(&self.row))
             .map_err(io::Error::other)
+    }
+
+    /// The pixels are not copied to the scratch row before.
+    fn copy(&mut self, at: (i32, i32), pixels: &[u32]) -> io::Result<()> {
+        if cfg!(target_endian = "big") {
+            return self.fill(at, pixels.len(), &mut |row| row.copy_from_slice(pixels));
+        }
+        let (x_bytes, y) = self.row_start(at, pixels.len())?;
+        self.guard
+            .write_row(0, y, x_bytes, bytemuck::cast_slice(pixels))
+            .map_err(io::Error::other)
+    }
+}
+
+impl SharedRows<'_> {
+    /// Returns the offset of a pixel in its row, in bytes, and the row. The row must have `count` pixels from there on.
+    fn row_start(&self, (x, y): (i32, i32), count: usize) -> io::Result<(u64, u32)> {
+        place(x, y, self.width, count)?;
+        let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        if usize::try_from(y).map_err(outside)? >= self.height {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let x_bytes = u64::try_from(x).map_err(outside)? * 4;
+        Ok((x_bytes, u32::try_from(y).map_err(outside)?))
     }
 }
 

@@ -126,6 +126,29 @@ fn window_partly_outside_of_the_output_is_clipped() {
 }
 
 #[test]
+fn opaque_window_of_many_rows_is_copied_with_each_pixel_in_its_place() {
+    // More pixels than are copied at once, in rows of which several are, and a window that the output clips on two sides.
+    const SIDE: u32 = 300;
+    let colour = |x: u32, y: u32| 0xff00_0000 | y << 12 | x;
+    for format in [PixelFormat::Argb8888, PixelFormat::Xrgb8888] {
+        let mut buffer = Picture::plain(SIDE, SIDE, colour);
+        buffer.format = format;
+        let place = Rect::new(-3, -2, 300, 300);
+        let mut target = Target::memory(280, 280);
+        let damage = Region::from(Rect::new(0, 5, 280, 275));
+        let layers = [layer(&buffer, place, Transform::Normal, true)];
+        let failed = Software::default().draw(&mut target, &damage, BACKGROUND, &layers);
+        assert!(failed.unwrap().is_empty());
+        assert_eq!(target.written_bytes(), 280 * 275 * 4);
+        let shown = target.read().unwrap();
+        for (index, pixel) in shown.iter().enumerate().skip(5 * 280) {
+            let (x, y) = (index as u32 % 280, index as u32 / 280);
+            assert_eq!(*pixel, colour(x + 3, y + 2), "{format:?} at {x}, {y}");
+        }
+    }
+}
+
+#[test]
 fn translucent_window_is_blended_over_the_one_below() {
     let below = Picture::plain(8, 8, |_, _| 0xffff_ffff);
     let top = Picture::plain(8, 8, |_, _| 0x8000_0000);
