@@ -53,7 +53,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video20".into());
             job.displays.push("vc4".into());
         },
-        |machine| make_scattered(machine, "dumb:vc4@platform:axi:gpu"),
+        |machine| remove_source(machine, "dumb:vc4@platform:axi:gpu"),
     ),
     golden(
         "raspberry-pi-5",
