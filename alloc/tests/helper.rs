@@ -3,6 +3,11 @@
 //! This file has its own main function: started under the name `part-BEHAVIOUR`, it is a helper process with that behaviour.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "other tests use the rest of this module"
+)]
 #[path = "../solver/tests/common/mod.rs"]
 mod common;
 #[path = "../solver/tests/common/sys.rs"]

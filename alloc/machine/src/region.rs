@@ -122,7 +122,12 @@ impl ReservedMemory {
     #[must_use]
     pub fn region_of_heap(&self, heap: &str) -> Option<&Region> {
         // The names under which kernels have offered the heap of the default CMA area.
-        const DEFAULT: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
+        const DEFAULT: [&str; 4] = [
+            "default_cma_region",
+            "linux,cma",
+            "reserved",
+            "default-pool",
+        ];
         let mut pools = self.regions.iter().filter(|region| region.is_cma());
         if DEFAULT.contains(&heap) {
             return pools.find(|region| region.is_default);

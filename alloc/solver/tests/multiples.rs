@@ -287,7 +287,7 @@ fn extreme() -> impl Strategy<Value = u64> {
 
 fn extreme_image() -> impl Strategy<Value = ImageConstraints> {
     let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX - 1);
-    prop::collection::vec(extreme(), 14).prop_map(move |numbers| {
+    prop::collection::vec(extreme(), 17).prop_map(move |numbers| {
         image(|image| {
             image.width.multiple_of = narrow(numbers[0]);
             image.height.multiple_of = narrow(numbers[1]);
@@ -303,6 +303,9 @@ fn extreme_image() -> impl Strategy<Value = ImageConstraints> {
             image.minimum_size_bytes = numbers[11];
             image.maximum_size_bytes = numbers[12];
             image.padding_bytes = numbers[13];
+            image.padding_bytes_per_macroblock = numbers[14];
+            image.padding_rows = narrow(numbers[16]);
+            image.stride.rounded_up_to = [narrow(numbers[15])].into();
         })
     })
 }

@@ -12,7 +12,12 @@ use crate::constraint::{AddressWindow, FreeMemory, Pool, PoolId, Source, SourceK
 
 /// The names of the default CMA region: the first one since Linux 6.17. A kernel can have two of them at once
 /// (CONFIG_DMABUF_HEAPS_CMA_LEGACY).
-pub(super) const DEFAULT_NAMES: [&str; 3] = ["default_cma_region", "linux,cma", "reserved"];
+pub(super) const DEFAULT_NAMES: [&str; 4] = [
+    "default_cma_region",
+    "linux,cma",
+    "reserved",
+    "default-pool",
+];
 
 /// The text before a region's name in the identifier of its pool.
 const PREFIX: &str = "cma:";

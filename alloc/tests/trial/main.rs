@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bounds;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "other tests use the rest of this module"
+)]
 #[path = "../../solver/tests/common/mod.rs"]
 mod common;
 mod excluded;

@@ -14,14 +14,20 @@ use crate::kernel::{BufinfoError, bufinfo};
 use crate::{Declared, RecordedSource};
 
 /// The names of heaps that are known; a heap of another name may be an exporter of another kind.
-const HEAPS: [&str; 8] = [
+const HEAPS: [&str; 14] = [
     "system",
+    "system_cc_shared",
     "system-uncached",
+    "system-dma32",
+    "system-uncached-dma32",
     "default_cma_region",
     "linux,cma",
     "reserved",
+    "default-pool",
     "cma",
+    "cma-uncached",
     "dma32",
+    "contiguous",
     "restricted",
 ];
 

@@ -77,7 +77,7 @@ fn unknown_or_ambiguous_device_is_an_error_that_lists_the_candidates() {
     };
     let absent = error_of(|job| job.cameras.push("/dev/video7".into()));
     assert!(
-        absent.contains("unicam capture (/dev/video0), rpi-hevc-dec capture (/dev/video19)"),
+        absent.contains("unicam capture (/dev/video0), bcm2835-isp capture (/dev/video14)"),
         "{absent}"
     );
     let ambiguous = error_of(|job| job.others.push("vc4".into()));
@@ -89,11 +89,12 @@ fn unknown_or_ambiguous_device_is_an_error_that_lists_the_candidates() {
         machine.request(&Job::new(size, 4)),
         Err(MachineError::NoParticipants)
     ));
-    let mut other = Job::new(Extent::new(640, 480).unwrap(), 4);
-    other.cameras.push("unicam".into());
-    let unrecorded = machine.request(&other).map(|_| ()).unwrap_err().to_string();
+    let mut other = Job::new(size, 4);
+    other.cameras.push("/dev/video0".into());
+    let guest = read("guest-virtio").request(&other);
+    let unrecorded = guest.map(|_| ()).unwrap_err().to_string();
     assert!(
-        unrecorded.contains("recorded at 1920x1080, and not at 640x480"),
+        unrecorded.contains("recorded at 640x480, and not at 1920x1080"),
         "{unrecorded}"
     );
 }

@@ -1,7 +1,7 @@
 //! Every value of a board has a provenance that can be looked up.
 
 use covalent_machine::{Provenance, ProvenanceByPath};
-use covalent_solver::constraint::{Participant, Pool, Source};
+use covalent_solver::constraint::{FormatSet, Participant, Pool, Role, Source};
 use serde_json::{Value, json};
 
 use crate::recordings::{boards, read};
@@ -176,4 +176,39 @@ fn path_with_a_provenance_is_the_path_of_a_value() {
             }
         }
     }
+}
+
+/// The provenance of a copier's formats is that of the queues of its device.
+#[test]
+fn copier_of_a_board_reads_and_writes_what_the_queues_of_its_device_take() {
+    let mut count = 0;
+    for board in boards() {
+        for declared in &read(&board).declared {
+            for copier in &declared.copiers {
+                let takes = |role: Role| -> FormatSet {
+                    let all = declared.participants.iter().map(|own| &own.participant);
+                    let queues = all
+                        .filter(|own| own.device.same_device(&copier.device) && own.role == role);
+                    let formats = queues
+                        .flat_map(Participant::choices)
+                        .flat_map(|choice| &choice.formats);
+                    formats.flat_map(FormatSet::iter).collect()
+                };
+                assert!(!copier.reads.is_empty(), "{board}, {}", copier.name);
+                for (formats, role) in [
+                    (&copier.reads, Role::Output),
+                    (&copier.writes, Role::Capture),
+                ] {
+                    let known = takes(role);
+                    assert!(
+                        formats.iter().all(|pair| known.contains(pair)),
+                        "{board}, {}: {role:?}",
+                        copier.name
+                    );
+                }
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 0);
 }

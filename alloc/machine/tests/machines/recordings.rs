@@ -34,3 +34,11 @@ pub(crate) fn boards() -> Vec<String> {
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/machines")
 }
+
+#[test]
+fn board_answers_at_every_size() {
+    for board in boards() {
+        let sizes: Vec<_> = read(&board).sizes().collect();
+        assert!(sizes.is_empty(), "{board}: {sizes:?}");
+    }
+}

@@ -128,6 +128,22 @@ field_table! {
     coded: Option<CodedConstraints> = None, Optional as MergedCoded, "pixels", Extent, limits [],
         omitted "Option::is_none",
         describe |own, _| own.coded.as_ref().and_then(CodedConstraints::describe);
+    /// There is memory for so many rows of luma below those that `rows_multiple_of` demands, and in a chroma plane for its share of them.
+    padding_rows: u32 = 0, Max, "rows", Size, limits [Size], omitted "is_zero_rows",
+        describe |own, _| {
+            let rows = own.padding_rows;
+            (rows > 0).then(|| Phrase::standalone(format!("memory for {rows} more rows")))
+        },
+        reason |rows| Some(format!("memory for {rows} more rows"));
+    /// Bytes after the last plane for each block of 16x16 pixels of the coded extent, whole or not. Decoders keep the motion vectors of
+    /// a picture there. They are needed in addition to `padding_bytes`.
+    padding_bytes_per_macroblock: u64 = 0, Max, "bytes", Size, limits [Size], omitted "is_zero",
+        describe |own, _| {
+            let bytes = own.padding_bytes_per_macroblock;
+            let words = || format!("{bytes} bytes after the image for each block of 16x16 pixels");
+            (bytes > 0).then(|| Phrase::standalone(words()))
+        },
+        reason |bytes| Some(format!("{bytes} bytes after the image for each block of 16x16 pixels"));
     /// Which part of a coded image the participant can read or write alone. For one format, the wider of this value and the one for all
     /// formats counts.
     crop: Crop = Crop::None, PerParticipant, "", Preference, limits [],
@@ -192,6 +208,15 @@ field_table! {
     packed: bool = false, Or, "", Stride, limits [Stride],
         describe |own, _| own.packed.then(|| Phrase::standalone("rows without a gap between them")),
         reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
+    /// The first plane's stride is the bytes of its row, rounded up to a multiple of each of these and no further. Drivers demand this
+    /// that set `bytesperline` themselves. A step of 0 counts as 1.
+    rounded_up_to: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Stride, limits [Stride], omitted "BTreeSet::is_empty",
+        describe |own, _| {
+            let steps = listed(&own.rounded_up_to);
+            let words = || format!("rows that are rounded up to {steps} bytes and no further");
+            (!own.rounded_up_to.is_empty()).then(|| Phrase::standalone(words()))
+        },
+        reason |steps| Some(format!("rows rounded up to {} bytes and no further", listed(steps)));
     /// The first plane's stride is preferably a multiple of this.
     preferred_alignment: u32 = 1, Lcm, "bytes", Preference, limits [],
         reason |step| Some(format!("strides preferably in multiples of {step} bytes"));
@@ -199,6 +224,27 @@ field_table! {
     preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
     /// The first plane's stride is preferably no multiple of any of these.
     avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero_rows(rows: &u32) -> bool {
+    *rows == 0
+}
+
+fn listed(steps: &BTreeSet<u32>) -> String {
+    let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    steps.join(" and ")
 }
 
 impl ImageConstraints {
@@ -228,6 +274,7 @@ impl ImageConstraints {
             || self.minimum_size_bytes > given
             || self.maximum_size_bytes < u64::MAX
             || self.padding_bytes > 0
+            || self.padding_bytes_per_macroblock > 0
     }
 }
 

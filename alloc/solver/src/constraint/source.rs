@@ -156,6 +156,10 @@ keeps_extra_fields! {
         pub unmappable: bool,
         /// Whether the memory is protected from the CPU and from untrusted devices.
         pub protected: bool,
+        /// Whether nothing is known of the memory, as for a heap whose name says nothing: it may be protected, or out of reach of
+        /// devices. A plan with it has a caveat.
+        #[serde(rename = "unknown", skip_serializing_if = "is_false")]
+        pub is_unknown: bool,
         /// Which devices the memory serves.
         #[serde(skip_serializing_if = "MemoryScope::is_everybody")]
         pub scope: MemoryScope,
@@ -192,6 +196,14 @@ pub enum MemoryScope {
     /// The source's own device and those of these groups: devices behind the same IOMMU, on the same bus, or peers that reach the
     /// memory of a card by PCI peer-to-peer transfers.
     Groups(BTreeSet<DeviceGroup>),
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl MemoryScope {

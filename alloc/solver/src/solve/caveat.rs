@@ -32,6 +32,8 @@ pub(super) enum Caveat {
     ShadowCopy { owners: Places },
     /// It is unknown whether these participants accept protected memory.
     Protection { owners: Places },
+    /// Nothing is known of the source's memory.
+    UnknownMemory,
     /// The driver chooses strides and sizes, and these participants have demands on them.
     DriverLayout { owners: Places },
     /// The modifier is implicit, so these participants do not know the layout.
@@ -87,6 +89,9 @@ impl Caveat {
             Self::Protection { owners } => format!(
                 "memory of {name} is protected, and it is unknown whether {} can access it",
                 owned(owners)
+            ),
+            Self::UnknownMemory => format!(
+                "{name} is not known, and its memory may be protected or out of reach of devices"
             ),
             Self::DriverLayout { owners } => format!(
                 "the driver of {name} chooses strides and sizes, and {} may need others",

@@ -64,7 +64,7 @@ impl Growth<'_> {
         // Packed planes start at offset 0, so no extent has padding before them.
         let is_padded = self.merged.padding_before_bytes.value > 0;
         !(is_padded && self.merged.packed_planes.value)
-            && (self.merged.stride.packed.value || self.packs_planes())
+            && (self.has_one_stride() || self.packs_planes())
     }
 
     /// Returns the coded extent that takes the least memory, and its planes. It is `least`, unless that has no layout, or has rows that
@@ -81,12 +81,12 @@ impl Growth<'_> {
         place: impl Fn(Extent) -> Result<Placed, Field>,
     ) -> Result<(Extent, Placed), Field> {
         let first = place(least).map(|placed| (least, placed));
-        let is_packed = self.merged.stride.packed.value;
+        let has_one_stride = self.has_one_stride();
         // Rows without a gap are shortest in the narrowest image.
-        if is_packed && first.is_ok() {
+        if has_one_stride && first.is_ok() {
             return first;
         }
-        if is_packed {
+        if has_one_stride {
             let grown = grows().and_then(|work| self.wider(least, work, place));
             return grown.ok_or_else(|| first.err().unwrap_or(Field::Stride));
         }
@@ -131,11 +131,16 @@ impl Growth<'_> {
     ) -> Option<(Extent, Placed)> {
         let coded = self.merged.coded.as_deref().map(|coded| &coded.width);
         let mut best: Option<(Extent, Placed)> = None;
+        let mut tried = None;
         for width in values(least.width(), coded, CommonMultiple::of(1), MORE_COLUMNS) {
             work.charge(WIDTH);
             let Some(row) = self.stride(width) else {
                 continue;
             };
+            // A wider image with the same stride takes no less memory.
+            if tried.replace(row) == Some(row) {
+                continue;
+            }
             let least = Extent::new(width, least.height()).ok()?;
             let rows = u64::from(row).saturating_mul(least.height().into());
             if best.as_ref().is_some_and(|(_, best)| rows >= sum(&best.1)) {
@@ -185,6 +190,12 @@ impl Growth<'_> {
         CommonMultiple::of(rows.unwrap_or(1))
     }
 
+    /// Returns whether the stride follows from the width.
+    fn has_one_stride(self) -> bool {
+        let stride = &self.merged.stride;
+        stride.packed.value || !stride.rounded_up_to.value.is_empty()
+    }
+
     fn packs_planes(self) -> bool {
         self.merged.packed_planes.value && !self.choice.disjoint && self.info.planes.len() > 1
     }
@@ -198,11 +209,21 @@ impl Growth<'_> {
         })
     }
 
-    /// Returns the bytes of the first plane's row if they are a stride that the merged constraints allow.
+    /// Returns the stride that follows from a width if the merged constraints allow it.
     fn stride(self, width: u32) -> Option<u32> {
         let stride = &self.merged.stride;
         let row = self.info.planes.first()?.row_bytes(width)?;
-        let fits = stride.minimum.value <= row
+        let steps = stride.rounded_up_to.value.iter();
+        let mut rounded = steps.map(|step| row.checked_next_multiple_of((*step).max(1)));
+        let first = if stride.packed.value {
+            Some(row)
+        } else {
+            rounded.next().flatten()
+        };
+        let row = first.unwrap_or(row);
+        let agree = rounded.all(|other| other == Some(row));
+        let fits = agree
+            && stride.minimum.value <= row
             && row <= stride.maximum.value
             && stride.alignment.value.divides(row.into())
             && stride.first_plane_alignment.value.divides(row.into());

@@ -33,8 +33,8 @@ fn is_served(problem: &Problem<'_>, place: usize, cpu_copies: bool) -> Option<bo
 }
 
 /// The cost of a division, lower is better: what frames lose of their colours, bytes copied, displays that do not show the producer's
-/// buffers, groups, caveats.
-type Cost = (ColourLoss, u64, usize, usize, usize);
+/// buffers, groups, caveats, participants that do not share the producer's buffers.
+type Cost = (ColourLoss, u64, usize, usize, usize, usize);
 
 fn sum(one: Cost, two: Cost) -> Cost {
     (
@@ -43,6 +43,7 @@ fn sum(one: Cost, two: Cost) -> Cost {
         one.2.saturating_add(two.2),
         one.3.saturating_add(two.3),
         one.4.saturating_add(two.4),
+        one.5.saturating_add(two.5),
     )
 }
 
@@ -55,7 +56,7 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>>
     let (served, unserved): (Vec<usize>, Vec<usize>) = everyone.into_iter().partition(is_served);
     let all = served.iter().fold(0_u32, |mask, place| mask | bit(*place));
     let mut best: BTreeMap<u32, (Cost, u32)> =
-        BTreeMap::from([(0, ((ColourLoss::default(), 0, 0, 0, 0), 0))]);
+        BTreeMap::from([(0, ((ColourLoss::default(), 0, 0, 0, 0, 0), 0))]);
     for mask in 1..=all {
         if mask & !all != 0 {
             continue;
@@ -140,8 +141,9 @@ fn cost(
             .iter()
             .filter(|place| copied && is_display(problem, **place));
         let displays = displays.count();
+        let apart = if copied { members.len() } else { 0 };
         search::cost(problem, view, copied)
-            .map(|((lost, bytes), caveats)| (lost, bytes, displays, 1, caveats))
+            .map(|((lost, bytes), caveats)| (lost, bytes, displays, 1, caveats, apart))
     };
     known.insert(mask, cost);
     cost

@@ -224,7 +224,7 @@ fn place(
             size_bytes,
         });
         if number == last {
-            memory_sizes.push(end.checked_add(merged.padding_bytes.value)?);
+            memory_sizes.push(end.checked_add(padding(merged, extent)?)?);
         } else if disjoint {
             memory_sizes.push(end);
         }
@@ -232,10 +232,12 @@ fn place(
     Some((planes, memory_sizes))
 }
 
-/// Returns the number of rows for which a plane has memory: the image's rows are rounded up, and each plane has its share of them.
+/// Returns the number of rows for which a plane has memory: the image's rows are rounded up, more are added, and each plane has its share
+/// of them.
 pub(super) fn rows_held(merged: &MergedImage, shape: &PlaneInfo, extent: Extent) -> Option<u64> {
     let luma = merged.rows_multiple_of.value;
     let luma = luma.at_least(u64::from(extent.height()))?;
+    let luma = luma.checked_add(merged.padding_rows.value.into())?;
     Some(luma.div_ceil(u64::from(shape.vsub)))
 }
 
@@ -243,6 +245,15 @@ pub(super) fn rows_held(merged: &MergedImage, shape: &PlaneInfo, extent: Extent)
 pub(super) fn plane_bytes(merged: &MergedImage, rows: u64, stride_bytes: u32) -> Option<u64> {
     let held = rows.checked_mul(u64::from(stride_bytes))?;
     merged.plane_size_alignment_bytes.value.at_least(held)
+}
+
+/// Returns the bytes that are needed after the last plane.
+pub(super) fn padding(merged: &MergedImage, extent: Extent) -> Option<u64> {
+    let blocks = |pixels: u32| u64::from(pixels.div_ceil(16));
+    let blocks = blocks(extent.width()).checked_mul(blocks(extent.height()))?;
+    let of_blocks = merged.padding_bytes_per_macroblock.value;
+    let of_blocks = of_blocks.checked_mul(blocks)?;
+    merged.padding_bytes.value.checked_add(of_blocks)
 }
 
 /// Rounds the sizes of dma-bufs up to the alignment and the least total size; `None` if that exceeds the greatest.
@@ -359,6 +370,58 @@ mod tests {
         assert!(chosen(Fourcc::NV12, 642, 4, &merged).is_ok());
         merged.packed_planes = true;
         assert_eq!(chosen(Fourcc::NV12, 642, 4, &merged), Err(Field::Stride));
+    }
+
+    #[test]
+    fn rows_that_a_driver_rounds_up_have_one_stride() {
+        let mut merged = ImageConstraints::default();
+        merged.stride.rounded_up_to = [64].into();
+        merged.stride.preferred = [2048].into();
+        let layout = chosen(Fourcc::NV12, 1366, 4, &merged).unwrap();
+        assert_eq!(planes(&layout), [(0, 1408), (1408 * 4, 1408)]);
+        // 1408 is no multiple of 256, and a driver that rounds up to 256 would use 1536.
+        merged.stride.alignment = 256;
+        assert_eq!(chosen(Fourcc::NV12, 1366, 4, &merged), Err(Field::Stride));
+        merged.stride.alignment = 1;
+        merged.stride.rounded_up_to = [64, 256].into();
+        assert_eq!(chosen(Fourcc::NV12, 1366, 4, &merged), Err(Field::Stride));
+        assert!(chosen(Fourcc::NV12, 1920, 4, &merged).is_err());
+        let layout = chosen(Fourcc::NV12, 1280, 4, &merged).unwrap();
+        assert_eq!(planes(&layout), [(0, 1280), (1280 * 4, 1280)]);
+        merged.stride.rounded_up_to = [0].into();
+        let layout = chosen(Fourcc::NV12, 1366, 4, &merged).unwrap();
+        assert_eq!(planes(&layout), [(0, 1366), (1366 * 4, 1366)]);
+    }
+
+    #[test]
+    fn rows_below_the_image_are_added_to_those_that_are_rounded_up() {
+        let mut merged = ImageConstraints {
+            rows_multiple_of: 32,
+            padding_rows: 32,
+            ..ImageConstraints::default()
+        };
+        let layout = chosen(Fourcc::NV12, 1920, 1080, &merged).unwrap();
+        assert_eq!(planes(&layout), [(0, 1920), (1920 * 1120, 1920)]);
+        assert_eq!(layout.memory_sizes(), [1920 * 1120 * 3 / 2]);
+        merged.packed_planes = true;
+        assert_eq!(chosen(Fourcc::NV12, 1920, 1080, &merged), Err(Field::Size));
+    }
+
+    #[test]
+    fn motion_vectors_take_bytes_for_each_block_after_the_image() {
+        let merged = ImageConstraints {
+            rows_multiple_of: 16,
+            padding_bytes: 32,
+            padding_bytes_per_macroblock: 64,
+            ..ImageConstraints::default()
+        };
+        let layout = chosen(Fourcc::NV12, 1920, 1080, &merged).unwrap();
+        assert_eq!(layout.memory_sizes(), [3_133_440 + 120 * 68 * 64 + 32]);
+        let merged = ImageConstraints {
+            padding_bytes_per_macroblock: u64::MAX,
+            ..merged
+        };
+        assert_eq!(chosen(Fourcc::NV12, 1920, 1080, &merged), Err(Field::Size));
     }
 
     #[test]

@@ -249,6 +249,9 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
                     owners: needs.untransferred.as_slice().into(),
                 });
             }
+            if source.guarantees.is_unknown {
+                caveats.push(Caveat::UnknownMemory);
+            }
             if source.guarantees.protected {
                 self.problem.work.charge(self.view.members.len());
                 let unsaid = self.members().filter(|(_, choice)| {

@@ -294,6 +294,17 @@ impl Plan {
                     plane.stride_bytes
                 ));
             }
+            let widened = merged.stride.rounded_up_to.value.iter().find(|step| {
+                let step = step.max(&&1);
+                let only = row.and_then(|row| row.checked_next_multiple_of(**step));
+                number == 0 && row.is_some() && only != Some(plane.stride_bytes)
+            });
+            if let Some(step) = widened {
+                return refuse(format!(
+                    "its stride of {} bytes is not that of its row, rounded up to {step} bytes",
+                    plane.stride_bytes
+                ));
+            }
             if !merged
                 .offset_alignment_bytes
                 .value
@@ -369,9 +380,9 @@ impl Plan {
         let last = layout.planes().len().saturating_sub(1);
         for (number, plane) in layout.planes().iter().enumerate() {
             let padding = if number == last {
-                merged.padding_bytes.value
+                layout::padding(merged, layout.extent())
             } else {
-                0
+                Some(0)
             };
             let info = layout.format().fourcc.info();
             let shape = info.and_then(|info| info.planes.get(number));
@@ -381,7 +392,7 @@ impl Plan {
             };
             let needed = rows
                 .and_then(|rows| layout::plane_bytes(merged, rows, plane.stride_bytes))
-                .and_then(|size| size.checked_add(padding));
+                .and_then(|size| size.checked_add(padding?));
             let end = layout
                 .planes()
                 .iter()

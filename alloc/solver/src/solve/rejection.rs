@@ -311,11 +311,7 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
                 "bytes"
             ),
             strides(merged),
-            if merged.stride.packed.value {
-                ", and rows without a gap between them"
-            } else {
-                ""
-            },
+            only_strides(merged),
             set_by(&merged.limiting_owners(field))
         ),
         Field::Extent => format!(
@@ -387,6 +383,16 @@ fn strides(merged: &MergedImage) -> String {
     }
 }
 
+/// Describes the constraints that leave one stride for each width.
+fn only_strides(merged: &MergedImage) -> String {
+    let packed = merged.stride.packed.value;
+    let packed = packed.then(|| ", and rows without a gap between them".to_owned());
+    let rounded = merged.stride.rounded_up_to.value.iter();
+    let rounded =
+        rounded.map(|step| format!(", and rows rounded up to {step} bytes and no further"));
+    packed.into_iter().chain(rounded).collect()
+}
+
 /// Describes every constraint on the size of memory that there is.
 fn sizes(merged: &MergedImage) -> String {
     let (least, most) = (
@@ -402,6 +408,8 @@ fn sizes(merged: &MergedImage) -> String {
         merged.padding_before_bytes.value,
         merged.padding_bytes.value,
     );
+    let blocks = merged.padding_bytes_per_macroblock.value;
+    let more = merged.padding_rows.value;
     let bounds = match (least, most) {
         (0, u64::MAX) if step.is_one() => None,
         (0, u64::MAX) => Some(format!("memory{}", steps(step))),
@@ -418,6 +426,9 @@ fn sizes(merged: &MergedImage) -> String {
         (!planes.is_one()).then(|| format!("plane sizes{} bytes", steps(planes))),
         (before > 0).then(|| format!("{before} bytes of padding before the image")),
         (after > 0).then(|| format!("{after} bytes of padding after the image")),
+        (more > 0).then(|| format!("memory for {more} more rows")),
+        (blocks > 0)
+            .then(|| format!("{blocks} bytes after the image for each block of 16x16 pixels")),
         merged
             .packed_planes
             .value

@@ -85,6 +85,11 @@ pub(super) fn strides(
         // With packed rows the first plane's row determines the stride, and the other planes' rows must have no padding either.
         most = most.min(unpadded_stride(extent, info, &shares)?);
     }
+    for step in &merged.stride.rounded_up_to.value {
+        let only = rounded_up(extent, info, *step)?;
+        least = least.max(only);
+        most = most.min(only);
+    }
     let fits =
         |stride: u64| stride >= least && stride <= most && stride.checked_rem(step) == Some(0);
     let preferred = (choice.preferred && has_preferences(merged, Some(info)))
@@ -144,6 +149,12 @@ fn unpadded_stride(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> 
         scaled.is_some() && scaled == row.and_then(|row| row.checked_mul(*of))
     });
     fit.then_some(first)
+}
+
+/// Returns the bytes of the first plane's row, rounded up to a multiple of `step`.
+fn rounded_up(extent: Extent, info: &FormatInfo, step: u32) -> Option<u64> {
+    let row = info.planes.first()?.row_bytes(extent.width())?;
+    u64::from(row).checked_next_multiple_of(step.max(1).into())
 }
 
 /// Returns a number of which the first plane's stride, a multiple of `step`, has to be a multiple so that packed planes start and

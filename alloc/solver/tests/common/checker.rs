@@ -209,7 +209,8 @@ impl ChosenMembers<'_> {
             "out of reach".to_owned()
         })?;
         let address = lowest > lies.lowest || highest < lies.highest;
-        Ok([coherency, transfer, protection, address, imports]
+        let unknown = promised.is_unknown;
+        Ok([coherency, transfer, protection, address, imports, unknown]
             .into_iter()
             .filter(|caveats| *caveats)
             .count())

@@ -192,6 +192,7 @@ fn driver_layout(
             || constraints.minimum_size_bytes > gives.minimum_size_bytes
             || constraints.maximum_size_bytes != u64::MAX
             || constraints.padding_bytes > 0
+            || constraints.padding_bytes_per_macroblock > 0
     };
     let demanding = chosen.members.iter().any(|(participant, constraints)| {
         let own = constraints.per_fourcc.get(&format.fourcc);
@@ -217,14 +218,17 @@ fn driver_layout(
                     || constraints.stride.maximum != u32::MAX
                     || constraints.stride.alignment > 1
                     || constraints.stride.packed
+                    || !constraints.stride.rounded_up_to.is_empty()
                     || constraints.offset_alignment_bytes > 1
                     || constraints.plane_size_alignment_bytes > 1
                     || constraints.rows_multiple_of > 1
+                    || constraints.padding_rows > 0
                     || constraints.size_alignment_bytes > 1
                     || constraints.minimum_size_bytes > 0
                     || constraints.maximum_size_bytes != u64::MAX
                     || constraints.padding_before_bytes > 0
                     || constraints.padding_bytes > 0
+                    || constraints.padding_bytes_per_macroblock > 0
                     || constraints.packed_planes
                     || constraints.placement != PlanePlacement::Either
             })

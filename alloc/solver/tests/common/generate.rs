@@ -222,10 +222,11 @@ fn guarantees() -> BoxedStrategy<Guarantees> {
             select(vec![None, Some(true), Some(false)]),
         ),
         select(vec![
-            (false, false),
-            (false, false),
-            (true, false),
-            (true, true),
+            (false, false, false),
+            (false, false, false),
+            (true, false, false),
+            (true, true, false),
+            (false, false, true),
         ]),
         (
             select(vec![MemoryCost::System, MemoryCost::Reserved]),
@@ -259,6 +260,7 @@ fn guarantees() -> BoxedStrategy<Guarantees> {
                     has_shadow_copy: seen.1,
                     unmappable: kept.0,
                     protected: kept.1,
+                    is_unknown: kept.2,
                     cost,
                     maximum_bytes: maximum,
                     available_bytes: available,

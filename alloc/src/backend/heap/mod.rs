@@ -2,7 +2,8 @@
 //!
 //! No ioctl reports the properties of a heap, so its name decides: `system` allocates pages, the CMA heaps allocate contiguous
 //! memory from a reserved region (the default one, or one with the heap's name), and the protected heaps allocate memory that the
-//! CPU cannot access. A heap with another name has no guarantees.
+//! CPU cannot access. Names of vendors, such as `system-dma32`, `cma-uncached` and `restricted_mtk_cma`, are known too
+//! ([`HeapKind`]). A heap with another name has no guarantees, and a plan with it has a caveat.
 
 mod backend;
 mod kind;
@@ -156,9 +157,12 @@ impl Heap {
         Ok(Self {
             fd,
             path: path.to_owned(),
-            region: (HeapKind::of(&name) != HeapKind::System)
-                .then(|| Region::of(&name))
-                .flatten(),
+            region: matches!(
+                HeapKind::of(&name),
+                HeapKind::DefaultCma | HeapKind::Contiguous { .. } | HeapKind::Other
+            )
+            .then(|| Region::of(&name))
+            .flatten(),
             name,
         })
     }
@@ -330,15 +334,44 @@ impl Heap {
                 ..Guarantees::default()
             }
         } else {
-            Guarantees {
-                address: meminfo::memory_window(),
-                // The CPU cannot access protected memory, so it is not cached.
-                cached: (kind == HeapKind::Protected).then_some(false),
-                cost: MemoryCost::Reserved,
-                available_bytes: meminfo::available_bytes(),
-                ..Guarantees::default()
-            }
+            self.guarantees_without_region(kind)
         }
+    }
+
+    /// Returns what the name guarantees of a heap that is neither `system` nor a known region.
+    fn guarantees_without_region(&self, kind: HeapKind) -> Guarantees {
+        let mut address = meminfo::memory_window();
+        let mut own = Guarantees {
+            cost: MemoryCost::Reserved,
+            available_bytes: meminfo::available_bytes(),
+            ..Guarantees::default()
+        };
+        match kind {
+            HeapKind::Pages {
+                is_below_4_gib,
+                is_cached,
+            } => {
+                if is_below_4_gib {
+                    address.highest = address.highest.min(u32::MAX.into());
+                }
+                own.contiguous_up_to_bytes = meminfo::page_bytes();
+                own.cached = is_cached;
+                own.cost = MemoryCost::System;
+            }
+            HeapKind::Contiguous { is_uncached } => {
+                own.contiguous_up_to_bytes = u64::MAX;
+                own.cached = Some(!is_uncached);
+            }
+            HeapKind::Protected => {
+                // The CPU cannot access protected memory, so it is not cached.
+                own.cached = Some(false);
+                own.unmappable = true;
+                own.protected = true;
+            }
+            HeapKind::System | HeapKind::DefaultCma | HeapKind::Other => own.is_unknown = true,
+        }
+        own.address = address;
+        own
     }
 }
 

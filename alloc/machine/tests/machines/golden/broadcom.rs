@@ -8,6 +8,16 @@ pub(super) const GOLDEN: &[Golden] = &[
         "raspberry-pi-4",
         "camera_to_display",
         |job| {
+            // The ISP makes these pictures of a camera module's raw ones.
+            job.cameras.push("/dev/video14".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| make_scattered(machine, "dumb:vc4@platform:gpu"),
+    ),
+    golden(
+        "raspberry-pi-4",
+        "hdmi_bridge_to_display",
+        |job| {
             job.cameras.push("/dev/video0".into());
             job.displays.push("vc4".into());
         },
@@ -17,14 +27,38 @@ pub(super) const GOLDEN: &[Golden] = &[
         "raspberry-pi-4",
         "camera_to_encoder_and_display",
         |job| {
-            job.cameras.push("/dev/video0".into());
+            job.cameras.push("/dev/video14".into());
             job.outputs.push("/dev/video11".into());
             job.displays.push("vc4".into());
         },
         |machine| {
             remove_formats(machine, "bcm2835-codec output", |pair| {
-                ["RG24", "BG24", "RG16"].contains(&pair.fourcc.to_string().as_str())
+                pair.fourcc.to_string() == "NV12"
             });
+        },
+    ),
+    golden(
+        "raspberry-pi-4",
+        "h264_decoder_to_display",
+        |job| {
+            job.cameras.push("/dev/video10".into());
+            job.displays.push("vc4".into());
+        },
+        |machine| make_scattered(machine, "dumb:vc4@platform:gpu"),
+    ),
+    golden(
+        "raspberry-pi-4",
+        "decoder_to_encoder",
+        |job| {
+            job.cameras.push("/dev/video19".into());
+            job.outputs.push("/dev/video11".into());
+        },
+        |machine| {
+            remove_formats(
+                machine,
+                "bcm2835-codec output",
+                has_modifier("BROADCOM_SAND128("),
+            )
         },
     ),
     golden(
@@ -53,7 +87,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.cameras.push("/dev/video20".into());
             job.displays.push("vc4".into());
         },
-        |machine| make_scattered(machine, "dumb:vc4@platform:axi:gpu"),
+        |machine| remove_source(machine, "dumb:vc4@platform:axi:gpu"),
     ),
     golden(
         "raspberry-pi-5",

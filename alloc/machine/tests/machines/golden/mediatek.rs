@@ -1,7 +1,7 @@
 //! The jobs on MT8195.
 
 use super::{Golden, golden};
-use crate::edits::{has_modifier, remove_formats};
+use crate::edits::{has_modifier, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -12,9 +12,9 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("mediatek".into());
         },
         |machine| {
-            remove_formats(machine, "mediatek primary plane", |pair| {
-                pair.fourcc.to_string() == "YUYV"
-            });
+            for plane in ["mediatek primary plane", "mediatek overlay plane"] {
+                remove_formats(machine, plane, |pair| pair.fourcc.to_string() == "YUYV");
+            }
         },
     ),
     golden(
@@ -28,14 +28,27 @@ pub(super) const GOLDEN: &[Golden] = &[
     ),
     golden(
         "mediatek-mt8195",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card1".into());
+            job.displays.push("mediatek".into());
+        },
+        |machine| remove_source(machine, "dumb:mediatek@platform:mediatek-drm"),
+    ),
+    golden(
+        "mediatek-mt8195",
         "decoder_to_gpu_and_display",
         |job| {
             job.cameras.push("/dev/video0".into());
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("mediatek".into());
         },
-        // The decoder and the GPU share this modifier. Without it there are three buffers.
-        |machine| remove_formats(machine, "panfrost GBM", has_modifier("MTK")),
+        // The GPU and the display share YUYV, which the scaler makes of the decoder's tiles.
+        |machine| {
+            for plane in ["mediatek primary plane", "mediatek overlay plane"] {
+                remove_formats(machine, plane, |pair| pair.fourcc.to_string() == "YUYV");
+            }
+        },
     ),
     golden(
         "mediatek-mt8195",
@@ -47,9 +60,9 @@ pub(super) const GOLDEN: &[Golden] = &[
         },
         |machine| {
             // The display does not support NV12, and shares YUYV with the camera.
-            remove_formats(machine, "mediatek primary plane", |pair| {
-                pair.fourcc.to_string() == "YUYV"
-            });
+            for plane in ["mediatek primary plane", "mediatek overlay plane"] {
+                remove_formats(machine, plane, |pair| pair.fourcc.to_string() == "YUYV");
+            }
         },
     ),
 ];

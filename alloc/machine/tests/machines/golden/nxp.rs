@@ -1,7 +1,7 @@
 //! The jobs on i.MX 8M Plus.
 
 use super::{Golden, golden};
-use crate::edits::{make_scattered, remove_formats};
+use crate::edits::{make_scattered, remove_formats, remove_source};
 
 pub(super) const GOLDEN: &[Golden] = &[
     golden(
@@ -26,9 +26,51 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("imx-lcdif".into());
         },
+        // The decoder and the GPU share NV12, which the display does not show.
         |machine| {
-            remove_formats(machine, "hantro-vpu capture", |pair| {
-                pair.fourcc.to_string() == "YUYV"
+            remove_formats(machine, "etnaviv GBM", |pair| {
+                pair.fourcc.to_string() == "NV12"
+            });
+        },
+    ),
+    golden(
+        "imx8m-plus",
+        "decoder_to_gpu",
+        |job| {
+            job.cameras.push("/dev/video1".into());
+            job.gbm.push("/dev/dri/card0".into());
+        },
+        |machine| {
+            remove_source(
+                machine,
+                "v4l2:hantro-vpu@platform:38300000.video-codec:capture",
+            )
+        },
+    ),
+    golden(
+        "imx8m-plus",
+        "gpu_to_display",
+        |job| {
+            job.gbm.push("/dev/dri/card0".into());
+            job.displays.push("imx-lcdif".into());
+        },
+        |machine| {
+            remove_source(
+                machine,
+                "dumb:imx-lcdif@platform:32fc6000.display-controller",
+            )
+        },
+    ),
+    golden(
+        "imx8m-plus",
+        "hevc_decoder_to_gpu",
+        |job| {
+            job.cameras.push("/dev/video3".into());
+            job.gbm.push("/dev/dri/card0".into());
+        },
+        |machine| {
+            remove_formats(machine, "etnaviv GBM", |pair| {
+                pair.fourcc.to_string() == "NV12"
             });
         },
     ),

@@ -15,6 +15,16 @@ pub(super) const GOLDEN: &[Golden] = &[
     ),
     golden(
         "rk3399",
+        "self_path_to_gpu_and_display",
+        |job| {
+            job.cameras.push("/dev/video5".into());
+            job.gbm.push("/dev/dri/card1".into());
+            job.displays.push("rockchip".into());
+        },
+        |machine| remove_source(machine, "dumb:rockchip@platform:display-subsystem"),
+    ),
+    golden(
+        "rk3399",
         "camera_to_encoder_and_display",
         |job| {
             job.cameras.push("/dev/video0".into());

@@ -70,10 +70,20 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
         )?;
         let multiple = u64::from(constraints.rows_multiple_of.max(1));
         let luma = u64::from(layout.extent().height()).div_ceil(multiple) * multiple;
+        let luma = luma + u64::from(constraints.padding_rows);
         let with_more = u128::from(luma.div_ceil(u64::from(shape.vsub)));
         demand(room >= stride_bytes * with_more, || refuse("rows"))?;
+        for step in stride.rounded_up_to.iter().filter(|_| number == 0) {
+            let step = (*step).max(1);
+            demand(plane.stride_bytes == row.div_ceil(step) * step, || {
+                refuse("wider row")
+            })?;
+        }
         if number + 1 == planes.len() {
+            let (width, height) = (layout.extent().width(), layout.extent().height());
+            let blocks = u128::from(width.div_ceil(16)) * u128::from(height.div_ceil(16));
             room += u128::from(constraints.padding_bytes);
+            room += u128::from(constraints.padding_bytes_per_macroblock) * blocks;
         }
         let next = planes.get(number + 1);
         let end = match next.filter(|next| next.memory == plane.memory) {

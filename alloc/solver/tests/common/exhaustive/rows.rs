@@ -33,6 +33,11 @@ pub(super) fn smallest(
         .map(|constraints| constraints.stride.maximum)
         .min()?;
     let is_packed = constraints.iter().any(|own| own.stride.packed);
+    let rounded = |stride: u32, extent: Extent| {
+        let mut steps = constraints.iter().flat_map(|own| &own.stride.rounded_up_to);
+        let row = row_bytes(extent, format);
+        steps.all(|step| row.is_some_and(|row| stride == row.next_multiple_of((*step).max(1))))
+    };
     let layouts: Vec<Layout> = chosen
         .request
         .extents()
@@ -44,6 +49,7 @@ pub(super) fn smallest(
                     .step_by(step as usize)
                     // Rows without a gap have the one stride of their bytes.
                     .filter(|stride| !is_packed || Some(*stride) == row_bytes(extent, format))
+                    .filter(|stride| rounded(*stride, extent))
                     .filter_map(|stride| in_rows(extent, format, constraints, stride, disjoint))
                     .filter_map(|layout| layout.with_visible(visible).ok())
                     .find(|layout| {
@@ -182,7 +188,9 @@ fn coded(
             let extent = Extent::new(picture.width() + width, picture.height() + height);
             (extent.unwrap(), Rect::new(x, y, picture))
         });
-    let is_wide = constraints.iter().any(|own| own.stride.packed);
+    let is_wide = constraints
+        .iter()
+        .any(|own| own.stride.packed || !own.stride.rounded_up_to.is_empty());
     let is_high =
         !disjoint && info.planes.len() > 1 && constraints.iter().any(|own| own.packed_planes);
     let all: Vec<_> = smallest
@@ -201,7 +209,8 @@ fn coded(
         // Planes without a gap have no memory for more rows than there are.
         .filter(|(extent, _)| {
             let mut multiples = constraints.iter().map(|own| own.rows_multiple_of.max(1));
-            !is_high || multiples.all(|multiple| extent.height() % multiple == 0)
+            let more = constraints.iter().any(|own| own.padding_rows > 0);
+            !is_high || !more && multiples.all(|multiple| extent.height() % multiple == 0)
         })
         .collect();
     all.into_iter()
@@ -238,6 +247,12 @@ fn in_rows(
         .iter()
         .map(|constraints| constraints.padding_bytes)
         .max()?;
+    let of_blocks = constraints
+        .iter()
+        .map(|constraints| constraints.padding_bytes_per_macroblock)
+        .max()?;
+    let blocks = extent.width().div_ceil(16) * extent.height().div_ceil(16);
+    let padding = padding + of_blocks * u64::from(blocks);
     let (mut planes, mut sizes) = (Vec::new(), Vec::new());
     let mut end = before;
     // Every plane has as many columns in a stride as the first plane.
@@ -256,7 +271,8 @@ fn in_rows(
         let multiple = constraints
             .iter()
             .map(|constraints| u64::from(constraints.rows_multiple_of));
-        let luma = up(u64::from(extent.height()), multiple);
+        let more = constraints.iter().map(|own| own.padding_rows).max()?;
+        let luma = up(u64::from(extent.height()), multiple) + u64::from(more);
         let size_bytes = up(
             u64::from(stride_bytes) * luma.div_ceil(u64::from(plane.vsub)),
             constraints

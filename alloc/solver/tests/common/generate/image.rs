@@ -32,6 +32,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
         prop::collection::btree_set(select(vec![192, 256, 384]), 0..2),
         prop::collection::btree_set(select(vec![0, 64, 256]), 0..2),
         select(vec![false, false, false, true]),
+        prop::collection::btree_set(select(vec![0, 32, 48, 256]), 0..2),
     )
         .prop_map(
             |(
@@ -43,6 +44,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
                 preferred,
                 avoided_multiples,
                 packed,
+                rounded_up_to,
             )| {
                 StrideConstraints {
                     minimum,
@@ -50,6 +52,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
                     alignment,
                     first_plane_alignment,
                     packed,
+                    rounded_up_to,
                     preferred_alignment,
                     preferred,
                     avoided_multiples,
@@ -123,6 +126,8 @@ pub fn image() -> BoxedStrategy<ImageConstraints> {
         (
             select(vec![0_u64, 0, 0, 100]),
             select(vec![0_u64, 0, 0, 1000]),
+            select(vec![0_u64, 0, 0, 0, 128]),
+            select(vec![0_u32, 0, 0, 0, 5]),
             select(vec![u32::MAX, u32::MAX, u32::MAX, 1, 2]),
             select(vec![false, false, true]),
             select(vec![
@@ -148,9 +153,11 @@ pub fn image() -> BoxedStrategy<ImageConstraints> {
                 maximum_size_bytes: sizes.5,
                 padding_before_bytes: places.0,
                 padding_bytes: places.1,
-                maximum_planes: places.2,
-                packed_planes: places.3,
-                placement: places.4,
+                padding_bytes_per_macroblock: places.2,
+                padding_rows: places.3,
+                maximum_planes: places.4,
+                packed_planes: places.5,
+                placement: places.6,
                 coded,
                 crop,
                 ..ImageConstraints::default()
