@@ -159,7 +159,7 @@ pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
     build(root, &args, "", "pipeline")
 }
 
-/// Compiles the programs as releases, without the checks of [`PROFILE`], and returns a folder of their own to share with a guest.
+/// Compiles the programs as releases, without the checks of what the suite runs, and returns a folder of their own to share with a guest.
 ///
 /// # Errors
 /// Those of [`binaries`].
