@@ -246,8 +246,8 @@ fn refusal_on_a_recorded_board_applies_to_all_alternatives() {
             }
         }
     }
-    // Seven displays, an overlay and a camera on seven boards have alternatives.
-    assert_eq!(with_alternatives.len(), 9, "{with_alternatives:?}");
+    // Seven displays, an overlay, three decoders, an encoder and a converter on ten boards have alternatives.
+    assert_eq!(with_alternatives.len(), 13, "{with_alternatives:?}");
     assert!(checks > 500, "{checks} checks");
 }
 

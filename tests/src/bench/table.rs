@@ -221,7 +221,7 @@ impl Rows {
 
     /// Returns a line for each job and column in which the best pipeline of Covalent is behind the best of another project.
     #[must_use]
-    pub fn behind(&self) -> Vec<String> {
+    pub fn lost_columns(&self) -> Vec<String> {
         let mut jobs: Vec<&str> = self.rows.iter().map(|row| row.job.as_str()).collect();
         jobs.dedup();
         let mut lines = Vec::new();
@@ -247,12 +247,12 @@ impl Rows {
                 };
                 // Rates of one display differ by less than this from round to round.
                 const TOLERANCE: f64 = 1.03;
-                let is_behind = if column.is_better_high() {
+                let is_lost = if column.is_better_high() {
                     ours * TOLERANCE < theirs
                 } else {
                     ours > theirs * TOLERANCE
                 };
-                if is_behind {
+                if is_lost {
                     lines.push(format!(
                         "{job}: {} {} of {}, {} of {}",
                         column.heading(),
@@ -326,10 +326,10 @@ mod tests {
     }
 
     #[test]
-    fn behind_names_the_columns_in_which_another_project_is_better() {
-        assert_eq!(rows(2.0, 9.0).behind(), Vec::<String>::new());
+    fn lost_columns_name_the_columns_in_which_another_project_is_better() {
+        assert_eq!(rows(2.0, 9.0).lost_columns(), Vec::<String>::new());
         assert_eq!(
-            rows(2.0, 1.5).behind(),
+            rows(2.0, 1.5).lost_columns(),
             ["a full-screen wl_shm window: both ms 2.00 of covalent: shm, 1.50 of weston: shm"]
         );
     }

@@ -222,7 +222,7 @@ fn print(rows: &Rows) {
             ""
         }
     );
-    for line in rows.behind() {
+    for line in rows.lost_columns() {
         println!("behind: {line}");
     }
 }
