@@ -143,7 +143,19 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
 /// # Errors
 /// Those of [`binaries`].
 pub fn variant(root: &Root, name: &str, feature: &str) -> Result<PathBuf, BuildError> {
-    let share = build(root, &["--bin", name], feature, feature)?;
+    // Unoptimised and with the features of unit tests, so that what they have compiled is used.
+    let features = format!("{},{feature}", checked_features());
+    let args = [
+        "build",
+        "--workspace",
+        "--locked",
+        "--bin",
+        name,
+        "--features",
+        &features,
+    ];
+    let target = target(Platform::Pc)?;
+    let share = compile(root, cargo(root, &args), &target, feature)?;
     Ok(share.join("bin").join(name))
 }
 

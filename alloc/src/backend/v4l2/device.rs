@@ -168,6 +168,13 @@ impl Device {
                 operation,
                 source: source.into(),
             },
+            // The kernel's queues return it until the stream is stopped, and drivers for a signal that was lost.
+            Errno::IO if operation == "VIDIOC_DQBUF" => Error::Stopped {
+                device,
+                driver,
+                operation,
+                source: source.into(),
+            },
             source => Error::Request {
                 device,
                 driver,

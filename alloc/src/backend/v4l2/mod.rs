@@ -114,6 +114,18 @@ pub enum Error {
         /// ENODEV or ENXIO.
         source: SystemError,
     },
+    /// The driver has stopped the stream. It goes on when it is stopped and started again.
+    #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; its signal or cable may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
+    Stopped {
+        /// The device node.
+        device: PathBuf,
+        /// Its driver.
+        driver: String,
+        /// The ioctl.
+        operation: &'static str,
+        /// EIO.
+        source: SystemError,
+    },
     /// An ioctl failed.
     #[error("{device} ({driver}): {operation} failed: {source}", device = printable_path(device))]
     Request {
@@ -360,6 +372,7 @@ impl Error {
             Self::NoQueue { device, driver, .. }
             | Self::Busy { device, driver, .. }
             | Self::Gone { device, driver, .. }
+            | Self::Stopped { device, driver, .. }
             | Self::Request { device, driver, .. }
             | Self::Control { device, driver, .. }
             | Self::Format { device, driver, .. }

@@ -93,10 +93,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                         let _ = stream.queue(frame.index);
                     }
                     Ok(None) => wait(&stream)?,
-                    Err(Error::Request { operation, .. }) => {
-                        ensure!(operation == "VIDIOC_DQBUF", "{operation} failed");
-                        break;
-                    }
+                    Err(Error::Stopped { .. }) => break,
                     Err(error) => return Err(error.into()),
                 }
             }
