@@ -20,6 +20,9 @@ const FPS: u32 = 30;
 /// their calls would count for those that it shows.
 const TRACED_FPS: u32 = 5;
 
+/// Any frame that is shown costs its compositor more than this.
+const LEAST_COMPOSITOR_MS: f64 = 0.05;
+
 /// How long one run of a client may take, in seconds; a program that needs longer has stopped.
 const RUN_LIMIT_SECONDS: u32 = 150;
 /// Both runs, the start of a compositor and the clean-up.
@@ -66,7 +69,13 @@ pub fn measure(
         "the script ended early: {}",
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    Ok(costs(&printed, frames, scenario.clients, traced))
+    let costs = costs(&printed, frames, scenario.clients, traced);
+    let compositor = costs.get(&Column::CompositorMs);
+    ensure!(
+        compositor.is_none_or(|ms| *ms >= LEAST_COMPOSITOR_MS),
+        "the compositor took no time, so the client's frames were not shown"
+    );
+    Ok(costs)
 }
 
 fn parse(text: &str) -> anyhow::Result<Printed> {
