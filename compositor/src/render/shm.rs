@@ -23,11 +23,8 @@ impl<'a> ShmPlanes<'a> {
 
 impl ReadPlanes for ShmPlanes<'_> {
     fn read(&mut self, plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()> {
-        if plane != 0 {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
         let row_bytes = into.len();
-        sys::read_shm(self.buffer, offset, self.stride, row_bytes, into)
+        self.read_rows(plane, offset, row_bytes, into)
     }
 
     /// Access to a pool costs as much as the copy of a short row, so all rows are copied by one.

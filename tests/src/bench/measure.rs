@@ -129,15 +129,8 @@ fn costs(printed: &Printed, asked: [u32; 2], clients: u32, traced: bool) -> BTre
         Some((long? - short?) / more)
     };
     if traced {
-        let total = |kind: &str| {
-            let sum = |label: &str| {
-                let name = format!("{label}.client_{kind}");
-                number(name)
-            };
-            Some((sum("long")? - sum("short")?) / more)
-        };
-        set(Column::Calls, total("calls"));
-        set(Column::Ioctls, total("ioctls"));
+        set(Column::Calls, slope("client_calls"));
+        set(Column::Ioctls, slope("client_ioctls"));
         return costs;
     }
     let client = slope("client_us").map(to_ms);

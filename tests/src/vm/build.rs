@@ -133,7 +133,7 @@ pub fn binaries(root: &Root, features: &[&str]) -> Result<PathBuf, BuildError> {
     let list = features.join(",");
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", *name]);
     let args: Vec<&str> = ["--bins", "--lib"].into_iter().chain(examples).collect();
-    let share = build(root, &args, &list, &list)?;
+    let share = build(root, PROFILE, &args, &list, &list)?;
     c_example::build(root, &share)?;
     Ok(share)
 }
@@ -168,7 +168,7 @@ pub fn variant(root: &Root, name: &str, feature: &str) -> Result<PathBuf, BuildE
 /// Those of [`binaries`].
 pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
     let args: Vec<&str> = PIPELINE.iter().flat_map(|name| ["--bin", *name]).collect();
-    build(root, &args, "", "pipeline")
+    build(root, PROFILE, &args, "", "pipeline")
 }
 
 /// Compiles the programs as releases, without the checks of what the suite runs, and returns a folder of their own to share with a guest.
@@ -176,26 +176,17 @@ pub fn pipeline(root: &Root) -> Result<PathBuf, BuildError> {
 /// # Errors
 /// Those of [`binaries`].
 pub fn release_programs(root: &Root) -> Result<PathBuf, BuildError> {
-    let args = [
-        "build",
-        "--workspace",
-        "--release",
-        "--locked",
-        "--bins",
-        "--features",
-        FEATURES,
-    ];
-    let target = target(Platform::Pc)?;
-    compile(root, cargo(root, &args), &target, "release")
+    build(root, "release", &["--bins"], "", "release")
 }
 
 fn build(
     root: &Root,
+    profile: &str,
     programs: &[&str],
     features: &str,
     share: &str,
 ) -> Result<PathBuf, BuildError> {
-    let mut args = vec!["build", "--workspace", "--profile", PROFILE, "--locked"];
+    let mut args = vec!["build", "--workspace", "--profile", profile, "--locked"];
     args.extend(TESTS_ALONE.iter().flat_map(|name| ["--exclude", *name]));
     args.extend(programs);
     let all = format!("{FEATURES},{features}");

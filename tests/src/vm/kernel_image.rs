@@ -298,14 +298,7 @@ fn parse_missing(text: &str) -> Vec<MissingModule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn package(file: &str) -> Package {
-        Package {
-            file: file.to_owned(),
-            size_bytes: 1,
-            sum: "SHA256:00".to_owned(),
-        }
-    }
+    use crate::vm::packages::tests::package;
 
     #[test]
     fn unpacked_packages_are_those_of_the_kernel_alone() {

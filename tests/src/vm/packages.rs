@@ -199,8 +199,17 @@ pub(crate) fn parse_answer(text: &str) -> Result<Vec<Package>, AnswerError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Makes a package of one byte, for the tests of what is made of packages.
+    pub(in crate::vm) fn package(file: &str) -> Package {
+        Package {
+            file: file.to_owned(),
+            size_bytes: 1,
+            sum: "SHA256:00".to_owned(),
+        }
+    }
 
     #[test]
     fn names_of_the_board_differ_and_include_the_compilers_library() {

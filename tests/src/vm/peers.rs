@@ -170,14 +170,7 @@ fn key(packages: &[Package]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn package(file: &str) -> Package {
-        Package {
-            file: file.to_owned(),
-            size_bytes: 1,
-            sum: "SHA256:00".to_owned(),
-        }
-    }
+    use crate::vm::packages::tests::package;
 
     #[test]
     fn missing_packages_are_those_that_the_root_has_not_in_this_version() {

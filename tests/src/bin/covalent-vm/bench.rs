@@ -40,7 +40,7 @@ const VERSIONS: [(&str, &str); 6] = [
 
 /// Measures what a frame costs, beside programs of other projects in the same guest.
 ///
-/// Prints a table, and writes `bench-SUBJECT.json` and `.svg`. The first use downloads about 300 MB of these programs. A camera
+/// Prints a table, and writes `bench-SUBJECT.json` and `.svg`. The first use downloads about 120 MB of these programs. A camera
 /// bench takes about five minutes a round on two emulated processors. All numbers are a presented frame's: the difference of a
 /// long run and a short one. Emulated processors make every program slower, so only the ratio of two rows means something.
 #[derive(Debug, Args)]

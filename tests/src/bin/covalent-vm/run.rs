@@ -40,7 +40,7 @@ pub(crate) struct GuestArguments {
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
     /// Give the guest the programs of other projects: Weston, sway, cage, labwc, GStreamer, FFmpeg, mpv, foot, glmark2, and the
-    /// demos of GTK 4 and SDL 2. The first use downloads about 300 MB. Only with the image's own kernel, and not for the board.
+    /// demos of GTK 4 and SDL 2. The first use downloads about 120 MB. Only with the image's own kernel, and not for the board.
     #[arg(long, conflicts_with = "kernel")]
     peers: bool,
     /// Boot with this memory size, such as 2G or 1536M.
