@@ -93,8 +93,9 @@ fn parse(text: &str) -> anyhow::Result<Printed> {
         }
         if let Some((name, number)) = line.split_once(' ') {
             // Anything else is a message of a program.
-            if let Ok(number) = number.trim().parse() {
-                printed.numbers.insert(name.to_owned(), number);
+            if let Ok(number) = number.trim().parse::<f64>() {
+                // Each of several clients has its own line of system calls.
+                *printed.numbers.entry(name.to_owned()).or_default() += number;
             }
         }
     }
@@ -237,6 +238,13 @@ done 1";
         let costs = costs(&parse(text).unwrap(), [50, 150], 1, true);
         let expected = [(Column::Calls, 10.0), (Column::Ioctls, 3.0)];
         assert_eq!(costs, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn costs_of_a_traced_run_of_two_clients_count_the_calls_of_both() {
+        let text = "short.client_calls 300\nshort.client_calls 400\nlong.client_calls 800\nlong.client_calls 900\ndone 1";
+        let costs = costs(&parse(text).unwrap(), [50, 150], 2, true);
+        assert_eq!(costs, BTreeMap::from([(Column::Calls, 5.0)]));
     }
 
     #[test]
