@@ -36,7 +36,7 @@ fn camera_exit_code(error: &v4l2::Error) -> Exit {
         v4l2::Error::Open { .. } | v4l2::Error::NotVideo { .. } | v4l2::Error::NoQueue { .. } => {
             Exit::NoCamera
         }
-        v4l2::Error::Gone { .. } | v4l2::Error::Stopped { .. } => Exit::CameraGone,
+        v4l2::Error::Gone { .. } | v4l2::Error::StreamError { .. } => Exit::CameraGone,
         v4l2::Error::Format { .. } | v4l2::Error::NoPixelFormat { .. } => Exit::NoPlan,
         v4l2::Error::TooSmall { .. }
         | v4l2::Error::TooManyDmabufs { .. }

@@ -169,7 +169,7 @@ impl Device {
                 source: source.into(),
             },
             // The kernel's queues return it until the stream is stopped, and drivers for a signal that was lost.
-            Errno::IO if operation == "VIDIOC_DQBUF" => Error::Stopped {
+            Errno::IO if operation == "VIDIOC_DQBUF" => Error::StreamError {
                 device,
                 driver,
                 operation,

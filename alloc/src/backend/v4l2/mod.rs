@@ -116,7 +116,7 @@ pub enum Error {
     },
     /// The driver has stopped the stream. It goes on when it is stopped and started again.
     #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; its signal or cable may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
-    Stopped {
+    StreamError {
         /// The device node.
         device: PathBuf,
         /// Its driver.
@@ -372,7 +372,7 @@ impl Error {
             Self::NoQueue { device, driver, .. }
             | Self::Busy { device, driver, .. }
             | Self::Gone { device, driver, .. }
-            | Self::Stopped { device, driver, .. }
+            | Self::StreamError { device, driver, .. }
             | Self::Request { device, driver, .. }
             | Self::Control { device, driver, .. }
             | Self::Format { device, driver, .. }

@@ -93,7 +93,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                         let _ = stream.queue(frame.index);
                     }
                     Ok(None) => wait(&stream)?,
-                    Err(Error::Stopped { .. }) => break,
+                    Err(Error::StreamError { .. }) => break,
                     Err(error) => return Err(error.into()),
                 }
             }
