@@ -25,13 +25,14 @@ keeps_extra_fields! {
         /// The sources, which allocate buffers.
         #[serde(default, deserialize_with = "sources")]
         pub sources: Vec<RecordedSource>,
-        /// The devices that copy frames where participants share no buffer.
+        /// The devices that can copy frames between participants that share no buffer.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "copiers")]
         pub copiers: Vec<CopyDevice>,
         /// The devices that could not be queried or do not exist.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "missing")]
         pub missing: Vec<MissingDevice>,
-        /// Fields of a newer version. Each is an unmet constraint of every request of this size.
+        /// JSON fields that a newer version of Covalent wrote. Each is a constraint that nothing meets, in every request of this
+        /// size.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -43,13 +44,14 @@ keeps_extra_fields! {
     pub struct RecordedParticipant {
         /// The participant.
         pub participant: Participant,
-        /// The path of its device in the devicetree; `None` where it has no node or the node is not known.
+        /// The path of the participant's device in the devicetree; `None` where the device has no node or the node is not known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub tree_node: Option<String>,
-        /// The provenance of its values.
+        /// Where the values of the participant come from.
         #[serde(default, rename = "grounds")]
         pub provenance: ProvenanceByPath,
-        /// Fields of a newer version. Each is an unmet constraint, as it would be within the participant.
+        /// JSON fields that a newer version of Covalent wrote. Each is a constraint that nothing meets, as if it were a field of
+        /// the participant.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -61,10 +63,11 @@ keeps_extra_fields! {
     pub struct RecordedSource {
         /// The source.
         pub source: Source,
-        /// The provenance of its values.
+        /// Where the values of the source come from.
         #[serde(default, rename = "grounds")]
         pub provenance: ProvenanceByPath,
-        /// Fields of a newer version. Each is an unmet constraint, as it would be within the source.
+        /// JSON fields that a newer version of Covalent wrote. Each is a constraint that nothing meets, as if it were a field of
+        /// the source.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -76,28 +79,30 @@ keeps_extra_fields! {
     pub struct RecordedPool {
         /// The pool.
         pub pool: Pool,
-        /// The provenance of its values.
+        /// Where the values of the pool come from.
         #[serde(default, rename = "grounds")]
         pub provenance: ProvenanceByPath,
-        /// Fields of a newer version. Each is an unmet constraint, as it would be within the pool.
+        /// JSON fields that a newer version of Covalent wrote. Each is a constraint that nothing meets, as if it were a field of
+        /// the pool.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
 keeps_extra_fields! {
-    /// A device without a declaration: it could not be queried, or the board does not have it.
+    /// A device that is not declared, because it could not be queried or the board does not have it.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct MissingDevice {
-        /// The device; for a board that was not recorded on the board itself, `camera`, `encoder` or `decoder`.
+        /// The name of the device. For a board that was not recorded on the board itself, it is `camera`, `encoder` or `decoder`.
         pub name: String,
-        /// Why it has no declaration, as a sentence without a full stop.
+        /// The reason why the device is not declared, as a sentence without a full stop.
         #[serde(rename = "why")]
         pub reason: String,
-        /// Where the reason is from; `None` where the machine itself returned it.
+        /// Where the reason comes from; `None` where the recorded machine itself reported it.
         #[serde(default, rename = "grounds", skip_serializing_if = "Option::is_none")]
         pub provenance: Option<Provenance>,
-        /// Fields of a newer version. They are written again and constrain nothing.
+        /// JSON fields that a newer version of Covalent wrote. They are kept when the file is written again, and constrain
+        /// nothing.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -127,7 +132,7 @@ fn missing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MissingDevi
 }
 
 impl RecordedParticipant {
-    /// Records a participant that this machine declares; every value of it is measured.
+    /// Records a participant that this machine declares. All its values get the provenance "measured".
     #[must_use]
     pub fn measured(participant: Participant) -> Self {
         Self {
@@ -138,7 +143,7 @@ impl RecordedParticipant {
         }
     }
 
-    /// Returns the participant, with the unknown fields of this record as constraints.
+    /// Returns the participant. The unknown JSON fields of this record become constraints of the participant.
     #[must_use]
     pub fn to_participant(&self) -> Participant {
         let mut participant = self.participant.clone();
@@ -149,7 +154,7 @@ impl RecordedParticipant {
 }
 
 impl RecordedSource {
-    /// Records a source that this machine declares; every value of it is measured.
+    /// Records a source that this machine declares. All its values get the provenance "measured".
     #[must_use]
     pub fn measured(source: Source) -> Self {
         Self {
@@ -159,7 +164,7 @@ impl RecordedSource {
         }
     }
 
-    /// Returns the source, with the unknown fields of this record as constraints.
+    /// Returns the source. The unknown JSON fields of this record become constraints of the source.
     #[must_use]
     pub fn to_source(&self) -> Source {
         let mut source = self.source.clone();
@@ -169,7 +174,7 @@ impl RecordedSource {
 }
 
 impl RecordedPool {
-    /// Records a pool that this machine declares; every value of it is measured.
+    /// Records a pool that this machine declares. All its values get the provenance "measured".
     #[must_use]
     pub fn measured(pool: Pool) -> Self {
         Self {
@@ -179,7 +184,7 @@ impl RecordedPool {
         }
     }
 
-    /// Returns the pool, with the unknown fields of this record as constraints.
+    /// Returns the pool. The unknown JSON fields of this record become constraints of the pool.
     #[must_use]
     pub fn to_pool(&self) -> Pool {
         let mut pool = self.pool.clone();
@@ -189,14 +194,14 @@ impl RecordedPool {
 }
 
 impl Declared {
-    /// Returns the size for a message.
+    /// Returns the size as text for a message.
     pub(super) fn size_label(&self) -> String {
         self.size
             .map_or_else(|| "every size".to_owned(), |size| size.to_string())
     }
 
-    /// Checks the values of participants and sources, and that their names are unique here and among `every_size`, the
-    /// declarations that are valid at every size. `at` is the path of this declaration in the file.
+    /// Checks the values of participants and sources. Their names must be unique within this declaration and within `every_size`,
+    /// the declarations that are valid at every size. `at` is the path of this declaration in the file.
     pub(super) fn check(&self, at: &str, every_size: &[&Self]) -> Result<(), MachineError> {
         let others = every_size
             .iter()
@@ -247,7 +252,7 @@ impl Declared {
     }
 }
 
-/// Adds the unknown fields of `from` to those of `into`; a field that both have stays as it is in `into`.
+/// Adds the unknown fields of `from` to those of `into`. If both have a field, the value in `into` stays.
 pub(super) fn merge_extra_fields(from: &ExtraFields, into: &mut ExtraFields) {
     for (name, value) in &from.fields {
         into.fields

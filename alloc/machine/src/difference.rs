@@ -14,49 +14,49 @@ use covalent_solver::constraint::Role;
 use covalent_solver::model::Extent;
 use covalent_solver::solve::{Request, Solution, Verdict, candidates, solve};
 
-/// The size at which two machines are compared whose declarations are valid at every size, in pixels.
+/// The size in pixels at which two machines are compared if all their declarations are valid at every size.
 const DEFAULT_SIZE: (u32, u32) = (1920, 1080);
 
-/// The number of buffers of the plans that are compared.
+/// The number of buffers that the compared plans allocate.
 const BUFFERS: u32 = 4;
 
-/// How many pairs of format and modifier a change lists. Further pairs are only counted.
+/// The most pairs of format and modifier that a change lists. Further pairs are only counted.
 const PAIRS_LISTED: usize = 6;
 
 /// A value that differs between the two machines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Change {
-    /// The name of the value.
+    /// The path or label of the value.
     pub what: String,
-    /// The value on the first machine; `None` where it has none.
+    /// The value on the first machine; `None` if the first machine does not have it.
     pub one: Option<String>,
-    /// The value on the second machine; `None` where it has none.
+    /// The value on the second machine; `None` if the second machine does not have it.
     pub two: Option<String>,
 }
 
 /// The differences between two machines; empty where they are the same.
 ///
-/// The memory that was free while a machine was recorded is not compared.
+/// The amount of free memory is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
-    /// Kernel, Mesa, memory, trial results and reserved memory.
+    /// Changes of the kernel, Mesa, memory, trial results and reserved memory.
     pub machine: Vec<Change>,
-    /// The participants and their constraints.
+    /// Changes of the participants and their constraints.
     pub participants: Vec<Change>,
-    /// The sources and their guarantees.
+    /// Changes of the sources and their guarantees.
     pub sources: Vec<Change>,
-    /// The devices that copy.
+    /// Changes of the devices that copy frames.
     pub copiers: Vec<Change>,
-    /// The verdicts for each source and participant that both machines have.
+    /// Changes of the verdict for each pair of source and participant that both machines have.
     pub verdicts: Vec<Change>,
-    /// The plans from each camera to each display.
+    /// Changes of the plans from each camera to each display.
     pub plans: Vec<Change>,
 }
 
 impl Difference {
-    /// Compares two machines.
+    /// Compares two machines at each size at which they were recorded.
     #[must_use]
     pub fn between(one: &Machine, two: &Machine) -> Self {
         let mut difference = Self {
@@ -69,7 +69,7 @@ impl Difference {
         difference
     }
 
-    /// Returns whether nothing differs.
+    /// Returns whether the machines are equal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.kinds().iter().all(|(_, changes)| changes.is_empty())
@@ -111,7 +111,8 @@ impl Difference {
 
     fn compare_at(&mut self, size: Extent, one: &Machine, two: &Machine) {
         let at = |what: String| format!("{what} at {size}");
-        // The only error is a size at which a machine was not recorded. Such a machine has no participants and sources there.
+        // The only possible error is that the machine was not recorded at this size. It then has no participants and sources at
+        // this size.
         let of = |machine: &Machine| ByName {
             participants: machine.participants_at(size).map_or_else(
                 |_| BTreeMap::new(),
@@ -218,7 +219,7 @@ struct ByName {
 }
 
 impl ByName {
-    /// Returns the nodes of each pair of camera and display.
+    /// Returns each pair of a camera's node and a display's node.
     fn jobs(&self) -> Vec<(String, String)> {
         let nodes = |filter: fn(&RecordedParticipant) -> bool| -> BTreeSet<String> {
             let matching = self
@@ -261,7 +262,7 @@ fn names<T>(one: &BTreeMap<String, T>, two: &BTreeMap<String, T>) -> BTreeSet<St
     one.keys().chain(two.keys()).cloned().collect()
 }
 
-/// Returns the values of the devices that copy at one size, by device and then by path.
+/// Returns the values of the devices that copy frames at one size, by device and then by path.
 fn copiers(machine: &Machine, size: Extent) -> BTreeMap<String, BTreeMap<String, String>> {
     let found = machine.copiers_at(size).unwrap_or_default().into_iter();
     found
@@ -274,7 +275,7 @@ fn copiers(machine: &Machine, size: Extent) -> BTreeMap<String, BTreeMap<String,
         .collect()
 }
 
-/// Returns the values of the machine itself, by path.
+/// Returns the values of the machine that belong to no participant or source, by path.
 fn machine_values(machine: &Machine) -> BTreeMap<String, String> {
     let mut found = flattened(&machine.environment);
     if let Some(tree) = &machine.devicetree {
@@ -297,7 +298,7 @@ fn machine_values(machine: &Machine) -> BTreeMap<String, String> {
     found
 }
 
-/// Compares two participants or sources of the same name. If only one machine has it, that is the only change.
+/// Compares two participants or sources of the same name. If only one machine has this name, the result is a single change.
 fn entries(
     name: &str,
     one: Option<&BTreeMap<String, String>>,
@@ -360,7 +361,7 @@ fn named<'a>(pairs: impl Iterator<Item = &'a &'a str>) -> String {
     }
 }
 
-/// Returns every value within a value, by its path. A list is one value with one line for each item.
+/// Returns every leaf of a JSON value by its path. A list is one leaf, whose text has one line for each item.
 fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
     fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
         match value {
@@ -388,7 +389,7 @@ fn flattened<T: Serialize>(given: &T) -> BTreeMap<String, String> {
         Ok(value) => walk(&value, "", &mut found),
         Err(error) => unreachable!("what was read from JSON can be written as JSON: {error}"),
     }
-    // The memory that is free changes all the time, so it is not a property of the machine.
+    // The amount of free memory changes all the time, so it is not a property of the machine.
     found.retain(|path, _| !path.ends_with("available_bytes"));
     found
 }
@@ -408,7 +409,7 @@ fn verdict(participant: &RecordedParticipant, source: &RecordedSource, size: Ext
     request.participants.push(participant.to_participant());
     request.sources.push(source.to_source());
     let found = candidates(&request);
-    // If the solver left out combinations, one of those may be feasible.
+    // If the solver did not try all combinations, one that it did not try may be feasible.
     let mut best = match found.left_out() {
         None => Verdict::Impossible,
         Some(_) => Verdict::Undecided,

@@ -16,7 +16,7 @@ pub enum MachineError {
         Machine::MAXIMUM_BYTES
     )]
     TooLong {
-        /// The length of the file.
+        /// The length of the file in bytes.
         bytes: usize,
     },
     /// The file is JSON of another kind.
@@ -33,25 +33,25 @@ pub enum MachineError {
         /// The version of the file.
         version: u64,
     },
-    /// The file is not valid.
+    /// The file is not valid JSON of a recorded machine.
     #[error("the recorded machine is damaged: {0}")]
     Damaged(#[source] serde_json::Error),
     /// The machine cannot be written as JSON.
     #[error("the recorded machine cannot be written: {0}")]
     Unwritable(#[source] serde_json::Error),
-    /// The file has more entries of a kind than are read.
+    /// The file has more entries in a list than are read.
     #[error("{place}: the recorded machine has {count} {what}, and at most {most} are read")]
     TooMany {
         /// The path of the list in the file.
         place: String,
-        /// What is counted.
+        /// The kind of the entries, such as `participants`.
         what: &'static str,
-        /// How many there are.
+        /// The number of entries in the list.
         count: usize,
-        /// How many there may be.
+        /// The most entries that are read.
         most: usize,
     },
-    /// A value of a participant or source is out of its bounds.
+    /// A value of a participant or source is outside of its bounds.
     #[error("the recorded machine has a value that is out of its bounds: {0}")]
     Value(#[source] ValueError),
     /// Two entries have the same name.
@@ -59,9 +59,9 @@ pub enum MachineError {
     Duplicate {
         /// The path of the second entry in the file.
         place: String,
-        /// The kind of the entries.
+        /// The kind of the entries, such as `participant`.
         what: &'static str,
-        /// Their name.
+        /// The name that both entries have.
         name: String,
     },
     /// The machine was not recorded at this size.
@@ -69,19 +69,19 @@ pub enum MachineError {
         "the machine was recorded at {known}, and not at {size}: the constraints of its queues at another size are not known; record it with --size {size}"
     )]
     NoSize {
-        /// The size of the job.
+        /// The size that the job asks for.
         size: Extent,
-        /// The sizes of the recording.
+        /// The sizes at which the machine was recorded, as text.
         known: String,
     },
     /// No participant of the machine has this name.
     #[error("no {what} of the recorded machine is called {name}; there are: {known}")]
     NotFound {
-        /// The kind of participant.
+        /// The kind of participant, such as `camera`.
         what: &'static str,
-        /// The name of the job.
+        /// The name that the job gives.
         name: String,
-        /// The names of the participants of that kind.
+        /// The names of the machine's participants of that kind, as text.
         known: String,
     },
     /// Several participants of the machine match this name.
@@ -89,16 +89,16 @@ pub enum MachineError {
         "{name} may be each of these {what}s of the recorded machine: {found}; name one by its {distinction}"
     )]
     Ambiguous {
-        /// The kind of participant.
+        /// The kind of participant, such as `camera`.
         what: &'static str,
-        /// The name of the job.
+        /// The name that the job gives.
         name: String,
-        /// The names of the participants that match.
+        /// The names of the participants that match, as text.
         found: String,
-        /// What tells them apart: the node of a device, or the name where they have one node.
+        /// The property that distinguishes the matches: `node`, or `name` if all of them have the same node.
         distinction: &'static str,
     },
-    /// The job names a card more often than the card has outputs.
+    /// The job names a card more often than the card can show different planes at the same time.
     #[error(transparent)]
     TooManyDisplays(#[from] TooManyDisplays),
     /// The job names no participant.

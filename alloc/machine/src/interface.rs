@@ -1,19 +1,19 @@
-//! The interface and the plane of participants in files that are older than these two fields.
+//! Determines the interface and the plane of participants in old files, which lack these two fields.
 //!
-//! A file of version 1 may lack the fields `interface` and `plane` of a participant. In such a file the name states them: the
-//! driver, followed by `GBM`, `image`, `primary plane` and so on. Names are parsed only for participants of a file that have
-//! neither field. The result is set on the participants of a request and not in the [`Machine`](crate::Machine), so that a file
-//! is written as it was read.
+//! A file of version 1 may lack the fields `interface` and `plane` of a participant. In such a file the participant's name states
+//! both: the driver, followed by `GBM`, `image`, `primary plane` and so on. Names are parsed only for participants of a file that
+//! have neither field. The result is set on the participants of a request and not in the [`Machine`](crate::Machine), so that a
+//! file is written again as it was read.
 
 use covalent_solver::constraint::{Interface, Participant, Plane, PlaneKind, Role};
 
-/// Returns the interface of a participant of a file; the kernel's own interface where neither field nor name states one.
+/// Returns the interface of a participant of a file; the kernel's own interface if neither the field nor the name states one.
 pub(super) fn interface_of(participant: &Participant) -> Interface {
     let (by_name, _) = read_name(participant);
     participant.interface.or(by_name).unwrap_or_default()
 }
 
-/// Returns what kind of plane a participant of a file is; `None` where neither field nor name says.
+/// Returns the kind of plane that a participant of a file is; `None` if neither the field nor the name states it.
 pub(super) fn plane_kind(participant: &Participant) -> Option<PlaneKind> {
     let (_, by_name) = read_name(participant);
     participant.plane.or(by_name).map(|plane| plane.kind)
@@ -26,7 +26,7 @@ pub(super) fn fill_in(participant: &mut Participant) {
     participant.plane = participant.plane.or(plane);
 }
 
-/// Returns the interface and the plane that a participant's name states; nothing where a field states either.
+/// Returns the interface and the plane that a participant's name states. Both are `None` if either field is set.
 fn read_name(participant: &Participant) -> (Option<Interface>, Option<Plane>) {
     if participant.interface.is_some() || participant.plane.is_some() {
         return (None, None);

@@ -23,25 +23,26 @@ use covalent_solver::solve::{Request, solve};
 /// that is unique.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// V4L2 capture queues: cameras and decoders.
+    /// The V4L2 capture queues, of cameras and decoders.
     pub cameras: Vec<String>,
-    /// V4L2 output queues: outputs and encoders.
+    /// The V4L2 output queues, of outputs and encoders.
     pub outputs: Vec<String>,
-    /// Cards of which any plane scans out the buffer, the primary plane if it can, or single planes by their names.
+    /// The cards or single planes that scan out the buffer. For a card, a plane is chosen: the primary plane if it can, or else
+    /// another one.
     pub displays: Vec<String>,
-    /// Cards on which a renderer imports the buffer through GBM.
+    /// The cards on which a renderer imports the buffer through GBM.
     pub gbm: Vec<String>,
-    /// Whether every Vulkan device reads the buffer.
+    /// Whether all Vulkan devices of the machine read the buffer.
     pub vulkan: bool,
-    /// Any other participants.
+    /// The names of further participants, of any kind.
     pub others: Vec<String>,
-    /// How much the CPU reads.
+    /// How much the CPU reads; `None` if it reads nothing.
     pub cpu: Option<CpuUse>,
     /// The only format that queues and renderers may use.
     pub format: Option<Fourcc>,
     /// The size of the buffers in pixels.
     pub size: Extent,
-    /// The least number of buffers.
+    /// The least number of buffers to allocate.
     pub count: u32,
 }
 
@@ -67,12 +68,12 @@ impl Job {
 impl Machine {
     /// Makes the request to the solver that this machine itself would make for a job, with its trial results applied.
     ///
-    /// The sources are those that the machine itself would use: heaps, udmabuf and dumb buffers, the queues of the job's
-    /// participants, and GBM's and Vulkan's buffers where one of their participants is in the job.
+    /// The sources are those that the machine itself would use: heaps, udmabuf and dumb buffers, and the queues of the job's
+    /// participants. Buffers of GBM or Vulkan are sources if a GBM or Vulkan participant is in the job.
     ///
     /// # Errors
-    /// [`MachineError`] where a name matches no participant or several, where the job names none, and for a size at which the
-    /// machine was not recorded.
+    /// [`MachineError`] if a name matches no participant or several, if the job names no participant, or if the machine was not
+    /// recorded at the job's size.
     pub fn request(&self, job: &Job) -> Result<ResolvedRequest, MachineError> {
         let declared = self.declared_at(job.size)?;
         let mut planes = Vec::new();
@@ -90,7 +91,7 @@ impl Machine {
                 .filter_map(|(planes, place)| planes.get(*place));
             self.request_with_planes(job, &declared, shown.copied())
         };
-        // An error is the same for every plane, and is returned below.
+        // If the request cannot be made, the error is the same for every plane. `with` returns it below.
         let chosen = choose_planes(&displays, |chosen| {
             let resolved = with(chosen).ok()?;
             Some(solve(&resolved.request))
@@ -106,7 +107,7 @@ impl Machine {
         Ok(resolved)
     }
 
-    /// Makes the request for a job in which these planes scan out the buffer.
+    /// Makes the request for a job whose displays scan out the buffer with these planes.
     fn request_with_planes<'machine>(
         &self,
         job: &Job,
@@ -151,7 +152,7 @@ impl Machine {
             chosen.push((other, with_only_format(other.to_participant(), job.format)));
         }
         let mut sources = declared.kernel_sources();
-        // A queue that is named twice is one source.
+        // A queue that the job names twice adds one source.
         for source in queue_sources {
             if sources
                 .iter()
@@ -227,31 +228,31 @@ impl Machine {
         })
     }
 
-    /// Returns the sizes at which the machine was recorded. A machine whose declarations are valid at every size has none.
+    /// Returns the sizes at which the machine was recorded. The result is empty if all declarations are valid at every size.
     pub fn sizes(&self) -> impl Iterator<Item = Extent> + '_ {
         self.declared.iter().filter_map(|declared| declared.size)
     }
 
-    /// Returns the devices that copy at one size, with those that are declared for every size.
+    /// Returns the devices that copy frames of one size, with those that are declared for every size.
     ///
     /// # Errors
-    /// [`MachineError::NoSize`] where the machine was recorded at other sizes only.
+    /// [`MachineError::NoSize`] if the machine was recorded at other sizes only.
     pub fn copiers_at(&self, size: Extent) -> Result<Vec<&CopyDevice>, MachineError> {
         Ok(self.declared_at(size)?.copiers().collect())
     }
 
-    /// Returns the participants at one size, with those that are declared for every size.
+    /// Returns the participants that are declared at one size, with those that are declared for every size.
     ///
     /// # Errors
-    /// [`MachineError::NoSize`] where the machine was recorded at other sizes only.
+    /// [`MachineError::NoSize`] if the machine was recorded at other sizes only.
     pub fn participants_at(&self, size: Extent) -> Result<Vec<&RecordedParticipant>, MachineError> {
         Ok(self.declared_at(size)?.participants().collect())
     }
 
-    /// Returns the sources at one size, with those that are declared for every size.
+    /// Returns the sources that are declared at one size, with those that are declared for every size.
     ///
     /// # Errors
-    /// [`MachineError::NoSize`] where the machine was recorded at other sizes only.
+    /// [`MachineError::NoSize`] if the machine was recorded at other sizes only.
     pub fn sources_at(&self, size: Extent) -> Result<Vec<&RecordedSource>, MachineError> {
         Ok(self.declared_at(size)?.sources().collect())
     }
@@ -274,7 +275,7 @@ impl Machine {
     }
 }
 
-/// Returns the name of a participant with its node, for lists.
+/// Returns the name of a participant with the path of its device node, for lists in messages.
 pub(super) fn label(participant: &Participant) -> String {
     let node = &participant.device.node;
     if node.is_empty() {
@@ -310,7 +311,8 @@ fn role_label(role: Role) -> &'static str {
     }
 }
 
-/// Returns the pairs of one format. A participant or source without a list supports the format at least with `LINEAR`.
+/// Returns the pairs of a list that have one format. Without a list, the participant or source supports at least `LINEAR` in this
+/// format, so the result is that pair.
 fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
     match formats {
         Some(formats) => {
@@ -321,7 +323,7 @@ fn only(formats: Option<&FormatSet>, wanted: Fourcc) -> FormatSet {
     }
 }
 
-/// Limits a participant to one format. Its `per_fourcc` constraints stay.
+/// Limits a participant to one format. Its constraints on single formats (`per_fourcc`) stay, also those of other formats.
 fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Participant {
     if let Some(wanted) = format {
         for choice in participant.choices_mut() {
@@ -331,7 +333,7 @@ fn with_formats_of(mut participant: Participant, format: Option<Fourcc>) -> Part
     participant
 }
 
-/// Limits a participant to one format, and removes its `per_fourcc` constraints of other formats.
+/// Limits a participant to one format, and removes its constraints on other formats (`per_fourcc`).
 fn with_only_format(participant: Participant, format: Option<Fourcc>) -> Participant {
     let mut participant = with_formats_of(participant, format);
     if let Some(wanted) = format {

@@ -1,45 +1,48 @@
-//! Interfaces of the kernel that buffer sharing uses, with the version that introduced each, and what is missing without it.
+//! Kernel interfaces that buffer sharing uses: the Linux version that introduced each, and what does not work without it.
 
 use crate::KernelVersion;
 
-/// What an interface serves.
+/// The part of buffer sharing for which an interface is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InterfacePurpose {
-    /// Memory that devices share.
+    /// Allocating and sharing memory.
     Memory,
-    /// Waiting for each other.
+    /// Synchronising accesses to a buffer.
     Sync,
-    /// Planes and framebuffers.
+    /// Showing buffers with KMS planes and framebuffers.
     Display,
 }
 
-/// An interface that not every kernel in use has.
+/// A kernel interface that older kernels in use do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelInterface {
     /// An identifier for scripts, such as `syncobj-eventfd`.
     pub id: &'static str,
-    /// The name in the kernel's headers or documentation.
+    /// The name of the interface in the kernel's headers or documentation.
     pub name: &'static str,
-    /// The first version that has it.
+    /// The first version of Linux that has the interface.
     pub since: KernelVersion,
-    /// What it serves.
+    /// The part of buffer sharing for which the interface is needed.
     pub purpose: InterfacePurpose,
-    /// What a machine without it cannot do, as a sentence.
+    /// What a machine without the interface cannot do, as a sentence.
     pub effect: &'static str,
 }
 
-/// Returns the interfaces that a kernel is too old for, the oldest first. A distribution can have built a newer kernel without one.
+/// Returns the interfaces that this kernel version does not have yet, the oldest interface first. A newer kernel may still lack
+/// an interface if the distribution has not enabled it.
 pub fn missing_interfaces(kernel: KernelVersion) -> impl Iterator<Item = &'static KernelInterface> {
     INTERFACES
         .iter()
         .filter(move |interface| kernel < interface.since)
 }
 
+/// The interfaces, sorted by the version that introduced them.
+///
 /// # References
-/// Linux, `include/uapi/linux/udmabuf.h`, `dma-heap.h` and `dma-buf.h`; `include/uapi/drm/drm.h`;
-/// `drivers/gpu/drm/drm_ioctl.c`, `drm_getcap`; `drivers/dma-buf/heaps/cma_heap.c`.
+/// Linux, `include/uapi/linux/udmabuf.h`, `dma-heap.h` and `dma-buf.h`; `include/uapi/drm/drm.h`; `drivers/gpu/drm/drm_ioctl.c`,
+/// `drm_getcap`; `drivers/dma-buf/heaps/cma_heap.c`.
 const INTERFACES: &[KernelInterface] = &[
     KernelInterface {
         id: "udmabuf",

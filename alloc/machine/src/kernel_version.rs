@@ -1,8 +1,8 @@
-//! The version of a kernel, as far as interfaces depend on it.
+//! The version series of a Linux kernel, which decides which interfaces it has.
 
 use std::fmt;
 
-/// A version series of Linux, such as 6.12. Debian's and other distributions' releases of one series count as that series.
+/// A version series of Linux, such as 6.12. A distribution's release of 6.12, such as Debian's, counts as 6.12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelVersion {
     major: u16,
@@ -10,7 +10,7 @@ pub struct KernelVersion {
 }
 
 impl KernelVersion {
-    /// Makes a version.
+    /// Makes a version from its major and minor number.
     #[must_use]
     pub const fn new(major: u16, minor: u16) -> Self {
         Self { major, minor }
@@ -20,7 +20,7 @@ impl KernelVersion {
     #[must_use]
     pub fn of_release(release: &str) -> Option<Self> {
         let mut rest = release.trim();
-        // A recorded machine may state the system before the release.
+        // A recorded machine may state `Linux` before the release.
         rest = rest.strip_prefix("Linux ").unwrap_or(rest);
         let (major, rest) = rest.split_once('.')?;
         let digits = rest.find(|sign: char| !sign.is_ascii_digit());

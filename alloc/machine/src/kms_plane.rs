@@ -1,18 +1,18 @@
-//! The constraints of a KMS plane, from what its card or a dump reports.
+//! The constraints of a KMS plane, as its card or a dump of the card reports them.
 
 use covalent_solver::constraint::{
     CodedConstraints, Crop, FormatSet, ImageConstraints, Participant, PlaneKind,
 };
 
-/// Buffers that a plane holds: the one that is scanned out, and the next one.
+/// The number of buffers that a plane holds: the one that is scanned out, and the next one.
 const HELD: u32 = 2;
 
-/// The least and greatest sizes of the framebuffers that a plane shows, in pixels.
+/// The least and greatest size of a framebuffer that a plane can show, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneSizes {
-    /// The least and greatest width. The greatest one of a cursor plane is [`PlaneSizes::max_cursor_size`].
+    /// The least and greatest width. For a cursor plane, the greatest width is [`PlaneSizes::max_cursor_size`].
     pub widths: (u32, u32),
-    /// The least and greatest height.
+    /// The least and greatest height. For a cursor plane, the greatest height is [`PlaneSizes::max_cursor_size`].
     pub heights: (u32, u32),
 }
 
@@ -29,12 +29,13 @@ impl PlaneSizes {
             .unwrap_or(64)
     }
 
-    /// Sets the formats, sizes and number of buffers that a plane of this kind demands.
+    /// Sets the formats, sizes and number of buffers that a plane of this kind requires.
     pub fn constrain(&self, participant: &mut Participant, kind: PlaneKind, formats: &FormatSet) {
         let mut image = ImageConstraints::default();
         let (widths, heights) = (self.widths, self.heights);
         (image.width.maximum, image.height.maximum) = (widths.1, heights.1);
-        // The framebuffer has the coded extent, and the plane's source rectangle is the picture. A cursor is its whole framebuffer.
+        // The framebuffer has the size of the coded extent, and the plane's source rectangle selects the picture in it. A cursor
+        // plane shows the whole framebuffer.
         if kind != PlaneKind::Cursor {
             let mut coded = CodedConstraints::default();
             (coded.width.maximum, coded.height.maximum) = (widths.1, heights.1);

@@ -1,7 +1,7 @@
 //! Recorded machines: the participants and sources of a machine as a file, for which a request can be solved anywhere.
 //!
 //! `covalent probe --record` writes such a file; `covalent plan --machine` and `covalent diff` read it. A file can also be
-//! written by hand for a board that is not at hand, from published facts. Either way each value has a [`Provenance`].
+//! written by hand from published facts, for a board that nobody has recorded. In both cases each value has a [`Provenance`].
 //!
 //! # The file
 //!
@@ -23,13 +23,13 @@
 //! `constraints.image.stride`, to a [`Provenance`]. A path covers every value below it that has no entry of its own. The empty
 //! path covers all values.
 //!
-//! The `interface` of a participant is `kernel`, `gbm` or `vulkan`. Its `plane` is an object with the `kind` (`primary`, `overlay`
-//! or `cursor`) and the KMS `id`. In a file that is older than these two fields, the participant's name states both.
+//! The `interface` of a participant is `kernel`, `gbm` or `vulkan`. Its `plane` is an object with the `kind` (`primary`,
+//! `overlay` or `cursor`) and the KMS `id`. In a file that is older than these two fields, the participant's name states both.
 //!
-//! Fields that this version does not know are kept and written again. Such a field is a constraint that nothing meets, because
-//! its meaning is not known, unless it is an object with `"optional": true` ([`ExtraFields`]). These files are refused, with the
-//! path and the reason: one over [`Machine::MAXIMUM_BYTES`], one that is damaged, and one with the same participant, source or
-//! key twice.
+//! Fields that this version does not know are kept and written again. Because the meaning of such a field is not known, the
+//! solver treats it as a constraint that nothing meets. An object with `"optional": true` constrains nothing ([`ExtraFields`]). A
+//! file is refused, with the path and the reason, if it is longer than [`Machine::MAXIMUM_BYTES`], is damaged, or has the same
+//! participant, source or key twice.
 //!
 //! A file is read in one pass. A file that takes more memory than 16 times its length plus 64 MiB is refused.
 
@@ -82,7 +82,7 @@ pub use region::{Region, RegionUser, ReservedMemory};
 pub use resolved_request::ResolvedRequest;
 pub use unverified_value::UnverifiedValue;
 
-/// The value of `format` in a file of this kind.
+/// The value of the field `format` that identifies a recorded machine.
 const FORMAT: &str = "covalent-machine";
 
 keeps_extra_fields! {
@@ -90,13 +90,13 @@ keeps_extra_fields! {
     /// A recorded machine: the declarations of its participants and sources.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Machine {
-        /// The kind of the file.
+        /// The value of the file's field `format`, which is always `covalent-machine`.
         format: String,
-        /// The version of the file.
+        /// The version of the file format.
         version: u32,
         /// The name of the machine.
         pub name: String,
-        /// Who wrote the file, and from which information.
+        /// The author of the file, and the information from which the file was written.
         pub origin: String,
         /// The time of the recording in seconds since 1970; 0 for a file that was written from published facts.
         #[serde(default)]
@@ -115,19 +115,19 @@ keeps_extra_fields! {
         /// The reserved memory of its devicetree; `None` for a machine without a devicetree.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub devicetree: Option<ReservedMemory>,
-        /// The pools from which sources allocate.
+        /// The pools from which the sources allocate.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "pools")]
         pub pools: Vec<RecordedPool>,
-        /// The declarations, by size.
+        /// The declarations, one entry for each size.
         #[serde(deserialize_with = "sizes")]
         pub declared: Vec<Declared>,
-        /// Fields of a newer version. Each is an unmet constraint of every request.
+        /// JSON fields that a newer version of Covalent wrote. Each is a constraint that nothing meets, in every request.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
-/// The fields of a file that decide whether this version reads it.
+/// The two fields that decide whether this version can read a file.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default, deserialize_with = "budget::value")]
@@ -136,7 +136,7 @@ struct Header {
     version: Value,
 }
 
-/// Reads and checks a machine as [`Machine::from_json`] does, from any format and without the limit on the length.
+/// Reads and checks a machine like [`Machine::from_json`], but from any serde format and without the limit on the length.
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let machine = with_path(deserializer, |inner| Self::read_fields(inner))?;
@@ -150,7 +150,7 @@ impl Machine {
     pub const VERSION: u32 = 1;
     /// The longest file that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most sizes in a file, and the most participants and the most sources of a size.
+    /// The most sizes in a file, and the most participants and the most sources at one size.
     pub const MAXIMUM_ENTRIES: usize = 256;
     /// The most pairs of format and modifier of one participant or source.
     pub const MAXIMUM_PAIRS: usize = FormatSet::MAXIMUM_PAIRS;
@@ -174,10 +174,10 @@ impl Machine {
         }
     }
 
-    /// Reads a file. The file is not trusted.
+    /// Reads a machine from the content of a file. The file is not trusted.
     ///
     /// # Errors
-    /// [`MachineError`] for a file that is too long, of another kind, of a newer version, damaged, or with more entries or greater
+    /// [`MachineError`] if the file is too long, of another kind, of a newer version or damaged, or has more entries or greater
     /// values than a machine may have.
     pub fn from_json(bytes: &[u8]) -> Result<Self, MachineError> {
         if bytes.len() > Self::MAXIMUM_BYTES {
@@ -206,13 +206,13 @@ impl Machine {
     /// Returns the machine as the text of a file.
     ///
     /// # Errors
-    /// [`MachineError::Unwritable`] where an unknown field has the name of a known one.
+    /// [`MachineError::Unwritable`] if an extra field has the name of a field that this version knows.
     pub fn to_json(&self) -> Result<String, MachineError> {
         serde_json::to_string_pretty(self).map_err(MachineError::Unwritable)
     }
 
-    /// Returns the trial results of this machine with the quirks that ship with the crate, evaluated at the time of the
-    /// recording.
+    /// Returns the trial results of this machine and the quirks that ship with the crate. Whether a result has expired is decided
+    /// at the time of the recording.
     #[must_use]
     pub fn trial_results_and_quirks(&self) -> TrialResults {
         let mut results = TrialResults::with_quirks(self.environment.clone(), self.recorded_at);
@@ -317,8 +317,8 @@ fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Declared>, D:
 
 /// Reads a list of items that cannot keep unknown fields, and refuses an item with an unknown field.
 ///
-/// An unknown field may change the meaning of an item: a trial result may have a further condition, for example. To ignore the
-/// field would be wrong then.
+/// An unknown field may change the meaning of an item. For example, it may be a further condition of a trial result, and to
+/// ignore the condition would be wrong.
 fn strict_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

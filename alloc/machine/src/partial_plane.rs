@@ -1,4 +1,4 @@
-//! The planes of a card that would take part of a job for which there is no plan.
+//! Planes that were not chosen for a job without a plan, and the formats of the job's frames that they could show.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ use covalent_solver::model::FormatModifier;
 use covalent_solver::solve::{Request, Solution, solve};
 use covalent_solver::text::printable;
 
-/// The most planes that are described.
+/// The most planes that are described for a job.
 const PLANES: usize = 16;
 
-/// The most formats of a plane that are described.
+/// The most formats that are listed for a plane.
 const FORMATS: usize = 8;
 
-/// The most formats of a plane that are named in text.
+/// The most formats of a plane that its text names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
-/// A plane that was not chosen for a display, and takes frames of the job in some format.
+/// A plane that was not chosen for a display, although it accepts frames of the job in some format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PartialPlane {
-    /// The plane's name.
+    /// The name of the plane.
     pub plane: String,
-    /// The name of the participant whose frames it takes.
+    /// The name of the participant whose frames the plane accepts.
     pub from: String,
-    /// The formats that both have, at most eight.
+    /// The formats that the plane and that participant have in common, at most eight.
     pub takes: Vec<FormatModifier>,
-    /// What the plane does not take, each as a clause that follows `but`. The list is empty if the plane and that participant
-    /// could share a buffer without the other participants.
+    /// The limits that prevent the plane from showing the frames, each as a clause that follows `but`. The list is empty if the
+    /// plane and that participant could share a buffer without the other participants.
     pub lacks: Vec<String>,
 }
 
@@ -56,10 +56,11 @@ impl fmt::Display for PartialPlane {
     }
 }
 
-/// Describes what each plane that was not chosen takes of a job.
+/// Describes each plane that was not chosen and accepts frames of the job in some format.
 ///
-/// `counts` has the number of planes of each display, `chosen` the plane of each, and `first` the place of the first display among
-/// the participants of the requests, which the others follow. `with` makes the request with other planes; `None` where it cannot.
+/// `counts` has the number of planes of each display, and `chosen` the index of the chosen plane of each display. `first` is the
+/// index of the first display among the participants of a request; the other displays follow it. `with` makes the request with
+/// other planes, and returns `None` if that is not possible.
 pub fn partial_planes(
     counts: &[usize],
     chosen: &[usize],
@@ -78,14 +79,14 @@ pub fn partial_planes(
             }
             let described =
                 with(&other).and_then(|request| describe(&request, first.saturating_add(display)));
-            // Several displays may have the same planes.
+            // Several displays may have the same planes, so a description may be in the list already.
             found.extend(described.filter(|own| !found.contains(own)));
         }
     }
     found
 }
 
-/// Describes what the plane at a place takes of a request; `None` if there is no format that it takes.
+/// Describes the plane at this index among the participants of a request; `None` if it has no format in common with the producer.
 fn describe(request: &Request, place: usize) -> Option<PartialPlane> {
     let plane = request.participants.get(place)?;
     let others = || {
@@ -119,7 +120,8 @@ fn describe(request: &Request, place: usize) -> Option<PartialPlane> {
     })
 }
 
-/// Returns the first pairs that both have in some choice. A participant without a list has every pair of the other.
+/// Returns the first pairs of format and modifier that the plane and the producer have in common, in any of their alternatives. A
+/// participant without a list of formats has every pair of the other participant.
 fn common(plane: &Participant, producer: &Participant) -> Vec<FormatModifier> {
     let pairs = |own: &Participant| -> Option<FormatSet> {
         let lists: Option<Vec<&FormatSet>> = own
@@ -136,7 +138,7 @@ fn common(plane: &Participant, producer: &Participant) -> Vec<FormatModifier> {
     both.iter().take(FORMATS).collect()
 }
 
-/// Describes the sizes of the request that no choice of the plane takes in any of the formats.
+/// Describes the sizes of the request that the plane cannot show with any alternative in any of the formats.
 fn sizes(request: &Request, plane: &Participant, takes: &[FormatModifier]) -> Vec<String> {
     let mut lacks = Vec::new();
     for extent in request.extents() {
@@ -153,7 +155,7 @@ fn sizes(request: &Request, plane: &Participant, takes: &[FormatModifier]) -> Ve
                     images.filter_map(|image| limit(side(image), pixels)).next()
                 })
             });
-            // Every choice and format has a limit that rules the size out, and the first one is reported.
+            // If every alternative and format has a limit that rules the size out, the first of these limits is reported.
             let limits: Option<Vec<String>> = of_formats.collect();
             if let Some(limit) = limits.and_then(|limits| limits.into_iter().next()) {
                 let lack = format!("not {pixels} pixels of {what} ({limit})");
@@ -166,7 +168,7 @@ fn sizes(request: &Request, plane: &Participant, takes: &[FormatModifier]) -> Ve
     lacks
 }
 
-/// Describes the limit on a side that rules a number of pixels out.
+/// Describes the limit of a width or height that a number of pixels does not meet; `None` if the number meets all limits.
 fn limit(side: &SideConstraints, pixels: u32) -> Option<String> {
     if pixels > side.maximum {
         Some(format!("at most {}", side.maximum))

@@ -1,4 +1,4 @@
-//! The choice of a plane for each display of a job.
+//! The choice of a KMS plane for each display of a job.
 
 use std::collections::BTreeMap;
 
@@ -8,52 +8,53 @@ use covalent_solver::constraint::Participant;
 use covalent_solver::solve::Solution;
 use covalent_solver::text::printable;
 
-/// The most combinations of planes that are tried.
+/// The most combinations of planes that are solved.
 const COMBINATIONS: usize = 64;
 
-/// The most combinations of planes that are looked at, with those that cannot be shown at the same time.
+/// The most combinations of planes that are considered, including those that cannot be shown at the same time.
 const LOOKED_AT: usize = 65_536;
 
-/// The planes of the displays of a job.
+/// The plane that was chosen for each display of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChosenPlanes {
-    /// For each display, the plane by its place among the display's planes.
+    /// For each display, the index of the chosen plane among the display's planes.
     pub places: Vec<usize>,
-    /// Whether all participants share with these planes. It is `None` where there was nothing to choose, because nothing was solved.
+    /// Whether all participants share a buffer with these planes. `None` means that there was only one combination, so it was not
+    /// solved.
     pub is_shared: Option<bool>,
 }
 
-/// The displays of a job are more than a card shows at a time.
+/// The error that a job has more displays on a card than the card can show at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{count} displays of {card} cannot be shown at the same time: its {planes} planes do not give each one a plane and an output (CRTC) of its own; name the card less often"
 )]
 #[non_exhaustive]
 pub struct TooManyDisplays {
-    /// The card.
+    /// The driver, location and device node of the card, as text.
     pub card: String,
-    /// How many displays of the card the job names.
+    /// The number of displays that the job has on this card.
     pub count: usize,
-    /// How many planes the card has.
+    /// The number of planes that the card has.
     pub planes: usize,
 }
 
-/// Chooses a plane for each display: the first combination with which all share, or else that of the cheapest split, and the first of
-/// equal ones.
+/// Chooses a plane for each display. The first combination with which all participants share a buffer is chosen. If there is
+/// none, the combination with the cheapest split is chosen, and the first of equally cheap ones.
 ///
-/// `displays` has the planes of each display, and `solve` solves the job with one plane of each. A combination that cannot be solved is
-/// `None`. Displays of one card have planes of their own, on outputs (CRTCs) of their own. Up to 64 combinations are tried.
+/// `displays` has the planes of each display. `solve` solves the job with one plane for each display, and returns `None` if the
+/// job cannot be solved. Two displays of one card get different planes, on different CRTCs. Up to 64 combinations are solved.
 ///
 /// # Errors
-/// [`TooManyDisplays`] where no combination can be shown at the same time.
+/// [`TooManyDisplays`] if no combination can be shown at the same time.
 pub fn choose_planes(
     displays: &[Vec<&Participant>],
     mut solve: impl FnMut(&[usize]) -> Option<Solution>,
 ) -> Result<ChosenPlanes, TooManyDisplays> {
     let mut chosen = vec![0; displays.len()];
     if displays.len() <= 1 && displays.iter().all(|planes| planes.len() <= 1) {
-        // There is nothing to choose, so nothing has to be solved.
+        // There is only one combination, so the job does not have to be solved.
         return Ok(ChosenPlanes {
             places: chosen,
             is_shared: None,
@@ -85,7 +86,7 @@ pub fn choose_planes(
                 break;
             }
         }
-        // The last display's plane changes first, as the last digit of a number does.
+        // The next combination changes the last display's plane first, like the last digit of a number.
         let mut is_last = true;
         for (place, planes) in chosen.iter_mut().zip(displays).rev() {
             if place.saturating_add(1) < planes.len() {
@@ -108,9 +109,10 @@ pub fn choose_planes(
     }
 }
 
-/// Returns whether no plane is shown twice, and the planes of each card have outputs of their own.
+/// Returns whether these planes can be shown at the same time: no plane occurs twice, and the planes of each card have different
+/// CRTCs.
 ///
-/// Planes without an ID were written from documents, which may mean several planes by one entry.
+/// A plane without an ID was declared from documents, and several planes of the card may be meant. It is not checked.
 fn can_be_shown_together(shown: &[&Participant]) -> bool {
     let mut masks: Vec<(&Participant, u32)> = Vec::new();
     for (number, own) in shown.iter().enumerate() {
@@ -124,7 +126,7 @@ fn can_be_shown_together(shown: &[&Participant]) -> bool {
         if shown.iter().take(number).any(|other| is_same(&other)) {
             return false;
         }
-        // The mask is 0 if the outputs of a plane are not known. Any output may then be free for the plane.
+        // The mask is 0 if the CRTCs of the plane are not known. The plane may then use any CRTC.
         masks.push((
             own,
             if plane.possible_crtcs == 0 {
@@ -146,9 +148,9 @@ fn can_be_shown_together(shown: &[&Participant]) -> bool {
     })
 }
 
-/// Returns whether each plane can have an output of its own, by their masks of possible outputs.
+/// Returns whether each plane can have a CRTC of its own. `masks` has the `possible_crtcs` of each plane.
 fn have_outputs(masks: &[u32]) -> bool {
-    /// Gives the plane an output, moving the planes that have one where that frees it.
+    /// Assigns a CRTC to the plane. If the CRTC has a plane already, that plane is moved to another CRTC where possible.
     fn give(
         plane: usize,
         masks: &[u32],
@@ -176,7 +178,7 @@ fn have_outputs(masks: &[u32]) -> bool {
     (0..masks.len()).all(|plane| give(plane, masks, &mut 0, &mut owners))
 }
 
-/// Names the card with the most displays.
+/// Makes the error for the card with the most displays.
 fn too_many(displays: &[Vec<&Participant>]) -> TooManyDisplays {
     let firsts: Vec<(&Participant, usize)> = displays
         .iter()
@@ -233,7 +235,7 @@ mod tests {
         let card = vec![&one, &both, &two];
         assert_eq!(places(&[card.clone(), card.clone()]), Ok(vec![0, 1]));
         assert_eq!(places(&[vec![&both], vec![&one]]), Ok(vec![0, 0]));
-        // The plane that both outputs have is moved to the output that is left.
+        // The plane that can use both CRTCs is moved to the CRTC that is free.
         assert_eq!(
             places(&[vec![&one], vec![&both], vec![&two]])
                 .unwrap_err()

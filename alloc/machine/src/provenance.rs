@@ -1,4 +1,4 @@
-//! The provenance of the values of a recorded machine: where each is from.
+//! The provenance of the values of a recorded machine: where each value comes from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use covalent_solver::reading::budget;
 
-/// Where a value is from.
+/// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Provenance {
-    /// The machine itself reported it while it was recorded.
+    /// The machine itself reported the value while it was recorded.
     Measured,
-    /// Somebody published a report of the machine, such as the output of drm_info, vulkaninfo or v4l2-ctl.
+    /// The value is in a published report of the machine, such as the output of drm_info, vulkaninfo or v4l2-ctl.
     Reported {
-        /// The address of the report.
+        /// The address of the report, or the file and the tool.
         place: String,
     },
-    /// It is in a driver's source.
+    /// The value is in the source of a driver.
     DriverSource {
-        /// The project, its version, the file, and what to look for.
+        /// The project, its version, the file, and what to look for in the file.
         place: String,
     },
-    /// It is in documentation, or in a devicetree that describes the board.
+    /// The value is in documentation, or in a devicetree that describes the board.
     Documentation {
-        /// The document.
+        /// The title or address of the document.
         place: String,
     },
     /// The value is not known. The recording has the weakest value that is certain to be true.
@@ -50,7 +50,7 @@ impl fmt::Display for Provenance {
 
 /// Provenance by the path of a value, such as `constraints.image.stride`.
 ///
-/// A path also covers everything below it that has no entry of its own. The empty path covers every value.
+/// A path also covers the values below it that have no entry of their own. The empty path covers every value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProvenanceByPath(
@@ -64,14 +64,14 @@ impl ProvenanceByPath {
         Self::default().and("", Provenance::Measured)
     }
 
-    /// Sets the provenance of one path.
+    /// Sets the provenance of the values at and below one path.
     #[must_use]
     pub fn and(mut self, path: &str, provenance: Provenance) -> Self {
         self.0.insert(path.to_owned(), provenance);
         self
     }
 
-    /// Returns the provenance of a value: the entry of its path, or of the nearest path above that has one.
+    /// Returns the provenance of a value: the entry of its path, or else of the nearest path above it that has an entry.
     #[must_use]
     pub fn of(&self, path: &str) -> Option<&Provenance> {
         let mut path = path;
@@ -86,7 +86,7 @@ impl ProvenanceByPath {
         }
     }
 
-    /// Returns the paths of the values that are not known, each with a text that says what is not known.
+    /// Returns the paths of the values that are not known, each with a text about what is not known.
     pub fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()

@@ -17,39 +17,39 @@ keeps_extra_fields! {
         /// The devices with a `memory-region`.
         #[serde(default)]
         pub users: Vec<RegionUser>,
-        /// Fields of a newer version.
+        /// JSON fields that a newer version of Covalent wrote.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
 keeps_extra_fields! {
-    /// One reserved region of memory.
+    /// A region of reserved memory.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
     pub struct Region {
-        /// The path of its node, such as `/reserved-memory/isp@90000000`.
+        /// The path of the region's node, such as `/reserved-memory/isp@90000000`.
         pub path: String,
-        /// Its `compatible` strings, such as `shared-dma-pool`.
+        /// The `compatible` strings of the region's node, such as `shared-dma-pool`.
         #[serde(deserialize_with = "bounded")]
         pub compatible: Vec<String>,
-        /// Its physical addresses (`reg`); empty where the kernel chooses them.
+        /// The physical addresses of the region (`reg`); empty if the kernel chooses them.
         #[serde(deserialize_with = "strict_list")]
         pub ranges: Vec<AddressWindow>,
-        /// Its size in bytes; `None` where the tree does not state one.
+        /// The size of the region in bytes; `None` if the devicetree does not state one.
         pub size_bytes: Option<u64>,
-        /// The addresses at which the kernel may place it (`alloc-ranges`); empty where any address is allowed.
+        /// The addresses at which the kernel may place the region (`alloc-ranges`); empty if any address is allowed.
         #[serde(deserialize_with = "strict_list")]
         pub allowed: Vec<AddressWindow>,
-        /// The alignment of its address, in bytes.
+        /// The alignment of the region's address, in bytes (`alignment`).
         pub alignment_bytes: Option<u64>,
-        /// Whether the kernel uses its free pages for other purposes (`reusable`, a CMA area).
+        /// Whether the kernel uses free pages of the region for other purposes (`reusable`), as in a CMA area.
         pub reusable: bool,
-        /// Whether the kernel does not map it (`no-map`).
+        /// Whether the kernel does not map the region (`no-map`).
         pub no_map: bool,
-        /// Whether it serves every device without a region of its own (`linux,cma-default`).
+        /// Whether the region serves every device that has no region of its own (`linux,cma-default`).
         pub is_default: bool,
-        /// Fields of a newer version.
+        /// JSON fields that a newer version of Covalent wrote.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -59,33 +59,33 @@ keeps_extra_fields! {
     /// A device whose node has a `memory-region`.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct RegionUser {
-        /// The path of its node.
+        /// The path of the device's node.
         pub node: String,
-        /// Its `compatible` strings.
+        /// The `compatible` strings of the device's node.
         #[serde(default, deserialize_with = "bounded")]
         pub compatible: Vec<String>,
-        /// The paths of its regions' nodes, in the order of `memory-region`.
+        /// The paths of the regions' nodes, in the order of `memory-region`.
         #[serde(deserialize_with = "bounded")]
         pub regions: Vec<String>,
-        /// Fields of a newer version.
+        /// JSON fields that a newer version of Covalent wrote.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
-/// The name of the default CMA area's heap since Linux 6.17.
+/// The name of the default CMA area's dma-heap since Linux 6.17.
 const DEFAULT_CMA_HEAP: &str = "default_cma_region";
 
 impl ReservedMemory {
-    /// The most regions of one device, and the most strings of one `compatible`.
+    /// The most regions of one device, and the most `compatible` strings of one node.
     ///
-    /// No binding has more than a few. Without a limit, a hostile file could repeat one long path many times.
+    /// Real devicetrees have only a few of either. Without a limit, a hostile file could repeat one long path many times.
     pub const MAXIMUM_LISTED: usize = 64;
 
-    /// Removes the regions that a running kernel with this command line does not have, although the tree has them.
+    /// Removes the regions that the devicetree has, but that a kernel with this command line does not create.
     ///
-    /// With `cma=`, the kernel reserves the default area by that and skips the node with `linux,cma-default`: there is neither a
-    /// pool nor a heap of it.
+    /// With `cma=` on the command line, the kernel reserves the default CMA area as that option says, and ignores the node with
+    /// `linux,cma-default`. That node then has neither a pool nor a heap.
     ///
     /// # References
     /// Linux, `kernel/dma/contiguous.c`, `rmem_cma_setup`: "bypass %s node, using cmdline CMA params instead".
@@ -121,7 +121,7 @@ impl ReservedMemory {
     /// `kernel/dma/contiguous.c`, `rmem_cma_setup` (an area has the name of its node; vendors' kernels leave the address out).
     #[must_use]
     pub fn region_of_heap(&self, heap: &str) -> Option<&Region> {
-        // The names under which kernels have offered the heap of the default CMA area.
+        // The names that kernels have given the dma-heap of the default CMA area.
         const DEFAULT: [&str; 4] = [
             "default_cma_region",
             "linux,cma",
@@ -136,7 +136,7 @@ impl ReservedMemory {
     }
 }
 
-/// Reads a list of at most [`ReservedMemory::MAXIMUM_LISTED`] texts.
+/// Reads a list of at most [`ReservedMemory::MAXIMUM_LISTED`] strings.
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let most = ReservedMemory::MAXIMUM_LISTED;
@@ -150,7 +150,7 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
 }
 
 impl Region {
-    /// Returns whether drivers allocate DMA buffers from it (`shared-dma-pool`).
+    /// Returns whether drivers allocate DMA buffers from the region (`shared-dma-pool`).
     #[must_use]
     pub fn is_pool(&self) -> bool {
         self.compatible
@@ -160,7 +160,8 @@ impl Region {
 
     /// Returns the region as a pool, from which heaps, queues and dumb buffers allocate.
     ///
-    /// A CMA area allocates whole pages. A region that is not one allocates powers of two (`dma_alloc_from_dev_coherent`).
+    /// A CMA area allocates whole pages. A region that is no CMA area allocates a power of two of pages
+    /// (`dma_alloc_from_dev_coherent`).
     ///
     /// # References
     /// Linux 7.3, `kernel/dma/coherent.c`.
@@ -182,7 +183,8 @@ impl Region {
         }
     }
 
-    /// Returns the identifier of the region's pool. A CMA area's has the name of its heap, as the heap's own declaration does.
+    /// Returns the identifier of the region's pool. The identifier of a CMA area contains the name of its heap, as the
+    /// declaration of that heap does.
     #[must_use]
     pub fn pool_id(&self) -> PoolId {
         PoolId::new(match (self.is_cma(), self.is_default) {
@@ -192,19 +194,20 @@ impl Region {
         })
     }
 
-    /// Returns whether it is a CMA area. The kernel offers such a pool as a dma-heap too.
+    /// Returns whether the region is a CMA area. The kernel also offers a CMA area as a dma-heap.
     pub(super) fn is_cma(&self) -> bool {
         self.is_pool() && self.reusable && !self.no_map
     }
 
-    /// Returns the name of its node: the last part of its path.
+    /// Returns the name of the region's node: the last component of its path.
     #[must_use]
     pub fn name(&self) -> &str {
         let whole = self.path.as_str();
         whole.rsplit_once('/').map_or(whole, |(_, name)| name)
     }
 
-    /// Returns the smallest window that contains its addresses: of `ranges`, else of `allowed`, else every address.
+    /// Returns the smallest address window that contains the region: of `ranges`, or if there are none of `allowed`, or else
+    /// every address.
     #[must_use]
     pub fn window(&self) -> AddressWindow {
         let hull = |windows: &[AddressWindow]| {
@@ -217,7 +220,7 @@ impl Region {
             .unwrap_or_default()
     }
 
-    /// Returns the names that its heap may have: the name of its node, with and without the unit address.
+    /// Returns the names that the region's heap may have: the name of its node, with and without the unit address.
     fn heap_names(&self) -> [&str; 2] {
         let name = self.name();
         [name, name.split_once('@').map_or(name, |(name, _)| name)]
@@ -257,7 +260,7 @@ mod tests {
         let overridden = reserved().with_command_line("console=ttyS0 cma=32M quiet");
         assert_eq!(overridden.region_of_heap(heap), None);
         assert!(overridden.region_of_heap("isp").is_some());
-        // The option is a whole word, and not the end of another.
+        // Only an option named exactly `cma` counts, and not one whose name ends with `cma`.
         let other = reserved().with_command_line("hugetlb_cma=1G");
         assert!(other.region_of_heap(heap).is_some());
     }

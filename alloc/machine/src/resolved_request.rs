@@ -1,4 +1,4 @@
-//! The request that a job on a recorded machine resolves to, and the values of it that are not known.
+//! The request that was made for a job on a recorded machine, and those of its values that are not known.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,18 @@ use covalent_solver::solve::{Plan, Request, Solution};
 /// A request to the solver that was made from a recorded machine.
 #[derive(Clone, Debug)]
 pub struct ResolvedRequest {
-    /// The request.
+    /// The request to the solver.
     pub request: Request,
-    /// If not all participants share a buffer: the planes of the job's displays that were not chosen, and that would accept part
-    /// of the job.
+    /// The planes of the job's displays that were not chosen and that would accept frames of the job in some format. The list is
+    /// empty if all participants share a buffer.
     pub planes: Vec<PartialPlane>,
-    /// The unknown values of its participants, sources and pools.
+    /// The values of the request's participants, sources and pools that are not known.
     pub(super) unverified: Vec<UnverifiedValue>,
 }
 
 impl ResolvedRequest {
-    /// Returns the unknown values on which a solution depends: those of every participant, and of the sources and pools that it uses.
+    /// Returns the unknown values on which a solution depends: those of all participants, and those of the sources and pools that
+    /// the solution uses.
     #[must_use]
     pub fn unverified(&self, solution: &Solution) -> Vec<UnverifiedValue> {
         let mut names: BTreeSet<&str> = self

@@ -1,14 +1,14 @@
-//! A value of a recorded machine that is not known, and on which a plan depends.
+//! A value of a recorded machine that is not known and on which a plan depends.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A value that the recording marks as not known. A plan that depends on it is only as certain as this value.
+/// A value that the recording marks as not known. A plan that depends on the value may be wrong if the value is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnverifiedValue {
-    /// The participant or source that has the value, by its name in the plan.
+    /// The name in the plan of the participant or source that has the value.
     #[serde(rename = "who")]
     pub owner: String,
     /// The path of the value in the recording, such as `participant.constraints.image.stride`.

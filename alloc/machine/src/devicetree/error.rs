@@ -16,7 +16,7 @@ pub enum TreeError {
         Tree::MAXIMUM_BYTES
     )]
     TooLong {
-        /// The length of the input.
+        /// The length of the input in bytes.
         bytes: usize,
     },
     /// The input does not begin with the magic number of a flattened tree.
@@ -29,19 +29,19 @@ pub enum TreeError {
         "the tree is of version {version}, readable as {compatible}; versions 16 and 17 are read"
     )]
     Version {
-        /// Its version.
+        /// The format version of the devicetree blob.
         version: u32,
-        /// The oldest version that it is compatible with.
+        /// The oldest format version whose readers can read the blob (`last_comp_version`).
         compatible: u32,
     },
     /// The tree is malformed: a value is not valid, an offset points outside of the tree, or the tree ends too early.
     #[error("the tree is damaged at byte {at}: expected {expected}, found {found}")]
     Damaged {
-        /// What the format requires there.
+        /// The value or token that the format requires at this offset.
         expected: String,
-        /// What is there.
+        /// The value or token that the blob has at this offset.
         found: String,
-        /// The offset in bytes from the beginning.
+        /// The offset in bytes from the beginning of the blob.
         at: usize,
     },
     /// The source of a tree is malformed.
@@ -52,19 +52,19 @@ pub enum TreeError {
     Source {
         /// The line, counted from 1.
         line: usize,
-        /// What is expected there.
+        /// The token that is expected on this line.
         expected: String,
-        /// What is there.
+        /// The text that is on this line instead.
         found: String,
     },
-    /// The tree has more of something than is read.
+    /// The tree has more nodes, properties or other entries than this crate reads.
     #[error("the tree has more than {most} {what}: the first that is too many is {place}")]
     TooMany {
-        /// What is counted.
+        /// The kind of entry, such as `nodes`.
         what: &'static str,
-        /// How many there may be.
+        /// The most entries of this kind that are read.
         most: usize,
-        /// The first one beyond the limit: a byte offset, or the path of a node.
+        /// The first entry beyond the limit: a byte offset, or the path of a node.
         place: String,
     },
 }

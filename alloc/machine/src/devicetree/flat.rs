@@ -13,7 +13,7 @@ const PROPERTY: u32 = 3;
 const NOTHING: u32 = 4;
 const END: u32 = 9;
 
-/// The bytes of a tree, and the offset of the next token in its structure block.
+/// The bytes of a flattened tree, and the offset of the next token in its structure block.
 struct Reader<'bytes> {
     bytes: &'bytes [u8],
     /// The offset of the strings block, which holds the names of properties.
@@ -100,7 +100,7 @@ impl<'bytes> Reader<'bytes> {
         let within = bytes
             .get(..total)
             .ok_or_else(|| damaged(Length(total), Length(bytes.len()), 4))?;
-        // Makes the error for a header field, given by its index, that points outside of the tree.
+        // Makes the error for a header field that points outside of the tree. `place` is the index of the field.
         let outside = |what: &'static str, found: usize, place: usize| {
             damaged(what, found, place.saturating_mul(4))
         };
@@ -158,7 +158,7 @@ impl<'bytes> Reader<'bytes> {
 
     fn name(&mut self) -> Result<Span, TreeError> {
         let name = self.name_at(self.at, self.end)?;
-        // The zero byte after the name is taken too.
+        // The zero byte that ends the name is skipped too.
         self.take(name.length().saturating_add(1))?;
         self.align()?;
         Ok(name)
@@ -202,7 +202,7 @@ impl<'bytes> Reader<'bytes> {
         }
     }
 
-    /// Reads the rest after the root node, which must be the end token.
+    /// Reads the tokens after the root node: only padding tokens (NOP) and the end token may follow.
     fn finish(mut self) -> Result<(), TreeError> {
         loop {
             let at = self.at;
@@ -215,7 +215,7 @@ impl<'bytes> Reader<'bytes> {
     }
 }
 
-/// Adds the byte offset to an error of the builder.
+/// Converts an error of the tree builder, which has no position, into a [`TreeError`] with the byte offset.
 fn placed(error: TreeBuildError, at: usize) -> TreeError {
     match error {
         TreeBuildError::TooMany { what, most } => TreeError::TooMany {
@@ -232,7 +232,7 @@ fn placed(error: TreeBuildError, at: usize) -> TreeError {
     }
 }
 
-/// Displays a length.
+/// Displays a number of bytes, such as `40 bytes`.
 struct Length(usize);
 
 impl fmt::Display for Length {
@@ -241,7 +241,7 @@ impl fmt::Display for Length {
     }
 }
 
-/// Displays a byte in hexadecimal digits.
+/// Displays a byte of the blob in hexadecimal digits.
 struct Byte(u8);
 
 impl fmt::Display for Byte {

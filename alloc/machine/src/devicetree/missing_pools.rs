@@ -16,14 +16,14 @@ pub struct MissingPool {
     pub participant: String,
     /// The path of the participant's device in the devicetree.
     pub node: String,
-    /// What is missing, as a sentence without a full stop.
+    /// What is missing, as a sentence without a full stop, such as `camera needs contiguous memory, and no heap guarantees it`.
     pub words: String,
     /// Devicetree source that adds a pool for the device.
     pub snippet: String,
 }
 
-/// Returns the participants with a node in the devicetree that need contiguous memory, where no source guarantees it within the
-/// addresses that they reach.
+/// Returns the participants that need contiguous memory and have a node in the devicetree, if no source guarantees contiguous
+/// memory at addresses that they reach.
 ///
 /// The memory of a device's own queue does not count, because other devices may not be able to import it.
 #[must_use]
@@ -44,7 +44,7 @@ pub fn missing_pools<'a>(
                 && memory.address.contains(&source.guarantees.address)
                 && permitted.is_none_or(|sources| sources.contains(&source.id))
         };
-        // A device that has a pool already reaches it by one of its alternatives.
+        // A device that has a pool already is not missing one: one of its alternatives accepts the pool's memory.
         let mut choices = participant.choices().map(|choice| &choice.memory);
         let lacks = choices.all(|memory| {
             memory.contiguity == Contiguity::Contiguous
@@ -76,9 +76,10 @@ fn within(reach: AddressWindow) -> String {
     }
 }
 
-/// Writes devicetree source that adds a pool of `bytes` bytes for a device, within the addresses that it reaches.
+/// Returns devicetree source that adds a pool of `bytes` bytes for a device, within the addresses that it reaches.
 ///
-/// The kernel offers the pool as a dma-heap too. The text is valid in a board's own tree and, after `/plugin/;`, as an overlay.
+/// The kernel offers the pool as a dma-heap too. The text can be added to the board's own devicetree source. After a line
+/// `/plugin/;` it is also a valid overlay.
 #[must_use]
 pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     let name = node.rsplit_once('/').map_or(node, |(_, name)| name);
@@ -132,7 +133,7 @@ pub fn pool_snippet(node: &str, bytes: u64, reach: AddressWindow) -> String {
     text
 }
 
-/// Writes a number as two cells.
+/// Formats a 64-bit number as two devicetree cells: the high 32 bits, then the low 32 bits.
 fn cells(number: u64) -> String {
     format!("{:#x} {:#x}", number >> 32, number & 0xffff_ffff)
 }

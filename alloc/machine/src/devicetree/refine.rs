@@ -29,8 +29,11 @@ impl ReservedMemory {
         self.add_pools(&request.sources, &mut request.pools);
     }
 
-    /// Adds each region from which one of these sources allocates to a list of pools. A pool that is listed without a size gets the
-    /// region's. Small buffers of a CMA area come from the page allocator when it is exhausted, unless a heap allocates them.
+    /// Adds each region from which one of these sources allocates to a list of pools. A pool that the list has without a size
+    /// gets the region's size.
+    ///
+    /// When a CMA area is exhausted, the kernel takes small buffers from the page allocator instead. A heap does not do so. The
+    /// pool therefore gets this fallback for each source that is not a heap.
     pub fn add_pools(&self, sources: &[Source], pools: &mut Vec<Pool>) {
         for region in self.regions.iter().filter(|region| region.is_pool()) {
             let id = region.pool_id();
@@ -84,11 +87,11 @@ impl ReservedMemory {
             let paths = users.flat_map(|user| &user.regions);
             let own_regions = paths.map(|path| by_path.get(path.as_str()).copied());
             let own_regions: Vec<Option<&Region>> = own_regions.collect();
-            // A region that is listed but not described may be a pool too. Then the first pool is not known, and no region
-            // after it is taken for the first.
+            // A region that `memory-region` lists may have no description here, and may still be a pool. The first pool of the
+            // device is then not known, and a pool after that region is not taken for the first.
             let mut described = own_regions.iter().map_while(|region| *region);
             let first = described.find(|region| region.is_pool());
-            // A pool that is listed twice gives one alternative.
+            // A pool that `memory-region` lists twice adds one alternative.
             let mut seen = BTreeSet::new();
             let pools = own_regions.into_iter().flatten();
             let pools = pools.filter(|region| region.is_pool() && seen.insert(&region.path));
@@ -112,7 +115,7 @@ impl ReservedMemory {
                 }
                 match SourceKind::of(&source.id) {
                     SourceKind::Queue => set_guarantees(source, first),
-                    // Whether a card's dumb buffers are contiguous depends on its driver, which declares it.
+                    // Whether dumb buffers are contiguous depends on the card's driver, which has already declared it.
                     SourceKind::Dumb if source.guarantees.contiguous_up_to_bytes > 0 => {
                         source.guarantees.pools = [first.pool_id()].into();
                     }
@@ -147,7 +150,7 @@ fn set_guarantees(source: &mut Source, region: &Region) {
                 .maximum_bytes
                 .map_or(size, |known| known.min(size)),
         );
-        // The known value may be of the machine's whole memory, which is more than the region has.
+        // The known value may be the free memory of the whole machine, which is more than the region has.
         guarantees.available_bytes = guarantees.available_bytes.map(|known| known.min(size));
     }
     guarantees.cost = guarantees.cost.max(MemoryCost::Reserved);

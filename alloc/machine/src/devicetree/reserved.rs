@@ -11,7 +11,8 @@ use covalent_solver::constraint::{AddressWindow, ExtraFields};
 /// The name of the node whose children are the regions.
 const RESERVED: &str = "reserved-memory";
 
-/// The longest path of a device with regions, in bytes. Linux shows nodes as folders, and no longer path can be opened.
+/// The longest path of a node that uses regions, in bytes. Linux shows nodes as folders in `/proc/device-tree`, and opens no
+/// longer path.
 const LONGEST_PATH: usize = 4095;
 
 impl ReservedMemory {
@@ -28,7 +29,8 @@ impl ReservedMemory {
             return Self::default();
         };
         let cells = CellCounts::of_children(reserved);
-        // Addresses that `ranges` translates are not those of the processor, so they cannot be compared with other windows.
+        // If `ranges` translates addresses, the regions' addresses are not those of the processor, so they cannot be compared
+        // with the address windows of devices.
         let is_identity = reserved.property("ranges").is_none_or(<[u8]>::is_empty);
         let regions: Vec<Region> = enabled(reserved)
             .map(|child| {
@@ -111,7 +113,7 @@ fn enabled<'tree>(reserved: Node<'tree>) -> impl Iterator<Item = Node<'tree>> {
     reserved.children().filter(Node::is_enabled)
 }
 
-/// Returns the numbers of the regions by their phandle. Of two regions with the same phandle, the later one counts.
+/// Returns the index of each region by its phandle. If two regions have the same phandle, the later region is used.
 fn handles(reserved: Node<'_>) -> BTreeMap<u32, usize> {
     let numbered = enabled(reserved).enumerate().filter_map(|(number, child)| {
         let handle = child.cell("phandle");
@@ -120,19 +122,20 @@ fn handles(reserved: Node<'_>) -> BTreeMap<u32, usize> {
     numbered.collect()
 }
 
-/// Returns the numbers of the regions in a node's `memory-region`, in its order. A phandle of no enabled region is skipped, as
-/// Linux does.
+/// Returns the indices of the regions in a node's `memory-region`, in the property's order. A phandle that belongs to no enabled
+/// region is skipped, as in Linux.
 fn regions_of(node: Node<'_>, by_handle: &BTreeMap<u32, usize>) -> impl Iterator<Item = usize> {
     let cells = node.cells("memory-region").into_iter().flatten();
     cells.filter_map(|handle| by_handle.get(&handle).copied())
 }
 
-/// Returns the devices that use regions. The nodes within `reserved-memory` are not devices.
+/// Returns the nodes whose `memory-region` names a region. Nodes within `reserved-memory` are left out, because they are regions
+/// and not devices.
 fn users<'tree>(
     tree: &'tree Tree,
     by_handle: &BTreeMap<u32, usize>,
 ) -> impl Iterator<Item = Node<'tree>> {
-    // The end of the latest `reserved-memory` node, of which a tree may have several.
+    // The index after the last descendant of the latest `reserved-memory` node. A tree may have several such nodes.
     let mut end = 0_usize;
     let mut is_region = move |node: &Node<'tree>| {
         if node.index() < end {
@@ -152,15 +155,15 @@ fn users<'tree>(
         .filter(|node| regions_of(*node, by_handle).next().is_some())
 }
 
-/// The number of cells of an address and of a size.
+/// The number of cells in an address and in a size (`#address-cells` and `#size-cells`).
 struct CellCounts {
     address: usize,
     size: usize,
 }
 
 impl CellCounts {
-    /// Returns the counts for the children of a node. Without the properties, or if they are not one cell, they are 2 and 1, as
-    /// in Linux.
+    /// Returns the cell counts for the children of a node. If a property is absent or is not one cell, its default is used as in
+    /// Linux: 2 cells for an address and 1 cell for a size.
     fn of_children(node: Node<'_>) -> Self {
         let read = |property, default| node.cell(property).map_or(default, |cells| cells as usize);
         Self {
@@ -171,7 +174,7 @@ impl CellCounts {
 
     fn region(&self, path: String, node: Node<'_>, is_identity: bool) -> Region {
         let ranges = self.windows(node, "reg");
-        // A sum that does not fit 64 bits is no size.
+        // If the sum of the ranges does not fit into 64 bits, the region has no known size.
         let whole = ranges.iter().try_fold(0_u64, |sum, window| {
             let last = window.highest.checked_sub(window.lowest)?;
             sum.checked_add(last.checked_add(1)?)
@@ -195,8 +198,8 @@ impl CellCounts {
         }
     }
 
-    /// Reads pairs of address and size. Pairs of size 0 and those that do not fit 64 bits are left out. A property that is absent,
-    /// or is not a list of pairs, gives an empty list.
+    /// Reads pairs of address and size. Pairs of size 0 and pairs whose numbers do not fit into 64 bits are left out. A property
+    /// that is absent, or is not a list of pairs, gives an empty list.
     fn windows(&self, node: Node<'_>, property: &str) -> Vec<AddressWindow> {
         self.pairs(node, property).unwrap_or_default()
     }
@@ -219,7 +222,7 @@ impl CellCounts {
     }
 }
 
-/// Reads one number from cells; `None` where there are no cells, or the number does not fit 64 bits.
+/// Reads one number from its cells; `None` where there are no cells, or the number does not fit into 64 bits.
 fn number(cells: impl Iterator<Item = u32>) -> Option<u64> {
     // All cells are taken even if the number does not fit, so that the next number begins at the right cell.
     let mut number = None;

@@ -1,14 +1,14 @@
 //! The reader of a devicetree's source (`.dts`), as `dtc -O dts` prints it. The input is not trusted.
 //!
-//! Labels, references to labels in cells, comments and strings are read. What only a preprocessor or a merge of several trees resolves is
-//! refused, with the line: macros, includes, deletions and overlays. `dtc -I dtb -O dts` prints a tree without them.
+//! Labels, references to labels in cells, comments and strings are read. Macros, includes, deletions and overlays are refused,
+//! with their line, because they need a preprocessor or a merge of several trees. `dtc -I dtb -O dts` prints a tree without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::TreeError;
 use super::tree::{Span, Tree, TreeBuildError, TreeBuilder, is_name};
 
-/// The first number that a node gets whose label is referred to and which has no phandle.
+/// The phandle that the first node gets which has none and whose label a cell refers to. Further nodes get the next numbers.
 const FIRST_PHANDLE: u32 = 0x7000_0000;
 
 impl Tree {
@@ -41,7 +41,7 @@ impl Tree {
     }
 }
 
-/// Returns the labels that the text refers to, so that only their nodes are remembered.
+/// Returns the labels to which cells of the text refer. The reader remembers only the nodes of these labels.
 fn referenced(text: &str) -> BTreeSet<&str> {
     let at = text.match_indices('&').map(|(at, _)| at.saturating_add(1));
     let names = at.filter_map(|at| {
@@ -59,18 +59,18 @@ struct Reader<'text> {
     builder: TreeBuilder,
     open: Vec<OpenNode<'text>>,
     wanted: BTreeSet<&'text str>,
-    /// The phandles of the nodes whose labels are referred to.
+    /// The phandles of the nodes to whose labels cells refer, by label.
     phandles: BTreeMap<&'text str, u32>,
-    /// The cells that refer to a label: their offset in the builder's text, the label and the line.
+    /// The cells that refer to a label. Each entry has the cell's offset in the builder's text, the label and the line.
     references: Vec<(usize, &'text str, usize)>,
     next_phandle: u32,
-    /// The labels before the next node or property.
+    /// The labels that precede the next node or property.
     labels: Vec<&'text str>,
     has_root: bool,
 }
 
 struct OpenNode<'text> {
-    /// The labels that are referred to.
+    /// The labels of this node to which cells refer.
     labels: Vec<&'text str>,
     phandle: Option<u32>,
 }
@@ -102,7 +102,7 @@ impl<'text> Reader<'text> {
         Ok(())
     }
 
-    /// Writes the phandles into the cells that refer to labels, and returns the tree.
+    /// Writes the phandles into the cells that refer to labels, and returns the finished tree.
     fn finish(mut self) -> Result<Tree, TreeError> {
         for (at, label, line) in std::mem::take(&mut self.references) {
             let Some(phandle) = self.phandles.get(label) else {
@@ -250,7 +250,7 @@ impl<'text> Reader<'text> {
         added.map_err(|error| placed(error, line))
     }
 
-    /// Ends a node. One whose label is referred to gets a phandle where it has none.
+    /// Ends a node. If a cell refers to its label and it has no phandle, it gets one.
     fn end(&mut self) -> Result<(), TreeError> {
         let Some(open) = self.open.pop() else {
             return Err(self.expected("the begin of a node"));
@@ -322,7 +322,7 @@ impl<'text> Reader<'text> {
         self.room(0)
     }
 
-    /// Reads `/bits/ 64 <0x1 0x2>`.
+    /// Reads numbers of a given width, such as `/bits/ 64 <0x1 0x2>`.
     fn bits(&mut self) -> Result<(), TreeError> {
         let expected = "/bits/ with 8, 16, 32 or 64";
         let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -401,7 +401,7 @@ impl<'text> Reader<'text> {
         self.room(0)
     }
 
-    /// Checks that the text and so many more bytes are within the limit of a tree.
+    /// Checks that the builder's text does not exceed the limit of a tree when `more` bytes are added.
     fn room(&mut self, more: usize) -> Result<(), TreeError> {
         let bytes = self.builder.text().len().saturating_add(more);
         if bytes > Tree::MAXIMUM_BYTES {

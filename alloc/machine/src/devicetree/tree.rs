@@ -16,11 +16,11 @@ use super::TreeError;
 /// [`ReservedMemory`](crate::ReservedMemory), which are checked when a tree is read.
 #[derive(Clone)]
 pub struct Tree {
-    /// The text that contains all names and values.
+    /// The bytes of all names and values. Each [`Span`] is a range of it.
     text: Vec<u8>,
-    /// The root comes first, and each node before its children.
+    /// The nodes in the order of the file: the root is first, and each node precedes its children.
     nodes: Vec<NodeEntry>,
-    /// Sorted by node, and by name within a node.
+    /// The properties of all nodes, sorted by node, and by name within a node.
     properties: Vec<PropertyEntry>,
 }
 
@@ -34,11 +34,11 @@ pub struct Span {
 #[derive(Clone, Copy)]
 struct NodeEntry {
     name: Span,
-    /// The index of its parent; the root has its own index here.
+    /// The index of the parent node. The root has its own index here.
     parent: u32,
-    /// The index after its last descendant.
+    /// The index after the node's last descendant.
     end: u32,
-    /// The index of its first property.
+    /// The index of the node's first property.
     first_property: u32,
 }
 
@@ -61,9 +61,10 @@ impl Tree {
     pub const MAXIMUM_BYTES: usize = 16 << 20;
     /// The most nodes of a tree, and the most properties of all its nodes together.
     pub const MAXIMUM_NODES: usize = 1 << 16;
-    /// The most levels of nodes.
+    /// The most levels of nested nodes.
     pub const MAXIMUM_DEPTH: usize = 64;
-    /// The longest name of a node or property, in bytes. `/proc/device-tree` shows each as a file name, which is no longer.
+    /// The longest name of a node or property, in bytes. `/proc/device-tree` shows each as a file name, and file names have the
+    /// same limit.
     pub const MAXIMUM_NAME_BYTES: usize = 255;
 
     /// Returns the root, whose name is empty.
@@ -121,13 +122,13 @@ impl<'tree> Node<'tree> {
         &self.tree.nodes[self.index]
     }
 
-    /// Returns its name, with the unit address after the `@` where it has one.
+    /// Returns the name of the node, with `@` and the unit address where it has one.
     #[must_use]
     pub fn name(&self) -> &'tree str {
         text(self.tree.bytes(self.entry().name))
     }
 
-    /// Returns its parent; `None` for the root.
+    /// Returns the parent of the node; `None` for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         let parent = index(self.entry().parent);
@@ -137,7 +138,7 @@ impl<'tree> Node<'tree> {
         })
     }
 
-    /// Returns its path, such as `/soc/isp@40000000`; the path of the root is `/`.
+    /// Returns the path of the node, such as `/soc/isp@40000000`. The path of the root is `/`.
     #[must_use]
     pub fn path(&self) -> String {
         let ancestors = std::iter::successors(Some(*self), Self::parent);
@@ -147,7 +148,7 @@ impl<'tree> Node<'tree> {
         format!("/{}", names.join("/"))
     }
 
-    /// Returns the length of [`Node::path`] in bytes, without making the path.
+    /// Returns the length of [`Node::path`] in bytes, without allocating the path.
     pub(super) fn path_bytes(&self) -> usize {
         let ancestors = std::iter::successors(Some(*self), Self::parent);
         ancestors.fold(0, |sum, node| {
@@ -155,7 +156,7 @@ impl<'tree> Node<'tree> {
         })
     }
 
-    /// Returns its children in the order of the file.
+    /// Returns the children of the node in the order of the file.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'tree> {
         let tree = self.tree;
         let end = self.end();
@@ -165,17 +166,17 @@ impl<'tree> Node<'tree> {
         })
     }
 
-    /// Returns the index after its last descendant.
+    /// Returns the index after the node's last descendant.
     pub(super) fn end(&self) -> usize {
         index(self.entry().end)
     }
 
-    /// Returns its index in [`Tree::nodes`].
+    /// Returns the index of the node in [`Tree::nodes`].
     pub(super) fn index(&self) -> usize {
         self.index
     }
 
-    /// Returns the child of this name. Where there is none, the name is compared with the part before the `@`.
+    /// Returns the child with this name. If there is none, it returns the child whose name has this part before the `@`.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
         self.children()
@@ -186,7 +187,7 @@ impl<'tree> Node<'tree> {
             })
     }
 
-    /// Returns the names and values of its properties, sorted by name.
+    /// Returns the names and values of the node's properties, sorted by name.
     pub fn properties(&self) -> impl Iterator<Item = (&'tree str, &'tree [u8])> + use<'tree> {
         let tree = self.tree;
         tree.properties_of(self.index)
@@ -218,7 +219,7 @@ impl<'tree> Node<'tree> {
         is_whole.then(|| chunks.map(cell))
     }
 
-    /// Returns the value of a property of exactly one cell; `None` for any other.
+    /// Returns the value of a property that consists of exactly one cell; `None` for any other property.
     #[must_use]
     pub fn cell(&self, property: &str) -> Option<u32> {
         let mut cells = self.cells(property)?;
@@ -263,22 +264,22 @@ pub struct TreeBuilder {
 /// Why [`TreeBuilder`] refuses a node or property. The caller adds the place to make a [`TreeError`] of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreeBuildError {
-    /// There is more of something than a [`Tree`] may have.
+    /// A tree would have more nodes, properties or levels than a [`Tree`] may have.
     TooMany {
-        /// What is counted.
+        /// The kind of entry, such as `properties`.
         what: &'static str,
-        /// How many there may be.
+        /// The most entries of this kind that a tree may have.
         most: usize,
     },
     /// A node has two properties of one name.
     Duplicate {
-        /// The value that comes later in the text.
+        /// The value of the second of the two properties.
         value: Span,
     },
 }
 
 impl TreeBuilder {
-    /// Starts a tree whose names and values are ranges of this text.
+    /// Begins a tree. Its names and values will be ranges of this text.
     pub fn new(text: Vec<u8>) -> Self {
         Self {
             tree: Tree {
@@ -399,12 +400,12 @@ impl TreeBuilder {
 }
 
 impl Span {
-    /// Returns its start in the text, in bytes.
+    /// Returns the offset of the range in the text, in bytes.
     pub fn start(self) -> usize {
         index(self.start)
     }
 
-    /// Returns its length in bytes.
+    /// Returns the length of the range in bytes.
     pub fn length(self) -> usize {
         index(self.length)
     }
@@ -430,7 +431,7 @@ impl Tree {
     }
 }
 
-/// Returns the index of the next node or property after `count` of them.
+/// Returns the index of a new node or property, of which `count` exist already.
 fn next_index(count: usize, what: &'static str) -> Result<u32, TreeBuildError> {
     let most = Tree::MAXIMUM_NODES;
     if count < most {

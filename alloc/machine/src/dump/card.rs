@@ -16,10 +16,10 @@ use crate::{Declared, KernelVersion, PlaneSizes, RecordedParticipant, RecordedSo
 const PRIME_IMPORT: u64 = 1;
 const PRIME_EXPORT: u64 = 2;
 
-/// A card.
+/// A DRM card that a dump describes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Card {
-    /// Its primary node, such as `/dev/dri/card0`.
+    /// The path of the primary node, such as `/dev/dri/card0`.
     pub(super) node: String,
     /// The name of the kernel driver.
     pub(super) driver: String,
@@ -29,26 +29,26 @@ pub(super) struct Card {
     pub(super) is_pci: bool,
     /// The values of `DRM_CAP_`, by the name after this prefix. A capability that the driver does not support is absent.
     pub(super) caps: BTreeMap<String, u64>,
-    /// The least and greatest width and height of a framebuffer.
+    /// The least and greatest width of a framebuffer, and then its least and greatest height.
     pub(super) widths: Option<(u32, u32)>,
     pub(super) heights: Option<(u32, u32)>,
     pub(super) planes: Vec<CardPlane>,
 }
 
-/// A plane of a card.
+/// A KMS plane of a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CardPlane {
     pub(super) id: u32,
     pub(super) kind: PlaneKind,
     pub(super) possible_crtcs: u32,
-    /// The formats of GETPLANE.
+    /// The formats that `DRM_IOCTL_MODE_GETPLANE` returned.
     pub(super) formats: Vec<Fourcc>,
-    /// The pairs of IN_FORMATS; `None` for a plane without this property.
+    /// The pairs of format and modifier of the property `IN_FORMATS`; `None` for a plane without this property.
     pub(super) in_formats: Option<Vec<FormatModifier>>,
 }
 
 impl CardPlane {
-    /// Makes an overlay plane without formats. KMS takes a plane without the property `type` for one.
+    /// Makes an overlay plane without formats. KMS treats a plane without the property `type` as an overlay plane.
     pub(super) fn new(id: u32) -> Self {
         Self {
             id,
@@ -65,8 +65,8 @@ impl Card {
         self.caps.get(name).copied().unwrap_or(0)
     }
 
-    /// Returns the name of the device node in place of the bus address, which the dump does not have. The name tells cards of one
-    /// driver apart.
+    /// Returns the file name of the device node, such as `card0`. It distinguishes cards of one driver in place of the bus
+    /// address, which the dump does not have.
     pub(super) fn location(&self) -> &str {
         self.node.rsplit('/').next().unwrap_or_default()
     }
@@ -75,7 +75,7 @@ impl Card {
         PlaneSizes::max_cursor_size(self.caps.get(name).copied())
     }
 
-    /// Adds the planes of the card, what it imports, and its dumb buffers, as the card itself would declare them.
+    /// Declares the card as its backend would on the machine: its planes, its import through PRIME, and its dumb buffers.
     pub(super) fn declare(&self, place: &Evidence, declared: &mut Declared) {
         let device = DeviceIdentity {
             driver: self.driver.clone(),
@@ -157,7 +157,7 @@ impl Card {
         Imports::Any
     }
 
-    /// Returns whether something is known of the driver's memory manager in the kernel of the dump.
+    /// Returns whether the driver has a known memory manager in the kernel of the dump.
     fn has_known_manager(&self) -> bool {
         KernelVersion::of_release(&self.kernel)
             .is_some_and(|kernel| MemoryManager::of(&self.driver, kernel).is_some())
@@ -198,12 +198,12 @@ impl Card {
         let mut source = Source::new(id, format!("{} dumb", self.driver));
         source.device = Some(device);
         if self.is_pci && self.driver.starts_with("nvidia") {
-            // The source is limited here, because the limit for NVIDIA's driver depends on the PCI address of the device, which
-            // is not in the dump.
+            // On PCI, a card with NVIDIA's driver shares its dumb buffers with no other device. The limit is set here, because
+            // the general rule depends on the PCI address of the device, which is not in the dump.
             limit_to_card(&mut source);
         }
         let image = &mut source.constraints.image;
-        // One dma-buf of 32-bit words, the only kind of dumb buffer that every card supports.
+        // A dumb buffer is one dma-buf. It is declared with 32-bit pixels, because every card with dumb buffers supports these.
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         let what = "whether the memory is contiguous, and how much of it is free";

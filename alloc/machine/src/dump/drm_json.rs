@@ -35,7 +35,7 @@ struct WrittenDriver {
     name: String,
     #[serde(default)]
     kernel: Option<WrittenKernel>,
-    /// A capability that the driver does not support is null.
+    /// The value of each `DRM_CAP_`. It is null for a capability that the driver does not support.
     #[serde(default)]
     caps: BTreeMap<String, Option<Number>>,
 }
@@ -89,12 +89,12 @@ struct WrittenKind {
 
 #[derive(Deserialize)]
 struct WrittenBlob {
-    /// Null where the blob could not be read.
+    /// The decoded blob; null where drm_info could not read it.
     #[serde(default)]
     data: Option<InFormats>,
 }
 
-/// The pairs of IN_FORMATS. A modifier without formats names none.
+/// The pairs of format and modifier of `IN_FORMATS`. A modifier without formats adds no pair.
 struct InFormats(Vec<FormatModifier>);
 
 impl<'de> Deserialize<'de> for InFormats {
@@ -153,7 +153,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Card>, LineError> {
     Ok(found)
 }
 
-/// Returns a card; `None` for one of which drm_info could read nothing.
+/// Returns a card; `None` if drm_info could not read the driver of the card.
 fn card(node: String, written: WrittenCard) -> Option<Card> {
     /// `DRM_BUS_PCI`.
     const PCI: u64 = 0;

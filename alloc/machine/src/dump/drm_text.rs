@@ -1,4 +1,5 @@
-//! The text of `drm_info`, a tree of which only the words are read.
+//! The parser of the text that `drm_info` prints. The text is a tree; the parser reads the words and ignores the lines that draw
+//! the tree.
 //!
 //! ```text
 //! Node: /dev/dri/card0
@@ -30,18 +31,19 @@ use super::text::{Line, last_line, lines, number, number_in_parentheses, value_o
 /// The most cards of a file, and the most planes and capabilities of a card.
 const MAXIMUM: usize = 256;
 
-/// The digits of a format's code. A modifier has more digits, or fewer if an older version of drm_info writes LINEAR.
+/// The number of hexadecimal digits of a format's code. The code of a modifier has more digits, or fewer if an older version of
+/// drm_info writes LINEAR as `0x0`.
 const FORMAT_DIGITS: usize = 8;
 
-/// The part of a card in which a line is.
+/// The section of a card's text to which the current line belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
     Driver,
     Framebuffer,
     Planes,
-    /// The formats of GETPLANE.
+    /// The formats that `DRM_IOCTL_MODE_GETPLANE` returned.
     Formats,
-    /// The formats of a modifier of IN_FORMATS; `None` before the first modifier.
+    /// The formats of a modifier of `IN_FORMATS`; `None` before the first modifier.
     InFormats(Option<Modifier>),
     Other,
 }
@@ -51,7 +53,7 @@ pub(super) fn is_first(line: &str) -> bool {
     line.strip_prefix("Node: /dev/").is_some() || is_driver(line)
 }
 
-/// Returns whether a line is that of a card's driver: `Driver: i915 (Intel Graphics) version 1.6.0 (20201103)`.
+/// Returns whether a line names a card's driver, such as `Driver: i915 (Intel Graphics) version 1.6.0 (20201103)`.
 fn is_driver(line: &str) -> bool {
     line.starts_with("Driver: ") && line.contains(" version ") && line.contains('(')
 }
@@ -77,7 +79,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Card>, LineError> {
 struct Reader {
     found: Vec<Card>,
     section: Section,
-    /// The pairs of all planes so far.
+    /// The number of pairs of format and modifier that were read, of all planes together.
     pairs: usize,
 }
 
@@ -89,7 +91,7 @@ impl Reader {
         } else if is_driver(text) {
             self.driver(line)?;
         } else if self.found.is_empty() {
-            // What a shell printed before the text.
+            // The line precedes the output of drm_info, such as a shell's prompt.
         } else if text == "Framebuffer size" {
             self.section = Section::Framebuffer;
         } else if matches!(text, "Connectors" | "Encoders" | "CRTCs") {
@@ -116,7 +118,7 @@ impl Reader {
     }
 
     fn driver(&mut self, line: Line<'_>) -> Result<(), LineError> {
-        // A paste may begin below the line of the node.
+        // A pasted text may begin after the line `Node:`. The card then gets the node `/dev/dri/card0`.
         if self.found.last().is_none_or(|card| !card.driver.is_empty()) {
             self.add_card(line, "/dev/dri/card0")?;
         }
@@ -177,7 +179,7 @@ impl Reader {
             return Ok(());
         };
         if let Some(value) = value_of(text, "Object ID") {
-            // The framebuffer of a plane has an ID too, which comes later.
+            // A plane's framebuffer has an object ID too. It follows the plane's ID and is ignored.
             if plane.id == 0 {
                 let none = || LineError::new(line.number, "the ID of the plane", value);
                 plane.id = value.parse().map_err(|_| none())?;
@@ -213,7 +215,7 @@ impl Reader {
             return Ok(());
         };
         if !line.text.contains(char::is_alphanumeric) {
-            // People leave out what is long, and write dots for it.
+            // The line has no letters or digits. People replace parts of a long list by dots.
             return Ok(());
         }
         let expected = "a format or a modifier with its number in parentheses";
@@ -241,13 +243,13 @@ impl Reader {
     }
 }
 
-/// Returns whether a line is the heading of a plane, and not that of a plane of a framebuffer.
+/// Returns whether a line is the heading of a KMS plane, such as `Plane 0`.
 fn is_plane(text: &str) -> bool {
     text.strip_prefix("Plane ")
         .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// Reads `DRM_CAP_PRIME = 3`; `None` for another line and for a capability that is not supported.
+/// Reads a capability such as `DRM_CAP_PRIME = 3`; `None` for another line and for a capability that the driver does not support.
 fn capability(line: Line<'_>) -> Result<Option<(&str, u64)>, LineError> {
     let Some(rest) = line.text.strip_prefix("DRM_CAP_") else {
         return Ok(None);
@@ -259,7 +261,7 @@ fn capability(line: Line<'_>) -> Result<Option<(&str, u64)>, LineError> {
     Ok(Some((name, number(value.trim()).ok_or_else(none)?)))
 }
 
-/// Reads `[32, 8192]`.
+/// Reads a range such as `[32, 8192]`.
 fn range(line: usize, text: &str) -> Result<(u32, u32), LineError> {
     let inner = text
         .strip_prefix('[')
@@ -276,7 +278,7 @@ fn range(line: usize, text: &str) -> Result<(u32, u32), LineError> {
     })
 }
 
-/// Reads the numbers of CRTCs, such as `{0, 2}`, as KMS' mask.
+/// Reads the indices of CRTCs, such as `{0, 2}`, as a bit mask like KMS's `possible_crtcs`.
 fn mask(line: usize, text: &str) -> Result<u32, LineError> {
     let none = || LineError::new(line, "the numbers of CRTCs, such as {0, 1}", text);
     let inner = text

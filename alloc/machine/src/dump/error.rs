@@ -14,7 +14,7 @@ const QUOTED: usize = 120;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DumpError {
-    /// The file is of no known kind.
+    /// The file is not the output of a tool that this crate can import.
     #[error(
         "{file}: it is the output of no tool that is known here; what is read: {}",
         DumpKind::list()
@@ -31,27 +31,27 @@ pub enum DumpError {
     TooLong {
         /// The name of the file.
         file: String,
-        /// The length of the file.
+        /// The length of the file in bytes.
         bytes: usize,
     },
-    /// A line of the dump is not as the tool writes it.
+    /// A line of the dump is not in the form that the tool writes.
     #[error("{file}, line {line}: expected {expected}, found {found}")]
     Line {
         /// The name of the file.
         file: String,
         /// The line, counted from 1.
         line: usize,
-        /// What the tool writes there.
+        /// What the tool writes on this line.
         expected: String,
-        /// What is there.
+        /// What the file has on this line.
         found: String,
     },
-    /// The dumps together are no machine that can be recorded, such as one with too many planes.
+    /// The machine that the dumps describe together exceeds a limit of recordings, for example with too many planes.
     #[error("the dumps give no machine: {0}")]
     Machine(#[from] MachineError),
 }
 
-/// A place in a dump and what was expected there. The caller adds the name of the file.
+/// The line of a dump where an error is, and what was expected there. The caller adds the name of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LineError {
     pub(super) line: usize,
@@ -73,13 +73,14 @@ impl LineError {
         }
     }
 
-    /// Moves the error down by a number of lines.
+    /// Adds the number of lines that precede the parsed piece of text to the line of the error.
     pub(super) fn below(mut self, lines: usize) -> Self {
         self.line = self.line.saturating_add(lines);
         self
     }
 
-    /// Takes line and reason from an error of JSON. `before` is the number of lines before the JSON.
+    /// Makes an error from an error of the JSON parser, with its line and reason. `before` is the number of lines before the
+    /// JSON.
     pub(super) fn of_json(before: usize, expected: &str, error: &serde_json::Error) -> Self {
         Self {
             line: before.saturating_add(error.line()).max(1),

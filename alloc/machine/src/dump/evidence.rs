@@ -1,4 +1,4 @@
-//! Where the values of a dump are from.
+//! The provenance of values that a dump states.
 
 use crate::{Provenance, ProvenanceByPath};
 
@@ -7,7 +7,7 @@ use crate::{Provenance, ProvenanceByPath};
 pub(super) struct Evidence(pub(super) String);
 
 impl Evidence {
-    /// Returns the provenance of a device of which the dump says everything.
+    /// Returns the provenance of a device whose values are all in the dump.
     pub(super) fn reported(&self) -> ProvenanceByPath {
         ProvenanceByPath::default().and("", self.here())
     }

@@ -1,7 +1,7 @@
-//! The sources of memory that a list of dma-bufs shows (`/sys/kernel/debug/dma_buf/bufinfo`).
+//! Finds memory sources in the kernel's list of dma-bufs (`/sys/kernel/debug/dma_buf/bufinfo`).
 //!
-//! The list names the exporter of each dma-buf. The name of a heap or of udmabuf is enough to declare it as a source. Of all
-//! other exporters, the list does not show what the declaration of a source needs.
+//! The list names the exporter of each dma-buf. The name of a heap or of udmabuf is enough to declare that source. Other
+//! exporters are ignored, because the list does not show what their declaration would need.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::evidence::Evidence;
 use crate::kernel::{BufinfoError, bufinfo};
 use crate::{Declared, RecordedSource};
 
-/// The names of heaps that are known; a heap of another name may be an exporter of another kind.
+/// The names of known dma-buf heaps. An exporter with another name may not be a heap.
 const HEAPS: [&str; 14] = [
     "system",
     "system_cc_shared",
@@ -31,15 +31,15 @@ const HEAPS: [&str; 14] = [
     "restricted",
 ];
 
-/// The beginning of the list.
+/// The first line of the list.
 const HEAD: &str = "Dma-buf Objects:";
 
-/// Returns whether a line begins the list.
+/// Returns whether a line is the first line of the list.
 pub(super) fn is_first(line: &str) -> bool {
     line == HEAD
 }
 
-/// Reads the names of heaps and udmabuf among the exporters.
+/// Returns the exporters in the list that are heaps or udmabuf.
 pub(super) fn read(text: &str) -> Result<BTreeSet<String>, LineError> {
     let (before, list) = match text.find(HEAD) {
         Some(at) => {
@@ -65,7 +65,7 @@ pub(super) fn read(text: &str) -> Result<BTreeSet<String>, LineError> {
         .collect())
 }
 
-/// Returns the list up to the line with its total. Where pasting has replaced the kernel's tabs by spaces, they are tabs again.
+/// Returns the list up to the line with its total. If pasting has replaced the kernel's tabs by spaces, they become tabs again.
 fn with_tabs(list: &str) -> Cow<'_, str> {
     let end = list.find(" objects, ").and_then(|at| {
         let rest = list.get(at..)?;
@@ -94,7 +94,7 @@ fn with_tabs(list: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Adds the source of a heap, or of udmabuf.
+/// Declares the heap or udmabuf of this name as a source.
 pub(super) fn declare(name: &str, place: &Evidence, declared: &mut Declared) {
     let (id, label) = if name == "udmabuf" {
         ("udmabuf".to_owned(), "udmabuf".to_owned())

@@ -1,4 +1,4 @@
-//! What the dumps of one machine describe together, and the recorded machine that is made of it.
+//! The devices that the dumps of one machine describe together, and the recorded machine that is made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use super::wayland_text::Compositor;
 use crate::devicetree::Tree;
 use crate::{Declared, Machine, MissingDevice, ReservedMemory};
 
-/// The most sizes that are declared of one queue.
+/// The most sizes for which one queue is declared.
 const SIZES: usize = 64;
 
 /// The devices of all dumps, each with the files that describe it.
@@ -25,19 +25,19 @@ pub(super) struct Found {
     videos: Vec<(Video, Evidence)>,
     gpus: Vec<(Gpu, Evidence)>,
     compositors: Vec<(Compositor, Evidence)>,
-    /// The names of heaps and udmabuf.
+    /// The names of the heaps, and of udmabuf, that have exported dma-bufs.
     exporters: BTreeMap<String, Evidence>,
     tree: Option<Tree>,
     names: Vec<String>,
 }
 
 impl Found {
-    /// Remembers the name of a file, for the machine's origin.
+    /// Remembers the name of a file. The origin of the machine lists these names.
     pub(super) fn file(&mut self, evidence: &Evidence) {
         self.names.push(evidence.0.clone());
     }
 
-    /// Adds a card. A card that another dump describes already stays as it is.
+    /// Adds a card. If another dump already describes the card, that description is kept.
     pub(super) fn card(&mut self, card: Card, evidence: &Evidence) {
         let is_known = self.cards.iter().any(|(own, _)| own.node == card.node);
         if !is_known {
@@ -45,7 +45,8 @@ impl Found {
         }
     }
 
-    /// Adds a video device, or adds to what another dump says of it: a list of formats may have no name of its device.
+    /// Adds a video device, or merges its values into the same device of another dump. A list of formats without the name of its
+    /// device belongs to the device of the other dump.
     pub(super) fn video(&mut self, video: Video, evidence: &Evidence) {
         let alone = self.videos.len() == 1;
         let same = self.videos.iter_mut().find(|(own, _)| {
@@ -73,14 +74,14 @@ impl Found {
         }
     }
 
-    /// Adds the compositor, of which a machine has one.
+    /// Adds the compositor. Only the first compositor is kept, because a machine has one.
     pub(super) fn compositor(&mut self, compositor: Compositor, evidence: &Evidence) {
         if self.compositors.is_empty() {
             self.compositors.push((compositor, evidence.clone()));
         }
     }
 
-    /// Adds the heaps, and udmabuf, that exported dma-bufs.
+    /// Adds the heaps, and udmabuf, that have exported dma-bufs.
     pub(super) fn exporters(&mut self, names: BTreeSet<String>, evidence: &Evidence) {
         for name in names {
             self.exporters
@@ -89,12 +90,12 @@ impl Found {
         }
     }
 
-    /// Adds the devicetree, of which a machine has one.
+    /// Adds the devicetree. Only the first devicetree is kept, because a machine has one.
     pub(super) fn tree(&mut self, tree: Tree) {
         self.tree.get_or_insert(tree);
     }
 
-    /// Makes the machine of everything that was added.
+    /// Makes the recorded machine of all devices that were added.
     pub(super) fn machine(mut self) -> Result<Machine, DumpError> {
         self.name_nodes();
         let mut machine = Machine::new(
@@ -126,12 +127,12 @@ impl Found {
         if let Some(tree) = &self.tree {
             add_tree(tree, &mut machine);
         }
-        // The limits and the uniqueness of names are those of a file.
+        // The machine must be valid as a file: its lists are within the limits, and its names are unique.
         machine.check()?;
         Ok(machine)
     }
 
-    /// Gives each video device without a node the first one that is free. v4l2-ctl asks `/dev/video0` where no device is named.
+    /// Gives each video device without a node the lowest free one, beginning with `/dev/video0`, which v4l2-ctl opens by default.
     fn name_nodes(&mut self) {
         let named = self.videos.iter().filter_map(|(own, _)| own.node.clone());
         let mut taken: BTreeSet<String> = named.collect();
@@ -172,7 +173,7 @@ impl Found {
     }
 }
 
-/// Declares the queues of a device at each size that the dump names.
+/// Declares the queues of a V4L2 device at each size that the dump names.
 fn declare_video(
     video: &Video,
     place: &Evidence,
@@ -208,7 +209,7 @@ fn declare_video(
     }
 }
 
-/// Returns the declarations of a size, which are made where there are none yet.
+/// Returns the declarations for a size. If there are none yet, an empty declaration is added.
 fn at_size(sized: &mut Vec<Declared>, size: Extent) -> &mut Declared {
     let at = sized.iter().position(|own| own.size == Some(size));
     let at = at.unwrap_or_else(|| {
@@ -221,13 +222,13 @@ fn at_size(sized: &mut Vec<Declared>, size: Extent) -> &mut Declared {
     &mut sized[at]
 }
 
-/// Adds the reserved memory of a devicetree, and the nodes of the V4L2 devices that name theirs: `platform:32e00000.isi` is the device of
-/// the node `isi@32e00000`.
+/// Adds the reserved memory of a devicetree. Each V4L2 device whose bus information names a node gets the path of that node.
+/// `platform:32e00000.isi` is the device of the node `isi@32e00000`.
 fn add_tree(tree: &Tree, machine: &mut Machine) {
     machine.devicetree = Some(ReservedMemory::of(tree));
     let mut paths: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for node in tree.nodes().filter(|node| node.name().contains('@')) {
-        // If two nodes have the same name, the name identifies neither.
+        // If two nodes have the same name, it identifies neither of them.
         let path = paths.entry(node.name());
         path.and_modify(|own| *own = None)
             .or_insert_with(|| Some(node.path()));

@@ -1,4 +1,4 @@
-//! A Vulkan device as vulkaninfo describes it, and its declaration.
+//! A Vulkan device that vulkaninfo describes, and its declaration.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,17 @@ use super::card::Card;
 use super::evidence::Evidence;
 use crate::{Declared, MissingDevice, RecordedParticipant};
 
-/// Images that a renderer holds: the one that it reads, and the next one.
+/// The number of images that a renderer holds: the one that it reads, and the next one.
 const HELD: u32 = 2;
 
-/// The extensions without which a device imports no images by dma-bufs.
+/// The extensions that a device needs to import dma-bufs as images.
 const NEEDED: [&str; 2] = [
     "VK_EXT_external_memory_dma_buf",
     "VK_EXT_image_drm_format_modifier",
 ];
 
-/// The formats of DRM and the names of the Vulkan formats with the same bytes. The backend `vulkan` of covalent-alloc has the same.
+/// DRM formats with the names of the Vulkan formats that have the same bytes. The backend `vulkan` of covalent-alloc has the same
+/// table.
 ///
 /// # References
 /// Vulkan, "Format Definition"; `drm_fourcc.h`.
@@ -44,26 +45,26 @@ const FORMATS: [(Fourcc, &str); 17] = [
     (Fourcc::YUV422, "G8_B8_R8_3PLANE_422_UNORM"),
 ];
 
-/// A Vulkan device.
+/// A Vulkan device that a dump describes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gpu {
     pub(super) name: String,
     /// `VkPhysicalDeviceDriverProperties::driverName`; empty where the dump does not have it.
     pub(super) driver: String,
-    /// The extensions of the device; `None` for a summary, which has none.
+    /// The extensions that a declaration depends on; `None` for a dump by `vulkaninfo --summary`, which lists no extensions.
     pub(super) extensions: Option<BTreeSet<String>>,
-    /// The formats whose linear images the device samples or renders to.
+    /// The formats whose linear images the device can sample, render to or copy.
     pub(super) linear: BTreeSet<Fourcc>,
-    /// Whether the dump has formats.
+    /// Whether the dump lists formats.
     pub(super) has_formats: bool,
-    /// The minor number of the primary and of the render node.
+    /// The minor number of the primary node, and then that of the render node.
     pub(super) primary: Option<u32>,
     pub(super) render: Option<u32>,
     pub(super) is_cpu: bool,
 }
 
 impl Gpu {
-    /// Adds an extension, of those that matter.
+    /// Adds an extension. Extensions on which no declaration depends are ignored.
     pub(super) fn add_extension(&mut self, name: &str) {
         let extensions = self.extensions.get_or_insert_default();
         if NEEDED.contains(&name) || name == "VK_KHR_external_semaphore_fd" {
@@ -71,7 +72,8 @@ impl Gpu {
         }
     }
 
-    /// Adds the formats of DRM that are a Vulkan format, whose linear images have these features, by its name with or without prefix.
+    /// Adds the DRM formats that have the same bytes as a Vulkan format, if linear images of that format have a used feature. The
+    /// name of the Vulkan format may have its prefix `VK_FORMAT_` or not.
     pub(super) fn add_format(&mut self, name: &str, has_features: bool) {
         self.has_formats = true;
         let name = name.strip_prefix("VK_").unwrap_or(name);
@@ -82,7 +84,7 @@ impl Gpu {
         self.linear.extend(same.map(|(fourcc, _)| *fourcc));
     }
 
-    /// Returns whether a feature of linear images is one that an import is used for.
+    /// Returns whether Covalent uses a format feature on imported linear images.
     pub(super) fn is_used_feature(name: &str) -> bool {
         let features = [
             "SAMPLED_IMAGE",
@@ -94,7 +96,7 @@ impl Gpu {
         !is_blend && features.iter().any(|own| name.contains(own))
     }
 
-    /// Adds the images that the device imports, or why it imports none.
+    /// Declares the images that the device imports, or why it imports none.
     pub(super) fn declare(
         &self,
         cards: &[(Card, Evidence)],
@@ -152,7 +154,8 @@ impl Gpu {
         });
     }
 
-    /// Returns the identity of the card that the device is, where another dump has the card; else the driver and the render node.
+    /// Returns the identity of the device's card if another dump describes the card. Otherwise the identity has the Vulkan
+    /// driver's name and the render node.
     fn identity(&self, cards: &[(Card, Evidence)]) -> DeviceIdentity {
         let node = |minor: u32| format!("/dev/dri/card{minor}");
         let primary = self.primary.map(node);

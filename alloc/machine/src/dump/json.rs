@@ -1,4 +1,4 @@
-//! The JSON of a pasted text: what is between its first brace and the end of the value.
+//! Finds and reads the JSON in a pasted text. The JSON begins with the first line that begins with a brace.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::error::LineError;
 use super::text::number;
 
 /// Returns where the JSON object of a text begins: the offset of the first line that begins with a brace, and the number of lines
-/// before it. `None` if no line does.
+/// before it. `None` if no line begins with a brace.
 pub(super) fn start(text: &str) -> Option<(usize, usize)> {
     let mut at = 0_usize;
     for (before, line) in text.split_inclusive('\n').enumerate() {
@@ -22,7 +22,7 @@ pub(super) fn start(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// Reads the JSON object of a text. What follows it, such as a shell's prompt, is ignored.
+/// Reads the JSON object of a text. Text after the object, such as a shell's prompt, is ignored.
 ///
 /// Fields that `T` does not have take no memory.
 pub(super) fn read<T: DeserializeOwned>(text: &str, expected: &str) -> Result<T, LineError> {
@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 impl Number {
-    /// Returns the number where it fits into 32 bits, else the greatest one.
+    /// Returns the number, or `u32::MAX` if the number does not fit into 32 bits.
     pub(super) fn to_u32(self) -> u32 {
         u32::try_from(self.0).unwrap_or(u32::MAX)
     }

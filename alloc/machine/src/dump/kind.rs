@@ -1,4 +1,4 @@
-//! The tools whose output is read, and how each is told from the others.
+//! The kinds of output that can be imported, and how a file's kind is recognised.
 
 use super::{drm_text, exporters, json, text, v4l2_text, vulkan_text, wayland_text};
 
@@ -6,19 +6,19 @@ use super::{drm_text, exporters, json, text, v4l2_text, vulkan_text, wayland_tex
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DumpKind {
-    /// `drm_info -j`.
+    /// The output of `drm_info -j`.
     DrmInfoJson,
-    /// `drm_info`.
+    /// The output of `drm_info`.
     DrmInfoText,
-    /// `v4l2-ctl --all` and `--list-formats-ext`.
+    /// The output of `v4l2-ctl --all` or `v4l2-ctl --list-formats-ext`.
     V4l2Ctl,
-    /// `vulkaninfo --json`.
+    /// The output of `vulkaninfo --json`.
     VulkaninfoJson,
-    /// `vulkaninfo`.
+    /// The output of `vulkaninfo`.
     VulkaninfoText,
-    /// `wayland-info`.
+    /// The output of `wayland-info`.
     WaylandInfo,
-    /// `/sys/kernel/debug/dma_buf/bufinfo`.
+    /// The kernel's list of dma-bufs, `/sys/kernel/debug/dma_buf/bufinfo`.
     Bufinfo,
     /// A flattened devicetree (`.dtb`).
     DevicetreeBlob,
@@ -30,7 +30,7 @@ impl DumpKind {
     /// The longest file that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
 
-    /// All kinds.
+    /// All kinds of output that can be imported.
     pub const ALL: [Self; 9] = [
         Self::DrmInfoJson,
         Self::DrmInfoText,
@@ -43,14 +43,14 @@ impl DumpKind {
         Self::DevicetreeSource,
     ];
 
-    /// Determines the kind of a file by its content; `None` for one of another kind, such as a recorded machine.
+    /// Determines the kind of a file by its content; `None` for a file of no listed kind, such as a recorded machine.
     #[must_use]
     pub fn detect(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]) {
             return Some(Self::DevicetreeBlob);
         }
-        // All other kinds are recognised by UTF-8 text. A name in another encoding does not prevent that, because the conversion
-        // replaces its bytes.
+        // All other kinds are recognised by text. Bytes that are not UTF-8, such as those of a name in another encoding, are
+        // replaced and do not prevent that.
         let text = String::from_utf8_lossy(bytes);
         if let Some((at, _)) = json::start(&text) {
             return Self::of_json(text.get(at..).unwrap_or_default());
@@ -58,7 +58,7 @@ impl DumpKind {
         text::lines(&text).find_map(|line| Self::of_line(line.text))
     }
 
-    /// Determines the kind of a JSON object by a key of its beginning.
+    /// Determines the kind of a JSON object by its first key, or by text that only vulkaninfo writes.
     fn of_json(json: &str) -> Option<Self> {
         const KEYS: [&str; 3] = [
             "\"VkPhysicalDevice",
@@ -69,7 +69,7 @@ impl DumpKind {
         if key.starts_with("\"/dev/dri/") {
             return Some(Self::DrmInfoJson);
         }
-        // Files of Covalent's own have their format or version first.
+        // Covalent's own files begin with the key `format` or `version`.
         let is_own = key.starts_with("\"format\"") || key.starts_with("\"version\"");
         let is_profile = key.starts_with("\"capabilities\"");
         let is_vulkan = is_profile || !is_own && KEYS.iter().any(|own| json.contains(own));
@@ -95,7 +95,7 @@ impl DumpKind {
         }
     }
 
-    /// Returns the name of the output for people, such as `drm_info's JSON`.
+    /// Returns the name of this kind in messages, such as `drm_info's JSON`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -111,7 +111,7 @@ impl DumpKind {
         }
     }
 
-    /// Returns the command line that writes such a file on another machine.
+    /// Returns the command line that makes such a file on another machine.
     #[must_use]
     pub fn command(self) -> &'static str {
         match self {
@@ -127,7 +127,7 @@ impl DumpKind {
         }
     }
 
-    /// Returns the labels of all kinds, for a message.
+    /// Returns the labels of all kinds as text for a message.
     pub(super) fn list() -> String {
         let labels: Vec<&str> = Self::ALL.iter().map(|kind| kind.label()).collect();
         labels.join(", ")

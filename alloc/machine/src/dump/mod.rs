@@ -1,16 +1,18 @@
-//! Dumps: what people paste into reports, made into a recorded machine.
+//! Imports the output of other tools, which people paste into reports, as a recorded machine.
 //!
-//! Each parser reads the output of one tool into the devices that it describes, and [`import`] declares them as the machine itself
-//! would. What a dump says has the provenance [`Provenance::Reported`](crate::Provenance::Reported), with the file and the tool.
-//! What it does not say has [`Provenance::Unknown`](crate::Provenance::Unknown), and a plan that depends on it lists it.
+//! Each parser reads the output of one tool into the devices that it describes. [`import`] declares these devices as the machine
+//! itself would. Values that a dump states have the provenance [`Provenance::Reported`](crate::Provenance::Reported), with the
+//! file and the tool. Values that no dump states have [`Provenance::Unknown`](crate::Provenance::Unknown), and a plan that
+//! depends on such a value lists it.
 //!
 //! ```text
 //! text ──▶ lines without what pasting adds ──▶ Card, Video … ──▶ Found ──▶ Machine
 //! ```
 //!
 //! # Names
-//! Participants and sources have the names that the machine's own backends give them: `amdgpu primary plane 40`, `uvcvideo capture`,
-//! `dumb:amdgpu@card0`. The dumps have no address of a card, so its node stands for it in identifiers.
+//! Participants and sources have the names that the machine's own backends give them: `amdgpu primary plane 40`, `uvcvideo
+//! capture`, `dumb:amdgpu@card0`. The dumps do not have the bus address of a card, so identifiers contain the card's node
+//! instead.
 //!
 //! # Memory
 //! A dump of `n` bytes takes at most 64 `n` bytes and 64 KiB, also while it is read, and time proportional to `n log n`. The most
@@ -42,19 +44,19 @@ use error::LineError;
 use evidence::Evidence;
 use found::Found;
 
-/// A file that somebody pasted or sent.
+/// A file with the output of a tool.
 #[derive(Clone, Copy, Debug)]
 pub struct DumpFile<'bytes> {
-    /// Its name, for provenance and errors.
+    /// The name of the file, for provenance and errors.
     pub name: &'bytes str,
-    /// Its content.
+    /// The content of the file.
     pub bytes: &'bytes [u8],
 }
 
-/// Makes one recorded machine of the dumps of its devices.
+/// Makes one recorded machine from the dumps of its devices.
 ///
 /// # Errors
-/// [`DumpError`] with the file, the line and what was expected there.
+/// [`DumpError`], with the file, the line and what was expected on that line.
 pub fn import(files: &[DumpFile<'_>]) -> Result<Machine, DumpError> {
     let mut found = Found::default();
     for file in files {
@@ -121,7 +123,7 @@ fn read_kind(
     Ok(())
 }
 
-/// Returns a devicetree's source without the lines before its first line, and their number.
+/// Removes the lines before the first line of a devicetree's source. Returns their number and the remaining text.
 fn below_prompt(text: &str) -> (usize, &str) {
     let mut at = 0_usize;
     for (before, line) in text.split_inclusive('\n').enumerate() {
@@ -140,7 +142,8 @@ fn below_prompt(text: &str) -> (usize, &str) {
     (0, text)
 }
 
-/// Takes the line of an error of a devicetree. A flattened tree has no lines, and its error names the byte.
+/// Converts an error of a devicetree. A source's error has a line. A flattened tree has no lines, so the new error names the
+/// byte.
 fn of_tree(error: TreeError) -> LineError {
     match error {
         TreeError::Source {

@@ -1,17 +1,17 @@
-//! The lines of a pasted text, without what pasting adds to them.
+//! The lines of a pasted text, without the characters that pasting adds to them.
 //!
-//! Text that went through an issue or a mail has quotation marks before its lines, fences around it, the shell's prompt above it,
-//! line ends of other systems, and no indentation any more, or spaces where tabs were. No parser here relies on indentation, so a
-//! line is given without it, and without the lines that drm_info draws in front of its tree.
+//! An issue or a mail may add quotation marks before lines, fences around the text, and the shell's prompt above it. It may also
+//! change line ends, remove indentation, or replace tabs by spaces. So no parser in this module relies on indentation: each line
+//! is returned without indentation and without the lines that drm_info draws in front of its tree.
 
 /// A line of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line<'text> {
-    /// Its number, counted from 1.
+    /// The number of the line, counted from 1.
     pub(super) number: usize,
-    /// Its text without indentation, quotation marks and trailing spaces.
+    /// The text of the line without indentation, quotation marks and trailing spaces.
     pub(super) text: &'text str,
-    /// The device that a script put in front of it, such as `/dev/video0`.
+    /// The device that a script wrote in front of the line, such as `/dev/video0`.
     pub(super) node: Option<&'text str>,
 }
 
@@ -29,8 +29,8 @@ pub(super) fn last_line(text: &str) -> usize {
     text.lines().count().max(1)
 }
 
-/// Removes what is before the first character of the tool's own, and the spaces after the last one. Returns the device in front of the
-/// line too: some scripts write `/dev/video0 | Driver Info:`.
+/// Removes the characters before the first one that the tool wrote, and the spaces at the end. Also returns the device in front
+/// of the line, because some scripts write `/dev/video0 | Driver Info:`.
 fn content(line: &str) -> (Option<&str>, &str) {
     let is_drawn = |one: char| {
         one.is_whitespace() || matches!(one, '│' | '├' | '└' | '─' | '>' | '\u{feff}' | '\u{a0}')
@@ -44,14 +44,14 @@ fn content(line: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Returns the value after the `=` or `:` of a line whose name is `name`.
+/// Returns the value after the `=` or `:` of a line that begins with `name`.
 pub(super) fn value_of<'text>(line: &'text str, name: &str) -> Option<&'text str> {
     let rest = line.strip_prefix(name)?.trim_start();
     let value = rest.strip_prefix([':', '='])?;
     Some(value.trim())
 }
 
-/// Returns the path of the video device that a line names: as an option of v4l2-ctl in a shell's prompt, or in front of the line.
+/// Returns the path of the video device that a line names: as an option of v4l2-ctl in a command line, or in front of the line.
 ///
 /// `-d2`, `-d 2`, `-d /dev/video2` and `--device=/dev/video2` name a device.
 pub(super) fn video_node(line: &str) -> Option<String> {
@@ -70,13 +70,13 @@ pub(super) fn video_node(line: &str) -> Option<String> {
     None
 }
 
-/// Makes the path of the device whose number begins a text.
+/// Makes the path of the video device whose number is at the beginning of a text.
 fn numbered(text: &str) -> Option<String> {
     let end = text
         .find(|one: char| !one.is_ascii_digit())
         .unwrap_or(text.len());
     let digits = text.get(..end)?;
-    // Minor numbers have 20 bits.
+    // Device nodes have minor numbers of 20 bits.
     let number: u32 = digits.parse().ok().filter(|number| *number < 1 << 20)?;
     Some(format!("/dev/video{number}"))
 }

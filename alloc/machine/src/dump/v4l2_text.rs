@@ -1,4 +1,4 @@
-//! The text of `v4l2-ctl --all` and `--list-formats-ext`.
+//! The parser of the text that `v4l2-ctl --all` and `v4l2-ctl --list-formats-ext` print.
 //!
 //! ```text
 //! Driver Info:
@@ -13,8 +13,8 @@
 //!         [0]: 'YUYV' (YUYV 4:2:2)
 //!                 Size: Discrete 640x480
 //! ```
-//! Older versions write a format of the list as the lines `Index`, `Type`, `Pixel Format` and `Name`. A file may have several devices, and
-//! both texts of one device.
+//! Older versions write a format of the list as the lines `Index`, `Type`, `Pixel Format` and `Name`. A file may have several
+//! devices, and both texts of one device.
 
 use covalent_solver::model::Extent;
 
@@ -23,16 +23,16 @@ use super::text::{Line, last_line, lines, value_of, video_node};
 use super::video::{CurrentFormat, ListedFormat, Video};
 use crate::v4l2::PixelFormat;
 
-/// The most devices of a file, formats of a queue, and sizes of a format.
+/// The most devices in a file, the most formats of a queue, and the most sizes of a format.
 const MAXIMUM: usize = 256;
 
-/// The part of the text in which a line is.
+/// The section of the text to which the current line belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
     Driver,
-    /// The format that is set; the value says whether it is an output queue's.
+    /// The format that is set on a queue. The value is true for an output queue.
     Format(bool),
-    /// A list of formats; `None` before its type.
+    /// The list of formats of a queue. The value is true for an output queue, and `None` before the line with the queue's type.
     List(Option<bool>),
     Other,
 }
@@ -68,10 +68,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Video>, LineError> {
 struct Reader {
     found: Vec<Video>,
     video: Video,
-    /// The node of the last command line.
+    /// The node that the latest command line in the text names.
     node: Option<String>,
     section: Section,
-    /// The format that is being read, with its direction and first line.
+    /// The format that is being read, with its direction and its first line.
     format: Option<PartialFormat>,
 }
 
@@ -127,7 +127,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Begins a device, which may be one that was read before.
+    /// Begins a device. It may continue a device of which the file has had another text.
     fn device(&mut self, node: Option<String>) -> Result<(), LineError> {
         self.finish_format()?;
         if node != self.video.node || !self.video.queues.is_empty() {
@@ -177,7 +177,7 @@ impl Reader {
             let is_output = direction(value, "");
             self.section = match is_output {
                 Some(is_output) => Section::List(Some(is_output)),
-                // Metadata, SDR and others have no pictures.
+                // Queues of other types, such as metadata and SDR, have no pictures.
                 None => Section::Other,
             };
             if let Some(is_output) = is_output {
@@ -240,7 +240,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Ends the device that is being read.
+    /// Ends the device that is being read, and adds it to the devices of the file.
     fn finish_video(&mut self) {
         let mut video = std::mem::take(&mut self.video);
         if video.is_empty() {
@@ -270,7 +270,7 @@ fn direction(line: &str, prefix: &str) -> Option<bool> {
     }
 }
 
-/// Returns whether a line begins a part that has nothing to read.
+/// Returns whether a line begins a section from which nothing is read.
 fn is_other_section(text: &str) -> bool {
     const STARTS: [&str; 14] = [
         "Media Driver Info",
@@ -291,7 +291,8 @@ fn is_other_section(text: &str) -> bool {
     STARTS.iter().any(|start| text.starts_with(start))
 }
 
-/// Reads the code between quotation marks, such as `'YUYV' (YUYV 4:2:2)`. A shorter code ends with spaces.
+/// Reads the code between quotation marks, such as `'YUYV' (YUYV 4:2:2)`. A code of fewer than four characters is filled up with
+/// spaces.
 fn pixel_format(line: usize, text: &str) -> Result<PixelFormat, LineError> {
     let expected = "a pixel format of four characters, such as 'YUYV'";
     let none = || LineError::new(line, expected, text);
@@ -309,14 +310,14 @@ fn pixel_format(line: usize, text: &str) -> Result<PixelFormat, LineError> {
         *place = *byte;
     }
     let mut format = PixelFormat::of(bytes);
-    // V4L2 marks big-endian formats by the highest bit.
+    // V4L2 marks big-endian formats with the highest bit of the code.
     if big_endian.is_some() {
         format.0 |= 1 << 31;
     }
     Ok(format)
 }
 
-/// Reads `16x16 - 1920x1080 with step 2/2` after the kind of the range.
+/// Reads a range of sizes such as `Stepwise 16x16 - 1920x1080 with step 2/2`.
 fn range(text: &str) -> Option<(Extent, Extent, (u32, u32))> {
     let rest = ["Stepwise", "Continuous"]
         .iter()
@@ -334,7 +335,7 @@ fn range(text: &str) -> Option<(Extent, Extent, (u32, u32))> {
     (is_range && steps.0 > 0 && steps.1 > 0).then_some((least, most, steps))
 }
 
-/// Adds a number of bytes of a memory plane.
+/// Adds a memory plane's number of bytes to the list of strides or of sizes.
 fn push(list: &mut Vec<u32>, line: usize, value: &str) -> Result<(), LineError> {
     /// `VIDEO_MAX_PLANES`.
     const PLANES: usize = 8;

@@ -1,4 +1,4 @@
-//! A V4L2 device as v4l2-ctl describes it, and its declaration.
+//! A V4L2 device that v4l2-ctl describes, and its declaration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,33 +12,33 @@ use super::evidence::Evidence;
 use crate::v4l2::{Disjoint, PixelFormat};
 use crate::{ProvenanceByPath, RecordedParticipant, RecordedSource};
 
-/// Buffers that a queue holds: the one that the device works on, and the next one.
+/// The number of buffers that a queue holds: the one that the device works on, and the next one.
 const HELD: u32 = 2;
 
-/// Drivers whose queues are of vb2-vmalloc: the processor reads or writes the buffers.
+/// Drivers whose queues use videobuf2-vmalloc: the processor reads or writes the buffers, and no device does so by DMA.
 ///
 /// # References
 /// Linux, `drivers/media/usb/uvc/uvc_queue.c`, `vb2_vmalloc_memops`.
 const MAPPING_DRIVERS: [&str; 1] = ["uvcvideo"];
 
-/// A V4L2 device.
+/// A V4L2 device that a dump describes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Video {
-    /// Its node; `None` where the dump has no command line that names it.
+    /// The path of the device node; `None` if no command line in the dump names it.
     pub(super) node: Option<String>,
     /// The driver's name; empty if the dump has only a list of formats.
     pub(super) driver: String,
     pub(super) bus: String,
-    /// The kernel's version, which V4L2 returns as the driver's.
+    /// The kernel's version, which `VIDIOC_QUERYCAP` returns as the driver's version.
     pub(super) kernel: String,
     pub(super) queues: Vec<VideoQueue>,
 }
 
-/// A queue of a device.
+/// A capture or output queue of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VideoQueue {
     pub(super) is_output: bool,
-    /// The format that was set.
+    /// The format that was set on the queue.
     pub(super) current: Option<CurrentFormat>,
     /// The formats that `--list-formats-ext` lists; `None` without such a list.
     pub(super) listed: Option<Vec<ListedFormat>>,
@@ -49,7 +49,7 @@ pub(super) struct VideoQueue {
 pub(super) struct CurrentFormat {
     pub(super) extent: Extent,
     pub(super) pixel_format: PixelFormat,
-    /// The stride and the size of each memory plane, in bytes.
+    /// The stride of each memory plane and the size of each memory plane, in bytes.
     pub(super) strides: Vec<u32>,
     pub(super) sizes: Vec<u32>,
 }
@@ -59,13 +59,13 @@ pub(super) struct CurrentFormat {
 pub(super) struct ListedFormat {
     pub(super) pixel_format: PixelFormat,
     pub(super) discrete: Vec<Extent>,
-    /// The least and greatest size and the steps of width and height.
+    /// The least size, the greatest size, and the steps of width and height, in pixels.
     pub(super) stepwise: Option<(Extent, Extent, (u32, u32))>,
 }
 
 impl PixelFormat {
-    /// Returns the format and modifier of DRM, or V4L2's own code where DRM has none, and whether its planes have memory planes of
-    /// their own; `None` for a bitstream and for raw pixels.
+    /// Returns the DRM format and modifier, or V4L2's own code where DRM has none, and whether each colour plane has a memory
+    /// plane of its own; `None` for a bitstream and for raw pixels.
     fn pair(self) -> Option<(FormatModifier, Disjoint)> {
         let rows = self.fourcc();
         let rows = rows.map(|(fourcc, disjoint)| (FormatModifier::linear(fourcc), disjoint));
@@ -74,7 +74,7 @@ impl PixelFormat {
 }
 
 impl Video {
-    /// Returns the queue of a direction, which is made where the device has none yet.
+    /// Returns the queue of a direction. If the device does not have it yet, an empty queue is added.
     pub(super) fn queue(&mut self, is_output: bool) -> &mut VideoQueue {
         let at = self
             .queues
@@ -91,7 +91,7 @@ impl Video {
         &mut self.queues[at]
     }
 
-    /// Adds what another dump says of the same device.
+    /// Adds the values of the same device from another dump. A value that is already known stays.
     pub(super) fn merge(&mut self, other: Self) {
         let fill = |own: &mut String, new: String| {
             if own.is_empty() {
@@ -109,15 +109,15 @@ impl Video {
         }
     }
 
-    /// Returns whether nothing was read of the device yet.
+    /// Returns whether no value of the device has been read yet.
     pub(super) fn is_empty(&self) -> bool {
         self.driver.is_empty() && self.queues.is_empty()
     }
 }
 
 impl VideoQueue {
-    /// Returns the sizes for which the dump describes the queue: first the size that was set, then each single size of its lists.
-    /// A range of sizes adds none.
+    /// Returns the sizes for which the dump describes the queue: first the size that was set, then each discrete size of its
+    /// lists. A range of sizes adds none.
     pub(super) fn sizes(&self) -> Vec<Extent> {
         let listed = self.listed.iter().flatten().flat_map(|own| &own.discrete);
         let mut known = BTreeSet::new();
@@ -125,7 +125,7 @@ impl VideoQueue {
         all.copied().filter(|size| known.insert(*size)).collect()
     }
 
-    /// Returns the constraints of each format at a size, or at every size for `None`.
+    /// Returns the formats of the queue and the constraints of each format, at one size, or at every size for `None`.
     fn formats(&self, size: Option<Extent>) -> (FormatSet, BTreeMap<Fourcc, ImageConstraints>) {
         let mut pairs = Vec::new();
         let mut images: BTreeMap<Fourcc, ImageConstraints> = BTreeMap::new();
@@ -155,7 +155,7 @@ impl VideoQueue {
 }
 
 impl CurrentFormat {
-    /// Returns the strides and the size that the driver set. Others may be accepted too.
+    /// Returns constraints with the strides and the size that were set. The driver may accept others too.
     fn constraints(&self, pair: FormatModifier, disjoint: Disjoint) -> ImageConstraints {
         let mut image = placed(pair, disjoint);
         let total = self.sizes.iter().map(|bytes| u64::from(*bytes)).sum();
@@ -205,7 +205,7 @@ impl ListedFormat {
     }
 }
 
-/// Makes the constraints of a format that says where its planes lie and nothing else.
+/// Makes the constraints of a format that say only in which memory planes its planes lie.
 fn placed(pair: FormatModifier, disjoint: Disjoint) -> ImageConstraints {
     let several = pair.fourcc.info().is_none_or(|info| info.planes.len() > 1);
     ImageConstraints {
@@ -220,7 +220,7 @@ fn placed(pair: FormatModifier, disjoint: Disjoint) -> ImageConstraints {
 }
 
 impl Video {
-    /// Declares a queue and its own buffers at one size, or at every size for `None`.
+    /// Declares a queue and the buffers that it allocates, at one size, or at every size for `None`.
     pub(super) fn declare(
         &self,
         queue: &VideoQueue,
@@ -260,7 +260,7 @@ impl Video {
             ..RecordedParticipant::measured(participant)
         };
         if formats.is_empty() {
-            // A queue of a bitstream has no frames to export.
+            // A queue of a bitstream exports no frames, so it is no source.
             return (recorded, None);
         }
         let id = format!("v4l2:{}@{}:{direction}", self.driver, self.bus);

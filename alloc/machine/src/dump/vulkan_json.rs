@@ -1,4 +1,4 @@
-//! The JSON of `vulkaninfo --json`, in the form of profiles, and in the older forms.
+//! The parser of the JSON of `vulkaninfo --json`: the form of Vulkan profiles, and two older forms.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ const EXPECTED: &str = "the JSON of vulkaninfo --json";
 
 #[derive(Deserialize)]
 struct Document {
-    /// Profiles: `capabilities.device`.
+    /// The form of Vulkan profiles has the device in `capabilities.device`.
     #[serde(default)]
     capabilities: Option<Capabilities>,
-    /// The oldest form has the structures of the device at the top.
+    /// The oldest form has the structures of the device as members of the outermost object.
     #[serde(default, rename = "VkPhysicalDeviceProperties")]
     properties: Option<DeviceProperties>,
     #[serde(default, rename = "ArrayOfVkExtensionProperties")]
@@ -67,7 +67,7 @@ struct DeviceProperties {
     kind: Option<Kind>,
 }
 
-/// The type of a device, by name or by number.
+/// The type of a device (`VkPhysicalDeviceType`), by name or by number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Kind {
@@ -124,7 +124,8 @@ struct NamedExtension {
     name: String,
 }
 
-/// A device of `vulkaninfo --json` before profiles: `Device Properties and Extensions`, by `GPU0`.
+/// A device in the older form that has the object `Device Properties and Extensions`, with a member such as `GPU0` for each
+/// device.
 #[derive(Deserialize)]
 struct ByDevice {
     #[serde(default, rename = "VkPhysicalDeviceProperties")]

@@ -1,4 +1,4 @@
-//! The text of `vulkaninfo`.
+//! The parser of the text that `vulkaninfo` prints.
 //!
 //! ```text
 //! GPU0:
@@ -21,11 +21,11 @@ use super::error::LineError;
 use super::gpu::Gpu;
 use super::text::{Line, last_line, lines, value_of};
 
-/// The most devices of a file, and the most formats of a group.
+/// The most devices in a file, and the most formats of a group.
 const MAXIMUM: usize = 64;
 const MAXIMUM_GROUP: usize = 1024;
 
-/// Returns whether a line begins vulkaninfo's text.
+/// Returns whether a line is the first line of vulkaninfo's text.
 pub(super) fn is_first(line: &str) -> bool {
     line == "VULKANINFO"
         || line.starts_with("Vulkan Instance Version:")
@@ -58,17 +58,17 @@ struct Reader<'text> {
     found: Vec<Gpu>,
     /// The formats whose features are being read.
     group: Vec<&'text str>,
-    /// Whether linear images of the group have a feature that is used; `None` before their features.
+    /// Whether linear images of the group have a feature that Covalent uses; `None` before the features are read.
     features: Option<Features>,
 }
 
-/// The features that are being read.
+/// The tiling whose features are being read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Features {
     Linear {
         are_used: bool,
     },
-    /// The features of images that are not linear, which follow the features of linear images.
+    /// Features of images that are not linear. They follow the features of linear images.
     Other {
         are_used: bool,
     },
@@ -82,7 +82,7 @@ impl<'text> Reader<'text> {
             return self.add_device(line);
         }
         if self.found.is_empty() {
-            // A text of one device may begin below its heading.
+            // The text of a single device may begin after its heading `GPU0:`.
             if text == "VkPhysicalDeviceProperties:" {
                 self.add_device(line)?;
             }
@@ -114,7 +114,7 @@ impl<'text> Reader<'text> {
             gpu.extensions.get_or_insert_default();
         } else if text.starts_with("VK_") && text.contains("extension revision") {
             let name = text.split([' ', ':']).next().unwrap_or_default();
-            // The extensions of the instance come before every device.
+            // The extensions of the instance precede all devices, so no device gets them.
             gpu.add_extension(name);
         } else {
             self.format_line(line)?;

@@ -1,4 +1,4 @@
-//! The table of formats and modifiers of zwp_linux_dmabuf_v1, as wayland-info and older tools print it.
+//! The parser of the table of formats and modifiers of zwp_linux_dmabuf_v1 that wayland-info and older tools print.
 //!
 //! ```text
 //! interface: 'zwp_linux_dmabuf_v1',                        version:  4, name:  3
@@ -9,7 +9,8 @@
 //!                 formats (fourcc) and modifiers (names):
 //!                 0x34325258 = 'XR24'; 0x0000000000000000 = LINEAR
 //! ```
-//! weston-info writes a pair as `'XR24'(0x34325258), modifier: 0x0000000000000000`, and others as `format XR24, modifier LINEAR (0x0)`.
+//! weston-info writes a pair as `'XR24'(0x34325258), modifier: 0x0000000000000000`, and other tools write it as `format XR24,
+//! modifier LINEAR (0x0)`.
 
 use covalent_solver::constraint::{Constraints, FormatSet, Participant, Role};
 use covalent_solver::model::{DeviceIdentity, FormatModifier, Fourcc, Modifier};
@@ -19,14 +20,14 @@ use super::evidence::Evidence;
 use super::text::{Line, last_line, lines, number, number_in_parentheses, value_of};
 use crate::{Declared, RecordedParticipant};
 
-/// The pairs that a compositor advertises, by whether it can show them without copying.
+/// The pairs of format and modifier that a compositor advertises: those that it composites, and those of scanout tranches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compositor {
     composited: Vec<FormatModifier>,
     scanout: Vec<FormatModifier>,
 }
 
-/// Returns whether a line begins the table.
+/// Returns whether a line begins the table of formats.
 pub(super) fn is_first(line: &str) -> bool {
     line.contains("zwp_linux_dmabuf_v1")
         || line.starts_with("formats (fourcc) and modifiers")
@@ -70,7 +71,7 @@ pub(super) fn read(text: &str) -> Result<Compositor, LineError> {
     Ok(found)
 }
 
-/// Reads the format and the modifier of a line; `None` for a line that has none.
+/// Reads the format and the modifier of a line; `None` for a line without them.
 fn pair(line: Line<'_>, is_inside: bool) -> Result<Option<FormatModifier>, LineError> {
     let text = line.text;
     let mut numbers = text.match_indices("0x").filter_map(|(at, _)| {
@@ -103,7 +104,8 @@ fn pair(line: Line<'_>, is_inside: bool) -> Result<Option<FormatModifier>, LineE
 }
 
 impl Compositor {
-    /// Adds the compositor, once for what it composites and once for what it can put on a display.
+    /// Declares the compositor as up to two participants: one with the pairs that it composites, one with the pairs that it can
+    /// scan out.
     pub(super) fn declare(self, place: &Evidence, declared: &mut Declared) {
         let lists = [
             ("compositor (composited)", self.composited),

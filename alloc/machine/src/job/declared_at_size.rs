@@ -1,4 +1,4 @@
-//! What a machine declares for one size, and the search for a participant in it by name.
+//! The declarations of a machine that are valid at one size, and the search by name for a participant in them.
 
 use super::{label, only};
 use crate::error::MachineError;
@@ -9,7 +9,7 @@ use covalent_solver::constraint::{CopyDevice, Participant, PlaneKind, Role, Sour
 use covalent_solver::model::{DeviceIdentity, Fourcc};
 use covalent_solver::solve::Request;
 
-/// Everything that a machine declares for one size.
+/// All declarations of a machine that are valid at one size.
 pub(super) struct DeclaredAtSize<'machine> {
     pub(super) declared: Vec<&'machine Declared>,
 }
@@ -25,13 +25,13 @@ impl<'machine> DeclaredAtSize<'machine> {
         self.declared.iter().flat_map(|declared| &declared.sources)
     }
 
-    /// Returns the devices that copy, at most as many as a request may have.
+    /// Returns the devices that copy frames, at most as many as a request may have.
     pub(super) fn copiers(&self) -> impl Iterator<Item = &'machine CopyDevice> {
         let all = self.declared.iter().flat_map(|declared| &declared.copiers);
         all.take(Request::MAXIMUM_COPIERS)
     }
 
-    /// Returns the path of a participant's device in the devicetree.
+    /// Returns the path of a participant's device in the devicetree; `None` if no declaration states it.
     pub(super) fn node_of(&self, participant: &Participant) -> Option<String> {
         let of_device = |recorded: &&RecordedParticipant| {
             recorded.participant.device == participant.device && recorded.tree_node.is_some()
@@ -84,8 +84,8 @@ impl<'machine> DeclaredAtSize<'machine> {
         })
     }
 
-    /// Finds the planes of a display: those of the card, the primary ones first, or the card's import through PRIME where it has none.
-    /// A name of no card is the name of a single plane.
+    /// Returns the planes that can show a display's frames. For a card these are its planes, the primary planes first, or its
+    /// import through PRIME if it has no planes. A name that is no card's is the name of a single plane.
     pub(super) fn planes(
         &self,
         name: &str,
@@ -98,7 +98,7 @@ impl<'machine> DeclaredAtSize<'machine> {
         };
         let mut planes: Vec<_> = self.participants().filter(of_this_card).collect();
         if let Some(first) = planes.first().map(|first| &first.participant.device) {
-            // One driver may have several cards, and the first card is meant.
+            // Several cards may have the same driver. The name of a driver then means the first card.
             planes.retain(|plane| plane.participant.device.same_device(first));
             planes
                 .sort_by_key(|plane| plane_kind(&plane.participant).unwrap_or(PlaneKind::Overlay));
@@ -114,7 +114,7 @@ impl<'machine> DeclaredAtSize<'machine> {
         }
     }
 
-    /// Finds the GBM device of a card. The name may be the primary node, although GBM uses the render node where there is one.
+    /// Finds the GBM device of a card. The name may be the primary node, even if GBM uses the card's render node.
     pub(super) fn gbm(&self, name: &str) -> Result<&'machine RecordedParticipant, MachineError> {
         let is_gbm = |other: &Participant| interface_of(other) == Interface::Gbm;
         let card = self
@@ -152,7 +152,7 @@ impl<'machine> DeclaredAtSize<'machine> {
         }
     }
 
-    /// Returns the source of a queue's own buffers (MMAP), limited to the job's format.
+    /// Returns the source that allocates a queue's own buffers (`V4L2_MEMORY_MMAP`), limited to the job's format.
     pub(super) fn source_of_queue(
         &self,
         queue: &Participant,
@@ -199,7 +199,7 @@ fn matches_exactly(participant: &Participant, name: &str) -> bool {
     participant.name == name || is_node(&participant.device, name) || label(participant) == name
 }
 
-/// Returns whether a name is that of a device's node, with its folder or without: `/dev/dri/card0` or `card0`.
+/// Returns whether a name is the device's node, with or without the folder: `/dev/dri/card0` or `card0`.
 fn is_node(device: &DeviceIdentity, name: &str) -> bool {
     device.node == name
         || device

@@ -2,62 +2,62 @@
 //!
 //! ```text
 //! 01228800  00000002  00080007  00000003  virtio_gpu  00000017  camera's        an object; tabs separate the columns
-//!         write fence:12:3 vgem vgem unsignalled                                 its fences
+//! write fence:12:3 vgem vgem unsignalled                                 the object's fences
 //!         Attached Devices:
-//!         vivid-000                                                             its devices, followed by their number
+//! vivid-000                                                             attached devices, followed by their number
 //! Total 1 devices attached
 //! ```
-//! A name has at most 31 bytes. The line of an object is longer, because its numbers are padded to 8 digits, so a name with line
-//! breaks cannot imitate one. It cannot imitate a device either, because devices are counted backwards from the last total of
-//! an object. It can imitate a fence.
+//! A process can give a dma-buf a name with line breaks, of at most 31 bytes. Such a name cannot imitate the line of an object,
+//! which is longer because its numbers are padded to 8 digits. It cannot imitate a device either, because devices are counted
+//! backwards from the last total of an object. It can imitate a fence.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One dma-buf.
+/// One dma-buf in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// Its size in bytes.
+    /// The size of the dma-buf in bytes.
     pub size_bytes: u64,
-    /// The number of references to its file.
+    /// The number of references to the dma-buf's file.
     pub references: u64,
-    /// The driver that exports it.
+    /// The name of the exporter, which is a driver or a dma-buf heap.
     pub exporter: String,
-    /// Its inode number, which identifies it.
+    /// The inode number of the dma-buf's file, which identifies the dma-buf.
     pub inode: u64,
-    /// The name that a process set, up to its first line break.
+    /// The name that a process set with `DMA_BUF_SET_NAME`, up to its first line break.
     #[serde(default)]
     pub name: Option<String>,
-    /// The fences in its reservation object, with the kernel's own.
+    /// The fences in the dma-buf's reservation object, including those of usage `kernel`.
     #[serde(default)]
     pub fences: Vec<ListedFence>,
-    /// Devices that have it attached.
+    /// The devices that are attached to the dma-buf.
     pub attached: Vec<String>,
 }
 
 /// A fence in the reservation object of a dma-buf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedFence {
-    /// Its `dma_resv_usage`: `kernel`, `write`, `read` or `bookkeep`.
+    /// The fence's usage (`dma_resv_usage`): `kernel`, `write`, `read` or `bookkeep`.
     pub usage: String,
-    /// Its context, sequence number, timeline and driver, as this kernel prints them.
+    /// The context, sequence number, timeline and driver of the fence, as this kernel prints them.
     pub words: String,
-    /// Whether it has signalled.
+    /// Whether the fence has signalled.
     pub is_signalled: bool,
 }
 
-/// Why the list cannot be parsed.
+/// Why `bufinfo` cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BufinfoError {
-    /// The list has another number of objects than the kernel's total.
+    /// The number of objects in the list differs from the kernel's total.
     #[error("the total of bufinfo in line {line} is {claimed} objects, and {found} were found")]
     Count {
-        /// The kernel's total.
+        /// The total number of objects that the kernel printed.
         claimed: usize,
-        /// The number of objects that were found.
+        /// The number of objects that the parser found.
         found: usize,
-        /// The number of the total's line, counted from 1.
+        /// The number of the line with the total, counted from 1.
         line: usize,
     },
     /// The list ends without a total of objects, so it is incomplete.
@@ -66,12 +66,12 @@ pub enum BufinfoError {
         /// The number of the last line, counted from 1.
         line: usize,
     },
-    /// An object has another number of devices than the kernel's total.
+    /// The devices of an object are not listed as the kernel lists them: their heading, a line for each, and their total.
     #[error(
         "bufinfo does not list the devices of inode {inode} as it counts them: expected \"Attached Devices:\", a line for each and their total below line {line}"
     )]
     Devices {
-        /// The object's inode.
+        /// The inode number of the object.
         inode: u64,
         /// The number of the object's line, counted from 1.
         line: usize,
@@ -80,18 +80,19 @@ pub enum BufinfoError {
 
 /// Parses the list, in time proportional to its length.
 ///
-/// The result takes at most 12 bytes for each byte of the text. The smallest object is a line of 46 bytes with 44 bytes below it;
-/// the smallest fence has 22 bytes and the smallest device 3.
+/// The result takes at most 12 bytes for each byte of the text. The smallest object takes a line of 46 bytes and 44 bytes of
+/// further lines; the smallest fence takes 22 bytes and the smallest device 3.
 ///
 /// # Errors
-/// [`BufinfoError`] where a part of the text cannot be parsed.
+/// [`BufinfoError`] if the list is incomplete or an object is not as the kernel prints it.
 ///
 /// # References
 /// Linux, `drivers/dma-buf/dma-buf.c`, `dma_buf_debug_show`; `drivers/dma-buf/dma-resv.c`, `dma_resv_describe`.
 pub fn bufinfo(text: &str) -> Result<Vec<Object>, BufinfoError> {
     let mut objects: Vec<Object> = Vec::new();
     let mut claimed = None;
-    // The start of the block below the latest object, the line number of that object, and the current offset.
+    // `below` is the start of the lines that belong to the latest object, `own` is the number of that object's line, and `at` is
+    // the current offset.
     let (mut below, mut own, mut at) = (0_usize, 0_usize, 0_usize);
     let mut number = 0_usize;
     for whole in text.split_inclusive('\n') {
@@ -127,24 +128,25 @@ fn without_end(line: &str) -> &str {
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// Reads the number in `Total 3 objects, …` or `Total 3 devices attached`.
+/// Reads the number in a line such as `Total 3 objects, …` or `Total 3 devices attached`.
 fn total(line: &str, unit: &str) -> Option<usize> {
     let (number, _) = line.strip_prefix("Total ")?.split_once(unit)?;
     number.parse().ok()
 }
 
-/// Adds fences and devices to the last object, from the block below its line.
+/// Adds fences and devices to the last object, from the lines that follow its own line.
 ///
-/// The block is split into lines again for each pass, because a list of the lines would take more memory than the lines do.
+/// The text is split into lines again for each pass, because a list of the lines would take more memory than the lines
+/// themselves.
 fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), BufinfoError> {
     let Some(object) = objects.last_mut() else {
-        // Before the first object there is only the head of the list.
+        // The text before the first object is the heading of the list.
         return Ok(());
     };
     let inode = object.inode;
     let broken = || BufinfoError::Devices { inode, line };
     let lines = || below.split_inclusive('\n').map(without_end);
-    // Devices are counted backwards from the last total.
+    // Devices are counted backwards from the last total in these lines, because a name could imitate an earlier total.
     let (end, count) = lines()
         .enumerate()
         .filter_map(|(place, line)| Some((place, total(line, " devices attached")?)))
@@ -155,7 +157,7 @@ fn finish(objects: &mut [Object], below: &str, line: usize) -> Result<(), Bufinf
     if lines().nth(head) != Some("\tAttached Devices:") {
         return Err(broken());
     }
-    // The block has at least `count` lines, so a count within a name cannot allocate more than the text's length.
+    // There are at least `count` lines, so a count that a name imitates cannot make this allocate more than the text's length.
     let mut attached = Vec::with_capacity(count);
     for line in lines().skip(first).take(count) {
         let name = line.strip_prefix('\t').map(str::trim);
@@ -193,7 +195,8 @@ fn object(line: &str) -> Option<Object> {
     })
 }
 
-/// Parses the line of a fence. The order of its middle part depends on the kernel's version, so that part stays one text.
+/// Parses the line of a fence. The order of context, sequence number, timeline and driver depends on the kernel's version, so
+/// they stay one text.
 fn fence(line: &str) -> Option<ListedFence> {
     let (usage, rest) = line.strip_prefix('\t')?.split_once(" fence:")?;
     if !["kernel", "write", "read", "bookkeep"].contains(&usage) {
@@ -268,7 +271,7 @@ mod tests {
             bufinfo(&text),
             Err(BufinfoError::Devices { inode: 17, line: 4 })
         );
-        // The line of a device is a tab followed by a name.
+        // A device line is a tab and the device's name. Each of these lines is not.
         for device in ["\t", "\t \t", "vivid-000", ""] {
             let text = TEXT.replace("\tvivid-000", device);
             assert!(bufinfo(&text).is_err(), "{device:?}");
@@ -298,7 +301,7 @@ mod tests {
     #[test]
     fn list_that_is_cut_off_anywhere_is_refused() {
         for end in 0..TEXT.len() {
-            // Nothing after the number of objects is read.
+            // The parser ignores everything after the number of objects, so a text that is cut off there is complete.
             let cut = &TEXT[..end];
             let is_whole = cut.contains("Total 2 objects, ");
             assert_eq!(bufinfo(cut).is_ok(), is_whole, "{end}");

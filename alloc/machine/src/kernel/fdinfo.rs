@@ -2,18 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The dma-buf of a file descriptor.
+/// The dma-buf to which a file descriptor refers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fdinfo {
-    /// Its inode number, which identifies it.
+    /// The inode number of the dma-buf's file, which identifies the dma-buf.
     pub inode: u64,
-    /// Its size in bytes.
+    /// The size of the dma-buf in bytes.
     pub size_bytes: u64,
-    /// The number of references to its file: file descriptors, mappings, and references of drivers.
+    /// The number of references to the dma-buf's file, by file descriptors, mappings and drivers.
     pub references: u64,
-    /// The driver that exports it.
+    /// The name of the exporter, which is a driver or a dma-buf heap.
     pub exporter: String,
-    /// The name that a process set.
+    /// The name that a process set with `DMA_BUF_SET_NAME`.
     pub name: Option<String>,
 }
 
@@ -22,8 +22,8 @@ pub struct Fdinfo {
 /// The result takes at most 12 bytes for each byte of the text. The worst case is a name that is not UTF-8, of which each byte is
 /// replaced by three.
 ///
-/// The kernel prints the name last, so everything after `name:` belongs to it, line breaks too. Of each other field the first
-/// line counts, which is the kernel's.
+/// The kernel prints the name last, so all text after `name:` belongs to the name, including line breaks. For each other field,
+/// the first line is used, because only the kernel can have written it.
 ///
 /// # References
 /// Linux, `fs/proc/fd.c`, `seq_show`; `drivers/dma-buf/dma-buf.c`, `dma_buf_show_fdinfo`.
@@ -44,7 +44,7 @@ pub fn fdinfo(text: &[u8]) -> Option<Fdinfo> {
     let number = |name: &str| std::str::from_utf8(field(name)?).ok()?.parse().ok();
     Some(Fdinfo {
         size_bytes: number("size")?,
-        // Linux prints the inode since 5.14.
+        // Linux prints the inode number since version 5.14.
         inode: number("ino")?,
         references: number("count")?,
         exporter: String::from_utf8_lossy(field("exp_name")?).into_owned(),

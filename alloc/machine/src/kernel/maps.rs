@@ -5,29 +5,29 @@ use serde::{Deserialize, Serialize};
 /// One memory mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapLine {
-    /// Its first address.
+    /// The first address of the mapping.
     pub start: u64,
-    /// Its length in bytes.
+    /// The length of the mapping in bytes.
     pub length_bytes: u64,
-    /// Its permissions, such as `rw-s`.
+    /// The permissions of the mapping, such as `rw-s`.
     pub permissions: String,
-    /// Its offset in the file, in bytes.
+    /// The offset of the mapping in the file, in bytes.
     pub offset_bytes: u64,
-    /// The major and minor number of the file's file system. All dma-bufs are in one file system.
+    /// The major and minor number of the file system that contains the mapped file. All dma-bufs are in one file system.
     pub device: (u32, u32),
-    /// The inode number of the file.
+    /// The inode number of the mapped file.
     pub inode: u64,
-    /// The path of the file, as the kernel prints it: `/dmabuf:` and the name for a dma-buf.
+    /// The path of the mapped file, as the kernel prints it. For a dma-buf it is `/dmabuf:` and the dma-buf's name.
     pub what: String,
 }
 
 impl MapLine {
-    /// The beginning of the path of every dma-buf.
+    /// The prefix of the path of every dma-buf.
     const DMABUF: &str = "/dmabuf:";
 
-    /// Returns whether it is a mapping of a dma-buf. `device` is the file system of dma-bufs, where it is known.
+    /// Returns whether the mapped file is a dma-buf. `device` is the file system of dma-bufs, if it is known.
     ///
-    /// Without `device` the path decides, so a file called `dmabuf:` in the root folder is taken for a dma-buf.
+    /// Without `device` only the path is checked, so a file called `dmabuf:` in the root folder is taken for a dma-buf.
     #[must_use]
     pub fn is_dmabuf(&self, device: Option<(u32, u32)>) -> bool {
         device.map_or_else(
@@ -37,7 +37,8 @@ impl MapLine {
     }
 }
 
-/// Parses one line; `None` where it is not a line of this file. The kernel escapes line breaks in paths.
+/// Parses one line of `/proc/PID/maps`; `None` for any other line. The kernel escapes line breaks in paths, so each mapping is
+/// one line.
 ///
 /// The result takes no more memory than the bytes of the line, in addition to the [`MapLine`] itself. A caller should read the
 /// file line by line, because a process can have 65,530 mappings with paths of 4 KiB.

@@ -1,9 +1,9 @@
 //! Parsers of the kernel's text about dma-bufs: `/proc/PID/fdinfo`, `/proc/PID/maps`, and debugfs' `bufinfo`. They are pure
 //! functions of the text.
 //!
-//! A process that has a file descriptor of a dma-buf can set its name, to any text with line breaks too. So a name could imitate
-//! other lines of these files. The parsers return values of the kernel only; just a name, and the description of a fence in
-//! `bufinfo`, can be chosen by a process. Each parser documents why.
+//! A process that has a file descriptor of a dma-buf can set the dma-buf's name to any text, including line breaks, so a name
+//! could imitate other lines of these files. The parsers accept only lines that the kernel itself wrote, as each parser
+//! documents. The exceptions are the name, and the fences in `bufinfo`, which a name can imitate.
 
 mod bufinfo;
 mod fdinfo;

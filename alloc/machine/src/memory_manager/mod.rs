@@ -1,23 +1,24 @@
-//! What the memory managers of DRM drivers take from other devices and give to them, by driver and kernel.
+//! Whether a DRM driver imports memory of other devices, and whether other devices can use its buffers, by driver and kernel.
 //!
 //! A capability bit does not show whether a driver imports: since Linux 6.6, `DRM_CAP_PRIME` reports import and export for every
 //! driver. Whether foreign memory is imported depends on how the driver manages its memory, and that changes from kernel to
-//! kernel. A driver that keeps its buffers in the card's memory by GEM VRAM helpers has no function that imports a scatter table,
-//! and its exports have none that makes one. So such a card takes no foreign memory, and its own memory serves only the card
-//! itself and participants that map the memory with the CPU.
+//! kernel. A driver that keeps its buffers in the card's memory with the GEM VRAM helpers has neither `gem_prime_import_sg_table`
+//! nor `get_sg_table`. Such a card imports no foreign memory. Its own memory can be used only by the card itself and by
+//! participants that map the memory with the CPU.
 //!
-//! A driver with TTM moves a buffer out of the card's memory when another device attaches to it, unless the two are peers that
-//! transfer directly: amdgpu, nouveau and radeon pin it in GTT or GART. So its buffers serve every device. NVIDIA's own driver
-//! does not, and its buffers serve only the card ([`limit_source`]).
+//! A driver with TTM moves a buffer out of the card's memory when another device attaches to it, unless both devices support
+//! peer-to-peer transfers: amdgpu, nouveau and radeon pin the buffer in GTT or GART. So every device can use its buffers.
+//! NVIDIA's own driver does not move buffers, so only the card can use them ([`limit_source`]).
 //!
-//! The table states what was read in the sources of three kernels: 6.1, 6.12 and 7.3. Between two of them that differ, nothing is
-//! known, so a live machine tries an import, and otherwise the verdict has a caveat.
+//! The table states what was read in the sources of three kernels: 6.1, 6.12 and 7.3. If two of these kernels differ, the
+//! behaviour of the kernels between them is not known. A live machine then tries an import; for a recorded machine the verdict
+//! has a caveat.
 //!
 //! # References
 //! Linux, `drivers/gpu/drm/drm_prime.c`: `drm_gem_prime_import_dev` fails with EINVAL without `gem_prime_import_sg_table`, and
 //! `drm_gem_map_attach` with ENOSYS without `get_sg_table`. `drivers/gpu/drm/drm_ioctl.c`, `drm_getcap`.
-//! `amd/amdgpu/amdgpu_dma_buf.c`, `amdgpu_dma_buf_pin`; `nouveau/nouveau_prime.c`, `nouveau_gem_prime_pin`; `radeon/radeon_prime.c`,
-//! `radeon_gem_prime_pin`.
+//! `amd/amdgpu/amdgpu_dma_buf.c`, `amdgpu_dma_buf_pin`; `nouveau/nouveau_prime.c`, `nouveau_gem_prime_pin`;
+//! `radeon/radeon_prime.c`, `radeon_gem_prime_pin`.
 
 mod table;
 
@@ -33,7 +34,8 @@ use covalent_solver::solve::Request;
 /// The first kernel whose `DRM_CAP_PRIME` reports import and export for every driver.
 const PRIME_FOR_ALL: KernelVersion = KernelVersion::new(6, 6);
 
-/// Drivers that import scattered pages, with page tables or with the CPU. Another driver can require contiguous memory.
+/// Drivers that import scattered pages, through page tables of the device or with the CPU. A driver that is not listed may
+/// require contiguous memory.
 const SCATTER_GATHER_DRIVERS: [&str; 12] = [
     "amdgpu",
     "bochs-drm",
@@ -53,15 +55,15 @@ const SCATTER_GATHER_DRIVERS: [&str; 12] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ManagerKind {
-    /// GEM VRAM helpers: the buffers lie in the card's memory.
+    /// The driver uses the GEM VRAM helpers: its buffers are in the card's memory.
     VramHelper,
-    /// TTM: the buffers move between the card's memory and the machine's.
+    /// The driver uses TTM: its buffers move between the card's memory and the system's memory.
     Ttm,
-    /// GEM SHMEM helpers: the buffers are pages of ordinary memory.
+    /// The driver uses the GEM SHMEM helpers: its buffers are pages of the system's memory.
     Shmem,
-    /// GEM DMA helpers: the device sees each buffer as one piece.
+    /// The driver uses the GEM DMA helpers: each buffer is contiguous in the device's address space.
     Dma,
-    /// Code of the driver itself.
+    /// The driver has its own memory manager.
     Own,
 }
 
@@ -77,26 +79,26 @@ impl fmt::Display for ManagerKind {
     }
 }
 
-/// What is known of a driver in a range of kernels.
+/// The memory management of a driver in a range of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryManager {
     /// The driver's name, as DRM_IOCTL_VERSION returns it.
     pub driver: &'static str,
-    /// How it manages memory.
+    /// How the driver manages memory.
     pub kind: ManagerKind,
-    /// Whether it imports the memory of other devices, and other devices can attach to what it exports.
+    /// Whether the driver imports the memory of other devices, and other devices can attach to the dma-bufs that it exports.
     pub shares: bool,
-    /// The oldest kernel for which the fields above are known to be true.
+    /// The oldest kernel for which this entry is known to be true.
     pub since: KernelVersion,
-    /// The newest kernel for which the fields above are known to be true; `None` where they are true of every later kernel.
+    /// The newest kernel for which this entry is known to be true; `None` if it is taken to be true of all later kernels.
     pub until: Option<KernelVersion>,
     /// The file below `drivers/gpu/drm` in Linux that shows how the driver manages memory.
     pub source_file: &'static str,
 }
 
 impl MemoryManager {
-    /// Returns what is known of a driver in a kernel; `None` where nothing is known.
+    /// Returns the entry for a driver in a kernel; `None` if that kernel's behaviour is not known.
     #[must_use]
     pub fn of(driver: &str, kernel: KernelVersion) -> Option<&'static Self> {
         table::TABLE.iter().find(|known| {
@@ -106,7 +108,7 @@ impl MemoryManager {
         })
     }
 
-    /// Returns why foreign memory is not imported, as a clause that follows "because"; `None` where it is imported.
+    /// Returns why the driver imports no foreign memory, as a clause that follows "because"; `None` if it imports foreign memory.
     #[must_use]
     pub fn import_limit(&self) -> Option<String> {
         (!self.shares).then(|| {
@@ -120,7 +122,7 @@ impl MemoryManager {
         })
     }
 
-    /// Returns the source file of Linux that shows how the driver manages memory.
+    /// Returns the reference to the source file of Linux that shows how the driver manages memory.
     #[must_use]
     pub fn reference(&self) -> String {
         format!("Linux, drivers/gpu/drm/{}", self.source_file)
@@ -142,8 +144,8 @@ impl MemoryManager {
     }
 }
 
-/// Limits a source to the device that owns it, because its buffers stay in the memory of a card. A source that already states
-/// which devices it serves is not changed.
+/// Limits a source to the device that owns it, because its buffers stay in the card's memory. A source that already states which
+/// devices it serves is not changed.
 pub fn limit_to_card(source: &mut Source) {
     if source.guarantees.scope != MemoryScope::Everybody {
         return;
@@ -152,15 +154,15 @@ pub fn limit_to_card(source: &mut Source) {
     if source.guarantees.cost == MemoryCost::System {
         source.guarantees.cost = MemoryCost::Reserved;
     }
-    // The source states the free memory of the machine, and the free memory of the card is not known.
+    // The declared number is the free memory of the whole machine. How much memory of the card is free is not known.
     source.guarantees.available_bytes = None;
 }
 
-/// Limits a source of a card's own buffers to the devices that can use them, where its driver and the kernel say which they are.
-/// `kernel` is `None` where it is not known.
+/// Limits a source of a card's own buffers to the devices that can use them, if the driver and the kernel decide which devices
+/// these are. `kernel` is `None` if its version is not known.
 ///
-/// NVIDIA's own driver lets other devices import what its GBM allocates on a card, and they fail when they use it. On a Tegra, which
-/// has no PCI address, the memory is the machine's.
+/// NVIDIA's own driver lets other devices import a buffer that its GBM allocated on a card, but these devices fail when they use
+/// the buffer. On a Tegra, whose GPU has no PCI address, the buffer is in the system's memory, so the source is not limited.
 ///
 /// # References
 /// NVIDIA/open-gpu-kernel-modules, issue 1037 and pull request 1317.
@@ -187,8 +189,8 @@ fn is_on_pci(device: &DeviceIdentity) -> bool {
     parts.len() == 4 && parts.iter().all(is_number)
 }
 
-/// Returns whether this kernel reports the same `DRM_CAP_PRIME` for every driver, so that the capability does not show what one
-/// driver does.
+/// Returns whether this kernel reports the same `DRM_CAP_PRIME` for every driver. The capability then does not show whether a
+/// particular driver imports.
 #[must_use]
 pub fn reports_prime_for_all(kernel: KernelVersion) -> bool {
     kernel >= PRIME_FOR_ALL
@@ -200,10 +202,11 @@ pub fn takes_scattered_pages(driver: &str) -> bool {
     SCATTER_GATHER_DRIVERS.contains(&driver)
 }
 
-/// Limits the cards of a recorded machine to what their drivers share in its kernel. A machine that states less is not changed.
+/// Limits the cards in a request from a recorded machine to what their drivers share in the machine's kernel. A card for which
+/// the recording already states stricter limits is not changed.
 ///
-/// A recording of an older version of this crate, and one that was written by hand from the capability bits, claims that such cards
-/// import any memory.
+/// The limits are needed because older versions of this crate, and people who wrote a file from the capability bits, declared
+/// that such cards import any memory.
 pub(crate) fn apply(request: &mut Request, release: &str) {
     let kernel = KernelVersion::of_release(release);
     for participant in &mut request.participants {
@@ -263,7 +266,7 @@ mod tests {
         assert_eq!(shares("6.1.0-57-amd64"), Some(false));
         assert_eq!(shares("6.12.117+deb13-amd64"), Some(false));
         assert_eq!(shares("7.3.4+deb13-amd64"), Some(true));
-        // The result is unknown for kernels between two versions that differ, and for kernels that are older than the table.
+        // The behaviour is unknown between two kernels of the table that differ, and before the oldest kernel of the table.
         assert_eq!(shares("6.15.1"), None);
         assert_eq!(shares("5.10.0"), None);
         assert_eq!(MemoryManager::of("nobody", kernel("7.3")), None);
@@ -282,7 +285,7 @@ mod tests {
         }
     }
 
-    /// The machine of a bug report: bochs on Debian 13's kernel, recorded from its capability bits.
+    /// Solves a request for the machine of a bug report: bochs on Debian 13's kernel, recorded from its capability bits.
     fn recorded(release: &str, other: &str) -> Verdict {
         let mut display = Participant::new("plane", card("bochs-drm"), Role::Display);
         display.plane = None;

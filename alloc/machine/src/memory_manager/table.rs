@@ -1,5 +1,6 @@
-//! The table of memory managers, as read in Linux 6.1, 6.12 and 7.3: the helpers that `struct drm_driver` names, and its functions
-//! `gem_prime_import_sg_table`, `gem_prime_import` and `prime_fd_to_handle`.
+//! The memory managers of DRM drivers, from the sources of Linux 6.1, 6.12 and 7.3. An entry follows from the helpers that a
+//! driver's `struct drm_driver` names, and from its functions `gem_prime_import_sg_table`, `gem_prime_import` and
+//! `prime_fd_to_handle`.
 
 use super::ManagerKind::{self, Dma, Own, Shmem, Ttm, VramHelper};
 use super::MemoryManager;
@@ -8,10 +9,10 @@ use crate::KernelVersion;
 const V6_1: KernelVersion = KernelVersion::new(6, 1);
 const V6_12: KernelVersion = KernelVersion::new(6, 12);
 const V7_3: KernelVersion = KernelVersion::new(7, 3);
-/// The entry is true of the newest kernel that was read, so it is assumed for later kernels too.
+/// The entry is true of the newest kernel whose source was read, and is assumed to be true of later kernels.
 const LATER: Option<KernelVersion> = None;
 
-/// A driver that imports the memory of other devices and lets them attach to its own.
+/// Makes the entry of a driver that imports the memory of other devices and lets other devices attach to its buffers.
 const fn shares(
     driver: &'static str,
     kind: ManagerKind,
@@ -29,7 +30,7 @@ const fn shares(
     }
 }
 
-/// A driver that imports only its own buffers, and lets no other device attach to them.
+/// Makes the entry of a driver that imports only its own buffers and lets no other device attach to them.
 const fn keeps(
     driver: &'static str,
     kind: ManagerKind,

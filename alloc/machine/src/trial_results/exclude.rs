@@ -1,15 +1,15 @@
-//! Turns refusals into constraints of a request.
+//! Converts refusals by drivers into constraints of a request.
 //!
-//! An [`Exclusion`] names a source, a participant, pairs of format and modifier, and a size. [`exclude`] returns a request of
-//! which no plan uses that combination, with any alternative of the participant. All other plans stay possible.
+//! An [`Exclusion`] names a source, a participant, pairs of format and modifier, and a size. [`exclude`] returns a request that
+//! has no plan with that combination, whichever alternative of the participant is used. All other plans stay possible.
 //!
-//! There are two places for the constraint:
+//! The constraint is added in one of two places:
 //!
 //! - If the exclusions cover every format that an alternative of the participant accepts, the alternative's import policy is
 //!   changed so that it imports nothing from the source. The solver's explanation then names the participant and the refusal.
 //! - Otherwise, and where the source is the participant's own device, the pairs are removed from the formats that the source
-//!   offers. This loses no plan: a buffer is for all participants of the request, so a pair that one of them refuses is of no
-//!   use.
+//!   offers. This removes no other plan: all participants of the request use the buffer, so a pair that one of them refuses is in
+//!   no plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,24 +18,25 @@ use covalent_solver::constraint::{Constraints, FormatSet, Imports, Participant, 
 use covalent_solver::model::{DeviceIdentity, FormatInfo, FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::Request;
 
-/// How many causes a reason lists. Further causes are only counted.
+/// The most causes that a reason names. Further causes are only counted.
 const CAUSES_NAMED: usize = 4;
 
 /// A source that must not provide buffers for a participant in some formats and sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exclusion {
-    /// The source.
+    /// The identifier of the source.
     pub source: SourceId,
-    /// The number of the participant in the request; names may be equal, so they do not identify one. `None` means that the
-    /// source cannot allocate such buffers for any participant.
+    /// The index of the participant in the request. A name would not identify the participant, because names may be equal. `None`
+    /// means that the source cannot allocate such buffers for any participant.
     pub participant: Option<usize>,
     /// The formats and sizes that are excluded.
     pub scope: Scope,
-    /// The error of the driver, in a few words for the explanation.
+    /// The error of the driver, in a few words for the solver's explanation.
     pub cause: String,
 }
 
-/// The pairs of format and modifier that exclusions cover. A look-up takes time logarithmic in their number.
+/// The pairs of format and modifier that exclusions cover; `None` covers every format or every modifier. A look-up takes time
+/// logarithmic in the number of pairs.
 #[derive(Debug, Default)]
 struct ExcludedFormats(BTreeSet<(Option<Fourcc>, Option<Modifier>)>);
 
@@ -61,20 +62,20 @@ impl ExcludedFormats {
     }
 }
 
-/// The refusals of one participant for one source.
+/// The refusals of one source by one participant.
 #[derive(Debug, Default)]
 struct Refusals<'a> {
     formats: ExcludedFormats,
     causes: BTreeSet<&'a str>,
 }
 
-/// Returns the request without the plans that use an excluded combination; all other plans stay possible.
+/// Returns the request without the plans that use an excluded combination. All other plans stay possible.
 pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
     let mut by_participant: BTreeMap<(&SourceId, usize), Refusals<'_>> = BTreeMap::new();
     let mut not_offered: BTreeMap<&SourceId, ExcludedFormats> = BTreeMap::new();
     for exclusion in exclusions {
         let Exclusion { source, scope, .. } = exclusion;
-        // A buffer holds pictures of every size of the request, so one size that is refused excludes the buffer.
+        // A buffer holds pictures of every size of the request, so the buffer is excluded if one of the sizes is refused.
         let is_requested = |own| request.extents().any(|extent| extent == own);
         if !scope.extent.is_none_or(is_requested) {
             continue;
@@ -94,7 +95,7 @@ pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
     }
     let mut imports: BTreeMap<usize, Vec<(&SourceId, &Refusals<'_>)>> = BTreeMap::new();
     for ((source, number), refusals) in &by_participant {
-        // An exclusion for a participant that the request does not have changes nothing.
+        // An exclusion for a participant that is not in the request changes nothing.
         let Some(participant) = request.participants.get(*number) else {
             continue;
         };
@@ -126,13 +127,14 @@ pub fn exclude(request: &Request, exclusions: &[Exclusion]) -> Request {
     limited
 }
 
-/// Returns whether a participant imports the source's memory from another device, so that its import policy applies to it.
+/// Returns whether the participant imports the source's memory from another device. Only then does its import policy apply to the
+/// source.
 fn imports_foreign(participant: &Participant, id: &SourceId, request: &Request) -> bool {
     let mut sources = request.sources.iter().filter(|source| source.id == *id);
     participant.role.imports() && !sources.any(|source| source.is_of(&participant.device))
 }
 
-/// Returns whether every format that an alternative accepts is excluded.
+/// Returns whether all formats that an alternative accepts are excluded.
 fn covers_all(choice: &Constraints, excluded: &ExcludedFormats) -> bool {
     match &choice.formats {
         Some(own) => own.iter().all(|format| excluded.contains(format)),
@@ -140,7 +142,7 @@ fn covers_all(choice: &Constraints, excluded: &ExcludedFormats) -> bool {
     }
 }
 
-/// Removes sources from the import policy of those alternatives of which every format is excluded.
+/// Removes sources from the import policy of each alternative whose formats are all excluded.
 fn restrict_imports(
     participant: &mut Participant,
     all: &[Source],
@@ -159,7 +161,7 @@ fn restrict_imports(
     }
 }
 
-/// Returns the import policy without some sources; `None` where it does not allow any of them.
+/// Returns the import policy without some sources; `None` if the policy allows none of these sources anyway.
 fn without(
     imports: &Imports,
     device: &DeviceIdentity,
@@ -176,7 +178,7 @@ fn without(
         .collect();
     let mut by_cause: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (source, refusals) in refusals {
-        // A source that the policy does not allow anyway needs no second reason.
+        // A source that the policy does not allow anyway needs no further reason.
         if sources.remove(*source) {
             for cause in &refusals.causes {
                 by_cause.entry(cause).or_default().push(source.as_str());
@@ -216,8 +218,8 @@ fn remove_formats(source: &mut Source, excluded: &ExcludedFormats, linear: &Form
     }
 }
 
-/// Returns the formats of a source that lists none: every known format, and every format that another source lists, in the
-/// `LINEAR` layout.
+/// Returns the formats of a source that lists none. These are all known formats, and all formats that other sources list, with
+/// the modifier `LINEAR`.
 fn linear_formats(sources: &[Source]) -> FormatSet {
     let listed = sources
         .iter()

@@ -1,20 +1,21 @@
-//! Finds the widest scope of a refusal that further trials confirm.
+//! Finds the widest scope of a refusal that trials with other sizes and formats confirm.
 
 use super::result::Scope;
 use covalent_solver::model::{Extent, FormatModifier};
 
-/// A further trial of a participant and source that refused a buffer, with another size or format.
+/// The result of a further trial of a participant and a source, after the participant refused a buffer. The trial had another
+/// size or format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The format and modifier.
+    /// The format and modifier of the buffer that was tried.
     pub format: FormatModifier,
-    /// The size in pixels.
+    /// The size of the buffer that was tried, in pixels.
     pub extent: Extent,
-    /// Whether the same refusal was returned. Otherwise the buffer was accepted.
+    /// Whether the participant returned the same refusal. If false, it accepted the buffer.
     pub refused: bool,
 }
 
-/// How many further sizes, or formats, must be refused before a scope is widened to all of them.
+/// How many further sizes, or further formats, must be refused before the scope is widened to all sizes or all formats.
 pub const CONFIRMATIONS: usize = 2;
 
 /// Returns the widest scope around a refused format and size that the probes confirm.
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn refusal_without_probes_keeps_its_size_and_format() {
         assert_eq!(scope(&[]), "in XR24 LINEAR at 640x480");
-        // The same size and format again confirms nothing, and one other size is not enough.
+        // A trial with the same size and format confirms nothing, and a refusal at one other size is not enough.
         let probes = [
             probe(XRGB, 640, true),
             probe(XRGB, 320, true),

@@ -1,10 +1,10 @@
 //! Refusals that drivers have shown, and the constraints that they add to a request.
 //!
-//! A [`TrialResult`] records one refusal: either a trial on this machine learnt it, or it is a quirk that ships with this crate.
-//! [`TrialResults`] holds all of them for one machine. [`TrialResults::apply`] turns those that are valid there into constraints
-//! of a request, so that the solver does not choose what a driver would refuse.
+//! A [`TrialResult`] records one refusal. Either a trial on this machine has shown it, or it is a quirk that ships with this
+//! crate. [`TrialResults`] holds all of them for one machine. [`TrialResults::apply`] converts those that are valid on that
+//! machine into constraints of a request, so that the solver does not choose a buffer that a driver would refuse.
 //!
-//! Everything here is plain data and pure functions. `covalent-alloc` runs the trials and keeps their results in a file.
+//! This module has only plain data and pure functions. `covalent-alloc` runs the trials and stores their results in a file.
 
 mod exclude;
 mod generalise;

@@ -1,4 +1,5 @@
-//! Requests with one solution: they carry a plan to another process, and try one participant with one source.
+//! Makes requests that have only one solution. Such a request carries a plan to another process, or tries one participant with
+//! one source.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +7,10 @@ use covalent_solver::constraint::{FormatSet, ImageConstraints, Participant, Sour
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
 use covalent_solver::solve::{Plan, Request, solve_shared};
 
-/// Returns the request whose only solution is this plan, for one buffer.
+/// Returns a request for one buffer whose only solution is this plan.
 ///
-/// Only the solver makes a plan, so a plan cannot be sent to another process. A process that solves this request gets the same
-/// plan.
+/// A plan cannot be sent to another process, because only the solver can make a plan. A process that solves the returned request
+/// gets the same plan.
 #[must_use]
 pub fn narrowed(request: &Request, plan: &Plan) -> Request {
     let sources = request
@@ -25,7 +26,7 @@ pub fn narrowed(request: &Request, plan: &Plan) -> Request {
     )
 }
 
-/// Returns the request of one participant and one source, in one format and size, for one buffer.
+/// Makes the request of one participant and one source, for one buffer in one format and size.
 #[must_use]
 pub fn pair(
     participant: &Participant,
@@ -42,9 +43,10 @@ pub fn pair(
     )
 }
 
-/// Returns a request with the same plans in this format, without the constraints on images of other formats.
+/// Returns a request that has the same plans in this format, without the constraints on images of other formats.
 ///
-/// A queue has constraints for each of its formats. They would be most of the message that carries a plan to another process.
+/// A queue declares constraints for each of its formats. They would make up most of the message that carries a plan to another
+/// process.
 #[must_use]
 pub fn without_other_formats(request: &Request, fourcc: Fourcc) -> Request {
     let mut small = request.clone();
@@ -83,7 +85,7 @@ fn only<'a>(
     narrow.sources = sources.cloned().collect();
     narrow.participants = participants.cloned().collect();
     for participant in &mut narrow.participants {
-        // An alternative has formats of its own, so each alternative is narrowed too.
+        // Each alternative has its own list of formats, so the lists of all alternatives are narrowed.
         for choice in participant.choices_mut() {
             let takes = choice
                 .formats
@@ -100,8 +102,8 @@ fn only<'a>(
     narrow
 }
 
-/// Solves a request and returns its plan, or `None` where no single buffer serves all participants. It does not determine the
-/// reason.
+/// Solves a request and returns its plan, or `None` if no single buffer serves all participants. In that case it does not
+/// determine why.
 #[must_use]
 pub fn plan_of(request: &Request) -> Option<Plan> {
     solve_shared(request).ok()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use covalent_solver::text::{Printable, printable_within};
 
-/// The longest short message in characters. The message of a driver may be of any length.
+/// The longest short message in characters. It is cut off there, because a driver's message may be of any length.
 const SHORT: usize = 400;
 
 /// The outcome of a trial of one buffer on one participant.
@@ -19,12 +19,12 @@ pub enum Outcome {
     Accepted,
     /// The participant refused the buffer.
     Refused(Refusal),
-    /// The trial cannot run now, for the given reason: another process is DRM master, for example, or the queue is busy.
+    /// The trial cannot be run now, for the given reason. For example, another process is DRM master, or the queue is busy.
     Untestable(String),
 }
 
 impl Outcome {
-    /// Returns the refusal, if the outcome is one.
+    /// Returns the refusal; `None` for the other outcomes.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -43,24 +43,24 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A refusal: the device, the operation that failed, and the error that it returned.
+/// A refusal of a buffer: the device, the operation that failed, and the error that the operation returned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
     /// Whether a later attempt may succeed.
     pub kind: RefusalKind,
-    /// The device or program that refused.
+    /// The device or program that refused the buffer.
     pub device: String,
-    /// The operation, as the kernel or the protocol names it.
+    /// The operation that failed, as the kernel or the protocol names it.
     pub operation: String,
-    /// The error that was returned.
+    /// The error that the operation returned.
     pub cause: Cause,
-    /// The whole message, for a person.
+    /// The complete error message for people.
     pub words: String,
 }
 
 impl Refusal {
-    /// Makes a refusal by the kernel. The error number decides its kind.
+    /// Makes a refusal by the kernel. Its kind follows from the error number.
     pub fn of_errno(
         device: impl Into<String>,
         operation: impl Into<String>,
@@ -99,7 +99,8 @@ impl Refusal {
         }
     }
 
-    /// Returns whether both are the same refusal: kind, operation and cause are equal. Their messages may differ.
+    /// Returns whether both are the same refusal: their kind, operation and cause are equal. Their devices and messages may
+    /// differ.
     pub fn repeats(&self, other: &Self) -> bool {
         self.kind == other.kind && self.operation == other.operation && self.cause == other.cause
     }
@@ -116,22 +117,21 @@ impl fmt::Display for Refusal {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// A later attempt may succeed.
+    /// A later attempt may succeed without any change.
     Transient,
-    /// An attempt succeeds only after the user is given the permission.
+    /// An attempt succeeds only after the user gets the permission.
     Permission,
-    /// Every attempt is refused as long as the devices and their drivers are the same.
+    /// Every attempt is refused as long as the devices and their drivers stay the same.
     Structural,
 }
 
 impl RefusalKind {
-    /// Returns the kind of an error number of Linux.
+    /// Returns the kind of refusal that a Linux error number means.
     pub fn of_errno(errno: i32) -> Self {
-        // Linux's numbers are written here because this crate does not depend on a kernel crate. They are the same on every
-        // architecture that has these drivers.
-        // EPERM, EACCES.
+        // Linux's error numbers are written here as numbers, because this crate does not depend on a crate that names them. The
+        // numbers are the same on every architecture that has these drivers. These two are EPERM and EACCES.
         const PERMISSION: [i32; 2] = [1, 13];
-        // EINTR, EAGAIN, ENOMEM, EBUSY, ENFILE, EMFILE, ENOSPC, ETIME, ETIMEDOUT.
+        // EINTR, EAGAIN, ENOMEM, EBUSY, ENFILE, EMFILE, ENOSPC, ETIME and ETIMEDOUT.
         const TRANSIENT: [i32; 9] = [4, 11, 12, 16, 23, 24, 28, 62, 110];
         if PERMISSION.contains(&errno) {
             Self::Permission
@@ -158,15 +158,15 @@ impl fmt::Display for RefusalKind {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// An error number of Linux.
+    /// The operation returned this Linux error number.
     Errno(i32),
-    /// The helper process was killed by this signal during the trial.
+    /// This signal killed the helper process during the trial.
     Signal(i32),
     /// The helper process exited with this code during the trial.
     Exit(i32),
-    /// The helper process did not answer within this many seconds.
+    /// The helper process did not return a result within this many seconds.
     Deadline(u64),
-    /// An answer that means failure and has no error number.
+    /// The device or program reported a failure without an error number.
     Answer,
 }
 

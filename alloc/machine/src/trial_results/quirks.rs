@@ -2,13 +2,13 @@
 
 use super::result::TrialResult;
 
-/// The quirks as JSON. Each names the place in a driver's source where it can be looked up.
+/// The quirks as JSON. Each quirk names the place in a driver's source that shows the behaviour.
 const TEXT: &str = include_str!("quirks.json");
 
 /// Returns the quirks that ship with this crate.
 ///
 /// # Panics
-/// Where `quirks.json` is damaged. A test reads that file, so a released crate does not panic here.
+/// If `quirks.json` is damaged. A test reads that file, so a released crate does not panic here.
 pub(super) fn quirks() -> Vec<TrialResult> {
     serde_json::from_str(TEXT).expect("quirks.json in this crate is what TrialResult writes")
 }
@@ -30,7 +30,7 @@ mod tests {
             let Origin::Quirk { reference } = &quirk.origin else {
                 panic!("{quirk} has no reference")
             };
-            // A reference names a project, a source file, a function in it, and what that function does.
+            // A reference names the project, a source file, a function in that file, and what the function does.
             let parts: Vec<&str> = reference.splitn(3, ", ").collect();
             let [project, file, rest] = parts[..] else {
                 panic!("{quirk}: {reference}")

@@ -1,4 +1,4 @@
-//! One trial result as plain data: the participants that it is about, its effect, its conditions and its origin.
+//! One trial result as plain data: its participants, its effect, its conditions and its origin.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,18 +10,18 @@ use covalent_solver::constraint::{Interface, Participant, Role, Source};
 use covalent_solver::model::{DeviceIdentity, Extent, FormatModifier, Fourcc, Modifier};
 use covalent_solver::text::Printable;
 
-/// A refusal or a stride alignment that no device declares and that its driver has shown.
+/// A refusal or a stride alignment that a driver has shown and that no device declares.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialResult {
-    /// The participants that it is about.
+    /// The participants to which the result applies.
     pub participant: ParticipantSelector,
-    /// The constraint that it adds.
+    /// The constraint that the result adds to a request.
     pub effect: Effect,
-    /// The machines on which it is valid.
+    /// The machines on which the result is valid.
     #[serde(default)]
     pub conditions: Conditions,
-    /// Whether this machine learnt it or it ships with this crate.
+    /// Whether a trial on this machine has shown the result, or it ships with this crate.
     pub origin: Origin,
     /// The time at which the result stops being valid, in seconds since 1970. `None` means that it does not expire.
     #[serde(default)]
@@ -39,7 +39,7 @@ impl TrialResult {
         self.identity() == other.identity()
     }
 
-    /// Returns the parts that are equal in two results that repeat each other.
+    /// Returns the fields that are equal in two results of which one repeats the other.
     pub(super) fn identity(&self) -> (&ParticipantSelector, &Conditions, EffectIdentity<'_>) {
         let effect = match &self.effect {
             Effect::Refuses { source, scope, .. } => EffectIdentity::Refuses(source, scope),
@@ -49,7 +49,7 @@ impl TrialResult {
     }
 }
 
-/// An effect without the error that the driver returned.
+/// An effect without the error that the driver returned. Two results that differ only in this error repeat each other.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) enum EffectIdentity<'a> {
     Refuses(&'a str, &'a Scope),
@@ -79,7 +79,7 @@ impl fmt::Display for TrialResult {
     }
 }
 
-/// The participants that a trial result is about: all participants of a driver, or those of one device.
+/// The participants to which a trial result applies: all participants of a driver, or those of one device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParticipantSelector {
@@ -97,7 +97,7 @@ pub struct ParticipantSelector {
 }
 
 impl ParticipantSelector {
-    /// Selects the device of this participant, in its role and through its interface.
+    /// Makes a selector for the device of this participant, with its role and its interface.
     #[must_use]
     pub fn of(participant: &Participant) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl ParticipantSelector {
         }
     }
 
-    /// Returns whether this selects the participant.
+    /// Returns whether the selector selects this participant.
     #[must_use]
     pub fn matches(&self, participant: &Participant) -> bool {
         let DeviceIdentity {
@@ -159,7 +159,7 @@ pub enum Effect {
     },
 }
 
-/// Returns whether a source's identifier matches a pattern; only a trailing `*` is a wildcard.
+/// Returns whether a source's identifier matches a pattern. A `*` at the end of the pattern matches any text.
 pub(super) fn source_matches(source: &Source, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => source.id.as_str().starts_with(prefix),
@@ -187,22 +187,22 @@ impl fmt::Display for Effect {
     }
 }
 
-/// The formats and sizes that a refusal is about. [`Default`] is every format at every size.
+/// The formats and sizes to which a refusal applies. The [`Default`] is every format at every size.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
-    /// The only format, or `None` for every format.
+    /// The format to which the refusal applies; `None` for every format.
     pub fourcc: Option<Fourcc>,
-    /// The only modifier, or `None` for every modifier.
+    /// The modifier to which the refusal applies; `None` for every modifier.
     pub modifier: Option<Modifier>,
-    /// The only size in pixels, or `None` for every size.
+    /// The size in pixels to which the refusal applies; `None` for every size.
     pub extent: Option<Extent>,
 }
 
 impl Scope {
-    /// Returns the scope of one format, modifier and size.
+    /// Makes the scope of a single format, modifier and size.
     #[must_use]
     pub fn exactly(format: FormatModifier, extent: Extent) -> Self {
         Self {
@@ -223,7 +223,7 @@ impl Scope {
             && self.modifier.is_none_or(|own| own == format.modifier)
     }
 
-    /// Returns whether everything in `other` is in this scope too.
+    /// Returns whether every format and size in `other` is also in this scope.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         fn within<T: PartialEq>(outer: Option<T>, inner: Option<T>) -> bool {
@@ -251,44 +251,45 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The properties of a machine that a refusal may depend on, apart from the devices themselves.
+/// The properties of a machine on which a refusal may depend, apart from the devices themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Environment {
-    /// The kernel's release, as `uname -r` prints it.
+    /// The release of the kernel, as `uname -r` prints it.
     pub kernel: String,
-    /// Mesa's version; empty where Mesa is not installed.
+    /// The version of Mesa; empty if Mesa is not installed.
     pub mesa: String,
-    /// The size of memory in MiB, rounded up to a multiple of 256.
+    /// The size of the system's memory in MiB, rounded up to a multiple of 256.
     pub memory_mebibytes: u64,
-    /// Whether an IOMMU translates the addresses of any device.
+    /// Whether an IOMMU translates addresses for at least one device.
     pub iommu: bool,
-    /// The value of `swiotlb=` on the kernel's command line; empty where there is none.
+    /// The value of `swiotlb=` on the kernel's command line; empty if the option is absent.
     pub swiotlb: String,
-    /// The features that the host of a virtual machine offers: feature bits by device.
+    /// The features that the host offers to a virtual machine. Each text names a device and its feature bits.
     pub host: BTreeSet<String>,
 }
 
-/// The machines on which a trial result is valid: every field that is given must be equal. [`Default`] is every machine.
+/// The machines on which a trial result is valid. Each field that is set must be equal to the machine's value. The [`Default`] is
+/// every machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Conditions {
-    /// The kernel's release.
+    /// The release of the kernel.
     pub kernel: Option<String>,
-    /// Mesa's version. An empty text means that Mesa is not installed.
+    /// The version of Mesa. An empty text means that Mesa is not installed.
     pub mesa: Option<String>,
-    /// The size of memory in MiB.
+    /// The size of the system's memory in MiB, rounded up to a multiple of 256.
     pub memory_mebibytes: Option<u64>,
-    /// Whether there is an IOMMU.
+    /// Whether an IOMMU translates addresses for at least one device.
     pub iommu: Option<bool>,
-    /// The value of `swiotlb=` on the kernel's command line. An empty text means that there is none.
+    /// The value of `swiotlb=` on the kernel's command line. An empty text means that the option is absent.
     pub swiotlb: Option<String>,
-    /// The features that the host offers.
+    /// The features that the host offers to the virtual machine.
     pub host: Option<BTreeSet<String>>,
 }
 
 impl Conditions {
-    /// Returns the conditions that only a machine with this environment meets.
+    /// Makes the conditions that only a machine with this environment meets.
     #[must_use]
     pub fn exactly(environment: &Environment) -> Self {
         let Environment {
@@ -331,17 +332,17 @@ impl Conditions {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Origin {
-    /// A trial on this machine learnt it.
+    /// A trial on this machine has shown the result.
     Learnt {
-        /// When the refusal was last seen, in seconds since 1970.
+        /// The time when the refusal was last seen, in seconds since 1970.
         at: u64,
-        /// How often the refusal was seen.
+        /// The number of times that the refusal was seen.
         times: u32,
     },
-    /// It is documented driver behaviour and ships with this crate.
+    /// The result is documented driver behaviour and ships with this crate.
     #[serde(rename = "well_known")]
     Quirk {
-        /// The place in the driver's source that documents it.
+        /// The place in the driver's source that shows the behaviour.
         reference: String,
     },
 }
@@ -409,7 +410,7 @@ mod tests {
 
     #[test]
     fn conditions_without_mesa_are_read_back_as_written() {
-        // An absent field means any version of Mesa, so the absence of Mesa is written as an empty text.
+        // An absent field means any version of Mesa, so an empty text means that Mesa is not installed.
         let conditions = Conditions::exactly(&Environment::default());
         let text = serde_json::to_string(&conditions).unwrap();
         assert_eq!(

@@ -1,8 +1,8 @@
-//! All trial results of one machine, and the request that they make of another one. It reads no files and no clock.
+//! The trial results of one machine, and their effect on a request. This module reads no files and no clock.
 //!
-//! [`TrialResults::add`] compares a result only with those that have the same hash, and [`TrialResults::apply`] looks only at
-//! the results for the devices of the request's participants. So adding `n` results takes time proportional to `n`, and
-//! applying them takes time proportional to `n` plus the exclusions that follow from them.
+//! [`TrialResults::add`] compares a result only with those that have the same hash, and [`TrialResults::apply`] considers only
+//! the results for the devices of the request's participants. So adding `n` results takes time proportional to `n`, and applying
+//! them takes time proportional to `n` plus the exclusions that follow from them.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,7 @@ use covalent_solver::constraint::{
 use covalent_solver::model::Modifier;
 use covalent_solver::solve::Request;
 
-/// Trial results, with the machine and the time for which they are evaluated.
+/// A list of trial results, with the machine and the time for which they are evaluated.
 #[derive(Clone, Debug)]
 pub struct TrialResults {
     environment: Environment,
@@ -30,7 +30,7 @@ pub struct TrialResults {
     index: HashIndex,
 }
 
-/// The indices of the results in their list, by the hash of [`TrialResult::identity`].
+/// The indices of trial results in the list, by the hash of [`TrialResult::identity`].
 #[derive(Clone, Debug, Default)]
 struct HashIndex {
     hasher: RandomState,
@@ -38,7 +38,8 @@ struct HashIndex {
 }
 
 impl HashIndex {
-    /// Returns the index of the result that `result` repeats, where there is one, and the hash of `result`.
+    /// Returns the index of the result that `result` repeats, and the hash of `result`. The index is `None` if no result is
+    /// repeated.
     fn find(&self, results: &[TrialResult], result: &TrialResult) -> (Option<usize>, u64) {
         let hash = self.hasher.hash_one(result.identity());
         let mut candidates = self.by_hash.get(&hash).into_iter().flatten();
@@ -58,7 +59,7 @@ pub struct AppliedResults {
 }
 
 impl TrialResults {
-    /// How long a result that was learnt is valid, in seconds: thirty days.
+    /// The time for which a learnt result is valid, in seconds: thirty days.
     pub const LIFETIME_SECONDS: u64 = 30 * 24 * 60 * 60;
 
     /// Makes a list without results for one machine; `now` is the current time in seconds since 1970.
@@ -94,13 +95,14 @@ impl TrialResults {
         self.now
     }
 
-    /// Returns all results, also those that are not valid for this machine and time.
+    /// Returns all results, including those that are not valid for this machine and time.
     #[must_use]
     pub fn all(&self) -> &[TrialResult] {
         &self.results
     }
 
-    /// Returns the results that trials learnt. A file keeps these; quirks ship with the crate.
+    /// Returns the results that trials on this machine have shown. Only these are stored in a file, because quirks ship with the
+    /// crate.
     pub fn learnt(&self) -> impl Iterator<Item = &TrialResult> {
         self.results
             .iter()
@@ -114,7 +116,8 @@ impl TrialResults {
             && result.conditions.are_met_by(&self.environment)
     }
 
-    /// Adds a result. A result that repeats an earlier one replaces it, counts the repetition and keeps the later expiry.
+    /// Adds a result. If it repeats an earlier result, it replaces that result, and the repetition is counted and the later
+    /// expiry is kept.
     pub fn add(&mut self, result: TrialResult) {
         let (index, hash) = self.index.find(&self.results, &result);
         match index {
@@ -157,9 +160,9 @@ impl TrialResults {
         forgotten
     }
 
-    /// Returns the request with every valid result as a constraint.
+    /// Returns the request with the constraints that the valid results add.
     ///
-    /// A result only restricts: every plan of the returned request is also a plan of `request`.
+    /// A result can only remove plans: every plan of the returned request is also a plan of `request`.
     #[must_use]
     pub fn apply(&self, request: &Request) -> AppliedResults {
         let mut limited = request.clone();
@@ -213,7 +216,7 @@ impl TrialResults {
         }
     }
 
-    /// Adds a result for a refusal that was seen `times` times, and returns it.
+    /// Adds a result for a refusal that was seen `times` times, and returns the result.
     ///
     /// The result is valid only on a machine with the same [`Environment`], for [`TrialResults::LIFETIME_SECONDS`].
     pub fn learn(
@@ -243,13 +246,13 @@ impl TrialResults {
     }
 }
 
-/// The participants and sources of a request, by the fields that a trial result selects them with.
+/// The participants and sources of a request, indexed by the fields with which a trial result selects them.
 struct RequestIndex<'a> {
-    /// Numbers of participants by driver.
+    /// The indices of participants, by driver.
     by_driver: BTreeMap<&'a str, Vec<usize>>,
-    /// Numbers of participants by driver and location.
+    /// The indices of participants, by driver and location.
     by_device: BTreeMap<(&'a str, &'a str), Vec<usize>>,
-    /// Sources in the order of their identifiers.
+    /// The sources, sorted by their identifiers.
     sources: Vec<&'a Source>,
 }
 
@@ -275,7 +278,7 @@ impl<'a> RequestIndex<'a> {
         }
     }
 
-    /// Returns the numbers of the participants whose driver and location are selected; role and interface are not compared.
+    /// Returns the indices of the participants whose driver and location match the selector. Role and interface are not compared.
     fn participants(&self, selector: &ParticipantSelector) -> impl Iterator<Item = usize> + use<> {
         let ParticipantSelector {
             driver, location, ..
@@ -301,7 +304,7 @@ impl<'a> RequestIndex<'a> {
 
 /// Returns whether a participant imports a source's memory in any of its alternatives.
 ///
-/// A role that does not import, such as the CPU, has no import policy, so every source counts.
+/// A role that imports no memory, such as the CPU, has no import policy. For such a participant the result is always true.
 fn imports_from(participant: &Participant, source: &Source) -> bool {
     !participant.role.imports()
         || participant.choices().any(|choice| {
@@ -310,7 +313,8 @@ fn imports_from(participant: &Participant, source: &Source) -> bool {
         })
 }
 
-/// Returns whether any accepted modifier has a stride in bytes: `LINEAR`, or an implicit modifier that may stand for it.
+/// Returns whether any accepted modifier has a stride in bytes: `LINEAR`, or an implicit modifier, with which the driver may
+/// choose a linear layout.
 ///
 /// A stride alignment does not apply to tiled modifiers, because the driver chooses their layout.
 fn has_stride(choice: &Constraints) -> bool {
@@ -321,12 +325,12 @@ fn has_stride(choice: &Constraints) -> bool {
     })
 }
 
-/// Requires strides to be multiples of `bytes` too, and returns whether that changes the constraint.
+/// Requires strides to be multiples of `bytes` in addition to the constraint's alignment. Returns whether the constraint changed.
 fn align(stride: &mut StrideConstraints, bytes: u32) -> bool {
     let own = CommonMultiple::of(stride.alignment.into());
     let both = own.and(CommonMultiple::of(bytes.into())).get();
     let Some(both) = both.and_then(|both| u32::try_from(both).ok()) else {
-        // No 32-bit stride is a multiple of both. An alignment above the maximum makes every stride infeasible.
+        // No 32-bit stride is a multiple of both alignments. An alignment above the maximum makes every stride infeasible.
         let infeasible = (u32::MAX, u32::MAX.saturating_sub(1));
         let changes = (stride.alignment, stride.maximum) != infeasible;
         (stride.alignment, stride.maximum) = infeasible;

@@ -1,4 +1,4 @@
-//! V4L2's pixel formats, and the formats and modifiers of DRM that are the same.
+//! V4L2 pixel formats, and the DRM formats and modifiers with the same pixels.
 
 mod pixel_format;
 mod tiled_format;

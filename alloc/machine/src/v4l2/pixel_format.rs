@@ -1,4 +1,5 @@
-//! V4L2 pixel formats and DRM fourccs: some formats have different codes, and some codes mean different formats.
+//! V4L2 pixel formats and DRM fourccs. The same format may have different codes in V4L2 and DRM, and the same code may mean
+//! different formats.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use covalent_solver::model::Fourcc;
 pub struct PixelFormat(pub u32);
 
 impl PixelFormat {
-    /// The coded format of vicodec, the kernel's software codec: a fast Walsh-Hadamard transform.
+    /// The coded format of vicodec, the kernel's software codec (Fast Walsh-Hadamard Transform).
     pub const FWHT: Self = Self::of(*b"FWHT");
 
     /// H.264 bitstream with start codes.
@@ -21,14 +22,14 @@ impl PixelFormat {
     /// Motion JPEG.
     pub const MJPEG: Self = Self::of(*b"MJPG");
 
-    /// Returns the code of four characters, such as `*b"VP90"`.
+    /// Makes a code from its four characters, such as `*b"VP90"`.
     #[must_use]
     pub const fn of(characters: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(characters))
     }
 
-    /// Returns the DRM fourcc of the same format, and whether its planes have separate memory planes; `None` for compressed and
-    /// raw (Bayer) formats.
+    /// Returns the DRM fourcc of the same format, and whether each colour plane has a memory plane of its own; `None` for
+    /// compressed and raw (Bayer) formats.
     #[must_use]
     pub fn fourcc(self) -> Option<(Fourcc, Disjoint)> {
         TABLE
@@ -50,9 +51,9 @@ impl PixelFormat {
 /// Whether each colour plane has a memory plane of its own (V4L2's formats with an M).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Disjoint {
-    /// All colour planes lie in one memory plane.
+    /// All colour planes are in one memory plane.
     No,
-    /// Each colour plane has a memory plane.
+    /// Each colour plane has a memory plane of its own.
     Yes,
 }
 
@@ -109,7 +110,7 @@ const TABLE: [(PixelFormat, Fourcc, Disjoint); 31] = {
         (code(b"YM12"), Fourcc::YUV420, Yes),
         (code(b"YM21"), Fourcc::YVU420, Yes),
         (code(b"YM16"), Fourcc::YUV422, Yes),
-        // Last, because it is an older code of the same format and only used if a driver lists it.
+        // This entry is the last one, because `BGR4` is an older code of the same format and is used only if a driver lists it.
         (code(b"BGR4"), Fourcc::XRGB8888, No),
     ]
 };

@@ -1,13 +1,13 @@
-//! V4L2 pixel formats whose pixels do not lie in rows, and what DRM calls them.
+//! V4L2 pixel formats that are tiled or compressed, and the corresponding DRM formats and modifiers.
 
 use super::pixel_format::{Disjoint, PixelFormat};
 use covalent_solver::model::{FormatModifier, Fourcc, Modifier};
 
 impl PixelFormat {
-    /// Returns the format of tiled or compressed pixels, and whether its planes have separate memory planes; `None` for other pixel
-    /// formats.
+    /// Returns the format and modifier of a tiled or compressed pixel format, and whether each colour plane has a memory plane of
+    /// its own; `None` for other pixel formats.
     ///
-    /// Where DRM has no format and modifier for it, V4L2's code is the format.
+    /// If DRM has no format and modifier for the pixel format, the result contains V4L2's code as the format.
     #[must_use]
     pub fn tiled(self) -> Option<(FormatModifier, Disjoint)> {
         let drm = DRM.iter().find(|(pixel, ..)| *pixel == self);
@@ -30,7 +30,8 @@ impl PixelFormat {
         let drm = DRM.iter().map(|(pixel, ..)| *pixel);
         let all = drm.chain(V4L2.iter().map(|(pixel, _)| *pixel));
         let mut all = all.filter(|pixel| pixel.tiled().is_some_and(|(own, _)| own == format));
-        // A format of its own has one number of memory planes, so that of the layout need not tell formats apart.
+        // A format that has only a V4L2 code has a fixed number of memory planes, so `disjoint` is compared only for other
+        // formats.
         all.next().filter(|pixel| {
             format.v4l2_code().is_some() || pixel.tiled().is_some_and(|(_, own)| own == disjoint)
         })
@@ -44,10 +45,7 @@ const SAMSUNG_16_16: Modifier = Modifier(0x0400_0000_0000_0002);
 const QCOM_COMPRESSED: Modifier = Modifier(0x0500_0000_0000_0001);
 const SAND128: Modifier = Modifier(0x0700_0000_0000_0004);
 
-/// The pixel formats that DRM has a format and modifier for.
-///
-/// # References
-/// Kernel documentation, "Luma-Chroma semi-planar" and "Reserved Format Identifiers"; `drm_fourcc.h`.
+/// The pixel formats that have a DRM format and modifier.
 const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
     use Disjoint::{No, Yes};
     const NV12: Fourcc = Fourcc::NV12;
@@ -57,7 +55,8 @@ const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
         (PixelFormat::of(*b"TM12"), NV12, SAMSUNG_64_32, Yes),
         (PixelFormat::of(*b"VM12"), NV12, SAMSUNG_16_16, Yes),
         (PixelFormat::of(*b"Q08C"), NV12, QCOM_COMPRESSED, No),
-        // Columns of 128 bytes whose height is the stride, so that the modifier has no height.
+        // The image consists of columns of 128 bytes. The distance between columns is the stride, so the modifier has no column
+        // height.
         (PixelFormat::of(*b"Nc12"), NV12, SAND128, Yes),
         (
             PixelFormat::of(*b"Nc30"),
@@ -75,12 +74,12 @@ const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
 const V4L2: [(PixelFormat, Disjoint); 19] = {
     use Disjoint::{No, Yes};
     [
-        // Tiles of 4x4 pixels.
+        // These formats have tiles of 4x4 pixels.
         (PixelFormat::of(*b"VT12"), No),
         (PixelFormat::of(*b"VT15"), No),
         (PixelFormat::of(*b"T010"), No),
         (PixelFormat::of(*b"HM12"), No),
-        // Tiles of 8x128 pixels.
+        // These formats have tiles of 8x128 pixels.
         (PixelFormat::of(*b"AT12"), No),
         (PixelFormat::of(*b"AX12"), No),
         (PixelFormat::of(*b"NA12"), Yes),
@@ -89,10 +88,11 @@ const V4L2: [(PixelFormat, Disjoint); 19] = {
         (PixelFormat::of(*b"MT2T"), Yes),
         (PixelFormat::of(*b"MT2R"), Yes),
         (PixelFormat::of(*b"Q10C"), No),
-        // Columns of 128 bytes whose height a modifier would need and the pixel format does not have.
+        // The image consists of columns of 128 bytes. A DRM modifier would need the height of a column, which the pixel format
+        // does not state.
         (PixelFormat::of(*b"NC12"), No),
         (PixelFormat::of(*b"NC30"), No),
-        // Compressed raw pictures of the Raspberry Pi 5's camera.
+        // These are compressed raw pictures of the Raspberry Pi 5's camera.
         (PixelFormat::of(*b"PC1R"), No),
         (PixelFormat::of(*b"PC1G"), No),
         (PixelFormat::of(*b"PC1g"), No),
