@@ -1,4 +1,4 @@
-//! Tests of devicetrees: the regions of boards, input that is not trusted, and the effect of regions on plans.
+//! Tests of devicetrees: the reserved regions of boards, untrusted input, and the effect of regions on plans.
 //!
 //! `trees/` holds devicetree sources, and the output of `dtc` for them as hexadecimal digits.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -40,7 +40,7 @@ fn region_of_a_heap_is_found_by_each_name_that_kernels_use() {
         let region = board.region_of_heap(heap).unwrap();
         assert_eq!(region.window().lowest, 1 << 32, "{heap}");
     }
-    // No region of this board is the default, and the codec's memory is not a CMA area, so it has no heap.
+    // No region of this board is the default CMA area. The codec's memory is not a CMA area, so it has no heap.
     for heap in ["default_cma_region", "codec@90000000", "firmware"] {
         assert_eq!(board.region_of_heap(heap), None, "{heap}");
     }
@@ -65,7 +65,7 @@ fn heap(name: &str) -> Source {
 
 #[test]
 fn heap_with_a_region_has_its_addresses_and_a_guaranteed_plan() {
-    // Without a devicetree the default region may be anywhere in 8 GiB.
+    // Without a devicetree, the default CMA area may be at any address of 8 GiB.
     let mut anywhere = cma_heap(2);
     anywhere.id = SourceId::new("heap:default_cma_region");
     anywhere.guarantees.address = AddressWindow::of_bits(33);
@@ -103,7 +103,7 @@ fn device_with_a_pool_beyond_its_addresses_imports_that_pool_and_no_other_memory
     };
     assert_eq!(plan.source().as_str(), "heap:isp@100000000");
     assert_eq!(plan.verdict(), Verdict::Guaranteed);
-    // Without the `memory-region` the pool is out of reach, although the heap exists.
+    // Without the property `memory-region`, the pool is outside of the camera's addresses, although the heap exists.
     let mut unlinked = reserved("camera-pool");
     unlinked.users.clear();
     unlinked.refine(&mut without, isp);
@@ -125,9 +125,9 @@ fn queue_of_a_device_with_a_pool_has_the_guarantees_of_the_pool() {
     assert_eq!(guarantees.address.lowest, 0x9000_0000);
     assert_eq!(guarantees.address.highest, 0x90ff_ffff);
     assert_eq!(guarantees.contiguous_up_to_bytes, 16 << 20);
-    // The system heap does not allocate from a region.
+    // The system heap allocates from no reserved region, so it is not changed.
     assert_eq!(request.sources[1], system_heap(2));
-    // A region that is listed first and not described may be the pool that the kernel uses.
+    // A region that `memory-region` lists first and that has no description may be the pool that the kernel uses.
     let mut undescribed = reserved("camera-pool");
     for user in &mut undescribed.users {
         user.regions.insert(0, "/reserved-memory/other".to_owned());
@@ -139,7 +139,8 @@ fn queue_of_a_device_with_a_pool_has_the_guarantees_of_the_pool() {
 
 #[test]
 fn device_with_many_pools_has_a_bounded_number_of_alternatives() {
-    // Each pool is outside of the addresses that the device declares. First, one pool is listed as often as a file may list it.
+    // Each pool is outside of the addresses that the device declares. The property lists the first pool as often as a file may
+    // list it.
     let mut reserved = ReservedMemory::default();
     let mut sources = Vec::new();
     for place in 0..64_u64 {
@@ -202,8 +203,8 @@ fn board_without_a_pool_gets_devicetree_source_that_adds_one() {
         "missing-pool",
         format!("{}\n\n{}", missing[0].words, missing[0].snippet)
     );
-    // This tree is the output of dtc and fdtoverlay for that board with this source. The device has its pool, and the kernel
-    // offers it as a heap.
+    // This tree is the output of dtc and fdtoverlay for that board and the proposed source. The device has its pool, and the
+    // kernel offers the pool as a heap.
     let with_pool = reserved("bare-with-pool");
     let node = "/soc/camera@1000";
     let pools: Vec<_> = with_pool
@@ -214,13 +215,13 @@ fn board_without_a_pool_gets_devicetree_source_that_adds_one() {
     let mut request = board_request(vec![heap("camera-pool")]);
     with_pool.refine(&mut request, |_| Some(node.to_owned()));
     assert_eq!(missing_pools([&recorded], &request.sources), []);
-    // A heap within the device's addresses is enough; one whose addresses are not known is not.
+    // A heap within the device's addresses is enough. A heap whose addresses are not known is not enough.
     let mut near = cma_heap(2);
     near.guarantees.address = AddressWindow::of_bits(32);
     assert_eq!(missing_pools([&recorded], &[near.clone()]), []);
     near.guarantees.address = AddressWindow::default();
     assert_eq!(missing_pools([&recorded], &[near]).len(), 1);
-    // A device that accepts scattered pages needs no pool, and a device without a node cannot be given one.
+    // A device that accepts scattered pages needs no pool. A device without a node cannot get one.
     let scattered = RecordedParticipant {
         tree_node: recorded.tree_node,
         ..RecordedParticipant::measured(camera(Contiguity::Scattered))
@@ -266,7 +267,8 @@ fn damaged_header_is_refused_with_its_offset() {
 
 #[test]
 fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
-    // The structure begins at byte 56 with the root. Its property is at byte 64, and the offset of the property's name at 72.
+    // The structure block begins at byte 56 with the root. Its property is at byte 64, and the offset of the property's name is
+    // at byte 72.
     let root = NodeText {
         properties: [("model".to_owned(), b"x\0\0\0".to_vec())].into(),
         ..NodeText::default()
@@ -312,7 +314,7 @@ fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
         ..root
     };
     let mut bytes = flattened(&twice);
-    // The tokens that begin and end the child are overwritten, so that its property belongs to the root.
+    // The tokens that begin and end the child node are overwritten, so its property belongs to the root.
     let child = bytes
         .windows(8)
         .rposition(|eight| eight == [0, 0, 0, 1, 0, 0, 0, 0]);

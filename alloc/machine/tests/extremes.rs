@@ -1,7 +1,7 @@
-//! Requests with extreme numbers, and damaged files: nothing panics, and every plan meets every constraint. A checker that shares
-//! no code with the solver judges the plans.
+//! Requests with extreme numbers, and damaged files: nothing panics, and every plan meets every constraint. The plans are checked
+//! by code that shares nothing with the solver.
 //!
-//! `COVALENT_EXTREMES=75000` sets the number of tries.
+//! `COVALENT_EXTREMES=75000` sets the number of inputs that are tried.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use std::path::Path;
@@ -54,7 +54,7 @@ fn tries(default: usize) -> usize {
     wanted.map_or(default, |wanted| wanted.parse().unwrap())
 }
 
-/// Collects every number within a value, as JSON pointers.
+/// Collects the JSON pointers of all numbers within a value.
 fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Number(_) => found.push(path.to_owned()),
@@ -72,7 +72,7 @@ fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Replaces some numbers with extreme ones.
+/// Replaces up to four numbers with extreme ones.
 fn with_extremes(whole: &Value, pointers: &[String], random: &mut Numbers) -> Value {
     let mut whole = whole.clone();
     for _ in 0..=random.below(3) {
@@ -82,7 +82,7 @@ fn with_extremes(whole: &Value, pointers: &[String], random: &mut Numbers) -> Va
     whole
 }
 
-/// How many tries had each outcome.
+/// The number of inputs with each outcome.
 #[derive(Debug, Default)]
 struct Found {
     refused: usize,
@@ -91,7 +91,7 @@ struct Found {
     split: usize,
 }
 
-/// Solves and judges a request.
+/// Solves a request, checks the plan, and counts the outcome.
 fn judge(request: &Request, found: &mut Found) {
     match solve(request) {
         Solution::Share(plan) => {
@@ -108,7 +108,7 @@ fn judge(request: &Request, found: &mut Found) {
     }
 }
 
-/// Makes a request with a value in every field.
+/// Makes a request in which every field has a value.
 fn full_request(fourcc: Fourcc) -> Request {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
@@ -162,7 +162,7 @@ fn request_with_extreme_numbers_gives_no_plan_that_violates_a_constraint() {
     );
 }
 
-/// Returns the recorded machines with only a few participants, sources and formats each, so that many can be tried.
+/// Returns the recorded machines, reduced to a few participants, sources and formats each, so that many inputs can be tried.
 fn machines() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/machines");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
@@ -194,7 +194,7 @@ fn machines() -> Vec<Value> {
     paths.iter().map(small).collect()
 }
 
-/// Reads a machine, and solves and judges a job of its first participant and a job of all.
+/// Reads a machine. Solves and checks a job of its first participant and a job of all participants.
 fn machine(bytes: &[u8], found: &mut Found) {
     let machine = match Machine::from_json(bytes) {
         Ok(machine) => machine,
@@ -244,7 +244,7 @@ fn recorded_machine_with_extreme_numbers_gives_no_plan_that_violates_a_constrain
     assert!(found.shared > 0 && found.refused > 0, "{found:?}");
 }
 
-/// Changes a text at a few places: replaces bytes, repeats pieces and removes pieces.
+/// Damages a text at a few places: replaces bytes, repeats pieces and removes pieces.
 fn damaged(text: &[u8], random: &mut Numbers) -> Vec<u8> {
     let mut bytes = text.to_vec();
     for _ in 0..=random.below(3) {
@@ -258,7 +258,7 @@ fn damaged(text: &[u8], random: &mut Numbers) -> Vec<u8> {
                 bytes.splice(at..at, piece);
             }
             3 => {
-                // A digit replaces a digit, so that most texts stay valid JSON.
+                // A digit is replaced by a digit, so that most texts stay valid JSON.
                 let digits = bytes.iter().skip(at).position(u8::is_ascii_digit);
                 if let Some(index) = digits.map(|digits| at + digits) {
                     bytes[index] = b'0' + random.below(10) as u8;

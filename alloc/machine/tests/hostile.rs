@@ -1,4 +1,4 @@
-//! Input that is not trusted: arbitrary bytes, damaged files, and files of newer versions.
+//! Tests with untrusted input: arbitrary bytes, damaged files, and files of newer versions.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use covalent_machine::{
@@ -31,7 +31,7 @@ fn damaged(text: String) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Collects every object within a value, as JSON pointers.
+/// Collects the JSON pointers of all objects within a value.
 fn objects(value: &Value, path: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -49,7 +49,7 @@ fn objects(value: &Value, path: String, found: &mut Vec<String>) {
     }
 }
 
-/// Makes a feasible request that has an object of every kind of a file.
+/// Makes a feasible request that contains every kind of JSON object that a file may have.
 fn sharing() -> Request {
     let mut camera = camera(Contiguity::Scattered);
     camera.for_each_choice(|own| {
@@ -91,7 +91,8 @@ proptest! {
         counts in prop::array::uniform6(0..80_u32),
         bytes in prop::collection::vec(any::<u8>(), 0..160),
     ) {
-        // The offsets of the header are small. With arbitrary ones nearly every blob would be refused at its first field.
+        // The offsets in the header are made small. With arbitrary offsets, nearly every blob would be refused at its first
+        // field.
         let mut blob: Vec<u8> = counts.iter().flat_map(|word| word.to_ne_bytes()).collect();
         blob.extend(bytes);
         hostile::in_formats_blob(&blob);
@@ -149,7 +150,7 @@ proptest! {
     }
 }
 
-/// Makes a machine with a value in every field.
+/// Makes a machine in which every field has a value.
 fn machine() -> Machine {
     let mut machine = Machine::new("a board", "made up");
     machine.recorded_at = 1;
@@ -212,7 +213,7 @@ proptest! {
     }
 }
 
-/// Makes a job of all participants.
+/// Makes a job of all participants of a machine.
 fn job_of_all(machine: &Machine) -> Job {
     let size = machine.sizes().next().unwrap();
     let mut job = Job::new(size, 2);
@@ -398,7 +399,8 @@ fn unknown_field_at_any_depth_is_kept_and_infeasible_unless_it_is_optional() {
                 || path.contains("/alternatives")
                 || path.starts_with("/sources")
             {
-                // The pair, the alternative or the source becomes infeasible; others may still be feasible.
+                // The format pair, the alternative or the source with the unknown field becomes infeasible. Others may still be
+                // feasible.
                 assert!(candidates(&read).len() <= before.len(), "{path}");
             } else {
                 let Solution::Split(split) = solve(&read) else {

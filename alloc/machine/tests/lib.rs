@@ -1,6 +1,6 @@
-//! What the tests of recorded machines share: devicetrees, input that is not trusted, and the requests of the solver's tests.
+//! Helpers that the tests of recorded machines share: devicetrees, untrusted input, and the requests of the solver's tests.
 //!
-//! The tests are a package of their own: `covalent-machine` is compiled with optimisation for them, and they are not. Most of their
-//! code is run once, and optimising it takes longer than running it.
+//! The tests are a package of their own, so that `covalent-machine` can be compiled with optimisation while the tests are not.
+//! Most of the tests' code runs once, and optimising it takes longer than running it.
 
 pub mod common;

@@ -1,10 +1,10 @@
-//! Flattened devicetrees for tests: the committed ones, which `dtc` compiled, and a writer for trees that `dtc` would not write.
+//! Flattened devicetrees for tests: committed ones that `dtc` compiled, and a writer of trees that `dtc` would not write.
 
 use std::collections::BTreeMap;
 
 use covalent_machine::devicetree::Node;
 
-/// A node to write, with its descendants.
+/// A node that the writer writes, with its descendants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeText {
     pub name: String,
@@ -13,7 +13,7 @@ pub struct NodeText {
 }
 
 impl NodeText {
-    /// Copies a node of a tree that was read.
+    /// Copies a node of a parsed tree, with its descendants.
     pub fn of(node: Node<'_>) -> Self {
         let properties = node.properties();
         Self {
@@ -26,8 +26,8 @@ impl NodeText {
     }
 }
 
-/// Reads a tree of `trees/`. The files are hexadecimal digits (`xxd -plain` writes them, `xxd -revert -plain` reads them),
-/// because the repository has no binary files other than pictures.
+/// Reads a flattened tree of the folder `trees`. The files contain hexadecimal digits (`xxd -plain` writes them, `xxd -revert
+/// -plain` reads them), because the repository has no binary files other than pictures.
 pub fn compiled(name: &str) -> Vec<u8> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("trees");
     let text = std::fs::read_to_string(folder.join(name).with_extension("dtb.hex")).unwrap();

@@ -1,4 +1,4 @@
-//! Checks that must hold for any input. The fuzz targets run them too.
+//! Checks that must hold for any input. The fuzz targets run these checks too.
 
 use covalent_machine::devicetree::Tree;
 use covalent_machine::kernel::{bufinfo, fdinfo, map_line};
@@ -11,7 +11,8 @@ use covalent_solver::solve::{Request, Solution, candidates, solve};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Reads a participant or a source. It is the same after it is written and read again, and every constraint has a text.
+/// Reads a participant or a source. It must be equal after it is written and read again, and every constraint must have a
+/// description.
 pub fn constraint_file(bytes: &[u8]) {
     if let Some(participant) = round_trip::<Participant>(bytes) {
         for demand in participant.demands() {
@@ -29,12 +30,12 @@ fn with_at_most(participant: &mut Participant, alternatives: usize) {
     participant.set_choices(participant.constraints().clone(), kept);
 }
 
-/// Reads a request and solves it. The solution has an explanation, and it is a plan exactly if there is a candidate.
+/// Reads a request and solves it. The solution must have an explanation, and must be a plan if and only if there is a candidate.
 pub fn request_file(bytes: &[u8]) {
     let Some(mut request) = round_trip::<Request>(bytes) else {
         return;
     };
-    // More participants and sources only take longer to solve.
+    // Further participants and sources would only make solving slower.
     request.participants.truncate(4);
     request.sources.truncate(4);
     request.more_extents.truncate(2);
@@ -50,7 +51,7 @@ pub fn request_file(bytes: &[u8]) {
     );
 }
 
-/// Asserts that an explanation names the allocation, or the bytes that are copied where no buffer serves all participants.
+/// Asserts what an explanation contains: the allocation, or the number of copied bytes if no buffer serves all participants.
 fn assert_explained(solution: &Solution) {
     let text = solution.explain();
     let expected = match solution {
@@ -64,7 +65,7 @@ fn assert_explained(solution: &Solution) {
             let mut expected =
                 vec!["no single buffer meets the constraints of all participants".to_owned()];
             let copied = split.copied_bytes_per_frame();
-            // If a participant has no buffer, the split has no copies between groups. Devices may still copy frames for
+            // If a participant has no buffer, the split has no copies between groups. Devices may still make copies of frames for
             // themselves.
             if split.copies().next().is_some() {
                 expected.push(format!("copies {copied} bytes a frame"));
@@ -79,8 +80,9 @@ fn assert_explained(solution: &Solution) {
     }
 }
 
-/// Reads a recorded machine. It is the same after it is written and read again, it does not differ from itself, and a job of all
-/// its participants has a solution or an error. A file of a newer version is another error than a damaged one.
+/// Reads a recorded machine. It must be equal after it is written and read again, and must not differ from itself. A job of all
+/// its participants must have a solution or an error. A file of a newer version must be refused with another error than a damaged
+/// file.
 pub fn machine_file(bytes: &[u8]) {
     let mut machine = match Machine::from_json(bytes) {
         Ok(machine) => machine,
@@ -98,7 +100,7 @@ pub fn machine_file(bytes: &[u8]) {
     let again = Machine::from_json(text.as_bytes()).unwrap();
     assert_eq!(again, machine);
     assert_eq!(again.to_json().unwrap(), text);
-    // More participants and sources only take longer to solve.
+    // Further participants and sources would only make solving slower.
     machine.declared.truncate(2);
     for declared in &mut machine.declared {
         declared.participants.truncate(3);
@@ -130,8 +132,8 @@ pub fn machine_file(bytes: &[u8]) {
     }
 }
 
-/// Reads a flattened devicetree. Its nodes and properties fit into the input's length, its regions can be recorded, and every
-/// device refers to regions that exist.
+/// Reads a flattened devicetree. Its nodes and properties must fit into the input's length, its regions must be recordable, and
+/// every device must refer to regions that exist.
 pub fn devicetree(bytes: &[u8]) {
     let tree = match Tree::from_flat(bytes) {
         Ok(tree) => tree,
@@ -170,7 +172,8 @@ pub fn devicetree(bytes: &[u8]) {
     assert_eq!(again, reserved);
 }
 
-/// Reads a blob as a plane's IN_FORMATS. Every format that is read occurs in the blob, and there are no more than fit into it.
+/// Reads the bytes as the blob of a plane's property `IN_FORMATS`. Every format that is read must occur in the blob, and there
+/// must be no more formats than fit into the blob.
 pub fn in_formats_blob(bytes: &[u8]) {
     let Ok(listed) = read_in_formats(bytes) else {
         return;
@@ -184,8 +187,8 @@ pub fn in_formats_blob(bytes: &[u8]) {
     }
 }
 
-/// Reads the bytes as each of the kernel's texts, and as a name of at most 31 bytes within a valid text. A name adds no object,
-/// no device and no size.
+/// Reads the bytes as each of the kernel's texts about dma-bufs, and as a name of at most 31 bytes within a valid text. A name
+/// must add no object, no device and no size.
 pub fn kernel_texts(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = (fdinfo(bytes), bufinfo(&text));
@@ -224,7 +227,7 @@ pub fn kernel_texts(bytes: &[u8]) {
     assert_eq!(objects[0].attached, ["vivid-000"]);
 }
 
-/// Uses the bytes as the numbers of a layout. The planes of a layout that is accepted are inside its dma-bufs.
+/// Uses the bytes as the numbers of a layout. If the layout is accepted, its planes must be inside its dma-bufs.
 pub fn descriptor(bytes: &[u8]) {
     let mut numbers = bytes.chunks(8).map(|chunk| {
         let mut number = [0; 8];

@@ -1,4 +1,4 @@
-//! What several tests share: requests of the solver's tests, devicetrees, and input that is not trusted.
+//! Helpers that several tests share: requests of the solver's tests, devicetrees, and untrusted input.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! Cards, as drm_info describes them.
+//! Cards that drm_info describes.
 
 use covalent_machine::Provenance;
 use covalent_solver::constraint::{Contiguity, Imports, PlaneKind};
@@ -117,7 +117,7 @@ fn json_of_a_card_with_numbers_in_every_form_is_read() {
     let machine = imported_text(&card(plane)).unwrap();
     assert_eq!(machine.environment.kernel, "6.12.1");
     assert_eq!(formats(&machine, "vkms cursor plane 7"), ["XR24 INVALID"]);
-    // A capability that is null is not supported.
+    // A capability whose value is null is not supported.
     assert_eq!(sources(&machine), [""; 0]);
     let error = imported_text(&card("{\"id\":\n\"x\"}")).unwrap_err();
     assert!(

@@ -1,4 +1,4 @@
-//! Dumps of public reports: what each yields, and that a damaged one is read or refused.
+//! Dumps from public reports: the machine that each dump describes, and that a damaged dump is imported or refused.
 //!
 //! Each folder in `tests/dumps` of the repository has the dumps of one machine, and a README with their source and facts.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
@@ -34,7 +34,7 @@ fn imported(folder: &str) -> Machine {
         .map(|(name, bytes)| DumpFile { name, bytes })
         .collect();
     let machine = import(&files).unwrap();
-    // A machine that is imported is one that can be read again.
+    // An imported machine can be written and read again.
     let text = machine.to_json().unwrap();
     assert_eq!(Machine::from_json(text.as_bytes()).unwrap(), machine);
     machine
@@ -60,7 +60,7 @@ fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     paths.filter(|path| !path.ends_with("README.md"))
 }
 
-/// Returns the participant of a name, at any size.
+/// Returns the participant with this name, at any size.
 fn participant<'machine>(machine: &'machine Machine, name: &str) -> &'machine RecordedParticipant {
     let mut all = machine.declared.iter().flat_map(|own| &own.participants);
     let found = all.find(|own| own.participant.name == name);
@@ -72,20 +72,20 @@ fn names(machine: &Machine) -> Vec<String> {
     all.map(|own| own.participant.name.clone()).collect()
 }
 
-/// Returns the names of the formats of a participant.
+/// Returns the names of a participant's formats.
 fn formats(machine: &Machine, name: &str) -> Vec<String> {
     let own = &participant(machine, name).participant;
     let pairs = own.constraints().formats.as_ref().unwrap();
     pairs.iter().map(|pair| pair.to_string()).collect()
 }
 
-/// Returns the identifiers of the sources, at any size.
+/// Returns the identifiers of the sources at all sizes.
 fn sources(machine: &Machine) -> Vec<String> {
     let all = machine.declared.iter().flat_map(|own| &own.sources);
     all.map(|own| own.source.id.to_string()).collect()
 }
 
-/// Returns what is not known of a participant.
+/// Returns the texts about what is not known of a participant.
 fn unknown(machine: &Machine, name: &str) -> String {
     let own = &participant(machine, name).provenance;
     let all: Vec<&str> = own.unknown().map(|(_, what)| what).collect();
@@ -96,7 +96,7 @@ fn size(text: &str) -> Extent {
     text.parse().unwrap()
 }
 
-/// Makes the request of a job with these cameras and displays.
+/// Makes the request of a job with these cameras and displays at one size.
 fn request(machine: &Machine, at: &str, cameras: &[&str], displays: &[&str]) -> ResolvedRequest {
     let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let job = Job {
@@ -120,5 +120,5 @@ fn every_dump_has_a_readme_with_its_source() {
     assert!(count >= COUNT, "{count}");
 }
 
-/// The number of dumps.
+/// The number of folders with dumps in `tests/dumps`.
 const COUNT: usize = 17;

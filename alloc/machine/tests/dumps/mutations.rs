@@ -10,7 +10,8 @@ use covalent_machine::dump::{DumpError, DumpFile, DumpKind, import};
 use super::sys::measured;
 use super::{dumps, files};
 
-/// The memory that a dump may take, as the documentation of `dump` states it.
+/// The memory that importing a dump may take, as the documentation of `dump` states it: a multiple of the dump's length plus a
+/// constant.
 const MULTIPLE: usize = 64;
 const CONSTANT: usize = 64 << 10;
 
@@ -25,7 +26,7 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end.max(1)
     }
 
-    /// Changes, removes, doubles and moves bytes and lines.
+    /// Changes, removes, repeats and moves bytes and lines.
     fn damage(&mut self, text: &[u8]) -> Vec<u8> {
         const BYTES: &[u8] = b"\n\t 0179xX-+'\"(){}[]<>:;=,/&@|\x00\x7f\xff";
         let mut bytes = text.to_vec();
@@ -68,7 +69,7 @@ fn count() -> usize {
     wanted.map_or(300, |count| count.parse().expect("a number of inputs"))
 }
 
-/// Returns the dumps of each kind.
+/// Returns the committed dumps by their kind.
 fn by_kind() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let mut found: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
     for entry in fs::read_dir(dumps()).unwrap() {

@@ -1,4 +1,4 @@
-//! Vulkan devices, compositors, lists of dma-bufs and devicetrees.
+//! Dumps of Vulkan devices, compositors, lists of dma-bufs and devicetrees.
 
 use covalent_machine::devicetree::Tree;
 use covalent_machine::dump::{DumpFile, DumpKind, import};

@@ -1,4 +1,4 @@
-//! V4L2 devices, as v4l2-ctl describes them.
+//! V4L2 devices that v4l2-ctl describes.
 
 use covalent_solver::constraint::{Contiguity, PlanePlacement};
 use covalent_solver::model::Fourcc;
@@ -16,7 +16,7 @@ fn camera_has_the_node_of_the_command_line_and_the_stride_that_is_set() {
     let device = &own.participant.device;
     assert_eq!(device.node, "/dev/video2");
     assert_eq!(device.location, "usb-0000:06:00.1-1.4");
-    // The driver maps its buffers, which is known by its name.
+    // The driver uses videobuf2-vmalloc, so the CPU accesses the buffers. The importer knows this by the driver's name.
     assert!(own.participant.maps);
     let constraints = own.participant.constraints();
     assert_eq!(constraints.memory.contiguity, Contiguity::Scattered);
@@ -84,7 +84,7 @@ fn several_devices_in_one_text_are_told_apart_by_their_nodes() {
     assert_eq!(node("bcm2835-codec capture"), "/dev/video10");
     assert_eq!(node("rpivid capture"), "/dev/video19");
     assert_eq!(formats(&machine, "rpivid capture"), ["V4L2 NC12"]);
-    // A queue of a bitstream has no frames to export.
+    // A queue of a bitstream exports no frames.
     assert_eq!(formats(&machine, "bcm2835-codec output"), [""; 0]);
     assert_eq!(
         sources(&machine),

@@ -1,4 +1,4 @@
-//! `docs/boards.md` lists the boards, the golden plan for each job, and the devices that each board lacks.
+//! Tests that `docs/boards.md` lists the boards, the golden plan for each job, and the devices that each board lacks.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

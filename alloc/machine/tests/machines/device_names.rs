@@ -1,4 +1,4 @@
-//! The names by which a job selects devices of a recording.
+//! Tests of the names by which a job selects devices of a recording.
 
 use covalent_machine::{Difference, Job, MachineError};
 use covalent_solver::constraint::Role;
@@ -8,7 +8,7 @@ use crate::recordings::read;
 
 #[test]
 fn gbm_of_a_card_is_found_by_either_of_its_nodes() {
-    // GBM uses the render node of this guest's first card, because the card has one.
+    // The first card of this guest has a render node, so GBM uses the render node.
     let machine = read("guest-venus");
     let size = Extent::new(640, 480).unwrap();
     for node in ["/dev/dri/card0", "/dev/dri/renderD128", "virtio_gpu GBM"] {

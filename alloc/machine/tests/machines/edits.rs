@@ -1,10 +1,10 @@
-//! Changes of a recording that remove the value on which a plan depends.
+//! Edits of a recording that remove the value on which a plan depends.
 
 use covalent_machine::Machine;
 use covalent_solver::constraint::{Participant, Source};
 use covalent_solver::model::{FormatModifier, Modifier};
 
-/// Changes the participant of this name.
+/// Changes the participant with this name.
 pub(crate) fn participant(machine: &mut Machine, name: &str, change: impl Fn(&mut Participant)) {
     let mut found = 0;
     for declared in &mut machine.declared {
@@ -18,7 +18,7 @@ pub(crate) fn participant(machine: &mut Machine, name: &str, change: impl Fn(&mu
     assert_eq!(found, 1, "{name}");
 }
 
-/// Removes the pairs of format and modifier for which `removed` returns true from a participant.
+/// Removes from a participant the pairs of format and modifier for which `removed` returns true.
 pub(crate) fn remove_formats(
     machine: &mut Machine,
     name: &str,

@@ -1,4 +1,4 @@
-//! Each pair of a participant and a source of a recorded guest, which `covalent matrix` solves by thousands.
+//! Tests of each pair of a participant and a source of a recorded guest. `covalent matrix` solves thousands of such pairs.
 
 use covalent_machine::trial_results::{pair, plan_of, without_other_formats};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};

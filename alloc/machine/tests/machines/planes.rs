@@ -1,11 +1,11 @@
-//! The planes of a card: which one a plan takes, and which others would take part of a job.
+//! Tests of the planes of a card: which plane a plan uses, and which other planes would accept frames of the job.
 
 use covalent_machine::{Job, Machine, MachineError};
 use covalent_solver::constraint::{Constraints, FormatSet, Plane, PlaneKind, Role};
 use covalent_solver::model::{Extent, FormatModifier, Fourcc};
 use covalent_solver::solve::{Solution, solve};
 
-/// A decoder of NV12, and a card on which only the overlay plane shows NV12, up to a width of 4096 pixels.
+/// Makes a machine with a decoder of NV12 and a card. Only the card's overlay plane shows NV12, up to a width of 4096 pixels.
 fn machine() -> Machine {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -44,7 +44,7 @@ fn job(width: u32, height: u32) -> Job {
     job
 }
 
-/// Returns the names of the participants of a job, and the text about the other planes.
+/// Solves a job. Returns the solution, the names of the participants, and the text about each plane that was not chosen.
 fn solved(machine: &Machine, job: &Job) -> (Solution, Vec<String>, Vec<String>) {
     let resolved = machine.request(job).unwrap();
     let names = resolved.request.participants.iter();

@@ -1,4 +1,4 @@
-//! Every value of a board has a provenance that can be looked up.
+//! Tests that every value of a board has a provenance that a reader can look up.
 
 use covalent_machine::{Provenance, ProvenanceByPath};
 use covalent_solver::constraint::{FormatSet, Participant, Pool, Role, Source};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::recordings::{boards, read};
 
-/// Collects the paths of every value that differs from the default.
+/// Collects the paths of all values that differ from their default.
 fn paths(value: &Value, path: &str, default: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !path.ends_with("per_fourcc") => {
@@ -20,7 +20,7 @@ fn paths(value: &Value, path: &str, default: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The projects whose source a provenance may name.
+/// The projects whose source a provenance may name, with their versions.
 const PROJECTS: [&str; 8] = [
     "Linux 7.3",
     "raspberrypi/linux",
@@ -32,10 +32,10 @@ const PROJECTS: [&str; 8] = [
     "covalent-alloc",
 ];
 
-/// The first words of a text that says what is not known.
+/// The words with which a text about an unknown value may begin.
 const QUESTIONS: [&str; 5] = ["how ", "in which ", "where ", "whether ", "which "];
 
-/// Returns whether a text has a path with at least three parts.
+/// Returns whether a text contains a file path with at least three components.
 fn has_path(text: &str) -> bool {
     text.split([' ', ',', ':', ';', '(', ')'])
         .any(|word| word.split('/').filter(|part| !part.is_empty()).count() >= 3)
@@ -88,7 +88,7 @@ fn value_of_a_board_has_a_provenance_that_can_be_looked_up() {
     assert!(boards().len() >= 12);
     for board in boards() {
         let machine = read(&board);
-        // The values of a board were not measured on it, and its origin says so.
+        // The values of a board were not measured on the board, and the origin of the recording says so.
         assert!(
             machine
                 .origin
@@ -114,7 +114,8 @@ fn value_of_a_board_has_a_provenance_that_can_be_looked_up() {
                     json!({"constraints": own.constraints(), "alternatives": own.alternatives()});
                 let mut found = Vec::new();
                 paths(&value, "participant", &default, &mut found);
-                // A field without a constraint may be so because the constraint is not known, so these have a provenance too.
+                // If a field has no constraint, the reason may be that the constraint is not known. So these fields need a
+                // provenance too.
                 for always in [
                     "formats",
                     "image.stride",
@@ -178,7 +179,7 @@ fn path_with_a_provenance_is_the_path_of_a_value() {
     }
 }
 
-/// The provenance of a copier's formats is that of the queues of its device.
+/// The provenance of a copier's formats is the provenance of its device's queues.
 #[test]
 fn copier_of_a_board_reads_and_writes_what_the_queues_of_its_device_take() {
     let mut count = 0;

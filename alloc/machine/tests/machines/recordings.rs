@@ -1,4 +1,4 @@
-//! The recordings in `tests/machines`.
+//! Access to the recordings in `tests/machines`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(crate) fn read(name: &str) -> Machine {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Returns the names of all recordings. The names of those of QEMU guests begin with `guest-`.
+/// Returns the names of all recordings. Recordings of QEMU guests have names that begin with `guest-`.
 pub(crate) fn all() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()

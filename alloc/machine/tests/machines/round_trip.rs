@@ -1,4 +1,4 @@
-//! A recording that is read and written again has the same content.
+//! Tests that a recording has the same content after it is read and written again.
 
 use covalent_machine::{Difference, Machine};
 use serde_json::Value;
@@ -17,7 +17,8 @@ fn every_file_is_written_as_it_was_read() {
             "{name}"
         );
         let written: Value = serde_json::from_str(&written).unwrap();
-        // The written file has every value of the original. Fields that the original leaves out are written with their default.
+        // The written file has every value of the original file. Fields that the original file leaves out are written with their
+        // default.
         assert_contains(&written, &given, &name);
         assert!(Difference::between(&machine, &machine).is_empty(), "{name}");
     }

@@ -32,7 +32,7 @@ impl Blob {
         self.align();
     }
 
-    /// Adds a property. Its name is written to the strings block only if it is not there yet.
+    /// Adds a property. Its name is added to the strings block only if the block does not contain the name yet.
     pub(crate) fn property(&mut self, name: &str, value: &[u8]) {
         let wanted = [name.as_bytes(), &[0]].concat();
         let known = self

@@ -1,4 +1,4 @@
-//! Devicetrees that cost the most.
+//! Tests of the devicetrees that take the most memory and work for their length.
 
 use covalent_machine::ReservedMemory;
 use covalent_machine::devicetree::{Tree, TreeError};
@@ -6,20 +6,21 @@ use covalent_machine::devicetree::{Tree, TreeError};
 use super::blob::Blob;
 use super::{Bound, MIB, assert_bounded, message};
 
-/// The bound that the documentation of [`Tree`] states, and 2 MiB for the regions.
+/// The memory bound that the documentation of [`Tree`] states, plus 2 MiB for the regions.
 const BOUND: Bound = Bound {
     multiple: 8,
     constant: 2 * MIB,
 };
 
-/// The length of the longest name, which is that of a file name in Linux.
+/// The length of the longest name of a node, which is the longest file name in Linux.
 const NAME: usize = 255;
 
 fn read(bytes: &[u8]) -> Result<ReservedMemory, TreeError> {
     Tree::from_flat(bytes).map(|tree| ReservedMemory::of(&tree))
 }
 
-/// Makes a tree of about `bytes` bytes. `add` is called until the tree is long enough, while the root is the open node.
+/// Makes a tree of about `bytes` bytes. While the root is the open node, `add` is called repeatedly until the tree is long
+/// enough.
 fn filled(bytes: usize, mut add: impl FnMut(&mut Blob, usize)) -> Vec<u8> {
     let mut blob = Blob::default();
     blob.begin("");
@@ -51,7 +52,7 @@ fn regions(blob: &mut Blob, count: u32, name: &str) {
 
 #[test]
 fn names_that_overlap_take_memory_of_their_bytes_once() {
-    // Each name begins one byte after the previous one, within strings of the greatest length.
+    // Each name begins one byte after the previous name, within strings of the greatest length.
     let short = |bytes: usize| {
         let mut blob = Blob::default();
         while blob.strings.len() < bytes / 26 {
@@ -70,7 +71,7 @@ fn names_that_overlap_take_memory_of_their_bytes_once() {
         blob.finish()
     };
     assert_bounded("short tails", BOUND, short, read).unwrap();
-    // All names overlap in one string that is too long. The tree is refused at the first property.
+    // All names overlap in a single string that is too long. The tree is refused at the first property.
     let long = |bytes: usize| {
         let mut blob = Blob {
             strings: vec![b'a'; bytes / 2],
@@ -161,7 +162,7 @@ fn users_with_long_paths_are_refused() {
     assert!(error.contains("/nnn"), "{error}");
     assert!(error.len() < 8192, "{}", error.len());
 
-    // A path is only made when a caller asks for it, so long paths of other nodes take no memory.
+    // A path is made only when a caller asks for it, so long paths of other nodes take no memory.
     let leaves = |bytes: usize| {
         let mut blob = Blob::default();
         blob.begin("");

@@ -1,10 +1,10 @@
-//! Dumps in the forms that cost the most.
+//! Tests of the dumps that take the most memory and work for their length.
 
 use covalent_machine::dump::{DumpFile, import};
 
 use super::{Bound, assert_bounded};
 
-/// The bound that the documentation of `dump` states.
+/// The memory bound that the documentation of `dump` states.
 const BOUND: Bound = Bound {
     multiple: 64,
     constant: 64 << 10,
@@ -18,7 +18,7 @@ fn read(bytes: &[u8]) -> Result<(), String> {
     import(&[file]).map(drop).map_err(|error| error.to_string())
 }
 
-/// Makes a text of a beginning and a line that is repeated.
+/// Makes a text that begins with `head` and then repeats a line.
 fn repeated(head: &'static str, line: &'static str) -> impl Fn(usize) -> Vec<u8> {
     move |bytes: usize| (head.to_owned() + &line.repeat(bytes / line.len())).into_bytes()
 }
@@ -106,7 +106,7 @@ fn whole_dump_of_many_formats_takes_bounded_memory() {
         )
         .into_bytes()
     };
-    // The planes have one ID and so one name, which no machine may have twice.
+    // The planes have the same ID, so their participants would have the same name, which a machine must not have twice.
     let error = assert_bounded("planes", BOUND, card, read).unwrap_err();
     assert!(error.contains("twice"), "{error}");
 }

@@ -1,4 +1,5 @@
-//! The kernel's texts in the forms that cost the most. Processes choose the names in them and the number of lines.
+//! Tests of the kernel's texts that take the most memory and work for their length. Processes choose the names and the number of
+//! lines in these texts.
 
 use covalent_machine::kernel::{bufinfo, fdinfo, map_line};
 use covalent_solver::model::read_in_formats;
@@ -7,7 +8,7 @@ use super::{Bound, MIB, assert_bounded, message};
 
 const KIB: usize = 1 << 10;
 
-/// The bound that the documentation of [`bufinfo`] and [`fdinfo`] states.
+/// The memory bound that the documentation of [`bufinfo`] and [`fdinfo`] states.
 const BOUND: Bound = Bound {
     multiple: 12,
     constant: 4 * KIB,
@@ -22,7 +23,7 @@ fn list(bytes: &[u8]) -> Result<usize, String> {
     Ok(objects.iter().fold(objects.len(), below))
 }
 
-/// Makes a list of `count` objects, each with the text `below` its line and a total of `devices`.
+/// Makes a list of `count` objects. Each object's line is followed by the text `below` and a total of `devices`.
 fn objects(count: usize, below: &str, devices: usize) -> Vec<u8> {
     let head = "00000000\t00000000\t00000000\t00000000\t\t00000000\n";
     let one = format!("{head}{below}Total {devices} devices attached\n");
@@ -55,7 +56,7 @@ fn list_of_dma_bufs_takes_bounded_memory() {
 
 #[test]
 fn malformed_list_of_dma_bufs_takes_bounded_memory() {
-    // An empty line is shorter than the memory that a reference to a line takes.
+    // An empty line is shorter than a reference to the line in memory.
     let empty = |bytes: usize| objects(1, &"\n".repeat(bytes), 0);
     let error = message(assert_bounded("empty lines", BOUND, empty, list));
     assert!(
@@ -142,7 +143,7 @@ fn blob_of_formats_takes_bounded_memory() {
     assert_eq!(pairs.len(), MIB / 24);
     let none = assert_bounded("no bit", bound, blob(0), read_in_formats).unwrap();
     assert!(none.is_empty());
-    // An entry gives at most 64 pairs of 16 bytes each.
+    // An entry of 24 bytes lists at most 64 pairs of 16 bytes each.
     let most = blob(u64::MAX)(24 * 1024);
     let (pairs, usage) = super::measured(|| read_in_formats(&most).unwrap());
     assert_eq!(pairs.len(), 1 << 16);

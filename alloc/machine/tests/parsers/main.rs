@@ -1,8 +1,8 @@
-//! Tests of the parsers of untrusted input: the memory that each takes for its worst inputs, and the growth of its work.
+//! Tests of the parsers of untrusted input: the memory that each parser takes for its worst inputs, and the growth of its work.
 //!
-//! Each parser has generators of the inputs that cost the most: records of the smallest size, one endless line, names of the
-//! greatest length, many references to one thing. The peak of memory is compared with the documented multiple of the input's
-//! length. The number of allocations is compared with the number for a quarter of the input. No test reads a clock.
+//! For each parser, the tests generate the inputs that cost the most: records of the smallest size, one endless line, names of
+//! the greatest length, and many references to the same object. The peak of memory is compared with the documented multiple of
+//! the input's length. The number of allocations is compared with the number for a quarter of the input. No test reads a clock.
 #![allow(missing_docs, clippy::cast_possible_truncation, clippy::unwrap_used)]
 
 mod blob;
@@ -20,14 +20,14 @@ const MIB: usize = 1 << 20;
 /// The memory that a parser may take.
 #[derive(Clone, Copy)]
 struct Bound {
-    /// Bytes for each byte of the input.
+    /// The number of bytes for each byte of the input.
     multiple: usize,
-    /// Further bytes for any input.
+    /// The number of further bytes for an input of any length.
     constant: usize,
 }
 
-/// Parses inputs of two lengths that `make` generates, asserts that memory and work are within their bounds, and returns the
-/// outcome for the longer input.
+/// Parses two inputs of different lengths that `make` generates, and asserts that memory and work are within their bounds.
+/// Returns the outcome for the longer input.
 fn assert_bounded<T>(
     name: &str,
     bound: Bound,
@@ -59,7 +59,7 @@ fn assert_bounded<T>(
     outcome
 }
 
-/// Returns the message of an error, or `no error`.
+/// Returns the message of an error, or `no error` for success.
 fn message<T, E: std::fmt::Display>(outcome: Result<T, E>) -> String {
     match outcome {
         Ok(_) => "no error".to_owned(),

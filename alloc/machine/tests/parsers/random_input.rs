@@ -1,4 +1,4 @@
-//! Random bytes and damaged inputs: every parser of this crate reads or refuses them, and none panics.
+//! Tests of the parsers with random bytes and damaged inputs. Every parser of this crate reads or refuses them, and none panics.
 //!
 //! `BLOBS` sets the number of inputs for each parser. The generator has a fixed seed, so a failure can be reproduced.
 
@@ -61,7 +61,7 @@ fn count() -> usize {
     wanted.map_or(500, |count| count.parse().expect("a number of inputs"))
 }
 
-/// Runs a parser on random bytes, and on damaged inputs of its own kind.
+/// Runs a parser on random bytes, and on damaged inputs that `own` generates in the parser's format.
 fn run(seed: u64, own: impl Fn(&mut Random) -> Vec<u8>, parser: impl Fn(&[u8])) {
     let mut random = Random(seed);
     for number in 0..count() {
@@ -76,7 +76,7 @@ fn run(seed: u64, own: impl Fn(&mut Random) -> Vec<u8>, parser: impl Fn(&[u8])) 
     }
 }
 
-/// Makes a random tree that may have regions and users.
+/// Makes a random tree, which may have reserved regions and devices that use them.
 fn tree(random: &mut Random) -> Vec<u8> {
     let mut blob = Blob::default();
     blob.begin("");

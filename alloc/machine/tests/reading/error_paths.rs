@@ -1,4 +1,4 @@
-//! An error about a value of a file names the path of the value.
+//! Tests that an error about a value of a file names the path of the value.
 
 use covalent_machine::{Declared, Machine, RecordedParticipant, RecordedSource};
 use covalent_machine_tests::common::{camera, display, dumb, request, system_heap};
@@ -33,7 +33,7 @@ fn machine() -> Machine {
     machine
 }
 
-/// Returns paths of values in a request, each with a value that is not valid there.
+/// Returns paths of values in a request, each with a value that is not valid at this path.
 fn invalid_values() -> Vec<(&'static str, Value)> {
     vec![
         ("extent", json!("640by480")),
@@ -97,7 +97,7 @@ fn invalid_values() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Sets the value of a path such as `a.b[3].c`.
+/// Sets the value at a path such as `a.b[3].c`.
 fn set(whole: &mut Value, path: &str, value: Value) {
     let pointer = path.replace('[', "/").replace(']', "").replace('.', "/");
     let pointer = format!("/{pointer}");

@@ -1,5 +1,5 @@
-//! Parsing a machine file or a request, valid or not, takes at most the documented multiple of its length in memory, and values that are
-//! nested too deeply are refused.
+//! Tests of the memory for parsing a machine file or a request, valid or not: it is at most the documented multiple of the text's
+//! length. Values that are nested too deeply are refused.
 
 use covalent_machine::Machine;
 use covalent_solver::solve::Request;
@@ -10,14 +10,14 @@ use crate::sys::measured;
 const TIMES: usize = 16;
 const MORE: usize = 64 << 20;
 
-/// Repeats a text up to a length in bytes.
+/// Repeats a text until it has about the given length in bytes.
 fn repeated(piece: &str, bytes: usize) -> String {
     let mut text = piece.repeat(bytes / piece.len());
     text.pop();
     text
 }
 
-/// Returns texts of about `bytes` bytes that take the most memory for their length, named by what they repeat.
+/// Returns texts of about `bytes` bytes that take the most memory for their length. The name of each text says what it repeats.
 fn worst(bytes: usize) -> Vec<(&'static str, String)> {
     let machine = |declared: &str, more: &str| {
         format!(
@@ -172,7 +172,7 @@ fn request_file_takes_no_more_than_the_stated_multiple() {
 
 #[test]
 fn recorded_machine_takes_less_than_four_times_its_length() {
-    // This recording has the deepest structures. No level is held twice while it is read.
+    // This recording has the most deeply nested structures. While it is read, no level of them is in memory twice.
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../../tests/machines/guest-full.json"

@@ -1,4 +1,4 @@
-//! A field that this version does not know is kept or refused, whichever function reads the description.
+//! Tests that an unknown field is kept or refused by every function that reads a machine file or a request.
 
 use covalent_machine::{Declared, Machine, MissingDevice, RecordedParticipant, RecordedSource};
 use covalent_machine_tests::common::{camera, device, display, request, system_heap};
@@ -19,14 +19,14 @@ fn sharing() -> Request {
     )
 }
 
-/// Adds a field of a newer version.
+/// Adds a field that this version does not know, as a newer version would write it.
 fn with_newer(value: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(value).unwrap();
     value["newer"] = json!(7);
     value
 }
 
-/// Asserts that an unknown field is written again, or that the error names it.
+/// Asserts that an unknown field is written again, or that the error names the field.
 fn keeps_or_refuses<T: Serialize>(read: Result<T, serde_json::Error>) {
     match read {
         Ok(read) => assert_eq!(serde_json::to_value(&read).unwrap()["newer"], json!(7)),
@@ -38,7 +38,7 @@ fn keeps_or_refuses<T: Serialize>(read: Result<T, serde_json::Error>) {
 fn unknown_field_read_by_any_function_is_kept_or_refused() {
     let own = sharing();
     let participant = &own.participants[0];
-    // `deserialize` resolves to an inherent function of the type, where it has one.
+    // If the type has an inherent function `deserialize`, this calls that function and not the trait's.
     keeps_or_refuses(Constraints::deserialize(with_newer(
         participant.constraints(),
     )));
@@ -61,7 +61,7 @@ fn unknown_field_read_by_any_function_is_kept_or_refused() {
     keeps_or_refuses(RecordedParticipant::deserialize(with_newer(&recorded)));
     let recorded = RecordedSource::measured(own.sources[0].clone());
     keeps_or_refuses(RecordedSource::deserialize(with_newer(&recorded)));
-    // These types cannot keep an unknown field.
+    // These types cannot keep an unknown field, so they refuse it.
     keeps_or_refuses(SideConstraints::deserialize(with_newer(
         &SideConstraints::default(),
     )));
@@ -84,7 +84,7 @@ fn list_in_place_of_an_object_is_refused() {
     }
 }
 
-/// Reads with each function of `serde_json`.
+/// Reads a value with each function of `serde_json`.
 fn read_with_each_function<T: DeserializeOwned>(value: &Value) -> [Result<T, String>; 4] {
     let text = value.to_string();
     let words = |error: serde_json::Error| error.to_string();
@@ -132,7 +132,7 @@ fn constraints_of_an_unknown_version_are_infeasible() {
             (Field::Unknown, "vivid capture")
         );
         assert!(only.words.contains(&format!("version {version}")), "{only}");
-        // The version is kept, and is infeasible after it is read again.
+        // The unknown version is kept, and the request is still infeasible after it is read again.
         let text = serde_json::to_string(&request).unwrap();
         let again: Request = serde_json::from_str(&text).unwrap();
         assert_eq!(again, request);
@@ -166,7 +166,7 @@ fn source_of_an_unknown_version_is_infeasible() {
 fn different_sources_with_one_identifier_are_infeasible() {
     let mut request = sharing();
     let first = request.sources[0].clone();
-    // Two equal sources are not ambiguous.
+    // Two sources with the same identifier and equal values are not ambiguous.
     request.sources.push(first);
     assert!(matches!(solve(&request), Solution::Share(_)));
     request.sources[1].guarantees.contiguous_up_to_bytes = 0;

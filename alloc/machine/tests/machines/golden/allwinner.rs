@@ -1,4 +1,4 @@
-//! The jobs on A20.
+//! The golden jobs on the Allwinner A20.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, make_scattered, remove_formats, remove_source};

@@ -1,4 +1,4 @@
-//! The jobs on RDNA2.
+//! The golden jobs on AMD RDNA2.
 
 use covalent_solver::model::{FormatModifier, Modifier};
 use covalent_solver::solve::{Solution, solve};
@@ -17,7 +17,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         },
         |machine| {
             // The camera's stride is exactly the length of a row, and the display needs a multiple of 256 bytes. Without the
-            // camera's constraint they share a buffer.
+            // camera's constraint, camera and display share a buffer.
             participant(machine, "uvcvideo capture", |camera| {
                 camera.for_each_choice(|own| own.per_fourcc.clear());
             });
@@ -69,7 +69,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("amdgpu".into());
         },
         |machine| {
-            // Without the camera's constraint all three share NV12.
+            // Without the camera's constraint, all three participants share NV12.
             participant(machine, "uvcvideo capture", |camera| {
                 camera.for_each_choice(|own| own.per_fourcc.clear());
             });
@@ -103,8 +103,9 @@ fn is_set(modifier: Modifier, flag: &str) -> bool {
 
 #[test]
 fn gpu_and_display_share_only_compressed_modifiers_that_are_retiled() {
-    // The GPU's own DCC metadata is arranged by pipes, which the display cannot read. It reads metadata that the GPU has
-    // retiled. DCC that both use without retiling exists only on chips with one render backend.
+    // The GPU stores its own DCC metadata in an order that depends on its pipes, and the display cannot read it. The display
+    // reads metadata that the GPU has retiled. DCC that GPU and display both use without retiling exists only on chips with one
+    // render backend.
     for name in ["gpu_to_display", "gpu_by_vulkan_to_display"] {
         let golden = GOLDEN.iter().find(|golden| golden.name == name).unwrap();
         let resolved = read(golden.board).request(&job(golden)).unwrap();
@@ -122,7 +123,7 @@ fn gpu_and_display_share_only_compressed_modifiers_that_are_retiled() {
             })
             .collect();
         blocks.sort();
-        // 64 and 128 bytes.
+        // The values 0 and 1 mean blocks of 64 and of 128 bytes.
         assert_eq!(blocks, [Some(0), Some(1)], "{name}");
     }
 }

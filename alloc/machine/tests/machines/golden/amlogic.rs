@@ -1,4 +1,4 @@
-//! The jobs on G12B.
+//! The golden jobs on the Amlogic G12B.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, make_scattered, remove_formats, remove_source};

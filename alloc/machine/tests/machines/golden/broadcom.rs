@@ -1,4 +1,4 @@
-//! The jobs on Raspberry Pi 4 and 5.
+//! The golden jobs on the Raspberry Pi 4 and 5.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, make_scattered, remove_formats, remove_source};
@@ -8,7 +8,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         "raspberry-pi-4",
         "camera_to_display",
         |job| {
-            // The ISP makes these pictures of a camera module's raw ones.
+            // The ISP converts the raw pictures of a camera module. Its capture queue is the job's camera.
             job.cameras.push("/dev/video14".into());
             job.displays.push("vc4".into());
         },

@@ -1,4 +1,4 @@
-//! The jobs on Tiger Lake.
+//! The golden jobs on Intel Tiger Lake.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, remove_formats, remove_source};

@@ -1,4 +1,4 @@
-//! The jobs on MT8195.
+//! The golden jobs on the MediaTek MT8195.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, remove_formats, remove_source};
@@ -43,7 +43,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card1".into());
             job.displays.push("mediatek".into());
         },
-        // The GPU and the display share YUYV, which the scaler makes of the decoder's tiles.
+        // The GPU and the display share YUYV, into which the scaler converts the decoder's tiled frames.
         |machine| {
             for plane in ["mediatek primary plane", "mediatek overlay plane"] {
                 remove_formats(machine, plane, |pair| pair.fourcc.to_string() == "YUYV");
@@ -59,7 +59,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("mediatek".into());
         },
         |machine| {
-            // The display does not support NV12, and shares YUYV with the camera.
+            // The display does not support NV12, so it shares YUYV with the camera.
             for plane in ["mediatek primary plane", "mediatek overlay plane"] {
                 remove_formats(machine, plane, |pair| pair.fourcc.to_string() == "YUYV");
             }

@@ -1,4 +1,4 @@
-//! The usual jobs on each board, their expected plans, and the value of the recording on which each plan depends.
+//! The usual jobs on each board, their expected plans (golden plans), and the value of the recording that decides each plan.
 
 mod allwinner;
 mod amd;
@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 
 use crate::recordings::read;
 
-/// A job on a board, and the value that decides its plan.
+/// A job on a board, and the value of the recording that decides its plan.
 pub(crate) struct Golden {
     pub(crate) board: &'static str,
     pub(crate) name: &'static str,
     job: fn(&mut Job),
-    /// Removes the value from the recording.
+    /// Removes the deciding value from the recording.
     without: fn(&mut Machine),
 }
 
@@ -44,8 +44,8 @@ const fn golden(
     }
 }
 
-/// All jobs. The value that decides a plan is, for example, that a source exists, that it guarantees contiguous memory, that a
-/// device accepts a modifier, or that two strides are compatible.
+/// The jobs of all boards. The value that decides a plan is, for example, that a source exists, that a source guarantees
+/// contiguous memory, that a device accepts a modifier, or that two strides are compatible.
 const GOLDEN: &[&[Golden]] = &[
     allwinner::GOLDEN,
     amd::GOLDEN,
@@ -69,8 +69,8 @@ pub(crate) fn job(golden: &Golden) -> Job {
     job
 }
 
-/// Returns the parts of a solution that a value may decide: source, format, modifiers, layout and verdict of a plan; groups,
-/// copied bytes and conflict where there is no shared plan.
+/// Returns the fields of a solution that a value may decide. For a plan these are source, format, modifiers, layout and verdict.
+/// For a split these are groups, copied bytes and conflict.
 fn outcome(solution: &Solution) -> Value {
     match solution {
         Solution::Share(plan) => json!({
@@ -104,15 +104,15 @@ fn job_on_each_board_has_the_expected_plan() {
     }
 }
 
-/// Returns the differences between two solutions, one line each: the values of a field before and after, or the items that are
-/// no longer in a list or new in it.
+/// Returns the differences between two solutions, one line each: the values of a field before and after, or the items that were
+/// removed from a list or added to it.
 fn changes(before: &Solution, after: &Solution) -> String {
     let (Value::Object(mut before), Value::Object(mut after)) = (outcome(before), outcome(after))
     else {
         panic!("an outcome is an object")
     };
-    // The explanation follows from the other fields. It is compared only where those are equal, because it also names the
-    // source of the copy.
+    // The explanation follows from the other fields. It is compared only if those are equal, because it also names the source of
+    // the copy.
     let explanations = [&mut before, &mut after].map(|outcome| outcome.remove("explanation"));
     if before == after {
         for (outcome, explanation) in [&mut before, &mut after].into_iter().zip(explanations) {
@@ -133,7 +133,8 @@ fn changes(before: &Solution, after: &Solution) -> String {
             (Some(old), Some(new)) if old != new => {
                 text.push_str(&format!("  {name}: {} -> {}\n", line(old), line(new)));
             }
-            // One solution shares and the other copies, so their fields differ, and every field of the second is listed.
+            // One solution is a plan and the other is a split, so their fields differ. Every field of the second solution is
+            // listed.
             (None, Some(new)) => text.push_str(&format!("  {name}: {}\n", line(new))),
             _ => {}
         }
@@ -141,7 +142,7 @@ fn changes(before: &Solution, after: &Solution) -> String {
     text
 }
 
-/// Returns a value as one line; a string has no quotes.
+/// Returns a value as one line, a string without quotes.
 fn line(value: &Value) -> String {
     value
         .as_str()
@@ -163,7 +164,7 @@ fn removed_value(difference: &Difference) -> String {
     }
 }
 
-/// The snapshot lists, for each job, the value that is removed and how each field of the plan changes.
+/// For each job, the snapshot lists the value that is removed and how each field of the plan changes.
 #[test]
 fn plan_without_the_value_that_decides_it_changes_as_expected() {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The jobs on Tegra X1, and on Volta with nouveau.
+//! The golden jobs on NVIDIA Tegra X1, and on NVIDIA Volta with nouveau.
 
 use covalent_solver::model::Modifier;
 
@@ -11,7 +11,7 @@ pub(super) const GOLDEN: &[Golden] = &[
         "camera_to_display",
         |job| {
             job.cameras.push("/dev/video0".into());
-            // The overlay plane shows YUYV, which has half the bytes of the primary plane's XR24.
+            // The overlay plane shows YUYV, which has half as many bytes as the XR24 of the primary plane.
             job.others.push("tegra overlay plane".into());
         },
         |machine| {

@@ -1,4 +1,4 @@
-//! The jobs on i.MX 8M Plus.
+//! The golden jobs on the NXP i.MX 8M Plus.
 
 use super::{Golden, golden};
 use crate::edits::{make_scattered, remove_formats, remove_source};
@@ -26,7 +26,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.gbm.push("/dev/dri/card0".into());
             job.displays.push("imx-lcdif".into());
         },
-        // The decoder and the GPU share NV12, which the display does not show.
+        // The decoder and the GPU share NV12, which the display cannot show.
         |machine| {
             remove_formats(machine, "etnaviv GBM", |pair| {
                 pair.fourcc.to_string() == "NV12"
@@ -83,7 +83,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("imx-lcdif".into());
         },
         |machine| {
-            // The other formats that all three support are XR24 and RG16.
+            // XR24 and RG16 are the other formats that all three participants support.
             remove_formats(machine, "vsi_v4l2enc output", |pair| {
                 pair.fourcc.to_string() == "YUYV"
             });

@@ -1,4 +1,4 @@
-//! The jobs on SM8250.
+//! The golden jobs on the Qualcomm SM8250.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, participant, remove_formats};
@@ -42,7 +42,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("msm".into());
         },
         |machine| {
-            // The decoder has an alternative with LINEAR.
+            // The decoder has an alternative with the modifier `LINEAR`, which is removed.
             participant(machine, "qcom-venus capture", |decoder| {
                 decoder.set_constraints(decoder.constraints().clone());
             });
@@ -67,7 +67,7 @@ pub(super) const GOLDEN: &[Golden] = &[
             job.displays.push("msm".into());
         },
         |machine| {
-            // The camera and the display share these formats; the encoder supports only NV12.
+            // The camera and the display share these formats. The encoder supports only NV12.
             remove_formats(machine, "msm primary plane", |pair| {
                 ["YUYV", "YVYU", "UYVY", "VYUY"].contains(&pair.fourcc.to_string().as_str())
             });

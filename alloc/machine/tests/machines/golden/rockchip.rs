@@ -1,4 +1,4 @@
-//! The jobs on RK3399 and RK3588.
+//! The golden jobs on the Rockchip RK3399 and RK3588.
 
 use super::{Golden, golden};
 use crate::edits::{has_modifier, is_tiled, participant, remove_formats, remove_source};

@@ -1,4 +1,4 @@
-//! The three usual jobs: each board has a golden plan for each of them, or lists the device that it lacks, with its provenance.
+//! Checks the three usual jobs: each board has a golden plan for the job, or lists the device that it lacks, with the provenance.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::all;
 use crate::provenance::assert_can_be_looked_up;
 use crate::recordings::{boards, read};
 
-/// The usual jobs, and the devices that each needs in addition to a display, by the name of a [`MissingDevice`].
+/// The usual jobs. Each entry lists the devices that the job needs in addition to a display, with the names of [`MissingDevice`].
 const USUAL: [(&str, &[&str]); 3] = [
     ("camera_to_display", &["camera"]),
     ("camera_to_encoder_and_display", &["camera", "encoder"]),
@@ -65,7 +65,7 @@ fn missing_device_of_a_board_has_a_provenance_and_no_declaration() {
                     assert_can_be_looked_up(&format!("{board}, {name}"), provenance);
                 }
             }
-            // A job that names the device fails with the reason.
+            // A job that names the missing device fails with the reason.
             let mut job = Job::new(Extent::new(1920, 1080).unwrap(), 4);
             match name.as_str() {
                 "encoder" => job.outputs.push(name.clone()),
@@ -80,7 +80,7 @@ fn missing_device_of_a_board_has_a_provenance_and_no_declaration() {
                     .any(|(_, needs)| needs.contains(&name.as_str())),
                 "{board} lacks {name}, which no usual job needs"
             );
-            // A device with a declaration is not missing.
+            // A device that has a declaration must not be listed as missing.
             let mut participants = machine
                 .declared
                 .iter()
