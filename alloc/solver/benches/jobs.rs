@@ -1,4 +1,4 @@
-//! Requests whose solutions are measured.
+//! The requests for which the benchmarks measure the solver.
 #![allow(
     dead_code,
     missing_docs,
@@ -19,11 +19,11 @@ use covalent_solver::model::{
 };
 use covalent_solver::solve::{Request, Solution, solve, solve_within};
 
-/// The number of formats of each participant.
+/// The number of formats that each participant accepts.
 pub const FORMATS: u64 = 50;
 /// The number of modifiers of each format.
 pub const MODIFIERS: u64 = 100;
-/// The number of participants.
+/// The number of participants in a request.
 pub const PARTICIPANTS: u64 = 16;
 
 fn device(driver: &str, location: &str) -> DeviceIdentity {
@@ -34,14 +34,15 @@ fn device(driver: &str, location: &str) -> DeviceIdentity {
     }
 }
 
-/// Returns fifty formats: the known ones, and others.
+/// Returns fifty formats: the known formats, and invented ones.
 fn fourccs() -> Vec<Fourcc> {
     let known = FormatInfo::all().map(|info| info.fourcc);
     let others = (0..FORMATS).map(|number| Fourcc(0x7a7a_0000 + u32::try_from(number).unwrap()));
     known.chain(others).take(50).collect()
 }
 
-/// Returns 5,000 pairs, of which one tenth is only the participant's and nine tenths are common to all.
+/// Returns 5,000 pairs of format and modifier. Nine tenths of them are common to all participants of the vendor, and one tenth is
+/// unique to this participant.
 fn many(participant: u64, vendor: u64) -> FormatSet {
     let modifiers = (0..MODIFIERS).map(|number| match number {
         0 => Modifier::LINEAR,
@@ -102,17 +103,18 @@ fn crowd(vendor: impl Fn(u64) -> u64, linear: bool) -> Request {
     }
 }
 
-/// 16 participants with 5,000 pairs each, of which they have nine tenths in common.
+/// Makes a request of 16 participants with 5,000 pairs of format and modifier each. Nine tenths of the pairs are common to all.
 pub fn crowd_that_shares() -> Request {
     crowd(|_| 1, true)
 }
 
-/// The same with participants of two vendors and without linear formats, so that the vendors have no pair in common.
+/// Makes the request of [`crowd_that_shares`] with participants of two vendors and without linear formats. The vendors have no
+/// pair in common.
 pub fn crowd_of_two_vendors() -> Request {
     crowd(|number| 1 + number / 8, false)
 }
 
-/// The same participants, of which two import nothing.
+/// Makes the request of [`crowd_that_shares`] with two participants that import nothing.
 pub fn crowd_with_two_that_import_nothing() -> Request {
     let mut request = crowd(|_| 1, true);
     for number in [3, 12] {
@@ -125,7 +127,8 @@ pub fn crowd_with_two_that_import_nothing() -> Request {
     request
 }
 
-/// Participants with common pairs and two alternatives each, of which two participants never agree on a stride.
+/// Makes a request of participants with common pairs and two further alternatives each. The first and the last participant never
+/// agree on a stride.
 pub fn crowd_with_alternatives(participants: usize) -> Request {
     let mut request = crowd(|_| 1, true);
     request.participants.truncate(participants);
@@ -191,8 +194,8 @@ fn heaps() -> Vec<Source> {
     ]
 }
 
-/// A camera, a GPU, a display and the compositor's feedback. Their tables were recorded: vivid's formats, an Intel GPU's
-/// modifiers, and a plane's IN_FORMATS.
+/// Makes a request of a camera, a GPU, a display and a compositor's feedback. Their formats were recorded: vivid's formats, an
+/// Intel GPU's modifiers, and a plane's `IN_FORMATS`.
 pub fn usual() -> Request {
     let card = device("i915", "0000:00:02.0");
     let rgb = [
@@ -214,7 +217,7 @@ pub fn usual() -> Request {
         Fourcc::YVYU,
         Fourcc::VYUY,
     ];
-    // LINEAR, X, Y, Yf, Y with CCS, Yf with CCS, Tile4, and Tile4 with CCS.
+    // LINEAR and Intel's modifiers 1 to 15 of `drm_fourcc.h`: X, Y, Yf and Tile4, without and with CCS.
     let tilings: Vec<_> = std::iter::once(Modifier::LINEAR)
         .chain((1..=15).map(|number| Modifier(0x0100_0000_0000_0000 | number)))
         .collect();
@@ -311,7 +314,7 @@ pub fn usual() -> Request {
     }
 }
 
-/// The same with a display that accepts none of the camera's formats.
+/// Makes the request of [`usual`] with a display that accepts none of the camera's formats.
 pub fn usual_without_a_common_format() -> Request {
     let mut request = usual();
     request.participants[1].for_each_choice(|own| {
@@ -320,7 +323,7 @@ pub fn usual_without_a_common_format() -> Request {
     request
 }
 
-/// Returns every request with its name, and whether one buffer serves all of its participants.
+/// Returns all requests. Each entry has a name, and whether one buffer serves all participants of the request.
 pub fn all() -> Vec<(&'static str, Request, bool)> {
     vec![
         ("usual", usual(), true),
@@ -349,7 +352,7 @@ pub fn all() -> Vec<(&'static str, Request, bool)> {
     ]
 }
 
-/// Solves a request, and checks whether one buffer serves all participants.
+/// Solves a request, and asserts whether one buffer serves all participants.
 #[inline(never)]
 pub fn solve_job(request: &Request, shares: bool) -> Solution {
     let solution = solve(black_box(request));
@@ -357,7 +360,7 @@ pub fn solve_job(request: &Request, shares: bool) -> Solution {
     solution
 }
 
-/// Solves a request within a budget of steps, and returns how many were taken.
+/// Solves a request within a budget of steps, and returns how many steps were taken.
 #[inline(never)]
 pub fn solve_job_within(request: &Request, budget: u64) -> (Solution, u64) {
     solve_within(black_box(request), budget)

@@ -1,4 +1,4 @@
-//! Measures merging and solving: `cargo bench -p covalent-solver --bench solve`.
+//! Measures the time for merging and solving: `cargo bench -p covalent-solver --bench solve`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod jobs;

@@ -6,8 +6,8 @@
 //! $ valgrind --tool=callgrind --toggle-collect='*jobs::solve_job*' target/release/examples/solve-once usual
 //! ```
 //!
-//! `--list` prints the names of all requests. A name prints one line about the solution, and `--explain NAME` prints its
-//! explanation.
+//! With `--list`, the program prints the names of all requests. With a name, it solves that request and prints one line about the
+//! solution. With `--explain NAME`, it prints the explanation of the solution.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../benches/jobs.rs"]
@@ -28,7 +28,7 @@ fn named(name: &str) -> Request {
     }
 }
 
-/// Returns the budget of steps: that of `solve`, unless the environment variable `STEPS` has another.
+/// Returns the budget of steps: the environment variable `STEPS`, or the default of `solve`.
 fn budget() -> u64 {
     std::env::var("STEPS").map_or(BUDGET, |steps| steps.parse().unwrap())
 }

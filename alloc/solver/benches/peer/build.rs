@@ -15,7 +15,7 @@ fn main() {
     fs::write(out.join("hbm.rs"), module).expect("OUT_DIR can be written");
 }
 
-/// Returns the folder in which cargo has hbm's source code.
+/// Returns the folder in which cargo stores hbm's source code.
 fn source() -> PathBuf {
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
     let asked = Command::new(cargo)
@@ -40,7 +40,8 @@ fn source() -> PathBuf {
         .to_owned()
 }
 
-/// Copies a folder of Rust files, makes items public that are private to the crate, and makes the crate a module of this one.
+/// Copies a folder of Rust files of hbm. Items with `pub(crate)` become public, and paths from `crate` become paths from this
+/// crate's module `hbm`.
 fn open(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

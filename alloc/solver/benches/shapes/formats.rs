@@ -7,7 +7,7 @@ use covalent_solver::solve::Request;
 use super::limits::sources_256;
 use super::{heap, in_rows, linear, many_pairs, participant, request};
 
-/// Every second participant accepts another format.
+/// Makes a request in which participants with even numbers accept one format, and participants with odd numbers another one.
 pub fn alternating(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -22,7 +22,8 @@ pub fn alternating(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Each participant accepts two formats, and every second one prefers the other one.
+/// Makes a request in which each participant accepts the same two formats as alternatives. Participants with odd numbers prefer
+/// the second format.
 pub fn alternatives_of(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -36,7 +37,7 @@ pub fn alternatives_of(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Each participant accepts a format of its own.
+/// Makes a request in which each participant accepts a different format.
 pub fn all_differ(count: usize) -> Request {
     let mut sources = vec![heap(0)];
     let formats: FormatSet = (0..count)
@@ -55,7 +56,8 @@ pub fn all_differ(count: usize) -> Request {
     }
 }
 
-/// A few participants with many pairs each, of which half are their own.
+/// Makes a request of a few participants with many pairs of format and modifier each. Half of a participant's pairs are unique to
+/// it. With `conflicts`, all of them are.
 pub fn pairs(count: usize, length: usize, sources: usize, conflicts: bool) -> Request {
     let formats = 100.min(length / 50);
     let own = |number: usize| -> FormatSet {
@@ -84,7 +86,7 @@ pub fn pairs(count: usize, length: usize, sources: usize, conflicts: bool) -> Re
     request
 }
 
-/// As many formats as a set may have, with two modifiers each.
+/// Makes a request with as many formats as a set may have, and two modifiers for each.
 pub fn formats(count: usize, formats: usize, sources: usize) -> Request {
     let all: FormatSet = (0..formats / 2)
         .flat_map(|number| {
@@ -110,7 +112,7 @@ pub fn formats(count: usize, formats: usize, sources: usize) -> Request {
     request
 }
 
-/// Each participant accepts two of three formats, so that only three participants together conflict.
+/// Makes a request in which each participant accepts two of three formats, so that any two participants agree but three may not.
 pub fn formats_in_thirds(count: usize) -> Request {
     let three = [Fourcc::XRGB8888, Fourcc::NV12, Fourcc::YUV420];
     let mut request = alternating(count);
@@ -121,7 +123,7 @@ pub fn formats_in_thirds(count: usize) -> Request {
     request
 }
 
-/// Constraints on every single format, in every alternative, by participants that agree on none of the formats.
+/// Makes a request with constraints on every single format in every alternative. The participants agree on none of the formats.
 pub fn per_format(count: usize) -> Request {
     let mut request = in_rows(sources_256(count, false));
     for (place, one) in request.participants.iter_mut().enumerate() {

@@ -7,7 +7,7 @@ use covalent_solver::solve::Request;
 use super::limits::sources_256;
 use super::{in_rows, linear, many_pairs, participant, request};
 
-/// Every second participant demands a stride over the greatest one of the others.
+/// Makes a request in which every second participant demands a stride above the greatest stride of the others.
 pub fn strides_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -22,7 +22,7 @@ pub fn strides_alternate(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Every second participant accepts only another image width.
+/// Makes a request in which participants with even numbers accept one image width, and participants with odd numbers another one.
 pub fn widths_alternate(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -34,7 +34,8 @@ pub fn widths_alternate(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Participants with eight alternatives each, of which no two agree on a stride.
+/// Makes a request of participants with eight further alternatives each. No two participants agree on a stride in any
+/// alternative.
 pub fn split_with_combinations(count: usize) -> Request {
     let pairs = many_pairs(50, 10);
     let participants = (0..count).map(|number| {
@@ -60,7 +61,7 @@ pub fn split_with_combinations(count: usize) -> Request {
     request
 }
 
-/// A request for many sizes.
+/// Makes a request for many sizes of pictures.
 pub fn extents(count: u32) -> Request {
     let mut request = sources_256(8, false);
     request.more_extents = (1..count)
@@ -69,7 +70,7 @@ pub fn extents(count: u32) -> Request {
     request
 }
 
-/// Many participants and many sizes. The first participant does not accept the last size.
+/// Makes a request of many participants and many sizes. The first participant does not accept the last size.
 pub fn extents_of(count: usize, sizes: u32) -> Request {
     let mut request = sources_256(count, false);
     request.more_extents = (1..sizes)
@@ -81,7 +82,7 @@ pub fn extents_of(count: usize, sizes: u32) -> Request {
     request
 }
 
-/// Many strides that are preferred or avoided, none of which satisfies the constraints.
+/// Makes a request with many preferred strides and many avoided multiples, none of which satisfies the constraints.
 pub fn preferred_strides() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -96,7 +97,7 @@ pub fn preferred_strides() -> Request {
     request
 }
 
-/// Many strides that are preferred and avoided, different ones for each format.
+/// Makes a request with many preferred strides and many avoided multiples, which differ for each format.
 pub fn wishes_by_format() -> Request {
     let mut request = in_rows(sources_256(8, false));
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -114,7 +115,8 @@ pub fn wishes_by_format() -> Request {
     request
 }
 
-/// Stride alignments to different primes, with an alternative of twice as much. Only the multiple of most of them is too large.
+/// Makes a request with stride alignments to different primes. An alternative of each participant has twice the alignment. Only
+/// the least common multiple of most of the primes exceeds the greatest stride.
 pub fn primes(count: usize) -> Request {
     let primes = (2_u32..).filter(|number| (2..*number).all(|divisor| number % divisor != 0));
     let participants = (0..count).zip(primes).map(|(number, prime)| {
@@ -131,7 +133,8 @@ pub fn primes(count: usize) -> Request {
     request(participants.collect(), 16)
 }
 
-/// Many participants with eight alternatives each, which differ in strides, and no two of which agree.
+/// Makes a request of many participants with eight further alternatives each, which differ in strides. Every second participant
+/// demands a stride that the others do not accept.
 pub fn alternatives_8(count: usize) -> Request {
     let mut request = strides_alternate(count);
     for one in &mut request.participants {

@@ -7,7 +7,8 @@ use covalent_solver::solve::Request;
 use super::formats::alternating;
 use super::{linear, many_pairs, participant, request, with_sources};
 
-/// Many of everything: eight alternatives each, many pairs, constraints on single formats, many sizes and sources.
+/// Makes a request that is large in every way: eight further alternatives each, many pairs, constraints on single formats, many
+/// sizes and sources.
 pub fn every_cap(count: usize, sources: usize, conflicts: bool) -> Request {
     let pairs = many_pairs(50, 20);
     let participants = (0..count).map(|number| {
@@ -50,7 +51,7 @@ pub fn every_cap(count: usize, sources: usize, conflicts: bool) -> Request {
     request
 }
 
-/// A few participants and many sources, each with many formats.
+/// Makes a request of a few participants and 256 sources, each with many formats.
 pub fn sources_256(count: usize, conflicts: bool) -> Request {
     let pairs = many_pairs(50, 10);
     let participants = (0..count).map(|number| {
@@ -75,7 +76,7 @@ pub fn sources_256(count: usize, conflicts: bool) -> Request {
     request
 }
 
-/// All participants accept the same formats, each with its own constraints on strides.
+/// Makes a request in which all participants accept the same formats, each with different constraints on strides.
 pub fn agreeing(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -91,7 +92,8 @@ pub fn agreeing(count: usize) -> Request {
     request(participants.collect(), 4)
 }
 
-/// Each participant holds buffers, and together more than a plan may have; an alternative of each holds even more.
+/// Makes a request whose participants together hold more buffers than a plan may have. An alternative of each participant holds
+/// even more.
 pub fn held(count: usize) -> Request {
     let mut request = agreeing(count);
     for (number, one) in request.participants.iter_mut().enumerate() {
@@ -103,7 +105,7 @@ pub fn held(count: usize) -> Request {
     request
 }
 
-/// Half of the participants write and half read, so that each writer hands over to each reader.
+/// Makes a request in which half of the participants write and half read. Each writer passes buffers to each reader.
 pub fn writers_and_readers(count: usize) -> Request {
     let mut request = agreeing(count);
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -112,7 +114,7 @@ pub fn writers_and_readers(count: usize) -> Request {
     request
 }
 
-/// Names of a thousand letters.
+/// Makes a request in which each name has more than a thousand letters.
 pub fn long_names() -> Request {
     let mut request = with_sources(alternating(1000), 256);
     for one in &mut request.participants {

@@ -9,7 +9,7 @@ use super::formats::alternating;
 use super::limits::{agreeing, sources_256};
 use super::{device, heap, participant, request, with_sources};
 
-/// Every second participant requires protected memory, and the others reject it.
+/// Makes a request in which every second participant requires protected memory, and the others reject it.
 pub fn protection_alternates(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -23,7 +23,7 @@ pub fn protection_alternates(count: usize) -> Request {
     request
 }
 
-/// Each participant imports from its own device and the next one, and each device is a source.
+/// Makes a request in which each participant imports from its own device and the next one. Each device is a source.
 pub fn imports_chain(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -40,7 +40,8 @@ pub fn imports_chain(count: usize) -> Request {
     request
 }
 
-/// Long lists of devices whose memory is imported.
+/// Makes a request in which each participant has a long list of devices whose memory it imports. No source belongs to one of
+/// them.
 pub fn imports_of_devices() -> Request {
     let mut request = alternating(64);
     let devices: BTreeSet<_> = (0..5000)
@@ -62,7 +63,8 @@ pub fn imports_of_devices() -> Request {
     request
 }
 
-/// Each participant imports from the half of all sources that have a certain bit in their number.
+/// Makes a request in which each participant imports from half of the 256 sources: those with a certain bit set or clear in their
+/// number.
 pub fn imports_named(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 256);
     for (place, one) in request.participants.iter_mut().enumerate() {
@@ -78,7 +80,7 @@ pub fn imports_named(count: usize) -> Request {
     request
 }
 
-/// Each participant has a source on its own device, and imports nothing.
+/// Makes a request in which each participant imports nothing and has a source on its own device.
 pub fn own_sources(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), count);
     for one in &mut request.participants {
@@ -94,7 +96,7 @@ pub fn own_sources(count: usize) -> Request {
     request
 }
 
-/// Long lists of permitted sources, none of which exists.
+/// Makes a request with long lists of permitted sources, none of which exists.
 pub fn permitted_lists() -> Request {
     let mut request = alternating(64);
     let list: BTreeSet<_> = (0..20_000)
@@ -106,7 +108,7 @@ pub fn permitted_lists() -> Request {
     with_sources(request, 256)
 }
 
-/// Long lists of permitted sources, equal for all participants, none of which exists.
+/// Makes a request with long lists of permitted sources that are equal for all participants. None of these sources exists.
 pub fn permitted_alike(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 1024);
     let list: BTreeSet<_> = (0..64)
@@ -118,7 +120,7 @@ pub fn permitted_alike(count: usize) -> Request {
     request
 }
 
-/// Each participant rejects another source, so that only all of them together reject every source.
+/// Makes a request in which each participant rejects a different source. Only all participants together reject every source.
 pub fn conflict_of_many(count: usize) -> Request {
     let participants = (0..count).map(|number| {
         let mut one = participant(number);
@@ -131,7 +133,8 @@ pub fn conflict_of_many(count: usize) -> Request {
     request(participants.collect(), count)
 }
 
-/// Many participants that need memory without a shadow copy, and sources of which it is unknown whether they have one.
+/// Makes a request of many participants that need memory without a shadow copy. Whether the sources have a shadow copy is not
+/// known.
 pub fn coherent(count: usize) -> Request {
     let mut request = with_sources(agreeing(count), 256);
     for one in &mut request.participants {
@@ -143,7 +146,8 @@ pub fn coherent(count: usize) -> Request {
     request
 }
 
-/// A few participants, each of which imports by name from all sources but an eighth, a different one for each.
+/// Makes a request of a few participants. Each imports by name from all sources except an eighth of them, a different eighth for
+/// each participant.
 pub fn sources_named_by_each() -> Request {
     let mut request = sources_256(8, false);
     for (place, one) in request.participants.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Requests that take much work, each of them near the solver's limits in some way.
+//! Requests that take the solver much work. Each of them is near one or more of the solver's limits.
 #![allow(
     dead_code,
     missing_docs,
@@ -31,10 +31,10 @@ pub use memory::{
     permitted_alike, permitted_lists, protection_alternates, sources_named_by_each,
 };
 
-/// Makes a request.
+/// A function that makes a request.
 pub type Shape = fn() -> Request;
 
-/// Every request by its name.
+/// All requests with their names.
 pub const ALL: &[(&str, Shape)] = &[
     ("alternating_1000", || alternating(1000)),
     ("alternating_2000", || alternating(2000)),
@@ -145,8 +145,8 @@ fn linear(fourccs: &[Fourcc]) -> FormatSet {
         .collect()
 }
 
-/// The known formats of the requests. It is a fixed list, because the instructions are compared with a record, and a request would grow
-/// with the table of formats otherwise.
+/// The known formats that the requests contain. The list is fixed: with the solver's table of formats, a request would grow with
+/// the table, and its number of instructions could not be compared with the recorded one.
 const KNOWN: [Fourcc; 38] = [
     Fourcc::XRGB8888,
     Fourcc::ARGB8888,
@@ -203,7 +203,7 @@ fn many_pairs(formats: usize, modifiers: usize) -> FormatSet {
         .collect()
 }
 
-/// Keeps only linear formats, for which the solver itself chooses the strides.
+/// Removes all formats that are not linear. For linear formats, the solver itself chooses the strides.
 pub fn in_rows(mut request: Request) -> Request {
     let rows = |constraints: &mut Constraints| {
         let formats = constraints.formats.take().into_iter();
@@ -222,7 +222,7 @@ pub fn in_rows(mut request: Request) -> Request {
     request
 }
 
-/// Replaces the sources by more sources with the constraints of the first one.
+/// Replaces the sources by a number of new sources with the constraints of the first old one.
 fn with_formats(mut request: Request, sources: usize) -> Request {
     let constraints = request.sources[0].constraints.clone();
     request.sources = (0..sources)

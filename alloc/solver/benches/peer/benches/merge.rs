@@ -1,4 +1,4 @@
-//! How long the same merge takes by Covalent and by hbm.
+//! Measures the time that Covalent and hbm take for the same merge.
 #![allow(missing_docs)]
 
 use std::hint::black_box;

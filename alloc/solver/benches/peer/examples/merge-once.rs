@@ -1,4 +1,4 @@
-//! Merges once by `covalent` or by `hbm`, so that callgrind can count the instructions.
+//! Merges once with `covalent` or with `hbm`, so that callgrind can count the instructions.
 //!
 //! ```console
 //! $ cargo build --release --manifest-path alloc/solver/benches/peer/Cargo.toml --example merge-once

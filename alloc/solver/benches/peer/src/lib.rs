@@ -1,4 +1,4 @@
-//! One request, merged by Covalent and by hbm.
+//! Merges one request with Covalent and with hbm.
 #![allow(missing_docs)]
 
 #[allow(warnings)]
@@ -15,13 +15,14 @@ use covalent_solver::constraint::{Constraints, MergedImage, MergedUse, Participa
 use covalent_solver::solve::Request;
 use peer::hbm;
 
-/// Returns 16 participants with 5,000 pairs each, of which they have nine tenths in common.
+/// Returns a request of 16 participants with 5,000 pairs of format and modifier each. Nine tenths of the pairs are common to all.
 #[must_use]
 pub fn request() -> Request {
     jobs::crowd_that_shares()
 }
 
-/// Merges pairs, strides and image sides with the owners of each bound; returns how many pairs are left.
+/// Merges pairs, strides and image sizes with Covalent, which also records the owners of each bound. Returns how many pairs are
+/// left.
 #[inline(never)]
 #[must_use]
 pub fn covalent(request: &Request) -> usize {
@@ -37,9 +38,9 @@ pub fn covalent(request: &Request) -> usize {
         .map_or(0, |pairs| pairs.len())
 }
 
-/// One participant as a backend for hbm, which queries one format at a time.
+/// A participant as a backend of an hbm device. hbm queries one format at a time.
 struct Backend {
-    /// The modifiers by format, in order.
+    /// The modifiers of each format, sorted.
     modifiers: Vec<(u32, Vec<hbm::Modifier>)>,
     extent: (u32, u32),
     stride_alignment: u32,
@@ -80,7 +81,7 @@ impl hbm::Backend for Backend {
     }
 }
 
-/// The same participants as one device for hbm, and the formats to query.
+/// The participants of a request as one hbm device, and the formats to query.
 pub struct Peer {
     device: Arc<hbm::Device>,
     fourccs: Vec<u32>,
@@ -88,7 +89,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Prepares the device; this is not measured.
+    /// Prepares the device. This work is not measured.
     #[must_use]
     pub fn new(request: &Request) -> Self {
         let backends: Vec<_> = request
@@ -111,7 +112,7 @@ impl Peer {
     }
 }
 
-/// Merges modifiers, strides and image sides of one format after another; returns how many pairs are left.
+/// Merges the modifiers, strides and image sizes of one format after another with hbm. Returns how many pairs are left.
 #[inline(never)]
 #[must_use]
 pub fn hbm(peer: &Peer) -> usize {

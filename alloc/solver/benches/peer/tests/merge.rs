@@ -1,4 +1,4 @@
-//! Both merge the same.
+//! Tests that Covalent and hbm have the same result of the merge.
 #![allow(missing_docs)]
 
 use covalent_solver_peer::{Peer, covalent, hbm, request};
