@@ -2,17 +2,18 @@
 
 use super::owners::Owners;
 
-/// A merged value and its owners: the numbers of those whose constraints set it. The identity has no owner.
+/// A merged value and its owners. The owners are the numbers of the participants and sources whose constraints set the value. The
+/// identity value of the merge has no owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound<T> {
     /// The merged value.
     pub value: T,
-    /// Whose constraints set it.
+    /// The participants and sources whose constraints set the value.
     pub owners: Owners,
 }
 
 impl<T: Clone + PartialEq> Bound<T> {
-    /// Makes a bound of one participant's value. The participant owns it unless it is the identity.
+    /// Makes a bound from one participant's value. The participant owns the value unless it is the identity.
     pub(super) fn of(owner: usize, value: T, identity: &T) -> Self {
         let owners = if value == *identity {
             Owners::default()
@@ -30,7 +31,7 @@ impl<T: Clone + PartialEq> Bound<T> {
         }
     }
 
-    /// Returns the bound whose value is `better`, with its owners; equal values have the owners of both.
+    /// Returns the bound whose value is `better`, with its owners. If the values are equal, the result has the owners of both.
     pub(super) fn choose(&self, other: &Self, better: impl Fn(&T, &T) -> bool) -> Self {
         if self.value == other.value {
             self.join(other, self.value.clone())
@@ -41,7 +42,7 @@ impl<T: Clone + PartialEq> Bound<T> {
         }
     }
 
-    /// Makes a bound of a value that was computed from both; it has the owners of both.
+    /// Makes a bound whose value was computed from both values. It has the owners of both.
     pub(super) fn join(&self, other: &Self, value: T) -> Self {
         Self {
             value,

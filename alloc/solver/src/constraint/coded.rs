@@ -1,4 +1,4 @@
-//! Constraints on the coded extent, and whether a participant crops.
+//! Constraints on the coded extent, and the ability of a participant to crop.
 //!
 //! ```text
 //! ├──────────── coded width ─────────────┤
@@ -24,58 +24,58 @@ use super::participant::Role;
 
 field_table! {
     plain;
-    /// Constraints on the coded extent and on where the picture lies in it, in pixels. [`Default`] demands nothing.
+    /// Constraints on the coded extent and on the position of the picture in it, in pixels. The [`Default`] demands nothing.
     ///
-    /// The coded extent is the size that a device is told: VIDIOC_S_FMT, DRM_IOCTL_MODE_ADDFB2 and `VkImageCreateInfo`. Rows, strides and
-    /// packed planes are counted in it.
+    /// The coded extent is the size that is passed to a device in VIDIOC_S_FMT, DRM_IOCTL_MODE_ADDFB2 or `VkImageCreateInfo`. The
+    /// number of rows, the strides and the offsets of packed planes follow from it.
     CodedConstraints,
     /// The merged constraints on the coded extent.
     MergedCoded;
 
-    /// The coded width.
+    /// The width of the coded extent.
     width: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
-    /// The coded height.
+    /// The height of the coded extent.
     height: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
-    /// The picture's first column.
+    /// The first column of the picture in the coded image.
     x: OffsetConstraints = OffsetConstraints::default(), Nested as MergedOffset, "pixels", Extent, limits [];
-    /// The picture's first row.
+    /// The first row of the picture in the coded image.
     y: OffsetConstraints = OffsetConstraints::default(), Nested as MergedOffset, "pixels", Extent, limits [];
 }
 
 field_table! {
     plain;
-    /// Constraints on the picture's first column or row, in pixels. [`Default`] demands nothing.
+    /// Constraints on the picture's first column or row, in pixels. The [`Default`] demands nothing.
     OffsetConstraints,
     /// The merged constraints on the picture's first column or row, in pixels.
     MergedOffset;
 
-    /// The least value.
+    /// The least column or row.
     minimum: u32 = 0, Max, "pixels", Extent, limits [Extent];
-    /// The greatest value.
+    /// The greatest column or row.
     maximum: u32 = u32::MAX, Min, "pixels", Extent, limits [Extent];
-    /// The value is a multiple of this.
+    /// The column or row has to be a multiple of this number.
     multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
 }
 
 /// Which part of a coded image a participant can read or write without the rest of the image.
 ///
-/// The value is not merged. If the coded extent is not the picture's, every participant has to crop. A participant that accesses
-/// the pixels with the CPU can always crop, because software chooses the pixels that it reads and writes. A participant that
-/// demands such an extent by [`CodedConstraints`] can crop it too. A compositor has to crop like the others, because it gets the
-/// coded extent.
+/// The value is not merged. If the coded extent is larger than the picture, every participant has to crop. A participant that
+/// accesses the pixels with the CPU can always crop, because software chooses the pixels that it reads and writes. A participant
+/// whose [`CodedConstraints`] demand such an extent can also crop it. A compositor has to be able to crop like other
+/// participants, because it gets a buffer of the coded extent.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Crop {
-    /// The participant reads or writes every coded pixel, so the coded extent has to be the picture's.
+    /// The participant reads or writes every coded pixel, so the coded extent has to be equal to the picture's size.
     #[default]
     None,
-    /// The participant reads or writes a rectangle that begins in the first row and column, such as a camera that writes fewer
-    /// rows than there are.
+    /// The participant reads or writes a rectangle that begins in the first row and column. An example is a camera that writes
+    /// fewer rows than the buffer has.
     TopLeft,
-    /// The participant reads or writes any rectangle: by a KMS plane's source rectangle, texture coordinates, a viewport, or
-    /// VIDIOC_S_SELECTION. [`CodedConstraints`] has the alignment of the corner.
+    /// The participant can read or write any rectangle: with a KMS plane's source rectangle, texture coordinates, a viewport, or
+    /// VIDIOC_S_SELECTION. [`CodedConstraints`] has the alignment of the rectangle's corner.
     Anywhere,
 }
 
@@ -90,8 +90,8 @@ impl Crop {
         *self == Self::None
     }
 
-    /// Describes the demand that follows from the value, as a clause that follows the participant's name; `None` if the
-    /// participant crops anywhere.
+    /// Describes the demand of this value, as a clause that follows the participant's name; `None` if the participant can crop
+    /// anywhere.
     pub(super) fn describe(self) -> Option<&'static str> {
         match self {
             Self::None => Some("cannot crop, and needs a coded size equal to the picture's"),
@@ -102,14 +102,14 @@ impl Crop {
 }
 
 impl CodedConstraints {
-    /// Returns whether the coded extent may have to be larger than the picture. Demands that consist only of greatest values
-    /// never need a larger extent.
+    /// Returns whether these constraints may need a coded extent that is larger than the picture. Constraints with only greatest
+    /// values never need one.
     pub(crate) fn pads(&self) -> bool {
         let side = |own: &SideConstraints| own.minimum > 1 || own.multiple_of > 1;
         side(&self.width) || side(&self.height) || self.x.minimum > 0 || self.y.minimum > 0
     }
 
-    /// Returns the least crop that a participant with these demands is capable of.
+    /// Returns the least ability to crop that a participant with these constraints must have.
     pub(crate) fn crop(&self) -> Crop {
         match self {
             _ if !self.pads() => Crop::None,
@@ -118,7 +118,7 @@ impl CodedConstraints {
         }
     }
 
-    /// Describes the demands, as a phrase of the participant's; `None` if there are none.
+    /// Describes the constraints as a phrase that follows the participant's name; `None` if they demand nothing.
     pub(super) fn describe(&self) -> Option<Phrase> {
         let values = |least: u32, free: u32, most: u32, step: u32| {
             let range = match (least, most) {
@@ -154,7 +154,7 @@ impl CodedConstraints {
 }
 
 impl MergedCoded {
-    /// Adds the reasons for the coded extent.
+    /// Adds the reasons why the coded extent has its size and the picture its position.
     pub(super) fn add_reasons<'m>(&'m self, reasons: &mut Vec<Reason<'m>>) {
         let mut add = |words: String, owners: &'m Owners| {
             if !owners.is_empty() {

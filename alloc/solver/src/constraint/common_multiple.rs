@@ -4,14 +4,14 @@ use std::fmt;
 
 /// The least common multiple of several alignments; an alignment of 0 counts as 1, which demands nothing.
 ///
-/// The multiple is exact. One that does not fit in 64 bits is kept as "overflowed", and of all 64-bit numbers only 0 is a multiple
-/// of it. So an alignment that no number satisfies is never reported as satisfied. Merging still commutes and associates, because
-/// a multiple of an overflowed number overflows too.
+/// The multiple is exact. A multiple that does not fit into 64 bits is kept as "overflowed", and 0 is the only 64-bit number that
+/// is a multiple of it. So an alignment that no number satisfies is never reported as satisfied. Merging is still commutative and
+/// associative, because a multiple of an overflowed number overflows too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommonMultiple(Option<u64>);
 
 impl CommonMultiple {
-    /// Makes a common multiple of one number.
+    /// Makes the common multiple of a single number.
     #[must_use]
     pub const fn of(number: u64) -> Self {
         Self(Some(if number == 0 { 1 } else { number }))
@@ -32,7 +32,7 @@ impl CommonMultiple {
         Self(self.0.zip(other.0).and_then(|(one, two)| lcm(one, two)))
     }
 
-    /// Returns whether `number` is a multiple of this one.
+    /// Returns whether `number` is a multiple of this common multiple.
     #[must_use]
     pub fn divides(self, number: u64) -> bool {
         number == 0
@@ -41,7 +41,7 @@ impl CommonMultiple {
                 .is_some_and(|step| number.checked_rem(step) == Some(0))
     }
 
-    /// Returns the least multiple that is `number` or more; `None` if it does not fit in 64 bits.
+    /// Returns the least multiple that is not less than `number`; `None` if it does not fit into 64 bits.
     #[must_use]
     pub(crate) fn at_least(self, number: u64) -> Option<u64> {
         match self.0 {

@@ -1,4 +1,4 @@
-//! Devices that copy frames: between buffers that participants do not share, and into memory of their own.
+//! Devices that copy frames. They copy between buffers if participants share no buffer, or into a device's own memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,23 +7,23 @@ use crate::model::{DeviceIdentity, FormatModifier, Modifier};
 use crate::reading::{ExtraFields, keeps_extra_fields};
 
 keeps_extra_fields! {
-    /// A device that copies frames, and converts them on the way. The CPU can always copy, and is not listed.
+    /// A device that copies frames and can convert them to another format. The CPU can always copy, and is not listed.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct CopyDevice {
-        /// The name that messages use.
+        /// The name of the copier in messages.
         pub name: String,
-        /// The device.
+        /// The device that copies.
         pub device: DeviceIdentity,
-        /// What kind of device it is.
+        /// The kind of the device.
         pub kind: CopierKind,
-        /// The pairs that it reads.
+        /// The pairs of format and modifier that the device reads.
         pub reads: FormatSet,
-        /// The pairs that it writes.
+        /// The pairs of format and modifier that the device writes.
         pub writes: FormatSet,
-        /// What a copy costs, relative to [`CopyDevice::PROCESSOR_COST`]. Less is better.
+        /// The cost of a copy, relative to [`CopyDevice::PROCESSOR_COST`]. Less is better.
         #[serde(default = "usual_cost", skip_serializing_if = "is_usual_cost")]
         pub cost: u32,
-        /// Fields that a newer version wrote. The solver does not use a copier that has such a field, unless the field is
+        /// JSON fields that a newer version wrote. The solver does not use a copier that has such a field, unless the field is
         /// optional.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
@@ -43,12 +43,12 @@ fn is_usual_cost(cost: &u32) -> bool {
 }
 
 impl CopyDevice {
-    /// The cost of a device that states none.
+    /// The cost of a copier that states no cost.
     pub const USUAL_COST: u32 = 10;
-    /// The cost of a copy by the CPU. A device copies instead of the CPU if it does not cost more.
+    /// The cost of a copy by the CPU. A device copies instead of the CPU if the device's cost is not greater.
     pub const PROCESSOR_COST: u32 = 100;
 
-    /// Returns whether the device reads each of `from` and writes each of `to`.
+    /// Returns whether the device reads all pairs of `from` and writes all pairs of `to`.
     pub(crate) fn converts(
         &self,
         mut from: impl Iterator<Item = FormatModifier>,
@@ -61,39 +61,41 @@ impl CopyDevice {
 }
 
 keeps_extra_fields! {
-    /// A copy of each frame that a participant's device makes for itself, because it does not work on the shared buffer's layout.
+    /// A copy of each frame that a participant's device makes for itself, because the device cannot use the layout of the shared
+    /// buffer.
     ///
     /// A texture unit that reads only tiled images is an example: its driver copies each linear frame into a tiled image before
-    /// it is sampled. Such a participant accepts the pairs. A plan reports the copy, and another pair is preferred.
+    /// the frame is sampled. Such a participant accepts buffers of these pairs. A plan reports the copy, and the solver prefers
+    /// another pair.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct InternalCopy {
-        /// The pairs of which the device makes a copy.
+        /// The pairs of format and modifier for which the device makes a copy.
         pub from: FormatSet,
-        /// The modifier of the copy, which has the same format.
+        /// The modifier of the copy. The copy has the same format as the frame.
         pub to: Modifier,
-        /// Why it copies, as a clause that follows "because".
+        /// The reason for the copy, as a clause that follows "because".
         pub reason: String,
-        /// Fields of a newer version.
+        /// JSON fields that a newer version wrote.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
-/// What kind of device copies. If devices of several kinds have the same cost, the first kind in this order copies.
+/// The kind of a device that copies. If devices of several kinds have the same cost, the first kind in this order is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CopierKind {
-    /// A 2D engine, or a V4L2 memory-to-memory device.
+    /// A 2D engine or a V4L2 memory-to-memory device.
     Engine,
-    /// A GPU, by Vulkan or GL.
+    /// A GPU that copies with Vulkan or GL.
     Gpu,
-    /// The compositor, which draws the frame into its own.
+    /// The compositor, which draws the frame into its own buffer.
     Compositor,
 }
 
 impl CopierKind {
-    /// Returns the kind's name for people, such as `2D engine`.
+    /// Returns the name of the kind for people, such as `2D engine`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Engine => "2D engine",

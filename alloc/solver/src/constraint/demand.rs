@@ -1,4 +1,4 @@
-//! Demands: one participant's constraint on one field. A conflict is a set of demands.
+//! Demands. A demand is one participant's constraint on one field, and a conflict is a set of demands.
 
 use std::fmt;
 
@@ -12,47 +12,48 @@ use crate::model::Fourcc;
 use crate::reading::ExtraFields;
 use crate::text::printable;
 
-/// How many formats the description of a demand names. Of all other formats it gives only the number.
+/// The most formats that the description of a demand names. Further formats are only counted.
 const FORMATS_NAMED: usize = 4;
 
-/// The field that a demand constrains. The order is that of cost: the first is the cheapest to give up.
+/// The field that a demand constrains. The fields are in the order of cost: the demand on the first field is the cheapest to give
+/// up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Field {
-    /// Which sources are permitted.
+    /// The sources that are permitted.
     Permitted,
-    /// How many buffers are held at a time.
+    /// The number of buffers that are held at a time.
     Held,
-    /// How many planes there are, and in which dma-bufs they lie.
+    /// The number of planes, and the dma-bufs in which they are.
     Planes,
-    /// The bytes from one row to the next.
+    /// The stride in bytes.
     Stride,
-    /// Where planes start in a dma-buf.
+    /// The offset of planes in a dma-buf.
     Offset,
     /// The sizes of planes and dma-bufs.
     Size,
-    /// Which part of a coded image can be read or written without the rest of the image.
+    /// The part of a coded image that can be read or written without the rest of the image.
     Crop,
     /// The width and height of the picture and of the coded image.
     Extent,
-    /// Pixel formats and modifiers.
+    /// The pixel formats and modifiers.
     Formats,
-    /// How often the CPU reads or writes.
+    /// The frequency of reads or writes by the CPU.
     Cpu,
-    /// How the CPU's accesses become visible to devices.
+    /// The way in which accesses by the CPU become visible to devices.
     Coherency,
-    /// Whose memory is imported.
+    /// The devices and sources whose memory is imported.
     Imports,
-    /// Whether the device's own memory can be exported.
+    /// Whether the memory of the participant's device can be exported.
     Exports,
     /// Whether memory has to be physically contiguous.
     Contiguity,
-    /// Which addresses the device reaches.
+    /// The addresses that the device reaches.
     Address,
     /// Whether memory is protected.
     Protection,
-    /// A field of a newer version, whose meaning this version does not know.
+    /// A field that a newer version wrote. This version does not know its meaning.
     Unknown,
 }
 
@@ -66,7 +67,7 @@ impl Field {
         Self::Extent,
     ];
 
-    /// Every field, the cheapest to give up first.
+    /// All fields; the demand on the first field is the cheapest to give up.
     pub const ALL: [Self; 17] = [
         Self::Permitted,
         Self::Held,
@@ -88,30 +89,32 @@ impl Field {
     ];
 }
 
-/// One participant's demand on one field, with a description for people.
+/// A demand of one participant on one field, with a description for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Demand {
     /// The field that is constrained.
     pub field: Field,
-    /// The name of the participant.
+    /// The name of the participant that has the demand.
     pub owner: String,
-    /// What is demanded, as a clause that follows the owner's name: `needs physically contiguous memory`.
+    /// The demand as a clause that follows the owner's name, such as `needs physically contiguous memory`.
     pub words: String,
 }
 
 impl fmt::Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names come from outside, and the description may contain names of sources and devices.
+        // Names of participants, sources and devices are not trusted, so control characters are replaced.
         let (owner, words) = (printable(&self.owner), printable(&self.words));
         write!(f, "{owner} {words}")
     }
 }
 
 impl Participant {
-    /// Returns the participant's demands, one for each field in which it does not accept everything; the cheapest to give up first.
+    /// Returns the participant's demands, one for each field in which it does not accept everything; the cheapest to give up
+    /// first.
     ///
-    /// [`Field::Crop`] is left out: that a participant cannot crop matters only where another one needs a coded extent of its own.
+    /// [`Field::Crop`] is left out. Whether a participant can crop matters only if another participant needs a coded extent that
+    /// is larger than the picture.
     pub fn demands(&self) -> Vec<Demand> {
         Field::ALL
             .into_iter()
@@ -120,7 +123,7 @@ impl Participant {
             .collect()
     }
 
-    /// Returns the participant's demand on one field; `None` if it accepts everything.
+    /// Returns the participant's demand on one field; `None` if it accepts any value.
     pub fn demand(&self, field: Field) -> Option<Demand> {
         Some(Demand {
             field,
@@ -129,13 +132,13 @@ impl Participant {
         })
     }
 
-    /// Returns whether any alternative constrains this field.
+    /// Returns whether any alternative of the participant has a demand on this field.
     pub(crate) fn demands_field(&self, field: Field) -> bool {
         (field == Field::Unknown && !self.extra_fields.required().is_empty())
             || self.choices().any(|choice| choice.demands_field(field))
     }
 
-    /// Removes every demand on one field, in every alternative.
+    /// Removes all demands on one field from all alternatives.
     pub fn relax(&mut self, field: Field) {
         self.for_each_choice(|choice| choice.relax(field));
         if field == Field::Unknown {
@@ -143,7 +146,7 @@ impl Participant {
         }
     }
 
-    /// Describes the demand on a field; `None` if there is none.
+    /// Describes the demand on a field; `None` if there is no demand.
     fn describe(&self, field: Field) -> Option<String> {
         if field == Field::Unknown {
             let own = self.extra_fields.required().into_iter();
@@ -173,7 +176,7 @@ impl Participant {
         (self.demands_field(field)).then(|| words.join(", or else "))
     }
 
-    /// Describes how the participant crops by the alternative that crops least; `None` if it crops anywhere.
+    /// Describes the participant's ability to crop, in the alternative with the least ability; `None` if it can crop anywhere.
     fn describe_crop(&self) -> Option<String> {
         if !self.limits_crop() {
             return None;
@@ -183,7 +186,8 @@ impl Participant {
         least.describe().map(str::to_owned)
     }
 
-    /// Returns whether an alternative may be unable to crop anywhere. Software chooses the pixels that it reads and writes.
+    /// Returns whether an alternative may be unable to crop anywhere. A participant that uses the CPU can always crop, because
+    /// software chooses the pixels that it reads and writes.
     pub(crate) fn limits_crop(&self) -> bool {
         !matches!(self.role, Role::CpuRead | Role::CpuWrite)
             && self.choices().any(Constraints::limits_crop)
@@ -191,7 +195,7 @@ impl Participant {
 }
 
 impl Constraints {
-    /// Removes every demand on one field.
+    /// Removes the demands on one field.
     pub fn relax(&mut self, field: Field) {
         match field {
             Field::Held => {
@@ -201,8 +205,8 @@ impl Constraints {
             Field::Formats => self.formats = None,
             Field::Crop => self.image.crop = Crop::Anywhere,
             Field::Extent => {
-                // A participant that demands a coded extent can crop it. Without the demand, it can still crop the rows and
-                // columns that other participants add.
+                // A participant that demands a coded extent can crop to the picture. After the demand is removed, it can still
+                // crop the rows and columns that other participants add.
                 let images = std::iter::once(&mut self.image).chain(self.per_fourcc.values_mut());
                 for image in images {
                     let own = image
@@ -238,13 +242,13 @@ impl Constraints {
         }
     }
 
-    /// Returns whether the participant may be limited in how it crops images of some format.
+    /// Returns whether the participant may be unable to crop images of some format anywhere.
     pub(crate) fn limits_crop(&self) -> bool {
         self.image.crop != Crop::Anywhere
     }
 
-    /// Returns how the participant crops images of a format. A participant that demands a coded extent can crop the rows and
-    /// columns that its own demand adds.
+    /// Returns the participant's ability to crop images of a format. A participant that demands a coded extent can crop the rows
+    /// and columns that its own demand adds.
     pub(crate) fn crop(&self, fourcc: Fourcc) -> Crop {
         let all = std::iter::once(&self.image).chain(self.per_fourcc.get(&fourcc));
         let crops = all.map(|image| {
@@ -257,7 +261,7 @@ impl Constraints {
         crops.max().unwrap_or_default()
     }
 
-    /// Returns whether the two crop images of some format in different ways.
+    /// Returns whether the two constraints differ in the ability to crop images of some format.
     pub(crate) fn crops_unlike(&self, other: &Self) -> bool {
         let crops = |own: &Self| {
             let formats = own
@@ -269,14 +273,14 @@ impl Constraints {
         crops(self) != crops(other)
     }
 
-    /// Returns the crop of the format whose images are cropped least.
+    /// Returns the least ability to crop among all formats.
     fn least_crop(&self) -> Crop {
         let formats = self.per_fourcc.keys().map(|fourcc| self.crop(*fourcc));
         let least = formats.min().filter(|crop| *crop != Crop::Anywhere);
         least.unwrap_or(self.image.crop)
     }
 
-    /// Returns whether a coded extent that is larger than the picture may be needed.
+    /// Returns whether these constraints may need a coded extent that is larger than the picture.
     pub(crate) fn pads(&self) -> bool {
         self.images()
             .any(|image| image.coded.as_ref().is_some_and(CodedConstraints::pads))
@@ -287,7 +291,8 @@ impl Constraints {
         std::iter::once(&self.image).chain(self.per_fourcc.values())
     }
 
-    /// Returns the names of demands that this version does not know, also the version itself: other versions may mean anything.
+    /// Returns the names of the demands that this version does not know. An unknown version of the constraints is such a demand,
+    /// because in that version any field may have another meaning.
     pub(crate) fn extra_field_names(&self) -> impl Iterator<Item = String> {
         let version = (!(1..=Self::VERSION).contains(&self.version))
             .then(|| format!("constraints of version {}", self.version));
@@ -299,7 +304,7 @@ impl Constraints {
         version.into_iter().chain(fields)
     }
 
-    /// Describes how many buffers are held, and the memory that is allocated in addition to them.
+    /// Describes how many buffers are held at a time, and the memory that the device allocates for itself.
     fn describe_held(&self) -> String {
         let held = match self.buffers_held {
             0 => None,
@@ -341,7 +346,8 @@ impl Constraints {
                     (false, rest) => format!("accepts only {} and {rest} more", names.join(", ")),
                 }
             }),
-            // `Participant::describe` describes the unknown fields of all choices together with the participant's own.
+            // `Participant::describe` describes the unknown fields of all alternatives together with those of the participant
+            // itself.
             Field::Unknown => None,
             _ if Field::OF_IMAGES.contains(&field) => {
                 let mut words: Vec<_> = self

@@ -1,6 +1,7 @@
-//! Kinds of constraint fields. A kind says how values merge and which values are demands.
+//! Kinds of constraint fields. The kind of a field defines how its values merge and which values are demands.
 //!
-//! Every merge operator commutes, associates and has an identity, so the order of participants never matters.
+//! Every merge operator is commutative and associative and has an identity, so the result does not depend on the order of
+//! participants.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +14,21 @@ use super::merge::MergeRule;
 use super::owners::Owners;
 use super::participant::Role;
 
-/// A kind of field with values of type `V`.
+/// A kind of constraint field whose values have the type `V`.
 pub(super) trait FieldKind<V> {
-    /// The type of merged values.
+    /// The type of the merged value.
     type Merged;
 
     /// Returns the merged value that demands nothing.
     fn no_demand(identity: V) -> Self::Merged;
 
-    /// Makes a merged value of one participant's. The participant owns it unless it is the identity.
+    /// Makes a merged value from one participant's value. The participant owns it unless it is the identity.
     fn of(owner: usize, value: &V, identity: V) -> Self::Merged;
 
-    /// Merges two values.
+    /// Merges two merged values.
     fn merge(one: &Self::Merged, two: &Self::Merged) -> Self::Merged;
 
-    /// Returns whether the value is a demand on `field`; `own` is the field that the row belongs to.
+    /// Returns whether the value is a demand on `field`. `own` is the field of the table row.
     fn demands(value: &V, identity: V, own: Option<Field>, field: Field) -> bool;
 
     /// Removes the demand on a field.
@@ -37,7 +38,7 @@ pub(super) trait FieldKind<V> {
         }
     }
 
-    /// Adds the value's owners if the row can rule out layouts for this field, as `is_limited` says.
+    /// Adds the owners of the value to `owners` if `is_limited` says that the row can rule out layouts for this field.
     fn add_limiting_owners(
         merged: &Self::Merged,
         is_limited: bool,
@@ -45,13 +46,13 @@ pub(super) trait FieldKind<V> {
         owners: &mut Owners,
     );
 
-    /// Adds the phrases of nested fields.
+    /// Adds the phrases that describe nested fields.
     fn phrases(_: &V, _: Role, _: Field, _: &mut Vec<Phrase>) {}
 
-    /// Adds the reasons of nested fields.
+    /// Adds the reasons that nested fields give for a layout.
     fn reasons<'m>(_: &'m Self::Merged, _: &mut Vec<Reason<'m>>) {}
 
-    /// Adds the field's merge rule, or those of nested fields.
+    /// Adds the merge rule of the field, or the merge rules of its nested fields.
     fn rules(own: MergeRule, rules: &mut Vec<MergeRule>);
 }
 
@@ -74,12 +75,12 @@ macro_rules! kind {
 
             fn of(owner: usize, value: &$value, identity: $value) -> Self::Merged {
                 let operand: fn($value) -> $merged = $operand;
-                // Most fields demand nothing.
+                // Most fields demand nothing, so this case is decided first.
                 if *value == identity {
                     return Bound::unowned(operand(identity));
                 }
                 let identity = Bound::unowned(operand(identity));
-                // Merging with the identity first maps values below it, such as a least width of 0, to the identity.
+                // Merging with the identity replaces values below it, such as a least width of 0, by the identity.
                 let own = <Self as FieldKind<$value>>::merge(&identity, &Bound::unowned(operand(value.clone())));
                 Bound::of(owner, own.value, &identity.value)
             }
@@ -108,7 +109,7 @@ macro_rules! kind {
 }
 
 kind! {
-    /// Values merge into the greatest one. The participants that set it own it.
+    /// Values merge into the greatest one. The participants that have this value own it.
     Max as "max" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value > identity;
@@ -116,7 +117,7 @@ kind! {
 }
 
 kind! {
-    /// Values merge into the least one. The participants that set it own it.
+    /// Values merge into the least one. The participants that have this value own it.
     Min as "min" for T => T, where T: Clone, Ord;
     operand |value| value;
     demand |value, identity| value < identity;
@@ -124,7 +125,7 @@ kind! {
 }
 
 kind! {
-    /// Values merge into their least common multiple. All participants with a value over 1 own it.
+    /// Values merge into their least common multiple. All participants with a value above 1 own it.
     Lcm as "lcm" for T => CommonMultiple, where T: Copy, PartialEq, Into<u64>;
     operand |value| CommonMultiple::of(value.into());
     demand |value, _| (*value).into() > 1;
@@ -147,7 +148,7 @@ kind! {
 }
 
 kind! {
-    /// The merged value is true if any value is. All participants with a true value own it.
+    /// Values merge into true if any of them is true. All participants with a true value own it.
     Or as "or" for bool => bool;
     operand |value| value;
     demand |value, _| *value;
@@ -155,7 +156,7 @@ kind! {
 }
 
 kind! {
-    /// Values are added up in 64 bits, which no number of participants can overflow. All participants own the sum.
+    /// Values merge into their sum of 64 bits. All participants with a value above 0 own it.
     Sum as "sum" for u32 => u64;
     operand |value| value.into();
     demand |value, _| *value > 0;
@@ -163,7 +164,7 @@ kind! {
 }
 
 kind! {
-    /// Values merge into the one that satisfies both, or into the one that stands for a contradiction. All participants with a
+    /// Values merge into the value that satisfies both, or into the value that marks a contradiction. All participants with a
     /// demand own it.
     Agree as "agree" for T => T, where T: AgreeValue;
     operand |value| value;
@@ -172,7 +173,7 @@ kind! {
 }
 
 kind! {
-    /// Sets merge into their intersection. All participants with a set own it.
+    /// Sets merge into their intersection. `None` is the set of everything. All participants with a set own the intersection.
     Intersect as "intersect" for Option<T> => Option<T>, where T: IntersectValue;
     operand |value| value;
     demand |value, _| value.is_some();
@@ -185,9 +186,9 @@ kind! {
     };
 }
 
-/// A value of an [`Agree`] field.
+/// A value of a field of kind [`Agree`].
 pub(super) trait AgreeValue: Copy + PartialEq {
-    /// Returns the value that satisfies both.
+    /// Returns the value that satisfies both values, or the value that marks a contradiction.
     #[must_use]
     fn and(self, other: Self) -> Self;
 
@@ -195,9 +196,9 @@ pub(super) trait AgreeValue: Copy + PartialEq {
     fn is_demand(self) -> bool;
 }
 
-/// A set of an [`Intersect`] field.
+/// A set of a field of kind [`Intersect`].
 pub(super) trait IntersectValue: Clone + PartialEq {
-    /// Returns the intersection.
+    /// Returns the items that are in both sets.
     #[must_use]
     fn both(&self, other: &Self) -> Self;
 }
@@ -214,7 +215,7 @@ impl<T: Clone + Ord> IntersectValue for BTreeSet<T> {
     }
 }
 
-/// A nested structure, whose fields merge one by one.
+/// A nested structure of fields. Its fields merge one by one.
 pub(super) enum Nested {}
 
 impl<V: FieldTable> FieldKind<V> for Nested {
@@ -257,7 +258,8 @@ impl<V: FieldTable> FieldKind<V> for Nested {
     }
 }
 
-/// A structure that few participants have. It merges as a nested structure does, and takes no memory where no participant has it.
+/// A nested structure of fields that few participants have. It merges like [`Nested`], and takes no memory if no participant has
+/// it.
 pub(super) enum Optional {}
 
 impl<V: FieldTable> FieldKind<Option<V>> for Optional
