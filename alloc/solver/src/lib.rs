@@ -1,10 +1,11 @@
-//! Constraints as plain data, merged and solved: which buffer can several devices share? There is no I/O and no unsafe code.
+//! Finds a buffer that several devices can share: merges their constraints and solves them. This crate has no I/O and no unsafe
+//! code.
 //!
 //! | module | content |
 //! | --- | --- |
 //! | [`model`] | formats, modifiers, extents, layouts, device identities |
 //! | [`constraint`] | what participants accept, what sources guarantee, and how constraints merge |
-//! | [`mod@solve`] | from a request to a plan, or to the cheapest copy and the reason for it |
+//! | [`mod@solve`] | solves a request: the result is a plan, or a split with the cheapest copy and the reason for it |
 //! | [`text`] | escapes untrusted text for printing and pasting |
 //! | [`reading`] | bounded deserialisation that keeps the fields of newer versions |
 //!

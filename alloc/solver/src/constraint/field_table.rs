@@ -1,4 +1,4 @@
-//! Tables of constraint fields. Everything that concerns a field is generated from its row.
+//! Tables of constraint fields. All code for a field is generated from the field's row.
 
 use super::demand::Field;
 use super::merge::MergeRule;
@@ -10,10 +10,10 @@ pub(crate) trait FieldTable: Sized {
     /// The type of merged constraints.
     type Merged;
 
-    /// Returns whether there is a demand on a field. Preferences are no demands.
+    /// Returns whether there is a demand on a field. A preference is no demand.
     fn demands_field(&self, field: Field) -> bool;
 
-    /// Removes the demands on a field. Preferences stay, because they rule nothing out.
+    /// Removes the demands on a field. Preferences stay, because they rule out no layout.
     fn relax(&mut self, field: Field);
 
     /// Returns whether the demands of the two structures on a field differ.
@@ -22,25 +22,25 @@ pub(crate) trait FieldTable: Sized {
     /// Adds the phrases that describe the demands on a field.
     fn phrases(&self, role: Role, field: Field, phrases: &mut Vec<Phrase>);
 
-    /// Makes merged constraints of one participant's; `owner` is the participant's number.
+    /// Makes merged constraints from one participant's constraints. `owner` is the participant's number.
     fn merged(&self, owner: usize) -> Self::Merged;
 
     /// Returns merged constraints that demand nothing.
     fn no_demand() -> Self::Merged;
 
-    /// Merges the constraints of both.
+    /// Merges two merged constraints.
     fn merge(one: &Self::Merged, two: &Self::Merged) -> Self::Merged;
 
-    /// Adds the owners whose constraints may be why no layout satisfies the demands on a field.
+    /// Adds the owners of those constraints that may be the reason why no layout satisfies the demands on a field.
     fn add_limiting_owners(merged: &Self::Merged, field: Field, owners: &mut Owners);
 
     /// Adds the reasons for a plan's layout.
     fn reasons<'m>(merged: &'m Self::Merged, reasons: &mut Vec<Reason<'m>>);
 
-    /// Adds the merge rules of the fields; `within` is the field that contains them.
+    /// Adds the merge rules of the fields. `within` is the path of the field that contains them.
     fn rules(within: &str, rules: &mut Vec<MergeRule>);
 
-    /// Describes the demands on a field, as a clause that follows the owner's name; `None` if there are none.
+    /// Describes the demands on a field, as a clause that follows the owner's name; `None` if there are no demands.
     fn describe(&self, role: Role, field: Field) -> Option<String> {
         let mut phrases = Vec::new();
         self.phrases(role, field, &mut phrases);
@@ -71,7 +71,7 @@ pub(crate) struct Phrase {
 }
 
 impl Phrase {
-    /// Makes a phrase that stands alone, such as `rows without a gap between them`.
+    /// Makes a phrase that is not joined with others, such as `rows without a gap between them`.
     pub(super) fn standalone(words: impl Into<String>) -> Self {
         Self {
             order: u8::MAX,
@@ -80,7 +80,7 @@ impl Phrase {
         }
     }
 
-    /// Makes a phrase about a number of bytes, such as `at least 4096`. All such phrases of one field are joined.
+    /// Makes a phrase about a number of bytes, such as `at least 4096`. All such phrases of one field are joined into one.
     pub(super) fn bytes(words: impl Into<String>) -> Self {
         Self {
             is_bytes: true,
@@ -88,34 +88,35 @@ impl Phrase {
         }
     }
 
-    /// Sets the phrase's position, the lowest first. Phrases without one follow in the order of the table.
+    /// Sets the position of the phrase in the description. Lower positions come first. Phrases without a position follow in the
+    /// order of the table.
     #[must_use]
     pub(super) fn with_order(self, order: u8) -> Self {
         Self { order, ..self }
     }
 }
 
-/// A reason for a plan's layout: what a merged constraint led to.
+/// A reason for a plan's layout: the effect of one merged constraint.
 pub(crate) struct Reason<'m> {
-    /// The reason's position among others, the lowest first.
+    /// The position of the reason in an explanation. Lower positions come first.
     pub(crate) order: u8,
     /// The field of the constraint; `None` for a preference.
     pub(crate) field: Option<Field>,
-    /// The property of the layout.
+    /// The property of the layout that the constraint caused.
     pub(crate) words: String,
-    /// The owners of the constraint.
+    /// The participants and sources whose constraints caused it.
     pub(crate) owners: &'m Owners,
 }
 
 impl Reason<'_> {
-    /// Returns whether the constraint is about rows and where planes begin, which only linear layouts have. The driver chooses both
-    /// for any other layout.
+    /// Returns whether the constraint is about strides or plane offsets. Only linear layouts have constraints on these, because
+    /// the driver chooses both for any other layout.
     pub(crate) fn is_about_rows(&self) -> bool {
         matches!(self.field, None | Some(Field::Stride | Field::Offset))
     }
 
-    /// Returns a reason's position: first demands in bytes, then preferences in bytes, then those in other units, then all
-    /// others.
+    /// Returns the position of a reason: first demands in bytes, then preferences in bytes, then reasons in other units, then
+    /// reasons without a unit.
     pub(super) fn order_of(unit: &str, field: Option<Field>) -> u8 {
         match (unit, field) {
             ("bytes", Some(_)) => 0,
@@ -126,7 +127,7 @@ impl Reason<'_> {
     }
 }
 
-/// Calls `say`. A function is needed so that the compiler infers the closure's parameter type.
+/// Calls `say` with the value. This function exists so that the compiler infers the type of the closure's parameter.
 pub(super) fn apply<T: ?Sized>(
     value: &T,
     say: impl FnOnce(&T) -> Option<String>,
@@ -134,7 +135,7 @@ pub(super) fn apply<T: ?Sized>(
     say(value)
 }
 
-/// The field that a row's demands are on; `None` for preferences.
+/// Expands to the field on which a row's demands are; `None` for a preference.
 macro_rules! group {
     (Preference) => {
         None
@@ -144,7 +145,7 @@ macro_rules! group {
     };
 }
 
-/// The type of a row's merged value.
+/// Expands to the type of a row's merged value.
 macro_rules! merged_type {
     (Lcm, $type:ty) => {
         Bound<CommonMultiple>
@@ -163,12 +164,13 @@ macro_rules! merged_type {
     };
 }
 
-/// Defines by a table a structure of constraints, its merged type, and the functions of [`FieldTable`].
+/// Defines a structure of constraints, its merged type, and the functions of [`FieldTable`] from a table.
 ///
-/// A row is `field: type = identity, kind, unit, field that conflicts name, limits [fields whose layouts it can rule out]`, then
-/// optionally `omitted`, with the function that says for which values the field is not written, `describe`, which describes a demand,
-/// and `reason`, which describes what the merged value led to. A `kept` structure keeps extra fields itself, and a `plain` one leaves
-/// that to the structure that contains it.
+/// A row is `field: type = identity, kind, unit, demanded field, limits [fields]`. The demanded field is the [`Field`] that a
+/// conflict names. The fields in `limits` are those for which the row can rule out layouts. Three options may follow. `omitted`
+/// names the function that returns for which values the field is not written. `describe` describes a demand. `reason` describes
+/// the effect of the merged value. A `kept` structure keeps extra fields itself; the extra fields of a `plain` structure are kept
+/// by the structure that contains it.
 macro_rules! field_table {
     (@struct kept [] [$(#[doc = $doc:literal])*] $name:ident {$(
         [$(#[doc = $field_doc:literal])+] [$($omitted:literal)?] $field:ident: $type:ty,
@@ -179,7 +181,7 @@ macro_rules! field_table {
             #[serde(default)]
             pub struct $name {
                 $($(#[doc = $field_doc])+ $(#[serde(skip_serializing_if = $omitted)])? pub $field: $type,)*
-                /// Fields of a newer version, including those of nested structures.
+                /// JSON fields that a newer version wrote, including those of nested structures.
                 #[serde(skip)]
                 pub extra_fields: ExtraFields,
             }
@@ -246,13 +248,13 @@ macro_rules! field_table {
         }
 
         impl $merged {
-            /// Makes merged constraints of one participant's; `owner` is the participant's number.
+            /// Makes merged constraints from one participant's constraints. `owner` is the participant's number.
             #[must_use]
             pub fn of(owner: usize, constraints: &$name) -> Self {
                 constraints.merged(owner)
             }
 
-            /// Merges the constraints of both.
+            /// Merges two merged constraints.
             #[must_use]
             pub fn merge(&self, other: &Self) -> Self {
                 $name::merge(self, other)

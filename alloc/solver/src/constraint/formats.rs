@@ -15,17 +15,18 @@ use crate::reading::budget::{BudgetScope, charge, list};
 
 /// A set of format and modifier pairs, sorted and without duplicates.
 ///
-/// A pair with an implicit modifier (`DRM_FORMAT_MOD_INVALID`) equals only the same implicit pair. An implicit layout may be linear or
-/// tiled, and only the driver knows, so it never matches an explicit modifier.
+/// A pair with an implicit modifier (`DRM_FORMAT_MOD_INVALID`) equals only the same implicit pair. A layout with an implicit
+/// modifier may be linear or tiled, and only the driver knows which. So an implicit pair never matches an explicit modifier.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(into = "Vec<Entry>")]
 pub struct FormatSet {
     pairs: Vec<FormatModifier>,
-    /// Fields that a newer version wrote in the object of a pair. If any of them is not optional, the pair is not among `pairs`.
+    /// JSON fields that a newer version wrote in the object of a pair. If one of them is not optional, the pair is not in
+    /// `pairs`.
     extra_fields: BTreeMap<FormatModifier, ExtraFields>,
 }
 
-/// A pair as it is serialised.
+/// A pair in its JSON form.
 #[derive(Clone, Serialize)]
 struct Entry {
     #[serde(flatten)]
@@ -58,7 +59,7 @@ impl<'de> Deserialize<'de> for FormatSet {
 }
 
 impl FormatSet {
-    /// The most pairs that a description may have.
+    /// The most pairs that a set in a file may have.
     pub const MAXIMUM_PAIRS: usize = 1 << 16;
 
     /// Returns whether a pair is in the set.
@@ -66,7 +67,7 @@ impl FormatSet {
         self.pairs.binary_search(&format).is_ok()
     }
 
-    /// Returns whether any pair of the set has this format.
+    /// Returns whether the set has a pair with this format.
     pub fn contains_fourcc(&self, fourcc: Fourcc) -> bool {
         let begin = self.pairs.partition_point(|pair| pair.fourcc < fourcc);
         self.pairs
@@ -97,22 +98,22 @@ impl FormatSet {
         }
     }
 
-    /// Iterates over the pairs in order.
+    /// Iterates over the pairs in ascending order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FormatModifier> + '_ {
         self.pairs.iter().copied()
     }
 
-    /// Returns the pairs in order.
+    /// Returns the pairs in ascending order.
     pub(crate) fn pairs(&self) -> &[FormatModifier] {
         &self.pairs
     }
 
-    /// Returns how many pairs there are.
+    /// Returns the number of pairs.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Returns whether there is no pair.
+    /// Returns whether the set has no pairs.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -155,7 +156,7 @@ impl From<Vec<Entry>> for FormatSet {
             let pair = entry.pair;
             pairs.push(pair);
             if !entry.extra_fields.is_empty() {
-                // A pair that occurs twice has the extra fields of both.
+                // A pair that occurs twice in the file gets the extra fields of both occurrences.
                 extra_fields
                     .entry(pair)
                     .or_default()

@@ -22,17 +22,17 @@ use crate::reading::{ExtraFields, keeps_extra_fields};
 
 field_table! {
     kept;
-    /// Constraints on an image's layout. [`Default`] demands nothing.
+    /// Constraints on an image's layout. The [`Default`] demands nothing.
     ImageConstraints,
     /// The merged image constraints of several participants.
     MergedImage;
 
-    /// The picture's width in pixels. It is also the coded width, unless `coded` demands more.
+    /// The width of the picture in pixels. It is also the coded width, unless `coded` demands a larger one.
     width: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [],
         describe |own, _| own.describe_sides();
-    /// The picture's height in pixels. It is also the coded height, unless `coded` demands more.
+    /// The height of the picture in pixels. It is also the coded height, unless `coded` demands a larger one.
     height: SideConstraints = SideConstraints::default(), Nested as MergedSide, "pixels", Extent, limits [];
-    /// Bytes from one row to the next.
+    /// The number of bytes from one row to the next.
     stride: StrideConstraints = StrideConstraints::default(), Nested as MergedStride, "bytes", Stride, limits [];
     /// Each plane's offset is a multiple of this many bytes.
     offset_alignment_bytes: u64 = 1, Lcm, "bytes", Offset, limits [],
@@ -48,9 +48,9 @@ field_table! {
             (step > 1).then(|| Phrase::standalone(format!("plane sizes in multiples of {step} bytes")))
         },
         reason |step| Some(format!("plane sizes in multiples of {step} bytes"));
-    /// The image has memory for a multiple of this many rows of luma, and a chroma plane for as many rows as belong to them. Codecs
-    /// need this that write whole blocks below the image. It changes neither the size that devices are told, as `coded.height` does, nor
-    /// the sizes of pictures that are possible, as `height.multiple_of` does.
+    /// The image has memory for a multiple of this many rows of luma, and a chroma plane for the corresponding rows. Codecs that
+    /// write whole blocks below the image need this. It does not change the size that is passed to devices, as `coded.height`
+    /// does. It does not limit the sizes of pictures, as `height.multiple_of` does.
     rows_multiple_of: u32 = 1, Lcm, "rows", Size, limits [Size],
         describe |own, _| {
             let step = own.rows_multiple_of;
@@ -100,15 +100,15 @@ field_table! {
             (most < u32::MAX)
                 .then(|| Phrase::standalone(format!("accepts at most {most} planes")).with_order(2))
         };
-    /// Whether planes follow each other without a gap: the first plane of a dma-buf starts at offset 0, and each other one starts
-    /// at stride × rows after the one before it. V4L2's single-planar API lays out images so.
+    /// Whether planes follow each other without a gap. The first plane of a dma-buf starts at offset 0, and each further plane
+    /// starts at stride × rows after the plane before it. V4L2's single-planar API lays out images in this way.
     packed_planes: bool = false, Or, "", Planes, limits [Stride, Size],
         describe |own, _| {
             let words = "needs planes without a gap between them";
             own.packed_planes.then(|| Phrase::standalone(words).with_order(1))
         },
         reason |is_asked| is_asked.then(|| "planes without a gap between them".to_owned());
-    /// Whether planes share one dma-buf or have one each.
+    /// Whether all planes share one dma-buf, or each plane has a dma-buf of its own.
     placement: PlanePlacement = PlanePlacement::Either, Agree, "", Planes, limits [Planes],
         describe |own, _| {
             let words = match own.placement {
@@ -124,19 +124,20 @@ field_table! {
             PlanePlacement::Disjoint => Some("a dma-buf for each plane".to_owned()),
             PlanePlacement::Either | PlanePlacement::SinglePlane => None,
         };
-    /// Constraints on the coded extent, of which the picture is a part.
+    /// Constraints on the coded extent, which contains the picture.
     coded: Option<CodedConstraints> = None, Optional as MergedCoded, "pixels", Extent, limits [],
         omitted "Option::is_none",
         describe |own, _| own.coded.as_ref().and_then(CodedConstraints::describe);
-    /// There is memory for so many rows of luma below those that `rows_multiple_of` demands, and in a chroma plane for its share of them.
+    /// There is memory for so many further rows of luma, below the rows that `rows_multiple_of` demands. A chroma plane has
+    /// memory for the corresponding rows.
     padding_rows: u32 = 0, Max, "rows", Size, limits [Size], omitted "is_zero_rows",
         describe |own, _| {
             let rows = own.padding_rows;
             (rows > 0).then(|| Phrase::standalone(format!("memory for {rows} more rows")))
         },
         reason |rows| Some(format!("memory for {rows} more rows"));
-    /// Bytes after the last plane for each block of 16x16 pixels of the coded extent, whole or not. Decoders keep the motion vectors of
-    /// a picture there. They are needed in addition to `padding_bytes`.
+    /// The number of bytes after the last plane for each block of 16x16 pixels of the coded extent, including incomplete blocks.
+    /// Decoders keep the motion vectors of a picture there. They are needed in addition to `padding_bytes`.
     padding_bytes_per_macroblock: u64 = 0, Max, "bytes", Size, limits [Size], omitted "is_zero",
         describe |own, _| {
             let bytes = own.padding_bytes_per_macroblock;
@@ -144,34 +145,34 @@ field_table! {
             (bytes > 0).then(|| Phrase::standalone(words()))
         },
         reason |bytes| Some(format!("{bytes} bytes after the image for each block of 16x16 pixels"));
-    /// Which part of a coded image the participant can read or write alone. For one format, the wider of this value and the one for all
-    /// formats counts.
+    /// The part of a coded image that the participant can read or write without the rest. A format may have its own value in
+    /// `per_fourcc`; the wider of that value and the one for all formats applies.
     crop: Crop = Crop::None, PerParticipant, "", Preference, limits [],
         omitted "Crop::is_none";
 }
 
 field_table! {
     plain;
-    /// Constraints on the width or height of an image, in pixels. [`Default`] demands nothing.
+    /// Constraints on the width or height of an image, in pixels. The [`Default`] demands nothing.
     SideConstraints,
     /// The merged constraints on the width or height of an image, in pixels.
     MergedSide;
 
-    /// The least value.
+    /// The least width or height.
     minimum: u32 = 1, Max, "pixels", Extent, limits [Extent];
-    /// The greatest value.
+    /// The greatest width or height.
     maximum: u32 = u32::MAX, Min, "pixels", Extent, limits [Extent];
-    /// The value is a multiple of this.
+    /// The width or height has to be a multiple of this number.
     multiple_of: u32 = 1, Lcm, "pixels", Extent, limits [Extent];
 }
 
 field_table! {
     plain;
-    /// Constraints and preferences on strides, in bytes. [`Default`] has none.
+    /// Constraints and preferences on strides, in bytes. The [`Default`] has none.
     ///
-    /// Bounds and preferences apply to the first plane, and the other strides follow from it. `alignment` applies to every plane,
-    /// as GPUs mean it, and `first_plane_alignment` only to the first one, as V4L2's `bytesperline` does. In addition, every
-    /// stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
+    /// Bounds and preferences apply to the first plane, and the other strides follow from its stride. `alignment` applies to
+    /// every plane, as GPUs require it. `first_plane_alignment` applies only to the first plane, as for V4L2's `bytesperline`. In
+    /// addition, every stride is a multiple of its plane's block size if that is a power of two; other bounds are rounded inward.
     StrideConstraints,
     /// The merged constraints and preferences on strides, in bytes.
     MergedStride;
@@ -189,14 +190,15 @@ field_table! {
     /// The greatest stride of the first plane.
     maximum: u32 = u32::MAX, Min, "bytes", Stride, limits [Stride],
         reason |most| Some(format!("stride at most {most} bytes"));
-    /// Every plane's stride is a multiple of this.
+    /// The stride of every plane is a multiple of this number.
     alignment: u32 = 1, Lcm, "bytes", Stride, limits [Stride],
         describe |own, _| {
             let step = own.alignment;
             (step > 1).then(|| Phrase::bytes(format!("in multiples of {step}")))
         },
         reason |step| Some(format!("strides in multiples of {step} bytes"));
-    /// The first plane's stride is a multiple of this; the strides of the other planes follow from it, and need not be.
+    /// The stride of the first plane is a multiple of this number. The strides of the other planes follow from it, and need not
+    /// be multiples.
     first_plane_alignment: u32 = 1, Lcm, "bytes", Stride, limits [Stride],
         describe |own, _| {
             let step = own.first_plane_alignment;
@@ -204,12 +206,12 @@ field_table! {
             (step > 1).then(|| Phrase::standalone(words()).with_order(0))
         },
         reason |step| Some(format!("stride of the first plane in multiples of {step} bytes"));
-    /// Whether rows have no padding: each plane's stride equals the bytes of its row.
+    /// Whether rows have no padding: the stride of each plane is equal to the number of bytes in its row.
     packed: bool = false, Or, "", Stride, limits [Stride],
         describe |own, _| own.packed.then(|| Phrase::standalone("rows without a gap between them")),
         reason |is_asked| is_asked.then(|| "rows without a gap between them".to_owned());
-    /// The first plane's stride is the bytes of its row, rounded up to a multiple of each of these and no further. Drivers demand this
-    /// that set `bytesperline` themselves. A step of 0 counts as 1.
+    /// The stride of the first plane is the number of bytes in its row, rounded up to a multiple of each of these numbers and no
+    /// further. Drivers that set `bytesperline` themselves demand this. A number of 0 counts as 1.
     rounded_up_to: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Stride, limits [Stride], omitted "BTreeSet::is_empty",
         describe |own, _| {
             let steps = listed(&own.rounded_up_to);
@@ -217,12 +219,12 @@ field_table! {
             (!own.rounded_up_to.is_empty()).then(|| Phrase::standalone(words()))
         },
         reason |steps| Some(format!("rows rounded up to {} bytes and no further", listed(steps)));
-    /// The first plane's stride is preferably a multiple of this.
+    /// The stride of the first plane is preferably a multiple of this number.
     preferred_alignment: u32 = 1, Lcm, "bytes", Preference, limits [],
         reason |step| Some(format!("strides preferably in multiples of {step} bytes"));
     /// Strides of the first plane that are preferred to all others.
     preferred: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
-    /// The first plane's stride is preferably no multiple of any of these.
+    /// The stride of the first plane is preferably no multiple of any of these numbers.
     avoided_multiples: BTreeSet<u32> = BTreeSet::new(), Union, "bytes", Preference, limits [];
 }
 
@@ -261,14 +263,14 @@ impl ImageConstraints {
 }
 
 impl ImageConstraints {
-    /// Returns whether a placement of a tiled image's planes is demanded, and a source's layouts do not have it by
-    /// the source's constraints. Planes without a gap are a rule about rows, of which tiles have none.
+    /// Returns whether these constraints demand a placement of planes that the tiled layouts of a source do not have. Planes
+    /// without a gap are not checked, because they are a rule about rows, and tiles have none.
     pub(crate) fn places_tiles_unlike(&self, source: &Self) -> bool {
         self.placement != PlanePlacement::Either && self.placement != source.placement
     }
 
-    /// Returns whether there is a demand on the size of a tiled image's memory that a source of at least `given` bytes may not meet.
-    /// Rows and strides of tiles are the driver's own.
+    /// Returns whether these constraints demand something of the memory size of a tiled image that a source of at least `given`
+    /// bytes may not satisfy. Constraints on rows and strides are not checked, because the driver chooses both for tiles.
     pub(crate) fn sizes_tiles(&self, given: u64) -> bool {
         self.size_alignment_bytes > 1
             || self.minimum_size_bytes > given
@@ -279,7 +281,7 @@ impl ImageConstraints {
 }
 
 impl SideConstraints {
-    /// Demands exactly this many pixels.
+    /// Makes constraints that demand exactly this many pixels.
     pub fn exactly(pixels: u32) -> Self {
         Self {
             minimum: pixels,
@@ -304,7 +306,7 @@ impl SideConstraints {
 }
 
 impl MergedImage {
-    /// Returns the owners whose constraints may be why no layout satisfies the demands on a field.
+    /// Returns the owners of those constraints that may be the reason why no layout satisfies the demands on a field.
     pub(crate) fn limiting_owners(&self, field: Field) -> Owners {
         let mut owners = Owners::default();
         ImageConstraints::add_limiting_owners(self, field, &mut owners);
@@ -323,11 +325,11 @@ impl MergedImage {
     }
 }
 
-/// In how many dma-bufs an image's planes lie. A single-plane format satisfies every placement.
+/// The number of dma-bufs in which an image's planes are. A single-plane format satisfies every placement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanePlacement {
-    /// All planes share a dma-buf, or each has one of its own.
+    /// The planes share a dma-buf, or each plane has a dma-buf of its own.
     #[default]
     Either,
     /// All planes share one dma-buf.
@@ -341,7 +343,7 @@ pub enum PlanePlacement {
 }
 
 impl PlanePlacement {
-    /// Merges two placements.
+    /// Merges the placements that two participants demand.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {

@@ -19,7 +19,7 @@ use crate::reading::{ExtraFields, keeps_extra_fields};
 
 field_table! {
     kept;
-    /// Constraints on memory. [`Default`] demands nothing.
+    /// Constraints on memory. The [`Default`] demands nothing.
     ///
     /// A source on the participant's own device satisfies that device's constraints on contiguity, addresses and imports.
     MemoryConstraints,
@@ -41,10 +41,10 @@ field_table! {
                 Phrase::standalone(format!("can access only addresses from {lowest:#x} to {highest:#x}"))
             })
         };
-    /// Whose memory is imported.
+    /// The devices and sources whose memory is imported.
     imports: Imports = Imports::Any, PerParticipant, "", Imports, limits [],
         describe |own, _| own.imports.describe().map(Phrase::standalone);
-    /// Whether the device's own memory can be exported.
+    /// Whether the memory of the participant's device can be exported.
     exports: Exports = Exports::Declared, PerParticipant, "", Exports, limits [],
         describe |own, _| match &own.exports {
             Exports::Declared => None,
@@ -52,7 +52,7 @@ field_table! {
                 "cannot export its own memory, because {reason}"
             ))),
         };
-    /// The only sources whose memory is permitted, whichever device owns them; all if this is `None`.
+    /// The only sources whose memory is permitted, whichever device owns them. `None` permits all sources.
     permitted: Option<BTreeSet<SourceId>> = None, Intersect, "sources", Permitted, limits [],
         describe |own, _| own.permitted.as_ref().map(|permitted| {
             let names: Vec<_> = permitted.iter().map(ToString::to_string).collect();
@@ -62,7 +62,7 @@ field_table! {
                 format!("permits only the sources {}", names.join(", "))
             })
         });
-    /// Preferred sources. This is a preference, not a demand.
+    /// The preferred sources. This is a preference, not a demand.
     preferred: BTreeSet<SourceId> = BTreeSet::new(), Union, "sources", Preference, limits [];
     /// How often the CPU reads or writes pixels.
     cpu: CpuUse = CpuUse::None, Max, "", Cpu, limits [],
@@ -78,7 +78,7 @@ field_table! {
                 ))),
             }
         };
-    /// How the CPU's accesses become visible to the device.
+    /// The way in which accesses by the CPU become visible to the device.
     coherency: Coherency = Coherency::Synced, Max, "", Coherency, limits [],
         describe |own, _| match own.coherency {
             Coherency::Synced => None,
@@ -103,9 +103,9 @@ field_table! {
 
 field_table! {
     plain + Copy + Hash;
-    /// A range of physical addresses, first and last included. [`Default`] is all addresses.
+    /// A range of physical addresses, including the first and the last one. The [`Default`] is all addresses.
     AddressWindow,
-    /// The range of addresses that all reach.
+    /// The range of addresses that all participants reach.
     MergedAddress;
 
     /// The lowest address.
@@ -114,23 +114,23 @@ field_table! {
     highest: u64 = u64::MAX, Min, "address", Address, limits [];
 }
 
-/// Whether the memory of one dma-buf has to be contiguous, as the device sees it.
+/// Whether the memory of one dma-buf has to be contiguous in the addresses that the device uses.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Contiguity {
-    /// Scattered memory is accepted.
+    /// The device accepts scattered memory.
     #[default]
     Scattered,
-    /// Whether the device needs contiguous memory is unknown.
+    /// It is unknown whether the device needs contiguous memory.
     Unknown,
     /// The device needs contiguous memory.
     Contiguous,
 }
 
 impl AddressWindow {
-    /// Returns the range that a device with this many address bits reaches.
+    /// Returns the range that a device with this number of address bits reaches.
     pub fn of_bits(bits: u32) -> Self {
         let highest = 1_u64
             .checked_shl(bits)
@@ -143,42 +143,42 @@ impl AddressWindow {
         self.lowest <= inner.lowest && inner.highest <= self.highest
     }
 
-    /// Returns whether any address is in both ranges.
+    /// Returns whether the two ranges have an address in common.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.lowest.max(other.lowest) <= self.highest.min(other.highest)
     }
 }
 
-/// Whose memory a participant imports. [`Default`] is any memory.
+/// The devices and sources whose memory a participant imports. The [`Default`] is any memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Imports {
-    /// Any memory.
+    /// The participant imports any memory.
     #[default]
     Any,
-    /// Only memory of these devices and sources.
+    /// The participant imports only memory of these devices and sources.
     OnlyFrom {
-        /// Devices whose memory is imported. A device with extra fields is an error, because a set cannot keep them.
+        /// The devices whose memory is imported. A device with extra fields is an error, because a set cannot keep these fields.
         devices: BTreeSet<DeviceIdentity>,
-        /// Sources whose memory is imported.
+        /// The sources whose memory is imported.
         sources: BTreeSet<SourceId>,
-        /// The reason, as a clause that follows "because".
+        /// The reason for this limit, as a clause that follows "because".
         reason: String,
     },
-    /// Memory of its own device; whether memory of others is imported is unknown.
+    /// The participant imports memory of its own device. Whether it imports memory of other devices is unknown.
     Unknown {
-        /// The reason, as a clause that follows "because".
+        /// The reason why this is unknown, as a clause that follows "because".
         reason: String,
     },
-    /// No memory: the participant uses its own memory and exports it.
+    /// The participant imports no memory. It can only use the memory of its own device.
     Nothing {
-        /// The reason, as a clause that follows "because".
+        /// The reason for this limit, as a clause that follows "because".
         reason: String,
     },
 }
 
 impl Imports {
-    /// Imports only memory of one device.
+    /// Makes the policy of a participant that imports only memory of one device.
     pub fn only_from(device: DeviceIdentity, reason: &str) -> Self {
         Self::OnlyFrom {
             devices: BTreeSet::from([device]),
@@ -210,7 +210,7 @@ impl Imports {
         }
     }
 
-    /// Returns whether a participant on `device` imports memory of `source`, or owns it.
+    /// Returns whether a participant on `device` imports memory of `source`, or its device owns the source.
     pub fn takes(&self, source: &Source, device: &DeviceIdentity) -> bool {
         if source.is_of(device) {
             return true;
@@ -237,63 +237,63 @@ impl Imports {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum CpuUse {
-    /// Never.
+    /// The CPU never accesses the pixels.
     #[default]
     None,
-    /// Occasionally, as for a screenshot.
+    /// The CPU accesses some frames, for example for a screenshot.
     Rarely,
-    /// In every frame.
+    /// The CPU accesses every frame.
     Often,
 }
 
-/// Whether a device's own memory can be exported. [`Default`] is what its sources declare.
+/// Whether the memory of a participant's own device can be exported. The [`Default`] relies on what the device's sources declare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Exports {
     /// The memory of every source on the device can be exported.
     #[default]
     Declared,
-    /// The memory cannot be exported, although there may be a source on the device.
+    /// The device's memory cannot be exported, although the device may have a source.
     Nothing {
-        /// The reason, as a clause that follows "because".
+        /// The reason why the memory cannot be exported, as a clause that follows "because".
         reason: String,
     },
 }
 
-/// How the CPU's accesses become visible to the device, the least demanding first.
+/// The way in which accesses by the CPU become visible to the device. The least demanding way is first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Coherency {
-    /// Each CPU access is bracketed by `DMA_BUF_IOCTL_SYNC`, which maintains the caches. A device with a shadow copy is asked to
-    /// transfer it.
+    /// Each access by the CPU is bracketed by `DMA_BUF_IOCTL_SYNC`, which maintains the caches. If the device has a shadow copy,
+    /// its driver is asked to transfer the pixels.
     #[default]
     Synced,
-    /// Each CPU access is bracketed by `DMA_BUF_IOCTL_SYNC`, but nothing asks for transfers. So a device with a shadow copy never
-    /// sees what others write, and others never see what it draws.
+    /// Each access by the CPU is bracketed by `DMA_BUF_IOCTL_SYNC`, but no driver is asked for transfers. A device with a shadow
+    /// copy then never sees what others write, and others never see what the device draws.
     Untransferred,
-    /// CPU accesses are not bracketed, so the memory has to be coherent without cache maintenance.
+    /// Accesses by the CPU are not bracketed, so the memory has to be coherent without cache maintenance.
     Coherent,
 }
 
-/// Whether a participant accepts or requires protected memory, to which the CPU and untrusted devices have no access.
+/// Whether a participant accepts or requires protected memory. The CPU and untrusted devices cannot access protected memory.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Protection {
-    /// Whether protected memory is accepted is unknown.
+    /// It is unknown whether the participant accepts protected memory.
     #[default]
     #[serde(rename = "unsaid")]
     Unspecified,
-    /// Protected memory is accepted as any other.
+    /// The participant accepts protected memory like other memory.
     #[serde(rename = "taken")]
     Accepted,
-    /// Protected memory is rejected.
+    /// The participant rejects protected memory.
     #[serde(rename = "refused")]
     Rejected,
-    /// Only protected memory is accepted.
+    /// The participant accepts only protected memory.
     #[serde(rename = "needed")]
     Required,
     /// One participant rejects protected memory and another requires it, so no memory serves both.

@@ -1,4 +1,4 @@
-//! The table of merge rules, and the merge of formats and buffer counts.
+//! The table of merge rules, and the merged constraints on formats and buffer counts.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ use super::image::ImageConstraints;
 use super::memory::MemoryConstraints;
 use super::participant::Constraints;
 
-/// How one field merges.
+/// The rule by which the values of one constraint field merge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MergeRule {
-    /// The path of the field that contains this one, such as `coded.width`; empty if there is none.
+    /// The path of the field that contains this field, such as `coded.width`; empty if there is none.
     pub within: String,
-    /// The field's name.
+    /// The name of the field.
     pub field: &'static str,
     /// The value that demands nothing, as a Rust expression.
     pub identity: &'static str,
-    /// The operator that merges two values.
+    /// The name of the operator that merges two values, such as `max`.
     pub operator: &'static str,
-    /// The value's unit; empty if it has none.
+    /// The unit of the value; empty if it has none.
     pub unit: &'static str,
-    /// What the value means.
+    /// The meaning of the value, as a sentence.
     pub means: &'static str,
 }
 
@@ -58,18 +58,18 @@ impl fmt::Display for MergeRule {
 
 /// Merged constraints on formats and buffer counts.
 ///
-/// Synchronisation is not merged, because each hand-over is between two participants.
+/// Synchronisation is not merged, because a buffer is always handed over between two participants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MergedUse {
-    /// The pairs of format and modifier that all accept.
+    /// The pairs of format and modifier that all participants accept.
     pub formats: Bound<Option<FormatSet>>,
-    /// How many buffers all hold together.
+    /// The number of buffers that all participants together hold at a time.
     pub buffers_held: Bound<u64>,
 }
 
 impl MergedUse {
-    /// Makes merged constraints of one participant's; `owner` is the participant's number.
+    /// Makes merged constraints from one participant's constraints. `owner` is the participant's number.
     #[must_use]
     pub fn of(owner: usize, constraints: &Constraints) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl MergedUse {
         }
     }
 
-    /// Merges the constraints of both.
+    /// Merges two merged constraints.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Default for MergedUse {
     }
 }
 
-/// Returns the merge rule of every field: formats and buffers first, then images, then memory.
+/// Returns the merge rules of all fields: first those of formats and buffer counts, then of images, then of memory.
 ///
 /// `MERGE.md` is generated from this table.
 #[must_use]
@@ -118,7 +118,7 @@ pub fn merge_table() -> [Vec<MergeRule>; 3] {
             "formats",
             "None",
             "pairs",
-            "The pairs of format and modifier that all accept.",
+            "The pairs of format and modifier that all participants accept.",
         ),
         uses,
     );
@@ -127,7 +127,7 @@ pub fn merge_table() -> [Vec<MergeRule>; 3] {
             "buffers_held",
             "0",
             "buffers",
-            "How many buffers all hold together.",
+            "The number of buffers that all participants together hold at a time.",
         ),
         uses,
     );

@@ -1,6 +1,6 @@
 //! Constraints of participants, guarantees of sources, and the rules by which constraints merge.
 //!
-//! All of it is serialisable data: the declarations of one machine can be recorded and solved on another.
+//! All types can be serialised, so the declarations of one machine can be recorded and solved on another machine.
 
 mod bound;
 mod coded;

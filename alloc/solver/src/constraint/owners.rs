@@ -1,18 +1,19 @@
-//! The owners of a merged bound, as a set of numbers that is cheap to unite.
+//! The owners of a merged value, as a set of numbers whose union is cheap.
 
 use std::fmt;
 
-/// The numbers of the participants and sources that set a bound. A number is an index into a list of names that the caller keeps.
+/// The numbers of the participants and sources whose constraints set a merged value. A number is an index into a list of names
+/// that the caller keeps.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Owners {
-    /// The numbers below 64 as bits, so that an ordinary request allocates nothing.
+    /// A bit for each owner with a number below 64. An ordinary request has no other numbers, so it needs no allocation.
     few: u64,
-    /// The numbers from 64 on as bits, without trailing zero words.
+    /// A bit for each owner with a number from 64 on, in words of 64 bits. The last word is not zero.
     more: Vec<u64>,
 }
 
 impl Owners {
-    /// Returns the set of one number.
+    /// Makes a set of one number.
     pub fn one(number: usize) -> Self {
         let bit = 1_u64 << (number & 63);
         let Some(place) = (number >> 6).checked_sub(1) else {
@@ -40,7 +41,7 @@ impl Owners {
         word.is_some_and(|word| word >> (number & 63) & 1 == 1)
     }
 
-    /// Returns the owners that are in either set.
+    /// Returns the union of both sets.
     #[must_use]
     #[inline]
     pub fn union(&self, other: &Self) -> Self {
@@ -65,7 +66,7 @@ impl Owners {
         }
     }
 
-    /// Returns the numbers in order.
+    /// Iterates over the numbers in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::once(&self.few)
             .chain(&self.more)

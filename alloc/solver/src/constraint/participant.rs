@@ -17,41 +17,42 @@ use crate::text::printable;
 
 keeps_extra_fields! {
     whole
-    /// One use of one device. The same card can be two participants.
+    /// One use of a buffer by one device. The same card can be two participants, such as a renderer and a display.
     ///
-    /// A participant has one or more alternative sets of constraints, called choices, in order of preference. A plan satisfies one
-    /// choice as a whole, never a mixture. A constraint that always applies has to be in every choice, so
-    /// [`Participant::for_each_choice`] edits them all.
+    /// A participant has one or more alternative sets of constraints, called choices, in order of preference. A plan satisfies
+    /// one complete choice, never a mixture of several. A constraint that always applies has to be in every choice, so
+    /// [`Participant::for_each_choice`] edits all choices.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Participant {
-        /// The name that messages use; unique within a request.
+        /// The name of the participant in messages. It is unique within a request.
         pub name: String,
         /// The device that accesses the buffer.
         pub device: DeviceIdentity,
-        /// What it does with the pixels.
+        /// What the participant does with the pixels.
         pub role: Role,
-        /// The interface through which the participant imports buffers; `None` is the kernel's interface for its role.
+        /// The interface through which the participant imports buffers. `None` means the kernel's interface for the participant's
+        /// role.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub interface: Option<Interface>,
         /// The KMS plane; `None` if the participant is not a plane.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub plane: Option<Plane>,
-        /// Whether the device is the processor, as a software renderer's is: it maps the memory, and no device attaches to it. So it
-        /// uses memory on a card too, as long as that can be mapped.
+        /// Whether the device is the CPU, as for a software renderer: the CPU maps the memory, and no device attaches to it. Such
+        /// a participant can also use memory on a card, if that memory can be mapped.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub maps: bool,
-        /// The groups of devices to which the device belongs, which sources name in their
-        /// [scope](super::MemoryScope::Groups).
+        /// The groups to which the device belongs. A source names groups in its [scope](super::MemoryScope::Groups).
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         pub groups: BTreeSet<DeviceGroup>,
-        /// The preferred choice. It is private, as the others are, so that nothing edits one choice and forgets the others.
+        /// The preferred choice. This field and `alternatives` are private, so that no code edits one choice and omits the
+        /// others.
         #[serde(default)]
         constraints: Constraints,
         /// The other choices, in order of preference.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "alternatives")]
         alternatives: Vec<Constraints>,
-        /// Fields that a newer version wrote, including those of `device`. Each is a demand that nothing meets, unless it is
-        /// optional; the same holds for unknown fields of the constraints.
+        /// JSON fields that a newer version wrote, including those of `device`. Each is a demand that nothing meets, unless the
+        /// field is optional. The same applies to unknown fields of the constraints.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -60,7 +61,7 @@ keeps_extra_fields! {
 impl<'de> Deserialize<'de> for Participant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut participant = Self::read_fields(deserializer)?;
-        // A codec of a GPU is not a V4L2 queue: it imports images as the GPU does.
+        // A codec of a GPU is not a V4L2 queue. It imports images through the GPU's interface.
         let is_queue = matches!(participant.role, Role::Capture | Role::Output)
             && Interface::of(&participant) == Interface::Kernel
             && !participant.device.node.starts_with("/dev/dri/");
@@ -70,10 +71,11 @@ impl<'de> Deserialize<'de> for Participant {
 }
 
 impl Participant {
-    /// The most alternatives that a description may have.
+    /// The most alternatives that a participant in a file may have.
     pub const MAXIMUM_ALTERNATIVES: usize = 64;
 
-    /// Makes a participant that accepts everything. The name is made printable, because it usually contains a device's name.
+    /// Makes a participant that accepts any buffer. Characters of the name that are not printable are replaced, because the name
+    /// usually contains a device's name.
     pub fn new(name: impl Into<String>, device: DeviceIdentity, role: Role) -> Self {
         Self {
             name: printable(&name.into()),
@@ -89,7 +91,7 @@ impl Participant {
         }
     }
 
-    /// Makes the participant for CPU access, without constraints. The caller adds how often the CPU accesses the buffer.
+    /// Makes the participant for access by the CPU, without constraints. The caller sets how often the CPU accesses the buffer.
     #[must_use]
     pub fn processor(role: Role) -> Self {
         let identity = DeviceIdentity {
@@ -112,35 +114,35 @@ impl Participant {
         &self.alternatives
     }
 
-    /// Returns all choices in order of preference; there is at least one.
+    /// Returns all choices in order of preference. There is at least one.
     pub fn choices(&self) -> impl Iterator<Item = &Constraints> {
         std::iter::once(&self.constraints).chain(&self.alternatives)
     }
 
-    /// Returns all choices for editing, in order of preference; there is at least one.
+    /// Returns all choices for editing, in order of preference. There is at least one.
     pub fn choices_mut(&mut self) -> impl Iterator<Item = &mut Constraints> {
         std::iter::once(&mut self.constraints).chain(&mut self.alternatives)
     }
 
-    /// Edits every choice.
+    /// Calls `edit` for each choice.
     pub fn for_each_choice(&mut self, edit: impl FnMut(&mut Constraints)) {
         self.choices_mut().for_each(edit);
     }
 
-    /// Makes these constraints the only choice.
+    /// Replaces all choices by these constraints.
     pub fn set_constraints(&mut self, only: Constraints) {
         self.set_choices(only, Vec::new());
     }
 
-    /// Replaces all choices by the preferred one and the others in order of preference.
+    /// Replaces all choices by a preferred choice and further choices in order of preference.
     pub fn set_choices(&mut self, best: Constraints, alternatives: Vec<Constraints>) {
         self.constraints = best;
         self.alternatives = alternatives;
     }
 
-    /// Appends a choice that is less preferred than all others.
+    /// Appends a choice that is less preferred than all other choices.
     ///
-    /// A description with more than [`Participant::MAXIMUM_ALTERNATIVES`] of them cannot be read again.
+    /// A participant with more than [`Participant::MAXIMUM_ALTERNATIVES`] alternatives can be written, but not read again.
     pub fn push_alternative(&mut self, worse: Constraints) {
         self.alternatives.push(worse);
     }
@@ -151,21 +153,21 @@ impl Participant {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
-    /// A device writes them: a camera or a decoder.
+    /// A device writes the pixels, such as a camera or a decoder.
     Capture,
-    /// A device reads them: a V4L2 output or an encoder.
+    /// A device reads the pixels, such as a V4L2 output or an encoder.
     Output,
-    /// A display scans them out.
+    /// A display scans out the pixels.
     Display,
-    /// A GPU or another importer reads them.
+    /// A GPU or another importer reads the pixels.
     Import,
-    /// A GPU draws them.
+    /// A GPU draws the pixels.
     Render,
     /// A compositor advertises formats, and does not access the pixels itself.
     Compositor,
-    /// The CPU writes them.
+    /// The CPU writes the pixels.
     CpuWrite,
-    /// The CPU reads them.
+    /// The CPU reads the pixels.
     CpuRead,
 }
 
@@ -184,21 +186,21 @@ impl Role {
         }
     }
 
-    /// Returns whether this participant produces pixels.
+    /// Returns whether a participant with this role writes pixels.
     pub fn writes(self) -> bool {
         matches!(self, Self::Capture | Self::Render | Self::CpuWrite)
     }
 
-    /// Returns whether the participant is a device that attaches to the memory.
+    /// Returns whether a participant with this role is a device that attaches to the buffer's dma-bufs.
     pub fn imports(self) -> bool {
         !matches!(self, Self::Compositor | Self::CpuWrite | Self::CpuRead)
     }
 }
 
-/// The interface through which a participant imports.
+/// The interface through which a participant imports buffers.
 ///
-/// One card can be three participants, by PRIME, GBM and Vulkan. A buffer that one of these interfaces rejects may be accepted by
-/// the others.
+/// One card can be three participants: through PRIME, GBM and Vulkan. A buffer that one of these interfaces rejects may be
+/// accepted by another one.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -208,9 +210,9 @@ pub enum Interface {
     /// The kernel's interface for the participant's role: KMS, PRIME or V4L2.
     #[default]
     Kernel,
-    /// GBM.
+    /// GBM, which imports the buffer as a `gbm_bo`.
     Gbm,
-    /// A Vulkan image.
+    /// Vulkan, which imports the buffer as a `VkImage`.
     Vulkan,
 }
 
@@ -230,7 +232,8 @@ pub struct Plane {
     /// The KMS object ID; `None` for a machine that was written from documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
-    /// The CRTCs on which it can be shown, as KMS has it (`possible_crtcs`): bit 0 is the card's first one. 0 if that is not known.
+    /// The CRTCs that can show the plane, as KMS's bit mask `possible_crtcs`: bit 0 is the card's first CRTC. The value is 0 if
+    /// the CRTCs are not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub possible_crtcs: u32,
 }
@@ -267,51 +270,58 @@ impl PlaneKind {
 }
 
 keeps_extra_fields! {
-    /// What a participant accepts, or what a source can allocate. [`Default`] is everything.
+    /// The buffers that a participant accepts, or that a source can allocate. The [`Default`] is any buffer.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[serde(default)]
     pub struct Constraints {
-        /// The version of this description. A version that is not from 1 to [`Constraints::VERSION`] is a demand that nothing meets.
+        /// The version of the constraints. A version that is not from 1 to [`Constraints::VERSION`] is a demand that nothing
+        /// meets.
         pub version: u32,
-        /// The format and modifier pairs; all if this is `None`.
+        /// The pairs of format and modifier. `None` means all pairs.
         pub formats: Option<FormatSet>,
         /// Constraints on images of every format.
         pub image: ImageConstraints,
-        /// Further constraints on images of one format. A format may be written by several names, but occurs once.
+        /// Further constraints on images of single formats. JSON may name a format in several ways, but must not contain the same
+        /// format twice.
         #[serde(deserialize_with = "map")]
         pub per_fourcc: BTreeMap<Fourcc, ImageConstraints>,
         /// Constraints on memory.
         pub memory: MemoryConstraints,
-        /// The participant's synchronisation mechanisms. If it has none, the CPU waits for its accesses to finish.
+        /// The synchronisation mechanisms of the participant. If it has none, the CPU waits until the participant's accesses have
+        /// finished.
         pub sync: BTreeSet<SyncMechanism>,
-        /// How many buffers the participant holds at a time. A plan has at least the sum over all participants, up to 1024.
+        /// The number of buffers that the participant holds at a time. A plan has at least as many buffers as all participants
+        /// hold together, up to 1024.
         pub buffers_held: u32,
-        /// The memory that the participant allocates from pools for itself, in addition to the shared buffers. For a source this
-        /// has no meaning.
+        /// The memory that the participant allocates from pools for itself, in addition to the shared buffers. This has no
+        /// meaning for a source.
         #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "own_memory")]
         pub own_memory: Vec<OwnMemory>,
-        /// The copies that the device makes of each frame for itself. The first one that has the buffer's pair counts. This has
-        /// no meaning for a participant that writes, for a source, and if no participant writes.
+        /// The copies that the device makes of each frame for itself. The first entry that contains the buffer's pair of format
+        /// and modifier applies. The list has no meaning for a source, for a participant that writes, and in a request without a
+        /// writer.
         #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "internal_copies")]
         pub internal_copies: Vec<InternalCopy>,
-        /// Fields of a newer version.
+        /// JSON fields that a newer version wrote.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
 impl Constraints {
-    /// The version of the descriptions that this crate writes.
+    /// The version of constraints that this crate writes.
     ///
-    /// In version 1, a stride alignment of a V4L2 queue is what drivers mean by it, the first plane's; such a description is read into
-    /// [`first_plane_alignment`](super::StrideConstraints::first_plane_alignment). From version 2 on, the alignment is every plane's.
+    /// In version 1, a stride alignment of a V4L2 queue applies to the first plane, as drivers mean it. Constraints of version 1
+    /// are converted to [`first_plane_alignment`](super::StrideConstraints::first_plane_alignment) when they are read. From
+    /// version 2 on, the alignment applies to every plane.
     pub const VERSION: u32 = 2;
     /// The most entries of [`Constraints::own_memory`].
     pub const MAXIMUM_OWN_MEMORY: usize = 64;
     /// The most entries of [`Constraints::internal_copies`].
     pub const MAXIMUM_INTERNAL_COPIES: usize = 64;
 
-    /// Gives a description of version 1 the meaning of the present version. `is_queue` is true for what a V4L2 queue demands or gives.
+    /// Converts constraints of version 1 to the present version. `is_queue` is true for the constraints of a V4L2 queue, as a
+    /// participant or as a source.
     pub(super) fn upgrade(&mut self, is_queue: bool) {
         if self.version != 1 {
             return;
@@ -345,7 +355,7 @@ impl Default for Constraints {
     }
 }
 
-/// Reads what a participant allocates for itself.
+/// Reads the list of memory that a participant allocates for itself.
 fn own_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnMemory>, D::Error> {
     list(
         deserializer,
@@ -354,7 +364,7 @@ fn own_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnMemor
     )
 }
 
-/// Reads the copies that a participant's device makes for itself.
+/// Reads the list of copies that a participant's device makes for itself.
 fn internal_copies<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<InternalCopy>, D::Error> {
@@ -374,14 +384,14 @@ fn alternatives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Constr
     )
 }
 
-/// How a participant waits for others and signals that its own access has finished.
+/// A mechanism by which a participant waits for accesses of others, and signals that its own access has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SyncMechanism {
     /// Implicit fences in the dma-buf's reservation object.
     Implicit,
-    /// Fences as sync_file descriptors.
+    /// Fences in sync_file descriptors.
     SyncFile,
     /// Points of a DRM timeline syncobj.
     Timeline,

@@ -9,18 +9,18 @@ use super::source::SourceId;
 use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
-/// Identifies one pool on one machine, such as `cma:default_cma_region`.
+/// The identifier of a pool on one machine, such as `cma:default_cma_region`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PoolId(String);
 
 impl PoolId {
-    /// Makes an identifier of a text.
+    /// Makes an identifier from a text.
     pub fn new(id: impl Into<String>) -> Self {
         Self(id.into())
     }
 
-    /// Returns the identifier's text.
+    /// Returns the identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -35,54 +35,58 @@ impl fmt::Display for PoolId {
 keeps_extra_fields! {
     /// Memory of a limited size: a CMA region, a carve-out, huge pages, or the memory of a card.
     ///
-    /// The sources that allocate from it name it in [`Guarantees::pools`](super::Guarantees::pools). All of them share its capacity.
+    /// The sources that allocate from the pool name it in [`Guarantees::pools`](super::Guarantees::pools). All of them share its
+    /// capacity.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Pool {
-        /// The identifier, which sources refer to.
+        /// The identifier of the pool. Sources refer to it.
         pub id: PoolId,
-        /// The name that messages use.
+        /// The name of the pool in messages.
         pub name: String,
-        /// The size in bytes; `None` if unknown. A plan that needs more is impossible.
+        /// The size of the pool in bytes; `None` if unknown. A plan that needs more than this is impossible.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub capacity_bytes: Option<u64>,
-        /// What was free when it was read; `None` if unknown. A plan that needs more is possible, because the others may free memory.
+        /// The memory that was free when the pool was queried; `None` if unknown. A plan that needs more than this is possible
+        /// but not guaranteed, because other users may free memory.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub free: Option<FreeMemory>,
-        /// The size of the units in which it allocates, such as a page, in bytes.
+        /// The unit of allocation in bytes, such as a page.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         pub unit_bytes: u64,
-        /// Each dma-buf begins at a multiple of its size, rounded up to a power of two, or of this number of bytes if that is less, as
-        /// CMA places them (`CONFIG_CMA_ALIGNMENT`). What is skipped counts as taken.
+        /// The greatest alignment of an allocation in bytes. An allocation begins at a multiple of its size, rounded up to a
+        /// power of two, or at a multiple of this number if that is less. CMA aligns allocations in this way
+        /// (`CONFIG_CMA_ALIGNMENT`). Memory that is skipped for the alignment counts as allocated.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         pub alignment_bytes: u64,
-        /// Where small buffers come from once the pool is exhausted; `None` if all of them come from the pool.
+        /// The allocator that provides small buffers after the pool is exhausted; `None` if all buffers come from the pool.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub fallback: Option<PoolFallback>,
-        /// Fields of a newer version. Where one of them is not marked as optional, no plan meets it, because its meaning is not known.
+        /// JSON fields that a newer version wrote. If one of them is not marked as optional, no plan can use the pool, because
+        /// the meaning of the field is not known.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
-/// The free memory of a pool at one time.
+/// The amount of free memory in a pool at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreeMemory {
-    /// The free bytes.
+    /// The number of free bytes.
     pub bytes: u64,
-    /// The time at which they were read, in seconds since 1970; 0 if unknown.
+    /// The time at which the number was read, in seconds since 1970; 0 if unknown.
     #[serde(default)]
     pub read_at: u64,
 }
 
-/// Where a pool's small buffers come from once it is exhausted, so that they do not count.
+/// The allocator that provides small buffers after a pool is exhausted. Such buffers do not count as memory of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolFallback {
-    /// The largest dma-buf that comes from elsewhere, in bytes.
+    /// The size in bytes of the largest dma-buf that the other allocator can provide.
     pub up_to_bytes: u64,
-    /// From where it comes, as a noun: `the page allocator`.
+    /// The other allocator, as a noun such as `the page allocator`.
     pub from: String,
-    /// The sources of which this is true; every source of the pool if it is empty. A CMA heap has no fallback, for example, and a
-    /// V4L2 queue of the same region has one.
+    /// The sources to which the fallback applies. An empty set means all sources of the pool. For example, a V4L2 queue has a
+    /// fallback, and a CMA heap of the same region has none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub sources: BTreeSet<SourceId>,
 }
@@ -90,7 +94,7 @@ pub struct PoolFallback {
 /// Memory that a participant allocates from a pool for itself, such as a decoder's reference frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnMemory {
-    /// The pool.
+    /// The identifier of the pool.
     pub pool: PoolId,
     /// The number of buffers.
     pub buffers: u32,
@@ -111,14 +115,14 @@ fn is_one(number: &u64) -> bool {
 }
 
 impl Pool {
-    /// The units of a CMA region in bytes, on a kernel with pages of 4 KiB.
+    /// The unit of allocation of a CMA region in bytes, for a kernel with pages of 4 KiB.
     pub const CMA_UNIT_BYTES: u64 = 4096;
-    /// The alignment of a CMA region in bytes: 256 pages, the default of `CONFIG_CMA_ALIGNMENT`.
+    /// The greatest alignment in a CMA region in bytes: 256 pages, the default of `CONFIG_CMA_ALIGNMENT`.
     pub const CMA_ALIGNMENT_BYTES: u64 = 1 << 20;
     /// The largest block of the page allocator in bytes: `MAX_PAGE_ORDER` 10, the default of most kernels with pages of 4 KiB.
     pub const LARGEST_BLOCK_BYTES: u64 = 4 << 20;
 
-    /// Makes a pool of unknown size. The name is made printable.
+    /// Makes a pool of unknown size. Characters of the name that are not printable are replaced.
     pub fn new(id: PoolId, name: impl Into<String>) -> Self {
         Self {
             id,
@@ -132,7 +136,7 @@ impl Pool {
         }
     }
 
-    /// Makes a CMA region, from which the kernel's DMA API and a dma-heap allocate.
+    /// Makes the pool of a CMA region, from which the kernel's DMA API and a dma-heap allocate.
     ///
     /// # References
     /// Linux 7.3, `mm/cma.c`; `kernel/dma/contiguous.c`, `dma_alloc_contiguous`; `drivers/dma-buf/heaps/cma_heap.c`.
@@ -145,7 +149,7 @@ impl Pool {
         }
     }
 
-    /// Adds a source whose small buffers come from the page allocator once the region is exhausted.
+    /// Adds a source whose small buffers come from the page allocator after the region is exhausted.
     ///
     /// # References
     /// Linux 7.3, `kernel/dma/direct.c`, `__dma_direct_alloc_pages`.
@@ -160,8 +164,8 @@ impl Pool {
             .insert(source);
     }
 
-    /// Returns the bytes of the pool that one dma-buf of a source takes: its size in whole units and with its alignment, or 0 if it
-    /// comes from elsewhere when the pool is exhausted.
+    /// Returns the bytes of the pool that a dma-buf of a source takes: its size in whole units and with its alignment. The result
+    /// is 0 if another allocator provides the dma-buf when the pool is exhausted.
     #[must_use]
     pub fn bytes_taken(&self, source: &SourceId, dmabuf_bytes: u64) -> u64 {
         match self.fallback_of(source) {
@@ -170,14 +174,14 @@ impl Pool {
         }
     }
 
-    /// Returns where a source's small buffers come from once the pool is exhausted.
+    /// Returns the allocator that provides a source's small buffers after the pool is exhausted; `None` if there is none.
     #[must_use]
     pub fn fallback_of(&self, source: &SourceId) -> Option<&PoolFallback> {
         let fallback = self.fallback.as_ref();
         fallback.filter(|fallback| fallback.sources.is_empty() || fallback.sources.contains(source))
     }
 
-    /// Returns the bytes that an allocation takes, in whole units and with its alignment.
+    /// Returns the bytes that an allocation of this size takes, in whole units and with its alignment.
     #[must_use]
     pub fn whole_units(&self, bytes: u64) -> u64 {
         let power = bytes.checked_next_power_of_two().unwrap_or(u64::MAX);
@@ -187,7 +191,7 @@ impl Pool {
 }
 
 impl OwnMemory {
-    /// Returns the bytes of the pool that this takes.
+    /// Returns the bytes of the pool that all these buffers take.
     #[must_use]
     pub fn bytes_taken(&self, pool: &Pool) -> u64 {
         pool.whole_units(self.bytes)
@@ -196,16 +200,16 @@ impl OwnMemory {
 }
 
 impl FreeMemory {
-    /// Describes the time at which this was read, as an adverb: `at 2026-11-29 16:00 UTC`.
+    /// Describes the time at which the number was read, as an adverb such as `at 2026-11-29 16:00 UTC`.
     #[must_use]
     pub fn time(&self) -> String {
-        /// 9999-12-31 23:59:59.
+        /// 9999-12-31 23:59:59 UTC, in seconds since 1970.
         const LAST: u64 = 253_402_300_799;
         if self.read_at == 0 || self.read_at > LAST {
             return "at an unknown time".to_owned();
         }
         let (days, seconds) = (self.read_at / 86_400, self.read_at % 86_400);
-        // The days are counted from 1 March of year 0, so that a leap day is the last of its year.
+        // The days are counted from 1 March of year 0, so that a leap day is the last day of its year.
         let days = days.saturating_add(719_468);
         let (era, day) = (days / 146_097, days % 146_097);
         let year = day

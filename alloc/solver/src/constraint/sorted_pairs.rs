@@ -1,11 +1,11 @@
-//! Steps of a merge walk over two sorted lists of pairs.
+//! Steps for walking through two sorted lists of pairs in parallel.
 
 use crate::model::FormatModifier;
 
-/// How many pairs are compared at a time. The pairs that two tables have in common come in long runs.
+/// The number of pairs that are compared at a time. The pairs that two lists have in common usually form long runs.
 const AT_ONCE: usize = 8;
 
-/// Returns the length of the common prefix of both lists, in pairs.
+/// Returns how many pairs at the beginning of both lists are equal.
 pub(crate) fn common_prefix_len(one: &[FormatModifier], two: &[FormatModifier]) -> usize {
     let chunks = one.chunks_exact(AT_ONCE).zip(two.chunks_exact(AT_ONCE));
     let alike = chunks
@@ -23,7 +23,7 @@ pub(crate) fn common_prefix_len(one: &[FormatModifier], two: &[FormatModifier]) 
     alike.saturating_add(rest.take_while(|(one, two)| one == two).count())
 }
 
-/// Returns how many pairs at the start of a sorted list are less than `than`, by a galloping search.
+/// Returns how many pairs at the beginning of a sorted list are less than `than`, by a galloping search.
 pub(crate) fn gallop(list: &[FormatModifier], than: &FormatModifier) -> usize {
     let mut step = 1_usize;
     while list.get(step).is_some_and(|pair| pair < than) {

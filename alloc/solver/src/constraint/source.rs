@@ -13,18 +13,18 @@ use crate::model::DeviceIdentity;
 use crate::reading::{ExtraFields, keeps_extra_fields};
 use crate::text::printable;
 
-/// Identifies one source on one machine, such as `heap:system`.
+/// The identifier of a source on one machine, such as `heap:system`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceId(String);
 
 impl SourceId {
-    /// Makes an identifier of a text.
+    /// Makes an identifier from a text.
     pub fn new(id: impl Into<String>) -> Self {
         Self(id.into())
     }
 
-    /// Returns the identifier's text.
+    /// Returns the identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -36,21 +36,21 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// Names a group of devices that reach each other's memory, such as `iommu:14` or `p2p:0000:00:01.0`.
+/// The name of a group of devices that can access each other's memory, such as `iommu:14` or `p2p:0000:00:01.0`.
 ///
-/// A participant states the groups of its device, and a source the groups that its memory serves. The names mean nothing to the
-/// solver; they only have to be the same.
+/// A participant states the groups of its device. A source states the groups that can use its memory. The solver only compares
+/// the names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeviceGroup(String);
 
 impl DeviceGroup {
-    /// Makes a group's name of a text.
+    /// Makes the name of a group from a text.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// Returns the name's text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -67,21 +67,21 @@ keeps_extra_fields! {
     /// A source of memory: a dma-heap, udmabuf, a DRM card's dumb buffers, GBM, Vulkan or a V4L2 queue.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Source {
-        /// The identifier, which plans refer to.
+        /// The identifier of the source. Plans refer to it.
         pub id: SourceId,
-        /// The name that messages use.
+        /// The name of the source in messages.
         pub name: String,
-        /// The device that owns the memory; `None` for memory that belongs to no device, such as a dma-heap's.
+        /// The device that owns the memory; `None` for memory that belongs to no device, such as the memory of a dma-heap.
         pub device: Option<DeviceIdentity>,
-        /// The formats and layouts that it can allocate; only linear ones if `formats` is `None`. Memory constraints in here have no
-        /// meaning.
+        /// The formats and layouts that the source can allocate. If `formats` is `None`, it can allocate only linear layouts.
+        /// Memory constraints in this field have no meaning.
         #[serde(default)]
         pub constraints: Constraints,
-        /// What the source guarantees of every allocation.
+        /// The properties of memory that the source guarantees for every allocation.
         #[serde(default)]
         pub guarantees: Guarantees,
-        /// Fields that a newer version wrote, including those of `device`. Each is a demand that nothing meets, unless it is
-        /// optional; the same holds for unknown fields of the constraints.
+        /// JSON fields that a newer version wrote, including those of `device`. Each is a demand that nothing meets, unless the
+        /// field is optional. The same applies to unknown fields of the constraints.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -97,7 +97,8 @@ impl<'de> Deserialize<'de> for Source {
 }
 
 impl Source {
-    /// Makes a source that can allocate any linear layout and guarantees nothing. The name is made printable.
+    /// Makes a source that can allocate any linear layout and guarantees nothing. Characters of the name that are not printable
+    /// are replaced.
     pub fn new(id: SourceId, name: impl Into<String>) -> Self {
         Self {
             id,
@@ -109,8 +110,8 @@ impl Source {
         }
     }
 
-    /// Returns whether a participant's device can use the memory, as far as the source tells: it is the source's own, or is within
-    /// its scope.
+    /// Returns whether a participant's device can use the source's memory. That is so if the device owns the source, or is in the
+    /// source's scope.
     #[must_use]
     pub fn serves(&self, participant: &Participant) -> bool {
         let device = &participant.device;
@@ -123,7 +124,7 @@ impl Source {
         is_named || self.is_of(device)
     }
 
-    /// Returns whether the memory belongs to `device`.
+    /// Returns whether `device` owns the source.
     #[must_use]
     pub fn is_of(&self, device: &DeviceIdentity) -> bool {
         self.device
@@ -133,68 +134,68 @@ impl Source {
 }
 
 keeps_extra_fields! {
-    /// The guarantees of a source's memory. [`Default`] guarantees nothing.
+    /// The guarantees of a source for its memory. The [`Default`] guarantees nothing.
     ///
-    /// A guarantee holds for every allocation. What one allocation happened to be is no guarantee.
+    /// A guarantee holds for every allocation. A property that one allocation has by chance is no guarantee.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(default)]
     pub struct Guarantees {
-        /// Allocations up to this many bytes are physically contiguous; 0 if none is.
+        /// Allocations up to this many bytes are physically contiguous. 0 means that contiguity is not guaranteed.
         pub contiguous_up_to_bytes: u64,
-        /// The range of physical addresses in which all of the memory lies.
+        /// The range of physical addresses that contains all memory of the source.
         pub address: AddressWindow,
-        /// Whether the CPU maps the memory cached; `None` if unknown.
+        /// Whether the CPU's mapping of the memory is cached; `None` if unknown.
         pub cached: Option<bool>,
-        /// Whether CPU and devices see each other's writes without cache maintenance; `None` if unknown.
+        /// Whether the CPU and devices see each other's writes without cache maintenance; `None` if unknown.
         pub coherent: Option<bool>,
-        /// Whether the source's device works on a shadow copy of this memory. Such a device sees what others write, and others see
-        /// what it draws, only after a transfer that its driver is asked for (a virtio-gpu that renders on the host); `None` if
-        /// that is unknown.
+        /// Whether the source's device works on a shadow copy of the memory; `None` if unknown. An example is a virtio-gpu that
+        /// renders on the host. Such a device sees what others write, and others see what the device draws, only after the
+        /// device's driver was asked for a transfer.
         #[serde(rename = "device_copy")]
         pub has_shadow_copy: Option<bool>,
         /// Whether the CPU cannot map the memory.
         pub unmappable: bool,
         /// Whether the memory is protected from the CPU and from untrusted devices.
         pub protected: bool,
-        /// Whether nothing is known of the memory, as for a heap whose name says nothing: it may be protected, or out of reach of
-        /// devices. A plan with it has a caveat.
+        /// Whether the properties of the memory are not known, as for a heap whose name is not known. The memory may be
+        /// protected, or devices may not reach it. A plan with this memory has a caveat.
         #[serde(rename = "unknown", skip_serializing_if = "is_false")]
         pub is_unknown: bool,
-        /// Which devices the memory serves.
+        /// The devices that can use the memory.
         #[serde(skip_serializing_if = "MemoryScope::is_everybody")]
         pub scope: MemoryScope,
-        /// How scarce the memory is.
+        /// The cost of the memory, which is higher for scarcer memory.
         pub cost: MemoryCost,
-        /// The largest allocation in bytes; `None` if unknown.
+        /// The size of the largest possible allocation in bytes; `None` if unknown.
         pub maximum_bytes: Option<u64>,
-        /// The sum of the bytes that are free at this time; `None` if unknown. For a source with pools, the pools state the free
-        /// memory.
+        /// The number of bytes that are free; `None` if unknown. For a source with pools, the pools state the free memory
+        /// instead.
         pub available_bytes: Option<u64>,
-        /// The pools from which every allocation is taken. All sources of a pool share its capacity.
+        /// The pools from which the source allocates. All sources of a pool share its capacity.
         #[serde(skip_serializing_if = "BTreeSet::is_empty")]
         pub pools: BTreeSet<PoolId>,
-        /// Fields of a newer version. This version cannot rely on them, so it only keeps them.
+        /// JSON fields that a newer version wrote. This version does not know their meaning, so it only keeps them.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
 }
 
-/// Which devices a source's memory serves. Another device may be able to import a dma-buf of memory on a card, and then fail when
-/// it uses the memory.
+/// The devices that can use a source's memory. A device that is not in the scope may be able to import a dma-buf of a card's
+/// memory, and then fail when it uses the memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MemoryScope {
-    /// Every device, as system memory does.
+    /// Every device can use the memory, as for system memory.
     #[default]
     Everybody,
-    /// Only the source's own device, as for memory on a card that no other device reaches. A participant that maps the memory can
-    /// use it too, as the CPU can.
+    /// Only the source's own device can use the memory, as for memory on a card that no other device reaches. A participant that
+    /// maps the memory with the CPU can also use it.
     Device,
-    /// The source's own device and these.
+    /// The source's own device and these devices can use the memory.
     Devices(BTreeSet<DeviceIdentity>),
-    /// The source's own device and those of these groups: devices behind the same IOMMU, on the same bus, or peers that reach the
-    /// memory of a card by PCI peer-to-peer transfers.
+    /// The source's own device and the devices of these groups can use the memory. A group consists of devices behind the same
+    /// IOMMU, on the same bus, or with PCI peer-to-peer access to the memory of a card.
     Groups(BTreeSet<DeviceGroup>),
 }
 
@@ -211,7 +212,7 @@ impl MemoryScope {
         *self == Self::Everybody
     }
 
-    /// Returns how many devices or groups it lists.
+    /// Returns the number of devices or groups in the scope.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Everybody | Self::Device => 0,
@@ -220,7 +221,7 @@ impl MemoryScope {
         }
     }
 
-    /// Describes the scope, as a noun that follows `allocates memory only for`; it names at most `most` devices or groups.
+    /// Describes the scope, as a noun that follows `allocates memory only for`. At most `most` devices or groups are named.
     pub(crate) fn describe(&self, most: usize) -> String {
         let listed: Vec<String> = match self {
             Self::Everybody => return "every device".to_owned(),
@@ -247,11 +248,12 @@ impl MemoryScope {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryCost {
-    /// Ordinary system pages.
+    /// Ordinary pages of the system's memory.
     #[default]
     System,
-    /// Memory of a reserved region, such as a CMA area, which others need too.
+    /// Memory of a reserved region, such as a CMA area, which other devices need too.
     Reserved,
-    /// A V4L2 queue's own buffers. They are freed with the queue's buffers, and no other program can use the queue until then.
+    /// A V4L2 queue's own buffers. They exist as long as the queue's buffers are allocated, and until then no other program can
+    /// use the queue.
     Queue,
 }

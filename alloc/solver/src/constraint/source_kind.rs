@@ -5,30 +5,30 @@ use super::SourceId;
 /// The backend that allocates a source's memory.
 ///
 /// The text before the first colon of an identifier names the backend, and the rest names one of the backend's sources. Only this
-/// type parses identifiers. A source's name is for people and has no meaning to programs.
+/// type parses identifiers. The name of a source is for people, and no program interprets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// A dma-heap: `heap:` and the name of its device node.
+    /// A dma-heap. The identifier is `heap:` and the name of the heap's device node.
     Heap,
-    /// Pages of a memfd through `/dev/udmabuf`: `udmabuf`.
+    /// Pages of a memfd through `/dev/udmabuf`. The identifier is `udmabuf`.
     Udmabuf,
-    /// Dumb buffers of a DRM card: `dumb:`.
+    /// Dumb buffers of a DRM card. The identifier begins with `dumb:`.
     Dumb,
-    /// Host textures of a virtio-gpu: `texture:`.
+    /// Host textures of a virtio-gpu. The identifier begins with `texture:`.
     Texture,
-    /// GBM: `gbm:`.
+    /// Buffers of GBM. The identifier begins with `gbm:`.
     Gbm,
-    /// Vulkan: `vulkan:`.
+    /// Buffers of Vulkan. The identifier begins with `vulkan:`.
     Vulkan,
-    /// A V4L2 queue: `v4l2:`.
+    /// Buffers of a V4L2 queue. The identifier begins with `v4l2:`.
     Queue,
-    /// A source of the application, or one that this version does not know.
+    /// A source that the application defines, or that this version does not know.
     Other,
 }
 
 impl SourceKind {
-    /// Parses the identifier.
+    /// Returns the backend that a source's identifier names.
     #[must_use]
     pub fn of(id: &SourceId) -> Self {
         match id.as_str().split_once(':') {
@@ -43,7 +43,7 @@ impl SourceKind {
         }
     }
 
-    /// Returns whether a GBM or Vulkan driver allocates the memory, which runs in the calling process.
+    /// Returns whether a GBM or Vulkan driver in the calling process allocates the memory.
     #[must_use]
     pub fn is_of_driver(self) -> bool {
         matches!(self, Self::Gbm | Self::Vulkan)

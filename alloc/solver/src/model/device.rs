@@ -6,22 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::Printable;
 
-/// A device's driver, location and node.
+/// The identity of a device: its driver, location and node.
 ///
-/// Two identities are the same device if driver and location are equal. Node numbers change from boot to boot.
+/// Two identities are the same device if driver and location are equal. The node is not compared, because node numbers change
+/// from boot to boot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceIdentity {
-    /// The name of the kernel driver: `virtio_gpu`, `vivid`.
+    /// The name of the kernel driver, such as `virtio_gpu` or `vivid`.
     pub driver: String,
-    /// The device's location: a PCI address or a platform device's name; empty for what has none, such as a dma-heap.
+    /// The location of the device: a PCI address or the name of a platform device. It is empty for a device without one, such as
+    /// a dma-heap.
     pub location: String,
-    /// The device node through which it was opened, such as `/dev/video0`.
+    /// The device node through which the device was opened, such as `/dev/video0`.
     pub node: String,
 }
 
 impl DeviceIdentity {
-    /// Returns whether both are the same device, whichever nodes they were opened through.
+    /// Returns whether both are the same device. Their nodes may differ.
     #[must_use]
     pub fn same_device(&self, other: &Self) -> bool {
         self.driver == other.driver && self.location == other.location

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Width and height in pixels, both from 1 to [`Extent::LARGEST`].
+/// The width and height of an image in pixels, both from 1 to [`Extent::LARGEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Extent {
@@ -14,7 +14,7 @@ pub struct Extent {
     height: u32,
 }
 
-/// Why a size is not an [`Extent`].
+/// Why a size or a text is not an [`Extent`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExtentError {
@@ -35,14 +35,14 @@ pub enum ExtentError {
 }
 
 impl Extent {
-    /// The greatest width and height in pixels. With 16 bytes a pixel a row still fits in 32 bits, and protocols with signed
-    /// 32-bit sizes can carry it.
+    /// The greatest width and the greatest height in pixels. With 16 bytes a pixel, the bytes of a row still fit into 32 bits.
+    /// Protocols with signed 32-bit sizes can also carry it.
     pub const LARGEST: u32 = 1 << 16;
 
-    /// Makes an extent of a width and height in pixels.
+    /// Makes an extent from a width and a height in pixels.
     ///
     /// # Errors
-    /// [`ExtentError::OutOfRange`] if either is 0 or over [`Extent::LARGEST`].
+    /// [`ExtentError::OutOfRange`] if the width or the height is 0 or greater than [`Extent::LARGEST`].
     pub const fn new(width: u32, height: u32) -> Result<Self, ExtentError> {
         if width == 0 || height == 0 || width > Self::LARGEST || height > Self::LARGEST {
             return Err(ExtentError::OutOfRange { width, height });

@@ -2,67 +2,67 @@
 
 use super::{Extent, Fourcc};
 
-/// The size of one plane's blocks, and how many pixels of the image each covers.
+/// The size of a plane's blocks, and the pixels that each block covers.
 ///
 /// # References
 /// `struct drm_format_info` in the kernel's `drm_fourcc.h`: `char_per_block`, `hsub` and `vsub`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneInfo {
-    /// Bytes of one block of this plane.
+    /// The number of bytes in one block of this plane.
     pub block_bytes: u32,
-    /// Horizontal subsampling: how many pixel columns of the image one block covers.
+    /// Horizontal subsampling: the number of pixel columns that one block covers.
     pub hsub: u32,
-    /// Vertical subsampling: how many pixel rows of the image one block covers.
+    /// Vertical subsampling: the number of pixel rows that one block covers.
     pub vsub: u32,
 }
 
 impl PlaneInfo {
-    /// Bytes of one row of this plane for an image `width` pixels wide, without padding; `None` on overflow.
+    /// Returns the bytes in one row of this plane, without padding, for an image that is `width` pixels wide; `None` on overflow.
     #[must_use]
     pub fn row_bytes(&self, width: u32) -> Option<u32> {
         width.div_ceil(self.hsub).checked_mul(self.block_bytes)
     }
 
-    /// Rows of this plane for an image `height` pixels high.
+    /// Returns the number of rows of this plane for an image that is `height` pixels high.
     #[must_use]
     pub const fn rows(&self, height: u32) -> u32 {
         height.div_ceil(self.vsub)
     }
 }
 
-/// A pixel format's planes and kind.
+/// The planes and properties of a pixel format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormatInfo {
     /// The format's DRM code.
     pub fourcc: Fourcc,
     /// The format's name in `drm_fourcc.h`, without `DRM_FORMAT_`.
     pub name: &'static str,
-    /// The planes, in DRM's order.
+    /// The planes, in DRM's order of planes.
     pub planes: &'static [PlaneInfo],
     /// Whether the format has an alpha channel.
     pub has_alpha: bool,
     /// Whether the format stores luma and chroma rather than red, green and blue.
     pub is_yuv: bool,
-    /// What the format keeps of an image's colours.
+    /// The colour information that the format can store.
     pub(crate) colours: Colours,
 }
 
-/// What a format keeps of an image's colours.
+/// The colour information that a pixel format can store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Colours {
-    /// Whether an image that is converted to the format loses its colours: the format has one channel, it is a sensor's, which has one
-    /// colour of each pixel, or four pixels of a row share their chroma.
+    /// Whether an image that is converted to the format loses its colours. That is so for a format with a single channel, a
+    /// sensor's format with one colour of each pixel, and a format in which four pixels of a row share their chroma.
     pub(crate) are_lost: bool,
-    /// The least bits of a colour channel. Alpha does not count.
+    /// The number of bits of the colour channel with the fewest bits. Alpha does not count.
     pub(crate) bits: u8,
-    /// The chroma samples of four pixels: 4 for RGB and 4:4:4, 2 for 4:2:2 and 1 for 4:2:0.
+    /// The number of chroma samples for four pixels: 4 for RGB and 4:4:4, 2 for 4:2:2 and 1 for 4:2:0.
     pub(crate) chroma: u8,
     /// Whether there is an alpha channel.
     pub(crate) has_alpha: bool,
 }
 
 impl Colours {
-    /// The colours of frames whose formats are not listed.
+    /// The colour information that is assumed for frames whose formats are not listed.
     pub(crate) const USUAL: Self = Self {
         are_lost: false,
         bits: 8,
@@ -70,7 +70,7 @@ impl Colours {
         has_alpha: false,
     };
 
-    /// No colours: nothing is lost by a conversion from them.
+    /// No colour information. A conversion from such a format loses nothing.
     pub(crate) const NONE: Self = Self {
         are_lost: true,
         bits: 0,
@@ -78,8 +78,9 @@ impl Colours {
         has_alpha: false,
     };
 
-    /// Returns what is to be kept of images that may be in either of two formats: the bits of the deeper one, but chroma and alpha only
-    /// where both have them, since the producer can be asked for the format with less.
+    /// Returns the colour information that has to be kept of images that may be in either of two formats. It has the bits of the
+    /// format with more bits. It has chroma and alpha only as far as both formats have them, because the producer can be asked
+    /// for the format with less.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             are_lost: self.are_lost && other.are_lost,
@@ -89,7 +90,7 @@ impl Colours {
         }
     }
 
-    /// Returns what an image with these colours loses by a conversion.
+    /// Returns what an image with these colours loses by a conversion to a format that stores `kept`.
     pub(crate) fn lost_in(self, kept: Self) -> ColourLoss {
         ColourLoss {
             colours: kept.are_lost.into(),
@@ -100,21 +101,21 @@ impl Colours {
     }
 }
 
-/// What images lose by conversions, the worst first. Less is better.
+/// The colour information that images lose by conversions. Fields are compared in this order, and less is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ColourLoss {
-    /// How many conversions lose the colours.
+    /// The number of conversions that lose the colours.
     pub(crate) colours: u16,
-    /// The bits of a channel.
+    /// The lost bits of a channel.
     pub(crate) bits: u16,
-    /// The chroma samples of four pixels.
+    /// The lost chroma samples for four pixels.
     pub(crate) chroma: u16,
-    /// How many conversions lose the alpha channel.
+    /// The number of conversions that lose the alpha channel.
     pub(crate) alpha: u16,
 }
 
 impl ColourLoss {
-    /// Returns what is lost by both conversions.
+    /// Returns the sum of what two conversions lose.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             colours: self.colours.saturating_add(other.colours),
@@ -126,34 +127,35 @@ impl ColourLoss {
 }
 
 impl FormatInfo {
-    /// Returns every known format. The solver prefers earlier ones where nothing else decides.
+    /// Returns all known formats. If nothing else decides, the solver prefers a format that comes earlier.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         TABLE.iter()
     }
 
-    /// Returns the codes of all known formats in their order as numbers.
+    /// Returns the codes of all known formats in ascending order.
     pub(crate) fn codes() -> impl Iterator<Item = Fourcc> {
         PLACES.iter().map(|(code, _)| Fourcc(*code))
     }
 
-    /// Returns the format's index in the table of formats. The solver prefers the lower index where nothing else decides.
+    /// Returns the format's index in the table of formats. If nothing else decides, the solver prefers the lower index.
     #[must_use]
     pub fn rank(&self) -> usize {
         place_of(self.fourcc).unwrap_or(TABLE.len())
     }
 
-    /// Returns a format with its index in the table of formats; `None` for a format that is not known.
+    /// Returns a format and its index in the table of formats; `None` for a format that is not known.
     pub(crate) fn with_rank(fourcc: Fourcc) -> Option<(usize, &'static Self)> {
         place_of(fourcc).map(|place| (place, &TABLE[place]))
     }
 
-    /// Returns the rank of the depth of the format with this rank: the index of the first format in [`TABLE`] whose colour channels have as
-    /// many bits, or which has as many bits of luma and no colours either. The usual depth of eight bits has the lowest rank.
+    /// Returns the rank of a format's colour depth. `rank` is the index of the format in [`TABLE`]. The result is the index of
+    /// the first format in [`TABLE`] with the same depth: as many bits in a colour channel, or as many bits of luma and no
+    /// colours. The usual depth of eight bits has the lowest rank.
     pub(crate) fn depth_rank(rank: usize) -> usize {
         DEPTHS[rank]
     }
 
-    /// Returns the bytes that an image's pixels take without padding; saturates at `u64::MAX`.
+    /// Returns the number of bytes that an image's pixels take without padding. The result saturates at `u64::MAX`.
     pub(crate) fn unpadded_bytes(&self, extent: Extent) -> u64 {
         self.planes
             .iter()
@@ -194,7 +196,7 @@ const fn rgb(
     }
 }
 
-/// A format of luma and chroma with this many chroma samples for four pixels.
+/// Makes a format of luma and chroma with this number of chroma samples for four pixels.
 const fn yuv(
     fourcc: Fourcc,
     name: &'static str,
@@ -212,7 +214,7 @@ const fn yuv(
     }
 }
 
-/// A format with another number of bits of a channel than 8.
+/// Sets the number of bits of a format's channels, if it is not 8.
 const fn deep(bits: u8, info: FormatInfo) -> FormatInfo {
     FormatInfo {
         colours: Colours {
@@ -240,7 +242,7 @@ const BITS16: &[PlaneInfo] = &[plane(2, 1, 1)];
 const BITS24: &[PlaneInfo] = &[plane(3, 1, 1)];
 const BITS64: &[PlaneInfo] = &[plane(8, 1, 1)];
 const BITS32: &[PlaneInfo] = &[plane(4, 1, 1)];
-// Packed 4:2:2 is counted in pairs of pixels: an odd width still takes a whole pair.
+// A block of packed 4:2:2 is a pair of pixels, so an image with an odd width has one more whole block in a row.
 const PACKED422: &[PlaneInfo] = &[plane(4, 2, 1)];
 const SEMI420: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 2)];
 const SEMI422: &[PlaneInfo] = &[plane(1, 1, 1), plane(2, 2, 1)];
@@ -252,11 +254,11 @@ const PACKED422_16: &[PlaneInfo] = &[plane(8, 2, 1)];
 const PLANAR444_16: &[PlaneInfo] = &[plane(2, 1, 1), plane(2, 1, 1), plane(2, 1, 1)];
 const PLANAR411: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 4, 1), plane(1, 4, 1)];
 const PLANAR410: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 4, 4), plane(1, 4, 4)];
-// Four samples of ten bits in five bytes, without a gap.
+// A block has four samples of ten bits in five bytes, without a gap.
 const SEMI420_10P: &[PlaneInfo] = &[plane(5, 4, 1), plane(5, 4, 2)];
 const SEMI422_10P: &[PlaneInfo] = &[plane(5, 4, 1), plane(5, 4, 1)];
 const SEMI444_10P: &[PlaneInfo] = &[plane(5, 4, 1), plane(5, 2, 1)];
-// Three samples of ten bits in four bytes.
+// A block has three samples of ten bits in four bytes.
 const SEMI420_10IN32: &[PlaneInfo] = &[plane(4, 3, 1), plane(8, 6, 2)];
 const RAW10P: &[PlaneInfo] = &[plane(5, 4, 1)];
 const RAW12P: &[PlaneInfo] = &[plane(3, 2, 1)];
@@ -264,7 +266,7 @@ const RAW14P: &[PlaneInfo] = &[plane(7, 4, 1)];
 const PLANAR444: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 1, 1), plane(1, 1, 1)];
 const PLANAR422: &[PlaneInfo] = &[plane(1, 1, 1), plane(1, 2, 1), plane(1, 2, 1)];
 
-/// The codes of all formats in ascending order, each with its place in [`TABLE`].
+/// The codes of all formats in ascending order, each with its index in [`TABLE`].
 static PLACES: [(u32, usize); TABLE.len()] = sorted_places();
 
 #[allow(
@@ -287,7 +289,7 @@ const fn sorted_places() -> [(u32, usize); TABLE.len()] {
     places
 }
 
-/// For each format of [`TABLE`], the index of the first format there that has the same depth.
+/// For each format of [`TABLE`], the index of the first format in [`TABLE`] with the same depth.
 static DEPTHS: [usize; TABLE.len()] = depths();
 
 #[allow(
@@ -310,16 +312,16 @@ const fn depths() -> [usize; TABLE.len()] {
     depths
 }
 
-/// Returns a format's place in [`TABLE`]; `None` for a format that is not known.
+/// Returns a format's index in [`TABLE`]; `None` for a format that is not known.
 pub(super) fn place_of(fourcc: Fourcc) -> Option<usize> {
     let found = PLACES.binary_search_by_key(&fourcc.0, |(code, _)| *code);
     found.ok().map(|at| PLACES[at].1)
 }
 
-/// Every known format.
+/// All known formats.
 ///
-/// Raw Bayer formats have no DRM code, so they have V4L2's. `SGRBG12` and `SRGGB16` are left out: V4L2 gives them the codes `BA12` and
-/// `RG16`, which are `BGRA4444` and `RGB565` in DRM.
+/// Raw Bayer formats have no DRM code, so they have V4L2's. `SGRBG12` and `SRGGB16` are left out, because their V4L2 codes `BA12`
+/// and `RG16` are the DRM codes of `BGRA4444` and `RGB565`.
 ///
 /// # References
 /// Linux, `drivers/gpu/drm/drm_fourcc.c`, `__drm_format_info`; kernel documentation, "Raw Bayer Formats".

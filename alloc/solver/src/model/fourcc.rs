@@ -25,25 +25,25 @@ pub struct Fourcc(pub u32);
 pub struct FourccError(String);
 
 impl Fourcc {
-    /// 32 bits, memory order blue, green, red, unused.
+    /// 32 bits, bytes in memory in the order blue, green, red, unused.
     pub const XRGB8888: Self = Self::of(*b"XR24");
-    /// 32 bits, memory order blue, green, red, alpha.
+    /// 32 bits, bytes in memory in the order blue, green, red, alpha.
     pub const ARGB8888: Self = Self::of(*b"AR24");
-    /// 32 bits, memory order red, green, blue, unused.
+    /// 32 bits, bytes in memory in the order red, green, blue, unused.
     pub const XBGR8888: Self = Self::of(*b"XB24");
-    /// 32 bits, memory order red, green, blue, alpha.
+    /// 32 bits, bytes in memory in the order red, green, blue, alpha.
     pub const ABGR8888: Self = Self::of(*b"AB24");
-    /// 32 bits, memory order unused, blue, green, red.
+    /// 32 bits, bytes in memory in the order unused, blue, green, red.
     pub const RGBX8888: Self = Self::of(*b"RX24");
-    /// 32 bits, memory order alpha, blue, green, red.
+    /// 32 bits, bytes in memory in the order alpha, blue, green, red.
     pub const RGBA8888: Self = Self::of(*b"RA24");
-    /// 32 bits, memory order unused, red, green, blue.
+    /// 32 bits, bytes in memory in the order unused, red, green, blue.
     pub const BGRX8888: Self = Self::of(*b"BX24");
-    /// 32 bits, memory order alpha, red, green, blue.
+    /// 32 bits, bytes in memory in the order alpha, red, green, blue.
     pub const BGRA8888: Self = Self::of(*b"BA24");
-    /// 24 bits, memory order blue, green, red.
+    /// 24 bits, bytes in memory in the order blue, green, red.
     pub const RGB888: Self = Self::of(*b"RG24");
-    /// 24 bits, memory order red, green, blue.
+    /// 24 bits, bytes in memory in the order red, green, blue.
     pub const BGR888: Self = Self::of(*b"BG24");
     /// 16 bits, 5 red, 6 green, 5 blue from the high bit down.
     pub const RGB565: Self = Self::of(*b"RG16");
@@ -99,22 +99,22 @@ impl Fourcc {
     pub const YUV444: Self = Self::of(*b"YU24");
     /// Three planes, 4:4:4, Y, Cr, Cb.
     pub const YVU444: Self = Self::of(*b"YV24");
-    /// Two planes of 16-bit words with 10 bits in the upper ones, 4:2:0, chroma Cb then Cr.
+    /// Two planes of 16-bit words with 10 bits in the upper bits, 4:2:0, chroma Cb then Cr.
     pub const P010: Self = Self::of(*b"P010");
 
-    /// Makes the format of four characters.
+    /// Makes a format code from its four characters.
     #[must_use]
     pub const fn of(characters: [u8; 4]) -> Self {
         Self(u32::from_le_bytes(characters))
     }
 
-    /// Returns the format's linear layout; `None` if this crate does not know it.
+    /// Returns the linear layout of the format; `None` if this crate does not know the format.
     #[must_use]
     pub fn info(self) -> Option<&'static FormatInfo> {
         format::place_of(self).map(|place| &format::TABLE[place])
     }
 
-    /// Returns DRM's name, such as `XRGB8888`; `None` if `drm_fourcc.h` does not name the format.
+    /// Returns DRM's name of the format, such as `XRGB8888`; `None` if `drm_fourcc.h` does not name it.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         NAMES
@@ -128,8 +128,8 @@ impl Fourcc {
         NAMES.iter().map(|(fourcc, _)| *fourcc)
     }
 
-    /// Returns the code's four characters; `None` if they are not all printable, or would be parsed as another format or a
-    /// number.
+    /// Returns the four characters of the code. The result is `None` if a character is not printable, or if the text would be
+    /// parsed as another format or as a number.
     fn characters(self) -> Option<String> {
         let bytes = self.0.to_le_bytes();
         let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
@@ -138,9 +138,9 @@ impl Fourcc {
     }
 }
 
-/// Writes the four characters, or DRM's name if they contain spaces, or else the number.
+/// Writes the four characters of the code, or DRM's name if the characters contain spaces, or otherwise the number.
 ///
-/// All of these are parsed as the same format.
+/// Each of these texts is parsed as the same format.
 impl fmt::Display for Fourcc {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.characters(), self.name()) {
@@ -167,7 +167,7 @@ impl FromStr for Fourcc {
         {
             return Ok(*fourcc);
         }
-        // `from_str_radix` accepts a sign, which is no digit.
+        // `from_str_radix` would accept a sign too.
         if let Some(digits) = text.strip_prefix("0x") {
             let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
             let code = u32::from_str_radix(digits, 16).ok();
@@ -236,7 +236,7 @@ mod tests {
         for text in ["0x+1", "0x-1", "0x", "0xgg", "0x100000000"] {
             assert_eq!(text.parse::<Fourcc>(), Err(FourccError(text.to_owned())));
         }
-        // Characters that look like a malformed number are written as a number.
+        // Characters that look like a malformed number are written as a number instead.
         let fourcc = Fourcc::of(*b"0x+1");
         assert_eq!(fourcc.to_string(), "0x312b7830");
         assert_eq!("0x312b7830".parse(), Ok(fourcc));
