@@ -1,43 +1,44 @@
-//! The property IN_FORMATS, in which a KMS plane lists its formats and modifiers.
+//! The parser of the property `IN_FORMATS`, in which a KMS plane lists its formats and modifiers.
 
 use thiserror::Error;
 
 use super::{FormatModifier, Fourcc, Modifier};
 
-/// The most pairs that are read. This is several times what any card has; a limit is needed because 24 bytes of the blob name 64
-/// pairs.
+/// The most pairs of format and modifier that are read. No card has a fraction of this number. A limit is needed because an entry
+/// of 24 bytes names up to 64 pairs.
 const MAXIMUM_PAIRS: usize = 1 << 16;
 
-/// The bytes of an entry: a bit mask of formats, the format of the first bit, padding, and the modifier.
+/// The size of an entry in bytes. An entry has a bit mask of formats, the index of the format that the first bit means, padding,
+/// and the modifier.
 const ENTRY_BYTES: usize = 24;
 
-/// Why a blob is not a valid list of formats.
+/// Why a blob is not a valid `IN_FORMATS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InFormatsError {
-    /// The blob ends before a part that it refers to.
+    /// The blob ends before a list or number to which it refers.
     #[error("IN_FORMATS of {bytes} bytes: expected {what} of {size} bytes at byte {at}")]
     Outside {
-        /// The part that is missing.
+        /// The list or number that is missing.
         what: &'static str,
-        /// The size of the part in bytes.
+        /// The size of that list or number in bytes.
         size: usize,
-        /// The part's offset in the blob.
+        /// The offset of that list or number in the blob.
         at: usize,
-        /// The blob's size in bytes.
+        /// The size of the blob in bytes.
         bytes: usize,
     },
-    /// An entry refers to a format that is not in the blob's list.
+    /// An entry refers to a format that is not in the blob's list of formats.
     #[error("IN_FORMATS, at byte {at}: expected one of {formats} formats, found number {number}")]
     Format {
-        /// The entry's offset in the blob.
+        /// The offset of the entry in the blob.
         at: usize,
-        /// The index of the format.
+        /// The index of the format to which the entry refers.
         number: usize,
-        /// The number of formats in the list.
+        /// The number of formats in the blob's list.
         formats: usize,
     },
-    /// The blob names more pairs than the reader takes.
+    /// The blob names more pairs of format and modifier than are read.
     #[error("IN_FORMATS, at byte {at}: more than {MAXIMUM_PAIRS} pairs of format and modifier")]
     TooMany {
         /// The offset of the entry that exceeds the limit.
@@ -47,11 +48,11 @@ pub enum InFormatsError {
 
 /// Parses the property IN_FORMATS of a plane, `struct drm_format_modifier_blob`.
 ///
-/// The result takes at most 43 bytes for each byte of the blob, because an entry of 24 bytes names up to 64 pairs, and never more
-/// than 1 MiB.
+/// The result takes at most 43 bytes for each byte of the blob, because an entry of 24 bytes names up to 64 pairs. It never takes
+/// more than 1 MiB.
 ///
 /// # Errors
-/// [`InFormatsError`] with the offset of the invalid part.
+/// [`InFormatsError`] with the offset of the invalid entry, list or number.
 ///
 /// # References
 /// `drm_mode.h`: u32 version, flags, count_formats, formats_offset, count_modifiers, modifiers_offset; then u32 codes, then
@@ -60,7 +61,7 @@ pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsErro
     let blob = BlobReader(blob);
     let (formats, formats_at) = (blob.usize_at(8)?, blob.usize_at(12)?);
     let (modifiers, modifiers_at) = (blob.usize_at(16)?, blob.usize_at(20)?);
-    // Each list lies inside the blob, so its count is bounded by the blob's size.
+    // Each list has to be inside the blob, so its length is bounded by the blob's size.
     blob.part(formats_at, formats.saturating_mul(4), "the formats")?;
     let size = modifiers.saturating_mul(ENTRY_BYTES);
     let entries = blob.part(modifiers_at, size, "the modifiers")?;
@@ -94,7 +95,7 @@ pub fn read_in_formats(blob: &[u8]) -> Result<Vec<FormatModifier>, InFormatsErro
     Ok(found)
 }
 
-/// Reads numbers at offsets of the blob.
+/// Reads lists and numbers at offsets of the blob.
 struct BlobReader<'bytes>(&'bytes [u8]);
 
 impl<'bytes> BlobReader<'bytes> {
@@ -191,7 +192,7 @@ mod tests {
         };
         let found = read_in_formats(&blob_of(&[(0, other), (1, tiled)])).unwrap();
         assert_eq!(found, [expected]);
-        // A plane that names nothing takes nothing: LINEAR is not assumed.
+        // A plane that lists no formats accepts none. The modifier `LINEAR` is not assumed.
         assert_eq!(read_in_formats(&blob_of(&[(0, tiled)])).unwrap(), []);
         assert_eq!(read_in_formats(&blob_of(&[])).unwrap(), []);
     }
@@ -207,7 +208,7 @@ mod tests {
             words(&blob(1, 0)[..40]),
             "IN_FORMATS of 40 bytes: expected the modifiers of 24 bytes at byte 32"
         );
-        // 1,025 entries with 64 formats each.
+        // The blob has 1,025 entries with 64 formats each.
         let mut many = Vec::new();
         for word in [1, 0, 64, 24, 1025, 24 + 256] {
             many.extend(u32::to_ne_bytes(word));

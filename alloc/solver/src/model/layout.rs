@@ -1,14 +1,15 @@
-//! The layout of an image: where each plane lies in its dma-buf.
+//! The layout of an image: the position of each plane in its dma-buf.
 //!
 //! ```text
 //! dma-buf 0: ├─ offset of plane 0 ─┤├─ stride ─┤├─ stride ─┤ …   plane 0 (luma, or all channels)
 //!            ├────────────── offset of plane 1 ──────────────┤├─ stride ─┤├─ stride ─┤ …   plane 1 (chroma)
 //! ```
 //!
-//! The planes of an image share one dma-buf, or each has one of its own (disjoint).
+//! The planes of an image share one dma-buf, or each plane has a dma-buf of its own (disjoint).
 //!
-//! The extent is the coded one, in which rows and strides are counted. The picture is the visible rectangle in it, which is usually all
-//! of it. A decoder whose blocks have 16 rows writes a picture of 1080 rows into a coded extent of 1088 rows.
+//! The extent of a layout is the coded extent, from which the number of rows and the strides follow. The picture is the visible
+//! rectangle in the coded extent, and is usually as large. A decoder whose blocks have 16 rows writes a picture of 1080 rows into
+//! a coded extent of 1088 rows.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,26 +20,26 @@ use crate::reading::budget::list;
 /// The layout of one plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlaneLayout {
-    /// The index of the dma-buf that holds the plane.
+    /// The index of the dma-buf that contains the plane.
     pub memory: usize,
-    /// Bytes from the start of the dma-buf to the plane's first row.
+    /// The number of bytes from the start of the dma-buf to the first row of the plane.
     pub offset_bytes: u64,
-    /// Bytes from one row to the next.
+    /// The number of bytes from one row to the next.
     pub stride_bytes: u32,
-    /// Bytes of the plane; stride × rows for a linear layout.
+    /// The size of the plane in bytes. For a linear layout it is stride × rows.
     pub size_bytes: u64,
 }
 
-/// The bytes of one plane that hold the picture.
+/// The bytes of one plane that contain the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VisibleBytes {
-    /// The first row of the plane.
+    /// The index of the first row of the plane that contains the picture.
     pub first_row: u32,
-    /// The number of rows.
+    /// The number of rows that contain the picture.
     pub rows: u32,
-    /// The first byte of each row.
+    /// The index of the first byte in each of these rows.
     pub first_byte: u32,
-    /// The number of bytes of each row.
+    /// The number of bytes in each of these rows.
     pub row_bytes: u32,
 }
 
@@ -49,12 +50,12 @@ pub struct Layout {
     format: FormatModifier,
     planes: Vec<PlaneLayout>,
     memory_sizes: Vec<u64>,
-    /// The visible rectangle; `None` if it is all of the image.
+    /// The visible rectangle; `None` if all of the image is visible.
     #[serde(skip_serializing_if = "Option::is_none")]
     visible: Option<Rect>,
 }
 
-/// Reads a serialised layout and checks it as [`Layout::new`] does.
+/// Reads a serialised layout and checks it like [`Layout::new`].
 impl<'de> Deserialize<'de> for Layout {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -92,10 +93,10 @@ where
 }
 
 impl Layout {
-    /// The most planes of an image, and the most dma-bufs.
+    /// The most planes of an image, and the most dma-bufs of an image.
     pub const MAXIMUM_PLANES: usize = 4;
 
-    /// The greatest supported stride alignment in bytes. Hardware needs 4096 at most.
+    /// The greatest stride alignment that is supported, in bytes. No known hardware needs more than 4096.
     const LARGEST_ALIGNMENT: u32 = 1 << 20;
 
     /// Makes a layout and checks the planes against their format and dma-bufs.
@@ -104,7 +105,7 @@ impl Layout {
     /// reports it.
     ///
     /// # Errors
-    /// [`LayoutError`] with the plane and the numbers.
+    /// [`LayoutError`], with the index of the plane and the sizes.
     pub fn new(
         extent: Extent,
         format: FormatModifier,
@@ -217,8 +218,8 @@ impl Layout {
             let stride_bytes = if plane == 0 {
                 first_stride
             } else {
-                // The plane has as many blocks a row as the first plane, including padding. V4L2 derives them from bytesperline
-                // in the same way.
+                // The plane has as many blocks in a row as the first plane, including padding. V4L2 derives the chroma stride
+                // from `bytesperline` in the same way.
                 let blocks = first_stride.div_ceil(first.block_bytes.max(1));
                 let columns = blocks.saturating_mul(first.hsub);
                 columns
@@ -247,10 +248,10 @@ impl Layout {
         )
     }
 
-    /// Returns the same planes in dma-bufs of other sizes, as an allocator reports them.
+    /// Returns a layout with the same planes in dma-bufs of other sizes, which an allocator has reported.
     ///
     /// # Errors
-    /// [`LayoutError::OutOfBounds`] if a plane no longer fits.
+    /// [`LayoutError::OutOfBounds`] if a plane does not fit into its dma-buf.
     pub fn with_memory_sizes(&self, memory_sizes: Vec<u64>) -> Result<Self, LayoutError> {
         let layout = Self::new(self.extent, self.format, self.planes.clone(), memory_sizes)?;
         Ok(Self {
@@ -259,10 +260,10 @@ impl Layout {
         })
     }
 
-    /// Returns the same planes with another visible rectangle.
+    /// Returns a layout with the same planes and another visible rectangle.
     ///
     /// # Errors
-    /// [`LayoutError::Visible`] if it is not inside of the extent.
+    /// [`LayoutError::Visible`] if the rectangle is not inside of the extent.
     pub fn with_visible(self, visible: Rect) -> Result<Self, LayoutError> {
         if !visible.is_inside(self.extent) {
             return Err(LayoutError::Visible {
@@ -276,7 +277,8 @@ impl Layout {
         })
     }
 
-    /// Returns the same planes with another modifier. No tiling takes less memory than linear rows, so this is a lower bound.
+    /// Returns a layout with the same planes and another modifier. No tiling takes less memory than linear rows, so the result is
+    /// a lower bound.
     pub(crate) fn with_modifier(&self, modifier: Modifier) -> Self {
         Self {
             format: FormatModifier::new(self.format.fourcc, modifier),
@@ -284,13 +286,14 @@ impl Layout {
         }
     }
 
-    /// Returns the coded width and height in pixels, which is the size that devices are told. Rows and strides are counted in it.
+    /// Returns the coded width and height in pixels. This is the size that is passed to devices, and the number of rows and the
+    /// strides follow from it.
     #[must_use]
     pub const fn extent(&self) -> Extent {
         self.extent
     }
 
-    /// Returns the rectangle that holds the picture. The other pixels of the extent are undefined.
+    /// Returns the visible rectangle, which contains the picture. The pixels outside of it are undefined.
     #[must_use]
     pub const fn visible(&self) -> Rect {
         match self.visible {
@@ -299,13 +302,13 @@ impl Layout {
         }
     }
 
-    /// Returns whether the picture is only a part of the extent.
+    /// Returns whether the visible rectangle is smaller than the extent.
     #[must_use]
     pub const fn is_cropped(&self) -> bool {
         self.visible.is_some()
     }
 
-    /// Returns format and modifier.
+    /// Returns the pair of format and modifier.
     #[must_use]
     pub const fn format(&self) -> FormatModifier {
         self.format
@@ -329,7 +332,7 @@ impl Layout {
         self.memory_sizes.iter().sum()
     }
 
-    /// Returns the bytes of one row of a plane without padding; `None` for an unknown format or plane.
+    /// Returns the number of bytes in one row of a plane, without padding; `None` for an unknown format or plane.
     #[must_use]
     pub fn row_bytes(&self, plane: usize) -> Option<u32> {
         self.format
@@ -340,7 +343,7 @@ impl Layout {
             .row_bytes(self.extent.width())
     }
 
-    /// Returns the rows of a plane; `None` for an unknown format or plane.
+    /// Returns the number of rows of a plane; `None` for an unknown format or plane.
     #[must_use]
     pub fn rows(&self, plane: usize) -> Option<u32> {
         Some(
@@ -353,9 +356,9 @@ impl Layout {
         )
     }
 
-    /// Returns the bytes of a plane that hold the picture; `None` for an unknown format or plane.
+    /// Returns the bytes of a plane that contain the picture; `None` for an unknown format or plane.
     ///
-    /// A picture that begins or ends inside of a block of pixels has all bytes of that block.
+    /// If the picture begins or ends inside of a block of pixels, all bytes of that block are included.
     #[must_use]
     pub fn visible_bytes(&self, plane: usize) -> Option<VisibleBytes> {
         let shape = self.format.fourcc.info()?.planes.get(plane)?;
@@ -375,8 +378,8 @@ impl Layout {
         })
     }
 
-    /// Returns the least bytes of a plane. The last row of a linear plane needs only its pixels, but kernel interfaces such as
-    /// ADDFB2 demand whole strides.
+    /// Returns the least size of a plane in bytes. The last row of a linear plane could end with its last pixel, but kernel
+    /// interfaces such as `DRM_IOCTL_MODE_ADDFB2` require a whole stride.
     fn needed_bytes(&self, plane: usize) -> Option<u64> {
         let place = self.planes.get(plane)?;
         if self.format.modifier != Modifier::LINEAR {

@@ -1,4 +1,4 @@
-//! Formats, modifiers, extents and layouts as types. There is no I/O.
+//! Types for formats, modifiers, extents and layouts. This module does no I/O.
 
 mod device;
 mod extent;

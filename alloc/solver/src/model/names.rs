@@ -9,7 +9,7 @@ const fn named(name: &'static str, code: [u8; 4]) -> (Fourcc, &'static str) {
     (Fourcc::of(code), name)
 }
 
-/// All codes with their names.
+/// The codes and names of all formats.
 pub(super) static NAMES: [(Fourcc, &str); 178] = [
     named("C1", *b"C1  "),
     named("C2", *b"C2  "),
@@ -159,7 +159,7 @@ pub(super) static NAMES: [(Fourcc, &str); 178] = [
     named("YVU444", *b"YV24"),
     named("Y8", *b"GREY"),
     named("XYYY2101010", *b"YPA4"),
-    // Raw Bayer formats, which only V4L2 names.
+    // The following formats are raw Bayer formats, which only V4L2 names.
     named("SBGGR8", *b"BA81"),
     named("SGBRG8", *b"GBRG"),
     named("SGRBG8", *b"GRBG"),

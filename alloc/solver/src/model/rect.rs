@@ -18,7 +18,7 @@ pub struct Rect {
     extent: Extent,
 }
 
-/// A rectangle as it is written.
+/// The JSON form of a rectangle.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -35,43 +35,43 @@ impl Rect {
         Self { x, y, extent }
     }
 
-    /// Returns the rectangle of all pixels of an image.
+    /// Returns the rectangle that contains all pixels of an image.
     #[must_use]
     pub const fn whole(extent: Extent) -> Self {
         Self::new(0, 0, extent)
     }
 
-    /// Returns the first column.
+    /// Returns the first column of the rectangle.
     #[must_use]
     pub const fn x(self) -> u32 {
         self.x
     }
 
-    /// Returns the first row.
+    /// Returns the first row of the rectangle.
     #[must_use]
     pub const fn y(self) -> u32 {
         self.y
     }
 
-    /// Returns the width and height.
+    /// Returns the width and height of the rectangle.
     #[must_use]
     pub const fn extent(self) -> Extent {
         self.extent
     }
 
-    /// Returns the width in pixels.
+    /// Returns the width of the rectangle in pixels.
     #[must_use]
     pub const fn width(self) -> u32 {
         self.extent.width()
     }
 
-    /// Returns the height in pixels.
+    /// Returns the height of the rectangle in pixels.
     #[must_use]
     pub const fn height(self) -> u32 {
         self.extent.height()
     }
 
-    /// Returns whether every pixel of the rectangle is inside of an image.
+    /// Returns whether all pixels of the rectangle are inside of an image with this extent.
     #[must_use]
     pub fn is_inside(self, extent: Extent) -> bool {
         let fits = |begin: u32, length: u32, whole: u32| {

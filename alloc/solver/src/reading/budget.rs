@@ -1,4 +1,4 @@
-//! The memory budget of one description, and readers of lists, maps and values that stay within it.
+//! The memory budget for reading one file or request, and readers of lists, maps and values that stay within this budget.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,28 +12,30 @@ use serde_json::{Map, Number, Value};
 
 use super::reader::duplicate_key;
 
-/// The most bytes of memory that the structures of one description may take together.
+/// The most bytes of memory that the structures of one file or request may take together.
 ///
-/// A structure may take a hundred times the bytes of its text, as `{}` does, so a bound on the text alone is not enough. Real
-/// descriptions take less than a hundredth of this.
+/// A structure may take a hundred times as many bytes as its text, as for `{}`, so a bound on the text alone is not enough. Real
+/// files take less than a hundredth of this budget.
 const MAXIMUM_BYTES: usize = 64 << 20;
 
-/// The bytes that are charged for a JSON object whose fields are unknown: a `BTreeMap` node has room for 11 entries at once.
+/// The number of bytes that are charged for a JSON object with unknown fields. Its first field allocates a node of a `BTreeMap`
+/// with room for 11 entries.
 const VALUE_BYTES: usize = 700;
 
-/// The most levels of nesting of a value whose structure is unknown.
+/// The most levels of nesting in a value of unknown structure.
 const MAXIMUM_DEPTH: usize = 32;
 
 thread_local! {
-    /// How many structures are being read inside one another on this thread, and the bytes that were charged for them.
+    /// The number of nested structures that this thread is reading, and the bytes that were charged for them.
     static CHARGED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-/// A guard during which memory is charged to the budget; the outermost guard starts from 0.
+/// A guard for reading a structure. While it exists, memory is charged to the budget. The outermost guard resets the charged
+/// bytes to 0.
 pub struct BudgetScope;
 
 impl BudgetScope {
-    /// Starts to charge memory, or joins the scope of the structure that is being read around this one.
+    /// Begins to charge memory. If this thread is already reading an enclosing structure, both use the same budget.
     pub fn begin() -> Self {
         let (depth, bytes) = CHARGED.get();
         CHARGED.set((depth.saturating_add(1), if depth == 0 { 0 } else { bytes }));
@@ -51,11 +53,11 @@ impl Drop for BudgetScope {
 /// Charges memory to the budget, in bytes.
 ///
 /// # Errors
-/// The description takes more than the budget allows.
+/// The file or request takes more memory than the budget allows.
 pub(crate) fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     let (depth, taken) = CHARGED.get();
     let taken = taken.saturating_add(bytes);
-    // Outside of a scope nothing is charged, because nothing would reset the count.
+    // Without a guard nothing is charged, because nothing would reset the count.
     if depth == 0 {
         return Ok(());
     }
@@ -69,16 +71,16 @@ pub(crate) fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     Ok(())
 }
 
-/// Charges one item of a list. A list that grows has room for twice its items while the old allocation still exists, so the
-/// charge is three times the item's size.
+/// Charges memory for one item of a list. When a list grows, it has room for twice its items while the old allocation still
+/// exists, so three times the item's size is charged.
 pub fn charge_one<T, E: Error>() -> Result<(), E> {
     charge(size_of::<T>().saturating_mul(3))
 }
 
-/// Reads a list of at most `most` items; `what` names them in the error.
+/// Reads a list of at most `most` items. `what` names the items in the error.
 ///
 /// # Errors
-/// The list has more items, and then the error says how many; or an item cannot be read.
+/// The list has more items, in which case the error states their number, or an item cannot be read.
 pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
     most: usize,
@@ -143,7 +145,7 @@ where
                     return Err(duplicate_key(&mut map, &key));
                 }
                 if entries.is_empty() {
-                    // The first entry allocates a node with room for 11.
+                    // The first entry allocates a node of the map with room for 11 entries.
                     let entry = size_of::<K>().saturating_add(size_of::<T>());
                     charge(entry.saturating_mul(12))?;
                 }
@@ -165,12 +167,12 @@ pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Err
     any_value().deserialize(deserializer)
 }
 
-/// Returns the seed that reads a value of any structure.
+/// Returns the seed for reading a value of any structure.
 pub(super) fn any_value() -> AnyValue {
     AnyValue(0)
 }
 
-/// Reads a value of any structure; the number is its level of nesting.
+/// A seed for reading a value of any structure. The number is the value's level of nesting.
 #[derive(Clone, Copy)]
 pub(super) struct AnyValue(usize);
 
@@ -214,7 +216,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        // JSON has no notation for infinities and NaN.
+        // JSON has no notation for infinities and NaN, so such a number is refused.
         Number::from_f64(value)
             .map(Value::Number)
             .ok_or_else(|| E::custom("it is not a finite number"))

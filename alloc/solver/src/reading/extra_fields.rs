@@ -1,18 +1,19 @@
-//! Fields that a newer version wrote. They are kept, and count as demands that nothing meets.
+//! JSON fields that a newer version wrote. They are kept, and each is a demand that nothing meets.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// Fields that this version does not know, by name, including those nested in fields that it does know.
+/// The JSON fields that this version does not know, by name. They include unknown fields nested in fields that it knows.
 ///
-/// Each extra field is a demand that nothing can meet, because this version cannot know what it asks for. The exception is an
-/// object with `"optional": true`, which may be ignored. Serialising writes all of them back where they were read.
+/// Each extra field is a demand that nothing meets, because this version cannot know its meaning. The exception is an object with
+/// `"optional": true`, which may be ignored. When the structure is serialised, all extra fields are written at their original
+/// place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtraFields {
-    /// Extra fields of the object itself.
+    /// The extra fields of the object itself.
     pub fields: BTreeMap<String, Value>,
-    /// Extra fields of nested objects, by the name of the known field that holds the object.
+    /// The extra fields of nested objects, by the name of the known field that contains the object.
     pub nested: BTreeMap<String, ExtraFields>,
 }
 
@@ -38,14 +39,14 @@ impl ExtraFields {
         own.chain(nested).collect()
     }
 
-    /// Adds the extra fields that were found inside a known field.
+    /// Adds the extra fields that were found in a known field.
     pub(super) fn add_nested(&mut self, field: &str, nested: Self) {
         if !nested.is_empty() {
             self.nested.insert(field.to_owned(), nested);
         }
     }
 
-    /// Returns the name of the first extra field, or of the known field that holds it.
+    /// Returns the name of the first extra field, or of the known field that contains it.
     pub fn first_name(&self) -> Option<&str> {
         self.fields
             .keys()
@@ -54,7 +55,7 @@ impl ExtraFields {
             .map(String::as_str)
     }
 
-    /// Writes the fields back to where they were read.
+    /// Writes the extra fields into a JSON object, each at its original place.
     pub fn merge_into(&self, into: &mut Map<String, Value>) {
         for (name, value) in &self.fields {
             into.insert(name.clone(), value.clone());
@@ -69,9 +70,9 @@ impl ExtraFields {
 
 /// Defines a structure that keeps the fields that it does not know, at every depth, in its field `extra_fields`.
 ///
-/// The macro also defines a private mirror of the structure, and serde's attributes apply to the mirror. Nothing else can name the
-/// mirror, so there is no way to deserialise the structure that would drop fields. A structure that is marked `whole` needs a
-/// check after it was read: the macro then leaves `Deserialize` to the caller, who implements it by `read_fields`.
+/// The macro also defines a private copy of the structure, to which serde's attributes apply. Other code cannot name this copy,
+/// so the structure cannot be deserialised in a way that drops fields. A structure that is marked `whole` has to be checked after
+/// it was read. For such a structure the macro does not implement `Deserialize`; the caller implements it with `read_fields`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! keeps_extra_fields {

@@ -1,7 +1,7 @@
-//! Deserialises descriptions within a memory budget, with the path of each error, and keeps the fields that this version does
-//! not know.
+//! Deserialises files and requests within a memory budget, reports the path of each error, and keeps the fields that this version
+//! does not know.
 //!
-//! The module is public for crates that define descriptions of their own, such as `covalent-machine`.
+//! The module is public for crates that define file formats of their own, such as `covalent-machine`.
 
 pub mod budget;
 mod extra_fields;

@@ -1,9 +1,9 @@
 //! A deserialiser that collects the fields that a structure does not have.
 //!
-//! A [`Reader`] wraps the deserialiser that a structure's own `Deserialize` reads from. It passes on the fields that the structure
-//! has and stores the others in [`ExtraFields`], also for structures that are directly nested in a field. The items of lists and
-//! maps are not wrapped: they implement `Deserialize` with a reader of their own. The text is read once, whatever its depth, so an
-//! error is reported at the position where the text is wrong.
+//! A [`Reader`] wraps the deserialiser that a structure's own `Deserialize` reads from. It passes the fields of the structure to
+//! that `Deserialize`, and stores all other fields in [`ExtraFields`]. It does the same for structures that are directly nested
+//! in a field. The items of lists and maps are not wrapped, because their types implement `Deserialize` with their own reader.
+//! The text is read once, at any depth, so an error has the position where the text is wrong.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,14 +17,14 @@ use serde::de::{
 use super::budget::any_value;
 use super::extra_fields::ExtraFields;
 
-/// Passes on the fields that a structure has, and stores all others in `extra_fields`.
+/// A deserialiser that passes on the fields of a structure and stores all other fields in `extra_fields`.
 pub struct Reader<'u, D> {
     inner: D,
     extra_fields: &'u mut ExtraFields,
 }
 
 impl<'u, D> Reader<'u, D> {
-    /// Wraps `inner`.
+    /// Makes a reader that wraps the deserialiser `inner`.
     pub fn new(inner: D, extra_fields: &'u mut ExtraFields) -> Self {
         Self {
             inner,
@@ -80,8 +80,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        // A structure is read only from a map. A list has its values in the order of this version's fields, and would silently
-        // drop the fields of a newer version.
+        // A structure is read only from a map, and not from a list. A list would have values in the order of this version's
+        // fields, and the fields of a newer version would be dropped without an error.
         self.inner.deserialize_map(FieldsVisitor {
             visitor,
             fields,
@@ -172,7 +172,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for InnerVisitor<'_, V> {
     }
 }
 
-/// Reads an enum's variants; extra fields are stored under the variant's name.
+/// Reads the variants of an enum. Extra fields are stored under the name of the variant.
 struct Variants<'u, A> {
     data: A,
     extra_fields: &'u mut ExtraFields,
@@ -280,7 +280,7 @@ struct FieldAccess<'u, A> {
     map: A,
     fields: &'static [&'static str],
     extra_fields: &'u mut ExtraFields,
-    /// A bit for each field that was read; no structure of these crates has 128 fields.
+    /// A bit for each field that was read. No structure of these crates has as many as 128 fields.
     seen: u128,
     field: &'static str,
 }
@@ -342,7 +342,7 @@ pub(super) fn duplicate_key<'de, A: MapAccess<'de>>(
     }
 }
 
-/// Fails with this message instead of reading a value.
+/// A seed that fails with this message instead of reading a value.
 struct ErrorSeed<'w>(&'w str);
 
 impl<'de> DeserializeSeed<'de> for ErrorSeed<'_> {
@@ -353,7 +353,7 @@ impl<'de> DeserializeSeed<'de> for ErrorSeed<'_> {
     }
 }
 
-/// Reads a value through a reader that stores its extra fields separately.
+/// A seed that reads a value through a reader, which stores the value's extra fields separately.
 struct NestedSeed<'u, S> {
     seed: S,
     extra_fields: &'u mut ExtraFields,
@@ -367,10 +367,11 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for NestedSeed<'_, S> {
     }
 }
 
-/// Reads a whole description, and prefixes an error with its path: `participants[3].constraints.image.stride.alignment: …`.
+/// Reads a complete file or request, and prefixes an error with the path of the value, as in
+/// `participants[3].constraints.image.stride.alignment: …`.
 ///
 /// # Errors
-/// Those of `read`, prefixed with the path.
+/// The errors of `read`, prefixed with the path.
 pub fn with_path<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(serde_path_to_error::Deserializer<'_, '_, D>) -> Result<T, D::Error>,
@@ -381,7 +382,7 @@ pub fn with_path<'de, D: Deserializer<'de>, T>(
         &mut track,
     ))
     .map_err(|error| match track.path().to_string() {
-        // The error concerns the whole description, which has no path.
+        // An error about the complete file has no path.
         place if place == "." => error,
         place => D::Error::custom(format!("{place}: {error}")),
     })

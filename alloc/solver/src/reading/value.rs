@@ -1,4 +1,4 @@
-//! Bounds on the values of participants and sources.
+//! Checks that the values of participants, sources and pools are within their bounds.
 
 use thiserror::Error;
 
@@ -6,19 +6,19 @@ use crate::constraint::{Constraints, MemoryScope, Participant, Pool, Source};
 use crate::model::DeviceIdentity;
 use crate::solve::Request;
 
-/// A value that is out of its bounds.
+/// The error for a value that is outside of its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{place}: {words}")]
 #[non_exhaustive]
 pub struct ValueError {
-    /// The value's path, such as `participants[3].constraints.buffers_held`.
+    /// The path of the value, such as `participants[3].constraints.buffers_held`.
     pub place: String,
-    /// What is wrong with the value.
+    /// What is wrong with the value, as a clause.
     pub words: String,
 }
 
 impl ValueError {
-    /// Makes an error of a value's path and of what is wrong with it.
+    /// Makes an error from the path of a value and a text about what is wrong with it.
     #[must_use]
     pub fn new(place: String, words: String) -> Self {
         Self { place, words }
@@ -28,10 +28,10 @@ impl ValueError {
 /// The longest name or identifier, in bytes.
 const LONGEST_NAME: usize = 1024;
 
-/// Checks the lengths of a participant's names and its numbers of buffers; `at` is the participant's path.
+/// Checks the lengths of a participant's names, and its numbers of buffers. `at` is the path of the participant.
 ///
 /// # Errors
-/// [`ValueError`] for the first value that is out of its bounds.
+/// [`ValueError`] for the first value that is outside of its bounds.
 pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
     text(at, "name", &own.name)?;
     device(at, &own.device)?;
@@ -45,10 +45,10 @@ pub fn participant(at: &str, own: &Participant) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Checks the lengths of a source's names; `at` is the source's path.
+/// Checks the lengths of a source's names. `at` is the path of the source.
 ///
 /// # Errors
-/// [`ValueError`] for the first value that is out of its bounds.
+/// [`ValueError`] for the first value that is outside of its bounds.
 pub fn source(at: &str, own: &Source) -> Result<(), ValueError> {
     text(at, "id", own.id.as_str())?;
     text(at, "name", &own.name)?;
@@ -71,10 +71,10 @@ pub fn source(at: &str, own: &Source) -> Result<(), ValueError> {
     }
 }
 
-/// Checks the lengths of a pool's names; `at` is the pool's path.
+/// Checks the lengths of a pool's names. `at` is the path of the pool.
 ///
 /// # Errors
-/// [`ValueError`] for the first value that is out of its bounds.
+/// [`ValueError`] for the first value that is outside of its bounds.
 pub fn pool(at: &str, own: &Pool) -> Result<(), ValueError> {
     text(at, "id", own.id.as_str())?;
     text(at, "name", &own.name)?;
@@ -97,10 +97,10 @@ fn held(at: &str, field: &str, own: &Constraints) -> Result<(), ValueError> {
     count(&format!("{at}.{field}.buffers_held"), own.buffers_held)
 }
 
-/// Checks a number of buffers; `place` is its path.
+/// Checks a number of buffers. `place` is the path of the number.
 ///
 /// # Errors
-/// [`ValueError`] if it is over [`Request::MAXIMUM_BUFFERS`].
+/// [`ValueError`] if the number is greater than [`Request::MAXIMUM_BUFFERS`].
 pub fn count(place: &str, count: u32) -> Result<(), ValueError> {
     let most = Request::MAXIMUM_BUFFERS;
     if count <= most {

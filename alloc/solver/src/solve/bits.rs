@@ -1,6 +1,6 @@
-//! Sets of small numbers as bits.
+//! Sets of small numbers, with a bit for each number.
 
-/// A set of numbers below a length that is fixed when the set is made. Callers only ask for numbers below that length.
+/// A set of numbers below a length that is fixed when the set is made. Callers pass only numbers below that length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bits(Vec<u64>);
 
@@ -27,7 +27,7 @@ impl Bits {
         self.0[number >> 6] |= 1 << (number & 63);
     }
 
-    /// Inserts `length` numbers from `first` on.
+    /// Inserts the `length` numbers from `first` on.
     pub(super) fn insert_run(&mut self, first: usize, length: usize) {
         let end = first.saturating_add(length);
         let mut number = first;
@@ -46,7 +46,7 @@ impl Bits {
         self.0[number >> 6] >> (number & 63) & 1 == 1
     }
 
-    /// Keeps the intersection with a set of the same length, and returns whether anything is left.
+    /// Removes all numbers that are not in `other`, which has the same length. Returns whether the set has any numbers left.
     pub(super) fn keep(&mut self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());
         let mut any = 0;
@@ -57,7 +57,7 @@ impl Bits {
         any != 0
     }
 
-    /// Adds the numbers of a set of the same length.
+    /// Inserts all numbers of `other`, which has the same length.
     pub(super) fn add(&mut self, other: &Self) {
         debug_assert_eq!(self.0.len(), other.0.len());
         for (word, own) in self.0.iter_mut().zip(&other.0) {
@@ -65,7 +65,8 @@ impl Bits {
         }
     }
 
-    /// Adds the numbers that are not in a set of the same length. This also sets bits beyond the length, which no caller reads.
+    /// Inserts all numbers that are not in `other`, which has the same length. This also sets bits beyond the length, which no
+    /// caller reads.
     pub(super) fn add_complement(&mut self, other: &Self) {
         debug_assert_eq!(self.0.len(), other.0.len());
         for (word, own) in self.0.iter_mut().zip(&other.0) {
@@ -73,7 +74,7 @@ impl Bits {
         }
     }
 
-    /// Removes the numbers of a set of the same length, and returns whether any is left.
+    /// Removes all numbers of `other`, which has the same length. Returns whether the set has any numbers left.
     pub(super) fn remove(&mut self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());
         let mut any = 0;
@@ -84,7 +85,7 @@ impl Bits {
         any != 0
     }
 
-    /// Returns whether the intersection with a set of the same length has any number.
+    /// Returns whether the set has a number in common with `other`, which has the same length.
     pub(super) fn meets(&self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());
         self.0.iter().zip(&other.0).any(|(one, two)| one & two != 0)
@@ -94,7 +95,7 @@ impl Bits {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Returns the least number that is `from` or more.
+    /// Returns the least number of the set that is not less than `from`.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
         let mut place = from >> 6;
         let mut word = self.0.get(place)? & (u64::MAX << (from & 63));
@@ -105,7 +106,7 @@ impl Bits {
         Some(place << 6 | word.trailing_zeros() as usize)
     }
 
-    /// Returns the least number, `from` or more, of the intersection with a set of the same length.
+    /// Returns the least number that is not less than `from` and is in this set and in `other`, which has the same length.
     pub(super) fn next_in_both(&self, other: &Self, from: usize) -> Option<usize> {
         let mut place = from >> 6;
         let both = |place: usize| Some(self.0.get(place)? & other.0.get(place)?);
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     impl Bits {
-        /// Iterates over the numbers in order, starting at `from`.
+        /// Iterates over the numbers of the set in ascending order, starting at `from`.
         pub(in crate::solve) fn iter_from(&self, from: usize) -> impl Iterator<Item = usize> + '_ {
             std::iter::successors(self.next(from), |number| {
                 self.next(number.saturating_add(1))

@@ -1,10 +1,10 @@
-//! Texts of bounded length, made of names and lists of any length.
+//! Texts of bounded length, which are made from names and lists of any length.
 
 use std::borrow::Cow;
 
 use crate::text::printable;
 
-/// How many names a sentence lists. Of all other names it gives only the number.
+/// The most names that a sentence lists. Further names are only counted.
 pub(super) const NAMES_SHOWN: usize = 16;
 
 /// The most bytes of a name within a sentence.
@@ -13,7 +13,7 @@ pub(super) const NAME_BYTES: usize = 128;
 /// The most bytes of the text about one source, one demand or one reason.
 pub(super) const SENTENCE_BYTES: usize = 4096;
 
-/// Returns `text`; if it has more than `most` bytes, its beginning and the number of bytes that follow.
+/// Returns `text`. If it has more than `most` bytes, the result is its beginning and the number of bytes that follow.
 pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);
@@ -26,7 +26,7 @@ pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{begin}… ({} bytes more)", rest.len()))
 }
 
-/// Cuts an owned text as [`cut`] does.
+/// Cuts a text as [`cut`] does, and takes ownership of it.
 pub(super) fn cut_to(text: String, most: usize) -> String {
     match cut(&text, most) {
         Cow::Owned(cut) => cut,
@@ -36,8 +36,8 @@ pub(super) fn cut_to(text: String, most: usize) -> String {
 
 /// Returns a name for use in a sentence: printable, and at most its first [`NAME_BYTES`].
 ///
-/// A request that was not read from a file may have any names. A line break or a terminal's control sequence in one could forge
-/// text around it. Serialised data keep the names as they are.
+/// A request that was not read from a file may have any names. A line break or a terminal's control sequence in a name could
+/// forge text around it. JSON contains the names unchanged.
 pub(super) fn name(name: &str) -> Cow<'_, str> {
     match cut(name, NAME_BYTES) {
         Cow::Borrowed(name) => plain(name),
@@ -45,9 +45,9 @@ pub(super) fn name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns a name printable, of any length.
+/// Returns a name of any length in which characters that are not printable are replaced.
 pub(super) fn plain(name: &str) -> Cow<'_, str> {
-    // A fold without an early exit compares many bytes at once.
+    // A fold without an early exit lets the compiler compare many bytes at once.
     let is_plain = name
         .bytes()
         .fold(true, |all, byte| all & (b' '..=b'~').contains(&byte));
@@ -58,7 +58,7 @@ pub(super) fn plain(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Joins the first `most` texts, and counts the others.
+/// Joins the first `most` texts, and appends the number of further texts.
 pub(super) fn joined_up_to<'t>(
     texts: impl ExactSizeIterator<Item = &'t str>,
     most: usize,

@@ -1,4 +1,4 @@
-//! The search for candidates, for one choice of the participants' alternatives.
+//! The search for candidates with one combination of the participants' alternatives.
 
 use std::cell::OnceCell;
 
@@ -9,27 +9,28 @@ use super::prepared_participant::PreparedChoice;
 use super::problem::{Problem, View};
 use crate::constraint::{CpuUse, Field};
 
-/// Everything that the members demand together for one combination of their alternatives.
+/// A search for candidates that serve some participants (the members), with one alternative of each. It holds the demands that do
+/// not depend on a source.
 pub(super) struct CandidateSearch<'p, 'a, 'v> {
     pub(super) problem: &'p Problem<'a>,
     pub(super) view: View<'v>,
-    /// By member, the index of the alternative.
+    /// The index of the alternative that each member uses.
     pub(super) combination: &'v [usize],
-    /// The pairs that all members accept.
+    /// The numbers of the pairs that all members accept.
     pub(super) formats: Bits,
     /// How often the CPU accesses the buffers.
     pub(super) cpu: CpuUse,
-    /// Whether a member accesses pixels with the CPU, which it can do only in linear rows.
+    /// Whether a member accesses pixels with the CPU, which can only access linear rows.
     pub(super) needs_rows: bool,
-    /// The number of buffers to allocate.
+    /// The number of buffers that a plan has to allocate.
     pub(super) count: u32,
-    /// The sum of the indices of all alternatives; a lower sum is preferred.
+    /// The sum of the indices of the members' alternatives. A lower sum is preferred.
     pub(super) alternatives: usize,
-    /// The members that have constraints on single formats.
+    /// The members that have constraints on single formats, each with its alternative.
     pub(super) with_per_format: Vec<(usize, &'p PreparedChoice<'a>)>,
-    /// The members' demands on memory, computed when they are first needed.
+    /// The members' demands on memory. They are computed when they are first needed.
     pub(super) needs: OnceCell<MemoryRequirements>,
-    /// Merged constraints and layouts, computed when they are first needed.
+    /// Merged constraints and layouts. They are computed when they are first needed.
     pub(super) known: MemoTable,
 }
 
@@ -78,7 +79,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
                 }
             }
             if kept.contains(Field::Held) {
-                // A plan has at most 1024 buffers, so a sum that saturates is over the limit in any case.
+                // A plan has at most 1024 buffers, so a sum that saturates exceeds the limit in any case.
                 held = held.saturating_add(choice.constraints.buffers_held);
             }
             if kept.contains(Field::Cpu) {
@@ -96,7 +97,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
         search
     }
 
-    /// Iterates over the members: each one's participant index and its chosen alternative.
+    /// Iterates over the members. Each item is the index of the participant and the alternative that it uses.
     pub(super) fn members(
         &self,
     ) -> impl Iterator<Item = (usize, &'p PreparedChoice<'a>)> + use<'p, 'a, 'v> {
@@ -111,7 +112,8 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
             })
     }
 
-    /// Returns whether a source is on a participant's own device, which need not import the source's memory.
+    /// Returns whether a source is on the participant's own device. Such a participant does not have to import the source's
+    /// memory.
     pub(super) fn is_own(&self, place: usize, number: usize) -> bool {
         self.problem.participant(place).own.contains(number)
     }

@@ -1,4 +1,4 @@
-//! The list of all candidates, for callers that want more than the best plan.
+//! The list of all candidates, for callers that need more than the best plan.
 
 use std::ops::Deref;
 
@@ -25,7 +25,8 @@ impl Candidates {
         }
     }
 
-    /// Returns what was not tried. If this is not `None`, there may be more candidates.
+    /// Returns what the search did not try; `None` if it tried everything. If the result is not `None`, there may be further
+    /// candidates.
     pub fn left_out(&self) -> Option<&LeftOut> {
         self.left_out.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Caveats: demands of which it is unknown whether a source meets them.
+//! Caveats. A caveat is a demand of which it is unknown whether a source meets it.
 
 use std::rc::Rc;
 
@@ -10,40 +10,40 @@ use crate::constraint::{AddressWindow, Contiguity, Source};
 /// The indices of the participants that have the demand.
 pub(super) type Places = Rc<[usize]>;
 
-/// A demand that is met only under a condition that the source does not guarantee.
+/// A demand that the source meets only under a condition that the source does not guarantee.
 #[derive(Clone, Debug)]
 pub(super) enum Caveat {
-    /// The memory may be scattered.
+    /// Some participants need or may need contiguous memory, and the source's memory may be scattered.
     Contiguity {
         owners: Places,
         contiguity: Contiguity,
         largest_bytes: u64,
     },
-    /// The memory may be outside of the range of addresses that all reach.
+    /// The source's memory may be outside of the addresses that all participants reach.
     Address {
         owners: Places,
         window: AddressWindow,
     },
-    /// These participants may refuse the memory. Holds their demands in words.
+    /// Some participants may refuse the memory. The texts describe their demands.
     Imports { demands: Rc<[Rc<str>]> },
-    /// It is unknown whether the memory is coherent.
+    /// Some participants need coherent memory, and it is unknown whether the source's memory is coherent.
     Coherency { owners: Places },
-    /// It is unknown whether the source's device has a shadow copy.
+    /// No driver would update a shadow copy for some participants, and it is unknown whether the source's device has one.
     ShadowCopy { owners: Places },
-    /// It is unknown whether these participants accept protected memory.
+    /// The source's memory is protected, and it is unknown whether these participants accept protected memory.
     Protection { owners: Places },
-    /// Nothing is known of the source's memory.
+    /// The properties of the source's memory are not known.
     UnknownMemory,
-    /// The driver chooses strides and sizes, and these participants have demands on them.
+    /// The source's driver chooses strides and sizes, and these participants have demands on them.
     DriverLayout { owners: Places },
-    /// The modifier is implicit, so these participants do not know the layout.
+    /// The modifier is implicit, so the drivers of these participants do not know the layout.
     Implicit { owners: Places },
-    /// Too little of a pool was free.
+    /// The pool had too little free memory when it was queried.
     Pool(Box<PoolNeed>),
 }
 
 impl Caveat {
-    /// Describes the caveat.
+    /// Describes the caveat as a sentence without a full stop.
     pub(super) fn describe(&self, source: &Source, names: Names<'_, '_>) -> String {
         let owned = |owners: &Places| names.joined(owners.iter().copied());
         let name = bounded_text::name(&source.name);

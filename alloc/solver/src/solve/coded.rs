@@ -1,4 +1,4 @@
-//! Chooses the coded extent, and where the picture lies in it.
+//! The choice of the coded extent, and of the picture's position in it.
 
 use super::candidate_search::CandidateSearch;
 use super::layout::Layouts;
@@ -12,25 +12,25 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, Fourcc, PlaneLayout};
 
-/// How many more columns and rows are tried where rows or planes have to be without a gap. A range is given rather than a number of
-/// tries, so that fewer demands never try fewer extents.
+/// How many columns and rows beyond the least ones are tried if rows or planes have to be without a gap. The range is fixed, and
+/// not the number of tries. Otherwise removing a demand could cause fewer extents to be tried.
 const MORE_COLUMNS: u32 = 256;
 const MORE_ROWS: u32 = 64;
 
-/// The steps that looking at a width, and laying out the planes of one extent, take.
+/// The steps that are charged for each width that is considered, and for laying out the planes of one extent.
 const WIDTH: usize = 4;
 const ROWS: usize = 64;
 
-/// The planes of one size, and the least sizes of their dma-bufs.
+/// The planes of an image of one size, and the least sizes of their dma-bufs.
 pub(super) type Placed = (Vec<PlaneLayout>, Vec<u64>);
 
 /// Returns the smallest coded extent that the merged constraints allow for a picture, and the picture's first column and row.
 ///
-/// The picture begins as far to the left and the top as it may. In a format with subsampled chroma it begins with a whole chroma
-/// sample, because otherwise the picture's first pixels and their neighbours would share one.
+/// The picture begins at the lowest column and row that are allowed. In a format with subsampled chroma it begins with a whole
+/// chroma sample. Otherwise the picture's first pixels would share a chroma sample with pixels outside of the picture.
 ///
 /// # Errors
-/// [`Field::Extent`] if there is no such extent.
+/// [`Field::Extent`] if the merged constraints allow no coded extent.
 pub(super) fn place(
     picture: Extent,
     info: &FormatInfo,
@@ -59,21 +59,23 @@ pub(super) struct Growth<'g> {
 }
 
 impl Growth<'_> {
-    /// Returns whether another extent than the smallest may take less memory, because rows or planes have to be without a gap.
+    /// Returns whether a larger extent than the smallest one may take less memory. That is possible only if rows or planes have
+    /// to be without a gap.
     pub(super) fn may_grow(self) -> bool {
-        // Packed planes start at offset 0, so no extent has padding before them.
+        // Planes without a gap start at offset 0, so no extent can have padding before them.
         let is_padded = self.merged.padding_before_bytes.value > 0;
         !(is_padded && self.merged.packed_planes.value)
             && (self.has_one_stride() || self.packs_planes())
     }
 
-    /// Returns the coded extent that takes the least memory, and its planes. It is `least`, unless that has no layout, or has rows that
-    /// are longer than necessary.
+    /// Returns the coded extent that takes the least memory, and its planes. This is `least`, unless `least` has no layout or has
+    /// rows that are longer than necessary.
     ///
-    /// `grows` returns the work to charge if every member accepts an extent that is larger than the picture.
+    /// `grows` returns the counter for the work on larger extents if every member accepts an extent that is larger than the
+    /// picture, and `None` otherwise.
     ///
     /// # Errors
-    /// The field whose constraints no such extent satisfies.
+    /// The field whose constraints no extent satisfies.
     pub(super) fn fit<'w>(
         self,
         least: Extent,
@@ -82,7 +84,7 @@ impl Growth<'_> {
     ) -> Result<(Extent, Placed), Field> {
         let first = place(least).map(|placed| (least, placed));
         let has_one_stride = self.has_one_stride();
-        // Rows without a gap are shortest in the narrowest image.
+        // If rows have no gap, they are shortest in the narrowest image.
         if has_one_stride && first.is_ok() {
             return first;
         }
@@ -90,7 +92,8 @@ impl Growth<'_> {
             let grown = grows().and_then(|work| self.wider(least, work, place));
             return grown.ok_or_else(|| first.err().unwrap_or(Field::Stride));
         }
-        // Without regard to the planes' ends, the strides do not depend on the height. No extent takes less memory than with these.
+        // If each plane has a dma-buf of its own, the strides do not depend on the height. No extent takes less memory than one
+        // with these strides.
         let apart = LayoutChoice {
             disjoint: true,
             ..self.choice
@@ -122,7 +125,7 @@ impl Growth<'_> {
         best
     }
 
-    /// Returns the extent with rows without a gap that takes the least memory.
+    /// Returns the extent that takes the least memory, for rows whose stride follows from the width.
     fn wider(
         self,
         least: Extent,
@@ -137,7 +140,7 @@ impl Growth<'_> {
             let Some(row) = self.stride(width) else {
                 continue;
             };
-            // A wider image with the same stride takes no less memory.
+            // A wider image with the same stride does not take less memory.
             if tried.replace(row) == Some(row) {
                 continue;
             }
@@ -169,10 +172,11 @@ impl Growth<'_> {
         best
     }
 
-    /// Returns the extents of this width, the lowest first, of which the rows are a multiple of `also`.
+    /// Returns the extents with this width whose number of rows is a multiple of `also`, the lowest extent first.
     fn heights(self, least: Extent, also: CommonMultiple) -> impl Iterator<Item = Extent> {
         let coded = self.merged.coded.as_deref().map(|coded| &coded.height);
-        // Planes without a gap have no memory for more rows than there are.
+        // Planes without a gap leave no memory for rows below the coded extent, so the coded height itself has to be a multiple
+        // of `rows_multiple_of`.
         let (also, more) = match self.packs_planes() {
             true => (also.and(self.merged.rows_multiple_of.value), MORE_ROWS),
             false => (CommonMultiple::of(1), 0),
@@ -182,7 +186,7 @@ impl Growth<'_> {
         heights.filter_map(move |height| Extent::new(least.width(), height).ok())
     }
 
-    /// Returns the number of rows of which the first plane has to be a multiple, so that the next one follows without a gap.
+    /// Returns a number of rows. If the first plane has a multiple of it, the next plane can follow without a gap.
     fn whole_planes(self, stride_bytes: u32) -> CommonMultiple {
         let plane = self.merged.plane_size_alignment_bytes.value;
         let whole = plane.and(self.merged.offset_alignment_bytes.value).get();
@@ -190,7 +194,7 @@ impl Growth<'_> {
         CommonMultiple::of(rows.unwrap_or(1))
     }
 
-    /// Returns whether the stride follows from the width.
+    /// Returns whether the constraints allow only one stride for each width.
     fn has_one_stride(self) -> bool {
         let stride = &self.merged.stride;
         stride.packed.value || !stride.rounded_up_to.value.is_empty()
@@ -200,7 +204,7 @@ impl Growth<'_> {
         self.merged.packed_planes.value && !self.choice.disjoint && self.info.planes.len() > 1
     }
 
-    /// Returns the bytes of all planes with these strides.
+    /// Returns the sum of the sizes of all planes with these strides, in bytes.
     fn bytes(self, strides: &[u32], height: u32) -> u64 {
         let planes = self.info.planes.iter().zip(strides);
         planes.fold(0, |sum, (plane, stride)| {
@@ -209,7 +213,7 @@ impl Growth<'_> {
         })
     }
 
-    /// Returns the stride that follows from a width if the merged constraints allow it.
+    /// Returns the stride that follows from a width; `None` if the merged constraints do not allow it.
     fn stride(self, width: u32) -> Option<u32> {
         let stride = &self.merged.stride;
         let row = self.info.planes.first()?.row_bytes(width)?;
@@ -231,7 +235,7 @@ impl Growth<'_> {
     }
 }
 
-/// Returns the lengths of a side from `least` on, in order.
+/// Returns the possible widths or heights from `least` on, in ascending order.
 fn values(
     least: u32,
     own: Option<&MergedSide>,
@@ -263,7 +267,8 @@ fn better(
     }
 }
 
-/// Returns the first pixel and the coded length in one direction.
+/// Returns the picture's first column and the coded width, or its first row and the coded height; `None` if the constraints
+/// cannot be met.
 fn along(
     length: u32,
     offset: &MergedOffset,
@@ -286,7 +291,7 @@ fn along(
 }
 
 impl<'p> CandidateSearch<'p, '_, '_> {
-    /// Checks that every member can crop the part of the coded extents that is outside of the picture.
+    /// Checks that every member can crop the picture out of the coded extents.
     pub(super) fn check_crop(&self, layouts: &Layouts) -> Result<(), LayoutRejection> {
         if !layouts.is_cropped {
             return Ok(());
@@ -319,7 +324,8 @@ impl<'p> CandidateSearch<'p, '_, '_> {
         }
     }
 
-    /// Returns the work to charge for larger coded extents, if every member accepts an extent that is larger than the picture.
+    /// Returns the counter for the work on larger coded extents, if every member can crop a picture at the top left corner of
+    /// such an extent.
     pub(super) fn grows(&self, fourcc: Fourcc) -> Option<&'p Work> {
         self.problem.work.charge(self.view.members.len());
         self.members()
@@ -335,7 +341,8 @@ impl<'p> CandidateSearch<'p, '_, '_> {
         needed: Crop,
     ) -> bool {
         let role = self.problem.participant(place).participant.role;
-        // If no participant or source demands a coded extent, the inability to crop is not a demand, so it cannot be given up.
+        // If no participant or source needs a larger coded extent, the inability to crop is not a demand, so it cannot be given
+        // up.
         let is_given_up = self.problem.pads && !self.view.keeps(place).contains(Field::Crop);
         matches!(role, Role::CpuRead | Role::CpuWrite)
             || choice.constraints.crop(fourcc) >= needed

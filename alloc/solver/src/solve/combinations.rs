@@ -5,19 +5,19 @@ use super::work::Work;
 /// The most combinations of alternatives that are tried.
 pub(super) const COMBINATIONS: usize = 256;
 
-/// An iterator over combinations of alternatives, at most [`COMBINATIONS`]. Combinations with a lower sum of indices come first.
+/// An iterator over at most [`COMBINATIONS`] combinations of alternatives. Combinations with a lower sum of indices come first.
 pub(super) struct Combinations<'w> {
-    /// By member, the index of its last alternative.
+    /// The index of each member's last alternative.
     last: Vec<usize>,
     next: Option<Vec<usize>>,
-    /// The sum of the indices of the current combinations.
+    /// The sum of indices in the combinations that are returned now.
     sum: usize,
     left: usize,
     work: &'w Work,
 }
 
 impl<'w> Combinations<'w> {
-    /// Starts with every member's first alternative; `last` has the index of each member's last one.
+    /// Starts with the first alternative of every member. `last` has the index of each member's last alternative.
     pub(super) fn new(last: Vec<usize>, work: &'w Work) -> Self {
         Self {
             last,
@@ -28,7 +28,7 @@ impl<'w> Combinations<'w> {
         }
     }
 
-    /// Distributes `steps` over the members from `begin` on, as far towards the last member as they fit; `None` if they do not
+    /// Distributes `steps` over the alternatives of the members from `begin` on, the last member first; `None` if they do not
     /// fit.
     fn put_behind(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
         let after = chosen.iter_mut().zip(&self.last).skip(begin);

@@ -1,4 +1,4 @@
-//! The smallest set of demands that conflict, and the cheapest demands to give up.
+//! The search for the smallest set of demands that conflict, and for the cheapest demands to give up.
 
 use super::demands::{Demands, without};
 use super::feasibility::{FeasibilityCache, MAXIMUM_SEARCHES, cut_short};
@@ -7,26 +7,26 @@ use super::search;
 use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::Demand;
 
-/// Why no source serves all participants.
+/// The reason why no source serves all participants.
 pub(super) struct Conflict {
-    /// An irreducible set of demands that no source meets, in the order of demands.
+    /// An irreducible set of demands that no source meets together, in the order of demands.
     pub(super) demands: Vec<Demand>,
-    /// Whether it is certain that no source meets all demands.
+    /// Whether it is certain that no source meets all of these demands.
     pub(super) is_proven: bool,
-    /// Whether the search for a smaller conflict, or for what to give up, was cut short.
+    /// Whether the search for a smaller conflict, or for the demands to give up, was cut short.
     pub(super) is_cut_short: bool,
-    /// The demands to give up so that a source meets all others, in the order of demands.
+    /// The demands to give up. A source meets all other demands. They are in the order of demands.
     pub(super) relaxed: Vec<Demand>,
-    /// The plan that meets all other demands.
+    /// The plan that meets all demands except those to give up.
     pub(super) relaxed_plan: Option<super::Plan>,
-    /// What was not searched.
+    /// What the search did not try.
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Searches for the reason that no source serves all participants. Both sets of demands are empty if no source serves the
-/// participants even without any demands.
+/// Searches for the reason why no source serves all participants. The sets of demands in the result are empty if no source serves
+/// the participants even without any demands.
 ///
-/// `is_searched` says that every source, format and combination was tried.
+/// `is_searched` states whether the preceding search for a plan tried every source, format and combination.
 pub(super) fn conflict(problem: &Problem<'_>, is_searched: bool) -> Conflict {
     conflict_within(problem, is_searched, MAXIMUM_SEARCHES)
 }
@@ -46,7 +46,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
     );
     let is_capped = problem.is_capped(&everyone);
     let ended_early = !is_searched && !is_capped;
-    // If the search for a plan was cut short, all demands may be feasible together.
+    // If the search for a plan was cut short, a source may meet all demands.
     if ended_early
         && demands
             .feasibility
@@ -65,11 +65,11 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
         };
     }
     let conflict = if demands.is_feasible(&[]) {
-        // Any conflict is searched for first, because its result answers most of the later feasibility checks.
+        // First, any conflict is searched for. Its result answers most of the later feasibility checks.
         let mut any = demands.irreducible(&demands.all());
         any.sort_unstable();
-        // With many participants the order among conflicts of the same size does not matter, so only a smaller one is searched
-        // for.
+        // With many participants it does not matter which of several conflicts of the same size is reported, so only a smaller
+        // conflict is searched for.
         let up_to = any
             .len()
             .saturating_sub(usize::from(problem.has_many_participants()));
@@ -115,7 +115,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
             left_out.push(LeftOut::new(Part::Relaxation, words));
         }
     }
-    // A relaxation is only reported together with a plan that proves it.
+    // A relaxation is reported only together with a plan that proves that it is sufficient.
     let relaxed = match relaxed_plan {
         Some(_) => relaxed,
         None => Vec::new(),
@@ -138,7 +138,8 @@ mod tests {
     use crate::solve::work::Work;
     use crate::solve::{BUDGET, Request, Solution, solve};
 
-    /// Three participants that never agree on a stride, each with an alternative, and a fourth without demands.
+    /// Makes a request of three participants that never agree on a stride, with an alternative each, and a fourth participant
+    /// without demands.
     fn request() -> Request {
         let mut request = Request::new(Extent::new(64, 4).unwrap());
         let heap = Source::new(SourceId::new("heap"), "heap");
@@ -192,7 +193,7 @@ mod tests {
                 matches!(solve(&shown), Solution::Split(_)),
                 "{searches} searches"
             );
-            // A relaxation is only reported together with a plan.
+            // A relaxation is reported only together with a plan.
             assert_eq!(found.relaxed.is_empty(), found.relaxed_plan.is_none());
         }
         assert!(

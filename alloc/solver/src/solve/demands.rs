@@ -1,4 +1,4 @@
-//! A request's demands by number, and the algorithms that search for conflicts and relaxations.
+//! The demands of a request as numbers, and the algorithms that search for conflicts and relaxations.
 
 use super::bits::Bits;
 use super::bounded_text::{self, SENTENCE_BYTES};
@@ -9,21 +9,22 @@ use super::necessary::{CombinedConditions, NecessaryCondition};
 use super::problem::{Problem, View};
 use crate::constraint::{Demand, Field};
 
-/// A conflict with up to this many demands is the smallest there is. A larger one is irreducible, but a smaller one may exist.
+/// The size up to which a reported conflict is a smallest one. A larger conflict is irreducible, but a smaller one may exist.
 const SMALLEST_UP_TO: usize = 3;
 
-/// The steps that sorting one pair of demands takes.
+/// The steps that are charged for sorting one pair of demands.
 const PAIR: usize = 16;
 
-/// Up to this many demands are given up one after another. After that, a maximal set of demands that can be kept is searched for
-/// instead.
+/// The most demands that are given up one after another. If these are not enough, a maximal set of demands that can be kept is
+/// searched for instead.
 const GIVEN_UP_SINGLY: usize = 32;
 
-/// All demands of a request. Their numbers follow their order: the cheapest to give up first, then by name.
+/// All demands of a request. A demand's number is its position in the order of demands: the cheapest to give up first, and then
+/// by the participant's name.
 pub(super) struct Demands<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
     pub(super) feasibility: FeasibilityCache<'p, 'a, 'v>,
-    /// The participant's index and the field.
+    /// The index of the participant and the field, for each demand.
     list: Vec<(usize, Field)>,
 }
 
@@ -58,7 +59,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Charges the steps of one feasibility check of this many demands.
+    /// Charges the steps of a feasibility check of this many demands.
     fn charge(&self, demands: usize) {
         let places = self.problem.participants.len() >> 1;
         self.problem.work.charge(demands.saturating_add(places));
@@ -95,9 +96,9 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         kept
     }
 
-    /// Returns whether some source meets these demands. If the budget is spent the answer is true.
+    /// Returns whether some source meets these demands. If the budget is spent, the result is true.
     ///
-    /// A conflict that is reduced with wrong answers of true is still a conflict, but perhaps not an irreducible one.
+    /// A conflict that is reduced with such results is still a conflict, but it may not be irreducible.
     pub(super) fn is_feasible(&self, numbers: &[usize]) -> bool {
         if self.problem.work.is_spent() {
             self.feasibility.give_up();
@@ -109,7 +110,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             .unwrap_or(true)
     }
 
-    /// Returns whether it is certain that some source meets all demands but these.
+    /// Returns whether it is certain that some source meets all demands except `given_up`.
     fn is_feasible_without(&self, given_up: &[usize]) -> bool {
         if self.problem.work.is_spent() {
             self.feasibility.give_up();
@@ -154,7 +155,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                     false => self.grow(hitting_set, false),
                 };
                 if self.feasibility.is_spent() || self.problem.work.is_spent() {
-                    // A smaller conflict may exist, and the solution has to say that it was not searched for.
+                    // A smaller conflict may exist. The solution has to state that it was not searched for.
                     self.feasibility.give_up();
                     return None;
                 }
@@ -168,7 +169,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         None
     }
 
-    /// Adds demands to a feasible set as long as it stays feasible, starting with the cheapest or the most expensive.
+    /// Adds demands to a feasible set as long as the set stays feasible. The cheapest or the most expensive demand is added
+    /// first.
     fn grow(&self, mut feasible: Vec<usize>, dearest_first: bool) -> Vec<usize> {
         let mut rest = without(&self.all(), &feasible);
         if dearest_first {
@@ -179,8 +181,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         feasible
     }
 
-    /// Grows a feasible set as [`Self::grow`] does, but first adds the demands that are not in `seen`: those that no earlier call
-    /// has returned. So few calls are needed until every demand that can be met is in one of the returned sets.
+    /// Grows a feasible set like [`Self::grow`], but first adds the demands that are not in `seen`. These are the demands that no
+    /// earlier call has returned. So few calls are needed until the returned sets together contain every demand that can be met.
     fn grow_new(&self, mut feasible: Vec<usize>, seen: &mut Bits) -> Vec<usize> {
         let mut rest = without(&self.all(), &feasible);
         rest.sort_by_key(|number| seen.contains(*number));
@@ -198,7 +200,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         let before = feasible.len();
         feasible.extend_from_slice(&fitting);
         if self.is_feasible(feasible) {
-            // Every demand that was skipped has a necessary condition that contradicts those of the set.
+            // Each skipped demand has a necessary condition that contradicts the necessary conditions of the set.
             return;
         }
         feasible.truncate(before);
@@ -209,8 +211,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Returns those of `more` that do not certainly contradict `feasible`, and a subset of them that do not certainly contradict
-    /// each other either.
+    /// Returns the demands of `more` that do not certainly contradict `feasible`. Also returns a subset of them that do not
+    /// certainly contradict each other.
     fn fitting(&self, feasible: &[usize], more: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let problem = self.problem;
         let words = (problem.universe.len() >> 7).saturating_add(4);
@@ -248,7 +250,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     ///
     /// Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems" (2004).
     pub(super) fn irreducible(&self, of: &[usize]) -> Vec<usize> {
-        // With many participants, conflicts that concern only formats or only buffer counts are found without a search over the
+        // With many participants, a conflict that concerns only formats or only buffer counts is found without a search over the
         // sources.
         if self.problem.has_many_participants() {
             if let Some(few) = self.without_a_pair(of) {
@@ -263,7 +265,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         self.needed(&[], false, of)
     }
 
-    /// Returns an irreducible conflict of demands on formats, which have no pair in common; `None` if there is none.
+    /// Returns an irreducible conflict of demands on formats that have no pair in common; `None` if there is none.
     fn without_a_pair(&self, of: &[usize]) -> Option<Vec<usize>> {
         let condition = of.iter().map(|number| (*number, self.condition(*number)));
         let mut asked: Vec<_> = condition
@@ -278,7 +280,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
             if self.problem.work.is_spent() {
                 return None;
             }
-            // The first demand that leaves no pair is in every conflict of the demands up to it.
+            // The first demand that leaves no common pair is in every conflict of the demands up to it.
             let mut growing = common.clone();
             let end = asked.iter().position(|(_, condition)| {
                 let takes = growing.takes(*condition);
@@ -296,8 +298,8 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
     }
 
-    /// Returns the smallest set of these demands that together hold more buffers than a plan may have, in the order of their
-    /// numbers. Also returns the demand in the set that holds the fewest buffers.
+    /// Returns the smallest set of these demands that together hold more buffers than a plan may have, sorted by number. Also
+    /// returns the demand in the set that holds the fewest buffers.
     fn buffer_count_conflict(&self, of: &[usize]) -> Option<(Vec<usize>, usize)> {
         let condition = of.iter().map(|number| (*number, self.condition(*number)));
         let mut held: Vec<(u32, usize)> = condition
@@ -322,13 +324,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         Some((many, least))
     }
 
-    /// Returns which of `more` are needed for a conflict together with `fixed`; `grown` says that `fixed` has grown since the
-    /// last check.
+    /// Returns the demands of `more` that are needed for a conflict together with `fixed`. `grown` states whether `fixed` has
+    /// grown since the last check.
     fn needed(&self, fixed: &[usize], grown: bool, more: &[usize]) -> Vec<usize> {
         if grown && !self.is_feasible(fixed) {
             return Vec::new();
         }
-        // Once the budget is spent, no demand is known to be needless.
+        // After the budget is spent, no demand is known to be unnecessary.
         if more.len() <= 1 || self.problem.work.is_spent() {
             return more.to_vec();
         }
@@ -339,15 +341,15 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         [of_one, of_two].concat()
     }
 
-    /// Returns the demands to give up. One or two are returned if that is enough, and the more expensive of the two is then as
-    /// cheap as possible. Otherwise the set is minimal: no demand in it can be kept.
+    /// Returns the demands to give up. If one or two are sufficient, one or two are returned, and the more expensive of the two
+    /// is as cheap as possible. Otherwise the set is minimal: no demand in it can be kept.
     pub(super) fn cheapest_relaxation(&self, conflict: &[usize]) -> Vec<usize> {
         let all = self.all();
         if conflict.is_empty() || self.feasibility.is_spent() {
             return Vec::new();
         }
-        // One demand of the conflict has to be given up in any case. If a conflict remains after that, a second demand has to be
-        // one of that conflict.
+        // At least one demand of the conflict has to be given up. If a conflict remains after that, a second demand has to be
+        // given up that is part of the remaining conflict.
         if let Some(one) = conflict
             .iter()
             .find(|one| self.is_feasible_without(&[**one]))
@@ -375,13 +377,13 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         {
             return vec![cheap, dear];
         }
-        // The cheapest demand of one conflict after another is given up. Then those that turn out not to be needed are kept
-        // again, the most expensive first.
+        // As long as a conflict remains, its cheapest demand is given up. Then those that are not necessary are kept again, the
+        // most expensive first.
         let mut given_up: Vec<usize> = conflict.iter().min().copied().into_iter().collect();
         while !self.is_feasible_without(&given_up) {
             let rest = without(&all, &given_up);
             if given_up.len() >= GIVEN_UP_SINGLY {
-                // The complement of a maximal feasible set is such a minimal set too: no demand in it can be kept.
+                // The complement of a maximal feasible set is also minimal: no demand in it can be kept.
                 let given_up = without(&all, &self.grow(Vec::new(), true));
                 return match self.is_feasible_without(&given_up) {
                     true => given_up,
@@ -407,7 +409,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     }
 }
 
-/// Returns those of `all` that are not in `some`.
+/// Returns the numbers of `all` that are not in `some`.
 pub(super) fn without(all: &[usize], some: &[usize]) -> Vec<usize> {
     let length = all.iter().max().map_or(0, |last| last.saturating_add(1));
     let mut left_out = Bits::none(length);

@@ -10,19 +10,20 @@ use super::search;
 use crate::constraint::{Field, Role};
 use crate::model::ColourLoss;
 
-/// With up to this many participants, the division has the least [`Cost`]. With more, groups are filled one after another.
+/// The most participants for which the division with the least [`Cost`] is found. With more participants, groups are filled one
+/// after another.
 pub(super) const FEWEST_UP_TO: usize = 8;
 
-/// The indices of participants that share a buffer, and whether their frames are copied from elsewhere.
+/// A group: the indices of the participants that share a buffer, and whether their frames are copied from the producer's buffers.
 pub(super) type Places = (Vec<usize>, bool);
 
-/// Returns whether frames can be copied out of the producer's buffers. If they cannot, the split has no copies, and the
-/// participants are only divided into groups that can share a buffer.
+/// Returns whether frames can be copied out of the producer's buffers. If not, the split has no copies, and the participants are
+/// only divided into groups that can share a buffer.
 pub(super) fn has_copies(problem: &Problem<'_>) -> bool {
     !problem.participants.is_empty() && is_served(problem, problem.producer(), true) == Some(true)
 }
 
-/// Returns whether any source serves a participant; `None` if the budget is spent before that is known.
+/// Returns whether any source serves a participant; `None` if the budget was spent before that is known.
 fn is_served(problem: &Problem<'_>, place: usize, cpu_copies: bool) -> Option<bool> {
     let view = View {
         members: &[place],
@@ -32,8 +33,8 @@ fn is_served(problem: &Problem<'_>, place: usize, cpu_copies: bool) -> Option<bo
     feasibility::is_feasible(problem, view)
 }
 
-/// The cost of a division, lower is better: what frames lose of their colours, bytes copied, displays that do not show the producer's
-/// buffers, groups, caveats, participants that do not share the producer's buffers.
+/// The cost of a division; lower is better. In this order: the loss of colours, the bytes copied, the displays that do not show
+/// the producer's buffers, the groups, the caveats, and the participants that do not share the producer's buffers.
 type Cost = (ColourLoss, u64, usize, usize, usize, usize);
 
 fn sum(one: Cost, two: Cost) -> Cost {
@@ -47,7 +48,7 @@ fn sum(one: Cost, two: Cost) -> Cost {
     )
 }
 
-/// Returns the division with the least [`Cost`]; `None` if the budget is spent before it is found.
+/// Returns the division with the least [`Cost`]; `None` if the budget was spent before it is found.
 pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>> {
     let first = problem.producer();
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
@@ -75,8 +76,8 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>>
                 let rest = best.get(&(mask & !part)).map(|(cost, _)| *cost);
                 if let (Some(own), Some(rest)) = (own, rest) {
                     let total = sum(own, rest);
-                    // Of divisions with the same cost, the last one is taken. `part` counts down, so that is the division with
-                    // the smallest mask: the group of the first participant then has no later participants than necessary.
+                    // Of divisions with the same cost, the last one is kept. `part` counts down, so the last one has the smallest
+                    // mask, and the group of the first participant has no later participants than necessary.
                     if found.is_none_or(|(cost, _)| total <= cost) {
                         found = Some((total, part));
                     }
@@ -103,7 +104,7 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>>
     (!problem.work.is_spent()).then(|| producer_first(groups, first))
 }
 
-/// Returns whether a participant displays the frames.
+/// Returns whether a participant is a display.
 pub(super) fn is_display(problem: &Problem<'_>, place: usize) -> bool {
     problem.participant(place).participant.role == Role::Display
 }
@@ -122,7 +123,7 @@ fn cost(
     if let Some(cost) = known.get(&mask) {
         return *cost;
     }
-    // If no source serves a subset, none serves the whole set.
+    // If no source serves a subset of the members, none serves all of them.
     let fewer = (0..problem.participants.len())
         .map(|place| mask & !bit(place))
         .any(|fewer| fewer != mask && fewer != 0 && known.get(&fewer) == Some(&None));
@@ -149,8 +150,8 @@ fn cost(
     cost
 }
 
-/// Fills groups one after another in the request's order, starting with the producer and then the displays. Returns the groups, and the participants
-/// that are in none because the budget was spent.
+/// Fills groups one after another. The producer is added first, then displays, then the others in the request's order. Returns
+/// the groups, and the participants that are in no group because the budget was spent.
 pub(super) fn one_after_another(
     problem: &Problem<'_>,
     has_copies: bool,
@@ -167,7 +168,7 @@ pub(super) fn one_after_another(
             break;
         }
         if filled.members.is_empty() {
-            // No source serves even the first participant of this group.
+            // No source serves the first participant of this group, even alone.
             copies &= *seed != first;
             groups.push((vec![*seed], false));
             left.remove(0);
@@ -192,7 +193,7 @@ pub(super) fn one_after_another(
     (producer_first(groups, first), left)
 }
 
-/// Returns a participant's necessary conditions.
+/// Returns the necessary conditions of a participant's demands on formats and buffer counts.
 fn both<'p>(prepared: &'p PreparedParticipant<'_>) -> [NecessaryCondition<'p>; 2] {
     [Field::Formats, Field::Held].map(|field| NecessaryCondition::of(prepared, field))
 }
@@ -202,9 +203,9 @@ struct Filled<'p, 'a> {
     problem: &'p Problem<'a>,
     cpu_copies: bool,
     members: Vec<usize>,
-    /// The combined necessary conditions of the members, whichever alternatives they take.
+    /// The combined necessary conditions of the members, whichever alternatives they use.
     common: CombinedConditions,
-    /// The participants that do not fit, or for which it is unknown whether they fit.
+    /// The participants that do not fit into the group, or for which this is not known.
     misfits: Vec<usize>,
 }
 
@@ -219,10 +220,10 @@ impl<'p, 'a> Filled<'p, 'a> {
         }
     }
 
-    /// Adds each participant that fits together with those before; `None` if the budget is spent before all are known to fit or
-    /// not.
+    /// Adds each participant that fits into the group together with the members before it. `None` if the budget was spent before
+    /// this is known for all participants.
     ///
-    /// A set that is feasible has only feasible subsets. So all participants are tried at once first, and then each half of them.
+    /// Every subset of a feasible set is feasible. So all participants are tried together first, and then each half of them.
     fn add(&mut self, more: &[usize]) -> Option<()> {
         let problem = self.problem;
         let words = (problem.universe.len() >> 8).saturating_add(2);
@@ -236,8 +237,8 @@ impl<'p, 'a> Filled<'p, 'a> {
             asked.into_iter().all(|condition| common.takes(condition))
         };
         let mut common = self.common.clone();
-        // By their necessary conditions, the participants in `near` may fit the members, those in `fitting` may also fit each
-        // other, and those in `passed` are in `near` but do not fit those in `fitting`.
+        // All of these are decided by necessary conditions. The participants in `near` may fit into the group. Those in `fitting`
+        // may also fit together with each other. Those in `passed` are in `near` and do not fit together with those in `fitting`.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
             let asked = both(problem.participant(*place));
@@ -294,7 +295,7 @@ impl<'p, 'a> Filled<'p, 'a> {
     }
 }
 
-/// Sorts the group of the producer first, and the others in the request's order.
+/// Sorts the groups: first the group of the producer, then the others in the request's order.
 fn producer_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
     groups.sort_by_key(|(places, _)| (!places.contains(&first), places.first().copied()));
     groups

@@ -11,7 +11,7 @@ use super::work::LeftOut;
 use crate::constraint::{CopyDevice, SyncMechanism};
 use crate::model::Modifier;
 
-/// How many modifiers are named. More are only counted.
+/// The most modifiers that an explanation names. Further modifiers are only counted.
 const MODIFIERS_NAMED: usize = 8;
 
 /// The most groups of a split whose plans are explained.
@@ -21,7 +21,7 @@ impl Solution {
     /// Explains what was found and why, in at most [`EXPLANATION_LINES`](super::EXPLANATION_LINES) lines and
     /// [`EXPLANATION_BYTES`](super::EXPLANATION_BYTES) bytes.
     ///
-    /// Each list that is shortened says how many entries follow. [`Solution::explain_all`] has all of them.
+    /// Each list that is shortened states how many entries are left out. [`Solution::explain_all`] contains all entries.
     pub fn explain(&self) -> String {
         match self {
             Self::Share(plan) => plan.explain(),
@@ -29,7 +29,8 @@ impl Solution {
         }
     }
 
-    /// Explains what was found and why without a bound on the length: each source that was rejected, and each participant.
+    /// Explains what was found and why, without a bound on the length. The text contains every rejected source and every
+    /// participant.
     pub fn explain_all(&self) -> String {
         match self {
             Self::Share(plan) => plan.explain_all(),
@@ -53,13 +54,13 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// Explains what is allocated from which source, what each participant does, and why this plan was chosen. The length has the
-    /// same bound as that of [`Solution::explain`].
+    /// Explains which buffers are allocated from which source, what each participant does, and why this plan was chosen. The
+    /// length has the same bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
     }
 
-    /// Explains the same without a bound on the length.
+    /// Explains the plan like [`Plan::explain`], without a bound on the length.
     pub fn explain_all(&self) -> String {
         self.text(Text::whole()).finish()
     }
@@ -181,7 +182,7 @@ impl Plan {
         planes.chain(sizes)
     }
 
-    /// Describes where the picture lies, and who crops.
+    /// Describes the position of the picture in the coded image, and the participants that crop.
     fn picture(&self) -> String {
         let layout = self.layout();
         let crops = self.steps().iter().filter(|step| step.crops);
@@ -258,13 +259,13 @@ impl Plan {
 }
 
 impl Split {
-    /// Explains where frames are copied, what that costs, which constraints conflict and what would help. The length has the same
-    /// bound as that of [`Solution::explain`].
+    /// Explains where frames are copied, what the copies cost, which constraints conflict, and which constraints to give up. The
+    /// length has the same bound as that of [`Solution::explain`].
     pub fn explain(&self) -> String {
         self.text(Text::bounded()).finish()
     }
 
-    /// Explains the same without a bound on the length.
+    /// Explains the split like [`Split::explain`], without a bound on the length.
     pub fn explain_all(&self) -> String {
         self.text(Text::whole()).finish()
     }
@@ -364,7 +365,7 @@ impl Group {
             }
             Some(_) => format!("  for {names}:"),
         };
-        // The group's lines are one list, so that shortening it keeps the first lines, which matter most.
+        // The lines of a group are added as one list. If that list is shortened, the first lines, which matter most, are kept.
         let mut own = if text.is_whole() {
             Text::whole()
         } else {
@@ -372,7 +373,8 @@ impl Group {
         };
         own.add(Section::of("", "lines", [line]));
         if self.copied_bytes_per_frame > 0 {
-            // The conflict is the reason, as far as it is one of these participants.
+            // For a group without a plan, the demands of the conflict are the reason, as far as they belong to the group's
+            // participants.
             let demands = split.conflict().iter();
             let demands = demands.filter(|demand| self.participants.contains(&demand.owner));
             let lines = own.limited(demands.clone().map(|why| format!("copied because {why}")));

@@ -1,4 +1,4 @@
-//! The text of an explanation, which is of bounded length unless the caller wants all of it.
+//! The text of an explanation. Its length is bounded, unless the caller asks for the complete text.
 
 use std::borrow::Cow;
 
@@ -10,31 +10,32 @@ pub const EXPLANATION_LINES: usize = 64;
 /// The most bytes of an explanation.
 pub const EXPLANATION_BYTES: usize = 8192;
 
-/// The most bytes of one line. A list of eight modifiers with all their fields fits.
+/// The most bytes of one line. A list of eight modifiers with all their fields has fewer.
 const LINE_BYTES: usize = 2048;
 
-/// The limits on lines and bytes a line that are tried one after another until an explanation is short enough.
+/// Limits on the number of lines and on the bytes of a line. They are tried one after another until an explanation is short
+/// enough.
 const SHORTER: [(usize, usize); 5] = [(64, 512), (48, 512), (32, 512), (32, 192), (24, 192)];
 
 /// The last line of an explanation that was shortened.
 const ENDING: &str =
     "this explanation is shortened; `covalent plan --all-reasons` and `explain_all` give all of it";
 
-/// A list of lines about things of one kind.
+/// A list of lines of one kind, such as rejected sources.
 pub(super) struct Section {
     indent: &'static str,
-    /// The plural that follows the count of lines that were left out.
+    /// The kind of the lines as a plural, which follows the number of lines that were left out.
     what: &'static str,
     lines: Vec<String>,
-    /// How many lines the whole list has.
+    /// The number of lines in the complete list.
     count: usize,
 }
 
 impl Section {
-    /// Makes a list of which these lines are the first, and `count` the number of all.
+    /// Makes a list. `lines` are its first lines, and `count` is the number of lines in the complete list.
     ///
-    /// Every line of every explanation is made printable here, because a name in a request may contain anything. A line break in
-    /// it would forge lines.
+    /// Characters that are not printable are replaced here in every line of every explanation. A name in a request may contain
+    /// anything, and a line break in a name would forge lines.
     pub(super) fn new(
         indent: &'static str,
         what: &'static str,
@@ -49,7 +50,7 @@ impl Section {
         }
     }
 
-    /// Makes a list of exactly these lines.
+    /// Makes a list that consists of exactly these lines.
     pub(super) fn of<const N: usize>(
         indent: &'static str,
         what: &'static str,
@@ -58,7 +59,7 @@ impl Section {
         Self::new(indent, what, lines.into(), N)
     }
 
-    /// Returns how many lines the list takes if at most `most` entries are shown.
+    /// Returns the number of lines that the list takes if at most `most` entries are shown.
     fn height(&self, most: usize) -> usize {
         self.count.min(most.saturating_add(1))
     }
@@ -153,13 +154,13 @@ impl Text {
         }
         let mut shortest = String::new();
         for (lines, bytes) in SHORTER {
-            // Every list shows the same number of entries, the greatest with which all lists fit. One more line says that the
-            // text is shortened.
+            // Every list shows the same number of entries. It is the greatest number with which all lists fit. One more line is
+            // needed to state that the text is shortened.
             let most = (0..lines).rev().find(|most| {
                 let heights = self.sections.iter().map(|section| section.height(*most));
                 heights.sum::<usize>() < lines
             });
-            // If not even that fits, each list only says how many entries it has.
+            // If even that does not fit, each list states only how many entries it has.
             shortest = self.written(most.unwrap_or(0), bytes);
             shortest.push_str(ENDING);
             shortest.push('\n');
@@ -167,7 +168,7 @@ impl Text {
                 return shortest;
             }
         }
-        // If there are so many lists that not even their counts fit, only the first lists are shown.
+        // If there are so many lists that even these lines do not fit, only the first lists are shown.
         let mut first: String = shortest
             .split_inclusive('\n')
             .take(EXPLANATION_LINES.saturating_sub(1) >> 1)

@@ -1,4 +1,5 @@
-//! Feasibility of subsets of the participants' demands. Feasibility is monotone, and results are cached on that basis.
+//! Feasibility of subsets of the participants' demands. A subset of a feasible set is feasible, and results are cached on that
+//! basis.
 
 use std::cell::{Cell, OnceCell, RefCell};
 
@@ -10,10 +11,10 @@ use super::work::Work;
 use crate::constraint::{Field, FieldTable};
 
 /// The most searches over all sources for one conflict and its relaxation. A few hundred are enough, unless many participants
-/// have alternatives: each check then searches every combination of them.
+/// have alternatives. Each check then searches every combination of alternatives.
 pub(super) const MAXIMUM_SEARCHES: usize = 8192;
 
-/// Returns whether any source serves some of the participants in any format; `None` if the budget is spent before that is known.
+/// Returns whether any source serves some of the participants in any format; `None` if the budget was spent before that is known.
 pub(super) fn is_feasible(problem: &Problem<'_>, view: View<'_>) -> Option<bool> {
     for combination in problem.combinations(view.members) {
         if problem.work.is_spent() {
@@ -28,28 +29,30 @@ pub(super) fn is_feasible(problem: &Problem<'_>, view: View<'_>) -> Option<bool>
     Some(false)
 }
 
-/// Checks subsets of the demands of some of the participants.
+/// Checks whether subsets of the demands of some participants (the members) are feasible, and caches the results.
 pub(super) struct FeasibilityCache<'p, 'a, 'v> {
     problem: &'p Problem<'a>,
     members: &'v [usize],
     cpu_copies: bool,
     combinations: &'v [Vec<usize>],
-    /// By combination: the members that do not take their first alternative.
+    /// For each combination of alternatives, the members that do not use their first alternative, with the index of the one that
+    /// they use.
     later: Vec<Vec<(usize, usize)>>,
-    /// By combination: the search with every demand, made when it is first needed.
+    /// For each combination, the search with all demands. It is made when it is first needed.
     all: Vec<OnceCell<CandidateSearch<'p, 'a, 'v>>>,
-    /// By member and then by two of its alternatives, the later one first: the fields in which their demands differ.
+    /// For each member, the fields in which the demands of two alternatives differ, by the index of the later one and then of the
+    /// earlier one.
     differences: Vec<Vec<Vec<FieldSet>>>,
-    /// How many searches are left.
+    /// The number of searches that may still be made.
     left: Cell<usize>,
-    /// Whether a check was not completed.
+    /// Whether a check was skipped or not completed.
     is_spent: Cell<bool>,
     /// Known feasible and infeasible sets. A subset of a feasible set is feasible, and a superset of an infeasible set is
     /// infeasible.
     known: RefCell<FeasibilityResults>,
 }
 
-/// The demands that count, by participant.
+/// The fields on which each participant's demands are considered.
 type Kept = Vec<FieldSet>;
 
 #[derive(Default)]
@@ -69,7 +72,7 @@ impl FeasibilityResults {
         is_feasible.then_some(true)
     }
 
-    /// Adds a result, and removes those that follow from it.
+    /// Adds a result, and removes the results that follow from it.
     fn add(&mut self, kept: &[FieldSet], is_feasible: bool, work: &Work) {
         work.charge(kept.len() >> 4);
         if is_feasible {
@@ -82,7 +85,7 @@ impl FeasibilityResults {
     }
 }
 
-/// Returns whether one set of demands is a subset of the other.
+/// Returns whether `fewer` is a subset of `more`.
 fn is_within(fewer: &[FieldSet], more: &[FieldSet], work: &Work) -> bool {
     let mut both = fewer.iter().zip(more);
     let missing = both.position(|(fewer, more)| fewer.and(*more) != *fewer);
@@ -136,7 +139,7 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         }
     }
 
-    /// Returns whether any source meets these demands in any format; `None` if the searches or the budget are spent before that
+    /// Returns whether any source meets these demands in any format; `None` if the searches or the budget were spent before that
     /// is known.
     pub(super) fn is_feasible(&self, kept: &[FieldSet]) -> Option<bool> {
         let known = self.known.borrow().find(kept, &self.problem.work);
@@ -186,34 +189,34 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
         Some(false)
     }
 
-    /// Returns whether a check was not completed because the searches or the budget are spent.
+    /// Returns whether a check was not completed because the searches or the budget were spent.
     pub(super) fn is_spent(&self) -> bool {
         self.is_spent.get() || self.left.get() == 0
     }
 
-    /// Returns how many searches are left.
+    /// Returns the number of searches that may still be made.
     pub(super) fn left(&self) -> usize {
         self.left.get()
     }
 
-    /// Records that a check was skipped.
+    /// Records that a check was skipped because the budget was spent.
     pub(super) fn give_up(&self) {
         self.is_spent.set(true);
     }
 
-    /// Allows further checks in the next phase of the work, if any searches are left.
+    /// Allows further checks in the next phase of the work, if searches are left.
     pub(super) fn go_on(&self) {
         self.is_spent.set(self.left.get() == 0);
     }
 
-    /// Returns whether the combination has to be searched. If a member could take an earlier alternative that differs in no
-    /// demand that counts, that earlier combination gives the same result.
+    /// Returns whether a combination has to be searched. It does not have to be if a member could use an earlier alternative that
+    /// differs in none of the considered demands, because that earlier combination has the same result.
     fn is_first(&self, later: &[(usize, usize)], kept: &[FieldSet]) -> bool {
         self.problem.work.charge(later.len().saturating_add(1));
         later.iter().all(|(member, choice)| {
             let mut kept = kept[self.members[*member]];
             if !self.problem.pads {
-                // The inability to crop is then not a demand that can be given up, so it always counts.
+                // In this case the inability to crop is not a demand that can be given up, so it is always considered.
                 kept.insert(Field::Crop);
             }
             let mut earlier = self.differences[*member][*choice].iter();
@@ -246,7 +249,7 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     fields
 }
 
-/// Describes that the search for a conflict was cut short.
+/// Returns the text that states that the search for a conflict was cut short.
 pub(super) fn cut_short() -> String {
     format!(
         "the search ended at its limit of {MAXIMUM_SEARCHES} passes over all sources: a smaller set of constraints may conflict too, and other constraints may be cheaper to remove"

@@ -2,7 +2,7 @@
 
 use crate::constraint::Field;
 
-/// A set of fields.
+/// A set of constraint fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FieldSet(u32);
 

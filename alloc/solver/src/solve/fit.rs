@@ -1,4 +1,4 @@
-//! Whether a source can allocate images of one format, and with which layouts.
+//! Checks whether a source can allocate images of one format, and with which layouts.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -21,16 +21,16 @@ use crate::constraint::{
 };
 use crate::model::{FormatModifier, Fourcc, Layout, Modifier};
 
-/// The steps that the layout of one size by one choice takes.
+/// The steps that are charged for laying out one size with one layout choice.
 const LAYOUT: usize = 150;
 
-/// The steps that it takes to look up a layout and to compare it with a source's limits.
+/// The steps that are charged for looking up a layout and comparing it with a source's limits.
 const FIT: usize = 20;
 
-/// The most strides that are tried for a preference, in addition to those that are listed.
+/// The most strides that are tried for a preference, in addition to the strides that participants list.
 const STRIDES: usize = 129;
 
-/// Returns the steps that the preferences on strides take for each size and choice.
+/// Returns the steps that preferences on strides take for each size and layout choice.
 pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
     let preferred = merged.stride.preferred.value.len();
     let avoided = merged.stride.avoided_multiples.value.len();
@@ -41,10 +41,10 @@ pub(super) fn preferences_cost(merged: &MergedImage) -> usize {
 }
 
 impl CandidateSearch<'_, '_, '_> {
-    /// Returns the layouts that a source would give, by the indices of source and format group, with the caveats that depend on
-    /// the format.
+    /// Returns the layouts that a source would allocate, and the caveats that depend on the format. `number` is the index of the
+    /// source, and `place` is the index of the format group.
     ///
-    /// Without an evaluation no caveats are collected, and the first layout that fits is returned.
+    /// Without an evaluation, no caveats are collected, and the first layout that fits is returned.
     pub(super) fn lay_out(
         &self,
         number: usize,
@@ -58,7 +58,7 @@ impl CandidateSearch<'_, '_, '_> {
         match Tiling::of(modifier) {
             Tiling::Linear => self.in_rows(number, source, place, *group, merged, evaluation),
             Tiling::DriverChosen if self.needs_rows => Err(LayoutRejection::Rows),
-            // Frames cannot be copied from or to pixels whose layout only devices know.
+            // Frames cannot be copied from or to pixels whose layout is known only to devices.
             Tiling::DriverChosen
                 if self.view.cpu_copies && (group.info.is_none() || modifier == Modifier::NONE) =>
             {
@@ -71,7 +71,8 @@ impl CandidateSearch<'_, '_, '_> {
         }
     }
 
-    /// Returns linear layouts by the first choice without a caveat, or else by the first choice that fits.
+    /// Returns the linear layouts of the first layout choice that has no caveat, or else of the first choice with the fewest
+    /// caveats.
     fn in_rows(
         &self,
         number: usize,
@@ -83,7 +84,7 @@ impl CandidateSearch<'_, '_, '_> {
     ) -> Result<(Rc<Layouts>, Vec<Caveat>), LayoutRejection> {
         let mut fitting = None;
         let mut first_rejection = None;
-        // Without a preference, both stride choices are the same.
+        // If there is no preference on strides, both choices of strides have the same result.
         let preferred = stride::has_preferences(merged, group.info);
         let choices = LayoutChoice::ALL
             .into_iter()
@@ -141,10 +142,11 @@ impl CandidateSearch<'_, '_, '_> {
                         fitting = Some((layouts, caveats));
                     }
                 }
-                // A placement that is ruled out says nothing about the other placement.
+                // If one placement is ruled out, the other placement may still be possible.
                 Err(LayoutRejection::Constraints(Field::Planes)) => {}
                 Err(why) => {
-                    // The rejection by the latest check is reported, and of these the first.
+                    // The rejection by the latest check is reported. If several checks are equally late, it is the first
+                    // rejection.
                     let is_later = |first: &LayoutRejection| why.stage() > first.stage();
                     if first_rejection.as_ref().is_none_or(is_later) {
                         first_rejection = Some(why);
@@ -156,7 +158,7 @@ impl CandidateSearch<'_, '_, '_> {
             .ok_or_else(|| first_rejection.unwrap_or(LayoutRejection::Constraints(Field::Planes)))
     }
 
-    /// Returns the least layouts of images whose tiling the driver chooses: no tiling takes less memory than linear rows.
+    /// Returns the least layouts of images whose tiling the driver chooses. No tiling takes less memory than linear rows.
     fn by_source(
         &self,
         number: usize,
@@ -254,8 +256,8 @@ impl CandidateSearch<'_, '_, '_> {
         Ok((layouts, caveats))
     }
 
-    /// Returns the devices that import a source's memory from another device, whose driver does not tell them an implicit modifier's
-    /// layout.
+    /// Returns the members that import the source's memory from another device. Their drivers do not know the layout of an
+    /// implicit modifier.
     fn beside_implicit(&self, number: usize) -> Places {
         self.problem.work.charge(self.view.members.len());
         self.members()
@@ -267,7 +269,7 @@ impl CandidateSearch<'_, '_, '_> {
             .collect()
     }
 
-    /// Returns whether the number of memory planes is known for every tiling of a format that a source's driver may choose.
+    /// Returns whether the number of memory planes is known for every tiling of a format that the source's driver may choose.
     fn counts_planes(&self, number: usize, place: usize) -> bool {
         let problem = self.problem;
         let group = problem.group(place);
@@ -282,8 +284,8 @@ impl CandidateSearch<'_, '_, '_> {
             .all(|pair| pair.memory_planes().is_some())
     }
 
-    /// Returns whether a participant's interface hands an implicit modifier's layout from one driver to another inside the kernel,
-    /// as GBM and KMS do. Vulkan and V4L2 do not.
+    /// Returns whether a participant's interface passes the layout of an implicit modifier from one driver to another inside the
+    /// kernel. GBM and KMS do so; Vulkan and V4L2 do not.
     fn shares_implicitly(&self, place: usize) -> bool {
         let participant = self.problem.participant(place).participant;
         Interface::of(participant) != Interface::Vulkan
@@ -318,7 +320,7 @@ impl CandidateSearch<'_, '_, '_> {
         }
     }
 
-    /// Returns the caveat that the memory may have to be contiguous, although the source does not guarantee it.
+    /// Returns a caveat if members need or may need contiguous memory and the source does not guarantee it.
     fn contiguity(&self, evaluation: &SourceEvaluation<'_>, layout: &Layout) -> Option<Caveat> {
         let largest_bytes = largest_bytes(layout);
         if evaluation.source.guarantees.contiguous_up_to_bytes >= largest_bytes {
@@ -334,7 +336,8 @@ impl CandidateSearch<'_, '_, '_> {
         })
     }
 
-    /// Returns the strongest demand on contiguity of the members that are not on the source's device, and its owners.
+    /// Returns the strongest demand on contiguity of the members that are not on the source's device, and the members that have
+    /// this demand.
     fn needed_contiguity(&self, number: usize) -> (Contiguity, Places) {
         self.problem
             .work
@@ -350,7 +353,7 @@ impl CandidateSearch<'_, '_, '_> {
             {
                 continue;
             }
-            // Owners of a stronger demand replace those of a weaker one.
+            // A stronger demand replaces the weaker ones and their owners.
             if own > contiguity {
                 contiguity = own;
                 owners.clear();
@@ -361,7 +364,7 @@ impl CandidateSearch<'_, '_, '_> {
     }
 }
 
-/// Returns whether any of the demands on `fields` is met only if the driver happens to choose such a layout.
+/// Returns whether a demand on `fields` is met only if the driver happens to choose such a layout.
 fn depends_on_driver(
     choice: &PreparedChoice<'_>,
     fields: FieldSet,
@@ -370,7 +373,7 @@ fn depends_on_driver(
     is_own: bool,
     are_planes_counted: impl Fn() -> bool,
 ) -> bool {
-    // The constraints on one format are looked up only where those on every format do not decide.
+    // The constraints on one format are checked only if the constraints on every format do not decide.
     let any = |is: &dyn Fn(&ImageConstraints) -> bool| {
         is(&choice.constraints.image)
             || choice
@@ -384,11 +387,11 @@ fn depends_on_driver(
         && any(&|own| own.maximum_planes < most)
         && !are_planes_counted()
     {
-        // A driver may add planes to those of the pixels, also on the device that shows them.
+        // A driver may add planes to those of the pixel format, also on the device that displays the buffer.
         return true;
     }
     if is_own {
-        // A driver lays out an image so that its own device meets its other demands.
+        // A driver lays out an image so that its own device can use it, so all other demands of that device are met.
         return false;
     }
     if format.modifier.is_implicit() {
@@ -409,7 +412,7 @@ fn depends_on_driver(
     }
 }
 
-/// Returns the least bytes that a source states for its images of a format; 0 if it states none.
+/// Returns the least size in bytes that a source states for its images of a format; 0 if it states none.
 fn given_bytes(source: &Source, fourcc: Fourcc) -> u64 {
     let own = source.constraints.per_fourcc.get(&fourcc);
     let every = source.constraints.image.minimum_size_bytes;

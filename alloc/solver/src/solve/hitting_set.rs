@@ -1,12 +1,12 @@
-//! Minimum hitting sets: the smallest sets that intersect each of several sets.
+//! Minimum hitting sets. A hitting set has at least one element of each of several sets.
 
 use super::bits::Bits;
 use super::work::Work;
 
-/// Sets of numbers below a length.
+/// The sets of numbers that a hitting set has to intersect.
 pub(super) struct HittingSets {
     length: usize,
-    /// Each set with its number of elements.
+    /// Each set, with the number of its elements.
     sets: Vec<(usize, Bits)>,
 }
 
@@ -24,7 +24,8 @@ impl HittingSets {
         self.sets.push((numbers.len(), set));
     }
 
-    /// Returns the first hitting set of `size` numbers in lexicographic order; `None` if there is none or the budget is spent.
+    /// Returns the hitting set of `size` numbers that is first in lexicographic order; `None` if there is none or the budget was
+    /// spent.
     pub(super) fn first_hitting_set(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
         let mut found: Option<Vec<usize>> = None;
         self.meet(size, &mut Vec::new(), &mut found, work);
@@ -51,7 +52,8 @@ impl HittingSets {
             sets.filter(|(_, set)| !begun.iter().any(|number| set.contains(*number)))
         };
         let Some((_, smallest)) = missed().min_by_key(|(count, _)| *count) else {
-            // The hitting set is complete. It is filled up to `size` with the least numbers that it lacks.
+            // The numbers so far are already a hitting set. The least numbers that it lacks are added until it has `size`
+            // numbers.
             work.charge(size.saturating_mul(8));
             let mut set = begun.clone();
             set.extend(
@@ -66,7 +68,7 @@ impl HittingSets {
             return;
         }
         if begun.len().saturating_add(1) == size {
-            // The last number has to be in all sets that are not hit yet.
+            // The last number has to be in all sets that have no number of the hitting set yet.
             let words = self.length >> 6;
             work.charge((words >> 1).saturating_add(8));
             let mut all = smallest.clone();
@@ -93,7 +95,7 @@ impl HittingSets {
     }
 }
 
-/// Keeps a set of `size` numbers if it precedes the one that was found in lexicographic order.
+/// Keeps a set of `size` numbers if it precedes the set that was found before in lexicographic order.
 fn keep_first(mut set: Vec<usize>, size: usize, found: &mut Option<Vec<usize>>) {
     set.sort_unstable();
     if set.len() == size && found.as_ref().is_none_or(|found| set < *found) {

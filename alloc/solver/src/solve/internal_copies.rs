@@ -11,23 +11,23 @@ use crate::model::FormatModifier;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeviceCopy {
-    /// The participant's name.
+    /// The name of the participant.
     pub participant: String,
-    /// The format that it reads.
+    /// The format and modifier of the shared buffer, which the device reads.
     pub from: FormatModifier,
-    /// The format of its copy.
+    /// The format and modifier of the copy.
     pub to: FormatModifier,
-    /// The bytes of the copy, without padding.
+    /// The size of the copy in bytes, without padding.
     pub bytes_per_frame: u64,
-    /// Why it copies, as a clause that follows "because".
+    /// The reason for the copy, as a clause that follows "because".
     pub reason: String,
 }
 
 impl<'a> CandidateSearch<'_, 'a, '_> {
-    /// Calls `each` for every copy that members make for themselves from buffers of a candidate.
+    /// Calls `each` for every copy that members make for themselves from the buffers of a candidate.
     ///
-    /// If a source chooses among several tilings, and a member copies one of them, the copy counts, because the source may choose
-    /// that tiling.
+    /// If a source may choose among several tilings and a member copies one of them, the copy is included, because the source may
+    /// choose that tiling.
     fn each_internal_copy(
         &self,
         candidate: &LayoutCandidate<'a>,
@@ -58,7 +58,7 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
         }
     }
 
-    /// Returns the bytes that members copy for themselves of each frame.
+    /// Returns the number of bytes that members copy for themselves for each frame.
     pub(super) fn internal_bytes(&self, candidate: &LayoutCandidate<'a>) -> u64 {
         let mut sum = 0_u64;
         self.each_internal_copy(candidate, |_, _, _| {
@@ -67,7 +67,7 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
         sum
     }
 
-    /// Returns the copies that members make for themselves of each frame.
+    /// Returns the copies of each frame that members make for themselves.
     pub(super) fn internal_copies(&self, candidate: &LayoutCandidate<'a>) -> Vec<DeviceCopy> {
         let mut copies = Vec::new();
         self.each_internal_copy(candidate, |place, pair, copy| {
@@ -83,7 +83,7 @@ impl<'a> CandidateSearch<'_, 'a, '_> {
     }
 }
 
-/// Returns the bytes of a copy of one frame; 0 if no rows of the format are known.
+/// Returns the bytes of a copy of one frame; 0 if no linear layout of the format is known.
 fn copied(candidate: &LayoutCandidate<'_>) -> u64 {
     candidate.group.info.map_or(0, |_| candidate.group.bytes)
 }

@@ -1,4 +1,4 @@
-//! Chooses offsets, strides and sizes that satisfy merged constraints.
+//! The choice of offsets, strides and sizes that satisfy the merged constraints.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::model::{
     Extent, FormatInfo, FormatModifier, Layout, Modifier, PlaneInfo, PlaneLayout, Rect,
 };
 
-/// One layout for each size of the request. Their dma-bufs have the same sizes, so that one buffer serves every size.
+/// A layout for each size of the request. The dma-bufs of all layouts have the same sizes, so one buffer serves every size.
 #[derive(Clone)]
 pub(super) struct Layouts {
     pub first: Layout,
@@ -21,7 +21,7 @@ pub(super) struct Layouts {
 }
 
 impl Layouts {
-    /// Returns the same layouts with another modifier.
+    /// Returns layouts with the same planes and another modifier.
     pub(super) fn with_modifier(&self, modifier: Modifier) -> Self {
         Self {
             first: self.first.with_modifier(modifier),
@@ -38,10 +38,11 @@ impl Layouts {
 /// Layouts, or the field whose constraints no layout satisfies.
 pub(super) type LayoutResult = Result<Rc<Layouts>, Field>;
 
-/// Returns the smallest linear layouts, one for each size, that satisfy all constraints, in dma-bufs that hold each of them.
+/// Returns the smallest linear layouts that satisfy all constraints, one for each size. Their dma-bufs are large enough for each
+/// of the layouts.
 ///
-/// Where rows or planes have to be without a gap, a larger coded extent may satisfy constraints that the smallest one does not.
-/// `grows` then returns the work to charge, if every member accepts a larger coded extent.
+/// If rows or planes have to be without a gap, a larger coded extent may satisfy constraints that the smallest one does not.
+/// `grows` returns the counter for this work if every member accepts a larger coded extent, and `None` otherwise.
 ///
 /// # Errors
 /// The field whose constraints no layout of this choice satisfies.
@@ -101,11 +102,11 @@ pub(super) fn choose<'w>(
     })
 }
 
-/// Returns layouts of a format whose pixel layout only devices know: one memory plane of at least `bytes` bytes.
+/// Returns layouts of a format whose pixel layout is known only to devices. Each has one memory plane of at least `bytes` bytes.
 ///
 /// # Errors
-/// None is expected, because one plane that fills its dma-buf is a valid layout. The function has the result type of those that
-/// choose linear layouts.
+/// No error is expected, because one plane that fills its dma-buf is a valid layout. The function has the same result type as the
+/// functions that choose linear layouts.
 pub(super) fn opaque(
     extents: impl Iterator<Item = Extent>,
     format: FormatModifier,
@@ -141,10 +142,10 @@ fn rows(
     place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)
 }
 
-/// Checks the image's width and height.
+/// Checks the width and height of a picture.
 ///
 /// # Errors
-/// [`Field::Extent`] if either is not allowed.
+/// [`Field::Extent`] if the constraints do not allow the width or the height.
 fn check_extent(extent: Extent, merged: &MergedImage) -> Result<(), Field> {
     let fits = |pixels: u32, minimum: u32, maximum: u32, multiple: CommonMultiple| {
         minimum <= pixels && pixels <= maximum && multiple.divides(pixels.into())
@@ -186,7 +187,7 @@ fn check_planes(
     }
 }
 
-/// Places the planes of one size. Returns them and the least sizes of their dma-bufs.
+/// Places the planes of an image of one size. Returns the planes and the least sizes of their dma-bufs.
 fn place(
     extent: Extent,
     info: &FormatInfo,
@@ -195,7 +196,7 @@ fn place(
     disjoint: bool,
 ) -> Option<Placed> {
     let packed = merged.packed_planes.value && !disjoint;
-    // Packed planes start at offset 0, so there cannot be padding before them.
+    // Planes without a gap start at offset 0, so there cannot be padding before them.
     if merged.packed_planes.value && merged.padding_before_bytes.value > 0 {
         return None;
     }
@@ -232,8 +233,8 @@ fn place(
     Some((planes, memory_sizes))
 }
 
-/// Returns the number of rows for which a plane has memory: the image's rows are rounded up, more are added, and each plane has its share
-/// of them.
+/// Returns the number of rows for which a plane has memory. The image's rows are rounded up to `rows_multiple_of`, and
+/// `padding_rows` are added. A subsampled plane has memory for the corresponding rows.
 pub(super) fn rows_held(merged: &MergedImage, shape: &PlaneInfo, extent: Extent) -> Option<u64> {
     let luma = merged.rows_multiple_of.value;
     let luma = luma.at_least(u64::from(extent.height()))?;
@@ -247,7 +248,7 @@ pub(super) fn plane_bytes(merged: &MergedImage, rows: u64, stride_bytes: u32) ->
     merged.plane_size_alignment_bytes.value.at_least(held)
 }
 
-/// Returns the bytes that are needed after the last plane.
+/// Returns the number of bytes of padding that are needed after the last plane.
 pub(super) fn padding(merged: &MergedImage, extent: Extent) -> Option<u64> {
     let blocks = |pixels: u32| u64::from(pixels.div_ceil(16));
     let blocks = blocks(extent.width()).checked_mul(blocks(extent.height()))?;
@@ -256,7 +257,8 @@ pub(super) fn padding(merged: &MergedImage, extent: Extent) -> Option<u64> {
     merged.padding_bytes.value.checked_add(of_blocks)
 }
 
-/// Rounds the sizes of dma-bufs up to the alignment and the least total size; `None` if that exceeds the greatest.
+/// Rounds the sizes of dma-bufs up to the size alignment and to the least total size; `None` if the result exceeds the greatest
+/// total size.
 fn round(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     let sum = |sizes: &[u64]| {
         sizes
@@ -267,7 +269,7 @@ fn round(mut memory_sizes: Vec<u64>, merged: &MergedImage) -> Option<Vec<u64>> {
     for size in &mut memory_sizes {
         *size = step.at_least(*size)?;
     }
-    // Only the bytes that are missing after rounding are added, because more could exceed the greatest size.
+    // Only the bytes that are still missing after rounding are added, because more bytes could exceed the greatest size.
     let missing = merged
         .minimum_size_bytes
         .value
@@ -360,12 +362,12 @@ mod tests {
             Err(Field::Stride)
         );
         assert!(chosen(Fourcc::XRGB8888, 656, 4, &merged).is_ok());
-        // The last chroma sample of an odd width needs one byte more than the luma row.
+        // For an odd width, the last chroma sample needs one byte more than the luma row.
         merged.stride.alignment = 1;
         assert_eq!(chosen(Fourcc::NV12, 641, 4, &merged), Err(Field::Stride));
         let layout = chosen(Fourcc::NV12, 642, 4, &merged).unwrap();
         assert_eq!(planes(&layout), [(0, 642), (642 * 4, 642)]);
-        // Packed planes would need a wider row so that the second plane starts at an aligned offset.
+        // Planes without a gap would need a longer row, so that the second plane starts at an aligned offset.
         merged.offset_alignment_bytes = 4096;
         assert!(chosen(Fourcc::NV12, 642, 4, &merged).is_ok());
         merged.packed_planes = true;
@@ -379,7 +381,7 @@ mod tests {
         merged.stride.preferred = [2048].into();
         let layout = chosen(Fourcc::NV12, 1366, 4, &merged).unwrap();
         assert_eq!(planes(&layout), [(0, 1408), (1408 * 4, 1408)]);
-        // 1408 is no multiple of 256, and a driver that rounds up to 256 would use 1536.
+        // 1408 is not a multiple of 256. A driver that rounds up to a multiple of 256 would use 1536.
         merged.stride.alignment = 256;
         assert_eq!(chosen(Fourcc::NV12, 1366, 4, &merged), Err(Field::Stride));
         merged.stride.alignment = 1;

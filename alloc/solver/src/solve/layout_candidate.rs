@@ -1,4 +1,4 @@
-//! A source with the layouts that it would give for one format and tiling.
+//! A source with the layouts that it would allocate for one format and tiling.
 
 use std::rc::Rc;
 
@@ -12,26 +12,26 @@ use crate::model::Modifier;
 
 /// A source, a format and a tiling that serve all members.
 pub(super) struct LayoutCandidate<'a> {
-    /// The source's index among those of the problem.
+    /// The index of the source in the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
     /// The index of the format group.
     pub(super) place: usize,
     pub(super) group: FormatGroup,
     pub(super) tiling: Tiling,
-    /// The layouts by size, in the request's order, all in the same dma-bufs.
+    /// The layouts for the sizes of the request, in the request's order. All of them have the same dma-bufs.
     pub(super) layouts: Rc<Layouts>,
     pub(super) caveats: Vec<Caveat>,
 }
 
-/// The component that chooses the tiling of the pixels.
+/// The component that chooses the tiling of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tiling {
-    /// Linear rows, which the solver lays out.
+    /// The image has linear rows, which the solver lays out.
     Linear,
-    /// A tiling that the driver chooses among explicit modifiers, or the layout of V4L2's format.
+    /// The driver chooses a tiling among explicit modifiers, or the image has the layout of a format that only V4L2 defines.
     DriverChosen,
-    /// An implicit modifier: the driver chooses the tiling and does not report it.
+    /// The modifier is implicit. The driver chooses the tiling and does not report it.
     Implicit,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn verdict(caveats: &[Caveat]) -> Verdict {
     }
 }
 
-/// Returns the modifiers among which the source may choose, with their pairs' numbers.
+/// Returns the modifiers among which the source may choose, with the numbers of their pairs.
 pub(super) fn modifiers(
     problem: &Problem<'_>,
     formats: &Bits,

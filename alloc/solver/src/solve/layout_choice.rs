@@ -1,16 +1,17 @@
-//! What the solver may choose where constraints leave a layout open.
+//! The choices that the solver has if constraints allow several layouts.
 
-/// A choice between layouts that satisfy the same constraints.
+/// A choice among layouts that satisfy the same constraints.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayoutChoice {
-    /// Whether strides follow the preferences; otherwise they are the least ones.
+    /// Whether strides follow the participants' preferences. If false, the least possible strides are used.
     pub preferred: bool,
     /// Whether each plane has a dma-buf of its own.
     pub disjoint: bool,
 }
 
 impl LayoutChoice {
-    /// All choices, best first. The least strides, tried in both placements, find a layout whenever there is one.
+    /// All choices, the best first. Two of them use the least strides, one in each placement, so a layout is found whenever one
+    /// exists.
     pub(super) const ALL: [Self; 4] = [
         Self {
             preferred: true,

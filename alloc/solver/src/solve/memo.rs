@@ -1,4 +1,4 @@
-//! Merged constraints and layouts that a search computes once.
+//! A memo table for merged constraints and layouts, so that a search computes them only once.
 
 use std::cell::{Cell, OnceCell};
 
@@ -7,32 +7,33 @@ use super::layout_choice::LayoutChoice;
 use super::problem::Problem;
 use crate::constraint::MergedImage;
 
-/// A memo table. Several sources and formats share these results.
+/// The memo table of a search. Several sources and formats share its results.
 #[derive(Default)]
 pub(super) struct MemoTable {
     /// The merged image constraints of all members.
     pub(super) base: OnceCell<MergedImage>,
-    /// The same with owners, if there are too many participants to track owners by default.
+    /// The merged image constraints of all members, with their owners. They are used if there are so many participants that
+    /// `base` does not track owners.
     pub(super) owned_base: OnceCell<MergedImage>,
-    /// The same with the constraints on one format, by format group.
+    /// The merged image constraints of all members on every format and on one format, by format group.
     pub(super) by_group: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
     /// The merged image constraints of all members and one source, by source.
     pub(super) by_source: OnceCell<Vec<OnceCell<Box<MergedImage>>>>,
-    /// The linear layouts for the members' constraints, by format group and layout choice. All sources without constraints of
-    /// their own share them.
+    /// The linear layouts for the members' constraints, by format group and layout choice. All sources without their own
+    /// constraints share these layouts.
     rows: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
-    /// Whether a source can allocate every tiling of a format group, by source and group.
+    /// Whether a source can allocate every tiling of a format group, by source and format group.
     serves: OnceCell<Vec<OnceCell<Answers>>>,
 }
 
-/// Layout results by layout choice.
+/// The layout results of one format group, by layout choice.
 type LayoutResults = [OnceCell<LayoutResult>; LayoutChoice::ALL.len()];
 
-/// By format group: yes, no, or not computed yet.
+/// The results for one source, by format group. `None` means that a result has not been computed yet.
 type Answers = Box<[Cell<Option<bool>>]>;
 
 impl MemoTable {
-    /// Returns the linear layouts of a format group for a layout choice, computing them once.
+    /// Returns the linear layouts of a format group for a layout choice. They are computed at the first call.
     pub(super) fn rows(
         &self,
         problem: &Problem<'_>,
@@ -49,7 +50,7 @@ impl MemoTable {
         by_choice[choice].get_or_init(lay).clone()
     }
 
-    /// Returns whether a source serves a format group, computing it once; `None` if the budget is spent.
+    /// Returns whether a source serves a format group; `None` if the budget was spent. The result is computed at the first call.
     pub(super) fn serves(
         &self,
         problem: &Problem<'_>,

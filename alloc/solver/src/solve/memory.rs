@@ -1,4 +1,4 @@
-//! Whether a source's memory serves the members, whatever the format.
+//! Checks whether a source's memory serves the members, regardless of the format.
 
 use std::rc::Rc;
 
@@ -96,7 +96,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns whether a source's memory serves the members in every check that does not depend on the format.
+    /// Returns whether a source's memory passes all checks that do not depend on the format.
     pub(super) fn memory_serves(&self, number: usize, source: &Source) -> bool {
         if !self.problem.is_understood
             || !self.problem.understood_sources.contains(number)
@@ -118,7 +118,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         self.window(number).overlaps(&source.guarantees.address)
     }
 
-    /// Returns the first member that the source does not serve.
+    /// Returns the first member whose device is not in the source's scope.
     fn out_of_scope(&self, number: usize, source: &Source) -> Option<usize> {
         if source.guarantees.scope == MemoryScope::Everybody
             || !self.needs().shared.contains(number)
@@ -135,7 +135,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns the range of addresses that all members reach which are not on the source's own device.
+    /// Returns the range of addresses that are reached by all members that are not on the source's own device.
     fn window(&self, number: usize) -> AddressWindow {
         let needs = self.needs();
         if !needs.own_of_address_limited.contains(number) {
@@ -152,7 +152,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         window
     }
 
-    /// Iterates over the members that are not on the source's device and reach only a part of all addresses.
+    /// Iterates over the members that are not on the source's device and do not reach all addresses.
     fn foreign_address_limited(
         &self,
         number: usize,
@@ -163,7 +163,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         limited.filter(move |(place, _)| !self.is_own(*place, number))
     }
 
-    /// Returns why a source's memory does not serve, by the first member that rejects it.
+    /// Returns why a source's memory does not serve the members. If a member rejects it, the first such member is reported.
     pub(super) fn source_rejection(&self, number: usize, source: &Source) -> SourceRejection {
         if !self.problem.is_understood {
             return SourceRejection::Request;
@@ -268,7 +268,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns whether frames have to be transferred to or from the shadow copy of the source's device.
+    /// Returns whether frames have to be transferred to or from a shadow copy on the source's device.
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.source(number);
         source.guarantees.has_shadow_copy == Some(true)

@@ -1,4 +1,4 @@
-//! Merges the image constraints of a search's members and of a source.
+//! Merges the image constraints of the members of a search and of a source.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,14 @@ use super::prepared_participant::PreparedChoice;
 use crate::constraint::{Field, FieldTable, MergedImage};
 use crate::model::Fourcc;
 
-/// The steps that merging one participant's image constraints takes.
+/// The steps that are charged for merging one participant's image constraints.
 const MERGE: usize = 350;
 
 impl CandidateSearch<'_, '_, '_> {
     /// Returns the merged image constraints of the members and a source for one format.
     ///
-    /// With many participants all bounds have the same owner; [`CandidateSearch::merged_image_with_owners`] finds the real ones.
+    /// With many participants, all bounds have the same placeholder as their owner. [`CandidateSearch::merged_image_with_owners`]
+    /// determines the actual owners.
     pub(super) fn merged_image(&self, place: usize, number: usize) -> Cow<'_, MergedImage> {
         let problem = self.problem;
         let work = &problem.work;
@@ -68,8 +69,8 @@ impl CandidateSearch<'_, '_, '_> {
         merged
     }
 
-    /// Returns the merged image constraints of the members and a source for one format, with the owners of each bound, also for
-    /// many participants.
+    /// Returns the merged image constraints of the members and a source for one format. Each bound has its actual owners, also
+    /// with many participants.
     pub(super) fn merged_image_with_owners(
         &self,
         place: usize,
@@ -105,7 +106,7 @@ impl CandidateSearch<'_, '_, '_> {
         merged
     }
 
-    /// Returns the merged image constraints of all members on every format.
+    /// Returns the merged image constraints of all members that apply to every format.
     fn merged_base(&self) -> MergedImage {
         let problem = self.problem;
         problem.work.charge(if problem.has_many_participants() {
@@ -114,7 +115,8 @@ impl CandidateSearch<'_, '_, '_> {
             self.view.members.len() >> 1
         });
         let mut all: Option<Cow<'_, MergedImage>> = None;
-        // Many participants often have equal constraints, and merging equal ones again changes nothing if owners are not tracked.
+        // Many participants often have equal constraints. If owners are not tracked, merging equal constraints again changes
+        // nothing.
         let mut seen: Vec<(usize, FieldSet)> = Vec::new();
         for (member, choice) in self.members().filter(|(_, choice)| choice.has_image) {
             if problem.has_many_participants() {
@@ -152,14 +154,14 @@ impl CandidateSearch<'_, '_, '_> {
         one.merge(two)
     }
 
-    /// Merges where each bound has many owners, which takes more steps.
+    /// Merges constraints whose bounds have many owners. This takes more steps.
     fn merge_owned(&self, one: &MergedImage, two: &MergedImage) -> MergedImage {
         let owners = self.problem.participants.len() >> 2;
         self.problem.work.charge(owners.saturating_add(MERGE));
         self.merge(one, two)
     }
 
-    /// Returns the member's image constraints on every format, or on one format, as far as the view keeps them.
+    /// Returns a member's image constraints on every format, or on one format. Demands that the view does not keep are removed.
     fn image<'c>(
         &self,
         member: usize,
@@ -196,5 +198,5 @@ impl CandidateSearch<'_, '_, '_> {
     }
 }
 
-/// How many distinct constraints are remembered to skip equal ones.
+/// The most distinct constraints that are remembered in order to skip equal ones.
 const KINDS: usize = 16;

@@ -5,8 +5,8 @@
 //! # Which plan is chosen
 //!
 //! The solver tries every source with every format and every combination of the participants' alternatives, or the 256 most
-//! preferred combinations if there are more. It takes the first candidate in this total order, in which each line only decides
-//! between candidates that are equal in all lines above:
+//! preferred combinations if there are more. It chooses the first candidate in the following order. Each line decides only
+//! between candidates that are equal in all lines above it:
 //!
 //! 1. guaranteed before possible, and fewer caveats before more;
 //! 2. earlier alternatives: the lower sum of the alternatives' indices;
@@ -14,16 +14,17 @@
 //! 4. a source that more participants prefer, of those that have a preference;
 //! 5. if the CPU reads or writes every frame, no memory that is mapped uncached;
 //! 6. fewer bytes that devices copy for themselves of each frame ([`Constraints::internal_copies`]);
-//! 7. fewer importers: a participant on the source's own device does not import;
+//! 7. fewer importers (a participant on the source's own device does not import);
 //! 8. a source on a participant's own device before other sources;
 //! 9. if the CPU reads or writes every frame, memory that is known to be mapped cached;
-//! 10. less scarce memory: system pages, then a reserved region, then a queue's own buffers;
+//! 10. memory of lower cost: system pages, then a reserved region, then a queue's own buffers;
 //! 11. memory that is not protected;
 //! 12. a display's memory before that of other devices;
 //! 13. a driver's tiling before linear rows, and an implicit modifier last;
 //! 14. formats that keep colours, and the chroma that all of the producer's formats have, or where no camera or decoder writes,
 //!     all chroma;
-//! 15. the depth of a colour channel, in the order in which this crate's table of formats has the depths: eight bits before others;
+//! 15. the depth of a colour channel, in the order in which this crate's table of formats has the depths: eight bits before
+//!     others;
 //! 16. fewer bytes a frame, without padding; for buffers between which frames are copied this does not count;
 //! 17. the order of formats in this crate's table;
 //! 18. fewer dma-bufs a buffer, then fewer bytes;
@@ -31,14 +32,15 @@
 //!
 //! [`Constraints::internal_copies`]: crate::constraint::Constraints::internal_copies
 //!
-//! If the CPU accesses the pixels, all layouts are linear rows.
+//! If the CPU accesses the pixels, all layouts are linear.
 //!
 //! # Memory of a limited size
 //!
-//! The buffers of a plan take memory of the pools that its source names. A source from whose pools the buffers need more than the
-//! capacity is rejected; one from whose pools they need more than was free when that was read has a caveat with the time. The
-//! groups of a split share the pools, and so do jobs that [`solve_together`] solves. A source whose memory does not suffice for
-//! any format that all participants accept is never proposed for another format.
+//! The buffers of a plan take memory of the pools that its source names. If the buffers need more than the capacity of a source's
+//! pool, the source is rejected. If they need more than the memory that was free when the pool was queried, the source has a
+//! caveat that states the time of the query. The groups of a split share the pools, and so do jobs that [`solve_together`]
+//! solves. If the memory of a source is not sufficient for any format that all participants accept, the source is never proposed
+//! for another format.
 //!
 //! # Where frames are copied
 //!
@@ -65,9 +67,9 @@
 //! The solver's work is bounded for every request. It takes at most [`BUDGET`] steps of about ten instructions each. Steps are
 //! counted rather than timed, so the same request has the same solution on every machine. Each phase of the work has a share of
 //! the budget: reading the request, the search for a buffer that serves all, the division into groups, the groups' plans, the
-//! conflict, and what to give up. What a phase leaves of its share is added to the next one's. A phase whose share is spent ends
-//! with what it has found by then. The solution then says what was left out, in text and as data: [`Plan::left_out`],
-//! [`Split::left_out`] and [`Candidates::left_out`].
+//! conflict, and what to give up. The unused part of a phase's share is added to the share of the next phase. A phase whose share
+//! is spent ends with the results that it has found until then. The solution then states what was left out, as text and as data:
+//! [`Plan::left_out`], [`Split::left_out`] and [`Candidates::left_out`].
 //!
 //! - A plan that was found is valid, as its verdict says. If there may be a better one, `left_out` says so.
 //! - If nothing was found, and it is not certain that no source serves all, the solution is a split that is
@@ -82,8 +84,9 @@
 //! The output is bounded too: 256 combinations of alternatives, 4,096 hand-overs, 16 names in a sentence, and
 //! [`EXPLANATION_LINES`] lines of explanation. [`Solution::explain_all`] has no such bound.
 //!
-//! The conflict is the smallest there is if that has at most three demands, and irreducible otherwise. What to give up is one or
-//! two demands if these are enough, the cheapest in the order of [`Field::ALL`](crate::constraint::Field::ALL).
+//! If a conflict with at most three demands exists, the reported conflict is a smallest one; otherwise it is irreducible. If
+//! giving up one or two demands is sufficient, the cheapest ones in the order of [`Field::ALL`](crate::constraint::Field::ALL)
+//! are reported.
 
 mod bits;
 mod bounded_text;
@@ -148,7 +151,7 @@ use pools::TakenBytes;
 use problem::{Problem, View};
 use work::{Phase, Work};
 
-/// The solver's result.
+/// The result of the solver.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(
@@ -158,7 +161,7 @@ use work::{Phase, Work};
 pub enum Solution {
     /// One buffer serves all participants.
     Share(Plan),
-    /// No buffer serves all participants; the split says where to copy, and why.
+    /// No buffer serves all participants. The split states where frames are copied, and why.
     Split(Split),
 }
 
@@ -172,7 +175,8 @@ impl Solution {
         }
     }
 
-    /// Returns what the solver did not try or does not list. It is empty unless the request exceeds [`BUDGET`] or another limit.
+    /// Returns what the solver did not try or does not list. The list is empty unless the request exceeds [`BUDGET`] or another
+    /// limit.
     pub fn left_out(&self) -> &[LeftOut] {
         match self {
             Self::Share(plan) => plan.left_out(),
@@ -186,13 +190,13 @@ pub fn solve(request: &Request) -> Solution {
     solve_within(request, BUDGET).0
 }
 
-/// Finds a buffer that serves all participants, as [`solve`] does, and stops where there is none.
+/// Finds a buffer that serves all participants, like [`solve`], but searches for no split if there is none.
 ///
-/// That takes a fraction of the work of [`solve`], which then also searches for the split that copies the fewest bytes and for the
+/// This takes a fraction of the work of [`solve`], which also searches for the split that copies the fewest bytes and for the
 /// demands that conflict.
 ///
 /// # Errors
-/// The reason why each source is rejected, as [`Split::rejections`] has it. The list is empty where the request is over a limit.
+/// The reason why each source is rejected, as in [`Split::rejections`]. The list is empty if the request exceeds a limit.
 pub fn solve_shared(request: &Request) -> Result<Plan, Vec<Rejection>> {
     let problem =
         Problem::new(request, Work::new(BUDGET), &TakenBytes::new()).map_err(|_| Vec::new())?;
@@ -208,13 +212,13 @@ fn share(problem: &Problem<'_>) -> Result<Plan, SearchRejections> {
 
 /// Solves a request as [`solve`] does, with another budget of steps. Also returns how many steps were taken.
 ///
-/// A phase ends when its share of the budget is spent, and the solution is what was found by then. A piece of work that was begun
-/// is completed, so a small budget is slightly exceeded. [`BUDGET`] is never exceeded.
+/// A phase ends when its share of the budget is spent, and the solution contains what was found until then. A unit of work that
+/// was begun is completed, so a small budget can be slightly exceeded. [`BUDGET`] is never exceeded.
 pub fn solve_within(request: &Request, budget: u64) -> (Solution, u64) {
     solve_within_taken(request, budget, &TakenBytes::new())
 }
 
-/// Solves a request in the memory that other jobs leave in its pools.
+/// Solves a request with the memory that other jobs leave in its pools.
 fn solve_beside(request: &Request, taken: &TakenBytes) -> Solution {
     solve_within_taken(request, BUDGET, taken).0
 }
@@ -235,7 +239,7 @@ fn solve_within_taken(request: &Request, budget: u64, taken: &TakenBytes) -> (So
 
 /// Returns every source and format with which one buffer serves all participants, in order, and how certain that is.
 ///
-/// [`solve`] takes the best of them. A combination that is not listed is impossible, unless something was [left
+/// [`solve`] chooses the best of them. A combination that is not listed is impossible, unless the search [left something
 /// out](Candidates::left_out).
 pub fn candidates(request: &Request) -> Candidates {
     let problem = match Problem::new(request, Work::new(BUDGET), &TakenBytes::new()) {

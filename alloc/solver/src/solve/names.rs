@@ -1,11 +1,11 @@
-//! The names of the owners of demands.
+//! The names of the participants and sources that have demands.
 
 use super::bounded_text::{NAME_BYTES, NAMES_SHOWN, joined_up_to};
 use super::pools::Pools;
 use super::problem::Problem;
 use crate::constraint::Source;
 
-/// Looks up the names of owners: participants, and one source.
+/// Looks up the names of owners. An owner is a participant, or the source that is evaluated.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'p, 'a> {
     problem: &'p Problem<'a>,
@@ -23,7 +23,7 @@ impl<'p, 'a> Names<'p, 'a> {
     }
 
     fn get(&self, owner: usize) -> &'a str {
-        // The number after those of the participants is the source's.
+        // The number that follows the numbers of the participants is the source's.
         self.problem
             .participants
             .get(owner)
@@ -32,7 +32,7 @@ impl<'p, 'a> Names<'p, 'a> {
             })
     }
 
-    /// Joins owners' names in alphabetical order; only the first are named.
+    /// Joins the names of owners in alphabetical order. Only the first names are included; further names are counted.
     pub(super) fn joined(&self, owners: impl Iterator<Item = usize>) -> String {
         let mut names: Vec<&str> = owners.map(|owner| self.get(owner)).collect();
         let bytes = names
@@ -45,7 +45,8 @@ impl<'p, 'a> Names<'p, 'a> {
                 .saturating_add(bytes)
                 .saturating_add(NAMES_SHOWN.saturating_mul(NAME_BYTES.min(bytes) >> 2)),
         );
-        // Sorting makes the text independent of the order of the request's participants. Only names that are shown have to be sorted.
+        // The names are sorted so that the text does not depend on the order of the request's participants. Only the names that
+        // are shown have to be sorted.
         let shown = if names.len() > NAMES_SHOWN {
             names.select_nth_unstable(NAMES_SHOWN).0
         } else {

@@ -6,14 +6,14 @@ use super::problem::Problem;
 use super::request::Request;
 use crate::constraint::Field;
 
-/// What a demand requires, whichever alternative its owner takes.
+/// The condition that a demand requires, whichever alternative its owner uses.
 #[derive(Clone, Copy)]
 pub(super) enum NecessaryCondition<'p> {
     /// There is no condition that can be checked without looking at sources.
     Nothing,
-    /// One of these pairs.
+    /// A candidate has to have one of these pairs of format and modifier.
     Pairs(&'p Bits),
-    /// This many buffers, in addition to those that other participants hold.
+    /// A plan has to have this many buffers, in addition to those that other participants hold.
     Buffers(u32),
 }
 
@@ -44,7 +44,8 @@ impl CombinedConditions {
         }
     }
 
-    /// Returns whether a condition is compatible with those that were added. If it is not, no source meets all of the demands.
+    /// Returns whether a condition is compatible with the conditions that were added. If it is not, no source meets all of the
+    /// demands.
     pub(super) fn takes(&self, condition: NecessaryCondition<'_>) -> bool {
         match condition {
             NecessaryCondition::Nothing => true,
@@ -55,7 +56,7 @@ impl CombinedConditions {
         }
     }
 
-    /// Adds a condition.
+    /// Adds a condition to the combination.
     pub(super) fn add(&mut self, condition: NecessaryCondition<'_>) {
         match condition {
             NecessaryCondition::Nothing => {}

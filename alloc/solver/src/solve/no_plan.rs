@@ -1,11 +1,11 @@
-//! Takes a plan out of a solution, or gives the reason that there is none.
+//! Takes the plan out of a solution, or returns the reason why there is no such plan.
 
 use std::fmt;
 
 use super::{Plan, Solution, Verdict};
 
-/// Why a solution has no plan with the certainty that the caller needs. Its `Display` is the explanation: which demands conflict,
-/// why each source was rejected, and the cheapest alternative.
+/// The error that a solution has no plan with the certainty that the caller needs. It is displayed as an explanation: the demands
+/// that conflict, the reason why each source was rejected, and the cheapest alternative.
 #[derive(Clone, PartialEq)]
 pub struct NoPlan {
     solution: Box<Solution>,
@@ -26,7 +26,7 @@ impl NoPlan {
         &self.solution
     }
 
-    /// Adds lines after the explanation, about what the solver cannot know: for example sources that could not be opened.
+    /// Adds lines after the explanation. They state what the solver cannot know, for example that sources could not be opened.
     #[must_use]
     pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
         self.notes.extend(notes);
@@ -63,11 +63,11 @@ impl std::error::Error for NoPlan {}
 impl Solution {
     /// Returns the plan if it is guaranteed that every participant accepts its buffers.
     ///
-    /// With a GPU a plan is often only possible, because drivers in the calling process decide. Such a plan is tried on the
-    /// devices first, or accepted by [`Solution::possible`].
+    /// With a GPU, a plan is often only possible, because it depends on drivers in the calling process. Such a plan has to be
+    /// tried on the devices first, or can be accepted with [`Solution::possible`].
     ///
     /// # Errors
-    /// [`NoPlan`] if the plan is only possible or there is none. It prints the reason and what to do instead.
+    /// [`NoPlan`] if the plan is only possible or there is none. Its text contains the reason and what to do instead.
     pub fn guaranteed(self) -> Result<Plan, NoPlan> {
         match self {
             Self::Share(plan) if plan.verdict() == Verdict::Guaranteed => Ok(plan),
@@ -78,10 +78,11 @@ impl Solution {
         }
     }
 
-    /// Returns the plan even if it is only possible. Its buffers then have to be tried on the devices.
+    /// Returns the plan, also if it is only possible. The buffers of a plan that is only possible have to be tried on the
+    /// devices.
     ///
     /// # Errors
-    /// [`NoPlan`] if there is none.
+    /// [`NoPlan`] if there is no plan.
     pub fn possible(self) -> Result<Plan, NoPlan> {
         match self {
             Self::Share(plan) => Ok(plan),

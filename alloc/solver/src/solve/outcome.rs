@@ -1,4 +1,4 @@
-//! The result of a search: the best candidate, or the reasons that there is none.
+//! The result of a search: the best candidate, or the reasons why there is none.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::rank::Rank;
 use super::work::{LeftOut, MORE_WORK, Part};
 
-/// The best candidate for some of a request's participants.
+/// The best candidate that serves some of a request's participants.
 pub(super) struct Chosen<'a> {
     pub(super) rank: Rank<'a>,
     pub(super) combination: Vec<usize>,
@@ -22,14 +22,14 @@ pub(super) struct Chosen<'a> {
 /// Why sources were rejected.
 pub(super) struct SearchRejections {
     pub(super) by_source: Vec<Option<(u8, String)>>,
-    /// The sources that only lack memory to serve the participants.
+    /// The sources that would serve the participants if they had more memory.
     pub(super) lacking: BTreeSet<usize>,
-    /// Where the search was cut short, if it was.
+    /// Where the search was cut short; `None` if it was complete.
     pub(super) ending: Option<SearchLimit>,
 }
 
 impl SearchRejections {
-    /// Returns the public rejections, by source.
+    /// Converts the rejections into public ones, by source.
     pub(super) fn into_rejections(self, problem: &Problem<'_>) -> Vec<Rejection> {
         problem
             .sources
@@ -50,16 +50,16 @@ impl SearchRejections {
 /// Where a search was cut short.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SearchLimit {
-    /// Whether the budget was spent. Otherwise there were too many combinations of alternatives.
+    /// Whether the budget was spent. If false, there were more combinations of alternatives than are tried.
     pub(super) is_spent: bool,
-    /// How many combinations of alternatives were searched completely.
+    /// The number of combinations of alternatives that were searched completely.
     pub(super) combinations: usize,
-    /// The least sum of alternative indices among the combinations that were not searched.
+    /// The least sum of alternative indices in the combinations that were not searched.
     pub(super) alternatives: usize,
 }
 
 impl SearchLimit {
-    /// Describes what the limit means for the result.
+    /// Describes what the limit means for the result of the search.
     pub(super) fn describe(self, best: Option<&Rank<'_>>) -> LeftOut {
         let (part, tried) = match (self.is_spent, self.combinations) {
             (true, 0) => (
@@ -87,7 +87,7 @@ impl SearchLimit {
         LeftOut::new(part, format!("{tried}; {left}"))
     }
 
-    /// Returns whether a better plan may be among the combinations that were not searched.
+    /// Returns whether the combinations that were not searched may have a better plan.
     pub(super) fn could_better(self, best: &Rank<'_>) -> bool {
         best.caveats > 0 || best.alternatives >= self.alternatives
     }

@@ -1,20 +1,20 @@
-//! Format and modifier pairs by number. A pair's number is its index in the sorted list of all pairs that any source has.
+//! Numbers for pairs of format and modifier. The number of a pair is its index in the sorted list of all pairs of all sources.
 
 use super::bits::Bits;
 use super::work::Work;
 use crate::constraint::{FormatSet, Source, common_prefix_len, gallop};
 use crate::model::{FormatInfo, FormatModifier};
 
-/// The steps that finding the end of a run of pairs takes.
+/// The steps that are charged for finding the end of a run of pairs.
 const RUN: usize = 4;
 
-/// Returns every pair that any source has, in order; `None` if the budget is spent.
+/// Returns the sorted list of all pairs that any source has; `None` if the budget was spent.
 pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatModifier>> {
     let mut lists: Vec<Vec<FormatModifier>> = Vec::new();
     let mut last: &[FormatModifier] = &[];
     for source in sources {
         if let Some(formats) = &source.constraints.formats {
-            // Many sources have equal sets.
+            // Many sources have equal sets, and equal neighbours are read only once.
             work.charge(formats.len() >> 1);
             if formats.pairs() != last {
                 last = formats.pairs();
@@ -32,7 +32,7 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
     {
         lists.push(FormatInfo::codes().map(FormatModifier::linear).collect());
     }
-    // Lists are united two at a time, so that each pair is copied only a few times.
+    // Two lists at a time are united, so that each pair is copied only a few times.
     while lists.len() > 1 {
         let mut unions = Vec::with_capacity(lists.len().div_ceil(2));
         let mut lists_left = lists.into_iter();
@@ -47,11 +47,11 @@ pub(super) fn universe(sources: &[&Source], work: &Work) -> Option<Vec<FormatMod
         }
         lists = unions;
     }
-    // Without sources there are no pairs.
+    // Without sources, there are no pairs.
     Some(lists.pop().unwrap_or_default())
 }
 
-/// Returns the union of two sorted lists.
+/// Returns the union of two sorted lists as a sorted list.
 fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<FormatModifier> {
     work.charge(one.len().saturating_add(two.len()) >> 1);
     if one.is_empty() || one == two {
@@ -72,7 +72,7 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
         let (run, rest) = one.split_at(ones);
         let (other, others) = two.split_at(twos);
         match if ones > 0 { run } else { other } {
-            // Copying a slice of one takes many more steps.
+            // For a single pair, `push` takes far fewer steps than copying a slice.
             [only] => all.push(*only),
             many => all.extend_from_slice(many),
         }
@@ -83,7 +83,7 @@ fn united(one: Vec<FormatModifier>, two: &[FormatModifier], work: &Work) -> Vec<
     all
 }
 
-/// Returns the numbers of the pairs of `formats` that are in the universe.
+/// Returns the numbers of the pairs of `formats` that are in the universe, the list of all sources' pairs.
 pub(super) fn numbers(universe: &[FormatModifier], formats: &FormatSet, work: &Work) -> Bits {
     let mut bits = Bits::none(universe.len());
     let (mut known, mut own) = (universe, formats.pairs());

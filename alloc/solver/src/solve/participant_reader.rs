@@ -15,21 +15,21 @@ use crate::constraint::{
 };
 use crate::model::{DeviceIdentity, FormatModifier, Modifier};
 
-/// Prepares participants one after another. Equal sets and constraints are shared.
+/// Prepares participants one after another. Participants with equal sets or constraints share the prepared form.
 pub(super) struct ParticipantReader<'r, 'a> {
     sources: &'r [&'a Source],
     universe: &'r [FormatModifier],
     work: &'r Work,
-    /// By device: the sources that are on it.
+    /// The sources on each device, by the driver and location of the device.
     own: BTreeMap<(&'a str, &'a str), Bits>,
-    /// The sets of formats that were read last. Many participants have equal ones.
+    /// The sets of formats that were read most recently. Many participants have equal sets.
     formats: Vec<(&'a FormatSet, Rc<Bits>)>,
-    /// The constraints on every image that were read last, with their numbers.
+    /// The constraints on every image that were read most recently, with their numbers.
     kinds: Vec<(&'a ImageConstraints, usize)>,
     next_kind: usize,
 }
 
-/// How many of the sets that were read last are compared with the next one.
+/// How many of the most recently read sets are compared with the next set.
 const REMEMBERED: usize = 8;
 
 impl<'r, 'a> ParticipantReader<'r, 'a> {
@@ -49,7 +49,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         }
     }
 
-    /// Prepares a participant; `None` if the budget is spent.
+    /// Prepares a participant; `None` if the budget was spent.
     pub(super) fn participant(
         &mut self,
         participant: &'a Participant,
@@ -89,7 +89,7 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
             .charge(by_fourcc.len().saturating_mul(24).saturating_add(64));
         let has_image = constraints.image != ImageConstraints::default();
         let mut image_fields = FieldSet::default();
-        // Without constraints on images there are no demands on these fields.
+        // If there are no constraints on images, there are no demands on these fields.
         let asks = has_image || !by_fourcc.is_empty();
         for field in Field::OF_IMAGES.into_iter().filter(|_| asks) {
             if constraints.demands_field(field) {
@@ -117,8 +117,8 @@ impl<'r, 'a> ParticipantReader<'r, 'a> {
         (!self.work.is_spent()).then_some(choice)
     }
 
-    /// Returns the pairs that are known to have more memory planes than a choice accepts. Linear pairs are not among them,
-    /// because the choice of a layout checks their planes.
+    /// Returns the pairs that are known to have more memory planes than a choice accepts. Linear pairs are not included, because
+    /// the choice of a layout checks their planes.
     fn too_many_planes(&self, constraints: &Constraints) -> Option<Bits> {
         let every = constraints.image.maximum_planes;
         let is_limited = every < u32::MAX
@@ -191,7 +191,7 @@ pub(super) fn where_source(sources: &[&Source], is: impl Fn(&Source) -> bool) ->
     bits
 }
 
-/// Returns the sources that each single demand rejects, by the demand's field.
+/// Returns the sources that are rejected by a single demand, for each field with such a demand.
 fn rejects(
     participant: &Participant,
     constraints: &Constraints,
@@ -239,7 +239,8 @@ fn rejects(
         );
     }
     if memory.exports != Exports::Declared {
-        // GBM and KMS share a card's memory by the card's own handles. All others share it by dma-bufs.
+        // KMS uses GBM's buffers on the same card by handles of the card, without an export. Buffers of all other sources are
+        // shared as dma-bufs.
         let mut rejected = own.clone();
         rejected.keep(&where_source(sources, |source| {
             SourceKind::of(&source.id) != SourceKind::Gbm

@@ -1,20 +1,21 @@
-//! The sizes of a request's pictures.
+//! The common properties of the sizes of a request's pictures.
 
 use super::request::Request;
 use crate::constraint::{Field, MergedImage, MergedSide, gcd};
 use crate::model::Extent;
 
-/// What the pictures of all sizes of a request have in common, so that constraints on each need not be compared with each.
+/// The common properties of the pictures of all sizes. With them, constraints are checked for all pictures together, and not for
+/// each picture.
 pub(super) struct Pictures {
     width: Lengths,
     height: Lengths,
 }
 
-/// The lengths of one side of all pictures.
+/// The widths of all pictures, or the heights of all pictures.
 struct Lengths {
     least: u32,
     most: u32,
-    /// What divides all of them.
+    /// The greatest common divisor of all these lengths.
     divisor: u64,
 }
 
@@ -26,10 +27,10 @@ impl Pictures {
         }
     }
 
-    /// Checks every picture's width and height.
+    /// Checks the width and height of every picture.
     ///
     /// # Errors
-    /// [`Field::Extent`] if any is not allowed.
+    /// [`Field::Extent`] if the constraints do not allow one of them.
     pub(super) fn check(&self, merged: &MergedImage) -> Result<(), Field> {
         let fit = self.width.meet(&merged.width) && self.height.meet(&merged.height);
         if fit { Ok(()) } else { Err(Field::Extent) }

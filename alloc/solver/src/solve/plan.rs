@@ -1,4 +1,4 @@
-//! The solved allocation. Only the solver makes one.
+//! The solved allocation. Only the solver can make a plan.
 
 use serde::{Serialize, Serializer};
 
@@ -10,9 +10,9 @@ use crate::constraint::{MergedImage, PlanePlacement, SourceId, SyncMechanism};
 use crate::model::{DeviceIdentity, Layout, Modifier};
 use crate::text::printable;
 
-/// What to allocate from which source, and which participants import it.
+/// A plan: the buffers to allocate, their source, and the participants that import them.
 ///
-/// All fields are private, so nothing can be allocated that was not solved.
+/// All fields are private, so buffers can be allocated only as the solver has determined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     pub(super) source: SourceId,
@@ -43,7 +43,7 @@ pub struct Plan {
     pub(super) merged: Box<MergedImage>,
 }
 
-/// Writes the modifiers without [`Modifier::NONE`].
+/// Writes the modifiers. [`Modifier::NONE`] is left out, because it is not a modifier.
 fn that_exist<S: Serializer>(modifiers: &[Modifier], serializer: S) -> Result<S::Ok, S::Error> {
     let own = modifiers.iter().filter(|own| **own != Modifier::NONE);
     serializer.collect_seq(own)
@@ -53,28 +53,30 @@ fn that_exist<S: Serializer>(modifiers: &[Modifier], serializer: S) -> Result<S:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The source guarantees everything that is demanded.
+    /// The source guarantees that all demands are met.
     Guaranteed,
-    /// Some demand depends on what the source does not guarantee, such as the physical address or the driver's choice of layout.
+    /// Some demand depends on a property that the source does not guarantee, such as the physical address or the driver's choice
+    /// of a layout.
     Possible,
-    /// No source meets all demands. A plan never has this verdict, but a solution can.
+    /// No source meets all demands. A solution can have this verdict, but a plan never has it.
     Impossible,
-    /// The search was cut short before it found a plan, so there may be one. A plan never has this verdict, but a solution can.
+    /// The search was cut short before it found a plan, so there may be one. A solution can have this verdict, but a plan never
+    /// has it.
     Undecided,
 }
 
-/// What one participant does with the buffers.
+/// The use of the buffers by one participant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Step {
-    /// The participant's name.
+    /// The name of the participant.
     pub participant: String,
-    /// What it does.
+    /// What the participant does with the buffers.
     pub action: Action,
-    /// The index of the alternative whose constraints the plan satisfies; 0 is the preferred one.
+    /// The index of the alternative whose constraints the plan satisfies. 0 is the preferred alternative.
     #[serde(skip_serializing_if = "is_first")]
     pub alternative: usize,
-    /// Whether it crops the picture out of a coded extent that others demand.
+    /// Whether the participant crops the picture out of a coded extent that other participants demand.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub crops: bool,
 }
@@ -87,7 +89,7 @@ fn is_first(alternative: &usize) -> bool {
     *alternative == 0
 }
 
-/// How a writer hands frames over to a reader, and how the reader hands the buffer back.
+/// The synchronisation between a writer, which passes frames to a reader, and the reader, which returns the buffers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Handover {
@@ -95,7 +97,8 @@ pub struct Handover {
     pub from: String,
     /// The name of the reader.
     pub to: String,
-    /// The best mechanism that both have. If this is `None`, the CPU waits for each access to finish before the other one starts.
+    /// The best synchronisation mechanism that both participants have. If it is `None`, the CPU waits until each access has
+    /// finished before the next one starts.
     pub sync: Option<SyncMechanism>,
 }
 
@@ -110,85 +113,85 @@ pub enum Action {
     Imports,
     /// The CPU maps the buffers.
     Maps,
-    /// The participant does nothing with the buffers; it has only declared which formats it accepts.
+    /// The participant does nothing with the buffers. It has only declared the formats that it accepts, as a compositor does.
     Accepts,
 }
 
-/// Why a source was rejected.
+/// A source that was rejected, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rejection {
-    /// The source's identifier.
+    /// The identifier of the source.
     pub source: SourceId,
-    /// The source's name.
+    /// The name of the source.
     pub source_name: String,
     /// The reason, as a clause that follows the source's name.
     pub words: String,
 }
 
-/// Why a plan's participants do not accept a layout.
+/// The error that a plan's participants do not accept a layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the layout is not one that the plan's participants accept: {}", printable(.0))]
 pub struct PlanError(String);
 
 impl Plan {
-    /// Returns the identifier of the source that allocates.
+    /// Returns the identifier of the source that allocates the buffers.
     pub fn source(&self) -> &SourceId {
         &self.source
     }
 
-    /// Returns the source's name.
+    /// Returns the name of the source.
     pub fn source_name(&self) -> &str {
         &self.source_name
     }
 
-    /// Returns the device that owns the memory; `None` for memory that belongs to no device.
+    /// Returns the device that owns the memory; `None` if the memory belongs to no device.
     pub fn source_device(&self) -> Option<&DeviceIdentity> {
         self.source_device.as_ref()
     }
 
     /// Returns the layout of every buffer, for the request's first size.
     ///
-    /// The source may allocate more memory, and choose another stride where [`Plan::accepts`] allows it. If the driver chooses
-    /// the layout ([`Plan::is_laid_out_by_driver`]), this is the least layout that can be expected.
+    /// The source may allocate more memory, and may choose another stride that [`Plan::accepts`] allows. If the driver chooses
+    /// the layout ([`Plan::is_laid_out_by_driver`]), the result is a lower bound for the layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Returns the layout for each of the request's sizes, in its order. All lie in the same dma-bufs.
+    /// Returns the layout for each of the request's sizes, in the request's order. All of them have the same dma-bufs.
     pub fn layouts(&self) -> impl Iterator<Item = &Layout> {
         std::iter::once(&self.layout).chain(&self.more_layouts)
     }
 
-    /// Returns the modifiers among which the source may choose, in order. A linear layout has one.
+    /// Returns the modifiers among which the source may choose, in ascending order. A linear layout has only one modifier.
     pub fn modifiers(&self) -> &[Modifier] {
         &self.modifiers
     }
 
-    /// Returns whether the driver chooses the tiling, and with it strides, offsets and sizes.
+    /// Returns whether the driver chooses the tiling, and thereby also strides, offsets and sizes.
     pub fn is_laid_out_by_driver(&self) -> bool {
         self.layout().format().modifier != Modifier::LINEAR
     }
 
-    /// Returns the hand-overs from each writer to each reader, at most the first 4,096.
+    /// Returns the hand-overs from each writer to each reader. At most the first 4,096 are listed.
     pub fn handovers(&self) -> &[Handover] {
         &self.handovers
     }
 
-    /// Returns whether the source's device works on a shadow copy, so that each other writer has to ask its driver to transfer
-    /// each frame.
+    /// Returns whether the source's device works on a shadow copy. If so, after another device has written a frame, the driver of
+    /// the source's device has to be asked to transfer the frame.
     ///
     /// `backend::drm::HostTransfer` does so for textures, and mapping through GBM for GBM's buffers.
     pub fn needs_transfers(&self) -> bool {
         self.needs_transfers
     }
 
-    /// Returns the copies of each frame that participants' devices make for themselves, in the order of the participants.
+    /// Returns the copies of each frame that the participants' devices make for themselves, in the order of the participants.
     pub fn internal_copies(&self) -> &[DeviceCopy] {
         &self.internal_copies
     }
 
-    /// Returns the bytes that participants' devices copy for themselves of each frame.
+    /// Returns the number of bytes that the participants' devices copy for themselves for each frame.
     pub fn copied_bytes_per_frame(&self) -> u64 {
         let bytes = self.internal_copies.iter().map(|copy| copy.bytes_per_frame);
         bytes.fold(0, u64::saturating_add)
@@ -199,12 +202,13 @@ impl Plan {
         self.count
     }
 
-    /// Returns what the buffers take of each pool, with what participants allocate for themselves; empty if no pool is known.
+    /// Returns the memory that is taken from each pool, including memory that participants allocate for themselves. The list is
+    /// empty if no pool is known.
     pub fn pools(&self) -> &[PoolUse] {
         &self.pools
     }
 
-    /// Returns what each participant does, in the request's order.
+    /// Returns what each participant does, in the order of the request's participants.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
@@ -214,20 +218,20 @@ impl Plan {
         self.verdict
     }
 
-    /// Returns what is uncertain, described in text; empty for a guaranteed plan.
+    /// Returns the uncertain properties of the plan as texts. The list is empty for a guaranteed plan.
     pub fn caveats(&self) -> &[String] {
         &self.caveats
     }
 
-    /// Returns why other sources were rejected.
+    /// Returns the reasons why other sources were rejected.
     pub fn rejections(&self) -> &[Rejection] {
         &self.rejections
     }
 
-    /// Returns what the solver did not try or does not list, and what that means for this plan. It is empty unless the request
-    /// exceeds [`BUDGET`](super::BUDGET) or another limit.
+    /// Returns what the solver did not try or does not list, and what that means for this plan. The list is empty unless the
+    /// request exceeds [`BUDGET`](super::BUDGET) or another limit.
     ///
-    /// The plan is valid in any case, as its verdict says.
+    /// The plan and its verdict are valid in any case.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
@@ -235,7 +239,7 @@ impl Plan {
     /// Checks a layout that a source allocated against what the participants accept.
     ///
     /// # Errors
-    /// [`PlanError`] says which bound the layout breaks.
+    /// [`PlanError`] with the constraint that the layout does not meet.
     pub fn accepts(&self, layout: &Layout) -> Result<(), PlanError> {
         let refuse = |words: String| Err(PlanError(words));
         let planned = self.layout();
@@ -253,7 +257,7 @@ impl Plan {
             ));
         }
         let merged = &self.merged;
-        // Strides of tiles are the driver's own. An implicit modifier may stand for rows.
+        // Tilings have no strides that the solver knows. A layout with an implicit modifier may be linear.
         let has_rows = format.modifier == Modifier::LINEAR || format.modifier.is_implicit();
         if let Some(first) = layout.planes().first().filter(|_| has_rows) {
             let range = merged.stride.minimum.value..=merged.stride.maximum.value;
@@ -275,7 +279,7 @@ impl Plan {
         let pixel_planes = format.fourcc.info().map(|info| info.planes.len());
         let mut ends = vec![0_u64; layout.memory_sizes().len()];
         for (number, plane) in layout.planes().iter().enumerate() {
-            // A driver's additional planes, as for compression, have strides to which no demand applies.
+            // The driver may add planes, such as planes for compression metadata. The demands do not apply to their strides.
             let has_pixels = pixel_planes.is_none_or(|planes| number < planes);
             let mut step = merged.stride.alignment.value;
             if number == 0 {
@@ -369,12 +373,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns the rows of a plane; 0 for an unknown format.
+    /// Returns the number of rows of a plane; 0 for an unknown format.
     fn rows(&self, layout: &Layout, plane: usize) -> u64 {
         layout.rows(plane).map_or(0, u64::from)
     }
 
-    /// Checks that each plane has enough memory before the next plane starts.
+    /// Checks that each plane has enough memory before the next plane of its dma-buf begins.
     fn accepts_room(&self, layout: &Layout) -> Result<(), String> {
         let merged = &self.merged;
         let last = layout.planes().len().saturating_sub(1);

@@ -12,19 +12,19 @@ use super::work::{LeftOut, Part};
 use crate::constraint::{MemoryScope, MergedImage, Role, Source};
 use crate::model::Modifier;
 
-/// The most hand-overs that a plan lists. Each writer hands over to each reader, so many writers and readers have very many.
+/// The most hand-overs that a plan lists. There is one for each pair of a writer and a reader, so their number can be very large.
 pub(super) const HANDOVERS: usize = 4096;
 
-/// The parts of a plan: the best candidate that a search found, and what the search left out.
+/// The parts from which a plan is built: the best candidate that a search found, and what the search left out.
 pub(super) struct PlanBuilder<'p, 'a, 'v> {
     pub(super) problem: &'p Problem<'a>,
     pub(super) view: View<'v>,
     pub(super) chosen: Chosen<'a>,
-    /// How many candidates the search found.
+    /// The number of candidates that the search found.
     pub(super) found: usize,
-    /// Why the other sources were rejected.
+    /// The reasons why the other sources were rejected.
     pub(super) rejections: SearchRejections,
-    /// What the search did not try.
+    /// What the search did not try; `None` if it tried everything.
     pub(super) left_out: Option<LeftOut>,
 }
 
@@ -121,7 +121,7 @@ impl PlanBuilder<'_, '_, '_> {
     }
 }
 
-/// Returns the hand-overs from each writer to each reader, up to [`HANDOVERS`].
+/// Returns the hand-overs from each writer to each reader, at most [`HANDOVERS`] of them.
 fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) -> Vec<Handover> {
     let members: Vec<_> = search
         .members()
@@ -158,7 +158,7 @@ fn handovers(search: &CandidateSearch<'_, '_, '_>, left_out: &mut Vec<LeftOut>) 
     handovers
 }
 
-/// The steps that listing one hand-over takes.
+/// The steps that are charged for listing one hand-over.
 const HANDOVER: usize = 48;
 
 fn reasons(

@@ -1,4 +1,4 @@
-//! The pools of a request: how much of each is taken, and whether buffers fit in the memory that is left.
+//! The pools of a request: the memory that is taken from each pool, and whether buffers fit into the memory that is left.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,20 +14,20 @@ use super::request::Request;
 use crate::constraint::{Field, Pool, PoolId, Source};
 use crate::model::Layout;
 
-/// The bytes that are taken of pools, by the pool's identifier.
+/// The number of bytes that are taken from each pool, by the identifier of the pool.
 pub(super) type TakenBytes = BTreeMap<PoolId, u64>;
 
-/// What a plan takes of a pool.
+/// The memory that a plan takes from a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PoolUse {
-    /// The pool's identifier.
+    /// The identifier of the pool.
     pub pool: PoolId,
-    /// The pool's name.
+    /// The name of the pool.
     pub name: String,
-    /// The bytes that all buffers take, and that participants allocate for themselves.
+    /// The number of bytes that the buffers take, including memory that participants allocate for themselves.
     pub bytes: u64,
-    /// The pool's size in bytes; `None` if unknown.
+    /// The size of the pool in bytes; `None` if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
 }
@@ -44,11 +44,11 @@ impl fmt::Display for PoolUse {
 
 /// The pools of a prepared request.
 pub(super) struct Pools<'a> {
-    /// The pools, in the order of their identifiers.
+    /// The pools, sorted by their identifiers.
     list: Vec<&'a Pool>,
-    /// By source, the numbers of its pools. It is empty if the request has no pools.
+    /// The indices of each source's pools, by the index of the source. The list is empty if the request has no pools.
     by_source: Vec<Vec<usize>>,
-    /// By pool, the bytes that earlier jobs and earlier groups of a split take.
+    /// The number of bytes that earlier jobs and earlier groups of a split take from each pool.
     taken: RefCell<Vec<u64>>,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Pools<'a> {
             .collect()
     }
 
-    /// Runs `act`, and gives back what it takes of the pools.
+    /// Runs `act`, and then returns the memory that `act` has taken to the pools.
     pub(super) fn with_returned<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = self.taken.borrow().clone();
         let result = act();
@@ -100,7 +100,7 @@ impl<'a> Pools<'a> {
         result
     }
 
-    /// Takes what a plan needs, so that the next group of a split gets the memory that is left.
+    /// Takes the memory that a plan needs, so that the next group of a split can only use the memory that is left.
     pub(super) fn take(&self, uses: &[PoolUse]) {
         let mut taken = self.taken.borrow_mut();
         for (pool, taken) in self.list.iter().zip(taken.iter_mut()) {
@@ -111,22 +111,22 @@ impl<'a> Pools<'a> {
     }
 }
 
-/// What a candidate needs of one pool.
+/// The memory that a candidate needs from one pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PoolNeed {
     pool: usize,
-    /// The number of buffers.
+    /// The number of buffers to allocate.
     count: u32,
-    /// The bytes that each buffer takes; 0 if the buffers come from elsewhere.
+    /// The number of bytes that each buffer takes; 0 if another allocator provides the buffers when the pool is exhausted.
     buffer_bytes: u64,
-    /// The bytes that the members allocate for themselves.
+    /// The number of bytes that the members allocate from the pool for themselves.
     own_bytes: u64,
-    /// The bytes that others have taken before.
+    /// The number of bytes that earlier jobs and groups have taken.
     taken_bytes: u64,
 }
 
 impl PoolNeed {
-    /// Returns the bytes that the candidate itself needs.
+    /// Returns the number of bytes that the candidate itself needs.
     fn bytes(&self) -> u64 {
         self.buffer_bytes
             .saturating_mul(self.count.into())
@@ -137,7 +137,7 @@ impl PoolNeed {
         self.bytes().saturating_add(self.taken_bytes) > limit
     }
 
-    /// Returns how many of the buffers fit in this many bytes.
+    /// Returns how many of the buffers fit into a pool of this many bytes.
     fn fitting(&self, limit: u64) -> u64 {
         let left = limit
             .saturating_sub(self.taken_bytes)
@@ -146,7 +146,7 @@ impl PoolNeed {
             .map_or(0, |fitting| fitting.min(self.count.into()))
     }
 
-    /// Describes that the pool is too small, as a clause that follows the source's name.
+    /// Describes that the pool is too small, as a clause that follows the name of the source.
     pub(super) fn lack(&self, pools: &Pools<'_>, source: &Source) -> String {
         let pool = pools.get(self.pool);
         let capacity = pool.capacity_bytes.unwrap_or(u64::MAX);
@@ -185,7 +185,7 @@ impl PoolNeed {
         )
     }
 
-    /// Describes that too little of the pool was free.
+    /// Describes that the pool had too little free memory.
     pub(super) fn caveat(&self, pools: &Pools<'_>) -> String {
         let pool = pools.get(self.pool);
         let name = bounded_text::name(&pool.name);
@@ -215,7 +215,8 @@ impl PoolNeed {
 }
 
 impl CandidateSearch<'_, '_, '_> {
-    /// Returns what the members and this layout of a source's buffers need, for each pool of which they need anything.
+    /// Returns the memory that the members and a source's buffers with this layout need, for each pool from which they need
+    /// memory.
     fn pool_needs(&self, number: usize, layout: &Layout) -> Vec<PoolNeed> {
         let pools = &self.problem.pools;
         let Some(own_pools) = pools.by_source.get(number) else {
@@ -257,7 +258,7 @@ impl CandidateSearch<'_, '_, '_> {
             .collect()
     }
 
-    /// Checks that the buffers fit in the source's pools.
+    /// Checks that the buffers fit into the source's pools.
     pub(super) fn check_pools(
         &self,
         number: usize,
@@ -277,7 +278,7 @@ impl CandidateSearch<'_, '_, '_> {
         }
     }
 
-    /// Adds a caveat for each pool of which too little was free.
+    /// Adds a caveat for each pool that had too little free memory.
     pub(super) fn add_pool_caveats(
         &self,
         number: usize,
@@ -295,7 +296,7 @@ impl CandidateSearch<'_, '_, '_> {
         caveats.extend(needs.filter(lacks).map(|need| Caveat::Pool(Box::new(need))));
     }
 
-    /// Returns what a plan with this layout takes of each pool.
+    /// Returns the memory that a plan with this layout takes from each pool.
     pub(super) fn pool_uses(&self, number: usize, layout: &Layout) -> Vec<PoolUse> {
         let needs = self.pool_needs(number, layout).into_iter();
         needs

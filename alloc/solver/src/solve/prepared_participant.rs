@@ -1,4 +1,4 @@
-//! A prepared participant, whose constraints are sets of numbers.
+//! Prepared participants. Their constraints are converted into sets of numbers.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -9,65 +9,65 @@ use super::fields::FieldSet;
 use crate::constraint::{Constraints, Field, ImageConstraints, MergedImage, Participant, Source};
 use crate::model::Fourcc;
 
-/// A prepared participant.
+/// A participant whose constraints are converted into sets of numbers of sources and pairs.
 pub(super) struct PreparedParticipant<'a> {
     pub(super) participant: &'a Participant,
-    /// The sources on its own device.
+    /// The sources on the participant's own device.
     pub(super) own: Bits,
-    /// Its alternatives, in order of preference.
+    /// The participant's alternatives, in order of preference.
     pub(super) choices: Vec<PreparedChoice<'a>>,
-    /// The pairs that it accepts by any alternative.
+    /// The pairs that the participant accepts with any of its alternatives.
     pub(super) formats: OnceCell<Option<Rc<Bits>>>,
 }
 
-/// One of a participant's alternatives.
+/// One alternative of a participant.
 pub(super) struct PreparedChoice<'a> {
     pub(super) constraints: &'a Constraints,
-    /// The numbers of the pairs that are accepted; all if this is `None`.
+    /// The numbers of the pairs that this alternative accepts; `None` if it accepts all pairs.
     pub(super) formats: Option<Rc<Bits>>,
-    /// The numbers of the pairs that have more memory planes than are accepted; `None` if there are none.
+    /// The numbers of the pairs that have more memory planes than this alternative accepts; `None` if there are none.
     pub(super) too_many_planes: Option<Bits>,
-    /// The sources that a single demand rejects, by the demand's field.
+    /// The sources that a single demand rejects, for each field with such a demand.
     pub(super) rejects: Vec<(Field, Bits)>,
-    /// The image fields on which there is a demand.
+    /// The image fields on which this alternative has a demand.
     pub(super) image_fields: FieldSet,
-    /// A number that is the same for choices with equal constraints on every image.
+    /// A number that is the same for alternatives with equal constraints on every image.
     pub(super) kind: usize,
-    /// Whether there are constraints on every image, including preferences.
+    /// Whether this alternative has constraints on every image, including preferences.
     pub(super) has_image: bool,
-    /// The merged form of the constraints on every image.
+    /// The constraints on every image, in their merged form.
     pub(super) image: OnceCell<MergedImage>,
-    /// The merged form of the further constraints on images of one format, by format.
+    /// The further constraints on images of single formats, in their merged form.
     pub(super) by_fourcc: BTreeMap<Fourcc, (&'a ImageConstraints, OnceCell<Box<MergedImage>>)>,
 }
 
 impl PreparedChoice<'_> {
-    /// Returns whether there is a demand on this field.
+    /// Returns whether this alternative has a demand on a field.
     pub(super) fn demands(&self, field: Field) -> bool {
         self.constraints.demands_field(field)
     }
 
-    /// Returns the merged form of the constraints on every image. `owner` has to be the same in each call.
+    /// Returns the constraints on every image, in their merged form. `owner` has to be the same in each call.
     pub(super) fn image(&self, owner: usize) -> &MergedImage {
         let image = || MergedImage::of(owner, &self.constraints.image);
         self.image.get_or_init(image)
     }
 
-    /// Returns the merged form of the further constraints on images of one format. `owner` has to be the same in each call.
+    /// Returns the further constraints on images of one format, in their merged form. `owner` has to be the same in each call.
     pub(super) fn image_in(&self, owner: usize, fourcc: Fourcc) -> Option<&MergedImage> {
         let (constraints, known) = self.by_fourcc.get(&fourcc)?;
         let image = || Box::new(MergedImage::of(owner, constraints));
         Some(known.get_or_init(image))
     }
 
-    /// Returns whether there are further constraints on images of some formats.
+    /// Returns whether there are further constraints on images of single formats.
     pub(super) fn asks_by_fourcc(&self) -> bool {
         !self.by_fourcc.is_empty()
     }
 }
 
 impl PreparedParticipant<'_> {
-    /// Returns the pairs that the participant accepts by any alternative; `None` if it accepts all.
+    /// Returns the pairs that the participant accepts with any of its alternatives; `None` if it accepts all pairs.
     pub(super) fn formats(&self) -> Option<&Bits> {
         let any = || {
             let (first, rest) = self.choices.split_first()?;
@@ -94,7 +94,7 @@ impl PreparedParticipant<'_> {
         choice.image_fields.contains(Field::Extent) && choice.constraints.pads()
     }
 
-    /// Returns the fewest buffers that the participant holds by any alternative.
+    /// Returns the fewest buffers that the participant holds with any of its alternatives.
     pub(super) fn least_held(&self) -> u32 {
         let held = self
             .choices
@@ -106,7 +106,7 @@ impl PreparedParticipant<'_> {
         least
     }
 
-    /// Returns whether the participant's device owns a source's memory, so that it works on the shadow copy if there is one.
+    /// Returns whether the participant's device owns a source's memory. Such a device works on the shadow copy, if there is one.
     pub(super) fn works_on(&self, source: usize) -> bool {
         self.own.contains(source) && self.participant.role.imports()
     }

@@ -1,4 +1,4 @@
-//! A request prepared for many queries: pairs are numbered, and rejections are sets of sources.
+//! A request that is prepared for many queries. Pairs of format and modifier have numbers, and rejections are sets of sources.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,84 +26,85 @@ use crate::model::{ColourLoss, Colours, FormatInfo, FormatModifier, Fourcc, Modi
 /// A prepared request.
 pub(super) struct Problem<'a> {
     pub(super) request: &'a Request,
-    /// The sources, in the order of their identifiers.
+    /// The sources, sorted by their identifiers.
     pub(super) sources: Vec<&'a Source>,
-    /// By source: the numbers of the pairs that it can allocate.
+    /// The numbers of the pairs that each source can allocate.
     pub(super) source_pairs: Vec<Bits>,
-    /// By source: its own constraints on images, if it has any.
+    /// The constraints of each source on images; `None` for a source that has none.
     pub(super) images: Vec<Option<MergedImage>>,
-    /// Every pair that any source has, in order. A pair's number is its index.
+    /// The sorted list of all pairs that any source has. The number of a pair is its index in this list.
     pub(super) universe: Vec<FormatModifier>,
-    /// The pairs of each format.
+    /// The format groups. A group is the pairs of one format.
     pub(super) groups: Vec<FormatGroup>,
-    /// By pair: the index of its format group.
+    /// The index of the format group of each pair.
     pub(super) group_of: Vec<usize>,
     pub(super) participants: Vec<PreparedParticipant<'a>>,
-    /// What the pictures of all sizes have in common.
+    /// The common properties of the pictures of all sizes.
     pub(super) pictures: Pictures,
-    /// By format group: the least linear layouts, without any constraints.
+    /// The least linear layouts of each format group, without any constraints.
     least: Vec<OnceCell<LayoutResult>>,
-    /// Whether the request has no extra fields that are required.
+    /// Whether the request has no extra fields, apart from optional ones.
     pub(super) is_understood: bool,
-    /// The sources that have no extra fields that are required, and whose identifiers are unambiguous.
+    /// The sources that have no extra fields, apart from optional ones, and whose identifiers are unambiguous.
     pub(super) understood_sources: Bits,
-    /// The colours of the frames that participants write. A format may lose some of them.
+    /// The colours of the frames that participants write. A copy in another format may lose some of them.
     pub(super) colours: Colours,
-    /// Whether no camera or decoder writes the frames, so that a GPU or the CPU draws them. A participant that draws lists
-    /// formats with less chroma only for the frames of other participants.
+    /// Whether no camera or decoder writes the frames. Then a GPU or the CPU draws them. A participant that draws lists formats
+    /// with less chroma only for frames of other participants.
     pub(super) is_drawn: bool,
-    /// Whether a coded extent that is larger than the picture may be needed, so that it matters which participants can crop.
+    /// Whether a coded extent that is larger than the picture may be needed. Only then the solver considers which participants
+    /// can crop.
     pub(super) pads: bool,
-    /// Whether any source serves only some devices.
+    /// Whether any source has memory that only some devices can use.
     pub(super) has_scopes: bool,
-    /// Whether any participant makes a copy for itself of the frames that others write. This is false if no participant writes,
-    /// because an importer may then be the one that draws.
+    /// Whether any participant makes its own copy of frames that others write. The value is false if no participant writes,
+    /// because one of the importers may then be the one that draws.
     pub(super) has_internal_copies: bool,
     /// The pools from which sources allocate.
     pub(super) pools: Pools<'a>,
-    /// By source that only lacks memory to serve all participants: the pairs in which it may be proposed.
+    /// The pairs in which a source may be proposed, for each source that would serve all participants if it had more memory.
     proposed: OnceCell<BTreeMap<usize, Bits>>,
-    /// Counts the steps that are taken.
+    /// The counter of the steps that are taken.
     pub(super) work: Work,
-    /// Descriptions of demands, by participant and field. One demand may reject many sources.
+    /// Descriptions of demands, by participant and field. They are stored because one demand may reject many sources.
     demands: RefCell<BTreeMap<(usize, Field), Rc<str>>>,
 }
 
-/// From this many participants on, the owners of merged bounds are not tracked, because that takes too many steps. They are found
-/// where an explanation needs them.
+/// The number of participants from which on the owners of merged bounds are not tracked, because that would take too many steps.
+/// An explanation that needs them computes them again.
 const MANY_PARTICIPANTS: usize = 65;
 
-/// The pairs of one format, which have consecutive numbers.
+/// The pairs of one format. They have consecutive numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FormatGroup {
     pub(super) fourcc: Fourcc,
     pub(super) first: usize,
     pub(super) end: usize,
-    /// The number of the pair with an implicit modifier.
+    /// The number of the pair with the implicit modifier; `None` if there is no such pair.
     pub(super) implicit: Option<usize>,
-    /// The format's linear layout, if it is known.
+    /// The linear layout of the format; `None` if it is not known.
     pub(super) info: Option<&'static FormatInfo>,
-    /// The format's index in the order of preference.
+    /// The rank of the format in the order of preference.
     pub(super) rank: usize,
-    /// The index of its depth in the order of preference.
+    /// The rank of the format's colour depth in the order of preference.
     pub(super) depth: usize,
-    /// The bytes of a frame without padding; `u64::MAX` if no rows are known.
+    /// The bytes of a frame without padding; `u64::MAX` if the format's linear layout is not known.
     pub(super) bytes: u64,
 }
 
-/// Some of the participants, and which of their demands count.
+/// Some of the participants (the members), and those of their demands that are considered.
 #[derive(Clone, Copy)]
 pub(super) struct View<'v> {
-    /// The indices of the participants.
+    /// The indices of the members among the request's participants.
     pub(super) members: &'v [usize],
-    /// By participant: the demands that count. All count if this is `None`.
+    /// The fields on which the demands of each participant are considered. `None` means all fields.
     pub(super) kept: Option<&'v [FieldSet]>,
     /// Whether the CPU copies frames into or out of the buffers.
     pub(super) cpu_copies: bool,
 }
 
 impl<'v> View<'v> {
-    /// Makes a view of participants that share buffers without a copy, with all of their demands.
+    /// Makes a view of members that share buffers without a copy. All of their demands are considered.
     pub(super) const fn sharing(members: &'v [usize]) -> Self {
         Self {
             members,
@@ -121,8 +122,8 @@ impl<'a> Problem<'a> {
     /// Prepares a request.
     ///
     /// # Errors
-    /// The request is over a limit, or preparing it takes more steps than its share of the budget. The error is the number of
-    /// steps that were taken.
+    /// The request exceeds a limit, or preparing it takes more steps than its share of the budget. The error contains the number
+    /// of steps that were taken.
     pub(super) fn new(
         request: &'a Request,
         work: Work,
@@ -272,8 +273,8 @@ impl<'a> Problem<'a> {
         })
     }
 
-    /// Returns the participant with an index. The problem makes all indices itself, so they are valid; the same holds for
-    /// sources, groups and pairs.
+    /// Returns the participant with this index. All indices of participants, sources, groups and pairs come from the problem
+    /// itself, so they are valid.
     pub(super) fn participant(&self, place: usize) -> &PreparedParticipant<'a> {
         &self.participants[place]
     }
@@ -286,7 +287,7 @@ impl<'a> Problem<'a> {
         &self.source_pairs[number]
     }
 
-    /// Returns the pairs of a source in which it may be proposed.
+    /// Returns the pairs of a source in which the source may be proposed.
     pub(super) fn proposed_pairs(&self, number: usize) -> &Bits {
         let proposed = self.proposed.get();
         proposed
@@ -294,8 +295,9 @@ impl<'a> Problem<'a> {
             .unwrap_or(&self.source_pairs[number])
     }
 
-    /// Lets sources be proposed only in formats that all participants accept. These sources only lack memory to serve all
-    /// participants. A format that needs less memory is not proposed if a participant does not accept it.
+    /// Limits the formats in which some sources may be proposed to those that all participants accept. These sources would serve
+    /// all participants if they had more memory. Without the limit, a format that needs less memory would be proposed although a
+    /// participant does not accept it.
     pub(super) fn limit_proposals(&self, lacking: &BTreeSet<usize>) {
         if lacking.is_empty() {
             return;
@@ -331,7 +333,7 @@ impl<'a> Problem<'a> {
         self.participants.len() >= MANY_PARTICIPANTS
     }
 
-    /// Returns the owner number of a participant; with many participants all have the same.
+    /// Returns the number of a participant as an owner. With many participants, all have the same number.
     pub(super) fn owner(&self, place: usize) -> usize {
         if self.has_many_participants() {
             0
@@ -357,7 +359,7 @@ impl<'a> Problem<'a> {
         Rc::clone(entry.or_insert_with(|| words().into()))
     }
 
-    /// Returns the least linear layouts of a format group, of which only the coded extent is constrained.
+    /// Returns the least linear layouts of a format group. Only the coded extent is constrained.
     pub(super) fn least(&self, place: usize, coded: Option<&MergedCoded>) -> LayoutResult {
         let lay = || {
             let choice = LayoutChoice {
@@ -377,7 +379,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// Returns a lower bound for the cost of copying for these participants: what is lost of the colours, and bytes a frame.
+    /// Returns a lower bound for the cost of copying to these participants: the loss of colours, and the bytes of a frame.
     pub(super) fn least_copied(&self, members: &[usize]) -> (ColourLoss, u64) {
         self.work.charge(self.groups.len());
         let mut formats = Bits::all(self.universe.len());
@@ -391,7 +393,7 @@ impl<'a> Problem<'a> {
             let info = group.info.filter(|_| first < group.end)?;
             Some((self.colours.lost_in(info.colours), group.bytes))
         });
-        // Participants without a common format get the bound 0.
+        // For participants without a common format, the bound is 0.
         costs.min().unwrap_or_default()
     }
 
@@ -401,7 +403,7 @@ impl<'a> Problem<'a> {
         self.images[number].is_none() && !by_fourcc.contains_key(&fourcc)
     }
 
-    /// Returns the index of the producer.
+    /// Returns the index of the producer among the participants.
     pub(super) fn producer(&self) -> usize {
         producer(self.request)
     }
@@ -418,7 +420,7 @@ impl<'a> Problem<'a> {
         Combinations::new(last.collect(), &self.work)
     }
 
-    /// Returns whether these participants have more combinations of alternatives than are tried.
+    /// Returns whether these members have more combinations of alternatives than are tried.
     pub(super) fn is_capped(&self, members: &[usize]) -> bool {
         members
             .iter()
@@ -430,7 +432,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Returns the index of the producer: the first participant that writes, or the first of all.
+/// Returns the index of the producer: the first participant that writes, or the first participant if none writes.
 fn producer(request: &Request) -> usize {
     request
         .participants
@@ -439,8 +441,8 @@ fn producer(request: &Request) -> usize {
         .unwrap_or(0)
 }
 
-/// Returns the colours that copies have to keep: those of the frames that participants write, or those of all participants'
-/// formats if no participant writes.
+/// Returns the colours that copies have to keep. These are the colours of the frames that participants write. If no participant
+/// writes, they are the colours of all participants' formats.
 fn produced_colours(request: &Request, work: &Work) -> Colours {
     let all = &request.participants;
     let has_writer = all.iter().any(|participant| participant.role.writes());
@@ -459,7 +461,7 @@ fn produced_colours(request: &Request, work: &Work) -> Colours {
         work.charge(formats.len() >> 2);
         let mut last = None;
         for fourcc in formats.iter().map(|pair| pair.fourcc) {
-            // The pairs of a format follow each other.
+            // The pairs of a format follow each other, so each format is read only once.
             if last.replace(fourcc) != Some(fourcc) {
                 let info = fourcc.info();
                 info.map(|info| info.colours)
@@ -472,7 +474,7 @@ fn produced_colours(request: &Request, work: &Work) -> Colours {
     kept.unwrap_or(Colours::NONE)
 }
 
-/// Returns whether a different source has the same identifier, so that a plan could not tell them apart.
+/// Returns whether a different source has the same identifier. A plan could not state which of them it means.
 ///
 /// The sources have to be sorted by their identifiers.
 fn is_ambiguous(sources: &[&Source], source: &Source) -> bool {

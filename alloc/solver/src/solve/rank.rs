@@ -9,7 +9,8 @@ use crate::model::{ColourLoss, Colours};
 /// A candidate's rank: the total order that the documentation of [`super`] lists. Lower is better.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank<'a> {
-    /// In a split: what copied frames lose of their colours, and how many bytes are copied, with those that devices copy for themselves.
+    /// In a split, the colours that copied frames lose, and the number of bytes that are copied, including the copies that
+    /// devices make for themselves.
     pub(super) copied: (ColourLoss, u64),
     pub(super) caveats: usize,
     pub(super) alternatives: usize,
@@ -24,7 +25,7 @@ pub(super) struct Rank<'a> {
     is_protected: bool,
     is_not_on_display: bool,
     tiling: u8,
-    /// Whether the colours of the producer's formats are lost, and the number of chroma samples that are lost.
+    /// Whether the colours of the producer's formats are lost, and the number of lost chroma samples.
     lost: (u16, u16),
     depth: usize,
     frame_bytes: u64,
@@ -95,7 +96,7 @@ pub(super) fn rank<'a>(
             .preferred_fourcc
             .is_some_and(|preferred| preferred != fourcc),
         not_preferred_by: importers.not_preferred_by,
-        // One read of uncached memory takes longer than any import.
+        // A single read of uncached memory takes longer than an import.
         is_uncached: search.cpu == CpuUse::Often && source.guarantees.cached == Some(false),
         internal_bytes,
         importers: importers.importers,
@@ -104,7 +105,7 @@ pub(super) fn rank<'a>(
         cost: source.guarantees.cost,
         is_protected: source.guarantees.protected,
         is_not_on_display: importers.is_not_on_display,
-        // Linear rows suit the CPU, and a driver's tiling suits devices.
+        // The CPU accesses linear rows faster, and devices access a tiling of their driver faster.
         tiling: match (candidate.tiling, search.cpu) {
             (Tiling::DriverChosen, CpuUse::None) => 0,
             (Tiling::Linear, _) => 1,
@@ -119,7 +120,7 @@ pub(super) fn rank<'a>(
             },
         ),
         depth: candidate.group.depth,
-        // In a split, `copied` has the bytes that are copied. The bytes of a frame do not count, so that the producer's buffers
+        // In a split, `copied` has the number of copied bytes. The bytes of a frame are ignored, so that the producer's buffers
         // keep the colours that can be copied.
         frame_bytes: if search.view.cpu_copies {
             0

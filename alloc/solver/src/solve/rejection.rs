@@ -1,4 +1,4 @@
-//! Why sources and layouts are rejected, as clauses that follow the source's name.
+//! The reasons why sources and layouts are rejected, as clauses that follow the name of the source.
 
 use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
 use super::caveat::Places;
@@ -15,20 +15,20 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatModifier, Rect};
 
-/// Why a source is rejected for every format.
+/// The reason why a source is rejected for every format.
 #[derive(Clone, Debug)]
 pub(super) enum SourceRejection {
     /// The request has an extra field that is not optional.
     Request,
     /// The source has an extra field that is not optional, or its identifier is ambiguous.
     Source,
-    /// The CPU has to copy, and cannot map this memory.
+    /// The CPU has to copy frames, and cannot map the source's memory.
     Copies,
     /// A participant's demand rejects the source.
     Demand(usize, Field),
-    /// The source's memory does not serve this participant's device.
+    /// This participant's device cannot use the source's memory.
     Scope(usize),
-    /// None of the source's addresses is reached by all participants.
+    /// No address of the source is reached by all of these participants.
     Address(AddressWindow, Places),
     /// The participants have no format in common.
     NoFormat,
@@ -38,16 +38,17 @@ pub(super) enum SourceRejection {
     OtherFormats,
 }
 
-/// Why a source's layout of one format is rejected.
+/// The reason why a source's layout of one format is rejected.
 #[derive(Clone, Debug)]
 pub(super) enum LayoutRejection {
-    /// The CPU accesses pixels, which it can do only in linear rows.
+    /// The CPU accesses pixels, and can only access linear rows.
     Rows,
-    /// These participants are on other devices than the driver that knows the implicit modifier's layout.
+    /// The modifier is implicit, and these participants are on other devices than the source. Their drivers do not know the
+    /// layout.
     Implicit(Places),
     /// No layout satisfies the merged constraints on this field.
     Constraints(Field),
-    /// A participant cannot crop the part of the coded extent that is outside of the picture.
+    /// A participant cannot crop the picture out of the coded extent.
     Crop {
         owner: usize,
         /// The coded extent, and the visible rectangle in it.
@@ -57,7 +58,7 @@ pub(super) enum LayoutRejection {
     Count { needed: u32 },
     /// A dma-buf is larger than the source's largest allocation.
     Maximum { needed: u64, maximum: u64 },
-    /// The sizes of all buffers together overflow 64 bits, which no source has.
+    /// The total size of all buffers overflows 64 bits. No source has that much memory.
     Uncountable,
     /// All buffers together need more memory than the source has free.
     Available {
@@ -69,7 +70,7 @@ pub(super) enum LayoutRejection {
     Pool(Box<PoolNeed>),
 }
 
-/// Describes the groups of a participant's device, none of which is one that a source serves.
+/// Describes the groups of a participant's device. The source's memory is for other groups.
 fn outside_groups(participant: &Participant) -> String {
     let groups = participant.groups.iter().map(DeviceGroup::as_str);
     match participant.groups.len() {
@@ -85,7 +86,7 @@ fn outside_groups(participant: &Participant) -> String {
 }
 
 impl SourceRejection {
-    /// Describes the rejection.
+    /// Describes the rejection as a clause that follows the name of the source.
     pub(super) fn describe<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
         let words = self.at_length(problem, source);
         problem.work.charge(words.len() >> 3);
@@ -168,8 +169,8 @@ impl SourceRejection {
 }
 
 impl LayoutRejection {
-    /// Returns the position of the failed check in the order of checks. If a source is rejected by several checks, the rejection
-    /// by the latest one is reported.
+    /// Returns the position of the failed check in the order of checks. If a source fails several checks, the rejection by the
+    /// latest check is reported.
     pub(super) fn stage(&self) -> u8 {
         match self {
             Self::Rows
@@ -182,7 +183,7 @@ impl LayoutRejection {
         }
     }
 
-    /// Returns whether more memory would be enough.
+    /// Returns whether the source would be accepted if it had more memory.
     pub(super) fn is_lack_of_memory(&self) -> bool {
         matches!(
             self,
@@ -190,7 +191,7 @@ impl LayoutRejection {
         )
     }
 
-    /// Describes the rejection.
+    /// Describes the rejection as a clause that follows the name of the source.
     pub(super) fn describe<'a>(
         &self,
         problem: &Problem<'a>,
@@ -262,8 +263,8 @@ impl LayoutRejection {
     }
 }
 
-/// Returns the bytes that the image takes by the same constraints without a greatest size; `None` if there is no layout either, or
-/// if the greatest size is not the cause.
+/// Returns the number of bytes that the image takes with the same constraints, except for a greatest size. The result is `None`
+/// if there is still no layout, or if the greatest size is not the reason.
 fn bytes_needed(
     problem: &Problem<'_>,
     format: FormatModifier,
@@ -289,7 +290,7 @@ fn bytes_needed(
     (needed > merged.maximum_size_bytes.value).then_some(needed)
 }
 
-/// Names the owners of constraints, in brackets; nothing if there are none.
+/// Lists the owners of constraints in brackets. The text is empty if there are no owners.
 fn set_by(all: &Owners, names: Names<'_, '_>) -> String {
     if all.is_empty() {
         String::new()
@@ -342,7 +343,7 @@ fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
     }
 }
 
-/// Describes the constraints on the coded extent and on the picture's place in it.
+/// Describes the constraints on the coded extent and on the position of the picture in it.
 fn coded_sides(coded: &MergedCoded) -> String {
     let free = MergedSide::default();
     let sides = [("width", &coded.width), ("height", &coded.height)]
@@ -370,7 +371,7 @@ fn side(merged: &MergedSide) -> String {
     format!("{range}{}", steps(merged.multiple_of.value))
 }
 
-/// Describes the steps of strides. Those of the first plane are left out where every plane's imply them.
+/// Describes the stride alignments. The alignment of the first plane is left out if the alignment of every plane implies it.
 fn strides(merged: &MergedImage) -> String {
     let all = merged.stride.alignment.value;
     let first = merged.stride.first_plane_alignment.value;
@@ -383,7 +384,7 @@ fn strides(merged: &MergedImage) -> String {
     }
 }
 
-/// Describes the constraints that leave one stride for each width.
+/// Describes the constraints that allow only one stride for each width.
 fn only_strides(merged: &MergedImage) -> String {
     let packed = merged.stride.packed.value;
     let packed = packed.then(|| ", and rows without a gap between them".to_owned());
@@ -393,7 +394,7 @@ fn only_strides(merged: &MergedImage) -> String {
     packed.into_iter().chain(rounded).collect()
 }
 
-/// Describes every constraint on the size of memory that there is.
+/// Describes all constraints on the size of memory.
 fn sizes(merged: &MergedImage) -> String {
     let (least, most) = (
         merged.minimum_size_bytes.value,

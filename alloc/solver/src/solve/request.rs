@@ -1,4 +1,4 @@
-//! The solver's input.
+//! The request, which is the input of the solver.
 
 use std::collections::BTreeMap;
 
@@ -13,32 +13,33 @@ use crate::text::printable;
 
 keeps_extra_fields! {
     whole
-    /// The participants that share images, and the sources of memory.
+    /// A request: the participants that share images, and the sources of memory.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Request {
-        /// The images' size.
+        /// The size of the images in pixels.
         pub extent: Extent,
-        /// Further sizes that the same buffers have to hold, as for a display that is rotated. Each size has its own layout, and
-        /// the memory is large enough for all.
+        /// Further sizes of images that the same buffers have to hold, as for a display that is rotated. Each size has its own
+        /// layout, and each buffer is large enough for all of them.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "more_extents")]
         pub more_extents: Vec<Extent>,
-        /// The least number of buffers. The plan has more if participants hold more, up to [`Request::MAXIMUM_BUFFERS`].
+        /// The least number of buffers. If the participants hold more, the plan has more, up to [`Request::MAXIMUM_BUFFERS`].
         pub count: u32,
-        /// The participants; each has a unique name.
+        /// The participants. Each has a unique name.
         #[serde(deserialize_with = "participants")]
         pub participants: Vec<Participant>,
-        /// The sources; each has a unique identifier.
+        /// The sources. Each has a unique identifier.
         #[serde(deserialize_with = "sources")]
         pub sources: Vec<Source>,
         /// The devices that can copy frames if not all participants share a buffer. The CPU can always copy, and is not listed.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "copiers")]
         pub copiers: Vec<CopyDevice>,
-        /// The pools from which the sources allocate; each has a unique identifier.
+        /// The pools from which the sources allocate. Each has a unique identifier.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "pools")]
         pub pools: Vec<Pool>,
         /// The preferred format. This is a preference, not a demand.
         pub preferred_fourcc: Option<Fourcc>,
-        /// Fields of a newer version. Where one of them is not marked as optional, no plan meets it, because its meaning is not known.
+        /// JSON fields that a newer version wrote. If one of them is not marked as optional, no plan meets the request, because
+        /// the meaning of the field is not known.
         #[serde(skip)]
         pub extra_fields: ExtraFields,
     }
@@ -54,18 +55,18 @@ pub enum RequestError {
         Request::MAXIMUM_BYTES
     )]
     TooLong {
-        /// The length in bytes.
+        /// The length of the text in bytes.
         bytes: usize,
     },
     /// The text is not JSON, or is not a request.
     #[error("{}", printable(&.0.to_string()))]
     Damaged(#[source] serde_json::Error),
-    /// A value is out of its bounds or not unique.
+    /// A value is outside of its bounds or not unique.
     #[error(transparent)]
     Value(#[from] ValueError),
 }
 
-/// Reads a request from any deserialiser as [`Request::from_json`] does, without the bound on the text's length.
+/// Reads a request from any deserialiser like [`Request::from_json`], but without the limit on the text's length.
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let request = with_path(deserializer, |inner| Self::read_fields(inner))?;
@@ -97,22 +98,22 @@ fn more_extents<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Extent
 impl Request {
     /// The most buffers that a plan has.
     ///
-    /// A V4L2 queue has at most 32 (`VIDEO_MAX_FRAME`), or 64 in newer kernels. A number far over that is a mistake, and its
-    /// memory size could overflow.
+    /// A V4L2 queue has at most 32 (`VIDEO_MAX_FRAME`), or 64 in newer kernels. A number far above that is a mistake, and the
+    /// total size of the buffers could overflow.
     pub const MAXIMUM_BUFFERS: u32 = 1024;
     /// The longest text that is read, in bytes.
     pub const MAXIMUM_BYTES: usize = 16 << 20;
-    /// The most copy devices that are read.
+    /// The most copiers that a request may have.
     pub const MAXIMUM_COPIERS: usize = 64;
-    /// The most participants that are read, and the most sources.
+    /// The most participants that a request may have, and the most sources.
     pub const MAXIMUM_ENTRIES: usize = 4096;
-    /// The most pools.
+    /// The most pools that a request may have.
     pub const MAXIMUM_POOLS: usize = 256;
 
-    /// Reads a request from untrusted JSON in one pass. That takes at most 16 times the text's length and 64 MiB more memory.
+    /// Reads a request from untrusted JSON in one pass. This takes memory of at most 16 times the text's length plus 64 MiB.
     ///
     /// # Errors
-    /// [`RequestError`] with the path in the text: the text is not a request, or [`Request::check`] rejects it.
+    /// [`RequestError`] with the path of the value, if the text is not a request or [`Request::check`] rejects it.
     pub fn from_json(bytes: &[u8]) -> Result<Self, RequestError> {
         if bytes.len() > Self::MAXIMUM_BYTES {
             return Err(RequestError::TooLong { bytes: bytes.len() });
@@ -125,11 +126,12 @@ impl Request {
         Ok(request)
     }
 
-    /// Checks what spans several values: names and identifiers are unique, and numbers of buffers and lengths of names are within
-    /// their bounds. Every request that was read has been checked.
+    /// Checks that names and identifiers are unique, and that numbers of buffers and lengths of names are within their bounds.
+    /// Every request that was read has been checked.
     ///
-    /// [`solve`](super::solve) accepts any request. If participants have the same name, a conflict does not say which it means.
-    /// If different sources have the same identifier, none of them is used, because a plan would not say which it means.
+    /// [`solve`](super::solve) accepts any request. If several participants have the same name, a conflict does not state which
+    /// of them it means. If different sources have the same identifier, none of them is used, because a plan could not state
+    /// which of them it means.
     ///
     /// # Errors
     /// [`ValueError`] with the path of the first wrong value.
@@ -166,7 +168,8 @@ impl Request {
         self.check_pools()
     }
 
-    /// Checks that pools are unique, and that whatever allocates from a pool names one of them, if there are any.
+    /// Checks that pools are unique. If the request has pools, each pool from which a source or participant allocates has to be
+    /// one of them.
     fn check_pools(&self) -> Result<(), ValueError> {
         let mut ids: BTreeMap<&PoolId, usize> = BTreeMap::new();
         for (number, own) in self.pools.iter().enumerate() {
@@ -182,7 +185,7 @@ impl Request {
                 });
             }
         }
-        // A request that states no pools was made where their sizes are not known.
+        // A request without pools was made on a machine whose pool sizes are not known, so names of pools are not checked.
         let known = |place: &dyn Fn() -> String, id: &PoolId| {
             if ids.is_empty() || ids.contains_key(id) {
                 return Ok(());
@@ -223,7 +226,7 @@ impl Request {
         }
     }
 
-    /// Returns the bytes that an image of a format takes without padding, for the largest of the sizes.
+    /// Returns the bytes that an image of a format takes without padding, for the largest of the request's sizes.
     pub(super) fn unpadded_bytes(&self, info: &FormatInfo) -> u64 {
         let more = self.more_extents.iter();
         let more = more.map(|extent| info.unpadded_bytes(*extent));

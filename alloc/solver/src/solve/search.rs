@@ -22,17 +22,17 @@ use crate::model::ColourLoss;
 /// A visitor that keeps the best candidate.
 struct BestCandidate<'p, 'a> {
     problem: &'p Problem<'a>,
-    /// Whether the members' frames are copied from elsewhere.
+    /// Whether the members' frames are copied from the producer's buffers.
     copied: bool,
     best: Option<Chosen<'a>>,
-    /// A lower bound of the cost of copying. The search stops at the first candidate without a caveat that reaches it; it never
-    /// stops early if this is `None`.
+    /// A lower bound for the cost of copying. The search stops at the first candidate that has no caveat and reaches this cost.
+    /// If it is `None`, the search never stops early.
     enough: Option<(ColourLoss, u64)>,
     found: usize,
     served: Bits,
-    /// By source: the rejection by the latest check; `None` if rejections are not needed.
+    /// The rejection of each source by the latest check; `None` if rejections are not needed.
     rejections: Option<Vec<Option<(u8, String)>>>,
-    /// The sources that only lack memory to serve the members.
+    /// The sources that would serve the members if they had more memory.
     lacking: BTreeSet<usize>,
     ending: Option<SearchLimit>,
 }
@@ -100,7 +100,7 @@ impl<'a> Visitor<'a> for BestCandidate<'_, 'a> {
     }
 }
 
-/// Returns the best plan for some of the participants, or why no source serves them.
+/// Returns the best plan for some of the participants, or the reasons why no source serves them.
 pub(super) fn best(
     problem: &Problem<'_>,
     view: View<'_>,
@@ -140,8 +140,8 @@ pub(super) fn best(
     }
 }
 
-/// Returns the least cost of copying for some of the participants (what is lost of the colours, and bytes), and the number of the
-/// plan's caveats; `None` if no source serves them.
+/// Returns the least cost of copying to some of the participants (the loss of colours, and bytes), and the number of caveats of
+/// the plan; `None` if no source serves them.
 pub(super) fn cost(
     problem: &Problem<'_>,
     view: View<'_>,
@@ -199,12 +199,13 @@ fn best_candidate<'p, 'a>(
     best_candidate
 }
 
-/// Returns every candidate once, in order, with the best verdict of any alternative, and what was left out.
+/// Returns every candidate once, in order, and what the search left out. Each candidate has its best verdict with any
+/// alternative.
 pub(super) fn candidates(
     problem: &Problem<'_>,
     view: View<'_>,
 ) -> (Vec<Candidate>, Option<LeftOut>) {
-    /// By source: the pairs that are guaranteed, and those that are possible.
+    /// For each source, the pairs that are guaranteed, and the pairs that are possible.
     struct All(Vec<[Option<Bits>; 2]>);
     impl<'a> Visitor<'a> for All {
         fn candidate(
@@ -277,5 +278,5 @@ pub(super) fn candidates(
     (candidates, left_out)
 }
 
-/// The steps that listing and sorting one candidate takes.
+/// The steps that are charged for listing and sorting one candidate.
 const CANDIDATE: usize = 64;

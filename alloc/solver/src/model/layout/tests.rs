@@ -180,7 +180,7 @@ fn visible_bytes_are_those_of_the_picture_in_each_plane() {
     assert_eq!(bytes(&cropped, 1), Some((4, 360, 16, 1280)));
     assert_eq!(bytes(&cropped, 2), None);
     assert_eq!(bytes(&layout, 1), Some((0, 544, 0, 1920)));
-    // Half a chroma sample at each end is a whole one.
+    // A rectangle that begins or ends in the middle of a chroma sample includes the whole sample.
     let odd = Rect::new(1, 1, Extent::new(2, 2).unwrap());
     let odd = layout.with_visible(odd).unwrap();
     assert_eq!(bytes(&odd, 0), Some((1, 2, 1, 2)));

@@ -1,53 +1,53 @@
-//! Families: modifiers with the same name, which have fixed bits and fields.
+//! Families of modifiers. The modifiers of a family have the same name and the same fixed bits, and differ in their fields.
 
 use super::{Modifier, ModifierError};
 
-/// A family of modifiers: a name, fixed bits, and fields. All other bits are 0.
+/// A family of modifiers: a name, fixed bits, and fields. All bits that belong to none of these are 0.
 pub(super) struct Family {
-    /// The family's name, which starts with the vendor's.
+    /// The name of the family, which begins with the name of the vendor.
     pub(super) name: &'static str,
-    /// The fixed bits, including the vendor's number.
+    /// The fixed bits, including the vendor's number in the upper 8 bits.
     pub(super) code: u64,
-    /// The fields.
+    /// The fields that distinguish the family's modifiers.
     pub(super) fields: &'static [Field],
 }
 
-/// A field of a modifier.
+/// A field of a modifier, such as a block size.
 pub(super) struct Field {
     pub(super) name: &'static str,
-    /// The ranges of the field's bits, the lowest first.
+    /// The ranges of bits that make up the field. The first range has the lowest bits of the value.
     pub(super) bits: &'static [BitRange],
     pub(super) values: Values,
-    /// When the field is part of the text.
+    /// The condition under which the text of a modifier contains the field.
     pub(super) written: Written,
 }
 
-/// Adjacent bits.
+/// A range of adjacent bits.
 pub(super) struct BitRange {
     pub(super) first: u32,
     pub(super) count: u32,
 }
 
-/// What a field's values mean. All other values are reserved.
+/// The valid values of a field, and how the text of a modifier contains them. All other values are reserved.
 pub(super) enum Values {
-    /// One bit. The text has the field's name if it is set.
+    /// The field is a single bit. The text contains the field's name if the bit is set.
     Flag,
-    /// A number up to this one, written in decimal.
+    /// The value is a number from 0 to this one. The text contains it in decimal.
     Number(u64),
-    /// A number, written in hexadecimal.
+    /// The value is any number. The text contains it in hexadecimal.
     Hex,
-    /// Values with names, written as `FIELD=NAME`.
+    /// Each value has a name. The text contains `FIELD=NAME`.
     Named(&'static [(u64, &'static str)]),
-    /// Values whose names identify the field, written as `NAME`.
+    /// Each value has a name that also identifies the field. The text contains `NAME`.
     Bare(&'static [(u64, &'static str)]),
 }
 
-/// When a field is part of the text. A field that is left out is 0.
+/// The condition under which the text of a modifier contains a field. A field that the text does not contain is 0.
 pub(super) enum Written {
     Always,
-    /// If it is not 0.
+    /// The text contains the field if its value is not 0.
     NotZero,
-    /// If it is not 0, or any of these bits of the modifier is set.
+    /// The text contains the field if its value is not 0, or if any of these bits of the modifier is set.
     With(u64),
 }
 
@@ -55,9 +55,9 @@ pub(super) enum Written {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecodedModifier {
-    /// The name, which starts with the vendor's, such as `ARM_AFBC`.
+    /// The name, which begins with the name of the vendor, such as `ARM_AFBC`.
     pub name: &'static str,
-    /// All fields, including those that the text leaves out because they are 0.
+    /// All fields of the modifier. The text does not contain all of those that are 0.
     pub fields: Vec<ModifierField>,
 }
 
@@ -65,11 +65,11 @@ pub struct DecodedModifier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModifierField {
-    /// The field's name in `drm_fourcc.h`.
+    /// The name of the field in `drm_fourcc.h`.
     pub name: &'static str,
-    /// The field's value.
+    /// The value of the field.
     pub value: u64,
-    /// The value's name; `None` for flags and numbers.
+    /// The name of the value; `None` for flags and numbers.
     pub value_name: Option<&'static str>,
 }
 
@@ -85,21 +85,21 @@ impl DecodedModifier {
 }
 
 impl Family {
-    /// Returns the modifier in which each field has its first value.
+    /// Returns a modifier of this family in which each field has its first value.
     pub(super) fn first(&self) -> Modifier {
         let fields = self.fields.iter().map(|field| match field.values {
             Values::Named(names) | Values::Bare(names) => {
                 let (first, _) = names[0];
                 field.place(first)
             }
-            // A modifier with page kind 0 belongs to another family.
+            // A modifier with page kind 0 belongs to another family, so 1 is the first value.
             Values::Hex => field.place(1),
             Values::Flag | Values::Number(_) => 0,
         });
         Modifier(fields.fold(self.code, |code, field| code | field))
     }
 
-    /// Decodes a modifier of this family; `None` if it is of another family or has a reserved bit or value.
+    /// Decodes a modifier of this family; `None` if the modifier belongs to another family or has a reserved bit or value.
     pub(super) fn decode(&self, modifier: Modifier) -> Option<DecodedModifier> {
         let mut rest = modifier.0;
         let mut fields = Vec::with_capacity(self.fields.len());
@@ -118,7 +118,7 @@ impl Family {
         })
     }
 
-    /// Returns a modifier's text, without spaces.
+    /// Returns the text of a modifier, without spaces.
     pub(super) fn text(&self, modifier: Modifier, decoded: &DecodedModifier) -> String {
         let mut words = Vec::new();
         for (field, found) in self.fields.iter().zip(&decoded.fields) {
@@ -185,7 +185,7 @@ impl Family {
         Ok(Modifier(code))
     }
 
-    /// Lists the fields as they have to be written.
+    /// Lists the fields in the form in which the text of a modifier contains them.
     fn spelling(&self) -> String {
         let fields: Vec<String> = self.fields.iter().map(Field::spelling).collect();
         if fields.is_empty() {
@@ -211,7 +211,8 @@ impl Field {
         value
     }
 
-    /// Returns a value in its bit positions. Bits that do not fit are dropped.
+    /// Returns the bits of a modifier in which this field has the value. Bits of the value that do not fit into the field are
+    /// dropped.
     fn place(&self, value: u64) -> u64 {
         let (mut placed, mut rest) = (0, value);
         for range in self.bits {
@@ -221,7 +222,8 @@ impl Field {
         placed
     }
 
-    /// Returns the value that a word of the text gives this field; `None` if the word is not about this field or not valid.
+    /// Returns this field and the value that a word of a modifier's text gives it; `None` if the word is not about this field or
+    /// is not valid.
     fn value_of(&self, word: &str) -> Option<(&Self, u64)> {
         let value = match &self.values {
             Values::Flag => (word == self.name).then_some(1)?,
@@ -273,7 +275,7 @@ impl BitRange {
 }
 
 impl Values {
-    /// Returns the name of a value, `Some(None)` for a value without a name, and `None` for a reserved value.
+    /// Returns the name of a value. The result is `Some(None)` for a value without a name, and `None` for a reserved value.
     #[allow(
         clippy::option_option,
         reason = "no name and no meaning are two answers"

@@ -22,7 +22,7 @@ pub use family::{DecodedModifier, ModifierField};
 #[serde(try_from = "String", into = "String")]
 pub struct Modifier(pub u64);
 
-/// The error for a text that is not a modifier.
+/// Why a text is not a modifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModifierError {
@@ -31,12 +31,12 @@ pub enum ModifierError {
         "`{0}` is not a modifier; write LINEAR, INVALID, a name of drm_fourcc.h such as INTEL_Y_TILED or ARM_AFBC(16x16,SPARSE), or a number such as 0x0100000000000002"
     )]
     Name(String),
-    /// The name is known, but the fields in its parentheses are not valid.
+    /// The name is known, but the fields in the parentheses after it are not valid.
     #[error("a modifier {name}: {why}")]
     Field {
-        /// The name.
+        /// The name before the parentheses.
         name: String,
-        /// What is wrong with the fields.
+        /// What is wrong with the fields, as a clause.
         why: String,
     },
 }
@@ -57,19 +57,20 @@ const VENDORS: [&str; 13] = [
     "APPLE",
 ];
 
-/// The prefixes of the macros in `drm_fourcc.h`, and the prefixes of the names here.
+/// Prefixes of macros in `drm_fourcc.h`, each with the prefix that this crate uses instead.
 const PREFIXES: [(&str, &str); 2] = [("DRM_FORMAT_MOD_", ""), ("I915_FORMAT_MOD_", "INTEL_")];
 
 impl Modifier {
-    /// Linear: rows follow each other from the first byte on.
+    /// The pixels are in linear rows, which follow each other from the first byte on.
     pub const LINEAR: Self = Self(0);
-    /// Takes the place of the modifier in a format that has none, because V4L2's code completely defines the pixel layout. DRM
-    /// never uses this number.
+    /// Stands for the modifier of a format that has none, because V4L2's code completely defines the pixel layout. DRM never uses
+    /// this number.
     pub const NONE: Self = Self(u64::MAX);
-    /// The implicit modifier: the driver knows the layout, and does not report it. It is neither linear nor a wildcard.
+    /// The implicit modifier (`DRM_FORMAT_MOD_INVALID`). The driver knows the layout and does not report it. It does not mean a
+    /// linear layout, and does not match other modifiers.
     pub const INVALID: Self = Self(0x00ff_ffff_ffff_ffff);
 
-    /// Returns whether only the driver knows the layout.
+    /// Returns whether this is the implicit modifier, whose layout only the driver knows.
     pub fn is_implicit(self) -> bool {
         self == Self::INVALID
     }
@@ -81,7 +82,7 @@ impl Modifier {
     }
 
     /// Decodes a modifier; `None` if this crate does not know its name, a field or a value. [`LINEAR`](Self::LINEAR) and
-    /// [`INVALID`](Self::INVALID) have no fields and are `None` too.
+    /// [`INVALID`](Self::INVALID) have no fields, so the result is `None` for them too.
     #[must_use]
     pub fn decode(self) -> Option<DecodedModifier> {
         table::FAMILIES
@@ -89,7 +90,7 @@ impl Modifier {
             .find_map(|family| family.decode(self))
     }
 
-    /// Returns the name with all fields; `None` if any bit is unknown.
+    /// Returns the name of the modifier with all fields; `None` if any bit is unknown.
     #[must_use]
     pub fn name(self) -> Option<String> {
         match self {
@@ -101,16 +102,17 @@ impl Modifier {
         }
     }
 
-    /// Iterates over one modifier of each known name. A parameter in a name, such as a block size, has its lowest value.
+    /// Iterates over the known families, with one modifier for each. Each of its fields, such as a block size, has its lowest
+    /// value.
     pub fn named() -> impl Iterator<Item = Self> {
         table::FAMILIES.iter().map(family::Family::first)
     }
 }
 
-/// Writes the name, or the number in hexadecimal if any bit is unknown. The alternate form (`{:#}`) has the vendor before the
-/// number.
+/// Writes the name of the modifier, or its number in hexadecimal if any bit is unknown. In the alternate form (`{:#}`), the
+/// vendor's name precedes the number.
 ///
-/// Both are parsed as the same modifier.
+/// Both forms are parsed as the same modifier.
 impl fmt::Display for Modifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.name(), self.vendor()) {
@@ -127,7 +129,7 @@ impl fmt::Debug for Modifier {
     }
 }
 
-/// Parses what [`Display`](fmt::Display) writes, any number in hexadecimal, and the macros of `drm_fourcc.h`.
+/// Parses the text that [`Display`](fmt::Display) writes, any number in hexadecimal, and the names of macros in `drm_fourcc.h`.
 impl FromStr for Modifier {
     type Err = ModifierError;
 
@@ -153,8 +155,8 @@ impl FromStr for Modifier {
             Some((name, rest)) => (name.trim_end(), rest.strip_suffix(')').ok_or_else(unknown)?),
             None => (own, ""),
         };
-        // Several families may have the same name. The result is that of the first family that parses the text. If none does, the
-        // error of the last one is returned.
+        // Several families may have the same name. The first family that can parse the text is used. If none can, the error of
+        // the last family is returned.
         let mut outcome = Err(unknown());
         for family in table::FAMILIES.iter().filter(|family| family.name == name) {
             outcome = family.parse(words);
@@ -166,14 +168,14 @@ impl FromStr for Modifier {
     }
 }
 
-/// Parses a number in hexadecimal, optionally in the parentheses of its vendor.
+/// Parses a number in hexadecimal, or such a number in parentheses after the vendor's name.
 fn number(text: &str) -> Option<Modifier> {
     let (vendor, digits) = match text.split_once('(') {
         Some((vendor, rest)) => (Some(vendor), rest.strip_suffix(')')?),
         None => (None, text),
     };
     let digits = digits.strip_prefix("0x")?;
-    // `from_str_radix` accepts a sign, which no modifier has.
+    // `from_str_radix` would accept a sign, which no modifier has.
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -207,26 +209,26 @@ impl From<Modifier> for u64 {
     }
 }
 
-/// A pixel format with a modifier. Devices have to agree on both at once.
+/// A pair of a pixel format and a modifier. Devices that share a buffer have to support the same pair.
 ///
 /// A format that V4L2 defines and DRM does not has no modifier: V4L2's code completely defines the pixel layout
 /// ([`FormatModifier::of_v4l2`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "WrittenFormat", try_from = "WrittenFormat")]
 pub struct FormatModifier {
-    /// The format.
+    /// The pixel format.
     pub fourcc: Fourcc,
     /// The modifier.
     pub modifier: Modifier,
 }
 
 impl FormatModifier {
-    /// Pairs a format with a modifier.
+    /// Makes a pair of a format and a modifier.
     pub const fn new(fourcc: Fourcc, modifier: Modifier) -> Self {
         Self { fourcc, modifier }
     }
 
-    /// Makes the format of a V4L2 pixel format code that DRM has no format and modifier for, such as `VT12`.
+    /// Makes the pair for a V4L2 pixel format code for which DRM has no format and modifier, such as `VT12`.
     ///
     /// # References
     /// `linux/videodev2.h`.
@@ -234,13 +236,13 @@ impl FormatModifier {
         Self::new(Fourcc(code), Modifier::NONE)
     }
 
-    /// Returns the V4L2 pixel format code of a format that has no modifier.
+    /// Returns the V4L2 pixel format code of a format that has no modifier; `None` for a format of DRM.
     #[must_use]
     pub fn v4l2_code(self) -> Option<u32> {
         (self.modifier == Modifier::NONE).then_some(self.fourcc.0)
     }
 
-    /// Pairs a format with [`Modifier::LINEAR`].
+    /// Makes a pair of a format and [`Modifier::LINEAR`].
     pub const fn linear(fourcc: Fourcc) -> Self {
         Self::new(fourcc, Modifier::LINEAR)
     }
@@ -255,7 +257,7 @@ impl fmt::Display for FormatModifier {
     }
 }
 
-/// A format as it is serialised: with DRM's format and modifier, or only with V4L2's code.
+/// The JSON form of a pair. It has DRM's format and modifier, or only V4L2's code.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct WrittenFormat {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -346,7 +348,7 @@ mod tests {
             "NVIDIA_BLOCK_LINEAR_2D(h=4,k=0x06,g=2,s=1,c=0)",
             0x0300_0000_0060_6014,
         );
-        // The sector layout has bits in two places.
+        // The field for the sector layout consists of two ranges of bits.
         written(
             "NVIDIA_BLOCK_LINEAR_2D(h=0,k=0x06,g=2,s=3,c=0)",
             0x0300_0000_0460_6010,
@@ -369,7 +371,7 @@ mod tests {
 
     #[test]
     fn amd_modifier_is_written_with_compression_and_chip() {
-        // With 16 pipes and 8 packers, as Navi 22 has.
+        // This is a modifier for 16 pipes and 8 packers, as Navi 22 has.
         let retiled = "AMD(TILE_VERSION=GFX10_RBPLUS,TILE=64K_R_X,DCC,DCC_RETILE,DCC_INDEPENDENT_64B,DCC_INDEPENDENT_128B,DCC_MAX_COMPRESSED_BLOCK=64B,DCC_CONSTANT_ENCODE,PIPE_XOR_BITS=4,PACKERS=3)";
         let code = 0x02 << 56
             | 3
@@ -407,11 +409,11 @@ mod tests {
     fn modifier_with_a_bit_that_is_not_known_is_a_number() {
         for (number, with_vendor) in [
             (0x0100_0000_0000_0012, "INTEL(0x0100000000000012)"),
-            // AFBC with a bit above the highest known one, and AFBC without a block size.
+            // The first modifier is AFBC with a bit above the highest known bit. The second one is AFBC without a block size.
             (0x0800_0000_0000_2041, "ARM(0x0800000000002041)"),
             (0x0800_0000_0000_0040, "ARM(0x0800000000000040)"),
             (0x0830_0000_0000_0001, "ARM(0x0830000000000001)"),
-            // A reserved generation and a reserved tiling.
+            // The first modifier has a reserved generation of page kinds. The second one has a reserved tiling.
             (0x0300_0000_0030_6010, "NVIDIA(0x0300000000306010)"),
             (0x0200_0000_0000_0605, "AMD(0x0200000000000605)"),
             (0x0200_0010_0000_0105, "AMD(0x0200001000000105)"),

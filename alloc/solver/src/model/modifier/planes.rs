@@ -1,11 +1,11 @@
-//! How many memory planes an image with a modifier has. Compression can keep its metadata in planes of its own.
+//! The number of memory planes of an image with a modifier. Compression can store its metadata in further planes.
 
 use super::{DecodedModifier, FormatModifier, Modifier};
 
 impl FormatModifier {
-    /// Returns how many memory planes an image has; `None` if this crate does not know it.
+    /// Returns how many memory planes an image has; `None` if this crate does not know the number.
     ///
-    /// Compression may add planes to those of the pixel format, for metadata and for a clear colour.
+    /// In addition to the planes of the pixel format, compression may need planes for metadata and for a clear colour.
     ///
     /// # References
     /// The comments on each modifier in `drm_fourcc.h`.
@@ -20,7 +20,7 @@ impl FormatModifier {
             "INTEL" => intel(decoded.name, colour),
             "AMD" => amd(&decoded, colour),
             "VIVANTE" => Some(colour.saturating_add(u32::from(has(&decoded, "TS")))),
-            // All data of a picture are in one memory plane, however many planes the linear pixel format has.
+            // All data of a picture are in one memory plane, also if the pixel format has more planes in a linear layout.
             "AMLOGIC" => Some(1),
             _ => Some(colour),
         }
@@ -33,7 +33,7 @@ fn has(decoded: &DecodedModifier, field: &str) -> bool {
 
 fn intel(name: &str, colour: u32) -> Option<u32> {
     match name {
-        // These chips keep the compression metadata in memory that belongs to no plane. Only the clear colour has a plane.
+        // These GPUs store the compression metadata in memory that belongs to no plane. Only the clear colour has a plane.
         "INTEL_4_TILED_DG2_RC_CCS_CC" => colour.checked_add(1),
         "INTEL_4_TILED_DG2_RC_CCS"
         | "INTEL_4_TILED_DG2_MC_CCS"
@@ -46,8 +46,8 @@ fn intel(name: &str, colour: u32) -> Option<u32> {
 }
 
 fn amd(decoded: &DecodedModifier, colour: u32) -> Option<u32> {
-    // Only GFX9 to GFX11 have planes for DCC metadata. GFX6 to GFX8 share images without metadata, and GFX12 keeps it in memory
-    // that belongs to no plane.
+    // Only GFX9 to GFX11 have planes for DCC metadata. GFX6 to GFX8 share images without metadata. GFX12 stores the metadata in
+    // memory that belongs to no plane.
     let is_beside = matches!(decoded.field("TILE_VERSION")?, 1..=4);
     match (is_beside && has(decoded, "DCC"), colour) {
         (false, _) => Some(colour),

@@ -1,4 +1,4 @@
-//! All modifiers with a name, by vendor.
+//! The table of all modifiers with a name, by vendor.
 //!
 //! # References
 //! Linux 7.3, `include/uapi/drm/drm_fourcc.h`, which is the authoritative list.
@@ -18,7 +18,7 @@ const AMLOGIC: u64 = 0x0a << 56;
 const MTK: u64 = 0x0b << 56;
 const APPLE: u64 = 0x0c << 56;
 
-/// Arm's modifiers have a type in the four bits below the vendor.
+/// The type of Arm's modifiers is in the four bits below the vendor's number.
 const ARM_MISC: u64 = ARM | 0x1 << 52;
 const ARM_AFRC: u64 = ARM | 0x2 << 52;
 
@@ -30,7 +30,7 @@ const fn with(name: &'static str, code: u64, fields: &'static [Field]) -> Family
     Family { name, code, fields }
 }
 
-/// A field with one range of bits.
+/// Makes a field that consists of one range of bits.
 macro_rules! field {
     ($name:literal, $first:literal, $count:literal, $values:expr, $written:expr) => {
         Field {
@@ -51,7 +51,8 @@ macro_rules! flag {
     };
 }
 
-/// All families. A modifier belongs to the first family that decodes it, so special families come before general ones.
+/// All families of modifiers. A modifier belongs to the first family that can decode it, so special families precede general
+/// ones.
 pub(super) static FAMILIES: &[Family] = &[
     plain("INTEL_X_TILED", INTEL | 1),
     plain("INTEL_Y_TILED", INTEL | 2),
@@ -75,7 +76,7 @@ pub(super) static FAMILIES: &[Family] = &[
     with("AMD", AMD, AMD_GFX11),
     with("AMD", AMD, AMD_GFX12),
     plain("NVIDIA_TEGRA_TILED", NVIDIA | 1),
-    // Block-linear without a page kind: the original modifiers, before page kinds were added.
+    // Block-linear modifiers without a page kind. These are the original modifiers, before page kinds were added.
     with(
         "NVIDIA_16BX2_BLOCK",
         NVIDIA | 0x10,
@@ -108,7 +109,7 @@ pub(super) static FAMILIES: &[Family] = &[
     plain("APPLE_GPU_TILED_COMPRESSED", APPLE | 2),
 ];
 
-/// Other names of the same modifiers: from another vendor, or a marketing name.
+/// Other names of the same modifiers, such as marketing names or names of other vendors.
 pub(super) static ALIASES: &[(&str, &str)] = &[
     ("GENERIC_16_16_TILE", "SAMSUNG_16_16_TILE"),
     ("QCOM_UBWC", "QCOM_COMPRESSED"),
@@ -124,10 +125,10 @@ pub(super) static ALIASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The bit for AMD's delta colour compression (DCC). Fields of DCC are written if it is set.
+/// The bit for AMD's delta colour compression (DCC). If it is set, the text contains the fields of DCC.
 const DCC: u64 = 1 << 13;
 
-/// AMD's modifiers have the same fields from GFX9 on, but the names of the tilings differ.
+/// Defines the fields of AMD's modifiers from GFX9 on. They are equal for all generations except for the names of the tilings.
 macro_rules! amd {
     ($versions:expr, $tiles:expr) => {
         &[
@@ -284,7 +285,8 @@ const AMD_GFX6: &[Field] = &[
     ),
 ];
 
-/// The fields are block height, page kind, page kind generation, sector layout and compression. Reserved values are not decoded.
+/// The fields of NVIDIA's block-linear modifiers: block height, page kind, page kind generation, sector layout and compression.
+/// Reserved values are not decoded.
 const BLOCK_LINEAR: &[Field] = &[
     field!("h", 0, 4, Values::Number(15), Written::Always),
     field!("k", 12, 8, Values::Hex, Written::Always),
@@ -307,7 +309,7 @@ const BLOCK_LINEAR: &[Field] = &[
     field!("c", 23, 3, Values::Number(4), Written::Always),
 ];
 
-/// Vivante's tile status buffer, which records the cleared and compressed tiles, and its compression.
+/// The fields for Vivante's tile status buffer, which records the cleared and compressed tiles, and for Vivante's compression.
 const TILE_STATUS: &[Field] = &[
     field!(
         "TS",
@@ -331,7 +333,7 @@ const TILE_STATUS: &[Field] = &[
     ),
 ];
 
-/// The height of a column in rows.
+/// The field for the height of a column in rows, for Broadcom's SAND modifiers.
 const COLUMNS: &[Field] = &[field!(
     "COL_HEIGHT",
     8,
@@ -359,7 +361,8 @@ const AFBC: &[Field] = &[
     flag!("USM", 12),
 ];
 
-/// The bytes of a coding unit in the first plane and in the others. A single-plane image has no value for the others.
+/// The fields for the bytes of a coding unit in the first plane and in the other planes. For an image with a single plane, the
+/// second field is 0.
 const AFRC: &[Field] = &[
     field!(
         "CU_SIZE_P0",
