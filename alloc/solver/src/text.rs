@@ -1,16 +1,16 @@
 //! Makes untrusted text safe to print and to paste.
 //!
-//! The name of a process, dma-buf, device, file or participant may contain anything. Printed as it is, it could move a terminal's
-//! cursor, change colours, erase text, forge a line of the report around it, or show characters in another order than a shell
-//! reads them. So every program of this project passes such text through this module: [`printable`] makes it safe for people to
-//! read, and [`shell_word`] makes it safe to paste into a shell.
+//! The name of a process, dma-buf, device, file or participant may contain anything. If a program prints such a name unchanged,
+//! it can move a terminal's cursor, change colours, erase text, forge a line of the report around it, or show characters in
+//! another order than a shell reads them. So every program of this project passes such text through this module: [`printable`]
+//! makes it safe for people to read, and [`shell_word`] makes it safe to paste into a shell.
 //!
-//! Code that prints structures with many names, and knows nothing of terminals, gets a copy from [`printable_copy`], in which
-//! every text is printable.
+//! For code that prints structures with many names and does not escape them, [`printable_copy`] makes a copy in which every text
+//! is printable.
 //!
-//! A name is escaped where it is put into a sentence, because a line break in it would forge a line that cannot be detected
-//! later. As a second line of defence, a program prints through [`PrintableWriter`], which passes only printable text, line
-//! breaks and optionally colours. [`LineWriter`] does the same for a log, in which each entry is one line.
+//! A name is escaped when it is inserted into a sentence, because a line break in it would forge a line that cannot be detected
+//! later. In addition, a program prints through [`PrintableWriter`], which passes only printable text, line breaks and optionally
+//! colours. [`LineWriter`] does the same for a log, in which each entry is one line.
 //!
 //! JSON keeps its texts unchanged for programs; [`printable_json`] writes characters that are not visible as JSON escapes.
 
@@ -27,11 +27,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Escapes every character that is not visible, as Rust does (`\n`, `\u{1b}`).
+/// Escapes every character that is not visible, in Rust's notation (`\n`, `\u{1b}`).
 ///
-/// The escaped characters are control characters, line and paragraph separators, bidirectional controls, which change the order
-/// of characters, zero-width characters, which make different names look the same, tags, and noncharacters. Letters of every
-/// script are unchanged.
+/// The escaped characters are control characters, line and paragraph separators, bidirectional controls (which change the order
+/// of characters), zero-width characters (which make different names look the same), tags, and noncharacters. Letters of all
+/// scripts are unchanged.
 ///
 /// # References
 /// Unicode Standard, UAX #9 (bidirectional controls), UTR #36 (security considerations).
@@ -45,7 +45,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Escapes bytes as [`printable`] does, and writes a byte that is not UTF-8 as `\xff`.
+/// Escapes bytes as [`printable`] does. A byte that is not UTF-8 is written in hexadecimal, such as `\xff`.
 #[must_use]
 pub fn printable_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -68,7 +68,7 @@ pub fn printable_path(path: &Path) -> String {
     printable_bytes(path.as_os_str().as_bytes())
 }
 
-/// Escapes text, and shortens it to `most` characters with a final `…` if it is longer.
+/// Escapes text. If the result is longer than `most` characters, it is cut off and ends with `…`.
 #[must_use]
 pub fn printable_within(text: &str, most: usize) -> String {
     // Each input character has at least one output character, so the loop reads at most `most` + 1 characters.
@@ -94,10 +94,10 @@ pub fn printable_within(text: &str, most: usize) -> String {
     out
 }
 
-/// Replaces characters of a JSON text that are not visible by JSON escapes. The result is equal JSON.
+/// Replaces characters of a JSON text that are not visible by JSON escapes. The result means the same JSON value.
 ///
-/// JSON itself only demands escapes for the first 32 control characters. The other control characters, bidirectional controls and
-/// zero-width characters would reach a terminal. Line breaks between values are kept.
+/// JSON itself requires escapes only for the first 32 control characters. Without this function, other control characters,
+/// bidirectional controls and zero-width characters would reach a terminal. Line breaks between values are kept.
 #[must_use]
 pub fn printable_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -114,7 +114,7 @@ pub fn printable_json(text: &str) -> String {
     out
 }
 
-/// Copies a value and escapes every text in it, including the keys of maps, so that all of it can be printed.
+/// Copies a value and escapes every text in it, including the keys of maps, so that the complete value can be printed.
 ///
 /// # Errors
 /// The copy cannot be deserialised, for example because an escaped name is too long.
@@ -155,8 +155,8 @@ impl fmt::Display for Printable<'_> {
 
 /// Quotes text as one word of a POSIX shell, for a command line that a person may paste.
 ///
-/// Returns `None` for empty text and for text that [`printable`] would change, because the pasted text would not be the text that
-/// is visible. A leading `-` is kept, so the caller writes `--` before the word or refuses it.
+/// Returns `None` for empty text and for text that [`printable`] would change, because the pasted text would differ from the
+/// visible text. A leading `-` is kept, so the caller has to write `--` before the word or refuse it.
 #[must_use]
 pub fn shell_word(text: &str) -> Option<String> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_@%+=:,./-".contains(letter);
@@ -185,22 +185,22 @@ fn write_escaped(out: &mut impl fmt::Write, character: char) -> fmt::Result {
     }
 }
 
-/// Returns whether a character is not visible, or changes how others are displayed.
+/// Returns whether a character is not visible, or changes how other characters are displayed.
 fn needs_escape(character: char) -> bool {
-    // Most letters are compared once.
+    // Most characters are printable ASCII, for which this one comparison is enough.
     if (' '..='~').contains(&character) {
         return false;
     }
     character.is_control()
         || matches!(
             character,
-            // Soft hyphen, the Arabic letter mark, Hangul fillers, Khmer inherent vowels, Mongolian separators.
+            // These are the soft hyphen, the Arabic letter mark, Hangul fillers, Khmer inherent vowels and Mongolian separators.
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            // Zero-width characters, directional marks, separators of lines and paragraphs, embeddings and overrides.
+            // These are zero-width characters, directional marks, separators of lines and paragraphs, embeddings and overrides.
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            // Invisible operators, isolates, deprecated format characters.
+            // These are invisible operators, isolates and deprecated format characters.
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            // Shorthand and musical format controls, tags, and the reserved ranges next to them.
+            // These are shorthand and musical format controls, tags, and the reserved ranges next to them.
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
             | '\u{fdd0}'..='\u{fdef}'
         )
@@ -208,9 +208,9 @@ fn needs_escape(character: char) -> bool {
         || u32::from(character) & 0xfffe == 0xfffe
 }
 
-/// Joins the messages of an error and of its causes by colons.
+/// Joins the message of an error and the messages of its causes with colons.
 ///
-/// Many errors include their cause in their own message, so a cause that the text contains already is left out.
+/// Many errors include their cause in their own message, so a cause whose message the text already contains is left out.
 ///
 /// ```
 /// use std::io;

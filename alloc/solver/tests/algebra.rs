@@ -1,5 +1,5 @@
-//! Properties of merging and solving, over random requests. Plans are checked by `common/checker.rs`, and compared with the
-//! exhaustive search in `common/exhaustive.rs`. Neither shares code with the solver.
+//! Tests of properties of merging and solving, with random requests. Plans are checked by `common/checker.rs`, and compared with
+//! the exhaustive search in `common/exhaustive.rs`. Neither shares code with the solver.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ fn all_demands(request: &Request) -> Vec<Demand> {
     all
 }
 
-/// Returns every set of `size` demands, in order.
+/// Returns all sets of `size` demands, in order.
 fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
     if size == 0 {
         return vec![Vec::new()];
@@ -52,7 +52,7 @@ fn subsets(all: &[Demand], size: usize) -> Vec<Vec<Demand>> {
         .collect()
 }
 
-/// Returns the bytes of a frame without padding, of the largest size.
+/// Returns the number of bytes in a frame without padding, for the largest size of the request.
 fn frame_bytes(request: &Request, format: FormatModifier) -> u64 {
     let bytes = request.extents().map(|extent| {
         let layout = Layout::linear(extent, format.fourcc, 1, 0).unwrap();
@@ -61,7 +61,7 @@ fn frame_bytes(request: &Request, format: FormatModifier) -> u64 {
     bytes.max().unwrap()
 }
 
-/// The order that `solve` documents, as far as it does not depend on the choice of layout.
+/// Returns the rank of a candidate in the order that `solve` documents, as far as it does not depend on the choice of a layout.
 fn order(request: &Request, candidate: &exhaustive::Candidate) -> impl Ord + use<> {
     let source = &request.sources[candidate.source];
     let fourcc = candidate.format.fourcc;
@@ -266,7 +266,7 @@ proptest! {
 
     #[test]
     fn split_copies_as_little_as_exhaustive_search_finds(mut request in request()) {
-        // The search does not know that the groups of a split share the pools.
+        // The exhaustive search does not take into account that the groups of a split share the pools.
         request.pools.clear();
         if let Solution::Split(split) = solve(&request) {
             let Some((lost, bytes, displays)) = exhaustive::division::fewest_copies(&request) else {
@@ -312,7 +312,7 @@ proptest! {
                     pairs(copy.from).iter().all(|pair| copier.reads.iter().any(|read| read == *pair))
                         && pairs(copy.to).iter().all(|pair| copier.writes.iter().any(|written| written == *pair))
                 });
-                // Of a device and the CPU at equal cost the device copies.
+                // If a device and the CPU have the same cost, the device copies.
                 let least = able.map(|copier| (copier.cost, copier.kind)).min().filter(|(cost, _)| *cost <= 100);
                 let found = match copy.by {
                     Copier::Device(copier) => Some((copier.cost, copier.kind)),
@@ -346,7 +346,7 @@ proptest! {
                 let rest: Vec<Demand> = conflict.iter().filter(|other| *other != demand).cloned().collect();
                 prop_assert!(feasibility.shares(among(&rest)), "{} is not needed in {:?}", demand, conflict);
             }
-            // The solver finds the smallest conflict if it has at most three demands.
+            // If a conflict with at most three demands exists, the solver finds a smallest one.
             let all = all_demands(&request);
             for size in 1..=conflict.len().min(3) {
                 let first = subsets(&all, size).into_iter().find(|subset| !feasibility.shares(among(subset)));

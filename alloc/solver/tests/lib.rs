@@ -1,4 +1,5 @@
-//! What the tests of the solver share: participants and sources to solve with, and a slow search that judges the solver.
+//! Helpers that the solver's tests share: participants and sources for requests, and a slow exhaustive search with which the
+//! solver's results are compared.
 //!
 //! The tests are a package of their own, so that this library is compiled once and not for every test program. Tests of other
 //! packages use it too.

@@ -1,4 +1,4 @@
-//! `MERGE.md` is generated from the merge table.
+//! Tests that `MERGE.md` is equal to the text that is generated from the merge table.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! Alignments of several participants: a common multiple over 64 bits is never satisfied, and strides are whole pixels.
+//! Tests of the alignments of several participants. A common multiple that does not fit into 64 bits is never satisfied, and
+//! strides are whole pixels.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use covalent_solver::constraint::{
@@ -11,7 +12,7 @@ use covalent_solver_tests::common::checker::check_layout;
 use covalent_solver_tests::common::{device, linear, request, source};
 use proptest::prelude::*;
 
-/// A source that guarantees everything, so that only the image constraints decide.
+/// Makes a source with all guarantees, so that only the image constraints decide.
 fn memory() -> Source {
     let guarantees = Guarantees {
         contiguous_up_to_bytes: u64::MAX,
@@ -26,7 +27,7 @@ fn one(name: &str, image: ImageConstraints) -> Participant {
     one
 }
 
-/// A request for images of one format, with a participant for each of these constraints.
+/// Makes a request for images of one format, with a participant for each of these constraints.
 fn asked(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> Request {
     let mut memory = memory();
     memory.constraints.formats = Some(linear(&[fourcc]));
@@ -73,7 +74,8 @@ fn stride(fourcc: Fourcc, images: &[(&str, ImageConstraints)]) -> u32 {
     plan.layout().planes()[0].stride_bytes
 }
 
-/// An image field, and two values of it whose least common multiple does not fit in 64 bits.
+/// A field, and a function that sets an image constraint on it to one of two values. The least common multiple of the two values
+/// does not fit into 64 bits.
 type Pair = (Field, fn(&mut ImageConstraints, bool));
 
 #[test]
@@ -91,7 +93,7 @@ fn steps_without_a_common_multiple_conflict_by_both_owners() {
         (Field::Size, |image, first| {
             image.rows_multiple_of = if first { u32::MAX } else { u32::MAX - 1 };
         }),
-        // The second plane of NV12 starts after the first one, at an offset that is a multiple of neither.
+        // The second plane of NV12 begins after the first one, at an offset that is a multiple of neither alignment.
         (Field::Offset, |image, first| {
             image.offset_alignment_bytes = if first { 1 << 40 } else { (1 << 40) + 1 };
         }),
@@ -103,7 +105,7 @@ fn steps_without_a_common_multiple_conflict_by_both_owners() {
             ("three", image(|image| image.stride.minimum = 16)),
         ];
         let mut request = asked(Fourcc::NV12, &images);
-        // In one dma-buf only the first plane starts at offset 0.
+        // In a single dma-buf, only the first plane begins at offset 0.
         request.sources[0].constraints.image.placement = PlanePlacement::Together;
         assert_eq!(
             conflict(&request),
@@ -210,7 +212,7 @@ fn stride_of_every_format_is_whole_blocks_in_every_plane() {
                 let plan = shared(&asked(info.fourcc, &[("one", own.clone())]));
                 check_layout(&own, plan.layout()).unwrap();
                 for (plane, shape) in plan.layout().planes().iter().zip(info.planes) {
-                    // Packed samples of several pixels are addressed by the byte.
+                    // A block of several packed samples is addressed by the byte.
                     if shape.hsub > 1 && !shape.block_bytes.is_power_of_two() {
                         continue;
                     }
@@ -255,18 +257,18 @@ fn stride_between_two_pixels_conflicts_with_a_reason() {
 #[test]
 fn rows_of_24_bits_are_whole_pixels_where_that_costs_no_plan() {
     let aligned = |step| image(|image| image.stride.alignment = step);
-    // 642 pixels are 1926 bytes.
+    // A row of 642 pixels has 1926 bytes.
     assert_eq!(stride(Fourcc::RGB888, &[("gpu", aligned(64))]), 2112);
     assert_eq!(stride(Fourcc::BGR888, &[("gpu", aligned(48))]), 1968);
     assert_eq!(stride(Fourcc::RGB888, &[("gpu", aligned(4))]), 1932);
-    // A driver that rounds up bytes and accepts no other stride, as V4L2 drivers and the kernel's dumb buffers do.
+    // This driver rounds up the bytes of a row and accepts no other stride, like V4L2 drivers and the kernel's dumb buffers.
     let driver = image(|image| {
         image.stride.minimum = 1984;
         image.stride.maximum = 1984;
     });
     let both = [("camera", driver), ("gpu", aligned(64))];
     assert_eq!(stride(Fourcc::RGB888, &both), 1984);
-    // Memory that would not hold the longer stride.
+    // This memory is too small for the longer stride.
     let small = image(|image| {
         image.stride.alignment = 64;
         image.maximum_size_bytes = 1984 * 480;
@@ -274,7 +276,7 @@ fn rows_of_24_bits_are_whole_pixels_where_that_costs_no_plan() {
     assert_eq!(stride(Fourcc::RGB888, &[("gpu", small)]), 1984);
 }
 
-/// Numbers at and near the ends of the 64-bit and 32-bit ranges.
+/// Generates numbers at and near the ends of the 64-bit and 32-bit ranges.
 fn extreme() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..4_u64,

@@ -1,17 +1,17 @@
-//! The text of a format or modifier is parsed as the same number, whatever the number is.
+//! Tests that the text of any format or modifier is parsed as the same number.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use covalent_solver::model::{Fourcc, Modifier};
 use proptest::prelude::*;
 
-/// Numbers of every vendor with the bits in which fields are, and numbers of no vendor.
+/// Generates numbers with the bits of fields for every vendor, and numbers of no known vendor.
 fn modifier() -> impl Strategy<Value = Modifier> {
     let known: Vec<Modifier> = Modifier::named().collect();
     prop_oneof![
         any::<u64>(),
         (0..16_u64, any::<u64>(), 0..57_u32)
             .prop_map(|(vendor, bits, kept)| vendor << 56 | bits & ((1 << kept) - 1)),
-        // A modifier with a name, some of whose bits are flipped.
+        // This is a modifier with a name, of which some bits are flipped.
         (
             prop::sample::select(known),
             prop::collection::vec(0..64_u32, 0..4)
@@ -28,7 +28,7 @@ proptest! {
     fn any_modifier_is_read_back_as_written(modifier in modifier()) {
         for text in [modifier.to_string(), format!("{modifier:#}")] {
             prop_assert_eq!(text.parse::<Modifier>().unwrap(), modifier, "{}", text);
-            // The text is one word of a command line.
+            // The text can be used as a single word of a command line.
             prop_assert!(!text.contains(' '));
         }
         let hex = format!("{:#018x}", modifier.0);
@@ -43,7 +43,7 @@ proptest! {
             return Ok(());
         };
         prop_assert!(decoded.name.starts_with(modifier.vendor().unwrap()));
-        // Another modifier of the same name differs in a field.
+        // A different modifier with the same name differs in a field.
         for bit in 0..64 {
             let other = Modifier(modifier.0 ^ 1 << bit);
             if let Some(other) = other.decode() {
@@ -88,7 +88,7 @@ fn modifiers_that_have_names_are_written_by_name() {
     assert_eq!(vendors.len(), 12, "{vendors:?}");
 }
 
-/// One modifier of each family, with its number in `drm_fourcc.h`.
+/// Lists one modifier of each family, with its number in `drm_fourcc.h`.
 #[test]
 fn names_and_numbers_are_those_of_the_header() {
     let lines: Vec<String> = Modifier::named()

@@ -1,4 +1,4 @@
-//! Plans with tilings that drivers choose: vendors' modifiers as real machines list them.
+//! Tests of plans with tilings that drivers choose. The modifiers are those that real machines list.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use covalent_solver::constraint::{
@@ -8,19 +8,19 @@ use covalent_solver::model::{Extent, FormatModifier, Fourcc, Layout, Modifier, P
 use covalent_solver::solve::{Plan, Request, Solution, Verdict, candidates, solve};
 use covalent_solver_tests::common::*;
 
-/// Intel, from `drm_fourcc.h`: X, Y, Y with compression (one more plane), Tile4, and Tile4 with compression and clear colour
-/// (two more).
+/// Intel's modifiers in `drm_fourcc.h`: X, Y, Y with compression (one more plane), Tile4, and Tile4 with compression and a clear
+/// colour (two more planes).
 const X_TILED: Modifier = Modifier(0x0100_0000_0000_0001);
 const Y_TILED: Modifier = Modifier(0x0100_0000_0000_0002);
 const Y_TILED_CCS: Modifier = Modifier(0x0100_0000_0000_0004);
 const TILE4: Modifier = Modifier(0x0100_0000_0000_0009);
 const TILE4_DG2_RC_CCS_CC: Modifier = Modifier(0x0100_0000_0000_000c);
 
-/// Arm: AFBC of 16x16 blocks, sparse, without and with the YUV transform.
+/// Arm's modifiers: AFBC with sparse blocks of 16x16 pixels, without and with the YUV transform.
 const AFBC_SPARSE: Modifier = Modifier(0x0800_0000_0000_0041);
 const AFBC_SPARSE_YTR: Modifier = Modifier(0x0800_0000_0000_0051);
 
-/// NVIDIA: 16Bx2 block-linear of one and of sixteen gobs, generation 2, page kind 6.
+/// NVIDIA's modifiers: 16Bx2 block-linear with one and with sixteen gobs, generation 2, page kind 6.
 const BLOCK_LINEAR_1: Modifier = Modifier(0x0300_0000_0060_6010);
 const BLOCK_LINEAR_16: Modifier = Modifier(0x0300_0000_0060_6014);
 
@@ -55,7 +55,7 @@ fn plan(request: &Request) -> Plan {
     }
 }
 
-/// A GPU and a plane of one card that have some modifiers in common, each with others of its own.
+/// Makes a request of a GPU and a plane of one card. They have some modifiers in common, and each has further modifiers.
 fn gpu_and_plane(driver: &str, gpu: &[Modifier], plane: &[Modifier]) -> Request {
     let fourcc = Fourcc::XRGB8888;
     request(
@@ -118,7 +118,7 @@ fn device_of_another_vendor_and_cpu_share_linear_images() {
         touched.participants.push(reader);
         assert_eq!(plan(&touched).modifiers(), [Modifier::LINEAR]);
     }
-    // Without a common linear format the only solution is a copy.
+    // If there is no common linear format either, the only solution is a copy.
     let mut disjoint = two_vendors;
     let tiled = pairs(Fourcc::XRGB8888, &gpu[1..]);
     disjoint.participants[0].for_each_choice(|own| own.formats = Some(tiled.clone()));
@@ -130,14 +130,14 @@ fn tiles_with_a_demand_on_strides_are_guaranteed() {
     let gpu = [Modifier::LINEAR, Y_TILED];
     let mut request = gpu_and_plane("i915", &gpu, &gpu);
     request.participants[1].for_each_choice(|own| own.image.stride.alignment = 64);
-    // A demand on strides is one on rows, and tiles have none.
+    // A demand on strides applies to rows, and tiles have none.
     let tiled = plan(&request);
     assert_eq!(tiled.modifiers(), [Y_TILED]);
     assert_eq!(tiled.verdict(), Verdict::Guaranteed);
     let found = candidates(&request);
     let linear = FormatModifier::new(Fourcc::XRGB8888, Modifier::LINEAR);
     assert!(found.contains(&(SourceId::new("gbm:i915"), linear, Verdict::Guaranteed)));
-    // A demand on the size of memory also applies to tiled images, unless it is a demand of the card itself.
+    // A demand on the size of memory also applies to tiled images, unless it is a demand of the source's own card.
     let size = |own: &mut Constraints| own.image.maximum_size_bytes = 1 << 30;
     request.participants[1].for_each_choice(size);
     assert_eq!(plan(&request).modifiers(), [Y_TILED]);
@@ -154,7 +154,7 @@ fn implicit_modifier_matches_only_itself_and_comes_last() {
     let with = |gpu: &[Modifier], plane: &[Modifier]| gpu_and_plane("i915", gpu, plane);
     let both = with(&[implicit, X_TILED], &[implicit, X_TILED]);
     assert_eq!(plan(&both).modifiers(), [X_TILED]);
-    // A device knows the implicit layout of its own memory.
+    // A device's driver knows the implicit layout of the device's own memory.
     let own = plan(&with(&[implicit, X_TILED], &[implicit, Y_TILED]));
     assert_eq!(own.modifiers(), [implicit]);
     assert_eq!(own.verdict(), Verdict::Guaranteed);
@@ -169,7 +169,7 @@ fn implicit_modifier_matches_only_itself_and_comes_last() {
     assert!(matches!(solve(&foreign), Solution::Split(_)));
 }
 
-/// An image for which the driver allocates more planes than the format has, all in one dma-buf.
+/// Makes the layout of an image for which the driver allocates more planes than the format has, all in one dma-buf.
 fn compressed(modifier: Modifier, strides: &[u32]) -> Layout {
     let mut planes = Vec::new();
     let mut end = 0;
@@ -201,12 +201,12 @@ fn additional_planes_are_accepted_with_any_stride() {
         .unwrap();
     let clear_colour = compressed(TILE4_DG2_RC_CCS_CC, &[2560, 128, 64]);
     tiled.accepts(&clear_colour).unwrap();
-    // A demand on the strides of rows does not apply to tiled images. A tiling that is not planned is not accepted.
+    // A demand on strides does not apply to tiled images. A tiling that the plan does not list is not accepted.
     tiled
         .accepts(&compressed(Y_TILED_CCS, &[2688, 128]))
         .unwrap();
     assert!(tiled.accepts(&compressed(X_TILED, &[2560])).is_err());
-    // A single-plane format needs no second dma-buf, whatever additional planes there are.
+    // A single-plane format needs no second dma-buf, also if the driver adds planes.
     request.participants[1].for_each_choice(|own| own.image.placement = PlanePlacement::Disjoint);
     request.sources[0].constraints.image.placement = PlanePlacement::Either;
     plan(&request).accepts(&clear_colour).unwrap();
@@ -218,7 +218,7 @@ fn maximum_planes_counts_additional_planes() {
     let mut request = gpu_and_plane("i915", &modifiers, &modifiers);
     request.participants[1].for_each_choice(|own| own.image.maximum_planes = 1);
     let tiled = plan(&request);
-    // Y_TILED_CCS has an additional plane, so the driver may choose only the other one.
+    // Y_TILED_CCS has an additional plane, so the driver may choose only Y_TILED.
     assert_eq!(tiled.verdict(), Verdict::Guaranteed);
     assert_eq!(tiled.modifiers(), [Y_TILED]);
     tiled.accepts(&compressed(Y_TILED, &[2560])).unwrap();

@@ -1,4 +1,4 @@
-//! What a search computes once for one source and all of its formats.
+//! The values that a search computes once for a source and all of its formats.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -6,16 +6,16 @@ use std::rc::Rc;
 use super::caveat::Caveat;
 use crate::constraint::{Contiguity, Source};
 
-/// One source in a search.
+/// One source in a search, with the values that were computed for it.
 pub(super) struct SourceEvaluation<'a> {
-    /// The source's index among those of the problem.
+    /// The index of the source in the problem.
     pub(super) number: usize,
     pub(super) source: &'a Source,
     /// The caveats that do not depend on the format.
     pub(super) caveats: OnceCell<Vec<Caveat>>,
-    /// The strongest demand on contiguity, and its owners.
+    /// The strongest demand on contiguity, and the members that have it.
     pub(super) contiguity: OnceCell<(Contiguity, Rc<[usize]>)>,
-    /// The parts of the source's rank that depend on the participants.
+    /// The criteria of the source's rank that depend on the members.
     pub(super) criteria: OnceCell<ParticipantCriteria>,
 }
 
@@ -31,8 +31,8 @@ impl<'a> SourceEvaluation<'a> {
     }
 }
 
-/// The parts of a source's rank that depend on the participants of the search and not on the format: how many of them prefer other
-/// sources, how many import its memory, whether none is on its device, and whether no display is.
+/// The criteria of a source's rank that depend on the members of the search and not on the format: how many members prefer other
+/// sources, how many import the source's memory, whether no member is on its device, and whether no display is on its device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ParticipantCriteria {
     pub(super) not_preferred_by: usize,

@@ -1,4 +1,4 @@
-//! Where to copy if no buffer serves all participants.
+//! The split: the groups of participants that share buffers, and the copies between them, if no buffer serves all participants.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,12 @@ use super::work::{LeftOut, MORE_WORK, Part, Phase};
 use crate::constraint::{CopierKind, CopyDevice, Demand};
 use crate::model::{ColourLoss, DeviceIdentity, FormatModifier};
 
-/// How many of the demands that have to be given up together are listed, and the most bytes of each.
+/// The most demands to give up together that are listed, and the most bytes of each.
 const DEMANDS_SHOWN: usize = 8;
 const DEMAND_BYTES: usize = 512;
 
-/// A solution without a buffer for all: which participants share, what is copied between them, and why.
+/// A solution without a buffer for all participants. It contains the groups that share, the frames that are copied between them,
+/// and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Split {
     groups: Vec<Group>,
@@ -47,42 +48,42 @@ pub struct Split {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Group {
-    /// Their names, in the request's order.
+    /// The names of the participants, in the request's order.
     pub participants: Vec<String>,
-    /// The plan for their buffer; `None` if no source serves even them, or if that is unknown.
+    /// The plan for the buffer of this group; `None` if no source serves the group, or if this is not known.
     pub plan: Option<Plan>,
-    /// The bytes that are copied into the buffer for each frame; 0 for the group of the producer.
+    /// The number of bytes that are copied into the group's buffer for each frame; 0 for the group of the producer.
     pub copied_bytes_per_frame: u64,
-    /// The device that copies; `None` for the CPU, and for a group into which nothing is copied.
+    /// The device that copies frames into the group's buffer; `None` if the CPU copies them, or if nothing is copied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copier: Option<GroupCopier>,
-    /// Whether the search was cut short before a plan was found, so that there may be one.
+    /// Whether the search was cut short before a plan was found, so that there may still be one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_undecided: bool,
-    /// Why each source was rejected, if there is no plan because there is too little memory.
+    /// The reason why each source was rejected, if the group has no plan because sources have too little memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejections: Vec<Rejection>,
 }
 
-/// The device that copies into a group's buffers.
+/// The device that copies frames into a group's buffers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GroupCopier {
-    /// Its name.
+    /// The name of the device in messages.
     pub name: String,
-    /// What kind of device it is.
+    /// The kind of the device.
     pub kind: CopierKind,
-    /// The device, by which a program finds what it has open.
+    /// The identity of the device, with which a program finds it among the devices that it has opened.
     pub device: DeviceIdentity,
-    /// What a copy by it costs, of [`CopyDevice::PROCESSOR_COST`] by the CPU.
+    /// The cost of a copy by the device. A copy by the CPU costs [`CopyDevice::PROCESSOR_COST`].
     pub cost: u32,
-    /// The format that it reads.
+    /// The format and modifier that the device reads.
     pub from: FormatModifier,
-    /// The format that it writes.
+    /// The format and modifier that the device writes.
     pub to: FormatModifier,
 }
 
-/// One copy of each frame.
+/// A copy of each frame from the producer's buffers to those of another group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FrameCopy<'s> {
@@ -94,8 +95,8 @@ pub struct FrameCopy<'s> {
     pub by: Copier<'s>,
     /// The bytes that are written for each frame, in the format of `to`.
     pub bytes_per_frame: u64,
-    /// Whether the copy crops: only the visible rectangle of `from` is copied, to that of `to`, and one of the two is not all of its
-    /// coded extent.
+    /// Whether the copy crops. Then only the visible rectangle of `from` is copied to the visible rectangle of `to`, and at least
+    /// one of the two is smaller than its coded extent.
     pub crops: bool,
 }
 
@@ -105,19 +106,21 @@ pub struct FrameCopy<'s> {
 pub enum Copier<'s> {
     /// The CPU.
     Processor,
-    /// A device of the request's `copiers`.
+    /// One of the devices in the request's `copiers`.
     Device(&'s GroupCopier),
 }
 
 impl Split {
-    /// Returns the groups. The first one has the producer, and frames are copied from it into the others.
+    /// Returns the groups. The first group contains the producer, and frames are copied from its buffers into those of the other
+    /// groups.
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
-    /// Returns each copy: from which group to which, by the CPU or a device, and how many bytes a frame.
+    /// Returns each copy: the groups from and to which frames are copied, the CPU or device that copies, and the number of bytes
+    /// for each frame.
     ///
-    /// It is empty if no source serves the producer, because then there is nothing to copy from.
+    /// The iterator is empty if no source serves the producer, because then there are no buffers to copy from.
     pub fn copies(&self) -> impl Iterator<Item = FrameCopy<'_>> {
         let made = self.groups.first().filter(|group| group.plan.is_some());
         self.groups
@@ -135,7 +138,7 @@ impl Split {
             })
     }
 
-    /// Returns whether a copy from the producer's buffers into a group's crops the picture.
+    /// Returns whether a copy from the producer's buffers into those of a group crops the picture.
     pub(super) fn copy_crops(&self, to: &Group) -> bool {
         let from = self.groups.first();
         let both = [from, Some(to)].into_iter().flatten();
@@ -143,14 +146,14 @@ impl Split {
             .any(|plan| plan.layout().is_cropped())
     }
 
-    /// Returns the bytes that are copied for each frame: into the buffers of groups, and by devices for themselves.
+    /// Returns the number of bytes that are copied for each frame, into the buffers of groups and by devices for themselves.
     pub fn copied_bytes_per_frame(&self) -> u64 {
         self.copied_bytes_per_frame
     }
 
-    /// Returns how much the copies cost, to compare the splits of one job: groups that no source serves, what copies lose of the
-    /// colours, the bytes that are copied for each frame, the displays that do not show the producer's buffers, and the number of groups.
-    /// Less is better.
+    /// Returns the cost of the copies, with which splits of the same job can be compared. Less is better. In this order it
+    /// consists of the groups that no source serves, the colours that copies lose, the bytes that are copied for each frame, the
+    /// displays that do not show the producer's buffers, and the number of groups.
     pub fn cost(&self) -> impl Ord + use<> {
         let unserved = self.groups.iter().filter(|group| group.plan.is_none());
         (
@@ -165,13 +168,13 @@ impl Split {
     /// Returns demands that conflict. If any one of them is given up, a source meets all the others, unless the search [was cut
     /// short](Self::is_cut_short).
     ///
-    /// It is empty if no source serves the participants even without any demands.
+    /// The list is empty if no source serves the participants even without any demands.
     pub fn conflict(&self) -> &[Demand] {
         &self.conflict
     }
 
-    /// Returns whether the search for the conflict was cut short. If so, the demands do conflict, but a smaller set of them may
-    /// conflict too, and it may be unknown which demands to give up.
+    /// Returns whether the search for the conflict was cut short. If so, the reported demands conflict, but a smaller set of them
+    /// may conflict too, and it may be unknown which demands to give up.
     pub fn is_cut_short(&self) -> bool {
         self.is_cut_short
     }
@@ -181,23 +184,23 @@ impl Split {
         &self.relaxed
     }
 
-    /// Describes the cheapest demands to give up, and the source that then serves all participants.
+    /// Describes the cheapest demands to give up, and the source that serves all participants without them.
     pub fn relaxation(&self) -> Option<&str> {
         self.relaxation.as_deref()
     }
 
-    /// Returns why no source serves all participants.
+    /// Returns the reasons why no source serves all participants.
     pub fn rejections(&self) -> &[Rejection] {
         &self.rejections
     }
 
-    /// Returns whether the search was cut short before a plan was found, so that there may be one.
+    /// Returns whether the search was cut short before a plan was found, so that there may still be one.
     pub fn is_undecided(&self) -> bool {
         self.is_undecided
     }
 
-    /// Returns what the solver did not try or does not list, and what that means. It is empty unless the request exceeds
-    /// [`BUDGET`](super::BUDGET) or another limit.
+    /// Returns what the solver did not try or does not list, and what that means for the split. The list is empty unless the
+    /// request exceeds [`BUDGET`](super::BUDGET) or another limit.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
@@ -232,7 +235,8 @@ impl Split {
         }
     }
 
-    /// Returns whether participants have more combinations of alternatives than are tried, so that a plan may have been missed.
+    /// Returns whether the participants have more combinations of alternatives than are tried, so that a plan may have been
+    /// missed.
     pub fn is_capped(&self) -> bool {
         self.is_capped
     }
@@ -247,7 +251,8 @@ pub(super) fn split(problem: &Problem<'_>, mut rejections: SearchRejections) -> 
         .into_iter()
         .collect();
     problem.limit_proposals(&lacking);
-    // The conflict is one of the demands, so it does not depend on what the groups take.
+    // The conflict is a set of demands, so it does not depend on the memory that the groups take. That memory is returned to the
+    // pools.
     let groups = problem
         .pools
         .with_returned(|| divided(problem, &mut left_out));
@@ -343,7 +348,8 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
     groups
 }
 
-/// Chooses for each copy the cheapest device that reads every tiling of the producer's buffers and writes every tiling of the group's.
+/// Chooses the device for each copy. It is the cheapest device that reads every tiling of the producer's buffers and writes every
+/// tiling of the group's buffers.
 fn choose_copiers(problem: &Problem<'_>, groups: &mut [Group]) {
     let Some((producer, others)) = groups.split_first_mut() else {
         return;
@@ -362,7 +368,8 @@ fn choose_copiers(problem: &Problem<'_>, groups: &mut [Group]) {
         let copiers = problem.request.copiers.iter();
         let converting = copiers.filter(|copier| {
             problem.work.charge(64);
-            // Of a device and the CPU at equal cost the device copies: a program needs no code for the formats then, and waits for a fence.
+            // If a device and the CPU have the same cost, the device copies. The program then needs no code for the formats, and
+            // waits for a fence.
             copier.cost <= CopyDevice::PROCESSOR_COST && copier.converts(pairs(from), pairs(to))
         });
         let cheapest = converting.min_by_key(|copier| (copier.cost, copier.kind, &copier.name));
@@ -384,7 +391,7 @@ fn pairs(plan: &Plan) -> impl Iterator<Item = FormatModifier> {
     modifiers.map(move |modifier| FormatModifier::new(fourcc, *modifier))
 }
 
-/// Returns how many displays show copies of the producer's frames.
+/// Returns the number of displays that show copies of the producer's frames.
 fn displays_copied(problem: &Problem<'_>, groups: &[Group]) -> usize {
     let displays: BTreeSet<&str> = (0..problem.participants.len())
         .filter(|place| is_display(problem, *place))
@@ -399,7 +406,7 @@ fn displays_copied(problem: &Problem<'_>, groups: &[Group]) -> usize {
         .count()
 }
 
-/// Returns what frames lose of their colours by all copies.
+/// Returns the colours that frames lose by all copies together.
 fn lost(problem: &Problem<'_>, groups: &[Group]) -> ColourLoss {
     let copied = groups
         .iter()
@@ -454,7 +461,7 @@ fn names(problem: &Problem<'_>, places: &[usize]) -> Vec<String> {
         .collect()
 }
 
-/// Describes what is cheapest to give up, and what that makes possible.
+/// Describes the cheapest demands to give up, and the buffer that can be allocated without them.
 fn relaxation(relaxed: &[Demand], plan: Option<&Plan>) -> Option<String> {
     let plan = plan?;
     let shown = relaxed.iter().take(DEMANDS_SHOWN);

@@ -1,13 +1,14 @@
-//! Chooses strides that satisfy merged constraints, and preferred ones if possible.
+//! The choice of strides that satisfy the merged constraints, and the preferences if possible.
 
 use super::layout_choice::LayoutChoice;
 use crate::constraint::{CommonMultiple, MergedImage, gcd, lcm};
 use crate::model::{Extent, FormatInfo, PlaneInfo};
 
-/// How many multiples are tried in search of a stride that is not to be avoided.
+/// The most multiples that are tried in the search for a stride that participants do not avoid.
 const STRIDES_TRIED: u32 = 64;
 
-/// Returns whether there is a preference on strides, also one that the format itself implies ([`preferred_block`]).
+/// Returns whether there is a preference on strides. It may also be one that follows from the format itself
+/// ([`preferred_block`]).
 pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -> bool {
     !merged.stride.preferred_alignment.value.is_one()
         || !merged.stride.preferred.value.is_empty()
@@ -15,11 +16,11 @@ pub(super) fn has_preferences(merged: &MergedImage, info: Option<&FormatInfo>) -
         || info.is_some_and(|info| preferred_block(info) > 1)
 }
 
-/// Returns a number of which every stride of a plane has to be a multiple: the bytes of a block if that is a power of two.
+/// Returns a number of which every stride of a plane has to be a multiple: the bytes of a block if they are a power of two.
 ///
-/// Hardware addresses such pixels in units of their size, and Vulkan's copies count rows in them. If a block has 3 or 5 bytes,
+/// Hardware addresses such blocks in units of their size, and Vulkan's copies count rows in blocks. If a block has 3 or 5 bytes,
 /// strides are counted in bytes: the kernel's dumb buffers and V4L2 drivers round 24-bit rows up to 4, 8 or 64 bytes, which is
-/// seldom a whole number of pixels. So for such blocks it is only a preference.
+/// seldom a whole number of pixels. So for such blocks a whole number of blocks is only a preference.
 fn needed_block(plane: &PlaneInfo) -> u64 {
     if plane.block_bytes.is_power_of_two() {
         plane.block_bytes.into()
@@ -29,7 +30,7 @@ fn needed_block(plane: &PlaneInfo) -> u64 {
 }
 
 /// Returns a number of which the first plane's stride is preferably a multiple: the bytes of a pixel, if they are not a power of
-/// two. A block of several pixels, such as four packed samples, is addressed by the byte.
+/// two. For a block of several pixels, such as four packed samples, there is no preference, because it is addressed by the byte.
 fn preferred_block(info: &FormatInfo) -> u64 {
     let first = info.planes.first();
     first
@@ -37,8 +38,8 @@ fn preferred_block(info: &FormatInfo) -> u64 {
         .map_or(1, |plane| plane.block_bytes.max(1).into())
 }
 
-/// Returns the bytes of the first plane's blocks if some stride satisfies the merged constraints, but none that is a multiple of
-/// a block.
+/// Returns the bytes of the first plane's blocks, if no stride that satisfies the merged constraints is a multiple of these
+/// bytes. `None` if some stride is, or if no stride satisfies the constraints.
 pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u64> {
     let block = needed_block(info.planes.first()?);
     let stride = &merged.stride;
@@ -52,7 +53,7 @@ pub(super) fn pixels_missed(info: &FormatInfo, merged: &MergedImage) -> Option<u
     (is_left(step) && !is_left(step.and(CommonMultiple::of(block)))).then_some(block)
 }
 
-/// Chooses every plane's stride. The other strides follow from the first plane's.
+/// Chooses the stride of every plane. The strides of the other planes follow from the stride of the first plane.
 pub(super) fn strides(
     extent: Extent,
     info: &FormatInfo,
@@ -66,7 +67,8 @@ pub(super) fn strides(
     let mut step = merged.stride.first_plane_alignment.value.get()?;
     let mut least = u64::from(merged.stride.minimum.value);
     for (plane, (times, of)) in info.planes.iter().zip(&shares) {
-        // stride × times ÷ of has to be a multiple of the alignment and of the block, and at least a row.
+        // stride × times ÷ of is the plane's stride. It has to be a multiple of the alignment and of the block, and has to be at
+        // least as long as a row.
         let whole = lcm(alignment, needed_block(plane))?.checked_mul(*of)?;
         step = lcm(step, whole.checked_div(gcd(whole, *times))?)?;
         let row = u64::from(plane.row_bytes(extent.width())?)
@@ -82,7 +84,8 @@ pub(super) fn strides(
     }
     let mut most = u64::from(merged.stride.maximum.value);
     if merged.stride.packed.value {
-        // With packed rows the first plane's row determines the stride, and the other planes' rows must have no padding either.
+        // If rows have no gap, the row of the first plane determines the stride, and the rows of the other planes must not have
+        // padding either.
         most = most.min(unpadded_stride(extent, info, &shares)?);
     }
     for step in &merged.stride.rounded_up_to.value {
@@ -105,9 +108,10 @@ pub(super) fn strides(
         .collect()
 }
 
-/// Returns the best stride by the preferences that satisfies the constraints; `None` if only the least stride does.
+/// Returns the stride that satisfies the constraints and the most preferences; `None` if only the least stride satisfies the
+/// constraints.
 ///
-/// The participants' preferences come before whole blocks of `block` bytes, and strides that satisfy both come first.
+/// Preferences of participants are more important than whole blocks of `block` bytes. Strides that satisfy both come first.
 fn preferred(
     step: u64,
     block: u64,
@@ -123,7 +127,7 @@ fn preferred(
             .iter()
             .any(|multiple| stride.checked_rem(u64::from(*multiple)) == Some(0))
     };
-    // A preferred alignment that does not fit in 64 bits is a preference that nothing satisfies.
+    // If a preferred alignment does not fit into 64 bits, no stride satisfies this preference.
     let with = |step: u64, more: CommonMultiple| more.get().and_then(|more| lcm(step, more));
     let better = with(step, merged.stride.preferred_alignment.value).unwrap_or(step);
     let whole = |step: u64| with(step, CommonMultiple::of(block)).unwrap_or(step);
@@ -139,8 +143,8 @@ fn preferred(
         .find(|stride| fits(*stride))
 }
 
-/// Returns the first plane's stride with which no plane's rows have padding; `None` if the planes contradict each other, as with
-/// the chroma of odd widths.
+/// Returns the stride of the first plane with which the rows of all planes have no padding. The result is `None` if the planes
+/// contradict each other, for example because of the chroma of an odd width.
 fn unpadded_stride(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> Option<u64> {
     let first = u64::from(info.planes.first()?.row_bytes(extent.width())?);
     let fit = info.planes.iter().zip(shares).all(|(plane, (times, of))| {
@@ -151,14 +155,14 @@ fn unpadded_stride(extent: Extent, info: &FormatInfo, shares: &[(u64, u64)]) -> 
     fit.then_some(first)
 }
 
-/// Returns the bytes of the first plane's row, rounded up to a multiple of `step`.
+/// Returns the number of bytes in the first plane's row, rounded up to a multiple of `step`.
 fn rounded_up(extent: Extent, info: &FormatInfo, step: u32) -> Option<u64> {
     let row = info.planes.first()?.row_bytes(extent.width())?;
     u64::from(row).checked_next_multiple_of(step.max(1).into())
 }
 
-/// Returns a number of which the first plane's stride, a multiple of `step`, has to be a multiple so that packed planes start and
-/// end at their alignments.
+/// Returns a number of which the stride of the first plane has to be a multiple, so that planes without a gap begin and end at
+/// their alignments. It is a multiple of `step`.
 fn packed_planes_stride_multiple(
     extent: Extent,
     info: &FormatInfo,
@@ -168,10 +172,10 @@ fn packed_planes_stride_multiple(
 ) -> Option<u64> {
     let mut times_step = 1_u64;
     let mut begin = 0_u64;
-    // The last plane may be followed by more memory, but the others end where the next one starts.
+    // The last plane may be followed by more memory. Each other plane ends where the next plane begins.
     let ending = info.planes.len().saturating_sub(1);
     for (plane, (times, of)) in info.planes.iter().zip(shares).take(ending) {
-        // The bytes of this plane for each `step` bytes of the first plane's stride.
+        // The size of this plane in bytes, if the first plane's stride is `step`.
         let bytes = step
             .checked_mul(*times)?
             .checked_div(*of)?
@@ -187,7 +191,7 @@ fn packed_planes_stride_multiple(
     step.checked_mul(times_step)
 }
 
-/// Returns the ratio of a plane's stride to the first plane's, as numerator and denominator.
+/// Returns the ratio of a plane's stride to the stride of the first plane, as numerator and denominator.
 fn share(info: &FormatInfo, plane: usize) -> Option<(u64, u64)> {
     let (first, own) = (info.planes.first()?, info.planes.get(plane)?);
     let times = u64::from(own.block_bytes).checked_mul(u64::from(first.hsub))?;

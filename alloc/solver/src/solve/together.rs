@@ -1,4 +1,4 @@
-//! Several jobs that run at the same time, and share the machine's pools.
+//! Solves several jobs that run at the same time and share the machine's pools.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,9 +14,9 @@ use crate::text::printable;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JointSolution {
-    /// The jobs, in the given order.
+    /// The solutions of the jobs, in the given order of the jobs.
     pub jobs: Vec<JobSolution>,
-    /// What all jobs take of each pool, in the order of the pools' identifiers.
+    /// The memory that all jobs together take from each pool, sorted by the pools' identifiers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolUse>,
 }
@@ -25,22 +25,24 @@ pub struct JointSolution {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobSolution {
-    /// The job's name.
+    /// The name of the job.
     pub name: String,
-    /// Whether the job gets the buffers that it would get alone. If it does not, the others leave it too little memory.
+    /// Whether the job gets buffers that are as good as those that it would get alone. If not, the other jobs leave it too little
+    /// memory.
     pub fits: bool,
-    /// The solution, in the memory that the other jobs leave.
+    /// The solution of the job, with the memory that the other jobs leave.
     #[serde(flatten)]
     pub solution: Solution,
 }
 
 impl JointSolution {
-    /// Returns the jobs that would get buffers if they ran alone, and get none because the other jobs leave too little memory.
+    /// Returns the jobs that would get better buffers if they ran alone, because the other jobs leave them too little memory.
     pub fn unfit(&self) -> impl Iterator<Item = &JobSolution> {
         self.jobs.iter().filter(|job| !job.fits)
     }
 
-    /// Explains each job's solution, the pools' use, and which jobs do not fit. `explain` makes the text of one solution.
+    /// Explains the solution of each job, the memory taken from the pools, and which jobs do not fit. `explain` makes the text of
+    /// a single solution.
     pub fn explain(&self, explain: impl Fn(&Solution) -> String) -> String {
         // Writing to a String cannot fail.
         let mut text = String::new();
@@ -64,12 +66,13 @@ impl JointSolution {
     }
 }
 
-/// Solves for jobs that run at the same time. Pools with the same identifier are the same memory.
+/// Solves the requests of jobs that run at the same time. Pools with the same identifier are the same memory.
 ///
-/// A job takes its memory before those that follow it. If a job then does not fit, those that did not fit are tried first, because
-/// the others may have memory elsewhere. If that does not help either, the jobs keep the given order.
+/// A job takes its memory before the jobs that follow it. If a job does not fit, the jobs are solved again with this job first,
+/// because the other jobs may be able to use other memory. If no such order lets all jobs fit, the result is that of the given
+/// order.
 ///
-/// The result depends on the jobs and their order alone.
+/// The result depends only on the jobs and their order.
 pub fn solve_together(jobs: &[(&str, &Request)]) -> JointSolution {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     let given = solve_in_order(jobs, &order);
@@ -124,7 +127,8 @@ fn solve_in_order(jobs: &[(&str, &Request)], order: &[usize]) -> JointSolution {
     }
 }
 
-/// Returns 2 for one buffer that serves all, 1 for a split with buffers for each group, and 0 if any group has no buffer.
+/// Returns how good a solution is: 2 for one buffer that serves all participants, 1 for a split with buffers for each group, and
+/// 0 if a group has no buffer.
 fn quality(solution: &Solution) -> u8 {
     match solution {
         Solution::Share(_) => 2,
@@ -132,7 +136,7 @@ fn quality(solution: &Solution) -> u8 {
     }
 }
 
-/// Returns what each of a solution's plans takes of each pool.
+/// Returns the memory that each plan of a solution takes from each pool.
 fn uses(solution: &Solution) -> impl Iterator<Item = &PoolUse> {
     let (shared, groups) = match solution {
         Solution::Share(plan) => (Some(plan), [].as_slice()),

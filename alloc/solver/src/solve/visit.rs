@@ -1,4 +1,4 @@
-//! Visits every source, format and tiling of a search.
+//! Visits each source, format and tiling of a search.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,7 @@ use super::rejection::{LayoutRejection, SourceRejection};
 use super::source_evaluation::SourceEvaluation;
 use crate::model::{FormatModifier, Modifier};
 
-/// Receives the results of a search.
+/// A receiver of the results of a search.
 pub(super) trait Visitor<'a> {
     /// Receives a candidate, and returns whether the search continues.
     fn candidate(
@@ -23,12 +23,13 @@ pub(super) trait Visitor<'a> {
     /// Receives a source that is rejected for every format.
     fn source_rejected(&mut self, _: usize, _: impl FnOnce() -> SourceRejection) {}
 
-    /// Receives a layout that is rejected. Its description takes many steps, so it is only computed on demand.
+    /// Receives a layout that is rejected. The description of the rejection takes many steps, so it is computed only if the
+    /// visitor needs it.
     fn layout_rejected(&mut self, _: usize, _: &LayoutRejection, _: impl FnOnce() -> String) {}
 }
 
-/// The steps that visiting a source, a format group, a tiling and a candidate takes, in addition to the steps that are charged
-/// elsewhere.
+/// The steps that are charged for visiting a source, a format group, a tiling and a candidate. Further steps are charged where
+/// they are taken.
 const SOURCE: usize = 16;
 const GROUP: usize = 16;
 const TILING: usize = 8;
@@ -51,7 +52,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             let mut cells = self.formats.clone();
             if !cells.keep(problem.proposed_pairs(number)) {
                 visitor.source_rejected(number, || {
-                    // A single participant has no one to share a format with, so the source lacks the formats.
+                    // If there is only one participant, its formats are not called common, and the source lacks its formats.
                     let is_shared = self.view.members.len() > 1;
                     if is_shared && self.formats.is_empty() && !problem.universe.is_empty() {
                         SourceRejection::NoFormat
@@ -106,7 +107,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         ControlFlow::Continue(())
     }
 
-    /// Returns whether the members have formats in common, and no rows are known of any of them.
+    /// Returns whether the members have formats in common, but no linear layout of any of these formats is known.
     fn has_no_rows(&self) -> bool {
         let formats = std::iter::successors(self.formats.next(0), |number| {
             self.formats.next(number.saturating_add(1))
@@ -123,16 +124,16 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         any && none
     }
 
-    /// Returns a pair's number, the index of its format group, and the group.
+    /// Returns the number of a pair, the index of its format group, and the group.
     fn group_of(&self, pair: Option<usize>) -> Option<(usize, usize, &'p FormatGroup)> {
         let pair = pair?;
         let place = self.problem.group_of[pair];
         Some((pair, place, self.problem.group(place)))
     }
 
-    /// Returns whether any source serves the members in any format; `None` if the budget is spent before that is known.
+    /// Returns whether any source serves the members in any format; `None` if the budget was spent before that is known.
     ///
-    /// `all` is the same search with every demand. What serves `all` also serves this search.
+    /// `all` is the same search with all demands. A source and format that serve `all` also serve this search.
     pub(super) fn serves(&self, all: &Self) -> Option<bool> {
         if self.formats.is_empty() {
             return Some(false);
@@ -178,8 +179,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         Some(false)
     }
 
-    /// Returns whether a source serves the members in every tiling that it has of a format, so that the choice of modifier does
-    /// not matter; `None` if the budget is spent.
+    /// Returns whether a source serves the members in all tilings of a format that it can allocate, so that the choice of the
+    /// modifier does not matter; `None` if the budget was spent.
     fn serves_in(&self, number: usize, place: usize) -> Option<bool> {
         let problem = self.problem;
         self.known.serves(problem, number, place, || {
@@ -195,7 +196,8 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
         })
     }
 
-    /// Returns the tilings of those pairs of a format group that are in both sets, each with its first modifier.
+    /// Returns the tilings of those pairs of a format group that are in both sets, each with the first modifier that has this
+    /// tiling.
     ///
     /// `first` is the first pair of the group that is in both sets.
     fn tilings(

@@ -1,4 +1,4 @@
-//! The budget of steps for one request, and the parts of the work that are left out if the budget is not enough.
+//! The budget of steps for one request, and the descriptions of work that is left out if the budget is not sufficient.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,32 +9,32 @@ use super::request::Request;
 
 /// The most steps that [`solve`](super::solve) takes for one request.
 ///
-/// A step is about ten instructions, such as looking at one participant or at a few words of a set. Steps are counted rather than
+/// A step is about ten instructions, such as checking one participant or a few words of a set. Steps are counted rather than
 /// timed, so the same request has the same solution on every machine, however busy the machine is.
 pub const BUDGET: u64 = 100_000_000;
 
 impl Request {
-    /// The most participants of a request that is solved.
+    /// The most participants that a request may have to be solved.
     pub const MAXIMUM_PARTICIPANTS: usize = 4096;
-    /// The most sources of a request that is solved.
+    /// The most sources that a request may have to be solved.
     pub const MAXIMUM_SOURCES: usize = 1024;
-    /// The most sizes of a request that is solved, including the first one.
+    /// The most sizes that a request may have to be solved, including the first one.
     pub const MAXIMUM_EXTENTS: usize = 64;
 }
 
-/// The reason for what is left out because a share of the budget is spent.
+/// The beginning of a text about work that was left out because a share of the budget was spent.
 pub(super) const MORE_WORK: &str = "the limit of work for one request was reached";
 
-/// The phases of the work, each of which has a share of the budget.
+/// The phases of the work. Each phase has a share of the budget.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
     /// Preparing the request.
     Read,
     /// The search for a buffer that serves all participants.
     Share,
-    /// The division into groups.
+    /// The division of the participants into groups.
     Divide,
-    /// The groups' plans.
+    /// The search for a plan of each group.
     Plans,
     /// The search for the demands that conflict.
     Conflict,
@@ -44,7 +44,7 @@ pub(super) enum Phase {
 
 impl Phase {
     /// Returns this phase's share of the budget, in hundredths. The shares of all phases sum to 90. The other 10 hundredths are
-    /// for pieces of work that are completed after a phase has spent its share.
+    /// for units of work that are completed after a phase has spent its share.
     const fn share(self) -> u64 {
         match self {
             Self::Share => 20,
@@ -55,7 +55,7 @@ impl Phase {
     }
 }
 
-/// Counts steps.
+/// The counter of the steps that were taken, with the limit of the current phase.
 #[derive(Debug)]
 pub(super) struct Work {
     budget: u64,
@@ -72,15 +72,15 @@ impl Work {
         }
     }
 
-    /// Begins a phase, which may also use what earlier phases left of their shares.
+    /// Begins a phase. It may also use the steps that earlier phases have left of their shares.
     pub(super) fn begin(&self, phase: Phase) {
         let share = phase.share().saturating_mul(self.budget).div_euclid(100);
         let begin = self.until.get().max(self.spent.get());
         self.until.set(begin.saturating_add(share));
     }
 
-    /// Gives one piece of this phase an equal part of the steps that the phase has left, where `pieces` pieces are still to be
-    /// done. Returns the number of steps at which the share of the phase ends.
+    /// Begins a unit of work in this phase and limits its steps. If `pieces` units are still to be done, it gets an equal part of
+    /// the steps that the phase has left. Returns the number of steps at which the phase's share ends, for [`Work::end_piece`].
     pub(super) fn begin_piece(&self, pieces: usize) -> u64 {
         let until = self.until.get();
         let left = until.saturating_sub(self.spent.get());
@@ -89,7 +89,7 @@ impl Work {
         until
     }
 
-    /// Ends a piece; `until` is what [`Work::begin_piece`] returned.
+    /// Ends a unit of work. `until` is the number that [`Work::begin_piece`] returned.
     pub(super) fn end_piece(&self, until: u64) {
         self.until.set(until);
     }
@@ -105,19 +105,19 @@ impl Work {
         self.spent.get() >= self.until.get()
     }
 
-    /// Returns how many steps were taken in all.
+    /// Returns the number of steps that were taken in all phases.
     pub(super) fn spent(&self) -> u64 {
         self.spent.get()
     }
 }
 
-/// Something that the solver did not do, because the request needs more work than the budget allows or exceeds a limit.
+/// Work that the solver did not do, because the request needs more steps than the budget has or exceeds a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// The part of the work.
+    /// The part of the solver's work.
     pub part: Part,
-    /// What was left out, and what that means for the solution.
+    /// A description of what was left out, and what that means for the solution.
     pub words: String,
 }
 
@@ -141,22 +141,22 @@ impl fmt::Display for LeftOut {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Part {
-    /// The whole request: it exceeds a limit, and nothing was tried.
+    /// The complete request. It exceeds a limit, and nothing was tried.
     Request,
-    /// Combinations of the participants' alternatives.
+    /// Trying combinations of the participants' alternatives.
     Alternatives,
-    /// Sources and formats.
+    /// Trying sources and formats.
     Candidates,
-    /// The division into groups if no buffer serves all participants.
+    /// Dividing the participants into groups, if no buffer serves all of them.
     Groups,
-    /// The plans of groups.
+    /// Making the plans of groups.
     Plans,
-    /// The reasons that other sources were rejected.
+    /// Listing the reasons why other sources were rejected.
     Rejections,
-    /// The list of hand-overs.
+    /// Listing hand-overs between writers and readers.
     Handovers,
-    /// The demands that conflict.
+    /// Searching for the demands that conflict.
     Conflict,
-    /// The demands to give up.
+    /// Searching for the demands to give up.
     Relaxation,
 }

@@ -7,7 +7,7 @@ use super::{needs_escape, printable_bytes};
 /// A writer for terminals and files that people read. It escapes characters that are not visible, except for line breaks and, if
 /// enabled, colours (SGR sequences).
 ///
-/// It writes whole lines. An incomplete line is written when the writer is flushed or dropped.
+/// It passes on complete lines. An incomplete line is passed on when the writer is flushed or dropped.
 #[derive(Debug)]
 pub struct PrintableWriter<W: Write> {
     to: W,
@@ -57,7 +57,7 @@ impl<W: Write> Write for PrintableWriter<W> {
 
 impl<W: Write> Drop for PrintableWriter<W> {
     fn drop(&mut self) {
-        // Errors are ignored here. Callers that need to know whether everything was written flush before.
+        // Errors are ignored here. Callers that have to know whether everything was written call `flush` before.
         let _ = self.flush();
     }
 }
@@ -70,7 +70,7 @@ pub struct LineWriter<W> {
 }
 
 impl<W: Write> LineWriter<W> {
-    /// Makes a writer to `to`; `has_colours` says whether it passes colours.
+    /// Makes a writer to `to`. `has_colours` states whether it passes colours or escapes them.
     pub fn new(to: W, has_colours: bool) -> Self {
         Self { to, has_colours }
     }
@@ -108,12 +108,12 @@ fn filtered(bytes: &[u8], has_colours: bool) -> String {
         };
         if kept > 0 {
             let (sequence, after) = rest.split_at(kept);
-            // An SGR sequence is ASCII.
+            // An SGR sequence consists of ASCII characters.
             text.push_str(&String::from_utf8_lossy(sequence));
             rest = after;
             continue;
         }
-        // The text up to the next byte that may be passed; the first byte was checked above.
+        // `end` is the end of the text before the next escape byte or line break. The first byte was checked above.
         let end = rest
             .iter()
             .skip(1)
@@ -143,7 +143,7 @@ fn colour(bytes: &[u8]) -> usize {
     }
 }
 
-/// Installs a panic hook that prints the usual message, escaped, on stderr.
+/// Installs a panic hook that prints the usual panic message on stderr, with characters that are not visible escaped.
 pub fn print_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -153,7 +153,7 @@ pub fn print_panics() {
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
             words.push_str(&format!("stack backtrace:\n{trace}\n"));
         }
-        // An error on stderr itself cannot be reported anywhere.
+        // If stderr itself fails, the error cannot be reported anywhere.
         let _ = PrintableWriter::new(io::stderr().lock()).write_all(words.as_bytes());
     }));
 }

@@ -1,4 +1,4 @@
-//! Explanations have a bounded length, and `explain_all` has the complete text.
+//! Tests that explanations have a bounded length, and that `explain_all` has the complete text.
 
 use covalent_solver::solve::{EXPLANATION_BYTES, EXPLANATION_LINES, Request, Solution, solve};
 use covalent_solver::text::printable;
@@ -29,7 +29,7 @@ fn explanation_of_256_sources_counts_those_that_it_leaves_out() {
             .count(),
         256
     );
-    // Each list starts as the complete list does.
+    // Each list begins like the complete list.
     let is_of_both =
         |line: &str| line.contains('…') || line.starts_with("this explanation is shortened");
     for line in short.lines().filter(|line| !is_of_both(line)) {
@@ -96,9 +96,9 @@ fn explanation_of_an_ordinary_request_is_complete() {
     assert_eq!(solution.explain(), solution.explain_all());
 }
 
-/// Names that would move the cursor, forge a line, or reverse the order of letters.
+/// Gives participants and sources names that would move the cursor, forge a line, or reverse the order of letters.
 fn with_hostile_names(mut request: Request) -> Request {
-    // Identifiers of sources are replaced too. The solution stays the same except for names.
+    // Identifiers of sources are replaced too. The solution is the same except for names.
     let hostile = |id: &SourceId| SourceId::new(format!("{id}\n\u{200b}"));
     for (number, one) in request.participants.iter_mut().enumerate() {
         one.name = format!("one\nnot heap: forged \u{1b}[2J \u{202e}{number}");

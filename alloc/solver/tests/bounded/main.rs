@@ -1,4 +1,5 @@
-//! The solver's work is bounded and counted in steps, and it reports what it left out. Explanations are of bounded length.
+//! Tests that the solver's work is bounded and counted in steps, that it reports what it left out, and that explanations have a
+//! bounded length.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../../benches/shapes/mod.rs"]

@@ -1,4 +1,5 @@
-//! The solver's steps are bounded for every request, and it claims nothing that it has not found out.
+//! Tests that the solver's steps are bounded for every request, and that a solution states nothing that the solver has not
+//! determined.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::shapes;
 use covalent_solver_tests::common::demands::{Feasibility, among};
 use covalent_solver_tests::common::{generate, request, system_heap};
 
-/// Checks what holds for every solution.
+/// Checks properties that every solution has.
 fn check(name: &str, request: &Request, solution: &Solution, spent: u64, budget: u64) {
     assert!(spent <= budget, "{name}: {spent} steps of {budget}");
     let text = solution.explain();
@@ -88,7 +89,7 @@ fn thousand_participants_of_two_formats_are_two_groups() {
     for (name, sizes) in [
         ("alternating_1000", vec![500; 2]),
         ("alternating_2000", vec![1000; 2]),
-        // Each of them holds a buffer, and a plan has at most 1024 buffers.
+        // Each participant holds a buffer, and a plan has at most 1024 buffers.
         ("alternating_4096", vec![1024; 4]),
     ] {
         let split = split(name);
@@ -111,7 +112,7 @@ fn thousand_participants_of_two_formats_are_two_groups() {
         assert_eq!(found, sizes, "{name}");
         assert!(split.groups().iter().all(|group| group.plan.is_some()));
         assert_eq!(split.left_out(), [], "{name}");
-        // The relaxation removes every format but one, and the buffers over the limit.
+        // The relaxation gives up the demands on every format except one, and the buffers beyond the limit.
         let count: usize = sizes.iter().sum();
         let given_up = |field| {
             let relaxed = split.relaxed().iter();
@@ -176,7 +177,7 @@ fn request_beyond_a_limit_is_not_solved_and_names_the_limit() {
     }
 }
 
-/// Makes a participant with a name.
+/// A trait that gives a participant a name.
 trait Named {
     fn named(self, number: usize) -> Self;
 }
@@ -213,7 +214,8 @@ fn plan_of_an_incomplete_search_says_so() {
 
 #[test]
 fn conflict_without_all_combinations_is_only_reported_where_it_is_certain() {
-    // Nine participants with two alternatives each have more combinations than are tried. One of them conflicts by itself.
+    // Nine participants with two alternatives each have more combinations than are tried. One participant's demand conflicts by
+    // itself.
     let mut participants = Vec::new();
     for number in 0..9 {
         let mut one = Participant::processor(Role::CpuRead).named(number);
@@ -229,7 +231,7 @@ fn conflict_without_all_combinations_is_only_reported_where_it_is_certain() {
         panic!("no picture is so wide")
     };
     assert!(split.is_capped() && !split.is_undecided());
-    // All nine only conflict together, and there are too many combinations to be certain.
+    // Only all nine participants together conflict, and there are too many combinations to be certain of it.
     let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
     for (one, prime) in participants.iter_mut().zip(primes) {
         one.for_each_choice(|own| {
@@ -258,7 +260,7 @@ fn candidates_are_bounded_too() {
         shape()
     };
     let of = |name: &str| candidates(&request(name));
-    // A complete list has nothing left out, and agrees with the solution.
+    // If nothing was left out, the list is complete and agrees with the solution.
     for (name, is_empty) in [
         ("sources_256_of_8_feasible", false),
         ("alternating_1000", true),
@@ -284,7 +286,7 @@ fn candidates_are_bounded_too() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Whatever the budget is, the solution claims nothing that a solution with a greater budget contradicts.
+    /// With any budget, the solution states nothing that a solution with a greater budget contradicts.
     #[test]
     fn solution_of_any_budget_claims_nothing_false(
         request in prop_oneof![generate::request(), generate::divided()],
@@ -293,7 +295,8 @@ proptest! {
         let (whole, needed) = solve_within(&request, BUDGET);
         prop_assert!(needed <= BUDGET);
         let (cut, spent) = solve_within(&request, budget);
-        // A piece of work that was begun is completed. The largest tries 257 widths for each of two sizes, by four choices.
+        // A unit of work that was begun is completed. The largest unit tries 257 widths for each of two sizes, with four layout
+        // choices.
         prop_assert!(spent <= budget + 20_000, "{} steps of {}", spent, budget);
         match (&whole, &cut) {
             (Solution::Share(_), Solution::Split(split)) => prop_assert!(split.is_undecided()),

@@ -1,5 +1,5 @@
-//! Checks plans against the documentation of each field, one participant after another. It merges nothing and shares no code with
-//! the solver.
+//! Checks plans against the documentation of each constraint field, one participant after another. This module merges no
+//! constraints and shares no code with the solver.
 
 mod layout;
 
@@ -14,20 +14,20 @@ use covalent_solver::solve::{Plan, Request, Verdict};
 
 pub use layout::{check_extent, check_layout, unpadded_bytes};
 
-/// Participants of a request, each with the alternative that was chosen for it.
+/// Some participants of a request (the members), each with the alternative that was chosen for it.
 pub struct ChosenMembers<'a> {
     pub request: &'a Request,
     pub members: Vec<(&'a Participant, &'a Constraints)>,
     /// Whether the CPU copies frames into or out of the buffers.
     pub copies: bool,
-    /// The bytes that others have taken of pools.
+    /// The number of bytes that other plans have taken from pools.
     pub taken: Taken,
 }
 
-/// The bytes that are taken of pools, by the pool's identifier.
+/// The number of bytes that are taken from pools, by the identifier of the pool.
 pub type Taken = BTreeMap<PoolId, u64>;
 
-/// A demand that is not met.
+/// A description of a demand that is not met.
 pub type Broken = String;
 
 fn demand(met: bool, words: impl FnOnce() -> String) -> Result<(), Broken> {
@@ -39,7 +39,7 @@ fn divides(step: u64, number: u64) -> bool {
 }
 
 impl ChosenMembers<'_> {
-    /// Returns the image constraints of all participants and the source on one format.
+    /// Returns the image constraints of all members and of the source on one format.
     pub fn image_constraints<'t>(
         &'t self,
         source: &'t Source,
@@ -54,7 +54,7 @@ impl ChosenMembers<'_> {
             .collect()
     }
 
-    /// Returns the widest crop that every member is capable of.
+    /// Returns the greatest ability to crop that all members have.
     pub fn crop(&self, fourcc: Fourcc) -> Crop {
         let own = self.members.iter().map(|(participant, constraints)| {
             if matches!(participant.role, Role::CpuRead | Role::CpuWrite) {
@@ -81,7 +81,7 @@ impl ChosenMembers<'_> {
         own.min().unwrap_or(Crop::Anywhere)
     }
 
-    /// Checks that every member can crop the layout.
+    /// Checks that every member can crop the picture out of the layout's coded extent.
     pub fn check_crop(&self, layout: &Layout) -> Result<(), Broken> {
         let (extent, visible) = (layout.extent(), layout.visible());
         let needed = if (visible.x(), visible.y()) != (0, 0) {
@@ -97,7 +97,7 @@ impl ChosenMembers<'_> {
         })
     }
 
-    /// Checks everything that does not depend on the layout, and returns how many kinds of caveats there are.
+    /// Checks all demands that do not depend on the layout, and returns the number of kinds of caveats.
     pub fn check_source(&self, source: &Source, format: FormatModifier) -> Result<usize, Broken> {
         let gives = match &source.constraints.formats {
             Some(formats) => formats.contains(format),
@@ -216,7 +216,7 @@ impl ChosenMembers<'_> {
             .count())
     }
 
-    /// Returns how many members copy each frame for themselves, if the buffers may be in any of these pairs.
+    /// Returns the number of members that copy each frame for themselves, if the buffers may have any of these pairs.
     pub fn internal_copies(&self, pairs: &[FormatModifier]) -> u64 {
         let mut all = self.request.participants.iter();
         if !all.any(|own| own.role.writes()) {
@@ -230,8 +230,8 @@ impl ChosenMembers<'_> {
         copies.count() as u64
     }
 
-    /// Returns how many bytes of a pool are taken: by `count` buffers with dma-bufs of these sizes, if the source allocates from
-    /// the pool, and by the memory that members allocate for themselves.
+    /// Returns the number of bytes that are taken from a pool. If the source allocates from the pool, these are `count` buffers
+    /// with dma-bufs of these sizes. In addition, the members may allocate memory for themselves.
     pub fn taken_of(&self, pool: &Pool, source: &Source, sizes: &[u64], count: u128) -> u128 {
         let whole = |size: u64| {
             let mut step = 1_u128;
@@ -260,8 +260,8 @@ impl ChosenMembers<'_> {
         own + if draws { shared * count } else { 0 }
     }
 
-    /// Checks the dma-bufs' sizes against the source and its pools. Returns the number of caveats: the buffers may need
-    /// contiguous memory that the source does not guarantee, and a pool may have too little free memory.
+    /// Checks the sizes of the dma-bufs against the source and its pools. Returns the number of caveats. There is a caveat if the
+    /// buffers may need contiguous memory that the source does not guarantee, and if a pool may have too little free memory.
     pub fn check_sizes(&self, source: &Source, sizes: &[u64]) -> Result<usize, Broken> {
         let promised = &source.guarantees;
         let largest = sizes.iter().copied().max().unwrap();

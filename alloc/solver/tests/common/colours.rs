@@ -1,9 +1,10 @@
-//! What copies lose of the colours, determined from the names of formats. It shares no code with the solver.
+//! The colours that copies lose, determined from the names of formats. This module shares no code with the solver.
 
 use covalent_solver::constraint::Participant;
 use covalent_solver::solve::Request;
 
-/// Whether an image has fewer colours after it was converted to a format: one channel, a sensor's mosaic, or chroma for four pixels.
+/// Returns whether an image has fewer colours after it was converted to this format. That is so for a single channel, a sensor's
+/// mosaic, and chroma for four pixels.
 pub fn loses_colours(name: &str) -> bool {
     let coarse = [
         "R8", "R10", "R12", "R16", "YUV410", "YVU410", "YUV411", "YVU411",
@@ -14,7 +15,7 @@ pub fn loses_colours(name: &str) -> bool {
             || name.starts_with("SGRBG"))
 }
 
-/// What a format keeps: bits of a channel and chroma samples of four pixels.
+/// Returns the bits of a channel and the chroma samples for four pixels that a format stores.
 fn kept(name: &str) -> (i32, i32) {
     if loses_colours(name) {
         return (8, 0);
@@ -46,20 +47,20 @@ fn kept(name: &str) -> (i32, i32) {
     (bits, chroma)
 }
 
-/// Returns whether a format loses colours, and the bits of a channel.
+/// Returns whether a format loses colours, and the number of bits in a channel.
 pub fn depth(name: &str) -> (bool, i32) {
     (loses_colours(name), kept(name).0)
 }
 
-/// Returns the chroma samples of four pixels that a format lacks.
+/// Returns the number of chroma samples for four pixels that a format lacks.
 pub fn missing_chroma(name: &str) -> i32 {
     4 - kept(name).1
 }
 
-/// What copies lose: whether all colours, bits of a channel, and chroma samples.
+/// The loss by copies: whether all colours are lost, the lost bits of a channel, and the lost chroma samples.
 pub type Loss = (i32, i32, i32);
 
-/// Returns what frames lose when they are converted to a format. The frames are those of the participants that write, or of all
+/// Returns the loss when frames are converted to a format. The frames are those of the participants that write, or of all
 /// participants if none writes.
 pub fn loss(request: &Request, name: &str) -> Loss {
     let writes = |participant: &&Participant| participant.role.writes();

@@ -1,4 +1,4 @@
-//! Which of a request's demands can be met together.
+//! Determines which of a request's demands can be met together.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use covalent_solver::solve::{Request, candidates};
 
 use super::exhaustive;
 
-/// Returns whether a coded extent that is larger than the picture may be needed, so that to crop is a demand.
+/// Returns whether a coded extent that is larger than the picture may be needed. Only then the inability to crop is a demand.
 pub fn pads(request: &Request) -> bool {
     let choices = request.participants.iter().flat_map(Participant::choices);
     let mut all = choices.chain(request.sources.iter().map(|source| &source.constraints));
@@ -26,7 +26,7 @@ pub fn pads(request: &Request) -> bool {
     })
 }
 
-/// Returns the request with only these demands.
+/// Returns the request with only those demands for which `kept` returns true.
 fn with_only(request: &Request, kept: impl Fn(&str, Field) -> bool) -> Request {
     let crops_always = !pads(request);
     let is_fixed = |field| field == Field::Crop && crops_always;
@@ -50,7 +50,7 @@ pub fn among(demands: &[Demand]) -> impl Fn(&str, Field) -> bool {
     move |owner, field| set.contains(&(owner.to_owned(), field))
 }
 
-/// Whether some source meets these of a request's demands in a format in which it may be proposed.
+/// Determines whether some source meets some of a request's demands in a format in which the source may be proposed.
 pub struct Feasibility<'a> {
     request: &'a Request,
     proposed: Vec<Option<BTreeSet<FormatModifier>>>,
@@ -65,7 +65,7 @@ impl<'a> Feasibility<'a> {
         }
     }
 
-    /// Returns whether some source meets the demands that are kept.
+    /// Returns whether some source meets the demands for which `kept` returns true.
     pub fn shares(&self, kept: impl Fn(&str, Field) -> bool) -> bool {
         let found = candidates(&with_only(self.request, kept));
         found.into_iter().any(|(id, format, _)| {

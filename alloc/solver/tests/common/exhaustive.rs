@@ -1,6 +1,6 @@
-//! A reference solver for small requests, by exhaustive search. It tries every source, every format with its modifier, and every
-//! combination of the participants' alternatives. For linear layouts it also tries every stride and placement of planes, and for
-//! splits every division of the participants into groups.
+//! A reference solver for small requests, by exhaustive search. The search tries every source, every pair of format and modifier,
+//! and every combination of the participants' alternatives. For linear layouts it also tries every stride and placement of
+//! planes, and for splits every division of the participants into groups.
 
 pub mod division;
 mod rows;
@@ -16,20 +16,20 @@ use covalent_solver::solve::Request;
 use super::checker::ChosenMembers;
 use rows::smallest;
 
-/// A source and a pair that serve all members.
+/// A source and a pair of format and modifier that serve all members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub source: usize,
     pub format: FormatModifier,
-    /// The least number of kinds of caveats.
+    /// The number of kinds of caveats, which is the least of all layouts.
     pub caveats: usize,
-    /// By member, the index of its alternative.
+    /// The index of each member's alternative.
     pub combination: Vec<usize>,
-    /// How many members copy each frame for themselves.
+    /// The number of members that copy each frame for themselves.
     pub internal_copies: u64,
 }
 
-/// Returns every candidate for some participants.
+/// Returns all candidates that serve some of the participants.
 pub fn candidates(request: &Request, members: &[usize], copies: bool) -> Vec<Candidate> {
     let mut found = Vec::new();
     for combination in combinations(request, members) {
@@ -109,7 +109,7 @@ fn combinations(request: &Request, members: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Returns every pair that occurs in the request, and every known format as linear.
+/// Returns all pairs that occur in the request, and all known formats with the modifier `LINEAR`.
 fn universe(request: &Request) -> Vec<FormatModifier> {
     let mut all: Vec<FormatModifier> = FormatInfo::all()
         .map(|info| FormatModifier::linear(info.fourcc))
@@ -122,7 +122,7 @@ fn universe(request: &Request) -> Vec<FormatModifier> {
     all
 }
 
-/// Returns the least number of kinds of caveats of any layout; `None` if there is no layout.
+/// Returns the least number of kinds of caveats of all layouts; `None` if there is no layout.
 fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> Option<usize> {
     let caveats = chosen.check_source(source, format).ok()?;
     let constraints = chosen.image_constraints(source, format);
@@ -143,7 +143,7 @@ fn best(chosen: &ChosenMembers<'_>, source: &Source, format: FormatModifier) -> 
         .min()
 }
 
-/// Checks a driver's layout, which takes at least as much memory as linear rows without constraints.
+/// Checks a layout that a driver chooses. It takes at least as much memory as linear rows without constraints.
 fn driver_layout(
     chosen: &ChosenMembers<'_>,
     source: &Source,
@@ -153,7 +153,7 @@ fn driver_layout(
     let free = ImageConstraints::default();
     let linear = FormatModifier::linear(format.fourcc);
     let planes = linear.fourcc.info()?.planes.len();
-    // Of the demands only those on the extents count: strides and rows are the driver's.
+    // Only the demands on extents are checked, because the driver chooses strides and the number of rows.
     let extents: Vec<ImageConstraints> = constraints
         .iter()
         .map(|own| ImageConstraints {
@@ -181,8 +181,8 @@ fn driver_layout(
         return None;
     }
     let of_memory = chosen.check_sizes(source, &sizes).ok()?;
-    // Constraints and preferences on the layout, except on the image's sides, are a caveat. A device's own driver meets its
-    // constraints, and tiles have neither rows nor strides that a constraint could be on.
+    // Constraints and preferences on the layout are a caveat, except for constraints on the image's size. A device's own driver
+    // meets its constraints. Tiles have neither rows nor strides to which a constraint could apply.
     let is_own = |participant: &Participant| source.is_of(&participant.device);
     let tiled = |constraints: &ImageConstraints| {
         let gives = &source.constraints.image;

@@ -1,4 +1,4 @@
-//! Random requests: small images, few devices, and constraints that often agree and often conflict.
+//! Generators of random requests: small images, few devices, and constraints that often agree and often conflict.
 
 mod image;
 mod pool;
@@ -36,14 +36,14 @@ fn pairs() -> Vec<FormatModifier> {
     pairs
 }
 
-/// Mostly the default, sometimes another value.
+/// Generates usually the default, and sometimes another value.
 fn mostly<T: Clone + std::fmt::Debug + Default + 'static>(
     other: impl Strategy<Value = T> + 'static,
 ) -> impl Strategy<Value = T> {
     prop_oneof![3 => Just(T::default()), 1 => other]
 }
 
-/// The default and other values equally often.
+/// Generates the default and other values equally often.
 fn often<T: Clone + std::fmt::Debug + Default + 'static>(
     other: impl Strategy<Value = T> + 'static,
 ) -> impl Strategy<Value = T> {
@@ -57,7 +57,7 @@ fn sources() -> impl Strategy<Value = std::collections::BTreeSet<SourceId>> {
     )
 }
 
-/// Devices that copy between some of the formats, for less and for more than the CPU.
+/// Generates devices that copy between some of the formats, at a lower or a higher cost than the CPU.
 pub fn copiers() -> impl Strategy<Value = Vec<CopyDevice>> {
     let kinds = vec![CopierKind::Engine, CopierKind::Gpu, CopierKind::Compositor];
     let formats = || subsequence(pairs(), 1..=pairs().len());
@@ -323,7 +323,7 @@ fn without_pools() -> BoxedStrategy<Request> {
         .boxed()
 }
 
-/// Participants that conflict only by their formats, so that most requests are split.
+/// Generates requests whose participants conflict only by their formats, so that most requests are split.
 pub fn divided() -> impl Strategy<Value = Request> {
     let formats = || subsequence(pairs()[..5].to_vec(), 1..=3);
     prop::collection::vec(formats(), 2..=3).prop_map(|sets| {

@@ -1,4 +1,4 @@
-//! Participants and sources to solve with.
+//! Participants and sources for requests in tests.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
@@ -35,7 +35,7 @@ pub fn linear(fourccs: &[Fourcc]) -> FormatSet {
         .collect()
 }
 
-/// A vivid capture queue at 640x480, as it declares itself.
+/// Makes a vivid capture queue at 640x480 with the constraints that it declares itself.
 pub fn camera(contiguity: Contiguity) -> Participant {
     let mut camera = Participant::new("vivid capture", device("vivid"), Role::Capture);
     let mut constraints = Constraints {
@@ -53,7 +53,7 @@ pub fn camera(contiguity: Contiguity) -> Participant {
     camera
 }
 
-/// A card's primary plane that accepts XRGB8888.
+/// Makes the primary plane of a card that accepts XRGB8888.
 pub fn display(driver: &str) -> Participant {
     let mut display = Participant::new(
         format!("{driver} primary plane"),
@@ -67,7 +67,7 @@ pub fn display(driver: &str) -> Participant {
     display
 }
 
-/// A virtio-gpu without blob resources, which imports only its own memory.
+/// Makes the display of a virtio-gpu without blob resources, which imports only its own memory.
 pub fn virtio_display() -> Participant {
     let mut display = display("virtio_gpu");
     let imports = Imports::only_from(

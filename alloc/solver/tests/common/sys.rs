@@ -7,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// What one thread has allocated.
+/// The memory that one thread has allocated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// The most bytes that were allocated at the same time.
@@ -30,10 +30,10 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs a function, and returns its result and what it allocated on this thread. Memory that was allocated before the call does
-/// not count.
+/// Runs a function. Returns its result and the memory that it allocated on this thread. Memory that was allocated before the call
+/// is not counted.
 pub(crate) fn measured<T>(run: impl FnOnce() -> T) -> (T, Usage) {
-    // What earlier tests free on other threads does not count here.
+    // Memory that earlier tests on other threads free is not counted on this thread.
     LIVE.set(0);
     PEAK.set(0);
     ALLOCATIONS.set(0);
@@ -60,13 +60,13 @@ fn shrunk(bytes: usize) {
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grown(layout.size());
-        // SAFETY: the caller keeps what this function demands, which is what the system's demands.
+        // SAFETY: the caller meets the requirements of this function, which are those of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         shrunk(layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller meets the requirements of this function, which are those of the system's allocator.
         unsafe { System.dealloc(place, layout) }
     }
 
@@ -74,7 +74,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
         // The old and the new allocation may exist together while bytes are copied.
         grown(bytes);
         shrunk(layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller meets the requirements of this function, which are those of the system's allocator.
         unsafe { System.realloc(place, layout, bytes) }
     }
 }

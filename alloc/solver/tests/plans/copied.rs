@@ -1,11 +1,11 @@
-//! Plans with memory of which a device has a shadow copy.
+//! Plans with memory for which a device has a shadow copy.
 
 use crate::plan;
 use covalent_solver::constraint::{Coherency, Contiguity, CpuUse, Participant, Role};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
 use covalent_solver_tests::common::*;
 
-/// A virtio-gpu that renders, and a writer for it. It imports only GBM's buffers.
+/// Makes a request of a virtio-gpu that renders and imports only GBM's buffers, and of a writer.
 fn renderer_and(writer: Participant, has_shadow_copy: Option<bool>) -> Request {
     let mut gpu = virtio_display();
     gpu.name = "virtio_gpu GBM".to_owned();
@@ -65,7 +65,7 @@ fn shadow_copy_with_transfers_or_with_one_side_alone_is_shared() {
     let mut alone = renderer_and(writing_processor(), Some(true));
     alone.participants.remove(0);
     assert!(!plan(&alone).needs_transfers());
-    // A compositor's feedback accesses no pixels, and two participants on other devices see the same memory.
+    // A compositor's feedback accesses no pixels. Two participants on other devices than the source's see the same memory.
     let mut strangers = renderer_and(writing_processor(), Some(true));
     strangers.participants[1].role = Role::Compositor;
     strangers.sources.truncate(1);

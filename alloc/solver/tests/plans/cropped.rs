@@ -1,4 +1,4 @@
-//! Coded extents that are larger than the picture: which participants demand them, which crop, and which cannot.
+//! Plans with coded extents that are larger than the picture: some participants demand them, some crop, and some cannot crop.
 
 use crate::plan;
 use covalent_solver::constraint::{
@@ -21,7 +21,7 @@ fn coded_rows(multiple_of: u32) -> Option<CodedConstraints> {
     Some(coded)
 }
 
-/// A decoder of 16 rows a block, whose queue packs planes.
+/// Makes a decoder whose blocks have 16 rows and whose queue packs planes.
 fn decoder() -> Participant {
     participant("decoder", Role::Capture, |own| {
         own.image.coded = coded_rows(16);
@@ -109,7 +109,7 @@ fn encoder_of_whole_blocks_takes_a_camera_that_writes_fewer_rows() {
     let shared = plan(&of(vec![camera, encoder()]));
     assert_eq!(shared.layout().extent(), Extent::new(1920, 1088).unwrap());
     assert!(shared.explain().contains("which camera crops"));
-    // A queue that packs the planes of 1080 rows puts chroma where the encoder reads luma.
+    // A queue that packs planes of 1080 rows puts chroma where the encoder reads further rows of luma.
     let packed = participant("camera", Role::Capture, |own| {
         own.image.packed_planes = true;
         own.image.crop = Crop::TopLeft;
@@ -145,7 +145,7 @@ fn picture_behind_the_corner_needs_everybody_to_crop_anywhere() {
         words.contains("screen crops only from the top left corner"),
         "{words}"
     );
-    // A display whose source rectangle begins at multiples of 16 rows.
+    // This is a display whose source rectangle begins at multiples of 16 rows.
     let mut coarse = screen(Crop::Anywhere);
     coarse.for_each_choice(|own| {
         let mut coded = CodedConstraints::default();
@@ -157,7 +157,7 @@ fn picture_behind_the_corner_needs_everybody_to_crop_anywhere() {
         words.contains("a first row of the picture in multiples of 16"),
         "{words}"
     );
-    // Half a chroma sample is no corner, so it conflicts with the format.
+    // The picture cannot begin in the middle of a chroma sample, so this offset conflicts with the format.
     let halved = split(&of(vec![offset(7), screen(Crop::Anywhere)]));
     let fields: Vec<Field> = halved
         .conflict()
@@ -182,14 +182,15 @@ fn odd_picture_of_subsampled_chroma_gets_a_coded_extent_of_whole_samples() {
     let layout = plan(&request).layout().clone();
     assert_eq!(layout.extent(), Extent::new(1920, 1080).unwrap());
     assert_eq!(layout.visible().extent(), request.extent);
-    // If no participant demands whole chroma samples, the coded extent is the picture's.
+    // If no participant demands a larger coded extent, the coded extent is the picture's size.
     request.participants.pop();
     assert_eq!(plan(&request).layout().extent(), request.extent);
 }
 
 #[test]
 fn rows_and_planes_without_a_gap_get_the_extent_that_takes_the_least_memory() {
-    // Of the widths up to 64, only 64 has rows of which a plane of 4096 bytes consists, whether or not strides are limited to it.
+    // Of the widths up to 64, only with 64 does a plane of 4096 bytes consist of whole rows. This is so whether or not strides
+    // are limited to multiples of 64.
     for alignment in [1, 64] {
         let writer = participant("writer", Role::Capture, |own| {
             own.image.crop = Crop::TopLeft;
@@ -205,11 +206,11 @@ fn rows_and_planes_without_a_gap_get_the_extent_that_takes_the_least_memory() {
         assert_eq!(layout.extent(), Extent::new(64, 64).unwrap());
         assert_eq!(layout.visible().extent(), request.extent);
         assert_eq!(layout.planes()[1].offset_bytes, 4096);
-        // The coded extent cannot be larger than the picture if a participant cannot crop.
+        // If a participant cannot crop, the coded extent cannot be larger than the picture.
         request.participants[1].for_each_choice(|own| own.image.crop = Crop::None);
         assert!(!split(&request).conflict().is_empty());
     }
-    // Without a limit on widths, more rows let planes of short strides follow each other.
+    // If strides do not follow from the width, more rows let planes with short strides follow each other without a gap.
     let writer = participant("writer", Role::Capture, |own| {
         own.image.crop = Crop::TopLeft;
         own.image.packed_planes = true;
@@ -266,7 +267,7 @@ fn crop_and_coded_are_written_only_where_they_are_stated() {
         serde_json::from_str::<covalent_solver::constraint::ImageConstraints>(&again).unwrap(),
         read
     );
-    // A field of a newer version inside is kept, and is a demand.
+    // An unknown field of a newer version in `coded` is kept, and is a demand.
     let newer = r#"{"coded": {"rotation": 90}}"#;
     let read: covalent_solver::constraint::ImageConstraints = serde_json::from_str(newer).unwrap();
     assert_eq!(read.extra_fields.required(), ["coded.rotation"]);

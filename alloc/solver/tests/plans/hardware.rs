@@ -1,4 +1,5 @@
-//! What drivers mean: strides of the first plane, rows of luma, formats with packed samples, and memory on a card.
+//! Plans with constraints as drivers mean them: strides of the first plane, rows of luma, formats with packed samples, and memory
+//! on a card.
 
 use crate::plan;
 use covalent_solver::constraint::{
@@ -45,8 +46,7 @@ fn rows_are_counted_in_luma_and_chroma_has_its_share() {
         own.image.rows_multiple_of = 16
     });
     let plan = plan(&request);
-    // The 1072 rows of luma are a multiple of 16. Chroma has the 536 rows that belong to them, although 536 is not a multiple of
-    // 16.
+    // The 1072 rows of luma are a multiple of 16. Chroma has the corresponding 536 rows, although 536 is not a multiple of 16.
     let sizes: Vec<u64> = plan
         .layout()
         .planes()
@@ -143,7 +143,7 @@ fn image_without_room_for_its_rows_is_refused_with_the_bytes_that_it_needs() {
     );
 }
 
-/// A card that renders and displays. The sources are the card's own memory and system memory.
+/// Makes a request of a card that renders and displays. The sources are the card's own memory and system memory.
 fn card() -> Request {
     let pair = [FormatModifier::linear(Fourcc::XRGB8888)];
     let mut gpu = Participant::new("gpu", device("card"), Role::Render);

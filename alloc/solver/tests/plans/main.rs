@@ -1,4 +1,4 @@
-//! Plans and explanations, compared with snapshots.
+//! Tests that compare plans and explanations with snapshots.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod copied;

@@ -1,4 +1,4 @@
-//! Demands that few layouts satisfy, and searches that are cut short.
+//! Plans with demands that few layouts satisfy, and searches that are cut short.
 
 use crate::plan;
 use covalent_solver::constraint::{Exports, Participant, Protection, Role};
@@ -63,7 +63,7 @@ fn alternatives_beyond_the_limit_are_reported_as_not_tried() {
     assert!(split.explain().contains("only the 256 best combinations"));
 }
 
-/// A participant whose strides are multiples of this, or by alternatives of twice or four times as much.
+/// Makes a participant whose strides are multiples of this number, or with its alternatives of twice or four times this number.
 fn stepping(name: String, stride_bytes: u32) -> Participant {
     let mut one = Participant::new(name, device("gpu"), Role::Import);
     one.for_each_choice(|own| {
@@ -80,7 +80,7 @@ fn stepping(name: String, stride_bytes: u32) -> Participant {
 
 #[test]
 fn conflict_of_nine_is_found_among_many_with_alternatives() {
-    // The nine primes have no common multiple below the greatest stride, but any eight of them have one.
+    // The common multiple of all nine primes exceeds the greatest stride. That of any eight of them does not.
     let primes = [2, 3, 5, 7, 11, 13, 17, 19, 23];
     let mut participants: Vec<_> = primes
         .into_iter()

@@ -1,4 +1,4 @@
-//! Plans in formats whose pixels do not lie in rows, and copies that keep the colours.
+//! Plans with formats that are not linear, and copies that keep the colours.
 
 use crate::plan;
 use covalent_solver::constraint::{
@@ -31,7 +31,7 @@ fn processor(role: Role) -> Participant {
     processor
 }
 
-/// A decoder's own memory.
+/// Makes the source of a decoder's own memory.
 fn queue(driver: &str, formats: &[FormatModifier]) -> Source {
     let mut queue = Source::new(SourceId::new(format!("v4l2:{driver}:capture")), "queue");
     queue.device = Some(device(driver));
@@ -67,7 +67,7 @@ fn opaque_format_is_shared_with_the_size_of_its_allocator() {
         assert_eq!(shared.layout().format(), format);
         let heap = &shared.rejections()[0];
         assert!(heap.words.contains("linear rows only"), "{}", heap.words);
-        // A reader that needs more than the source states may get too little.
+        // If a reader needs more memory than the source states, the source may allocate too little.
         request.participants[1].for_each_choice(|own| own.image.minimum_size_bytes = 500_001);
         assert_eq!(plan(&request).verdict(), Verdict::Possible);
     }

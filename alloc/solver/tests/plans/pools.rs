@@ -1,4 +1,4 @@
-//! Pools of memory: what fits in them, which jobs share them, and what the solution reports if they are too small.
+//! Plans with pools of memory: the buffers that fit, the jobs that share pools, and the solution's report if pools are too small.
 
 use covalent_solver::constraint::{
     AddressWindow, Contiguity, Field, FreeMemory, Guarantees, OwnMemory, Participant, Pool, PoolId,
@@ -20,7 +20,7 @@ fn region(capacity_bytes: u64) -> Pool {
     )
 }
 
-/// The heap, the camera's queue and the display's dumb buffers, all of which allocate from one CMA region.
+/// Makes the heap, the camera's queue and the display's dumb buffers, all of which allocate from one CMA region.
 fn sources_of_region() -> Vec<Source> {
     let promise = Guarantees {
         contiguous_up_to_bytes: u64::MAX,
@@ -43,7 +43,7 @@ fn sources_of_region() -> Vec<Source> {
     vec![heap, queue, dumb]
 }
 
-/// A camera and a display with 20 buffers of 1920x1080, of 8 MiB each in the region.
+/// Makes a request for 20 buffers of 1920x1080. Each of them takes 8 MiB of the region.
 fn wide(participants: Vec<Participant>, pool: Pool) -> Request {
     Request {
         count: 20,
@@ -107,7 +107,7 @@ fn lack_of_memory_proposes_no_other_format() {
     participants[2].for_each_choice(|own| {
         own.formats = Some(linear(&[Fourcc::XRGB8888, Fourcc::R8]));
     });
-    // One image of R8 has a fourth of the bytes, so 20 of them would fit.
+    // An image in R8 has a fourth of the bytes, so 20 buffers in R8 would fit.
     let Solution::Split(split) = solve(&wide(participants, region(100 * MIB))) else {
         panic!("20 buffers do not fit")
     };
@@ -189,7 +189,7 @@ fn groups_of_a_split_share_one_region() {
     let mut participants = both();
     participants[1].for_each_choice(|own| own.formats = Some(linear(&[Fourcc::RGB565])));
     let mut request = wide(participants, region(160 * MIB));
-    // The camera writes NV12, and the display shows RGB565, both from the region.
+    // The camera writes NV12 and the display shows RGB565. Both allocate from the region.
     request.count = 22;
     let Solution::Split(split) = solve(&request) else {
         panic!("there is no common format")

@@ -1,4 +1,4 @@
-//! The order of plans by what is copied and how many bytes a frame has, and the copies that devices make for themselves.
+//! Tests of the order of plans by copied bytes and by the bytes of a frame, and of the copies that devices make for themselves.
 
 use crate::plan;
 use covalent_solver::constraint::{
@@ -8,10 +8,10 @@ use covalent_solver::model::{FormatModifier, Fourcc, Modifier};
 use covalent_solver::solve::{Request, Solution, Verdict, solve};
 use covalent_solver_tests::common::*;
 
-/// DRM_FORMAT_MOD_BROADCOM_UIF.
+/// `DRM_FORMAT_MOD_BROADCOM_UIF`.
 const UIF: Modifier = Modifier(0x0700_0000_0000_0006);
 
-/// A camera that writes some formats, and a display that shows them.
+/// Makes a request of a camera that writes some formats, and of a display that shows them.
 fn shown(fourccs: &[Fourcc]) -> Request {
     let mut camera = camera(Contiguity::Scattered);
     let mut display = display("card");
@@ -21,7 +21,7 @@ fn shown(fourccs: &[Fourcc]) -> Request {
     request(vec![camera, display], vec![system_heap(2)])
 }
 
-/// A GPU that samples only tiled images, and copies linear pictures of these formats into tiled images of its own.
+/// Makes a GPU that samples only tiled images, and copies linear pictures of these formats into its own tiled images.
 fn sampler(copied: &[Fourcc]) -> Participant {
     let mut gpu = Participant::new("v3d GBM", device("v3d"), Role::Import);
     gpu.for_each_choice(|own| {
@@ -44,11 +44,11 @@ fn format_with_fewer_bytes_a_frame_is_before_the_order_of_the_table() {
     let both = [Fourcc::XRGB8888, Fourcc::NV12];
     assert_eq!(chosen(&shown(&both)), Fourcc::NV12);
     assert_eq!(chosen(&shown(&[Fourcc::YUYV, Fourcc::NV12])), Fourcc::NV12);
-    // For frames that are drawn, a format with less chroma is not chosen.
+    // If the frames are drawn, a format with less chroma is not chosen.
     let mut drawn = shown(&both);
     drawn.participants[0].role = Role::Render;
     assert_eq!(chosen(&drawn), Fourcc::XRGB8888);
-    // The request's own preference is before that.
+    // The preferred format of the request is considered before that.
     let mut preferred = shown(&both);
     preferred.preferred_fourcc = Some(Fourcc::XRGB8888);
     assert_eq!(chosen(&preferred), Fourcc::XRGB8888);
@@ -85,7 +85,7 @@ fn pair_that_no_device_copies_for_itself_is_preferred() {
     request.participants.push(sampler(&[Fourcc::NV12]));
     assert_eq!(chosen(&request), Fourcc::YUYV);
     assert_eq!(plan(&request).copied_bytes_per_frame(), 0);
-    // Two copies are more than one.
+    // Two copies take more bytes than one.
     request.participants.push(sampler(&[Fourcc::YUYV]));
     request.participants[3].name = "second".to_owned();
     assert_eq!(chosen(&request), Fourcc::NV12);

@@ -1,4 +1,4 @@
-//! Alternatives, conflicts, and the cheapest demands to give up.
+//! Plans with alternatives, conflicts, and the cheapest demands to give up.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Plans that share one buffer, and the reasons that others do not.
+//! Plans in which all participants share one buffer, and the reasons why other sources are rejected.
 
 use crate::plan;
 use covalent_solver::constraint::{
@@ -247,7 +247,7 @@ fn disjoint_and_joint_planes_conflict() {
         [
             "decoder needs a dma-buf for each plane",
             "vivid capture needs all planes in one dma-buf",
-            // A single-plane format would satisfy both placements.
+            // A single-plane format would satisfy both placements, so the demand on the format is part of the conflict.
             "vivid capture accepts only NV12 LINEAR"
         ]
     );

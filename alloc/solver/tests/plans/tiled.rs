@@ -1,4 +1,4 @@
-//! Plans whose layouts the driver chooses, and plans for several sizes.
+//! Plans whose layouts are chosen by drivers, and plans for several sizes.
 
 use crate::plan;
 use covalent_solver::constraint::{CpuUse, Participant, Role, SyncMechanism};
@@ -9,7 +9,7 @@ use covalent_solver_tests::common::*;
 const TILED: Modifier = Modifier(0x0100_0000_0000_0001);
 const COMPRESSED: Modifier = Modifier(0x0100_0000_0000_0004);
 
-/// A GPU that renders and the plane that displays its images, on one card with tiled memory.
+/// Makes a request of a GPU that renders and a plane that displays its images. Both are on one card with tiled memory.
 fn gpu_and_plane() -> Request {
     let mut gpu = Participant::new("i915 render", device("i915"), Role::Import);
     let mut plane = display("i915");

@@ -1,4 +1,4 @@
-//! Checks single layouts.
+//! Checks layouts against single sets of constraints.
 
 use covalent_solver::constraint::{ImageConstraints, PlanePlacement};
 use covalent_solver::model::{FormatInfo, Layout};
@@ -60,7 +60,7 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
             plane.offset_bytes >= constraints.padding_before_bytes,
             || refuse("padding before"),
         )?;
-        // 128 bits hold every sum and product of 64-bit numbers.
+        // 128 bits are enough for every sum and product of 64-bit numbers.
         let mut room = u128::from(plane.size_bytes);
         let stride_bytes = u128::from(plane.stride_bytes);
         demand(
@@ -116,7 +116,7 @@ pub fn check_layout(constraints: &ImageConstraints, layout: &Layout) -> Result<(
     )
 }
 
-/// Checks the picture's size and place, and the coded extent.
+/// Checks the size and position of the picture, and the coded extent.
 pub fn check_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(), Broken> {
     let (extent, visible) = (layout.extent(), layout.visible());
     let check = |pixels: u32, (minimum, maximum, multiple_of): (u32, u32, u32), what: &str| {
@@ -156,7 +156,7 @@ pub fn check_extent(constraints: &ImageConstraints, layout: &Layout) -> Result<(
     Ok(())
 }
 
-/// Returns the bytes of the pixels without padding.
+/// Returns the number of bytes that the pixels take without padding.
 pub fn unpadded_bytes(info: &FormatInfo, layout: &Layout) -> u64 {
     info.planes
         .iter()

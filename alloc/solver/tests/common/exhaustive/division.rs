@@ -1,4 +1,4 @@
-//! Divides participants into groups in every way.
+//! Divides participants into groups in all possible ways.
 
 use covalent_solver::constraint::Role;
 use covalent_solver::model::Layout;
@@ -8,8 +8,8 @@ use super::{candidates, proposed};
 use crate::common::checker::unpadded_bytes;
 use crate::common::colours::{Loss, loss};
 
-/// Returns the least cost of copying of any division: what is lost, how many bytes a frame, and how many displays do not show the
-/// producer's buffers; `None` if nothing can be copied from the producer.
+/// Returns the least cost of copying of all divisions: the loss, the bytes of a frame, and the number of displays that do not
+/// show the producer's buffers; `None` if frames cannot be copied from the producer.
 pub fn fewest_copies(request: &Request) -> Option<(Loss, u64, usize)> {
     let proposed = proposed(request);
     let candidates = |members: &[usize]| {
@@ -70,7 +70,7 @@ pub fn fewest_copies(request: &Request) -> Option<(Loss, u64, usize)> {
         .min()
 }
 
-/// Returns every division of the indices into groups.
+/// Returns all divisions of the indices into groups.
 fn divisions(places: &[usize]) -> Vec<Vec<Vec<usize>>> {
     let Some((first, rest)) = places.split_first() else {
         return vec![Vec::new()];

@@ -1,4 +1,4 @@
-//! Lays out linear rows by trying every coded extent, stride and placement.
+//! Lays out linear images by trying every coded extent, stride and placement.
 
 use covalent_solver::constraint::{CodedConstraints, Crop, ImageConstraints};
 use covalent_solver::model::{Extent, FormatModifier, Layout, PlaneLayout, Rect};
@@ -8,7 +8,7 @@ use crate::common::checker::{ChosenMembers, check_extent, check_layout};
 /// The longest stride that is tried, in bytes. No generated request needs a longer one.
 const WIDEST: u32 = 1 << 13;
 
-/// Returns the least sizes of the dma-bufs that hold every size of the request.
+/// Returns the least sizes of dma-bufs that are large enough for every size of the request.
 pub(super) fn smallest(
     chosen: &ChosenMembers<'_>,
     format: FormatModifier,
@@ -47,7 +47,7 @@ pub(super) fn smallest(
                 // A longer stride never takes less memory, so the first one that satisfies the constraints is the smallest.
                 (step..=WIDEST.min(most))
                     .step_by(step as usize)
-                    // Rows without a gap have the one stride of their bytes.
+                    // If rows have no gap, the stride is equal to the bytes of a row.
                     .filter(|stride| !is_packed || Some(*stride) == row_bytes(extent, format))
                     .filter(|stride| rounded(*stride, extent))
                     .filter_map(|stride| in_rows(extent, format, constraints, stride, disjoint))
@@ -98,14 +98,14 @@ pub(super) fn smallest(
         .then_some(sizes)
 }
 
-/// Returns the bytes of a row of the first plane.
+/// Returns the number of bytes in a row of the first plane.
 fn row_bytes(extent: Extent, format: FormatModifier) -> Option<u32> {
     let first = format.fourcc.info()?.planes[0];
     Some(extent.width().div_ceil(first.hsub) * first.block_bytes)
 }
 
-/// Returns every coded extent, the smallest first, and where the picture lies in it. Only where rows or planes have no gap is a larger
-/// one than the smallest of use: it may take less memory.
+/// Returns the possible coded extents, the smallest first, each with the position of the picture. Extents larger than the
+/// smallest one are useful only if rows or planes have no gap, because they may then take less memory.
 fn coded(
     chosen: &ChosenMembers<'_>,
     picture: Extent,
@@ -134,7 +134,8 @@ fn coded(
     } else {
         (256, 64)
     };
-    // Both directions are independent of each other. A coded extent of the picture's size and the corner come first.
+    // The width and the height are independent of each other. A coded extent of the picture's size with the picture in its corner
+    // comes first.
     let along = |is_wide: bool| {
         let sides = (0..=12_u32).flat_map(|offset| (0..=40_u32).map(move |more| (offset, more)));
         let mut found = sides.filter_map(|(offset, more)| {
@@ -153,7 +154,7 @@ fn coded(
             let layout = Layout::linear(extent.ok()?, format.fourcc, 1, 0).ok()?;
             let layout = layout.with_visible(visible).ok()?;
             let own = constraints.iter().map(|own| {
-                // Only one direction is looked at.
+                // Only the constraints on one of width and height are checked.
                 let mut own = (*own).clone();
                 let free = ImageConstraints::default();
                 if is_wide {
@@ -206,7 +207,7 @@ fn coded(
             })
         })
         .filter(|(extent, visible)| fits(*extent, *visible))
-        // Planes without a gap have no memory for more rows than there are.
+        // Planes without a gap leave no memory for rows below the coded extent.
         .filter(|(extent, _)| {
             let mut multiples = constraints.iter().map(|own| own.rows_multiple_of.max(1));
             let more = constraints.iter().any(|own| own.padding_rows > 0);
@@ -216,7 +217,7 @@ fn coded(
     all.into_iter()
 }
 
-/// Returns the first number, `least` or more, that is a multiple of all.
+/// Returns the least number that is not less than `least` and is a multiple of all steps.
 fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
     let largest = steps.clone().max().unwrap_or(1).max(1);
     let mut number = least.div_ceil(largest) * largest;
@@ -226,7 +227,7 @@ fn up(least: u64, steps: impl Iterator<Item = u64> + Clone) -> u64 {
     number
 }
 
-/// Places planes one after another as early as possible, for one stride of the first plane.
+/// Places the planes one after another at the lowest possible offsets, for one stride of the first plane.
 fn in_rows(
     extent: Extent,
     format: FormatModifier,
@@ -255,7 +256,7 @@ fn in_rows(
     let padding = padding + of_blocks * u64::from(blocks);
     let (mut planes, mut sizes) = (Vec::new(), Vec::new());
     let mut end = before;
-    // Every plane has as many columns in a stride as the first plane.
+    // In one stride, every plane has as many columns as the first plane.
     let first = info.planes[0];
     for (number, plane) in info.planes.iter().enumerate() {
         let own = u64::from(stride) * u64::from(plane.block_bytes) * u64::from(first.hsub);
@@ -264,7 +265,7 @@ fn in_rows(
             return None;
         }
         let stride_bytes = u32::try_from(own / share).ok()?;
-        // Strides are whole blocks if the bytes of a block are a power of two.
+        // A stride is a whole number of blocks if the bytes of a block are a power of two.
         if plane.block_bytes.is_power_of_two() && stride_bytes % plane.block_bytes != 0 {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Random constraints on images.
+//! Generators of random constraints on images.
 
 use covalent_solver::constraint::{
     CodedConstraints, Crop, ImageConstraints, OffsetConstraints, PlanePlacement, SideConstraints,
@@ -61,7 +61,7 @@ fn stride() -> impl Strategy<Value = StrideConstraints> {
         )
 }
 
-/// The first column or row of the picture, and the coded width or height.
+/// Generates constraints on the first column or row of the picture, and on the coded width or height.
 fn coded_side() -> impl Strategy<Value = (OffsetConstraints, SideConstraints)> {
     (
         select(vec![

@@ -1,4 +1,4 @@
-//! Random pools, and what is taken of them.
+//! Generators of random pools, and of the memory that is taken from them.
 
 use covalent_solver::constraint::{FreeMemory, OwnMemory, Pool, PoolFallback, PoolId, SourceId};
 use covalent_solver::solve::Request;
@@ -40,7 +40,7 @@ fn pool_id() -> impl Strategy<Value = PoolId> {
     select(vec![PoolId::new("pool0"), PoolId::new("pool1")])
 }
 
-/// Adds pools to a request, of which sources and participants take memory.
+/// Adds pools to a request. Its sources and participants allocate from these pools.
 pub(super) fn with_pools(request: Request) -> BoxedStrategy<Request> {
     let some = (
         (pool(0), pool(1)),
