@@ -151,7 +151,7 @@ fn can_be_shown_together(shown: &[&Participant]) -> bool {
 /// Returns whether each plane can have a CRTC of its own. `masks` has the `possible_crtcs` of each plane.
 fn have_outputs(masks: &[u32]) -> bool {
     /// Assigns a CRTC to the plane. If the CRTC has a plane already, that plane is moved to another CRTC where possible.
-    fn give(
+    fn assign_crtc(
         plane: usize,
         masks: &[u32],
         tried: &mut u32,
@@ -165,7 +165,7 @@ fn have_outputs(masks: &[u32]) -> bool {
             *tried |= bit;
             let is_free = match owners.get(&output).copied() {
                 None => true,
-                Some(other) => give(other, masks, tried, owners),
+                Some(other) => assign_crtc(other, masks, tried, owners),
             };
             if is_free {
                 owners.insert(output, plane);
@@ -175,7 +175,7 @@ fn have_outputs(masks: &[u32]) -> bool {
         false
     }
     let mut owners = BTreeMap::new();
-    (0..masks.len()).all(|plane| give(plane, masks, &mut 0, &mut owners))
+    (0..masks.len()).all(|plane| assign_crtc(plane, masks, &mut 0, &mut owners))
 }
 
 /// Makes the error for the card with the most displays.

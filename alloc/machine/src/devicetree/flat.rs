@@ -10,7 +10,7 @@ const MAGIC: u32 = 0xd00d_feed;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
-const NOTHING: u32 = 4;
+const NOP: u32 = 4;
 const END: u32 = 9;
 
 /// The bytes of a flattened tree, and the offset of the next token in its structure block.
@@ -42,7 +42,7 @@ impl Tree {
         let mut builder = TreeBuilder::new(reader.bytes.to_vec());
         loop {
             let at = reader.at;
-            let placed = |error| placed(error, at);
+            let placed = |error| with_position(error, at);
             match reader.word()? {
                 BEGIN_NODE => {
                     let name = reader.name()?;
@@ -65,7 +65,7 @@ impl Tree {
                     }
                     builder.property(name, value).map_err(placed)?;
                 }
-                NOTHING => {}
+                NOP => {}
                 token => {
                     let expected = "a node, a property or an end (1, 2, 3, 4 or 9)";
                     return Err(damaged(expected, token, at));
@@ -207,7 +207,7 @@ impl<'bytes> Reader<'bytes> {
         loop {
             let at = self.at;
             match self.word()? {
-                NOTHING => {}
+                NOP => {}
                 END => return Ok(()),
                 token => return Err(damaged("the end of the tree (9)", token, at)),
             }
@@ -216,7 +216,7 @@ impl<'bytes> Reader<'bytes> {
 }
 
 /// Converts an error of the tree builder, which has no position, into a [`TreeError`] with the byte offset.
-fn placed(error: TreeBuildError, at: usize) -> TreeError {
+fn with_position(error: TreeBuildError, at: usize) -> TreeError {
     match error {
         TreeBuildError::TooMany { what, most } => TreeError::TooMany {
             what,

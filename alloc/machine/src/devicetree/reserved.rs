@@ -38,7 +38,7 @@ impl ReservedMemory {
                 cells.region(path, child, is_identity)
             })
             .collect();
-        let by_handle = handles(reserved);
+        let by_handle = regions_by_phandle(reserved);
         let users = users(tree, &by_handle)
             .map(|node| RegionUser {
                 node: node.path(),
@@ -69,12 +69,12 @@ pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
     let too_many = |what, most, node: Node<'_>| TreeError::TooMany {
         what,
         most,
-        place: short_path(node),
+        place: path_for_message(node),
     };
     if let Some(node) = enabled(reserved).nth(most) {
         return Err(too_many("reserved regions", most, node));
     }
-    let by_handle = handles(reserved);
+    let by_handle = regions_by_phandle(reserved);
     if let Some(node) = users(tree, &by_handle).nth(most) {
         return Err(too_many("users of reserved regions", most, node));
     }
@@ -99,7 +99,7 @@ pub(super) fn check(tree: &Tree) -> Result<(), TreeError> {
 }
 
 /// Returns the path of a node for a message, cut off after [`LONGEST_PATH`] bytes.
-fn short_path(node: Node<'_>) -> String {
+fn path_for_message(node: Node<'_>) -> String {
     let mut path = node.path();
     if path.len() > LONGEST_PATH {
         // Names are ASCII, so any byte is a character boundary.
@@ -114,7 +114,7 @@ fn enabled<'tree>(reserved: Node<'tree>) -> impl Iterator<Item = Node<'tree>> {
 }
 
 /// Returns the index of each region by its phandle. If two regions have the same phandle, the later region is used.
-fn handles(reserved: Node<'_>) -> BTreeMap<u32, usize> {
+fn regions_by_phandle(reserved: Node<'_>) -> BTreeMap<u32, usize> {
     let numbered = enabled(reserved).enumerate().filter_map(|(number, child)| {
         let handle = child.cell("phandle");
         Some((handle.or_else(|| child.cell("linux,phandle"))?, number))

@@ -116,7 +116,7 @@ impl<'text> Reader<'text> {
         }
         let line = self.line;
         let built = self.builder.finish();
-        built.map_err(|error| placed(error, line))?.checked()
+        built.map_err(|error| with_position(error, line))?.checked()
     }
 
     /// Skips spaces and comments, and returns the next byte; `None` at the end.
@@ -215,7 +215,7 @@ impl<'text> Reader<'text> {
     }
 
     fn add_name(&mut self, name: &str) -> Result<Span, TreeError> {
-        self.room(name.len())?;
+        self.check_length(name.len())?;
         let start = self.builder.text().len();
         self.builder.text().extend(name.as_bytes());
         Ok(TreeBuilder::span(start, name.len()))
@@ -225,7 +225,7 @@ impl<'text> Reader<'text> {
         let line = self.line;
         self.builder
             .begin(name)
-            .map_err(|error| placed(error, line))?;
+            .map_err(|error| with_position(error, line))?;
         self.open.push(OpenNode {
             labels: std::mem::take(&mut self.labels),
             phandle: None,
@@ -247,7 +247,7 @@ impl<'text> Reader<'text> {
         let name = self.add_name(name)?;
         let line = self.line;
         let added = self.builder.property(name, value);
-        added.map_err(|error| placed(error, line))
+        added.map_err(|error| with_position(error, line))
     }
 
     /// Ends a node. If a cell refers to its label and it has no phandle, it gets one.
@@ -266,7 +266,7 @@ impl<'text> Reader<'text> {
                     self.builder.text().extend(phandle.to_be_bytes());
                     let line = self.line;
                     let added = self.builder.property(name, TreeBuilder::span(start, 4));
-                    added.map_err(|error| placed(error, line))?;
+                    added.map_err(|error| with_position(error, line))?;
                     phandle
                 }
             };
@@ -319,7 +319,7 @@ impl<'text> Reader<'text> {
         }
         self.at = self.at.saturating_add(1);
         self.builder.text().push(0);
-        self.room(0)
+        self.check_length(0)
     }
 
     /// Reads numbers of a given width, such as `/bits/ 64 <0x1 0x2>`.
@@ -364,7 +364,7 @@ impl<'text> Reader<'text> {
             }
         }
         self.at = self.at.saturating_add(1);
-        self.room(0)
+        self.check_length(0)
     }
 
     /// Reads a number in decimal, in hexadecimal after `0x`, or in octal after `0`.
@@ -398,11 +398,11 @@ impl<'text> Reader<'text> {
             self.at = self.at.saturating_add(2);
         }
         self.at = self.at.saturating_add(1);
-        self.room(0)
+        self.check_length(0)
     }
 
     /// Checks that the builder's text does not exceed the limit of a tree when `more` bytes are added.
-    fn room(&mut self, more: usize) -> Result<(), TreeError> {
+    fn check_length(&mut self, more: usize) -> Result<(), TreeError> {
         let bytes = self.builder.text().len().saturating_add(more);
         if bytes > Tree::MAXIMUM_BYTES {
             return Err(TreeError::TooLong { bytes });
@@ -427,7 +427,7 @@ fn source(line: usize, expected: &str, found: &str) -> TreeError {
     }
 }
 
-fn placed(error: TreeBuildError, line: usize) -> TreeError {
+fn with_position(error: TreeBuildError, line: usize) -> TreeError {
     match error {
         TreeBuildError::TooMany { what, most } => TreeError::TooMany {
             what,

@@ -74,7 +74,7 @@ impl LineError {
     }
 
     /// Adds the number of lines that precede the parsed piece of text to the line of the error.
-    pub(super) fn below(mut self, lines: usize) -> Self {
+    pub(super) fn add_lines(mut self, lines: usize) -> Self {
         self.line = self.line.saturating_add(lines);
         self
     }

@@ -32,16 +32,16 @@ const HEAPS: [&str; 14] = [
 ];
 
 /// The first line of the list.
-const HEAD: &str = "Dma-buf Objects:";
+const FIRST_LINE: &str = "Dma-buf Objects:";
 
 /// Returns whether a line is the first line of the list.
 pub(super) fn is_first(line: &str) -> bool {
-    line == HEAD
+    line == FIRST_LINE
 }
 
 /// Returns the exporters in the list that are heaps or udmabuf.
 pub(super) fn read(text: &str) -> Result<BTreeSet<String>, LineError> {
-    let (before, list) = match text.find(HEAD) {
+    let (before, list) = match text.find(FIRST_LINE) {
         Some(at) => {
             let before = text.get(..at).unwrap_or_default();
             (

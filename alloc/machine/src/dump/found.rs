@@ -20,7 +20,7 @@ const SIZES: usize = 64;
 
 /// The devices of all dumps, each with the files that describe it.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct DumpedDevices {
     cards: Vec<(Card, Evidence)>,
     videos: Vec<(Video, Evidence)>,
     gpus: Vec<(Gpu, Evidence)>,
@@ -31,7 +31,7 @@ pub(super) struct Found {
     names: Vec<String>,
 }
 
-impl Found {
+impl DumpedDevices {
     /// Remembers the name of a file. The origin of the machine lists these names.
     pub(super) fn file(&mut self, evidence: &Evidence) {
         self.names.push(evidence.0.clone());

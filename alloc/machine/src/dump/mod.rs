@@ -6,7 +6,7 @@
 //! depends on such a value lists it.
 //!
 //! ```text
-//! text ──▶ lines without what pasting adds ──▶ Card, Video … ──▶ Found ──▶ Machine
+//! text ──▶ lines without what pasting adds ──▶ Card, Video … ──▶ DumpedDevices ──▶ Machine
 //! ```
 //!
 //! # Names
@@ -42,7 +42,7 @@ use crate::Machine;
 use crate::devicetree::{Tree, TreeError};
 use error::LineError;
 use evidence::Evidence;
-use found::Found;
+use found::DumpedDevices;
 
 /// A file with the output of a tool.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +58,14 @@ pub struct DumpFile<'bytes> {
 /// # Errors
 /// [`DumpError`], with the file, the line and what was expected on that line.
 pub fn import(files: &[DumpFile<'_>]) -> Result<Machine, DumpError> {
-    let mut found = Found::default();
+    let mut found = DumpedDevices::default();
     for file in files {
         read(file, &mut found)?;
     }
     found.machine()
 }
 
-fn read(file: &DumpFile<'_>, found: &mut Found) -> Result<(), DumpError> {
+fn read(file: &DumpFile<'_>, found: &mut DumpedDevices) -> Result<(), DumpError> {
     let name = || file.name.to_owned();
     if file.bytes.len() > DumpKind::MAXIMUM_BYTES {
         return Err(DumpError::TooLong {
@@ -88,7 +88,7 @@ fn read_kind(
     bytes: &[u8],
     text: &str,
     evidence: &Evidence,
-    found: &mut Found,
+    found: &mut DumpedDevices,
 ) -> Result<(), LineError> {
     match kind {
         DumpKind::DrmInfoJson => {
@@ -117,7 +117,7 @@ fn read_kind(
         DumpKind::DevicetreeSource => {
             let (before, source) = below_prompt(text);
             let tree = Tree::from_source(source).map_err(of_tree);
-            found.tree(tree.map_err(|error| error.below(before))?);
+            found.tree(tree.map_err(|error| error.add_lines(before))?);
         }
     }
     Ok(())

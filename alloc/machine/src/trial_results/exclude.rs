@@ -155,14 +155,14 @@ fn restrict_imports(
             .filter(|(_, refusals)| covers_all(choice, &refusals.formats))
             .collect();
         let imports = &mut choice.memory.imports;
-        if let Some(restricted) = without(imports, &device, all, &complete) {
+        if let Some(restricted) = without_sources(imports, &device, all, &complete) {
             *imports = restricted;
         }
     }
 }
 
 /// Returns the import policy without some sources; `None` if the policy allows none of these sources anyway.
-fn without(
+fn without_sources(
     imports: &Imports,
     device: &DeviceIdentity,
     all: &[Source],

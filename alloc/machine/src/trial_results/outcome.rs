@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use covalent_solver::text::{Printable, printable_within};
 
 /// The longest short message in characters. It is cut off there, because a driver's message may be of any length.
-const SHORT: usize = 400;
+const MAXIMUM_CHARACTERS: usize = 400;
 
 /// The outcome of a trial of one buffer on one participant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +94,11 @@ impl Refusal {
     /// Returns the operation and the error in a few printable words.
     pub fn in_short(&self) -> String {
         match self.cause {
-            Cause::Answer => printable_within(self.words.trim_end_matches('.'), SHORT),
-            cause => format!("{}: {cause}", printable_within(&self.operation, SHORT)),
+            Cause::Answer => printable_within(self.words.trim_end_matches('.'), MAXIMUM_CHARACTERS),
+            cause => format!(
+                "{}: {cause}",
+                printable_within(&self.operation, MAXIMUM_CHARACTERS)
+            ),
         }
     }
 

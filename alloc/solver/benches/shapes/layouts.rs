@@ -98,7 +98,7 @@ pub fn preferred_strides() -> Request {
 }
 
 /// Makes a request with many preferred strides and many avoided multiples, which differ for each format.
-pub fn wishes_by_format() -> Request {
+pub fn stride_preferences_by_format() -> Request {
     let mut request = in_rows(sources_256(8, false));
     for (place, one) in request.participants.iter_mut().enumerate() {
         let formats = one.constraints().formats.clone().unwrap();

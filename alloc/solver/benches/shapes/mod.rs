@@ -23,7 +23,7 @@ pub use formats::{
 };
 pub use layouts::{
     alternatives_8, extents, extents_of, preferred_strides, primes, split_with_combinations,
-    strides_alternate, widths_alternate, wishes_by_format,
+    stride_preferences_by_format, strides_alternate, widths_alternate,
 };
 pub use limits::{agreeing, every_cap, held, long_names, sources_256, writers_and_readers};
 pub use memory::{
@@ -91,7 +91,7 @@ pub const ALL: &[(&str, Shape)] = &[
     ("held_by_4096", || held(4096)),
     ("extents_64_of_64_in_rows", || in_rows(extents_of(64, 64))),
     ("primes_of_23", || primes(23)),
-    ("wishes_by_format_of_8", wishes_by_format),
+    ("wishes_by_format_of_8", stride_preferences_by_format),
     ("per_format_of_64", || per_format(64)),
     ("imports_named_by_4096", || imports_named(4096)),
     ("alternatives_8_of_4096", || alternatives_8(4096)),

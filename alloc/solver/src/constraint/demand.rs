@@ -262,7 +262,7 @@ impl Constraints {
     }
 
     /// Returns whether the two constraints differ in the ability to crop images of some format.
-    pub(crate) fn crops_unlike(&self, other: &Self) -> bool {
+    pub(crate) fn differs_in_crop(&self, other: &Self) -> bool {
         let crops = |own: &Self| {
             let formats = own
                 .per_fourcc

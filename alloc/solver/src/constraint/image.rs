@@ -265,13 +265,13 @@ impl ImageConstraints {
 impl ImageConstraints {
     /// Returns whether these constraints demand a placement of planes that the tiled layouts of a source do not have. Planes
     /// without a gap are not checked, because they are a rule about rows, and tiles have none.
-    pub(crate) fn places_tiles_unlike(&self, source: &Self) -> bool {
+    pub(crate) fn demands_other_placement(&self, source: &Self) -> bool {
         self.placement != PlanePlacement::Either && self.placement != source.placement
     }
 
     /// Returns whether these constraints demand something of the memory size of a tiled image that a source of at least `given`
     /// bytes may not satisfy. Constraints on rows and strides are not checked, because the driver chooses both for tiles.
-    pub(crate) fn sizes_tiles(&self, given: u64) -> bool {
+    pub(crate) fn demands_tiled_size(&self, given: u64) -> bool {
         self.size_alignment_bytes > 1
             || self.minimum_size_bytes > given
             || self.maximum_size_bytes < u64::MAX

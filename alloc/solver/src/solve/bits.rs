@@ -86,7 +86,7 @@ impl Bits {
     }
 
     /// Returns whether the set has a number in common with `other`, which has the same length.
-    pub(super) fn meets(&self, other: &Self) -> bool {
+    pub(super) fn intersects(&self, other: &Self) -> bool {
         debug_assert_eq!(self.0.len(), other.0.len());
         self.0.iter().zip(&other.0).any(|(one, two)| one & two != 0)
     }

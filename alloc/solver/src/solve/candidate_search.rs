@@ -59,7 +59,7 @@ impl<'p, 'a, 'v> CandidateSearch<'p, 'a, 'v> {
         let mut any = true;
         let mut cut = 1_usize;
         for (place, choice) in search.members() {
-            if choice.asks_by_fourcc() {
+            if choice.has_per_fourcc() {
                 search.with_per_format.push((place, choice));
             }
             let kept = view.keeps(place);

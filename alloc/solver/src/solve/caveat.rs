@@ -8,36 +8,36 @@ use super::pools::PoolNeed;
 use crate::constraint::{AddressWindow, Contiguity, Source};
 
 /// The indices of the participants that have the demand.
-pub(super) type Places = Rc<[usize]>;
+pub(super) type ParticipantIndices = Rc<[usize]>;
 
 /// A demand that the source meets only under a condition that the source does not guarantee.
 #[derive(Clone, Debug)]
 pub(super) enum Caveat {
     /// Some participants need or may need contiguous memory, and the source's memory may be scattered.
     Contiguity {
-        owners: Places,
+        owners: ParticipantIndices,
         contiguity: Contiguity,
         largest_bytes: u64,
     },
     /// The source's memory may be outside of the addresses that all participants reach.
     Address {
-        owners: Places,
+        owners: ParticipantIndices,
         window: AddressWindow,
     },
     /// Some participants may refuse the memory. The texts describe their demands.
     Imports { demands: Rc<[Rc<str>]> },
     /// Some participants need coherent memory, and it is unknown whether the source's memory is coherent.
-    Coherency { owners: Places },
+    Coherency { owners: ParticipantIndices },
     /// No driver would update a shadow copy for some participants, and it is unknown whether the source's device has one.
-    ShadowCopy { owners: Places },
+    ShadowCopy { owners: ParticipantIndices },
     /// The source's memory is protected, and it is unknown whether these participants accept protected memory.
-    Protection { owners: Places },
+    Protection { owners: ParticipantIndices },
     /// The properties of the source's memory are not known.
     UnknownMemory,
     /// The source's driver chooses strides and sizes, and these participants have demands on them.
-    DriverLayout { owners: Places },
+    DriverLayout { owners: ParticipantIndices },
     /// The modifier is implicit, so the drivers of these participants do not know the layout.
-    Implicit { owners: Places },
+    Implicit { owners: ParticipantIndices },
     /// The pool had too little free memory when it was queried.
     Pool(Box<PoolNeed>),
 }
@@ -45,7 +45,7 @@ pub(super) enum Caveat {
 impl Caveat {
     /// Describes the caveat as a sentence without a full stop.
     pub(super) fn describe(&self, source: &Source, names: Names<'_, '_>) -> String {
-        let owned = |owners: &Places| names.joined(owners.iter().copied());
+        let owned = |owners: &ParticipantIndices| names.joined(owners.iter().copied());
         let name = bounded_text::name(&source.name);
         match self {
             Self::Contiguity {

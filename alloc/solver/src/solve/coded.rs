@@ -22,7 +22,7 @@ const WIDTH: usize = 4;
 const ROWS: usize = 64;
 
 /// The planes of an image of one size, and the least sizes of their dma-bufs.
-pub(super) type Placed = (Vec<PlaneLayout>, Vec<u64>);
+pub(super) type PlacedPlanes = (Vec<PlaneLayout>, Vec<u64>);
 
 /// Returns the smallest coded extent that the merged constraints allow for a picture, and the picture's first column and row.
 ///
@@ -43,8 +43,8 @@ pub(super) fn place(
         (plane.hsub.max(hsub), plane.vsub.max(vsub))
     });
     let placed = || {
-        let (x, width) = along(picture.width(), &coded.x, &coded.width, hsub)?;
-        let (y, height) = along(picture.height(), &coded.y, &coded.height, vsub)?;
+        let (x, width) = place_on_axis(picture.width(), &coded.x, &coded.width, hsub)?;
+        let (y, height) = place_on_axis(picture.height(), &coded.y, &coded.height, vsub)?;
         Some((Extent::new(width, height).ok()?, (x, y)))
     };
     placed().ok_or(Field::Extent)
@@ -52,13 +52,13 @@ pub(super) fn place(
 
 /// The constraints for which a coded extent is chosen.
 #[derive(Clone, Copy)]
-pub(super) struct Growth<'g> {
+pub(super) struct CodedExtentSearch<'g> {
     pub(super) info: &'g FormatInfo,
     pub(super) merged: &'g MergedImage,
     pub(super) choice: LayoutChoice,
 }
 
-impl Growth<'_> {
+impl CodedExtentSearch<'_> {
     /// Returns whether a larger extent than the smallest one may take less memory. That is possible only if rows or planes have
     /// to be without a gap.
     pub(super) fn may_grow(self) -> bool {
@@ -80,8 +80,8 @@ impl Growth<'_> {
         self,
         least: Extent,
         grows: impl Fn() -> Option<&'w Work>,
-        place: impl Fn(Extent) -> Result<Placed, Field>,
-    ) -> Result<(Extent, Placed), Field> {
+        place: impl Fn(Extent) -> Result<PlacedPlanes, Field>,
+    ) -> Result<(Extent, PlacedPlanes), Field> {
         let first = place(least).map(|placed| (least, placed));
         let has_one_stride = self.has_one_stride();
         // If rows have no gap, they are shortest in the narrowest image.
@@ -101,7 +101,7 @@ impl Growth<'_> {
         let Some(shortest) = strides(least, self.info, self.merged, apart) else {
             return first;
         };
-        let has_shortest = |placed: &Placed| {
+        let has_shortest = |placed: &PlacedPlanes| {
             let own = placed.0.iter().map(|plane| plane.stride_bytes);
             own.eq(shortest.iter().copied())
         };
@@ -119,7 +119,7 @@ impl Growth<'_> {
                 break;
             }
             if let Ok(placed) = place(extent) {
-                best = better(best.ok(), (extent, placed));
+                best = smaller(best.ok(), (extent, placed));
             }
         }
         best
@@ -130,12 +130,12 @@ impl Growth<'_> {
         self,
         least: Extent,
         work: &Work,
-        place: impl Fn(Extent) -> Result<Placed, Field>,
-    ) -> Option<(Extent, Placed)> {
+        place: impl Fn(Extent) -> Result<PlacedPlanes, Field>,
+    ) -> Option<(Extent, PlacedPlanes)> {
         let coded = self.merged.coded.as_deref().map(|coded| &coded.width);
-        let mut best: Option<(Extent, Placed)> = None;
+        let mut best: Option<(Extent, PlacedPlanes)> = None;
         let mut tried = None;
-        for width in values(least.width(), coded, CommonMultiple::of(1), MORE_COLUMNS) {
+        for width in possible_lengths(least.width(), coded, CommonMultiple::of(1), MORE_COLUMNS) {
             work.charge(WIDTH);
             let Some(row) = self.stride(width) else {
                 continue;
@@ -166,7 +166,7 @@ impl Growth<'_> {
                 Some((extent, place(extent).ok()?))
             });
             if let Some(found) = found {
-                best = better(best, found).ok();
+                best = smaller(best, found).ok();
             }
         }
         best
@@ -182,7 +182,7 @@ impl Growth<'_> {
             false => (CommonMultiple::of(1), 0),
         };
         let coded = coded.filter(|_| more > 0);
-        let heights = values(least.height(), coded, also, more);
+        let heights = possible_lengths(least.height(), coded, also, more);
         heights.filter_map(move |height| Extent::new(least.width(), height).ok())
     }
 
@@ -236,7 +236,7 @@ impl Growth<'_> {
 }
 
 /// Returns the possible widths or heights from `least` on, in ascending order.
-fn values(
+fn possible_lengths(
     least: u32,
     own: Option<&MergedSide>,
     also: CommonMultiple,
@@ -257,10 +257,10 @@ fn sum(sizes: &[u64]) -> u64 {
 }
 
 /// Returns the extent that takes less memory, or the first one if both take the same.
-fn better(
-    first: Option<(Extent, Placed)>,
-    second: (Extent, Placed),
-) -> Result<(Extent, Placed), Field> {
+fn smaller(
+    first: Option<(Extent, PlacedPlanes)>,
+    second: (Extent, PlacedPlanes),
+) -> Result<(Extent, PlacedPlanes), Field> {
     match first {
         Some(first) if sum(&first.1.1) <= sum(&second.1.1) => Ok(first),
         _ => Ok(second),
@@ -269,7 +269,7 @@ fn better(
 
 /// Returns the picture's first column and the coded width, or its first row and the coded height; `None` if the constraints
 /// cannot be met.
-fn along(
+fn place_on_axis(
     length: u32,
     offset: &MergedOffset,
     coded: &MergedSide,

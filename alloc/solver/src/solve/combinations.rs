@@ -30,7 +30,7 @@ impl<'w> Combinations<'w> {
 
     /// Distributes `steps` over the alternatives of the members from `begin` on, the last member first; `None` if they do not
     /// fit.
-    fn put_behind(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
+    fn distribute(&self, chosen: &mut [usize], begin: usize, mut steps: usize) -> Option<()> {
         let after = chosen.iter_mut().zip(&self.last).skip(begin);
         for (own, last) in after.rev() {
             *own = steps.min(*last);
@@ -47,7 +47,7 @@ impl<'w> Combinations<'w> {
             if after > 0 && *own < last {
                 *own = own.saturating_add(1);
                 let rest = after.saturating_sub(1);
-                return self.put_behind(chosen, place.saturating_add(1), rest);
+                return self.distribute(chosen, place.saturating_add(1), rest);
             }
             after = after.saturating_add(*own);
         }
@@ -67,7 +67,7 @@ impl Iterator for Combinations<'_> {
                 Some(()) => Some(chosen),
                 None => {
                     self.sum = self.sum.saturating_add(1);
-                    self.put_behind(&mut chosen, 0, self.sum).map(|()| chosen)
+                    self.distribute(&mut chosen, 0, self.sum).map(|()| chosen)
                 }
             },
         };

@@ -80,7 +80,7 @@ fn conflict_within(problem: &Problem<'_>, is_searched: bool, searches: usize) ->
     let is_cut_short = demands.feasibility.is_spent();
     let is_proven = is_searched || ended_early || demands.is_proven(&conflict);
     problem.work.begin(Phase::Relaxation);
-    demands.feasibility.go_on();
+    demands.feasibility.allow_checks();
     let relaxed = demands.cheapest_relaxation(&conflict);
     let relaxed_plan = (!relaxed.is_empty()).then(|| {
         let kept = demands.kept(&without(&demands.all(), &relaxed));

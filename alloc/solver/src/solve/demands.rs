@@ -101,7 +101,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// A conflict that is reduced with such results is still a conflict, but it may not be irreducible.
     pub(super) fn is_feasible(&self, numbers: &[usize]) -> bool {
         if self.problem.work.is_spent() {
-            self.feasibility.give_up();
+            self.feasibility.record_skipped();
             return true;
         }
         self.charge(numbers.len());
@@ -113,7 +113,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
     /// Returns whether it is certain that some source meets all demands except `given_up`.
     fn is_feasible_without(&self, given_up: &[usize]) -> bool {
         if self.problem.work.is_spent() {
-            self.feasibility.give_up();
+            self.feasibility.record_skipped();
             return false;
         }
         self.charge(self.list.len());
@@ -156,7 +156,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                 };
                 if self.feasibility.is_spent() || self.problem.work.is_spent() {
                     // A smaller conflict may exist. The solution has to state that it was not searched for.
-                    self.feasibility.give_up();
+                    self.feasibility.record_skipped();
                     return None;
                 }
                 given_up.add(&without(&self.all(), &feasible));
@@ -164,7 +164,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
         }
         if self.problem.work.is_spent() {
             // The next hitting set may not have been found because the budget of steps is spent.
-            self.feasibility.give_up();
+            self.feasibility.record_skipped();
         }
         None
     }
@@ -363,7 +363,7 @@ impl<'p, 'a, 'v> Demands<'p, 'a, 'v> {
                 .work
                 .charge(all.len().saturating_add(left.len().saturating_mul(PAIR)));
             if self.problem.work.is_spent() {
-                self.feasibility.give_up();
+                self.feasibility.record_skipped();
                 return Vec::new();
             }
             let others = left.into_iter();

@@ -15,7 +15,7 @@ use crate::model::ColourLoss;
 pub(super) const FEWEST_UP_TO: usize = 8;
 
 /// A group: the indices of the participants that share a buffer, and whether their frames are copied from the producer's buffers.
-pub(super) type Places = (Vec<usize>, bool);
+pub(super) type GroupMembers = (Vec<usize>, bool);
 
 /// Returns whether frames can be copied out of the producer's buffers. If not, the split has no copies, and the participants are
 /// only divided into groups that can share a buffer.
@@ -49,7 +49,7 @@ fn sum(one: Cost, two: Cost) -> Cost {
 }
 
 /// Returns the division with the least [`Cost`]; `None` if the budget was spent before it is found.
-pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>> {
+pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<GroupMembers>> {
     let first = problem.producer();
     let mut costs: BTreeMap<u32, Option<Cost>> = BTreeMap::new();
     let everyone = problem.all_participants();
@@ -89,7 +89,7 @@ pub(super) fn fewest(problem: &Problem<'_>, copies: bool) -> Option<Vec<Places>>
             best.insert(mask, found);
         }
     }
-    let mut groups: Vec<Places> = Vec::new();
+    let mut groups: Vec<GroupMembers> = Vec::new();
     let mut left = all;
     while let Some((_, part)) = best.get(&left).filter(|_| left != 0) {
         let places = served
@@ -152,17 +152,17 @@ fn cost(
 
 /// Fills groups one after another. The producer is added first, then displays, then the others in the request's order. Returns
 /// the groups, and the participants that are in no group because the budget was spent.
-pub(super) fn one_after_another(
+pub(super) fn fill_groups(
     problem: &Problem<'_>,
     has_copies: bool,
-) -> (Vec<Places>, Vec<usize>) {
+) -> (Vec<GroupMembers>, Vec<usize>) {
     let first = problem.producer();
     let mut left = problem.all_participants();
     left.sort_by_key(|place| (*place != first, !is_display(problem, *place)));
-    let mut groups: Vec<Places> = Vec::new();
+    let mut groups: Vec<GroupMembers> = Vec::new();
     let mut copies = has_copies;
     while let Some((seed, others)) = left.split_first() {
-        let mut filled = Filled::new(problem, has_copies);
+        let mut filled = GroupBuilder::new(problem, has_copies);
         let fits = filled.add(&[*seed]);
         if fits.is_none() {
             break;
@@ -175,7 +175,7 @@ pub(super) fn one_after_another(
             continue;
         }
         let ended = filled.add(others).is_none();
-        let Filled {
+        let GroupBuilder {
             mut members,
             mut misfits,
             ..
@@ -194,12 +194,12 @@ pub(super) fn one_after_another(
 }
 
 /// Returns the necessary conditions of a participant's demands on formats and buffer counts.
-fn both<'p>(prepared: &'p PreparedParticipant<'_>) -> [NecessaryCondition<'p>; 2] {
+fn necessary_conditions<'p>(prepared: &'p PreparedParticipant<'_>) -> [NecessaryCondition<'p>; 2] {
     [Field::Formats, Field::Held].map(|field| NecessaryCondition::of(prepared, field))
 }
 
 /// A group that is being filled.
-struct Filled<'p, 'a> {
+struct GroupBuilder<'p, 'a> {
     problem: &'p Problem<'a>,
     cpu_copies: bool,
     members: Vec<usize>,
@@ -209,7 +209,7 @@ struct Filled<'p, 'a> {
     misfits: Vec<usize>,
 }
 
-impl<'p, 'a> Filled<'p, 'a> {
+impl<'p, 'a> GroupBuilder<'p, 'a> {
     fn new(problem: &'p Problem<'a>, cpu_copies: bool) -> Self {
         Self {
             problem,
@@ -241,7 +241,7 @@ impl<'p, 'a> Filled<'p, 'a> {
         // may also fit together with each other. Those in `passed` are in `near` and do not fit together with those in `fitting`.
         let (mut near, mut fitting, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         for place in more {
-            let asked = both(problem.participant(*place));
+            let asked = necessary_conditions(problem.participant(*place));
             if !takes(&self.common, asked) {
                 self.misfits.push(*place);
                 continue;
@@ -296,7 +296,7 @@ impl<'p, 'a> Filled<'p, 'a> {
 }
 
 /// Sorts the groups: first the group of the producer, then the others in the request's order.
-fn producer_first(mut groups: Vec<Places>, first: usize) -> Vec<Places> {
+fn producer_first(mut groups: Vec<GroupMembers>, first: usize) -> Vec<GroupMembers> {
     groups.sort_by_key(|(places, _)| (!places.contains(&first), places.first().copied()));
     groups
 }

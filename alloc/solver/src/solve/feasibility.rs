@@ -53,12 +53,12 @@ pub(super) struct FeasibilityCache<'p, 'a, 'v> {
 }
 
 /// The fields on which each participant's demands are considered.
-type Kept = Vec<FieldSet>;
+type KeptDemands = Vec<FieldSet>;
 
 #[derive(Default)]
 struct FeasibilityResults {
-    feasible: Vec<Kept>,
-    infeasible: Vec<Kept>,
+    feasible: Vec<KeptDemands>,
+    infeasible: Vec<KeptDemands>,
 }
 
 impl FeasibilityResults {
@@ -120,7 +120,9 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
                 later
                     .map(|(number, later)| {
                         let earlier = prepared.choices.iter().take(number);
-                        earlier.map(|earlier| differ(later, earlier)).collect()
+                        earlier
+                            .map(|earlier| differing_fields(later, earlier))
+                            .collect()
                     })
                     .collect()
             })
@@ -200,12 +202,12 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
     }
 
     /// Records that a check was skipped because the budget was spent.
-    pub(super) fn give_up(&self) {
+    pub(super) fn record_skipped(&self) {
         self.is_spent.set(true);
     }
 
     /// Allows further checks in the next phase of the work, if searches are left.
-    pub(super) fn go_on(&self) {
+    pub(super) fn allow_checks(&self) {
         self.is_spent.set(self.left.get() == 0);
     }
 
@@ -226,7 +228,7 @@ impl<'p, 'a, 'v> FeasibilityCache<'p, 'a, 'v> {
 }
 
 /// Returns the fields in which the demands of two alternatives may differ.
-fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
+fn differing_fields(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     let mut fields = FieldSet::default();
     let (a, b) = (one.constraints, two.constraints);
     for field in Field::ALL {
@@ -242,7 +244,7 @@ fn differ(one: &PreparedChoice<'_>, two: &PreparedChoice<'_>) -> FieldSet {
     }
     if a.image != b.image || a.per_fourcc != b.per_fourcc {
         fields = fields.or(one.image_fields).or(two.image_fields);
-        if a.crops_unlike(b) {
+        if a.differs_in_crop(b) {
             fields.insert(Field::Crop);
         }
     }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::candidate_search::CandidateSearch;
-use super::caveat::{Caveat, Places};
+use super::caveat::{Caveat, ParticipantIndices};
 use super::fields::FieldSet;
 use super::layout::{self, Layouts};
 use super::layout_candidate::Tiling;
@@ -113,7 +113,7 @@ impl CandidateSearch<'_, '_, '_> {
                 .map(Rc::new)
             };
             self.problem.work.charge(FIT);
-            let laid = if self.problem.asks_nothing(number, group.fourcc) {
+            let laid = if self.problem.has_no_image_constraints(number, group.fourcc) {
                 self.known.rows(self.problem, place, which, lay)
             } else {
                 lay()
@@ -173,7 +173,7 @@ impl CandidateSearch<'_, '_, '_> {
             .check(merged)
             .map_err(LayoutRejection::Constraints)?;
         if format.modifier.is_implicit() {
-            let owners = self.beside_implicit(number);
+            let owners = self.foreign_importers(number);
             if !owners.is_empty() {
                 return Err(LayoutRejection::Implicit(owners));
             }
@@ -223,7 +223,7 @@ impl CandidateSearch<'_, '_, '_> {
             let count = || !format.modifier.is_implicit() && self.counts_planes(number, place);
             *are_counted.get_or_init(count)
         };
-        let owners: Places = self
+        let owners: ParticipantIndices = self
             .members()
             .filter(|(place, choice)| {
                 let mut fields = choice.image_fields.and(self.view.keeps(*place));
@@ -244,7 +244,7 @@ impl CandidateSearch<'_, '_, '_> {
             caveats.push(Caveat::DriverLayout { owners });
         }
         if format.modifier.is_implicit() {
-            let owners: Places = self
+            let owners: ParticipantIndices = self
                 .members()
                 .map(|(place, _)| place)
                 .filter(|place| !self.is_own(*place, number) || !self.shares_implicitly(*place))
@@ -258,7 +258,7 @@ impl CandidateSearch<'_, '_, '_> {
 
     /// Returns the members that import the source's memory from another device. Their drivers do not know the layout of an
     /// implicit modifier.
-    fn beside_implicit(&self, number: usize) -> Places {
+    fn foreign_importers(&self, number: usize) -> ParticipantIndices {
         self.problem.work.charge(self.view.members.len());
         self.members()
             .map(|(place, _)| place)
@@ -338,7 +338,7 @@ impl CandidateSearch<'_, '_, '_> {
 
     /// Returns the strongest demand on contiguity of the members that are not on the source's device, and the members that have
     /// this demand.
-    fn needed_contiguity(&self, number: usize) -> (Contiguity, Places) {
+    fn needed_contiguity(&self, number: usize) -> (Contiguity, ParticipantIndices) {
         self.problem
             .work
             .charge(self.view.members.len().saturating_mul(2));
@@ -402,13 +402,13 @@ fn depends_on_driver(
         return any(&demands);
     }
     if fields.contains(Field::Planes)
-        && any(&|own| own.places_tiles_unlike(&source.constraints.image))
+        && any(&|own| own.demands_other_placement(&source.constraints.image))
     {
         return true;
     }
     fields.contains(Field::Size) && {
         let given = given_bytes(source, format.fourcc);
-        any(&|own| own.sizes_tiles(given))
+        any(&|own| own.demands_tiled_size(given))
     }
 }
 

@@ -28,11 +28,11 @@ impl HittingSets {
     /// spent.
     pub(super) fn first_hitting_set(&self, size: usize, work: &Work) -> Option<Vec<usize>> {
         let mut found: Option<Vec<usize>> = None;
-        self.meet(size, &mut Vec::new(), &mut found, work);
+        self.search(size, &mut Vec::new(), &mut found, work);
         found.filter(|_| !work.is_spent())
     }
 
-    fn meet(
+    fn search(
         &self,
         size: usize,
         begun: &mut Vec<usize>,
@@ -88,7 +88,7 @@ impl HittingSets {
         let mut next = smallest.next(0);
         while let Some(number) = next {
             begun.push(number);
-            self.meet(size, begun, found, work);
+            self.search(size, begun, found, work);
             begun.pop();
             next = smallest.next(number.saturating_add(1));
         }

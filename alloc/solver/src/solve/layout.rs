@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::coded::{self, Growth, Placed};
+use super::coded::{self, CodedExtentSearch, PlacedPlanes};
 use super::layout_choice::LayoutChoice;
 use super::stride::strides;
 use super::work::Work;
@@ -61,7 +61,7 @@ pub(super) fn choose<'w>(
     for picture in extents {
         check_extent(picture, merged)?;
         let (least, visible) = coded::place(picture, info, merged)?;
-        let growth = Growth {
+        let growth = CodedExtentSearch {
             info,
             merged,
             choice,
@@ -137,7 +137,7 @@ fn rows(
     info: &FormatInfo,
     merged: &MergedImage,
     choice: LayoutChoice,
-) -> Result<Placed, Field> {
+) -> Result<PlacedPlanes, Field> {
     let strides = strides(extent, info, merged, choice).ok_or(Field::Stride)?;
     place(extent, info, &strides, merged, choice.disjoint).ok_or(Field::Size)
 }
@@ -194,7 +194,7 @@ fn place(
     strides: &[u32],
     merged: &MergedImage,
     disjoint: bool,
-) -> Option<Placed> {
+) -> Option<PlacedPlanes> {
     let packed = merged.packed_planes.value && !disjoint;
     // Planes without a gap start at offset 0, so there cannot be padding before them.
     if merged.packed_planes.value && merged.padding_before_bytes.value > 0 {

@@ -23,14 +23,14 @@ pub(super) struct MemoTable {
     /// constraints share these layouts.
     rows: OnceCell<Vec<OnceCell<Box<LayoutResults>>>>,
     /// Whether a source can allocate every tiling of a format group, by source and format group.
-    serves: OnceCell<Vec<OnceCell<Answers>>>,
+    serves: OnceCell<Vec<OnceCell<ServesResults>>>,
 }
 
 /// The layout results of one format group, by layout choice.
 type LayoutResults = [OnceCell<LayoutResult>; LayoutChoice::ALL.len()];
 
 /// The results for one source, by format group. `None` means that a result has not been computed yet.
-type Answers = Box<[Cell<Option<bool>>]>;
+type ServesResults = Box<[Cell<Option<bool>>]>;
 
 impl MemoTable {
     /// Returns the linear layouts of a format group for a layout choice. They are computed at the first call.

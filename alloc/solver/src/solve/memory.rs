@@ -73,7 +73,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             }
             if !needs.unexported.is_empty() || self.problem.has_scopes {
                 self.problem.work.charge(self.view.members.len());
-                for prepared in self.touching() {
+                for prepared in self.pixel_accessors() {
                     if prepared.participant.role.imports() {
                         needs.shared.add_complement(&prepared.own);
                     } else {
@@ -83,7 +83,7 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
             }
             if !needs.untransferred.is_empty() {
                 self.problem.work.charge(self.view.members.len());
-                for prepared in self.touching() {
+                for prepared in self.pixel_accessors() {
                     if prepared.participant.role.imports() {
                         needs.owned.add(&prepared.own);
                         needs.foreign.add_complement(&prepared.own);
@@ -272,12 +272,17 @@ impl<'p, 'a> CandidateSearch<'p, 'a, '_> {
     pub(super) fn needs_transfers(&self, number: usize) -> bool {
         let source = self.problem.source(number);
         source.guarantees.has_shadow_copy == Some(true)
-            && self.touching().any(|prepared| prepared.works_on(number))
-            && (self.view.cpu_copies || self.touching().any(|prepared| !prepared.works_on(number)))
+            && self
+                .pixel_accessors()
+                .any(|prepared| prepared.works_on(number))
+            && (self.view.cpu_copies
+                || self
+                    .pixel_accessors()
+                    .any(|prepared| !prepared.works_on(number)))
     }
 
     /// Iterates over the members that access pixels.
-    fn touching(&self) -> impl Iterator<Item = &'p PreparedParticipant<'a>> {
+    fn pixel_accessors(&self) -> impl Iterator<Item = &'p PreparedParticipant<'a>> {
         let problem = self.problem;
         let members = self.view.members.iter();
         members

@@ -49,7 +49,7 @@ impl CombinedConditions {
     pub(super) fn takes(&self, condition: NecessaryCondition<'_>) -> bool {
         match condition {
             NecessaryCondition::Nothing => true,
-            NecessaryCondition::Pairs(pairs) => self.pairs.meets(pairs),
+            NecessaryCondition::Pairs(pairs) => self.pairs.intersects(pairs),
             NecessaryCondition::Buffers(held) => {
                 self.held.saturating_add(held) <= Request::MAXIMUM_BUFFERS
             }

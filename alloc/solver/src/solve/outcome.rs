@@ -11,7 +11,7 @@ use super::rank::Rank;
 use super::work::{LeftOut, MORE_WORK, Part};
 
 /// The best candidate that serves some of a request's participants.
-pub(super) struct Chosen<'a> {
+pub(super) struct ChosenCandidate<'a> {
     pub(super) rank: Rank<'a>,
     pub(super) combination: Vec<usize>,
     pub(super) count: u32,
@@ -81,14 +81,16 @@ impl SearchLimit {
         };
         let left = match best {
             None => "there may be a plan among the others",
-            Some(best) if self.could_better(best) => "there may be a better plan among the others",
+            Some(best) if self.may_have_better(best) => {
+                "there may be a better plan among the others"
+            }
             Some(_) => "none of the others is better than this plan",
         };
         LeftOut::new(part, format!("{tried}; {left}"))
     }
 
     /// Returns whether the combinations that were not searched may have a better plan.
-    pub(super) fn could_better(self, best: &Rank<'_>) -> bool {
+    pub(super) fn may_have_better(self, best: &Rank<'_>) -> bool {
         best.caveats > 0 || best.alternatives >= self.alternatives
     }
 }

@@ -32,7 +32,7 @@ impl Pictures {
     /// # Errors
     /// [`Field::Extent`] if the constraints do not allow one of them.
     pub(super) fn check(&self, merged: &MergedImage) -> Result<(), Field> {
-        let fit = self.width.meet(&merged.width) && self.height.meet(&merged.height);
+        let fit = self.width.satisfy(&merged.width) && self.height.satisfy(&merged.height);
         if fit { Ok(()) } else { Err(Field::Extent) }
     }
 }
@@ -51,7 +51,7 @@ impl Lengths {
         })
     }
 
-    fn meet(&self, side: &MergedSide) -> bool {
+    fn satisfy(&self, side: &MergedSide) -> bool {
         side.minimum.value <= self.least
             && self.most <= side.maximum.value
             && side.multiple_of.value.divides(self.divisor)

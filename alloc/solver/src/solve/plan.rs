@@ -21,7 +21,7 @@ pub struct Plan {
     pub(super) layout: Layout,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) more_layouts: Vec<Layout>,
-    #[serde(serialize_with = "that_exist")]
+    #[serde(serialize_with = "serialize_modifiers")]
     pub(super) modifiers: Vec<Modifier>,
     pub(super) count: u32,
     pub(super) steps: Vec<Step>,
@@ -44,7 +44,10 @@ pub struct Plan {
 }
 
 /// Writes the modifiers. [`Modifier::NONE`] is left out, because it is not a modifier.
-fn that_exist<S: Serializer>(modifiers: &[Modifier], serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_modifiers<S: Serializer>(
+    modifiers: &[Modifier],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let own = modifiers.iter().filter(|own| **own != Modifier::NONE);
     serializer.collect_seq(own)
 }

@@ -5,7 +5,7 @@ use super::candidate_search::CandidateSearch;
 use super::layout::Layouts;
 use super::layout_candidate::{modifiers, verdict};
 use super::names::Names;
-use super::outcome::{Chosen, SearchRejections};
+use super::outcome::{ChosenCandidate, SearchRejections};
 use super::plan::{Action, Handover, Plan, Step};
 use super::problem::{Problem, View};
 use super::work::{LeftOut, Part};
@@ -19,7 +19,7 @@ pub(super) const HANDOVERS: usize = 4096;
 pub(super) struct PlanBuilder<'p, 'a, 'v> {
     pub(super) problem: &'p Problem<'a>,
     pub(super) view: View<'v>,
-    pub(super) chosen: Chosen<'a>,
+    pub(super) chosen: ChosenCandidate<'a>,
     /// The number of candidates that the search found.
     pub(super) found: usize,
     /// The reasons why the other sources were rejected.
@@ -39,7 +39,7 @@ impl PlanBuilder<'_, '_, '_> {
             rejections,
             left_out,
         } = self;
-        let Chosen {
+        let ChosenCandidate {
             rank,
             combination,
             count,

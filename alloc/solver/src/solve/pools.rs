@@ -147,7 +147,7 @@ impl PoolNeed {
     }
 
     /// Describes that the pool is too small, as a clause that follows the name of the source.
-    pub(super) fn lack(&self, pools: &Pools<'_>, source: &Source) -> String {
+    pub(super) fn describe_shortage(&self, pools: &Pools<'_>, source: &Source) -> String {
         let pool = pools.get(self.pool);
         let capacity = pool.capacity_bytes.unwrap_or(u64::MAX);
         let name = bounded_text::name(&pool.name);

@@ -61,7 +61,7 @@ impl PreparedChoice<'_> {
     }
 
     /// Returns whether there are further constraints on images of single formats.
-    pub(super) fn asks_by_fourcc(&self) -> bool {
+    pub(super) fn has_per_fourcc(&self) -> bool {
         !self.by_fourcc.is_empty()
     }
 }

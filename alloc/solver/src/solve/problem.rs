@@ -398,7 +398,7 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns whether a source has no constraints of its own on images of a format.
-    pub(super) fn asks_nothing(&self, number: usize, fourcc: Fourcc) -> bool {
+    pub(super) fn has_no_image_constraints(&self, number: usize, fourcc: Fourcc) -> bool {
         let by_fourcc = &self.source(number).constraints.per_fourcc;
         self.images[number].is_none() && !by_fourcc.contains_key(&fourcc)
     }

@@ -1,7 +1,7 @@
 //! The reasons why sources and layouts are rejected, as clauses that follow the name of the source.
 
 use super::bounded_text::{self, NAMES_SHOWN, SENTENCE_BYTES, joined_up_to};
-use super::caveat::Places;
+use super::caveat::ParticipantIndices;
 use super::layout;
 use super::layout_choice::LayoutChoice;
 use super::names::Names;
@@ -29,7 +29,7 @@ pub(super) enum SourceRejection {
     /// This participant's device cannot use the source's memory.
     Scope(usize),
     /// No address of the source is reached by all of these participants.
-    Address(AddressWindow, Places),
+    Address(AddressWindow, ParticipantIndices),
     /// The participants have no format in common.
     NoFormat,
     /// The source allocates only linear rows, and no linear layout is known for the formats that the participants have in common.
@@ -45,7 +45,7 @@ pub(super) enum LayoutRejection {
     Rows,
     /// The modifier is implicit, and these participants are on other devices than the source. Their drivers do not know the
     /// layout.
-    Implicit(Places),
+    Implicit(ParticipantIndices),
     /// No layout satisfies the merged constraints on this field.
     Constraints(Field),
     /// A participant cannot crop the picture out of the coded extent.
@@ -88,12 +88,12 @@ fn outside_groups(participant: &Participant) -> String {
 impl SourceRejection {
     /// Describes the rejection as a clause that follows the name of the source.
     pub(super) fn describe<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
-        let words = self.at_length(problem, source);
+        let words = self.describe_unbounded(problem, source);
         problem.work.charge(words.len() >> 3);
         bounded_text::cut_to(words, SENTENCE_BYTES)
     }
 
-    fn at_length<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
+    fn describe_unbounded<'a>(&self, problem: &Problem<'a>, source: &'a Source) -> String {
         let names = |extra_fields: Vec<String>| {
             problem.work.charge(extra_fields.len().saturating_mul(32));
             joined_up_to(extra_fields.iter().map(String::as_str), NAMES_SHOWN, ", ")
@@ -223,7 +223,7 @@ impl LayoutRejection {
                     });
                 format!(
                     "has no layout of {format} that meets all constraints: {}{pixels}{needed}",
-                    clash(*field, merged, Names::new(problem, source))
+                    describe_constraints(*field, merged, Names::new(problem, source))
                 )
             }
             Self::Crop { owner, place } => {
@@ -258,7 +258,7 @@ impl LayoutRejection {
                     "has too little memory: {fitting} of {count} buffers fit in the {available} bytes that are left, and {needed} are needed"
                 )
             }
-            Self::Pool(need) => need.lack(&problem.pools, source),
+            Self::Pool(need) => need.describe_shortage(&problem.pools, source),
         }
     }
 }
@@ -300,7 +300,7 @@ fn set_by(all: &Owners, names: Names<'_, '_>) -> String {
 }
 
 /// Describes the merged constraints on a field that no layout satisfies, with their owners.
-fn clash(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
+fn describe_constraints(field: Field, merged: &MergedImage, names: Names<'_, '_>) -> String {
     let set_by = |all: &Owners| set_by(all, names);
     match field {
         Field::Stride => format!(

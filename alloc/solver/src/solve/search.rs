@@ -8,7 +8,7 @@ use super::candidate_search::CandidateSearch;
 use super::candidates::Candidate;
 use super::combinations::COMBINATIONS;
 use super::layout_candidate::{LayoutCandidate, modifiers};
-use super::outcome::{Chosen, SearchLimit, SearchRejections};
+use super::outcome::{ChosenCandidate, SearchLimit, SearchRejections};
 use super::plan::{Plan, Verdict};
 use super::plan_builder::PlanBuilder;
 use super::problem::{Problem, View};
@@ -24,7 +24,7 @@ struct BestCandidate<'p, 'a> {
     problem: &'p Problem<'a>,
     /// Whether the members' frames are copied from the producer's buffers.
     copied: bool,
-    best: Option<Chosen<'a>>,
+    best: Option<ChosenCandidate<'a>>,
     /// A lower bound for the cost of copying. The search stops at the first candidate that has no caveat and reaches this cost.
     /// If it is `None`, the search never stops early.
     enough: Option<(ColourLoss, u64)>,
@@ -52,7 +52,7 @@ impl<'a> Visitor<'a> for BestCandidate<'_, 'a> {
             self.problem
                 .work
                 .charge(members.saturating_add(search.problem.universe.len() >> 6) >> 3);
-            self.best = Some(Chosen {
+            self.best = Some(ChosenCandidate {
                 rank,
                 combination: search.combination.to_vec(),
                 count: search.count,
@@ -124,7 +124,7 @@ pub(super) fn best(
         Some(chosen) => {
             let ending = best_candidate.ending;
             let left_out = ending
-                .filter(|ending| ending.is_spent || ending.could_better(&chosen.rank))
+                .filter(|ending| ending.is_spent || ending.may_have_better(&chosen.rank))
                 .map(|ending| ending.describe(Some(&chosen.rank)));
             let builder = PlanBuilder {
                 problem,

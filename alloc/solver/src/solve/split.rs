@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::bounded_text;
 use super::conflict::conflict;
-use super::divide::{FEWEST_UP_TO, fewest, has_copies, is_display, one_after_another};
+use super::divide::{FEWEST_UP_TO, fewest, fill_groups, has_copies, is_display};
 use super::outcome::SearchRejections;
 use super::plan::{Plan, Rejection};
 use super::problem::{Problem, View};
@@ -265,7 +265,7 @@ pub(super) fn split(problem: &Problem<'_>, mut rejections: SearchRejections) -> 
                 .saturating_add(own)
         }),
         displays_copied: displays_copied(problem, &groups),
-        lost: lost(problem, &groups),
+        lost: colours_lost(problem, &groups),
         groups,
         relaxation: relaxation(&conflict.relaxed, conflict.relaxed_plan.as_ref()),
         conflict: conflict.demands,
@@ -295,7 +295,7 @@ fn divided(problem: &Problem<'_>, left_out: &mut Vec<LeftOut>) -> Vec<Group> {
                     format!("{MORE_WORK}: another division into groups may copy fewer bytes");
                 left_out.push(LeftOut::new(Part::Groups, words));
             }
-            one_after_another(problem, copies)
+            fill_groups(problem, copies)
         }
     };
     problem.work.begin(Phase::Plans);
@@ -407,7 +407,7 @@ fn displays_copied(problem: &Problem<'_>, groups: &[Group]) -> usize {
 }
 
 /// Returns the colours that frames lose by all copies together.
-fn lost(problem: &Problem<'_>, groups: &[Group]) -> ColourLoss {
+fn colours_lost(problem: &Problem<'_>, groups: &[Group]) -> ColourLoss {
     let copied = groups
         .iter()
         .filter(|group| group.copied_bytes_per_frame > 0);
