@@ -86,7 +86,7 @@ pub enum MachineError {
     },
     /// Several participants of the machine match this name.
     #[error(
-        "{name} may be each of these {what}s of the recorded machine: {found}; name one by its {distinction}"
+        "{name} matches several {what}s of the recorded machine: {found}; name one of them by its {distinction}"
     )]
     Ambiguous {
         /// The kind of participant, such as `camera`.

@@ -19,8 +19,8 @@ use covalent_solver::solve::{Request, solve};
 
 /// The participants that share a buffer, and the size and number of buffers.
 ///
-/// A device is named by its node (`/dev/video0` or `video0`), by the name of its participant (`vivid capture`), or by a prefix of that name
-/// that is unique.
+/// A job names a device by its node (`/dev/video0` or `video0`), by the name of its participant (`vivid capture`), or by a prefix
+/// of that name that is unique.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The V4L2 capture queues, of cameras and decoders.

@@ -49,7 +49,7 @@ const INTERFACES: &[KernelInterface] = &[
         name: "udmabuf",
         since: KernelVersion::new(4, 20),
         purpose: InterfacePurpose::Memory,
-        effect: "No dma-buf can be made of ordinary memory, so devices share only what one of them allocates.",
+        effect: "No dma-buf can be made from ordinary memory, so devices can share only buffers that one of them allocates.",
     },
     KernelInterface {
         id: "syncobj-timeline",
@@ -63,14 +63,14 @@ const INTERFACES: &[KernelInterface] = &[
         name: "dma-heaps",
         since: KernelVersion::new(5, 6),
         purpose: InterfacePurpose::Memory,
-        effect: "No memory that belongs to no device can be allocated, except by udmabuf.",
+        effect: "Only udmabuf can allocate memory that belongs to no device.",
     },
     KernelInterface {
         id: "export-sync-file",
         name: "DMA_BUF_IOCTL_EXPORT_SYNC_FILE",
         since: KernelVersion::new(6, 0),
         purpose: InterfacePurpose::Sync,
-        effect: "The implicit fences of a buffer cannot be handed to a device that takes only explicit ones, nor the other way round; the CPU waits between the two.",
+        effect: "The implicit fences of a buffer cannot be passed to a device that accepts only explicit fences, or the other way round, so the CPU waits between the two devices.",
     },
     KernelInterface {
         id: "syncobj-eventfd",

@@ -49,7 +49,10 @@ impl fmt::Display for PartialPlane {
         let (plane, from) = (printable(&self.plane), printable(&self.from));
         write!(out, "{plane} takes {}{more} from {from}", named.join(", "))?;
         if self.lacks.is_empty() {
-            return write!(out, ", and both share where nobody else does");
+            return write!(
+                out,
+                ", and the two could share a buffer without the other participants"
+            );
         }
         let lacks: Vec<_> = self.lacks.iter().map(|lack| printable(lack)).collect();
         write!(out, " but {}", lacks.join(", and "))

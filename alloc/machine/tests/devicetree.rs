@@ -285,7 +285,7 @@ fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
         (
             56,
             7,
-            "at byte 56: expected a node, a property or an end (1, 2, 3, 4 or 9), found 7",
+            "at byte 56: expected the token of a node, a property, padding or an end (1, 2, 3, 4 or 9), found 7",
         ),
         (56, 3, "found "),
         (
@@ -297,7 +297,7 @@ fn damage_is_an_error_with_its_offset_and_the_expected_and_found_values() {
         (
             72,
             6,
-            "at byte 72: expected the place of a name within the names, found 6",
+            "at byte 72: expected the offset of a name within the strings block, found 6",
         ),
         (80, 9, "at byte 80: expected a node"),
         (

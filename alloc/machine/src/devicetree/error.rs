@@ -12,7 +12,7 @@ use super::Tree;
 pub enum TreeError {
     /// The input is longer than [`Tree::MAXIMUM_BYTES`].
     #[error(
-        "the tree has {bytes} bytes, and at most {} are read",
+        "the devicetree has {bytes} bytes, and at most {} can be read",
         Tree::MAXIMUM_BYTES
     )]
     TooLong {
@@ -21,12 +21,12 @@ pub enum TreeError {
     },
     /// The input does not begin with the magic number of a flattened tree.
     #[error(
-        "it is no flattened devicetree: it does not begin with d00dfeed; `dtc -O dtb` makes one of a source, and /sys/firmware/fdt is the kernel's own"
+        "the input is not a flattened devicetree: it does not begin with d00dfeed; `dtc -O dtb` compiles a source to one, and /sys/firmware/fdt contains the running kernel's"
     )]
     NoTree,
     /// The tree has a format version that this crate does not read.
     #[error(
-        "the tree is of version {version}, readable as {compatible}; versions 16 and 17 are read"
+        "the flattened devicetree has version {version} and is compatible with version {compatible}; only versions 16 and 17 can be read"
     )]
     Version {
         /// The format version of the devicetree blob.

@@ -67,7 +67,8 @@ impl Tree {
                 }
                 NOP => {}
                 token => {
-                    let expected = "a node, a property or an end (1, 2, 3, 4 or 9)";
+                    let expected =
+                        "the token of a node, a property, padding or an end (1, 2, 3, 4 or 9)";
                     return Err(damaged(expected, token, at));
                 }
             }
@@ -107,7 +108,7 @@ impl<'bytes> Reader<'bytes> {
         let begin = number(2)?;
         let end = if version >= 17 {
             let size = number(9)?;
-            let what = "the size of a structure within the tree";
+            let what = "a size of the structure block within the tree";
             begin
                 .checked_add(size)
                 .filter(|end| *end <= total)
@@ -119,9 +120,9 @@ impl<'bytes> Reader<'bytes> {
         let strings_end = strings
             .checked_add(size)
             .filter(|end| *end <= total)
-            .ok_or_else(|| outside("the size of names within the tree", size, 8))?;
+            .ok_or_else(|| outside("a size of the strings block within the tree", size, 8))?;
         if strings > strings_end || begin % 4 != 0 || begin > end {
-            let what = "a place within the tree, in steps of 4 bytes";
+            let what = "an offset within the tree that is a multiple of 4 bytes";
             return Err(outside(what, begin, 2));
         }
         Ok(Self {
@@ -172,7 +173,13 @@ impl<'bytes> Reader<'bytes> {
             .strings
             .checked_add(offset)
             .filter(|place| *place < self.strings_end)
-            .ok_or_else(|| damaged("the place of a name within the names", offset, offset_at))?;
+            .ok_or_else(|| {
+                damaged(
+                    "the offset of a name within the strings block",
+                    offset,
+                    offset_at,
+                )
+            })?;
         let name = self.name_at(name_at, self.strings_end)?;
         let value = TreeBuilder::span(self.at, length);
         self.take(length)?;

@@ -1,8 +1,9 @@
 //! Devicetrees: the reserved memory of a board, and the devices that use it.
 //!
-//! A [`Tree`] is read from a flattened devicetree ([`Tree::from_flat`]) or from a source ([`Tree::from_source`]); the backend `devicetree` of `covalent-alloc` builds one
-//! from `/proc/device-tree`. [`ReservedMemory::of`] extracts the reserved regions and their users, which a recorded machine
-//! stores. [`ReservedMemory::refine`] adds them to a request as constraints of participants and guarantees of sources.
+//! A [`Tree`] is read from a flattened devicetree ([`Tree::from_flat`]) or from a source ([`Tree::from_source`]). The backend
+//! `devicetree` of `covalent-alloc` builds a tree from `/proc/device-tree`. [`ReservedMemory::of`] extracts the reserved regions
+//! and their users, which a recorded machine stores. [`ReservedMemory::refine`] adds them to a request as constraints of
+//! participants and guarantees of sources.
 //!
 //! ```text
 //! .dtb, .dts or /proc/device-tree ──▶ Tree ──▶ ReservedMemory ──▶ refine(request)

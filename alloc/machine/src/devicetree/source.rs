@@ -86,8 +86,7 @@ impl<'text> Reader<'text> {
                 b';' => self.at = self.at.saturating_add(1),
                 b'/' => self.directive()?,
                 b'&' => {
-                    let expected =
-                        "the root node: a tree that refers to nodes of another is an overlay";
+                    let expected = "the root node (a source that refers to nodes of another tree is an overlay)";
                     return Err(self.expected(expected));
                 }
                 _ => self.named()?,
@@ -184,7 +183,7 @@ impl<'text> Reader<'text> {
                 self.at = self.at.saturating_add(1);
                 let span = self.add_name(name)?;
                 if self.builder.depth() == 0 {
-                    return Err(self.expected("the root node, `/ {`, before others"));
+                    return Err(self.expected("the root node, `/ {`, before other nodes"));
                 }
                 self.begin(span)
             }
@@ -434,9 +433,11 @@ fn with_position(error: TreeBuildError, line: usize) -> TreeError {
             most,
             place: format!("line {line}"),
         },
-        TreeBuildError::Duplicate { .. } => {
-            source(line, "each property of a node once", "one twice")
-        }
+        TreeBuildError::Duplicate { .. } => source(
+            line,
+            "each property of a node once",
+            "the same property twice",
+        ),
     }
 }
 

@@ -421,7 +421,8 @@ pub fn is_name(bytes: &[u8]) -> bool {
 }
 
 impl Tree {
-    /// Checks the limits of [`ReservedMemory`](crate::ReservedMemory), so that reading regions from the tree takes bounded memory.
+    /// Checks the limits of [`ReservedMemory`](crate::ReservedMemory), so that reading the regions from the tree takes bounded
+    /// memory.
     ///
     /// # Errors
     /// [`TreeError::TooMany`] for a tree with more regions or users, or longer lists or paths, than a recording may have.

@@ -177,10 +177,11 @@ impl Card {
             provenance = provenance.and(&format!("{path}.contiguity"), Evidence::unknown(what));
         }
         if self.driver == "virtio_gpu" {
-            let what = "whether the card renders on its host, and then takes its own buffers alone";
+            let what =
+                "whether the card renders on its host, and then imports only its own buffers";
             provenance = provenance.and(&format!("{path}.imports"), Evidence::unknown(what));
         } else if !self.has_known_manager() && self.cap("PRIME") & PRIME_IMPORT != 0 {
-            let what = "whether the driver takes the memory of other devices: since Linux 6.6 DRM_CAP_PRIME says so of every driver";
+            let what = "whether the driver imports the memory of other devices: since Linux 6.6, DRM_CAP_PRIME reports imports for every driver";
             provenance = provenance.and(&format!("{path}.imports"), Evidence::unknown(what));
         }
         RecordedParticipant {

@@ -16,7 +16,7 @@ const QUOTED: usize = 120;
 pub enum DumpError {
     /// The file is not the output of a tool that this crate can import.
     #[error(
-        "{file}: it is the output of no tool that is known here; what is read: {}",
+        "{file}: the file is not the output of a supported tool; supported are: {}",
         DumpKind::list()
     )]
     UnknownKind {
@@ -25,7 +25,7 @@ pub enum DumpError {
     },
     /// The file is longer than [`DumpKind::MAXIMUM_BYTES`].
     #[error(
-        "{file}: it has {bytes} bytes, and at most {} are read",
+        "{file}: the file has {bytes} bytes, and at most {} can be read",
         DumpKind::MAXIMUM_BYTES
     )]
     TooLong {
@@ -47,7 +47,7 @@ pub enum DumpError {
         found: String,
     },
     /// The machine that the dumps describe together exceeds a limit of recordings, for example with too many planes.
-    #[error("the dumps give no machine: {0}")]
+    #[error("the dumps do not describe a valid machine: {0}")]
     Machine(#[from] MachineError),
 }
 

@@ -187,7 +187,7 @@ fn declare_video(
                 video.driver,
                 video.node.as_deref().unwrap_or_default()
             ),
-            reason: "the dump has no formats of it: v4l2-ctl --all --list-formats-ext prints them"
+            reason: "the dump lists no formats of the device: v4l2-ctl --all --list-formats-ext prints them"
                 .to_owned(),
             provenance: Some(place.here()),
             ..MissingDevice::default()

@@ -140,11 +140,11 @@ impl Gpu {
         let path = |name: &str| format!("participant.constraints.{name}");
         let mut provenance = place.reported();
         let formats = if self.has_formats {
-            "which modifiers the device imports, and whether LINEAR is among them: vulkaninfo prints the formats of linear images alone"
+            "which modifiers the device imports, and whether LINEAR is among them: vulkaninfo prints only the formats of linear images"
         } else {
             "which formats and modifiers the device imports: the text has no formats"
         };
-        let image = "which strides, offsets and sizes the driver takes";
+        let image = "which strides, offsets and sizes the driver accepts";
         provenance = provenance
             .and(&path("formats"), Evidence::unknown(formats))
             .and(&path("image"), Evidence::unknown(image));

@@ -301,10 +301,10 @@ impl Video {
         let current = queue.current.as_ref();
         let what = match current.filter(|own| size == Some(own.extent)) {
             Some(own) => format!(
-                "which strides the driver takes besides those that are set, of {} at {}",
+                "which strides the driver accepts besides those that are set, of {} at {}",
                 own.pixel_format, own.extent
             ),
-            None => "which strides the driver takes".to_owned(),
+            None => "which strides the driver accepts".to_owned(),
         };
         provenance = provenance.and(&path("per_fourcc"), Evidence::unknown(&what));
         if queue.listed.is_none() {

@@ -68,7 +68,7 @@ pub enum BufinfoError {
     },
     /// The devices of an object are not listed as the kernel lists them: their heading, a line for each, and their total.
     #[error(
-        "bufinfo does not list the devices of inode {inode} as it counts them: expected \"Attached Devices:\", a line for each and their total below line {line}"
+        "bufinfo does not list the devices of inode {inode} as the kernel does: expected \"Attached Devices:\", a line for each device and their total below line {line}"
     )]
     Devices {
         /// The inode number of the object.

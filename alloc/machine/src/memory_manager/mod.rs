@@ -113,7 +113,7 @@ impl MemoryManager {
     pub fn import_limit(&self) -> Option<String> {
         (!self.shares).then(|| {
             format!(
-                "{} ({}) manages memory by {} and imports no pages of others ({})",
+                "{} ({}) manages memory by {} and imports no memory of other devices ({})",
                 self.driver,
                 self.kernels(),
                 self.kind,

@@ -1,6 +1,7 @@
-//! Damaged dumps: each is imported, or refused with its line, in bounded memory.
+//! Tests of damaged dumps. Each is imported, or refused with the line of the damage, in bounded memory.
 //!
-//! `BLOBS` sets the number of damaged texts for each kind of dump. The generator has a fixed seed, so a failure can be reproduced.
+//! `BLOBS` sets how many damaged texts are made for each kind of dump. The generator has a fixed seed, so a failure can be
+//! reproduced.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -71,7 +71,10 @@ fn list_of_formats_alone_is_valid_at_every_size_of_its_range() {
     assert_eq!((image.width.minimum, image.width.maximum), (32, 2592));
     assert_eq!(image.height.multiple_of, 2);
     let words = unknown(&machine, name);
-    assert!(words.contains("which strides the driver takes"), "{words}");
+    assert!(
+        words.contains("which strides the driver accepts"),
+        "{words}"
+    );
     let plan = |at: &str| solve(&request(&machine, at, &["video0"], &[]).request);
     assert!(matches!(plan("640x480"), Solution::Share(_)));
     assert!(matches!(plan("4096x2160"), Solution::Split(_)));

@@ -128,7 +128,7 @@ fn planes_of_one_node_are_told_apart_by_their_names() {
     job.others.push(plane(&machine));
     let error = machine.request(&job).unwrap_err().to_string();
     assert!(error.contains("vc4 overlay plane"), "{error}");
-    assert!(error.ends_with("name one by its name"), "{error}");
+    assert!(error.ends_with("name one of them by its name"), "{error}");
 }
 
 #[test]

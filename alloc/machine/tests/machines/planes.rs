@@ -119,7 +119,7 @@ fn plane_that_could_share_without_the_others_is_listed() {
     assert_eq!(
         planes,
         [
-            "rockchip-drm overlay plane takes NV12 in LINEAR from rkvdec capture, and both share where nobody else does"
+            "rockchip-drm overlay plane takes NV12 in LINEAR from rkvdec capture, and the two could share a buffer without the other participants"
         ]
     );
 }

@@ -64,7 +64,7 @@ pub(crate) fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     CHARGED.set((depth, taken));
     if taken > MAXIMUM_BYTES {
         return Err(E::custom(format!(
-            "what is described would take more than {} MiB",
+            "the structures of the file would take more than {} MiB of memory",
             MAXIMUM_BYTES >> 20
         )));
     }

@@ -98,7 +98,7 @@ impl Caveat {
                 owned(owners)
             ),
             Self::Implicit { owners } => format!(
-                "{name} does not report the tiling (implicit modifier), and {} may assume another",
+                "{name} does not report the tiling (implicit modifier), and {} may assume another tiling",
                 owned(owners)
             ),
             Self::Pool(need) => need.caveat(names.pools()),

@@ -160,7 +160,7 @@ impl SourceRejection {
                 window.highest
             ),
             Self::NoFormat => "was not tried: the participants have no format in common".to_owned(),
-            Self::NoRows => "supports linear rows only, and of the formats that the participants have in common no rows are known; their own devices can allocate these".to_owned(),
+            Self::NoRows => "supports only linear rows, and no linear layout is known of the formats that the participants have in common; their own devices can allocate these".to_owned(),
             Self::OtherFormats => {
                 "supports none of the formats that the participants have in common".to_owned()
             }

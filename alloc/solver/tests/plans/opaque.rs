@@ -66,7 +66,7 @@ fn opaque_format_is_shared_with_the_size_of_its_allocator() {
         assert_eq!(shared.layout().memory_sizes(), [500_000]);
         assert_eq!(shared.layout().format(), format);
         let heap = &shared.rejections()[0];
-        assert!(heap.words.contains("linear rows only"), "{}", heap.words);
+        assert!(heap.words.contains("only linear rows"), "{}", heap.words);
         // If a reader needs more memory than the source states, the source may allocate too little.
         request.participants[1].for_each_choice(|own| own.image.minimum_size_bytes = 500_001);
         assert_eq!(plan(&request).verdict(), Verdict::Possible);

@@ -162,7 +162,7 @@ impl Family {
             let Some((field, value)) = self.fields.iter().find_map(|field| field.value_of(word))
             else {
                 return error(format!(
-                    "`{word}` is none of its fields; they are {}",
+                    "`{word}` is not one of its fields; they are {}",
                     self.spelling()
                 ));
             };
@@ -176,7 +176,7 @@ impl Family {
             let missing = !seen.contains(&field.name);
             if missing && matches!(field.written, Written::Always) {
                 return error(format!(
-                    "{} is not there; its fields are {}",
+                    "{} is missing; its fields are {}",
                     field.name,
                     self.spelling()
                 ));

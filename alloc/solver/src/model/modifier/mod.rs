@@ -464,7 +464,7 @@ mod tests {
             );
         }
         for (text, part) in [
-            ("ARM_AFBC", "BLOCK_SIZE is not there"),
+            ("ARM_AFBC", "BLOCK_SIZE is missing"),
             ("ARM_AFBC(16x16,32x8)", "BLOCK_SIZE occurs twice"),
             ("ARM_AFBC(16x16,SPARES)", "16x16|32x8|64x4|32x8_64x4, YTR"),
             ("INTEL_X_TILED(1)", "its fields; they are none"),
