@@ -74,12 +74,12 @@ const DRM: [(PixelFormat, Fourcc, Modifier, Disjoint); 7] = {
 const V4L2: [(PixelFormat, Disjoint); 19] = {
     use Disjoint::{No, Yes};
     [
-        // These formats have tiles of 4x4 pixels.
+        // `VT12`, `VT15` and `T010` have tiles of 4x4 pixels, and `HM12` has macroblocks of 16x16 pixels.
         (PixelFormat::of(*b"VT12"), No),
         (PixelFormat::of(*b"VT15"), No),
         (PixelFormat::of(*b"T010"), No),
         (PixelFormat::of(*b"HM12"), No),
-        // These formats have tiles of 8x128 pixels.
+        // `AT12`, `AX12`, `NA12` and `NT12` have tiles of 8x128 pixels.
         (PixelFormat::of(*b"AT12"), No),
         (PixelFormat::of(*b"AX12"), No),
         (PixelFormat::of(*b"NA12"), Yes),
