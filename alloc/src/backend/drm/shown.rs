@@ -1,4 +1,4 @@
-//! The framebuffers that the planes of a card scan out at present, whichever program made them.
+//! The framebuffers that the planes of a card scan out at present, also those of other programs.
 
 use std::fs::File;
 
@@ -18,15 +18,15 @@ pub struct Shown {
     pub extent: Extent,
     /// The format and modifier; the modifier is INVALID if the framebuffer was made without one and need not be linear.
     pub format: FormatModifier,
-    /// The location of each colour plane.
+    /// The location of each memory plane of the framebuffer.
     pub planes: Vec<ShownPlane>,
 }
 
-/// The location of one colour plane of a framebuffer.
+/// The location of one memory plane of a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShownPlane {
-    /// The identity of its dma-buf.
+    /// The identity of the dma-buf that contains the plane.
     pub memory: BufferIdentity,
     /// The offset of the plane in the dma-buf, in bytes.
     pub offset_bytes: u32,
