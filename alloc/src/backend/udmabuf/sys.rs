@@ -34,7 +34,7 @@ unsafe impl Ioctl for Create {
     }
 
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<OwnedFd> {
-        // SAFETY: the ioctl succeeded, so its result is a new fd that nothing else owns.
+        // SAFETY: the ioctl succeeded, so its result is a new fd that no other value owns.
         Ok(unsafe { OwnedFd::from_raw_fd(output) })
     }
 }
@@ -55,7 +55,8 @@ pub(super) fn create(
         offset,
         size,
     };
-    // SAFETY: as for the implementation of Ioctl; the fd is of the udmabuf device, to which the opcode belongs.
+    // SAFETY: `Create` equals `struct udmabuf_create`, which the opcode reads, and the fd is of the udmabuf device, to which the
+    // opcode belongs.
     unsafe { ioctl::ioctl(udmabuf, request) }
 }
 

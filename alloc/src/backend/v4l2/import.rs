@@ -1,4 +1,4 @@
-//! The import of dma-bufs into a queue. Every buffer is checked before the kernel gets it.
+//! The import of dma-bufs into a queue. Every buffer is checked before it is passed to the kernel.
 
 use super::negotiate::NegotiatedFormat;
 use super::queue::Queue;
@@ -9,10 +9,12 @@ use crate::model::Layout;
 use crate::trace::{self, Action};
 
 impl Queue {
-    /// Sets the format and the visible rectangle of the queue to the layout of `buffers`, and makes a stream with them. Each buffer keeps its index.
+    /// Sets the format and the visible rectangle of the queue to the layout of `buffers`, and makes a stream with these buffers.
+    /// Each buffer keeps its index.
     ///
-    /// The checks precede VIDIOC_QBUF: all buffers have the same layout, the driver set exactly the requested format, and every
-    /// dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between buffers.
+    /// Before any VIDIOC_QBUF, the function checks that all buffers have the same layout, that the driver set exactly the
+    /// requested format, and that every dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between
+    /// buffers.
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Layouts`] if the layouts differ, [`Error::Busy`] if another file owns the queue,
@@ -28,7 +30,7 @@ impl Queue {
         Ok(stream)
     }
 
-    /// Returns the layout of all buffers, which must be equal.
+    /// Returns the layout that all buffers have, or an error if their layouts differ.
     fn common_layout<'buffers>(
         &self,
         buffers: &'buffers [Buffer],
@@ -60,7 +62,7 @@ impl Queue {
         }
     }
 
-    /// Makes a stream with buffers that fit the format that was set. Each buffer keeps its index.
+    /// Makes a stream with buffers, after a check that they fit the format that the driver has set. Each buffer keeps its index.
     pub(super) fn stream_with(
         &self,
         negotiated: NegotiatedFormat,
