@@ -1,13 +1,14 @@
-//! The declaration of a device that copies frames, and which formats it makes of which.
+//! The declaration of a Vulkan device as a copier of frames: between which formats it copies.
 //!
-//! A device copies by vkCmdCopyImage where the bytes of a pixel stay as they are, and by vkCmdBlitImage where channels change their
-//! places or their bits. What Vulkan does not convert without a shader is not declared:
+//! A device copies with vkCmdCopyImage if both fourccs have the same Vulkan format, and with vkCmdBlitImage if the order or the
+//! size of the channels differs. Conversions that Vulkan cannot make without a shader are not declared:
 //!
-//! - luma and chroma to or from colours, and between formats of luma and chroma; a frame of such a format is copied to the same format,
-//! - one channel (R8) to or from colours,
-//! - a fourth channel that is not defined (X) to alpha.
+//! - to or from a YUV format: a frame in a YUV format is copied only to the same format,
+//! - between a format with one channel (R8) and a format with red, green and blue,
+//! - from a format with an undefined fourth channel (X) to a format with alpha.
 //!
-//! A [`CopyDevice`] writes each of its formats from each that it reads, so a device is declared once for each such family.
+//! A [`CopyDevice`] can convert each format that it reads to each format that it writes, so a device is declared once for each
+//! set of formats for which that holds.
 //!
 //! # References
 //! Vulkan, vkCmdBlitImage: no format that requires a sampler Y′CBCR conversion (VUID-vkCmdBlitImage-srcImage-06421 and
@@ -24,12 +25,12 @@ use crate::constraint::{CopierKind, CopyDevice, ExtraFields, FormatSet};
 use crate::model::{Extent, FormatModifier, Fourcc};
 use crate::solve::GroupCopier;
 
-/// How a device makes an image of another.
+/// The Vulkan command with which a device copies one image to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
-    /// By vkCmdCopyImage: the bytes of each pixel stay as they are.
+    /// vkCmdCopyImage: the bytes of each pixel do not change.
     Copy,
-    /// By vkCmdBlitImage: channels change their places or their bits.
+    /// vkCmdBlitImage: the order or the size of the channels changes.
     Blit,
 }
 
@@ -61,12 +62,12 @@ pub(super) fn method(from: Fourcc, to: Fourcc) -> Result<Method, &'static str> {
     }
     let (Some(read), Some(written)) = (fourth_channel(from), fourth_channel(to)) else {
         return Err(
-            "without a shader Vulkan converts only between formats of red, green and blue; copy to the same format",
+            "without a shader, Vulkan converts only between formats with red, green and blue; copy to an image of the same format",
         );
     };
     if (read, written) == (FourthChannel::Undefined, FourthChannel::Alpha) {
         return Err(
-            "the fourth channel of the image that is read is not defined, and would become alpha; copy to a format without alpha",
+            "the source image has an undefined fourth channel (X), which would become alpha; copy to a format without alpha",
         );
     }
     Ok(if format::of(from) == format::of(to) {
@@ -76,7 +77,7 @@ pub(super) fn method(from: Fourcc, to: Fourcc) -> Result<Method, &'static str> {
     })
 }
 
-/// What a device does with images of one format and modifier.
+/// Which copies a device can make from and to images of one format and modifier.
 #[derive(Clone, Copy)]
 struct Ability {
     format: FormatModifier,
@@ -101,7 +102,7 @@ impl Ability {
     }
 }
 
-/// What one [`CopyDevice`] reads and writes.
+/// The formats that one [`CopyDevice`] reads and writes.
 struct Family {
     reads: FormatSet,
     writes: FormatSet,
@@ -114,7 +115,7 @@ impl Family {
     }
 }
 
-/// Returns sets of formats that are read and written such that each written one can be made of each that is read.
+/// Groups the formats: within each family, each format that is read can be converted to each format that is written.
 fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
     let set = |filter: &dyn Fn(&Ability) -> bool| -> FormatSet {
         let kept = abilities.iter().filter(|ability| filter(ability));
@@ -162,12 +163,12 @@ fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
 }
 
 impl Gpu {
-    /// Declares what this device copies by [`Gpu::copy`] for images of `extent`, in pixels: for each family of formats those that it
-    /// imports and reads, and those that it imports and writes. The list is empty for a device that imports only the buffers of its own
-    /// DRM device (Venus), because a copy has buffers of other devices too.
+    /// Declares the copies that [`Gpu::copy`] makes on this device for images of `extent`, in pixels. Each [`CopyDevice`] has the
+    /// formats that the device can import and read, and those that it can import and write. The list is empty for a device that
+    /// imports only the buffers of its own DRM device (Venus), because a copy is between buffers of different devices.
     ///
-    /// A copier declares formats and not the strides and memory that it accepts: [`Gpu::import`] refuses other buffers, and the CPU has to
-    /// copy then. A device that is a CPU (lavapipe) costs what a copy by the CPU costs, because it is one; all others cost
+    /// The strides and the memory that the device accepts are not declared: if [`Gpu::import`] refuses a buffer, the CPU has to
+    /// copy instead. A device that renders on the CPU (lavapipe) has the cost of a copy by the CPU; all other devices have
     /// [`CopyDevice::USUAL_COST`].
     ///
     /// # Errors
@@ -206,7 +207,7 @@ impl Gpu {
             .collect())
     }
 
-    /// Returns whether this device is the one that a solution chose to copy, so that [`Gpu::copy`] makes the copy.
+    /// Returns whether this is the device that a solution chose for a copy, which [`Gpu::copy`] then makes.
     #[must_use]
     pub fn is_copier(&self, copier: &GroupCopier) -> bool {
         copier.kind == CopierKind::Gpu && self.identity().same_device(&copier.device)
@@ -217,7 +218,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    /// Abilities of all formats, as of a device that blits those of colours.
+    /// The abilities of a device that copies all formats, and blits those with red, green and blue.
     fn abilities() -> Vec<Ability> {
         let ability = |(fourcc, _)| {
             let is_colour = fourth_channel(fourcc).is_some();

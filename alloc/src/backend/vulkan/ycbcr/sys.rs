@@ -1,7 +1,7 @@
 //! The Vulkan objects of a Y'CbCr conversion: conversion, sampler and image views.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The command buffer of a copy from one image to another.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub(super) struct Recorded {
     to: Arc<RawImage>,
 }
 
-/// Records a copy that acquires both images first and releases them afterwards. The caller has checked that both are of one
-/// device, and that the device converts between their formats by `method`.
+/// Records a copy that first acquires the ownership of both images and afterwards releases it. The caller has checked that both
+/// images belong to the same device, and that the device converts between their formats by `method`.
 pub(super) fn recorded(
     from: &Arc<RawImage>,
     to: &Arc<RawImage>,
@@ -34,7 +34,7 @@ pub(super) fn recorded(
         from: Arc::clone(from),
         to: Arc::clone(to),
     };
-    // SAFETY: the command buffer is new; both images are of this device and live as long as the commands.
+    // SAFETY: the command buffer is new; both images belong to this device, and `made` keeps them as long as the commands.
     unsafe { record(&made, method, regions, transfers) }?;
     Ok((made.commands.raw, made))
 }
@@ -57,7 +57,8 @@ unsafe fn record(
     let none = vk::DependencyFlags::empty();
     let acquires = [read.acquire.barriers(), written.acquire.barriers()].concat();
     let releases = [read.release.barriers(), written.release.barriers()].concat();
-    // SAFETY: the caller guarantees it; the regions lie inside of the images, as `Image::regions` computes them.
+    // SAFETY: the caller guarantees that the objects are valid; the regions are inside of the images, since `Image::regions`
+    // computed them.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
         raw.cmd_pipeline_barrier(
@@ -76,7 +77,7 @@ unsafe fn record(
             }
             Method::Blit => {
                 let blits: Vec<vk::ImageBlit> = regions.iter().map(image_blit).collect();
-                // Both pictures have one size, so each pixel is made of one pixel.
+                // Both pictures have the same size, so each written pixel comes from exactly one pixel and is not filtered.
                 let filter = vk::Filter::NEAREST;
                 raw.cmd_blit_image(commands, from, general, to, general, &blits, filter);
             }
@@ -126,9 +127,9 @@ fn layers(region: &Region) -> vk::ImageSubresourceLayers {
         .layer_count(1)
 }
 
-/// Returns the pixel of a region that is this far from its first.
+/// Returns the coordinates of a pixel that is this many columns and rows after the first pixel of a region.
 fn corner(region: &Region, (columns, rows): (u32, u32)) -> vk::Offset3D {
-    // Images have far less than 2^31 columns and rows.
+    // The conversion does not fail, since images have far less than 2^31 columns and rows.
     let at = |first: u32, more: u32| i32::try_from(first.saturating_add(more)).unwrap_or(0);
     vk::Offset3D {
         x: at(region.corner.0, columns),
