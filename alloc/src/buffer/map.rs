@@ -23,9 +23,9 @@ const SYNC_READ: u64 = 1;
 const SYNC_WRITE: u64 = 2;
 const SYNC_END: u64 = 4;
 
-/// The begin or the end of an access.
+/// Whether a CPU access begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum SyncStep {
     Start,
     End,
 }
@@ -44,10 +44,11 @@ struct Area {
     writable: bool,
 }
 
-// SAFETY: an area is an address range that only this value unmaps, and nothing in it is bound to a thread. Accesses race with
-// devices in any case, so they are copies of raw memory and never references.
+// SAFETY: an area is an address range that only this value unmaps, and that any thread may access. Devices can write to the
+// memory during any access, so accesses are copies of raw memory and never references.
 unsafe impl Send for Area {}
-// SAFETY: as for Send. Concurrent copies of the same bytes give unspecified bytes, and no reference is ever created.
+// SAFETY: any thread may access the address range. Concurrent copies of the same bytes give unspecified bytes, and no reference
+// to them is ever created.
 unsafe impl Sync for Area {}
 
 impl Drop for Area {
@@ -86,12 +87,13 @@ impl Mapping {
 
     /// Begins a CPU access, which ends when the guard is dropped.
     ///
-    /// The exporter makes the caches of device and CPU coherent, and sleeps until the implicit fences are signalled. Wait for explicit
-    /// fences before. [`Mapping::try_access`] checks both kinds and never sleeps. Any process that has the buffer can add a fence to it,
-    /// so a buffer from an untrusted process must be accessed only by [`Mapping::try_access`].
+    /// The exporter makes the caches of device and CPU coherent, and the call blocks until the implicit fences of the buffer are
+    /// signalled. The caller must wait for explicit fences before. [`Mapping::try_access`] checks both kinds of fences and never
+    /// blocks. Any process that has the buffer can add a fence to it, so a buffer from an untrusted process must be accessed only
+    /// by [`Mapping::try_access`].
     ///
     /// # Errors
-    /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] for a write where the file descriptor is read-only.
+    /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] for a write if a file descriptor is read-only.
     ///
     /// # References
     /// `linux/dma-buf.h`, DMA_BUF_IOCTL_SYNC.
@@ -104,7 +106,7 @@ impl Mapping {
         MapGuard::begin(self, access)
     }
 
-    /// Zeroes all dma-bufs, with the bytes between and after the planes.
+    /// Zeroes all dma-bufs of the buffer, including the bytes between and after the planes.
     pub(super) fn zero(&self) -> Result<(), AccessError> {
         let _guard = self.access(CpuAccess::Write)?;
         for area in &self.areas {
@@ -116,13 +118,13 @@ impl Mapping {
         Ok(())
     }
 
-    pub(super) fn sync(&self, step: Step, access: CpuAccess) -> Result<(), AccessError> {
+    pub(super) fn sync(&self, step: SyncStep, access: CpuAccess) -> Result<(), AccessError> {
         let direction = match access {
             CpuAccess::Read => SYNC_READ,
             CpuAccess::Write => SYNC_WRITE,
             CpuAccess::ReadWrite => SYNC_READ | SYNC_WRITE,
         };
-        let flags = if step == Step::End {
+        let flags = if step == SyncStep::End {
             direction | SYNC_END
         } else {
             direction
@@ -133,15 +135,20 @@ impl Mapping {
                 continue;
             };
             if let Err(source) = sync_with_retry(fd, flags) {
-                let step_name = if step == Step::Start { "start" } else { "end" };
+                let step_name = if step == SyncStep::Start {
+                    "start"
+                } else {
+                    "end"
+                };
                 let origin = self.buffer.source_name().to_owned();
                 let failure = AccessError::Sync {
                     step: step_name,
                     origin,
                     source: source.into(),
                 };
-                if step == Step::Start {
-                    // The accesses that have begun are ended, so that every start has an end.
+                if step == SyncStep::Start {
+                    // The accesses that have already begun on other dma-bufs of the buffer are ended, so that every SYNC_START
+                    // has a SYNC_END.
                     for started in (0..memory).filter_map(|index| self.buffer.dmabuf_fd(index)) {
                         let _ = sync_with_retry(started, direction | SYNC_END);
                     }
@@ -174,7 +181,8 @@ impl Mapping {
         from: &[u8],
     ) -> Result<(), AccessError> {
         let into = self.locate(plane, offset, from.len())?;
-        // SAFETY: as in `copy_out`. A guard for writing exists only where every area is writable.
+        // SAFETY: `locate` has checked that `from.len()` bytes from there are inside the mapping, which lives as long as self,
+        // and `from` is other memory. A guard for writing exists only if every area is writable.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };
         Ok(())
     }
@@ -225,7 +233,7 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
             )
         }
     };
-    // A file descriptor may be read-only, as that of V4L2's EXPBUF with flags 0. Reading must then work.
+    // A file descriptor can be read-only, like that of VIDIOC_EXPBUF without O_RDWR. It is mapped for reading then.
     let (start, writable) = match map(ProtFlags::READ | ProtFlags::WRITE) {
         Ok(start) => (start, true),
         Err(Errno::ACCESS) => (map(ProtFlags::READ)?, false),
@@ -239,7 +247,7 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
     })
 }
 
-/// Sends DMA_BUF_IOCTL_SYNC again as long as it answers EINTR or EAGAIN, as the kernel documentation requires.
+/// Calls DMA_BUF_IOCTL_SYNC again as long as it returns EINTR or EAGAIN, as the kernel documentation requires.
 fn sync_with_retry(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     loop {
         // SAFETY: the ioctl reads one u64, which is `struct dma_buf_sync`, and the file descriptor is a dma-buf.
@@ -255,7 +263,7 @@ mod tests {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
     fn structure_and_opcode_equal_the_headers_of_this_target() {
-        // `struct dma_buf_sync` is one 64-bit number.
+        // `u64` is used for `struct dma_buf_sync`, which consists of one 64-bit number.
         let actual = [
             ("size dma_buf_sync", size_of::<u64>() as u64),
             ("request DMA_BUF_IOCTL_SYNC", super::SYNC.into()),

@@ -175,7 +175,7 @@ impl Image {
             acquire: self.acquire(ImageAccess::COPY, Contents::Keep)?,
             release: self.release(ImageAccess::COPY)?,
         };
-        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, direction, &transfers)
+        let (raw, recorded) = sys::record_copy(&self.raw, staging, regions, direction, &transfers)
             .map_err(gpu.failed("recording a copy"))?;
         let staging = Arc::clone(&recorded.staging);
         let commands = Commands {

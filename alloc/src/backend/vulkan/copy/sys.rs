@@ -179,21 +179,21 @@ impl OneTime {
 }
 
 /// A recorded copy, and all objects that it uses.
-pub(super) struct Recorded {
+pub(super) struct RecordedCopy {
     commands: OneTime,
     image: Arc<RawImage>,
     pub(super) staging: Arc<Staging>,
 }
 
 /// Records a copy that first acquires the ownership of the image and afterwards releases it.
-pub(super) fn recorded(
+pub(super) fn record_copy(
     image: &Arc<RawImage>,
     staging: Staging,
     regions: &[Region],
     direction: Direction,
     transfers: &OwnershipTransfers,
-) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
-    let made = Recorded {
+) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
+    let made = RecordedCopy {
         commands: OneTime::new(&image.device)?,
         image: Arc::clone(image),
         staging: Arc::new(staging),

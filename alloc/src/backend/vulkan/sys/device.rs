@@ -199,7 +199,7 @@ impl Device {
     /// Destroys the objects of work that has finished.
     pub(crate) fn release_finished(&self) {
         let mut list = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        // An error means that the device is lost: none of its work continues.
+        // Work counts as finished if the query fails, because that means that the device is lost and executes nothing any more.
         let (busy, finished): (Vec<_>, Vec<_>) = std::mem::take(&mut *list)
             .into_iter()
             .partition(|pending| pending.last.is_signalled() == Ok(false));
@@ -208,7 +208,7 @@ impl Device {
         drop(finished);
     }
 
-    /// Waits until no work is pending, and destroys its objects; returns `false` if some work has not finished after `timeout`.
+    /// Waits for the pending work and destroys its objects; returns `false` if some work has not finished after `timeout`.
     pub(crate) fn finish(&self, timeout: Duration) -> Result<bool, vk::Result> {
         let begun = Instant::now();
         let pending = {
@@ -224,14 +224,14 @@ impl Device {
                     all_finished = all_finished.map(|_| false);
                     self.keep(one);
                 }
-                // No work of a lost device continues.
+                // The device is lost, so the work has ended and its objects are destroyed.
                 Err(error) => all_finished = Err(error),
             }
         }
         all_finished
     }
 
-    /// Returns the memory types as which a dma-buf can be imported, as a bit mask.
+    /// Returns the bit mask of the memory types as which a dma-buf can be imported (vkGetMemoryFdPropertiesKHR).
     pub(crate) fn types_of_fd(&self, fd: BorrowedFd<'_>) -> Result<u32, vk::Result> {
         let mut properties = vk::MemoryFdPropertiesKHR::default();
         // SAFETY: the fd is an open dma-buf; the call does not take ownership of it.

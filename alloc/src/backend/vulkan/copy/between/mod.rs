@@ -97,7 +97,7 @@ impl Gpu {
         };
         let transfers = [transfers(from)?, transfers(to)?];
         let regions: Vec<(Region, Region)> = read.into_iter().zip(written).collect();
-        let (raw, recorded) = sys::recorded(&from.raw, &to.raw, made, &regions, &transfers)
+        let (raw, recorded) = sys::record_copy(&from.raw, &to.raw, made, &regions, &transfers)
             .map_err(self.failed("recording a copy"))?;
         let commands = Commands {
             raw,

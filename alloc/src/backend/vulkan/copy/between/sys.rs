@@ -14,7 +14,7 @@ use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
 
 /// A recorded copy, and all objects that it uses.
-pub(super) struct Recorded {
+pub(super) struct RecordedCopy {
     commands: OneTime,
     from: Arc<RawImage>,
     to: Arc<RawImage>,
@@ -22,14 +22,14 @@ pub(super) struct Recorded {
 
 /// Records a copy that first acquires the ownership of both images and afterwards releases it. The caller has checked that both
 /// images belong to the same device, and that the device converts between their formats by `method`.
-pub(super) fn recorded(
+pub(super) fn record_copy(
     from: &Arc<RawImage>,
     to: &Arc<RawImage>,
     method: Method,
     regions: &[(Region, Region)],
     transfers: &[OwnershipTransfers; 2],
-) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
-    let made = Recorded {
+) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
+    let made = RecordedCopy {
         commands: OneTime::new(&from.device)?,
         from: Arc::clone(from),
         to: Arc::clone(to),
@@ -44,7 +44,7 @@ pub(super) fn recorded(
 /// # Safety
 /// The command buffer is in the initial state; images and command buffer are of one device and live until the commands have finished.
 unsafe fn record(
-    made: &Recorded,
+    made: &RecordedCopy,
     method: Method,
     regions: &[(Region, Region)],
     [read, written]: &[OwnershipTransfers; 2],
