@@ -46,23 +46,23 @@ struct FenceInfo {
     timestamp_ns: u64,
 }
 
-/// One of the fences that a sync_file was merged from, as the kernel describes it.
+/// One of the fences from which a sync_file was merged: the fields of `struct sync_fence_info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// The timeline's name.
     pub(super) timeline: String,
     /// The driver's name.
     pub(super) driver: String,
-    /// 0: unsignalled; 1: signalled; below 0: signalled with that error.
+    /// 0 for an unsignalled fence, 1 for a signalled fence, and a negative errno for a fence that signalled with an error.
     pub(super) status: i32,
-    /// On CLOCK_MONOTONIC. The value has no meaning while the fence is unsignalled.
+    /// The time of the signal on CLOCK_MONOTONIC. The value has no meaning while the fence is unsignalled.
     pub(super) timestamp_ns: u64,
 }
 
 const SYNC_MERGE: Opcode = opcode::read_write::<MergeData>(b'>', 3);
 const SYNC_FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
-/// Repeats an ioctl that was interrupted by a signal or that answers EAGAIN.
+/// Repeats an ioctl as long as it returns EINTR or EAGAIN.
 fn retry(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         match request() {
@@ -77,8 +77,8 @@ fn owned_fd(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: the ioctl succeeded and has just created this file descriptor, and nothing else owns it. The field was -1 before the
-    // call, so an ioctl that did not write it is not mistaken for one that returned 0.
+    // SAFETY: the ioctl succeeded and has just created this file descriptor, which no other value owns. The field was -1 before
+    // the call, so an ioctl that did not write the field is an error and not the fd 0.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -134,7 +134,7 @@ pub(super) fn status(sync_file: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
     Ok((info.status, info.num_fences))
 }
 
-/// Lists the fences that a sync_file was merged from: one or several.
+/// Lists the fences from which a sync_file was merged: one fence if it was not merged.
 ///
 /// # References
 /// `linux/sync_file.h`, SYNC_IOC_FILE_INFO.
@@ -172,7 +172,7 @@ struct SyncFile {
 const EXPORT_SYNC_FILE: Opcode = opcode::read_write::<SyncFile>(b'b', 2);
 const IMPORT_SYNC_FILE: Opcode = opcode::write::<SyncFile>(b'b', 3);
 
-/// Returns `DMA_BUF_SYNC_READ` or `DMA_BUF_SYNC_RW`: an access that writes may read too.
+/// Returns `DMA_BUF_SYNC_READ` for a read. For a write it returns `DMA_BUF_SYNC_RW`, because an access that writes may read too.
 const fn direction(access: Access) -> u32 {
     match access {
         Access::Read => 1,
@@ -180,7 +180,7 @@ const fn direction(access: Access) -> u32 {
     }
 }
 
-/// Exports the implicit fences of a dma-buf that an access has to wait for.
+/// Exports the implicit fences of a dma-buf, for which an access has to wait, as one sync_file.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_IOCTL_EXPORT_SYNC_FILE.
@@ -267,7 +267,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)).into_owned()
 }
 
-/// Returns whether two descriptors refer to the same open file description; `false` where the kernel cannot compare them.
+/// Returns whether two descriptors refer to the same open file description; `false` if the kernel cannot compare them.
 ///
 /// # References
 /// fcntl(2), F_DUPFD_QUERY (Linux 6.10); kcmp(2), KCMP_FILE.
