@@ -1,9 +1,10 @@
-//! Vulkan on a device of an application: what the application has to enable, the error where it has not, and the use of shared images.
+//! Tests of Vulkan on an application's device: the extensions and features that the application has to enable, the error if some
+//! are missing, and the use of shared images.
 //!
 //! lavapipe of Mesa before 24, or without `/dev/udmabuf`, shares no images. On such a machine the tests that need them print that they are
 //! skipped. `covalent-interop-check application_device` runs the same scenes in a guest that supports them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 
 mod engine;
 
@@ -25,8 +26,9 @@ use engine::{Engine, Setup};
 
 /// Waits until no other test of this program uses Vulkan.
 ///
-/// The loader unloads a driver with its last instance. With Mesa 26.1, a program that makes and drops instances of lavapipe on
-/// several threads crashed in four of sixty runs, and in none of a hundred where it used one thread at a time.
+/// The Vulkan loader unloads a driver when its last instance is destroyed. With Mesa 26.1, a program that creates and destroys
+/// instances of lavapipe on several threads crashed in four of sixty runs, and with one thread at a time in none of a hundred
+/// runs.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,7 +41,7 @@ fn setup() -> Setup {
     }
 }
 
-/// Returns an engine for each physical device. On a machine without Vulkan it returns none and prints that.
+/// Returns an engine for each physical device. On a machine without Vulkan it returns an empty list and prints the reason.
 fn engines(setup: Setup) -> Vec<Arc<Engine>> {
     let mut found = Vec::new();
     loop {
@@ -62,7 +64,7 @@ fn engines(setup: Setup) -> Vec<Arc<Engine>> {
     found
 }
 
-/// Returns the engines whose devices share images. For the others it prints the reason.
+/// Returns the engines whose devices can share images as dma-bufs. For the other devices it prints the reason.
 fn engines_with_shared_images() -> Vec<(Arc<Engine>, Gpu)> {
     let wanted = Capabilities::IMAGES;
     engines(setup())
@@ -138,7 +140,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
         assert_eq!(of(MissingKind::DeviceExtension), expected);
         assert_eq!(of(MissingKind::Feature).len(), 2);
         assert!(of(MissingKind::InstanceExtension).is_empty());
-        // One error lists all of them, one a line, and whether the driver supports each.
+        // The error lists all missing requirements, each on a line of its own, and says whether the driver supports it.
         let words = error.to_string();
         assert_eq!(words.lines().count(), missing.len() + 1, "{words}");
         for one in missing {

@@ -66,7 +66,7 @@ pub trait MemberAllocator {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError>;
 }
 
-/// A [`Participant`] as plain data stands for a compositor, or for a device of another process, so it imports nothing in this
+/// A [`Participant`] as plain data represents a compositor, or a device of another process, so it imports nothing in this
 /// process.
 impl Member for Participant {
     type Imported = ();

@@ -97,7 +97,7 @@ impl AccessKind for Writing {
 ///
 /// If a token is dropped instead, the buffer stays held, and the next conflicting access gets an error that names the holder.
 #[derive(Debug)]
-#[must_use = "the access lasts until the token is given back to the tracker"]
+#[must_use = "the access lasts until the token is passed to `end` of the tracker"]
 pub struct AccessToken<K> {
     tracker_id: u64,
     access_id: u64,
@@ -119,7 +119,7 @@ pub struct PriorAccess<M> {
 
 /// The result of [`AccessTracker::begin_read`] and [`AccessTracker::begin_write`].
 #[derive(Debug)]
-#[must_use = "the answer says whether the buffer may be accessed"]
+#[must_use = "the result tells whether the accessor may use the buffer"]
 pub enum AccessDecision<K, M> {
     /// The accessor may use the buffer, and has to wait for these fences itself. [`export_wait`](super::export_wait) converts the
     /// fences for the mechanism by which the accessor waits.

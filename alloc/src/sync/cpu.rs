@@ -8,7 +8,7 @@ use crate::buffer::{AccessError, CpuAccess, MapGuard, Mapping};
 
 /// The result of [`Mapping::try_access`].
 #[derive(Debug)]
-#[must_use = "the answer says whether the buffer may be accessed"]
+#[must_use = "the result tells whether the access has begun"]
 pub enum CpuAccessDecision<'mapping> {
     /// The access has begun. It ends when the guard is dropped.
     Granted(MapGuard<'mapping>),

@@ -88,7 +88,7 @@ impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for TypedTracker<S, M> {
 
 /// The result of [`TypedTracker::begin_write`] and [`TypedTracker::begin_read`].
 #[derive(Debug)]
-#[must_use = "the answer holds the tracker"]
+#[must_use = "the result contains the tracker"]
 pub enum TypedDecision<From, To, M> {
     /// The accessor may use the buffer, and has to wait for these fences itself.
     Granted(TypedTracker<To, M>, Vec<PriorAccess<M>>),

@@ -1,4 +1,4 @@
-//! Reading a file of trial results takes bounded memory, whatever the file contains.
+//! Tests that a read of a file of trial results takes bounded memory, whatever the file contains.
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,9 @@ use covalent_alloc::trial::{TrialResultError, TrialResultStore};
 
 use super::sys::measured;
 
-/// How many times its length a file may take in memory, as the documentation of the store says.
+/// The documented limit of the memory for reading a file, as a multiple of the file's length.
 const MEMORY_FACTOR: usize = 64;
-/// What reading any file takes: buffers of the standard library and the text of an error.
+/// The memory in bytes that a read of any file takes: buffers of the standard library, and the text of an error.
 const BASE: usize = 64 << 10;
 const LENGTH: usize = 512 << 10;
 
@@ -16,7 +16,7 @@ fn file(results: &str) -> String {
     format!("{{\"format\":\"covalent facts\",\"version\":1,\"facts\":[{results}]}}")
 }
 
-/// Repeats an item, with its number in place of `#`, up to [`LENGTH`].
+/// Repeats an item up to [`LENGTH`] bytes. Each `#` in the item is replaced by the item's number.
 fn many(item: &str) -> String {
     let mut text = String::new();
     for number in 0.. {

@@ -31,7 +31,7 @@ impl HostTransfer {
     /// Opens the shadow copies of a plan's buffers; `None` if the device has none.
     ///
     /// # Errors
-    /// Those of [`Card::open`]; [`DrmError::Import`] and [`DrmError::Request`].
+    /// The errors of [`Card::open`]; [`DrmError::Import`] and [`DrmError::Request`].
     pub fn of(plan: &Plan, buffers: &[Buffer]) -> Result<Option<Self>, DrmError> {
         let allocated = Card::list()
             .into_iter()

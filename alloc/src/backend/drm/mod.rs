@@ -138,7 +138,7 @@ pub enum DrmError {
         available_bytes: u64,
     },
     /// The plan is for another source than this card's.
-    #[error("{card}: the plan is for {planned}, which has to allocate it", card = printable_path(card))]
+    #[error("{card} cannot allocate this plan, which is for the source {planned}; allocate from that source", card = printable_path(card))]
     NotPlanned {
         /// The device node.
         card: PathBuf,

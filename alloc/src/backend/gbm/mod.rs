@@ -120,7 +120,7 @@ pub enum GbmError {
         available_bytes: u64,
     },
     /// The plan is for another source than this device's.
-    #[error("{node}: the plan is for {planned}, which has to allocate it", node = printable_path(node))]
+    #[error("{node} cannot allocate this plan, which is for the source {planned}; allocate from that source", node = printable_path(node))]
     NotPlanned {
         /// The device node.
         node: PathBuf,

@@ -45,7 +45,7 @@ pub enum HeapError {
         source: SystemError,
     },
     /// The plan is for another source than this heap.
-    #[error("{heap}: the plan is for {planned}, which has to allocate it", heap = printable_path(heap))]
+    #[error("{heap} cannot allocate this plan, which is for the source {planned}; allocate from that source", heap = printable_path(heap))]
     NotPlanned {
         /// The device node.
         heap: PathBuf,
@@ -65,7 +65,7 @@ pub enum HeapError {
     },
     /// The heap's CMA region has too little free memory for all buffers.
     #[error(
-        "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of others, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
+        "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
     Pool {
         /// The device node.
         heap: PathBuf,

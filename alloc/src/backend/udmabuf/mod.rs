@@ -42,7 +42,9 @@ pub enum UdmabufError {
         source: SystemError,
     },
     /// The plan is for another source than this one.
-    #[error("{source_name}: the plan is for {planned}, which has to allocate it")]
+    #[error(
+        "{source_name} cannot allocate this plan, which is for the source {planned}; allocate from that source"
+    )]
     NotPlanned {
         /// The name of the udmabuf source.
         source_name: String,

@@ -238,9 +238,15 @@ mod tests {
         assert!(states.block_requeues());
         states.stopped();
         assert_eq!(states.queued_count(), 0);
-        assert!(states.refusal(0).is_some(), "the frame still holds it");
+        assert!(
+            states.refusal(0).is_some(),
+            "the frame still holds the buffer"
+        );
         assert_eq!(states.refusal(1), None);
-        assert!(!states.begin_requeue(0), "it would be queued while stopped");
+        assert!(
+            !states.begin_requeue(0),
+            "the buffer must not be queued while the stream is stopped"
+        );
         assert_eq!(states.refusal(0), None);
     }
 
@@ -316,7 +322,7 @@ mod tests {
         assert!(!states.dequeued(0), "a frame holds it");
         assert!(states.refusal(0).unwrap().contains("frame"));
         assert!(states.dequeued(1));
-        assert!(!states.dequeued(1), "it is dequeued already");
+        assert!(!states.dequeued(1), "the buffer is dequeued already");
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn is_same_layout(one: &Layout, other: &Layout) -> bool {
         && one.memory_sizes().len() == other.memory_sizes().len()
 }
 
-/// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of memory 0 with 2560 bytes a row`.
+/// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of dma-buf 0 with 2560 bytes a row`.
 fn summary(layout: &Layout) -> String {
     let mut text = format!("{} in {}", layout.extent(), layout.format());
     if layout.is_cropped() {
@@ -130,7 +130,7 @@ fn summary(layout: &Layout) -> String {
     }
     for (number, plane) in layout.planes().iter().enumerate() {
         text.push_str(&format!(
-            ", plane {number} at byte {} of memory {} with {} bytes a row",
+            ", plane {number} at byte {} of dma-buf {} with {} bytes a row",
             plane.offset_bytes, plane.memory, plane.stride_bytes
         ));
     }

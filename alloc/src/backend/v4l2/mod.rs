@@ -79,7 +79,7 @@ pub enum Error {
         /// The error of VIDIOC_QUERYCAP or open.
         source: SystemError,
     },
-    /// The device has no streaming queue of that direction.
+    /// The device has no queue of the requested direction with streaming I/O.
     #[error(
         "{device} ({driver}) has no {direction} queue with streaming I/O; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
     NoQueue {
@@ -245,7 +245,7 @@ pub enum Error {
     },
     /// A buffer is smaller than sizeimage.
     #[error(
-        "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}", device = printable_path(device))]
+        "{device} ({driver}) needs {needed_bytes} bytes in dma-buf {memory} of each buffer, and that of the buffer with {identity} has {found_bytes}", device = printable_path(device))]
     TooSmall {
         /// The device node.
         device: PathBuf,
@@ -310,7 +310,7 @@ pub enum Error {
         granted: usize,
     },
     /// The queue's pool has too little free memory for all buffers.
-    #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of others, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
+    #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
     Pool {
         /// The device node.
         device: PathBuf,
@@ -339,7 +339,7 @@ pub enum Error {
         source: SystemError,
     },
     /// The plan is for another source than this queue's memory.
-    #[error("{device}: the plan is for {planned}, which has to allocate it", device = printable_path(device))]
+    #[error("{device} cannot allocate this plan, which is for the source {planned}; allocate from that source", device = printable_path(device))]
     NotPlanned {
         /// The device node.
         device: PathBuf,

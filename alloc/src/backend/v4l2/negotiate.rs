@@ -28,7 +28,7 @@ impl fmt::Display for NegotiatedFormat {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} in {}, {:?} bytes a row, {:?} bytes",
+            "{} in {}, bytesperline {:?}, sizeimage {:?}",
             self.extent, self.pixel_format, self.strides_bytes, self.sizes_bytes
         )?;
         if self.visible != Rect::whole(self.extent) {
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(layout.visible(), negotiated.visible);
         assert_eq!(
             negotiated.to_string(),
-            "640x480 in NV12, [640] bytes a row, [460800] bytes, with the picture of 640x472 at (0, 0)"
+            "640x480 in NV12, bytesperline [640], sizeimage [460800], with the picture of 640x472 at (0, 0)"
         );
         assert_eq!(
             NegotiatedFormat::of_layout(&layout),

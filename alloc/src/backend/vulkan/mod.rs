@@ -277,7 +277,7 @@ pub enum VulkanError {
     },
     /// The buffer is smaller than the image requires.
     #[error(
-        "{device} needs {needed_bytes} bytes in memory {memory}, and the buffer from {origin} has {found_bytes}"
+        "{device} needs {needed_bytes} bytes in dma-buf {memory}, and that of the buffer from {origin} has {found_bytes}"
     )]
     TooSmall {
         /// The device.
@@ -304,7 +304,9 @@ pub enum VulkanError {
         available_bytes: u64,
     },
     /// The plan is for another source than this device's.
-    #[error("{device}: the plan is for {planned}, which has to allocate it")]
+    #[error(
+        "{device} cannot allocate this plan, which is for the source {planned}; allocate from that source"
+    )]
     NotPlanned {
         /// The device.
         device: String,

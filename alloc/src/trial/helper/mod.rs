@@ -338,13 +338,13 @@ impl Helper {
         }
     }
 
-    /// Declares the devices that copy images of one size, in pixels: those of all backends of the helper program, which loads the drivers of
-    /// Vulkan.
+    /// Declares the devices that can copy images of one size, in pixels. All backends of the helper program are queried, and the
+    /// helper process loads the Vulkan drivers.
     ///
     /// # Errors
-    /// The outcome, if a driver crashes the helper or misses the deadline. The CPU can still copy.
+    /// The refusal, if a driver crashes the helper process or misses the deadline. The CPU can copy instead.
     pub fn declare_copiers(&mut self, extent: Extent) -> Result<Vec<CopyDevice>, Outcome> {
-        // A format that is left out costs its own copies only.
+        // The list of formats that were left out is not used: the copiers are only declared without these formats.
         let mut left_out = Declared::default();
         match self.list(&HelperRequest::Copiers { extent }, "copiers", &mut left_out)? {
             HelperReply::Copiers { copiers } => Ok(copiers),
@@ -352,7 +352,8 @@ impl Helper {
         }
     }
 
-    /// Allocates according to a plan and frees the buffer, `count` times, one after another. Returns the times.
+    /// Allocates a buffer according to a plan and frees it, `count` times, one after another. Returns the duration of each
+    /// allocation and each free.
     ///
     /// # Errors
     /// The first refusal.
@@ -362,19 +363,20 @@ impl Helper {
         count: u32,
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
         let request = HelperRequest::MeasureAllocation {
-            request: Box::new(message(planned)),
+            request: Box::new(request_for(planned)),
             count,
         };
         self.allocated = None;
         self.measured(&request, planned.plan.source_name(), "allocate")
     }
 
-    /// Imports the buffer of a plan into a participant and frees the import, `count` times, one after another. Returns the times.
+    /// Imports the buffer of a plan into a participant and ends the import, `count` times, one after another. Returns the
+    /// duration of each import and each end of an import.
     ///
-    /// The devices are opened and the buffer is imported once before, so that its pages are allocated.
+    /// Before the measurement the devices are opened and the buffer is imported once, so that its pages are allocated.
     ///
     /// # Errors
-    /// The first refusal, also of the allocation.
+    /// The first refusal, which can also be that of the allocation.
     pub fn measure_import(
         &mut self,
         planned: TrialPlan<'_>,
@@ -416,7 +418,7 @@ impl Helper {
     /// Allocates the buffer of a plan in the helper process, which keeps it.
     fn allocate_in_helper(&mut self, planned: TrialPlan<'_>) -> (Outcome, Option<Buffer>) {
         let request = HelperRequest::Allocate {
-            request: Box::new(message(planned)),
+            request: Box::new(request_for(planned)),
         };
         self.allocated = None;
         let source = planned.plan.source_name();
@@ -443,8 +445,8 @@ impl Helper {
     }
 }
 
-/// Creates the memfd for the helper's standard error. It is sealed at its size, since a driver may write without end; what does not
-/// fit is lost.
+/// Creates the memfd for the helper's standard error. It is sealed against growing, because a driver may write without end. Text
+/// that does not fit is lost.
 fn stderr_file() -> Result<File, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let stderr = memfd_create("covalent-prove", flags)?;
@@ -456,17 +458,19 @@ fn stderr_file() -> Result<File, Errno> {
     Ok(File::from(stderr))
 }
 
-/// Returns the request by which the helper process finds the plan.
-fn message(planned: TrialPlan<'_>) -> Request {
+/// Returns the request that is sent to the helper process, which solves it and so gets the same plan.
+fn request_for(planned: TrialPlan<'_>) -> Request {
     without_other_formats(planned.request, planned.plan.layout().format().fourcc)
 }
 
 fn unexpected_reply() -> Outcome {
-    Outcome::Untestable("the helper process sent a reply of another kind".to_owned())
+    Outcome::Untestable(
+        "the helper process sent a reply that does not belong to the request".to_owned(),
+    )
 }
 
-/// Sends a request and waits for its reply. While the process handles the request, `asked` is set to the format about which it
-/// asks a driver.
+/// Sends a request and waits for its reply. While the process handles the request, `asked` is set to each format about which the
+/// process queries a driver.
 fn exchange(
     socket: &OwnedFd,
     request: &HelperRequest,

@@ -1,4 +1,4 @@
-//! Command buffers of the engine.
+//! The command buffers of the engine, which it records and submits itself.
 
 mod sample;
 mod sys;

@@ -1,7 +1,7 @@
-//! Commands that draw and copy between ownership transfers. The engine submits them itself.
+//! Records commands that draw and copy between ownership transfers. The engine submits them to its own queue.
 #![allow(
     unsafe_code,
-    reason = "an engine calls Vulkan through a table of functions that was loaded"
+    reason = "an engine calls Vulkan functions through pointers that are loaded at run time"
 )]
 
 use std::sync::{Arc, PoisonError};
@@ -12,7 +12,7 @@ use covalent_alloc::sync::Fence;
 
 use super::super::{Engine, engine_error, failed};
 
-/// The timeout of submitted work. CPU and device may be emulated.
+/// The timeout of submitted work in nanoseconds. It is long, because CPU and device may be emulated.
 const NANOSECONDS: u64 = 60_000_000_000;
 
 const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
@@ -75,7 +75,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The validation layer reports work that has not ended by then.
+        // The error is ignored: if the work has not ended, the validation layer reports that when its objects are destroyed.
         let _ = self.idle();
     }
 }
@@ -142,7 +142,7 @@ impl Recording {
         }
     }
 
-    /// Draws one colour by a render pass that begins and ends in COLOR_ATTACHMENT_OPTIMAL.
+    /// Fills the image with one colour, in a render pass that begins and ends in the layout COLOR_ATTACHMENT_OPTIMAL.
     pub(crate) fn fill(&mut self, image: &Image, colour: [f32; 4]) -> Result<(), VulkanError> {
         let device = &self.engine.device;
         let optimal = vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL;
@@ -228,7 +228,7 @@ impl Recording {
                         vk::ImageAspectFlags::COLOR
                     })
                     .layer_count(1);
-                // A packed 4:2:2 format has one plane of whole pixels.
+                // Packed 4:2:2 has one plane, whose size is counted in pixels.
                 let step = if several { shape.hsub } else { 1 };
                 vk::ImageCopy::default()
                     .src_subresource(layers)
@@ -253,8 +253,8 @@ impl Recording {
         }
     }
 
-    /// Ends the command buffer and submits it to the engine's queue, under its lock. Each semaphore has a value, which binary semaphores
-    /// ignore.
+    /// Ends the command buffer and submits it to the engine's queue, under the queue's lock. Each semaphore comes with a timeline
+    /// value, which is ignored for a binary semaphore.
     pub(crate) fn submit(
         mut self,
         waits: &[(vk::Semaphore, u64)],
@@ -294,9 +294,9 @@ impl Recording {
     }
 }
 
-/// Exports the fence of submitted work from a semaphore that it signals; `None` where the work has ended.
+/// Exports the fence of submitted work from a semaphore that the work signals; `None` if the work has ended.
 pub(crate) fn exported(semaphore: &mut Semaphore) -> Result<Option<Fence>, VulkanError> {
-    // SAFETY: the engine has just submitted work that signals it, and nothing waits for it.
+    // SAFETY: the engine has just submitted work that signals the semaphore, and no other work waits for it.
     unsafe { semaphore.assume_signal_submitted() };
     semaphore.export()
 }

@@ -1,7 +1,7 @@
 //! Functions that take the Vulkan handles of an application.
 #![allow(
     unsafe_code,
-    reason = "whether handles of Vulkan are valid cannot be checked"
+    reason = "the validity of an application's Vulkan handles cannot be checked"
 )]
 
 use std::collections::BTreeSet;

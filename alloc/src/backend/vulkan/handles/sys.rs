@@ -1,7 +1,7 @@
 //! Submission of commands that a program recorded.
 #![allow(
     unsafe_code,
-    reason = "whether recorded commands keep the rules of Vulkan cannot be checked here"
+    reason = "the validity of commands that an application recorded cannot be checked"
 )]
 
 use std::any::Any;

@@ -201,7 +201,7 @@ impl Image {
     /// [`VulkanError::Unsuitable`] for a layout that the image's usage does not allow.
     ///
     /// # References
-    /// See [`OwnershipTransfer`] and VUID-VkImageMemoryBarrier2-oldLayout-01197: after a release the layout is GENERAL.
+    /// [`OwnershipTransfer`]; VUID-VkImageMemoryBarrier2-oldLayout-01197 (after a release the image has the layout GENERAL).
     pub fn acquire(
         &self,
         first: ImageAccess,

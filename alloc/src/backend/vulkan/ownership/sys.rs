@@ -1,7 +1,7 @@
 //! Recording of an ownership transfer in an application's command buffer.
 #![allow(
     unsafe_code,
-    reason = "whether a command buffer is being recorded cannot be checked here"
+    reason = "the state of an application's command buffer cannot be checked"
 )]
 
 use ash::vk;
