@@ -29,7 +29,7 @@ use engine::{Engine, Setup};
 /// The Vulkan loader unloads a driver when its last instance is destroyed. With Mesa 26.1, a program that creates and destroys
 /// instances of lavapipe on several threads crashed in four of sixty runs, and with one thread at a time in none of a hundred
 /// runs.
-fn alone() -> MutexGuard<'static, ()> {
+fn lock_vulkan() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -115,7 +115,7 @@ fn report(name: &str, gpu: &Gpu, outcome: Result<SceneOutcome, VulkanError>) {
 
 #[test]
 fn device_without_extensions_gets_all_missing_ones_in_one_error() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     let bare = Setup {
         only: Some(&[]),
         ..setup()
@@ -164,7 +164,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
 
 #[test]
 fn only_the_wanted_capabilities_are_required() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     let bare = Setup {
         only: Some(&[khr::external_memory_fd::NAME]),
         ..setup()
@@ -182,7 +182,7 @@ fn only_the_wanted_capabilities_are_required() {
 
 #[test]
 fn instance_of_version_1_0_gets_an_error_that_requires_1_1() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     let old = Setup {
         api_version: vk::API_VERSION_1_0,
         only: Some(&[]),
@@ -198,7 +198,7 @@ fn instance_of_version_1_0_gets_an_error_that_requires_1_1() {
 
 #[test]
 fn device_of_the_engine_outlives_the_objects_of_covalent() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         assert_eq!(gpu.queue_family(), engine.family);
         assert_eq!(gpu.name(), engine.offered.name);
@@ -214,7 +214,7 @@ fn device_of_the_engine_outlives_the_objects_of_covalent() {
 
 #[test]
 fn engine_draws_and_copies_between_shared_images() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         let extent = Extent::new(320, 48).unwrap();
         for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
@@ -239,7 +239,7 @@ fn engine_draws_and_copies_between_shared_images() {
 
 #[test]
 fn engine_samples_chroma_at_its_location() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         let extent = Extent::new(scenes::SAMPLED.0, scenes::SAMPLED.1).unwrap();
         let Some(buffers) = allocated(&gpu, Fourcc::NV12, extent, 1) else {

@@ -65,7 +65,7 @@ pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
     reader.node(&root, "")?;
     let built = reader.builder.finish();
     built
-        .map_err(|excess| placed(excess, "/"))
+        .map_err(|excess| tree_error_at(excess, "/"))
         .and_then(Tree::checked)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
@@ -125,7 +125,7 @@ impl TreeReader {
                 FileType::Directory => below.push(text.to_owned()),
                 FileType::RegularFile => self.property(folder.as_fd(), text)?,
                 // Some file systems do not report the type of an entry.
-                FileType::Unknown => match kind(folder.as_fd(), text)? {
+                FileType::Unknown => match entry_type(folder.as_fd(), text)? {
                     FileType::Directory => below.push(text.to_owned()),
                     FileType::RegularFile => self.property(folder.as_fd(), text)?,
                     _ => {}
@@ -136,7 +136,7 @@ impl TreeReader {
         below.sort_unstable();
         for name in below {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Some(folder) = opened(folder.as_fd(), &name, flags)? else {
+            let Some(folder) = open_entry(folder.as_fd(), &name, flags)? else {
                 continue;
             };
             let length = self.path.len();
@@ -154,7 +154,7 @@ impl TreeReader {
         // The file can have been replaced by a FIFO since it was listed, and O_NONBLOCK prevents a wait.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let Some(file) = opened(folder, name, flags)? else {
+        let Some(file) = open_entry(folder, name, flags)? else {
             return Ok(());
         };
         if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
@@ -186,12 +186,12 @@ impl TreeReader {
         } else {
             &self.path
         };
-        io::Error::new(io::ErrorKind::InvalidData, placed(excess, path))
+        io::Error::new(io::ErrorKind::InvalidData, tree_error_at(excess, path))
     }
 }
 
 /// Opens an entry of a directory; `None` if it may not be opened, is a symbolic link, or was removed.
-fn opened(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
+fn open_entry(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
     match openat(folder, name, flags, Mode::empty()) {
         Ok(file) => Ok(Some(file)),
         // The errno is ENXIO for a FIFO or socket, ELOOP for a link, and ENOTDIR for a file instead of a directory.
@@ -202,7 +202,7 @@ fn opened(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Optio
     }
 }
 
-fn kind(folder: BorrowedFd<'_>, name: &str) -> io::Result<FileType> {
+fn entry_type(folder: BorrowedFd<'_>, name: &str) -> io::Result<FileType> {
     let name = CString::new(name)?;
     let status = rustix::fs::statat(folder, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(status.st_mode))
@@ -212,7 +212,7 @@ fn is_node_name(name: &str) -> bool {
     is_name(name.as_bytes()) && !matches!(name, "" | "." | "..")
 }
 
-fn placed(excess: TreeBuildError, path: &str) -> TreeError {
+fn tree_error_at(excess: TreeBuildError, path: &str) -> TreeError {
     let (what, most) = match excess {
         TreeBuildError::TooMany { what, most } => (what, most),
         // The file system guarantees that no two entries of a directory have the same name, so this does not occur.

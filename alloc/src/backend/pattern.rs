@@ -13,7 +13,7 @@ impl TestPattern {
     /// compared.
     pub(crate) fn write(buffer: &Buffer) -> Option<Self> {
         let pattern = Self {
-            planes: planes(buffer)?,
+            planes: pattern_planes(buffer)?,
         };
         match pattern.write_to(buffer) {
             Ok(()) => Some(pattern),
@@ -84,7 +84,7 @@ const PERIOD: usize = 251;
 
 /// Makes the bytes of each plane. Each row is a piece of one periodic sequence, and neighbouring rows and planes begin at
 /// different places of the sequence, so that exchanged rows or planes are found.
-fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
+fn pattern_planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     let longest = (0..layout.planes().len())
         .map(|plane| row_bytes(buffer, plane))

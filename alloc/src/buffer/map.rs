@@ -34,11 +34,11 @@ pub(super) enum SyncStep {
 #[derive(Debug)]
 pub struct Mapping {
     buffer: Buffer,
-    areas: Vec<Area>,
+    areas: Vec<MappedArea>,
 }
 
 #[derive(Debug)]
-struct Area {
+struct MappedArea {
     start: NonNull<c_void>,
     length: usize,
     writable: bool,
@@ -46,12 +46,12 @@ struct Area {
 
 // SAFETY: an area is an address range that only this value unmaps, and that any thread may access. Devices can write to the
 // memory during any access, so accesses are copies of raw memory and never references.
-unsafe impl Send for Area {}
+unsafe impl Send for MappedArea {}
 // SAFETY: any thread may access the address range. Concurrent copies of the same bytes give unspecified bytes, and no reference
 // to them is ever created.
-unsafe impl Sync for Area {}
+unsafe impl Sync for MappedArea {}
 
-impl Drop for Area {
+impl Drop for MappedArea {
     fn drop(&mut self) {
         // SAFETY: `Mapping::new` mapped the range with this length, and no pointer into it leaves this module.
         if let Err(error) = unsafe { mm::munmap(self.start.as_ptr(), self.length) } {
@@ -218,7 +218,7 @@ impl Mapping {
     }
 }
 
-fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
+fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<MappedArea> {
     let map = |protection| {
         // SAFETY: a new mapping at an address that the kernel chooses changes no memory of this program. The file descriptor is a
         // dma-buf, whose size cannot change, so an access within `length` does not raise SIGBUS.
@@ -240,7 +240,7 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
         Err(error) => return Err(error),
     };
     let start = NonNull::new(start).ok_or(Errno::NOMEM)?;
-    Ok(Area {
+    Ok(MappedArea {
         start,
         length,
         writable,

@@ -57,18 +57,18 @@ struct UnusedBuffers {
 #[derive(Debug)]
 struct Entry {
     owner: ContentOwner,
-    shape: Arc<Shape>,
+    shape: Arc<SourceAndLayout>,
     buffer: Buffer,
 }
 
 /// The source and the layout of a buffer. A buffer can be used for a plan if both equal the plan's.
 #[derive(Debug, PartialEq, Eq)]
-struct Shape {
+struct SourceAndLayout {
     source: SourceId,
     layout: Layout,
 }
 
-impl Shape {
+impl SourceAndLayout {
     fn matches(&self, plan: &Plan) -> bool {
         self.source == *plan.source() && self.layout == *plan.layout()
     }
@@ -130,7 +130,7 @@ impl Pool {
             }
         }
         let mut made = allocate(plan)?.into_iter();
-        let shape = Arc::new(Shape {
+        let shape = Arc::new(SourceAndLayout {
             source: plan.source().clone(),
             layout: plan.layout().clone(),
         });

@@ -15,10 +15,10 @@ pub(super) const MAX_NAME_BYTES: usize = 31;
 
 const SET_NAME: Opcode = opcode::write::<u64>(b'b', 1);
 
-struct Name<'text>(&'text CStr);
+struct SetName<'text>(&'text CStr);
 
 // SAFETY: the argument is the address of a text that ends with a zero. The kernel only reads from it.
-unsafe impl Ioctl for Name<'_> {
+unsafe impl Ioctl for SetName<'_> {
     type Output = ();
     const IS_MUTATING: bool = false;
 
@@ -41,7 +41,7 @@ unsafe impl Ioctl for Name<'_> {
 /// `linux/dma-buf.h`, DMA_BUF_SET_NAME_B.
 pub(super) fn set_name(dmabuf: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     // SAFETY: the argument is the address of a C string, which the kernel only reads. The file descriptor is a dma-buf.
-    unsafe { ioctl::ioctl(dmabuf, Name(name)) }
+    unsafe { ioctl::ioctl(dmabuf, SetName(name)) }
 }
 
 #[cfg(test)]

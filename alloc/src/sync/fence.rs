@@ -225,8 +225,8 @@ impl Fence {
     }
 }
 
-impl From<sys::Part> for FencePart {
-    fn from(part: sys::Part) -> Self {
+impl From<sys::RawFencePart> for FencePart {
+    fn from(part: sys::RawFencePart) -> Self {
         let status = FenceStatus::of(part.status);
         Self {
             driver: part.driver,

@@ -48,7 +48,7 @@ struct FenceInfo {
 
 /// One of the fences from which a sync_file was merged: the fields of `struct sync_fence_info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct RawFencePart {
     /// The timeline's name.
     pub(super) timeline: String,
     /// The driver's name.
@@ -63,7 +63,7 @@ const SYNC_MERGE: Opcode = opcode::read_write::<MergeData>(b'>', 3);
 const SYNC_FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
 /// Repeats an ioctl as long as it returns EINTR or EAGAIN.
-fn retry(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+fn retry_interrupted(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         match request() {
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -96,7 +96,7 @@ pub(super) fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<Ow
         flags: 0,
         pad: 0,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe { ioctl::ioctl(one, Updater::<SYNC_MERGE, MergeData>::new(&mut request)) }
     })?;
@@ -112,7 +112,7 @@ fn file_info(sync_file: BorrowedFd<'_>, parts: &mut [FenceInfo]) -> io::Result<F
         pad: 0,
         sync_fence_info: parts.as_mut_ptr().expose_provenance() as u64,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes. The kernel writes at most `num_fences` structures of 80 bytes
         // to `parts`, which has that many elements and outlives the call.
         unsafe {
@@ -138,7 +138,7 @@ pub(super) fn status(sync_file: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
 ///
 /// # References
 /// `linux/sync_file.h`, SYNC_IOC_FILE_INFO.
-pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<Part>> {
+pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<RawFencePart>> {
     let (_, count) = status(sync_file)?;
     let empty = FenceInfo {
         obj_name: [0; NAME_BYTES],
@@ -152,7 +152,7 @@ pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<Part>> {
     parts.truncate(usize::try_from(info.num_fences).map_err(|_| Errno::OVERFLOW)?);
     Ok(parts
         .iter()
-        .map(|part| Part {
+        .map(|part| RawFencePart {
             timeline: text(&part.obj_name),
             driver: text(&part.driver_name),
             status: part.status,
@@ -189,7 +189,7 @@ pub(super) fn export_sync_file(dmabuf: BorrowedFd<'_>, access: Access) -> io::Re
         flags: direction(access),
         fd: -1,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe {
             ioctl::ioctl(
@@ -214,7 +214,7 @@ pub(super) fn import_sync_file(
         flags: direction(access),
         fd: sync_file.as_raw_fd(),
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe { ioctl::ioctl(dmabuf, Setter::<IMPORT_SYNC_FILE, SyncFile>::new(request)) }
     })
@@ -251,7 +251,7 @@ pub(super) fn syncobj_import_sync_file(
         fd: sync_file.as_raw_fd(),
         pad: 0,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe {
             ioctl::ioctl(

@@ -118,7 +118,7 @@ impl<W: Write> Inner<W> {
             Ok(()) => self.is_begun = true,
             Err(error) => {
                 self.lost = self.lost.saturating_add(1);
-                self.fail(error);
+                self.keep_first_error(error);
             }
         }
     }
@@ -131,13 +131,13 @@ impl<W: Write> Inner<W> {
         self.is_ended = true;
         let ended = self.to.write_all(end.as_bytes());
         if let Err(error) = ended.and_then(|()| self.to.flush()) {
-            self.fail(error);
+            self.keep_first_error(error);
         }
     }
 
     /// Keeps the first error for [`ChromeTrace::finish`]. The error is not logged, because this method can be called while an
     /// event is being logged.
-    fn fail(&mut self, error: io::Error) {
+    fn keep_first_error(&mut self, error: io::Error) {
         self.failed.get_or_insert(error);
     }
 

@@ -68,12 +68,12 @@ pub fn serve_with(backends: Vec<Box<dyn Backend>>) -> Result<(), ServeError> {
         maximum: Some(0),
     };
     let _ = setrlimit(Resource::Core, none);
-    watch(socket.try_clone()?);
+    exit_when_socket_closes(socket.try_clone()?);
     serve_requests(&socket, Backends::new(backends))
 }
 
 /// Ends this process when the program closes the socket, also while a driver hangs in a trial.
-fn watch(socket: OwnedFd) {
+fn exit_when_socket_closes(socket: OwnedFd) {
     thread::spawn(move || {
         loop {
             let mut watched = [PollFd::new(&socket, PollFlags::RDHUP)];

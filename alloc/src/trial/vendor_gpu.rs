@@ -167,7 +167,7 @@ impl VendorGpu {
         let shim = shim.ok_or_else(|| VendorGpuError::NoShim {
             gpu: self.name,
             library,
-            looked: listed(&folders),
+            looked: folder_list(&folders),
         })?;
         let manifest = MANIFEST_FOLDERS
             .iter()
@@ -176,7 +176,7 @@ impl VendorGpu {
             gpu: self.name,
             driver: self.shim.driver,
             manifest: self.shim.manifest,
-            looked: listed(&MANIFEST_FOLDERS.map(PathBuf::from)),
+            looked: folder_list(&MANIFEST_FOLDERS.map(PathBuf::from)),
         })?;
         let mut variables = vec![
             ("LD_PRELOAD", shim.into_os_string()),
@@ -230,7 +230,7 @@ impl VendorGpu {
     }
 }
 
-fn listed(folders: &[PathBuf]) -> String {
+fn folder_list(folders: &[PathBuf]) -> String {
     let names: Vec<String> = folders
         .iter()
         .map(|folder| printable(&folder.to_string_lossy()))

@@ -87,7 +87,7 @@ impl Model {
     }
 
     /// Returns these fences and all fences that must have signalled before them.
-    fn closure(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
+    fn with_predecessors(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut all = of.clone();
         loop {
             let more: BTreeSet<usize> = self
@@ -157,7 +157,7 @@ proptest! {
                             prop_assert!(!blocked);
                             let prior: BTreeSet<usize> = numbers(&prior).into_iter().collect();
                             prop_assert!(prior.is_subset(&unfinished), "the access waits for fences that it need not wait for");
-                            let covered = model.closure(&prior);
+                            let covered = model.with_predecessors(&prior);
                             prop_assert!(covered.is_superset(&unfinished), "{unfinished:?} after {prior:?}");
                             let cannot_wait = who.mechanisms().is_empty();
                             prop_assert_eq!(token.is_none(), cannot_wait && !unfinished.is_empty());

@@ -132,7 +132,7 @@ fn copied(
     to: &covalent_alloc::backend::vulkan::Image,
     waits: &[(vk::Semaphore, u64)],
     signals: &[(vk::Semaphore, u64)],
-) -> Result<super::record::Running, VulkanError> {
+) -> Result<super::record::SubmittedWork, VulkanError> {
     let recording = Recording::begin(engine)?;
     recording.transfers(&[
         &from.acquire(ImageAccess::COPY_OUT, Contents::Keep)?,

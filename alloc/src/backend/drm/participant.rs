@@ -67,9 +67,12 @@ impl Card {
             resources.supported_fb_height(),
         );
         let mut sizes = PlaneSizes {
-            widths: (smallest(widths.start_bound()), largest(widths.end_bound())),
+            widths: (
+                minimum_side(widths.start_bound()),
+                largest(widths.end_bound()),
+            ),
             heights: (
-                smallest(heights.start_bound()),
+                minimum_side(heights.start_bound()),
                 largest(heights.end_bound()),
             ),
         };
@@ -242,7 +245,7 @@ impl Card {
 
 /// Returns the minimum width or height of a framebuffer, in pixels. It also applies to a cursor: virtio-gpu refuses a cursor
 /// framebuffer of less than 32 pixels a side.
-fn smallest(start: Bound<&u32>) -> u32 {
+fn minimum_side(start: Bound<&u32>) -> u32 {
     match start {
         Bound::Included(pixels) => (*pixels).max(1),
         Bound::Excluded(pixels) => pixels.saturating_add(1),

@@ -117,7 +117,7 @@ impl Commit {
         let crtcs = resources.filter_crtcs(possible);
         let source = framebuffer.source_properties();
         let extent = framebuffer.buffer().layout().visible().extent();
-        let (connector, crtc, modes) = connected(card, &resources, &crtcs)
+        let (connector, crtc, modes) = connected_output(card, &resources, &crtcs)
             .ok_or("the plane cannot be attached to the CRTC of a connected display".to_owned())?;
         let listed = modes.iter().find(|mode| {
             let (width, height) = mode.size();
@@ -173,7 +173,7 @@ impl Commit {
     }
 }
 
-fn connected(
+fn connected_output(
     card: &Card,
     resources: &drm::control::ResourceHandles,
     crtcs: &[crtc::Handle],

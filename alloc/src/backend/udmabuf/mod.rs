@@ -209,7 +209,7 @@ impl Udmabuf {
         let sizes: Vec<u64> = layout
             .memory_sizes()
             .iter()
-            .map(|bytes| self.pages.whole(*bytes))
+            .map(|bytes| self.pages.round_up(*bytes))
             .collect();
         self.check_limit(sizes.iter().copied().max().unwrap_or_default())?;
         let needed_bytes = sizes
@@ -252,7 +252,7 @@ impl Udmabuf {
         };
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | self.pages.flags();
         let memfd = rustix::fs::memfd_create("covalent", flags).map_err(failed("memfd_create"))?;
-        let bytes = self.pages.whole(bytes);
+        let bytes = self.pages.round_up(bytes);
         rustix::fs::ftruncate(&memfd, bytes).map_err(failed("ftruncate"))?;
         rustix::fs::fcntl_add_seals(
             &memfd,

@@ -68,7 +68,7 @@ impl Pages {
     }
 
     /// Rounds a size up to whole pages, since UDMABUF_CREATE takes only whole pages of a memfd.
-    pub(super) fn whole(self, bytes: u64) -> u64 {
+    pub(super) fn round_up(self, bytes: u64) -> u64 {
         bytes
             .checked_next_multiple_of(self.bytes())
             .unwrap_or(u64::MAX)
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn size_is_rounded_up_to_whole_pages_without_overflow() {
-        assert_eq!(Pages::Huge(2 << 20).whole(1), 2 << 20);
-        assert_eq!(Pages::Huge(2 << 20).whole(2 << 20), 2 << 20);
-        assert_eq!(Pages::Huge(2 << 20).whole(u64::MAX), u64::MAX);
+        assert_eq!(Pages::Huge(2 << 20).round_up(1), 2 << 20);
+        assert_eq!(Pages::Huge(2 << 20).round_up(2 << 20), 2 << 20);
+        assert_eq!(Pages::Huge(2 << 20).round_up(u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Control {
             },
             ControlKind::Menu(items) => {
                 let named = |item: &&MenuItem| {
-                    item.name.eq_ignore_ascii_case(value) || key(&item.name) == value
+                    item.name.eq_ignore_ascii_case(value) || control_key(&item.name) == value
                 };
                 items.iter().find(named).map(|item| item.index).or(number)
             }
@@ -257,7 +257,7 @@ impl Device {
         let name = text(&description.name);
         Ok(Control {
             id: description.id,
-            key: key(&name),
+            key: control_key(&name),
             name,
             kind,
             default: description.default,
@@ -324,7 +324,7 @@ impl Device {
 
 /// Returns a control's name in lower case, with one underscore in place of each run of other characters between letters or
 /// digits.
-fn key(name: &str) -> String {
+fn control_key(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
     let words: Vec<_> = words
         .filter(|word| !word.is_empty())
@@ -359,7 +359,7 @@ mod tests {
             (" Exposure (Absolute) ", "exposure_absolute"),
             ("---", ""),
         ] {
-            assert_eq!(key(name), expected);
+            assert_eq!(control_key(name), expected);
         }
     }
 

@@ -176,8 +176,8 @@ mod tests {
     fn summary_names_each_plane() {
         assert_eq!(
             summary(&layout(640, Fourcc::NV12, 64)),
-            "640x480 in NV12 LINEAR, plane 0 at byte 0 of memory 0 with 640 bytes a row, \
-             plane 1 at byte 307200 of memory 0 with 640 bytes a row"
+            "640x480 in NV12 LINEAR, plane 0 at byte 0 of dma-buf 0 with 640 bytes a row, \
+             plane 1 at byte 307200 of dma-buf 0 with 640 bytes a row"
         );
     }
 }

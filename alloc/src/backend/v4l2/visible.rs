@@ -242,8 +242,8 @@ impl Queue {
             |length| Extent::new(frame.width(), length).ok(),
             Extent::height,
         )?;
-        coded.width = side(picture.width(), widths);
-        coded.height = side(picture.height(), heights);
+        coded.width = coded_side(picture.width(), widths);
+        coded.height = coded_side(picture.height(), heights);
         image.crop = match cropping {
             Cropping::Whole => Crop::None,
             Cropping::Stream(x, y) => {
@@ -329,7 +329,7 @@ impl Queue {
         returned: sys::Rect,
         frame: Extent,
     ) -> Result<Rect, Error> {
-        inside(returned, frame).ok_or_else(|| Error::OutsideFrame {
+        rect_inside(returned, frame).ok_or_else(|| Error::OutsideFrame {
             device: self.device().path().to_owned(),
             driver: self.device().driver().to_owned(),
             operation,
@@ -348,7 +348,7 @@ fn is_unsupported(errno: Errno) -> bool {
 }
 
 /// Converts a rectangle that a driver returned; `None` if it is empty, or not inside of the frame.
-fn inside(returned: sys::Rect, frame: Extent) -> Option<Rect> {
+fn rect_inside(returned: sys::Rect, frame: Extent) -> Option<Rect> {
     let extent = Extent::new(returned.width, returned.height).ok()?;
     let (x, y) = (
         u32::try_from(returned.left).ok()?,
@@ -368,7 +368,7 @@ fn to_request(rect: Rect) -> Option<sys::Rect> {
 
 /// Returns the constraints on a coded width or height for a picture of this length. The minimum is declared only if it does not
 /// follow from the picture and the step.
-fn side(picture: u32, range: Range) -> SideConstraints {
+fn coded_side(picture: u32, range: Range) -> SideConstraints {
     let implied = picture.checked_next_multiple_of(range.step.max(1)) == Some(range.minimum);
     SideConstraints {
         minimum: if implied { 1 } else { range.minimum },
@@ -398,7 +398,7 @@ mod tests {
     fn rectangle_of_a_driver_is_inside_of_the_frame_or_none() {
         let frame = extent(1920, 1088);
         let visible = Rect::new(0, 8, extent(1920, 1080));
-        assert_eq!(inside(rect(0, 8, 1920, 1080), frame), Some(visible));
+        assert_eq!(rect_inside(rect(0, 8, 1920, 1080), frame), Some(visible));
         for hostile in [
             rect(0, 9, 1920, 1080),
             rect(1, 0, 1920, 1080),
@@ -409,7 +409,7 @@ mod tests {
             rect(0, 0, 1920, 0),
             rect(0, 0, 1921, 1),
         ] {
-            assert_eq!(inside(hostile, frame), None, "{hostile:?}");
+            assert_eq!(rect_inside(hostile, frame), None, "{hostile:?}");
         }
     }
 
@@ -442,7 +442,7 @@ mod tests {
     fn rectangle_is_unchanged_by_conversion_to_v4l2_rect_and_back() {
         let visible = Rect::new(16, 8, extent(1280, 720));
         let request = to_request(visible).unwrap();
-        assert_eq!(inside(request, extent(1296, 736)), Some(visible));
+        assert_eq!(rect_inside(request, extent(1296, 736)), Some(visible));
         let far = Rect::new(u32::MAX, 0, extent(1, 1));
         assert_eq!(to_request(far), None);
     }
@@ -455,9 +455,12 @@ mod tests {
             step: 16,
         };
         let sides = |side: SideConstraints| (side.minimum, side.maximum, side.multiple_of);
-        assert_eq!(sides(side(1080, rows)), (1, 2176, 16));
-        assert_eq!(sides(side(1060, rows)), (1088, 2176, 16));
-        assert_eq!(sides(side(1920, Range::exactly(1920))), (1, 1920, 1));
-        assert_eq!(sides(side(1918, Range::exactly(1920))), (1920, 1920, 1));
+        assert_eq!(sides(coded_side(1080, rows)), (1, 2176, 16));
+        assert_eq!(sides(coded_side(1060, rows)), (1088, 2176, 16));
+        assert_eq!(sides(coded_side(1920, Range::exactly(1920))), (1, 1920, 1));
+        assert_eq!(
+            sides(coded_side(1918, Range::exactly(1920))),
+            (1920, 1920, 1)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use ash::vk;
 
 use super::image::{self, RawImage};
-use super::participant::Kind;
+use super::participant::ImageFormat;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
 use crate::backend::meminfo;
@@ -56,7 +56,7 @@ impl Gpu {
             .collect()
     }
 
-    fn allocate_one(&self, plan: &Plan, kind: &Kind) -> Result<Buffer, VulkanError> {
+    fn allocate_one(&self, plan: &Plan, kind: &ImageFormat) -> Result<Buffer, VulkanError> {
         let unusable = |why: String| VulkanError::Unusable {
             device: self.name().to_owned(),
             why,
@@ -90,7 +90,7 @@ impl Gpu {
     ///
     /// For the modifier LINEAR, exactly the planned layout is requested. For other modifiers the driver chooses the layout, and
     /// also for LINEAR if it refuses the planned layout.
-    fn image_of(&self, plan: &Plan, kind: &Kind) -> Result<(RawImage, Layout), VulkanError> {
+    fn image_of(&self, plan: &Plan, kind: &ImageFormat) -> Result<(RawImage, Layout), VulkanError> {
         let (planned, extent) = (plan.layout(), plan.layout().extent());
         if planned.format().modifier == Modifier::LINEAR {
             if let Ok(raw) = image::create_without_memory(self, kind, extent, Some(planned)) {
@@ -126,6 +126,6 @@ impl Gpu {
             .fold(0_u32, |bits, (_, number)| {
                 bits | 1_u32.checked_shl(number).unwrap_or(0)
             });
-        image::first(type_bits & visible).or_else(|| image::first(type_bits))
+        image::lowest_set_bit(type_bits & visible).or_else(|| image::lowest_set_bit(type_bits))
     }
 }

@@ -20,25 +20,25 @@ use crate::solve::Plan;
 #[derive(Debug, Default)]
 pub struct Gpus {
     /// The devices, which are opened once and kept, because the Vulkan loader loads every installed driver.
-    loaded: Option<Loaded>,
+    loaded: Option<OpenGpus>,
     filter: FormatFilter,
 }
 
 /// The devices that were opened, and the reasons why other devices could not be opened.
 #[derive(Debug)]
-struct Loaded {
+struct OpenGpus {
     open: Vec<Gpu>,
     unavailable: Vec<String>,
 }
 
 impl Gpus {
-    fn load(&mut self) -> Result<&Loaded, VulkanError> {
+    fn load(&mut self) -> Result<&OpenGpus, VulkanError> {
         let loaded = match self.loaded.take() {
             Some(loaded) => loaded,
             None => {
                 let (open, unavailable) = Vulkan::load()?.gpus()?;
                 let filtered = |gpu: Gpu| gpu.with_format_filter(self.filter.clone());
-                Loaded {
+                OpenGpus {
                     open: open.into_iter().map(filtered).collect(),
                     unavailable: unavailable.iter().map(ToString::to_string).collect(),
                 }

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use ash::vk;
 
-use super::participant::Kind;
+use super::participant::ImageFormat;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError, format};
 use crate::constraint::{CopierKind, CopyDevice, ExtraFields, FormatSet};
@@ -27,7 +27,7 @@ use crate::solve::GroupCopier;
 
 /// The Vulkan command with which a device copies one image to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum CopyMethod {
     /// vkCmdCopyImage: the bytes of each pixel do not change.
     Copy,
     /// vkCmdBlitImage: the order or the size of the channels changes.
@@ -56,9 +56,9 @@ fn fourth_channel(fourcc: Fourcc) -> Option<FourthChannel> {
 ///
 /// # Errors
 /// The reason why a device does not convert between these formats.
-pub(super) fn method(from: Fourcc, to: Fourcc) -> Result<Method, &'static str> {
+pub(super) fn copy_method(from: Fourcc, to: Fourcc) -> Result<CopyMethod, &'static str> {
     if from == to {
-        return Ok(Method::Copy);
+        return Ok(CopyMethod::Copy);
     }
     let (Some(read), Some(written)) = (fourth_channel(from), fourth_channel(to)) else {
         return Err(
@@ -71,9 +71,9 @@ pub(super) fn method(from: Fourcc, to: Fourcc) -> Result<Method, &'static str> {
         );
     }
     Ok(if format::of(from) == format::of(to) {
-        Method::Copy
+        CopyMethod::Copy
     } else {
-        Method::Blit
+        CopyMethod::Blit
     })
 }
 
@@ -88,7 +88,7 @@ struct Ability {
 }
 
 impl Ability {
-    fn of(kind: &Kind) -> Self {
+    fn of(kind: &ImageFormat) -> Self {
         let (usage, features) = (kind.kind.usage, kind.features);
         let reads = usage.contains(vk::ImageUsageFlags::TRANSFER_SRC);
         let writes = usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
@@ -103,12 +103,12 @@ impl Ability {
 }
 
 /// The formats that one [`CopyDevice`] reads and writes.
-struct Family {
+struct FormatFamily {
     reads: FormatSet,
     writes: FormatSet,
 }
 
-impl Family {
+impl FormatFamily {
     fn has(&self, ability: &Ability) -> bool {
         (!ability.reads || self.reads.contains(ability.format))
             && (!ability.writes || self.writes.contains(ability.format))
@@ -116,7 +116,7 @@ impl Family {
 }
 
 /// Groups the formats: within each family, each format that is read can be converted to each format that is written.
-fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
+fn families(abilities: &[Ability], blits: bool) -> Vec<FormatFamily> {
     let set = |filter: &dyn Fn(&Ability) -> bool| -> FormatSet {
         let kept = abilities.iter().filter(|ability| filter(ability));
         kept.map(|ability| ability.format).collect()
@@ -125,14 +125,14 @@ fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
     let mut families = Vec::new();
     if blits {
         let is_read = |ability: &Ability| ability.blits_from && fourth(ability).is_some();
-        families.push(Family {
+        families.push(FormatFamily {
             reads: set(&is_read),
             writes: set(&|ability| {
                 let is_alpha = fourth(ability) == Some(FourthChannel::Alpha);
                 ability.blits_to && fourth(ability).is_some() && !is_alpha
             }),
         });
-        families.push(Family {
+        families.push(FormatFamily {
             reads: set(&|ability| {
                 is_read(ability) && fourth(ability) != Some(FourthChannel::Undefined)
             }),
@@ -151,7 +151,7 @@ fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
         if already.any(|family| abilities.iter().filter(own).all(|one| family.has(one))) {
             continue;
         }
-        families.push(Family {
+        families.push(FormatFamily {
             reads: set(&|ability| own(&ability) && ability.reads),
             writes: set(&|ability| own(&ability) && ability.writes),
         });
@@ -243,13 +243,16 @@ mod tests {
                     .iter()
                     .flat_map(|read| family.writes.iter().map(move |written| (read, written)))
                 {
-                    let found = method(read.fourcc, written.fourcc);
+                    let found = copy_method(read.fourcc, written.fourcc);
                     assert!(found.is_ok(), "{read} to {written}: {found:?}");
-                    assert!(blits || found == Ok(Method::Copy), "{read} to {written}");
+                    assert!(
+                        blits || found == Ok(CopyMethod::Copy),
+                        "{read} to {written}"
+                    );
                 }
             }
             for ability in abilities() {
-                let is_copied = |family: &Family| family.has(&ability);
+                let is_copied = |family: &FormatFamily| family.has(&ability);
                 assert!(families.iter().any(is_copied), "{}", ability.format);
             }
         }
@@ -267,17 +270,26 @@ mod tests {
 
     #[test]
     fn undefined_channel_does_not_become_alpha() {
-        assert!(method(Fourcc::XRGB8888, Fourcc::ARGB8888).is_err());
-        assert_eq!(method(Fourcc::ARGB8888, Fourcc::XRGB8888), Ok(Method::Copy));
-        assert_eq!(method(Fourcc::RGB565, Fourcc::ARGB8888), Ok(Method::Blit));
+        assert!(copy_method(Fourcc::XRGB8888, Fourcc::ARGB8888).is_err());
+        assert_eq!(
+            copy_method(Fourcc::ARGB8888, Fourcc::XRGB8888),
+            Ok(CopyMethod::Copy)
+        );
+        assert_eq!(
+            copy_method(Fourcc::RGB565, Fourcc::ARGB8888),
+            Ok(CopyMethod::Blit)
+        );
     }
 
     #[test]
     fn luma_and_chroma_are_copied_to_the_same_format_only() {
-        assert_eq!(method(Fourcc::NV12, Fourcc::NV12), Ok(Method::Copy));
-        assert!(method(Fourcc::NV12, Fourcc::NV21).is_err());
-        assert!(method(Fourcc::YUYV, Fourcc::XRGB8888).is_err());
-        assert!(method(Fourcc::R8, Fourcc::XRGB8888).is_err());
+        assert_eq!(
+            copy_method(Fourcc::NV12, Fourcc::NV12),
+            Ok(CopyMethod::Copy)
+        );
+        assert!(copy_method(Fourcc::NV12, Fourcc::NV21).is_err());
+        assert!(copy_method(Fourcc::YUYV, Fourcc::XRGB8888).is_err());
+        assert!(copy_method(Fourcc::R8, Fourcc::XRGB8888).is_err());
     }
 
     #[test]

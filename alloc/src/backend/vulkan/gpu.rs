@@ -88,7 +88,7 @@ impl Vulkan {
                 device: loader(),
                 operation: "vkCreateInstance",
                 result,
-                hint: hint(result),
+                hint: result_hint(result),
             }),
         }
     }
@@ -102,7 +102,7 @@ impl Vulkan {
             device: "the Vulkan loader".to_owned(),
             operation: "vkEnumeratePhysicalDevices",
             result,
-            hint: hint(result),
+            hint: result_hint(result),
         })?;
         let mut open = Vec::new();
         let mut unavailable = Vec::new();
@@ -154,7 +154,7 @@ impl Gpu {
                 device,
                 operation,
                 result,
-                hint: hint(result),
+                hint: result_hint(result),
             }
         };
         let extensions = physical.extensions().map_err(failed(
@@ -290,13 +290,13 @@ impl Gpu {
             device: device.clone(),
             operation,
             result,
-            hint: hint(result),
+            hint: result_hint(result),
         }
     }
 }
 
 /// Returns the probable cause of a Vulkan result code, for the end of an error message; empty if none is known.
-fn hint(result: vk::Result) -> String {
+fn result_hint(result: vk::Result) -> String {
     match result {
         vk::Result::ERROR_OUT_OF_HOST_MEMORY
         | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn hint_of_a_result_without_a_known_cause_is_empty() {
-        assert_eq!(hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
-        assert_eq!(hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
+        assert_eq!(result_hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
+        assert_eq!(result_hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
     }
 }

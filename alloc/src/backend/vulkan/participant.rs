@@ -38,7 +38,7 @@ const CPU_RENDER_ALIGNMENT: (u32, u32) = (64, 4);
 
 /// A format and modifier, with what the device supports for images of it.
 #[derive(Clone)]
-pub(super) struct Kind {
+pub(super) struct ImageFormat {
     pub(super) format: FormatModifier,
     pub(super) kind: ImageKind,
     pub(super) support: ImageSupport,
@@ -195,7 +195,7 @@ impl Gpu {
 
     /// Returns whether the device would allocate an exported image in memory that the CPU cannot access: DEVICE_LOCAL and not
     /// HOST_VISIBLE.
-    fn exports_device_local_memory(&self, kinds: &[Kind]) -> bool {
+    fn exports_device_local_memory(&self, kinds: &[ImageFormat]) -> bool {
         let types = self.device().physical.memory_types();
         let Ok(extent) = Extent::new(TEST_SIDE, TEST_SIDE) else {
             return false;
@@ -227,7 +227,7 @@ impl Gpu {
         &self,
         purpose: Purpose,
         ability: vk::ExternalMemoryFeatureFlags,
-    ) -> Result<Vec<Kind>, VulkanError> {
+    ) -> Result<Vec<ImageFormat>, VulkanError> {
         let mut kinds = Vec::new();
         for (fourcc, _) in format::all() {
             if !self.filter().takes(fourcc) {
@@ -247,7 +247,7 @@ impl Gpu {
         &self,
         wanted: FormatModifier,
         purpose: Purpose,
-    ) -> Result<Option<Kind>, VulkanError> {
+    ) -> Result<Option<ImageFormat>, VulkanError> {
         Ok(self
             .kinds_of(wanted.fourcc, purpose)?
             .into_iter()
@@ -256,7 +256,7 @@ impl Gpu {
 
     /// Returns the same format and modifier for disjoint images, whose planes are in separate dma-bufs; `None` if the device
     /// cannot import those.
-    pub(super) fn disjoint(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
+    pub(super) fn disjoint(&self, kind: ImageFormat) -> Result<Option<ImageFormat>, VulkanError> {
         if !kind.features.contains(vk::FormatFeatureFlags::DISJOINT)
             || self.binds_the_first_plane_only()
         {
@@ -281,7 +281,7 @@ impl Gpu {
                         .memory
                         .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)
             });
-        Ok(support.map(|support| Kind {
+        Ok(support.map(|support| ImageFormat {
             kind: disjoint,
             support,
             ..kind
@@ -299,7 +299,7 @@ impl Gpu {
         self.identity().driver == "llvmpipe"
     }
 
-    fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<Kind>, VulkanError> {
+    fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<ImageFormat>, VulkanError> {
         let Some(vulkan) = format::of(fourcc) else {
             return Ok(Vec::new());
         };
@@ -320,7 +320,7 @@ impl Gpu {
                 .image_support(kind)
                 .map_err(self.failed("vkGetPhysicalDeviceImageFormatProperties2"))?;
             if let Some(support) = support {
-                kinds.push(Kind {
+                kinds.push(ImageFormat {
                     format: FormatModifier::new(fourcc, Modifier(listed.drm_format_modifier)),
                     kind,
                     support,
@@ -334,7 +334,7 @@ impl Gpu {
 
     /// Returns what the device needs to render to images of this kind, in addition to what vkCreateImage checks: the alignment of
     /// rows and offsets in bytes, and the number of which the height of the memory is a multiple, in rows.
-    pub(super) fn render_alignment(&self, kind: &Kind) -> (u32, u32) {
+    pub(super) fn render_alignment(&self, kind: &ImageFormat) -> (u32, u32) {
         let is_rendered = kind.kind.usage == vk::ImageUsageFlags::COLOR_ATTACHMENT;
         if is_rendered && self.is_cpu() {
             CPU_RENDER_ALIGNMENT
@@ -343,7 +343,7 @@ impl Gpu {
         }
     }
 
-    fn image_constraints(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
+    fn image_constraints(&self, extent: Extent, kind: &ImageFormat) -> ImageConstraints {
         // The visitor of the format filter is called again, because the following calls create images of this format, and the
         // driver may end the process in them.
         let _ = self.filter().takes(kind.format.fourcc);

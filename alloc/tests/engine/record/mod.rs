@@ -4,4 +4,4 @@ mod sample;
 mod sys;
 
 pub(crate) use sample::sampled;
-pub(crate) use sys::{Recording, Running, exported};
+pub(crate) use sys::{Recording, SubmittedWork, exported};

@@ -25,7 +25,7 @@ const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
 
 /// The objects that are destroyed when the work has ended.
 #[derive(Default)]
-struct Made {
+struct RecordingObjects {
     pool: vk::CommandPool,
     pass: vk::RenderPass,
     view: vk::ImageView,
@@ -37,13 +37,13 @@ struct Made {
 pub(crate) struct Recording {
     pub(crate) engine: Arc<Engine>,
     pub(crate) raw: vk::CommandBuffer,
-    made: Made,
+    made: RecordingObjects,
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
         let device = &self.engine.device;
-        // SAFETY: all objects are of this device or null. The work that uses them has ended, since `Running` waits for it.
+        // SAFETY: all objects are of this device or null. The work that uses them has ended, since `SubmittedWork` waits for it.
         unsafe {
             device.destroy_fence(self.made.fence, None);
             device.destroy_framebuffer(self.made.framebuffer, None);
@@ -55,11 +55,11 @@ impl Drop for Recording {
 }
 
 /// Work that was submitted to the engine's queue.
-pub(crate) struct Running {
+pub(crate) struct SubmittedWork {
     recording: Recording,
 }
 
-impl Running {
+impl SubmittedWork {
     /// Waits until the work has ended.
     pub(crate) fn wait(self) -> Result<(), VulkanError> {
         self.idle()
@@ -73,7 +73,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for SubmittedWork {
     fn drop(&mut self) {
         // The error is ignored: if the work has not ended, the validation layer reports that when its objects are destroyed.
         let _ = self.idle();
@@ -87,7 +87,7 @@ impl Recording {
         let mut recording = Self {
             engine: Arc::clone(engine),
             raw: vk::CommandBuffer::null(),
-            made: Made::default(),
+            made: RecordingObjects::default(),
         };
         // SAFETY: the structure is complete and the family is the device's.
         recording.made.pool = unsafe { device.create_command_pool(&info, None) }
@@ -259,7 +259,7 @@ impl Recording {
         mut self,
         waits: &[(vk::Semaphore, u64)],
         signals: &[(vk::Semaphore, u64)],
-    ) -> Result<Running, VulkanError> {
+    ) -> Result<SubmittedWork, VulkanError> {
         let device = &self.engine.device;
         // SAFETY: the command buffer is being recorded.
         unsafe { device.end_command_buffer(self.raw) }.map_err(failed("vkEndCommandBuffer"))?;
@@ -290,7 +290,7 @@ impl Recording {
         unsafe { device.queue_submit(*queue, &[info], self.made.fence) }
             .map_err(failed("vkQueueSubmit"))?;
         drop(queue);
-        Ok(Running { recording: self })
+        Ok(SubmittedWork { recording: self })
     }
 }
 

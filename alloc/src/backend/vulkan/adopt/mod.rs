@@ -101,7 +101,7 @@ fn require(
 }
 
 /// Returns the list of missing requirements for an error message, each on a line of its own.
-pub(super) fn lines(missing: &[Missing]) -> String {
+pub(super) fn missing_list(missing: &[Missing]) -> String {
     missing
         .iter()
         .map(|one| format!("\n  {one}"))

@@ -16,7 +16,7 @@ use super::ownership::{Contents, ImageAccess};
 use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
 use sys::{Direction, OwnershipTransfers, Region};
-pub(super) use sys::{OneTime, Staging};
+pub(super) use sys::{OneTimeCommands, Staging};
 
 /// The timeout of a copy that does not wait for a fence. Drivers that render on an emulated CPU need seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -139,20 +139,20 @@ impl Staging {
 }
 
 /// A command buffer that is submitted once, with its pool. The submitter keeps this value until the commands have finished.
-pub(in crate::backend::vulkan) struct OneTime {
+pub(in crate::backend::vulkan) struct OneTimeCommands {
     device: Arc<Device>,
     pool: vk::CommandPool,
     pub(in crate::backend::vulkan) raw: vk::CommandBuffer,
 }
 
-impl Drop for OneTime {
+impl Drop for OneTimeCommands {
     fn drop(&mut self) {
         // SAFETY: the pool is of this device; the submitter of its commands keeps this value until they have finished.
         unsafe { self.device.raw.destroy_command_pool(self.pool, None) };
     }
 }
 
-impl OneTime {
+impl OneTimeCommands {
     pub(in crate::backend::vulkan) fn new(device: &Arc<Device>) -> Result<Self, vk::Result> {
         let raw = &device.raw;
         let info = vk::CommandPoolCreateInfo::default()
@@ -180,7 +180,7 @@ impl OneTime {
 
 /// A recorded copy, and all objects that it uses.
 pub(super) struct RecordedCopy {
-    commands: OneTime,
+    commands: OneTimeCommands,
     image: Arc<RawImage>,
     pub(super) staging: Arc<Staging>,
 }
@@ -194,7 +194,7 @@ pub(super) fn record_copy(
     transfers: &OwnershipTransfers,
 ) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
     let made = RecordedCopy {
-        commands: OneTime::new(&image.device)?,
+        commands: OneTimeCommands::new(&image.device)?,
         image: Arc::clone(image),
         staging: Arc::new(staging),
     };

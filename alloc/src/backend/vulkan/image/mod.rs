@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use super::participant::Kind;
+use super::participant::ImageFormat;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
 use crate::buffer::Buffer;
@@ -79,7 +79,7 @@ pub(super) fn layout_with_alignment(
 /// Tests whether the driver accepts a layout: creates an image with that layout, and binds no memory to it.
 pub(super) fn test_layout(
     gpu: &Gpu,
-    kind: &Kind,
+    kind: &ImageFormat,
     layout: &Layout,
 ) -> Result<AcceptedLayout, vk::Result> {
     let planes = subresources(layout);
@@ -102,7 +102,7 @@ pub(super) fn test_layout(
 /// whole image.
 pub(super) fn supports_disjoint_planes(
     gpu: &Gpu,
-    kind: &Kind,
+    kind: &ImageFormat,
     extent: Extent,
     alignment: u32,
 ) -> bool {
@@ -136,7 +136,7 @@ pub(super) fn supports_disjoint_planes(
 /// Returns the layout that the driver chooses for an image; `None` if the reported layout is inconsistent.
 pub(super) fn driver_layout(
     gpu: &Gpu,
-    kind: &Kind,
+    kind: &ImageFormat,
     extent: Extent,
 ) -> Result<Option<Layout>, vk::Result> {
     let size = (extent.width(), extent.height());
@@ -147,7 +147,7 @@ pub(super) fn driver_layout(
 /// Creates an image and binds no memory to it. The image has the given layout, or, for `None`, a layout that the driver chooses.
 pub(super) fn create_without_memory(
     gpu: &Gpu,
-    kind: &Kind,
+    kind: &ImageFormat,
     extent: Extent,
     layout: Option<&Layout>,
 ) -> Result<RawImage, vk::Result> {
@@ -160,7 +160,7 @@ pub(super) fn create_without_memory(
 }
 
 /// Queries the layout of an image's planes; `None` if the reported layout is inconsistent.
-pub(super) fn query_layout(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<Layout> {
+pub(super) fn query_layout(raw: &RawImage, kind: &ImageFormat, extent: Extent) -> Option<Layout> {
     let format = kind.format;
     if Modifier(raw.modifier().ok()?) != format.modifier {
         return None;
@@ -190,7 +190,7 @@ pub(super) fn query_layout(raw: &RawImage, kind: &Kind, extent: Extent) -> Optio
 }
 
 /// Returns the number of memory planes of an image with this format and modifier.
-fn memory_planes(kind: &Kind) -> Option<usize> {
+fn memory_planes(kind: &ImageFormat) -> Option<usize> {
     if kind.format.modifier == Modifier::LINEAR {
         return Some(kind.format.fourcc.info()?.planes.len());
     }
@@ -347,7 +347,7 @@ impl Gpu {
                 .types_of_fd(fd.as_fd())
                 .map_err(refused("vkGetMemoryFdPropertiesKHR"))?;
             let memory_type =
-                first(types & needed.type_bits).ok_or_else(|| VulkanError::Import {
+                lowest_set_bit(types & needed.type_bits).ok_or_else(|| VulkanError::Import {
                     device: self.name().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     operation: "vkGetMemoryFdPropertiesKHR",
@@ -418,7 +418,7 @@ fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) ->
 }
 
 /// Returns the index of the lowest set bit; `None` for 0.
-pub(super) fn first(bits: u32) -> Option<u32> {
+pub(super) fn lowest_set_bit(bits: u32) -> Option<u32> {
     (bits != 0).then(|| bits.trailing_zeros())
 }
 
@@ -454,7 +454,11 @@ mod tests {
     #[test]
     fn first_set_bit_of_zero_is_none() {
         assert_eq!(
-            (first(0), first(0b100), first(1 << 31)),
+            (
+                lowest_set_bit(0),
+                lowest_set_bit(0b100),
+                lowest_set_bit(1 << 31)
+            ),
             (None, Some(2), Some(31))
         );
     }

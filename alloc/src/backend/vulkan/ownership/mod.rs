@@ -115,7 +115,7 @@ impl OwnershipTransfer {
 }
 
 /// The queue families between which the ownership is transferred.
-struct Families {
+struct QueueFamilies {
     own: u32,
     external: u32,
 }
@@ -152,7 +152,7 @@ fn barriers(
 fn acquire(
     image: vk::Image,
     disjoint_planes: Option<usize>,
-    families: &Families,
+    families: &QueueFamilies,
     first: ImageAccess,
     contents: Contents,
 ) -> OwnershipTransfer {
@@ -177,7 +177,7 @@ fn acquire(
 fn release(
     image: vk::Image,
     disjoint_planes: Option<usize>,
-    families: &Families,
+    families: &QueueFamilies,
     last: ImageAccess,
 ) -> OwnershipTransfer {
     let template = vk::ImageMemoryBarrier::default()
@@ -254,8 +254,8 @@ impl Image {
 }
 
 impl Gpu {
-    fn families(&self) -> Families {
-        Families {
+    fn families(&self) -> QueueFamilies {
+        QueueFamilies {
             own: self.queue_family(),
             external: self.external_family(),
         }
@@ -266,7 +266,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    const FOREIGN: Families = Families {
+    const FOREIGN: QueueFamilies = QueueFamilies {
         own: 3,
         external: vk::QUEUE_FAMILY_FOREIGN_EXT,
     };

@@ -81,15 +81,15 @@ impl RawSemaphore {
     /// Imports a sync_file as the payload of the next wait (a temporary import).
     pub(super) fn import_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
         // Vulkan permits only temporary imports of a sync_file, because its payload is copied.
-        self.take(fd, SYNC_FILE, vk::SemaphoreImportFlags::TEMPORARY)
+        self.import_fd(fd, SYNC_FILE, vk::SemaphoreImportFlags::TEMPORARY)
     }
 
     /// Imports the semaphore of another process or driver from an opaque fd, permanently.
     pub(super) fn import_opaque(&self, fd: OwnedFd) -> Result<(), vk::Result> {
-        self.take(fd, OPAQUE, vk::SemaphoreImportFlags::empty())
+        self.import_fd(fd, OPAQUE, vk::SemaphoreImportFlags::empty())
     }
 
-    fn take(
+    fn import_fd(
         &self,
         fd: OwnedFd,
         kind: vk::ExternalSemaphoreHandleTypeFlags,
@@ -113,15 +113,16 @@ impl RawSemaphore {
     ///
     /// Some drivers block in this call until the payload is signalled.
     pub(super) fn export_sync_file(&self) -> Result<Option<OwnedFd>, vk::Result> {
-        self.give(SYNC_FILE)
+        self.export_fd(SYNC_FILE)
     }
 
     /// Exports the semaphore as an opaque fd for another process or driver.
     pub(super) fn export_opaque(&self) -> Result<OwnedFd, vk::Result> {
-        self.give(OPAQUE)?.ok_or(vk::Result::ERROR_TOO_MANY_OBJECTS)
+        self.export_fd(OPAQUE)?
+            .ok_or(vk::Result::ERROR_TOO_MANY_OBJECTS)
     }
 
-    fn give(
+    fn export_fd(
         &self,
         kind: vk::ExternalSemaphoreHandleTypeFlags,
     ) -> Result<Option<OwnedFd>, vk::Result> {

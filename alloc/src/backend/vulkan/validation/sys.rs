@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ash::{ext, vk};
 
 use super::ValidationMessages;
-use crate::backend::vulkan::copy::{OneTime, Staging};
+use crate::backend::vulkan::copy::{OneTimeCommands, Staging};
 use crate::backend::vulkan::sys::Device;
 
 /// The layer's name.
@@ -112,7 +112,7 @@ unsafe extern "system" fn add_message(
 
 /// A recorded write-after-write hazard, and the objects that it uses.
 pub(super) struct WriteHazard {
-    commands: OneTime,
+    commands: OneTimeCommands,
     _staging: Staging,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn record_hazard(
     let buffer = staging.buffer();
     let raw = &device.raw;
     let hazard = WriteHazard {
-        commands: OneTime::new(device)?,
+        commands: OneTimeCommands::new(device)?,
         _staging: staging,
     };
     let commands = hazard.commands.raw;

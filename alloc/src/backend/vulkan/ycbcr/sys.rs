@@ -14,10 +14,10 @@ use crate::backend::vulkan::{Gpu, Image, VulkanError};
 /// A VkSamplerYcbcrConversion and a VkSampler with it, for one format. Clones share the two objects.
 #[derive(Clone)]
 pub struct YcbcrConversion {
-    raw: Arc<Raw>,
+    raw: Arc<RawConversion>,
 }
 
-struct Raw {
+struct RawConversion {
     gpu: Gpu,
     format: vk::Format,
     conversion: vk::SamplerYcbcrConversion,
@@ -33,7 +33,7 @@ impl fmt::Debug for YcbcrConversion {
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawConversion {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
         // SAFETY: sampler and conversion belong to this device or are null; an application that used their handles has waited for
@@ -54,7 +54,7 @@ impl YcbcrConversion {
         filter: vk::Filter,
     ) -> Result<Self, VulkanError> {
         // If a later call fails, the drop of this value destroys the objects that were created before.
-        let mut made = Raw {
+        let mut made = RawConversion {
             gpu: gpu.clone(),
             format,
             conversion: vk::SamplerYcbcrConversion::null(),

@@ -24,7 +24,7 @@ const COMPUTE: ImageAccess = ImageAccess {
 
 /// The Vulkan objects of the pipeline. A handle is null if the object was not created.
 #[derive(Default)]
-struct Objects {
+struct PipelineObjects {
     view: vk::ImageView,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
@@ -37,7 +37,7 @@ struct Objects {
 
 struct Sampling {
     engine: Arc<Engine>,
-    made: Objects,
+    made: PipelineObjects,
     // The conversion is kept, because the descriptor set layout contains its sampler.
     _conversion: YcbcrConversion,
 }
@@ -71,7 +71,7 @@ pub(crate) fn sampled(
     // If a later call fails, the drop of this value destroys the objects that were created before.
     let mut sampling = Sampling {
         engine: Arc::clone(engine),
-        made: Objects::default(),
+        made: PipelineObjects::default(),
         _conversion: conversion.clone(),
     };
     let made = &mut sampling.made;
@@ -177,7 +177,7 @@ fn storage(
 /// Creates the pipeline, and a descriptor set for it.
 fn pipeline(
     engine: &Engine,
-    made: &mut Objects,
+    made: &mut PipelineObjects,
     sampler: vk::Sampler,
 ) -> Result<vk::DescriptorSet, VulkanError> {
     let device = &engine.device;

@@ -8,7 +8,7 @@ use ash::vk;
 
 use super::sys::{OwnershipTransfers, Region};
 use super::{TIMEOUT, timed_out};
-use crate::backend::vulkan::copier::{Method, method};
+use crate::backend::vulkan::copier::{CopyMethod, copy_method};
 use crate::backend::vulkan::image::Image;
 use crate::backend::vulkan::ownership::{Contents, ImageAccess};
 use crate::backend::vulkan::sync::{Commands, Submission, Submitted, submit};
@@ -62,9 +62,9 @@ impl Gpu {
         if Arc::ptr_eq(&from.raw, &to.raw) {
             return Err(refused("the source and the destination are the same image"));
         }
-        let made = method(from.layout.format().fourcc, to.layout.format().fourcc);
+        let made = copy_method(from.layout.format().fourcc, to.layout.format().fourcc);
         let made = made.map_err(refused)?;
-        if let Some(why) = self.lacks_for(made, from, to) {
+        if let Some(why) = self.unsupported_reason(made, from, to) {
             return Err(refused(why));
         }
         let (read, written) = (from.regions()?, to.regions()?);
@@ -84,7 +84,10 @@ impl Gpu {
                 picture(to)
             )));
         }
-        if !whole(from) || !whole(to) || (made == Method::Copy && sizes(&read) != sizes(&written)) {
+        if !whole(from)
+            || !whole(to)
+            || (made == CopyMethod::Copy && sizes(&read) != sizes(&written))
+        {
             return Err(refused(
                 "the picture of an image begins or ends between pixels that share a chroma sample; crop at multiples of the chroma subsampling",
             ));
@@ -107,7 +110,12 @@ impl Gpu {
     }
 
     /// Returns why the images or the device do not support a copy by this method; `None` if they support it.
-    fn lacks_for(&self, method: Method, from: &Image, to: &Image) -> Option<&'static str> {
+    fn unsupported_reason(
+        &self,
+        method: CopyMethod,
+        from: &Image,
+        to: &Image,
+    ) -> Option<&'static str> {
         let reads = from.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC);
         let writes = to.usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
         let converts = from.features.contains(vk::FormatFeatureFlags::BLIT_SRC)
@@ -116,7 +124,7 @@ impl Gpu {
             Some(
                 "an image has no TRANSFER usage; import both with Purpose::Copy, if the device can copy their formats",
             )
-        } else if method == Method::Copy {
+        } else if method == CopyMethod::Copy {
             None
         } else if !converts {
             Some("the device does not blit these formats with these modifiers; copy by the CPU")

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use super::super::sys::{OneTime, OwnershipTransfers, Region};
-use crate::backend::vulkan::copier::Method;
+use super::super::sys::{OneTimeCommands, OwnershipTransfers, Region};
+use crate::backend::vulkan::copier::CopyMethod;
 use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
 
 /// A recorded copy, and all objects that it uses.
 pub(super) struct RecordedCopy {
-    commands: OneTime,
+    commands: OneTimeCommands,
     from: Arc<RawImage>,
     to: Arc<RawImage>,
 }
@@ -25,12 +25,12 @@ pub(super) struct RecordedCopy {
 pub(super) fn record_copy(
     from: &Arc<RawImage>,
     to: &Arc<RawImage>,
-    method: Method,
+    method: CopyMethod,
     regions: &[(Region, Region)],
     transfers: &[OwnershipTransfers; 2],
 ) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
     let made = RecordedCopy {
-        commands: OneTime::new(&from.device)?,
+        commands: OneTimeCommands::new(&from.device)?,
         from: Arc::clone(from),
         to: Arc::clone(to),
     };
@@ -45,7 +45,7 @@ pub(super) fn record_copy(
 /// The command buffer is in the initial state; images and command buffer are of one device and live until the commands have finished.
 unsafe fn record(
     made: &RecordedCopy,
-    method: Method,
+    method: CopyMethod,
     regions: &[(Region, Region)],
     [read, written]: &[OwnershipTransfers; 2],
 ) -> Result<(), vk::Result> {
@@ -71,11 +71,11 @@ unsafe fn record(
             &acquires,
         );
         match method {
-            Method::Copy => {
+            CopyMethod::Copy => {
                 let copies: Vec<vk::ImageCopy> = regions.iter().map(image_copy).collect();
                 raw.cmd_copy_image(commands, from, general, to, general, &copies);
             }
-            Method::Blit => {
+            CopyMethod::Blit => {
                 let blits: Vec<vk::ImageBlit> = regions.iter().map(image_blit).collect();
                 // Both pictures have the same size, so each written pixel comes from exactly one pixel and is not filtered.
                 let filter = vk::Filter::NEAREST;
@@ -98,9 +98,9 @@ unsafe fn record(
 fn image_copy((from, to): &(Region, Region)) -> vk::ImageCopy {
     vk::ImageCopy::default()
         .src_subresource(layers(from))
-        .src_offset(corner(from, (0, 0)))
+        .src_offset(region_offset(from, (0, 0)))
         .dst_subresource(layers(to))
-        .dst_offset(corner(to, (0, 0)))
+        .dst_offset(region_offset(to, (0, 0)))
         .extent(vk::Extent3D {
             width: from.width,
             height: from.height,
@@ -110,9 +110,9 @@ fn image_copy((from, to): &(Region, Region)) -> vk::ImageCopy {
 
 fn image_blit((from, to): &(Region, Region)) -> vk::ImageBlit {
     let corners = |region: &Region| {
-        let mut end = corner(region, (region.width, region.height));
+        let mut end = region_offset(region, (region.width, region.height));
         end.z = 1;
-        [corner(region, (0, 0)), end]
+        [region_offset(region, (0, 0)), end]
     };
     vk::ImageBlit::default()
         .src_subresource(layers(from))
@@ -128,7 +128,7 @@ fn layers(region: &Region) -> vk::ImageSubresourceLayers {
 }
 
 /// Returns the coordinates of a pixel that is this many columns and rows after the first pixel of a region.
-fn corner(region: &Region, (columns, rows): (u32, u32)) -> vk::Offset3D {
+fn region_offset(region: &Region, (columns, rows): (u32, u32)) -> vk::Offset3D {
     // The conversion does not fail, since images have far less than 2^31 columns and rows.
     let at = |first: u32, more: u32| i32::try_from(first.saturating_add(more)).unwrap_or(0);
     vk::Offset3D {
