@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let frame = held
                 .get_mut(usize::from(index[0]))
                 .and_then(Option::take)
-                .ok_or("the other process returned a buffer that it did not have")?;
+                .ok_or("the other process sent the index of a buffer that it is not reading")?;
             drop(frame);
             returned += 1;
         }
@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends the layouts as JSON, with the file descriptors of all dma-bufs.
+/// Sends the layouts of all buffers as JSON, with the file descriptors of their dma-bufs.
 fn send(socket: &UnixStream, buffers: &[Buffer]) -> Result<(), Box<dyn Error>> {
     let layouts: Vec<&Layout> = buffers.iter().map(Buffer::layout).collect();
     let fds: Vec<_> = buffers

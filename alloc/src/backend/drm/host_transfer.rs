@@ -48,7 +48,7 @@ impl HostTransfer {
         };
         if let Err(error) = sys::virtgpu_context(&card) {
             // The ioctl fails if the kernel creates the rendering context itself, which it then does at the first import.
-            tracing::debug!(%error, "the rendering context is left to the kernel");
+            tracing::debug!(%error, "the kernel creates the rendering context itself");
         }
         let mut textures = Vec::with_capacity(buffers.len());
         for buffer in buffers {

@@ -13,7 +13,7 @@ mod host_transfer;
 mod member;
 mod participant;
 mod plane;
-mod shown;
+mod scanout_framebuffer;
 mod sys;
 mod texture;
 mod trial;
@@ -25,7 +25,7 @@ pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;
 pub use host_transfer::HostTransfer;
 pub use plane::{CardPlane, PlaneId};
-pub use shown::{Shown, ShownPlane};
+pub use scanout_framebuffer::{ScanoutFramebuffer, ScanoutPlane};
 
 use crate::text::printable_path;
 use std::io;
@@ -102,7 +102,7 @@ pub enum DrmError {
         source: io::Error,
     },
     /// The card's ioctls cannot express the layout.
-    #[error("{card} cannot have a framebuffer or buffer in {format}: {why}", card = printable_path(card))]
+    #[error("{card} cannot allocate or scan out a buffer in {format}: {why}", card = printable_path(card))]
     Unsuitable {
         /// The device node.
         card: PathBuf,

@@ -48,7 +48,7 @@ pub(super) fn test_commit(
     if let Err(error) = card.acquire_master_lock() {
         commit.discard(card);
         return untested(format!(
-            "{} has another DRM master ({error})",
+            "another process is DRM master of {} ({error})",
             card.path().display()
         ));
     }

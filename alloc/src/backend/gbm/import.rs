@@ -101,7 +101,7 @@ impl Gbm {
         let modifier = layout.format().modifier;
         if modifier.is_implicit() {
             return Err(unsuitable(
-                "its modifier is implicit, and an import needs an explicit one",
+                "the modifier of the layout is implicit, and an import needs an explicit one",
             ));
         }
         let (width, height) = (layout.extent().width(), layout.extent().height());

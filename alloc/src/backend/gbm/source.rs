@@ -99,7 +99,7 @@ impl Gbm {
         let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM has no such format"))?;
         if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
-                "its modifier is implicit, and an allocation needs an explicit one",
+                "the modifier of the layout is implicit, and an allocation needs an explicit one",
             ));
         }
         let device = self.lock();

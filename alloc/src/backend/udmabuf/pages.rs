@@ -9,7 +9,7 @@ use crate::backend::meminfo;
 
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
-/// Pages of one size.
+/// The page size of a memfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pages {
     /// Ordinary pages of the CPU.

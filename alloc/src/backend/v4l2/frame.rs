@@ -10,7 +10,7 @@ use crate::buffer::Buffer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameInfo {
-    /// Index of the buffer.
+    /// The index of the buffer in the stream.
     pub index: usize,
     /// The driver's sequence number; a gap means that the driver dropped frames.
     pub sequence: u32,
@@ -18,7 +18,7 @@ pub struct FrameInfo {
     pub timestamp: Duration,
     /// Whether the timestamp is of CLOCK_MONOTONIC; if `false`, the driver does not report the clock.
     pub is_monotonic: bool,
-    /// Bytes that the device wrote into the first plane (bytesused).
+    /// The number of bytes that the device wrote into the first memory plane (bytesused).
     pub bytes_used: u32,
     /// Whether the driver reports that the data might be corrupted (V4L2_BUF_FLAG_ERROR).
     pub is_damaged: bool,

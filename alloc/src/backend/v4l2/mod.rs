@@ -204,7 +204,7 @@ pub enum Error {
         frame: Extent,
     },
     /// The visible rectangle of the queue differs from that of the buffers.
-    #[error("{device} ({driver}): the picture of the buffers is {wanted} of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
+    #[error("{device} ({driver}): the visible rectangle of the buffers is {wanted} in a frame of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
     Visible {
         /// The device node.
         device: PathBuf,

@@ -114,8 +114,10 @@ impl Stream {
             return Ok(None);
         };
         let buffer = self.inner.buffers.get(info.index).ok_or_else(|| {
-            self.inner
-                .index_error(info.index, "was dequeued by the driver, and was not queued")
+            self.inner.index_error(
+                info.index,
+                "was returned by VIDIOC_DQBUF, and was not queued",
+            )
         })?;
         self.inner.states.in_frame(info.index);
         Ok(Some(Frame::new(info, buffer.clone(), &self.inner)))

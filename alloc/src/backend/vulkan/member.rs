@@ -14,7 +14,8 @@ pub struct GpuMember {
 }
 
 impl Gpu {
-    /// Returns the device as a member of a collection that samples, renders to or copies its images.
+    /// Returns the device as a member of a collection that uses its images for `purpose`: it samples them, renders to them or
+    /// copies them.
     #[must_use]
     pub fn for_purpose(&self, purpose: Purpose) -> GpuMember {
         GpuMember {

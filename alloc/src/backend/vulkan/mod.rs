@@ -220,7 +220,7 @@ pub enum VulkanError {
         lacks: String,
     },
     /// The application's instance or device was created without extensions or features that sharing images requires.
-    #[error("{device} was created without what sharing images requires; {} missing:{}", count(.missing.len()), adopt::missing_list(.missing))]
+    #[error("{device} was created without extensions or features that sharing images requires; {} missing:{}", count(.missing.len()), adopt::missing_list(.missing))]
     Missing {
         /// The device.
         device: String,

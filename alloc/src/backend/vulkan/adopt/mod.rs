@@ -128,7 +128,7 @@ fn adopted(
         .ok_or_else(|| VulkanError::Unusable {
             device: device(),
             why: format!(
-                "the device has no queue family {family}; pass the family of the queue that is passed"
+                "the device has no queue family {family}; pass the queue family from which the queue was created"
             ),
         })?;
     let has_graphics = flags.contains(vk::QueueFlags::GRAPHICS);

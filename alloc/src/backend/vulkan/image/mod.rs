@@ -254,7 +254,8 @@ impl Gpu {
         };
         if format.modifier.is_implicit() {
             return Err(unsuitable(
-                "its modifier is implicit, and a Vulkan image needs an explicit one".to_owned(),
+                "the modifier of the layout is implicit, and a Vulkan image needs an explicit one"
+                    .to_owned(),
             ));
         }
         let mut kind = self
