@@ -1,7 +1,7 @@
 //! Gives the frames of a camera to another process without a copy: `camera-to-process [/dev/video0] [FRAMES]`.
 //!
-//! The parent sends the buffers once: layouts as JSON, and file descriptors. Then it sends the index of the buffer for each frame. The
-//! child sends the index back when it has read the frame, and only then the camera writes to the buffer again.
+//! The parent sends the buffers once: layouts as JSON, and file descriptors. Then it sends the index of the buffer for each
+//! frame. The child sends the index back when it has read the frame, and only then the camera writes to the buffer again.
 
 use std::error::Error;
 use std::io::{IoSlice, IoSliceMut, Read, Write};

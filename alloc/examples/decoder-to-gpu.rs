@@ -1,7 +1,8 @@
 //! Decodes pictures that a GPU reads and a display shows, without a copy:
 //! `decoder-to-gpu FILE.fwht [/dev/video1] [/dev/dri/card0] [FRAMES]`.
 //!
-//! `v4l2-ctl -d ENCODER --stream-mmap --stream-out-mmap --stream-count 5 --stream-to FILE.fwht` writes such a file with vicodec's encoder.
+//! `v4l2-ctl -d ENCODER --stream-mmap --stream-out-mmap --stream-count 5 --stream-to FILE.fwht` writes such a file with vicodec's
+//! encoder.
 
 mod screen;
 

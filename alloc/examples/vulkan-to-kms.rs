@@ -1,7 +1,7 @@
 //! Shows pictures of a GPU on a display without a copy: `vulkan-to-kms [/dev/dri/card0] [FRAMES]`.
 //!
-//! The GPU fills each image by a copy on its own queue, so that the example contains only the sharing. A program that renders uses
-//! `Purpose::Render` and records its own commands.
+//! The GPU fills each image by a copy on its own queue, so that the example contains only the sharing. A program that renders
+//! uses `Purpose::Render` and records its own commands.
 
 mod screen;
 

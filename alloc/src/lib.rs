@@ -38,9 +38,9 @@
 //!
 //! The folder `examples` has complete programs: the frames of a camera on a display (`camera-to-kms`), in a Vulkan device
 //! (`camera-to-vulkan`), in an encoder (`camera-to-encoder`) and in another process (`camera-to-process`), decoded pictures in a
-//! GPU and on a display (`decoder-to-gpu`), the images of a Vulkan device on a display (`vulkan-to-kms`), a buffer for an untrusted
-//! process (`share-with-process`), a plan for a recorded machine (`plan-on-paper`), and a plan that fails with its reason
-//! (`why-no-plan`).
+//! GPU and on a display (`decoder-to-gpu`), the images of a Vulkan device on a display (`vulkan-to-kms`), a buffer for an
+//! untrusted process (`share-with-process`), a plan for a recorded machine (`plan-on-paper`), and a plan that fails with its
+//! reason (`why-no-plan`).
 //!
 //! # Layers
 //!

@@ -1,8 +1,9 @@
 //! Tests of Vulkan on an application's device: the extensions and features that the application has to enable, the error if some
 //! are missing, and the use of shared images.
 //!
-//! lavapipe of Mesa before 24, or without `/dev/udmabuf`, shares no images. On such a machine the tests that need them print that they are
-//! skipped. `covalent-interop-check application_device` runs the same scenes in a guest that supports them.
+//! lavapipe cannot share images with Mesa before 24, or without `/dev/udmabuf`. On such a machine the tests that need shared
+//! images print that they are skipped. `covalent-interop-check application_device` runs the same scenes in a guest that supports
+//! them.
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 

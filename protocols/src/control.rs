@@ -224,8 +224,8 @@ pub struct Surface {
     pub latency: Option<Latency>,
     /// The number of commits that wait for an acquire point, a fence or a commit of the parent surface.
     pub pending_commits: u64,
-    /// The KMS plane that showed the surface in the last frame; null if the surface was drawn, or if that frame had no new content
-    /// of it.
+    /// The KMS plane that showed the surface in the last frame; null if the surface was drawn, or if that frame had no new
+    /// content of it.
     #[serde(default)]
     pub plane: Option<String>,
     /// Why the surface was drawn in the last frame, instead of being scanned out; null if that frame had no new content of it.

@@ -111,8 +111,8 @@ pub(crate) unsafe extern "C" fn covalent_buffer_count(plan: *const CPlan) -> usi
 /// Allocates the buffers of the plan.
 ///
 /// # Safety
-/// `plan` is NULL or comes from `covalent_plan`, was not freed and is used by no other thread; `buffers` is NULL or may be written
-/// for `count` buffers.
+/// `plan` is NULL or comes from `covalent_plan`, was not freed and is used by no other thread; `buffers` is NULL or may be
+/// written for `count` buffers.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_allocate(
     plan: *mut CPlan,

@@ -1,5 +1,5 @@
-//! Checks that the header is C99 and C++11 without warnings, that its structures have this crate's layout, and that it declares every
-//! exported function.
+//! Checks that the header is C99 and C++11 without warnings, that its structures have this crate's layout, and that it declares
+//! every exported function.
 
 use std::collections::BTreeSet;
 use std::fs;

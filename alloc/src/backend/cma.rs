@@ -1,7 +1,7 @@
 //! The CMA regions of this machine: their sizes, their addresses and their free memory.
 //!
-//! A region is one pool. Its dma-heap allocates from it, and so do the V4L2 queues with vb2-dma-contig and the dumb buffers of cards whose
-//! device has no IOMMU and no region of its own.
+//! A region is one pool. Its dma-heap allocates from it, and so do the V4L2 queues with vb2-dma-contig and the dumb buffers of
+//! cards whose device has no IOMMU and no region of its own.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -54,8 +54,8 @@ pub trait Backend: fmt::Debug {
         }
     }
 
-    /// Declares the devices that copy images of `extent`, in pixels, between buffers that participants do not share, each with the
-    /// formats that it reads and writes.
+    /// Declares the devices that copy images of `extent`, in pixels, between buffers that participants do not share, each with
+    /// the formats that it reads and writes.
     ///
     /// It is called only if the participants cannot share a buffer. A device whose query fails is left out, since the CPU can
     /// copy instead. The default implementation declares no device.

@@ -14,7 +14,8 @@ use crate::model::{Extent, FormatModifier, Layout, LayoutError, PlaneLayout};
 /// The description of one plane of a buffer.
 #[derive(Debug)]
 pub struct PlaneDescriptor {
-    /// The file descriptor of the dma-buf that contains the plane. Planes may have different file descriptors of the same dma-buf.
+    /// The file descriptor of the dma-buf that contains the plane. Planes may have different file descriptors of the same
+    /// dma-buf.
     pub fd: OwnedFd,
     /// The offset of the plane in the dma-buf, in bytes.
     pub offset_bytes: u64,

@@ -81,8 +81,8 @@ pub fn exporter(fd: impl AsFd) -> Option<String> {
     field(fd, "exp_name:")
 }
 
-/// Returns the number of references to a dma-buf in all processes: file descriptors, mappings and device attachments. Returns `None`
-/// where `/proc` does not show it.
+/// Returns the number of references to a dma-buf in all processes: file descriptors, mappings and device attachments. Returns
+/// `None` if `/proc` does not show it.
 #[must_use]
 pub fn reference_count(fd: impl AsFd) -> Option<u64> {
     field(fd, "count:")?.parse().ok()

@@ -30,7 +30,8 @@ pub(super) enum SyncStep {
     End,
 }
 
-/// A buffer that is mapped into this process. Each dma-buf is mapped as a whole, since the offset of a plane need not be page-aligned.
+/// A buffer that is mapped into this process. Each dma-buf is mapped as a whole, since the offset of a plane need not be
+/// page-aligned.
 #[derive(Debug)]
 pub struct Mapping {
     buffer: Buffer,
@@ -110,8 +111,8 @@ impl Mapping {
     pub(super) fn zero(&self) -> Result<(), AccessError> {
         let _guard = self.access(CpuAccess::Write)?;
         for area in &self.areas {
-            // SAFETY: the area is mapped with this length, and `access` has checked that it is writable. A device may write at the same
-            // time; every byte value is valid.
+            // SAFETY: the area is mapped with this length, and `access` has checked that it is writable. A device may write at
+            // the same time; every byte value is valid.
             unsafe { ptr::write_bytes(area.start.as_ptr().cast::<u8>(), 0, area.length) };
             traffic::count_written(area.length);
         }
@@ -167,9 +168,9 @@ impl Mapping {
         into: &mut [u8],
     ) -> Result<(), AccessError> {
         let from = self.locate(plane, offset, into.len())?;
-        // SAFETY: `locate` has checked that `into.len()` bytes from there are inside the mapping, which lives as long as self. `into` is
-        // other memory, which cannot overlap the mapping. A device may write at the same time: the bytes are then unspecified, and
-        // any byte is a valid u8.
+        // SAFETY: `locate` has checked that `into.len()` bytes from there are inside the mapping, which lives as long as self.
+        // `into` is other memory, which cannot overlap the mapping. A device may write at the same time: the bytes are then
+        // unspecified, and any byte is a valid u8.
         unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
         Ok(())
     }
@@ -187,7 +188,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Returns the address of a byte of a plane, after a check that `length` bytes from there are inside the plane and the mapping.
+    /// Returns the address of a byte of a plane, after a check that `length` bytes from there are inside the plane and the
+    /// mapping.
     fn locate(&self, plane: usize, offset: u64, length: usize) -> Result<*mut u8, AccessError> {
         let planes = self.buffer.layout().planes();
         let size = planes.get(plane).map_or(0, |place| place.size_bytes);

@@ -69,8 +69,8 @@ fn follows_from_stride(layout: &Layout) -> bool {
     }
 }
 
-/// Parses the name that the crate gave to a dma-buf of `memory_bytes` bytes. Returns `None` for any other name, and for a layout that
-/// does not fit into the dma-buf.
+/// Parses the name that the crate gave to a dma-buf of `memory_bytes` bytes. Returns `None` for any other name, and for a layout
+/// that does not fit into the dma-buf.
 ///
 /// Any process that has a file descriptor of the dma-buf can set its name, so the result is an untrusted claim.
 #[must_use]

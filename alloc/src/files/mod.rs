@@ -1,20 +1,20 @@
 //! Reads and writes files by path. Reads do not block, and a write never leaves a damaged file or changes another user's file.
 //!
-//! A path can lead to a FIFO, where `open` blocks without end, to a device node that acts when it is opened or read, to a link that
-//! another user has created, or to another user's file. This module has these rules:
+//! A path can lead to a FIFO, where `open` blocks without end, to a device node that acts when it is opened or read, to a link
+//! that another user has created, or to another user's file. This module has these rules:
 //!
 //! - Only a regular file is read. It is opened without blocking and read up to a limit ([`read`]). A symbolic link to a regular
 //!   file is followed.
-//! - A file is written under a temporary name in the same folder and renamed to its place ([`NewFile`], [`replace`]). So a reader sees
-//!   the old file or the complete new one, a full disk loses no old data, and other hard links to the old file keep it. A file that
-//!   grows while a program runs is renamed at once ([`create`]).
+//! - A file is written under a temporary name in the same folder and renamed to its place ([`NewFile`], [`replace`]). So a reader
+//!   sees either the old file or the complete new file, a full disk loses no old data, and other hard links to the old file keep
+//!   its contents. A file that grows while a program runs is renamed to its place before it is written ([`create`]).
 //! - Only a regular file of the same user is replaced, and never a link. The error for any other file names its type or its
 //!   owner.
 //! - A user's cache is in folders that belong to the user or to root. New folders are accessible only to their owner (mode 0700,
 //!   `create_private_folder`). The lock file of the cache is opened without following a link (`open_lock`), and a damaged cache
 //!   file is renamed to an unused name (`move_aside`).
-//! - Files may contain pixels and information about other processes, so they are accessible only to their owner (mode 0600), unless the
-//!   caller asks for more ([`FileAccess::Shared`]).
+//! - Files may contain pixels and information about other processes, so they are accessible only to their owner (mode 0600),
+//!   unless the caller asks for more ([`FileAccess::Shared`]).
 //! - The file of a socket is accessible only to its owner (mode 0600). It replaces only a socket of the same user on which no
 //!   process listens, and is removed when the [`PrivateSocket`] is dropped.
 //! - The folder of a written file is opened once, so it has no effect if a part of its path is replaced by a link later.

@@ -103,8 +103,8 @@ impl PrivateSocket {
             Err(_) => {}
         }
         let socket = new_socket(kind).map_err(failed("socket"))?;
-        // Linux creates the file with the mode of the socket, so no other user can connect at any time. If the mode were set after
-        // `bind`, another user could connect in between.
+        // Linux creates the file with the mode of the socket, so no other user can connect at any time. If the mode were set
+        // after `bind`, another user could connect in between.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)
             .map_err(|error| failed("fchmod")(error.into()))?;
         rustix::net::bind(&socket, &address).map_err(|error| failed("bind")(error.into()))?;

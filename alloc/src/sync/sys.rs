@@ -113,8 +113,8 @@ fn file_info(sync_file: BorrowedFd<'_>, parts: &mut [FenceInfo]) -> io::Result<F
         sync_fence_info: parts.as_mut_ptr().expose_provenance() as u64,
     };
     retry_interrupted(|| {
-        // SAFETY: the structure has the size that the opcode encodes. The kernel writes at most `num_fences` structures of 80 bytes
-        // to `parts`, which has that many elements and outlives the call.
+        // SAFETY: the structure has the size that the opcode encodes. The kernel writes at most `num_fences` structures of 80
+        // bytes to `parts`, which has that many elements and outlives the call.
         unsafe {
             ioctl::ioctl(
                 sync_file,

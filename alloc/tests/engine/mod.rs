@@ -1,5 +1,5 @@
-//! A small Vulkan engine, independent of Covalent: it creates an instance, a device and a queue, with the validation layer. It lends them
-//! to Covalent, and records ownership transfers among its own commands.
+//! A small Vulkan engine, independent of Covalent: it creates an instance, a device and a queue, with the validation layer. It
+//! lends them to Covalent, and records ownership transfers among its own commands.
 
 mod record;
 pub(crate) mod scenes;

@@ -37,7 +37,8 @@ pub(crate) struct Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // SAFETY: all objects of the device are destroyed before the engine is dropped. The validation layer reports any that is left.
+        // SAFETY: all objects of the device are destroyed before the engine is dropped. The validation layer reports any that is
+        // left.
         unsafe {
             let _ = self.device.device_wait_idle();
             self.device.destroy_device(None);

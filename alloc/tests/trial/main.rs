@@ -89,8 +89,8 @@ fn display_refuses_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>)
     }
 }
 
-/// A [`Trial`] as an application implements it. The function `outcome` decides each attempt from the participant and the plan, and every
-/// allocation succeeds. The calls are counted.
+/// A [`Trial`] like that of an application. The function `outcome` returns the outcome of each trial of a participant and a plan,
+/// and every allocation succeeds. The calls are counted.
 struct FakeTrial<F> {
     outcome: F,
     allocations: u32,

@@ -97,7 +97,7 @@ pub(super) fn virtgpu_transfer_to_host(
         depth: 1,
         level: 0,
         offset: 0,
-        // 0: the host uses the stride of its texture.
+        // With a stride of 0 the host uses the stride of its texture.
         stride: 0,
         layer_stride: 0,
     };

@@ -18,8 +18,8 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Layouts`] if the layouts differ, [`Error::Busy`] if another file owns the queue,
-    /// [`Error::Format`] if the driver sets another format, [`Error::Visible`] if it sets another visible rectangle than that of cropped
-    /// buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
+    /// [`Error::Format`] if the driver sets another format, [`Error::Visible`] if it sets another visible rectangle than that of
+    /// cropped buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
     pub fn import(&self, buffers: &[Buffer]) -> Result<Stream, Error> {
         let begun = trace::begin();
         let layout = self.common_layout(buffers)?;

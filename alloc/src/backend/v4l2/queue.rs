@@ -256,8 +256,8 @@ impl Queue {
     /// Returns the current format and the visible rectangle (VIDIOC_G_FMT, VIDIOC_G_SELECTION).
     ///
     /// # Errors
-    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0; [`Error::OutsideFrame`] for a visible rectangle
-    /// that is not inside of it.
+    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0; [`Error::OutsideFrame`] for a visible
+    /// rectangle that is not inside of the frame.
     pub fn current_format(&self) -> Result<NegotiatedFormat, Error> {
         let mut format = self.parse_format("VIDIOC_G_FMT", &self.raw_format()?)?;
         if let Some(visible) = self.visible(format.extent)? {

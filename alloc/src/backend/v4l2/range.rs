@@ -25,7 +25,8 @@ impl Range {
     }
 }
 
-/// Determines the range from the driver's smallest value. `try_value` returns the value that the driver would set for a requested one.
+/// Determines the range from the driver's smallest value. `try_value` requests a value from the driver and returns the value that
+/// the driver would set.
 ///
 /// # Errors
 /// The error of `try_value`.

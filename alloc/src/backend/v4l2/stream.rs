@@ -183,8 +183,8 @@ impl Stream {
     /// polls as writable.
     ///
     /// # Errors
-    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Visible`] for a decoder that writes pictures of
-    /// another size than that of cropped buffers, [`Error::OutsideFrame`].
+    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Visible`] for a decoder that writes
+    /// pictures of another size than that of cropped buffers, [`Error::OutsideFrame`].
     pub fn start(&mut self) -> Result<(), Error> {
         self.check_requeue_error()?;
         let layout = self.inner.buffers.first().map(Buffer::layout);

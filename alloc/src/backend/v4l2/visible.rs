@@ -5,8 +5,8 @@
 //! the first bytes. A stateless decoder has no such rectangle, because its client parses the bitstream.
 //!
 //! # References
-//! Kernel documentation, "Cropping, composing and scaling -- the SELECTION API", "Memory-to-Memory Stateful Video Decoder Interface"
-//! and "Memory-to-Memory Stateful Video Encoder Interface".
+//! Kernel documentation, "Cropping, composing and scaling -- the SELECTION API", "Memory-to-Memory Stateful Video Decoder
+//! Interface" and "Memory-to-Memory Stateful Video Encoder Interface".
 
 use std::os::fd::AsFd;
 

@@ -28,8 +28,8 @@
 //! }
 //! ```
 //!
-//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) distinguishes the participants of one device that import by PRIME, by GBM
-//! and by Vulkan.
+//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) distinguishes the participants of one device that import by PRIME,
+//! by GBM and by Vulkan.
 //!
 //! A field that is missing or null in a participant, a scope or the conditions matches everything. Times are seconds since 1970.
 //!
@@ -333,8 +333,8 @@ impl TrialResultStore {
     /// `change` gets an empty list.
     ///
     /// # Errors
-    /// [`TrialResultError::Newer`], [`TrialResultError::Unrecognised`], [`TrialResultError::Locked`], [`TrialResultError::File`]. The
-    /// file is then unchanged.
+    /// [`TrialResultError::Newer`], [`TrialResultError::Unrecognised`], [`TrialResultError::Locked`], [`TrialResultError::File`].
+    /// After an error the file is unchanged.
     pub fn update<T>(
         &self,
         change: impl FnOnce(&mut TrialResults) -> T,

@@ -42,7 +42,8 @@ pub(super) fn record_copy(
 /// Records acquires, copy and releases.
 ///
 /// # Safety
-/// The command buffer is in the initial state; images and command buffer are of one device and live until the commands have finished.
+/// The command buffer is in the initial state. The images and the command buffer belong to the same device, and live until the
+/// commands have finished.
 unsafe fn record(
     made: &RecordedCopy,
     method: CopyMethod,
