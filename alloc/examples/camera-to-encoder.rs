@@ -30,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let camera = Device::open(&camera)?.queue(Direction::Capture)?;
     let encoder = Device::open(&encoder)?;
     let raw = encoder.queue(Direction::Output)?;
-    // The encoder keeps the kind of colours, so what a decoder makes of the bitstream can be shown by a display without YUV planes. An
-    // encoder of hardware takes NV12.
+    // XRGB8888 is encoded, because vicodec's decoder then returns RGB, which a display without YUV planes can show. A hardware
+    // encoder needs NV12.
     let mut collection = BufferCollection::new(extent)
         .with_count(4)
         .with_format(Fourcc::XRGB8888);
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         mapping.access(CpuAccess::Read)?.read(0, 0, &mut bytes)?;
         file.write_all(&bytes)?;
         raw.dequeue()?;
-        // The frame is dropped here, which queues its buffer at the camera again.
+        // The drop of the camera's frame queues its buffer at the camera again.
     }
     println!("{frames} frames were encoded");
     Ok(())
@@ -70,7 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Allocates buffers for the bitstream, which only the CPU reads.
 fn coded_buffers(count: u32) -> Result<Vec<Buffer>, Box<dyn Error>> {
-    // Coded data has no rows, so a picture with one byte a pixel contains it: here 2 MiB, more than a raw picture has.
+    // A bitstream has no rows, so a buffer of one byte a pixel is planned for it: 4096 x 512 bytes are 2 MiB, more than a raw
+    // picture has.
     let extent = Extent::new(4096, 512)?;
     let mut processor = Participant::processor(Role::CpuRead);
     let bytes = FormatSet::from([FormatModifier::linear(Fourcc::R8)]);

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let frames: u32 = arguments.next().map_or(Ok(60), |count| count.parse())?;
     let extent = Extent::new(640, 480)?;
 
-    // The participants.
+    // The participants: the capture queue of the camera and the primary plane of the card.
     let camera = Device::open(&camera)?.queue(Direction::Capture)?;
     let card = Card::open(&card)?;
     let plane = card.primary_plane()?;
@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             poll(&mut [PollFd::new(&stream, PollFlags::IN)], None)?;
         };
         screen.show(&framebuffers[frame.info().index])?;
-        // The display no longer reads the previous frame. It is queued at the camera again when it is dropped here.
+        // The display no longer reads the previous frame. The assignment drops that frame, which queues its buffer at the camera
+        // again.
         shown = Some(frame);
     }
     drop(shown);

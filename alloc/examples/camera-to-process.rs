@@ -1,7 +1,7 @@
 //! Gives the frames of a camera to another process without a copy: `camera-to-process [/dev/video0] [FRAMES]`.
 //!
-//! The parent sends the buffers once: layouts as JSON, and file descriptors. Then it sends the index of the buffer for each frame. The
-//! child sends the index back when it has read the frame, and only then the camera writes to the buffer again.
+//! The parent sends the buffers once: layouts as JSON, and file descriptors. Then it sends the index of the buffer for each
+//! frame. The child sends the index back when it has read the frame, and only then the camera writes to the buffer again.
 
 use std::error::Error;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
@@ -22,7 +22,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// The number of buffers, and the most dma-bufs of them that one message contains.
+/// The number of buffers, and the maximum number of dma-buf file descriptors in one message.
 const BUFFERS: u8 = 4;
 const MOST_FDS: usize = 12;
 
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let camera = Device::open(&PathBuf::from(camera))?.queue(Direction::Capture)?;
     let mut collection =
         BufferCollection::new(Extent::new(640, 480)?).with_count(u32::from(BUFFERS));
-    // The other process reads with the CPU. One that imports into Vulkan is a participant like any GPU.
+    // The other process reads with the CPU. If it imported the buffers into Vulkan, its GPU would be a participant.
     collection
         .add(&camera)?
         .add(&Participant::processor(Role::CpuRead))?;
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         stream.queue(index)?;
     }
     stream.start()?;
-    // The frames that the child reads.
+    // The frames that the child is reading, by the index of their buffer.
     let mut held = vec![None; buffers.len()];
     let mut sent = 0;
     let mut returned = 0;
@@ -78,11 +78,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         if child_is_ready {
             let mut index = [0];
             own_end.read_exact(&mut index)?;
-            // The child is not trusted: it can name a buffer that it does not have. Dropping the frame queues it at the camera.
+            // The child is not trusted: it can send the index of a buffer that it is not reading. The drop of the frame queues
+            // its buffer at the camera again.
             let frame = held
                 .get_mut(usize::from(index[0]))
                 .and_then(Option::take)
-                .ok_or("the other process returned a buffer that it did not have")?;
+                .ok_or("the other process sent the index of a buffer that it is not reading")?;
             drop(frame);
             returned += 1;
         }
@@ -95,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends the layouts as JSON, with the file descriptors of all dma-bufs.
+/// Sends the layouts of all buffers as JSON, with the file descriptors of their dma-bufs.
 fn send(socket: &UnixStream, buffers: &[Buffer]) -> Result<(), Box<dyn Error>> {
     let layouts: Vec<&Layout> = buffers.iter().map(Buffer::layout).collect();
     let fds: Vec<_> = buffers

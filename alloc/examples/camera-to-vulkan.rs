@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let camera = PathBuf::from(arguments.next().unwrap_or("/dev/video0".to_owned()));
     let frames: u32 = arguments.next().map_or(Ok(10), |count| count.parse())?;
 
-    // The participants. A program with shaders of its own takes `Purpose::Sample`, and makes views of the images.
+    // The participants. A program that samples the images in its shaders passes `Purpose::Sample` and makes image views.
     let camera = Device::open(&camera)?.queue(Direction::Capture)?;
     let (gpus, unavailable) = Vulkan::load()?.gpus()?;
     let unavailable: Vec<String> = unavailable.iter().map(ToString::to_string).collect();
@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut collection = BufferCollection::new(Extent::new(640, 480)?).with_count(4);
     collection.add(&camera)?.add(&gpu)?;
-    // The GPU's driver runs in this process, so its plan is only possible. `BufferCollection::solve_and_try` tries it first.
+    // The GPU's driver runs in this process and was not tried, so the plan is possible and not guaranteed.
+    // `BufferCollection::solve_and_try` would try the plan in a helper process first.
     let plan = collection.solve().possible()?;
     println!("{plan}");
     let buffers = collection.allocate(&plan)?;
@@ -43,8 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             poll(&mut [PollFd::new(&stream, PollFlags::IN)], None)?;
         };
-        // V4L2 has no fences: a frame is complete when it is dequeued. The call returns when the GPU has finished reading, and
-        // only then may the frame be dropped, which queues its buffer at the camera again.
+        // V4L2 has no fences: a frame is complete when it is dequeued. `read` returns when the GPU has finished, and only then
+        // may the frame be dropped, because the drop queues its buffer at the camera again.
         let pixels = images[frame.info().index].read()?;
         let sum: u64 = pixels.iter().flatten().map(|byte| u64::from(*byte)).sum();
         println!(

@@ -1,7 +1,8 @@
 //! Decodes pictures that a GPU reads and a display shows, without a copy:
 //! `decoder-to-gpu FILE.fwht [/dev/video1] [/dev/dri/card0] [FRAMES]`.
 //!
-//! `v4l2-ctl -d ENCODER --stream-mmap --stream-out-mmap --stream-count 5 --stream-to FILE.fwht` writes such a file with vicodec's encoder.
+//! `v4l2-ctl -d ENCODER --stream-mmap --stream-out-mmap --stream-count 5 --stream-to FILE.fwht` writes such a file with vicodec's
+//! encoder.
 
 mod screen;
 
@@ -27,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let frames: usize = arguments.next().map_or(Ok(5), |count| count.parse())?;
     let extent = Extent::new(640, 480)?;
 
-    // The header in the first bytes determines the format of the decoded pictures, so the decoder gets them first.
+    // The first bytes of the bitstream determine the format of the decoded pictures, so the decoder gets the bitstream before the
+    // capture queue is queried.
     let decoder = Device::open(&decoder)?;
     let coded = decoder.queue(Direction::Output)?;
     let _coded = feed(&coded, extent, &std::fs::read(file)?)?;
@@ -40,7 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plane = card.primary_plane()?;
     let mut collection = BufferCollection::new(extent).with_count(3);
     collection.add(&pictures)?.add(&gpu)?.add(&plane)?;
-    // The GPU's driver runs in this process, so its plan is only possible. `BufferCollection::solve_and_try` tries it first.
+    // The GPU's driver runs in this process and was not tried, so the plan is possible and not guaranteed.
+    // `BufferCollection::solve_and_try` would try the plan in a helper process first.
     let plan = collection.solve().possible()?;
     println!("{plan}");
     let buffers = collection.allocate(&plan)?;
@@ -61,7 +64,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let sum: u64 = pixels.iter().flatten().map(|byte| u64::from(*byte)).sum();
         println!("the GPU read a picture whose bytes add up to {sum}");
         screen.show(&framebuffers[index])?;
-        // The display no longer reads the previous picture. It is queued at the decoder again when it is dropped here.
+        // The display no longer reads the previous picture. The assignment drops that frame, which queues its buffer at the
+        // decoder again.
         shown = Some(frame);
     }
     drop(shown);
@@ -71,7 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Queues all bytes of a video at a decoder, in one buffer.
 fn feed(coded: &Queue, extent: Extent, video: &[u8]) -> Result<Stream, Box<dyn Error>> {
-    // Coded data has no rows, so a picture with one byte a pixel contains it. A decoder requires space for a whole picture.
+    // A bitstream has no rows, so a buffer of one byte a pixel is planned for it. The decoder requires at least 512 rows of 4096
+    // bytes, the space for a whole picture.
     const ROW: u32 = 4096;
     let rows = u32::try_from(video.len())?.div_ceil(ROW).max(512);
     let mut processor = Participant::processor(Role::CpuWrite);

@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let machine = Machine::from_json(&std::fs::read(path)?)?;
     println!("{}, by {}", machine.name, machine.origin);
-    // A size that was recorded. A machine that was written by hand has none, since its constraints hold for every size.
+    // The image size for which the machine's constraints were recorded. A file that was written by hand has none, since its
+    // constraints hold for every size.
     let recorded = machine.declared.iter().find_map(|declared| declared.size);
     let size = recorded.map_or_else(|| Extent::new(1920, 1080), Ok)?;
     let job = Job {
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .request,
     );
     println!("{solution}");
-    // The values that are not known, for someone who has the board.
+    // The values that the plan depends on and the recording does not contain. Someone who has the board can find them.
     for unknown in resolved.unverified(&solution) {
         println!("not known: {unknown}");
     }

@@ -1,8 +1,8 @@
 //! Shares a buffer with an untrusted process: `share-with-process`.
 //!
-//! The parent allocates a buffer and sends its layout as JSON and its file descriptors over a socket. The child uses the buffer only
-//! after a check of the description ([`Buffer::import`]) and writes a pixel, which the parent reads. With the feature `vulkan`, a renderer
-//! would import the checked buffer with `Gpu::import`.
+//! The parent allocates a buffer and sends its layout as JSON and its file descriptors over a socket. The child uses the buffer
+//! only after a check of the description ([`Buffer::import`]) and writes a pixel, which the parent reads. With the feature
+//! `vulkan`, a renderer would import the checked buffer with `Gpu::import`.
 
 use std::error::Error;
 use std::io::{IoSlice, IoSliceMut};

@@ -1,7 +1,7 @@
 //! Shows pictures of a GPU on a display without a copy: `vulkan-to-kms [/dev/dri/card0] [FRAMES]`.
 //!
-//! The GPU fills each image by a copy on its own queue, so that the example contains only the sharing. A program that renders uses
-//! `Purpose::Render` and records its own commands.
+//! The GPU fills each image by a copy on its own queue, so that the example contains only the sharing. A program that renders
+//! uses `Purpose::Render` and records its own commands.
 
 mod screen;
 
@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_count(2)
         .with_format(Fourcc::XRGB8888);
     collection.add(&gpu)?.add(&plane)?;
-    // The GPU's driver runs in this process, so its plan is only possible. `BufferCollection::solve_and_try` tries it first.
+    // The GPU's driver runs in this process and was not tried, so the plan is possible and not guaranteed.
+    // `BufferCollection::solve_and_try` would try the plan in a helper process first.
     let plan = collection.solve().possible()?;
     println!("{plan}");
     let buffers = collection.allocate(&plan)?;
@@ -46,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             &images[number % images.len()],
             &framebuffers[number % framebuffers.len()],
         );
-        // The bytes of a pixel in memory are blue, green, red and an unused one.
+        // In memory, an XRGB8888 pixel has the bytes blue, green, red and one unused byte.
         let shade = u8::try_from(number * 8 % 256)?;
         let pixels = [shade, 64, 255 - shade, 0].repeat(640 * 480);
         image.write(&[pixels])?;

@@ -1,7 +1,7 @@
 //! Prints the error of a request without a plan: `why-no-plan`.
 //!
-//! The driver of the camera only exports buffers, and the display accepts only its own memory. The error names both and the cheapest
-//! copy.
+//! The camera's driver exports buffers and imports none, and the display accepts only its own memory. The error names both
+//! constraints and the cheapest copy.
 
 use std::error::Error;
 

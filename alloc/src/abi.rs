@@ -3,7 +3,8 @@
 //! `tests/abi/generate.sh` writes the tables. The tests that use them run for the target that they are compiled for. The design
 //! document says how to compile and run them for other targets.
 
-/// The numbers of the headers, one a line: `size STRUCT BYTES`, `offset STRUCT.MEMBER BYTES` and `request NAME NUMBER`.
+/// The sizes, offsets and ioctl numbers of the kernel's headers, one a line: `size STRUCT BYTES`, `offset STRUCT.MEMBER BYTES` or
+/// `request NAME NUMBER`.
 #[cfg(target_arch = "x86_64")]
 const TABLE: &str = include_str!("../tests/abi/x86_64.txt");
 #[cfg(target_arch = "aarch64")]
@@ -11,7 +12,7 @@ const TABLE: &str = include_str!("../tests/abi/aarch64.txt");
 #[cfg(target_arch = "arm")]
 const TABLE: &str = include_str!("../tests/abi/arm.txt");
 
-/// A number of this crate, with its name in the headers.
+/// A size, an offset or an ioctl number of this crate, with its name in the table.
 pub(crate) type Entry = (&'static str, u64);
 
 /// Lists the sizes of structures and the offsets of their fields, with their names in the headers.
@@ -28,8 +29,8 @@ macro_rules! layouts {
 }
 pub(crate) use layouts;
 
-/// Fails where a number of this crate differs from the headers, and where the table has a number whose name begins with one of
-/// `prefixes` and that this crate does not list.
+/// Panics if a number of `actual` differs from the headers, or if the table has a name that begins with one of `prefixes` and
+/// that `actual` does not list.
 pub(crate) fn assert_equals_headers(prefixes: &[&str], actual: &[Entry]) {
     let table: Vec<(&str, u64)> = TABLE.lines().map(parse).collect();
     let pointer = table.iter().find(|(name, _)| *name == "size pointer");

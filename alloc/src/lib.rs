@@ -1,10 +1,11 @@
 //! Finds, allocates and imports dma-bufs that several devices can share: cameras, GPUs, displays, codecs and the CPU.
 //!
-//! A camera's queue may answer EINVAL to a buffer that the display allocated, and the display may not be able to import a buffer of the
-//! camera. This crate finds a buffer that both accept. Each *participant* states its constraints as plain data, and each *source* of
-//! memory states its guarantees. The solver returns a plan: which source allocates, in which format and layout, and which devices import
-//! it. Where no buffer satisfies all participants, the solver returns the cheapest copy, and the constraints that conflict, each with
-//! its owner.
+//! A camera's queue may return EINVAL for a buffer that the display allocated, and the display may not be able to import a buffer
+//! of the camera. This crate finds a buffer that both accept. Each *participant* (one use of a device, such as a V4L2 queue or a
+//! KMS plane) declares its constraints as plain data, and each *source* of memory (such as a dma-heap) declares its guarantees.
+//! The solver returns a plan: which source allocates the buffers, in which format and layout, and which devices import them. If
+//! no buffer satisfies all participants, the solver returns the cheapest copy, and the constraints that conflict, each with its
+//! owner.
 //!
 //! # The first buffer
 //!
@@ -37,9 +38,9 @@
 //!
 //! The folder `examples` has complete programs: the frames of a camera on a display (`camera-to-kms`), in a Vulkan device
 //! (`camera-to-vulkan`), in an encoder (`camera-to-encoder`) and in another process (`camera-to-process`), decoded pictures in a
-//! GPU and on a display (`decoder-to-gpu`), the images of a Vulkan device on a display (`vulkan-to-kms`), a buffer for an untrusted
-//! process (`share-with-process`), a plan for a recorded machine (`plan-on-paper`), and a plan that fails with its reason
-//! (`why-no-plan`).
+//! GPU and on a display (`decoder-to-gpu`), the images of a Vulkan device on a display (`vulkan-to-kms`), a buffer for an
+//! untrusted process (`share-with-process`), a plan for a recorded machine (`plan-on-paper`), and a plan that fails with its
+//! reason (`why-no-plan`).
 //!
 //! # Layers
 //!
@@ -62,8 +63,8 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-/// Implements `Debug` for an error by its `Display`, because a `main` that returns an error prints the former, and its reader needs the
-/// operation, device, cause and remedy.
+/// Implements `Debug` for an error with the text of its `Display`. A `main` that returns an error prints its `Debug`, and a user
+/// needs the operation, device, cause and remedy.
 #[cfg(feature = "buffer")]
 macro_rules! debug_as_display {
     ($error:ty) => {

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 /// The error number that a system call returned, such as `EINVAL`.
 ///
-/// It can be compared and copied, which [`io::Error`] cannot, so errors that contain one can be too.
+/// Unlike [`io::Error`], it can be compared and copied, so error types with a field of this type can be compared and copied too.
 ///
 /// # References
 /// errno(3).

@@ -1,12 +1,14 @@
-//! The helper process and its failures. Refusals, aborts, silence and malformed replies are outcomes, and the program goes on.
+//! Tests of the helper process and its failures. A refusal, an abort, a missing reply or a malformed reply is returned as an
+//! outcome, and the program goes on.
 //!
-//! This file has its own main function: started under the name `part-BEHAVIOUR`, it is a helper process with that behaviour.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! This file has a main function of its own. If the program is started under the name `part-BEHAVIOUR`, it is a helper process
+//! with that behaviour.
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 
 #[allow(
     dead_code,
     unreachable_pub,
-    reason = "other tests use the rest of this module"
+    reason = "other tests use the other functions of this module"
 )]
 #[path = "../solver/tests/common/mod.rs"]
 mod common;
@@ -30,7 +32,8 @@ use covalent_alloc::trial::{
 };
 use serde_json::{Value, json};
 
-/// The deadline of each request. It is long for a process that replies, and short for a test that waits for a silent one.
+/// The deadline of each request. It is long enough for a process that replies, and short enough for a test that waits for a
+/// process that does not.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns a helper with this behaviour: its program is a link to this one, under the name of the behaviour.
+/// Returns a helper with this behaviour. Its program is a link to this test program with the name of the behaviour.
 fn helper(behaviour: &str, folder: &tempfile::TempDir) -> Helper {
     let program = folder.path().join(format!("part-{behaviour}"));
     if !program.exists() {
@@ -199,7 +202,7 @@ fn wrong_program() {
 }
 
 fn missing() {
-    // The folder of a test has no helper program.
+    // There is no helper program in the folder of the test program.
     let error = Helper::find().unwrap_err().to_string();
     assert!(error.contains("covalent-prove"), "{error}");
     assert!(error.contains("COVALENT_PROVE"), "{error}");
@@ -245,14 +248,14 @@ fn declaring() {
         ("abort", "aborted"),
         ("kill", "was killed"),
         ("hang", "no answer within 2 s"),
-        // A process that asks without end does not extend its deadline.
+        // A process that sends queries about formats without end does not get more time than the deadline.
         ("ask", "no answer within 2 s"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut helper = helper(behaviour, &folder);
         let declared = helper.declare_drivers(extent);
         assert!(declared.participants.is_empty() && declared.sources.is_empty());
-        // There is at least Vulkan, and GBM where this machine has cards.
+        // The driver sets are at least Vulkan, and GBM if this machine has cards.
         let names: Vec<_> = declared.unavailable.iter().map(|one| &one.name).collect();
         assert!(names.iter().any(|name| *name == "Vulkan"), "{names:?}");
         for unavailable in &declared.unavailable {
@@ -264,7 +267,7 @@ fn declaring() {
         );
         helper.start().unwrap();
     }
-    // A format that ends the process is lost, and no other.
+    // Only the formats at which the driver ended the process are left out.
     let folder = tempfile::tempdir().unwrap();
     let mut by_format = helper("formats", &folder);
     let declared = by_format.declare_drivers(extent);
@@ -283,7 +286,7 @@ fn declaring() {
     let folder = tempfile::tempdir().unwrap();
     let mut helper = helper("good", &folder);
     let declared = helper.declare_drivers(extent);
-    // A driver that is not available has a reason.
+    // If no driver declares participants, the list of unavailable drivers has the reason.
     assert!(
         !declared.participants.is_empty() || !declared.unavailable.is_empty(),
         "no driver is listed"
@@ -327,9 +330,9 @@ fn measuring() {
     assert_eq!(good.lost_process_count(), 0);
 }
 
-/// How many times the length of a reply its parsing may take in memory, as the documentation of the messages says.
+/// The documented limit of the memory for parsing a reply, as a multiple of the reply's length.
 const MEMORY_FACTOR: usize = 256;
-/// The length of a long reply that is below the limit, in bytes.
+/// The length in bytes of the long replies of the tests, which is below the limit of a reply.
 const LONG_REPLY_BYTES: usize = 512 << 10;
 
 fn endless_reply() {
@@ -401,7 +404,8 @@ fn leaks() {
     assert_eq!(children.trim(), "");
 }
 
-/// Is a helper process that accepts everything but the display, where it fails according to its behaviour.
+/// Runs as a helper process. It accepts the buffer for each participant except the display, where it fails according to its
+/// behaviour.
 fn run_as_helper(behaviour: &str) -> ExitCode {
     if behaviour == "good" {
         return match serve() {
@@ -456,7 +460,8 @@ fn run_as_helper(behaviour: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Declares nothing, after questions about four formats, two of which end the process.
+/// Announces queries about four formats and then declares nothing. At two of the formats the process ends, unless they are left
+/// out.
 fn ask_about_formats(left_out: &Value, socket: &mut UnixStream) {
     let left_out = left_out.as_array().unwrap();
     for fourcc in ["XR24", "NV12", "P010", "NV21"] {
@@ -476,7 +481,8 @@ fn ask_about_formats(left_out: &Value, socket: &mut UnixStream) {
 fn fail(behaviour: &str, socket: &mut UnixStream) {
     let signal = |signal| {
         let own = rustix::process::getpid();
-        // Rust's handler returns from the first SIGSEGV and expects the fault to repeat, so the signal is sent twice.
+        // The signal is sent twice, because Rust's SIGSEGV handler returns from the first signal and expects that the fault
+        // repeats.
         for _ in 0..2 {
             let _ = rustix::process::kill_process(own, signal);
         }
@@ -493,7 +499,7 @@ fn fail(behaviour: &str, socket: &mut UnixStream) {
         "shout" => {
             let line = "\u{1b}[2Jlast ".repeat(100_000);
             let mut stderr = std::io::stderr();
-            // The memfd of the program is full at some time. What does not fit is lost.
+            // The standard error is a memfd of a fixed size, so the writes fail once it is full.
             let is_full = (0..64).any(|_| stderr.write_all(line.as_bytes()).is_err());
             assert!(is_full, "the standard error is not bounded");
             std::process::exit(5);

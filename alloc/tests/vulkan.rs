@@ -1,9 +1,11 @@
-//! Vulkan on a device of an application: what the application has to enable, the error where it has not, and the use of shared images.
+//! Tests of Vulkan on an application's device: the extensions and features that the application has to enable, the error if some
+//! are missing, and the use of shared images.
 //!
-//! lavapipe of Mesa before 24, or without `/dev/udmabuf`, shares no images. On such a machine the tests that need them print that they are
-//! skipped. `covalent-interop-check application_device` runs the same scenes in a guest that supports them.
+//! lavapipe cannot share images with Mesa before 24, or without `/dev/udmabuf`. On such a machine the tests that need shared
+//! images print that they are skipped. `covalent-interop-check application_device` runs the same scenes in a guest that supports
+//! them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 
 mod engine;
 
@@ -25,9 +27,10 @@ use engine::{Engine, Setup};
 
 /// Waits until no other test of this program uses Vulkan.
 ///
-/// The loader unloads a driver with its last instance. With Mesa 26.1, a program that makes and drops instances of lavapipe on
-/// several threads crashed in four of sixty runs, and in none of a hundred where it used one thread at a time.
-fn alone() -> MutexGuard<'static, ()> {
+/// The Vulkan loader unloads a driver when its last instance is destroyed. With Mesa 26.1, a program that creates and destroys
+/// instances of lavapipe on several threads crashed in four of sixty runs, and with one thread at a time in none of a hundred
+/// runs.
+fn lock_vulkan() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -39,7 +42,7 @@ fn setup() -> Setup {
     }
 }
 
-/// Returns an engine for each physical device. On a machine without Vulkan it returns none and prints that.
+/// Returns an engine for each physical device. On a machine without Vulkan it returns an empty list and prints the reason.
 fn engines(setup: Setup) -> Vec<Arc<Engine>> {
     let mut found = Vec::new();
     loop {
@@ -62,7 +65,7 @@ fn engines(setup: Setup) -> Vec<Arc<Engine>> {
     found
 }
 
-/// Returns the engines whose devices share images. For the others it prints the reason.
+/// Returns the engines whose devices can share images as dma-bufs. For the other devices it prints the reason.
 fn engines_with_shared_images() -> Vec<(Arc<Engine>, Gpu)> {
     let wanted = Capabilities::IMAGES;
     engines(setup())
@@ -113,7 +116,7 @@ fn report(name: &str, gpu: &Gpu, outcome: Result<SceneOutcome, VulkanError>) {
 
 #[test]
 fn device_without_extensions_gets_all_missing_ones_in_one_error() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     let bare = Setup {
         only: Some(&[]),
         ..setup()
@@ -138,7 +141,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
         assert_eq!(of(MissingKind::DeviceExtension), expected);
         assert_eq!(of(MissingKind::Feature).len(), 2);
         assert!(of(MissingKind::InstanceExtension).is_empty());
-        // One error lists all of them, one a line, and whether the driver supports each.
+        // The error lists all missing requirements, each on a line of its own, and says whether the driver supports it.
         let words = error.to_string();
         assert_eq!(words.lines().count(), missing.len() + 1, "{words}");
         for one in missing {
@@ -162,7 +165,7 @@ fn device_without_extensions_gets_all_missing_ones_in_one_error() {
 
 #[test]
 fn only_the_wanted_capabilities_are_required() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     let bare = Setup {
         only: Some(&[khr::external_memory_fd::NAME]),
         ..setup()
@@ -180,7 +183,7 @@ fn only_the_wanted_capabilities_are_required() {
 
 #[test]
 fn instance_of_version_1_0_gets_an_error_that_requires_1_1() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     let old = Setup {
         api_version: vk::API_VERSION_1_0,
         only: Some(&[]),
@@ -196,7 +199,7 @@ fn instance_of_version_1_0_gets_an_error_that_requires_1_1() {
 
 #[test]
 fn device_of_the_engine_outlives_the_objects_of_covalent() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         assert_eq!(gpu.queue_family(), engine.family);
         assert_eq!(gpu.name(), engine.offered.name);
@@ -212,7 +215,7 @@ fn device_of_the_engine_outlives_the_objects_of_covalent() {
 
 #[test]
 fn engine_draws_and_copies_between_shared_images() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         let extent = Extent::new(320, 48).unwrap();
         for fourcc in [Fourcc::XRGB8888, Fourcc::NV12] {
@@ -237,7 +240,7 @@ fn engine_draws_and_copies_between_shared_images() {
 
 #[test]
 fn engine_samples_chroma_at_its_location() {
-    let _alone = alone();
+    let _guard = lock_vulkan();
     for (engine, gpu) in engines_with_shared_images() {
         let extent = Extent::new(scenes::SAMPLED.0, scenes::SAMPLED.1).unwrap();
         let Some(buffers) = allocated(&gpu, Fourcc::NV12, extent, 1) else {

@@ -18,11 +18,11 @@ pub enum CollectError {
 }
 
 impl Collector {
-    /// Adds one event, and returns the whole feedback after the `done` event.
+    /// Adds one event, and returns the complete feedback after the `done` event.
     ///
     /// # Errors
     ///
-    /// [`CollectError`] when the compositor sends protocol data that is not valid. The collector stays usable for the next
+    /// [`CollectError`] if the compositor sends protocol data that is not valid. The collector stays usable for the next
     /// feedback.
     ///
     /// # References
@@ -37,7 +37,7 @@ impl Collector {
             Event::TrancheFlags { flags } => self.tranche_flags(u32::from(flags)),
             Event::TrancheDone => self.tranche_done()?,
             Event::Done => return Ok(Some(self.done()?)),
-            // This client does not bind a version that has further events.
+            // There are no other events in the versions of the interface that this client binds.
             _ => {}
         }
         Ok(None)

@@ -1,4 +1,4 @@
-//! Collects feedback from single events.
+//! Collects dma-buf feedback from its events.
 
 use crate::feedback::{
     Device, Feedback, FeedbackError, INDICES_MAX, TRANCHES_MAX, Tranche, TrancheFlags,
@@ -6,12 +6,13 @@ use crate::feedback::{
 };
 use crate::table::FormatTable;
 
-/// Collects the events of a compositor, and returns the whole feedback after the `done` event.
+/// Collects the events of a compositor, and returns the complete feedback after the `done` event.
 ///
 /// The compositor may send new feedback at any time. The format table and the main device are kept until they are sent again.
 ///
-/// A compositor that never sends `done` uses a bounded amount of memory: [`TRANCHES_MAX`] tranches and [`INDICES_MAX`] indices,
-/// 3 MiB in all, and the table. More than that is an error, and the tranches of the unfinished feedback are dropped.
+/// The memory is bounded also if the compositor never sends `done`: the collector keeps at most [`TRANCHES_MAX`] tranches and
+/// [`INDICES_MAX`] indices, which take 3 MiB together, and the table. If the compositor sends more, the result is an error, and
+/// the tranches of the unfinished feedback are dropped.
 #[derive(Debug, Default)]
 pub struct Collector {
     table: Option<FormatTable>,
@@ -32,7 +33,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Device`] when there are not exactly 8 bytes.
+    /// [`FeedbackError::Device`] if there are not exactly 8 bytes.
     pub fn main_device(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
         self.main_device =
             Some(Device::from_bytes(bytes).ok_or(FeedbackError::Device(bytes.len()))?);
@@ -43,7 +44,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Device`] when there are not exactly 8 bytes.
+    /// [`FeedbackError::Device`] if there are not exactly 8 bytes.
     pub fn tranche_target_device(&mut self, bytes: &[u8]) -> Result<(), FeedbackError> {
         self.device = Some(Device::from_bytes(bytes).ok_or(FeedbackError::Device(bytes.len()))?);
         Ok(())
@@ -87,7 +88,8 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Missing`] when it has no target device, [`FeedbackError::TooMany`] for more than [`TRANCHES_MAX`] tranches.
+    /// [`FeedbackError::Missing`] if the tranche has no target device, [`FeedbackError::TooMany`] for more than [`TRANCHES_MAX`]
+    /// tranches.
     pub fn tranche_done(&mut self) -> Result<(), FeedbackError> {
         let found = self.tranches.len().saturating_add(1);
         if found > TRANCHES_MAX {
@@ -111,7 +113,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`FeedbackError::Missing`] when the format table or the main device was never sent, and the errors of [`Feedback::new`].
+    /// [`FeedbackError::Missing`] if the format table or the main device was never sent, and the errors of [`Feedback::new`].
     pub fn done(&mut self) -> Result<Feedback, FeedbackError> {
         let tranches = std::mem::take(&mut self.tranches);
         let table = self
@@ -166,7 +168,7 @@ mod tests {
         let mut collector = Collector::default();
         send(&feedback, &mut collector);
         assert_eq!(collector.done().unwrap(), feedback);
-        // A compositor sends changed feedback in full, so nothing of the first feedback may be left in the second.
+        // A compositor sends changed feedback completely, so the second feedback must contain no tranche of the first.
         send(&feedback, &mut collector);
         assert_eq!(collector.done().unwrap(), feedback);
     }
@@ -194,7 +196,7 @@ mod tests {
             (collector.indices.capacity(), collector.tranches.capacity()),
             (0, 0)
         );
-        // The indices of tranches that have ended count too.
+        // The limit also counts the indices of tranches that have ended.
         for _ in 0..8 {
             collector.tranche_target_device(&[0; 8]).unwrap();
             for _ in 0..32 {

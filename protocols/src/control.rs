@@ -1,6 +1,7 @@
 //! The messages of the compositor's control socket, which `covalent watch` reads.
 //!
-//! Both directions carry lines of JSON. A peer sends a [`Request`] and receives a [`Reply`], once or at an interval.
+//! Each message is a line of JSON. A peer sends a [`Request`], and the compositor sends a [`Reply`] once, or repeatedly at an
+//! interval.
 //!
 //! ```text
 //! covalent watch: {"version":1,"interval_ms":1000,"holdings":true} ─▶ compositor
@@ -8,8 +9,8 @@
 //!                 {"version":1,"error":"…"}                        ◀─ and the end of the stream
 //! ```
 //!
-//! A reader ignores fields that it does not know. A field that is added does not change the version; one that is removed or changes
-//! its meaning does. All texts are printable: the compositor escapes what clients choose.
+//! A reader ignores fields that it does not know. A new field does not change the version; the removal of a field, or a change of
+//! its meaning, does. All texts are printable, because the compositor escapes texts that clients choose.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub const CLIENTS_MAX: usize = 256;
 /// The largest number of dma-bufs in a snapshot.
 pub const DMABUFS_MAX: usize = 2048;
 
-/// The prefix of a control socket's name; the name of the Wayland socket follows.
+/// The prefix of a control socket's file name, before the name of the Wayland socket.
 pub const NAME_PREFIX: &str = "covalent-";
 
 /// Returns the folder of the Wayland sockets and control sockets: `XDG_RUNTIME_DIR`, `/run/user/UID`, or `/run` for root without
@@ -58,21 +59,21 @@ pub fn runtime_directory() -> PathBuf {
     directory
 }
 
-/// Asks for snapshots.
+/// A request for snapshots of the compositor's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// The version of the messages that the peer understands.
     pub version: u32,
-    /// Sends a snapshot each time this many milliseconds have passed; without it, one snapshot.
+    /// The interval of the snapshots in milliseconds; `None` for a single snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
-    /// Adds what each client holds.
+    /// Whether the snapshots contain the objects and dma-bufs of each client.
     #[serde(default)]
     pub holdings: bool,
 }
 
-/// Answers a request.
+/// The reply to a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// The version of the messages.
@@ -96,15 +97,15 @@ pub struct Snapshot {
     pub outputs: Vec<Output>,
     /// The clients.
     pub clients: Vec<Client>,
-    /// The number of clients that are left out, since there are too many.
+    /// The number of clients that are left out, because there are more than [`CLIENTS_MAX`].
     pub clients_left_out: usize,
-    /// The surfaces, those of the lowest window first.
+    /// The surfaces. Those of the lowest window are first.
     pub surfaces: Vec<Surface>,
-    /// The number of surfaces that are left out, since there are too many.
+    /// The number of surfaces that are left out, because there are more than [`SURFACES_MAX`].
     pub surfaces_left_out: usize,
     /// The number of snapshots that were not sent to this peer because it had not read the previous one.
     pub skipped: u64,
-    /// What the whole process holds; only with [`Request::holdings`].
+    /// The resources of the compositor's process; only with [`Request::holdings`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessHoldings>,
 }
@@ -124,37 +125,37 @@ pub struct Output {
     pub refresh_millihertz: u32,
     /// The renderer that composes frames: `gles` or `software`.
     pub renderer: String,
-    /// The frames that were presented since the start.
+    /// The number of frames that were presented since the start of the compositor.
     pub frames: u64,
-    /// The frames of these in which a client's buffer was scanned out.
+    /// The number of these frames in which a client's buffer was scanned out.
     pub scanned_out: u64,
     /// The bytes that the CPU wrote for these frames.
     pub copied_bytes: u64,
-    /// The attempts that the card rejected.
+    /// The number of commits of frames that the output rejected.
     pub retries: u64,
-    /// The rate of frames in the last two seconds.
+    /// The rate of presented frames in the last two seconds.
     pub frames_per_second: f64,
-    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the
-    /// first.
+    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of the frame with this buffer;
+    /// null before the first such frame.
     pub latency: Option<Latency>,
-    /// The frame on the display; null before the first.
+    /// The frame on the display; null before the first frame.
     pub last: Option<Frame>,
 }
 
-/// How the frame on the display was shown.
+/// How the compositor showed the frame that is on the display.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
     /// The time since the page flip of the frame.
     pub age_ns: u64,
-    /// `direct` where a client's buffer is scanned out, otherwise `composited`.
+    /// `direct` if a client's buffer is scanned out, otherwise `composited`.
     pub path: String,
-    /// The renderer that composed the frame; null where nothing was composed.
+    /// The renderer that composed the frame; null if the frame was not composed.
     pub renderer: Option<String>,
-    /// Why no buffer was scanned out.
+    /// Why no client's buffer was scanned out; null if one was.
     pub why_not_direct: Option<String>,
     /// Why the GPU did not compose the frame.
     pub why_not_gles: Option<String>,
-    /// The number of attempts that the card rejected before it accepted this frame.
+    /// The number of commits of this frame that the output rejected before it accepted the frame.
     pub retries: u32,
     /// The windows with a surface that was left out because its buffer could not be read.
     pub left_out: Vec<String>,
@@ -162,10 +163,10 @@ pub struct Frame {
     pub copied_bytes: u64,
 }
 
-/// Percentiles of a time, of the latest frames.
+/// Percentiles of a duration, over the latest frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// The number of frames.
+    /// The number of frames that were measured.
     pub samples: u32,
     /// The median.
     pub p50_ns: u64,
@@ -173,64 +174,64 @@ pub struct Latency {
     pub p90_ns: u64,
     /// The 99th percentile.
     pub p99_ns: u64,
-    /// The largest.
+    /// The maximum.
     pub max_ns: u64,
 }
 
-/// A client.
+/// A client of the compositor.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Client {
     /// The number of the client, counted from the start of the compositor. [`Surface::client`] refers to it.
     pub client: u32,
-    /// The process id; null where the socket has none.
+    /// The process id; null if the socket does not report one.
     pub pid: Option<i32>,
-    /// The name of the process; null where it cannot be read.
+    /// The name of the process; null if it cannot be read.
     pub name: Option<String>,
-    /// The committed buffers that are not released yet.
+    /// The number of committed buffers that are not released yet.
     pub unreleased_buffers: u64,
-    /// What the client holds; only with [`Request::holdings`].
+    /// The objects and dma-bufs of the client in the compositor; only with [`Request::holdings`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holdings: Option<ClientHoldings>,
 }
 
-/// A surface.
+/// A surface of a client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Surface {
-    /// The number of the object on its client's connection.
+    /// The id of the `wl_surface` object on its client's connection.
     pub id: u32,
-    /// The number of its client.
+    /// The number of the surface's client, as in [`Client::client`].
     pub client: u32,
     /// The role, such as `xdg_toplevel` or `subsurface`; null without one.
     pub role: Option<String>,
-    /// The title of its window.
+    /// The title of the surface's window.
     pub title: Option<String>,
-    /// The application id of its window.
+    /// The application id of the surface's window.
     pub app_id: Option<String>,
     /// The width in logical pixels; 0 without a buffer.
     pub width: u32,
     /// The height in logical pixels; 0 without a buffer.
     pub height: u32,
-    /// Whether its window is fullscreen.
+    /// Whether the surface's window is fullscreen.
     pub fullscreen: bool,
     /// Whether any part of the surface is visible on an output.
     pub visible: bool,
-    /// The frames that showed new content of the surface.
+    /// The number of frames that showed new content of the surface.
     pub frames: u64,
     /// The rate of these frames in the last two seconds.
     pub frames_per_second: f64,
-    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of its frame; null before the
-    /// first.
+    /// The time from the end of the wait for a buffer's acquire point or fence to the presentation of the frame with this buffer;
+    /// null before the first such frame.
     pub latency: Option<Latency>,
-    /// The commits that wait for an acquire point, a fence or the parent.
+    /// The number of commits that wait for an acquire point, a fence or a commit of the parent surface.
     pub pending_commits: u64,
-    /// The KMS plane that showed the surface in the last frame; null if the surface was drawn, or if that frame had no new content
-    /// of it.
+    /// The KMS plane that showed the surface in the last frame; null if the surface was drawn, or if that frame had no new
+    /// content of it.
     #[serde(default)]
     pub plane: Option<String>,
     /// Why the surface was drawn in the last frame, instead of being scanned out; null if that frame had no new content of it.
     #[serde(default)]
     pub why_drawn: Option<String>,
-    /// The buffer that is shown; null without one.
+    /// The buffer that is shown; null if the surface has none.
     pub buffer: Option<Buffer>,
 }
 
@@ -251,18 +252,18 @@ pub struct Buffer {
     pub stride_bytes: Option<u32>,
     /// The inode of the first dma-buf; null for shared memory.
     pub inode: Option<u64>,
-    /// Whether a release point releases it, and not `wl_buffer.release`.
+    /// Whether the compositor releases the buffer by a release point, and not by `wl_buffer.release`.
     pub explicit_sync: bool,
 }
 
-/// What a client holds in the compositor.
+/// The objects and buffers of a client in the compositor.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientHoldings {
-    /// The number of objects by their interface.
+    /// The number of protocol objects, by interface.
     pub objects: BTreeMap<String, u64>,
-    /// The dma-bufs.
+    /// The dma-bufs that the client shares with the compositor.
     pub dmabufs: Vec<Dmabuf>,
-    /// The number of dma-bufs that are left out, since there are too many.
+    /// The number of dma-bufs that are left out, because there are more than [`DMABUFS_MAX`].
     pub dmabufs_left_out: usize,
     /// The total size of the client's dma-bufs in bytes. A dma-buf with several file descriptors counts once.
     pub dmabuf_bytes: u64,
@@ -287,14 +288,14 @@ pub struct Dmabuf {
     pub buffers: u64,
 }
 
-/// What the compositor's process holds.
+/// The resources of the compositor's process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessHoldings {
-    /// The open file descriptors.
+    /// The number of open file descriptors.
     pub descriptors: u64,
-    /// The largest number of file descriptors that it may open; null without a limit.
+    /// The limit of open file descriptors (RLIMIT_NOFILE); null if there is no limit.
     pub descriptors_max: Option<u64>,
-    /// The memory that it has mapped and that is resident, in bytes.
+    /// The resident memory of the process, in bytes.
     pub resident_bytes: u64,
 }
 

@@ -7,16 +7,18 @@ use bitflags::bitflags;
 pub use crate::collector::Collector;
 use crate::table::{ENTRIES_MAX, FormatEntry, FormatTable};
 
-/// The most tranches of one feedback. A compositor needs one for each pair of device and flags, of which there are few.
+/// The maximum number of tranches in one feedback. A compositor needs one tranche for each pair of device and flags, of which
+/// there are few.
 pub const TRANCHES_MAX: usize = 64;
 
-/// The largest total number of indices in all tranches of one feedback: eight tranches with every entry of the largest table.
+/// The maximum number of indices in all tranches of one feedback together, which is sufficient for eight tranches with every
+/// entry of the largest table.
 pub const INDICES_MAX: usize = ENTRIES_MAX << 3;
 
 /// A device number (`dev_t`).
 ///
-/// Two numbers can belong to one device, which has a primary node and a render node. Resolve both numbers to a device before you
-/// compare them.
+/// Two different numbers can belong to the same device, which has a primary node and a render node. So device numbers must be
+/// resolved to devices before they are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Device(pub u64);
 
@@ -26,7 +28,7 @@ impl Device {
         self.0.to_ne_bytes()
     }
 
-    /// Reads a number as the protocol sends it; `None` unless there are exactly 8 bytes.
+    /// Parses a number as the protocol sends it; `None` if there are not exactly 8 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes
             .try_into()
@@ -49,7 +51,7 @@ bitflags! {
 pub struct Tranche {
     /// The target device, which will use the buffer.
     pub device: Device,
-    /// The flags.
+    /// The flags of the tranche.
     pub flags: TrancheFlags,
     /// Indices of entries in the format table.
     pub indices: Vec<u16>,
@@ -60,7 +62,9 @@ pub struct Tranche {
 #[non_exhaustive]
 pub enum FeedbackError {
     /// A tranche has an index beyond the end of the format table.
-    #[error("tranche {tranche} names index {index} of a format table with {entries} entries")]
+    #[error(
+        "tranche {tranche} has the index {index}, and the format table has only {entries} entries"
+    )]
     Index {
         /// The number of the tranche, counted from 0.
         tranche: usize,
@@ -77,23 +81,24 @@ pub enum FeedbackError {
         /// The index.
         index: u16,
     },
-    /// A device number has another length than a `dev_t`.
+    /// A device number does not have the 8 bytes of a `dev_t`.
     #[error("the compositor sent a device number of {0} bytes: a dev_t has 8")]
     Device(usize),
-    /// The indices of a tranche are not a whole number of 16-bit numbers.
+    /// The length of a tranche's indices is not a multiple of 2 bytes.
     #[error("the compositor sent tranche indices of {0} bytes: each index has 2")]
     Indices(usize),
     /// There are more tranches or indices than are accepted.
     #[error("the compositor sent more than {most} {what}: {found} with the last event")]
     TooMany {
-        /// What is counted.
+        /// The name of the counted items: tranches or indices.
         what: &'static str,
-        /// How many there may be.
+        /// The maximum number.
         most: usize,
-        /// How many the compositor sent.
+        /// The number that the compositor sent.
         found: usize,
     },
-    /// `done` or `tranche_done` was sent before an event that has to precede it.
+    /// `done` or `tranche_done` was sent without an event that has to precede it: the name of the event that was sent, and of the
+    /// event that is missing.
     #[error("the compositor sent {0} without {1}")]
     Missing(&'static str, &'static str),
 }
@@ -107,7 +112,7 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// Makes feedback of a format table and tranches with indices into it.
+    /// Makes feedback from a format table and tranches whose indices refer to the table.
     ///
     /// # Errors
     ///
@@ -122,7 +127,7 @@ impl Feedback {
         table: FormatTable,
         tranches: Vec<Tranche>,
     ) -> Result<Self, FeedbackError> {
-        // One bit for each entry of the table, by device and flags.
+        // For each pair of device and flags, one bit for each entry of the table.
         let mut seen: HashMap<(Device, TrancheFlags), Vec<u64>> = HashMap::new();
         let words = table.entries().len().div_ceil(64);
         for (position, tranche) in tranches.iter().enumerate() {
@@ -156,7 +161,7 @@ impl Feedback {
         })
     }
 
-    /// Returns the device that the compositor composites with.
+    /// Returns the main device, with which the compositor composites.
     pub fn main_device(&self) -> Device {
         self.main_device
     }
@@ -171,7 +176,7 @@ impl Feedback {
         &self.tranches
     }
 
-    /// Returns the formats of one tranche in its order.
+    /// Returns the formats and modifiers of one tranche, in the order of its indices.
     pub fn formats<'a>(&'a self, tranche: &'a Tranche) -> impl Iterator<Item = FormatEntry> + 'a {
         tranche
             .indices
@@ -195,7 +200,7 @@ pub fn indices_to_bytes(indices: &[u16]) -> Vec<u8> {
         .collect()
 }
 
-/// Reads indices as the protocol sends them; `None` for an odd number of bytes.
+/// Parses indices as the protocol sends them; `None` for an odd number of bytes.
 pub fn indices_from_bytes(bytes: &[u8]) -> Option<Vec<u16>> {
     let chunks = bytes.chunks_exact(2);
     chunks.remainder().is_empty().then(|| {

@@ -1,8 +1,8 @@
 //! Wayland protocol data that the compositor and the clients of Covalent share.
 //!
-//! Both sides of `linux-dmabuf` feedback use the same three types: a format table in shared memory, tranches with indices into
-//! the table, and the feedback that contains both. This crate defines them once, so that one side decodes exactly what the other
-//! side encodes.
+//! The compositor and the clients use the same three types for `linux-dmabuf` feedback: a format table in shared memory, tranches
+//! with indices into the table, and the feedback that contains both. This crate defines the types once, so that a client decodes
+//! exactly what the compositor encodes.
 //!
 //! ```text
 //! compositor: Feedback ─ send ─▶ format_table, main_device, tranche_*, done ─ Collector ─▶ Feedback :client
@@ -10,7 +10,7 @@
 //!
 //! The feature `control` adds the messages of the compositor's control socket.
 //!
-//! Fourcc codes and modifiers are plain numbers here, because this crate depends on no other crate of Covalent.
+//! Fourcc codes and modifiers are plain numbers in this crate, because it depends on no other crate of Covalent.
 
 mod collector;
 #[cfg(feature = "control")]

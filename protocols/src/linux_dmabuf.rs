@@ -1,6 +1,7 @@
 //! `linux-dmabuf`, version 6, generated from `linux-dmabuf-v1.xml` of wayland-protocols.
 //!
-//! The versions of the crate `wayland-protocols` that have version 6 need a newer compiler than this workspace does.
+//! The code is generated here, because the releases of the crate `wayland-protocols` that contain version 6 need a newer compiler
+//! than this workspace.
 
 #[cfg(feature = "client")]
 pub use generated::client;

@@ -10,13 +10,15 @@ use crate::linux_dmabuf::server::zwp_linux_dmabuf_feedback_v1::{
 };
 use crate::table::SealedTable;
 
-/// The version since which there is no main device, and each tranche that is not for scanout has the sampling flag.
+/// The first version of `linux-dmabuf` without the `main_device` event. From it on, each tranche that is not for scanout has the
+/// sampling flag.
 const SAMPLING_SINCE: u32 = 6;
 
 impl Feedback {
     /// Sends all events of the feedback to one feedback object.
     ///
-    /// `sealed` is this feedback's own format table. It is sealed once and sent to all clients, because no client can change it.
+    /// `sealed` must be the format table of this feedback. One sealed table can be sent to all clients, because no client can
+    /// change it.
     pub fn send(&self, object: &ZwpLinuxDmabufFeedbackV1, sealed: &SealedTable) {
         object.format_table(sealed.as_fd(), sealed.size_bytes());
         let has_sampling = object.version() >= SAMPLING_SINCE;

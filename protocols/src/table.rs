@@ -15,7 +15,7 @@ use rustix::io::Errno;
 /// The size of a table entry in bytes.
 pub const ENTRY_BYTES: usize = 16;
 
-/// The most entries of a table, because indices have 16 bits.
+/// The maximum number of entries in a table: an index has 16 bits.
 pub const ENTRIES_MAX: usize = 1 << 16;
 
 /// A pair of format and modifier.
@@ -33,7 +33,7 @@ pub struct FormatEntry {
 pub enum TableError {
     /// The table has more entries than 16-bit indices can refer to.
     #[error(
-        "a format table of {0} entries: {ENTRIES_MAX} is the most that 16-bit indices reach; advertise fewer formats"
+        "the format table has {0} entries, and 16-bit indices can refer to at most {ENTRIES_MAX}; advertise fewer formats"
     )]
     TooLong(usize),
     /// The table has the same pair twice.
@@ -50,7 +50,9 @@ pub enum TableError {
     #[error("a format table of {0} bytes: the size must be a multiple of {ENTRY_BYTES}")]
     Size(usize),
     /// The file is shorter than the size that the peer sent.
-    #[error("the peer claims a format table of {claimed} bytes in a file of {actual} bytes")]
+    #[error(
+        "the peer sent a format table size of {claimed} bytes, and the file has only {actual} bytes"
+    )]
     Truncated {
         /// The size that the peer sent, in bytes.
         claimed: usize,
@@ -58,11 +60,11 @@ pub enum TableError {
         actual: u64,
     },
     /// A system call on the table's file failed.
-    #[error("{operation} of the format table's file failed: {source}")]
+    #[error("{operation} on the file of the format table failed: {source}")]
     Kernel {
         /// The system call.
         operation: &'static str,
-        /// Its error.
+        /// The errno that the system call returned.
         source: Errno,
     },
 }
@@ -94,7 +96,7 @@ impl AsFd for SealedTable {
 }
 
 impl FormatTable {
-    /// Makes a table of pairs, in their order.
+    /// Makes a table of these pairs, in this order.
     ///
     /// # Errors
     ///
@@ -128,7 +130,7 @@ impl FormatTable {
         self.entries.get(usize::from(index)).copied()
     }
 
-    /// Returns the index of a pair; `None` where the table does not have it.
+    /// Returns the index of a pair; `None` if the table does not contain it.
     pub fn index_of(&self, entry: FormatEntry) -> Option<u16> {
         let at = self
             .entries
@@ -148,9 +150,9 @@ impl FormatTable {
         bytes
     }
 
-    /// Reads a table from bytes of a peer.
+    /// Parses a table from bytes that a peer sent.
     ///
-    /// A pair that occurs twice is kept, because the peer's indices count both.
+    /// A pair that occurs twice is kept twice, because the peer's indices count both entries.
     ///
     /// # Errors
     ///
@@ -183,7 +185,7 @@ impl FormatTable {
     ///
     /// # Errors
     ///
-    /// [`TableError::Kernel`] when the memfd cannot be created, written or sealed.
+    /// [`TableError::Kernel`] if the memfd cannot be created, written or sealed.
     ///
     /// # References
     ///
@@ -212,15 +214,15 @@ impl FormatTable {
         Ok(SealedTable { fd, size_bytes })
     }
 
-    /// Reads a table from a file descriptor of a peer, with the size in bytes that the peer sent.
+    /// Reads a table from a file descriptor that a peer sent. `size_bytes` is the size that the peer claims.
     ///
-    /// The file is read and not mapped. If the peer truncates the file meanwhile, the result is an error here, where access to a
+    /// The file is read and not mapped. If the peer truncates the file meanwhile, the read returns an error, while an access to a
     /// mapping would raise SIGBUS.
     ///
     /// # Errors
     ///
-    /// The errors of [`from_bytes`](Self::from_bytes), [`TableError::Truncated`] when the file is shorter than `size_bytes`, and
-    /// [`TableError::Kernel`] when it cannot be read.
+    /// The errors of [`from_bytes`](Self::from_bytes), [`TableError::Truncated`] if the file is shorter than `size_bytes`, and
+    /// [`TableError::Kernel`] if it cannot be read.
     pub fn receive(fd: impl AsFd, size_bytes: u32) -> Result<Self, TableError> {
         let kernel = |operation| move |source| TableError::Kernel { operation, source };
         let fd = fd.as_fd();

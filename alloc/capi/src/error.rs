@@ -1,8 +1,8 @@
-//! The error of a call: a status and a message.
+//! The error of a call of the C interface: a status, and a message for `covalent_last_error`.
 
 use std::fmt;
 
-/// The result of a call: `enum covalent_status` of the header.
+/// The status that a function of the C interface returns: `enum covalent_status` of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) enum Status {
@@ -20,7 +20,7 @@ pub(crate) enum Status {
     NoMemory = 7,
 }
 
-/// The error of a call.
+/// The error of a call of the C interface.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: Status,

@@ -1,4 +1,4 @@
-//! The request of a C program.
+//! Parses the JSON request of a C program, and declares the participants that it names.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::{Failure, Status};
 
-/// The access of the CPU to each picture.
+/// How the CPU accesses each picture: it reads or writes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CpuAccess {
@@ -36,7 +36,7 @@ impl<T> Default for List<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        /// Reads either form. An error names the value that is not valid.
+        /// Deserializes one value or a list of values. An error names the value that is not valid.
         struct OneOrMany<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
@@ -90,21 +90,21 @@ fn one() -> u32 {
     1
 }
 
-/// The two forms of a request.
+/// The two forms of the JSON request that `covalent_plan` accepts.
 #[derive(Debug)]
 pub(crate) enum PlanRequest {
-    /// The devices of this machine are queried.
+    /// A request that names devices of this machine, whose constraints are queried.
     Job(Box<Job>),
-    /// The request has the constraints already, as `covalent plan --record` writes them.
+    /// A recorded request, as `covalent plan --record` writes it. It contains the constraints, so no device is queried.
     Request(Box<Request>),
 }
 
 impl PlanRequest {
-    /// Parses either form from JSON.
+    /// Parses a request of either form from JSON.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, Failure> {
-        /// A recorded request has the field `extent`, and a job has `size`.
+        /// The field by which the two forms differ: a recorded request has `extent`, and a request that names devices has `size`.
         #[derive(Deserialize)]
-        struct Head {
+        struct FormField {
             extent: Option<IgnoredAny>,
         }
         let invalid = |words: String| Failure::new(Status::Invalid, &words);
@@ -115,9 +115,9 @@ impl PlanRequest {
                 Request::MAXIMUM_BYTES
             )));
         }
-        let head: Head = serde_json::from_slice(text)
+        let form: FormField = serde_json::from_slice(text)
             .map_err(|error| invalid(format!("the request is not a JSON object: {error}")))?;
-        if head.extent.is_some() {
+        if form.extent.is_some() {
             let request = Request::from_json(text)
                 .map_err(|error| invalid(format!("the request cannot be read: {error}")))?;
             return Ok(Self::Request(Box::new(request)));
@@ -160,7 +160,8 @@ impl Job {
         Ok(collection)
     }
 
-    /// Returns all participants. Devices are opened, queried and closed, since the program opens them itself.
+    /// Declares all participants. Each device is opened, queried and closed again: the C program opens the devices that it uses
+    /// itself.
     fn declare_participants(&self) -> Result<Vec<Participant>, Failure> {
         let mut participants = Vec::new();
         let cameras = self.camera.0.iter().map(|path| (path, Direction::Capture));

@@ -1,4 +1,4 @@
-//! A plan and its buffers.
+//! The structures of the C interface for a plan and its buffers.
 
 use std::os::fd::{BorrowedFd, IntoRawFd as _, OwnedFd};
 
@@ -9,7 +9,7 @@ use covalent_alloc::solve::{Plan, Solution, solve};
 use crate::error::{Failure, Status};
 use crate::job::PlanRequest;
 
-/// The most planes and dma-bufs of a buffer: `COVALENT_MAX_PLANES`.
+/// The maximum number of planes, and of dma-bufs, of a buffer: `COVALENT_MAX_PLANES`.
 pub(crate) const MAX_PLANES: usize = 4;
 
 /// A plan, or the reason why there is none: `struct covalent_plan` of the header.
@@ -18,11 +18,11 @@ pub(crate) struct CPlan {
     collection: BufferCollection,
     solution: Solution,
     plan: Option<Plan>,
-    /// Why there is no plan, or no guaranteed one. It is empty where there is a plan.
+    /// Why there is no plan; empty if there is one. A plan that is only possible counts as none unless the request permits it.
     error: String,
 }
 
-/// The position of a plane: `struct covalent_plane` of the header.
+/// The dma-buf, stride, offset and size of a plane: `struct covalent_plane` of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct CPlane {
@@ -45,12 +45,12 @@ pub(crate) struct CBuffer {
     pub(crate) memory_count: u32,
     pub(crate) fds: [i32; MAX_PLANES],
     pub(crate) memory_sizes: [u64; MAX_PLANES],
-    /// The first column and row of the picture, its width and its height.
+    /// The rectangle of the picture in the buffer, in pixels: first column, first row, width and height.
     pub(crate) visible: [u32; 4],
 }
 
 impl CPlan {
-    /// Parses a request, queries its devices and plans.
+    /// Parses a request, queries the devices that it names, and solves for a plan.
     pub(crate) fn from_json(text: &[u8]) -> Result<Self, Failure> {
         let (collection, solution, plan) = match PlanRequest::from_json(text)? {
             PlanRequest::Job(job) => {
@@ -82,7 +82,7 @@ impl CPlan {
         })
     }
 
-    /// Returns an error where there is no plan.
+    /// Returns the error of `COVALENT_NO_PLAN` if there is no plan.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match &self.plan {
             Some(_) => Ok(()),
@@ -103,7 +103,7 @@ impl CPlan {
         }
     }
 
-    /// Returns the number of buffers.
+    /// Returns the number of buffers of the plan; 0 if there is no plan.
     pub(crate) fn count(&self) -> usize {
         let count = self.plan.as_ref().map_or(0, Plan::count);
         usize::try_from(count).unwrap_or(0)
@@ -127,7 +127,8 @@ impl CPlan {
     }
 }
 
-/// A buffer with duplicated file descriptors, which are closed on drop.
+/// A buffer with file descriptors that were duplicated for the C program. They are closed on drop, unless `into_c` passes them
+/// on.
 struct SharedBuffer {
     described: CBuffer,
     fds: Vec<OwnedFd>,
@@ -180,7 +181,7 @@ impl SharedBuffer {
         Ok(Self { described, fds })
     }
 
-    /// Passes the ownership of the file descriptors to the C program.
+    /// Returns the structure for the C program, which then owns the file descriptors.
     fn into_c(self) -> CBuffer {
         let mut described = self.described;
         for (to, fd) in described.fds.iter_mut().zip(self.fds) {

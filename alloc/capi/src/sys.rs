@@ -1,6 +1,6 @@
 //! The functions of `covalent.h`. Only this module dereferences pointers of a C program.
 //!
-//! A panic does not leave a function: it becomes `COVALENT_UNEXPECTED`.
+//! Every function catches a panic and returns `COVALENT_UNEXPECTED` instead.
 
 #![allow(unsafe_code, reason = "a C program passes and receives pointers")]
 
@@ -26,7 +26,7 @@ fn status_of(result: Result<(), Failure>) -> Status {
     failure.status
 }
 
-/// Runs the body of a function. A panic becomes an error.
+/// Runs the body of a function of the header. A panic becomes an error.
 fn catch_panic<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let words = "Covalent panicked, which is a bug in it; the call has no effect. Please report the message on the standard error";
@@ -43,10 +43,10 @@ fn is_null(what: &str) -> Failure {
     Failure::new(Status::Invalid, &format!("{what} is NULL"))
 }
 
-/// Queries the devices and plans.
+/// Queries the devices of a JSON request and solves for a plan.
 ///
 /// # Safety
-/// `request` is NULL or a string that ends with 0; `plan` is NULL or may be written.
+/// `request` is NULL or a C string; `plan` is NULL or points to memory that may be written.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_plan(
     request: *const c_char,
@@ -55,17 +55,17 @@ pub(crate) unsafe extern "C" fn covalent_plan(
     if plan.is_null() {
         return status_of(Err(is_null("plan")));
     }
-    // SAFETY: the caller guarantees that it may be written, and it is not NULL.
+    // SAFETY: the caller guarantees that `plan` is NULL or may be written, and it is not NULL here.
     unsafe { plan.write(ptr::null_mut()) };
     if request.is_null() {
         return status_of(Err(is_null("request")));
     }
-    // SAFETY: the caller guarantees that it is a string that ends with 0, and it is not NULL.
+    // SAFETY: the caller guarantees that `request` is a C string or NULL, and it is not NULL here.
     let text = unsafe { CStr::from_ptr(request) };
     match catch_panic(|| CPlan::from_json(text.to_bytes())) {
         Ok(planned) => {
             let result = planned.check();
-            // SAFETY: the caller guarantees that it may be written, and it is not NULL.
+            // SAFETY: the caller guarantees that `plan` is NULL or may be written, and it is not NULL here.
             unsafe { plan.write(Box::into_raw(Box::new(planned))) };
             status_of(result)
         }
@@ -79,7 +79,7 @@ pub(crate) unsafe extern "C" fn covalent_plan(
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_describe(plan: *const CPlan) -> *mut c_char {
-    // SAFETY: the caller guarantees that it is NULL or a plan.
+    // SAFETY: the caller guarantees that `plan` is NULL or a valid plan.
     text_of(unsafe { plan.as_ref() }, CPlan::describe)
 }
 
@@ -89,7 +89,7 @@ pub(crate) unsafe extern "C" fn covalent_describe(plan: *const CPlan) -> *mut c_
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_explain(plan: *const CPlan) -> *mut c_char {
-    // SAFETY: the caller guarantees that it is NULL or a plan.
+    // SAFETY: the caller guarantees that `plan` is NULL or a valid plan.
     text_of(unsafe { plan.as_ref() }, |plan| Some(plan.explain()))
 }
 
@@ -104,22 +104,22 @@ fn text_of(plan: Option<&CPlan>, text: impl FnOnce(&CPlan) -> Option<String>) ->
 /// `plan` is NULL or comes from `covalent_plan` and was not freed.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_buffer_count(plan: *const CPlan) -> usize {
-    // SAFETY: the caller guarantees that it is NULL or a plan.
+    // SAFETY: the caller guarantees that `plan` is NULL or a valid plan.
     unsafe { plan.as_ref() }.map_or(0, CPlan::count)
 }
 
 /// Allocates the buffers of the plan.
 ///
 /// # Safety
-/// `plan` is NULL or comes from `covalent_plan`, was not freed and is used by no other thread; `buffers` is NULL or may be written
-/// for `count` buffers.
+/// `plan` is NULL or comes from `covalent_plan`, was not freed and is used by no other thread; `buffers` is NULL or may be
+/// written for `count` buffers.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_allocate(
     plan: *mut CPlan,
     buffers: *mut CBuffer,
     count: usize,
 ) -> Status {
-    // SAFETY: the caller guarantees that it is NULL or a plan that no other thread uses.
+    // SAFETY: the caller guarantees that `plan` is NULL or a valid plan that no other thread uses.
     let Some(plan) = (unsafe { plan.as_mut() }) else {
         return status_of(Err(is_null("plan")));
     };
@@ -140,7 +140,7 @@ pub(crate) unsafe extern "C" fn covalent_allocate(
     }))
 }
 
-/// Closes the dma-bufs of buffers.
+/// Closes the dma-buf file descriptors of an array of buffers.
 ///
 /// # Safety
 /// `buffers` is NULL or has `count` buffers that `covalent_allocate` wrote, whose file descriptors nothing else closes.
@@ -149,12 +149,13 @@ pub(crate) unsafe extern "C" fn covalent_close(buffers: *mut CBuffer, count: usi
     if buffers.is_null() {
         return;
     }
-    // SAFETY: the caller guarantees that there are `count` buffers, and it is not NULL.
+    // SAFETY: the caller guarantees that `buffers` is NULL or has `count` buffers, and it is not NULL here.
     let buffers = unsafe { std::slice::from_raw_parts_mut(buffers, count) };
     for fd in buffers.iter_mut().flat_map(|buffer| &mut buffer.fds) {
         let own = std::mem::replace(fd, -1);
         if own >= 0 {
-            // SAFETY: `covalent_allocate` passed the ownership to the program, which passes it back here.
+            // SAFETY: `covalent_allocate` passed the ownership of the file descriptor to the C program, which passes it back
+            // here.
             drop(unsafe { OwnedFd::from_raw_fd(own) });
         }
     }
@@ -167,7 +168,7 @@ pub(crate) unsafe extern "C" fn covalent_close(buffers: *mut CBuffer, count: usi
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_plan_free(plan: *mut CPlan) {
     if !plan.is_null() {
-        // SAFETY: the caller guarantees that it comes from `covalent_plan`, which created it by `Box::into_raw`.
+        // SAFETY: the caller guarantees that `plan` comes from `covalent_plan`, which created it by `Box::into_raw`.
         let plan = unsafe { Box::from_raw(plan) };
         let _ = catch_panic(|| {
             drop(plan);
@@ -183,7 +184,7 @@ pub(crate) unsafe extern "C" fn covalent_plan_free(plan: *mut CPlan) {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn covalent_string_free(string: *mut c_char) {
     if !string.is_null() {
-        // SAFETY: the caller guarantees that it is a string of this library, which `CString::into_raw` created.
+        // SAFETY: the caller guarantees that `string` is from this library, which created it by `CString::into_raw`.
         drop(unsafe { CString::from_raw(string) });
     }
 }
@@ -202,7 +203,7 @@ mod tests {
     use crate::plan::CPlane;
 
     fn last_error() -> String {
-        // SAFETY: it is never NULL, and this thread makes no other call before the copy.
+        // SAFETY: the returned pointer is never NULL, and this thread makes no other call before it copies the string.
         let words = unsafe { CStr::from_ptr(covalent_last_error()) };
         words.to_str().unwrap().to_owned()
     }
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn null_and_invalid_requests_are_refused() {
-        // SAFETY: NULL is allowed everywhere.
+        // SAFETY: each of these functions permits NULL.
         unsafe {
             let mut created = ptr::null_mut();
             assert_eq!(
@@ -266,7 +267,7 @@ mod tests {
         let request = r#"{"size": "64x64", "cpu": "write", "source": "heap:nowhere"}"#;
         let (status, created) = plan(request);
         assert_eq!(status, Status::NoPlan);
-        // SAFETY: it is a plan, and it is freed once.
+        // SAFETY: `plan` comes from `covalent_plan`, and is freed once.
         unsafe {
             assert_eq!(covalent_buffer_count(created), 0);
             let explained = covalent_explain(created);

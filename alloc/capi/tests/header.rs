@@ -1,5 +1,5 @@
-//! Checks that the header is C99 and C++11 without warnings, that its structures have this crate's layout, and that it declares every
-//! exported function.
+//! Checks that the header is C99 and C++11 without warnings, that its structures have this crate's layout, and that it declares
+//! every exported function.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn header_compiles_as_c99() {
 
 #[test]
 fn header_compiles_as_cpp() {
-    // A machine with a C compiler may have none for C++.
+    // A machine with a C compiler need not have a C++ compiler.
     if Command::new("c++").arg("--version").output().is_ok() {
         compiles("c++", &["-std=c++11", "-x", "c++"]);
     }

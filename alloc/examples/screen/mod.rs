@@ -1,4 +1,4 @@
-//! Drives the first display of a card by legacy KMS calls: one mode, and one framebuffer after another.
+//! Shows one framebuffer after another on the first connected display of a card, with the legacy KMS ioctls.
 
 use std::error::Error;
 
@@ -17,7 +17,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Becomes DRM master of the card and selects the first connected display with a mode of this size, in pixels.
+    /// Becomes DRM master of the card and selects the first connected display that has a mode of this size, in pixels.
     ///
     /// # Errors
     /// Another program is DRM master, no display is connected, or none has such a mode.
@@ -49,7 +49,7 @@ impl Screen {
         Err(format!("no connected display has a mode of {extent}").into())
     }
 
-    /// Shows a framebuffer and waits until the display scans it out. The previous framebuffer is no longer read then.
+    /// Shows a framebuffer and waits until the display scans it out. Then the display no longer reads the previous framebuffer.
     ///
     /// # Errors
     /// The error of a KMS ioctl.

@@ -1,7 +1,7 @@
 //! The CMA regions of this machine: their sizes, their addresses and their free memory.
 //!
-//! A region is one pool. Its dma-heap allocates from it, and so do the V4L2 queues with vb2-dma-contig and the dumb buffers of cards whose
-//! device has no IOMMU and no region of its own.
+//! A region is one pool. Its dma-heap allocates from it, and so do the V4L2 queues with vb2-dma-contig and the dumb buffers of
+//! cards whose device has no IOMMU and no region of its own.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::meminfo;
 use crate::constraint::{AddressWindow, FreeMemory, Pool, PoolId, Source, SourceKind};
 
-/// The names of the default CMA region: the first one since Linux 6.17. A kernel can have two of them at once
-/// (CONFIG_DMABUF_HEAPS_CMA_LEGACY).
+/// The names of the default CMA region; since Linux 6.17 it has the first name. A kernel with CONFIG_DMABUF_HEAPS_CMA_LEGACY has
+/// two of these heaps for the one region.
 pub(super) const DEFAULT_NAMES: [&str; 4] = [
     "default_cma_region",
     "linux,cma",
@@ -22,7 +22,7 @@ pub(super) const DEFAULT_NAMES: [&str; 4] = [
 /// The text before a region's name in the identifier of its pool.
 const PREFIX: &str = "cma:";
 
-/// Returns the pools that these sources name and that this machine has, with their sizes and the bytes that are free now.
+/// Returns the CMA pools that these sources name and that this machine has, with their sizes and the bytes that are free now.
 ///
 /// A region that the kernel does not report has no size here; a devicetree may state it.
 #[must_use]
@@ -57,7 +57,8 @@ pub(super) fn pools(sources: &[Source]) -> Vec<Pool> {
         .collect()
 }
 
-/// Returns the identifier of the pool from which a region's heap allocates. All names of the default region are one pool.
+/// Returns the identifier of the pool from which the CMA heap of this name allocates. All names of the default region give one
+/// pool.
 pub(super) fn pool_id(heap: &str) -> PoolId {
     let name = if DEFAULT_NAMES.contains(&heap) {
         DEFAULT_NAMES[0]
@@ -67,7 +68,8 @@ pub(super) fn pool_id(heap: &str) -> PoolId {
     PoolId::new(format!("{PREFIX}{name}"))
 }
 
-/// Returns the identifier of the pool of devices without a region of their own, if this kernel has one.
+/// Returns the identifier of the default CMA region's pool, from which devices without a region of their own allocate; `None` if
+/// this kernel has no CMA.
 #[cfg(any(feature = "drm", feature = "v4l2"))]
 pub(super) fn default_pool() -> Option<PoolId> {
     meminfo::cma_total_bytes()
@@ -81,7 +83,7 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// A CMA region. It does not change while the machine runs.
+/// A CMA region. Its size and address do not change while the machine runs.
 #[derive(Debug)]
 #[cfg_attr(
     not(feature = "heap"),
@@ -97,16 +99,16 @@ pub(super) struct Region {
 /// Where the kernel reports the free memory of a region.
 #[derive(Debug)]
 enum FreeMemorySource {
-    /// A directory of debugfs, which only root may read and few kernels have.
+    /// The region's directory in debugfs, which only root may read and few kernels have.
     Debugfs(PathBuf),
-    /// A directory of sysfs, which does not contain the address.
+    /// The region's directory in sysfs, which does not contain the address of the region.
     Sysfs(PathBuf),
-    /// `/proc/meminfo`, which has the sum of all regions.
+    /// `/proc/meminfo`, which has only the sum of all regions.
     Meminfo,
 }
 
 impl Region {
-    /// Finds the region of this name; `None` if there is none, or it is not known.
+    /// Finds the region of the heap with this name; `None` if the kernel does not report it.
     pub(super) fn of(heap: &str) -> Option<Self> {
         let is_default = DEFAULT_NAMES.contains(&heap);
         let aliases = DEFAULT_NAMES.into_iter().filter(|_| is_default);
@@ -115,7 +117,7 @@ impl Region {
             let mut folders = names.iter().map(|name| Path::new(folder).join(name));
             folders.find_map(read)
         };
-        // Without debugfs the address of the region is not known.
+        // Only debugfs has the address of a region, so it is tried first.
         found("/sys/kernel/debug/cma", Self::from_debugfs)
             .or_else(|| found("/sys/kernel/mm/cma", Self::from_sysfs))
             .or_else(|| {
@@ -127,7 +129,8 @@ impl Region {
             })
     }
 
-    /// Reads the region from sysfs. A heap with the name of a CMA region allocates from it: `cma_heap` uses that name.
+    /// Reads the region from sysfs. The directory has the name of the heap, because the kernel's `cma_heap` names each heap after
+    /// its region.
     ///
     /// # References
     /// Linux 7.3, `Documentation/ABI/testing/sysfs-kernel-mm-cma`.
@@ -162,7 +165,7 @@ impl Region {
         })
     }
 
-    /// Returns the size in bytes. Where the kernel reports only the sum of all regions, none is larger than that.
+    /// Returns an upper bound of the size in bytes: the sum of all regions, if the kernel reports only that.
     fn capacity_bytes(&self) -> Option<u64> {
         self.bytes.or_else(meminfo::cma_total_bytes)
     }
@@ -195,7 +198,7 @@ mod tests {
     fn region_in_sysfs_has_its_size_and_its_free_memory() {
         let folder = tempfile::tempdir().unwrap();
         let of = || Region::from_sysfs(folder.path().to_owned());
-        // Before Linux 6.11 the directory exists and only counts allocations.
+        // Before Linux 6.11 the directory has counts of allocations, and no sizes.
         fs::write(folder.path().join("alloc_pages_success"), "3\n").unwrap();
         assert!(of().is_none());
         fs::write(folder.path().join("total_pages"), "16384\n").unwrap();

@@ -22,24 +22,25 @@ use crate::model::Extent;
 use crate::solve::Plan;
 use crate::text::Printable;
 
-/// One kind of device behind one API.
+/// The devices of this machine that have one API, such as all V4L2 devices.
 ///
-/// A method with a participant, a source or a plan returns `None` if that belongs to another backend: the backends are called in
-/// order, and the first result counts. A backend keeps its devices open, so each device node is opened once.
+/// A method with a parameter of type `Participant`, `Source` or `Plan` returns `None` if the argument belongs to another backend:
+/// the backends are called in order, and the first result that is `Some` is used. A backend keeps its devices open, so each
+/// device node is opened once.
 pub trait Backend: fmt::Debug {
     /// Returns the name of the backend, such as `dma-heap`. It is unique in a process.
     fn name(&self) -> &'static str;
 
-    /// Sets the formats about which drivers are not asked. It is called before any device is opened.
+    /// Sets the formats that are left out when a driver's formats are queried. It is called before any device is opened.
     ///
-    /// The default implementation ignores it, as is right for drivers that cannot end this process.
+    /// The default implementation ignores the filter. A backend whose drivers run in this process, and can end it, uses it.
     fn set_format_filter(&mut self, filter: &FormatFilter) {
         let _ = filter;
     }
 
     /// Opens this machine's devices and declares their constraints and sources for images of `extent`, in pixels.
     ///
-    /// With `node` only the device of that device node is opened. A device that exists and cannot be used is listed in
+    /// If `node` is given, only the device with that device node is opened. A device that exists and cannot be used is listed in
     /// [`Declared::unavailable`] with the reason.
     fn discover(&mut self, extent: Extent, node: Option<&Path>) -> Declared;
 
@@ -53,11 +54,11 @@ pub trait Backend: fmt::Debug {
         }
     }
 
-    /// Declares the devices that copy images of `extent`, in pixels, between buffers that participants do not share, each with the
-    /// formats that it reads and writes.
+    /// Declares the devices that copy images of `extent`, in pixels, between buffers that participants do not share, each with
+    /// the formats that it reads and writes.
     ///
-    /// It is called only where participants share no buffer. A device that cannot be asked is left out, since the CPU can copy. The
-    /// default implementation declares none.
+    /// It is called only if the participants cannot share a buffer. A device whose query fails is left out, since the CPU can
+    /// copy instead. The default implementation declares no device.
     fn copiers(&mut self, extent: Extent) -> Vec<CopyDevice> {
         let _ = extent;
         Vec::new()
@@ -77,22 +78,23 @@ pub trait Backend: fmt::Debug {
 
     /// Allocates the buffers of a plan; `None` if the plan's source belongs to another backend.
     ///
-    /// After an error nothing stays allocated.
+    /// After an error no buffer stays allocated.
     fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
         let _ = plan;
         None
     }
 
-    /// Opens a participant to import buffers; `None` if it belongs to another backend, or imports nothing.
+    /// Opens the device of a participant to import buffers; `None` if the participant belongs to another backend, or imports no
+    /// buffers.
     fn importer(&mut self, participant: &Participant) -> Option<Result<Importer, BackendError>> {
         let _ = participant;
         None
     }
 
-    /// Tries the first buffer on a participant; `None` if that belongs to another backend.
+    /// Tries the first allocated buffer on a participant; `None` if the participant belongs to another backend.
     ///
-    /// The default implementation imports the buffer and ends the import. A backend that can compare pixels, or test a commit,
-    /// does that here.
+    /// The default implementation imports the buffer and ends the import. A backend that can do more, such as compare pixels or
+    /// make a TEST_ONLY commit, overrides it.
     fn trial(&mut self, allocated: &mut Allocated, participant: &Participant) -> Option<Outcome> {
         let buffer = allocated.buffers.first()?.clone();
         Some(import_once(self.importer(participant)?, &buffer))
@@ -107,10 +109,10 @@ pub(super) fn import_once(importer: Result<Importer, BackendError>, buffer: &Buf
     }
 }
 
-/// Imports one buffer at each call. The import lasts until the returned value is dropped.
+/// A function that imports one buffer. The import lasts until the returned value is dropped.
 pub type Importer = Box<dyn FnMut(&Buffer) -> Result<Imported, BackendError>>;
 
-/// An import: a framebuffer, an image or a stream.
+/// An import that ends on drop: a DRM framebuffer, a Vulkan image or a V4L2 stream.
 pub type Imported = Box<dyn Any>;
 
 /// The buffers that a backend has allocated.
@@ -118,17 +120,17 @@ pub type Imported = Box<dyn Any>;
 pub struct Allocated {
     /// The buffers, which all have the same layout.
     pub buffers: Vec<Buffer>,
-    /// The owner of the memory, if the buffers do not own it: the stream of a V4L2 queue's own memory.
+    /// The owner of the memory, if the buffers do not own it: the V4L2 stream whose queue allocated the buffers.
     pub owner: Option<Box<dyn Owner>>,
 }
 
-/// The owner of memory, apart from its buffers.
+/// A value that owns the memory of buffers, such as a V4L2 stream.
 pub trait Owner: Any + fmt::Debug {}
 
 impl<T: Any + fmt::Debug> Owner for T {}
 
 impl Allocated {
-    /// Makes a value from buffers that own their memory.
+    /// Wraps buffers that own their memory.
     #[must_use]
     pub fn of(buffers: Vec<Buffer>) -> Self {
         Self {

@@ -17,10 +17,10 @@ use crate::model::DeviceIdentity;
 /// The devicetree in procfs.
 const TREE: &str = "/proc/device-tree";
 
-/// The target of the links from sysfs to nodes.
+/// The directory to which the `of_node` links of devices in sysfs point.
 const BASE: &str = "/sys/firmware/devicetree/base";
 
-/// Reads the devicetree of this machine; `None` if it has none, as most x86 machines.
+/// Reads the devicetree of this machine; `None` if the machine has none, like most x86 machines.
 ///
 /// # Errors
 /// The error of the file system, and [`io::ErrorKind::InvalidData`] for a tree that exceeds the limits.
@@ -32,14 +32,14 @@ pub fn here() -> io::Result<Option<Tree>> {
     }
 }
 
-/// Reads the reserved memory of this machine, as its kernel has it; `None` if it has no devicetree.
+/// Reads the reserved memory of this machine from its devicetree and its kernel's command line; `None` if it has no devicetree.
 ///
-/// The kernel's command line wins over the tree: see [`ReservedMemory::with_command_line`].
+/// The kernel's command line takes precedence over the devicetree: see [`ReservedMemory::with_command_line`].
 ///
 /// # Errors
-/// Those of [`here`].
+/// The errors of [`here`].
 pub fn reserved_memory() -> io::Result<Option<ReservedMemory>> {
-    // Without procfs there is no tree either.
+    // If procfs is not mounted, there is no devicetree either, and the function returns `None`.
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let tree = here()?;
     Ok(tree.map(|tree| ReservedMemory::of(&tree).with_command_line(&command_line)))
@@ -57,7 +57,7 @@ pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
     let folder = fs::canonicalize(folder)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&folder, flags, Mode::empty())?;
-    let mut reader = Reader {
+    let mut reader = TreeReader {
         builder: TreeBuilder::new(Vec::new()),
         entries: Tree::MAXIMUM_NODES,
         path: String::new(),
@@ -65,12 +65,12 @@ pub fn read(folder: impl AsRef<Path>) -> io::Result<Tree> {
     reader.node(&root, "")?;
     let built = reader.builder.finish();
     built
-        .map_err(|excess| placed(excess, "/"))
+        .map_err(|excess| tree_error_at(excess, "/"))
         .and_then(Tree::checked)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Returns the path of a device's node in the devicetree, such as `/soc/csi@7e801000`; `None` if it has none.
+/// Returns the path of a device's node in the devicetree, such as `/soc/csi@7e801000`; `None` if the device has none.
 #[must_use]
 pub fn node_of(device: &DeviceIdentity) -> Option<String> {
     let status = rustix::fs::stat(device.node.as_str()).ok()?;
@@ -84,15 +84,16 @@ pub fn node_of(device: &DeviceIdentity) -> Option<String> {
     Some(format!("/{path}"))
 }
 
-/// Adds constraints and guarantees from the reserved memory of a devicetree: this machine's, or another one for it.
+/// Adds the constraints and guarantees that follow from `reserved`: the reserved memory of this machine's devicetree, or of
+/// another devicetree for this machine.
 pub fn refine(reserved: &ReservedMemory, participants: &mut [Participant], sources: &mut [Source]) {
     reserved.refine_declared(participants, sources, |participant| {
         node_of(&participant.device)
     });
 }
 
-/// Reads nested directories as nodes.
-struct Reader {
+/// Reads nested directories as the nodes of a devicetree.
+struct TreeReader {
     builder: TreeBuilder,
     /// The number of entries that may still be read.
     entries: usize,
@@ -100,7 +101,7 @@ struct Reader {
     path: String,
 }
 
-impl Reader {
+impl TreeReader {
     fn node(&mut self, folder: &OwnedFd, name: &str) -> io::Result<()> {
         let start = self.builder.text().len();
         self.builder.text().extend(name.as_bytes());
@@ -110,7 +111,7 @@ impl Reader {
         for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            // The kernel's names are valid UTF-8; a copy of the tree can contain other names.
+            // The names in procfs are valid UTF-8. Another directory can contain other names, which are skipped.
             let Some(text) = name.to_str().ok().filter(|text| is_node_name(text)) else {
                 continue;
             };
@@ -124,7 +125,7 @@ impl Reader {
                 FileType::Directory => below.push(text.to_owned()),
                 FileType::RegularFile => self.property(folder.as_fd(), text)?,
                 // Some file systems do not report the type of an entry.
-                FileType::Unknown => match kind(folder.as_fd(), text)? {
+                FileType::Unknown => match entry_type(folder.as_fd(), text)? {
                     FileType::Directory => below.push(text.to_owned()),
                     FileType::RegularFile => self.property(folder.as_fd(), text)?,
                     _ => {}
@@ -135,7 +136,7 @@ impl Reader {
         below.sort_unstable();
         for name in below {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Some(folder) = opened(folder.as_fd(), &name, flags)? else {
+            let Some(folder) = open_entry(folder.as_fd(), &name, flags)? else {
                 continue;
             };
             let length = self.path.len();
@@ -153,7 +154,7 @@ impl Reader {
         // The file can have been replaced by a FIFO since it was listed, and O_NONBLOCK prevents a wait.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let Some(file) = opened(folder, name, flags)? else {
+        let Some(file) = open_entry(folder, name, flags)? else {
             return Ok(());
         };
         if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
@@ -185,12 +186,12 @@ impl Reader {
         } else {
             &self.path
         };
-        io::Error::new(io::ErrorKind::InvalidData, placed(excess, path))
+        io::Error::new(io::ErrorKind::InvalidData, tree_error_at(excess, path))
     }
 }
 
 /// Opens an entry of a directory; `None` if it may not be opened, is a symbolic link, or was removed.
-fn opened(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
+fn open_entry(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
     match openat(folder, name, flags, Mode::empty()) {
         Ok(file) => Ok(Some(file)),
         // The errno is ENXIO for a FIFO or socket, ELOOP for a link, and ENOTDIR for a file instead of a directory.
@@ -201,7 +202,7 @@ fn opened(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<Optio
     }
 }
 
-fn kind(folder: BorrowedFd<'_>, name: &str) -> io::Result<FileType> {
+fn entry_type(folder: BorrowedFd<'_>, name: &str) -> io::Result<FileType> {
     let name = CString::new(name)?;
     let status = rustix::fs::statat(folder, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(status.st_mode))
@@ -211,10 +212,10 @@ fn is_node_name(name: &str) -> bool {
     is_name(name.as_bytes()) && !matches!(name, "" | "." | "..")
 }
 
-fn placed(excess: TreeBuildError, path: &str) -> TreeError {
+fn tree_error_at(excess: TreeBuildError, path: &str) -> TreeError {
     let (what, most) = match excess {
         TreeBuildError::TooMany { what, most } => (what, most),
-        // A directory has no two entries with one name.
+        // The file system guarantees that no two entries of a directory have the same name, so this does not occur.
         TreeBuildError::Duplicate { .. } => ("properties of one name", 1),
     };
     TreeError::TooMany {
@@ -262,7 +263,7 @@ mod tests {
         fs::create_dir(own("odd name")).unwrap();
         std::os::unix::fs::symlink(outside.path(), own("folder")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("secret"), own("file")).unwrap();
-        // Opening it for reading without O_NONBLOCK would wait for a writer.
+        // An `open` of a FIFO for reading without O_NONBLOCK would block until there is a writer.
         let mode = Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, own("fifo"), FileType::Fifo, mode, 0).unwrap();
         let tree = read(folder.path()).unwrap();
@@ -285,7 +286,7 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("more than 64 levels"), "{message}");
         assert!(message.contains("/n/n"), "{message}");
-        // A sparse file: no block is allocated on the disk.
+        // The file is sparse, so no block is allocated on the disk.
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("soc")).unwrap();
         let long = File::create(folder.path().join("soc/blob")).unwrap();

@@ -25,7 +25,7 @@ pub struct BackendError {
 
 crate::debug_as_display!(BackendError);
 
-/// The kind of a failure, which decides about the remedy.
+/// The kind of a failure. Each kind has another remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendErrorKind {
@@ -35,7 +35,7 @@ pub enum BackendErrorKind {
     Busy,
     /// The device was removed.
     Gone,
-    /// Memory or file descriptors are not sufficient at present.
+    /// There is too little memory, or too few file descriptors, at present.
     Exhausted,
     /// The plan is for another source.
     NotPlanned,
@@ -43,7 +43,7 @@ pub enum BackendErrorKind {
     Unsuitable,
     /// The kernel or the driver refused the operation.
     Refused,
-    /// The result is not what was requested.
+    /// The operation succeeded, and its result is not what was requested.
     Unusable,
 }
 
@@ -65,7 +65,8 @@ impl fmt::Display for BackendErrorKind {
 impl BackendError {
     /// Makes an error for a failed `operation` on `device`, whose driver is `driver`.
     ///
-    /// If `cause` contains the name of the device, as the errors of this crate's backends do, it is displayed unchanged.
+    /// If the text of `cause` contains the name of the device, as the errors of this crate's backends do, only that text is
+    /// displayed.
     pub fn new(
         device: impl Into<String>,
         driver: impl Into<String>,
@@ -112,14 +113,15 @@ impl BackendError {
         &*self.cause
     }
 
-    /// Returns the errno of the failure, if there is one among its causes.
+    /// Returns the first errno in the chain of causes; `None` if there is no errno.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         let cause: &(dyn Error + 'static) = &*self.cause;
         errno_of(cause)
     }
 
-    /// Returns the outcome of a trial that failed with this error: a refusal, or untestable if the device is in use.
+    /// Returns the outcome of a trial that failed with this error: untestable if another program uses the device, otherwise a
+    /// refusal.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let message = self.to_string();
@@ -140,7 +142,8 @@ impl BackendError {
         Outcome::Refused(refusal)
     }
 
-    /// Returns the same failure as one of another operation, such as `allocate` for a call of which an allocation consists.
+    /// Returns this failure with the name of the operation that the failed call was a part of, such as `allocate` for a failed
+    /// ioctl.
     #[must_use]
     pub(crate) fn in_operation(self, device: &str, operation: &str) -> Self {
         Self {
@@ -172,7 +175,7 @@ impl fmt::Display for BackendError {
 
 impl Error for BackendError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // The cause itself is part of the displayed message.
+        // The message of this error contains the message of the cause, so the chain goes on with the source of the cause.
         self.cause.source()
     }
 }

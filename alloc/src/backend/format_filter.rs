@@ -1,4 +1,4 @@
-//! Which formats a backend asks its drivers about.
+//! A filter of the formats about which a backend queries its drivers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use crate::model::Fourcc;
 
-/// Gets each format before a driver is asked about it.
+/// A function that is called with each format before a driver is queried about that format.
 type Visitor = dyn Fn(Fourcc) + Send + Sync;
 
-/// The formats about which drivers are not asked, and the visitor that gets each other format before they are asked about it.
+/// The formats that are left out of queries, and a visitor that is called with each other format before a driver is queried about
+/// it.
 ///
-/// Some drivers end their process when they are asked about certain formats. Then the last format that the visitor got is the one to leave
-/// out, and the driver's other formats can still be declared.
+/// Some drivers end their process when they are queried about certain formats. The last format with which the visitor was called
+/// is then the one to leave out, so that the driver's other formats can still be declared.
 #[derive(Clone, Default)]
 pub struct FormatFilter {
     left_out: BTreeSet<Fourcc>,
@@ -29,14 +30,14 @@ impl FormatFilter {
         }
     }
 
-    /// Calls `visitor` with each format before a driver is asked about it.
+    /// Sets the visitor, which is called with each format before a driver is queried about that format.
     #[must_use]
     pub fn with_visitor(mut self, visitor: impl Fn(Fourcc) + Send + Sync + 'static) -> Self {
         self.visitor = Some(Arc::new(visitor));
         self
     }
 
-    /// Returns whether the driver may be asked about a format. If it may, the visitor gets it.
+    /// Returns whether a driver may be queried about a format, and calls the visitor with the format if so.
     #[must_use]
     pub fn takes(&self, fourcc: Fourcc) -> bool {
         if self.left_out.contains(&fourcc) {

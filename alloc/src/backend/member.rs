@@ -8,12 +8,14 @@ use crate::constraint::{Participant, Source};
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
 
-/// A member of a collection, which shares its buffers: an open queue, plane, card or GPU, or a [`Participant`] as plain data.
+/// A member of a collection, which uses the buffers of the collection: an open V4L2 queue, plane, card or GPU, or a
+/// [`Participant`] as plain data.
 pub trait Member {
     /// The result of an import of the buffers: a stream, framebuffers or images.
     type Imported;
 
-    /// Declares the member's constraints for images of `extent`, in pixels, and the memory that it can allocate itself.
+    /// Declares the member's constraints for images of `extent`, in pixels, and as a source the memory that the member can
+    /// allocate itself.
     ///
     /// With `fourcc` the declaration may be limited to that format.
     ///
@@ -25,8 +27,8 @@ pub trait Member {
         fourcc: Option<Fourcc>,
     ) -> Result<MemberDeclaration, BackendError>;
 
-    /// Imports the buffers of a plan, each at its index. `owner` is the owner of their memory if the buffers do not own it; a
-    /// member whose import is that owner takes it out.
+    /// Imports the buffers of a plan, each at its index. `owner` is the owner of their memory, if the buffers do not own it. A
+    /// V4L2 queue that allocated the buffers takes its stream out of `owner` and returns it as its import.
     ///
     /// # Errors
     /// [`BackendError`] if the import of a buffer fails. After an error no buffer stays imported.
@@ -55,7 +57,7 @@ impl fmt::Debug for MemberDeclaration {
     }
 }
 
-/// Allocates from the memory of an open member.
+/// Allocates buffers from the memory of an open member, such as a V4L2 queue.
 pub trait MemberAllocator {
     /// Allocates the buffers of a plan.
     ///
@@ -64,7 +66,8 @@ pub trait MemberAllocator {
     fn allocate(&self, plan: &Plan) -> Result<Allocated, BackendError>;
 }
 
-/// A participant as plain data imports nothing in this process: it is a compositor, or a device of another process.
+/// A [`Participant`] as plain data represents a compositor, or a device of another process, so it imports nothing in this
+/// process.
 impl Member for Participant {
     type Imported = ();
 

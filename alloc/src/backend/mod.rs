@@ -56,8 +56,8 @@ pub(crate) use meminfo::fd_limit_error;
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(crate) use node::cards;
 
-/// Returns the pools that these sources name and that this machine has, with their sizes and the bytes that are free now. If a
-/// request contains the pools, the solver checks that all buffers of a plan together fit in them.
+/// Returns the pools of memory that these sources name and that this machine has, with their sizes and the bytes that are free
+/// now. If a request contains the pools, the solver checks that all buffers of a plan together fit in them.
 #[must_use]
 pub fn pools(sources: &[crate::constraint::Source]) -> Vec<crate::constraint::Pool> {
     #[cfg(any(feature = "drm", feature = "heap", feature = "v4l2"))]
@@ -71,8 +71,8 @@ pub fn pools(sources: &[crate::constraint::Source]) -> Vec<crate::constraint::Po
     }
 }
 
-/// Returns the backends of this crate whose drivers run in the kernel, so that a query cannot end this process. No device is open
-/// yet.
+/// Returns the backends of this crate whose drivers run in the kernel, so that a fault of a driver cannot end this process. No
+/// device is opened.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Backend>> {
     vec![
@@ -88,7 +88,7 @@ pub fn all() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// Returns the backends whose drivers run in this process and can end it: GBM and Vulkan. No driver is loaded yet.
+/// Returns the backends whose drivers run in this process and can end it: GBM and Vulkan. No driver is loaded.
 #[must_use]
 pub fn in_process() -> Vec<Box<dyn Backend>> {
     vec![
@@ -99,7 +99,8 @@ pub fn in_process() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// Returns the formats and modifiers to query of GBM, which has no list of them: the linear ones, and those of the card's planes.
+/// Returns the formats and modifiers about which GBM is queried for a card, because GBM cannot list them: the linear formats, and
+/// those of the card's planes.
 #[cfg(feature = "gbm")]
 fn gbm_candidates(path: &std::path::Path) -> crate::constraint::FormatSet {
     let linear = gbm::Gbm::linear_candidates();

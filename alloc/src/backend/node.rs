@@ -37,7 +37,7 @@ fn location(node: BorrowedFd<'_>) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Lists the primary nodes of all cards, by number.
+/// Lists the primary nodes of all cards, in the order of their numbers.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(crate) fn cards() -> Vec<PathBuf> {
     let mut cards: Vec<(u32, PathBuf)> = fs::read_dir("/dev/dri")
@@ -54,7 +54,7 @@ pub(crate) fn cards() -> Vec<PathBuf> {
     cards.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Returns the path of the device node with this number; `None` if there is none.
+/// Returns the path of the character device with this device number; `None` if the kernel has none.
 #[cfg(feature = "vulkan")]
 pub(super) fn path_of(major: u32, minor: u32) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/sys/dev/char/{major}:{minor}/uevent")).ok()?;

@@ -1,4 +1,5 @@
-//! A test pattern that the CPU writes and a driver reads back, because a successful import can still show other bytes.
+//! A test pattern that the CPU writes and a driver reads back. The comparison finds imports that succeed but read other bytes
+//! than the CPU wrote.
 
 use crate::buffer::{AccessError, Buffer, CpuAccess};
 
@@ -8,10 +9,11 @@ pub(crate) struct TestPattern {
 }
 
 impl TestPattern {
-    /// Writes the picture of a buffer; `None` if the CPU cannot map it, so that no pixels can be compared.
+    /// Writes the pattern into the picture of a buffer; `None` if the CPU cannot map the buffer, so that no pixels can be
+    /// compared.
     pub(crate) fn write(buffer: &Buffer) -> Option<Self> {
         let pattern = Self {
-            planes: planes(buffer)?,
+            planes: pattern_planes(buffer)?,
         };
         match pattern.write_to(buffer) {
             Ok(()) => Some(pattern),
@@ -52,7 +54,7 @@ impl TestPattern {
             .enumerate()
             .find_map(|(plane, (written, read))| {
                 let read = read.as_ref();
-                // Equal planes, which nearly all are, are compared as a whole: that takes a fraction of the time.
+                // A comparison of the whole plane is much faster than one byte by byte, and nearly all planes are equal.
                 if written == read {
                     return None;
                 }
@@ -76,11 +78,13 @@ fn row_bytes(buffer: &Buffer, plane: usize) -> Option<usize> {
     usize::try_from(buffer.layout().visible_bytes(plane)?.row_bytes).ok()
 }
 
-/// The period of the pattern in bytes. It is not a power of two, so that no stride is a multiple of it.
+/// The period of the pattern in bytes. It is prime, so that the pattern does not repeat at a power of two, and a picture that is
+/// read with a wrong stride differs.
 const PERIOD: usize = 251;
 
-/// Makes a pattern in which all rows and planes differ: each row is a piece of one long sequence, which begins at another place.
-fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
+/// Makes the bytes of each plane. Each row is a piece of one periodic sequence, and neighbouring rows and planes begin at
+/// different places of the sequence, so that exchanged rows or planes are found.
+fn pattern_planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
     let layout = buffer.layout();
     let longest = (0..layout.planes().len())
         .map(|plane| row_bytes(buffer, plane))
@@ -102,7 +106,7 @@ fn planes(buffer: &Buffer) -> Option<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// Returns the numbers from 0 to one less than the period, repeated up to this length.
+/// Returns the bytes from 0 to `PERIOD - 1`, repeated up to this length.
 fn sequence(length: usize) -> Vec<u8> {
     let period = (0..PERIOD).filter_map(|number| u8::try_from(number).ok());
     period.cycle().take(length).collect()

@@ -1,6 +1,7 @@
-//! The guard of a CPU access. It begins and ends the access at the exporter, and counts the bytes that are copied.
+//! The guard of a CPU access to a mapped buffer. It begins and ends the access with DMA_BUF_IOCTL_SYNC, and counts the copied
+//! bytes.
 
-use super::map::{Mapping, Step};
+use super::map::{Mapping, SyncStep};
 use super::{AccessError, traffic};
 
 /// The direction of a CPU access.
@@ -10,7 +11,7 @@ pub enum CpuAccess {
     Read,
     /// Write only.
     Write,
-    /// Both.
+    /// Read and write.
     ReadWrite,
 }
 
@@ -24,7 +25,7 @@ impl CpuAccess {
     }
 }
 
-/// A CPU access in progress, between DMA_BUF_SYNC_START and DMA_BUF_SYNC_END. The latter is sent on drop, also in a panic.
+/// A CPU access in progress: DMA_BUF_SYNC_START was sent for the buffer, and the drop sends DMA_BUF_SYNC_END, also in a panic.
 ///
 /// Bytes are copied from and to the buffer. There is no `&[u8]` to its memory, since a device can write to it at any time.
 #[derive(Debug)]
@@ -39,14 +40,14 @@ impl<'mapping> MapGuard<'mapping> {
         mapping: &'mapping Mapping,
         access: CpuAccess,
     ) -> Result<Self, AccessError> {
-        mapping.sync(Step::Start, access)?;
+        mapping.sync(SyncStep::Start, access)?;
         Ok(Self { mapping, access })
     }
 
     /// Reads bytes of a plane, from `offset_bytes` after its start.
     ///
     /// # Errors
-    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] when the guard is only for writing.
+    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] if the guard permits only writing.
     pub fn read(
         &self,
         plane: usize,
@@ -64,7 +65,7 @@ impl<'mapping> MapGuard<'mapping> {
     /// Writes bytes of a plane, from `offset_bytes` after its start.
     ///
     /// # Errors
-    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] when the guard is only for reading.
+    /// [`AccessError::OutOfBounds`]; [`AccessError::Direction`] if the guard permits only reading.
     pub fn write(&self, plane: usize, offset_bytes: u64, from: &[u8]) -> Result<(), AccessError> {
         if !self.access.writes() {
             return Err(AccessError::Direction(self.access));
@@ -77,7 +78,7 @@ impl<'mapping> MapGuard<'mapping> {
     /// Reads bytes of one row of a plane, from `x_bytes` after the row's start.
     ///
     /// # Errors
-    /// As [`MapGuard::read`].
+    /// The errors of [`MapGuard::read`].
     pub fn read_row(
         &self,
         plane: usize,
@@ -91,7 +92,7 @@ impl<'mapping> MapGuard<'mapping> {
     /// Writes bytes of one row of a plane, from `x_bytes` after the row's start.
     ///
     /// # Errors
-    /// As [`MapGuard::write`].
+    /// The errors of [`MapGuard::write`].
     pub fn write_row(
         &self,
         plane: usize,
@@ -102,7 +103,8 @@ impl<'mapping> MapGuard<'mapping> {
         self.write(plane, self.row_offset(plane, row, x_bytes), from)
     }
 
-    /// Returns the offset of a byte in a row. It saturates, so that a row after the last is out of bounds and does not wrap around.
+    /// Returns the offset of a byte of a row from the start of the plane. The arithmetic saturates, so that a row number that is
+    /// too large gives an offset that is out of bounds, and no small offset by an overflow.
     fn row_offset(&self, plane: usize, row: u32, x_bytes: u64) -> u64 {
         let stride = self
             .mapping
@@ -119,7 +121,7 @@ impl<'mapping> MapGuard<'mapping> {
 
 impl Drop for MapGuard<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.mapping.sync(Step::End, self.access) {
+        if let Err(error) = self.mapping.sync(SyncStep::End, self.access) {
             tracing::error!(%error, "DMA_BUF_SYNC_END failed; a device may read stale data");
         }
     }

@@ -1,4 +1,4 @@
-//! A cache of imports, so that each buffer is imported once.
+//! A cache of imports, so that a device imports each buffer once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::{Buffer, BufferIdentity};
 use crate::model::Layout;
 
-/// The imports of one device, by buffer. The same buffer gives the same import for as long as something holds that import.
+/// The imports of one device, by buffer. While a caller keeps the import of a buffer, [`ImportCache::get_or_import`] returns that
+/// import for the buffer.
 ///
-/// The cache itself holds only weak references. An import keeps its buffer alive, as a [`Buffer`] clone does, so an identity in the
-/// cache is that of the same dma-buf, and not of a later one with the same inode number.
+/// The cache has only weak references to imports. An import keeps its dma-bufs open, so the inode number of a cached dma-buf
+/// cannot be reused for another dma-buf.
 #[derive(Debug)]
 pub struct ImportCache<T> {
     imports: Mutex<HashMap<Key, Weak<T>>>,
@@ -33,7 +34,7 @@ impl<T> ImportCache<T> {
     /// Returns the import of the buffer, or imports it. Two threads that call this for the same buffer get one import.
     ///
     /// # Errors
-    /// Those of `import`. Nothing is cached then.
+    /// The errors of `import`, after which nothing is cached.
     pub fn get_or_import<E>(
         &self,
         buffer: &Buffer,
@@ -48,13 +49,13 @@ impl<T> ImportCache<T> {
             return Ok(found);
         }
         let imported = Arc::new(import(buffer)?);
-        // Imports are rare compared with uses, so all entries are checked here, and the table stays as small as the imports in use.
+        // Entries whose import was dropped are removed at each new import, because imports are rare compared with look-ups.
         imports.retain(|_, import| import.strong_count() > 0);
         imports.insert(key, Arc::downgrade(&imported));
         Ok(imported)
     }
 
-    /// Returns how many imports are in use.
+    /// Returns how many imports still exist.
     #[must_use]
     pub fn len(&self) -> usize {
         let imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +65,7 @@ impl<T> ImportCache<T> {
             .count()
     }
 
-    /// Returns whether no import is in use.
+    /// Returns whether no import exists.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,5 @@
-//! The description of a buffer by another process. It is untrusted until [`Buffer::import`](super::Buffer::import) has checked it.
+//! The description of a buffer that another process sent. It is not trusted until [`Buffer::import`](super::Buffer::import) has
+//! checked it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,10 +11,11 @@ use super::dmabuf::{self, BufferIdentity, DmabufError};
 use crate::SystemError;
 use crate::model::{Extent, FormatModifier, Layout, LayoutError, PlaneLayout};
 
-/// The description of one plane.
+/// The description of one plane of a buffer.
 #[derive(Debug)]
 pub struct PlaneDescriptor {
-    /// The file descriptor of the dma-buf that contains the plane. Planes may have different file descriptors of the same dma-buf.
+    /// The file descriptor of the dma-buf that contains the plane. Planes may have different file descriptors of the same
+    /// dma-buf.
     pub fd: OwnedFd,
     /// The offset of the plane in the dma-buf, in bytes.
     pub offset_bytes: u64,
@@ -21,14 +23,14 @@ pub struct PlaneDescriptor {
     pub stride_bytes: u32,
 }
 
-/// The description of a buffer.
+/// The description of a buffer: size, format and planes.
 #[derive(Debug)]
 pub struct Descriptor {
     /// Width and height in pixels.
     pub extent: Extent,
     /// Format and modifier.
     pub format: FormatModifier,
-    /// The planes, in the order of the DRM format.
+    /// The planes, in the order that the DRM format defines.
     pub planes: Vec<PlaneDescriptor>,
 }
 
@@ -67,8 +69,8 @@ pub enum DescriptorError {
 
 crate::debug_as_display!(DescriptorError);
 
-/// A description that has passed the checks.
-pub(super) struct Checked {
+/// A description that has passed the checks, with one file descriptor for each dma-buf.
+pub(super) struct CheckedDescriptor {
     pub(super) layout: Layout,
     pub(super) dmabufs: Vec<(OwnedFd, BufferIdentity)>,
 }
@@ -85,7 +87,7 @@ impl Descriptor {
 
     /// Describes a buffer by a received layout and one file descriptor for each of its dma-bufs, in the order of the layout.
     ///
-    /// The description is not checked here. [`Buffer::import`] checks it against the kernel.
+    /// This function does not check the description. [`Buffer::import`] does.
     ///
     /// # Errors
     /// [`DescriptorError::Fds`], [`DescriptorError::Duplicate`].
@@ -118,8 +120,9 @@ impl Descriptor {
         })
     }
 
-    /// Checks the description against the kernel. Of several file descriptors of one dma-buf, the first is kept and the others closed.
-    pub(super) fn check(self) -> Result<Checked, DescriptorError> {
+    /// Checks the description against the sizes and identities of the dma-bufs that the kernel reports. If several file
+    /// descriptors refer to one dma-buf, the first is kept and the others are closed.
+    pub(super) fn check(self) -> Result<CheckedDescriptor, DescriptorError> {
         if self.planes.is_empty() {
             return Err(DescriptorError::Empty);
         }
@@ -160,7 +163,7 @@ impl Descriptor {
                 })
             })
             .collect::<Result<Vec<_>, LayoutError>>()?;
-        Ok(Checked {
+        Ok(CheckedDescriptor {
             layout: Layout::new(self.extent, self.format, planes, sizes)?,
             dmabufs,
         })
@@ -191,7 +194,7 @@ mod tests {
                 source: DmabufError::NotDmabuf { .. }
             })
         ));
-        // The peer reads the end of the stream only when no file descriptor of this end is left.
+        // The other end of the socket pair reads the end of the stream only if the file descriptor was closed.
         assert_eq!(std::io::Read::read(&mut kept, &mut [0; 1]).unwrap(), 0);
     }
 

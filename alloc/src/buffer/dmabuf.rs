@@ -1,4 +1,4 @@
-//! Identifies dma-bufs: distinguishes them from other files, and from each other.
+//! Distinguishes dma-bufs from other files, and from each other.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -35,7 +35,7 @@ pub enum DmabufError {
         "the file descriptor is not a dma-buf but a file of file system 0x{found:x} (a dma-buf's is 0x{MAGIC:x}); udmabuf makes a dma-buf from a sealed memfd"
     )]
     NotDmabuf {
-        /// The magic number of its file system.
+        /// The magic number of the file system that the file is on.
         found: u64,
     },
     /// A system call failed.
@@ -52,8 +52,8 @@ crate::debug_as_display!(DmabufError);
 
 /// Returns the identity and the size in bytes of a dma-buf.
 ///
-/// The size is the kernel's (`lseek` to the end), not the claim of a client. The check comes before any mapping, since it refuses a
-/// memfd, which its sender could truncate while it is mapped.
+/// The size is what the kernel reports (`lseek` to the end), and not what a client claims. A file must pass this check before it
+/// is mapped, because the sender of a memfd could truncate it while it is mapped.
 ///
 /// # Errors
 /// [`DmabufError`].
@@ -75,14 +75,14 @@ pub fn identify(fd: impl AsFd) -> Result<(BufferIdentity, u64), DmabufError> {
     Ok((BufferIdentity(inode), size_bytes))
 }
 
-/// Returns the kernel's name of the exporter of a dma-buf; `None` where `/proc` does not show it.
+/// Returns the name of the exporter of a dma-buf, from fdinfo; `None` if `/proc` does not show it.
 #[must_use]
 pub fn exporter(fd: impl AsFd) -> Option<String> {
     field(fd, "exp_name:")
 }
 
-/// Returns the number of references to a dma-buf in all processes: file descriptors, mappings and device attachments. Returns `None`
-/// where `/proc` does not show it.
+/// Returns the number of references to a dma-buf in all processes: file descriptors, mappings and device attachments. Returns
+/// `None` if `/proc` does not show it.
 #[must_use]
 pub fn reference_count(fd: impl AsFd) -> Option<u64> {
     field(fd, "count:")?.parse().ok()
@@ -90,7 +90,7 @@ pub fn reference_count(fd: impl AsFd) -> Option<u64> {
 
 fn field(fd: impl AsFd, name: &str) -> Option<String> {
     let number = fd.as_fd().as_raw_fd();
-    // The name that a program gave a dma-buf may be any bytes. Its line comes last.
+    // The last line of fdinfo is the name that a program gave to the dma-buf, which need not be UTF-8.
     let text = std::fs::read(format!("/proc/self/fdinfo/{number}")).ok()?;
     String::from_utf8_lossy(&text)
         .lines()

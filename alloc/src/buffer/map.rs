@@ -23,34 +23,36 @@ const SYNC_READ: u64 = 1;
 const SYNC_WRITE: u64 = 2;
 const SYNC_END: u64 = 4;
 
-/// The begin or the end of an access.
+/// Whether a CPU access begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum SyncStep {
     Start,
     End,
 }
 
-/// A buffer that is mapped into this process. Each dma-buf is mapped as a whole, since the offset of a plane need not be page-aligned.
+/// A buffer that is mapped into this process. Each dma-buf is mapped as a whole, since the offset of a plane need not be
+/// page-aligned.
 #[derive(Debug)]
 pub struct Mapping {
     buffer: Buffer,
-    areas: Vec<Area>,
+    areas: Vec<MappedArea>,
 }
 
 #[derive(Debug)]
-struct Area {
+struct MappedArea {
     start: NonNull<c_void>,
     length: usize,
     writable: bool,
 }
 
-// SAFETY: an area is an address range that only this value unmaps, and nothing in it is bound to a thread. Accesses race with
-// devices in any case, so they are copies of raw memory and never references.
-unsafe impl Send for Area {}
-// SAFETY: as for Send. Concurrent copies of the same bytes give unspecified bytes, and no reference is ever created.
-unsafe impl Sync for Area {}
+// SAFETY: an area is an address range that only this value unmaps, and that any thread may access. Devices can write to the
+// memory during any access, so accesses are copies of raw memory and never references.
+unsafe impl Send for MappedArea {}
+// SAFETY: any thread may access the address range. Concurrent copies of the same bytes give unspecified bytes, and no reference
+// to them is ever created.
+unsafe impl Sync for MappedArea {}
 
-impl Drop for Area {
+impl Drop for MappedArea {
     fn drop(&mut self) {
         // SAFETY: `Mapping::new` mapped the range with this length, and no pointer into it leaves this module.
         if let Err(error) = unsafe { mm::munmap(self.start.as_ptr(), self.length) } {
@@ -86,12 +88,13 @@ impl Mapping {
 
     /// Begins a CPU access, which ends when the guard is dropped.
     ///
-    /// The exporter makes the caches of device and CPU coherent, and sleeps until the implicit fences are signalled. Wait for explicit
-    /// fences before. [`Mapping::try_access`] checks both kinds and never sleeps. Any process that has the buffer can add a fence to it,
-    /// so a buffer from an untrusted process must be accessed only by [`Mapping::try_access`].
+    /// The exporter makes the caches of device and CPU coherent, and the call blocks until the implicit fences of the buffer are
+    /// signalled. The caller must wait for explicit fences before. [`Mapping::try_access`] checks both kinds of fences and never
+    /// blocks. Any process that has the buffer can add a fence to it, so a buffer from an untrusted process must be accessed only
+    /// by [`Mapping::try_access`].
     ///
     /// # Errors
-    /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] for a write where the file descriptor is read-only.
+    /// [`AccessError::Sync`]; [`AccessError::ReadOnly`] for a write if a file descriptor is read-only.
     ///
     /// # References
     /// `linux/dma-buf.h`, DMA_BUF_IOCTL_SYNC.
@@ -104,25 +107,25 @@ impl Mapping {
         MapGuard::begin(self, access)
     }
 
-    /// Zeroes all dma-bufs, with the bytes between and after the planes.
+    /// Zeroes all dma-bufs of the buffer, including the bytes between and after the planes.
     pub(super) fn zero(&self) -> Result<(), AccessError> {
         let _guard = self.access(CpuAccess::Write)?;
         for area in &self.areas {
-            // SAFETY: the area is mapped with this length, and `access` has checked that it is writable. A device may write at the same
-            // time; every byte value is valid.
+            // SAFETY: the area is mapped with this length, and `access` has checked that it is writable. A device may write at
+            // the same time; every byte value is valid.
             unsafe { ptr::write_bytes(area.start.as_ptr().cast::<u8>(), 0, area.length) };
             traffic::count_written(area.length);
         }
         Ok(())
     }
 
-    pub(super) fn sync(&self, step: Step, access: CpuAccess) -> Result<(), AccessError> {
+    pub(super) fn sync(&self, step: SyncStep, access: CpuAccess) -> Result<(), AccessError> {
         let direction = match access {
             CpuAccess::Read => SYNC_READ,
             CpuAccess::Write => SYNC_WRITE,
             CpuAccess::ReadWrite => SYNC_READ | SYNC_WRITE,
         };
-        let flags = if step == Step::End {
+        let flags = if step == SyncStep::End {
             direction | SYNC_END
         } else {
             direction
@@ -133,15 +136,20 @@ impl Mapping {
                 continue;
             };
             if let Err(source) = sync_with_retry(fd, flags) {
-                let step_name = if step == Step::Start { "start" } else { "end" };
+                let step_name = if step == SyncStep::Start {
+                    "start"
+                } else {
+                    "end"
+                };
                 let origin = self.buffer.source_name().to_owned();
                 let failure = AccessError::Sync {
                     step: step_name,
                     origin,
                     source: source.into(),
                 };
-                if step == Step::Start {
-                    // The accesses that have begun are ended, so that every start has an end.
+                if step == SyncStep::Start {
+                    // The accesses that have already begun on other dma-bufs of the buffer are ended, so that every SYNC_START
+                    // has a SYNC_END.
                     for started in (0..memory).filter_map(|index| self.buffer.dmabuf_fd(index)) {
                         let _ = sync_with_retry(started, direction | SYNC_END);
                     }
@@ -160,9 +168,9 @@ impl Mapping {
         into: &mut [u8],
     ) -> Result<(), AccessError> {
         let from = self.locate(plane, offset, into.len())?;
-        // SAFETY: `locate` has checked that `into.len()` bytes from there are inside the mapping, which lives as long as self. `into` is
-        // other memory, which cannot overlap the mapping. A device may write at the same time: the bytes are then unspecified, and
-        // any byte is a valid u8.
+        // SAFETY: `locate` has checked that `into.len()` bytes from there are inside the mapping, which lives as long as self.
+        // `into` is other memory, which cannot overlap the mapping. A device may write at the same time: the bytes are then
+        // unspecified, and any byte is a valid u8.
         unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
         Ok(())
     }
@@ -174,12 +182,14 @@ impl Mapping {
         from: &[u8],
     ) -> Result<(), AccessError> {
         let into = self.locate(plane, offset, from.len())?;
-        // SAFETY: as in `copy_out`. A guard for writing exists only where every area is writable.
+        // SAFETY: `locate` has checked that `from.len()` bytes from there are inside the mapping, which lives as long as self,
+        // and `from` is other memory. A guard for writing exists only if every area is writable.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };
         Ok(())
     }
 
-    /// Returns the address of a byte of a plane, after a check that `length` bytes from there are inside the plane and the mapping.
+    /// Returns the address of a byte of a plane, after a check that `length` bytes from there are inside the plane and the
+    /// mapping.
     fn locate(&self, plane: usize, offset: u64, length: usize) -> Result<*mut u8, AccessError> {
         let planes = self.buffer.layout().planes();
         let size = planes.get(plane).map_or(0, |place| place.size_bytes);
@@ -210,7 +220,7 @@ impl Mapping {
     }
 }
 
-fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
+fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<MappedArea> {
     let map = |protection| {
         // SAFETY: a new mapping at an address that the kernel chooses changes no memory of this program. The file descriptor is a
         // dma-buf, whose size cannot change, so an access within `length` does not raise SIGBUS.
@@ -225,21 +235,21 @@ fn map_shared(fd: BorrowedFd<'_>, length: usize) -> io::Result<Area> {
             )
         }
     };
-    // A file descriptor may be read-only, as that of V4L2's EXPBUF with flags 0. Reading must then work.
+    // A file descriptor can be read-only, like that of VIDIOC_EXPBUF without O_RDWR. It is mapped for reading then.
     let (start, writable) = match map(ProtFlags::READ | ProtFlags::WRITE) {
         Ok(start) => (start, true),
         Err(Errno::ACCESS) => (map(ProtFlags::READ)?, false),
         Err(error) => return Err(error),
     };
     let start = NonNull::new(start).ok_or(Errno::NOMEM)?;
-    Ok(Area {
+    Ok(MappedArea {
         start,
         length,
         writable,
     })
 }
 
-/// Sends DMA_BUF_IOCTL_SYNC again as long as it answers EINTR or EAGAIN, as the kernel documentation requires.
+/// Calls DMA_BUF_IOCTL_SYNC again as long as it returns EINTR or EAGAIN, as the kernel documentation requires.
 fn sync_with_retry(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     loop {
         // SAFETY: the ioctl reads one u64, which is `struct dma_buf_sync`, and the file descriptor is a dma-buf.
@@ -255,7 +265,7 @@ mod tests {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
     fn structure_and_opcode_equal_the_headers_of_this_target() {
-        // `struct dma_buf_sync` is one 64-bit number.
+        // `u64` is used for `struct dma_buf_sync`, which consists of one 64-bit number.
         let actual = [
             ("size dma_buf_sync", size_of::<u64>() as u64),
             ("request DMA_BUF_IOCTL_SYNC", super::SYNC.into()),

@@ -23,7 +23,7 @@ pub use traffic::{CpuTraffic, cpu_traffic};
 
 use thiserror::Error;
 
-/// The CPU cannot access a buffer.
+/// The error of a CPU access to a buffer.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum AccessError {
@@ -49,7 +49,7 @@ pub enum AccessError {
         /// The kernel's error.
         source: crate::SystemError,
     },
-    /// A fence of the buffer cannot be read or waited for.
+    /// The implicit fences of the buffer cannot be read, or a fence cannot be waited for.
     #[error("the fences of a buffer from {origin} cannot be read: {source}")]
     Fences {
         /// The source or process that the buffer came from.
@@ -65,7 +65,7 @@ pub enum AccessError {
     OutOfBounds {
         /// The index of the plane.
         plane: usize,
-        /// The first byte of the access, counted from the start of the plane.
+        /// The offset of the first byte of the access from the start of the plane.
         offset: u64,
         /// The length of the access in bytes.
         length: usize,
@@ -80,8 +80,10 @@ pub enum AccessError {
         /// The source or process that the buffer came from.
         origin: String,
     },
-    /// The guard was created for the other direction.
-    #[error("the guard permits only {0:?}; begin the access with the other direction or ReadWrite")]
+    /// The guard was created for another direction than the access.
+    #[error(
+        "the guard permits only CpuAccess::{0:?}; begin the access with the direction that is needed, or with ReadWrite"
+    )]
     Direction(CpuAccess),
 }
 

@@ -1,7 +1,8 @@
-//! The names that the crate gives its dma-bufs, such as `covalent-NV12-640x480-640`, and the layout that a name describes.
+//! The names that this crate gives to its dma-bufs (DMA_BUF_SET_NAME), such as `covalent-NV12-640x480-640`, and the layout that a
+//! name describes.
 //!
-//! The last number is the stride of the first plane in bytes. The name has it only where the whole layout follows from it: the
-//! modifier is linear, all planes are in one dma-buf, one after another, with the strides of [`Layout::linear`].
+//! The last number is the stride of the first plane in bytes. The name contains it only if the whole layout follows from it: the
+//! modifier is LINEAR, and all planes are in one dma-buf, one after another, with the strides of [`Layout::linear`].
 
 use std::fmt::Write as _;
 
@@ -15,16 +16,16 @@ const PREFIX: &str = "covalent-";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NamedLayout {
-    /// The layout of all planes.
+    /// The name has a stride, so the layout of all planes is known.
     Whole(Layout),
-    /// The size and format only.
+    /// The name has no stride, so only the size and format are known.
     Picture(Extent, Fourcc),
 }
 
 /// Returns the name of a dma-buf with this layout.
 pub(super) fn name_of(layout: &Layout) -> String {
     let mut name = String::with_capacity(2 * MAX_NAME_BYTES);
-    // Writing to a String cannot fail.
+    // The result is ignored, because a write to a String cannot fail.
     let _ = write!(
         name,
         "{PREFIX}{}-{}",
@@ -36,11 +37,12 @@ pub(super) fn name_of(layout: &Layout) -> String {
         .first()
         .filter(|_| follows_from_stride(layout))
     {
-        let short = name.len();
+        let length_without_stride = name.len();
         let _ = write!(name, "-{}", first.stride_bytes);
-        // A name of the maximal length may have been truncated, so readers ignore it.
+        // `named_layout` ignores a name of the maximum length, because the kernel may have truncated it. So such a name gets no
+        // stride.
         if name.len() >= MAX_NAME_BYTES {
-            name.truncate(short);
+            name.truncate(length_without_stride);
         }
     }
     name
@@ -53,7 +55,7 @@ fn follows_from_stride(layout: &Layout) -> bool {
     }
     match layout.planes() {
         [] => false,
-        // Every allocation gets a name, so the common case of one plane avoids computing a layout.
+        // This is faster than a comparison with [`Layout::linear`], and is called for every allocated buffer.
         [only] => {
             let rows = layout.rows(0).map(u64::from);
             let bytes = rows.and_then(|rows| rows.checked_mul(only.stride_bytes.into()));
@@ -67,8 +69,8 @@ fn follows_from_stride(layout: &Layout) -> bool {
     }
 }
 
-/// Parses the name that the crate gave to a dma-buf of `memory_bytes` bytes. Returns `None` for any other name, and for a layout that
-/// does not fit into the dma-buf.
+/// Parses the name that the crate gave to a dma-buf of `memory_bytes` bytes. Returns `None` for any other name, and for a layout
+/// that does not fit into the dma-buf.
 ///
 /// Any process that has a file descriptor of the dma-buf can set its name, so the result is an untrusted claim.
 #[must_use]
@@ -77,7 +79,7 @@ pub fn named_layout(name: &str, memory_bytes: u64) -> Option<NamedLayout> {
     if name.len() >= MAX_NAME_BYTES {
         return None;
     }
-    // The name of a format may contain a dash. Size and stride contain none.
+    // The text is split from its end, because the name of a format may contain a dash, and size and stride may not.
     let mut parts = rest.rsplitn(3, '-');
     let last = parts.next()?;
     if let Ok(extent) = last.parse::<Extent>() {
@@ -122,7 +124,7 @@ mod tests {
             let name = name_of(&layout);
             prop_assert!(name.len() <= MAX_NAME_BYTES);
             prop_assert_eq!(named_layout(&name, bytes), Some(NamedLayout::Whole(layout.clone())));
-            // The layout does not fit into a smaller dma-buf.
+            // A dma-buf that is smaller than the layout is refused.
             prop_assert_eq!(named_layout(&name, layout.total_bytes() - padding - 1), None);
         }
 
@@ -171,7 +173,7 @@ mod tests {
             "covalent-XR24-0x480-2560",
             "covalent-XR24-640x480-2559",
             "covalent-XR24-640x480--2560",
-            // The name has the maximal 31 bytes, so a digit may have been cut off.
+            // The name has the maximum of 31 bytes, so the kernel may have cut off a digit of the stride.
             "covalent-XR24-65536x65536-26214",
         ] {
             assert_eq!(named_layout(name, u64::MAX), None, "{name}");

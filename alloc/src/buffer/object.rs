@@ -1,4 +1,4 @@
-//! The buffer: owned dma-bufs, with the layout of the planes in them.
+//! The type [`Buffer`]: owned dma-bufs, with the layout of the planes in them.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,7 +25,7 @@ struct Inner {
     origin: String,
 }
 
-/// The dma-bufs of an allocation are not a buffer.
+/// Why the dma-bufs that a source allocated cannot be used as a buffer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum AssembleError {
@@ -41,12 +41,13 @@ impl Buffer {
     /// Imports a buffer that another process described, after a check of every claim against the kernel.
     ///
     /// # Errors
-    /// [`DescriptorError`] with the plane and the field. All file descriptors are closed.
+    /// [`DescriptorError`] with the plane and the field. After an error all file descriptors are closed.
     pub fn import(descriptor: Descriptor) -> Result<Self, DescriptorError> {
         Self::described(descriptor, "another process")
     }
 
-    /// Creates a buffer from the description by `origin`. Planes in the same dma-buf share its file descriptor.
+    /// Creates a buffer from a description that comes from `origin`, a source or process. Planes in the same dma-buf share its
+    /// file descriptor.
     pub(crate) fn described(descriptor: Descriptor, origin: &str) -> Result<Self, DescriptorError> {
         let checked = descriptor.check()?;
         let inner = Inner {
@@ -61,10 +62,10 @@ impl Buffer {
 
     /// Creates a buffer from the dma-bufs that a source allocated, in the order of the layout.
     ///
-    /// The sizes are read from the kernel, so that a dma-buf that is smaller than the layout requires is an error here.
+    /// The sizes are read from the kernel, and a dma-buf that is smaller than the layout requires is an error.
     #[allow(
         dead_code,
-        reason = "each backend is a feature, and without any there is no source"
+        reason = "each backend is a feature, and without backends no source allocates"
     )]
     pub(crate) fn assemble(
         layout: &Layout,
@@ -86,16 +87,16 @@ impl Buffer {
                 origin: origin.to_owned(),
             }),
         };
-        // The name is shown in bufinfo and fdinfo. A kernel without names ignores it.
+        // The kernel shows the name in bufinfo and fdinfo. Kernels before 5.3 have no names, so an error is ignored.
         buffer.set_name(&name_of(buffer.layout()));
         Ok(buffer)
     }
 
-    /// Returns the same buffer with another visible rectangle, such as that of a description without one. The dma-bufs are shared if this
-    /// is the only clone, and duplicated otherwise.
+    /// Returns the same buffer with another visible rectangle. It is for buffers from a [`Descriptor`], which contains no visible
+    /// rectangle. If other clones of the buffer exist, the file descriptors are duplicated.
     ///
     /// # Errors
-    /// [`DescriptorError::Layout`] if it is not inside of the coded extent; [`DescriptorError::Duplicate`].
+    /// [`DescriptorError::Layout`] if the rectangle is not inside of the coded extent; [`DescriptorError::Duplicate`].
     pub fn with_visible(self, visible: Rect) -> Result<Self, DescriptorError> {
         if self.layout().visible() == visible {
             return Ok(self);
@@ -122,7 +123,8 @@ impl Buffer {
         })
     }
 
-    /// Sets the name of the dma-bufs, which bufinfo and fdinfo show. The kernel keeps 31 bytes; the name is cut there and at a zero byte.
+    /// Sets the name of the dma-bufs, which bufinfo and fdinfo show. The kernel keeps 31 bytes, so a longer name is cut, and so
+    /// is a name with a zero byte.
     ///
     /// Returns whether the kernel accepted the name. Kernels before 5.3 have no names.
     ///
@@ -148,8 +150,8 @@ impl Buffer {
         Arc::strong_count(&self.inner) == 1
     }
 
-    /// Returns whether no other clone, process, mapping or device has a reference to any of the dma-bufs; `false` where the kernel does
-    /// not show it.
+    /// Returns whether no other clone, process, mapping or device has a reference to any of the dma-bufs; `false` if the kernel
+    /// does not report the number of references.
     pub(super) fn is_exclusively_held(&self) -> bool {
         self.is_only_clone()
             && self
@@ -203,7 +205,7 @@ impl Buffer {
         &self.inner.origin
     }
 
-    /// Returns the kernel's name of the exporter of the first dma-buf, such as `virtio_gpu`; `None` where `/proc` does not show it.
+    /// Returns the name of the exporter of the first dma-buf, such as `virtio_gpu`; `None` if `/proc` does not show it.
     #[must_use]
     pub fn exporter(&self) -> Option<String> {
         dmabuf::exporter(self.dmabuf_fd(0)?)

@@ -1,4 +1,4 @@
-//! A pool that reuses buffers: for the same owner as they are, for another owner after they are zeroed.
+//! A pool that reuses buffers. Their memory is zeroed before another owner gets them.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use crate::constraint::SourceId;
 use crate::model::Layout;
 use crate::solve::Plan;
 
-/// The owner of the pixels in a buffer: a client, a stream or a user. Each value is unique in the process.
+/// The identity of the owner of the pixels in a buffer, such as a client or a stream. Each value is unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentOwner(u64);
 
@@ -29,12 +29,13 @@ impl ContentOwner {
 
 /// A pool of unused buffers, up to a number of bytes. Clones share the pool.
 ///
-/// A buffer that an owner has returned goes to the same owner again without a system call, with its old pixels. It goes to another
-/// owner only if nothing else holds a reference to it, which the kernel counts, and only after all of it is zeroed. Otherwise it is
-/// freed. A buffer is not kept if the owner still has a clone of it or if it is imported in this process.
+/// The pool returns an unused buffer to the owner that used it last without a system call, with its old pixels. Another owner
+/// gets it only if the kernel counts no other reference to its dma-bufs, and only after all of its bytes are zeroed; a buffer
+/// with other references is freed instead. When a [`Pooled`] is dropped while a clone of its buffer exists, as in an import, the
+/// buffer does not return to the pool.
 ///
-/// An owner must return a buffer only when every device is done with it, since the pool waits for no fence. The memory of a V4L2 queue
-/// does not belong into a pool, since it is freed with the queue's stream.
+/// An owner must drop a [`Pooled`] only when every device has finished its accesses, because the pool waits for no fence. Buffers
+/// of a V4L2 queue's own memory must not be put into a pool, because their memory is freed with the queue's stream.
 #[derive(Clone, Debug)]
 pub struct Pool {
     inner: Arc<Inner>,
@@ -48,7 +49,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct UnusedBuffers {
-    /// The one that has been unused for longest is first.
+    /// The unused buffers. The first has been unused for the longest time.
     entries: VecDeque<Entry>,
     bytes: u64,
 }
@@ -56,24 +57,24 @@ struct UnusedBuffers {
 #[derive(Debug)]
 struct Entry {
     owner: ContentOwner,
-    shape: Arc<Shape>,
+    shape: Arc<SourceAndLayout>,
     buffer: Buffer,
 }
 
-/// The properties that are equal in two buffers that can replace each other.
+/// The source and the layout of a buffer. A buffer can be used for a plan if both equal the plan's.
 #[derive(Debug, PartialEq, Eq)]
-struct Shape {
+struct SourceAndLayout {
     source: SourceId,
     layout: Layout,
 }
 
-impl Shape {
+impl SourceAndLayout {
     fn matches(&self, plan: &Plan) -> bool {
         self.source == *plan.source() && self.layout == *plan.layout()
     }
 }
 
-/// A buffer of a pool. It is returned to the pool on drop.
+/// A buffer from a pool. The drop returns it to the pool.
 #[derive(Debug)]
 pub struct Pooled {
     entry: Entry,
@@ -93,12 +94,13 @@ impl Pool {
         }
     }
 
-    /// Takes one buffer according to a plan: an earlier one of this owner, one of another owner after it is zeroed, or a new one.
+    /// Takes one buffer according to a plan: an unused buffer of this owner, an unused buffer of another owner after it is
+    /// zeroed, or a new buffer.
     ///
-    /// `allocate` is called for a new one. It may return more than one buffer, and the pool keeps the others.
+    /// `allocate` is called if a new buffer is needed. It may return several buffers, and the pool keeps the others.
     ///
     /// # Errors
-    /// Those of `allocate`. A buffer that cannot be zeroed is freed and is not an error.
+    /// The errors of `allocate`. A buffer that cannot be zeroed is freed without an error.
     pub fn take<E>(
         &self,
         owner: ContentOwner,
@@ -111,7 +113,8 @@ impl Pool {
         {
             return Ok(Some(self.pooled(entry, true)));
         }
-        // Buffers of other owners follow, one after another. One that cannot be zeroed is freed.
+        // If this owner has no unused buffer, those of other owners are tried one after another. A buffer that cannot be zeroed
+        // is freed.
         while let Some(mut entry) = self.lock().take(|entry| entry.shape.matches(plan)) {
             match zero_if_exclusive(&entry.buffer) {
                 Ok(true) => {
@@ -119,7 +122,7 @@ impl Pool {
                     return Ok(Some(self.pooled(entry, true)));
                 }
                 Ok(false) => {
-                    tracing::debug!(buffer = %entry.buffer.identity(), "a pooled buffer is held elsewhere and is freed instead of reused");
+                    tracing::debug!(buffer = %entry.buffer.identity(), "a pooled buffer has other references and is freed instead of reused");
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a pooled buffer cannot be zeroed and is freed instead of reused")
@@ -127,7 +130,7 @@ impl Pool {
             }
         }
         let mut made = allocate(plan)?.into_iter();
-        let shape = Arc::new(Shape {
+        let shape = Arc::new(SourceAndLayout {
             source: plan.source().clone(),
             layout: plan.layout().clone(),
         });
@@ -143,7 +146,7 @@ impl Pool {
         Ok(first.map(|entry| self.pooled(entry, false)))
     }
 
-    /// Frees the unused buffers of an owner, as when a client disconnects.
+    /// Frees the unused buffers of an owner, for example when a client disconnects.
     pub fn forget(&self, owner: ContentOwner) {
         // The buffers are freed after the lock is released.
         let mut removed = Vec::new();
@@ -198,7 +201,7 @@ impl Inner {
 }
 
 impl UnusedBuffers {
-    /// Takes the buffer that was used last, since its memory is the likeliest to be in a cache.
+    /// Takes the matching buffer that was used last, because its memory is the most likely to be in a CPU cache.
     fn take(&mut self, is_wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let index = self.entries.iter().rposition(is_wanted)?;
         let entry = self.entries.remove(index)?;
@@ -211,7 +214,8 @@ fn bytes_of(entry: &Entry) -> u64 {
     entry.buffer.layout().total_bytes()
 }
 
-/// Zeroes a buffer with its padding. Returns `false` where something else holds a reference to it and could read it later.
+/// Zeroes a buffer including its padding. Returns `false`, and does not zero it, if another process, mapping or device has a
+/// reference to its dma-bufs and could read them later.
 fn zero_if_exclusive(buffer: &Buffer) -> Result<bool, AccessError> {
     if !buffer.is_exclusively_held() {
         return Ok(false);
@@ -221,7 +225,7 @@ fn zero_if_exclusive(buffer: &Buffer) -> Result<bool, AccessError> {
 }
 
 impl Pooled {
-    /// Returns whether the buffer was used before. A new buffer is zeroed, and so is one that another owner had.
+    /// Returns whether the buffer was used before. If the last owner was another, the buffer was zeroed.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
@@ -238,7 +242,7 @@ impl Deref for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        // A buffer whose clone still exists is in use.
+        // A buffer of which a clone exists is still in use, so it is not returned to the pool.
         if !self.entry.buffer.is_only_clone() {
             return;
         }

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io;
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, opcode};
 
-/// The most bytes of a name, without the terminating zero.
+/// The maximum length of a name in bytes, without the terminating zero.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_NAME_LEN.
@@ -15,10 +15,10 @@ pub(super) const MAX_NAME_BYTES: usize = 31;
 
 const SET_NAME: Opcode = opcode::write::<u64>(b'b', 1);
 
-struct Name<'text>(&'text CStr);
+struct SetName<'text>(&'text CStr);
 
 // SAFETY: the argument is the address of a text that ends with a zero. The kernel only reads from it.
-unsafe impl Ioctl for Name<'_> {
+unsafe impl Ioctl for SetName<'_> {
     type Output = ();
     const IS_MUTATING: bool = false;
 
@@ -40,8 +40,8 @@ unsafe impl Ioctl for Name<'_> {
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_SET_NAME_B.
 pub(super) fn set_name(dmabuf: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: see the implementation of `Ioctl`. The file descriptor is a dma-buf.
-    unsafe { ioctl::ioctl(dmabuf, Name(name)) }
+    // SAFETY: the argument is the address of a C string, which the kernel only reads. The file descriptor is a dma-buf.
+    unsafe { ioctl::ioctl(dmabuf, SetName(name)) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Counts the bytes that the CPU copies through guards.
+//! Counts the bytes that the CPU copies from and to mapped buffers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 static READ: AtomicU64 = AtomicU64::new(0);
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes that were copied between buffers and other memory.
+/// The numbers of bytes that the CPU copied between buffers and other memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuTraffic {
     /// Bytes that were read from buffers.
@@ -35,8 +35,8 @@ impl CpuTraffic {
 
 /// Returns the bytes that the CPU has copied to and from buffers since this process began.
 ///
-/// Every CPU access goes through a guard, and the guard counts its bytes. The totals therefore contain the copies of all parts of
-/// the program.
+/// The totals contain all CPU accesses of the program to [`Buffer`](super::Buffer)s, because every access goes through a
+/// [`MapGuard`](super::MapGuard), which counts its bytes.
 #[must_use]
 pub fn cpu_traffic() -> CpuTraffic {
     CpuTraffic {

@@ -1,8 +1,9 @@
 //! Buffers that several devices share: the entry point of this crate.
 //!
-//! A [`BufferCollection`] has the devices of the program as members. It reads the constraints of each member, finds the memory sources
-//! of this machine, solves, and allocates according to the plan. Each member then imports the buffers. Every layer below can be used
-//! alone: the collection calls [`solve`](fn@crate::solve::solve) with [`BufferCollection::request`], and [`Backend`] for the rest.
+//! A [`BufferCollection`] has the devices of the program as members. It reads the constraints of each member, finds the memory
+//! sources of this machine, solves for a plan, and allocates buffers according to the plan. Each member then imports the buffers.
+//! Each layer can also be used alone: the collection calls [`solve`](fn@crate::solve::solve) with [`BufferCollection::request`],
+//! and the methods of [`Backend`] for discovery, allocation and import.
 //!
 //! # Example
 //!
@@ -69,20 +70,22 @@ pub struct BufferCollection {
     only_fourcc: Option<Fourcc>,
     participants: Vec<Participant>,
     backends: Vec<Box<dyn Backend>>,
-    /// The memory sources that members bring, each with its allocator.
-    own: Vec<(Source, Box<dyn MemberAllocator>)>,
+    /// The sources that the members' own memory is, each with its allocator.
+    member_sources: Vec<(Source, Box<dyn MemberAllocator>)>,
     /// The memory sources of this machine; `None` before [`BufferCollection::discover`].
     machine: Option<Declared>,
-    /// The devices that the program copies with.
+    /// The copiers that the program added with [`BufferCollection::add_copier`].
     own_copiers: Vec<CopyDevice>,
-    /// The devices of this machine that copy; `None` before [`BufferCollection::copiers`].
+    /// The copiers that the backends found on this machine; `None` before [`BufferCollection::copiers`].
     machine_copiers: Option<Vec<CopyDevice>>,
-    only: Option<SourceId>,
+    only_source: Option<SourceId>,
     refused: BTreeSet<SourceId>,
-    /// The reserved memory of the devicetree. The outer `None` means that it was not read yet, the inner that there is no devicetree.
+    /// The reserved memory of this machine's devicetree. The outer `None` means that the devicetree was not read yet, and the
+    /// inner `None` that there is none.
     reserved: Option<Option<ReservedMemory>>,
     trial_results: Option<TrialResults>,
-    /// The owner of the last allocated buffers, such as the queue of a camera; `None` where the buffers own their memory.
+    /// The owner of the memory of the last allocated buffers, such as the stream of a camera's queue; `None` if the buffers own
+    /// their memory.
     owner: Option<Box<dyn Owner>>,
 }
 
@@ -115,11 +118,11 @@ impl BufferCollection {
             only_fourcc: None,
             participants: Vec::new(),
             backends: backend::all(),
-            own: Vec::new(),
+            member_sources: Vec::new(),
             machine: None,
             own_copiers: Vec::new(),
             machine_copiers: None,
-            only: None,
+            only_source: None,
             refused: BTreeSet::new(),
             reserved: None,
             trial_results: None,
@@ -127,28 +130,28 @@ impl BufferCollection {
         }
     }
 
-    /// Requests at least this many buffers. More are planned where the members hold more.
+    /// Requests at least this many buffers. The plan has more if the members together hold more at the same time.
     #[must_use]
     pub fn with_count(mut self, count: u32) -> Self {
         self.count = count;
         self
     }
 
-    /// Prefers a format among those that serve equally well.
+    /// Sets the preferred format. The solver chooses it if no other format costs less.
     #[must_use]
     pub fn with_format(mut self, fourcc: Fourcc) -> Self {
         self.fourcc = Some(fourcc);
         self
     }
 
-    /// Restricts the members that are added from now on to this format.
+    /// Restricts the members that are added after this call to one format.
     #[must_use]
     pub fn with_only_format(mut self, fourcc: Fourcc) -> Self {
         self.only_fourcc = Some(fourcc);
         self
     }
 
-    /// Requests buffers that can hold pictures of these sizes in pixels too, as for a display that is rotated.
+    /// Requests buffers that can also hold pictures of these sizes, in pixels, for example for a display that can be rotated.
     #[must_use]
     pub fn with_more_extents(mut self, extents: impl IntoIterator<Item = Extent>) -> Self {
         self.more_extents.extend(extents);
@@ -158,22 +161,22 @@ impl BufferCollection {
     /// Restricts the plan to this source, such as `heap:system`.
     #[must_use]
     pub fn with_only_source(mut self, source: SourceId) -> Self {
-        self.only = Some(source);
+        self.only_source = Some(source);
         self
     }
 
-    /// Adds the memory sources of drivers that run in this process: those of GBM and Vulkan. A GPU that is a member brings its own
-    /// memory without this call.
+    /// Adds the memory sources of drivers that run in this process: those of GBM and Vulkan. The own memory of a GPU that is a
+    /// member is a source without this call.
     ///
-    /// The drivers are loaded now. Some abort or crash the process when they are asked for what they do not support.
-    /// [`BufferCollection::solve_and_try`] tries them in a helper process first.
+    /// The drivers are loaded at discovery. Some drivers abort or crash the process at operations that they do not support.
+    /// [`BufferCollection::solve_and_try`] tries a plan in a helper process first.
     #[must_use]
     pub fn with_in_process_drivers(mut self) -> Self {
         self.backends.extend(backend::in_process());
         self
     }
 
-    /// Adds a backend of the application. It comes before the others.
+    /// Adds a backend of the application, which is called before the other backends.
     pub fn add_backend(&mut self, backend: Box<dyn Backend>) -> &mut Self {
         self.backends.insert(0, backend);
         self.machine = None;
@@ -183,20 +186,20 @@ impl BufferCollection {
 
     /// Reads the constraints of a device and adds it as a member. The device's own memory becomes one of the sources.
     ///
-    /// Members with equal names are numbered.
+    /// If several members have the same name, a number is appended to the name.
     ///
     /// # Errors
-    /// [`BackendError`] where a query of the device fails.
+    /// [`BackendError`] if a query of the device fails.
     pub fn add<M: Member>(&mut self, member: &M) -> Result<&mut Self, BackendError> {
         let joined = member.join(self.extent, self.only_fourcc)?;
         self.participants.push(joined.participant);
         unique_names(&mut self.participants);
-        self.own.extend(joined.memory);
+        self.member_sources.extend(joined.memory);
         Ok(self)
     }
 
-    /// Adds a device with which the program copies where members share no buffer, such as an entry of `Gpu::copiers`. A split names it as the
-    /// copier ([`Split::copies`]) if it reads and writes the formats and costs least.
+    /// Adds a device with which the program can copy if the members cannot share a buffer, such as an entry of `Gpu::copiers`.
+    /// The solution names it as the copier ([`Split::copies`]) if it can read and write the formats at the lowest cost.
     ///
     /// The devices that the backends find are added without this call.
     pub fn add_copier(&mut self, copier: CopyDevice) -> &mut Self {
@@ -204,12 +207,12 @@ impl BufferCollection {
         self
     }
 
-    /// Removes all members and copiers and sets another picture size, in pixels. Each has to be added again, since its constraints may
-    /// depend on the size. Devices that are open stay open.
+    /// Removes all members and copiers and sets another picture size, in pixels. The program has to add each of them again,
+    /// because their constraints can depend on the size. Open devices stay open.
     pub fn restart(&mut self, extent: Extent) -> &mut Self {
         self.extent = extent;
         self.participants.clear();
-        self.own.clear();
+        self.member_sources.clear();
         self.machine = None;
         self.own_copiers.clear();
         self.machine_copiers = None;
@@ -222,7 +225,8 @@ impl BufferCollection {
         &self.participants
     }
 
-    /// Finds the memory sources of this machine. Only the first call has an effect, and the other methods call it where they need it.
+    /// Finds the memory sources of this machine. Only the first call has an effect. The other methods call it when they need the
+    /// sources.
     ///
     /// [`BufferCollection::unavailable`] lists sources that cannot be opened.
     pub fn discover(&mut self) -> &mut Self {
@@ -252,26 +256,30 @@ impl BufferCollection {
             .map_or(&[], |machine| &machine.unavailable)
     }
 
-    /// Returns the sources that plans may use, with those that members bring.
+    /// Returns the sources that plans may use: those of this machine, and the own memory of members.
     pub fn sources(&mut self) -> Vec<Source> {
         self.discover();
         let machine = self.machine.iter().flat_map(|machine| &machine.sources);
         let mut known = BTreeSet::new();
-        self.own
+        self.member_sources
             .iter()
             .map(|(source, _)| source)
             .chain(machine)
-            .filter(|source| self.only.as_ref().is_none_or(|only| source.id == *only))
+            .filter(|source| {
+                self.only_source
+                    .as_ref()
+                    .is_none_or(|only| source.id == *only)
+            })
             .filter(|source| !self.refused.contains(&source.id))
-            // A member's memory may be one of the machine's sources too.
+            // A member's own memory can also be among the machine's sources, and is listed once.
             .filter(|source| known.insert(source.id.clone()))
             .cloned()
             .collect()
     }
 
-    /// Finds the devices of this machine that copy frames, and returns them after those of the program. Every video device is opened for that,
-    /// and the Vulkan drivers of [`BufferCollection::with_in_process_drivers`] are loaded, so the other methods call it only where members
-    /// share no buffer, or before trials.
+    /// Finds the devices of this machine that can copy frames, and returns them after the copiers that the program added. The
+    /// call opens every video device, and loads the Vulkan drivers of [`BufferCollection::with_in_process_drivers`]. So the other
+    /// methods call it only if the members cannot share a buffer, or before trials.
     pub fn copiers(&mut self) -> Vec<CopyDevice> {
         if self.machine_copiers.is_none() {
             let backends = self.backends.iter_mut();
@@ -281,7 +289,8 @@ impl BufferCollection {
         self.known_copiers()
     }
 
-    /// Returns the copiers that are known without a query, each once.
+    /// Returns, without duplicates, the copiers that the program added and those that [`BufferCollection::copiers`] has found
+    /// already.
     fn known_copiers(&self) -> Vec<CopyDevice> {
         let mut known: Vec<CopyDevice> = Vec::new();
         let machine = self.machine_copiers.iter().flatten();
@@ -293,8 +302,8 @@ impl BufferCollection {
         known
     }
 
-    /// Returns the request for the solver, without the trial results: plain data that can be written to a file and solved elsewhere. It has
-    /// the machine's copiers after [`BufferCollection::copiers`].
+    /// Returns the request for the solver, without the trial results: plain data that can be written to a file and solved
+    /// elsewhere. It contains the machine's copiers only after a call of [`BufferCollection::copiers`].
     pub fn request(&mut self) -> Request {
         self.request_with(&[])
     }
@@ -310,7 +319,7 @@ impl BufferCollection {
             participants,
             sources: self.sources(),
             copiers: self.known_copiers(),
-            // A member that accepts any format gets the one that the others are restricted to.
+            // If the members are restricted to a format, it is also the preferred format, for members that accept any format.
             preferred_fourcc: self.fourcc.or(self.only_fourcc),
             ..Request::new(self.extent)
         };
@@ -334,7 +343,8 @@ impl BufferCollection {
         let mut solution = solve(&applied);
         if matches!(&solution, Solution::Split(split) if split.copies().next().is_some()) {
             let copiers = self.copiers();
-            // The copiers of a request only determine which device makes each copy. They change nothing else in a solution.
+            // The request is solved again with the machine's copiers. They only determine which device makes each copy of a
+            // split.
             if applied.copiers != copiers {
                 applied.copiers = copiers;
                 solution = solve(&applied);
@@ -347,12 +357,13 @@ impl BufferCollection {
         Solved { solution, notes }
     }
 
-    /// Solves the request, allocates one buffer according to the plan, imports it into each participant, and solves again without
-    /// what was refused.
+    /// Solves the request, allocates one buffer according to the plan, and imports it into each participant. If a driver refuses,
+    /// that candidate is excluded and the request is solved again.
     ///
-    /// `trials` are called in order, and the first that can try a participant decides. A [`Helper`](crate::trial::Helper) tries in a
-    /// process of its own, so a driver that hangs or aborts does not end the program. Its program `covalent-prove` has to be in the
-    /// folder of this program, or `COVALENT_PROVE` has to name it. Refusals that are learnt are kept in the user's file.
+    /// `trials` are called in order, and the result of the first that can try a participant is used. A
+    /// [`Helper`](crate::trial::Helper) tries in a separate process, so a driver that hangs or aborts does not end the program.
+    /// The program of that process, `covalent-prove`, must be in the folder of this program, or `COVALENT_PROVE` must name it.
+    /// Learnt refusals are stored in the user's file of trial results.
     ///
     /// ```no_run
     /// # fn plan(mut collection: covalent_alloc::collection::BufferCollection) -> Result<(), Box<dyn std::error::Error>> {
@@ -380,7 +391,8 @@ impl BufferCollection {
         tried
     }
 
-    /// Excludes this source from plans, because a participant that the trials do not reach refused its memory, such as a compositor.
+    /// Excludes this source from plans. It is for participants that the trials cannot try: a program calls it if a compositor,
+    /// for example, has refused buffers of the source.
     pub fn refuse(&mut self, source: &SourceId) -> &mut Self {
         self.refused.insert(source.clone());
         self
@@ -394,21 +406,21 @@ impl BufferCollection {
 
     /// Allocates the buffers of a plan from its source.
     ///
-    /// The memory of a member, such as that of a V4L2 queue, is owned by this collection until the member imports it. It is freed when
-    /// other buffers are allocated.
+    /// If the buffers are the own memory of a member, such as a V4L2 queue, this collection owns the memory until the member
+    /// imports the buffers. The next call frees that memory.
     ///
     /// # Errors
-    /// [`BackendError`]. Nothing is allocated then.
+    /// [`BackendError`]. After an error no buffer stays allocated.
     pub fn allocate(&mut self, plan: &Plan) -> Result<Vec<Buffer>, BackendError> {
-        // A queue can allocate only after its earlier buffers are freed.
+        // The earlier buffers are freed first, because a V4L2 queue can have only one set of buffers.
         self.owner = None;
         let own = self
-            .own
+            .member_sources
             .iter()
             .find(|(source, _)| source.id == *plan.source());
         let start = trace::begin();
         let allocated = match own {
-            // A queue emits the trace event of its allocation itself.
+            // A V4L2 queue emits the trace event of the allocation itself, so none is emitted here.
             Some((_, memory)) => memory.allocate(plan)?,
             None => {
                 let mut backends = self.backends.iter_mut();
@@ -427,11 +439,11 @@ impl BufferCollection {
         Ok(allocated.buffers)
     }
 
-    /// Imports the last allocated buffers into a member. A queue returns a stream, a plane framebuffers, a GPU images. The buffers have
-    /// their layout with them.
+    /// Imports the last allocated buffers into a member. The result is a stream for a V4L2 queue, framebuffers for a plane, and
+    /// images for a GPU.
     ///
     /// # Errors
-    /// [`BackendError`] where the device refuses the buffers.
+    /// [`BackendError`] if the device refuses a buffer.
     pub fn import<M: Member>(
         &mut self,
         member: &M,
@@ -441,7 +453,8 @@ impl BufferCollection {
     }
 }
 
-/// Reads the reserved memory of this machine's devicetree. Where it cannot be read, the error is logged and plans do not use it.
+/// Reads the reserved memory of this machine's devicetree. If it cannot be read, the error is logged, and plans do not take
+/// reserved memory into account.
 fn reserved_memory() -> Option<ReservedMemory> {
     match devicetree::reserved_memory() {
         Ok(reserved) => reserved,

@@ -10,7 +10,7 @@ use crate::solve::{NoPlan, Plan, Request, Solution, solve};
 /// The folder of the dma-heap nodes.
 const DMA_HEAPS: &str = "/dev/dma_heap";
 
-/// A solution, with the collection's notes for an error.
+/// A solution of the solver, with notes that the collection adds to the error if there is no plan.
 #[derive(Clone, Debug)]
 pub struct Solved {
     pub(super) solution: Solution,
@@ -29,7 +29,7 @@ impl Solved {
     /// Returns the plan if every device is guaranteed to accept its buffers; see [`Solution::guaranteed`].
     ///
     /// # Errors
-    /// [`NoPlan`] where the plan is only possible or there is none. It prints the reason and the remedy.
+    /// [`NoPlan`], whose message has the reason and the remedy, if there is no plan or the plan is only possible.
     pub fn guaranteed(self) -> Result<Plan, NoPlan> {
         let notes = self.notes;
         self.solution
@@ -37,10 +37,10 @@ impl Solved {
             .map_err(|error| error.with_notes(notes))
     }
 
-    /// Returns the plan, also if it is only possible; see [`Solution::possible`].
+    /// Returns the plan, also if it is possible and not guaranteed; see [`Solution::possible`].
     ///
     /// # Errors
-    /// [`NoPlan`] where there is no plan.
+    /// [`NoPlan`] if there is no plan.
     pub fn possible(self) -> Result<Plan, NoPlan> {
         let notes = self.notes;
         self.solution
@@ -49,8 +49,8 @@ impl Solved {
     }
 }
 
-/// Returns notes on a request without a plan that the solver cannot give: which sources could not be opened, and whether the
-/// participants would have a plan with any memory.
+/// Returns notes for the error of a request without a plan, which the solver does not know: which sources could not be opened,
+/// and whether the participants would have a plan with any other memory.
 pub(super) fn notes(unavailable: &[Unavailable], mut request: Request) -> Vec<String> {
     let mut notes: Vec<String> = unavailable
         .iter()

@@ -10,9 +10,9 @@ use crate::trial::environment;
 
 /// A backend that declares a source and fails to allocate from it.
 #[derive(Debug)]
-struct Empty;
+struct EmptyBackend;
 
-impl Backend for Empty {
+impl Backend for EmptyBackend {
     fn name(&self) -> &'static str {
         "empty"
     }
@@ -56,7 +56,7 @@ fn collection() -> BufferCollection {
         .with_count(3)
         .with_only_source(SourceId::new("empty:0"));
     collection.set_trial_results(TrialResults::with_quirks(environment(), 0));
-    collection.add_backend(Box::new(Empty));
+    collection.add_backend(Box::new(EmptyBackend));
     collection
 }
 
@@ -119,13 +119,14 @@ fn members_with_equal_names_are_numbered() {
     assert_eq!(collection.request().participants, collection.participants());
 }
 
-/// A backend with a device that copies one format to another, and which must not be asked where a buffer is shared.
+/// A backend with a device that copies one format to another. `is_asked` records whether its copiers were queried, which must not
+/// happen if the members share a buffer.
 #[derive(Debug)]
-struct Copying {
+struct CopyingBackend {
     is_asked: Rc<Cell<bool>>,
 }
 
-impl Backend for Copying {
+impl Backend for CopyingBackend {
     fn name(&self) -> &'static str {
         "copying"
     }
@@ -152,7 +153,7 @@ fn copier(name: &str, cost: u32) -> CopyDevice {
     }
 }
 
-/// Returns the name of the device that copies in a collection of two members without a common format; `None` for the CPU.
+/// Adds two members without a common format, and returns the name of the device that copies between them; `None` for the CPU.
 fn copier_of(collection: &mut BufferCollection) -> Option<String> {
     let mut display = camera();
     display.role = Role::Display;
@@ -174,7 +175,7 @@ fn copiers_are_asked_for_only_where_members_share_no_buffer() {
     let is_asked = Rc::new(Cell::new(false));
     let mut collection = collection();
     let is_shared = Rc::clone(&is_asked);
-    collection.add_backend(Box::new(Copying { is_asked }));
+    collection.add_backend(Box::new(CopyingBackend { is_asked }));
     collection.add(&camera()).unwrap();
     assert_eq!(collection.solve().verdict(), Verdict::Guaranteed);
     assert!(!is_shared.get());
@@ -189,7 +190,7 @@ fn copier_of_the_program_copies_where_it_costs_least() {
     assert_eq!(copier_of(&mut with_none), None);
     let mut with_own = collection();
     let is_asked = Rc::default();
-    with_own.add_backend(Box::new(Copying { is_asked }));
+    with_own.add_backend(Box::new(CopyingBackend { is_asked }));
     with_own.add_copier(copier("own", 10));
     assert_eq!(copier_of(&mut with_own).as_deref(), Some("own"));
     with_own.restart(Extent::new(64, 48).unwrap());

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::text::printable_path;
 
-/// A file was not read or not written. Nothing on the disk has changed.
+/// The error of a file that was not read or not written. The files on the disk are unchanged.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum FileError {
@@ -39,7 +39,7 @@ pub enum FileError {
         operation: &'static str,
         /// The path.
         path: PathBuf,
-        /// The user ID of its owner.
+        /// The user ID of the file's owner.
         owner: u32,
         /// The effective user ID of this process.
         user: u32,
@@ -89,7 +89,7 @@ impl FileError {
     }
 }
 
-/// Returns the remedy for an error of the kernel, as the end of the message.
+/// Returns the remedy for an error of the kernel, with which the message ends.
 fn remedy(source: &io::Error) -> &'static str {
     match source.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT) => "; check the path, and that its folder exists",

@@ -1,25 +1,26 @@
-//! Reads and writes files by path: reads do not block, and writes do not harm what exists.
+//! Reads and writes files by path. Reads do not block, and a write never leaves a damaged file or changes another user's file.
 //!
-//! A path can lead to a FIFO, where `open` blocks without end, to a device node that acts when it is opened or read, to a link that
-//! another user has created, or to another user's file. This module has these rules:
+//! A path can lead to a FIFO, where `open` blocks without end, to a device node that acts when it is opened or read, to a link
+//! that another user has created, or to another user's file. This module has these rules:
 //!
-//! - Only a regular file is read. It is opened without blocking and read up to a limit ([`read`]). A link to a regular file is
-//!   followed, since the person who named it may use links.
-//! - A file is written under a temporary name in the same folder and renamed to its place ([`NewFile`], [`replace`]). So a reader sees
-//!   the old file or the complete new one, a full disk loses no old data, and other hard links to the old file keep it. A file that
-//!   grows while a program runs is renamed at once ([`create`]).
-//! - Only a regular file of the same user is replaced, and never a link. The error for anything else says what it is.
-//! - A cache of the user is in folders of the user or of root, which are created for their owner only (mode 0700)
-//!   (`create_private_folder`). Its lock is opened without following a link (`open_lock`), and a damaged file of this crate is renamed
-//!   to an unused name (`move_aside`).
-//! - Files may contain pixels and information about other processes, so they are accessible only to their owner (mode 0600), unless the
-//!   caller asks for more ([`FileAccess::Shared`]).
-//! - A socket is bound for its owner only (mode 0600), replaces only a socket of the same user on which nobody listens, and is removed at
-//!   the end ([`PrivateSocket`]).
-//! - The folder of a written file is opened once, so that a link that is placed on its path later has no effect.
+//! - Only a regular file is read. It is opened without blocking and read up to a limit ([`read`]). A symbolic link to a regular
+//!   file is followed.
+//! - A file is written under a temporary name in the same folder and renamed to its place ([`NewFile`], [`replace`]). So a reader
+//!   sees either the old file or the complete new file, a full disk loses no old data, and other hard links to the old file keep
+//!   its contents. A file that grows while a program runs is renamed to its place before it is written ([`create`]).
+//! - Only a regular file of the same user is replaced, and never a link. The error for any other file names its type or its
+//!   owner.
+//! - A user's cache is in folders that belong to the user or to root. New folders are accessible only to their owner (mode 0700,
+//!   `create_private_folder`). The lock file of the cache is opened without following a link (`open_lock`), and a damaged cache
+//!   file is renamed to an unused name (`move_aside`).
+//! - Files may contain pixels and information about other processes, so they are accessible only to their owner (mode 0600),
+//!   unless the caller asks for more ([`FileAccess::Shared`]).
+//! - The file of a socket is accessible only to its owner (mode 0600). It replaces only a socket of the same user on which no
+//!   process listens, and is removed when the [`PrivateSocket`] is dropped.
+//! - The folder of a written file is opened once, so it has no effect if a part of its path is replaced by a link later.
 //!
-//! `/dev/stdout`, `/dev/null`, FIFOs and the paths of a shell's `<(…)` and `>(…)` are refused too, as links, devices and named pipes. A
-//! program that reads or writes streams takes `-` for them.
+//! `/dev/stdout`, `/dev/null`, FIFOs and the paths of a shell's `<(…)` and `>(…)` are refused, since they are links, devices and
+//! named pipes. A program that can read or write streams accepts `-` as the path instead.
 //!
 //! # References
 //! open(2), `O_NONBLOCK` and `O_NOFOLLOW`; rename(2).
@@ -47,11 +48,12 @@ use rustix::fs::{Mode, OFlags};
 /// Opens a regular file for reading, without blocking.
 ///
 /// # Errors
-/// [`FileError::Kind`] for anything but a regular file, [`FileError::System`] where the kernel refuses.
+/// [`FileError::Kind`] if the file is not a regular file; [`FileError::System`] if the kernel refuses the operation.
 pub fn open(path: &Path) -> Result<File, FileError> {
     let operation = "open";
     let failed = |error| FileError::system(operation, path, error);
-    // The type is checked before opening, since some device nodes act when they are opened, and again on the open file.
+    // The type is checked before the file is opened, because the opening of some device nodes has an effect, and again on the
+    // open file, because the file may have been replaced.
     let stat = rustix::fs::stat(path).map_err(failed)?;
     FileKind::of(stat.st_mode).must_be_regular(operation, path)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -64,15 +66,17 @@ pub fn open(path: &Path) -> Result<File, FileError> {
 /// Reads a whole regular file of at most `max_bytes` bytes, without blocking.
 ///
 /// # Errors
-/// Those of [`open`], and [`FileError::TooLarge`] for a longer file, of which at most one more byte is read.
+/// The errors of [`open`]; [`FileError::TooLarge`] for a longer file, of which at most one more byte is read.
 pub fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
     read_from(open(path)?, path, max_bytes)
 }
 
-/// Reads a regular file of the user or of root, as [`read`] does. It is for files that the program finds without the user naming them.
+/// Reads a regular file that belongs to the user or to root, as [`read`] does. It is for files whose path the user did not
+/// specify.
 ///
 /// # Errors
-/// Those of [`read`], and [`FileError::Owner`] for a file of another user. For root that is every file that is not root's.
+/// The errors of [`read`]; [`FileError::Owner`] for a file of another user. If the process runs as root, only root's files are
+/// read.
 pub fn read_own(path: &Path, max_bytes: usize) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let operation = "read";

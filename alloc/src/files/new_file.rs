@@ -1,4 +1,4 @@
-//! Files that replace others when they are complete.
+//! Writes files that replace an existing file only when they are complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,10 +13,11 @@ use rustix::io::Errno;
 
 use super::{FileError, FileKind};
 
-/// How many temporary names are tried. A name exists where a process was killed before it removed its file.
+/// The maximum number of temporary names that are tried. A name is in use if a process was killed before it removed its temporary
+/// file.
 const MAX_NAMES: u32 = 64;
 
-/// The most bytes of the file's name that its temporary name contains, since a name has at most 255 bytes.
+/// The maximum number of bytes of the file's name that its temporary name contains, because a file name has at most 255 bytes.
 const MAX_NAME_BYTES: usize = 120;
 
 /// Who may read a new file.
@@ -50,11 +51,11 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Creates a temporary file in the folder of `path`. Only its owner may read it. Nothing at `path` changes yet.
+    /// Creates a temporary file in the folder of `path`, which only its owner may read. A file at `path` does not change yet.
     ///
     /// # Errors
-    /// [`FileError::Kind`] and [`FileError::Owner`] where something at `path` must not be replaced, so that the program fails before it
-    /// does its work; [`FileError::System`] where the kernel refuses.
+    /// [`FileError::Kind`] and [`FileError::Owner`] if a file at `path` must not be replaced, so that the program fails before it
+    /// does its work; [`FileError::System`] if the kernel refuses the operation.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         Self::create_for(path, FileAccess::Private)
     }
@@ -62,7 +63,7 @@ impl NewFile {
     /// Creates a temporary file as [`create`](Self::create) does, with the given access.
     ///
     /// # Errors
-    /// Those of [`create`](Self::create).
+    /// The errors of [`create`](Self::create).
     pub(crate) fn create_for(path: &Path, access: FileAccess) -> Result<Self, FileError> {
         let target = Target::open(path)?;
         target.check()?;
@@ -96,10 +97,10 @@ impl NewFile {
     /// Renames the file to its place, over the old file. A process that has the old file open keeps it.
     ///
     /// # Errors
-    /// Those of [`create`](Self::create), whose checks are made again; [`FileError::System`] where the disk is full.
+    /// The errors of [`create`](Self::create), whose checks are repeated; [`FileError::System`] if the disk is full.
     pub fn commit(mut self) -> Result<(), FileError> {
         match rustix::fs::fsync(&self.file) {
-            // Some file systems have no backing storage, so fsync has nothing to do.
+            // These errors mean that the file system has no backing storage, so that there is nothing to synchronise.
             Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.move_to_place(),
             Err(error) => Err(FileError::system("write", &self.target.path, error)),
         }
@@ -114,7 +115,7 @@ impl NewFile {
         let flags = if exists {
             RenameFlags::empty()
         } else {
-            // A file that another process has created since must not be replaced.
+            // No file existed when it was checked. A file that another process has created since then must not be replaced.
             RenameFlags::NOREPLACE
         };
         let moved = match rustix::fs::renameat_with(folder, temporary, folder, name, flags) {
@@ -143,7 +144,8 @@ impl Write for NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // This process has created the file under its own temporary name. An error cannot be returned from drop.
+            // The error is ignored, because drop cannot return it. This process created the temporary file, so no other file is
+            // removed.
             let _ = rustix::fs::unlinkat(&self.target.folder, temporary, AtFlags::empty());
         }
     }
@@ -152,7 +154,7 @@ impl Drop for NewFile {
 /// Writes a complete file and replaces the old one.
 ///
 /// # Errors
-/// Those of [`NewFile::create`] and [`NewFile::commit`]. The old file is then unchanged.
+/// The errors of [`NewFile::create`] and [`NewFile::commit`], after which the old file is unchanged.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace_for(path, bytes, FileAccess::Private)
 }
@@ -160,7 +162,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Writes a complete file as [`replace`] does, with the given access.
 ///
 /// # Errors
-/// Those of [`replace`].
+/// The errors of [`replace`].
 pub fn replace_for(path: &Path, bytes: &[u8], access: FileAccess) -> Result<(), FileError> {
     let mut new = NewFile::create_for(path, access)?;
     new.write_all(bytes).map_err(|source| FileError::System {
@@ -171,10 +173,11 @@ pub fn replace_for(path: &Path, bytes: &[u8], access: FileAccess) -> Result<(), 
     new.commit()
 }
 
-/// Creates an empty file that replaces the old one at once. It is for a file that grows while the program runs and that others follow.
+/// Creates an empty file that immediately replaces the old file. It is for a file that grows while the program runs and that
+/// other programs read meanwhile.
 ///
 /// # Errors
-/// Those of [`NewFile::create`].
+/// The errors of [`NewFile::create`].
 pub fn create(path: &Path) -> Result<File, FileError> {
     let mut new = NewFile::create(path)?;
     new.move_to_place()?;
@@ -188,7 +191,7 @@ pub fn create(path: &Path) -> Result<File, FileError> {
 /// Creates a folder for files of [`create`] and [`replace`], with its missing parents. An existing folder is not changed.
 ///
 /// # Errors
-/// [`FileError::Kind`] where `path` is not a folder, [`FileError::System`] where the kernel refuses.
+/// [`FileError::Kind`] if `path` is not a folder; [`FileError::System`] if the kernel refuses the operation.
 pub fn make_folder(path: &Path, access: FileAccess) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let operation = "create the folder";
@@ -218,30 +221,32 @@ pub fn make_folder(path: &Path, access: FileAccess) -> Result<(), FileError> {
     }
 }
 
-/// Checks that a file can be written at a path later. It is for a file that a program writes at the end of a long run.
+/// Checks that a file can later be written at a path. It is for a file that a program writes at the end of a long run.
 ///
 /// # Errors
-/// Those of [`NewFile::create`]. Nothing is created.
+/// The errors of [`NewFile::create`]. No file is created.
 pub fn check(path: &Path) -> Result<(), FileError> {
     let target = Target::open(path)?;
     target.check()?;
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     match rustix::fs::accessat(&target.folder, ".", access, AtFlags::EACCESS) {
-        // Kernels before 5.8 have no faccessat2. The error then occurs at the write.
+        // Kernels before 5.8 have no faccessat2. With them, an error occurs only when the file is written.
         Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(error) => Err(FileError::system("write", path, error)),
     }
 }
 
-/// Checks that a library that removes an existing file may bind a socket at a path: nothing exists there, or a socket of this user.
+/// Checks that the path does not exist or is a socket of this user. It is for a socket that a library binds, which removes an
+/// existing file at the path.
 ///
 /// # Errors
-/// [`FileError::Kind`] and [`FileError::Owner`] for a file that must be kept, [`FileError::System`] where the kernel refuses.
+/// [`FileError::Kind`] and [`FileError::Owner`] for a file that must be kept; [`FileError::System`] if the kernel refuses the
+/// operation.
 pub fn check_socket(path: &Path) -> Result<(), FileError> {
     Target::open(path)?.check_for(FileKind::Socket).map(drop)
 }
 
-/// A name in an open folder. Changes of the path to the folder have no effect on it.
+/// A file name in an open folder. If the path to the folder is renamed or replaced, the open folder is still used.
 #[derive(Debug)]
 struct Target {
     folder: OwnedFd,
@@ -255,7 +260,7 @@ impl Target {
         let failed = |error| FileError::system("write", path, error);
         let bytes = path.as_os_str().as_bytes();
         let name = match path.file_name() {
-            // `Path` ignores a trailing `/` or `/.`, by which the kernel means a folder.
+            // A path with a trailing `/` or `/.` names a folder for the kernel, which `Path::file_name` ignores.
             Some(name) if !bytes.ends_with(b"/") && !bytes.ends_with(b"/.") => name,
             _ if bytes.is_empty() => return Err(failed(Errno::NOENT)),
             _ => return Err(failed(Errno::ISDIR)),
@@ -302,7 +307,7 @@ impl Target {
     fn temporary_name(&self) -> OsString {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // The name is shortened, so that the additions do not make it too long.
+        // The name is cut, so that the temporary name is not too long.
         let name = self.name.as_bytes();
         let name = name.get(..MAX_NAME_BYTES).unwrap_or(name);
         let mut temporary = OsString::from(".");

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{FileError, FileKind};
 
-/// Returns whether this process may trust files of a user: its own user or root. Root trusts only root.
+/// Returns whether this process may use files that belong to `owner`: that must be the user of the process, or root.
 fn is_trusted(owner: u32) -> bool {
     owner == rustix::process::geteuid().as_raw() || owner == 0
 }
@@ -25,11 +25,11 @@ fn must_be_trusted(operation: &'static str, path: &Path, owner: u32) -> Result<(
     })
 }
 
-/// Creates a folder with its missing parents, for its owner only (mode 0700).
+/// Creates a folder and its missing parents, accessible only to their owner (mode 0700).
 ///
 /// # Errors
-/// [`FileError::Owner`] where the folder, its nearest existing parent, or a link to either belongs to another user. So root with the
-/// `HOME` of a user writes nothing there. [`FileError::System`] where the kernel refuses.
+/// [`FileError::Owner`] if the folder, its nearest existing parent, or a link to either belongs to another user. So a process of
+/// root does not write into the folders of a user whose `HOME` it has. [`FileError::System`] if the kernel refuses the operation.
 pub(crate) fn create_private_folder(path: &Path) -> Result<(), FileError> {
     let operation = "write in";
     // An empty path is the current folder.
@@ -64,7 +64,7 @@ pub(crate) fn create_private_folder(path: &Path) -> Result<(), FileError> {
         match rustix::fs::mkdir(folder, Mode::RWXU) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                // Another process has created it since, as a folder or as a dangling link.
+                // Another process has created a folder or a dangling link with this name since the check.
                 let stat = rustix::fs::lstat(folder)
                     .map_err(|error| FileError::system(operation, folder, error))?;
                 must_be_trusted(operation, folder, stat.st_uid)?;
@@ -78,8 +78,8 @@ pub(crate) fn create_private_folder(path: &Path) -> Result<(), FileError> {
 /// Opens a file that is only locked and never read or written. It is created with mode 0600 if it does not exist.
 ///
 /// # Errors
-/// [`FileError::Kind`] for anything but a regular file, also for a link; [`FileError::Owner`] for a file of another user;
-/// [`FileError::System`] where the kernel refuses.
+/// [`FileError::Kind`] if the file is not a regular file, or is a symbolic link; [`FileError::Owner`] for a file of another user;
+/// [`FileError::System`] if the kernel refuses the operation.
 pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
     let operation = "lock";
     match rustix::fs::lstat(path) {
@@ -105,8 +105,9 @@ pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
 /// Renames a regular file of this user to the first unused one of several names, and returns that name.
 ///
 /// # Errors
-/// [`FileError::Kind`] for anything but a regular file, also for a link; [`FileError::Owner`] for a file of another user;
-/// [`FileError::System`] where the kernel refuses or every name is in use. The file is then not renamed. No file is ever replaced.
+/// [`FileError::Kind`] if the file is not a regular file, or is a symbolic link; [`FileError::Owner`] for a file of another user;
+/// [`FileError::System`] if the kernel refuses the operation, or if every name is in use. After an error the file has its old
+/// name. No file is ever replaced.
 pub(crate) fn move_aside(
     path: &Path,
     names: impl IntoIterator<Item = PathBuf>,
@@ -127,7 +128,8 @@ pub(crate) fn move_aside(
     for name in names {
         let flags = RenameFlags::NOREPLACE;
         let moved = match rustix::fs::renameat_with(CWD, path, CWD, &name, flags) {
-            // The file system does not support NOREPLACE. link() fails where the name exists.
+            // If the file system does not support RENAME_NOREPLACE, link() and unlink() are used instead: link() fails if the
+            // name exists.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 rustix::fs::link(path, &name).and_then(|()| rustix::fs::unlink(path))
             }

@@ -1,4 +1,4 @@
-//! A listening Unix socket for processes of one user, whose file is removed at the end.
+//! A listening Unix socket for processes of one user. Its file is removed on drop.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,10 +13,10 @@ use thiserror::Error;
 use super::{FileError, check_socket};
 use crate::text::printable_path;
 
-/// The number of connections that wait to be accepted.
+/// The maximum number of connections that wait to be accepted (listen(2)).
 const BACKLOG: i32 = 16;
 
-/// What a connection carries.
+/// The type of the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketKind {
@@ -35,14 +35,14 @@ impl SocketKind {
     }
 }
 
-/// A socket was not opened. What was at its path is unchanged.
+/// The error of a socket that was not opened. A file at its path is unchanged.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// The path leads to something that must not be replaced.
+    /// The file at the path must not be replaced.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A program listens there.
+    /// Another program listens on a socket at this path.
     #[error(
         "the socket {} cannot be opened: another program listens on it; end that program, or use another path",
         printable_path(.0)
@@ -65,22 +65,23 @@ pub enum SocketError {
 
 crate::debug_as_display!(SocketError);
 
-/// The file of a listening socket, which is removed when this is dropped.
+/// The file of a listening socket. The drop removes it.
 #[derive(Debug)]
 pub struct PrivateSocket {
     path: PathBuf,
-    /// Device and inode of the file, so that a file that replaced it is kept.
+    /// The device and inode number of the file. On drop, a file with another identity, which has replaced it, is kept.
     identity: (u64, u64),
 }
 
 impl PrivateSocket {
-    /// Binds a socket that only this user and root may connect to, and listens on it. Neither it nor its accept(2) blocks.
+    /// Binds a socket to which only this user and root may connect, and listens on it. The socket is non-blocking, so accept(2)
+    /// does not block either.
     ///
-    /// A socket file that a program left behind is replaced.
+    /// An existing socket file on which no program listens is replaced.
     ///
     /// # Errors
-    /// [`SocketError::File`] where the path has another kind of file or another user's socket, [`SocketError::InUse`] where a program
-    /// listens on it, [`SocketError::System`] where the kernel refuses.
+    /// [`SocketError::File`] if the path is another kind of file, or another user's socket; [`SocketError::InUse`] if a program
+    /// listens on it; [`SocketError::System`] if the kernel refuses the operation.
     pub fn bind(path: &Path, kind: SocketKind) -> Result<(Self, OwnedFd), SocketError> {
         let failed = |call: &'static str| {
             move |source: io::Error| SocketError::System {
@@ -91,19 +92,19 @@ impl PrivateSocket {
         };
         check_socket(path)?;
         let address = SocketAddrUnix::new(path).map_err(|error| failed("bind")(error.into()))?;
-        // A connection that does not block: the backlog of a program that accepts nothing may be full.
+        // The connection is non-blocking, because connect(2) would block if the backlog of the listening program is full.
         match rustix::net::connect(&new_socket(kind).map_err(failed("socket"))?, &address) {
-            // PROTOTYPE: a program listens there on a socket of another kind.
+            // EPROTOTYPE means that a program listens there on a socket of another type.
             Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
                 return Err(SocketError::InUse(path.to_owned()));
             }
             Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(failed("unlink"))?,
-            // There is no file, or `bind` names the cause.
+            // No program listens there. If the socket cannot be bound, `bind` returns the cause.
             Err(_) => {}
         }
         let socket = new_socket(kind).map_err(failed("socket"))?;
-        // Linux creates the file with the mode of the socket, so no other user can connect at any time. If the mode were set after
-        // `bind`, another user could connect in between.
+        // Linux creates the file with the mode of the socket, so no other user can connect at any time. If the mode were set
+        // after `bind`, another user could connect in between.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)
             .map_err(|error| failed("fchmod")(error.into()))?;
         rustix::net::bind(&socket, &address).map_err(|error| failed("bind")(error.into()))?;
@@ -130,7 +131,7 @@ impl Drop for PrivateSocket {
             .symlink_metadata()
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
         if is_own {
-            // A file that stays is replaced by the next program that binds this path.
+            // The error is ignored: the next program that binds this path replaces the file.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -146,9 +147,10 @@ fn new_socket(kind: SocketKind) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Returns whether the other end of a connection is a process of this user or of root, by the credentials that the kernel keeps.
+/// Returns whether the process at the other end of a connection runs as this user or as root, by the credentials that the kernel
+/// recorded at connect(2).
 ///
-/// The mode of the file lets nobody else connect, but the user can change it.
+/// The mode of the socket file prevents other users from connecting, but the user can change the mode.
 ///
 /// # Errors
 /// The error of getsockopt(2).

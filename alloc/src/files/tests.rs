@@ -1,4 +1,4 @@
-//! Files, links, FIFOs and sockets that the tests create.
+//! Tests with the files, links, FIFOs and sockets that they create.
 
 use std::fs;
 use std::io::Write as _;
@@ -140,7 +140,7 @@ fn file_of_another_user_is_not_replaced() {
     let path = folder.path().join("file");
     fs::write(&path, "theirs").unwrap();
     if std::os::unix::fs::chown(&path, Some(12345), None).is_err() {
-        // Only root can create a file of another user.
+        // The test needs a file of another user, which only root can create.
         return;
     }
     for error in [
@@ -184,7 +184,7 @@ fn file_is_written_to_the_folder_that_was_opened_after_it_is_renamed() {
     fs::create_dir(&theirs).unwrap();
     let mut new = NewFile::create(&own.join("file")).unwrap();
     new.write_all(b"new").unwrap();
-    // A user who may rename in the parent folder replaces the folder by a link.
+    // Another user, who may rename entries of the parent folder, replaces the folder by a link.
     fs::rename(&own, folder.path().join("moved")).unwrap();
     symlink(&theirs, &own).unwrap();
     new.commit().unwrap();
@@ -237,7 +237,7 @@ fn check_of_a_path_creates_nothing() {
     for (path, kind) in &kinds {
         let error = check(path).unwrap_err().to_string();
         assert!(error.contains(kind), "{error}");
-        // The library that binds a socket removes an existing socket.
+        // `check_socket` accepts an existing socket, because the library that binds the socket removes it.
         assert_eq!(check_socket(path).is_ok(), *kind == "a socket");
     }
     let file = folder.path().join("file");

@@ -24,7 +24,7 @@ pub trait TrackedFence: Clone {
     fn state(&self) -> FenceState;
 }
 
-/// A user of a buffer: a participant of the plan, in this process or in another one.
+/// A user of a buffer: a participant of the plan, in this process or in another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accessor {
     name: String,
@@ -69,9 +69,9 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// The access that an [`AccessToken`] permits, as a type: [`Reading`] or [`Writing`].
+/// The type parameter of an [`AccessToken`], which is the access that it permits: [`Reading`] or [`Writing`].
 pub trait AccessKind: sealed::Sealed {
-    /// The same as a value.
+    /// The access that tokens of this kind permit.
     const ACCESS: Access;
 }
 
@@ -92,45 +92,45 @@ impl AccessKind for Writing {
     const ACCESS: Access = Access::Write;
 }
 
-/// Permits one access to a buffer, until the tracker takes the token back. A token cannot be cloned or constructed.
+/// Permits one access to a buffer, until the caller passes the token to [`AccessTracker::end`] or
+/// [`AccessTracker::transfer_out`]. A token cannot be cloned or constructed.
 ///
-/// A token that is dropped without [`AccessTracker::end`] leaves the buffer held. The next conflicting access gets an error that
-/// names the holder.
+/// If a token is dropped instead, the buffer stays held, and the next conflicting access gets an error that names the holder.
 #[derive(Debug)]
-#[must_use = "the access lasts until the token is given back to the tracker"]
+#[must_use = "the access lasts until the token is passed to `end` of the tracker"]
 pub struct AccessToken<K> {
     tracker_id: u64,
     access_id: u64,
     kind: PhantomData<K>,
 }
 
-/// An access that this process has ended, with the fence that signals when the device is done.
+/// An earlier access to the buffer, with the fence that signals when the device has finished it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriorAccess<M> {
     /// The name of the accessor.
     pub accessor: String,
-    /// Whether it read or wrote.
+    /// Whether the access read or wrote.
     pub access: Access,
-    /// The fence that signals when it is done.
+    /// The fence that signals when the access has finished.
     pub fence: M,
-    /// Whether the accessor is in another process, which may end without signalling its release point.
+    /// Whether the accessor is in another process, which may end before it signals the release point.
     transferred: bool,
 }
 
-/// The answer of [`AccessTracker::begin_read`] and [`AccessTracker::begin_write`].
+/// The result of [`AccessTracker::begin_read`] and [`AccessTracker::begin_write`].
 #[derive(Debug)]
-#[must_use = "the answer says whether the buffer may be accessed"]
+#[must_use = "the result tells whether the accessor may use the buffer"]
 pub enum AccessDecision<K, M> {
-    /// The accessor may use the buffer, and has to wait for these fences itself. [`export_wait`](super::export_wait) converts
-    /// them into what its mechanism takes.
+    /// The accessor may use the buffer, and has to wait for these fences itself. [`export_wait`](super::export_wait) converts the
+    /// fences for the mechanism by which the accessor waits.
     Granted(AccessToken<K>, Vec<PriorAccess<M>>),
     /// The accessor has no mechanism to wait for these fences. Poll them in the event loop and begin the access again.
     Wait(Vec<PriorAccess<M>>),
 }
 
-/// Tracks who accesses one buffer, and the fences that the next access has to wait for.
+/// Tracks which accessors use one buffer, and for which fences the next access has to wait.
 ///
-/// It only orders accesses: it makes no system call of its own and never waits.
+/// The tracker never waits, and makes no system calls except those of [`TrackedFence::state`].
 ///
 /// ```
 /// use covalent_alloc::constraint::SyncMechanism;
@@ -162,18 +162,18 @@ pub struct AccessTracker<M> {
     buffer: String,
     current: Vec<CurrentAccess<M>>,
     prior: Vec<PriorAccess<M>>,
-    /// The name of the writer whose fence has an error, until the next write.
+    /// The name of the last writer, if its fence has an error. The next write clears it.
     poisoned_by: Option<String>,
     next_access_id: u64,
 }
 
-/// An access whose token was not given back yet.
+/// An access that has not ended: its token still exists, or the buffer was transferred to another process.
 #[derive(Debug)]
 struct CurrentAccess<M> {
     id: u64,
     accessor: String,
     access: Access,
-    /// The accesses that it has to wait for.
+    /// The earlier accesses that this access has to wait for.
     waits_for: Vec<PriorAccess<M>>,
     transferred: bool,
 }
@@ -184,14 +184,14 @@ struct CurrentAccess<M> {
 pub struct Holder<'tracker> {
     /// The name of the accessor.
     pub accessor: &'tracker str,
-    /// The access that it holds the buffer for.
+    /// The access for which it holds the buffer.
     pub access: Access,
     /// Whether the buffer was transferred to another process.
     pub transferred: bool,
 }
 
 impl<M: TrackedFence> AccessTracker<M> {
-    /// Creates the tracker of a buffer that nobody holds. Error messages contain the buffer's name.
+    /// Creates the tracker of a buffer that no accessor holds. Error messages contain the buffer's name.
     pub fn new(buffer: impl Into<String>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -223,7 +223,7 @@ impl<M: TrackedFence> AccessTracker<M> {
         self.begin(accessor)
     }
 
-    /// Begins a write, or an access that does both, which has to wait for the last writer and all readers.
+    /// Begins an access that writes, or reads and writes. It has to wait for the last writer and all readers.
     ///
     /// # Errors
     /// [`AccessTrackerError::TwoWriters`], [`AccessTrackerError::WriteBeforeRelease`], [`AccessTrackerError::Transferred`].
@@ -305,11 +305,12 @@ impl<M: TrackedFence> AccessTracker<M> {
         }
     }
 
-    /// Ends an access. `fence` signals when the device is done; `None` means that it is done already.
+    /// Ends an access. `fence` signals when the device has finished the access; `None` means that it has finished already.
     ///
     /// # Errors
-    /// [`AccessTrackerError::DidNotWait`] when this access is done although an access that it had to wait for is pending. The
-    /// access has still ended, and the next one waits for both. [`AccessTrackerError::UnknownToken`] otherwise.
+    /// [`AccessTrackerError::DidNotWait`] if this access has finished although an access that it had to wait for is pending. The
+    /// tracker has ended the access nevertheless, and the next access waits for both. [`AccessTrackerError::UnknownToken`] for a
+    /// token of another tracker, or of an accessor that was reported as lost.
     #[allow(clippy::needless_pass_by_value, reason = "an access ends once")]
     pub fn end<K: AccessKind>(
         &mut self,
@@ -320,13 +321,13 @@ impl<M: TrackedFence> AccessTracker<M> {
         self.close(access, fence)
     }
 
-    /// Records that the accessor is in another process, which holds the buffer from now on.
+    /// Records that the buffer is transferred to the accessor in another process, which holds it from now on.
     ///
-    /// `release` is the fence that ends the transfer, such as a release point that both processes have agreed on. Without it the
-    /// buffer stays transferred until [`AccessTracker::end_transferred`] or [`AccessTracker::end_lost`].
+    /// `release` is the fence that signals when the other process releases the buffer, such as a release point. If it is `None`,
+    /// the buffer stays transferred until [`AccessTracker::end_transferred`] or [`AccessTracker::end_lost`].
     ///
     /// # Errors
-    /// [`AccessTrackerError::UnknownToken`]; as [`AccessTracker::end`].
+    /// The errors of [`AccessTracker::end`].
     #[allow(clippy::needless_pass_by_value, reason = "an access ends once")]
     pub fn transfer_out<K: AccessKind>(
         &mut self,
@@ -342,10 +343,10 @@ impl<M: TrackedFence> AccessTracker<M> {
         Ok(())
     }
 
-    /// Ends all transferred accesses of an accessor that has given the buffer back. `fence` is as in [`AccessTracker::end`].
+    /// Ends all transferred accesses of an accessor that has returned the buffer. `fence` is as in [`AccessTracker::end`].
     ///
     /// # Errors
-    /// [`AccessTrackerError::NotTransferred`]; as [`AccessTracker::end`].
+    /// [`AccessTrackerError::NotTransferred`]; the errors of [`AccessTracker::end`].
     pub fn end_transferred(
         &mut self,
         accessor: &Accessor,
@@ -368,11 +369,11 @@ impl<M: TrackedFence> AccessTracker<M> {
             .fold(Ok(()), Result::and)
     }
 
-    /// Ends all accesses of an accessor that is gone, because its process was killed or its device was removed.
+    /// Ends all accesses of an accessor that no longer exists, because its process was killed or its device was removed.
     ///
-    /// Its pending release points are dropped, since nobody will signal them. Its devices may still work on the buffer: `fence`,
-    /// usually the dma-buf's implicit fence, signals when they are done. A buffer that it was writing is poisoned: reads fail
-    /// until the buffer is written again.
+    /// The accessor's pending release points are dropped, because no process will signal them. Its devices may still access the
+    /// buffer: `fence`, usually the implicit fence of the dma-buf, signals when they have finished. If the accessor was writing,
+    /// the buffer is poisoned: reads fail until the buffer is written again.
     pub fn end_lost(&mut self, accessor: &Accessor, fence: Option<&M>) {
         let mut lost = Vec::new();
         self.current.retain(|one| {
@@ -404,7 +405,7 @@ impl<M: TrackedFence> AccessTracker<M> {
         }
     }
 
-    /// Lists the accessors that hold the buffer.
+    /// Lists the accessors whose access has not ended.
     pub fn holders(&self) -> impl Iterator<Item = Holder<'_>> {
         self.current.iter().map(|one| Holder {
             accessor: &one.accessor,
@@ -440,9 +441,9 @@ impl<M: TrackedFence> AccessTracker<M> {
         access: CurrentAccess<M>,
         fence: Option<M>,
     ) -> Result<(), AccessTrackerError> {
-        // The access's own fence is queried before those that it waits for. In the other order, an earlier fence that signals
-        // between the two queries would look as if the accessor had not waited. Nothing depends on the state of a reader that had
-        // nothing to wait for, so that query and its system call are left out.
+        // The fence of this access is queried before the fences that the access waits for. In the other order, if all of them
+        // signalled between the two queries, it would look as if the accessor had not waited. The fence of a reader that had
+        // nothing to wait for is not queried, because its state is not used, and the query is a system call.
         let is_relevant = access.access == Access::Write || !access.waits_for.is_empty();
         let state = match &fence {
             None => FenceState::Signalled,
@@ -462,8 +463,8 @@ impl<M: TrackedFence> AccessTracker<M> {
             _ => Ok(()),
         };
         if access.access == Access::Write && result.is_ok() && state != FenceState::Failed {
-            // The writer's fence signals after all earlier ones, so waiting for it waits for them. A writer that failed may have
-            // ended before they did.
+            // The writer has waited for all earlier fences, so the next access needs to wait only for the writer's fence. A
+            // writer whose fence has an error may not have waited, so the earlier fences are kept then.
             self.prior.clear();
         }
         self.prior.extend(fence.map(|fence| PriorAccess {

@@ -1,10 +1,10 @@
-//! The errors of [`AccessTracker`](super::AccessTracker), each with the names of both accessors.
+//! The errors of [`AccessTracker`](super::AccessTracker), with the names of the accessors that conflict.
 
 use thiserror::Error;
 
 use super::Access;
 
-/// An access that may not begin or end.
+/// Why an access cannot begin, or did not end as it should.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AccessTrackerError {
@@ -20,7 +20,7 @@ pub enum AccessTrackerError {
         /// The accessor that requested the write.
         requester: String,
     },
-    /// A read was requested while another accessor writes and has given no fence yet.
+    /// A read was requested while another accessor writes and has not passed its fence yet.
     #[error(
         "{buffer}: {reader} cannot read because {writer} is writing and has given no fence; end the access of {writer} with its fence first"
     )]
@@ -32,7 +32,7 @@ pub enum AccessTrackerError {
         /// The accessor that requested the read.
         reader: String,
     },
-    /// A write was requested while another accessor reads and has given no fence yet.
+    /// A write was requested while another accessor reads and has not passed its fence yet.
     #[error(
         "{buffer}: {writer} cannot write because {reader} is reading and has given no fence; end the access of {reader} with its fence first"
     )]
@@ -70,9 +70,9 @@ pub enum AccessTrackerError {
         /// The accessor that requested the read.
         reader: String,
     },
-    /// An access ended before one that it had to wait for.
+    /// An access finished before an earlier access that it had to wait for.
     #[error(
-        "{buffer}: {accessor} was done before {other}, for which it had to wait; what was read or written since is undefined"
+        "{buffer}: the access of {accessor} finished before that of {other}, for which it had to wait; the pixels that it read or wrote are undefined"
     )]
     DidNotWait {
         /// The buffer's name.
@@ -85,18 +85,18 @@ pub enum AccessTrackerError {
     /// The token belongs to another buffer's tracker, or its access was ended by
     /// [`AccessTracker::end_lost`](super::AccessTracker::end_lost).
     #[error(
-        "{buffer}: the token has no current access; it is of another buffer, or its accessor was reported as lost"
+        "{buffer}: the token belongs to no current access; it is for another buffer, or its accessor was reported as lost"
     )]
     UnknownToken {
         /// The buffer's name.
         buffer: String,
     },
-    /// An accessor gave the buffer back without holding it.
-    #[error("{buffer}: {peer} gave the buffer back, but it was not transferred to {peer}")]
+    /// An accessor returned a buffer that was not transferred to it.
+    #[error("{buffer}: {peer} returned the buffer, but the buffer was not transferred to {peer}")]
     NotTransferred {
         /// The buffer's name.
         buffer: String,
-        /// The accessor that gave the buffer back.
+        /// The accessor that returned the buffer.
         peer: String,
     },
 }

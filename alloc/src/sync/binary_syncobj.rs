@@ -1,4 +1,4 @@
-//! A syncobj that holds one fence at a time.
+//! Binary syncobjs, each of which holds one fence at a time.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,7 +7,7 @@ use super::{Fence, SyncDevice, TimelineError};
 
 /// A binary syncobj: it holds one fence, and processes and drivers can share it.
 ///
-/// A Vulkan binary semaphore is exported as one. Its fence can be transferred to a timeline point, and back.
+/// Mesa's drivers export Vulkan binary semaphores as binary syncobjs. The fence can be transferred to a timeline point, and back.
 ///
 /// # References
 /// `drm/drm.h`; kernel documentation, "DRM Sync Objects".
@@ -29,7 +29,7 @@ impl BinarySyncobj {
     /// Creates a syncobj whose fence is signalled.
     ///
     /// # Errors
-    /// As [`BinarySyncobj::create`].
+    /// The errors of [`BinarySyncobj::create`].
     pub fn signalled(device: &SyncDevice) -> Result<Self, TimelineError> {
         let syncobj = Syncobj::create(device, true)?;
         Ok(Self { syncobj })
@@ -38,13 +38,14 @@ impl BinarySyncobj {
     /// Imports a syncobj that another process or driver exported.
     ///
     /// # Errors
-    /// [`TimelineError::NotSyncobj`] for any other file; as [`BinarySyncobj::create`].
+    /// [`TimelineError::NotSyncobj`] for any other file; the errors of [`BinarySyncobj::create`].
     pub fn import(device: &SyncDevice, fd: impl AsFd) -> Result<Self, TimelineError> {
         let syncobj = Syncobj::import(device, fd)?;
         Ok(Self { syncobj })
     }
 
-    /// Exports the syncobj, not its fence, as a file descriptor: a fence that is set later is visible to the importer too.
+    /// Exports the syncobj itself, and not its present fence, as a file descriptor. An importer sees fences that are set later
+    /// too.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -68,7 +69,7 @@ impl BinarySyncobj {
         self.syncobj.set_fence(fence)
     }
 
-    /// Replaces the fence by a signalled one.
+    /// Replaces the fence by a fence that is signalled already.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -86,10 +87,10 @@ impl BinarySyncobj {
 }
 
 impl Fence {
-    /// Creates a fence that is signalled already, for an interface that requires a fence where there is nothing to wait for.
+    /// Creates a fence that is signalled already, for an interface that requires a fence although there is nothing to wait for.
     ///
     /// # Errors
-    /// As [`BinarySyncobj::create`].
+    /// The errors of [`BinarySyncobj::create`].
     pub fn signalled(device: &SyncDevice) -> Result<Self, TimelineError> {
         BinarySyncobj::signalled(device)?.fence()
     }

@@ -1,4 +1,4 @@
-//! CPU access that never sleeps in the kernel.
+//! CPU access that never blocks in the kernel.
 
 use super::reservation::ReservationError;
 use super::{
@@ -6,24 +6,25 @@ use super::{
 };
 use crate::buffer::{AccessError, CpuAccess, MapGuard, Mapping};
 
-/// The answer of [`Mapping::try_access`].
+/// The result of [`Mapping::try_access`].
 #[derive(Debug)]
-#[must_use = "the answer says whether the buffer may be accessed"]
+#[must_use = "the result tells whether the access has begun"]
 pub enum CpuAccessDecision<'mapping> {
     /// The access has begun. It ends when the guard is dropped.
     Granted(MapGuard<'mapping>),
-    /// Poll these in the event loop and try again.
+    /// The access has not begun, because fences are pending. Poll these in the event loop and try again.
     Wait(Vec<SyncPointWait>),
 }
 
 impl Mapping {
     /// Begins a CPU access, or returns the fences that are pending.
     ///
-    /// [`Mapping::access`] sleeps in the kernel until the implicit fences of the buffer are signalled, and it knows no others. This
-    /// function first queries the implicit fences and those of `prior`, which an [`AccessTracker`](super::AccessTracker) returned.
+    /// [`Mapping::access`] blocks in the kernel until the implicit fences of the buffer are signalled, and does not wait for
+    /// explicit fences. This function first queries the implicit fences and the fences of `prior`, which an
+    /// [`AccessTracker`](super::AccessTracker) returned.
     ///
     /// # Errors
-    /// As [`Mapping::access`]; [`AccessError::Fences`].
+    /// The errors of [`Mapping::access`]; [`AccessError::Fences`].
     pub fn try_access(
         &self,
         access: CpuAccess,

@@ -1,4 +1,4 @@
-//! Fences as the kernel exports them: sync_files.
+//! Fences in the form of sync_files.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::SystemError;
 /// `linux/magic.h`, ANON_INODE_FS_MAGIC.
 const ANONYMOUS: u64 = 0x0904_1934;
 
-/// A file is not a sync_file, or a request on a sync_file failed.
+/// Why a file is not a sync_file, or a request on a sync_file failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FenceError {
     /// The file is not a sync_file.
     #[error("the file descriptor is not a sync_file: {why}; its sender has to send a sync_file")]
     NotFence {
-        /// How the kernel showed it.
+        /// The property of the file from which that follows.
         why: String,
     },
     /// The kernel refused the request.
-    #[error("{operation} on a sync_file failed: {source}{}", fds_left(*source))]
+    #[error("{operation} on a sync_file failed: {source}{}", fd_limit_hint(*source))]
     Request {
         /// The ioctl or system call.
         operation: &'static str,
@@ -36,8 +36,9 @@ pub enum FenceError {
     },
 }
 
-/// Returns the end of an error message when no file descriptor is left: the cause and the remedy.
-pub(super) fn fds_left(source: SystemError) -> &'static str {
+/// Returns the cause and the remedy, for the end of an error message, if the process or the system can open no more files;
+/// otherwise an empty string.
+pub(super) fn fd_limit_hint(source: SystemError) -> &'static str {
     match source.errno() {
         Errno::MFILE => "; the process has no file descriptors left, raise RLIMIT_NOFILE",
         Errno::NFILE => "; the system has no open files left, raise fs.file-max",
@@ -61,13 +62,14 @@ impl FenceStatus {
         match status {
             0 => Self::Unsignalled,
             1.. => Self::Signalled,
-            // The kernel's error numbers are 1 to 4095 (MAX_ERRNO).
+            // The status is a negative errno. The kernel's error numbers are 1 to 4095 (MAX_ERRNO), and any other number counts
+            // as EIO.
             -4095..0 => Self::Failed(Errno::from_raw_os_error(status.saturating_neg()).into()),
             _ => Self::Failed(Errno::IO.into()),
         }
     }
 
-    /// Returns the status of a fence that was merged from two.
+    /// Returns the status of a fence that was merged from fences with these two statuses.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unsignalled, _) | (_, Self::Unsignalled) => Self::Unsignalled,
@@ -77,22 +79,22 @@ impl FenceStatus {
     }
 }
 
-/// One of the fences that a fence was merged from.
+/// One of the fences from which a sync_file was merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FencePart {
-    /// The driver that signals it.
+    /// The name of the driver that signals the fence.
     pub driver: String,
     /// The name of the driver's timeline, usually a hardware queue.
     pub timeline: String,
-    /// The status.
+    /// The status of this fence.
     pub status: FenceStatus,
-    /// When it signalled, on CLOCK_MONOTONIC.
+    /// The time at which the fence signalled, on CLOCK_MONOTONIC; `None` while it is pending.
     pub signalled_at: Option<Duration>,
 }
 
-/// A sync_file. It signals once, when a device is done, and stays signalled.
+/// A sync_file. It signals once, when a device has finished, and stays signalled.
 ///
-/// Its file descriptor is readable from then on, so any event loop can wait for it.
+/// The file descriptor polls as readable when the fence is signalled, so any event loop can wait for it.
 ///
 /// # References
 /// `linux/sync_file.h`; kernel documentation, "Sync File API Guide".
@@ -116,10 +118,10 @@ impl From<Fence> for OwnedFd {
 }
 
 impl Fence {
-    /// Imports a file descriptor from outside, after a check that it is a sync_file.
+    /// Imports a file descriptor that another process sent, after a check that it is a sync_file.
     ///
-    /// The check reads the file system type first. A file whose ioctls a program answers (CUSE) is refused before any ioctl is sent,
-    /// since the program could answer falsely or never.
+    /// The check reads the type of the file system first, so a CUSE device is refused before any ioctl is sent. The program that
+    /// implements a CUSE device could return false results or block the ioctl.
     ///
     /// # Errors
     /// [`FenceError::NotFence`]; the file descriptor is closed.
@@ -147,13 +149,13 @@ impl Fence {
     /// Duplicates the file descriptor.
     ///
     /// # Errors
-    /// [`FenceError::Request`] when no file descriptor is left.
+    /// [`FenceError::Request`] if the process can open no more file descriptors.
     pub fn try_clone(&self) -> Result<Self, FenceError> {
         let fd = io::fcntl_dupfd_cloexec(&self.fd, 0).map_err(request_error("dup"))?;
         Ok(Self { fd })
     }
 
-    /// Creates a fence that signals when both have signalled. It has an error where one of them has.
+    /// Creates a fence that signals when both have signalled. It has an error if one of them has.
     ///
     /// # Errors
     /// [`FenceError::Request`].
@@ -163,10 +165,10 @@ impl Fence {
             .map_err(request_error("SYNC_IOC_MERGE"))
     }
 
-    /// Creates a fence that signals when all have signalled; `None` where there are none.
+    /// Creates a fence that signals when all of these fences have signalled; `None` if there are no fences.
     ///
     /// # Errors
-    /// As [`Fence::merge`].
+    /// The errors of [`Fence::merge`].
     pub fn merge_all<'fence>(
         fences: impl IntoIterator<Item = &'fence Self>,
     ) -> Result<Option<Self>, FenceError> {
@@ -191,7 +193,8 @@ impl Fence {
         if count <= 1 {
             return Ok(FenceStatus::of(status));
         }
-        // The kernel copies the errors of the parts to a merged fence only when something waits for it, so the parts are queried.
+        // The kernel may not have copied the error of a part to the merged fence, which it does only when the merged fence is
+        // waited for. So each part is queried.
         let parts = sys::parts(self.as_fd()).map_err(failed)?;
         Ok(parts
             .iter()
@@ -199,7 +202,7 @@ impl Fence {
             .fold(FenceStatus::Signalled, FenceStatus::and))
     }
 
-    /// Lists the fences that this one was merged from. A fence that was not merged has one part.
+    /// Lists the fences from which this sync_file was merged. If it was not merged, the list has one fence.
     ///
     /// # Errors
     /// [`FenceError::Request`].
@@ -208,7 +211,7 @@ impl Fence {
         Ok(parts.into_iter().map(FencePart::from).collect())
     }
 
-    /// Returns when the last of its parts signalled, on CLOCK_MONOTONIC; `None` while one is pending.
+    /// Returns the time on CLOCK_MONOTONIC at which the last part of the fence signalled; `None` while a part is pending.
     ///
     /// # Errors
     /// [`FenceError::Request`].
@@ -222,8 +225,8 @@ impl Fence {
     }
 }
 
-impl From<sys::Part> for FencePart {
-    fn from(part: sys::Part) -> Self {
+impl From<sys::RawFencePart> for FencePart {
+    fn from(part: sys::RawFencePart) -> Self {
         let status = FenceStatus::of(part.status);
         Self {
             driver: part.driver,
@@ -251,7 +254,7 @@ mod tests {
         let memfd = fs::memfd_create("not a fence", fs::MemfdFlags::CLOEXEC).unwrap();
         let error = Fence::import(memfd).unwrap_err();
         assert!(error.to_string().contains("file system"), "{error}");
-        // An eventfd is an anonymous inode too, but not a sync_file.
+        // An eventfd has an anonymous inode, as a sync_file has, and must be refused.
         let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
         let error = Fence::import(eventfd).unwrap_err();
         assert!(error.to_string().contains("SYNC_IOC_FILE_INFO"), "{error}");

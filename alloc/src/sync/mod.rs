@@ -1,7 +1,7 @@
 //! Fences, and the order of accesses to a buffer.
 //!
-//! Every fence or wait of this module is a file descriptor that becomes ready once and stays ready. Nothing here waits: the caller's
-//! event loop polls the descriptor, and [`Pollable::is_signalled`] queries it.
+//! Every fence or wait of this module is a file descriptor that becomes ready once and stays ready. No function of this module
+//! blocks: the caller's event loop polls the descriptor, or [`Pollable::is_signalled`] queries it.
 //!
 //! | module | contains | needs |
 //! | --- | --- | --- |
@@ -15,7 +15,7 @@
 //!
 //! # Cost
 //!
-//! In system calls, without the closing of file descriptors:
+//! The table has the number of system calls of each operation, without the close calls of file descriptors:
 //!
 //! | operation | calls | which |
 //! | --- | --- | --- |

@@ -24,7 +24,7 @@ pub trait Pollable: AsFd {
         PollFor::Input
     }
 
-    /// Queries whether it is signalled. It does not wait.
+    /// Queries whether the fence or wait is signalled, without waiting.
     ///
     /// # Errors
     /// The error of poll(2).

@@ -5,24 +5,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::fence::fds_left;
+use super::fence::fd_limit_hint;
 use super::pollable::is_polled;
 use super::{Access, Fence, FenceError, PollFor, Pollable, sys};
 use crate::SystemError;
 use crate::buffer::{Buffer, DmabufError, identify};
 
-/// The implicit fences of a dma-buf cannot be read or added to.
+/// Why the implicit fences of a dma-buf cannot be read, or a fence cannot be added to them.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReservationError {
-    /// The kernel lacks the ioctl.
-    #[error("this kernel lacks {operation}, which Linux 6.0 introduced; poll the dma-buf instead")]
+    /// The kernel does not have the ioctl.
+    #[error(
+        "this kernel does not have {operation}, which Linux 6.0 introduced; poll the dma-buf instead"
+    )]
     Unsupported {
         /// The ioctl or system call.
         operation: &'static str,
     },
     /// The kernel refused the request.
-    #[error("{operation} on a dma-buf failed: {source}{}", fds_left(*source))]
+    #[error("{operation} on a dma-buf failed: {source}{}", fd_limit_hint(*source))]
     Request {
         /// The ioctl or system call.
         operation: &'static str,
@@ -70,8 +72,8 @@ impl<'fd> Reservation<'fd> {
         })
     }
 
-    /// Returns a fence that signals when every present fence that `access` has to wait for has signalled. Fences that are added
-    /// later are not part of it. It is signalled already where there are none.
+    /// Returns a fence that signals when all implicit fences for which `access` has to wait have signalled. Fences that are added
+    /// later are not included. If there are no fences, the returned fence is signalled already.
     ///
     /// # Errors
     /// [`ReservationError`].
@@ -96,7 +98,8 @@ impl<'fd> Reservation<'fd> {
     /// Another process may add a fence between [`Reservation::fence_before`] and this call; both fences stay.
     ///
     /// # Errors
-    /// [`ReservationError`]. Where there are several dma-bufs, the first ones may have the fence already, which is harmless.
+    /// [`ReservationError`]. After an error some of the buffer's dma-bufs may have the fence already, which only makes later
+    /// accesses wait for it.
     ///
     /// # References
     /// `linux/dma-buf.h`, DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
@@ -108,7 +111,7 @@ impl<'fd> Reservation<'fd> {
         Ok(())
     }
 
-    /// Returns whether an access has no pending fence to wait for. It does not wait.
+    /// Returns whether there is no pending implicit fence for which an access has to wait. The call does not wait.
     ///
     /// # Errors
     /// [`ReservationError::Request`].
@@ -138,9 +141,9 @@ impl<'fd> Reservation<'fd> {
     }
 }
 
-/// A wait for the implicit fences of a dma-buf: it is signalled when an access has no pending fence to wait for.
+/// A wait for the implicit fences of a dma-buf. It is signalled when no fence is pending for which the access has to wait.
 ///
-/// The file descriptor is a duplicate, so an event loop can wait for one buffer twice.
+/// The file descriptor is a duplicate, so an event loop can have two waits for one buffer.
 #[derive(Debug)]
 pub struct DmabufWait {
     dmabuf: OwnedFd,

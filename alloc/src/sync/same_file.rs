@@ -6,7 +6,8 @@ use super::sys;
 
 /// Returns whether two descriptors refer to the same open file description, as after `dup` or after a transfer over a socket.
 ///
-/// Returns `false` where the kernel cannot compare them. A syncobj that was exported twice is two files.
+/// Returns `false` if the kernel cannot compare them. Two exports of one syncobj are two open files, so the result for them is
+/// `false`.
 ///
 /// # References
 /// fcntl(2), F_DUPFD_QUERY; kcmp(2).

@@ -7,7 +7,7 @@ use calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, T
 
 use super::{PollFor, Pollable};
 
-/// Calls back once, when a fence or wait is signalled, and removes itself from the event loop.
+/// An event source that calls its callback once, when a fence or wait is signalled, and then removes itself from the event loop.
 ///
 /// The callback receives the fence or wait, so that it can query whether a fence has an error.
 ///

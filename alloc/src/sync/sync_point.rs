@@ -1,4 +1,4 @@
-//! The fence of an ended access, and its conversion to the mechanism by which the next accessor waits.
+//! The fence of an ended access, and its conversion for the mechanism by which the next accessor waits.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::{Point, PointWait, TimelineError, Until};
 use crate::buffer::Buffer;
 use crate::constraint::SyncMechanism;
 
-/// What signals that an access is done: a sync_file or a timeline point.
+/// A sync_file or a timeline point that signals when an access has finished.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SyncPoint {
     /// A sync_file.
     Fence(Arc<Fence>),
-    /// A timeline point. It need not have a fence yet.
+    /// A timeline point, which need not have a fence yet.
     #[cfg(feature = "syncobj")]
     Point(Point),
 }
@@ -39,7 +39,7 @@ impl From<Point> for SyncPoint {
     }
 }
 
-/// A sync point cannot be waited for or converted.
+/// Why a sync point cannot be waited for or converted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SyncPointError {
@@ -53,12 +53,12 @@ pub enum SyncPointError {
     #[cfg(feature = "syncobj")]
     #[error(transparent)]
     Timeline(#[from] TimelineError),
-    /// The next accessor waits for a timeline point, and the caller gave no unused point.
+    /// The next accessor waits for timeline points, and the caller passed no unused point to set the fence on.
     #[error(
-        "the next accessor waits for a timeline point and no unused point was given; give one on a timeline that it has"
+        "the next accessor waits for a timeline point, and no unused point was passed; pass a point on a timeline that the accessor has"
     )]
     NoPoint,
-    /// The mechanism is of a later version of the solver.
+    /// This version of the crate does not support the mechanism, which a later version of the solver added.
     #[error(
         "fences cannot be converted for the mechanism {0:?}; use sync_file, timeline or implicit"
     )]
@@ -66,7 +66,7 @@ pub enum SyncPointError {
 }
 
 impl TrackedFence for SyncPoint {
-    /// A fence whose query fails counts as pending: an access must not begin because a query failed.
+    /// A fence whose query fails counts as pending, so that no access begins before the fence is signalled.
     fn state(&self) -> FenceState {
         match self {
             Self::Fence(fence) => match fence.status() {
@@ -78,7 +78,7 @@ impl TrackedFence for SyncPoint {
                     FenceState::Pending
                 }
             },
-            // Linux does not report errors of timeline points.
+            // The state is never `Failed`, because Linux does not report errors of timeline points.
             #[cfg(feature = "syncobj")]
             Self::Point(point) => match point.is_signalled() {
                 Ok(true) => FenceState::Signalled,
@@ -93,8 +93,8 @@ impl TrackedFence for SyncPoint {
 }
 
 impl SyncPoint {
-    /// Returns the implicit fences of a buffer, merged, for an access of kind `before` that follows. Call it after the work of a
-    /// driver that synchronises only implicitly was submitted.
+    /// Merges the implicit fences of a buffer for which a following access of the kind `before` has to wait. A caller uses it
+    /// after it has submitted work to a driver that synchronises only implicitly.
     ///
     /// # Errors
     /// [`SyncPointError::Reservation`].
@@ -102,7 +102,7 @@ impl SyncPoint {
         Ok(buffer.reservation().fence_before(before)?.into())
     }
 
-    /// Returns what an event loop has to wait for. The file descriptor is new, so one sync point can be waited for twice.
+    /// Returns a wait for an event loop. Its file descriptor is new, so an event loop can have two waits for one sync point.
     ///
     /// # Errors
     /// [`SyncPointError`].
@@ -114,7 +114,7 @@ impl SyncPoint {
         }
     }
 
-    /// Returns the sync_file, or, where the point has no fence yet, a wait until it has one.
+    /// Returns the fence as a sync_file. If a timeline point has no fence yet, the inner error is a wait until it has one.
     fn sync_file(&self) -> Result<Result<Arc<Fence>, SyncPointWait>, SyncPointError> {
         match self {
             Self::Fence(fence) => Ok(Ok(Arc::clone(fence))),
@@ -165,7 +165,7 @@ impl Pollable for SyncPointWait {
     }
 }
 
-/// What the next accessor has to wait for, in its mechanism. The result of [`export_wait`].
+/// The result of [`export_wait`]: what the next accessor has to wait for, in the form that its mechanism needs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Acquire {
@@ -178,22 +178,22 @@ pub enum Acquire {
     /// The accessor has to wait for this timeline point.
     #[cfg(feature = "syncobj")]
     Point(Point),
-    /// Some points have no fence yet, so that they cannot be converted. Poll these in the event loop and try again.
+    /// Some timeline points have no fence yet, so they cannot be converted. Poll these waits in the event loop and try again.
     NotSubmitted(Vec<SyncPointWait>),
 }
 
 /// An unused timeline point that [`export_wait`] may set a fence on.
 #[cfg(feature = "syncobj")]
 pub type WaitPoint<'point> = Option<&'point Point>;
-/// An unused timeline point that [`export_wait`] may set a fence on. There is none without the feature `syncobj`.
+/// An unused timeline point that [`export_wait`] may set a fence on. Without the feature `syncobj` the value is always `None`.
 #[cfg(not(feature = "syncobj"))]
 pub type WaitPoint<'point> = Option<&'point std::convert::Infallible>;
 
-/// Converts the fences of earlier accesses into one that the next accessor's mechanism can wait for.
+/// Converts the fences of earlier accesses into the form for which the next accessor can wait.
 ///
-/// `prior` is what [`AccessDecision::Granted`](super::AccessDecision::Granted) returned. `unused_point` is a point without a fence,
-/// on a timeline that the accessor has; it gets the merged fence where no single point can be passed on. The function never
-/// waits: a single point is passed on before it has a fence.
+/// `prior` comes from [`AccessDecision::Granted`](super::AccessDecision::Granted). `unused_point` is a point without a fence, on
+/// a timeline that the accessor has imported. For an accessor that waits for timeline points, a single prior point is returned as
+/// it is, even before it has a fence; otherwise the merged fence is set on `unused_point`. The function never blocks.
 ///
 /// # Errors
 /// [`SyncPointError`].

@@ -8,15 +8,15 @@ use drm::{Device as _, DriverCapability};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::fence::fds_left;
+use super::fence::fd_limit_hint;
 use super::{Fence, FenceError, sys};
 use crate::SystemError;
 
-/// A syncobj cannot be created, imported, queried or changed.
+/// Why a syncobj cannot be created, imported, queried or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TimelineError {
-    /// The device or its kernel lacks a feature.
+    /// The device or the kernel does not support a feature.
     #[error("{device} has no {what}; use a device that has, or pass sync_files instead")]
     Unsupported {
         /// The device's driver.
@@ -24,7 +24,7 @@ pub enum TimelineError {
         /// The feature.
         what: &'static str,
     },
-    /// A file descriptor from outside is not a syncobj.
+    /// A file descriptor that another process sent is not a syncobj.
     #[error(
         "the file descriptor is not a syncobj ({device} returned {source}); its sender has to export a syncobj by its handle, not a sync_file"
     )]
@@ -34,7 +34,7 @@ pub enum TimelineError {
         /// The kernel's error.
         source: SystemError,
     },
-    /// The number of a point is 0, by which the kernel means the fence of a binary syncobj.
+    /// The number of a point is 0, which the kernel uses for the fence of a binary syncobj.
     #[error(
         "0 is not a timeline point: by 0 the kernel means the fence of a binary syncobj; use a number from 1"
     )]
@@ -46,7 +46,7 @@ pub enum TimelineError {
         point: u64,
     },
     /// The kernel refused the request.
-    #[error("{operation} on {device} failed: {source}{}", fds_left(*source))]
+    #[error("{operation} on {device} failed: {source}{}", fd_limit_hint(*source))]
     Request {
         /// The device's driver.
         device: String,
@@ -60,7 +60,7 @@ pub enum TimelineError {
     Fence(#[from] FenceError),
 }
 
-/// What a DRM device supports of syncobjs.
+/// Which syncobj features a DRM device supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_structs,
@@ -72,12 +72,12 @@ pub struct SyncobjSupport {
     pub syncobj: bool,
     /// Timeline syncobjs (DRM_CAP_SYNCOBJ_TIMELINE).
     pub timeline: bool,
-    /// A point can signal an eventfd (DRM_IOCTL_SYNCOBJ_EVENTFD, Linux 6.6), so that an event loop can wait for it, even before it has a
-    /// fence.
+    /// Timeline points can signal an eventfd (DRM_IOCTL_SYNCOBJ_EVENTFD, Linux 6.6), so that an event loop can wait for a point,
+    /// even before the point has a fence.
     pub eventfd: bool,
 }
 
-/// An open primary or render node that supports syncobjs. Clones share the open file description, and so the handles.
+/// An open primary or render node that supports syncobjs. Clones share the open file description and thus the syncobj handles.
 #[derive(Clone, Debug)]
 pub struct SyncDevice {
     node: Arc<Node>,
@@ -101,10 +101,10 @@ impl drm::control::Device for Node {}
 impl SyncDevice {
     /// Duplicates the file descriptor of an open node, and queries what the device supports.
     ///
-    /// Syncobjs need no privilege, so a render node is as good as a primary node.
+    /// Syncobj ioctls need no privilege, so `node` may be a render node or a primary node.
     ///
     /// # Errors
-    /// [`TimelineError::Request`] when the file is not a DRM device.
+    /// [`TimelineError::Request`] if the file is not a DRM device.
     pub fn new(node: impl AsFd) -> Result<Self, TimelineError> {
         let failed = |operation, source: Errno| TimelineError::Request {
             device: "the given file descriptor (a DRM device is expected)".to_owned(),
@@ -169,16 +169,17 @@ impl SyncDevice {
 }
 
 impl Node {
-    /// Returns whether the kernel has DRM_IOCTL_SYNCOBJ_EVENTFD: it then answers ENOENT for a handle that does not exist.
+    /// Returns whether the kernel has DRM_IOCTL_SYNCOBJ_EVENTFD, which returns ENOENT for a handle that does not exist.
     fn has_eventfd(&self) -> bool {
-        // The kernel numbers handles from 1 and never reaches this one. It looks up the syncobj before it looks at the eventfd.
+        // The kernel numbers handles from 1 and never reaches this number. It looks up the syncobj before the eventfd, so the fd
+        // need not be an eventfd.
         let unused = syncobj::Handle::from(RawResourceHandle::MAX);
         self.syncobj_eventfd(unused, 1, self.as_fd(), false)
             .is_err_and(|error| errno(&error) == Errno::NOENT)
     }
 }
 
-/// A handle of a syncobj, which is closed when this value is dropped. The syncobj exists as long as any handle or file refers to it.
+/// A handle of a syncobj, which the drop closes. The syncobj exists as long as any handle or file descriptor refers to it.
 #[derive(Debug)]
 pub(super) struct Syncobj {
     device: SyncDevice,
@@ -295,7 +296,8 @@ impl Syncobj {
         Ok(points[0])
     }
 
-    /// Copies the fence of a point to a point of another syncobj. Point 0 is the fence of a binary syncobj.
+    /// Copies the fence of a point to a point of another syncobj (DRM_IOCTL_SYNCOBJ_TRANSFER). Point 0 means the fence of a
+    /// binary syncobj.
     pub(super) fn transfer(
         &self,
         point: u64,
@@ -304,7 +306,8 @@ impl Syncobj {
     ) -> Result<(), TimelineError> {
         let node = &self.device.node;
         if !Arc::ptr_eq(node, &to.device.node) {
-            // A handle is valid only in the open file description that created it. In another it is unknown or names another syncobj.
+            // If the other syncobj belongs to another open file description, it is imported first, because a handle is valid only
+            // in the file description that created it.
             let fd = to.export()?;
             let imported = Self::import(&self.device, fd)?;
             return self.transfer(point, &imported, to_point);
@@ -321,7 +324,8 @@ impl Syncobj {
         })
     }
 
-    /// Makes the kernel increment an eventfd once, when the point has a fence (`submitted`) or is signalled.
+    /// Requests that the kernel increments an eventfd once: when the point has a fence if `submitted`, otherwise when the point
+    /// is signalled.
     pub(super) fn notify(
         &self,
         point: u64,

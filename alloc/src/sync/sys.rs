@@ -46,24 +46,24 @@ struct FenceInfo {
     timestamp_ns: u64,
 }
 
-/// One of the fences that a sync_file was merged from, as the kernel describes it.
+/// One of the fences from which a sync_file was merged: the fields of `struct sync_fence_info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct RawFencePart {
     /// The timeline's name.
     pub(super) timeline: String,
     /// The driver's name.
     pub(super) driver: String,
-    /// 0: unsignalled; 1: signalled; below 0: signalled with that error.
+    /// 0 for an unsignalled fence, 1 for a signalled fence, and a negative errno for a fence that signalled with an error.
     pub(super) status: i32,
-    /// On CLOCK_MONOTONIC. The value has no meaning while the fence is unsignalled.
+    /// The time of the signal on CLOCK_MONOTONIC. The value has no meaning while the fence is unsignalled.
     pub(super) timestamp_ns: u64,
 }
 
 const SYNC_MERGE: Opcode = opcode::read_write::<MergeData>(b'>', 3);
 const SYNC_FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
-/// Repeats an ioctl that was interrupted by a signal or that answers EAGAIN.
-fn retry(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+/// Repeats an ioctl as long as it returns EINTR or EAGAIN.
+fn retry_interrupted(mut request: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         match request() {
             Err(Errno::INTR | Errno::AGAIN) => {}
@@ -77,8 +77,8 @@ fn owned_fd(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: the ioctl succeeded and has just created this file descriptor, and nothing else owns it. The field was -1 before the
-    // call, so an ioctl that did not write it is not mistaken for one that returned 0.
+    // SAFETY: the ioctl succeeded and has just created this file descriptor, which no other value owns. The field was -1 before
+    // the call, so an ioctl that did not write the field is an error and not the fd 0.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -96,7 +96,7 @@ pub(super) fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<Ow
         flags: 0,
         pad: 0,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe { ioctl::ioctl(one, Updater::<SYNC_MERGE, MergeData>::new(&mut request)) }
     })?;
@@ -112,9 +112,9 @@ fn file_info(sync_file: BorrowedFd<'_>, parts: &mut [FenceInfo]) -> io::Result<F
         pad: 0,
         sync_fence_info: parts.as_mut_ptr().expose_provenance() as u64,
     };
-    retry(|| {
-        // SAFETY: the structure has the size that the opcode encodes. The kernel writes at most `num_fences` structures of 80 bytes
-        // to `parts`, which has that many elements and outlives the call.
+    retry_interrupted(|| {
+        // SAFETY: the structure has the size that the opcode encodes. The kernel writes at most `num_fences` structures of 80
+        // bytes to `parts`, which has that many elements and outlives the call.
         unsafe {
             ioctl::ioctl(
                 sync_file,
@@ -134,11 +134,11 @@ pub(super) fn status(sync_file: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
     Ok((info.status, info.num_fences))
 }
 
-/// Lists the fences that a sync_file was merged from: one or several.
+/// Lists the fences from which a sync_file was merged: one fence if it was not merged.
 ///
 /// # References
 /// `linux/sync_file.h`, SYNC_IOC_FILE_INFO.
-pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<Part>> {
+pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<RawFencePart>> {
     let (_, count) = status(sync_file)?;
     let empty = FenceInfo {
         obj_name: [0; NAME_BYTES],
@@ -152,7 +152,7 @@ pub(super) fn parts(sync_file: BorrowedFd<'_>) -> io::Result<Vec<Part>> {
     parts.truncate(usize::try_from(info.num_fences).map_err(|_| Errno::OVERFLOW)?);
     Ok(parts
         .iter()
-        .map(|part| Part {
+        .map(|part| RawFencePart {
             timeline: text(&part.obj_name),
             driver: text(&part.driver_name),
             status: part.status,
@@ -172,7 +172,7 @@ struct SyncFile {
 const EXPORT_SYNC_FILE: Opcode = opcode::read_write::<SyncFile>(b'b', 2);
 const IMPORT_SYNC_FILE: Opcode = opcode::write::<SyncFile>(b'b', 3);
 
-/// Returns `DMA_BUF_SYNC_READ` or `DMA_BUF_SYNC_RW`: an access that writes may read too.
+/// Returns `DMA_BUF_SYNC_READ` for a read. For a write it returns `DMA_BUF_SYNC_RW`, because an access that writes may read too.
 const fn direction(access: Access) -> u32 {
     match access {
         Access::Read => 1,
@@ -180,7 +180,7 @@ const fn direction(access: Access) -> u32 {
     }
 }
 
-/// Exports the implicit fences of a dma-buf that an access has to wait for.
+/// Exports the implicit fences of a dma-buf, for which an access has to wait, as one sync_file.
 ///
 /// # References
 /// `linux/dma-buf.h`, DMA_BUF_IOCTL_EXPORT_SYNC_FILE.
@@ -189,7 +189,7 @@ pub(super) fn export_sync_file(dmabuf: BorrowedFd<'_>, access: Access) -> io::Re
         flags: direction(access),
         fd: -1,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe {
             ioctl::ioctl(
@@ -214,7 +214,7 @@ pub(super) fn import_sync_file(
         flags: direction(access),
         fd: sync_file.as_raw_fd(),
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe { ioctl::ioctl(dmabuf, Setter::<IMPORT_SYNC_FILE, SyncFile>::new(request)) }
     })
@@ -251,7 +251,7 @@ pub(super) fn syncobj_import_sync_file(
         fd: sync_file.as_raw_fd(),
         pad: 0,
     };
-    retry(|| {
+    retry_interrupted(|| {
         // SAFETY: the structure has the size that the opcode encodes, and contains no pointers.
         unsafe {
             ioctl::ioctl(
@@ -267,7 +267,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)).into_owned()
 }
 
-/// Returns whether two descriptors refer to the same open file description; `false` where the kernel cannot compare them.
+/// Returns whether two descriptors refer to the same open file description; `false` if the kernel cannot compare them.
 ///
 /// # References
 /// fcntl(2), F_DUPFD_QUERY (Linux 6.10); kcmp(2), KCMP_FILE.

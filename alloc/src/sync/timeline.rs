@@ -12,7 +12,8 @@ use super::{BinarySyncobj, Fence, Pollable, SyncDevice, TimelineError};
 
 /// A timeline syncobj, which processes and drivers can share. Clones share one handle, which is closed with the last clone.
 ///
-/// A point is signalled when its own fence and those of all points before it are. A point can be waited for before it has a fence.
+/// A point is signalled when its own fence and the fences of all points before it are signalled. A point can be waited for before
+/// it has a fence.
 ///
 /// # References
 /// `drm/drm.h`; kernel documentation, "DRM Sync Objects"; Wayland's `linux-drm-syncobj-v1`.
@@ -35,10 +36,10 @@ impl Timeline {
 
     /// Imports a timeline that another process or driver exported.
     ///
-    /// Two imports of the same timeline have two handles; each is closed when its value is dropped.
+    /// Each import of the same timeline creates a handle of its own, which the drop of the value closes.
     ///
     /// # Errors
-    /// [`TimelineError::NotSyncobj`] for any other file; as [`Timeline::create`].
+    /// [`TimelineError::NotSyncobj`] for any other file; the errors of [`Timeline::create`].
     pub fn import(device: &SyncDevice, fd: impl AsFd) -> Result<Self, TimelineError> {
         let syncobj = Syncobj::import(supporting(device)?, fd)?;
         Ok(Self {
@@ -54,7 +55,7 @@ impl Timeline {
         self.syncobj.export()
     }
 
-    /// Returns the point with this number, from 1.
+    /// Returns the point with this number. Numbers begin at 1.
     ///
     /// # Errors
     /// [`TimelineError::PointZero`].
@@ -65,7 +66,7 @@ impl Timeline {
         })
     }
 
-    /// Returns an eventfd that can wait for one point of this timeline after another.
+    /// Returns an eventfd that can be used for one point of this timeline after another.
     ///
     /// # Errors
     /// [`TimelineError::Unsupported`] on a kernel before 6.6; [`TimelineError::Request`].
@@ -90,7 +91,7 @@ impl Timeline {
         })
     }
 
-    /// Returns the number of the last signalled point; 0 where none is.
+    /// Returns the number of the last signalled point; 0 if no point is signalled.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -98,7 +99,7 @@ impl Timeline {
         self.syncobj.query(false)
     }
 
-    /// Returns the number of the last point that has a fence; 0 where none has.
+    /// Returns the number of the last point that has a fence; 0 if no point has one.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -144,7 +145,7 @@ impl Point {
         &self.timeline
     }
 
-    /// Returns the number, from 1.
+    /// Returns the number of the point, which is at least 1.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.value.get()
@@ -168,7 +169,7 @@ impl Point {
 
     /// Signals the point from the CPU.
     ///
-    /// The kernel accepts a point below the last one too; the timeline's value then does not change.
+    /// The kernel also accepts a point before the last one; the timeline's value does not change then.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -176,10 +177,10 @@ impl Point {
         self.timeline.syncobj.signal(self.value())
     }
 
-    /// Returns what an event loop has to wait for. The point need not have a fence yet.
+    /// Returns a wait for an event loop. The point need not have a fence yet.
     ///
-    /// Keep the result and do not wait for the same point again: the kernel keeps a record of each wait until its condition is met or
-    /// the timeline is destroyed.
+    /// Keep the returned wait and do not create another one for the same point: the kernel keeps each wait in memory until its
+    /// condition is met or the timeline is destroyed, also if the wait is dropped.
     ///
     /// # Errors
     /// [`TimelineError::Unsupported`] on a kernel before 6.6; [`TimelineError::Request`].
@@ -199,14 +200,14 @@ impl Point {
     /// Returns the fence of the point as a sync_file.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when it has none yet: [`Point::wait`] for it first.
+    /// [`TimelineError::NotSubmitted`] if the point has no fence yet. [`Point::wait`] waits until it has one.
     pub fn fence(&self) -> Result<Fence, TimelineError> {
         let binary = BinarySyncobj::create(self.timeline.syncobj.device())?;
         self.transfer_to_binary(&binary)?;
         binary.fence()
     }
 
-    /// Sets the fence of the point: a sync_file of any driver.
+    /// Sets the fence of the point. The sync_file may come from any driver.
     ///
     /// # Errors
     /// [`TimelineError::Request`].
@@ -219,14 +220,14 @@ impl Point {
     /// Copies the fence of the point to a binary syncobj.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when the point has no fence yet.
+    /// [`TimelineError::NotSubmitted`] if the point has no fence yet.
     pub fn transfer_to_binary(&self, binary: &BinarySyncobj) -> Result<(), TimelineError> {
         self.timeline
             .syncobj
             .transfer(self.value(), &binary.syncobj, 0)
     }
 
-    /// Sets the fence of the point to the one that a binary syncobj holds now.
+    /// Sets the fence of the point to the present fence of a binary syncobj.
     ///
     /// # Errors
     /// [`TimelineError::NotSubmitted`] when the syncobj holds no fence.
@@ -236,10 +237,10 @@ impl Point {
             .transfer(0, &self.timeline.syncobj, self.value())
     }
 
-    /// Copies the fence of this point to another point, on the same timeline or another.
+    /// Copies the fence of this point to another point, on the same timeline or on another timeline.
     ///
     /// # Errors
-    /// [`TimelineError::NotSubmitted`] when this point has no fence yet.
+    /// [`TimelineError::NotSubmitted`] if this point has no fence yet.
     pub fn transfer_to(&self, other: &Self) -> Result<(), TimelineError> {
         self.timeline
             .syncobj
@@ -249,7 +250,8 @@ impl Point {
 
 /// An eventfd that becomes readable when a point meets its condition, and stays readable.
 ///
-/// It holds the timeline. The kernel drops a wait with the timeline's last handle, and the eventfd would then never become readable.
+/// The value keeps the timeline open. The kernel drops all waits with the timeline's last handle, and the eventfd would never
+/// become readable then.
 #[derive(Debug)]
 pub struct PointWait {
     eventfd: OwnedFd,
@@ -272,13 +274,13 @@ impl AsFd for PointWait {
 
 impl Pollable for PointWait {}
 
-/// An eventfd that waits for one point of a timeline after another. Its counter increases by one for each [`arm`](Self::arm), when
-/// the point meets its condition.
+/// An eventfd for one point of a timeline after another. The kernel increments its counter once for each call of
+/// [`arm`](Self::arm), when the point meets its condition.
 ///
-/// An event loop registers it once, edge-triggered: every increment is an event, and the counter need not be read. With one
-/// unfinished `arm` at a time, the event says which point it is, and no query is necessary.
+/// An event loop registers the eventfd once, edge-triggered: every increment is an event, and the counter need not be read. If a
+/// caller arms only one point at a time, each event belongs to that point, and no query is necessary.
 ///
-/// It holds the timeline, because the kernel drops a wait with the timeline's last handle.
+/// The value keeps the timeline open, because the kernel drops all waits with the timeline's last handle.
 #[derive(Debug)]
 pub struct TimelineEventfd {
     eventfd: OwnedFd,
@@ -286,7 +288,7 @@ pub struct TimelineEventfd {
 }
 
 impl TimelineEventfd {
-    /// Waits for the point with this number too. The point need not have a fence yet.
+    /// Requests an event for the point with this number, in addition to earlier ones. The point need not have a fence yet.
     ///
     /// # Errors
     /// [`TimelineError::PointZero`], [`TimelineError::Request`].

@@ -1,4 +1,4 @@
-//! An [`AccessTracker`] whose order of accesses the compiler checks: one writer, then one reader, and again.
+//! An [`AccessTracker`] for which the compiler checks the order of accesses: one write, then one read, and so on.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::access_tracker::{
     TrackedFence, Writing,
 };
 
-/// The state of a buffer that nobody holds. It may be written.
+/// The state of a buffer that no accessor holds. It may be written.
 #[derive(Debug)]
 pub struct Idle(());
 
@@ -16,7 +16,7 @@ pub struct Idle(());
 #[derive(Debug)]
 pub struct BeingWritten(AccessToken<Writing>);
 
-/// The state of a buffer whose write was submitted; its fence may be pending. The buffer may be read, or written again.
+/// The state of a buffer whose write was submitted. The writer's fence may be pending. The buffer may be read, or written again.
 #[derive(Debug)]
 pub struct Written(());
 
@@ -26,7 +26,8 @@ pub struct BeingRead(AccessToken<Reading>);
 
 /// An [`AccessTracker`] with its state as a type, for a pipeline whose order does not change.
 ///
-/// Each method takes the tracker and returns it in the next state, so an access that the state does not permit does not compile.
+/// Each method consumes the tracker and returns it in the next state, so a program with an access that the state does not permit
+/// does not compile.
 ///
 /// A second write cannot begin, since the first one has moved the tracker:
 ///
@@ -38,7 +39,7 @@ pub struct BeingRead(AccessToken<Reading>);
 /// # }
 /// ```
 ///
-/// A read cannot begin before the writer has given its fence:
+/// A read cannot begin before the writer has passed its fence:
 ///
 /// ```compile_fail,E0599
 /// # use covalent_alloc::sync::*;
@@ -47,7 +48,7 @@ pub struct BeingRead(AccessToken<Reading>);
 /// # }
 /// ```
 ///
-/// A buffer cannot be written again before its reader has given it back:
+/// A buffer cannot be written again before its reader has ended the read:
 ///
 /// ```compile_fail,E0599
 /// # use covalent_alloc::sync::*;
@@ -85,9 +86,9 @@ impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for TypedTracker<S, M> {
     }
 }
 
-/// The answer of [`TypedTracker::begin_write`] and [`TypedTracker::begin_read`].
+/// The result of [`TypedTracker::begin_write`] and [`TypedTracker::begin_read`].
 #[derive(Debug)]
-#[must_use = "the answer holds the tracker"]
+#[must_use = "the result contains the tracker"]
 pub enum TypedDecision<From, To, M> {
     /// The accessor may use the buffer, and has to wait for these fences itself.
     Granted(TypedTracker<To, M>, Vec<PriorAccess<M>>),
@@ -95,7 +96,7 @@ pub enum TypedDecision<From, To, M> {
     Wait(TypedTracker<From, M>, Vec<PriorAccess<M>>),
 }
 
-/// An error of a [`TypedTracker`], with the untyped tracker, from which the pipeline can begin again.
+/// An error of a [`TypedTracker`], with the untyped tracker, which can be converted to a new [`TypedTracker`].
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 #[non_exhaustive]
@@ -106,7 +107,7 @@ pub struct TypedTrackerError<M> {
     pub tracker: Box<AccessTracker<M>>,
 }
 
-/// Begins the pipeline again after an error. Accesses that have not ended in the tracker still refuse conflicting ones.
+/// Makes a typed tracker after an error. Accesses that have not ended still prevent conflicting accesses.
 impl<M: TrackedFence> From<AccessTracker<M>> for TypedTracker<Idle, M> {
     fn from(tracker: AccessTracker<M>) -> Self {
         Self {
@@ -117,7 +118,7 @@ impl<M: TrackedFence> From<AccessTracker<M>> for TypedTracker<Idle, M> {
 }
 
 impl<M: TrackedFence> TypedTracker<Idle, M> {
-    /// Creates the tracker of a buffer that nobody holds. Error messages contain the buffer's name.
+    /// Creates the tracker of a buffer that no accessor holds. Error messages contain the buffer's name.
     pub fn new(buffer: impl Into<String>) -> Self {
         AccessTracker::new(buffer).into()
     }
@@ -142,10 +143,10 @@ impl<M: TrackedFence> TypedTracker<Idle, M> {
 }
 
 impl<M: TrackedFence> TypedTracker<BeingWritten, M> {
-    /// Ends the write. `fence` signals when the device is done; `None` means that it is done already.
+    /// Ends the write. `fence` signals when the device has finished; `None` means that it has finished already.
     ///
     /// # Errors
-    /// [`TypedTrackerError`] when the writer did not wait for an earlier access.
+    /// [`TypedTrackerError`] if the writer did not wait for an earlier access.
     pub fn end_write(
         self,
         fence: Option<M>,
@@ -155,7 +156,7 @@ impl<M: TrackedFence> TypedTracker<BeingWritten, M> {
 }
 
 impl<M: TrackedFence> TypedTracker<Written, M> {
-    /// Ends an access, after which the buffer holds a picture.
+    /// Ends a write or a read, after which the tracker is in the state [`Written`].
     fn end<K: AccessKind>(
         tracker: AccessTracker<M>,
         token: AccessToken<K>,
@@ -174,7 +175,7 @@ impl<M: TrackedFence> TypedTracker<Written, M> {
     /// Begins a read.
     ///
     /// # Errors
-    /// [`TypedTrackerError`] when the write failed.
+    /// [`TypedTrackerError`] if the write failed.
     pub fn begin_read(
         mut self,
         accessor: &Accessor,
@@ -196,10 +197,10 @@ impl<M: TrackedFence> TypedTracker<Written, M> {
 }
 
 impl<M: TrackedFence> TypedTracker<BeingRead, M> {
-    /// Ends the read. `fence` signals when the device is done; `None` means that it is done already.
+    /// Ends the read. `fence` signals when the device has finished; `None` means that it has finished already.
     ///
     /// # Errors
-    /// [`TypedTrackerError`] when the reader did not wait for the writer.
+    /// [`TypedTrackerError`] if the reader did not wait for the writer.
     pub fn end_read(
         self,
         fence: Option<M>,

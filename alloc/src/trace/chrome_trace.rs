@@ -1,7 +1,8 @@
-//! Writes steps to a file in the Trace Event Format, for Perfetto and `chrome://tracing`.
+//! Writes trace events of buffers to a file in the Trace Event Format, for Perfetto and `chrome://tracing`.
 //!
 //! # References
-//! Trace Event Format: complete events (`X`), flow events (`s`, `t`, `f`) and metadata (`M`). The array form may lack its end.
+//! Trace Event Format: complete events (`X`), flow events (`s`, `t`, `f`) and metadata (`M`). In the array form the closing
+//! bracket may be missing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +21,10 @@ use super::TARGET;
 use crate::files::{self, FileError};
 use crate::text::{printable_json, printable_path};
 
-/// The shortest duration in nanoseconds that viewers show.
+/// The shortest duration in nanoseconds that trace viewers display.
 const MIN_DURATION_NS: u64 = 1_000;
 
-/// The trace is missing or incomplete.
+/// Why a trace file is missing or incomplete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TraceError {
@@ -45,9 +46,9 @@ pub enum TraceError {
     },
 }
 
-/// Writes steps to a file. Clones write to the same file, and it is completed when the last clone is dropped.
+/// Writes trace events of buffers to a file. Clones write to the same file, and the drop of the last clone completes it.
 ///
-/// It is a layer for a `tracing` subscriber. [`finish`](Self::finish) returns an error where an event was not written.
+/// It is a layer for a `tracing` subscriber. [`finish`](Self::finish) returns an error if an event was not written.
 #[derive(Clone, Debug)]
 pub struct ChromeTrace(Arc<Mutex<Inner>>);
 
@@ -58,7 +59,7 @@ struct Inner<W: Write = File> {
     tracks: BTreeMap<String, usize>,
     is_begun: bool,
     is_ended: bool,
-    /// The number of events that were not written.
+    /// The number of events that could not be written.
     lost: u64,
     failed: Option<io::Error>,
 }
@@ -67,7 +68,7 @@ impl ChromeTrace {
     /// Creates the file and replaces an existing one. `program` is the name of the process in the trace.
     ///
     /// # Errors
-    /// [`TraceError::File`] when the file cannot be created.
+    /// [`TraceError::File`] if the file cannot be created.
     pub fn create(path: &Path, program: &str) -> Result<Self, TraceError> {
         let mut inner = Inner {
             path: path.to_owned(),
@@ -85,10 +86,10 @@ impl ChromeTrace {
         Ok(Self(Arc::new(Mutex::new(inner))))
     }
 
-    /// Completes the file.
+    /// Writes the end of the file.
     ///
     /// # Errors
-    /// [`TraceError::Lost`] when a part of it could not be written.
+    /// [`TraceError::Lost`] if an event could not be written.
     pub fn finish(&self) -> Result<(), TraceError> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.end();
@@ -104,19 +105,20 @@ impl ChromeTrace {
 }
 
 impl<W: Write> Inner<W> {
-    /// Writes an event, or counts it as lost. Later events are still tried, since the disk may have space again.
+    /// Writes an event, or counts it as lost if the write fails. Later events are still written, because the disk may have space
+    /// again.
     fn write(&mut self, event: &Value) {
         if self.is_ended {
             return;
         }
         let between = if self.is_begun { ",\n" } else { "[\n" };
-        // One call writes separator and event, so that the buffer takes both or neither.
+        // The separator and the event are written with one call, so that either both are in the file or neither is.
         let text = format!("{between}{}", printable_json(&event.to_string()));
         match self.to.write_all(text.as_bytes()) {
             Ok(()) => self.is_begun = true,
             Err(error) => {
                 self.lost = self.lost.saturating_add(1);
-                self.fail(error);
+                self.keep_first_error(error);
             }
         }
     }
@@ -129,12 +131,13 @@ impl<W: Write> Inner<W> {
         self.is_ended = true;
         let ended = self.to.write_all(end.as_bytes());
         if let Err(error) = ended.and_then(|()| self.to.flush()) {
-            self.fail(error);
+            self.keep_first_error(error);
         }
     }
 
-    /// Keeps the first error. It is not logged here, since this may be called while an event is logged.
-    fn fail(&mut self, error: io::Error) {
+    /// Keeps the first error for [`ChromeTrace::finish`]. The error is not logged, because this method can be called while an
+    /// event is being logged.
+    fn keep_first_error(&mut self, error: io::Error) {
         self.failed.get_or_insert(error);
     }
 
@@ -211,7 +214,7 @@ impl<S: Subscriber> Layer<S> for ChromeTrace {
     }
 }
 
-/// A step that was read from its `tracing` event.
+/// The fields of a [`Step`](super::Step) that were read from its `tracing` event.
 #[derive(Default)]
 struct RecordedStep {
     track: String,
@@ -309,7 +312,7 @@ mod tests {
         }
     }
 
-    /// A disk with a limited number of free bytes, which the test can raise.
+    /// A writer like a disk with a limited number of free bytes, which the test can increase.
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 
     impl Write for Disk {

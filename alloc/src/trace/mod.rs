@@ -1,12 +1,13 @@
 //! Trace events of buffers: every allocation, import, transfer, wait, signal and flip.
 //!
-//! A [`Step`] is on the track of one device or program and has a start and an end time. It names the buffer by its inode number, which
-//! is equal in every process. [`Step::emit`] emits it as a `tracing` event with the target [`TARGET`], which costs nothing without a
-//! subscriber. With the feature `trace`, `ChromeTrace` writes these events to a file for Perfetto and `chrome://tracing`. The file has
-//! one track for each device, and one flow for each use of a buffer, from the device that filled it to the display.
+//! A [`Step`] is one operation on a buffer, on the track of one device or program, with a start and an end time. The buffer is
+//! identified by its inode number, which is equal in every process. [`Step::emit`] emits the step as a `tracing` event with the
+//! target [`TARGET`], which costs nothing without a subscriber. With the feature `trace`, `ChromeTrace` writes these events to a
+//! file for Perfetto and `chrome://tracing`. The file has one track for each device, and one flow for each use of a buffer, from
+//! the device that fills it to the display.
 //!
-//! Two programs write two files. Both use `CLOCK_MONOTONIC` and count the uses of a buffer in the same way, so
-//! `jq -s add client.json compositor.json` makes one trace of both, with the flows between them.
+//! Each program writes its own file. All programs use `CLOCK_MONOTONIC` and count the uses of a buffer in the same way, so `jq -s
+//! add client.json compositor.json` merges two files into one trace, with the flows between the programs.
 
 #[cfg(feature = "trace")]
 mod chrome_trace;
@@ -20,7 +21,7 @@ pub use chrome_trace::{ChromeTrace, TraceError};
 /// The `tracing` target of the events, for filters.
 pub const TARGET: &str = "covalent::trace";
 
-/// The operation of a step.
+/// The operation of a [`Step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
@@ -100,15 +101,15 @@ pub struct Step<'a> {
     pub track: &'a str,
     /// The operation.
     pub action: Action,
-    /// The inode number of the buffer's first dma-buf; 0 for a step that is about no single buffer.
+    /// The inode number of the buffer's first dma-buf; 0 for a step that does not concern a single buffer.
     pub buffer: u64,
-    /// How often the buffer was filled before: 0 for the first time.
+    /// The number of earlier fills of the buffer: 0 while it is used for the first time.
     pub round: u64,
     /// The position in the flow of the buffer's use.
     pub place: FlowPosition,
     /// The start time.
     pub from: Duration,
-    /// The end time. It equals the start time where the step has no duration.
+    /// The end time. It equals the start time if the step has no duration.
     pub until: Duration,
 }
 
@@ -139,13 +140,13 @@ pub fn now() -> Duration {
     )
 }
 
-/// Returns the start time of a step; zero without a subscriber, since no event is emitted then.
+/// Returns the present time as the start time of a step; zero if there is no subscriber, because no event is emitted then.
 #[cfg(feature = "buffer")]
 pub(crate) fn begin() -> Duration {
     if is_on() { now() } else { Duration::ZERO }
 }
 
-/// Emits a step for each buffer, from `from` until now.
+/// Emits a step for each buffer, which began at `from` and ends now.
 #[cfg(feature = "buffer")]
 pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer], from: Duration) {
     if !is_on() {
@@ -166,7 +167,7 @@ pub(crate) fn end(track: &str, action: Action, buffers: &[crate::buffer::Buffer]
     }
 }
 
-/// Returns whether a subscriber receives the events. Without one, a program need not prepare them.
+/// Returns whether a subscriber receives the events. If none does, a program need not prepare them.
 #[must_use]
 pub fn is_on() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::TRACE)

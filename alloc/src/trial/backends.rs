@@ -1,4 +1,5 @@
-//! The backends of the helper process. Each request goes to them in order, and the first that answers counts.
+//! The backends of the helper process. Each request is passed to them in order, and the result of the first that supports it is
+//! used.
 
 use covalent_machine::trial_results::{Outcome, Refusal};
 

@@ -1,10 +1,10 @@
-//! The drivers that run in the calling process: those of GBM and Vulkan.
+//! The userspace drivers, which run in the process that calls them: those of GBM and Vulkan.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A set of drivers that are loaded together. One that crashes ends the process with all of them.
+/// A set of drivers that are loaded together into one helper process. If one of them crashes, the process ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Drivers {
@@ -13,7 +13,7 @@ pub(super) enum Drivers {
         /// The card's primary node.
         card: PathBuf,
     },
-    /// All drivers that the Vulkan loader finds. It loads all of them or none.
+    /// All drivers that the Vulkan loader finds, because the loader always loads all of them.
     Vulkan,
 }
 
@@ -28,7 +28,7 @@ impl Drivers {
         gbm.chain([Self::Vulkan]).collect()
     }
 
-    /// Returns the name of the backend that loads them.
+    /// Returns the name of the backend that loads these drivers.
     pub(super) fn backend(&self) -> &'static str {
         match self {
             Self::Gbm { .. } => "gbm",
@@ -36,7 +36,7 @@ impl Drivers {
         }
     }
 
-    /// Returns the node of the device, where the set is for one device.
+    /// Returns the device node if the set is for one device; otherwise `None`.
     pub(super) fn node(&self) -> Option<&Path> {
         match self {
             Self::Gbm { card } => Some(card),
@@ -44,7 +44,7 @@ impl Drivers {
         }
     }
 
-    /// Returns the name for messages.
+    /// Returns the name of the driver set in messages.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Gbm { card } => format!("GBM on {}", card.display()),

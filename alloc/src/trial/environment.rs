@@ -6,10 +6,12 @@ use std::path::Path;
 
 use covalent_machine::trial_results::Environment;
 
-/// The memory size is rounded up to a multiple of this many MiB, since the kernel reserves a slightly different part at each boot.
+/// The memory size is rounded up to a multiple of this many MiB, because the kernel reserves a slightly different amount at each
+/// boot.
 const MEMORY_ROUNDING_MEBIBYTES: u64 = 256;
 
-/// The folders in which distributions install Mesa's library. Its file name contains its version since Mesa 24.1.
+/// The folders in which distributions install Mesa's library, from whose file name the version is read. The name contains the
+/// version since Mesa 24.1.
 const LIBRARY_FOLDERS: [&str; 5] = [
     "/usr/lib",
     "/usr/lib64",

@@ -1,9 +1,9 @@
-//! The path of an error in a JSON text.
+//! Finds the path of the value in a JSON text to which an error of serde_json belongs.
 
-/// The most levels of a path that are kept. The path of a deeper place ends with `…`.
+/// The maximum number of levels in a path. The path of a value that is nested more deeply ends with `…`.
 const MAX_LEVELS: usize = 32;
 
-/// A list or object that contains a place in the text.
+/// A JSON list or object that contains the position of the error.
 enum Container {
     /// A list, with the index of its current item.
     List(usize),
@@ -11,21 +11,22 @@ enum Container {
     Object(String),
 }
 
-/// Returns the path of an error, such as `facts[3].effect.refuses.scope`. The path of the whole text is empty.
+/// Returns the path of the value to which an error belongs, such as `facts[3].effect.refuses.scope`. The path of the whole text
+/// is empty.
 pub(super) fn of(text: &[u8], error: &serde_json::Error) -> String {
-    // serde_json reports a missing field at the end of its object. It reports an invalid string in the last field at the same
-    // place. The first error is about the object, the second about the field.
+    // serde_json reports a missing field at the end of the object, where it also reports an invalid string in the last field. A
+    // missing field belongs to the object, and an invalid string to the field.
     let is_about_object = error.to_string().starts_with("missing field");
     path(text, error.line(), error.column(), is_about_object)
 }
 
-/// Returns the path of the value that begins or ends at a line and a column, which both count from 1. Where an object ends there,
+/// Returns the path of the value that begins or ends at a line and a column, which both count from 1. If an object ends there,
 /// the path is that of the object if `is_about_object` is true, and that of its last field otherwise.
 ///
-/// The text is read once, up to that place. At most [`MAX_LEVELS`] levels are kept.
+/// The text is read once, up to that position. The path has at most [`MAX_LEVELS`] levels.
 fn path(text: &[u8], line: usize, column: usize, is_about_object: bool) -> String {
     let mut open: Vec<Container> = Vec::new();
-    // The number of open containers that are nested more deeply than [`MAX_LEVELS`], which `open` does not contain.
+    // The number of open containers that are not in `open`, because they are nested more deeply than [`MAX_LEVELS`].
     let mut deeper = 0_usize;
     let mut is_name = false;
     let mut at = 0_usize;
@@ -96,7 +97,7 @@ fn path(text: &[u8], line: usize, column: usize, is_about_object: bool) -> Strin
     path
 }
 
-/// Returns the number of bytes before the end of a column of a line.
+/// Returns the offset in bytes of the end of a column of a line.
 fn offset(text: &[u8], line: usize, column: usize) -> usize {
     let mut before = 0_usize;
     for one in text

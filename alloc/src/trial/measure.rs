@@ -1,4 +1,5 @@
-//! Measures how long a driver takes. The helper process measures, so that no message of the socket is part of the time.
+//! Measures how long a driver takes for an operation. The measurement is in the helper process, so that the times do not include
+//! messages over the socket.
 
 use std::time::Instant;
 
@@ -6,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use covalent_machine::trial_results::Outcome;
 
-/// The times of one acquisition and release, such as of one allocation and its end.
+/// The durations of one cycle: of an acquisition, such as an allocation or an import, and of its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredCycle {
-    /// The time of the acquisition in nanoseconds.
+    /// The duration of the acquisition in nanoseconds.
     #[serde(rename = "taken_ns")]
     pub acquire_ns: u64,
-    /// The time of the release in nanoseconds.
+    /// The duration of the release in nanoseconds.
     #[serde(rename = "given_back_ns")]
     pub release_ns: u64,
 }
 
-/// The most cycles of one request. The program waits for the reply, so the number is bounded.
+/// The maximum number of cycles in one request. It is limited, because the program waits for the reply.
 const MAX_CYCLES: u32 = 1000;
 
-/// Acquires something and releases it, `count` times, one after another.
+/// Calls `acquire` and drops its result, `count` times, one after another, and measures both.
 ///
 /// # Errors
 /// The first refusal. The times before it are lost.

@@ -1,14 +1,15 @@
-//! Trial imports: a plan is tried on every participant, and what a driver refuses becomes a constraint.
+//! Trial imports: a plan is tried on every participant, and a combination that a driver refuses becomes a constraint.
 //!
-//! [`solve_with_trials`] allocates one buffer according to a plan and tries it on every participant. It does so in a helper process,
-//! because a driver may hang or abort. It then solves again without what was refused, and keeps the refusals that repeat as trial
-//! results.
+//! [`solve_with_trials`] allocates one buffer according to a plan and tries it on every participant. The trial is in a helper
+//! process, because a driver may hang or abort. If a driver refuses, the refused combination is excluded and the request is
+//! solved again. Refusals that repeat are kept as trial results.
 //!
-//! A trial can refute a plan but cannot guarantee one. Memory that happens to be contiguous today says nothing about what its source
-//! guarantees. So a success is never kept, nor is the refusal of a plan that was only possible.
+//! A trial can show that a plan fails, but cannot guarantee that it works: memory that was contiguous in a trial need not be
+//! contiguous at the next allocation. So a success is never kept, and neither is the refusal of a plan that was possible and not
+//! guaranteed.
 //!
-//! Trial results, their scope and the request that they change are plain data and pure functions, in `covalent-machine`. The file that
-//! keeps them, the helper process and the trials need the feature `buffer`.
+//! `covalent-machine` has the types of trial results and the functions that apply them to a request, which do no I/O. The file in
+//! which they are stored, the helper process and the trials need the feature `buffer`.
 //!
 //! ```text
 //!  request ──▶ apply trial results ──▶ solve ──▶ no plan: end

@@ -1,4 +1,4 @@
-//! The helper process: it allocates and tries buffers on request, and ends when the program closes the socket.
+//! The code of the helper process, which allocates and tries buffers on request, and ends when the program closes the socket.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,11 +18,11 @@ use crate::constraint::Participant;
 use crate::solve::{Plan, Request};
 use covalent_machine::trial_results::{Outcome, Refusal, plan_of};
 
-/// The helper process cannot go on.
+/// Why the helper process ends with an error.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The standard input is not a socket, as when a person starts the program.
+    /// The standard input is not a socket, because a user started the program in a shell.
     #[error(
         "the standard input is not a socket: this program is started by other programs; run `covalent matrix` or `covalent plan --prove` instead"
     )]
@@ -30,28 +30,29 @@ pub enum ServeError {
     /// The standard input cannot be duplicated.
     #[error("dup of the socket failed: {0}")]
     Socket(#[from] io::Error),
-    /// The program at the other end sent something unexpected, or the socket failed.
-    #[error("the messages with the program that started this helper failed: {0}")]
+    /// The program at the other end sent a message that is not valid, or the socket failed.
+    #[error("the communication with the program that started this helper failed: {0}")]
     Protocol(String),
 }
 
 /// Serves requests over the socket that is the standard input, until the program closes it.
 ///
-/// A helper program consists of this call. `covalent-prove` is one, and an application may ship its own. Plans are tried on every
-/// backend of this crate.
+/// The main function of a helper program consists of this call. `covalent-prove` is such a program, and an application may ship
+/// its own. Plans are tried on every backend of this crate.
 ///
 /// # Errors
 /// [`ServeError`].
 pub fn serve() -> Result<(), ServeError> {
-    // The in-process backends come first: the DRM backend would treat the GBM participant of a card as the card itself.
+    // The backends whose drivers run in this process come first, because the DRM backend would otherwise try the GBM participant
+    // of a card as the card itself.
     let backends = backend::in_process().into_iter().chain(backend::all());
     serve_with(backends.collect())
 }
 
-/// Serves requests as [`serve`] does, with the given backends: those of this crate ([`backend::all`], [`backend::in_process`]) or
-/// others.
+/// Serves requests as [`serve`] does, with the given backends: those of this crate ([`backend::all`], [`backend::in_process`]),
+/// or an application's.
 ///
-/// For each participant or source, the first backend that returns a result counts.
+/// The backends are called in order, and the result of the first that supports a participant or source is used.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -61,18 +62,18 @@ pub fn serve_with(backends: Vec<Box<dyn Backend>>) -> Result<(), ServeError> {
         return Err(ServeError::NoSocket);
     }
     let socket = input.as_fd().try_clone_to_owned()?;
-    // A driver that aborts must not fill the disk with core dumps.
+    // Core dumps are disabled, because a driver that aborts in each trial would fill the disk with them.
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
     let _ = setrlimit(Resource::Core, none);
-    watch(socket.try_clone()?);
+    exit_when_socket_closes(socket.try_clone()?);
     serve_requests(&socket, Backends::new(backends))
 }
 
-/// Ends this process when the program closes the socket, even where a trial hangs.
-fn watch(socket: OwnedFd) {
+/// Ends this process when the program closes the socket, also while a driver hangs in a trial.
+fn exit_when_socket_closes(socket: OwnedFd) {
     thread::spawn(move || {
         loop {
             let mut watched = [PollFd::new(&socket, PollFlags::RDHUP)];
@@ -95,7 +96,7 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
         let reply = match request {
             HelperRequest::Hello { left_out, .. } => {
                 let reporter = socket.try_clone()?;
-                // If the program has ended, the message cannot be sent. The next receive then finds the socket closed, and this
+                // The error is ignored: if the program has ended, the next receive finds that the socket is closed, and this
                 // process ends.
                 let report = move |fourcc| {
                     let _ = wire::send(&reporter, &HelperReply::Asks { fourcc }, &[]);
@@ -104,7 +105,7 @@ fn serve_requests(socket: &OwnedFd, mut backends: Backends) -> Result<(), ServeE
                 HelperReply::Hello { version: VERSION }
             }
             HelperRequest::Allocate { request } => {
-                // The kept buffer is freed first, since it may come from the queue that is used next.
+                // The kept buffer is freed first, because it may be memory of the V4L2 queue that the next allocation uses.
                 held = None;
                 let outcome = match planned(&request).and_then(|plan| backends.allocate(&plan)) {
                     Ok(allocated) => {
@@ -220,7 +221,7 @@ fn measure_import(
         .first()
         .ok_or_else(|| untestable("no buffer is allocated"))?;
     let mut import = || importer(buffer).map_err(|error| error.outcome());
-    // The first import is not measured, since the buffer's pages may be allocated only then.
+    // The first import is not measured, because some drivers allocate the buffer's pages only at the first import.
     drop(import()?);
     cycles(count, import)
 }

@@ -13,11 +13,12 @@ use covalent_machine::trial_results::{Outcome, Refusal, RefusalKind};
 use covalent_machine::trial_results::{Scope, TrialResult};
 use covalent_machine::trial_results::{narrowed, pair, plan_of};
 
-/// Solves a request, tries the plan, and solves again without what was refused, until a plan is accepted or a limit is reached.
+/// Solves a request and tries the plan. If a driver refuses, the refused combination is excluded and the request is solved again,
+/// until a plan is accepted, no plan is left, or a limit is reached.
 ///
-/// What is learnt is added to `results`. A refusal is learnt only if it is structural, repeats, and refutes a plan that was guaranteed
-/// for that participant alone. The refusal of a plan that was only possible shows nothing wrong with the declaration. Every other
-/// refusal is excluded for this call only.
+/// Learnt refusals are added to `results`. A refusal is learnt only if it is structural, repeats, and contradicts a plan that the
+/// solver guarantees for that participant and source alone. The refusal of a plan that is possible and not guaranteed does not
+/// contradict the participant's declaration. A refusal that is not learnt is excluded for this call only.
 pub fn solve_with_trials(
     request: &Request,
     trials: &mut [&mut dyn Trial],
@@ -134,9 +135,9 @@ fn run_loop(
     }
 }
 
-/// The refusal of a plan.
+/// A refusal of the plan by a participant, or by the source at the allocation.
 struct PlanRefusal {
-    /// The index of the participant, since two may have the same name; `None` where the source refused to allocate.
+    /// The index of the participant, because two participants can have the same name; `None` if the source refused to allocate.
     participant: Option<usize>,
     refusal: Refusal,
     /// How often the same refusal was returned.
@@ -158,7 +159,7 @@ struct TrialRun<'run, 'trial> {
 }
 
 impl TrialRun<'_, '_> {
-    /// Allocates a buffer according to a plan and tries it on each participant, and repeats what is refused.
+    /// Allocates a buffer according to a plan and tries it on each participant. A trial that is refused is repeated.
     fn try_plan(&mut self, request: &Request, plan: &Plan) -> PlanTrial {
         let narrow = narrowed(request, plan);
         let mut result = PlanTrial {
@@ -167,7 +168,7 @@ impl TrialRun<'_, '_> {
             is_limit_reached: false,
         };
         let Some(one) = plan_of(&narrow) else {
-            // This cannot happen: the plan itself satisfies the narrowed request.
+            // This does not occur, because the plan itself satisfies the narrowed request.
             result.is_limit_reached = true;
             return result;
         };
@@ -201,7 +202,7 @@ impl TrialRun<'_, '_> {
         for (index, participant) in narrow.participants.iter().enumerate() {
             let is_first = std::cell::Cell::new(true);
             let outcome = self.repeat_refusals(|run| {
-                // A repetition begins with a new buffer. After a crash of the helper process it has a new process too.
+                // Each repetition allocates a new buffer. After a crash it also runs in a new helper process.
                 if !is_first.replace(false) {
                     let allocated = run.allocate(planned, &mut buffer)?;
                     if allocated.refusal().is_some() {
@@ -230,8 +231,8 @@ impl TrialRun<'_, '_> {
         result
     }
 
-    /// Repeats a trial that is refused until it is not refused, or until the refusal was repeated often enough. Returns `None` where a
-    /// limit was reached first.
+    /// Repeats a trial until it is not refused, or until the same refusal was returned as often as [`Limits::repeats`] requires.
+    /// Returns `None` if the limit of trials is reached before.
     fn repeat_refusals(
         &mut self,
         mut run_trial: impl FnMut(&mut Self) -> Option<Outcome>,
@@ -246,7 +247,7 @@ impl TrialRun<'_, '_> {
                         }
                         _ => 1,
                     };
-                    // A repetition does not help where a permission is missing.
+                    // A refusal because of a missing permission is not repeated, since the result would be the same.
                     let is_final = refusal.kind == RefusalKind::Permission;
                     last = Some((refusal, times));
                     if is_final {
@@ -261,7 +262,7 @@ impl TrialRun<'_, '_> {
         last.map(|(refusal, times)| (Outcome::Refused(refusal), times))
     }
 
-    /// Counts one trial; returns `None` where the limit is reached.
+    /// Counts one trial; returns `None` if the limit of trials is reached.
     fn count(&mut self) -> Option<()> {
         if self.used >= self.limits.trials {
             return None;
@@ -280,7 +281,7 @@ impl TrialRun<'_, '_> {
             }
         }
         Some(Outcome::Untestable(
-            "no implementation of Trial allocates".to_owned(),
+            "no implementation of Trial can allocate the buffer of this plan".to_owned(),
         ))
     }
 
@@ -297,12 +298,12 @@ impl TrialRun<'_, '_> {
             }
         }
         Some(Outcome::Untestable(
-            "no implementation of Trial tries this participant".to_owned(),
+            "no implementation of Trial can try this participant".to_owned(),
         ))
     }
 
-    /// Adds a trial result for a refusal that is structural, repeats, and refutes a guarantee. Probes of other sizes and formats
-    /// determine its scope.
+    /// Adds a trial result for a refusal if the refusal is structural, was repeated, and contradicts a plan that was guaranteed.
+    /// Trials with other sizes and formats (probes) determine the scope of the result.
     fn learn(
         &mut self,
         request: &Request,
@@ -322,7 +323,8 @@ impl TrialRun<'_, '_> {
         if alone.verdict() != Verdict::Guaranteed {
             return None;
         }
-        // The refused buffer was for other sizes too. A trial result is about one size, so that size is tried by itself first.
+        // The refused buffer also had to be usable for the other sizes of the request. A trial result is for one size, so a
+        // buffer for only that size is tried first.
         if !request.more_extents.is_empty() {
             let alone = self.probe_one(participant, source, format, request.extent, refused)?;
             if !alone.refused {
@@ -340,7 +342,7 @@ impl TrialRun<'_, '_> {
         ))
     }
 
-    /// Tries the participant and the source with other sizes and formats.
+    /// Tries whether the participant also refuses buffers of the source with other sizes and formats.
     fn probe(
         &mut self,
         participant: &Participant,
@@ -362,7 +364,7 @@ impl TrialRun<'_, '_> {
         if sizes < CONFIRMATIONS {
             return probes;
         }
-        // The first format tried has another modifier; formats with the same modifier follow.
+        // Formats with another modifier are tried before formats with the same modifier.
         let listed: FormatSet = participant
             .choices()
             .filter_map(|choice| choice.formats.as_ref())
@@ -385,8 +387,8 @@ impl TrialRun<'_, '_> {
         probes
     }
 
-    /// Tries the participant and the source with one other size or format. Returns `None` where the outcome shows nothing about the
-    /// refusal.
+    /// Tries whether the participant also refuses a buffer of the source with one size and format. Returns `None` if the buffer
+    /// was neither accepted nor refused in the same way, so that the outcome tells nothing about the refusal.
     fn probe_one(
         &mut self,
         participant: &Participant,
@@ -429,8 +431,8 @@ impl TrialRun<'_, '_> {
     }
 }
 
-/// Returns sizes in pixels for further probes: one whose buffer fits into a page, half, double, and two usual ones. A refusal that
-/// depends on the size does not repeat at one of them.
+/// Returns sizes in pixels for further probes: a size whose buffer fits into a page, half and double the size, and two usual
+/// sizes. The driver accepts one of them if its refusal depends on the size.
 fn other_sizes(extent: Extent) -> impl Iterator<Item = Extent> {
     let (width, height) = (extent.width(), extent.height());
     [

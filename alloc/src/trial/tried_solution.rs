@@ -1,4 +1,4 @@
-//! The result of solving with trials, and the limits of it.
+//! The result of [`solve_with_trials`](super::solve_with_trials), and its limits.
 
 use serde::Serialize;
 
@@ -6,14 +6,15 @@ use crate::model::FormatModifier;
 use crate::solve::Solution;
 use covalent_machine::trial_results::{Outcome, Refusal, TrialResult};
 
-/// The limits of [`solve_with_trials`](super::solve_with_trials). The [`Default`] is enough for every case seen so far.
+/// The limits of [`solve_with_trials`](super::solve_with_trials). No known case needs more than the [`Default`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many plans are tried. Each is the best one that is left.
+    /// The maximum number of plans that are tried. Each is the best plan that is not excluded.
     pub plans: u32,
-    /// How many allocations and attempts are made in all, with the further probes of what was refused.
+    /// The maximum number of allocations and of trials on participants together, including those with other sizes and formats
+    /// after a refusal.
     pub trials: u32,
-    /// How often the same refusal has to repeat before it counts.
+    /// How often the same refusal must be returned before it is excluded or learnt.
     pub repeats: u32,
 }
 
@@ -31,7 +32,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TriedSolution {
-    /// The last solution. Its verdict is the solver's: a trial that succeeds does not make a possible plan guaranteed.
+    /// The last solution of the solver. A successful trial does not change its verdict from possible to guaranteed.
     pub solution: Solution,
     /// Why no further plan was tried.
     #[serde(rename = "ending")]
@@ -48,7 +49,7 @@ pub struct TriedSolution {
     /// The earlier trial results that changed the last request.
     #[serde(rename = "known")]
     pub applied_results: Vec<TrialResult>,
-    /// How many allocations and attempts were made.
+    /// The number of allocations and of trials on participants that were made.
     #[serde(rename = "trials")]
     pub trial_count: u32,
 }
@@ -70,7 +71,7 @@ pub enum TrialEnd {
     LimitReached,
 }
 
-/// The outcome of a trial on one participant, or of the allocation.
+/// The outcome of the trial on one participant, or of the allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ParticipantTrial {

@@ -1,7 +1,9 @@
-//! GPUs that this machine does not have: their user-space drivers run on Mesa's drm-shims, which stand in for the kernel's driver.
+//! GPUs that this machine does not have. Their Mesa drivers run with Mesa's drm-shims, libraries that replace the ioctls of the
+//! kernel's driver.
 //!
-//! A driver lists its formats and modifiers, lays out images and refuses layouts by its own code. It draws nothing, so pixels, timing
-//! and what a display or codec takes are not known from it.
+//! Without the GPU, a driver still lists its formats and modifiers, chooses image layouts and refuses layouts, because that is
+//! its own code. It draws nothing, so nothing is known of pixels, of timing, and of what the displays and codecs of such a
+//! machine accept.
 //!
 //! # References
 //! Mesa, `src/drm-shim/README.md`; Debian's package `mesa-drm-shim`.
@@ -21,10 +23,10 @@ use crate::text::printable;
 
 use self::table::GPUS;
 
-/// The environment variable with a further folder of drm-shims.
+/// The environment variable with the path of an additional folder of drm-shims.
 const SHIM_FOLDER: &str = "COVALENT_DRM_SHIMS";
 
-/// The folders in which distributions install drm-shims, and in which Mesa's own build does.
+/// The folders in which distributions and Mesa's own build install drm-shims.
 const SHIM_FOLDERS: [&str; 6] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
@@ -34,7 +36,7 @@ const SHIM_FOLDERS: [&str; 6] = [
     "/usr/local/lib",
 ];
 
-/// The folders of the manifests by which the Vulkan loader finds drivers.
+/// The folders with the driver manifests of the Vulkan loader.
 ///
 /// # References
 /// The Vulkan loader, `docs/LoaderDriverInterface.md`, "Driver Discovery on Linux".
@@ -44,28 +46,28 @@ const MANIFEST_FOLDERS: [&str; 3] = [
     "/etc/vulkan/icd.d",
 ];
 
-/// How each drm-shim is told which GPU it stands in for, and the driver that runs on it.
+/// A drm-shim: its library, how its GPU is selected, and the Vulkan driver that runs with it.
 struct Shim {
-    /// The name of its library between `lib` and `_noop_drm_shim.so`.
+    /// The part of the library's file name between `lib` and `_noop_drm_shim.so`.
     library: &'static str,
-    /// The environment variable that chooses the GPU; `None` for a shim of one GPU.
+    /// The environment variable that selects the GPU; `None` if the shim supports only one GPU.
     variable: Option<&'static str>,
-    /// The beginning of the name of the driver's manifest.
+    /// The beginning of the file name of the driver's manifest.
     manifest: &'static str,
     /// The driver's name.
     driver: &'static str,
 }
 
-/// A GPU that a drm-shim can stand in for.
+/// A GPU whose driver can run with a drm-shim instead of the hardware.
 pub struct VendorGpu {
     name: &'static str,
     title: &'static str,
     shim: &'static Shim,
-    /// The value of the shim's variable.
+    /// The value of the shim's environment variable that selects this GPU.
     value: &'static str,
 }
 
-/// Why a GPU's driver cannot be run.
+/// Why the driver of a GPU cannot be run.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum VendorGpuError {
@@ -77,7 +79,7 @@ pub enum VendorGpuError {
         /// The names of all GPUs.
         known: String,
     },
-    /// The library that stands in for the kernel's driver is not installed.
+    /// The library of the drm-shim is not installed.
     #[error(
         "the driver of {gpu} runs on {library}, which is in none of {looked}: install it with `apt install mesa-drm-shim mesa-vulkan-drivers` (Debian 13 with backports and newer), or build Mesa with -Dtools=drm-shim and set {SHIM_FOLDER} to its folder"
     )]
@@ -98,7 +100,7 @@ pub enum VendorGpuError {
         gpu: &'static str,
         /// The driver's name.
         driver: &'static str,
-        /// The beginning of the name of its manifest.
+        /// The beginning of the file name of the driver's manifest.
         manifest: &'static str,
         /// The folders that were searched.
         looked: String,
@@ -108,7 +110,7 @@ pub enum VendorGpuError {
 crate::debug_as_display!(VendorGpuError);
 
 impl VendorGpu {
-    /// Lists every GPU that a drm-shim can stand in for, whether the shim is installed or not.
+    /// Lists every GPU for which there is a drm-shim, whether the shim is installed or not.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         GPUS.iter()
     }
@@ -133,25 +135,25 @@ impl VendorGpu {
         self.name
     }
 
-    /// Returns the name for people, such as `AMD Radeon RX 7900 (RDNA3, GFX11)`.
+    /// Returns the name for display, such as `AMD Radeon RX 7900 (RDNA3, GFX11)`.
     #[must_use]
     pub fn title(&self) -> &'static str {
         self.title
     }
 
-    /// Returns the name of its Vulkan driver, such as `RADV`.
+    /// Returns the name of the GPU's Vulkan driver, such as `RADV`.
     #[must_use]
     pub fn driver(&self) -> &'static str {
         self.shim.driver
     }
 
-    /// Returns the file name of the library that stands in for the kernel's driver.
+    /// Returns the file name of the drm-shim's library.
     #[must_use]
     pub fn library(&self) -> String {
         format!("lib{}_noop_drm_shim.so", self.shim.library)
     }
 
-    /// Returns the environment of a process in which the driver finds this GPU and no other.
+    /// Returns the environment variables of a process in which the driver finds only this GPU.
     ///
     /// # Errors
     /// [`VendorGpuError::NoShim`], [`VendorGpuError::NoDriver`].
@@ -165,7 +167,7 @@ impl VendorGpu {
         let shim = shim.ok_or_else(|| VendorGpuError::NoShim {
             gpu: self.name,
             library,
-            looked: listed(&folders),
+            looked: folder_list(&folders),
         })?;
         let manifest = MANIFEST_FOLDERS
             .iter()
@@ -174,12 +176,12 @@ impl VendorGpu {
             gpu: self.name,
             driver: self.shim.driver,
             manifest: self.shim.manifest,
-            looked: listed(&MANIFEST_FOLDERS.map(PathBuf::from)),
+            looked: folder_list(&MANIFEST_FOLDERS.map(PathBuf::from)),
         })?;
         let mut variables = vec![
             ("LD_PRELOAD", shim.into_os_string()),
             ("VK_DRIVER_FILES", manifest.clone().into_os_string()),
-            // Loaders before 1.3.207 know this name only.
+            // Vulkan loaders before 1.3.207 support only this variable.
             ("VK_ICD_FILENAMES", manifest.into_os_string()),
         ];
         if let Some(variable) = self.shim.variable {
@@ -188,10 +190,10 @@ impl VendorGpu {
         Ok(variables)
     }
 
-    /// Gives a declaration by the driver the names and the identity of this GPU, and removes what it says about the machine on which
+    /// Sets the names and the identity of this GPU in a declaration by its driver, and removes properties of the machine on which
     /// the driver ran.
     pub(super) fn adopt(&self, declared: &mut Declared) {
-        // All shims present their device at the same bus address, so the identities that drivers report do not distinguish the
+        // All shims report the same bus address for their device, so the identities that drivers report do not distinguish the
         // GPUs.
         let identity = |driver: &str| DeviceIdentity {
             driver: driver.to_owned(),
@@ -222,13 +224,13 @@ impl VendorGpu {
                 source.id = SourceId::new(format!("vulkan:{}@{}", device.driver, device.location));
             }
             source.name = format!("{} Vulkan", self.name);
-            // The shim invents the amount.
+            // The shim reports an arbitrary amount of memory.
             source.guarantees.available_bytes = None;
         }
     }
 }
 
-fn listed(folders: &[PathBuf]) -> String {
+fn folder_list(folders: &[PathBuf]) -> String {
     let names: Vec<String> = folders
         .iter()
         .map(|folder| printable(&folder.to_string_lossy()))

@@ -1,10 +1,11 @@
 //! The messages between a program and its helper process: JSON with a length prefix of four bytes, with file descriptors as
 //! SCM_RIGHTS.
 //!
-//! A driver runs in the helper, so a reply may contain anything. A reply has at most [`MAX_REPLY_BYTES`] bytes. Memory is taken for
-//! the bytes that arrive, whatever length was announced. Parsing takes at most 256 times the reply's length in memory, since an unknown
-//! field is kept at each level of a participant, and time linear in its length. The depth of the JSON is at most 128. Texts are made
-//! printable and cut to a length on receipt ([`Message::with_printable_text`]).
+//! A reply is not trusted, because drivers run in the helper process and can overwrite its memory. A reply has at most
+//! [`MAX_REPLY_BYTES`] bytes. Memory is allocated only for the bytes that arrive, and not for the length that the prefix claims.
+//! Parsing takes time linear in the reply's length, and memory of at most 256 times the length, because an unknown field is kept
+//! at each level of a participant. The depth of the JSON is at most 128. The receiver makes texts printable and cuts them to a
+//! maximum length ([`Message::with_printable_text`]).
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -32,22 +33,23 @@ use crate::solve::Request;
 use crate::text::printable_within;
 use covalent_machine::trial_results::Outcome;
 
-/// The version of the messages. Both sides must have the same.
+/// The version of the messages, which must be equal in the program and the helper process.
 pub(super) const VERSION: u32 = 5;
 
-/// The most bytes of a request. Real requests are far shorter, so a peer that announces more is not ours.
+/// The maximum length of a request in bytes. Real requests are far shorter, so a longer one does not come from this crate.
 const MAX_REQUEST_BYTES: u32 = 16 << 20;
 
-/// The most bytes of a reply. Real replies are far shorter: a participant with 5,000 pairs of format and modifier takes 300 KiB.
+/// The maximum length of a reply in bytes. Real replies are far shorter: a participant with 5,000 pairs of format and modifier
+/// takes 300 KiB.
 const MAX_REPLY_BYTES: u32 = 4 << 20;
 
-/// The most characters of a text from a driver, since it is shown to a person.
+/// The maximum number of characters of a text from a driver, which is shown to the user.
 const MAX_TEXT_CHARACTERS: usize = 2000;
 
-/// How many bytes are allocated at a time, whatever length was announced.
+/// The number of bytes that are allocated first for a message, independent of the length that its prefix claims.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The most file descriptors of a message: one for each plane of a picture.
+/// The maximum number of file descriptors of a message: one for each plane of a picture.
 const MAX_FDS: usize = 4;
 
 /// A request of the program to the helper process.
@@ -56,9 +58,9 @@ const MAX_FDS: usize = 4;
 pub(super) enum HelperRequest {
     /// Begins the connection.
     Hello {
-        /// [`VERSION`].
+        /// The sender's [`VERSION`].
         version: u32,
-        /// The formats about which drivers are not asked, because one of them ended a process before.
+        /// The formats that are left out of queries, because a driver ended an earlier helper process at them.
         #[serde(default)]
         left_out: BTreeSet<Fourcc>,
     },
@@ -67,51 +69,53 @@ pub(super) enum HelperRequest {
         /// The request.
         request: Box<Request>,
     },
-    /// Tries the buffer on a participant.
+    /// Tries the kept buffer on a participant.
     Attempt {
         /// The participant.
         participant: Box<Participant>,
     },
-    /// Allocates according to the only plan of this request and frees the buffer, repeatedly. The kept buffer is freed first.
+    /// Measures allocations: allocates according to the only plan of this request and frees the buffer, `count` times. The kept
+    /// buffer is freed first.
     MeasureAllocation {
         /// The request.
         request: Box<Request>,
-        /// How many times.
+        /// The number of repetitions.
         #[serde(rename = "turns")]
         count: u32,
     },
-    /// Imports the buffer into a participant and frees the import, repeatedly.
+    /// Measures imports: imports the kept buffer into a participant and ends the import, `count` times.
     MeasureImport {
         /// The participant.
         participant: Box<Participant>,
-        /// How many times.
+        /// The number of repetitions.
         #[serde(rename = "turns")]
         count: u32,
     },
-    /// Frees the buffer.
+    /// Frees the kept buffer.
     Release,
-    /// Declares a participant for another size. The buffer is freed first, since it may come from the queue of that participant.
+    /// Declares a participant for another size. The kept buffer is freed first, because it may be memory of that participant's
+    /// V4L2 queue.
     Redeclare {
         /// The participant as it was declared.
         participant: Box<Participant>,
         /// The size in pixels.
         extent: Extent,
     },
-    /// Declares a source for another size. The buffer is freed first.
+    /// Declares a source for another size. The kept buffer is freed first.
     RedeclareSource {
         /// The source as it was declared.
         source: Box<Source>,
         /// The size in pixels.
         extent: Extent,
     },
-    /// Loads these drivers and declares their sources and participants for pictures of this size. The buffer is freed first.
+    /// Loads these drivers and declares their sources and participants for pictures of this size. The kept buffer is freed first.
     Declare {
         /// The drivers.
         drivers: Drivers,
         /// The size in pixels.
         extent: Extent,
     },
-    /// Loads all drivers and declares the devices that copy images of this size. The buffer is freed first.
+    /// Loads all drivers and declares the devices that can copy images of this size. The kept buffer is freed first.
     Copiers {
         /// The size in pixels.
         extent: Extent,
@@ -124,10 +128,10 @@ pub(super) enum HelperRequest {
 pub(super) enum HelperReply {
     /// The reply to [`HelperRequest::Hello`].
     Hello {
-        /// [`VERSION`].
+        /// The sender's [`VERSION`].
         version: u32,
     },
-    /// Precedes any reply, any number of times: a driver is asked about this format now.
+    /// Announces that a driver is queried about this format now. Any number of these messages can precede the reply to a request.
     Asks {
         /// The format.
         fourcc: Fourcc,
@@ -139,14 +143,14 @@ pub(super) enum HelperReply {
         /// The buffer.
         buffer: Option<BufferDescription>,
     },
-    /// The reply to [`HelperRequest::Attempt`]. There is no outcome where no backend tries this participant.
+    /// The reply to [`HelperRequest::Attempt`]. The outcome is `None` if no backend supports this participant.
     Attempted {
         /// The outcome.
         outcome: Option<Outcome>,
     },
     /// The reply to [`HelperRequest::MeasureAllocation`] and [`HelperRequest::MeasureImport`].
     Measured {
-        /// The times, where nothing was refused.
+        /// The durations of each repetition; empty if the driver refused.
         #[serde(rename = "turns")]
         cycles: Vec<MeasuredCycle>,
         /// The outcome.
@@ -176,12 +180,13 @@ pub(super) enum HelperReply {
     },
 }
 
-/// A message, with its largest size.
+/// A message with a maximum length.
 pub(super) trait Message: DeserializeOwned {
-    /// The most bytes.
+    /// The maximum length of the message in bytes.
     const MAX_BYTES: u32;
 
-    /// Makes the texts that come from drivers printable, and cuts them to [`MAX_TEXT_CHARACTERS`].
+    /// Returns the message with printable texts of at most [`MAX_TEXT_CHARACTERS`] characters. Only texts from drivers are
+    /// changed.
     #[must_use]
     fn with_printable_text(self) -> Self {
         self
@@ -223,13 +228,13 @@ impl Message for HelperReply {
     }
 }
 
-/// The description of a buffer, without its file descriptors.
+/// The description of a buffer in a message. The file descriptors are attached to the message.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct BufferDescription {
     extent: Extent,
     format: FormatModifier,
     planes: Vec<PlaneDescription>,
-    /// The picture; a message without it means the whole frame.
+    /// The visible rectangle; `None` if the whole frame is visible.
     #[serde(default)]
     visible: Option<Rect>,
 }
@@ -264,9 +269,9 @@ impl BufferDescription {
         })
     }
 
-    /// Imports the buffer, after the checks that a description from any other process gets.
+    /// Imports the buffer, with the same checks as a description from any other process.
     pub(super) fn into_buffer(self, fds: &[OwnedFd]) -> Result<Buffer, WireError> {
-        // Each plane duplicates a file descriptor, so their number is bounded.
+        // The number of planes is limited, because a file descriptor is duplicated for each plane.
         if self.planes.len() > MAX_FDS {
             return Err(WireError::Planes(self.planes.len()));
         }
@@ -294,7 +299,7 @@ impl BufferDescription {
     }
 }
 
-/// A message was not sent or not received.
+/// Why a message was not sent or not received.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(super) enum WireError {
@@ -305,19 +310,19 @@ pub(super) enum WireError {
     #[error("no answer in time")]
     Timeout,
     /// A system call on the socket failed.
-    #[error("the socket failed: {0}")]
+    #[error("a system call on the socket failed: {0}")]
     Socket(#[from] io::Error),
     /// The bytes are not a message.
     #[error("not a message: {0}")]
     Json(#[from] serde_json::Error),
-    /// The announced length is above the limit.
-    #[error("a message of {0} bytes is above the limit")]
+    /// The length prefix exceeds the limit.
+    #[error("the length {0} of a message exceeds the limit")]
     Length(u32),
-    /// The message has fewer file descriptors than it describes, or too many.
+    /// The message has fewer file descriptors than its description refers to, or too many.
     #[error("a message has the wrong number of file descriptors")]
     Fds,
-    /// The description has more planes than any format.
-    #[error("a buffer of {0} planes; no format has more than {MAX_FDS}")]
+    /// The description has more planes than any format has.
+    #[error("the description of a buffer has {0} planes, and no format has more than {MAX_FDS}")]
     Planes(usize),
     /// The buffer does not match its description.
     #[error("the buffer does not match its description: {0}")]
@@ -333,7 +338,7 @@ impl From<Errno> for WireError {
     }
 }
 
-/// Sends a message, with the file descriptors attached to its first byte.
+/// Sends a message. The file descriptors are attached to its first byte.
 pub(super) fn send(
     socket: impl AsFd,
     message: &impl Serialize,
@@ -370,7 +375,7 @@ pub(super) fn send(
     Ok(())
 }
 
-/// Receives a message. Waits until `deadline`, or for as long as it takes where there is none.
+/// Receives a message. Waits until `deadline`, or without a limit if it is `None`.
 pub(super) fn receive<M: Message>(
     socket: impl AsFd,
     deadline: Option<Instant>,
@@ -387,7 +392,7 @@ pub(super) fn receive<M: Message>(
     let mut text = Vec::new();
     while text.len() < length {
         let received = text.len();
-        // The next allocation is never larger than what has arrived already.
+        // After the first chunk, the memory at most doubles, so it is bounded by the number of bytes that have arrived.
         let more = length
             .saturating_sub(received)
             .min(received.max(CHUNK_BYTES));
@@ -426,7 +431,7 @@ fn fill(
                 fds.extend(received);
             }
         }
-        // MSG_CTRUNC: this process has no free file descriptor.
+        // MSG_CTRUNC means that this process can open no more file descriptors.
         if received.flags.contains(rustix::net::ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
             return Err(WireError::Fds);
         }

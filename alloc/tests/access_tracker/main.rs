@@ -1,4 +1,4 @@
-//! `AccessTracker`: each error by itself, and the order of accesses compared with a model that keeps all of them.
+//! Tests of `AccessTracker`: one test for each error, and a comparison with a model that keeps all accesses.
 
 mod model;
 
@@ -11,7 +11,7 @@ use covalent_alloc::sync::{
     FenceState, Idle, PriorAccess, TrackedFence, TypedDecision, TypedTracker,
 };
 
-/// The states of all fences, by number.
+/// The states of all fences of a test, indexed by the number of the fence.
 type FenceStates = Rc<RefCell<Vec<FenceState>>>;
 
 #[derive(Clone, Debug)]
@@ -258,7 +258,7 @@ fn lost_accessor_leaves_only_the_fence_of_its_devices() {
     let (token, prior) = granted(tracker.begin_write(&device("gpu")));
     assert_eq!(prior, [carried.number, carried.number]);
     tracker.end(token, Some(new_fence(&states))).unwrap();
-    // What a lost writer wrote is poisoned.
+    // A buffer is poisoned if its writer is lost.
     let (token, _) = granted(tracker.begin_write(&peer));
     tracker.end_lost(&peer, None);
     assert!(matches!(

@@ -49,15 +49,16 @@ enum Token {
     Write(AccessToken<Writing>),
 }
 
-/// One access, current or ended.
+/// One access in the model, which is current or has ended.
 struct ModelAccess {
     accessor: usize,
     access: Access,
     token: Option<Token>,
-    /// `None` while the access is current; then the number of its fence, or `None` where it was done at once.
+    /// `None` while the access is current. After its end, the inner value is the number of its fence, or `None` if it ended
+    /// without a fence.
     end: Option<Option<usize>>,
     transferred: bool,
-    /// The fences of earlier accesses that have to signal before its own.
+    /// The fences of earlier accesses that have to signal before the fence of this access.
     needs: BTreeSet<usize>,
 }
 
@@ -85,8 +86,8 @@ impl Model {
             .collect()
     }
 
-    /// Returns all fences that have signalled once these have.
-    fn closure(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
+    /// Returns these fences and all fences that must have signalled before them.
+    fn with_predecessors(&self, of: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut all = of.clone();
         loop {
             let more: BTreeSet<usize> = self
@@ -103,7 +104,7 @@ impl Model {
         }
     }
 
-    /// Returns whether a fence may signal: all fences that its access waits for have to signal first.
+    /// Returns whether a fence may signal now: all fences that its access waits for must have signalled.
     fn may_signal(&self, fence: usize) -> bool {
         self.accesses
             .iter()
@@ -124,8 +125,8 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// An accessor that gets the buffer waits for every earlier conflicting access, directly or through the accesses that it waits
-    /// for. No access is refused without a conflict.
+    /// An accessor that gets the buffer waits for every earlier conflicting access, directly or because it waits for an access
+    /// that does. The tracker refuses no access without a conflict.
     #[test]
     fn tracker_orders_accesses_as_a_model_that_keeps_all_of_them(operations in proptest::collection::vec(operation(), 1..60)) {
         let states = FenceStates::default();
@@ -155,8 +156,8 @@ proptest! {
                         Ok((token, prior)) => {
                             prop_assert!(!blocked);
                             let prior: BTreeSet<usize> = numbers(&prior).into_iter().collect();
-                            prop_assert!(prior.is_subset(&unfinished), "it waits for too many");
-                            let covered = model.closure(&prior);
+                            prop_assert!(prior.is_subset(&unfinished), "the access waits for fences that it need not wait for");
+                            let covered = model.with_predecessors(&prior);
                             prop_assert!(covered.is_superset(&unfinished), "{unfinished:?} after {prior:?}");
                             let cannot_wait = who.mechanisms().is_empty();
                             prop_assert_eq!(token.is_none(), cannot_wait && !unfinished.is_empty());
@@ -182,7 +183,8 @@ proptest! {
                     let current = model.current(false);
                     let Some(place) = current.get(index % current.len().max(1)).copied() else { continue };
                     let must_wait = model.accesses[place].needs.iter().any(|need| model.pending(*need));
-                    // A device that waits is not done before its fences signal. Another test covers a device that does not wait.
+                    // An access that has to wait cannot finish before those fences signal, so it gets a fence. Another test
+                    // covers a device that does not wait.
                     let end = (must_wait || !is_done).then(|| new_fence(&states));
                     let one = &mut model.accesses[place];
                     one.end = Some(end.as_ref().map(|end| end.number));

@@ -1,5 +1,5 @@
-//! A small Vulkan engine, independent of Covalent: it creates an instance, a device and a queue, with the validation layer. It lends them
-//! to Covalent, and records ownership transfers among its own commands.
+//! A small Vulkan engine, independent of Covalent: it creates an instance, a device and a queue, with the validation layer. It
+//! lends them to Covalent, and records ownership transfers among its own commands.
 
 mod record;
 pub(crate) mod scenes;
@@ -21,9 +21,9 @@ pub(crate) struct Setup {
     pub(crate) api_version: u32,
     /// Whether VK_LAYER_KHRONOS_validation is enabled, with synchronisation validation.
     pub(crate) is_validated: bool,
-    /// The capabilities that the engine needs. It enables the extensions and features that Covalent lists for them.
+    /// The capabilities that the engine needs. The engine enables the extensions and features that Covalent lists for them.
     pub(crate) wanted: Capabilities,
-    /// The device extensions that it enables instead, where given.
+    /// The device extensions that the engine enables instead of those that Covalent lists; `None` to enable the listed ones.
     pub(crate) only: Option<&'static [&'static CStr]>,
 }
 
@@ -38,12 +38,12 @@ impl Default for Setup {
     }
 }
 
-/// The messages of the validation layer.
+/// The messages of the validation layer for one engine.
 #[derive(Clone, Default)]
 pub(crate) struct ValidationMessages(Arc<Mutex<Vec<String>>>);
 
 impl ValidationMessages {
-    /// Returns the messages since the last call.
+    /// Returns and removes the messages that were added since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -12,7 +12,7 @@ use covalent_alloc::buffer::{Buffer, CpuAccess};
 use super::record::{Recording, sampled};
 use super::{Engine, engine_error};
 
-/// The timeout for the device, which may be emulated.
+/// The timeout of work on the device. It is long, because the device may be emulated.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The width and height in pixels of the picture that is sampled.
@@ -21,9 +21,9 @@ pub(crate) const SAMPLED: (u32, u32) = (64, 8);
 /// The outcome of a scene without an error.
 #[derive(Debug)]
 pub(crate) enum SceneOutcome {
-    /// All checks passed. The text says what the device lacks, or is empty.
+    /// All checks passed. The text names parts of the scene that the device does not support; it is empty if there are none.
     Passed(String),
-    /// The device does not support the scene, with the reason.
+    /// The device does not support the scene. The text is the reason.
     Unsupported(String),
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn draws(
     };
     let mut recording = Recording::begin(engine)?;
     recording.transfer(gpu, &image.acquire(ImageAccess::RENDER, Contents::Discard)?);
-    // The values are exactly 51, 102 and 153 of 255.
+    // In 8 bits, the components are exactly 51, 102 and 153.
     recording.fill(&image, [0.2, 0.4, 0.6, 1.0])?;
     recording.transfer(gpu, &image.release(ImageAccess::RENDER)?);
     recording.submit(&[], &[])?.wait()?;
@@ -53,13 +53,14 @@ pub(crate) fn draws(
             "pixel {wrong_pixel:?} has another colour"
         )));
     }
-    // Another import of the same buffer is another image, which acquires it again.
+    // A second import of the same buffer makes another image, which acquires the ownership again.
     assert_equal(&gpu.import(buffer)?.read()?, &found)?;
     Ok(SceneOutcome::Passed(String::new()))
 }
 
-/// The engine copies the pixels that the CPU wrote from one buffer to the other, and after the fence of that copy other pixels back.
-/// Both buffers are acquired and released with barriers that the engine batches.
+/// The engine copies pixels that the CPU wrote from the first buffer to the second. After the fence of that copy, the CPU writes
+/// other pixels to the second buffer, which the engine copies back. The engine acquires and releases both buffers with batched
+/// barriers.
 pub(crate) fn copies(
     engine: &Arc<Engine>,
     gpu: &Gpu,
@@ -83,7 +84,7 @@ pub(crate) fn copies(
         .chain(timeline.iter().map(|timeline| (timeline.handle(), 7)))
         .collect();
     let running = copy(&one, &other, &[], &signals)?;
-    // The fence of the copy is exported as a sync_file and imported again, as by another process.
+    // The fence of the copy is exported as a sync_file and imported again, as another process would do.
     let fence = done.as_mut().map(super::record::exported).transpose()?;
     if let Some(timeline) = &timeline {
         if !timeline.wait(7, TIMEOUT)? || timeline.value()? != 7 {
@@ -131,7 +132,7 @@ fn copied(
     to: &covalent_alloc::backend::vulkan::Image,
     waits: &[(vk::Semaphore, u64)],
     signals: &[(vk::Semaphore, u64)],
-) -> Result<super::record::Running, VulkanError> {
+) -> Result<super::record::SubmittedWork, VulkanError> {
     let recording = Recording::begin(engine)?;
     recording.transfers(&[
         &from.acquire(ImageAccess::COPY_OUT, Contents::Keep)?,
@@ -145,13 +146,13 @@ fn copied(
     recording.submit(waits, signals)
 }
 
-/// The Cb values left and right of the edge. Luma and Cr are equal everywhere.
+/// The Cb values left and right of the edge in the sampled picture. Luma and Cr are the same in the whole picture.
 const EDGE: (u8, u8) = (80, 176);
 const LUMA: u8 = 126;
 
-/// The engine samples an NV12 picture whose chroma has an edge in the middle. It does so for each horizontal chroma location: on
-/// the first of two columns (COSITED_EVEN), and midway between them (MIDPOINT). The colours next to the edge differ between the
-/// two locations, and each has to equal the result of the YCbCr model.
+/// The engine samples an NV12 picture whose chroma has a vertical edge in the middle, once for each horizontal chroma location:
+/// on the first of two columns (COSITED_EVEN), and midway between them (MIDPOINT). The two locations give different colours next
+/// to the edge, which must equal the computed values.
 pub(crate) fn samples(
     engine: &Arc<Engine>,
     gpu: &Gpu,
@@ -235,7 +236,8 @@ pub(crate) fn samples(
     )))
 }
 
-/// Returns a test pattern for each plane, without padding. None of its periods is a power of two.
+/// Returns a test pattern for each plane, without padding. No period of the pattern is a power of two, so that a wrong stride
+/// changes the pixels.
 fn pattern(buffer: &Buffer, seed: usize) -> Result<Vec<Vec<u8>>, VulkanError> {
     let (extent, fourcc) = (buffer.layout().extent(), buffer.layout().format().fourcc);
     let info = fourcc

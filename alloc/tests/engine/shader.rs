@@ -1,4 +1,5 @@
-//! A compute shader that samples a picture at the middle of each invocation.
+//! A compute shader that divides a picture into a grid of one cell for each invocation, and samples it at the centre of each
+//! cell.
 //!
 //! `glslangValidator -V` and `spirv-opt -O --strip-debug` compiled it from this source:
 //!

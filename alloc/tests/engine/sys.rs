@@ -1,7 +1,7 @@
 //! The engine's instance, device and queue.
 #![allow(
     unsafe_code,
-    reason = "an engine calls Vulkan through a table of functions that was loaded"
+    reason = "an engine calls Vulkan functions through pointers that are loaded at run time"
 )]
 
 use std::ffi::{CStr, CString, c_void};
@@ -31,13 +31,14 @@ pub(crate) struct Engine {
     enabled: Vec<CString>,
     features: Features,
     messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
-    // This handle keeps the library loaded.
+    // The Vulkan loader stays loaded as long as this value exists.
     _entry: ash::Entry,
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // SAFETY: all objects of the device are destroyed before the engine is dropped. The validation layer reports any that is left.
+        // SAFETY: all objects of the device are destroyed before the engine is dropped. The validation layer reports any that is
+        // left.
         unsafe {
             let _ = self.device.device_wait_idle();
             self.device.destroy_device(None);
@@ -78,7 +79,7 @@ impl Engine {
         // SAFETY: the structures are complete and outlive the call.
         let instance =
             unsafe { entry.create_instance(&info, None) }.map_err(failed("vkCreateInstance"))?;
-        // SAFETY: the instance lives.
+        // SAFETY: the instance was created and is not destroyed yet.
         let listed = unsafe { instance.enumerate_physical_devices() }
             .map_err(failed("vkEnumeratePhysicalDevices"))?;
         let Some(physical) = listed.get(number).copied() else {
@@ -90,7 +91,7 @@ impl Engine {
         let offered = unsafe { Supported::of(&instance, physical, setup.api_version) }?;
         let names: Vec<CString> = match setup.only {
             Some(only) => only.iter().map(|name| (*name).to_owned()).collect(),
-            // A required extension that the device lacks is not enabled, and the check reports it.
+            // A required extension that the device does not support is not enabled, and [`check`] reports it.
             None => offered
                 .to_enable(setup.wanted, setup.api_version)
                 .filter(|name| offered.extensions.contains(*name))
@@ -161,7 +162,7 @@ impl Engine {
 
     /// Returns whether the Vulkan loader has the validation layer.
     pub(crate) fn has_layer() -> bool {
-        // SAFETY: as above.
+        // SAFETY: the library is the system's Vulkan loader, by its fixed name.
         let Ok(entry) = (unsafe { ash::Entry::load() }) else {
             return false;
         };
@@ -182,7 +183,7 @@ impl Engine {
         })
     }
 
-    /// Lends the device to Covalent. The engine lives as long as the returned device.
+    /// Passes the device to Covalent. The returned [`Gpu`] keeps the engine alive.
     pub(crate) fn adopt(self: &Arc<Self>, wanted: Capabilities) -> Result<Gpu, VulkanError> {
         self.with_enabled(|enabled| {
             let application = ApplicationDevice {
@@ -209,7 +210,7 @@ impl Engine {
         })
     }
 
-    /// Waits for the idle queue. It succeeds only if the device was not destroyed.
+    /// Waits until the queue is idle. The call succeeds only if Covalent has not destroyed the device.
     pub(crate) fn is_alive(&self) -> Result<(), VulkanError> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the queue is of this device, and is used under its lock.

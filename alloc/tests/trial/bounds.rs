@@ -1,4 +1,4 @@
-//! Reading a file of trial results takes bounded memory, whatever the file contains.
+//! Tests that a read of a file of trial results takes bounded memory, whatever the file contains.
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,9 @@ use covalent_alloc::trial::{TrialResultError, TrialResultStore};
 
 use super::sys::measured;
 
-/// How many times its length a file may take in memory, as the documentation of the store says.
+/// The documented limit of the memory for reading a file, as a multiple of the file's length.
 const MEMORY_FACTOR: usize = 64;
-/// What reading any file takes: buffers of the standard library and the text of an error.
+/// The memory in bytes that a read of any file takes: buffers of the standard library, and the text of an error.
 const BASE: usize = 64 << 10;
 const LENGTH: usize = 512 << 10;
 
@@ -16,8 +16,8 @@ fn file(results: &str) -> String {
     format!("{{\"format\":\"covalent facts\",\"version\":1,\"facts\":[{results}]}}")
 }
 
-/// Repeats an item, with its number in place of `#`, up to [`LENGTH`].
-fn many(item: &str) -> String {
+/// Repeats an item up to [`LENGTH`] bytes. Each `#` in the item is replaced by the item's number.
+fn repeat_up_to_length(item: &str) -> String {
     let mut text = String::new();
     for number in 0.. {
         if text.len() > LENGTH {
@@ -47,18 +47,29 @@ fn file_of_results_takes_memory_in_proportion_to_its_length() {
         &format!("\"driver\":\"{}\"", "\\n".repeat(LENGTH / 2)),
     );
     for (name, text, is_read) in [
-        ("smallest results", file(&many(SMALLEST)), true),
-        ("a long name", file(&long), true),
-        ("features of a host", file(&with_host(&many("\"#\""))), true),
         (
-            "features that are the same",
-            file(&with_host(&many("\"\""))),
+            "smallest results",
+            file(&repeat_up_to_length(SMALLEST)),
             true,
         ),
-        ("an unknown list", file(&many("0")), false),
+        ("a long name", file(&long), true),
+        (
+            "features of a host",
+            file(&with_host(&repeat_up_to_length("\"#\""))),
+            true,
+        ),
+        (
+            "features that are the same",
+            file(&with_host(&repeat_up_to_length("\"\""))),
+            true,
+        ),
+        ("an unknown list", file(&repeat_up_to_length("0")), false),
         (
             "an unknown field",
-            file(&SMALLEST.replace("\"origin\"", &format!("\"x\":[{}],\"origin\"", many("0")))),
+            file(&SMALLEST.replace(
+                "\"origin\"",
+                &format!("\"x\":[{}],\"origin\"", repeat_up_to_length("0")),
+            )),
             false,
         ),
         ("depth", file(&"[".repeat(LENGTH)), false),
@@ -67,7 +78,7 @@ fn file_of_results_takes_memory_in_proportion_to_its_length() {
             file(&"{\"effect\":".repeat(LENGTH / 10)),
             false,
         ),
-        ("not results", many("{}"), false),
+        ("not results", repeat_up_to_length("{}"), false),
     ] {
         std::fs::write(&path, &text).unwrap();
         let (read, usage) = measured(|| TrialResultStore::at(path.clone()).read());

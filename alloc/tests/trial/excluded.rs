@@ -1,4 +1,5 @@
-//! A refused combination is not planned by any alternative, and no other combination is lost.
+//! Tests that trial results exclude exactly the refused combinations of participant, source and format: no alternative of the
+//! participant plans them, and all other combinations stay.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,7 +39,7 @@ fn selector(driver: &str, role: Option<Role>) -> ParticipantSelector {
     }
 }
 
-/// Returns whether any result is about this source and format, for any participant of the request and any of its sizes.
+/// Returns whether any result applies to this source and format, for a participant of the request and one of its sizes.
 fn is_named(
     request: &Request,
     results: &[TrialResult],
@@ -67,7 +68,8 @@ fn is_named(
     })
 }
 
-/// Compares a request with the one after the results are applied: the named combinations are gone, and all others are unchanged.
+/// Compares a request before and after the results are applied: the combinations that the results refuse must be excluded, and
+/// all others must stay.
 fn check(request: &Request, results: &[TrialResult]) -> Result<(), String> {
     let mut all = no_results();
     results.iter().for_each(|result| all.add(result.clone()));
@@ -123,8 +125,8 @@ fn scopes() -> impl Strategy<Value = Scope> {
         })
 }
 
-/// Results about participants that may be in a request, and about some that are not. Each is for every size or for the one with this
-/// index.
+/// Random results for participants that may be in a request, and for some that are not. Each result is for every size, or for the
+/// size with this index.
 fn results() -> impl Strategy<Value = Vec<(TrialResult, Option<usize>)>> {
     let role = select(vec![
         Role::Capture,
@@ -146,7 +148,7 @@ fn results() -> impl Strategy<Value = Vec<(TrialResult, Option<usize>)>> {
 }
 
 fn sized(request: &Request, results: Vec<(TrialResult, Option<usize>)>) -> Vec<TrialResult> {
-    // An index that the request does not have stands for another size.
+    // If the request has no size with this index, the result is for a size that is not in the request.
     let other = Extent::new(999, 7).unwrap();
     results
         .into_iter()
@@ -221,7 +223,7 @@ fn refusal_on_a_recorded_board_applies_to_all_alternatives() {
             .unwrap_or(Extent::new(1920, 1080).unwrap());
         for request in requests(&machine, size) {
             let possible = candidates(&request);
-            // The first, a middle and the last combination are enough: there are thousands of modifiers.
+            // Only the first, a middle and the last combination are checked, because there are thousands of modifiers.
             let some = [0, possible.len() / 2, possible.len().saturating_sub(1)];
             for (source, format, _) in some.iter().filter_map(|index| possible.get(*index)) {
                 for participant in &request.participants {
@@ -327,7 +329,8 @@ fn refusal_by_one_of_two_participants_with_equal_names_is_learnt_of_that_one() {
     assert_eq!(drivers, ["vkms"]);
 }
 
-/// The second alternative of a display accepts what the first does not. Neither is planned after a refusal.
+/// The second alternative of a display accepts buffers that the first does not accept. After a refusal, neither alternative may
+/// be used for the refused combination.
 #[test]
 fn refusal_of_a_plan_by_an_alternative_is_learnt_for_the_alternative() {
     let mut request = request();

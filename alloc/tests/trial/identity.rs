@@ -1,4 +1,4 @@
-//! The fields of a participant identify it. Its name is only for people.
+//! Tests that a participant is identified by its fields and not by its name, which is only displayed.
 
 use covalent_alloc::constraint::{Plane, PlaneKind};
 use covalent_alloc::machine::{Declared, Job, Machine, RecordedParticipant};
@@ -50,7 +50,7 @@ fn participant_without_interface_and_plane_is_written_without_these_fields() {
     let text = serde_json::to_string(&participant).unwrap();
     let again: Participant = serde_json::from_str(&text).unwrap();
     assert_eq!(again, participant);
-    // A field with its default value is not one of a newer version.
+    // A field with its default value does not count as a field of a newer version.
     assert!(again.extra_fields.required().is_empty());
 }
 
@@ -84,7 +84,7 @@ fn interface_is_derived_from_the_name_only_in_files_without_the_field() {
         .map(|recorded| Interface::of(&recorded.to_participant()))
         .collect();
     assert_eq!(read, [Interface::Kernel, Interface::Gbm]);
-    // A job finds the GBM participant of a card by its interface.
+    // In a request that names devices, the GBM participant of a card is found by its interface.
     let mut job = Job::new(vga(), 1);
     job.gbm = vec!["/dev/vkms".to_owned()];
     let request = new.request(&job).unwrap().request;

@@ -1,12 +1,12 @@
 //! The trial loop with trials that the test implements, and the effect of trial results on requests.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a failed test")]
 
 mod bounds;
 #[allow(
     dead_code,
     unreachable_pub,
-    reason = "other tests use the rest of this module"
+    reason = "other tests use the other functions of this module"
 )]
 #[path = "../../solver/tests/common/mod.rs"]
 mod common;
@@ -47,7 +47,8 @@ fn vga() -> Extent {
     Extent::new(640, 480).unwrap()
 }
 
-/// A camera that accepts scattered memory, a card of another driver, and two heaps, of which the solver prefers `heap:a`.
+/// A request with a camera that accepts scattered memory, a display of a card with another driver, and two heaps, of which the
+/// solver prefers `heap:a`.
 fn request() -> Request {
     let guarantees = Guarantees {
         address: ram(2),
@@ -76,7 +77,7 @@ const EINVAL: i32 = 22;
 const EBUSY: i32 = 16;
 const EACCES: i32 = 13;
 
-/// The display refuses buffers from `heap:a` with this error. Everything else is accepted.
+/// Returns an outcome function: the display refuses buffers from `heap:a` with this errno, and every other trial is accepted.
 fn display_refuses_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>) -> Outcome {
     move |participant, planned| {
         let is_a = planned.plan.source().as_str() == "heap:a";
@@ -88,8 +89,8 @@ fn display_refuses_heap_a(errno: i32) -> impl FnMut(&Participant, TrialPlan<'_>)
     }
 }
 
-/// A [`Trial`] as an application implements it. The function `outcome` decides each attempt from the participant and the plan, and every
-/// allocation succeeds. The calls are counted.
+/// A [`Trial`] like that of an application. The function `outcome` returns the outcome of each trial of a participant and a plan,
+/// and every allocation succeeds. The calls are counted.
 struct FakeTrial<F> {
     outcome: F,
     allocations: u32,
@@ -149,7 +150,7 @@ fn plan_that_all_accept_keeps_its_verdict() {
     assert_eq!(tried.end, TrialEnd::Accepted);
     assert_eq!(tried.participant_trials.len(), 3);
     assert_eq!(fake.releases, 1);
-    // The memory was contiguous this time, which guarantees nothing.
+    // The successful trial does not make the plan guaranteed: the memory may be contiguous only this time.
     let Solution::Share(plan) = &tried.solution else {
         panic!()
     };
@@ -180,7 +181,7 @@ fn structural_refusal_that_repeats_is_learnt_and_the_next_plan_is_tried() {
     assert_eq!(fact.conditions, Conditions::exactly(&here()));
     assert_eq!(fact.expires, Some(NOW + TrialResults::LIFETIME_SECONDS));
 
-    // The result is applied from now on: no plan from heap a is tried, and the explanation has the reason.
+    // The learnt result is applied to the next request: no plan from heap a is tried, and the explanation has the reason.
     let mut again = FakeTrial::new(|_, planned: TrialPlan<'_>| {
         assert_eq!(planned.plan.source().as_str(), "heap:b");
         Outcome::Accepted

@@ -1,4 +1,4 @@
-//! Trial results only remove possibilities from a request.
+//! Tests that trial results only exclude plans from a request and never permit others.
 
 use super::*;
 use covalent_alloc::solve::solve;
@@ -67,7 +67,7 @@ fn applied(request: &Request, results: &[TrialResult]) -> Request {
     all.apply(request).request
 }
 
-/// Returns whether an unexpired result is about the source and format of the plan, for a participant of the request.
+/// Returns whether a result that is not expired applies to the source and format of the plan, for a participant of the request.
 fn contradicts(
     request: &Request,
     results: &[TrialResult],
@@ -108,7 +108,7 @@ proptest! {
 
     #[test]
     fn plan_that_no_result_is_about_stays(request in requests(), results in results()) {
-        // Each source is tried by itself in each format. A plan that no result is about must not change.
+        // Each source is solved by itself in each format. If no result applies to a plan, the plan must not change.
         for source in &request.sources {
             for fourcc in [Fourcc::XRGB8888, Fourcc::YUYV, Fourcc::NV12] {
                 let mut one = request.clone();

@@ -40,7 +40,8 @@ impl Backend for Cpu {
     }
 }
 
-/// The bytes of a row that a trial accesses: a mapping covers the whole buffer, so a part of a row is sufficient.
+/// The number of bytes of each accessed row that a trial reads or writes. More would show nothing new: the mapping covers the
+/// whole buffer.
 const ROW_BYTES: usize = 64;
 
 fn read(buffer: &Buffer) -> Result<(), AccessError> {

@@ -26,21 +26,22 @@ pub struct Cards {
 }
 
 impl Cards {
-    /// Opens a card, or returns it if it is open already.
+    /// Returns the card of a device node, and opens it if it is not open yet.
     fn card(&mut self, node: &str) -> Result<Card, DrmError> {
         if let Some(card) = self.open.get(node) {
             return Ok(card.clone());
         }
         let card = Card::open(Path::new(node))?;
-        // Without universal planes only overlays are listed, and without atomic no commit can be tested. A card that lacks one of
-        // them fails in those calls.
+        // Without the capability of universal planes the kernel lists only overlays, and without the atomic capability no commit
+        // can be tested. An error is ignored, because the calls that need the capability report it.
         let _ = card.set_client_capability(ClientCapability::UniversalPlanes, true);
         let _ = card.set_client_capability(ClientCapability::Atomic, true);
         self.open.insert(node.to_owned(), card.clone());
         Ok(card)
     }
 
-    /// Returns the card of a source. The source id decides, because a request can omit the device of a source.
+    /// Returns the card that allocates from a source. It is found by the source id, because a request need not contain the device
+    /// of a source.
     fn card_of(&mut self, source: &SourceId) -> Option<Card> {
         let open = self.open.values().find(|card| card.allocates(source));
         if let Some(card) = open {
@@ -52,8 +53,8 @@ impl Cards {
         })
     }
 
-    /// Returns the plane of a participant, by its object id. The result is cached, because listing the planes of a card takes
-    /// long.
+    /// Returns the handle and type of the plane with this KMS object id. The result is cached, because listing the planes of a
+    /// card takes long.
     fn plane(
         &mut self,
         card: &Card,
@@ -77,7 +78,8 @@ impl Backend for Cards {
         "drm"
     }
 
-    /// Declares for each card its primary plane, or its import if it has no planes; and its dumb buffers or textures.
+    /// Declares the primary plane of each card, or the card's PRIME import if it has no planes, and as a source its dumb buffers
+    /// or textures.
     fn discover(&mut self, _: Extent, node: Option<&Path>) -> Declared {
         let mut declared = Declared::default();
         let paths = match node {
@@ -102,7 +104,7 @@ impl Backend for Cards {
         declared
     }
 
-    /// Declares each card's dumb buffers, or its textures if it is a virtio-gpu that renders.
+    /// Declares as sources the dumb buffers of each card, or its textures if it is a virtio-gpu that renders.
     fn sources(&mut self, _: Extent) -> Declared {
         let mut declared = Declared::default();
         for path in Card::list() {
@@ -175,7 +177,7 @@ fn is_card(node: &str) -> bool {
     node.starts_with("/dev/dri/card")
 }
 
-/// Whether a participant is a card or a plane of a card, through the kernel's interface.
+/// Whether a participant is a card, or a plane of a card, that is accessed by the kernel's ioctls and not by Mesa.
 fn is_own(participant: &Participant) -> bool {
     Interface::of(participant) == Interface::Kernel
         && is_card(&participant.device.node)

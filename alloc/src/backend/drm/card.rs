@@ -28,7 +28,8 @@ struct Inner {
     identity: DeviceIdentity,
     import: ImportAbility,
     modifiers: bool,
-    /// Locked from import to close; see the module documentation about GEM handles.
+    /// Held from the import of a dma-buf until its GEM handle is closed, because an import by another thread would return the
+    /// same handle.
     handles: Mutex<()>,
 }
 
@@ -62,7 +63,7 @@ impl Card {
                 source,
             })?;
         let card = Self::from_fd(file.into(), path)?;
-        // Fails if another process is master, which needs no action.
+        // The call fails if another process is DRM master. Then this process is not, so the error is ignored.
         let _ = card.release_master_lock();
         Ok(card)
     }
@@ -80,12 +81,13 @@ impl Card {
         node::render_node(card)
     }
 
-    /// Opens the card of a device number. It opens the primary node, also if the number is that of the render node.
+    /// Opens the primary node of the card with this device number, which may be the number of the card's primary node or of its
+    /// render node.
     ///
     /// Dumb buffers are not permitted on render nodes, and Wayland protocols can name either node.
     ///
     /// # Errors
-    /// As [`Card::open`]; [`DrmError::NoSuchDevice`].
+    /// The errors of [`Card::open`]; [`DrmError::NoSuchDevice`].
     pub fn open_by_device(device: u64) -> Result<Self, DrmError> {
         let (major, minor) = (major(device), minor(device));
         let nodes = format!("/sys/dev/char/{major}:{minor}/device/drm");
@@ -99,7 +101,7 @@ impl Card {
         Self::open(&Path::new("/dev/dri").join(name))
     }
 
-    /// Wraps an open card and keeps its DRM master state, for a program that displays frames.
+    /// Wraps an open card without a change of its DRM master state, for a program that displays frames.
     ///
     /// # Errors
     /// [`DrmError::NotCard`] if the file is not a DRM device.
@@ -179,7 +181,8 @@ impl Card {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes GEM handles, each once: several planes in one dma-buf have the same handle.
+    /// Closes each different GEM handle once. The list can contain a handle several times, since planes in one dma-buf have the
+    /// same handle.
     pub(super) fn close_each(&self, mut opened: Vec<buffer::Handle>) {
         opened.sort_unstable_by_key(|handle| u32::from(*handle));
         opened.dedup();

@@ -13,7 +13,7 @@ use crate::solve::Plan;
 impl Card {
     /// Allocates the dumb buffers, or the textures, of a plan.
     ///
-    /// The kernel chooses the stride. If it differs from the planned stride, every participant must accept it.
+    /// The kernel chooses the stride of a dumb buffer. If that differs from the planned stride, every participant must accept it.
     ///
     /// # Errors
     /// [`DrmError::NotPlanned`] for a plan of another source, [`DrmError::Budget`] if the memory available on the machine is not
@@ -60,13 +60,18 @@ impl Card {
             .first()
             .map(|plane| plane.stride_bytes)
             .filter(|stride| *stride > 0)
-            .ok_or_else(|| unsuitable("the layout has no rows"))?;
+            .ok_or_else(|| {
+                unsuitable("the layout has no stride, and a dumb buffer consists of rows")
+            })?;
         let &[total] = layout.memory_sizes() else {
-            return Err(unsuitable("a dumb buffer has all planes in one dma-buf"));
+            return Err(unsuitable(
+                "the layout has several dma-bufs, and a dumb buffer is one dma-buf",
+            ));
         };
-        // Planes follow one another: the dumb buffer has as many rows of the first plane's stride as hold all planes.
+        // All planes are in one dumb buffer, one after another. Its height is the number of rows, with the first plane's stride,
+        // that hold all planes.
         let rows = u32::try_from(total.div_ceil(u64::from(stride).max(1)))
-            .map_err(|_| unsuitable("the height is too large"))?;
+            .map_err(|_| unsuitable("a dumb buffer of this size has too many rows"))?;
         let width = stride
             .checked_div(PIXEL_BYTES)
             .filter(|_| stride.checked_rem(PIXEL_BYTES) == Some(0))
@@ -77,7 +82,7 @@ impl Card {
             .map_err(|source| self.failed("CREATE_DUMB", source))?;
         let found = dumb.pitch();
         let exported = self.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR);
-        // The dma-buf keeps the memory, so the handle is not needed any more.
+        // The dma-buf keeps the memory, so the GEM handle is closed.
         let destroyed = self.destroy_dumb_buffer(dumb);
         drop(guard);
         let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;
@@ -105,7 +110,7 @@ impl Card {
         })
     }
 
-    /// Returns the source's name in messages, such as `virtio_gpu dumb`.
+    /// Returns the name of the dumb-buffer source in messages, such as `virtio_gpu dumb`.
     #[must_use]
     pub(crate) fn dumb_name(&self) -> String {
         format!("{} dumb", self.driver())

@@ -27,9 +27,9 @@ impl Card {
 
     /// Returns the formats and modifiers of a plane: IN_FORMATS if the card has this property.
     ///
-    /// A card without modifiers does not describe layouts. If it does not render, its buffers can only be linear, so the formats
-    /// are listed as linear. If it renders (virgl), it scans out its dumb buffers, which are linear, and rendered buffers with an
-    /// implicit modifier: both are listed.
+    /// A card without IN_FORMATS lists formats without modifiers. If the card does not render, its buffers can only be linear, so
+    /// the formats are returned as linear. If it renders (virgl), it scans out linear dumb buffers and also rendered buffers with
+    /// an implicit modifier, so each format is returned with both modifiers.
     ///
     /// # Errors
     /// [`DrmError::Request`].
@@ -50,7 +50,7 @@ impl Card {
                 Err(error) => tracing::warn!(
                     card = %self.path().display(),
                     plane = u32::from(plane),
-                    "{error}; using the formats of GETPLANE, as linear"
+                    "{error}; the formats of GETPLANE are used, as linear"
                 ),
             }
         }
@@ -76,7 +76,8 @@ impl Card {
 
     /// Returns the formats and modifiers of all planes of the card, with duplicates; empty for a card without planes.
     pub fn listed_formats(&self) -> Vec<FormatModifier> {
-        // Without this capability only overlays are listed, and a card that lacks it lists those.
+        // Without this client capability the kernel lists only overlay planes. If the card does not support it, its overlay
+        // planes are listed.
         let _ = self.set_client_capability(ClientCapability::UniversalPlanes, true);
         self.plane_handles()
             .unwrap_or_default()

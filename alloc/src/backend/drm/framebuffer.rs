@@ -15,7 +15,8 @@ use crate::trace::{self, Action};
 
 /// A DRM framebuffer of one card with the memory of a buffer; removed (RMFB) on drop.
 ///
-/// Removing a framebuffer that a plane scans out disables the plane, so keep it until the plane has another one.
+/// RMFB of a framebuffer that a plane scans out disables the plane, so keep this value until the plane scans out another
+/// framebuffer.
 #[derive(Debug)]
 pub struct Framebuffer {
     card: Card,
@@ -46,14 +47,15 @@ impl Framebuffer {
 impl Drop for Framebuffer {
     fn drop(&mut self) {
         if let Err(error) = self.card.destroy_framebuffer(self.handle) {
-            // If the card was removed, its framebuffers were removed too.
+            // RMFB fails if the card was unplugged. The kernel has removed its framebuffers then.
             tracing::debug!(%error, "RMFB failed");
         }
     }
 }
 
 impl Framebuffer {
-    /// Returns the source rectangle of a plane that shows the picture: the names of KMS properties with their values.
+    /// Returns the KMS properties of a plane that select the picture in the framebuffer (SRC_X, SRC_Y, SRC_W and SRC_H), with
+    /// their values.
     ///
     /// # References
     /// Linux, `Documentation/gpu/drm-kms.rst`, "Plane Composition Properties": coordinates have 16 fractional bits.
@@ -75,8 +77,8 @@ fn source_properties(visible: Rect) -> [(&'static str, u64); 4] {
 impl Card {
     /// Makes a framebuffer of a buffer: PRIME import, then ADDFB2.
     ///
-    /// Pitches, offsets and sizes were checked when the buffer was made, for all cards: virtio-gpu accepts any values, and other
-    /// cards return EINVAL without a reason.
+    /// Pitches, offsets and sizes were checked when the [`Buffer`] was made, because ADDFB2 is no sufficient check: virtio-gpu
+    /// accepts any values, and other cards return EINVAL without a reason.
     ///
     /// # Errors
     /// [`DrmError::Import`] if the card cannot import the memory, [`DrmError::Unsuitable`] if ADDFB2 cannot express the layout,
@@ -92,7 +94,7 @@ impl Card {
         let explicit = self.has_modifiers() && !modifier.is_implicit();
         if !explicit && modifier != Modifier::LINEAR && !modifier.is_implicit() {
             return Err(unsuitable(
-                "the card does not support modifiers, and the layout has one",
+                "the card does not support modifiers, and the modifier of the layout is not LINEAR",
             ));
         }
         let begun = trace::begin();
@@ -100,13 +102,13 @@ impl Card {
         let mut opened: Vec<buffer::Handle> = Vec::with_capacity(buffer.dmabuf_count());
         let result = self.import_all(buffer, &mut opened).and_then(|()| {
             let fb_layout = FramebufferLayout::new(layout, explicit, &opened).ok_or_else(|| {
-                unsuitable("it has more than four planes, or an offset above 4 GiB")
+                unsuitable("the layout has more than four planes, or an offset of 4 GiB or more")
             })?;
             fb_layout
                 .add_to(self)
                 .map_err(|source| self.failed("ADDFB2", source))
         });
-        // The framebuffer keeps the memory, so the handles are not needed any more.
+        // The framebuffer keeps the memory, so the GEM handles are closed.
         self.close_each(opened);
         drop(guard);
         let handle = result?;
@@ -123,8 +125,8 @@ impl Card {
         })
     }
 
-    /// Imports one dma-buf of a buffer. A dma-buf that is imported already gets the same handle again, and the caller closes it
-    /// once.
+    /// Imports one dma-buf of a buffer and returns its GEM handle. If two dma-bufs of the buffer are the same, both imports
+    /// return one handle, which the caller closes once.
     pub(crate) fn import_memory(
         &self,
         buffer: &Buffer,
@@ -158,7 +160,8 @@ impl Card {
 
 /// A layout as the arguments of ADDFB2.
 ///
-/// They go to the kernel as numbers: the `drm` crate's list of formats lacks some that planes list, such as ABGR16161616.
+/// ADDFB2 is called with the fourcc as a number and not through the format type of the `drm` crate, which lacks some formats that
+/// planes list, such as ABGR16161616.
 struct FramebufferLayout {
     size: (u32, u32),
     fourcc: u32,

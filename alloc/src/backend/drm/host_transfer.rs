@@ -1,8 +1,8 @@
-//! Buffers of which the device has a shadow copy.
+//! Transfers buffers to the shadow copy that a virtio-gpu has of each of them.
 //!
 //! A virtio-gpu that renders (virgl) has its textures on the host, each with backing memory in the guest. A camera or the CPU
-//! writes to the guest memory, and the GPU and the display read the texture, so the writer has to request a transfer. The reader
-//! cannot request it: the pixels that the GPU rendered are only in the texture, and a transfer would overwrite them.
+//! writes to the guest memory, and the GPU and the display read the texture, so the writer has to request a transfer after each
+//! write. A reader must not request it, because it would overwrite what the GPU has rendered, which is only in the texture.
 //!
 //! ```text
 //! camera or CPU ─▶ guest memory ──VIRTGPU_TRANSFER_TO_HOST──▶ texture on the host ─▶ GPU, display
@@ -19,8 +19,8 @@ use crate::solve::Plan;
 
 /// The shadow copies of some buffers.
 ///
-/// The buffers are imported through a file description that nothing else uses, and belong to its rendering context: the handles
-/// stay open until this value is dropped, and no other import can close them.
+/// The buffers are imported through a file description of the card that only this value uses, so no other code can close their
+/// GEM handles. The handles stay open until this value is dropped.
 #[derive(Debug)]
 pub struct HostTransfer {
     card: Card,
@@ -31,7 +31,7 @@ impl HostTransfer {
     /// Opens the shadow copies of a plan's buffers; `None` if the device has none.
     ///
     /// # Errors
-    /// Those of [`Card::open`]; [`DrmError::Import`] and [`DrmError::Request`].
+    /// The errors of [`Card::open`]; [`DrmError::Import`] and [`DrmError::Request`].
     pub fn of(plan: &Plan, buffers: &[Buffer]) -> Result<Option<Self>, DrmError> {
         let allocated = Card::list()
             .into_iter()
@@ -47,8 +47,8 @@ impl HostTransfer {
             None => Card::open(allocated.path())?,
         };
         if let Err(error) = sys::virtgpu_context(&card) {
-            // Kernels with a single kind of context create it with the first import.
-            tracing::debug!(%error, "the rendering context is left to the kernel");
+            // The ioctl fails if the kernel creates the rendering context itself, which it then does at the first import.
+            tracing::debug!(%error, "the kernel creates the rendering context itself");
         }
         let mut textures = Vec::with_capacity(buffers.len());
         for buffer in buffers {
@@ -64,8 +64,8 @@ impl HostTransfer {
 
     /// Requests the transfer of the buffer at `index` to the host, and returns without waiting.
     ///
-    /// The buffer has a fence until the transfer has finished, for which readers wait as for any other writer. The CPU of this
-    /// machine does not copy the pixels.
+    /// The kernel adds a fence to the buffer that signals when the transfer has finished, and readers wait for it as for any
+    /// other writer. The host copies the pixels, not the CPU of this machine.
     ///
     /// # Errors
     /// [`DrmError::Request`].

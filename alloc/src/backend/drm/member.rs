@@ -1,4 +1,4 @@
-//! A plane, or a card as a display, as a member of a collection; an import makes a framebuffer of each buffer.
+//! Implements [`Member`] for a plane, and for a card as a display. An import makes a framebuffer of each buffer.
 
 use super::{Card, CardPlane, Framebuffer};
 use crate::backend::{BackendError, Member, MemberDeclaration, Owner};
@@ -24,7 +24,7 @@ impl Member for CardPlane {
     }
 }
 
-/// A card is a member as a display: its first primary plane, or its import if it has no planes.
+/// A card as a member of a collection is a display: it declares its first primary plane, or its PRIME import if it has no planes.
 impl Member for Card {
     type Imported = Vec<Framebuffer>;
 

@@ -1,8 +1,8 @@
 //! DRM cards: dumb buffers as a memory source, PRIME import and framebuffers.
 //!
 //! A GEM handle belongs to the file description and is not reference-counted: importing a dma-buf twice returns the same handle,
-//! and closing it once closes both. So no handle leaves this module, none outlives the call that made it, and a lock of the
-//! card prevents two imports of one buffer from closing each other's handle.
+//! and one GEM_CLOSE ends both imports. So no handle leaves this module, each is closed by the call that opened it (except those
+//! of [`HostTransfer`]), and a lock of the card prevents two threads that import one buffer from closing each other's handle.
 
 mod backend;
 mod card;
@@ -13,7 +13,7 @@ mod host_transfer;
 mod member;
 mod participant;
 mod plane;
-mod shown;
+mod scanout_framebuffer;
 mod sys;
 mod texture;
 mod trial;
@@ -25,7 +25,7 @@ pub use formats::PlaneKind;
 pub use framebuffer::Framebuffer;
 pub use host_transfer::HostTransfer;
 pub use plane::{CardPlane, PlaneId};
-pub use shown::{Shown, ShownPlane};
+pub use scanout_framebuffer::{ScanoutFramebuffer, ScanoutPlane};
 
 use crate::text::printable_path;
 use std::io;
@@ -60,9 +60,9 @@ pub enum DrmError {
     /// The device number belongs to no DRM device.
     #[error("device {major}:{minor} is not a DRM device of this machine")]
     NoSuchDevice {
-        /// Its major number.
+        /// The major number of the device.
         major: u32,
-        /// Its minor number.
+        /// The minor number of the device.
         minor: u32,
     },
     /// The card has no plane of this type.
@@ -101,8 +101,8 @@ pub enum DrmError {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// The layout cannot be expressed to the card.
-    #[error("{card} cannot have a framebuffer or buffer in {format}: {why}", card = printable_path(card))]
+    /// The card's ioctls cannot express the layout.
+    #[error("{card} cannot allocate or scan out a buffer in {format}: {why}", card = printable_path(card))]
     Unsuitable {
         /// The device node.
         card: PathBuf,
@@ -111,7 +111,7 @@ pub enum DrmError {
         /// The reason.
         why: &'static str,
     },
-    /// The stride of the dumb buffer differs from the plan, and the participants do not accept it.
+    /// The stride of the dumb buffer differs from the planned stride, and a participant does not accept it.
     #[error(
         "{card}: the dumb buffer for {fourcc} has a stride of {found} bytes instead of the planned {planned}: {why}", card = printable_path(card))]
     Allocated {
@@ -123,7 +123,7 @@ pub enum DrmError {
         planned: u32,
         /// The stride of the dumb buffer in bytes.
         found: u32,
-        /// The participant that does not accept it, or why it is invalid.
+        /// The participant that does not accept the stride, or why the layout with that stride is not valid.
         why: String,
     },
     /// The allocation would exceed the available memory, and the kernel would kill processes to free some.
@@ -132,13 +132,13 @@ pub enum DrmError {
     Budget {
         /// The device node.
         card: PathBuf,
-        /// The size of all buffers.
+        /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
-        /// The available size.
+        /// The available memory, in bytes.
         available_bytes: u64,
     },
-    /// The plan names another source.
-    #[error("{card}: the plan is for {planned}, which has to allocate it", card = printable_path(card))]
+    /// The plan is for another source than this card's.
+    #[error("{card} cannot allocate this plan, which is for the source {planned}; allocate from that source", card = printable_path(card))]
     NotPlanned {
         /// The device node.
         card: PathBuf,

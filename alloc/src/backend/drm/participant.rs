@@ -16,7 +16,8 @@ use crate::constraint::{
 };
 use crate::model::{FormatModifier, Fourcc};
 
-/// The drivers whose dumb buffers are of the DRM GEM DMA helper, which allocates each with `dma_alloc_wc` of the card's device.
+/// The drivers whose dumb buffers come from the DRM GEM DMA helper, which calls `dma_alloc_wc` for each buffer, with the card's
+/// device.
 ///
 /// # References
 /// Linux 7.3, `drivers/gpu/drm/drm_gem_dma_helper.c`, and the users of `DRM_GEM_DMA_DRIVER_OPS`.
@@ -66,9 +67,12 @@ impl Card {
             resources.supported_fb_height(),
         );
         let mut sizes = PlaneSizes {
-            widths: (smallest(widths.start_bound()), largest(widths.end_bound())),
+            widths: (
+                minimum_side(widths.start_bound()),
+                largest(widths.end_bound()),
+            ),
             heights: (
-                smallest(heights.start_bound()),
+                minimum_side(heights.start_bound()),
                 largest(heights.end_bound()),
             ),
         };
@@ -80,7 +84,7 @@ impl Card {
         Ok(participant)
     }
 
-    /// Returns the mask of the CRTCs on which a plane can be shown; bit 0 is the card's first one.
+    /// Returns the mask of the CRTCs to which a plane can be attached; bit 0 is the card's first CRTC.
     fn possible_crtcs(&self, plane: PlaneId) -> Result<u32, DrmError> {
         let info = self
             .get_plane(self.plane_handle(plane)?)
@@ -99,16 +103,16 @@ impl Card {
         PlaneSizes::max_cursor_size(self.get_driver_capability(capability).ok())
     }
 
-    /// Declares what this card imports, independent of its planes.
+    /// Declares the card as a participant that only imports dma-bufs (PRIME), independent of its planes.
     #[must_use]
     pub fn importer(&self) -> Participant {
         let mut participant = self.declare(format!("{} import", self.driver()), Role::Import);
-        // An import attaches the memory, and accesses no pixels.
+        // An import only attaches the dma-buf and accesses no pixels, so the picture may be anywhere in the buffer.
         participant.for_each_choice(|own| own.image.crop = Crop::Anywhere);
         participant
     }
 
-    /// Declares the card's dumb buffers; `None` if it has none or cannot export them.
+    /// Declares the card's dumb buffers as a source; `None` if the card has none or cannot export them.
     #[must_use]
     pub fn dumb_source(&self) -> Option<Source> {
         /// `DRM_PRIME_CAP_EXPORT`.
@@ -131,13 +135,14 @@ impl Card {
             source.guarantees.pools = cma::default_pool().into_iter().collect();
         }
         let image = &mut source.constraints.image;
-        // One dma-buf of 32-bit words, the only kind of dumb buffer that every card supports.
+        // Every buffer is allocated as one dumb buffer of 32 bits a pixel, because every card supports those.
         image.placement = PlanePlacement::Together;
         image.stride.alignment = 4;
         Some(source)
     }
 
-    /// Returns whether the card's device, or a parent of it, is behind an IOMMU. Its buffers are then scattered pages.
+    /// Returns whether the card's device, or a parent of it, is behind an IOMMU. In that case its dumb buffers are scattered
+    /// pages.
     fn has_iommu(&self) -> bool {
         let Ok(status) = rustix::fs::stat(self.path()) else {
             return false;
@@ -155,8 +160,9 @@ impl Card {
 
     /// Declares the textures of a virtio-gpu that renders (virgl), with backing memory in this machine; `None` for other cards.
     ///
-    /// The GPU samples them and the display scans them out. A dumb buffer's texture is upside down for the GPU, because the host
-    /// makes it for a display. After a write, both need a transfer to the host: see [`HostTransfer`](super::HostTransfer).
+    /// The GPU can sample a texture, and the display can scan it out. A dumb buffer is not suitable for the GPU, which would read
+    /// it upside down, because the host makes its texture for scanout. After each write to the backing memory, a texture needs a
+    /// transfer to the host: see [`HostTransfer`](super::HostTransfer).
     #[must_use]
     pub(crate) fn texture_source(&self) -> Option<Source> {
         if !self.renders_with_implicit_modifiers() {
@@ -207,8 +213,8 @@ impl Card {
     fn has_dumb_buffers(&self) -> bool {
         match self.get_driver_capability(DriverCapability::DumbBuffer) {
             Ok(value) => value != 0,
-            // Cards without a display, such as vgem, do not support this query. Only an allocation shows whether they have dumb
-            // buffers.
+            // Cards without a display, such as vgem, do not support this query. Only an allocation shows whether such a card has
+            // dumb buffers.
             Err(_) => {
                 let _guard = self.lock_handles();
                 self.create_dumb_buffer((1, 1), DrmFourcc::Xrgb8888, 32)
@@ -237,8 +243,9 @@ impl Card {
     }
 }
 
-/// The minimum also applies to the framebuffers of a cursor: virtio-gpu refuses less than 32 pixels a side.
-fn smallest(start: Bound<&u32>) -> u32 {
+/// Returns the minimum width or height of a framebuffer, in pixels. It also applies to a cursor: virtio-gpu refuses a cursor
+/// framebuffer of less than 32 pixels a side.
+fn minimum_side(start: Bound<&u32>) -> u32 {
     match start {
         Bound::Included(pixels) => (*pixels).max(1),
         Bound::Excluded(pixels) => pixels.saturating_add(1),

@@ -51,7 +51,7 @@ impl CardPlane {
         &self.card
     }
 
-    /// Returns its KMS object id.
+    /// Returns the KMS object id of the plane.
     #[must_use]
     pub fn id(&self) -> PlaneId {
         self.id
@@ -86,7 +86,8 @@ impl Card {
     /// # Errors
     /// [`DrmError::Request`] if the type of a plane cannot be read.
     pub fn planes(&self) -> Result<Vec<CardPlane>, DrmError> {
-        // Without this capability only overlays are listed, and a card that lacks it lists those.
+        // Without this client capability the kernel lists only overlay planes. If the card does not support it, its overlay
+        // planes are listed.
         let _ = self.set_client_capability(ClientCapability::UniversalPlanes, true);
         // GETPLANERESOURCES fails for a card without a display.
         let handles = self.plane_handles().unwrap_or_default();
@@ -105,7 +106,7 @@ impl Card {
     /// Returns the card's first primary plane.
     ///
     /// # Errors
-    /// [`DrmError::NoPlane`] for a card without one; those of [`Card::planes`].
+    /// [`DrmError::NoPlane`] for a card without a primary plane; the errors of [`Card::planes`].
     pub fn primary_plane(&self) -> Result<CardPlane, DrmError> {
         let mut planes = self.planes()?.into_iter();
         planes
@@ -117,7 +118,7 @@ impl Card {
             })
     }
 
-    /// Declares the card as a display: its first primary plane, or its import if it has no primary plane.
+    /// Declares the card as a display: its first primary plane, or its PRIME import if it has no primary plane.
     ///
     /// # Errors
     /// [`DrmError::Request`].

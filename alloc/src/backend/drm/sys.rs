@@ -26,7 +26,7 @@ const CONTEXT_INIT: ioctl::Opcode = ioctl::opcode::read_write::<ContextInit>(b'd
 /// Creates the rendering context of an open virtio-gpu; buffers that are imported later belong to it.
 ///
 /// # Errors
-/// The error of the kernel: EEXIST if the context exists; EINVAL if the kernel creates it itself.
+/// The error of the kernel: EEXIST if the context exists already; EINVAL if the kernel creates contexts itself.
 ///
 /// # References
 /// `drm/virtgpu_drm.h`, DRM_IOCTL_VIRTGPU_CONTEXT_INIT.
@@ -45,7 +45,8 @@ pub(super) fn virtgpu_context(card: impl AsFd) -> io::Result<()> {
         pad: 0,
         ctx_set_params: (&raw const param).expose_provenance() as u64,
     };
-    // SAFETY: the structure is that of the opcode; the kernel reads one parameter, which outlives the call.
+    // SAFETY: the structure is the one that the opcode takes; the kernel reads one parameter through its pointer, which is valid
+    // during the call.
     unsafe {
         ioctl::ioctl(
             card,
@@ -72,7 +73,8 @@ struct TransferToHost {
 
 const TRANSFER_TO_HOST: ioctl::Opcode = ioctl::opcode::read_write::<TransferToHost>(b'd', 0x47);
 
-/// Requests the transfer of a buffer's guest memory to its texture on the host; the buffer has a fence until that has finished.
+/// Requests the transfer of a buffer's guest memory to its texture on the host. The kernel adds a fence to the buffer that
+/// signals when the transfer has finished.
 ///
 /// # Errors
 /// The error of the kernel.
@@ -95,11 +97,11 @@ pub(super) fn virtgpu_transfer_to_host(
         depth: 1,
         level: 0,
         offset: 0,
-        // 0: the host uses the stride of its texture.
+        // With a stride of 0 the host uses the stride of its texture.
         stride: 0,
         layer_stride: 0,
     };
-    // SAFETY: the structure is that of the opcode and has no pointers; the kernel refuses an invalid handle.
+    // SAFETY: the structure is the one that the opcode takes and has no pointers; the kernel refuses an invalid GEM handle.
     unsafe {
         ioctl::ioctl(
             card,
@@ -164,7 +166,7 @@ pub(super) fn virtgpu_texture(
         size: size_bytes,
         ..ResourceCreate::default()
     };
-    // SAFETY: the structure is that of the opcode and has no pointers.
+    // SAFETY: the structure is the one that the opcode takes, and has no pointers.
     unsafe {
         ioctl::ioctl(
             card,

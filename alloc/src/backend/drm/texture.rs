@@ -1,4 +1,4 @@
-//! Textures of a virtio-gpu that renders, as memory that other devices write.
+//! Allocates textures of a virtio-gpu that renders, whose backing memory other devices write.
 
 use drm::control::{Device as _, from_u32};
 
@@ -21,20 +21,20 @@ impl Card {
             Fourcc::ARGB8888 => sys::VIRGL_ARGB8888,
             _ => {
                 return Err(unsuitable(
-                    "a virtio-gpu texture has the format XR24 or AR24",
+                    "a virtio-gpu texture is allocated only in XR24 or AR24",
                 ));
             }
         };
         let extent = layout.extent();
         let stride = layout.planes().first().map(|plane| plane.stride_bytes);
-        // The host computes the stride from the texture's width, and no other stride can be passed.
+        // The host computes the stride from the texture's width. VIRTGPU_RESOURCE_CREATE has no parameter for another stride.
         if stride != extent.width().checked_mul(4) {
             return Err(unsuitable(
-                "the rows of a virtio-gpu texture have no padding",
+                "the stride is not 4 bytes a pixel, and a virtio-gpu texture has no padding",
             ));
         }
         let size_bytes = u32::try_from(layout.total_bytes())
-            .map_err(|_| unsuitable("it is larger than 4 GiB"))?;
+            .map_err(|_| unsuitable("the buffer is not smaller than 4 GiB"))?;
         let size = (extent.width(), extent.height());
         let guard = self.lock_handles();
         let raw = sys::virtgpu_texture(self, format, size, size_bytes)
@@ -42,7 +42,7 @@ impl Card {
         let handle =
             from_u32(raw).ok_or_else(|| unsuitable("the kernel returned no GEM handle"))?;
         let exported = self.buffer_to_prime_fd(handle, drm::CLOEXEC | drm::RDWR);
-        // The dma-buf keeps the memory, so the handle is not needed any more.
+        // The dma-buf keeps the memory, so the GEM handle is closed.
         let closed = self.close_buffer(handle);
         drop(guard);
         let fd = exported.map_err(|source| self.failed("PRIME_HANDLE_TO_FD", source))?;

@@ -43,12 +43,12 @@ pub(super) fn test_commit(
         Ok(commit) => commit,
         Err(why) => return untested(why),
     };
-    // A commit needs DRM master, which this process gets only if the card has no other master. It is master for the duration of
-    // the test, which displays nothing.
+    // A commit needs DRM master, which this process gets only if the card has no other master. The process is master until the
+    // TEST_ONLY commit returns; the commit displays nothing.
     if let Err(error) = card.acquire_master_lock() {
         commit.discard(card);
         return untested(format!(
-            "{} has another DRM master ({error})",
+            "another process is DRM master of {} ({error})",
             card.path().display()
         ));
     }
@@ -56,15 +56,15 @@ pub(super) fn test_commit(
         AtomicCommitFlags::TEST_ONLY | AtomicCommitFlags::ALLOW_MODESET,
         commit.request.clone(),
     );
-    let given_back = card.release_master_lock();
+    let dropped_master = card.release_master_lock();
     commit.discard(card);
-    if let Err(error) = given_back {
+    if let Err(error) = dropped_master {
         tracing::error!(%error, "DROP_MASTER failed");
     }
     match tested {
         Ok(()) => Outcome::Accepted,
-        // Only a primary plane in a listed mode of the display must accept the framebuffer. Other commits can fail for other
-        // reasons.
+        // A refusal counts against the buffer only for a primary plane with a mode that the display lists. Other commits can fail
+        // for reasons that do not concern the buffer.
         Err(error) if kind == PlaneKind::Primary && commit.is_listed => {
             BackendError::from(DrmError::Request {
                 card: card.path().to_owned(),
@@ -75,7 +75,7 @@ pub(super) fn test_commit(
             .outcome()
         }
         Err(error) => untested(format!(
-            "the test commit failed, and the buffer need not be the cause ({error})"
+            "the TEST_ONLY commit failed, and the cause need not be the buffer ({error})"
         )),
     }
 }
@@ -96,7 +96,7 @@ struct ModeInfo {
     name: [u8; 32],
 }
 
-/// A commit of one plane that covers the whole CRTC.
+/// An atomic commit of one plane that covers the whole CRTC, with the mode for it.
 struct Commit {
     request: AtomicModeReq,
     mode_blob: u64,
@@ -117,8 +117,8 @@ impl Commit {
         let crtcs = resources.filter_crtcs(possible);
         let source = framebuffer.source_properties();
         let extent = framebuffer.buffer().layout().visible().extent();
-        let (connector, crtc, modes) = connected(card, &resources, &crtcs)
-            .ok_or("the plane can reach no connected display".to_owned())?;
+        let (connector, crtc, modes) = connected_output(card, &resources, &crtcs)
+            .ok_or("the plane cannot be attached to the CRTC of a connected display".to_owned())?;
         let listed = modes.iter().find(|mode| {
             let (width, height) = mode.size();
             (u32::from(width), u32::from(height)) == (extent.width(), extent.height())
@@ -128,7 +128,7 @@ impl Commit {
             Some(mode) => card.create_property_blob(mode),
             None => card.create_property_blob(
                 &mode_of_size(extent.width(), extent.height())
-                    .ok_or("the size exceeds that of any mode".to_owned())?,
+                    .ok_or("the picture is larger than the largest possible mode".to_owned())?,
             ),
         };
         let property::Value::Blob(mode_blob) = blob.map_err(failed)? else {
@@ -173,7 +173,7 @@ impl Commit {
     }
 }
 
-fn connected(
+fn connected_output(
     card: &Card,
     resources: &drm::control::ResourceHandles,
     crtcs: &[crtc::Handle],
@@ -218,11 +218,11 @@ fn mode_of_size(width: u32, height: u32) -> Option<ModeInfo> {
     })
 }
 
-/// The properties of KMS objects by their names. An object is queried once, because that takes two ioctls for each of its
-/// properties, and they stay the same for as long as it exists.
+/// The property handles of KMS objects, by property name. Each object is queried once, because a query takes two ioctls for each
+/// property, and the properties of an object do not change.
 #[derive(Debug, Default)]
 pub(super) struct PropertyNames {
-    /// By device node and object id.
+    /// The property handles of each KMS object, by device node and object id.
     by_object: BTreeMap<(PathBuf, RawResourceHandle), BTreeMap<String, property::Handle>>,
 }
 

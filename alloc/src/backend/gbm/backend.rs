@@ -1,4 +1,5 @@
-//! GBM on every card as one backend. A trial imports a buffer and, if Mesa can map it, compares its pixels with what was written.
+//! GBM on every card as one backend. A trial writes a pattern with the CPU, imports the buffer and, if Mesa can map it, compares
+//! the pixels.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +43,7 @@ impl GbmDevices {
         }
     }
 
-    /// Opens GBM on a card, or returns the device if it is open already.
+    /// Returns the GBM device of a card, and opens it if it is not open yet.
     fn of_card(&mut self, card: &Path) -> Result<&Gbm, GbmError> {
         let open = match self.open.remove(card) {
             Some(open) => open,
@@ -51,10 +52,11 @@ impl GbmDevices {
         Ok(self.open.entry(card.to_owned()).or_insert(open))
     }
 
-    /// Opens GBM on the card of a declared device node, or returns the device if it is open already.
+    /// Returns the GBM device of the card with this device node, and opens it if it is not open yet.
     fn of_node(&mut self, node: &str) -> Result<&Gbm, BackendError> {
         let card = Gbm::card_of(Path::new(node)).ok_or_else(|| {
-            // Busy and not an error of the request: the device may be back at the next attempt.
+            // The kind is `Busy`, so that a trial counts as untestable and not as a refusal: the device may be there again at the
+            // next attempt.
             let why = format!("no card belongs to {node} at present");
             BackendError::new(node, "", "open", BackendErrorKind::Busy, why)
         })?;
@@ -147,7 +149,7 @@ impl Backend for GbmDevices {
 }
 
 fn import(gbm: &Gbm, buffer: &Buffer, name: &str) -> Outcome {
-    // What the CPU writes does not reach the shadow copy of a device.
+    // A device with a shadow copy does not see what the CPU writes, so the pixels are compared only if there is none.
     let pattern = (gbm.has_shadow_copy() == Some(false))
         .then(|| TestPattern::write(buffer))
         .flatten();
@@ -198,7 +200,7 @@ impl From<GbmError> for BackendError {
             GbmError::Budget { node, .. } => (node, CREATE, Kind::Exhausted),
             GbmError::NotPlanned { node, .. } => (node, CREATE, Kind::NotPlanned),
         };
-        // Mesa returns arbitrary errors if no file descriptor is left.
+        // Mesa returns arbitrary errors if this process can open no more file descriptors.
         let kind = match kind {
             Kind::Refused if fd_limit_error().is_some() => Kind::Exhausted,
             kind => kind,

@@ -15,10 +15,10 @@ use crate::backend::prime::{self, ImportAbility};
 use crate::constraint::Contiguity;
 use crate::model::DeviceIdentity;
 
-/// Width and height in pixels of the buffers that are made to test a driver.
+/// The width and height, in pixels, of the small buffers that are allocated to query a driver.
 pub(super) const TEST_SIDE: u32 = 64;
 
-/// A file description that only GBM uses.
+/// The file descriptor of an open device node. Only GBM uses its file description.
 pub(super) struct Node(OwnedFd);
 
 impl AsFd for Node {
@@ -53,13 +53,13 @@ impl fmt::Debug for Gbm {
 }
 
 impl Gbm {
-    /// Lists the primary nodes of all cards, by number.
+    /// Lists the primary nodes of all cards, in the order of their numbers.
     #[must_use]
     pub fn list() -> Vec<PathBuf> {
         node::cards()
     }
 
-    /// Returns the primary node of a card, for its primary node or its render node.
+    /// Returns the primary node of the card to which a primary node or a render node belongs.
     pub(crate) fn card_of(path: &Path) -> Option<PathBuf> {
         Self::list()
             .into_iter()
@@ -68,9 +68,9 @@ impl Gbm {
 
     /// Opens GBM on a card: on its render node if it has one, otherwise on its primary node without becoming DRM master.
     ///
-    /// A card that does not render can have a render node too (vgem has). Mesa then allocates and frees dumb buffers, which is
-    /// not permitted on a render node: allocations fail there, and imports are never freed. So one small buffer is allocated to
-    /// test the render node.
+    /// A card that does not render can have a render node too, like vgem. For such a card Mesa uses the dumb-buffer ioctls, which
+    /// are not permitted on a render node: allocations fail, and imports are never freed. So one small buffer is allocated to
+    /// test the render node, and the primary node is used if that fails.
     ///
     /// # Errors
     /// [`GbmError::Open`]; [`GbmError::Device`] if Mesa has no driver for the card.
@@ -106,7 +106,8 @@ impl Gbm {
             .open(path)
             .map_err(failed)?;
         let node = Node(file.into());
-        // The call fails on a render node, and if another process is DRM master. Neither needs an action.
+        // The call fails on a render node, and if another process is DRM master. In both cases this process is not master, so the
+        // error is ignored.
         let _ = drm::Device::release_master_lock(&node);
         let identity = node::identity(node.as_fd(), path).map_err(failed)?;
         let import = prime::import_ability(&node, &identity.driver);
@@ -155,8 +156,8 @@ impl Gbm {
         self.inner.contiguity
     }
 
-    /// Returns whether the device has a shadow copy of its buffers, as a virtio-gpu whose host renders; `None` if that is not
-    /// known.
+    /// Returns whether the device has a shadow copy of its buffers, as a virtio-gpu that renders on the host has; `None` if that
+    /// is not known.
     #[must_use]
     pub fn has_shadow_copy(&self) -> Option<bool> {
         self.inner.has_shadow_copy

@@ -1,4 +1,4 @@
-//! Buffers that are imported into GBM with their own layout and an explicit modifier.
+//! Imports buffers into GBM with their layout and an explicit modifier.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl Imported {
         &self.buffer
     }
 
-    /// Reads the picture of a buffer with one plane through the driver: rows one after another without padding.
+    /// Maps a buffer of one plane with `gbm_bo_map` and returns the pixels of its picture, row after row without padding.
     ///
     /// # Errors
     /// [`GbmError::Unsuitable`] for several planes and for YUV formats; [`GbmError::Map`].
@@ -67,7 +67,7 @@ impl Imported {
         let _device = self.gbm.lock();
         let mapped = object.map(x, y, visible.width(), visible.height(), |mapped| {
             let stride = usize::try_from(mapped.stride()).unwrap_or(0).max(1);
-            // Whole rows are copied: byte by byte takes many times as long.
+            // The pixels are copied row by row, because a copy byte by byte takes many times as long.
             let mut pixels = Vec::with_capacity(mapped.buffer().len());
             for bytes in mapped.buffer().chunks(stride) {
                 pixels.extend_from_slice(bytes.get(..row).unwrap_or(bytes));
@@ -100,7 +100,9 @@ impl Gbm {
             .ok_or_else(|| unsuitable("GBM has no such format"))?;
         let modifier = layout.format().modifier;
         if modifier.is_implicit() {
-            return Err(unsuitable("its tiling is implicit"));
+            return Err(unsuitable(
+                "the modifier of the layout is implicit, and an import needs an explicit one",
+            ));
         }
         let (width, height) = (layout.extent().width(), layout.extent().height());
         let (mut fds, mut strides, mut offsets) = ([None; 4], [0_i32; 4], [0_i32; 4]);
@@ -111,12 +113,12 @@ impl Gbm {
                 offsets.get_mut(number),
             );
             let (Some(fd), Some(stride), Some(offset)) = slots else {
-                return Err(unsuitable("it has more than four planes"));
+                return Err(unsuitable("the layout has more than four planes"));
             };
             *fd = buffer.plane_fd(number);
             let signed = |value: u64| {
                 i32::try_from(value)
-                    .map_err(|_| unsuitable("it has an offset or stride above 2 GiB"))
+                    .map_err(|_| unsuitable("the layout has an offset or stride of 2 GiB or more"))
             };
             *stride = signed(plane.stride_bytes.into())?;
             *offset = signed(plane.offset_bytes)?;
@@ -136,7 +138,8 @@ impl Gbm {
         );
         let [first, ..] = fds;
         let made = match (explicit, first, layout.planes()) {
-            // A driver without modifiers imports linear buffers of one plane.
+            // A driver without support for modifiers refuses the import with a modifier, and can import a linear buffer of one
+            // plane without one.
             (Err(_), Some(fd), [plane])
                 if modifier == Modifier::LINEAR && plane.offset_bytes == 0 =>
             {

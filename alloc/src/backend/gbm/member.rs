@@ -1,4 +1,4 @@
-//! A GBM device as a member of a collection; an import makes a GBM buffer object of each buffer.
+//! A GBM device as a member of a collection. An import makes a GBM buffer object (`gbm_bo`) of each buffer.
 
 use super::{Gbm, Imported};
 use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};

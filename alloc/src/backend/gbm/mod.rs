@@ -1,10 +1,10 @@
-//! GBM devices: Mesa's allocator as a memory source with explicit modifiers, and its import.
+//! GBM devices, as memory sources that allocate with explicit modifiers, and as importers.
 //!
 //! - Explicit and implicit modifiers are never mixed: a buffer is allocated with a list of modifiers, and the layout of each
 //!   plane is read back. If a driver does not support modifiers, a linear buffer is allocated, and used only if the driver
 //!   reports it as linear.
-//! - Only this module uses the file description. Mesa keeps a table of the GEM handles of its file description, and a
-//!   handle that another user of it closed would free memory that Mesa still uses.
+//! - Each device has a file description of its own, which no other module uses. Mesa keeps a table of the GEM handles of that
+//!   file description, so a GEM_CLOSE by other code would free memory that Mesa still uses.
 //! - Mesa's drivers run in this process and can end it. Opening a device and [`Gbm::formats`] only query it and allocate one
 //!   small buffer; try [`Gbm::allocate`] and [`Gbm::import`] in a child process first.
 
@@ -114,13 +114,13 @@ pub enum GbmError {
     Budget {
         /// The device node.
         node: PathBuf,
-        /// The size of all buffers.
+        /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
-        /// The available size.
+        /// The available memory, in bytes.
         available_bytes: u64,
     },
-    /// The plan names another source.
-    #[error("{node}: the plan is for {planned}, which has to allocate it", node = printable_path(node))]
+    /// The plan is for another source than this device's.
+    #[error("{node} cannot allocate this plan, which is for the source {planned}; allocate from that source", node = printable_path(node))]
     NotPlanned {
         /// The device node.
         node: PathBuf,

@@ -12,8 +12,8 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatInfo, FormatModifier, Fourcc, Layout, Modifier};
 
-/// Images that a renderer holds: the one that it reads, and the next one.
-const HELD: u32 = 2;
+/// The number of buffers that a renderer holds at once: the one that it reads, and the next one.
+const RENDERER_BUFFERS: u32 = 2;
 
 /// Drivers of cards for which Mesa has neither a driver nor a separate GPU that renders for the display (kmsro). For these cards
 /// Mesa renders on the CPU and maps what it imports. So it can also import memory of another card that can be mapped: for vgem,
@@ -36,9 +36,9 @@ const RENDERED_BY_THE_CPU: [&str; 12] = [
 impl Gbm {
     /// Returns the `candidates` that the driver supports. All have explicit modifiers.
     ///
-    /// GBM has no list of modifiers, so the caller passes candidates: those of a card's planes (IN_FORMATS), of EGL, or of a
-    /// compositor's dma-buf feedback. Implicit modifiers are left out. For a driver that does not support modifiers, a linear
-    /// format is supported if a small buffer that was allocated as linear is reported as linear.
+    /// GBM cannot list modifiers, so the caller passes candidates: those of a card's planes (IN_FORMATS), of EGL, or of a
+    /// compositor's dma-buf feedback. Implicit modifiers are left out. For a driver that does not support modifiers, a format
+    /// counts as supported with LINEAR if a small buffer that was allocated with GBM_BO_USE_LINEAR is reported as linear.
     #[must_use]
     pub fn formats(&self, candidates: &FormatSet) -> FormatSet {
         candidates
@@ -47,7 +47,8 @@ impl Gbm {
             .collect()
     }
 
-    /// Returns every format of GBM and of this crate as linear: the candidates if there is no other list.
+    /// Returns every format that both GBM and this crate know, with the modifier LINEAR, for callers without another list of
+    /// candidates.
     #[must_use]
     pub fn linear_candidates() -> FormatSet {
         FormatInfo::all()
@@ -76,8 +77,9 @@ impl Gbm {
 
     /// Returns the `candidates` that the driver imports: the formats that it supports, and others that it can only import.
     ///
-    /// GBM has no query for imports. So a small buffer of the driver is described in each linear format that is not supported,
-    /// and imported: Mesa imports YUV formats as planes of other formats, and reports none of them as supported.
+    /// GBM cannot report which formats a driver imports. So for each linear candidate that [`Gbm::formats`] leaves out, a small
+    /// buffer of the driver is imported as if it had that format. Mesa imports YUV formats in this way, as one image for each
+    /// plane, and does not report them as supported.
     ///
     /// The driver can end the process during this call; call it in a child process.
     #[must_use]
@@ -90,11 +92,13 @@ impl Gbm {
     }
 
     fn imports_linear(&self, wanted: FormatModifier) -> bool {
-        /// Rows of XRGB8888 that hold a small image of every known format with the strides below.
+        /// The number of rows of an XRGB8888 buffer that is large enough for a small image of every known format, with the
+        /// strides below.
         const ROWS: u32 = 4 * TEST_SIDE;
         /// A stride alignment in bytes that every driver accepts.
         const STEP_BYTES: u32 = 256;
-        // The buffer has a texture of one format on the host, which cannot be imported in another format.
+        // If the device has a shadow copy, the buffer has a texture of one format on the host and cannot be imported in another
+        // format.
         if wanted.modifier != Modifier::LINEAR || self.has_shadow_copy() != Some(false) {
             return false;
         }
@@ -126,21 +130,22 @@ impl Gbm {
         described().is_some_and(|buffer| self.import(&buffer).is_ok())
     }
 
-    /// Declares what this device imports. `formats` is the result of [`Gbm::formats`], or of [`Gbm::imports`] for all imports.
+    /// Declares the device as an importer of `formats`: the result of [`Gbm::formats`], or of [`Gbm::imports`], which also has
+    /// formats that the driver can only import.
     #[must_use]
     pub fn participant(&self, formats: &FormatSet) -> Participant {
         let identity = self.identity();
         let name = format!("{} GBM", identity.driver);
         let mut participant = Participant::new(name, identity.clone(), Role::Import);
         participant.interface = Some(Interface::Gbm);
-        // Mesa also renders on the CPU for a virtio-gpu without 3D.
+        // For a virtio-gpu without 3D_FEATURES, Mesa renders on the CPU.
         let has_no_3d =
             identity.driver == "virtio_gpu" && !self.import_ability().is_limited_by_rendering();
         participant.maps = has_no_3d || RENDERED_BY_THE_CPU.contains(&identity.driver.as_str());
-        // The whole coded extent is imported, and texture coordinates select the picture.
+        // The renderer imports the whole coded extent, and selects the picture by texture coordinates.
         let mut constraints = Constraints {
             formats: Some(formats.clone()),
-            buffers_held: HELD,
+            buffers_held: RENDERER_BUFFERS,
             ..Constraints::default()
         };
         // On a card that renders, Mesa imports through the kernel driver, so the import limits of the card apply. On a card that
@@ -150,7 +155,8 @@ impl Gbm {
         }
         constraints.internal_copies = internal_copies(&identity.driver, formats);
         constraints.memory.contiguity = self.contiguity();
-        // Mesa's import requests no transfer from the kernel: the driver continues to use its shadow copy.
+        // An import by Mesa does not request a transfer to the host (DRM_IOCTL_VIRTGPU_TRANSFER_TO_HOST): a device with a shadow
+        // copy reads that copy.
         constraints.memory.coherency = Coherency::Untransferred;
         constraints.sync.insert(SyncMechanism::Implicit);
         constraints.image.crop = Crop::Anywhere;
@@ -158,11 +164,11 @@ impl Gbm {
         participant
     }
 
-    /// Declares the buffers that this device allocates in `formats`, the result of [`Gbm::formats`]; `None` if it allocates none.
+    /// Declares the device as a source of buffers in `formats`, the result of [`Gbm::formats`]; `None` if it can allocate none.
     ///
-    /// A device can import formats that it cannot allocate: virtio-gpu has no dumb buffers of 16 bits a pixel, and Mesa only
-    /// fails at the allocation; and not every card exports what it allocates (those with GEM VRAM helpers before Linux 6.6). So one
-    /// small linear buffer is allocated and exported in each format. Other modifiers are not tested.
+    /// `formats` can contain formats that the device cannot allocate: virtio-gpu has no dumb buffers of 16 bits a pixel, and Mesa
+    /// reports that only at the allocation. Some cards cannot export what they allocate, such as those with GEM VRAM helpers
+    /// before Linux 6.6. So one small linear buffer is allocated and exported in each format. Other modifiers are not tested.
     #[must_use]
     pub fn source(&self, formats: &FormatSet) -> Option<Source> {
         let makes = |format: &FormatModifier| {
@@ -189,7 +195,7 @@ impl Gbm {
         Some(source)
     }
 
-    /// Declares the buffers as [`Gbm::source`] does, for one size and with the driver's strides.
+    /// Declares the source as [`Gbm::source`] does, for buffers of one size and with the strides that the driver chooses for it.
     ///
     /// GBM has no parameter for the stride and reports it only for an allocated buffer, so one linear buffer of this size is
     /// allocated in each format. A format is left out if the allocation fails, or if its planes do not follow one another.
@@ -263,10 +269,10 @@ impl Gbm {
     }
 }
 
-/// Returns the copies that a driver makes for itself of the pictures that it samples.
+/// Returns the copies that the driver makes of linear pictures before it samples them.
 ///
-/// The texture units of a V3D read only tiled images, so its driver copies each linear picture into an image of its own before it
-/// samples it.
+/// The texture units of a V3D read only tiled images, so its Mesa driver copies each linear picture into a tiled image before a
+/// shader samples it.
 ///
 /// # References
 /// Mesa, `src/gallium/drivers/v3d/v3dx_state.c`, `v3d_create_sampler_view`; `v3d_resource.c`, `v3d_update_shadow_texture`.

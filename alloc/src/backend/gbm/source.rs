@@ -1,4 +1,4 @@
-//! Buffers that GBM allocates: with a list of modifiers, exported plane by plane, with the layout read back.
+//! Allocates buffers with GBM: passes a list of modifiers, exports each plane, and reads the layout back.
 
 use std::os::fd::OwnedFd;
 
@@ -55,7 +55,7 @@ impl Gbm {
         let modifier = Modifier(made.modifier().into());
         if !plan.modifiers().contains(&modifier) {
             return Err(unusable(format!(
-                "the driver reports the modifier {modifier:#} instead of the planned {} or another of the {} modifiers of the plan",
+                "the driver reports the modifier {modifier:#}, which is neither that of the planned {} nor another of the plan's {} modifiers",
                 planned.format(),
                 plan.modifiers().len()
             )));
@@ -64,7 +64,7 @@ impl Gbm {
         let planes = (0..made.plane_count())
             .map(|plane| plane_of(&made, plane))
             .collect::<Result<_, _>>();
-        // The dma-bufs keep the memory, so the buffer object is not needed any more.
+        // The dma-bufs keep the memory, so the buffer object is destroyed.
         drop(made);
         drop(device);
         let planes = planes.map_err(unusable)?;
@@ -81,7 +81,7 @@ impl Gbm {
         Ok(buffer)
     }
 
-    /// Allocates a buffer object with the driver's preferred one of these modifiers. The caller checks which one that is.
+    /// Allocates a buffer object. The driver chooses one of these modifiers, and the caller checks which one.
     pub(super) fn create(
         &self,
         fourcc: Fourcc,
@@ -99,7 +99,7 @@ impl Gbm {
         let format = format_of(fourcc).ok_or_else(|| unsuitable("GBM has no such format"))?;
         if modifiers.iter().any(|modifier| modifier.is_implicit()) {
             return Err(unsuitable(
-                "its tiling is implicit, and allocations require an explicit modifier",
+                "the modifier of the layout is implicit, and an allocation needs an explicit one",
             ));
         }
         let device = self.lock();
@@ -113,7 +113,8 @@ impl Gbm {
                 if modifiers != [Modifier::LINEAR] {
                     return Err(error);
                 }
-                // The driver does not support modifiers; the caller checks the modifier that it reports.
+                // The driver does not support modifiers, so a linear buffer is requested. The caller checks the modifier that the
+                // driver reports for it.
                 device.create_buffer_object(width, height, format, BufferObjectFlags::LINEAR)
             });
         made.map_err(|source| GbmError::Allocate {

@@ -16,7 +16,7 @@ pub struct Heaps {
 impl Heaps {
     /// Opens every heap that this process may open. If the default CMA region has two names, only the first is opened.
     ///
-    /// The heaps that cannot be opened are listed in [`Declared::unavailable`] of the second value.
+    /// The second value lists the heaps that cannot be opened in [`Declared::unavailable`].
     #[must_use]
     fn open() -> (Self, Declared) {
         let mut declared = Declared::default();
@@ -27,7 +27,8 @@ impl Heaps {
         let mut open: Vec<Heap> = Vec::new();
         for path in paths {
             match Heap::open(&path) {
-                // Another name of the same region; the names are sorted, and the stable one comes first.
+                // This heap is another name of the default CMA region, which is open already. The names are sorted, so
+                // `default_cma_region`, the name since Linux 6.17, comes first.
                 Ok(heap)
                     if heap.kind() == HeapKind::DefaultCma
                         && open

@@ -1,29 +1,30 @@
-//! The kind of a heap, by its name.
+//! The kind of memory of a dma-heap, which follows from the heap's name.
 
 use crate::backend::cma::DEFAULT_NAMES;
 
-/// The kind of memory of a heap.
+/// The kind of memory that a dma-heap allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum HeapKind {
     /// Ordinary pages, cached by the CPU.
     System,
-    /// Ordinary pages, such as a vendor's, with these properties.
+    /// Ordinary pages with these properties, from a heap with another name, such as a vendor's.
     Pages {
-        /// Whether all of them lie below 4 GiB.
+        /// Whether the physical addresses of all pages are below 4 GiB.
         is_below_4_gib: bool,
-        /// Whether the CPU maps them cached; `None` if the name does not say so.
+        /// Whether the CPU maps the pages cached; `None` if the name does not tell.
         is_cached: Option<bool>,
     },
     /// The default CMA region, with any of its names.
     DefaultCma,
-    /// Physically contiguous memory, cached by the CPU unless the name says otherwise: a vendor's heap of the default CMA region, or a
-    /// heap that the kernel's naming convention calls contiguous.
+    /// Physically contiguous memory, cached by the CPU unless the name says otherwise: a vendor's heap of the default CMA region,
+    /// or a heap that the kernel's naming convention calls contiguous.
     Contiguous {
-        /// Whether the CPU maps it uncached.
+        /// Whether the CPU maps the memory uncached.
         is_uncached: bool,
     },
-    /// Protected memory that the CPU cannot access: the heaps of the TEE subsystem, and those that vendors call restricted or secure.
+    /// Protected memory that the CPU cannot access: the heaps of the TEE subsystem, and those that vendors call restricted or
+    /// secure.
     Protected,
     /// Another CMA region, or a vendor's heap with a name that is not known.
     Other,
@@ -33,8 +34,8 @@ impl HeapKind {
     /// Returns the kind of the heap with this name in `/dev/dma_heap`.
     ///
     /// # References
-    /// Kernel documentation, "Allocating dma-buf using heaps": the names of mainline Linux, and what `contiguous` and `protected` mean
-    /// in a name. Rockchip's kernel, `drivers/dma-buf/rk_heaps`: `system-dma32`, `cma`, and `uncached` of both. MediaTek's
+    /// Kernel documentation, "Allocating dma-buf using heaps": the names of mainline Linux, and what `contiguous` and `protected`
+    /// mean in a name. Rockchip's kernel, `drivers/dma-buf/rk_heaps`: `system-dma32`, `cma`, and `uncached` of both. MediaTek's
     /// kernel: `restricted_mtk_cma`. Android's kernels: `system-uncached`, and `secure` in the names of protected heaps.
     #[must_use]
     pub fn of(name: &str) -> Self {

@@ -1,9 +1,9 @@
 //! dma-heaps: memory that belongs to no device, selected by name.
 //!
-//! No ioctl reports the properties of a heap, so its name decides: `system` allocates pages, the CMA heaps allocate contiguous
-//! memory from a reserved region (the default one, or one with the heap's name), and the protected heaps allocate memory that the
-//! CPU cannot access. Names of vendors, such as `system-dma32`, `cma-uncached` and `restricted_mtk_cma`, are known too
-//! ([`HeapKind`]). A heap with another name has no guarantees, and a plan with it has a caveat.
+//! No ioctl reports the properties of a heap, so they are derived from its name: `system` allocates pages, the CMA heaps allocate
+//! contiguous memory from a reserved region (the default region, or the region with the heap's name), and the protected heaps
+//! allocate memory that the CPU cannot access. Vendors' names such as `system-dma32`, `cma-uncached` and `restricted_mtk_cma` are
+//! known too ([`HeapKind`]). For a heap with another name no properties are guaranteed, and a plan that uses it has a caveat.
 
 mod backend;
 mod kind;
@@ -29,7 +29,7 @@ use crate::buffer::Buffer;
 use crate::constraint::{Guarantees, MemoryCost, Pool, Source, SourceId};
 use crate::solve::Plan;
 
-/// The directory of the heaps.
+/// The directory of the heaps' device nodes.
 const FOLDER: &str = "/dev/dma_heap";
 
 /// Why a heap operation failed.
@@ -44,8 +44,8 @@ pub enum HeapError {
         /// The error of the kernel.
         source: SystemError,
     },
-    /// The plan names another source.
-    #[error("{heap}: the plan is for {planned}, which has to allocate it", heap = printable_path(heap))]
+    /// The plan is for another source than this heap.
+    #[error("{heap} cannot allocate this plan, which is for the source {planned}; allocate from that source", heap = printable_path(heap))]
     NotPlanned {
         /// The device node.
         heap: PathBuf,
@@ -58,14 +58,14 @@ pub enum HeapError {
     Budget {
         /// The device node.
         heap: PathBuf,
-        /// The size of all buffers.
+        /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
-        /// The available size.
+        /// The available memory, in bytes.
         available_bytes: u64,
     },
     /// The heap's CMA region has too little free memory for all buffers.
     #[error(
-        "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of others, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
+        "{heap}: {fitting} of {count} buffers fit in {pool}: each takes {buffer_bytes} bytes, and {free_bytes} are free now; nothing was allocated. Free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", heap = printable_path(heap))]
     Pool {
         /// The device node.
         heap: PathBuf,
@@ -75,9 +75,9 @@ pub enum HeapError {
         fitting: u64,
         /// The number of buffers of the plan.
         count: u32,
-        /// The bytes that one buffer takes, in whole units and with its alignment.
+        /// The bytes of the region that one buffer takes, rounded up to whole pages and including the alignment.
         buffer_bytes: u64,
-        /// The bytes that are free.
+        /// The free bytes of the region.
         free_bytes: u64,
     },
     /// The allocation failed.
@@ -85,7 +85,7 @@ pub enum HeapError {
     Allocate {
         /// The device node.
         heap: PathBuf,
-        /// The requested size.
+        /// The requested size in bytes.
         bytes: u64,
         /// The error of the kernel.
         source: SystemError,
@@ -173,7 +173,7 @@ impl Heap {
         &self.name
     }
 
-    /// Returns the kind of the heap, by its name.
+    /// Returns the kind of the heap, which follows from its name.
     #[must_use]
     pub fn kind(&self) -> HeapKind {
         HeapKind::of(&self.name)
@@ -257,7 +257,8 @@ impl Heap {
     fn check_region(&self, plan: &Plan, free_bytes: u64) -> Result<(), HeapError> {
         let buffer_bytes = self.bytes_in_region(plan);
         let fitting = free_bytes.checked_div(buffer_bytes).unwrap_or(u64::MAX);
-        // The alignment is the kernel's choice, and the kernel may place buffers that only fit without the alignment.
+        // The kernel chooses the alignment of each buffer, and may find a place for buffers that would not fit with the full
+        // alignment. So the alignment is not counted here.
         let needed = plan
             .layout()
             .memory_sizes()
@@ -271,7 +272,7 @@ impl Heap {
         Err(self.region_exhausted(plan, fitting, buffer_bytes, free_bytes))
     }
 
-    /// Returns the bytes of the region that one buffer of a plan takes.
+    /// Returns how many bytes of the region one buffer of a plan takes, including the alignment.
     fn bytes_in_region(&self, plan: &Plan) -> u64 {
         let mut pool = Pool::cma(cma::pool_id(&self.name), self.name.as_str(), None);
         pool.unit_bytes = meminfo::page_bytes();
@@ -281,8 +282,8 @@ impl Heap {
             .fold(0, u64::saturating_add)
     }
 
-    /// Returns the error that the region has too little memory, if the kernel reported that for the buffer with this index;
-    /// otherwise returns `error`. The earlier buffers of the plan are freed already.
+    /// Returns [`HeapError::Pool`] if the kernel reported too little memory for the buffer with this index; otherwise returns
+    /// `error`. The buffers with lower indices are freed already, so the free memory of the region includes theirs.
     fn exhausted(&self, error: HeapError, plan: &Plan, index: u32) -> HeapError {
         let free_bytes = self.region.as_ref().and_then(Region::free_bytes);
         match (&error, free_bytes) {
@@ -338,7 +339,7 @@ impl Heap {
         }
     }
 
-    /// Returns what the name guarantees of a heap that is neither `system` nor a known region.
+    /// Returns the guarantees that follow from the heap's name alone, for a heap whose CMA region is not known.
     fn guarantees_without_region(&self, kind: HeapKind) -> Guarantees {
         let mut address = meminfo::memory_window();
         let mut own = Guarantees {
@@ -363,7 +364,7 @@ impl Heap {
                 own.cached = Some(!is_uncached);
             }
             HeapKind::Protected => {
-                // The CPU cannot access protected memory, so it is not cached.
+                // The CPU cannot access protected memory, so the memory is declared as not cached.
                 own.cached = Some(false);
                 own.unmappable = true;
                 own.protected = true;

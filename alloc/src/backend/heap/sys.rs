@@ -1,7 +1,7 @@
 //! The dma-heap ioctl.
 #![allow(
     unsafe_code,
-    reason = "an ioctl, and the fd that it returns in a number"
+    reason = "an ioctl, and the fd that it returns as a number"
 )]
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
@@ -32,10 +32,10 @@ pub(super) fn allocate(heap: BorrowedFd<'_>, length: u64) -> io::Result<OwnedFd>
         fd_flags: (OFlags::RDWR | OFlags::CLOEXEC).bits(),
         heap_flags: 0,
     };
-    // SAFETY: the structure is that of the opcode, and the kernel reads and writes nothing else.
+    // SAFETY: the structure is the one that the opcode takes, and the kernel reads and writes no other memory.
     unsafe { ioctl::ioctl(heap, Updater::<ALLOC, Allocation>::new(&mut request)) }?;
     let fd = i32::try_from(request.fd).map_err(|_| io::Errno::BADF)?;
-    // SAFETY: the ioctl succeeded, so the number is a new fd that nothing else owns.
+    // SAFETY: the ioctl succeeded, so the number is a new fd that no other value owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -1,4 +1,4 @@
-//! The physical addresses of this machine's memory, and the sizes of its units.
+//! The physical addresses of this machine's memory, and its page size.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub(in crate::backend) fn read_number(path: impl AsRef<Path>) -> Option<u64> {
     read(path)?.trim().parse().ok()
 }
 
-/// Returns the page frame number after the last zone that has memory.
+/// Returns the first page frame number after the last memory zone that has pages, from the text of `/proc/zoneinfo`.
 fn end_frame(zoneinfo: &str) -> Option<u64> {
     let (mut spanned, mut present) = (0, 0);
     let mut end = None;

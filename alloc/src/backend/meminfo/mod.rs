@@ -40,7 +40,8 @@ pub(super) use available::available_if_insufficient;
 #[cfg(any(feature = "drm", feature = "gbm", feature = "vulkan"))]
 pub(super) use available::shortage;
 
-/// Returns the kernel's error if this process can open no more files; drivers then report that memory ran out.
+/// Returns the kernel's error if this process can open no more files. Userspace drivers report that as too little memory, so the
+/// error is added to their message.
 #[cfg(any(feature = "gbm", feature = "vulkan"))]
 pub(crate) fn fd_limit_error() -> Option<std::io::Error> {
     fs::File::open("/proc/self/stat")
@@ -48,30 +49,30 @@ pub(crate) fn fd_limit_error() -> Option<std::io::Error> {
         .filter(|error| error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()))
 }
 
-/// Returns the bytes of all CMA regions; `None` if the kernel has none.
+/// Returns the size of all CMA regions together, in bytes; `None` if the kernel has no CMA.
 pub(super) fn cma_total_bytes() -> Option<u64> {
     field_bytes(&read("/proc/meminfo")?, "CmaTotal")
 }
 
-/// Returns the free bytes of all CMA regions; `None` if there are none.
+/// Returns the free bytes of all CMA regions together; `None` if the kernel has no CMA.
 #[cfg(any(feature = "heap", feature = "v4l2", feature = "drm"))]
 pub(super) fn cma_free_bytes() -> Option<u64> {
     field_bytes(&read("/proc/meminfo")?, "CmaFree")
 }
 
-/// Reads a file of procfs or sysfs. Such a file has no size, and `fs::read_to_string` needs twice as many calls for it. A file
-/// that is larger than all known ones is refused.
+/// Reads a file of procfs or sysfs; `None` if it cannot be read or is larger than `MAX_BYTES`. `fs::read_to_string` needs twice
+/// as many system calls, because such a file reports the size 0.
 fn read(path: impl AsRef<Path>) -> Option<String> {
-    const STEP: usize = 8192;
-    // The longest one is zoneinfo, with half a KiB for each CPU and zone.
-    const MOST: usize = 16 << 20;
+    const CHUNK_BYTES: usize = 8192;
+    // The longest file that is read is `/proc/zoneinfo`, with half a KiB for each CPU and zone.
+    const MAX_BYTES: usize = 16 << 20;
     let mut file = fs::File::open(path).ok()?;
     let (mut bytes, mut read) = (Vec::new(), 0_usize);
     loop {
-        bytes.resize(read.checked_add(STEP)?, 0);
+        bytes.resize(read.checked_add(CHUNK_BYTES)?, 0);
         match file.read(bytes.get_mut(read..)?) {
             Ok(0) => break,
-            Ok(more) => read = read.checked_add(more).filter(|read| *read <= MOST)?,
+            Ok(more) => read = read.checked_add(more).filter(|read| *read <= MAX_BYTES)?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return None,
         }
@@ -96,7 +97,7 @@ mod tests {
     fn endless_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("meminfo");
-        // A sparse file: no block is allocated on the disk.
+        // The file is sparse, so no block is allocated on the disk.
         fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert_eq!(read(&path), None);
         fs::write(&path, "MemTotal: 4 kB\n").unwrap();

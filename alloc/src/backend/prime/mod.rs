@@ -1,6 +1,6 @@
-//! PRIME import of a card: whether it imports the memory of other devices, and whether that must be contiguous. The result comes
-//! from queries of the card, and from what is known of its driver's memory manager in the running kernel. Every backend that imports
-//! through the kernel driver uses it.
+//! PRIME import of a card: whether the card imports the memory of other devices, and whether that memory must be contiguous. The
+//! answer comes from queries of the card, and from what this crate knows of its driver's memory manager in the running kernel.
+//! Every backend that imports through a DRM driver of the kernel uses this module.
 
 mod sys;
 
@@ -28,12 +28,12 @@ const VIRTIO_GPU: &str = "virtio_gpu";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ImportAbility {
-    /// The card reports that it imports.
+    /// The card imports the memory of other devices: it reports import, and no limit of its driver is known.
     Foreign,
-    /// The card reports that it imports, but this kernel reports that for every card, and nothing is known of the memory manager
-    /// of its driver.
+    /// It is not known whether the card imports memory of other devices: this kernel reports import for every card, and this
+    /// crate does not know the memory manager of the card's driver.
     Unknown {
-        /// Why nothing is known.
+        /// The reason.
         why: String,
     },
     /// The card imports only the memory that it allocated itself.
@@ -62,13 +62,13 @@ impl fmt::Display for ImportAbility {
 }
 
 impl ImportAbility {
-    /// Returns whether the import limit comes from rendering (`3D_FEATURES`). Such a limit also applies to imports by the card's
-    /// userspace driver.
+    /// Returns whether the card imports only its own memory because it is a virtio-gpu that renders (`3D_FEATURES`). Then imports
+    /// by Mesa have the same limit.
     pub(super) fn is_limited_by_rendering(&self) -> bool {
         matches!(self, Self::OwnOnly { why } if why.contains("3D_FEATURES"))
     }
 
-    /// Returns the ability as an import constraint of a participant on the card `own`.
+    /// Returns the import constraint of a participant on the card `own`.
     pub(super) fn imports(&self, own: &DeviceIdentity) -> Imports {
         match self {
             Self::Foreign => Imports::Any,
@@ -83,7 +83,7 @@ impl ImportAbility {
     }
 }
 
-/// Returns whether the card's driver requires contiguous memory.
+/// Returns whether the card's driver can import scattered pages, or whether that is not known.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 pub(super) fn contiguity(card: impl AsFd, driver: &str) -> Contiguity {
     if takes_scattered_pages(driver) || has_iommu(card) {
@@ -107,7 +107,7 @@ pub(super) fn has_shadow_copy(card: impl AsFd, driver: &str) -> Option<bool> {
     takes_scattered_pages(driver).then_some(false)
 }
 
-/// Whether the card is behind an IOMMU, so that scattered pages are contiguous in its address space.
+/// Whether the card is behind an IOMMU, which maps scattered pages to contiguous DMA addresses.
 #[cfg(any(feature = "drm", feature = "gbm"))]
 fn has_iommu(card: impl AsFd) -> bool {
     let Ok(status) = rustix::fs::fstat(card) else {
@@ -118,25 +118,25 @@ fn has_iommu(card: impl AsFd) -> bool {
     Path::new(&format!("/sys/dev/char/{major}:{minor}/device/iommu_group")).exists()
 }
 
-/// Returns the version of the running kernel; `None` if its release has another form.
+/// Returns the version of the running kernel; `None` if its release string does not begin with a version.
 fn kernel() -> Option<KernelVersion> {
     let uname = rustix::system::uname();
     KernelVersion::of_release(&uname.release().to_string_lossy())
 }
 
-/// Returns whether something is known of the memory manager of a card's driver in the running kernel.
+/// Returns whether this crate knows the memory manager of a card's driver in the running kernel.
 #[cfg(feature = "vulkan")]
 pub(super) fn knows_memory_manager(driver: &str) -> bool {
     kernel().is_some_and(|kernel| MemoryManager::of(driver, kernel).is_some())
 }
 
-/// Limits a source of a card's own buffers to the devices that can use them in the running kernel.
+/// Limits a source that allocates a card's own buffers to the devices that can import them in the running kernel.
 pub(super) fn limit_source(source: &mut Source) {
     memory_manager::limit_source(source, kernel());
 }
 
-/// Returns the import ability of a card that reports import, by its driver and the kernel.
-fn reported(driver: &str, kernel: Option<KernelVersion>) -> ImportAbility {
+/// Returns the import ability of a card that reports DRM_PRIME_CAP_IMPORT, from its driver and the kernel's version.
+fn ability_of_driver(driver: &str, kernel: Option<KernelVersion>) -> ImportAbility {
     let known = kernel.and_then(|kernel| MemoryManager::of(driver, kernel));
     if let Some(manager) = known {
         return match manager.import_limit() {
@@ -157,8 +157,8 @@ fn reported(driver: &str, kernel: Option<KernelVersion>) -> ImportAbility {
 /// Queries the import ability of a card.
 ///
 /// # References
-/// Linux, `drivers/gpu/drm/virtio/virtgpu_prime.c`: a foreign dma-buf becomes a guest blob only if the device has RESOURCE_BLOB
-/// and does not render (a 3D context cannot use a guest blob of unknown layout).
+/// Linux, `drivers/gpu/drm/virtio/virtgpu_prime.c`: virtio-gpu imports a dma-buf of another device, as a guest blob, only if it
+/// has RESOURCE_BLOB and does not render (a 3D context cannot use a guest blob of unknown layout).
 pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbility {
     /// `DRM_PRIME_CAP_IMPORT`.
     const IMPORT: u64 = 1;
@@ -176,7 +176,7 @@ pub(super) fn import_ability(card: &impl drm::Device, driver: &str) -> ImportAbi
         }
     }
     if driver != VIRTIO_GPU {
-        return reported(driver, kernel());
+        return ability_of_driver(driver, kernel());
     }
     let parameter = |name| sys::virtgpu_parameter(card, name).is_ok_and(|value| value != 0);
     let blob = parameter(sys::VIRTGPU_RESOURCE_BLOB);
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn reported_import_counts_only_where_the_kernel_or_the_driver_tells_more() {
-        let of = |driver, release| reported(driver, KernelVersion::of_release(release));
+        let of = |driver, release| ability_of_driver(driver, KernelVersion::of_release(release));
         assert_eq!(of("vkms", "6.12.117"), ImportAbility::Foreign);
         assert_eq!(of("bochs-drm", "7.3.4"), ImportAbility::Foreign);
         let ImportAbility::OwnOnly { why } = of("bochs-drm", "6.12.117+deb13-amd64") else {
@@ -210,7 +210,7 @@ mod tests {
             panic!("since Linux 6.6 DRM_CAP_PRIME does not show whether a driver imports")
         };
         assert!(why.contains("newcomer"), "{why}");
-        // Before 6.6 a driver sets the capability itself.
+        // Before Linux 6.6 each driver sets DRM_PRIME_CAP_IMPORT itself, so the capability can be relied on.
         assert_eq!(of("newcomer", "6.1.0"), ImportAbility::Foreign);
         let own = DeviceIdentity {
             driver: "newcomer".to_owned(),

@@ -34,7 +34,8 @@ pub(super) fn virtgpu_parameter(card: impl AsFd, param: u64) -> io::Result<i32> 
         param,
         value: (&raw mut value).expose_provenance() as u64,
     };
-    // SAFETY: the structure is that of the opcode; the kernel writes one int through `value`, which outlives the call.
+    // SAFETY: the structure is the one that the opcode takes; the kernel writes one int through its pointer to `value`, which is
+    // valid during the call.
     unsafe { ioctl::ioctl(card, Updater::<GETPARAM, GetParam>::new(&mut request)) }?;
     Ok(value)
 }

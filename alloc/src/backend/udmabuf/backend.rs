@@ -7,10 +7,10 @@ use crate::backend::{Allocated, Backend, BackendError, BackendErrorKind, Declare
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// The device node, which is opened for every page size.
+/// The device node of udmabuf, which is opened once for each page size.
 const NODE: &str = "/dev/udmabuf";
 
-/// udmabuf, opened once for each page size.
+/// The open udmabuf devices: one for each page size.
 #[derive(Debug, Default)]
 pub struct Udmabufs {
     open: Vec<Udmabuf>,
@@ -19,7 +19,7 @@ pub struct Udmabufs {
 impl Udmabufs {
     /// Opens udmabuf for ordinary pages and for each size of huge pages.
     ///
-    /// If it cannot be opened, the second value contains the reason.
+    /// If udmabuf cannot be opened, the second value contains the reason.
     #[must_use]
     fn open() -> (Self, Declared) {
         let mut declared = Declared::default();

@@ -1,7 +1,7 @@
-//! udmabuf: dma-bufs of memfd pages, of any page size that the machine has.
+//! udmabuf: dma-bufs that consist of the pages of a memfd, of ordinary pages or of any huge page size of the machine.
 //!
-//! The memfd of each dma-buf is sealed against shrinking, growing and further seals before UDMABUF_CREATE, and closed afterwards,
-//! so no process can remove pages that are mapped.
+//! The memfd of each dma-buf is sealed against shrinking, growing and further seals before UDMABUF_CREATE, and closed afterwards.
+//! So no process can truncate the memfd while its pages are mapped.
 
 mod backend;
 mod pages;
@@ -41,34 +41,36 @@ pub enum UdmabufError {
         /// The error of the kernel.
         source: SystemError,
     },
-    /// The plan names another source.
-    #[error("{source_name}: the plan is for {planned}, which has to allocate it")]
+    /// The plan is for another source than this one.
+    #[error(
+        "{source_name} cannot allocate this plan, which is for the source {planned}; allocate from that source"
+    )]
     NotPlanned {
-        /// This source.
+        /// The name of the udmabuf source.
         source_name: String,
         /// The source that the plan names.
         planned: String,
     },
-    /// A buffer exceeds the size limit of udmabuf.
+    /// A buffer exceeds the size limit of udmabuf (its module parameter `size_limit_mb`).
     #[error(
         "{source_name}: a buffer needs {needed_bytes} bytes, and {LIMIT} allows {maximum_bytes}; nothing was allocated"
     )]
     Limit {
-        /// This source.
+        /// The name of the udmabuf source.
         source_name: String,
-        /// The size of the buffer.
+        /// The size of the buffer in bytes.
         needed_bytes: u64,
-        /// The limit.
+        /// The limit in bytes.
         maximum_bytes: u64,
     },
     /// The allocation would exceed the available memory.
     #[error("{source_name}: {needed_bytes} bytes are needed, and only {available_bytes} are available{}; nothing was allocated", budget_remedy(*.huge))]
     Budget {
-        /// This source.
+        /// The name of the udmabuf source.
         source_name: String,
-        /// The size of all buffers.
+        /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
-        /// The available size.
+        /// The available memory, in bytes.
         available_bytes: u64,
         /// Whether the pages are huge pages.
         huge: bool,
@@ -76,19 +78,19 @@ pub enum UdmabufError {
     /// A system call failed.
     #[error("{source_name}: {operation} for {bytes} bytes failed: {source}")]
     Allocate {
-        /// This source.
+        /// The name of the udmabuf source.
         source_name: String,
         /// The system call.
         operation: &'static str,
-        /// The requested size.
+        /// The requested size in bytes.
         bytes: u64,
         /// The error of the kernel.
         source: SystemError,
     },
-    /// The memory of the caller cannot become a dma-buf.
+    /// The caller's memfd cannot become a dma-buf.
     #[error("{source_name}: UDMABUF_CREATE was not called: {source}")]
     Memfd {
-        /// This source.
+        /// The name of the udmabuf source.
         source_name: String,
         /// The reason.
         source: MemfdError,
@@ -96,7 +98,7 @@ pub enum UdmabufError {
     /// The dma-buf cannot be used for the plan.
     #[error("{source_name}: the allocated buffer cannot be used: {why}")]
     Unusable {
-        /// This source.
+        /// The name of the udmabuf source.
         source_name: String,
         /// The reason.
         why: String,
@@ -123,12 +125,12 @@ fn budget_remedy(huge: bool) -> &'static str {
     }
 }
 
-/// The open udmabuf device, for one page size.
+/// An open udmabuf device that allocates pages of one size.
 #[derive(Debug)]
 pub struct Udmabuf {
     fd: OwnedFd,
     pages: Pages,
-    /// The size limit at the time of opening; it is read again only if it is too low.
+    /// The size limit of a buffer in bytes when the device was opened. It is read again only if a buffer exceeds it.
     maximum_bytes: Option<u64>,
 }
 
@@ -149,7 +151,7 @@ impl Udmabuf {
         Self::open_pages(Pages::Huge(page_bytes))
     }
 
-    /// Lists the huge page sizes of which the machine has pages, in bytes, smallest first.
+    /// Lists, in bytes and in ascending order, the huge page sizes for which the machine has reserved pages.
     #[must_use]
     pub fn huge_page_sizes() -> Vec<u64> {
         Pages::huge_sizes()
@@ -178,7 +180,7 @@ impl Udmabuf {
             source.constraints.image.size_alignment_bytes = self.pages.bytes();
         }
         let guarantees = &mut source.guarantees;
-        // A buffer begins at the start of a page.
+        // A buffer begins at the start of a page, so each page of it is contiguous.
         guarantees.contiguous_up_to_bytes = self.pages.bytes();
         guarantees.address = meminfo::memory_window();
         guarantees.cached = Some(true);
@@ -207,7 +209,7 @@ impl Udmabuf {
         let sizes: Vec<u64> = layout
             .memory_sizes()
             .iter()
-            .map(|bytes| self.pages.whole(*bytes))
+            .map(|bytes| self.pages.round_up(*bytes))
             .collect();
         self.check_limit(sizes.iter().copied().max().unwrap_or_default())?;
         let needed_bytes = sizes
@@ -250,7 +252,7 @@ impl Udmabuf {
         };
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | self.pages.flags();
         let memfd = rustix::fs::memfd_create("covalent", flags).map_err(failed("memfd_create"))?;
-        let bytes = self.pages.whole(bytes);
+        let bytes = self.pages.round_up(bytes);
         rustix::fs::ftruncate(&memfd, bytes).map_err(failed("ftruncate"))?;
         rustix::fs::fcntl_add_seals(
             &memfd,
@@ -258,7 +260,7 @@ impl Udmabuf {
         )
         .map_err(failed("F_ADD_SEALS"))?;
         sys::create(self.fd.as_fd(), memfd.as_fd(), 0, bytes).map_err(|source| {
-            // All other causes of EINVAL were checked before; the limit can have been lowered since then.
+            // All other causes of EINVAL were checked before the call, so the limit was lowered since it was read.
             match self.check_limit_of(maximum_bytes(), bytes) {
                 Err(error) if source == Errno::INVAL => error,
                 _ => failed("UDMABUF_CREATE")(source),
@@ -267,7 +269,8 @@ impl Udmabuf {
     }
 
     fn check_limit(&self, needed_bytes: u64) -> Result<(), UdmabufError> {
-        // The limit can have been raised since the device was opened. Reading it each time costs as much as 16 KiB of memory.
+        // If a buffer exceeds the limit, the limit is read again, because it can have been raised since the device was opened. It
+        // is not read each time, because that takes as long as the allocation of 16 KiB.
         self.check_limit_of(self.maximum_bytes, needed_bytes)
             .or_else(|_| self.check_limit_of(maximum_bytes(), needed_bytes))
     }

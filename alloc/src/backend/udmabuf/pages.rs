@@ -1,4 +1,4 @@
-//! The page sizes of memfds: the ordinary one, and the huge page sizes of the machine.
+//! The page sizes of memfds: ordinary pages, and the huge page sizes of the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::backend::meminfo;
 
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 
-/// Pages of one size.
+/// The page size of a memfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pages {
     /// Ordinary pages of the CPU.
@@ -19,7 +19,7 @@ pub(super) enum Pages {
 }
 
 impl Pages {
-    /// Lists the huge page sizes of which the machine has pages, in bytes, smallest first.
+    /// Lists, in bytes and in ascending order, the huge page sizes for which the machine has reserved pages.
     pub(super) fn huge_sizes() -> Vec<u64> {
         let names = fs::read_dir(HUGE_PAGES)
             .into_iter()
@@ -45,9 +45,10 @@ impl Pages {
         matches!(self, Self::Huge(_))
     }
 
-    /// Returns the bytes that are available at present; `None` if the kernel does not report them.
+    /// Returns how many bytes of these pages are available at present; `None` if the kernel does not report it.
     ///
-    /// Pages that another program has reserved with a mapping are still counted as free, so they are subtracted.
+    /// The kernel counts huge pages that another program has mapped and not used yet (`resv_hugepages`) as free, so they are
+    /// subtracted.
     pub(super) fn available_bytes(self) -> Option<u64> {
         let Self::Huge(bytes) = self else {
             return meminfo::available_bytes();
@@ -66,8 +67,8 @@ impl Pages {
             .filter(|available| needed_bytes > *available)
     }
 
-    /// Rounds up to whole pages, as a memfd needs.
-    pub(super) fn whole(self, bytes: u64) -> u64 {
+    /// Rounds a size up to whole pages, since UDMABUF_CREATE takes only whole pages of a memfd.
+    pub(super) fn round_up(self, bytes: u64) -> u64 {
         bytes
             .checked_next_multiple_of(self.bytes())
             .unwrap_or(u64::MAX)
@@ -126,9 +127,9 @@ mod tests {
 
     #[test]
     fn size_is_rounded_up_to_whole_pages_without_overflow() {
-        assert_eq!(Pages::Huge(2 << 20).whole(1), 2 << 20);
-        assert_eq!(Pages::Huge(2 << 20).whole(2 << 20), 2 << 20);
-        assert_eq!(Pages::Huge(2 << 20).whole(u64::MAX), u64::MAX);
+        assert_eq!(Pages::Huge(2 << 20).round_up(1), 2 << 20);
+        assert_eq!(Pages::Huge(2 << 20).round_up(2 << 20), 2 << 20);
+        assert_eq!(Pages::Huge(2 << 20).round_up(u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The caller's memory as a dma-buf. The causes of the kernel's EINVAL are checked before, so that the error names the reason.
+//! Makes dma-bufs of a memfd of the caller. The conditions for which UDMABUF_CREATE returns EINVAL are checked first, so that the
+//! error names the reason.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,7 +17,7 @@ pub enum MemfdError {
     /// The file is not a memfd.
     #[error("the fd is not a memfd ({0}); create it with memfd_create")]
     NotMemfd(SystemError),
-    /// The memfd can shrink, which would remove mapped pages.
+    /// The memfd is not sealed against shrinking, so another process could remove mapped pages.
     #[error("the memfd can still shrink; seal it with F_SEAL_SHRINK")]
     NotSealed,
     /// The memfd is sealed against writing.
@@ -27,7 +28,7 @@ pub enum MemfdError {
     /// The size is 0.
     #[error("the size is 0 bytes")]
     Empty,
-    /// The range is not whole pages.
+    /// The range does not consist of whole pages.
     #[error(
         "the range of {size_bytes} bytes from byte {offset_bytes} on is not whole pages of {page_bytes} bytes"
     )]
@@ -39,7 +40,7 @@ pub enum MemfdError {
         /// The page size in bytes.
         page_bytes: u64,
     },
-    /// The range exceeds the memfd.
+    /// The range ends after the end of the memfd.
     #[error(
         "the range of {size_bytes} bytes from byte {offset_bytes} on exceeds the memfd of {memfd_bytes} bytes"
     )]

@@ -11,17 +11,17 @@ const CLOEXEC: u32 = 1;
 
 /// `struct udmabuf_create`.
 #[repr(C)]
-struct Create {
+struct UdmabufCreate {
     memfd: u32,
     flags: u32,
     offset: u64,
     size: u64,
 }
 
-const CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
+const CREATE: Opcode = opcode::write::<UdmabufCreate>(b'u', 0x42);
 
-// SAFETY: the opcode reads one struct udmabuf_create, which Create is equal to, and returns a new fd.
-unsafe impl Ioctl for Create {
+// SAFETY: the opcode reads one `struct udmabuf_create`, which `UdmabufCreate` equals, and returns a new fd.
+unsafe impl Ioctl for UdmabufCreate {
     type Output = OwnedFd;
     const IS_MUTATING: bool = false;
 
@@ -34,7 +34,7 @@ unsafe impl Ioctl for Create {
     }
 
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<OwnedFd> {
-        // SAFETY: the ioctl succeeded, so its result is a new fd that nothing else owns.
+        // SAFETY: the ioctl succeeded, so its result is a new fd that no other value owns.
         Ok(unsafe { OwnedFd::from_raw_fd(output) })
     }
 }
@@ -49,13 +49,14 @@ pub(super) fn create(
     offset: u64,
     size: u64,
 ) -> io::Result<OwnedFd> {
-    let request = Create {
+    let request = UdmabufCreate {
         memfd: u32::try_from(memfd.as_raw_fd()).map_err(|_| io::Errno::BADF)?,
         flags: CLOEXEC,
         offset,
         size,
     };
-    // SAFETY: as for the implementation of Ioctl; the fd is of the udmabuf device, to which the opcode belongs.
+    // SAFETY: `UdmabufCreate` equals `struct udmabuf_create`, which the opcode reads. The fd is of the udmabuf device, to which
+    // the opcode belongs.
     unsafe { ioctl::ioctl(udmabuf, request) }
 }
 
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn structure_and_opcode_equal_those_of_the_headers() {
-        assert_eq!(size_of::<Create>(), 24);
+        assert_eq!(size_of::<UdmabufCreate>(), 24);
         assert_eq!(CREATE, 0x4018_7542);
     }
 
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn structure_and_opcode_equal_those_of_this_targets_headers() {
         let mut ours = crate::abi::layouts! {
-            Create => "udmabuf_create" { flags => "flags", offset => "offset", size => "size" }
+            UdmabufCreate => "udmabuf_create" { flags => "flags", offset => "offset", size => "size" }
         };
         ours.push(("request UDMABUF_CREATE", CREATE.into()));
         crate::abi::assert_equals_headers(&["udmabuf_", "UDMABUF_"], &ours);

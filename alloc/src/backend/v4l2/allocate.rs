@@ -1,4 +1,4 @@
-//! Buffers that a queue allocates (MMAP), exported as dma-bufs (VIDIOC_EXPBUF).
+//! Allocates buffers from the memory of a queue (V4L2_MEMORY_MMAP) and exports them as dma-bufs (VIDIOC_EXPBUF).
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,12 +17,12 @@ use crate::trace::{self, Action};
 impl Queue {
     /// Allocates the buffers of a plan from the queue's own memory (MMAP), and exports them as dma-bufs.
     ///
-    /// The buffers belong to the returned stream: other programs can use them while the stream lives, and they are queued by
-    /// index without an import.
+    /// The returned stream owns the buffers: other devices can import them while the stream exists. The stream queues them by
+    /// index, without an import.
     ///
     /// # Errors
-    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Visible`], [`Error::Count`], [`Error::Pool`]. After an error
-    /// nothing stays allocated.
+    /// [`Error::NotPlanned`] for a plan of another source; [`Error::Busy`], [`Error::Format`], [`Error::Visible`],
+    /// [`Error::Count`], [`Error::Pool`]. After an error no buffer stays allocated.
     pub fn allocate(&self, plan: &Plan) -> Result<Stream, Error> {
         if *plan.source() != self.source_id() {
             return Err(Error::NotPlanned {
@@ -44,7 +44,8 @@ impl Queue {
         Ok(stream)
     }
 
-    /// Names the pool of a plan if its memory did not suffice.
+    /// Returns [`Error::Pool`], which names the pool of the plan, if `error` means that the driver had too little memory;
+    /// otherwise returns `error`.
     fn exhausted(&self, error: Error, plan: &Plan, count: usize) -> Error {
         let fitting = match &error {
             Error::Count { granted, .. } => *granted,
@@ -117,7 +118,8 @@ impl Queue {
         })
     }
 
-    /// Requests buffers that are larger than the sizeimage of the format, because another participant needs more bytes.
+    /// Calls VIDIOC_CREATE_BUFS for buffers that are larger than the sizeimage of the format, because another participant needs
+    /// more bytes.
     ///
     /// # References
     /// Linux, `Documentation/userspace-api/media/v4l/vidioc-create-bufs.rst`: the size may be larger than the format's sizeimage.
@@ -157,7 +159,7 @@ impl Queue {
 
     pub(super) fn export(&self, index: usize, plane: usize) -> Result<OwnedFd, Error> {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        // With flags of 0 the fd would be read-only.
+        // Without O_RDWR the exported fd would be read-only.
         let flags = OFlags::CLOEXEC | OFlags::RDWR;
         let mut request = sys::ExportBuffer {
             kind: self.kind(),

@@ -1,4 +1,5 @@
-//! The V4L2 devices of this machine as one backend. A trial queues a buffer, which attaches and maps it, without streaming.
+//! The V4L2 devices of this machine as one backend. A trial queues a buffer without VIDIOC_STREAMON, so that the driver attaches
+//! and maps it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,13 @@ use crate::constraint::{CopyDevice, Participant, Role, Source, SourceKind};
 use crate::model::Extent;
 use crate::solve::Plan;
 
-/// The V4L2 devices of this machine. No device is kept open, because a queue has one owner at a time.
+/// The V4L2 devices of this machine. No device is kept open, because a queue has only one owner at a time, and the program needs
+/// it.
 #[derive(Debug, Default)]
 pub struct VideoDevices;
 
 impl VideoDevices {
-    /// Lists the device nodes of all video devices, by number.
+    /// Lists the device nodes of all video devices, in the order of their numbers.
     #[must_use]
     pub fn list() -> Vec<PathBuf> {
         let number = |path: &Path| {
@@ -70,7 +72,8 @@ impl Backend for VideoDevices {
         declared
     }
 
-    /// Declares nothing: the memory of a queue belongs to the program that has the queue open, and is declared together with it.
+    /// Declares nothing: a queue's own memory is available only to the program that has the queue open, and is declared together
+    /// with that queue.
     fn sources(&mut self, _: Extent) -> Declared {
         Declared::default()
     }
@@ -79,7 +82,9 @@ impl Backend for VideoDevices {
         let copier = |node: &PathBuf| {
             let found = Device::open(node).and_then(|device| device.copier(extent));
             found
-                .inspect_err(|error| tracing::debug!(%error, "this device copies nothing"))
+                .inspect_err(
+                    |error| tracing::debug!(%error, "this device is not declared as a copier"),
+                )
                 .ok()?
         };
         Self::list().iter().filter_map(copier).collect()
@@ -108,7 +113,7 @@ impl Backend for VideoDevices {
             })
     }
 
-    /// Allocates from the queue's own memory. The [`Stream`] owns the buffers.
+    /// Allocates the buffers from the queue's own memory (MMAP). The [`Stream`] in [`Allocated::owner`] owns them.
     fn allocate(&mut self, plan: &Plan) -> Option<Result<Allocated, BackendError>> {
         if SourceKind::of(plan.source()) != SourceKind::Queue {
             return None;
@@ -118,7 +123,7 @@ impl Backend for VideoDevices {
             Ok(device) => device,
             Err(error) => return Some(Err(error.into())),
         };
-        // The queue with the plan's source id allocates; the other one returns NotPlanned.
+        // The queue whose source id is the plan's allocates. The device's other queue returns `NotPlanned`.
         for direction in [Direction::Capture, Direction::Output] {
             let Ok(queue) = device.queue(direction) else {
                 continue;
@@ -152,8 +157,8 @@ impl Backend for VideoDevices {
             Err(error) => return Some(Err(error.into())),
         };
         Some(Ok(Box::new(move |buffer| {
-            // The buffer is queued because the driver attaches it only then. The sizes are checked before the kernel gets the
-            // buffer: the kernel would leak a buffer that is too small.
+            // The buffer is queued because the driver attaches it only at VIDIOC_QBUF. `import` has checked the sizes, because
+            // the kernel leaks a dma-buf that is too small.
             let mut stream = queue.import(std::slice::from_ref(buffer))?;
             stream.queue(0)?;
             Ok(Box::new(stream))
@@ -167,7 +172,7 @@ impl Backend for VideoDevices {
         if let Some(stream) = allocated.owner_mut::<Stream>() {
             let own = stream.as_queue();
             if own.device().path() == node && own.direction() == direction {
-                // The queue's own memory needs no import: it is queued by index.
+                // Buffers of the queue's own memory are queued by index, without an import.
                 let queued = stream.queue(0).and_then(|()| stream.stop());
                 return Some(queued.map_or_else(outcome, |()| Outcome::Accepted));
             }

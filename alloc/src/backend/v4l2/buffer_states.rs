@@ -10,9 +10,10 @@
 //!                         └──────────▶ Dequeued ◀──────────────────┘
 //! ```
 //!
-//! Frames are dropped on any thread. The lock is held only while states change, never during an ioctl. So `stop` first blocks
-//! further requeues and then waits for those that are in progress; without the wait a buffer could be queued after
-//! VIDIOC_STREAMOFF. Likewise a dequeue of a buffer that the device has already filled waits until its requeue is recorded.
+//! Frames can be dropped on any thread. The lock is held only while states change, never during an ioctl. So `stop` first blocks
+//! further requeues and then waits for the requeues that are in progress; without the wait a buffer could be queued after
+//! VIDIOC_STREAMOFF. For the same reason, after VIDIOC_DQBUF has returned a buffer, [`BufferStates::dequeued`] waits until the
+//! thread that requeued the buffer has recorded that.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -60,11 +61,11 @@ impl BufferStates {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every change of the state is complete before anything can panic.
+        // A poisoned lock is used as it is, because no code panics in the middle of a change of the states.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `is_awaited` no longer holds for the states: for threads whose requeue is in progress.
+    /// Locks the states after `is_awaited` has become false for them. It is used to wait for the requeues of other threads.
     fn lock_after(&self, is_awaited: impl Fn(&[BufferState]) -> bool) -> MutexGuard<'_, Inner> {
         let mut inner = self.lock();
         while is_awaited(&inner.states) {
@@ -100,9 +101,9 @@ impl BufferStates {
         self.set(index, BufferState::Queued);
     }
 
-    /// Records that a buffer was dequeued; `false` if it was not queued.
+    /// Records that VIDIOC_DQBUF returned a buffer; returns `false` if the buffer was not queued.
     pub(super) fn dequeued(&self, index: usize) -> bool {
-        // The device can finish a buffer before the thread that requeued it has recorded that.
+        // The device can finish a buffer before the thread that requeued it has called [`BufferStates::requeued`].
         let mut inner =
             self.lock_after(|states| states.get(index) == Some(&BufferState::Requeueing));
         match inner.states.get_mut(index) {
@@ -129,19 +130,19 @@ impl BufferStates {
         queued.count()
     }
 
-    /// Records that the queue streams. From then on dropped frames are requeued.
+    /// Records that the queue streams. From then on the buffers of dropped frames are requeued.
     pub(super) fn started(&self) {
         self.lock().is_streaming = true;
     }
 
-    /// Prevents further requeues, and waits for those in progress. Returns whether the queue was streaming.
+    /// Prevents further requeues, and waits for the requeues that are in progress. Returns whether the queue was streaming.
     pub(super) fn block_requeues(&self) -> bool {
         let was_streaming = std::mem::replace(&mut self.lock().is_streaming, false);
         drop(self.lock_after(|states| states.contains(&BufferState::Requeueing)));
         was_streaming
     }
 
-    /// Records VIDIOC_STREAMOFF, which dequeues every buffer. Buffers that frames hold are not affected.
+    /// Records VIDIOC_STREAMOFF, which dequeues every queued buffer. Frames keep the buffers that they hold.
     pub(super) fn stopped(&self) {
         for state in &mut self.lock().states {
             if *state == BufferState::Queued {
@@ -150,8 +151,8 @@ impl BufferStates {
         }
     }
 
-    /// Starts the requeue of a dropped frame's buffer. If it returns `true`, the caller must queue the buffer and report the
-    /// result to [`BufferStates::requeued`].
+    /// Marks the buffer of a dropped frame as being requeued. If the function returns `true`, the caller must call VIDIOC_QBUF
+    /// and pass the result to [`BufferStates::requeued`]; if `false`, the queue does not stream, and the buffer is dequeued.
     pub(super) fn begin_requeue(&self, index: usize) -> bool {
         let mut inner = self.lock();
         let is_streaming = inner.is_streaming;
@@ -185,7 +186,7 @@ impl BufferStates {
         self.requeue_finished.notify_all();
     }
 
-    /// Returns the oldest error of a requeue that was not reported yet.
+    /// Removes and returns the oldest error of a requeue; `None` if there is none.
     pub(super) fn take_requeue_error(&self) -> Option<Error> {
         self.lock().requeue_errors.pop_front()
     }
@@ -237,9 +238,15 @@ mod tests {
         assert!(states.block_requeues());
         states.stopped();
         assert_eq!(states.queued_count(), 0);
-        assert!(states.refusal(0).is_some(), "the frame still holds it");
+        assert!(
+            states.refusal(0).is_some(),
+            "the frame still holds the buffer"
+        );
         assert_eq!(states.refusal(1), None);
-        assert!(!states.begin_requeue(0), "it would be queued while stopped");
+        assert!(
+            !states.begin_requeue(0),
+            "the buffer must not be queued while the stream is stopped"
+        );
         assert_eq!(states.refusal(0), None);
     }
 
@@ -315,7 +322,7 @@ mod tests {
         assert!(!states.dequeued(0), "a frame holds it");
         assert!(states.refusal(0).unwrap().contains("frame"));
         assert!(states.dequeued(1));
-        assert!(!states.dequeued(1), "it is dequeued already");
+        assert!(!states.dequeued(1), "the buffer is dequeued already");
     }
 
     #[test]

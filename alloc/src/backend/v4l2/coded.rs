@@ -12,13 +12,13 @@ use crate::model::{Extent, Rect};
 
 impl Queue {
     /// Sets the queue to a coded format for frames of `extent`, and makes a stream with buffers for the bitstream. Each buffer
-    /// keeps its index. Only the sizes of the buffers matter, and they may differ: a bitstream has no rows, so the layout of a
-    /// buffer does not contain the size and format of the frames. An encoder and a decoder can share the buffers.
+    /// keeps its index. Only the sizes of the buffers are used, and they may differ. Format, extent and strides of their layout
+    /// are ignored, because a bitstream has no rows. An encoder and a decoder can share the buffers.
     ///
     /// The coded queue of a decoder must be set, filled and started before the format of its capture queue is queried, because
     /// the first bytes of the bitstream decide that format. Drivers report with an event (`V4L2_EVENT_SOURCE_CHANGE`) that they
-    /// have parsed it, and with a flag that a frame is the last one. Neither is handled here: this works with vicodec, whose
-    /// decoder knows the format at once, and was not tried on hardware.
+    /// have parsed the format, and with the flag `V4L2_BUF_FLAG_LAST` that a frame is the last one. This function handles
+    /// neither: it works with vicodec, whose decoder knows the format at once, and was not tried on hardware.
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Busy`], [`Error::Format`] if the driver sets another coded format, [`Error::TooSmall`] for
@@ -44,15 +44,16 @@ impl Queue {
             strides_bytes: vec![0],
             sizes_bytes: vec![u32::try_from(smallest).unwrap_or(u32::MAX)],
         };
-        // The driver can return a sizeimage that is larger than the buffers, which is checked below; bytesperline is 0.
+        // Only the pixel format is compared. The driver may return a sizeimage that is larger than the buffers, which is checked
+        // below.
         let negotiated = self.set_format(&wanted, |negotiated| {
             negotiated.pixel_format == pixel_format
         })?;
         self.stream_with(negotiated, buffers)
     }
 
-    /// Returns the number of buffers that the device needs at the same time, if the driver has the control: a codec keeps
-    /// reference frames.
+    /// Returns the minimum number of buffers that the device needs at the same time (V4L2_CID_MIN_BUFFERS_FOR_CAPTURE or
+    /// _OUTPUT), such as a codec's reference frames; `None` if the driver does not have the control.
     pub(super) fn minimum_buffers(&self) -> Option<u32> {
         let mut control = sys::ControlValue {
             id: match self.direction() {

@@ -18,7 +18,7 @@ pub enum Encoding {
 /// The colour encoding of a queue's pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Colours {
-    /// The Y'CbCr matrix; without meaning for RGB formats.
+    /// The Y'CbCr matrix. It has no meaning for RGB formats.
     pub encoding: Encoding,
     /// Whether the quantization is full range (0 to 255) and not limited range (16 to 235).
     pub is_full_range: bool,
@@ -49,9 +49,10 @@ mod quantization {
 }
 
 impl Colours {
-    /// Maps the values of a driver; 0 means the default of the colorspace.
+    /// Converts the driver's `colorspace`, `ycbcr_enc` and `quantization`. The value 0 of the latter two means the default of the
+    /// colorspace.
     ///
-    /// SMPTE 240M is mapped to BT.709, whose coefficients differ by about a hundredth.
+    /// SMPTE 240M is converted to BT.709: the coefficients of the two matrices differ by about 0.01.
     ///
     /// # References
     /// `linux/videodev2.h`, V4L2_MAP_YCBCR_ENC_DEFAULT and V4L2_MAP_QUANTIZATION_DEFAULT.

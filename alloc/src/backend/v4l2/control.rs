@@ -1,4 +1,4 @@
-//! Controls: what a user sets at a device, such as brightness, exposure or focus.
+//! V4L2 controls: the settings of a device, such as brightness, exposure or focus.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -8,11 +8,12 @@ use rustix::io::Errno;
 use super::device::{Device, text};
 use super::{Error, sys};
 
-/// The largest number of controls that are read from a device. uvcvideo and the sensors of the kernel have fewer than a hundred.
-const CONTROLS: usize = 1024;
+/// The maximum number of controls that are read from a device, as a limit for faulty drivers. uvcvideo and the kernel's sensor
+/// drivers have fewer than a hundred.
+const MAX_CONTROLS: usize = 1024;
 
-/// The largest number of entries that are read of a menu.
-const MENU_ITEMS: u32 = 1024;
+/// The maximum number of entries that are read of a menu.
+const MAX_MENU_ITEMS: u32 = 1024;
 
 /// A control of a device with its present value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +21,23 @@ const MENU_ITEMS: u32 = 1024;
 pub struct Control {
     /// The id (`V4L2_CID_`).
     pub id: u32,
-    /// The driver's name for people, such as `White Balance, Automatic`.
+    /// The driver's name of the control for display, such as `White Balance, Automatic`.
     pub name: String,
     /// The name in lower case with underscores, as v4l2-ctl spells it: `white_balance_automatic`.
     pub key: String,
-    /// The kind of values.
+    /// The kind of values that the control has.
     pub kind: ControlKind,
     /// The value that the driver starts with.
     pub default: i32,
     /// The present value; `None` for a button and for a control that cannot be read.
     pub value: Option<i32>,
-    /// Whether it can only be read.
+    /// Whether the control can only be read.
     pub is_read_only: bool,
-    /// Whether a value has no effect now because of another control: manual exposure, while exposure is automatic.
+    /// Whether the value has no effect at present because of another control, such as the exposure time while exposure is
+    /// automatic (V4L2_CTRL_FLAG_INACTIVE).
     pub is_inactive: bool,
-    /// Whether it cannot be set now because the device streams, or another program has claimed it.
+    /// Whether the control cannot be set at present because the device streams, or because another program has claimed the
+    /// control (V4L2_CTRL_FLAG_GRABBED).
     pub is_grabbed: bool,
 }
 
@@ -48,7 +51,7 @@ pub enum ControlKind {
         minimum: i32,
         /// The largest value.
         maximum: i32,
-        /// The distance of two values.
+        /// The difference between two consecutive values.
         step: i32,
     },
     /// 0 or 1.
@@ -60,24 +63,25 @@ pub enum ControlKind {
         /// The bits that can be set.
         maximum: i32,
     },
-    /// It has no value: setting it to any starts an action.
+    /// A control without a value: VIDIOC_S_CTRL with any value starts an action.
     Button,
 }
 
-/// An entry of a menu. Numbers without an entry cannot be set.
+/// An entry of a menu control. The control can be set only to numbers that have an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MenuItem {
-    /// The number by which it is set.
+    /// The value of the control that selects this entry.
     pub index: i32,
-    /// Its name; for an integer menu, the integer.
+    /// The name of the entry; for an integer menu, the integer as text.
     pub name: String,
 }
 
 impl Control {
-    /// Reads a value from text: a number, `on` or `off` for a boolean, or the name of a menu's entry in any case.
+    /// Parses a value of this control from text: a number, `on` or `off` for a boolean control, or the name of a menu's entry, in
+    /// which upper and lower case are equal.
     ///
     /// # Errors
-    /// Which values the control takes, for a message. Whether the driver takes a value from its range is only known when it is set.
+    /// A text that says which values the control accepts. The driver may still refuse a value from this range, when it is set.
     pub fn parse(&self, value: &str) -> Result<i32, String> {
         let number = match value.strip_prefix("0x") {
             Some(digits) => i32::from_str_radix(digits, 16).ok(),
@@ -91,7 +95,7 @@ impl Control {
             },
             ControlKind::Menu(items) => {
                 let named = |item: &&MenuItem| {
-                    item.name.eq_ignore_ascii_case(value) || key(&item.name) == value
+                    item.name.eq_ignore_ascii_case(value) || control_key(&item.name) == value
                 };
                 items.iter().find(named).map(|item| item.index).or(number)
             }
@@ -102,13 +106,13 @@ impl Control {
         Ok(found)
     }
 
-    /// Checks a value against the control's kind.
+    /// Checks that the control is writable and that its kind permits the value.
     fn check(&self, value: i32) -> Result<(), String> {
         if self.is_read_only {
             return Err("it can only be read".to_owned());
         }
         let fits = match &self.kind {
-            // A driver rounds to its step.
+            // The step is not checked, because the driver rounds the value to its step.
             ControlKind::Integer {
                 minimum, maximum, ..
             } => (*minimum..=*maximum).contains(&value),
@@ -126,10 +130,10 @@ impl Control {
 }
 
 impl fmt::Display for ControlKind {
-    /// Writes which values there are, as a noun.
+    /// Writes the accepted values as a noun phrase, such as `numbers from 0 to 255`.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// The most entries of a menu that a line has.
-        const NAMED: usize = 16;
+        /// The maximum number of menu entries that are written.
+        const MAX_LISTED_ITEMS: usize = 16;
         match self {
             Self::Integer {
                 minimum,
@@ -144,12 +148,12 @@ impl fmt::Display for ControlKind {
             }
             Self::Boolean => to.write_str("on or off"),
             Self::Menu(items) => {
-                let named = items.iter().take(NAMED);
+                let named = items.iter().take(MAX_LISTED_ITEMS);
                 let named: Vec<_> = named
                     .map(|item| format!("{} ({})", item.index, item.name))
                     .collect();
                 to.write_str(&named.join(", "))?;
-                match items.len().saturating_sub(NAMED) {
+                match items.len().saturating_sub(MAX_LISTED_ITEMS) {
                     0 => Ok(()),
                     more => write!(to, " and {more} more"),
                 }
@@ -161,8 +165,8 @@ impl fmt::Display for ControlKind {
 }
 
 impl Device {
-    /// Lists the controls that have a number as their value, in the order of their ids. Controls with text, 64-bit or compound
-    /// values are left out, and those that the driver has disabled.
+    /// Lists the controls whose value is a 32-bit number, in the order of their ids. Controls with text, 64-bit or compound
+    /// values, and controls that the driver has disabled, are left out.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -172,7 +176,7 @@ impl Device {
     pub fn controls(&self) -> Result<Vec<Control>, Error> {
         let mut controls = Vec::new();
         let mut last = 0;
-        for _ in 0..CONTROLS {
+        for _ in 0..MAX_CONTROLS {
             let mut description = sys::ControlDescription {
                 id: last | sys::CTRL_FLAG_NEXT,
                 ..sys::ControlDescription::default()
@@ -183,7 +187,7 @@ impl Device {
                 Err(Errno::INVAL | Errno::NOTTY) => break,
                 Err(source) => return Err(self.failed("VIDIOC_QUERYCTRL", source)),
             }
-            // A driver that does not go on would be asked without end.
+            // If a faulty driver does not return a larger id, the loop would not end.
             if description.id <= last {
                 break;
             }
@@ -223,7 +227,7 @@ impl Device {
                 control.kind
             ))),
             Err(Errno::BUSY) => Err(failed(
-                "it cannot be set while the device streams or another program has claimed it"
+                "the control is locked while the device streams or another program has claimed it"
                     .to_owned(),
             )),
             Err(Errno::ACCESS) => Err(failed("it can only be read".to_owned())),
@@ -247,13 +251,13 @@ impl Device {
             Some(Err(source @ (Errno::NODEV | Errno::NXIO))) => {
                 return Err(self.failed("VIDIOC_G_CTRL", source));
             }
-            // A camera may fail to answer for one control, and the others are listed all the same.
+            // If the device fails to report one value, that control is listed without it, and the other controls are listed too.
             Some(Err(_)) | None => None,
         };
         let name = text(&description.name);
         Ok(Control {
             id: description.id,
-            key: key(&name),
+            key: control_key(&name),
             name,
             kind,
             default: description.default,
@@ -264,7 +268,7 @@ impl Device {
         })
     }
 
-    /// Returns the kind of values; `None` for those that are no 32-bit numbers.
+    /// Returns the kind of values of a control; `None` if they are not 32-bit numbers.
     fn control_kind(
         &self,
         description: &sys::ControlDescription,
@@ -290,7 +294,7 @@ impl Device {
         let first = u32::try_from(description.minimum).unwrap_or(0);
         let last = u32::try_from(description.maximum).unwrap_or(0);
         let mut items = Vec::new();
-        for index in (first..=last).take(MENU_ITEMS as usize) {
+        for index in (first..=last).take(MAX_MENU_ITEMS as usize) {
             let mut entry = sys::MenuEntry {
                 id: description.id,
                 index,
@@ -298,7 +302,7 @@ impl Device {
             };
             match sys::query_menu(self.as_fd(), &mut entry) {
                 Ok(()) => {}
-                // Menus can have gaps.
+                // The numbers of a menu's entries can have gaps, for which the kernel returns EINVAL.
                 Err(Errno::INVAL) => continue,
                 Err(source) => return Err(self.failed("VIDIOC_QUERYMENU", source)),
             }
@@ -318,8 +322,9 @@ impl Device {
     }
 }
 
-/// Returns a control's name in lower case, with an underscore for what lies between two letters or digits and is neither.
-fn key(name: &str) -> String {
+/// Returns a control's name in lower case, with one underscore in place of each run of other characters between letters or
+/// digits.
+fn control_key(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
     let words: Vec<_> = words
         .filter(|word| !word.is_empty())
@@ -354,7 +359,7 @@ mod tests {
             (" Exposure (Absolute) ", "exposure_absolute"),
             ("---", ""),
         ] {
-            assert_eq!(key(name), expected);
+            assert_eq!(control_key(name), expected);
         }
     }
 

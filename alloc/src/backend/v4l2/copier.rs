@@ -6,13 +6,13 @@ use crate::constraint::{CopierKind, CopyDevice, ExtraFields, FormatSet};
 use crate::model::{Extent, FormatModifier};
 
 impl Device {
-    /// Declares what this device copies for frames of `extent`, in pixels: it reads the formats of its output queue and writes those of
-    /// its capture queue. Returns `None` for a device that is not a memory-to-memory device, for a codec, and for a device whose queues
-    /// do not import dma-bufs.
+    /// Declares this device as a copier of frames of `extent`, in pixels, which reads the formats of its output queue and writes
+    /// those of its capture queue. Returns `None` for a device that is not a memory-to-memory device, for a codec, and for a
+    /// device whose queues do not import dma-bufs.
     ///
-    /// A format counts if the driver sets it with exactly this size, so a device that rounds the size up is not declared. A driver may
-    /// refuse single pairs of formats; VIDIOC_S_FMT then fails. A device that accesses its buffers by the CPU, as vim2m does, costs what a
-    /// copy by the CPU costs; all others cost [`CopyDevice::USUAL_COST`].
+    /// A format is declared only if the driver accepts it with exactly this size, so a device that rounds the size up is not
+    /// declared. A driver may refuse certain pairs of formats; VIDIOC_S_FMT then fails. A device that accesses its buffers with
+    /// the CPU, as vim2m does, has the cost of a copy by the CPU; all other devices have [`CopyDevice::USUAL_COST`].
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`]; [`Error::Busy`] if another program streams and the device has one user at a time.
@@ -55,7 +55,8 @@ impl Device {
 }
 
 impl Queue {
-    /// Returns the formats of frames that the driver sets with this size; `None` if there are none, or if the queue has coded streams.
+    /// Returns the uncompressed formats that the driver accepts with exactly this size; `None` if there are none, or if the queue
+    /// has a coded format.
     fn raw_formats(&self, extent: Extent) -> Result<Option<FormatSet>, Error> {
         let mut pairs = Vec::new();
         for listed in self.formats()? {

@@ -11,7 +11,7 @@ use super::queue::{Direction, Queue};
 use super::{Error, sys};
 use crate::model::DeviceIdentity;
 
-/// An open V4L2 device. Clones share one file description, hence they are one owner of the queues.
+/// An open V4L2 device. Clones share one file description, so for the kernel they are one owner of the queues.
 #[derive(Clone, Debug)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -54,7 +54,7 @@ impl Device {
             device: device.clone(),
             source: source.into(),
         })?;
-        // `capabilities` covers the device with all its nodes, `device_caps` this node.
+        // `capabilities` describes all device nodes of the physical device together, and `device_caps` only this device node.
         let capabilities = if capability.capabilities & sys::CAP_DEVICE_CAPS != 0 {
             capability.device_caps
         } else {
@@ -101,8 +101,8 @@ impl Device {
         &self.inner.identity.location
     }
 
-    /// Returns the node's name in sysfs for a memory-to-memory device, which distinguishes it from others of its driver with the
-    /// same bus_info; `None` for other devices.
+    /// Returns the name of a memory-to-memory device in sysfs, which distinguishes it from other devices of its driver with the
+    /// same bus_info; `None` for a device that is not memory-to-memory.
     pub(super) fn converter_name(&self) -> Option<String> {
         if self.capabilities() & (sys::CAP_M2M | sys::CAP_M2M_MPLANE) == 0 {
             return None;
@@ -125,7 +125,7 @@ impl Device {
         self.inner.capabilities
     }
 
-    /// Returns the queue of one direction. It is the multi-planar one if the device has it.
+    /// Returns the queue of one direction: the multi-planar queue if the device has one, otherwise the single-planar queue.
     ///
     /// # Errors
     /// [`Error::NoQueue`].
@@ -153,7 +153,7 @@ impl Device {
         }
     }
 
-    /// Makes the error for an errno of a failed ioctl.
+    /// Returns the error for a failed ioctl, by its errno.
     pub(super) fn failed(&self, operation: &'static str, source: Errno) -> Error {
         let (device, driver) = (self.path().to_owned(), self.driver().to_owned());
         match source {
@@ -168,7 +168,7 @@ impl Device {
                 operation,
                 source: source.into(),
             },
-            // The kernel's queues return it until the stream is stopped, and drivers for a signal that was lost.
+            // videobuf2 returns EIO after an error until the stream is stopped, and drivers return it if the signal was lost.
             Errno::IO if operation == "VIDIOC_DQBUF" => Error::StreamError {
                 device,
                 driver,
@@ -185,7 +185,7 @@ impl Device {
     }
 }
 
-/// Converts a C string in an array, which need not be terminated.
+/// Converts a C string in an array. The string ends at the first zero byte, or at the end of the array.
 pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes
         .iter()

@@ -10,15 +10,15 @@ use crate::buffer::Buffer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameInfo {
-    /// Index of the buffer.
+    /// The index of the buffer in the stream.
     pub index: usize,
     /// The driver's sequence number; a gap means that the driver dropped frames.
     pub sequence: u32,
     /// The time of the capture.
     pub timestamp: Duration,
-    /// Whether the timestamp is of CLOCK_MONOTONIC; otherwise the driver does not report the clock.
+    /// Whether the timestamp is of CLOCK_MONOTONIC; if `false`, the driver does not report the clock.
     pub is_monotonic: bool,
-    /// Bytes that the device wrote into the first plane (bytesused).
+    /// The number of bytes that the device wrote into the first memory plane (bytesused).
     pub bytes_used: u32,
     /// Whether the driver reports that the data might be corrupted (V4L2_BUF_FLAG_ERROR).
     pub is_damaged: bool,
@@ -26,14 +26,14 @@ pub struct FrameInfo {
 
 /// A dequeued buffer, which is queued to the device again when the last clone is dropped.
 ///
-/// Clones are cheap and may be dropped on any thread. The pixels can be read without a wait: V4L2 has no fences, and the driver
-/// dequeues a buffer when the device has finished. VIDIOC_QBUF has no fence either, so before the last clone is dropped, all
-/// other accesses to the memory must have finished, as for [`Stream::queue`](super::Stream::queue); the work of a GPU is among
-/// the fences of [`Buffer::reservation`].
+/// Clones are cheap and may be dropped on any thread. V4L2 has no fences: the pixels can be read without a wait, because the
+/// driver dequeues a buffer only when the device has finished. Before the last clone is dropped, all other accesses to the memory
+/// must have finished, as for [`Stream::queue`](super::Stream::queue), because VIDIOC_QBUF waits for no fence. The fences of
+/// pending GPU work are in [`Buffer::reservation`].
 ///
 /// The drop calls VIDIOC_QBUF. If that fails, the next call of the stream returns [`Error::Requeue`](super::Error::Requeue), and
-/// the caller can queue the buffer. If the stream is stopped, the buffer is not queued. If the stream was dropped, the frame
-/// only keeps its memory readable until it is dropped itself.
+/// the caller can queue the buffer. If the stream is stopped, the drop does not queue the buffer. If the stream was dropped
+/// before the frame, the memory stays readable until the frame is dropped.
 #[derive(Clone, Debug)]
 pub struct Frame {
     inner: Arc<FrameInner>,
@@ -43,7 +43,7 @@ pub struct Frame {
 struct FrameInner {
     info: FrameInfo,
     buffer: Buffer,
-    // Weak, because a frame does not keep the device open.
+    // The reference is weak, so that a frame does not keep the device open.
     stream: Weak<StreamInner>,
 }
 
@@ -64,7 +64,8 @@ impl Frame {
         &self.inner.info
     }
 
-    /// Returns the buffer. A clone of it does not prevent the device from writing the next frame to it; the [`Frame`] does.
+    /// Returns the buffer. A clone of the [`Buffer`] does not prevent the device from writing the next frame to the memory; only
+    /// a clone of the [`Frame`] does.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.inner.buffer

@@ -1,4 +1,4 @@
-//! The import of dma-bufs into a queue. Every buffer is checked before the kernel gets it.
+//! The import of dma-bufs into a queue. Every buffer is checked before it is passed to the kernel.
 
 use super::negotiate::NegotiatedFormat;
 use super::queue::Queue;
@@ -9,15 +9,17 @@ use crate::model::Layout;
 use crate::trace::{self, Action};
 
 impl Queue {
-    /// Sets the format and the visible rectangle of the queue to the layout of `buffers`, and makes a stream with them. Each buffer keeps its index.
+    /// Sets the format and the visible rectangle of the queue to the layout of `buffers`, and makes a stream with these buffers.
+    /// Each buffer keeps its index.
     ///
-    /// The checks precede VIDIOC_QBUF: all buffers have the same layout, the driver set exactly the requested format, and every
-    /// dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between buffers.
+    /// Before any VIDIOC_QBUF, the function checks that all buffers have the same layout, that the driver set exactly the
+    /// requested format, and that every dma-buf is at least as large as sizeimage. The sizes of the dma-bufs may differ between
+    /// buffers.
     ///
     /// # Errors
     /// [`Error::NoBuffers`], [`Error::Layouts`] if the layouts differ, [`Error::Busy`] if another file owns the queue,
-    /// [`Error::Format`] if the driver sets another format, [`Error::Visible`] if it sets another visible rectangle than that of cropped
-    /// buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
+    /// [`Error::Format`] if the driver sets another format, [`Error::Visible`] if it sets another visible rectangle than that of
+    /// cropped buffers, [`Error::OutsideFrame`], [`Error::TooSmall`], [`Error::TooManyDmabufs`], [`Error::Count`].
     pub fn import(&self, buffers: &[Buffer]) -> Result<Stream, Error> {
         let begun = trace::begin();
         let layout = self.common_layout(buffers)?;
@@ -28,7 +30,7 @@ impl Queue {
         Ok(stream)
     }
 
-    /// Returns the layout of all buffers, which must be equal.
+    /// Returns the layout that all buffers have, or an error if their layouts differ.
     fn common_layout<'buffers>(
         &self,
         buffers: &'buffers [Buffer],
@@ -60,7 +62,7 @@ impl Queue {
         }
     }
 
-    /// Makes a stream with buffers that fit the format that was set. Each buffer keeps its index.
+    /// Makes a stream with buffers, after a check that they fit the format that the driver has set. Each buffer keeps its index.
     pub(super) fn stream_with(
         &self,
         negotiated: NegotiatedFormat,
@@ -120,7 +122,7 @@ fn is_same_layout(one: &Layout, other: &Layout) -> bool {
         && one.memory_sizes().len() == other.memory_sizes().len()
 }
 
-/// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of memory 0 with 2560 bytes a row`.
+/// Formats a layout for a message: `640x480 in XR24 LINEAR, plane 0 at byte 0 of dma-buf 0 with 2560 bytes a row`.
 fn summary(layout: &Layout) -> String {
     let mut text = format!("{} in {}", layout.extent(), layout.format());
     if layout.is_cropped() {
@@ -128,7 +130,7 @@ fn summary(layout: &Layout) -> String {
     }
     for (number, plane) in layout.planes().iter().enumerate() {
         text.push_str(&format!(
-            ", plane {number} at byte {} of memory {} with {} bytes a row",
+            ", plane {number} at byte {} of dma-buf {} with {} bytes a row",
             plane.offset_bytes, plane.memory, plane.stride_bytes
         ));
     }
@@ -174,8 +176,8 @@ mod tests {
     fn summary_names_each_plane() {
         assert_eq!(
             summary(&layout(640, Fourcc::NV12, 64)),
-            "640x480 in NV12 LINEAR, plane 0 at byte 0 of memory 0 with 640 bytes a row, \
-             plane 1 at byte 307200 of memory 0 with 640 bytes a row"
+            "640x480 in NV12 LINEAR, plane 0 at byte 0 of dma-buf 0 with 640 bytes a row, \
+             plane 1 at byte 307200 of dma-buf 0 with 640 bytes a row"
         );
     }
 }

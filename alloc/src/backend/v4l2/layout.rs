@@ -67,7 +67,7 @@ fn structures_and_requests_equal_those_of_this_targets_headers() {
             interval => "parm.capture.timeperframe",
         }
     };
-    // Both directions have this field at the same offset, so one structure is used for both.
+    // `parm.capture` and `parm.output` have this field at the same offset, so one structure is used for both.
     ours.push((
         "offset v4l2_streamparm.parm.output.timeperframe",
         std::mem::offset_of!(StreamParameters, interval) as u64,

@@ -1,4 +1,5 @@
-//! A queue as a member of a collection. It also declares its own memory, and its import is a [`Stream`].
+//! A queue as a member of a collection. It declares its own memory (MMAP) as a source too, and an import of the buffers returns a
+//! [`Stream`].
 
 use std::any::Any;
 
@@ -26,7 +27,7 @@ impl Member for Queue {
         })
     }
 
-    /// Makes a stream with the buffers. If they are the queue's own memory, it is the stream that allocated them.
+    /// Returns a stream with the buffers. If the queue itself allocated the buffers, this is the stream that owns them.
     fn import(
         &self,
         buffers: &[Buffer],

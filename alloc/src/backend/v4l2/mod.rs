@@ -1,14 +1,15 @@
 //! V4L2 queues of cameras, video outputs, codecs and converters, single-planar and multi-planar, as importers and as sources.
 //!
-//! A memory-to-memory device has its two queues on one file description: open it once, and get both queues from it. Each further
-//! open is an independent context, so other programs cannot make it busy.
+//! Both queues of a memory-to-memory device belong to one file description, so open the device once and get both queues from it.
+//! Each `open` makes an independent context, so another program that uses the device does not make these queues busy.
 //!
 //! Three properties of the kernel shape this module:
-//! - VIDIOC_QBUF with a length larger than the dma-buf fails with EFAULT and leaks the dma-buf. So the length is always the
-//!   size that the kernel reports for the dma-buf, and a format with a larger sizeimage is refused before VIDIOC_QBUF.
-//! - videobuf2 attaches a buffer again when the fd at an index changes. So a buffer keeps its index during the stream.
-//! - No capability tells whether a queue needs contiguous memory. The exporter of the queue's own buffers does, which fdinfo
-//!   names: `videobuf2_dma_contig` allocates and imports contiguous memory.
+//! - VIDIOC_QBUF with a length larger than the dma-buf fails with EFAULT and leaks the dma-buf. So the length is always the size
+//!   of the dma-buf as the kernel reports it, and a buffer that is smaller than sizeimage is refused before VIDIOC_QBUF.
+//! - When the dma-buf at an index changes, videobuf2 detaches the old dma-buf and attaches the new one. So a buffer keeps its
+//!   index during the stream.
+//! - No V4L2 capability tells whether a queue needs contiguous memory. It follows from the exporter of the queue's own buffers,
+//!   which fdinfo names: a queue with `videobuf2_dma_contig` allocates and imports only contiguous memory.
 
 mod allocate;
 mod backend;
@@ -78,26 +79,26 @@ pub enum Error {
         /// The error of VIDIOC_QUERYCAP or open.
         source: SystemError,
     },
-    /// The device has no streaming queue of that direction.
+    /// The device has no queue of the requested direction with streaming I/O.
     #[error(
         "{device} ({driver}) has no {direction} queue with streaming I/O; its capabilities are 0x{capabilities:08x}", device = printable_path(device))]
     NoQueue {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The requested direction.
         direction: Direction,
-        /// Its capabilities, as `V4L2_CAP_` bits.
+        /// The capabilities of the device node, as `V4L2_CAP_` bits.
         capabilities: u32,
     },
-    /// Another program, or another part of this program, uses the queue.
+    /// Another program, or another file description of this program, uses the queue.
     #[error(
         "{device} ({driver}) is in use: {operation} returned EBUSY; end the program that streams from it (`fuser -v {device}` names it)", device = printable_path(device))]
     Busy {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The ioctl.
         operation: &'static str,
@@ -107,19 +108,19 @@ pub enum Error {
     Gone {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The ioctl.
         operation: &'static str,
         /// ENODEV or ENXIO.
         source: SystemError,
     },
-    /// The driver has stopped the stream. It goes on when it is stopped and started again.
+    /// The driver has stopped the stream after an error. The caller can resume it with [`Stream::stop`] and [`Stream::start`].
     #[error("{device} ({driver}) has stopped the stream: {operation} returned {source}; its signal or cable may be lost, or the device failed (dmesg may say more)", device = printable_path(device))]
     StreamError {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The ioctl.
         operation: &'static str,
@@ -131,7 +132,7 @@ pub enum Error {
     Request {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The ioctl.
         operation: &'static str,
@@ -143,21 +144,21 @@ pub enum Error {
     Control {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The name of the control, as [`Control::key`].
         control: String,
         /// The value.
         value: i32,
-        /// The reason, and which values it can have.
+        /// The reason, and which values the control accepts.
         why: String,
     },
-    /// The driver set another format than the requested one.
+    /// The driver set another format than the requested format.
     #[error("{device} ({driver}): VIDIOC_S_FMT was called with {requested}, and the driver set {set}", device = printable_path(device))]
     Format {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The requested format.
         requested: String,
@@ -169,45 +170,45 @@ pub enum Error {
     NoPixelFormat {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The size.
         extent: Extent,
         /// The format.
         format: String,
     },
-    /// The driver returned an inconsistent format.
+    /// The driver returned a format whose strides and sizes are inconsistent.
     #[error("{device} ({driver}): {operation} returned an invalid layout: {source}", device = printable_path(device))]
     InvalidLayout {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The ioctl.
         operation: &'static str,
-        /// The inconsistency.
+        /// What is inconsistent.
         source: LayoutError,
     },
-    /// The driver returned a visible rectangle that is not inside of the frame.
+    /// The driver returned a visible rectangle that exceeds the frame.
     #[error("{device} ({driver}): {operation} returned a visible rectangle of {rectangle}, which is not inside of the frame of {frame}; this is a fault of the driver", device = printable_path(device))]
     OutsideFrame {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The ioctl.
         operation: &'static str,
-        /// The size and the first column and row that the driver returned.
+        /// The rectangle that the driver returned: its size, first column and first row.
         rectangle: String,
         /// The size of the frames.
         frame: Extent,
     },
-    /// The driver has another visible rectangle than the buffers.
-    #[error("{device} ({driver}): the picture of the buffers is {wanted} of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
+    /// The visible rectangle of the queue differs from that of the buffers.
+    #[error("{device} ({driver}): the visible rectangle of the buffers is {wanted} in a frame of {frame}, and that of the queue is {found}; allocate buffers for pictures of {size}", device = printable_path(device), size = found.extent())]
     Visible {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The size of the frames.
         frame: Extent,
@@ -222,7 +223,7 @@ pub enum Error {
     NoBuffers {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
     },
     /// A buffer has another layout than the first buffer.
@@ -231,7 +232,7 @@ pub enum Error {
     Layouts {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// Index of the buffer in the slice that was passed.
         index: usize,
@@ -244,32 +245,32 @@ pub enum Error {
     },
     /// A buffer is smaller than sizeimage.
     #[error(
-        "{device} ({driver}) needs {needed_bytes} bytes in memory {memory}, and the buffer with {identity} has {found_bytes}", device = printable_path(device))]
+        "{device} ({driver}) needs {needed_bytes} bytes in dma-buf {memory} of each buffer, and that of the buffer with {identity} has {found_bytes}", device = printable_path(device))]
     TooSmall {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
-        /// Index of the dma-buf.
+        /// The index of the dma-buf in the buffer.
         memory: usize,
         /// The buffer.
         identity: BufferIdentity,
-        /// The sizeimage of the format.
+        /// The sizeimage of the format, in bytes.
         needed_bytes: u64,
-        /// The size of the dma-buf.
+        /// The size of the dma-buf, in bytes.
         found_bytes: u64,
     },
-    /// A buffer has more dma-bufs than the format has planes.
+    /// A buffer has more dma-bufs than the V4L2 format has memory planes.
     #[error(
         "{device} ({driver}): a buffer ({identity}) has {found} dma-bufs, and with this format the queue takes {taken}; allocate a buffer with all planes in one dma-buf", device = printable_path(device))]
     TooManyDmabufs {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The buffer.
         identity: BufferIdentity,
-        /// The number of dma-bufs that the format takes.
+        /// The number of memory planes of the format.
         taken: usize,
         /// The number of dma-bufs of the buffer.
         found: usize,
@@ -284,14 +285,14 @@ pub enum Error {
         /// The reason.
         why: &'static str,
     },
-    /// The buffer of a dropped frame could not be queued. The call that returns this error had no other effect, except that
-    /// [`Stream::stop`] has stopped the stream.
+    /// The buffer of a frame that was dropped earlier could not be queued. The call that returns this error did nothing else;
+    /// only [`Stream::stop`] has stopped the stream nevertheless.
     #[error(
         "{device}: buffer {index} of a dropped frame could not be queued ({source}); the caller can queue it again", device = printable_path(device))]
     Requeue {
         /// The device node.
         device: PathBuf,
-        /// Index of the buffer, which the caller owns now.
+        /// The index of the buffer, which the caller now owns and can queue.
         index: usize,
         /// The error of VIDIOC_QBUF.
         source: Box<Error>,
@@ -301,23 +302,23 @@ pub enum Error {
     Count {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
-        /// The requested number.
+        /// The requested number of buffers.
         requested: usize,
-        /// The number that the driver allocates.
+        /// The number of buffers that the driver allocated.
         granted: usize,
     },
     /// The queue's pool has too little free memory for all buffers.
-    #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of others, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
+    #[error("{device} ({driver}): {fitting} of {count} buffers fit in {pool} now, and none stays allocated; free buffers of other programs, or give the region more memory, as with cma= on the kernel's command line", device = printable_path(device))]
     Pool {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The pool's name.
         pool: String,
-        /// The number of buffers that the driver allocated; 0 if it cannot work with so few.
+        /// The number of buffers that the driver allocated; 0 if the ioctl failed with ENOMEM.
         fitting: usize,
         /// The number of buffers of the plan.
         count: usize,
@@ -328,17 +329,17 @@ pub enum Error {
     CreateBuffers {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
-        /// The sizeimage of each plane.
+        /// The sizeimage of each memory plane, in bytes.
         size_image: Vec<u32>,
-        /// The size that the plan needs for each dma-buf.
+        /// The size of each dma-buf of the plan, in bytes.
         needed: Vec<u64>,
         /// The error of VIDIOC_CREATE_BUFS.
         source: SystemError,
     },
-    /// The plan names another source.
-    #[error("{device}: the plan is for {planned}, which has to allocate it", device = printable_path(device))]
+    /// The plan is for another source than this queue's memory.
+    #[error("{device} cannot allocate this plan, which is for the source {planned}; allocate from that source", device = printable_path(device))]
     NotPlanned {
         /// The device node.
         device: PathBuf,
@@ -350,7 +351,7 @@ pub enum Error {
     Unusable {
         /// The device node.
         device: PathBuf,
-        /// Its driver.
+        /// The kernel driver of the device.
         driver: String,
         /// The reason.
         why: String,

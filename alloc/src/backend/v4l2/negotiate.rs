@@ -8,13 +8,13 @@ use crate::model::{
     Extent, ExtentError, FormatModifier, Fourcc, Layout, LayoutError, PlaneLayout, Rect,
 };
 
-/// The format that a queue set or would set for a request. The driver may change every value.
+/// The format that a driver returns for a requested format. The driver may change every value of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NegotiatedFormat {
     /// The coded width and height in pixels.
     pub extent: Extent,
-    /// The rectangle that holds the picture.
+    /// The rectangle of the frame that contains the picture, in pixels.
     pub visible: Rect,
     /// The pixel format.
     pub pixel_format: PixelFormat,
@@ -28,7 +28,7 @@ impl fmt::Display for NegotiatedFormat {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} in {}, {:?} bytes a row, {:?} bytes",
+            "{} in {}, bytesperline {:?}, sizeimage {:?}",
             self.extent, self.pixel_format, self.strides_bytes, self.sizes_bytes
         )?;
         if self.visible != Rect::whole(self.extent) {
@@ -55,7 +55,8 @@ impl NegotiatedFormat {
                 .iter()
                 .filter(|plane| plane.memory == memory);
             let first = planes.next()?;
-            // The bytes that the pixels need, not the size of the dma-buf, which allocators round up to pages.
+            // sizeimage is the number of bytes that the pixels need, and not the size of the dma-buf, which allocators round up
+            // to pages.
             let end = planes.fold(
                 first.size_bytes.checked_add(first.offset_bytes)?,
                 |end, plane| end.max(plane.size_bytes.saturating_add(plane.offset_bytes)),
@@ -72,10 +73,11 @@ impl NegotiatedFormat {
         })
     }
 
-    /// Returns the layout of this format; `None` for a pixel format that holds no pictures, such as a coded one.
+    /// Returns the layout of this format; `None` for a pixel format that does not contain pixels, such as a coded format.
     ///
-    /// The memory planes of tiled or compressed pixels have the sizes that the driver states, and nothing else is known of them.
-    /// The strides of further planes in the same memory plane follow from the first one, as V4L2 defines.
+    /// For tiled or compressed pixels the layout contains only the size of each memory plane, as the driver returns it. For
+    /// linear pixels, the strides of the second and third colour plane in a memory plane follow from bytesperline, as V4L2
+    /// defines.
     ///
     /// # Errors
     /// [`LayoutError`] if the driver's values are inconsistent.
@@ -290,7 +292,7 @@ mod tests {
         assert_eq!(layout.visible(), negotiated.visible);
         assert_eq!(
             negotiated.to_string(),
-            "640x480 in NV12, [640] bytes a row, [460800] bytes, with the picture of 640x472 at (0, 0)"
+            "640x480 in NV12, bytesperline [640], sizeimage [460800], with the picture of 640x472 at (0, 0)"
         );
         assert_eq!(
             NegotiatedFormat::of_layout(&layout),

@@ -1,4 +1,4 @@
-//! The declaration of a queue: its formats and strides for a size, and the memory that it works with.
+//! The declaration of a queue: its formats and strides for one frame size, and the memory that it imports and allocates.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,21 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Modifier};
 
-/// Buffers that a queue holds: the one that the device works on, and the next one.
-const HELD: u32 = 2;
+/// The minimum number of buffers that are queued at once: the buffer that the device reads or writes, and the next one.
+const QUEUE_BUFFERS: u32 = 2;
 
 impl Queue {
-    /// Declares what this queue accepts for frames of one size: in `fourcc` only, or in every format that it lists.
+    /// Declares which buffers this queue accepts for frames of one size: in `fourcc` only, or, if that is `None`, in every format
+    /// that the queue lists.
     ///
-    /// The formats are queried with VIDIOC_TRY_FMT, which changes nothing. The queue must be idle, because one buffer is
-    /// allocated and freed to determine its memory. If another program streams, the memory is declared as unknown.
+    /// The formats are queried with VIDIOC_TRY_FMT, which does not change the queue. The queue must be idle, because one buffer
+    /// is allocated and freed to find out whether the queue needs contiguous memory. If another program streams, that is declared
+    /// as unknown.
     ///
-    /// If the driver rounds the size up and crops (VIDIOC_G_SELECTION and VIDIOC_S_SELECTION), the size is the picture's, and the coded
-    /// sizes that the driver accepts are declared. If it does not crop, and does not support this size for a format, the format is declared
-    /// with the nearest supported size, so that the solver can report it.
+    /// If the driver rounds the size up and supports cropping (VIDIOC_G_SELECTION and VIDIOC_S_SELECTION), `extent` is the size
+    /// of the picture, and the coded sizes that the driver accepts are declared too. If the driver does not crop and does not
+    /// support `extent` for a format, the format is declared with the nearest supported size, so that the solver can name that
+    /// size in its explanation.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -47,7 +50,8 @@ impl Queue {
         let mut cropping = None;
         for listed in self.formats()? {
             let pixel_format = listed.pixel_format;
-            // A compressed format may hold single pictures, as tiles do, or a coded stream.
+            // A format with V4L2_FMT_FLAG_COMPRESSED may contain pictures in tiles, which are declared, or a bitstream, which is
+            // not.
             let rows = pixel_format.fourcc().filter(|_| !listed.is_compressed);
             let rows = rows.map(|(fourcc, disjoint)| (FormatModifier::linear(fourcc), disjoint));
             let Some((pair, disjoint)) = rows.or_else(|| pixel_format.tiled()) else {
@@ -71,7 +75,8 @@ impl Queue {
             formats
                 .entry(pair.fourcc)
                 .and_modify(|have| {
-                    // If no stride satisfies both, the pixel format that the driver lists first is declared.
+                    // If no stride satisfies both pixel formats of this fourcc, only the format that the driver lists first is
+                    // declared.
                     if let Some(both) = merge_alternatives(have, &constraints) {
                         *have = both;
                     }
@@ -79,12 +84,12 @@ impl Queue {
                 .or_insert(constraints);
             pairs.push(pair);
         }
-        // The driver's minimum, and the next buffer.
+        // The driver's minimum number of buffers, and one more that can be prepared meanwhile.
         let least = self.minimum_buffers().unwrap_or(0).saturating_add(1);
         let mut constraints = Constraints {
             formats: Some(pairs.into()),
             per_fourcc: formats,
-            buffers_held: HELD.max(least),
+            buffers_held: QUEUE_BUFFERS.max(least),
             ..Constraints::default()
         };
         match self.memory() {
@@ -110,14 +115,14 @@ impl Queue {
         Ok(participant)
     }
 
-    /// Declares the queue's own memory (MMAP with VIDIOC_EXPBUF), with the constraints of this queue's `participant`; `None` if
-    /// the driver exports no buffers.
+    /// Declares the queue's own memory (MMAP buffers that VIDIOC_EXPBUF exports) as a source, with the constraints of
+    /// `participant`, which is the declaration of this queue; `None` if the driver exports no buffers.
     ///
     /// # Errors
     /// [`Error::Busy`] if another program streams; [`Error::Gone`].
     pub fn source(&self, participant: &Participant) -> Result<Option<Source>, Error> {
         let memory = self.memory()?;
-        // A queue of coded formats has no frames to export.
+        // The buffers of a queue with only coded formats contain a bitstream and no frames, so they are not declared as a source.
         let is_coded = self
             .formats()?
             .iter()
@@ -135,7 +140,8 @@ impl Queue {
             QueueMemory::Contiguous if !self.has_iommu() => {
                 source.guarantees.contiguous_up_to_bytes = u64::MAX;
                 source.guarantees.address = self.dma_window();
-                // The devicetree may state another region for the device, which then replaces this one.
+                // If the devicetree assigns a reserved memory region to the device, that region replaces the default CMA region
+                // later.
                 source.guarantees.pools = cma::default_pool().into_iter().collect();
             }
             _ => {}
@@ -145,7 +151,8 @@ impl Queue {
 
     pub(super) fn source_id(&self) -> SourceId {
         let device = self.device();
-        // A driver can have several memory-to-memory devices with one bus_info, as vicodec has; each is a separate source.
+        // A driver can have several memory-to-memory devices with the same bus_info, as vicodec has, so the source id also
+        // contains the device's name in sysfs.
         let converter = device
             .converter_name()
             .map_or_else(String::new, |name| format!(":{name}"));
@@ -171,7 +178,8 @@ impl Queue {
         }
     }
 
-    /// Returns the constraints of one format; `None` for a format that the driver lists and does not set.
+    /// Returns the constraints of one linear format; `None` if the driver lists the format but does not accept it in
+    /// VIDIOC_TRY_FMT.
     fn image_constraints(
         &self,
         extent: Extent,
@@ -202,7 +210,8 @@ impl Queue {
         Ok(Some(image))
     }
 
-    /// Returns the constraints of one format whose pixels do not lie in rows: the sizes of picture and memory, and nothing on rows.
+    /// Returns the constraints of one tiled or compressed format: the sizes of the picture and of the memory planes, and no
+    /// strides.
     fn tile_constraints(
         &self,
         extent: Extent,
@@ -235,7 +244,7 @@ impl Queue {
         Ok(strides::of_range(range))
     }
 
-    /// Returns what the driver would set for a format; `None` if it would set another pixel format or fails.
+    /// Returns the format that VIDIOC_TRY_FMT returns; `None` if it has another pixel format or the ioctl fails.
     pub(super) fn try_exactly(
         &self,
         extent: Extent,
@@ -252,16 +261,18 @@ impl Queue {
     }
 }
 
-/// Merges the constraints of one fourcc with and without separate memory planes; `None` if no stride satisfies both.
+/// Merges the constraints of the two V4L2 pixel formats of one fourcc, such as NV12 and NV12M (with separate memory planes);
+/// `None` if no stride satisfies both.
 fn merge_alternatives(one: &ImageConstraints, two: &ImageConstraints) -> Option<ImageConstraints> {
-    // The two pixel formats can differ in their strides: only strides that both accept are safe.
+    // The two pixel formats can differ in their strides, so only strides that both accept are declared.
     let mut constraints = one.clone();
     constraints.placement = if one.placement == two.placement {
         one.placement
     } else {
         PlanePlacement::Either
     };
-    // Frames of both have the same sizes in all known drivers; otherwise the format that the driver lists first is declared.
+    // All known drivers accept the same frame sizes for both pixel formats. If a driver does not, only the format that it lists
+    // first is declared.
     if (one.coded.as_ref(), one.crop) != (two.coded.as_ref(), two.crop) {
         return None;
     }

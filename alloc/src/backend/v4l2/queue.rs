@@ -16,9 +16,9 @@ use crate::model::{Extent, Fourcc, Layout, Rect};
 /// The direction of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// The device writes: the frames of a camera or decoder, the bitstream of an encoder.
+    /// The device writes the buffers: the frames of a camera or decoder, or the bitstream of an encoder.
     Capture,
-    /// The device reads: the frames of a video output or encoder, the bitstream of a decoder.
+    /// The device reads the buffers: the frames of a video output or encoder, or the bitstream of a decoder.
     Output,
 }
 
@@ -38,20 +38,20 @@ impl fmt::Display for Direction {
 pub struct FormatDescription {
     /// The V4L2 pixel format.
     pub pixel_format: PixelFormat,
-    /// The DRM fourcc of the same format; `None` for compressed and raw formats.
+    /// The DRM fourcc of the same format; `None` if there is none, as for coded and Bayer formats.
     pub fourcc: Option<Fourcc>,
     /// The driver's description.
     pub description: String,
-    /// Whether it is a compressed format (V4L2_FMT_FLAG_COMPRESSED).
+    /// Whether the format is compressed (V4L2_FMT_FLAG_COMPRESSED).
     pub is_compressed: bool,
-    /// Whether a library converts it in software (V4L2_FMT_FLAG_EMULATED).
+    /// Whether the device does not have the format and libv4l converts to it in software (V4L2_FMT_FLAG_EMULATED).
     pub is_emulated: bool,
 }
 
 /// The frame sizes of a queue for a pixel format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameSizes {
-    /// Exactly these sizes.
+    /// Only these sizes.
     Discrete(Vec<Extent>),
     /// A range with steps of width and height, in pixels.
     Stepwise {
@@ -62,7 +62,7 @@ pub enum FrameSizes {
         /// The steps of width and height, in pixels.
         step: (u32, u32),
     },
-    /// The driver does not enumerate sizes; use VIDIOC_TRY_FMT.
+    /// The driver does not enumerate sizes. [`Queue::participant`] finds out with VIDIOC_TRY_FMT whether it accepts a size.
     Unlisted,
 }
 
@@ -99,7 +99,8 @@ pub struct Queue {
     kind: u32,
 }
 
-/// The limit of an enumeration. It is larger than any driver's, and ends the enumeration of a faulty driver.
+/// The maximum number of entries that are read of an enumeration. No driver has so many, so the limit only ends the endless
+/// enumeration of a faulty driver.
 const MAXIMUM_ENTRIES: u32 = 1024;
 
 impl Queue {
@@ -255,8 +256,8 @@ impl Queue {
     /// Returns the current format and the visible rectangle (VIDIOC_G_FMT, VIDIOC_G_SELECTION).
     ///
     /// # Errors
-    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0; [`Error::OutsideFrame`] for a visible rectangle
-    /// that is not inside of it.
+    /// [`Error::Gone`]; [`Error::Request`], also if the size of the current format is 0; [`Error::OutsideFrame`] for a visible
+    /// rectangle that is not inside of the frame.
     pub fn current_format(&self) -> Result<NegotiatedFormat, Error> {
         let mut format = self.parse_format("VIDIOC_G_FMT", &self.raw_format()?)?;
         if let Some(visible) = self.visible(format.extent)? {
@@ -273,8 +274,8 @@ impl Queue {
         Ok(format)
     }
 
-    /// Returns the format that the driver would set for a size and pixel format, with `stride_bytes` a row if the driver leaves
-    /// the choice (0: the driver's own stride). VIDIOC_TRY_FMT changes nothing.
+    /// Returns the format that VIDIOC_TRY_FMT returns for a size, a pixel format and a requested stride in bytes. The driver may
+    /// replace the stride; 0 requests its own stride. The format of the queue does not change.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`].
@@ -297,7 +298,7 @@ impl Queue {
         self.parse_format("VIDIOC_TRY_FMT", &format)
     }
 
-    /// Returns the name of the queue's own memory in messages, such as `vivid MMAP`.
+    /// Returns the name in messages of the source that the queue's own memory is, such as `vivid MMAP`.
     #[must_use]
     pub fn source_name(&self) -> String {
         format!("{} MMAP", self.device.driver())
@@ -323,7 +324,8 @@ impl Queue {
         })
     }
 
-    /// Sets a format, and fails if the format that the driver set is not accepted by `is_as_wanted`.
+    /// Sets a format (VIDIOC_S_FMT), and returns an error if `is_as_wanted` returns `false` for the format that the driver has
+    /// set.
     pub(super) fn set_format(
         &self,
         wanted: &NegotiatedFormat,
@@ -367,7 +369,7 @@ impl Queue {
         self.check_count(memory, count, request.count)
     }
 
-    /// Fails if the driver allocated fewer buffers than requested, and frees them.
+    /// Returns an error if the driver allocated fewer buffers than requested, after they are freed.
     pub(super) fn check_count(
         &self,
         memory: u32,
@@ -398,7 +400,7 @@ impl Queue {
     }
 }
 
-/// Clamps the largest frame size of a driver, which can exceed [`Extent::LARGEST`].
+/// Returns the largest frame size of a driver, limited to [`Extent::LARGEST`] in each direction.
 fn largest(width: u32, height: u32) -> Result<Extent, crate::model::ExtentError> {
     Extent::new(width.min(Extent::LARGEST), height.min(Extent::LARGEST))
 }

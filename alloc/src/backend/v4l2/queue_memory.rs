@@ -1,4 +1,4 @@
-//! The memory that a queue works with, derived from the exporter of its own buffers.
+//! The kind of memory that a queue allocates and imports, which follows from the exporter of its own buffers.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,8 @@ pub enum QueueMemory {
 }
 
 impl Queue {
-    /// Determines the memory that the queue works with: one buffer is allocated and exported, and fdinfo names its exporter.
+    /// Determines the videobuf2 memory allocator of the queue: one buffer is allocated and exported, and the fdinfo of its
+    /// dma-buf names the exporter.
     ///
     /// The queue must be idle. Afterwards it is idle again, with its previous format.
     ///
@@ -39,7 +40,7 @@ impl Queue {
     /// Linux, `drivers/media/common/videobuf2/`: the exporter has the name of each allocator's module.
     pub fn memory(&self) -> Result<QueueMemory, Error> {
         let seen = match self.probe_memory()? {
-            // The current format can need more memory than the device can allocate.
+            // A buffer of the current format can be larger than the memory that is free, so a smaller format is tried.
             Err(Errno::NOMEM) => self.probe_memory_with_smallest_format()?,
             seen => seen,
         };
@@ -48,7 +49,8 @@ impl Queue {
         }))
     }
 
-    /// Examines one buffer of the current format. The inner error is that of VIDIOC_REQBUFS.
+    /// Allocates and exports one buffer of the current format, and returns its exporter. The inner error is that of
+    /// VIDIOC_REQBUFS.
     fn probe_memory(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let device = self.device();
         let mut request = sys::RequestBuffers {
@@ -82,7 +84,8 @@ impl Queue {
         Ok(Ok(memory))
     }
 
-    /// Examines one buffer of the smallest format that the driver supports, and restores the current format.
+    /// Does the same as [`Queue::probe_memory`] with the smallest format that the driver supports, and restores the current
+    /// format.
     fn probe_memory_with_smallest_format(&self) -> Result<Result<QueueMemory, Errno>, Error> {
         let fd = self.device().as_fd();
         let mut previous = self.raw_format()?;
@@ -99,7 +102,7 @@ impl Queue {
         seen
     }
 
-    /// Returns whether the device is behind an IOMMU, so that scattered pages are contiguous in its address space.
+    /// Returns whether the device is behind an IOMMU, which maps scattered pages to contiguous DMA addresses.
     #[must_use]
     pub fn has_iommu(&self) -> bool {
         self.ancestors()
@@ -108,8 +111,8 @@ impl Queue {
 
     /// Returns the number of address bits of the device's DMA mask.
     ///
-    /// sysfs has the mask of PCI devices. For other devices the kernel's default is 32 bits, and the mask that the driver
-    /// requested is not visible.
+    /// sysfs reports the DMA mask of PCI devices. For other devices 32 bits are returned, which is the kernel's default, because
+    /// a mask that the driver has set is not visible to userspace.
     #[must_use]
     pub fn dma_mask_bits(&self) -> u32 {
         const PLATFORM_BITS: u32 = 32;

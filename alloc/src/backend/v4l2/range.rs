@@ -1,16 +1,16 @@
-//! The strides, widths or heights that a driver accepts, determined by requesting several.
+//! Determines which strides, widths or heights a driver accepts, by requests of several values.
 
-/// The additions to the smallest value that are requested to determine the step.
+/// What is added to the smallest value, one after another, until the driver returns a larger value. The difference is the step.
 const ADDITIONS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// The values from the smallest one to the greatest one that are multiples of the step.
+/// A range of strides, widths or heights: the multiples of `step` from `minimum` to `maximum`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
     /// The smallest value.
     pub(super) minimum: u32,
-    /// The greatest value that was tried and accepted.
+    /// The greatest value that was requested and accepted.
     pub(super) maximum: u32,
-    /// The values are multiples of this.
+    /// The number of which all values are multiples.
     pub(super) step: u32,
 }
 
@@ -25,7 +25,8 @@ impl Range {
     }
 }
 
-/// Determines the range from the driver's smallest value. `try_value` returns the value that the driver would set for a requested one.
+/// Determines the range from the driver's smallest value. `try_value` requests a value from the driver and returns the value that
+/// the driver would set.
 ///
 /// # Errors
 /// The error of `try_value`.
@@ -44,9 +45,9 @@ pub(super) fn probe<E>(
             break;
         }
     }
-    // A driver that rounds every request to its smallest value supports only that one. The same is declared if the smallest
-    // value is not a multiple of the step: an alignment counts from 0, so an alignment that allows the smallest value would
-    // also allow values that the driver has just rejected.
+    // If the driver rounds every request to its smallest value, only that value is declared. The same holds if the smallest value
+    // is not a multiple of the step: an alignment counts from 0, so an alignment that permits the smallest value would also
+    // permit values that the driver has just rejected.
     let Some(step) = step.filter(|step| smallest.checked_rem(*step) == Some(0)) else {
         return Ok(only);
     };
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn value_that_a_driver_rejects_is_never_declared() {
-        // The smallest stride is that of the pixels, and larger ones are rounded up to 64.
+        // The driver's smallest stride has no padding, and larger strides are rounded up to a multiple of 64 bytes.
         let rule = |stride: u32| {
             if stride <= 642 {
                 642

@@ -65,7 +65,7 @@ impl FrameRate {
         }
     }
 
-    /// Returns the fraction in lowest terms.
+    /// Returns numerator and denominator in lowest terms.
     fn reduced(self) -> (u32, u32) {
         let (mut large, mut small) = (self.numerator(), self.denominator());
         while let Some(rest) = large.checked_rem(small) {
@@ -110,7 +110,7 @@ impl fmt::Display for FrameRate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = format!("{:.3}", self.as_f64());
         let short = decimals.trim_end_matches('0').trim_end_matches('.');
-        // A rate that three decimals would display as 0 is displayed as a fraction.
+        // A rate below 0.0005 would be displayed as 0, so it is displayed as a fraction.
         if short == "0" {
             let (numerator, denominator) = self.reduced();
             write!(out, "{numerator}/{denominator}")
@@ -120,7 +120,7 @@ impl fmt::Display for FrameRate {
     }
 }
 
-/// Why a text is not a frame rate.
+/// The error for a text that is not a frame rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a frame rate; write frames per second as a whole number or as a fraction, such as 30 or 30000/1001"

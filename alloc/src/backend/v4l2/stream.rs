@@ -1,4 +1,4 @@
-//! A queue with its buffers, which keep their indexes.
+//! A V4L2 queue together with its buffers, each at a fixed index.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use super::queue::{Direction, Queue};
 use super::{Error, sys};
 use crate::buffer::Buffer;
 
-/// A queue with its buffers. Its fd polls as readable (capture) or writable (output) when a buffer can be dequeued.
+/// A V4L2 queue together with its buffers. The fd of the stream polls as readable (capture) or writable (output) when a buffer
+/// can be dequeued.
 ///
-/// A caller that reads frames takes them with [`Stream::next_frame`]; a frame is queued again when it is dropped. A caller that
-/// passes a buffer on until others release it takes the index with [`Stream::dequeue`] and queues it with [`Stream::queue`].
+/// A caller that reads frames itself calls [`Stream::next_frame`], and the drop of a frame queues its buffer again. A caller that
+/// passes buffers to others calls [`Stream::dequeue`], and queues each buffer with [`Stream::queue`] when it has been released.
 ///
 /// Dropping the stream stops the queue and frees the buffers.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Stream {
     inner: Arc<StreamInner>,
 }
 
-/// The part of a stream that its frames share.
+/// The state that a stream shares with its frames.
 #[derive(Debug)]
 pub(super) struct StreamInner {
     queue: Queue,
@@ -59,7 +60,7 @@ impl Stream {
         }
     }
 
-    /// Returns the queue.
+    /// Returns the V4L2 queue of the stream.
     #[must_use]
     pub(crate) fn as_queue(&self) -> &Queue {
         &self.inner.queue
@@ -71,7 +72,7 @@ impl Stream {
         &self.inner.buffers
     }
 
-    /// Returns the number of queued buffers.
+    /// Returns the number of buffers that are queued to the device.
     #[must_use]
     pub fn queued_count(&self) -> usize {
         self.inner.states.queued_count()
@@ -88,7 +89,7 @@ impl Stream {
     /// Queues a buffer to a decoder, with the number of bytes of bitstream in it.
     ///
     /// # Errors
-    /// As [`Stream::queue`]; [`Error::TooSmall`] if `bytes_used` is larger than the buffer.
+    /// The errors of [`Stream::queue`]; [`Error::TooSmall`] if `bytes_used` is larger than the buffer.
     pub fn queue_bytes(&mut self, index: usize, bytes_used: u32) -> Result<(), Error> {
         self.queue_used(index, Some(bytes_used))
     }
@@ -103,7 +104,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Dequeues a frame; `None` if none is ready. The buffer is queued again when the frame is dropped.
+    /// Dequeues a frame (VIDIOC_DQBUF); `None` if no frame is ready. The drop of the frame queues its buffer again.
     ///
     /// # Errors
     /// [`Error::Requeue`] if the buffer of a dropped frame could not be queued; the next call dequeues a frame then.
@@ -113,17 +114,20 @@ impl Stream {
             return Ok(None);
         };
         let buffer = self.inner.buffers.get(info.index).ok_or_else(|| {
-            self.inner
-                .index_error(info.index, "was dequeued by the driver, and was not queued")
+            self.inner.index_error(
+                info.index,
+                "was returned by VIDIOC_DQBUF, and was not queued",
+            )
         })?;
         self.inner.states.in_frame(info.index);
         Ok(Some(Frame::new(info, buffer.clone(), &self.inner)))
     }
 
-    /// Dequeues a buffer (VIDIOC_DQBUF); `None` if none is ready. The caller owns the buffer until it is queued.
+    /// Dequeues a buffer (VIDIOC_DQBUF); `None` if no buffer is ready. The caller owns the buffer until it calls
+    /// [`Stream::queue`].
     ///
     /// # Errors
-    /// As [`Stream::next_frame`]: [`Error::Requeue`], [`Error::Gone`] if the device was removed, [`Error::Request`].
+    /// [`Error::Requeue`] as in [`Stream::next_frame`]; [`Error::Gone`] if the device was removed; [`Error::Request`].
     pub fn dequeue(&mut self) -> Result<Option<FrameInfo>, Error> {
         self.check_requeue_error()?;
         let inner = &*self.inner;
@@ -143,13 +147,15 @@ impl Stream {
             multiplanar.then_some(&mut planes),
         ) {
             Ok(()) => {}
-            // EPIPE: the last frame of a decoder was dequeued already.
+            // EPIPE means that the last frame of a decoder was dequeued already.
             Err(Errno::AGAIN | Errno::PIPE) => return Ok(None),
             Err(source) => return Err(inner.failed("VIDIOC_DQBUF", source)),
         }
         let index = usize::try_from(request.index).unwrap_or(usize::MAX);
         if !inner.states.dequeued(index) {
-            return Err(inner.index_error(index, "was dequeued by the driver, and was not queued"));
+            return Err(
+                inner.index_error(index, "was returned by VIDIOC_DQBUF, and was not queued")
+            );
         }
         let seconds = u64::try_from(request.seconds).unwrap_or(0);
         let microseconds = u64::try_from(request.microseconds).unwrap_or(0);
@@ -177,8 +183,8 @@ impl Stream {
     /// polls as writable.
     ///
     /// # Errors
-    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Visible`] for a decoder that writes pictures of
-    /// another size than that of cropped buffers, [`Error::OutsideFrame`].
+    /// [`Error::Requeue`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`]; [`Error::Visible`] for a decoder that writes
+    /// pictures of another size than that of cropped buffers, [`Error::OutsideFrame`].
     pub fn start(&mut self) -> Result<(), Error> {
         self.check_requeue_error()?;
         let layout = self.inner.buffers.first().map(Buffer::layout);
@@ -191,8 +197,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Stops the queue (VIDIOC_STREAMOFF). Every buffer is dequeued, except those of frames that are still held: these are
-    /// dequeued when the frame is dropped.
+    /// Stops the queue (VIDIOC_STREAMOFF). Afterwards the caller owns every buffer, except the buffers of frames that still
+    /// exist: the caller owns such a buffer once its frame is dropped.
     ///
     /// # Errors
     /// [`Error::Gone`], [`Error::Request`]; [`Error::Requeue`] after the queue has stopped.
@@ -208,7 +214,7 @@ impl Stream {
         self.check_requeue_error()
     }
 
-    /// Returns the error of a requeue that was not reported yet.
+    /// Returns an error if the requeue of a dropped frame's buffer failed and no call has reported that yet.
     fn check_requeue_error(&self) -> Result<(), Error> {
         self.inner.states.take_requeue_error().map_or(Ok(()), Err)
     }
@@ -259,16 +265,18 @@ impl StreamInner {
         let mut planes = [sys::Plane::default(); 8];
         let count = buffer.dmabuf_count().min(planes.len());
         for (memory, plane) in planes.iter_mut().take(count).enumerate() {
-            // The size that the kernel reports for the dma-buf: a larger length would leak the dma-buf.
+            // `length` is the size of the dma-buf as the kernel reports it. With a larger length the kernel would leak the
+            // dma-buf.
             let bytes = buffer
                 .layout()
                 .memory_sizes()
                 .get(memory)
                 .copied()
                 .unwrap_or(0);
-            plane.length = u32::try_from(bytes)
-                .map_err(|_| index_error("is larger than the largest V4L2 buffer"))?;
-            // videobuf2 checks bytesused against sizeimage and not against the length of the buffer, which can be a page longer.
+            plane.length = u32::try_from(bytes).map_err(|_| {
+                index_error("has a dma-buf of 4 GiB or more, which V4L2 cannot queue")
+            })?;
+            // The limit of `bytesused` is sizeimage, against which videobuf2 checks it. The dma-buf can be longer than that.
             let most = self
                 .sizes_bytes
                 .get(memory)
@@ -301,7 +309,7 @@ impl StreamInner {
                 (first.length, first.bytes_used, first.memory);
         }
         if self.memory == sys::MEMORY_MMAP {
-            // An MMAP buffer is identified by its index.
+            // An MMAP buffer is identified by its index, so no fd is passed.
             request.union = sys::Memory::default();
             planes
                 .iter_mut()
@@ -318,7 +326,7 @@ impl StreamInner {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // VIDIOC_STREAMOFF fails if the device was removed, which has released the buffers already.
+        // VIDIOC_STREAMOFF fails if the device was unplugged. The kernel has released the buffers then.
         if let Err(error) = self.stop() {
             tracing::debug!(%error, "VIDIOC_STREAMOFF failed when a stream was dropped");
         }

@@ -3,7 +3,7 @@
 use super::range::Range;
 use crate::constraint::{StrideConstraints, lcm};
 
-/// Returns the alignment and the range of the first plane's stride.
+/// Returns a range of strides as constraints of the first plane's stride.
 pub(super) fn of_range(range: Range) -> StrideConstraints {
     StrideConstraints {
         minimum: range.minimum,

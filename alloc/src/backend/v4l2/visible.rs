@@ -1,12 +1,12 @@
-//! The visible rectangle of a queue: where the picture lies in the frames that the device is told.
+//! The visible rectangle of a queue: where the picture is in the frames of the queue's format.
 //!
-//! A capture queue writes the picture into its compose rectangle, and an output queue reads it from its crop rectangle. A stateful
-//! decoder takes the compose rectangle from the bitstream, so it is known only when the decoder has parsed the first bytes. A stateless
-//! decoder has no such rectangle, because its client parses the bitstream.
+//! A capture queue writes the picture into its compose rectangle, and an output queue reads the picture from its crop rectangle.
+//! A stateful decoder gets the compose rectangle from the bitstream, so the rectangle is known only when the decoder has parsed
+//! the first bytes. A stateless decoder has no such rectangle, because its client parses the bitstream.
 //!
 //! # References
-//! Kernel documentation, "Cropping, composing and scaling -- the SELECTION API", "Memory-to-Memory Stateful Video Decoder Interface"
-//! and "Memory-to-Memory Stateful Video Encoder Interface".
+//! Kernel documentation, "Cropping, composing and scaling -- the SELECTION API", "Memory-to-Memory Stateful Video Decoder
+//! Interface" and "Memory-to-Memory Stateful Video Encoder Interface".
 
 use std::os::fd::AsFd;
 
@@ -18,23 +18,24 @@ use super::{Error, FrameSizes, NegotiatedFormat, PixelFormat, sys};
 use crate::constraint::{CodedConstraints, Crop, ImageConstraints, SideConstraints};
 use crate::model::{Extent, Layout, Rect};
 
-/// How a queue crops its frames, as the kernel answered.
+/// How a queue crops its frames, as determined with VIDIOC_G_SELECTION and VIDIOC_S_SELECTION.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cropping {
-    /// It reads or writes whole frames.
+    /// The queue reads or writes whole frames, without cropping.
     Whole,
-    /// The bitstream decides on the rectangle, and the picture begins in this column and row.
+    /// The bitstream of a decoder determines the rectangle. The picture begins in this column and row.
     Stream(u32, u32),
-    /// VIDIOC_S_SELECTION sets the rectangle.
+    /// VIDIOC_S_SELECTION sets the rectangle to any that the [`Crop`] permits.
     Set(Crop),
 }
 
-/// The columns and rows by which the rectangle is moved and made smaller to find out whether the driver allows it. Pictures with
-/// subsampled chroma have an even corner.
+/// The number of columns and rows by which the rectangle is moved and made smaller, to find out whether the driver permits that.
+/// It is even, because the rectangle of a picture with subsampled chroma must begin at an even column and row.
 const MOVED_PIXELS: u32 = 2;
 
 impl Queue {
-    /// Returns the visible rectangle in frames of this size; `None` if the driver has none, so that every pixel is visible.
+    /// Returns the visible rectangle in frames of this size; `None` if the driver does not support selections, so that the whole
+    /// frame is visible.
     ///
     /// # Errors
     /// [`Error::OutsideFrame`] if the driver's rectangle is not inside of the frame; [`Error::Gone`], [`Error::Request`].
@@ -57,7 +58,7 @@ impl Queue {
         let mut selection = self.selection(rectangle);
         match sys::set_selection(self.device().as_fd(), &mut selection) {
             Ok(()) => self.parse(OPERATION, selection.rectangle, frame).map(Some),
-            // ERANGE: the driver has no rectangle that is near enough.
+            // ERANGE means that the driver has no rectangle that is near enough to the requested rectangle.
             Err(source) if is_unsupported(source) || source == Errno::RANGE => Ok(None),
             Err(source) => Err(self.device().failed(OPERATION, source)),
         }
@@ -65,11 +66,11 @@ impl Queue {
 
     /// Sets the visible rectangle of a layout whose format is set already, and returns the rectangle of the queue.
     ///
-    /// The rectangle of a decoder is left alone, because the bitstream decides on it; [`Queue::check_visible`] compares it when the
-    /// decoder starts to write.
+    /// The rectangle of a decoder is not set, because the bitstream determines it; [`Queue::check_visible`] compares it when the
+    /// decoder's capture queue is started.
     ///
     /// # Errors
-    /// [`Error::Visible`] if the layout has other pixels than the picture's, and the driver has another rectangle;
+    /// [`Error::Visible`] if the layout is cropped and the driver has set another rectangle than the layout's;
     /// [`Error::OutsideFrame`], [`Error::Busy`], [`Error::Gone`], [`Error::Request`].
     pub(super) fn set_visible(&self, layout: &Layout) -> Result<Rect, Error> {
         let (frame, wanted) = (layout.extent(), layout.visible());
@@ -87,20 +88,21 @@ impl Queue {
         self.compare(layout, set).map(|()| set)
     }
 
-    /// Checks that the driver's visible rectangle is the layout's.
+    /// Checks that the driver's visible rectangle equals that of a cropped layout.
     ///
     /// # Errors
-    /// As [`Queue::set_visible`].
+    /// The errors of [`Queue::set_visible`].
     pub(super) fn check_visible(&self, layout: &Layout) -> Result<(), Error> {
         match self.visible(layout.extent())? {
             Some(found) => self.compare(layout, found),
-            // The client of a stateless decoder parses the bitstream, and knows the picture's place in it.
+            // A stateless decoder has no rectangle. Its client parses the bitstream and so knows the rectangle of the picture.
             None if self.is_decoded() => Ok(()),
             None => self.compare(layout, Rect::whole(layout.extent())),
         }
     }
 
-    /// Without a cropped layout the driver may use fewer pixels than there are: a camera with black borders does so.
+    /// Returns an error if the layout is cropped and its rectangle is not `found`. If the layout is not cropped, the driver may
+    /// use a smaller rectangle, as a camera that adds black borders does.
     fn compare(&self, layout: &Layout, found: Rect) -> Result<(), Error> {
         if !layout.is_cropped() || layout.visible() == found {
             return Ok(());
@@ -121,7 +123,7 @@ impl Queue {
     pub(super) fn cropping(&self, picture: Extent) -> Result<Cropping, Error> {
         let frame = match self.current_extent() {
             Ok(frame) => frame,
-            // A queue without a format yet has no rectangle.
+            // A queue on which no format was set yet has no rectangle.
             Err(Error::Request { .. }) => return Ok(Cropping::Whole),
             Err(error) => return Err(error),
         };
@@ -129,7 +131,7 @@ impl Queue {
             Ok(Some(present)) => present,
             Ok(None) if self.is_decoded() => return Ok(Cropping::Stream(0, 0)),
             Ok(None) => return Ok(Cropping::Whole),
-            // Before the bitstream begins, the rectangle of a decoder is of no frame.
+            // Before the decoder gets the bitstream, its rectangle can exceed the frame.
             Err(Error::OutsideFrame { .. }) if self.is_decoded() => {
                 return Ok(Cropping::Stream(0, 0));
             }
@@ -148,15 +150,16 @@ impl Queue {
             };
             return Ok(Cropping::Stream(x, y));
         }
-        // The rectangle of a queue that another program streams from is not touched.
+        // If another program streams, the rectangle is not changed, and the queue is declared without cropping.
         if self.free_buffers(sys::MEMORY_DMABUF).is_err() {
             return Ok(Cropping::Whole);
         }
         self.try_to_crop(frame, present, picture)
     }
 
-    /// Tries a rectangle that is smaller than the frame, one of the picture's size as far as the frame holds it, and one that is moved.
-    /// Drivers have a smallest rectangle too, such as 16x16 of vivid's output.
+    /// Requests three rectangles: one that is slightly smaller than the frame, one of the picture's size limited to the frame,
+    /// and one with a moved corner. The second shows whether the driver has a minimum size that is larger than the picture, such
+    /// as 16x16 for vivid's output.
     fn try_to_crop(
         &self,
         frame: Extent,
@@ -198,10 +201,10 @@ impl Queue {
         Ok(cropping)
     }
 
-    /// Adds the sides of the picture and of the coded extent to the constraints of a format.
+    /// Adds constraints on the width and height of the picture, and of the coded frame, to the constraints of a format.
     ///
-    /// `stride` is the range of strides for the driver's smallest coded width. If the driver decides on the stride, the coded width is
-    /// fixed, because other widths have other strides.
+    /// `image` already has the range of strides for the driver's smallest coded width. If the driver accepts only one stride, the
+    /// coded width is declared as fixed, because another width would have another stride.
     ///
     /// # Errors
     /// [`Error::Gone`].
@@ -239,8 +242,8 @@ impl Queue {
             |length| Extent::new(frame.width(), length).ok(),
             Extent::height,
         )?;
-        coded.width = side(picture.width(), widths);
-        coded.height = side(picture.height(), heights);
+        coded.width = coded_side(picture.width(), widths);
+        coded.height = coded_side(picture.height(), heights);
         image.crop = match cropping {
             Cropping::Whole => Crop::None,
             Cropping::Stream(x, y) => {
@@ -258,7 +261,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Whether the driver's list of sizes, if there is one, allows smaller pictures in larger frames.
+    /// Whether the driver supports pictures that are smaller than the frame, as far as its list of frame sizes tells.
     fn crops_to(&self, picture: Extent, pixel_format: PixelFormat) -> Result<bool, Error> {
         Ok(match self.frame_sizes(pixel_format)? {
             FrameSizes::Discrete(_) => false,
@@ -267,7 +270,7 @@ impl Queue {
         })
     }
 
-    /// Determines the coded widths or heights that the driver accepts for a format, from the smallest one on.
+    /// Determines which coded widths or heights the driver accepts for a format, beginning with the smallest.
     fn lengths(
         &self,
         negotiated: &NegotiatedFormat,
@@ -283,7 +286,8 @@ impl Queue {
         })
     }
 
-    /// Whether this queue writes the pictures of a bitstream: that of a memory-to-memory device whose other queue has coded formats only.
+    /// Whether this is the capture queue of a decoder: the device is memory-to-memory, and its output queue has only coded
+    /// formats.
     pub(super) fn is_decoded(&self) -> bool {
         let is_converter = self.device().capabilities() & (sys::CAP_M2M | sys::CAP_M2M_MPLANE) != 0;
         let other = self.device().queue(Direction::Output);
@@ -296,7 +300,7 @@ impl Queue {
                 })
     }
 
-    /// Returns the size of the current frames.
+    /// Returns the frame size of the queue's current format.
     fn current_extent(&self) -> Result<Extent, Error> {
         let format = self.raw_format()?;
         NegotiatedFormat::from_format(&format)
@@ -304,7 +308,8 @@ impl Queue {
             .map_err(|_| self.device().failed("VIDIOC_G_FMT", Errno::RANGE))
     }
 
-    /// Returns the request for the rectangle of this queue's buffers. Kernels before 4.13 know the single-planar types only.
+    /// Returns the argument of VIDIOC_G_SELECTION or VIDIOC_S_SELECTION for this queue. It has the single-planar buffer type also
+    /// for a multi-planar queue, because kernels before 4.13 accept only that.
     fn selection(&self, rectangle: sys::Rect) -> sys::Selection {
         let (kind, target) = match self.direction() {
             Direction::Capture => (sys::CAPTURE, sys::SELECTION_COMPOSE),
@@ -324,7 +329,7 @@ impl Queue {
         returned: sys::Rect,
         frame: Extent,
     ) -> Result<Rect, Error> {
-        inside(returned, frame).ok_or_else(|| Error::OutsideFrame {
+        rect_inside(returned, frame).ok_or_else(|| Error::OutsideFrame {
             device: self.device().path().to_owned(),
             driver: self.device().driver().to_owned(),
             operation,
@@ -337,13 +342,13 @@ impl Queue {
     }
 }
 
-/// Whether a driver without selections returns this errno. Drivers return any of these for a target that they lack.
+/// Whether the errno means that the driver does not support the selection target. Drivers differ in which of these they return.
 fn is_unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOTTY | Errno::NODATA)
 }
 
-/// Returns a driver's rectangle; `None` if it is empty, or not inside of the frame.
-fn inside(returned: sys::Rect, frame: Extent) -> Option<Rect> {
+/// Converts a rectangle that a driver returned; `None` if it is empty, or not inside of the frame.
+fn rect_inside(returned: sys::Rect, frame: Extent) -> Option<Rect> {
     let extent = Extent::new(returned.width, returned.height).ok()?;
     let (x, y) = (
         u32::try_from(returned.left).ok()?,
@@ -361,8 +366,9 @@ fn to_request(rect: Rect) -> Option<sys::Rect> {
     })
 }
 
-/// Returns the demands on a coded side. The least length is stated only where the step does not imply it.
-fn side(picture: u32, range: Range) -> SideConstraints {
+/// Returns the constraints on a coded width or height for a picture of this length. The minimum is declared only if it does not
+/// follow from the picture and the step.
+fn coded_side(picture: u32, range: Range) -> SideConstraints {
     let implied = picture.checked_next_multiple_of(range.step.max(1)) == Some(range.minimum);
     SideConstraints {
         minimum: if implied { 1 } else { range.minimum },
@@ -392,7 +398,7 @@ mod tests {
     fn rectangle_of_a_driver_is_inside_of_the_frame_or_none() {
         let frame = extent(1920, 1088);
         let visible = Rect::new(0, 8, extent(1920, 1080));
-        assert_eq!(inside(rect(0, 8, 1920, 1080), frame), Some(visible));
+        assert_eq!(rect_inside(rect(0, 8, 1920, 1080), frame), Some(visible));
         for hostile in [
             rect(0, 9, 1920, 1080),
             rect(1, 0, 1920, 1080),
@@ -403,7 +409,7 @@ mod tests {
             rect(0, 0, 1920, 0),
             rect(0, 0, 1921, 1),
         ] {
-            assert_eq!(inside(hostile, frame), None, "{hostile:?}");
+            assert_eq!(rect_inside(hostile, frame), None, "{hostile:?}");
         }
     }
 
@@ -436,7 +442,7 @@ mod tests {
     fn rectangle_is_unchanged_by_conversion_to_v4l2_rect_and_back() {
         let visible = Rect::new(16, 8, extent(1280, 720));
         let request = to_request(visible).unwrap();
-        assert_eq!(inside(request, extent(1296, 736)), Some(visible));
+        assert_eq!(rect_inside(request, extent(1296, 736)), Some(visible));
         let far = Rect::new(u32::MAX, 0, extent(1, 1));
         assert_eq!(to_request(far), None);
     }
@@ -449,9 +455,12 @@ mod tests {
             step: 16,
         };
         let sides = |side: SideConstraints| (side.minimum, side.maximum, side.multiple_of);
-        assert_eq!(sides(side(1080, rows)), (1, 2176, 16));
-        assert_eq!(sides(side(1060, rows)), (1088, 2176, 16));
-        assert_eq!(sides(side(1920, Range::exactly(1920))), (1, 1920, 1));
-        assert_eq!(sides(side(1918, Range::exactly(1920))), (1920, 1920, 1));
+        assert_eq!(sides(coded_side(1080, rows)), (1, 2176, 16));
+        assert_eq!(sides(coded_side(1060, rows)), (1088, 2176, 16));
+        assert_eq!(sides(coded_side(1920, Range::exactly(1920))), (1, 1920, 1));
+        assert_eq!(
+            sides(coded_side(1918, Range::exactly(1920))),
+            (1920, 1920, 1)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use ash::vk;
 
 use super::image::{self, RawImage};
-use super::participant::Kind;
+use super::participant::ImageFormat;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
 use crate::backend::meminfo;
@@ -56,17 +56,18 @@ impl Gpu {
             .collect()
     }
 
-    fn allocate_one(&self, plan: &Plan, kind: &Kind) -> Result<Buffer, VulkanError> {
+    fn allocate_one(&self, plan: &Plan, kind: &ImageFormat) -> Result<Buffer, VulkanError> {
         let unusable = |why: String| VulkanError::Unusable {
             device: self.name().to_owned(),
             why,
         };
         let (mut raw, layout) = self.image_of(plan, kind)?;
         let needed = raw.requirements(None);
-        let memory_type = self
-            .exportable_type(needed.type_bits)
-            .ok_or_else(|| unusable("no memory type of the device fits the image".to_owned()))?;
-        // The plan can ask for more bytes after the last plane than the driver, and the driver for more than the plan.
+        let memory_type = self.exportable_type(needed.type_bits).ok_or_else(|| {
+            unusable("the device has no memory type that the image supports".to_owned())
+        })?;
+        // The allocation has the larger of two sizes: the plan's can have padding for another participant, and the driver's can
+        // have padding of its own.
         let size = needed.size_bytes.max(plan.layout().total_bytes());
         let wants_own = kind
             .support
@@ -87,22 +88,22 @@ impl Gpu {
 
     /// Creates the image of a plan without memory, and returns it with the layout of its planes.
     ///
-    /// For a linear modifier the driver is asked for exactly the planned layout. The driver lays out images with other
-    /// modifiers itself, and also linear images if it supports only its own strides.
-    fn image_of(&self, plan: &Plan, kind: &Kind) -> Result<(RawImage, Layout), VulkanError> {
+    /// For the modifier LINEAR, exactly the planned layout is requested. For other modifiers the driver chooses the layout, and
+    /// also for LINEAR if it refuses the planned layout.
+    fn image_of(&self, plan: &Plan, kind: &ImageFormat) -> Result<(RawImage, Layout), VulkanError> {
         let (planned, extent) = (plan.layout(), plan.layout().extent());
         if planned.format().modifier == Modifier::LINEAR {
-            if let Ok(raw) = image::unbacked(self, kind, extent, Some(planned)) {
+            if let Ok(raw) = image::create_without_memory(self, kind, extent, Some(planned)) {
                 return Ok((raw, planned.clone()));
             }
         }
-        let raw =
-            image::unbacked(self, kind, extent, None).map_err(self.failed("vkCreateImage"))?;
+        let raw = image::create_without_memory(self, kind, extent, None)
+            .map_err(self.failed("vkCreateImage"))?;
         let unusable = |why: String| VulkanError::Unusable {
             device: self.name().to_owned(),
             why,
         };
-        let layout = image::read_back(&raw, kind, extent)
+        let layout = image::query_layout(&raw, kind, extent)
             .and_then(|layout| layout.with_visible(planned.visible()).ok())
             .ok_or_else(|| {
                 unusable("the layout that the driver reports is inconsistent".to_owned())
@@ -112,7 +113,8 @@ impl Gpu {
         Ok((raw, layout))
     }
 
-    /// Selects the memory type of an exported image: one that is HOST_VISIBLE if the image allows it, so that the CPU can map it.
+    /// Selects the memory type of an exported image: a HOST_VISIBLE type if the image supports one, so that the CPU can map the
+    /// dma-buf.
     pub(super) fn exportable_type(&self, type_bits: u32) -> Option<u32> {
         let visible = self
             .device()
@@ -124,6 +126,6 @@ impl Gpu {
             .fold(0_u32, |bits, (_, number)| {
                 bits | 1_u32.checked_shl(number).unwrap_or(0)
             });
-        image::first(type_bits & visible).or_else(|| image::first(type_bits))
+        image::lowest_set_bit(type_bits & visible).or_else(|| image::lowest_set_bit(type_bits))
     }
 }

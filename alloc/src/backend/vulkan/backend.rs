@@ -19,26 +19,26 @@ use crate::solve::Plan;
 /// The Vulkan devices of this machine. Their drivers run in this process and can end it.
 #[derive(Debug, Default)]
 pub struct Gpus {
-    /// Loaded once, because the loader loads every installed driver.
-    loaded: Option<Loaded>,
+    /// The devices, which are opened once and kept, because the Vulkan loader loads every installed driver.
+    loaded: Option<OpenGpus>,
     filter: FormatFilter,
 }
 
-/// The devices that were opened, and the reasons why others were not.
+/// The devices that were opened, and the reasons why other devices could not be opened.
 #[derive(Debug)]
-struct Loaded {
+struct OpenGpus {
     open: Vec<Gpu>,
     unavailable: Vec<String>,
 }
 
 impl Gpus {
-    fn load(&mut self) -> Result<&Loaded, VulkanError> {
+    fn load(&mut self) -> Result<&OpenGpus, VulkanError> {
         let loaded = match self.loaded.take() {
             Some(loaded) => loaded,
             None => {
                 let (open, unavailable) = Vulkan::load()?.gpus()?;
                 let filtered = |gpu: Gpu| gpu.with_format_filter(self.filter.clone());
-                Loaded {
+                OpenGpus {
                     open: open.into_iter().map(filtered).collect(),
                     unavailable: unavailable.iter().map(ToString::to_string).collect(),
                 }
@@ -52,7 +52,8 @@ impl Gpus {
         open.iter()
             .find(|gpu| gpu.identity().same_device(device))
             .ok_or_else(|| {
-                // Busy and not an error of the request: the device may be back at the next attempt.
+                // The kind is `Busy`, so that a trial counts as untestable and not as a refusal: the device may be there again at
+                // the next attempt.
                 let why = format!("Vulkan does not list {device} at present");
                 let name = device.to_string();
                 BackendError::new(
@@ -105,14 +106,16 @@ impl Backend for Gpus {
         let loaded = match self.load() {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::debug!(%error, "no Vulkan device copies");
+                tracing::debug!(%error, "no Vulkan device is declared as a copier");
                 return Vec::new();
             }
         };
         let copiers = loaded.open.iter().filter_map(|gpu| {
             let found = gpu.copiers(extent);
             found
-                .inspect_err(|error| tracing::debug!(%error, "this device copies nothing"))
+                .inspect_err(
+                    |error| tracing::debug!(%error, "this device is not declared as a copier"),
+                )
                 .ok()
         });
         copiers.flatten().collect()
@@ -129,7 +132,8 @@ impl Backend for Gpus {
             .iter()
             .flat_map(FormatSet::iter)
             .map(|format| format.fourcc);
-        // Each format takes many calls of the driver, and most requests have one format left.
+        // If the participant has only one format left, only that format is declared again, because the declaration of a format
+        // takes many calls of the driver.
         let only = fourccs
             .next()
             .filter(|first| fourccs.all(|other| other == *first));
@@ -178,7 +182,7 @@ impl Backend for Gpus {
             Err(error) => return Some(error.outcome()),
         };
         if matches!(&tried, Err(error) if error.is_device_lost()) {
-            // A lost device does no more work; the next trial opens it again.
+            // After VK_ERROR_DEVICE_LOST a device cannot be used any more. The next trial opens the devices again.
             self.loaded = None;
         }
         Some(tried.unwrap_or_else(|error| {
@@ -200,8 +204,7 @@ fn purpose(participant: &Participant) -> Purpose {
 fn import(gpu: &Gpu, buffer: &Buffer, participant: &Participant) -> Result<Outcome, VulkanError> {
     let name = &participant.name;
     if purpose(participant) == Purpose::Render {
-        // This import is tried before the pixels are compared, because the device cannot render to every format that it can copy
-        // out.
+        // The import for rendering is tried too, because the device cannot render to every format that it can copy.
         drop(gpu.import_for(Purpose::Render, buffer)?);
     }
     let pattern = TestPattern::write(buffer);

@@ -1,13 +1,14 @@
-//! The declaration of a device that copies frames, and which formats it makes of which.
+//! The declaration of a Vulkan device as a copier of frames: between which formats it copies.
 //!
-//! A device copies by vkCmdCopyImage where the bytes of a pixel stay as they are, and by vkCmdBlitImage where channels change their
-//! places or their bits. What Vulkan does not convert without a shader is not declared:
+//! A device copies with vkCmdCopyImage if both fourccs have the same Vulkan format, and with vkCmdBlitImage if the order or the
+//! size of the channels differs. Conversions that Vulkan cannot make without a shader are not declared:
 //!
-//! - luma and chroma to or from colours, and between formats of luma and chroma; a frame of such a format is copied to the same format,
-//! - one channel (R8) to or from colours,
-//! - a fourth channel that is not defined (X) to alpha.
+//! - to or from a YUV format: a frame in a YUV format is copied only to the same format,
+//! - between a format with one channel (R8) and a format with red, green and blue,
+//! - from a format with an undefined fourth channel (X) to a format with alpha.
 //!
-//! A [`CopyDevice`] writes each of its formats from each that it reads, so a device is declared once for each such family.
+//! A [`CopyDevice`] can convert each format that it reads to each format that it writes, so a device is declared once for each
+//! set of formats for which that holds.
 //!
 //! # References
 //! Vulkan, vkCmdBlitImage: no format that requires a sampler Y′CBCR conversion (VUID-vkCmdBlitImage-srcImage-06421 and
@@ -17,19 +18,19 @@ use std::collections::BTreeSet;
 
 use ash::vk;
 
-use super::participant::Kind;
+use super::participant::ImageFormat;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError, format};
 use crate::constraint::{CopierKind, CopyDevice, ExtraFields, FormatSet};
 use crate::model::{Extent, FormatModifier, Fourcc};
 use crate::solve::GroupCopier;
 
-/// How a device makes an image of another.
+/// The Vulkan command with which a device copies one image to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    /// By vkCmdCopyImage: the bytes of each pixel stay as they are.
+pub(super) enum CopyMethod {
+    /// vkCmdCopyImage: the bytes of each pixel do not change.
     Copy,
-    /// By vkCmdBlitImage: channels change their places or their bits.
+    /// vkCmdBlitImage: the order or the size of the channels changes.
     Blit,
 }
 
@@ -55,28 +56,28 @@ fn fourth_channel(fourcc: Fourcc) -> Option<FourthChannel> {
 ///
 /// # Errors
 /// The reason why a device does not convert between these formats.
-pub(super) fn method(from: Fourcc, to: Fourcc) -> Result<Method, &'static str> {
+pub(super) fn copy_method(from: Fourcc, to: Fourcc) -> Result<CopyMethod, &'static str> {
     if from == to {
-        return Ok(Method::Copy);
+        return Ok(CopyMethod::Copy);
     }
     let (Some(read), Some(written)) = (fourth_channel(from), fourth_channel(to)) else {
         return Err(
-            "without a shader Vulkan converts only between formats of red, green and blue; copy to the same format",
+            "without a shader, Vulkan converts only between formats with red, green and blue; copy to an image of the same format",
         );
     };
     if (read, written) == (FourthChannel::Undefined, FourthChannel::Alpha) {
         return Err(
-            "the fourth channel of the image that is read is not defined, and would become alpha; copy to a format without alpha",
+            "the source image has an undefined fourth channel (X), which would become alpha; copy to a format without alpha",
         );
     }
     Ok(if format::of(from) == format::of(to) {
-        Method::Copy
+        CopyMethod::Copy
     } else {
-        Method::Blit
+        CopyMethod::Blit
     })
 }
 
-/// What a device does with images of one format and modifier.
+/// Which copies a device can make from and to images of one format and modifier.
 #[derive(Clone, Copy)]
 struct Ability {
     format: FormatModifier,
@@ -87,7 +88,7 @@ struct Ability {
 }
 
 impl Ability {
-    fn of(kind: &Kind) -> Self {
+    fn of(kind: &ImageFormat) -> Self {
         let (usage, features) = (kind.kind.usage, kind.features);
         let reads = usage.contains(vk::ImageUsageFlags::TRANSFER_SRC);
         let writes = usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
@@ -101,21 +102,21 @@ impl Ability {
     }
 }
 
-/// What one [`CopyDevice`] reads and writes.
-struct Family {
+/// The formats that one [`CopyDevice`] reads and writes.
+struct FormatFamily {
     reads: FormatSet,
     writes: FormatSet,
 }
 
-impl Family {
+impl FormatFamily {
     fn has(&self, ability: &Ability) -> bool {
         (!ability.reads || self.reads.contains(ability.format))
             && (!ability.writes || self.writes.contains(ability.format))
     }
 }
 
-/// Returns sets of formats that are read and written such that each written one can be made of each that is read.
-fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
+/// Groups the formats: within each family, each format that is read can be converted to each format that is written.
+fn families(abilities: &[Ability], blits: bool) -> Vec<FormatFamily> {
     let set = |filter: &dyn Fn(&Ability) -> bool| -> FormatSet {
         let kept = abilities.iter().filter(|ability| filter(ability));
         kept.map(|ability| ability.format).collect()
@@ -124,14 +125,14 @@ fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
     let mut families = Vec::new();
     if blits {
         let is_read = |ability: &Ability| ability.blits_from && fourth(ability).is_some();
-        families.push(Family {
+        families.push(FormatFamily {
             reads: set(&is_read),
             writes: set(&|ability| {
                 let is_alpha = fourth(ability) == Some(FourthChannel::Alpha);
                 ability.blits_to && fourth(ability).is_some() && !is_alpha
             }),
         });
-        families.push(Family {
+        families.push(FormatFamily {
             reads: set(&|ability| {
                 is_read(ability) && fourth(ability) != Some(FourthChannel::Undefined)
             }),
@@ -150,7 +151,7 @@ fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
         if already.any(|family| abilities.iter().filter(own).all(|one| family.has(one))) {
             continue;
         }
-        families.push(Family {
+        families.push(FormatFamily {
             reads: set(&|ability| own(&ability) && ability.reads),
             writes: set(&|ability| own(&ability) && ability.writes),
         });
@@ -162,12 +163,12 @@ fn families(abilities: &[Ability], blits: bool) -> Vec<Family> {
 }
 
 impl Gpu {
-    /// Declares what this device copies by [`Gpu::copy`] for images of `extent`, in pixels: for each family of formats those that it
-    /// imports and reads, and those that it imports and writes. The list is empty for a device that imports only the buffers of its own
-    /// DRM device (Venus), because a copy has buffers of other devices too.
+    /// Declares the copies that [`Gpu::copy`] makes on this device for images of `extent`, in pixels. Each [`CopyDevice`] has the
+    /// formats that the device can import and read, and those that it can import and write. The list is empty for a device that
+    /// imports only the buffers of its own DRM device (Venus), because a copy is between buffers of different devices.
     ///
-    /// A copier declares formats and not the strides and memory that it accepts: [`Gpu::import`] refuses other buffers, and the CPU has to
-    /// copy then. A device that is a CPU (lavapipe) costs what a copy by the CPU costs, because it is one; all others cost
+    /// The strides and the memory that the device accepts are not declared: if [`Gpu::import`] refuses a buffer, the CPU has to
+    /// copy instead. A device that renders on the CPU (lavapipe) has the cost of a copy by the CPU; all other devices have
     /// [`CopyDevice::USUAL_COST`].
     ///
     /// # Errors
@@ -206,7 +207,7 @@ impl Gpu {
             .collect())
     }
 
-    /// Returns whether this device is the one that a solution chose to copy, so that [`Gpu::copy`] makes the copy.
+    /// Returns whether this is the device that a solution chose for a copy, which [`Gpu::copy`] then makes.
     #[must_use]
     pub fn is_copier(&self, copier: &GroupCopier) -> bool {
         copier.kind == CopierKind::Gpu && self.identity().same_device(&copier.device)
@@ -217,7 +218,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    /// Abilities of all formats, as of a device that blits those of colours.
+    /// The abilities of a device that copies all formats, and blits those with red, green and blue.
     fn abilities() -> Vec<Ability> {
         let ability = |(fourcc, _)| {
             let is_colour = fourth_channel(fourcc).is_some();
@@ -242,13 +243,16 @@ mod tests {
                     .iter()
                     .flat_map(|read| family.writes.iter().map(move |written| (read, written)))
                 {
-                    let found = method(read.fourcc, written.fourcc);
+                    let found = copy_method(read.fourcc, written.fourcc);
                     assert!(found.is_ok(), "{read} to {written}: {found:?}");
-                    assert!(blits || found == Ok(Method::Copy), "{read} to {written}");
+                    assert!(
+                        blits || found == Ok(CopyMethod::Copy),
+                        "{read} to {written}"
+                    );
                 }
             }
             for ability in abilities() {
-                let is_copied = |family: &Family| family.has(&ability);
+                let is_copied = |family: &FormatFamily| family.has(&ability);
                 assert!(families.iter().any(is_copied), "{}", ability.format);
             }
         }
@@ -266,17 +270,26 @@ mod tests {
 
     #[test]
     fn undefined_channel_does_not_become_alpha() {
-        assert!(method(Fourcc::XRGB8888, Fourcc::ARGB8888).is_err());
-        assert_eq!(method(Fourcc::ARGB8888, Fourcc::XRGB8888), Ok(Method::Copy));
-        assert_eq!(method(Fourcc::RGB565, Fourcc::ARGB8888), Ok(Method::Blit));
+        assert!(copy_method(Fourcc::XRGB8888, Fourcc::ARGB8888).is_err());
+        assert_eq!(
+            copy_method(Fourcc::ARGB8888, Fourcc::XRGB8888),
+            Ok(CopyMethod::Copy)
+        );
+        assert_eq!(
+            copy_method(Fourcc::RGB565, Fourcc::ARGB8888),
+            Ok(CopyMethod::Blit)
+        );
     }
 
     #[test]
     fn luma_and_chroma_are_copied_to_the_same_format_only() {
-        assert_eq!(method(Fourcc::NV12, Fourcc::NV12), Ok(Method::Copy));
-        assert!(method(Fourcc::NV12, Fourcc::NV21).is_err());
-        assert!(method(Fourcc::YUYV, Fourcc::XRGB8888).is_err());
-        assert!(method(Fourcc::R8, Fourcc::XRGB8888).is_err());
+        assert_eq!(
+            copy_method(Fourcc::NV12, Fourcc::NV12),
+            Ok(CopyMethod::Copy)
+        );
+        assert!(copy_method(Fourcc::NV12, Fourcc::NV21).is_err());
+        assert!(copy_method(Fourcc::YUYV, Fourcc::XRGB8888).is_err());
+        assert!(copy_method(Fourcc::R8, Fourcc::XRGB8888).is_err());
     }
 
     #[test]

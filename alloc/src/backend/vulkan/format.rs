@@ -4,11 +4,11 @@ use ash::vk;
 
 use crate::model::Fourcc;
 
-/// The Vulkan format with the same bytes as each fourcc.
+/// The Vulkan format whose pixels have the same bytes as each fourcc.
 ///
-/// Vulkan names a format by the order of bytes in memory, or, with `PACK`, by the order of bits from the highest down. An X
-/// channel is an alpha channel that is ignored. A format with Cr before Cb uses the Vulkan format with Cb first, and the sampler
-/// swaps the two components.
+/// The name of a Vulkan format has the order of the bytes in memory, or, with `PACK`, the order of the bits from the highest
+/// down. For a fourcc with an X channel, the Vulkan format has an alpha channel, which is ignored. For a fourcc with Cr before
+/// Cb, the Vulkan format has Cb first, and the sampler swaps the two components.
 ///
 /// # References
 /// Vulkan, "Format Definition" and "Compatible Formats of Planes of Multi-Planar Formats"; `drm_fourcc.h`.
@@ -46,7 +46,7 @@ pub fn of(fourcc: Fourcc) -> Option<vk::Format> {
         .map(|(_, format)| *format)
 }
 
-/// Returns the columns and rows of which an image's width and height must be multiples, so that no chroma sample is cut.
+/// Returns the numbers of which the width and the height of an image must be multiples: the chroma subsampling of the format.
 ///
 /// # References
 /// VUID-VkImageCreateInfo-format-04712 and 04713.

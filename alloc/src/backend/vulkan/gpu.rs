@@ -16,15 +16,15 @@ use crate::backend::prime::{self, ImportAbility};
 use crate::backend::{FormatFilter, meminfo, node};
 use crate::model::DeviceIdentity;
 
-/// The device extensions that an image in a dma-buf requires.
+/// The device extensions without which a device cannot import or export a dma-buf as an image.
 const REQUIRED_EXTENSIONS: [&CStr; 3] = [
     khr::external_memory_fd::NAME,
     ext::external_memory_dma_buf::NAME,
     ext::image_drm_format_modifier::NAME,
 ];
 
-/// The dependencies of [`REQUIRED_EXTENSIONS`]. Vulkan 1.2 contains them, but instances here are of 1.1, where they are
-/// extensions.
+/// The extensions on which [`REQUIRED_EXTENSIONS`] depend. They are a part of Vulkan 1.2, but this crate creates instances of
+/// Vulkan 1.1, where they must be enabled.
 ///
 /// # References
 /// VUID-vkCreateDevice-ppEnabledExtensionNames-01387.
@@ -52,16 +52,17 @@ impl Vulkan {
     /// Loads the Vulkan loader of this machine and creates an instance.
     ///
     /// # Errors
-    /// [`VulkanError::Loader`] where there is none; [`VulkanError::Lacks`] for one of Vulkan 1.0; [`VulkanError::Call`].
+    /// [`VulkanError::Loader`] if the machine has no Vulkan loader; [`VulkanError::Lacks`] if the loader supports only Vulkan
+    /// 1.0; [`VulkanError::Call`].
     pub fn load() -> Result<Self, VulkanError> {
         Self::load_with(None)
     }
 
-    /// Loads the loader with VK_LAYER_KHRONOS_validation and its synchronization validation, for tests of this crate. Every call
-    /// takes several times as long.
+    /// Creates an instance as [`Vulkan::load`] does, with VK_LAYER_KHRONOS_validation and its synchronization validation, for the
+    /// tests of this crate. Every Vulkan call then takes several times as long.
     ///
     /// # Errors
-    /// As [`Vulkan::load`]; [`VulkanError::Lacks`] where the layer is not on this machine.
+    /// The errors of [`Vulkan::load`]; [`VulkanError::Lacks`] if the layer is not installed.
     pub fn load_validated() -> Result<(Self, ValidationMessages), VulkanError> {
         let messages = ValidationMessages::default();
         Ok((Self::load_with(Some(&messages))?, messages))
@@ -87,12 +88,12 @@ impl Vulkan {
                 device: loader(),
                 operation: "vkCreateInstance",
                 result,
-                hint: hint(result),
+                hint: result_hint(result),
             }),
         }
     }
 
-    /// Opens every device that can share images, and returns the reasons why the other devices cannot.
+    /// Opens every device that can share images as dma-bufs, and returns for each other device the reason why it cannot.
     ///
     /// # Errors
     /// [`VulkanError::Call`] where the devices cannot be listed.
@@ -101,7 +102,7 @@ impl Vulkan {
             device: "the Vulkan loader".to_owned(),
             operation: "vkEnumeratePhysicalDevices",
             result,
-            hint: hint(result),
+            hint: result_hint(result),
         })?;
         let mut open = Vec::new();
         let mut unavailable = Vec::new();
@@ -119,7 +120,7 @@ impl Vulkan {
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
-    /// The formats about which the driver is asked when all are listed.
+    /// The filter of the formats about which the driver is queried when all formats are listed.
     filter: FormatFilter,
 }
 
@@ -127,11 +128,12 @@ struct Inner {
     device: Arc<Device>,
     name: String,
     identity: DeviceIdentity,
-    /// The import limits of the DRM device, if the driver imports through a DRM device that has limits.
+    /// The import limits of the DRM device, if the Vulkan driver imports through it (Venus through virtio-gpu).
     import: Option<ImportAbility>,
     is_cpu: bool,
     is_discrete: bool,
-    /// The queue family that owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT if the driver supports it.
+    /// The queue family that owns an image while other devices use it: VK_QUEUE_FAMILY_FOREIGN_EXT if the driver supports it,
+    /// otherwise VK_QUEUE_FAMILY_EXTERNAL.
     external_family: u32,
 }
 
@@ -152,7 +154,7 @@ impl Gpu {
                 device,
                 operation,
                 result,
-                hint: hint(result),
+                hint: result_hint(result),
             }
         };
         let extensions = physical.extensions().map_err(failed(
@@ -169,7 +171,7 @@ impl Gpu {
         }
         let mut wanted = REQUIRED_EXTENSIONS.to_vec();
         wanted.extend(REQUIRED_DEPENDENCIES.iter().filter(|name| {
-            // A device of 1.2 that no longer lists the extension contains its functions.
+            // A device of Vulkan 1.2 need not list an extension that is a part of Vulkan 1.2.
             properties.api_version < vk::API_VERSION_1_2 || extensions.contains(**name)
         }));
         if let Some(missing) = wanted.iter().find(|name| !extensions.contains(**name)) {
@@ -220,7 +222,7 @@ impl Gpu {
         }
     }
 
-    /// Sets the formats about which the driver is not asked when all of its formats are listed.
+    /// Sets the formats that are left out when all formats of the driver are listed.
     #[must_use]
     pub fn with_format_filter(self, filter: FormatFilter) -> Self {
         Self { filter, ..self }
@@ -249,18 +251,19 @@ impl Gpu {
         self.inner.is_cpu
     }
 
-    /// Returns whether the device is a card with memory of its own (VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU).
+    /// Returns whether the device is a discrete GPU (VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU).
     pub(super) fn is_discrete(&self) -> bool {
         self.inner.is_discrete
     }
 
-    /// Returns the import limits of the DRM device, if the driver imports through a DRM device that has limits (Venus).
+    /// Returns the import limits of the DRM device, if the Vulkan driver imports through it (Venus through virtio-gpu); `None`
+    /// for other drivers.
     #[must_use]
     pub fn import_ability(&self) -> Option<&ImportAbility> {
         self.inner.import.as_ref()
     }
 
-    /// Whether both are clones of one open device, and not two devices that one driver opened.
+    /// Whether both values are clones of the same open device.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner.device, &other.inner.device)
     }
@@ -269,8 +272,8 @@ impl Gpu {
         &self.inner.device
     }
 
-    /// Returns the queue family that owns an image while others use it: VK_QUEUE_FAMILY_FOREIGN_EXT, or VK_QUEUE_FAMILY_EXTERNAL
-    /// if the driver does not support the former.
+    /// Returns the queue family that owns an image while other devices use it: VK_QUEUE_FAMILY_FOREIGN_EXT, or
+    /// VK_QUEUE_FAMILY_EXTERNAL if the driver does not support the former.
     #[must_use]
     pub(crate) fn external_family(&self) -> u32 {
         self.inner.external_family
@@ -287,13 +290,13 @@ impl Gpu {
             device: device.clone(),
             operation,
             result,
-            hint: hint(result),
+            hint: result_hint(result),
         }
     }
 }
 
-/// Returns the probable cause of a result code that does not name its cause, for the end of an error message.
-fn hint(result: vk::Result) -> String {
+/// Returns the probable cause of a Vulkan result code, for the end of an error message; empty if none is known.
+fn result_hint(result: vk::Result) -> String {
     match result {
         vk::Result::ERROR_OUT_OF_HOST_MEMORY
         | vk::Result::ERROR_OUT_OF_DEVICE_MEMORY
@@ -329,7 +332,7 @@ pub(super) fn identity(
     properties: &DeviceProperties,
     extensions: &BTreeSet<CString>,
 ) -> (DeviceIdentity, Option<ImportAbility>) {
-    // The render node first: opening a primary node that has no DRM master makes the opener its master.
+    // The render node comes first, because a process that opens a primary node without a DRM master becomes DRM master.
     let nodes = [properties.render, properties.primary];
     if extensions.contains(ext::physical_device_drm::NAME) {
         for (major, minor) in nodes.into_iter().flatten() {
@@ -370,7 +373,7 @@ fn of_node(major: u32, minor: u32) -> Option<(DeviceIdentity, Option<ImportAbili
     Some((identity, import))
 }
 
-/// An open DRM node, for queries.
+/// An open DRM device node, which is used only for queries.
 struct Node(File);
 
 impl AsFd for Node {
@@ -415,7 +418,7 @@ mod tests {
 
     #[test]
     fn hint_of_a_result_without_a_known_cause_is_empty() {
-        assert_eq!(hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
-        assert_eq!(hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
+        assert_eq!(result_hint(vk::Result::ERROR_FORMAT_NOT_SUPPORTED), "");
+        assert_eq!(result_hint(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "");
     }
 }

@@ -1,4 +1,4 @@
-//! A Vulkan device as a member of a collection. All of its images have one purpose. An import creates an image of each buffer.
+//! A Vulkan device as a member of a collection, for images with one purpose. An import creates an image of each buffer.
 
 use super::{Gpu, Image, Purpose};
 use crate::backend::{Allocated, BackendError, Member, MemberAllocator, MemberDeclaration, Owner};
@@ -6,7 +6,7 @@ use crate::buffer::Buffer;
 use crate::model::{Extent, Fourcc};
 use crate::solve::Plan;
 
-/// A Vulkan device with the purpose of its images, as a member of a collection; see [`Gpu::for_purpose`].
+/// A Vulkan device as a member of a collection, which uses its images for one purpose; see [`Gpu::for_purpose`].
 #[derive(Clone, Debug)]
 pub struct GpuMember {
     gpu: Gpu,
@@ -14,7 +14,8 @@ pub struct GpuMember {
 }
 
 impl Gpu {
-    /// Returns the device as a member of a collection whose images are sampled, rendered to or copied.
+    /// Returns the device as a member of a collection that uses its images for `purpose`: it samples them, renders to them or
+    /// copies them.
     #[must_use]
     pub fn for_purpose(&self, purpose: Purpose) -> GpuMember {
         GpuMember {

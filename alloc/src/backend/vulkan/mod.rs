@@ -1,23 +1,24 @@
-//! Vulkan devices: images as a source of dma-bufs, and images that import dma-bufs.
+//! Vulkan devices, which allocate images and export them as dma-bufs, and import dma-bufs as images.
 //!
-//! [`Vulkan::load`] loads the Vulkan loader at run time and creates an instance and devices of its own; a machine without Vulkan
-//! only lacks these sources. An engine that already has an instance, a device and a queue passes them to [`Gpu::adopt`].
+//! [`Vulkan::load`] loads the Vulkan loader at run time and creates an instance. On a machine without Vulkan it returns an error,
+//! and the other backends still work. An engine that already has an instance, a device and a queue passes them to [`Gpu::adopt`].
 //!
-//! The tiling of an image is set by its modifier (VK_EXT_image_drm_format_modifier) and never implicit. A device without that
-//! extension cannot share images: [`Vulkan::gpus`] reports it with the reason, and [`Gpu::adopt`] fails with
-//! [`VulkanError::Missing`]. The pixels then go through memory that the CPU copies; a plan for the CPU
-//! ([`Participant::processor`](crate::constraint::Participant::processor)) counts these copies. Drivers without the extension are
-//! old ones (Mesa before 21 for some hardware), CPU drivers on a machine without `/dev/udmabuf`, and Venus over a host driver
-//! without it.
+//! Every image has an explicit modifier (VK_EXT_image_drm_format_modifier). A device without that extension cannot share images:
+//! [`Vulkan::gpus`] returns it with the reason, and [`Gpu::adopt`] fails with [`VulkanError::Missing`]. Then the CPU has to copy
+//! the pixels, and a request contains the CPU as a participant
+//! ([`Participant::processor`](crate::constraint::Participant::processor)) instead of the device. The extension is missing in old
+//! drivers (Mesa before 21 for some hardware), in drivers that render on the CPU if the machine has no `/dev/udmabuf`, and in
+//! Venus if the host's driver does not have it.
 //!
 //! Drivers run in this process and can end it: Mesa's Venus aborts when it imports a virtio dumb buffer. [`Vulkan::load`],
-//! [`Vulkan::gpus`], [`Gpu::adopt`] and the declarations only make calls that are known to be safe. Try [`Gpu::allocate`],
-//! [`Gpu::import`] and operations on an [`Image`] in a child process first.
+//! [`Vulkan::gpus`], [`Gpu::adopt`] and the declarations only make calls that end the process with no known driver. Try
+//! [`Gpu::allocate`], [`Gpu::import`] and operations on an [`Image`] in a child process first.
 //!
 //! # Copies of a split
 //!
-//! Where participants share no buffer, a solution names who copies ([`Split::copies`](crate::solve::Split::copies)). A device declares what
-//! it copies by [`Gpu::copiers`], and makes the copy by [`Gpu::begin_copy`] between images of the two groups' buffers:
+//! If no buffer satisfies all participants, the solver splits them into groups, and names the device that copies between the
+//! buffers of two groups ([`Split::copies`](crate::solve::Split::copies)). [`Gpu::copiers`] declares which copies a Vulkan device
+//! can make, and [`Gpu::begin_copy`] makes such a copy:
 //!
 //! ```no_run
 //! use covalent_alloc::backend::vulkan::{Gpu, Submission, VulkanError};
@@ -52,9 +53,10 @@
 //!
 //! 1. Before vkCreateDevice, [`Supported::to_enable`] lists the extensions to enable: the required ones, and the optional ones
 //!    that the driver has. [`DEVICE_EXTENSIONS`] gives the purpose of each.
-//! 2. [`Gpu::adopt`] checks what is enabled, and lists everything that is missing in one error.
-//! 3. The [`Gpu`] then declares, allocates and imports as any other does. It submits to the engine's queue under the engine's
-//!    lock ([`QueueLock`]).
+//! 2. [`Gpu::adopt`] checks that the required extensions and features are enabled, and lists everything that is missing in one
+//!    error.
+//! 3. The [`Gpu`] then declares, allocates and imports like one of [`Vulkan::gpus`]. It submits to the engine's queue under the
+//!    engine's lock ([`QueueLock`]).
 //! 4. The engine's command buffers acquire ownership of an image before they use it ([`Image::acquire`]) and release it
 //!    afterwards ([`Image::release`]). The engine's submission waits for the producer's fence ([`Gpu::semaphore_from_sync_file`])
 //!    and signals a semaphore for the consumer ([`Gpu::semaphore`]).
@@ -169,7 +171,7 @@ mod sys;
 mod validation;
 mod ycbcr;
 
-/// The bindings of Vulkan whose types are in this module's signatures.
+/// The crate `ash`, whose types occur in the signatures of this module.
 pub use ash;
 
 pub use crate::backend::prime::ImportAbility;
@@ -209,7 +211,7 @@ pub enum VulkanError {
         /// The message of the dynamic linker.
         why: String,
     },
-    /// The device lacks something that sharing memory requires.
+    /// The device does not have an extension, a feature or a Vulkan version that is required.
     #[error("{device} has no {lacks}, which sharing images requires")]
     Lacks {
         /// The device.
@@ -217,12 +219,12 @@ pub enum VulkanError {
         /// The extension, feature or version that is missing.
         lacks: String,
     },
-    /// The application's instance or device was created without something that sharing requires.
-    #[error("{device} cannot share images as it was created; {} missing:{}", count(.missing.len()), adopt::lines(.missing))]
+    /// The application's instance or device was created without extensions or features that sharing images requires.
+    #[error("{device} was created without extensions or features that sharing images requires; {} missing:{}", count(.missing.len()), adopt::missing_list(.missing))]
     Missing {
         /// The device.
         device: String,
-        /// Everything that is missing.
+        /// All missing extensions and features.
         missing: Vec<Missing>,
     },
     /// A Vulkan call failed.
@@ -234,10 +236,10 @@ pub enum VulkanError {
         operation: &'static str,
         /// The result code.
         result: vk::Result,
-        /// The probable cause, or empty.
+        /// The probable cause; empty if none is known.
         hint: String,
     },
-    /// The device does not support such images.
+    /// The device does not support images of this size, format or layout.
     #[error("{device} has no images of {extent} in {format}: {why}")]
     Unsuitable {
         /// The device.
@@ -268,14 +270,14 @@ pub enum VulkanError {
         origin: String,
         /// The call, by its name in Vulkan.
         operation: &'static str,
-        /// The result code; `None` if the call succeeded and returned nothing usable.
+        /// The result code; `None` if the call succeeded and its result cannot be used.
         result: Option<vk::Result>,
         /// The reason in words.
         why: String,
     },
     /// The buffer is smaller than the image requires.
     #[error(
-        "{device} needs {needed_bytes} bytes in memory {memory}, and the buffer from {origin} has {found_bytes}"
+        "{device} needs {needed_bytes} bytes in dma-buf {memory}, and that of the buffer from {origin} has {found_bytes}"
     )]
     TooSmall {
         /// The device.
@@ -284,9 +286,9 @@ pub enum VulkanError {
         origin: String,
         /// Index of the buffer's dma-buf.
         memory: usize,
-        /// The size that the driver requires.
+        /// The size that the driver requires, in bytes.
         needed_bytes: u64,
-        /// The size of the dma-buf.
+        /// The size of the dma-buf, in bytes.
         found_bytes: u64,
     },
     /// The allocation would exceed the available memory.
@@ -296,13 +298,15 @@ pub enum VulkanError {
     Budget {
         /// The device.
         device: String,
-        /// The size of all buffers.
+        /// The size of all buffers of the plan, in bytes.
         needed_bytes: u64,
-        /// The available size.
+        /// The available memory, in bytes.
         available_bytes: u64,
     },
-    /// The plan names another source.
-    #[error("{device}: the plan is for {planned}, which has to allocate it")]
+    /// The plan is for another source than this device's.
+    #[error(
+        "{device} cannot allocate this plan, which is for the source {planned}; allocate from that source"
+    )]
     NotPlanned {
         /// The device.
         device: String,
@@ -310,7 +314,7 @@ pub enum VulkanError {
         planned: String,
     },
     /// The memory that the driver allocated cannot be used for the plan.
-    #[error("{device}: what it allocated is not usable: {why}")]
+    #[error("{device}: the allocated memory cannot be used: {why}")]
     Unusable {
         /// The device.
         device: String,
@@ -332,12 +336,12 @@ pub enum VulkanError {
     NotIncreasing {
         /// The device.
         device: String,
-        /// The value that was to be signalled.
+        /// The value that the call requested to signal.
         requested: u64,
         /// The current value of the timeline.
         current: u64,
     },
-    /// The device does not copy the one image to the other.
+    /// The device cannot copy one image to the other.
     #[error("{device} cannot copy an image in {from} to one in {to}: {why}")]
     Copy {
         /// The device.
@@ -351,7 +355,7 @@ pub enum VulkanError {
     },
     /// The size of the pixel data does not match the image.
     #[error(
-        "{device}: plane {plane} has {expected_bytes} bytes of pixels, and {found_bytes} were given"
+        "{device}: plane {plane} has {expected_bytes} bytes of pixels, and {found_bytes} bytes were passed"
     )]
     Pixels {
         /// The device.
@@ -376,7 +380,7 @@ fn count(missing: usize) -> String {
 }
 
 impl VulkanError {
-    /// Returns the device; `None` if there is no loader.
+    /// Returns the name of the device; `None` for [`VulkanError::Loader`].
     pub(super) fn device(&self) -> Option<&str> {
         match self {
             Self::Loader { .. } => None,
@@ -405,8 +409,8 @@ impl VulkanError {
         }
     }
 
-    /// Whether the driver reported that memory ran out, as it also does if no file descriptor is left. A later attempt can
-    /// succeed.
+    /// Whether the driver reported too little memory, so that a later attempt can succeed. Drivers also report that if the
+    /// process can open no more file descriptors.
     #[must_use]
     pub(crate) fn is_out_of_memory(&self) -> bool {
         matches!(

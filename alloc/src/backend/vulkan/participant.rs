@@ -1,10 +1,10 @@
-//! The declaration of a device: the images that it imports and exports, and its constraints on their layout.
+//! The declaration of a Vulkan device: the images that it imports and exports, and its constraints on their layout.
 
 use ash::vk;
 use covalent_machine::memory_manager::limit_to_card;
 
 use super::format;
-use super::image::{self, Trial};
+use super::image::{self, AcceptedLayout};
 use super::purpose::Purpose;
 use super::sys::{ImageKind, ImageSupport};
 use super::{Gpu, VulkanError};
@@ -16,34 +16,35 @@ use crate::constraint::{
 };
 use crate::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
-/// Images that a renderer holds: the one that it reads, and the next one.
-const HELD: u32 = 2;
+/// The number of buffers that a renderer holds at once: the one that it reads, and the next one.
+const RENDERER_BUFFERS: u32 = 2;
 
-/// Width and height of an image that is created without memory, to see which memory types it may have.
+/// The width and height, in pixels, of images that are created only to query their memory types.
 const TEST_SIDE: u32 = 64;
 
-/// Exponents of two of the alignments that are tried, in bytes: from 1 byte to a page.
+/// The base-2 logarithms of the stride alignments that are tried, in bytes: from 1 to 4096 bytes.
 const ALIGNMENTS: std::ops::RangeInclusive<u32> = 0..=12;
 
-/// The alignment of rows in bytes and the multiple of rows that a CPU driver needs to render to an image: whole cache lines, and
-/// whole blocks.
+/// What a driver that renders on the CPU (lavapipe) needs of an image that it renders to: the alignment of rows in bytes, and the
+/// number of which the height of the memory is a multiple, in rows.
 ///
-/// lavapipe accepts any stride for an image and requires no memory beyond it. But it writes blocks of four by four pixels with
-/// instructions that require alignment: it ended its process with images of 322 pixels of four bytes a row, and of 243 rows.
+/// vkCreateImage of lavapipe accepts any stride and requires no memory after the last row. But lavapipe writes blocks of four by
+/// four pixels with instructions that require alignment: it crashed with images of 322 pixels of four bytes a row, and of 243
+/// rows.
 ///
 /// # References
 /// Mesa, `src/gallium/drivers/llvmpipe/lp_texture.c`, `llvmpipe_texture_layout`: the layout of its own images.
 const CPU_RENDER_ALIGNMENT: (u32, u32) = (64, 4);
 
-/// A format and modifier with what the device supports for it.
+/// A format and modifier, with what the device supports for images of it.
 #[derive(Clone)]
-pub(super) struct Kind {
+pub(super) struct ImageFormat {
     pub(super) format: FormatModifier,
     pub(super) kind: ImageKind,
     pub(super) support: ImageSupport,
-    /// What the device does with such images, such as VK_FORMAT_FEATURE_DISJOINT_BIT.
+    /// The format features of such images, such as VK_FORMAT_FEATURE_DISJOINT_BIT.
     pub(super) features: vk::FormatFeatureFlags,
-    /// The number of memory planes, including those for the driver's metadata.
+    /// The number of memory planes, including planes with metadata such as compression data.
     pub(super) memory_planes: u32,
 }
 
@@ -60,7 +61,7 @@ impl Gpu {
     /// Declares the images of one size that this device imports and copies: in `fourcc` only, or in every supported format.
     ///
     /// Vulkan has no query for the alignment of strides and offsets, so images with several alignments are created, without
-    /// memory, to find the ones that the driver accepts.
+    /// memory, to find out which alignments the driver accepts.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -85,7 +86,7 @@ impl Gpu {
         if purpose == Purpose::Render && !self.has_graphics() {
             return Err(VulkanError::Lacks {
                 device: self.name().to_owned(),
-                lacks: "queue that has_graphics".to_owned(),
+                lacks: "queue with VK_QUEUE_GRAPHICS_BIT".to_owned(),
             });
         }
         let (suffix, role) = match purpose {
@@ -104,17 +105,18 @@ impl Gpu {
                 continue;
             }
             formats.push(kind.format);
-            // The solver chooses only linear layouts; drivers lay out images with other modifiers.
+            // Constraints on the layout are needed only for LINEAR: for other modifiers the driver chooses the layout, and not
+            // the solver.
             if kind.format.modifier == Modifier::LINEAR {
                 let image = self.image_constraints(extent, &kind);
                 constraints.per_fourcc.insert(kind.format.fourcc, image);
             }
         }
         constraints.formats = Some(FormatSet::from(formats));
-        // The image has the coded extent; copies, texture coordinates and viewports select the picture.
+        // The image has the coded extent of the buffer. Copies, texture coordinates and viewports select the picture in it.
         constraints.image.crop = Crop::Anywhere;
-        constraints.buffers_held = HELD;
-        // The driver imports through the DRM device, so the limits of that device apply.
+        constraints.buffers_held = RENDERER_BUFFERS;
+        // If the driver imports through the DRM device, the import limits of that device apply.
         if let Some(ability) = self.import_ability() {
             constraints.memory.imports = ability.imports(self.identity());
         }
@@ -164,7 +166,7 @@ impl Gpu {
             limit_to_card(&mut source);
         }
         source.constraints.formats = Some(kinds.iter().map(|kind| kind.format).collect());
-        // One dma-buf holds all planes of an image that is not disjoint.
+        // The images that are allocated are not disjoint, so all planes are in one dma-buf.
         source.constraints.image.placement = PlanePlacement::Together;
         for kind in kinds {
             let constraints = match extent {
@@ -191,14 +193,15 @@ impl Gpu {
         Ok(Some(source))
     }
 
-    /// Returns whether some exported image lies in memory that only the device reaches: DEVICE_LOCAL and not HOST_VISIBLE.
-    fn exports_device_local_memory(&self, kinds: &[Kind]) -> bool {
+    /// Returns whether the device would allocate an exported image in memory that the CPU cannot access: DEVICE_LOCAL and not
+    /// HOST_VISIBLE.
+    fn exports_device_local_memory(&self, kinds: &[ImageFormat]) -> bool {
         let types = self.device().physical.memory_types();
         let Ok(extent) = Extent::new(TEST_SIDE, TEST_SIDE) else {
             return false;
         };
         kinds.iter().any(|kind| {
-            let image = image::unbacked(self, kind, extent, None).ok();
+            let image = image::create_without_memory(self, kind, extent, None).ok();
             let chosen =
                 image.and_then(|image| self.exportable_type(image.requirements(None).type_bits));
             let chosen = chosen.and_then(|number| usize::try_from(number).ok());
@@ -219,12 +222,12 @@ impl Gpu {
         format!("{} Vulkan", self.identity().driver)
     }
 
-    /// Lists the formats and modifiers whose dma-buf images have this feature.
+    /// Lists the formats and modifiers in which the device can import, or export, dma-buf images for a purpose.
     pub(super) fn kinds(
         &self,
         purpose: Purpose,
         ability: vk::ExternalMemoryFeatureFlags,
-    ) -> Result<Vec<Kind>, VulkanError> {
+    ) -> Result<Vec<ImageFormat>, VulkanError> {
         let mut kinds = Vec::new();
         for (fourcc, _) in format::all() {
             if !self.filter().takes(fourcc) {
@@ -244,15 +247,16 @@ impl Gpu {
         &self,
         wanted: FormatModifier,
         purpose: Purpose,
-    ) -> Result<Option<Kind>, VulkanError> {
+    ) -> Result<Option<ImageFormat>, VulkanError> {
         Ok(self
             .kinds_of(wanted.fourcc, purpose)?
             .into_iter()
             .find(|kind| kind.format == wanted))
     }
 
-    /// Returns the same kind as a disjoint image, with each plane in a dma-buf of its own; `None` if the device imports none.
-    pub(super) fn disjoint(&self, kind: Kind) -> Result<Option<Kind>, VulkanError> {
+    /// Returns the same format and modifier for disjoint images, whose planes are in separate dma-bufs; `None` if the device
+    /// cannot import those.
+    pub(super) fn disjoint(&self, kind: ImageFormat) -> Result<Option<ImageFormat>, VulkanError> {
         if !kind.features.contains(vk::FormatFeatureFlags::DISJOINT)
             || self.binds_the_first_plane_only()
         {
@@ -262,7 +266,7 @@ impl Gpu {
             flags: vk::ImageCreateFlags::DISJOINT,
             ..kind.kind
         };
-        // The limits of images in one dma-buf need not hold for disjoint images, and a disjoint image cannot have a dedicated
+        // The support is queried again: the limits for disjoint images can differ, and a disjoint image cannot have a dedicated
         // allocation.
         let support = self
             .device()
@@ -277,16 +281,16 @@ impl Gpu {
                         .memory
                         .contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)
             });
-        Ok(support.map(|support| Kind {
+        Ok(support.map(|support| ImageFormat {
             kind: disjoint,
             support,
             ..kind
         }))
     }
 
-    /// Whether the driver binds every plane of a disjoint image to the memory of the first plane if planes are named by memory
-    /// plane aspects (VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT), as modifiers require. The second plane then has no memory, and a
-    /// copy of pixels ends the process with SIGSEGV.
+    /// Whether the driver ignores memory plane aspects (VK_IMAGE_ASPECT_MEMORY_PLANE_1_BIT_EXT) in vkBindImageMemory2 and binds
+    /// each memory to the first plane of a disjoint image. The second plane then has no memory, and a copy of its pixels ends the
+    /// process with SIGSEGV. Images with modifiers require these aspects.
     ///
     /// # References
     /// Mesa 25, `src/gallium/frontends/lavapipe/lvp_private.h`, `lvp_image_aspects_to_plane`;
@@ -295,7 +299,7 @@ impl Gpu {
         self.identity().driver == "llvmpipe"
     }
 
-    fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<Kind>, VulkanError> {
+    fn kinds_of(&self, fourcc: Fourcc, purpose: Purpose) -> Result<Vec<ImageFormat>, VulkanError> {
         let Some(vulkan) = format::of(fourcc) else {
             return Ok(Vec::new());
         };
@@ -316,7 +320,7 @@ impl Gpu {
                 .image_support(kind)
                 .map_err(self.failed("vkGetPhysicalDeviceImageFormatProperties2"))?;
             if let Some(support) = support {
-                kinds.push(Kind {
+                kinds.push(ImageFormat {
                     format: FormatModifier::new(fourcc, Modifier(listed.drm_format_modifier)),
                     kind,
                     support,
@@ -328,9 +332,9 @@ impl Gpu {
         Ok(kinds)
     }
 
-    /// Returns the alignment of rows and offsets in bytes, and the multiple of rows for which memory is needed, so that the
-    /// device can render to images of this kind. These apply in addition to what the driver requires at image creation.
-    pub(super) fn render_alignment(&self, kind: &Kind) -> (u32, u32) {
+    /// Returns what the device needs to render to images of this kind, in addition to what vkCreateImage checks: the alignment of
+    /// rows and offsets in bytes, and the number of which the height of the memory is a multiple, in rows.
+    pub(super) fn render_alignment(&self, kind: &ImageFormat) -> (u32, u32) {
         let is_rendered = kind.kind.usage == vk::ImageUsageFlags::COLOR_ATTACHMENT;
         if is_rendered && self.is_cpu() {
             CPU_RENDER_ALIGNMENT
@@ -339,8 +343,9 @@ impl Gpu {
         }
     }
 
-    fn image_constraints(&self, extent: Extent, kind: &Kind) -> ImageConstraints {
-        // The visitor has to get the format again: all formats were listed before, and images of this one are created now.
+    fn image_constraints(&self, extent: Extent, kind: &ImageFormat) -> ImageConstraints {
+        // The visitor of the format filter is called again, because the following calls create images of this format, and the
+        // driver may end the process in them.
         let _ = self.filter().takes(kind.format.fourcc);
         let (horizontal, vertical) = format::size_multiples(kind.format.fourcc);
         let (width, height) = (
@@ -360,12 +365,14 @@ impl Gpu {
         };
         let fits = |side: u32, step: u32| side.checked_rem(step) == Some(0);
         if !fits(extent.width(), horizontal) || !fits(extent.height(), vertical) {
-            // The device supports no image of this size; the constraints on width and height above say so.
+            // The device supports no image of this size, so there are no strides to determine. The constraints on width and
+            // height exclude the size.
             return constraints;
         }
-        let trial = |alignment: u32, offset: u32| -> Option<Trial> {
-            let layout = image::aligned(extent, kind.format.fourcc, alignment, offset)?;
-            image::attempt(self, kind, &layout).ok()
+        let trial = |alignment: u32, offset: u32| -> Option<AcceptedLayout> {
+            let layout =
+                image::layout_with_alignment(extent, kind.format.fourcc, alignment, offset)?;
+            image::test_layout(self, kind, &layout).ok()
         };
         let aligned = ALIGNMENTS
             .map(|power| 1_u32 << power)
@@ -387,15 +394,15 @@ impl Gpu {
             constraints.offset_alignment_bytes = lcm(offset, bytes.into()).unwrap_or(bytes.into());
             return constraints;
         }
-        // The driver accepts only its own stride.
-        if let Some(own) = image::chosen(self, kind, extent).ok().flatten() {
+        // The driver accepts none of the tried strides, so only the stride that it chooses itself is declared.
+        if let Some(own) = image::driver_layout(self, kind, extent).ok().flatten() {
             constraints.stride = exactly(&own);
         }
         constraints
     }
 }
 
-/// Returns whether only the device reaches memory of a type.
+/// Returns whether the CPU cannot access memory of a type.
 fn is_device_local_only(flags: vk::MemoryPropertyFlags) -> bool {
     flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL)
         && !flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE)

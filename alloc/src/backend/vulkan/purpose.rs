@@ -1,4 +1,4 @@
-//! The purpose of a device's images, which decides the format features and the image usage that are required.
+//! The purpose of a device's images, from which the required format features and the VkImageUsageFlags follow.
 
 use ash::vk;
 

@@ -1,4 +1,4 @@
-//! A running helper process, and the refusal that follows from its crash or silence.
+//! A running helper process, and the refusal that is reported if the process crashes or does not reply.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,7 +11,7 @@ use super::super::wire::WireError;
 use crate::text::printable;
 use covalent_machine::trial_results::{Cause, Refusal, RefusalKind};
 
-/// How many bytes from the end of the helper's standard error are kept.
+/// The number of bytes from the end of the helper's standard error that a refusal contains.
 const STDERR_TAIL_BYTES: u64 = 600;
 
 /// How many bytes from the end of the standard error are searched for the message of a panic, which a backtrace may follow.
@@ -30,13 +30,13 @@ pub(super) struct HelperProcess {
 
 impl Drop for HelperProcess {
     fn drop(&mut self) {
-        // A process that hangs in a driver does not notice that its socket is closed.
+        // The process is killed, because a process that hangs in a driver does not notice that its socket is closed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the refusal by `device` for a process that did not reply: why it ended, or that it was silent.
+/// Returns the refusal of `device` for a process that did not reply: why the process ended, or that it missed the deadline.
 pub(super) fn refusal_without_reply(
     mut process: HelperProcess,
     error: &WireError,
@@ -52,7 +52,7 @@ pub(super) fn refusal_without_reply(
             format!("no answer within {seconds} s"),
         )
     } else {
-        // The process has closed its socket, so it is ending. If it does not end, drop kills it.
+        // The process has closed its socket, so it is expected to end. If it does not end, the drop kills it.
         match wait_for_exit(&mut process.child) {
             Some(status) => exit_cause(status),
             None => (
@@ -72,11 +72,11 @@ pub(super) fn refusal_without_reply(
     }
 }
 
-/// Classifies how the process ended, and describes it.
+/// Returns the kind, the cause and a description of the refusal for the way in which the process ended.
 fn exit_cause(status: ExitStatus) -> (RefusalKind, Cause, String) {
-    /// The signal of the kernel when memory is short.
+    /// The signal that the kernel's OOM killer sends.
     const SIGKILL: i32 = 9;
-    /// The signal of an administrator.
+    /// The signal that an administrator or a service manager sends.
     const SIGTERM: i32 = 15;
     const SIGABRT: i32 = 6;
     match (status.signal(), status.code()) {
@@ -125,9 +125,10 @@ fn wait_for_exit(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-/// Returns the message of the first panic in the helper's standard error, or else the end of it, made printable.
+/// Returns the message of the first panic in the helper's standard error, or the end of the standard error if there is no panic,
+/// as printable text.
 fn stderr_note(stderr: &mut File) -> String {
-    // Both processes share the file offset, which is at the end of what the helper has written.
+    // Both processes share the file offset of the memfd, which is at the end of what the helper has written.
     let length = stderr.stream_position().unwrap_or_default();
     let mut text = Vec::new();
     let from = length.saturating_sub(STDERR_SEARCHED_BYTES);
@@ -153,8 +154,8 @@ fn stderr_note(stderr: &mut File) -> String {
     }
 }
 
-/// Returns the place and the words of the first panic of a driver that is written in Rust, as NVK's compiler is. Its backtrace is
-/// printed even where none is wanted, because a panic that reaches C ends the process.
+/// Returns the message and the source location of the first Rust panic. Drivers can be written in Rust in part, as NVK is. A
+/// panic that reaches C ends the process and always prints a backtrace, which is left out.
 fn panic_message(stderr: &str) -> Option<String> {
     let (_, panic) = stderr.split_once("panicked at ")?;
     let mut lines = panic.lines().map(str::trim);

@@ -1,4 +1,5 @@
-//! The program's side of the helper process, which tries buffers on drivers and may crash of them.
+//! Starts the helper process, which tries buffers on drivers, and talks to it. A driver that crashes ends only the helper
+//! process.
 
 use crate::text::printable_path;
 use std::collections::BTreeSet;
@@ -37,10 +38,10 @@ const PROGRAM: &str = "covalent-prove";
 /// The environment variable with the path of another helper program.
 const VARIABLE: &str = "COVALENT_PROVE";
 
-/// The most bytes that the helper may write to its standard error. Pages are allocated as they are written.
+/// The size limit of the memfd that is the helper's standard error. Its pages are allocated only when they are written.
 const MAX_STDERR_BYTES: u64 = 4 << 20;
 
-/// There is no helper process.
+/// Why there is no helper process.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum HelperError {
@@ -49,21 +50,21 @@ pub enum HelperError {
         "the helper program that tries buffers was not found: {looked}; build it (`cargo build -p covalent-cli`) and put it beside this program, or set {VARIABLE} to its path"
     )]
     Missing {
-        /// The paths and variables that were tried.
+        /// The paths and environment variables that were tried.
         looked: String,
     },
     /// The program does not start.
     #[error("the helper program {program} does not start: {source}", program = printable_path(program))]
     Start {
-        /// Its path.
+        /// The path of the helper program.
         program: PathBuf,
         /// The kernel's error.
         source: io::Error,
     },
-    /// The program is not a helper program, or one of another version.
+    /// The program is not a helper program, or is a helper program of another version.
     #[error("{program} is not the helper program of this version: {why}", program = printable_path(program))]
     WrongProgram {
-        /// Its path.
+        /// The path of the helper program.
         program: PathBuf,
         /// How its reply differs.
         why: String,
@@ -72,25 +73,26 @@ pub enum HelperError {
 
 crate::debug_as_display!(HelperError);
 
-/// A helper process that tries buffers on drivers. It is started at the first trial, and again after it crashed or was killed.
+/// A helper process that tries buffers on drivers. The process is started at the first trial, and again after it has crashed or
+/// was killed.
 #[derive(Debug)]
 pub struct Helper {
     program: PathBuf,
     deadline: Duration,
     process: Option<HelperProcess>,
-    /// The request for which the process has a buffer.
+    /// The request for which the process has an allocated buffer.
     allocated: Option<Request>,
     lost_processes: u32,
-    /// The format about which the process asked a driver last.
+    /// The format about which the process last reported that it queries a driver.
     asked: Option<Fourcc>,
-    /// The formats that ended a process while drivers declared their formats.
+    /// The formats at which a driver ended a helper process while it was queried. They are left out in the following processes.
     left_out: BTreeSet<Fourcc>,
-    /// The GPU whose driver the process runs instead of those of this machine, and the environment for that.
+    /// The GPU whose driver the process runs instead of this machine's drivers, with the environment variables for that.
     gpu: Option<(&'static VendorGpu, Vec<(&'static str, OsString)>)>,
 }
 
 impl Helper {
-    /// The default deadline of a trial. Drivers return within milliseconds, and on a busy emulated machine within seconds.
+    /// The default deadline of a trial. Drivers return within milliseconds, or within seconds on a busy emulated machine.
     pub const DEADLINE: Duration = Duration::from_secs(20);
 
     /// Finds the helper program: the path in `COVALENT_PROVE`, or `covalent-prove` in the folder of this program.
@@ -123,7 +125,7 @@ impl Helper {
         }
     }
 
-    /// Uses the helper program at `program`.
+    /// Creates a helper that runs the program at this path. No process is started yet.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
         Self {
@@ -147,10 +149,11 @@ impl Helper {
 
     /// Runs the driver of a GPU that this machine does not have, instead of the drivers of this machine.
     ///
-    /// The driver declares what it lists and lays out; what it accepts is no promise, and no pixel is drawn.
+    /// The driver declares its formats and layouts. That the driver accepts a buffer does not guarantee that the hardware does,
+    /// and nothing is drawn.
     ///
     /// # Errors
-    /// [`VendorGpuError`] where the driver or what stands in for its hardware is not installed.
+    /// [`VendorGpuError`] if the driver, or the library that replaces its hardware, is not installed.
     pub fn with_gpu(mut self, gpu: &'static VendorGpu) -> Result<Self, VendorGpuError> {
         self.gpu = Some((gpu, gpu.environment()?));
         self.process = None;
@@ -202,7 +205,7 @@ impl Helper {
             None,
         )
         .map_err(|error| failed(error.into()))?;
-        // The standard error is a memfd and not a pipe, so that the process never waits for a reader.
+        // The standard error is a memfd and not a pipe, so that the helper process never blocks because nobody reads the pipe.
         let stderr = stderr_file().map_err(|error| failed(error.into()))?;
         let variables = self.gpu.iter().flat_map(|(_, variables)| variables);
         let child = Command::new(&self.program)
@@ -241,8 +244,8 @@ impl Helper {
         }
     }
 
-    /// Sends a request and waits for the reply. A crash or a missed deadline is a refusal by `device`, and the next request starts
-    /// another process.
+    /// Sends a request and waits for the reply. A crash or a missed deadline is returned as a refusal of `device`, and the next
+    /// request starts a new process.
     fn call(
         &mut self,
         request: &HelperRequest,
@@ -272,9 +275,9 @@ impl Helper {
 
     /// Declares the sources and participants of GBM and Vulkan for pictures of one size, in pixels.
     ///
-    /// Their drivers are loaded into the helper process. A driver that crashes it or misses the deadline is listed as unavailable,
-    /// with the reason, and the next process declares the others. If it was asked about a format, only this format is listed as
-    /// unavailable, and the next process declares the driver's other formats.
+    /// The drivers are loaded into the helper process. A driver that crashes the process or misses the deadline is listed as
+    /// unavailable, with the reason, and the next process declares the other drivers. If the driver crashed while it was queried
+    /// about a format, only this format is listed as unavailable, and the next process declares the driver's other formats.
     pub fn declare_drivers(&mut self, extent: Extent) -> Declared {
         let mut all = Declared::default();
         if let Some(gpu) = self.gpu.as_ref().map(|(gpu, _)| *gpu) {
@@ -302,8 +305,8 @@ impl Helper {
         all
     }
 
-    /// Sends a request for which drivers list all of their formats. Where a driver crashes at one, the format is added to
-    /// `unavailable`, and the request is sent again to a process that leaves it out.
+    /// Sends a request for which drivers list all of their formats. If a driver crashes at a format, the format is added to
+    /// `unavailable`, and the request is sent again to a process that leaves the format out.
     fn list(
         &mut self,
         request: &HelperRequest,
@@ -317,9 +320,10 @@ impl Helper {
                 Err(outcome) => outcome,
             };
             let asked = match &outcome {
-                // A driver that hangs at one format may hang at all of them, and the deadline would pass for each.
+                // After a missed deadline the request is not repeated: a driver that hangs at one format may hang at all of them,
+                // and each would take the whole deadline.
                 Outcome::Refused(refusal) if !matches!(refusal.cause, Cause::Deadline(_)) => {
-                    // The number of formats bounds the number of processes.
+                    // The loop ends, because each repetition leaves out one more format.
                     let asked = self.asked.filter(|asked| self.left_out.insert(*asked));
                     asked.map(|fourcc| (fourcc, &refusal.words))
                 }
@@ -334,13 +338,13 @@ impl Helper {
         }
     }
 
-    /// Declares the devices that copy images of one size, in pixels: those of all backends of the helper program, which loads the drivers of
-    /// Vulkan.
+    /// Declares the devices that can copy images of one size, in pixels. All backends of the helper program are queried, and the
+    /// helper process loads the Vulkan drivers.
     ///
     /// # Errors
-    /// The outcome, if a driver crashes the helper or misses the deadline. The CPU can still copy.
+    /// The refusal, if a driver crashes the helper process or misses the deadline. The CPU can copy instead.
     pub fn declare_copiers(&mut self, extent: Extent) -> Result<Vec<CopyDevice>, Outcome> {
-        // A format that is left out costs its own copies only.
+        // The list of formats that were left out is not used: the copiers are only declared without these formats.
         let mut left_out = Declared::default();
         match self.list(&HelperRequest::Copiers { extent }, "copiers", &mut left_out)? {
             HelperReply::Copiers { copiers } => Ok(copiers),
@@ -348,7 +352,8 @@ impl Helper {
         }
     }
 
-    /// Allocates according to a plan and frees the buffer, `count` times, one after another. Returns the times.
+    /// Allocates a buffer according to a plan and frees it, `count` times, one after another. Returns the duration of each
+    /// allocation and each free.
     ///
     /// # Errors
     /// The first refusal.
@@ -358,19 +363,20 @@ impl Helper {
         count: u32,
     ) -> Result<Vec<MeasuredCycle>, Outcome> {
         let request = HelperRequest::MeasureAllocation {
-            request: Box::new(message(planned)),
+            request: Box::new(request_for(planned)),
             count,
         };
         self.allocated = None;
         self.measured(&request, planned.plan.source_name(), "allocate")
     }
 
-    /// Imports the buffer of a plan into a participant and frees the import, `count` times, one after another. Returns the times.
+    /// Imports the buffer of a plan into a participant and ends the import, `count` times, one after another. Returns the
+    /// duration of each import and each end of an import.
     ///
-    /// The devices are opened and the buffer is imported once before, so that its pages are allocated.
+    /// Before the measurement the devices are opened and the buffer is imported once, so that its pages are allocated.
     ///
     /// # Errors
-    /// The first refusal, also of the allocation.
+    /// The first refusal, which can also be that of the allocation.
     pub fn measure_import(
         &mut self,
         planned: TrialPlan<'_>,
@@ -412,7 +418,7 @@ impl Helper {
     /// Allocates the buffer of a plan in the helper process, which keeps it.
     fn allocate_in_helper(&mut self, planned: TrialPlan<'_>) -> (Outcome, Option<Buffer>) {
         let request = HelperRequest::Allocate {
-            request: Box::new(message(planned)),
+            request: Box::new(request_for(planned)),
         };
         self.allocated = None;
         let source = planned.plan.source_name();
@@ -439,8 +445,8 @@ impl Helper {
     }
 }
 
-/// Creates the memfd for the helper's standard error. It is sealed at its size, since a driver may write without end; what does not
-/// fit is lost.
+/// Creates the memfd for the helper's standard error. It is sealed against growing, because a driver may write without end. Text
+/// that does not fit is lost.
 fn stderr_file() -> Result<File, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let stderr = memfd_create("covalent-prove", flags)?;
@@ -452,17 +458,19 @@ fn stderr_file() -> Result<File, Errno> {
     Ok(File::from(stderr))
 }
 
-/// Returns the request by which the helper process finds the plan.
-fn message(planned: TrialPlan<'_>) -> Request {
+/// Returns the request that is sent to the helper process, which solves it and so gets the same plan.
+fn request_for(planned: TrialPlan<'_>) -> Request {
     without_other_formats(planned.request, planned.plan.layout().format().fourcc)
 }
 
 fn unexpected_reply() -> Outcome {
-    Outcome::Untestable("the helper process sent a reply of another kind".to_owned())
+    Outcome::Untestable(
+        "the helper process sent a reply that does not belong to the request".to_owned(),
+    )
 }
 
-/// Sends a request and waits for its reply. While the process handles the request, `asked` is set to the format about which it
-/// asks a driver.
+/// Sends a request and waits for its reply. While the process handles the request, `asked` is set to each format about which the
+/// process queries a driver.
 fn exchange(
     socket: &OwnedFd,
     request: &HelperRequest,

@@ -20,7 +20,7 @@ impl Trial for Helper {
         participant: &Participant,
         _buffer: Option<&Buffer>,
     ) -> Option<Outcome> {
-        // The process that replaces a crashed one has no buffer yet.
+        // A process that was started after a crash has no buffer yet, so the buffer is allocated again.
         if self.allocated.as_ref() != Some(planned.request) {
             let (outcome, _) = self.allocate_in_helper(planned);
             if outcome != Outcome::Accepted {
@@ -41,7 +41,7 @@ impl Trial for Helper {
     }
 
     fn release(&mut self) {
-        // Where no process runs there is no buffer to free.
+        // If no process runs, there is no buffer to free.
         if self.allocated.take().is_some() && self.process.is_some() {
             if let Err(outcome) =
                 self.call(&HelperRequest::Release, "the helper process", "release")

@@ -28,19 +28,20 @@
 //! }
 //! ```
 //!
-//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) distinguishes the participants of one device that import by PRIME, by GBM
-//! and by Vulkan.
+//! A participant's `interface` (`kernel`, `gbm` or `vulkan`) distinguishes the participants of one device that import by PRIME,
+//! by GBM and by Vulkan.
 //!
 //! A field that is missing or null in a participant, a scope or the conditions matches everything. Times are seconds since 1970.
 //!
 //! # What is read
-//! The file has to be a regular file of the user or of root. It is opened without blocking. Root reads only files of root, and so not
-//! those of the user whose `HOME` it has. Reading changes nothing and needs no write permission. An empty file has no results.
+//! The file must be a regular file that belongs to the user or to root. It is opened without blocking. A process that runs as
+//! root reads only files of root, also if it has the `HOME` of a user. A read does not change the file and needs no write
+//! permission. An empty file contains no results.
 //!
 //! # What is written
-//! A new file is written next to the old one and renamed over it, under a lock that other processes respect. Folders are created for
-//! their owner only (mode 0700). Nothing is written into a folder of another user, through a link, or over a file that is not a
-//! regular file of this user that was read as trial results before.
+//! A new file is written in the same folder and renamed over the old file, while this process holds a lock (flock). Folders are
+//! created accessible only to their owner (mode 0700). The store never writes into a folder of another user, never follows a
+//! symbolic link, and replaces only a regular file of this user that it has read as trial results.
 //!
 //! # What happens to a file that cannot be read
 //! | the file | is |
@@ -49,12 +50,12 @@
 //! | is of a newer version, or has a field or value that a newer version may know | not changed |
 //! | is anything else: another format, a picture, a FIFO, a device node, a link to one, a file of another user | not changed |
 //!
-//! As long as such a file exists, no results are read from it and none are written over it, and each error says so. A person has to
-//! move it.
+//! As long as a file that is not changed exists, no results are read or stored, and each error says so. The user has to move the
+//! file.
 //!
 //! # Bounds
-//! A file has at most 8 MiB. Where the results need more, the oldest are not kept. Reading takes at most 64 times the file's length of
-//! memory, and time linear in its length. The depth of the JSON is at most 128.
+//! A file has at most 8 MiB. If the results need more, the oldest results are dropped. A read takes memory of at most 64 times
+//! the file's length, and time linear in its length. The depth of the JSON is at most 128.
 
 use std::fs::File;
 use std::io;
@@ -81,22 +82,22 @@ use crate::text::{Printable, printable_path};
 
 const FORMAT: &str = "covalent facts";
 
-/// The version that this crate reads and writes.
+/// The version of the file format that this crate reads and writes.
 const VERSION: u32 = 1;
 
-/// The most bytes of a file. This crate never writes a longer one.
+/// The maximum length of a file in bytes. This crate never writes a longer file.
 const MAX_BYTES: usize = 8 << 20;
 
-/// The beginning of a file that this crate has written, without white space.
+/// The JSON tokens with which a file that this crate has written begins.
 const BEGINNING: [&str; 4] = ["{", "\"format\"", ":", "\"covalent facts\""];
 
-/// The file that keeps trial results.
+/// The file in which trial results are stored.
 #[derive(Clone, Debug)]
 pub struct TrialResultStore {
     path: PathBuf,
 }
 
-/// Trial results were not read or not written.
+/// The error of trial results that were not read or not written.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum TrialResultError {
@@ -105,7 +106,7 @@ pub enum TrialResultError {
         "trial results have no folder: neither XDG_CACHE_HOME nor HOME is an absolute path; set one of them"
     )]
     NoCacheFolder,
-    /// The file must not be read or written, or the kernel refused. Nothing was changed.
+    /// The file must not be read or written, or the kernel refused the operation. The file is unchanged.
     #[error("trial results: {0}")]
     File(#[from] FileError),
     /// The results cannot be converted to JSON.
@@ -146,7 +147,7 @@ pub enum TrialResultError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file's format.
         version: u32,
     },
     /// The file has a field or value that this version does not know, or it is not a file of trial results.
@@ -161,7 +162,7 @@ pub enum TrialResultError {
         /// The error, with its path in the JSON.
         why: String,
     },
-    /// This crate has written the file, and it was truncated or altered since.
+    /// This crate wrote the file, and the file was truncated or altered since then.
     #[error(
         "{} is damaged ({}); it was moved to {}, and trial results are learnt again; delete the moved file when you no longer need it",
         printable_path(path),
@@ -180,9 +181,9 @@ pub enum TrialResultError {
 
 crate::debug_as_display!(TrialResultError);
 
-/// The fields that identify a file of trial results and its version. They are read before all others.
+/// The fields that identify a file of trial results and its version. They are parsed before the other fields.
 #[derive(Deserialize)]
-struct Head {
+struct FileHeader {
     format: String,
     version: u64,
 }
@@ -197,7 +198,7 @@ struct Contents {
 }
 
 impl TrialResultStore {
-    /// Returns the store of the user. Its file need not exist.
+    /// Returns the store with the user's file, which need not exist.
     ///
     /// # Errors
     /// [`TrialResultError::NoCacheFolder`].
@@ -222,13 +223,13 @@ impl TrialResultStore {
         Self { path }
     }
 
-    /// Returns the time in seconds since 1970; 0 where the clock is before 1970.
+    /// Returns the time in seconds since 1970; 0 if the clock is before 1970.
     #[must_use]
     pub fn now() -> u64 {
         now()
     }
 
-    /// Returns trial results as the text of a file.
+    /// Returns the text of a file with these trial results.
     ///
     /// # Errors
     /// A result contains a value that JSON cannot represent, which no result of this crate does.
@@ -249,7 +250,7 @@ impl TrialResultStore {
 
     /// Returns the trial results for this machine and time: those that ship with the crate, and those of the file.
     ///
-    /// Where the file cannot be read, the results have only those that ship, and the error comes with them.
+    /// If the file cannot be read, only the results that ship are returned, together with the error.
     pub fn load(&self) -> (TrialResults, Result<(), TrialResultError>) {
         let mut results = TrialResults::with_quirks(environment(), now());
         match self.read() {
@@ -261,11 +262,12 @@ impl TrialResultStore {
         }
     }
 
-    /// Reads the trial results of the file. There are none where the file does not exist.
+    /// Reads the trial results of the file; an empty list if the file does not exist.
     ///
     /// # Errors
-    /// [`TrialResultError::Damaged`] once, since the file is then moved. [`TrialResultError::Newer`],
-    /// [`TrialResultError::Unrecognised`] and [`TrialResultError::File`], which leave the file unchanged.
+    /// [`TrialResultError::Damaged`], after which the file is moved, so that the next call finds no file.
+    /// [`TrialResultError::Newer`], [`TrialResultError::Unrecognised`] and [`TrialResultError::File`], which leave the file
+    /// unchanged.
     pub fn read(&self) -> Result<Vec<TrialResult>, TrialResultError> {
         let text = match files::read_own(&self.path, MAX_BYTES) {
             Ok(text) => text,
@@ -275,20 +277,20 @@ impl TrialResultStore {
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(Vec::new());
         }
-        let head: Head = match serde_json::from_slice(&text) {
-            Ok(head) => head,
+        let header: FileHeader = match serde_json::from_slice(&text) {
+            Ok(header) => header,
             Err(error) => return Err(self.parse_error(&text, &error)),
         };
-        if head.format != FORMAT {
-            return Err(self.unrecognised(format!("its format is {:?}", head.format)));
+        if header.format != FORMAT {
+            return Err(self.unrecognised(format!("its format is {:?}", header.format)));
         }
-        if head.version > u64::from(VERSION) {
+        if header.version > u64::from(VERSION) {
             return Err(TrialResultError::Newer {
                 path: self.path.clone(),
-                version: u32::try_from(head.version).unwrap_or(u32::MAX),
+                version: u32::try_from(header.version).unwrap_or(u32::MAX),
             });
         }
-        if head.version == 0 {
+        if header.version == 0 {
             return Err(
                 self.unrecognised("its version is 0, and the first version is 1".to_owned())
             );
@@ -299,15 +301,16 @@ impl TrialResultStore {
         }
     }
 
-    /// Returns the error of a text that cannot be parsed. Moves the file first where this crate has certainly written it and no newer
-    /// version may have.
+    /// Returns the error for a text that cannot be parsed. The file is moved first if this crate has certainly written it, and no
+    /// newer version of the crate.
     fn parse_error(&self, text: &[u8], error: &serde_json::Error) -> TrialResultError {
         let words = error.to_string();
         let why = match json_path::of(text, error) {
             path if path.is_empty() => words.clone(),
             path => format!("{path}: {words}"),
         };
-        // Serde has no error category for an unknown field or variant, which a newer version may know. Its message begins so.
+        // An unknown field or variant may come from a newer version. serde has no error category for it, so it is recognised by
+        // the beginning of the message.
         let is_newer = error.classify() == Category::Data && words.starts_with("unknown ");
         if is_newer || !is_written_by_covalent(text) {
             self.unrecognised(why)
@@ -323,14 +326,15 @@ impl TrialResultStore {
         }
     }
 
-    /// Reads the file, lets `change` add and remove trial results, and writes the file. Other processes that update it wait meanwhile.
+    /// Reads the file, calls `change`, which may add and remove trial results, and writes the file. Other processes that update
+    /// the file wait meanwhile.
     ///
-    /// Expired results are left out, and so are the oldest where the file would be too long. A damaged file is moved first, and
-    /// `change` then begins with no results.
+    /// Expired results are dropped, and also the oldest results if the file would be too long. A damaged file is moved first, and
+    /// `change` gets an empty list.
     ///
     /// # Errors
-    /// [`TrialResultError::Newer`], [`TrialResultError::Unrecognised`], [`TrialResultError::Locked`], [`TrialResultError::File`]. The
-    /// file is then unchanged.
+    /// [`TrialResultError::Newer`], [`TrialResultError::Unrecognised`], [`TrialResultError::Locked`], [`TrialResultError::File`].
+    /// After an error the file is unchanged.
     pub fn update<T>(
         &self,
         change: impl FnOnce(&mut TrialResults) -> T,
@@ -362,7 +366,8 @@ impl TrialResultStore {
             if text.len() <= MAX_BYTES || results.is_empty() {
                 break text;
             }
-            // A longer file could not be read. The oldest half is dropped; what still matters of it is learnt again.
+            // A file that is too long could not be read, so the older half of the results is dropped. A dropped refusal that
+            // still occurs is learnt again.
             results.sort_by_key(|one| match one.origin {
                 Origin::Learnt { at, .. } => at,
                 Origin::Quirk { .. } => 0,
@@ -372,7 +377,7 @@ impl TrialResultStore {
         Ok(files::replace(&self.path, text.as_bytes())?)
     }
 
-    /// Waits for the lock. It is a separate file, since the file of results is replaced at each change.
+    /// Waits for the lock. The lock is on a separate file, because the file of results is replaced at each change.
     fn lock(&self) -> Result<File, TrialResultError> {
         const TRIES: u32 = 100;
         const PAUSE: Duration = Duration::from_millis(50);
@@ -399,13 +404,13 @@ impl TrialResultStore {
     /// Renames the file that was read as `text`, so that its contents are kept.
     fn set_aside(&self, text: &[u8], why: String) -> TrialResultError {
         let first = self.beside(&format!("damaged-{}", now()));
-        // A second damaged file within the same second must not replace the first.
+        // The name contains the time in seconds, so a second damaged file within the same second gets a number.
         let names = std::iter::once(first.clone()).chain((2..100).map(move |number| {
             let mut name = first.clone().into_os_string();
             name.push(format!("-{number}"));
             PathBuf::from(name)
         }));
-        // Another process may have replaced the file since.
+        // The file is read again, because another process may have replaced it since it was read as `text`.
         match files::read_own(&self.path, MAX_BYTES) {
             Ok(again) if again == text => {}
             Ok(_) => {
@@ -431,7 +436,7 @@ impl TrialResultStore {
     }
 }
 
-/// Returns whether a text begins as this crate writes a file.
+/// Returns whether a text begins with the tokens with which this crate begins a file.
 fn is_written_by_covalent(text: &[u8]) -> bool {
     let mut rest = text;
     BEGINNING.iter().all(
@@ -445,7 +450,7 @@ fn is_written_by_covalent(text: &[u8]) -> bool {
     )
 }
 
-/// Returns the time in seconds since 1970; 0 where the clock is before 1970.
+/// Returns the time in seconds since 1970; 0 if the clock is before 1970.
 fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

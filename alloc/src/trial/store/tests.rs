@@ -1,4 +1,4 @@
-//! The store, with files that the tests make.
+//! Tests of the store with files that the tests create.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
@@ -94,7 +94,7 @@ fn damaged_file_of_covalent_is_set_aside_and_kept() {
         };
         assert!(why.contains(words), "{why}");
         assert_eq!(fs::read(&aside).unwrap(), *damaged);
-        // From then on there is no file. The next result creates one.
+        // The damaged file was moved, so there is no file, and the next result creates one.
         assert_eq!(store.read().unwrap(), []);
         assert_eq!(beside(&store, "damaged").len(), number + 1);
     }
@@ -123,7 +123,7 @@ fn entries(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     all
 }
 
-/// Checks that reading and updating fail and change nothing; returns the error of reading.
+/// Checks that both a read and an update fail and do not change the folder; returns the error of the read.
 fn error_without_a_change(store: &TrialResultStore, what: &str) -> TrialResultError {
     let folder = store.path().parent().unwrap();
     let before = entries(folder);
@@ -206,7 +206,7 @@ fn file_that_is_not_regular_is_neither_waited_for_nor_moved() {
         (inner, "folder"),
         (link, "pipe"),
     ];
-    // Only root can create a device node.
+    // The test needs a device node, which only root can create.
     let null = rustix::fs::makedev(1, 3);
     if mknodat(
         CWD,
@@ -292,7 +292,7 @@ fn cache_of_another_user_is_neither_read_nor_written_by_root() {
     learn(&store, "heap:a");
     let inner = store.path().parent().unwrap();
     if chown(inner, Some(12_345), None).is_err() {
-        // Only root can give a folder away.
+        // The test needs a folder of another user, which only root can create.
         return;
     }
     let error = store.update(|_| ()).unwrap_err().to_string();
@@ -300,7 +300,7 @@ fn cache_of_another_user_is_neither_read_nor_written_by_root() {
     chown(store.path(), Some(12_345), None).unwrap();
     let error = store.read().unwrap_err().to_string();
     assert!(error.contains("12345"), "{error}");
-    // A folder is not created in a folder of that user either.
+    // In a folder of another user, the store does not create a folder either.
     chown(folder.path(), Some(12_345), None).unwrap();
     let below = TrialResultStore::at(folder.path().join("cache/covalent/facts.json"));
     assert!(below.update(|_| ()).is_err());

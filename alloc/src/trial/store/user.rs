@@ -1,4 +1,5 @@
-//! The trial results of the user. An error of their file is reported, and nothing else depends on it.
+//! Loads and stores the user's trial results. An error of the file is reported to a callback, and the caller can go on without
+//! the file.
 
 use covalent_machine::trial_results::{TrialResult, TrialResults};
 
@@ -24,7 +25,8 @@ pub fn load_trial_results(report: impl FnOnce(&TrialResultError)) -> TrialResult
     }
 }
 
-/// Writes trial results to the user's file. An error is passed to `report`, since the results are valid although they are not kept.
+/// Writes trial results to the user's file. An error is passed to `report` and not returned, because the results are valid also
+/// if they are not stored.
 pub fn keep_trial_results(learnt: &[TrialResult], report: impl FnOnce(&TrialResultError)) {
     if learnt.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! The table of GPUs that drm-shims can stand in for.
+//! The table of GPUs for which Mesa has a drm-shim.
 
 use super::{Shim, VendorGpu};
 
@@ -44,7 +44,7 @@ const fn gpu(
     }
 }
 
-/// The GPUs that the shims of Mesa 26.1 know, from the oldest to the newest of each vendor.
+/// The GPUs that the shims of Mesa 26.1 support, from the oldest to the newest of each vendor.
 ///
 /// # References
 /// Mesa, `src/amd/drm-shim/amdgpu_devices.c`, `src/freedreno/drm-shim/freedreno_noop.c`; the chipsets of NVIDIA are those of

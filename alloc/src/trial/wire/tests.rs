@@ -1,4 +1,4 @@
-//! Messages over socket pairs, also malformed ones.
+//! Tests with valid and malformed messages over socket pairs.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
-//! Command buffers of the engine.
+//! The command buffers of the engine, which it records and submits itself.
 
 mod sample;
 mod sys;
 
 pub(crate) use sample::sampled;
-pub(crate) use sys::{Recording, Running, exported};
+pub(crate) use sys::{Recording, SubmittedWork, exported};

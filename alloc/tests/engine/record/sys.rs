@@ -1,7 +1,7 @@
-//! Commands that draw and copy between ownership transfers. The engine submits them itself.
+//! Records commands that draw and copy between ownership transfers. The engine submits them to its own queue.
 #![allow(
     unsafe_code,
-    reason = "an engine calls Vulkan through a table of functions that was loaded"
+    reason = "an engine calls Vulkan functions through pointers that are loaded at run time"
 )]
 
 use std::sync::{Arc, PoisonError};
@@ -12,7 +12,7 @@ use covalent_alloc::sync::Fence;
 
 use super::super::{Engine, engine_error, failed};
 
-/// The timeout of submitted work. CPU and device may be emulated.
+/// The timeout of submitted work in nanoseconds. It is long, because CPU and device may be emulated.
 const NANOSECONDS: u64 = 60_000_000_000;
 
 const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
@@ -25,7 +25,7 @@ const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
 
 /// The objects that are destroyed when the work has ended.
 #[derive(Default)]
-struct Made {
+struct RecordingObjects {
     pool: vk::CommandPool,
     pass: vk::RenderPass,
     view: vk::ImageView,
@@ -37,13 +37,13 @@ struct Made {
 pub(crate) struct Recording {
     pub(crate) engine: Arc<Engine>,
     pub(crate) raw: vk::CommandBuffer,
-    made: Made,
+    made: RecordingObjects,
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
         let device = &self.engine.device;
-        // SAFETY: all objects are of this device or null. The work that uses them has ended, since `Running` waits for it.
+        // SAFETY: all objects are of this device or null. The work that uses them has ended, since `SubmittedWork` waits for it.
         unsafe {
             device.destroy_fence(self.made.fence, None);
             device.destroy_framebuffer(self.made.framebuffer, None);
@@ -55,11 +55,11 @@ impl Drop for Recording {
 }
 
 /// Work that was submitted to the engine's queue.
-pub(crate) struct Running {
+pub(crate) struct SubmittedWork {
     recording: Recording,
 }
 
-impl Running {
+impl SubmittedWork {
     /// Waits until the work has ended.
     pub(crate) fn wait(self) -> Result<(), VulkanError> {
         self.idle()
@@ -73,9 +73,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for SubmittedWork {
     fn drop(&mut self) {
-        // The validation layer reports work that has not ended by then.
+        // The error is ignored: if the work has not ended, the validation layer reports that when its objects are destroyed.
         let _ = self.idle();
     }
 }
@@ -87,7 +87,7 @@ impl Recording {
         let mut recording = Self {
             engine: Arc::clone(engine),
             raw: vk::CommandBuffer::null(),
-            made: Made::default(),
+            made: RecordingObjects::default(),
         };
         // SAFETY: the structure is complete and the family is the device's.
         recording.made.pool = unsafe { device.create_command_pool(&info, None) }
@@ -142,7 +142,7 @@ impl Recording {
         }
     }
 
-    /// Draws one colour by a render pass that begins and ends in COLOR_ATTACHMENT_OPTIMAL.
+    /// Fills the image with one colour, in a render pass that begins and ends in the layout COLOR_ATTACHMENT_OPTIMAL.
     pub(crate) fn fill(&mut self, image: &Image, colour: [f32; 4]) -> Result<(), VulkanError> {
         let device = &self.engine.device;
         let optimal = vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL;
@@ -228,7 +228,7 @@ impl Recording {
                         vk::ImageAspectFlags::COLOR
                     })
                     .layer_count(1);
-                // A packed 4:2:2 format has one plane of whole pixels.
+                // Packed 4:2:2 has one plane, whose size is counted in pixels.
                 let step = if several { shape.hsub } else { 1 };
                 vk::ImageCopy::default()
                     .src_subresource(layers)
@@ -253,13 +253,13 @@ impl Recording {
         }
     }
 
-    /// Ends the command buffer and submits it to the engine's queue, under its lock. Each semaphore has a value, which binary semaphores
-    /// ignore.
+    /// Ends the command buffer and submits it to the engine's queue, under the queue's lock. Each semaphore comes with a timeline
+    /// value, which is ignored for a binary semaphore.
     pub(crate) fn submit(
         mut self,
         waits: &[(vk::Semaphore, u64)],
         signals: &[(vk::Semaphore, u64)],
-    ) -> Result<Running, VulkanError> {
+    ) -> Result<SubmittedWork, VulkanError> {
         let device = &self.engine.device;
         // SAFETY: the command buffer is being recorded.
         unsafe { device.end_command_buffer(self.raw) }.map_err(failed("vkEndCommandBuffer"))?;
@@ -290,13 +290,13 @@ impl Recording {
         unsafe { device.queue_submit(*queue, &[info], self.made.fence) }
             .map_err(failed("vkQueueSubmit"))?;
         drop(queue);
-        Ok(Running { recording: self })
+        Ok(SubmittedWork { recording: self })
     }
 }
 
-/// Exports the fence of submitted work from a semaphore that it signals; `None` where the work has ended.
+/// Exports the fence of submitted work from a semaphore that the work signals; `None` if the work has ended.
 pub(crate) fn exported(semaphore: &mut Semaphore) -> Result<Option<Fence>, VulkanError> {
-    // SAFETY: the engine has just submitted work that signals it, and nothing waits for it.
+    // SAFETY: the engine has just submitted work that signals the semaphore, and no other work waits for it.
     unsafe { semaphore.assume_signal_submitted() };
     semaphore.export()
 }

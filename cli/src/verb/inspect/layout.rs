@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use covalent_alloc::backend::drm::Shown;
+use covalent_alloc::backend::drm::ScanoutFramebuffer;
 use covalent_alloc::buffer::{BufferIdentity, NamedLayout, named_layout};
 use covalent_alloc::model::{Extent, FormatModifier, Fourcc, Layout, Modifier};
 
@@ -180,7 +180,7 @@ pub(super) fn of_name(name: &str, size_bytes: u64) -> Option<PixelLayout> {
 
 /// Returns the layout of a framebuffer that is displayed from this dma-buf. Framebuffers in several dma-bufs are not
 /// considered, because `--layout` has to name their fds.
-pub(super) fn of_display(framebuffers: &[Shown], inode: u64) -> Option<PixelLayout> {
+pub(super) fn of_display(framebuffers: &[ScanoutFramebuffer], inode: u64) -> Option<PixelLayout> {
     let memory = BufferIdentity(inode);
     let framebuffer = framebuffers.iter().find(|framebuffer| {
         let mut planes = framebuffer.planes.iter();

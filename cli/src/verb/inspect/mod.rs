@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use covalent_alloc::backend::drm::{Card, Shown};
+use covalent_alloc::backend::drm::{Card, ScanoutFramebuffer};
 use covalent_alloc::files;
 use covalent_alloc::text::printable_path;
 
@@ -147,7 +147,7 @@ fn find_pixel_layouts(
 }
 
 /// Returns the framebuffers that the planes of all cards display. The kernel gives them to root only.
-fn displayed_framebuffers() -> Vec<Shown> {
+fn displayed_framebuffers() -> Vec<ScanoutFramebuffer> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
@@ -159,7 +159,7 @@ fn displayed_framebuffers() -> Vec<Shown> {
         // Without this capability the kernel lists overlay planes only. A card that lacks it still lists those.
         let _ =
             drm::Device::set_client_capability(&card, drm::ClientCapability::UniversalPlanes, true);
-        match card.shown() {
+        match card.scanout_framebuffers() {
             Ok(more) => framebuffers.extend(more),
             Err(error) => tracing::debug!(%error, "cannot read the framebuffers of a card"),
         }

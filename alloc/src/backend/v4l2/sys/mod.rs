@@ -1,12 +1,12 @@
 //! The V4L2 ioctls and their structures, for 64-bit and for 32-bit targets.
 //!
-//! An ioctl number contains the size of its structure. Pointers, `unsigned long` and 64-bit time have target-dependent sizes
-//! and alignments: they are `usize` and `i64` here, and the compiler pads them as C does.
+//! An ioctl number contains the size of its structure. The sizes and alignments of pointers, `unsigned long` and 64-bit time
+//! depend on the target: they are `usize` and `i64` here, and the compiler pads the structures as C does.
 //!
 //! On 32-bit targets C has two versions of `v4l2_buffer`: with 32-bit and with 64-bit time. This module uses 64-bit time, which
-//! every kernel since Linux 5.6 supports. A 32-bit kernel has it as its own structure
-//! (`drivers/media/v4l2-core/v4l2-ioctl.c`, `video_translate_cmd`), and a 64-bit kernel translates it
-//! (`v4l2-compat-ioctl32.c`, `VIDIOC_QBUF32`). 32-bit time needs a kernel with CONFIG_COMPAT_32BIT_TIME.
+//! every kernel since Linux 5.6 supports. For a 32-bit kernel that is the native structure
+//! (`drivers/media/v4l2-core/v4l2-ioctl.c`, `video_translate_cmd`), and a 64-bit kernel translates the structure of a 32-bit
+//! program (`v4l2-compat-ioctl32.c`, `VIDIOC_QBUF32`). 32-bit time would need a kernel with CONFIG_COMPAT_32BIT_TIME.
 #![allow(
     unsafe_code,
     reason = "ioctls; every structure is laid out as in linux/videodev2.h, which the tests check"
@@ -175,7 +175,7 @@ impl Format {
     }
 
     pub(super) fn multiplanar(&self) -> PixMultiplanar {
-        // SAFETY: as in `pix`.
+        // SAFETY: every member of the union is plain integers, for which any bytes are valid, and all its bytes are initialised.
         unsafe { self.union.multiplanar }
     }
 }
@@ -251,7 +251,7 @@ impl Memory {
 pub(super) struct Plane {
     pub(super) bytes_used: u32,
     pub(super) length: u32,
-    /// The fd of a dma-buf; for MMAP the kernel's offset, which is not used.
+    /// The fd of a dma-buf. For MMAP buffers the kernel writes an mmap offset here, which is not used.
     pub(super) memory: Memory,
     pub(super) data_offset: u32,
     pub(super) reserved: [u32; 11],
@@ -301,7 +301,7 @@ pub(super) struct ControlDescription {
     pub(super) reserved: [u32; 2],
 }
 
-/// `struct v4l2_querymenu`. The name of an integer menu's entry is a native 64-bit integer in its first eight bytes.
+/// `struct v4l2_querymenu`. For an integer menu, the first eight bytes of the name are a 64-bit integer in native byte order.
 #[repr(C, packed)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct MenuEntry {
@@ -323,7 +323,7 @@ pub(super) const CTRL_FLAG_GRABBED: u32 = 0x0002;
 pub(super) const CTRL_FLAG_READ_ONLY: u32 = 0x0004;
 pub(super) const CTRL_FLAG_INACTIVE: u32 = 0x0010;
 pub(super) const CTRL_FLAG_WRITE_ONLY: u32 = 0x0040;
-/// In the id of VIDIOC_QUERYCTRL: the control with the next larger id.
+/// V4L2_CTRL_FLAG_NEXT_CTRL: VIDIOC_QUERYCTRL with this bit in the id returns the control with the next larger id.
 pub(super) const CTRL_FLAG_NEXT: u32 = 0x8000_0000;
 
 pub(super) const MIN_BUFFERS_FOR_CAPTURE: u32 = 0x0098_0927;
@@ -377,7 +377,7 @@ pub(super) struct FrameSize {
     pub(super) index: u32,
     pub(super) pixel_format: u32,
     pub(super) kind: u32,
-    /// Width and height, or minimum, maximum and step of width and then of height.
+    /// Width and height of a discrete size; otherwise minimum, maximum and step of the width, and then those of the height.
     pub(super) numbers: [u32; 6],
     pub(super) reserved: [u32; 2],
 }
@@ -391,7 +391,7 @@ pub(super) struct FrameInterval {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) kind: u32,
-    /// The interval in seconds; or minimum, maximum and step.
+    /// A discrete interval in seconds; otherwise minimum, maximum and step.
     pub(super) intervals: [Fraction; 3],
     pub(super) reserved: [u32; 2],
 }
@@ -420,8 +420,9 @@ impl StreamParameters {
     }
 }
 
-/// Fails the compilation if a structure differs from the headers. The values are those of tests/abi: the first for 64-bit
-/// targets, the second for armv7. Other 32-bit targets can align 64-bit time differently, as C does there.
+/// The compilation fails if the size of a structure differs from the kernel's headers. The values are those of tests/abi: the
+/// first value for 64-bit targets, the second for armv7. Other 32-bit targets, where C can align 64-bit time differently, are not
+/// checked.
 #[cfg(any(target_pointer_width = "64", target_arch = "arm"))]
 const _: () = {
     const fn either(wide: usize, narrow: usize) -> usize {

@@ -44,7 +44,7 @@ const DEQUEUE_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 17);
 const STREAM_ON: Opcode = opcode::write::<u32>(b'V', 18);
 const STREAM_OFF: Opcode = opcode::write::<u32>(b'V', 19);
 
-/// The ioctl numbers, with their names in the headers.
+/// The ioctl numbers of this module, with their names in `tests/abi`.
 #[cfg(test)]
 pub(in crate::backend::v4l2) const REQUESTS: [(&str, Opcode); 21] = [
     ("request VIDIOC_QUERYCAP", QUERY_CAPABILITY),
@@ -127,8 +127,8 @@ fn buffer<const OPCODE: Opcode>(
         value.length = value.length.min(8);
     }
     loop {
-        // SAFETY: the structure is that of the opcode. For a multi-planar queue `union` is the address of eight planes that
-        // live through the call, and `length` is at most eight; for a single-planar queue it is an fd or unused.
+        // SAFETY: the structure is the one that the opcode takes. For a multi-planar queue `union` is the address of eight planes
+        // that live through the call, and `length` is at most eight; for a single-planar queue `union` is an fd or unused.
         match unsafe { ioctl::ioctl(fd, Updater::<OPCODE, Buffer>::new(value)) } {
             Err(io::Errno::INTR) => {}
             done => return done,
@@ -165,6 +165,6 @@ pub(in crate::backend::v4l2) fn stream_off(fd: BorrowedFd<'_>, kind: u32) -> io:
 /// Takes ownership of the fd that VIDIOC_EXPBUF returned.
 pub(in crate::backend::v4l2) fn take_fd(fd: i32) -> std::os::fd::OwnedFd {
     use std::os::fd::FromRawFd;
-    // SAFETY: the kernel created this fd for the ioctl that just succeeded; nothing else owns it.
+    // SAFETY: the kernel created this fd for the ioctl that just succeeded, and no other value owns it.
     unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
 }

@@ -1,4 +1,4 @@
-//! A [`Gpu`] on an application's own instance, device and queue.
+//! Makes a [`Gpu`] of an application's own Vulkan instance, device and queue.
 
 mod sys;
 
@@ -42,7 +42,8 @@ pub use sys::check;
 pub trait QueueLock: Send + Sync {
     /// Calls `act` once with the queue, and excludes other uses of the queue until it returns.
     ///
-    /// `act` calls vkQueueSubmit, and after one kind of error vkQueueWaitIdle. It does not call back into the application.
+    /// `act` calls vkQueueSubmit, and, if the submission of the fence fails after the work was submitted, vkQueueWaitIdle. It
+    /// does not call back into the application.
     fn with_queue(&self, act: &mut dyn FnMut(vk::Queue));
 }
 
@@ -52,7 +53,7 @@ impl QueueLock for Mutex<vk::Queue> {
     }
 }
 
-/// The Vulkan objects of an application, which continues to own them: see [`Gpu::adopt`].
+/// The Vulkan objects of an application, for [`Gpu::adopt`]. The application continues to own them.
 pub struct ApplicationDevice<'a> {
     /// The instance.
     pub instance: ash::Instance,
@@ -64,10 +65,10 @@ pub struct ApplicationDevice<'a> {
     pub queue: Arc<dyn QueueLock>,
     /// The queue family of the queue.
     pub queue_family: u32,
-    /// What is enabled in the instance and the device.
+    /// The extensions and features that are enabled in the instance and the device.
     pub enabled: Enabled<'a>,
-    /// Dropped after the last object that was created from the device. An application that passes the owner of its device here
-    /// does not have to order its drops. `None` if the application orders them itself.
+    /// A value that owns the instance and the device. It is dropped after the last object that was created from the device, so an
+    /// application that passes it need not drop the objects first. `None` if the application itself destroys the device last.
     pub owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -80,7 +81,7 @@ impl fmt::Debug for ApplicationDevice<'_> {
     }
 }
 
-/// Checks the requirements, and returns one error that lists everything that is missing.
+/// Checks that everything that `wanted` requires is enabled, and returns one error that lists everything that is missing.
 ///
 /// # Errors
 /// [`VulkanError::Missing`].
@@ -99,8 +100,8 @@ fn require(
     })
 }
 
-/// Returns the list of an error message: one line for each missing requirement.
-pub(super) fn lines(missing: &[Missing]) -> String {
+/// Returns the list of missing requirements for an error message, each on a line of its own.
+pub(super) fn missing_list(missing: &[Missing]) -> String {
     missing
         .iter()
         .map(|one| format!("\n  {one}"))
@@ -127,7 +128,7 @@ fn adopted(
         .ok_or_else(|| VulkanError::Unusable {
             device: device(),
             why: format!(
-                "the device has no queue family {family}; pass the queue family of the queue"
+                "the device has no queue family {family}; pass the queue family from which the queue was created"
             ),
         })?;
     let has_graphics = flags.contains(vk::QueueFlags::GRAPHICS);
@@ -153,7 +154,7 @@ fn adopted(
         None
     };
     let mut properties = physical.properties(&supported.extensions);
-    // Extensions that the driver has and the application has not enabled cannot be used here.
+    // An extension that the driver supports cannot be used if the application has not enabled it.
     properties.sync = physical.device_sync(
         &|name| names.contains(&name),
         timeline.is_some(),
@@ -179,11 +180,11 @@ fn adopted(
 }
 
 impl Gpu {
-    /// Waits until all work whose objects were dropped early has finished, and destroys the objects; returns `false` if some of
-    /// it has not finished after `timeout`.
+    /// Waits for submitted work whose objects were dropped before it finished, and then destroys these objects; returns `false`
+    /// if some of the work has not finished after `timeout`.
     ///
     /// An application calls this before it destroys a device that it passed to [`Gpu::adopt`]: if a value such as
-    /// [`Submitted`](super::Submitted) is dropped early, its fence and its memory stay with the device until then.
+    /// [`Submitted`](super::Submitted) is dropped before the work has finished, its Vulkan objects exist until then.
     ///
     /// # Errors
     /// [`VulkanError::Call`], for example for a lost device. The objects are destroyed in that case too.

@@ -1,7 +1,7 @@
 //! Functions that take the Vulkan handles of an application.
 #![allow(
     unsafe_code,
-    reason = "whether handles of Vulkan are valid cannot be checked"
+    reason = "the validity of an application's Vulkan handles cannot be checked"
 )]
 
 use std::collections::BTreeSet;
@@ -29,13 +29,13 @@ impl Supported {
         physical_device: vk::PhysicalDevice,
         api_version: u32,
     ) -> Result<Self, VulkanError> {
-        // SAFETY: the caller guarantees it, as documented above.
+        // SAFETY: the caller guarantees that the handles are valid and belong together, as documented above.
         let plain = unsafe { instance.get_physical_device_properties(physical_device) };
         let name = plain.device_name_as_c_str().map_or_else(
             |_| String::new(),
             |name| name.to_string_lossy().into_owned(),
         );
-        // SAFETY: the caller guarantees it, as documented above.
+        // SAFETY: the caller guarantees that the handles are valid and belong together, as documented above.
         let listed = unsafe { instance.enumerate_device_extension_properties(physical_device) }
             .map_err(|result| VulkanError::Call {
                 device: name.clone(),
@@ -58,8 +58,8 @@ impl Supported {
             {
                 chain = chain.push_next(&mut timeline);
             }
-            // SAFETY: the caller guarantees it; the chain holds structures of the version, or of an extension that the device
-            // has.
+            // SAFETY: the caller guarantees that the handles are valid and belong together; the chain contains only structures of
+            // the API version, or of an extension that the device supports.
             unsafe { instance.get_physical_device_features2(physical_device, &mut chain) };
             features = Features {
                 timeline_semaphore: timeline.timeline_semaphore == vk::TRUE,
@@ -88,14 +88,13 @@ pub unsafe fn check(
     wanted: Capabilities,
     enabled: &Enabled<'_>,
 ) -> Result<(), VulkanError> {
-    // SAFETY: the caller guarantees it, as documented above.
+    // SAFETY: the caller guarantees that the handles are valid and belong together, as documented above.
     let supported = unsafe { Supported::of(instance, physical_device, enabled.api_version) }?;
     require(wanted, enabled, &supported)
 }
 
 impl Gpu {
-    /// Wraps an application's device, to declare it, allocate, import, copy and synchronise with it. No object of the application
-    /// is destroyed here.
+    /// Makes a [`Gpu`] of an application's device. No object of the application is destroyed by this crate.
     ///
     /// Extensions and features that the application has not enabled are not used. For example, a device without
     /// VK_KHR_external_semaphore_fd is accepted if [`Capabilities::SYNC_FILE`] is not `wanted`, and then does not declare
@@ -107,9 +106,9 @@ impl Gpu {
     ///
     /// # Safety
     /// - Instance, physical device, device and queue are valid and belong together; the queue is of `queue_family`.
-    /// - They live as long as this value, its clones and every object that is created from them: [`Image`](super::super::Image)s,
-    ///   semaphores, fences, timelines, [`Submitted`](super::super::Submitted) work and the work that [`Gpu::finish`] waits for.
-    ///   An `owner` is kept alive as long as that.
+    /// - These Vulkan objects are not destroyed before this value, its clones and every object that is created from them:
+    ///   [`Image`](super::super::Image)s, semaphores, fences, timelines, [`Submitted`](super::super::Submitted) work and the work
+    ///   that [`Gpu::finish`] waits for. The `owner` is dropped after all of these.
     /// - `enabled` lists nothing that was not enabled.
     /// - Every use of the queue (vkQueueSubmit, vkQueuePresentKHR, vkQueueWaitIdle) happens in
     ///   [`QueueLock::with_queue`](super::super::QueueLock::with_queue) of this lock, and vkDeviceWaitIdle is called while no
@@ -121,7 +120,7 @@ impl Gpu {
         application: ApplicationDevice<'_>,
         wanted: Capabilities,
     ) -> Result<Self, VulkanError> {
-        // SAFETY: the caller guarantees it, as documented above.
+        // SAFETY: the caller guarantees that the handles are valid and belong together, as documented above.
         let supported = unsafe {
             Supported::of(
                 &application.instance,

@@ -1,5 +1,6 @@
-//! Copies of pixels by the device: into and out of an image, which show whether the device and the CPU agree on the layout, and from
-//! one image to another, which make the copies of a split.
+//! Copies of pixels on the device. Copies into and out of an image show in trials whether the device and the CPU agree on the
+//! layout. Copies from one image to another are those that a solution plans between participants that cannot share a buffer
+//! ([`Split`](crate::solve::Split)).
 
 mod between;
 mod sys;
@@ -15,23 +16,24 @@ use super::ownership::{Contents, ImageAccess};
 use super::sync::{Commands, Submission, Submitted, submit};
 use super::{Gpu, VulkanError};
 use sys::{Direction, OwnershipTransfers, Region};
-pub(super) use sys::{OneTime, Staging};
+pub(super) use sys::{OneTimeCommands, Staging};
 
-/// The limit for a copy that waits for nothing. Drivers that run on an emulated CPU need seconds.
+/// The timeout of a copy that does not wait for a fence. Drivers that render on an emulated CPU need seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The alignment of planes in the staging buffer, in bytes: a multiple of the size of every texel.
+/// The alignment of planes in the staging buffer, in bytes: a multiple of the texel block size of every format.
 ///
 /// # References
 /// VUID-vkCmdCopyBufferToImage-dstImage-07975 and -07978: multiples of the texel block size and of 4.
 const PLANE_ALIGNMENT: u64 = 16;
 
-/// A submitted copy. The objects that it uses live until it has finished, also if this value is dropped earlier.
+/// A submitted copy. If this value is dropped before the copy has finished, the device keeps the objects that the copy uses until
+/// then.
 pub struct PendingCopy {
     submitted: Submitted,
     gpu: Gpu,
     staging: Arc<Staging>,
-    /// Offset and size of each plane in the staging buffer, for a copy out of the image.
+    /// The offset and size, in bytes, of each plane in the staging buffer, for a copy out of the image.
     planes: Vec<(u64, u64)>,
 }
 
@@ -44,12 +46,12 @@ impl fmt::Debug for PendingCopy {
 }
 
 impl PendingCopy {
-    /// Returns the submitted work, to query or export its completion.
+    /// Returns the submitted work, with which a caller queries whether the copy has finished, or exports its fence.
     pub fn submitted(&mut self) -> &mut Submitted {
         &mut self.submitted
     }
 
-    /// Waits until the copy has finished; returns `false` after `timeout`. Not for an event loop.
+    /// Waits until the copy has finished; returns `false` after `timeout`. It blocks, so an event loop must not call it.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -57,7 +59,8 @@ impl PendingCopy {
         self.submitted.wait(timeout)
     }
 
-    /// Returns the pixels that were read: for each plane its rows without padding. Empty for a copy into the image.
+    /// Returns the pixels that were copied out of the image: for each plane its rows without padding. The list is empty for a
+    /// copy into the image.
     ///
     /// # Errors
     /// [`VulkanError::Call`] with `NOT_READY` while the copy is pending.
@@ -84,14 +87,13 @@ impl PendingCopy {
     }
 }
 
-/// Returns the error of a copy that does not finish.
+/// Returns the error for a copy that has not finished after the timeout.
 fn timed_out(gpu: &Gpu) -> VulkanError {
     gpu.failed("vkWaitForFences (copy)")(vk::Result::TIMEOUT)
 }
 
 impl Image {
-    /// Writes the picture, which is every pixel if the image is not cropped. `planes` has for each plane its rows, one after another
-    /// without padding.
+    /// Writes the pixels of the visible rectangle. `planes` has for each plane its rows, one after another without padding.
     ///
     /// The call returns when the device has finished.
     ///
@@ -102,22 +104,21 @@ impl Image {
         self.begin_write(planes, Submission::default())?.finish()
     }
 
-    /// Reads the picture, which is every pixel if the image is not cropped. Returns for each plane its rows, one after another without
-    /// padding.
+    /// Reads the pixels of the visible rectangle. Returns for each plane its rows, one after another without padding.
     ///
     /// # Errors
-    /// As [`Image::write`].
+    /// The errors of [`Image::write`].
     pub fn read(&self) -> Result<Vec<Vec<u8>>, VulkanError> {
         let copy = self.begin_read(Submission::default())?;
         copy.finish()?;
         copy.pixels()
     }
 
-    /// Submits a copy as [`Image::write`] does and returns without waiting. The copy waits for and signals what `submission`
-    /// lists.
+    /// Submits a copy as [`Image::write`] does and returns without waiting. The copy waits for the fences and points that
+    /// `submission` lists, and then signals its fence and points.
     ///
     /// # Errors
-    /// As [`Image::write`] and [`Gpu::submit`].
+    /// The errors of [`Image::write`] and [`Gpu::submit`].
     pub fn begin_write(
         &self,
         planes: &[Vec<u8>],
@@ -125,7 +126,7 @@ impl Image {
     ) -> Result<PendingCopy, VulkanError> {
         self.needs(
             vk::ImageUsageFlags::TRANSFER_DST,
-            "the device cannot copy into such images",
+            "the image has no TRANSFER_DST usage, so the device cannot copy into it",
         )?;
         let regions = self.regions()?;
         for (plane, region) in regions.iter().enumerate() {
@@ -142,15 +143,15 @@ impl Image {
         self.begin(staging, &regions, Direction::IntoImage, submission)
     }
 
-    /// Submits a copy as [`Image::read`] does and returns without waiting. The copy waits for and signals what `submission`
-    /// lists.
+    /// Submits a copy as [`Image::read`] does and returns without waiting. The copy waits for the fences and points that
+    /// `submission` lists, and then signals its fence and points.
     ///
     /// # Errors
-    /// As [`Image::write`] and [`Gpu::submit`].
+    /// The errors of [`Image::write`] and [`Gpu::submit`].
     pub fn begin_read(&self, submission: Submission) -> Result<PendingCopy, VulkanError> {
         self.needs(
             vk::ImageUsageFlags::TRANSFER_SRC,
-            "the device cannot copy out of such images",
+            "the image has no TRANSFER_SRC usage, so the device cannot copy out of it",
         )?;
         let regions = self.regions()?;
         let staging = self.staging(&regions)?;
@@ -174,7 +175,7 @@ impl Image {
             acquire: self.acquire(ImageAccess::COPY, Contents::Keep)?,
             release: self.release(ImageAccess::COPY)?,
         };
-        let (raw, recorded) = sys::recorded(&self.raw, staging, regions, direction, &transfers)
+        let (raw, recorded) = sys::record_copy(&self.raw, staging, regions, direction, &transfers)
             .map_err(gpu.failed("recording a copy"))?;
         let staging = Arc::clone(&recorded.staging);
         let commands = Commands {
@@ -210,7 +211,7 @@ impl Image {
             let size_bytes = u64::from(picture.row_bytes)
                 .checked_mul(picture.rows.into())
                 .ok_or_else(too_large)?;
-            // Packed 4:2:2 is one plane of whole pixels; two pixels are one texel block.
+            // Packed 4:2:2 has one plane, whose regions are counted in pixels and not in texel blocks of two pixels.
             let hsub = if several { shape.hsub.max(1) } else { 1 };
             let blocks = |pixels: u32| pixels.checked_div(hsub).unwrap_or(pixels);
             let end = visible.x().saturating_add(visible.width());

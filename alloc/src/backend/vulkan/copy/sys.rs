@@ -1,7 +1,7 @@
 //! The staging buffer of a copy, and its command buffer.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::ffi::c_void;
@@ -14,7 +14,7 @@ use crate::backend::vulkan::OwnershipTransfer;
 use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
 
-/// The direction of a copy.
+/// The direction of a copy between an image and its staging buffer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     IntoImage,
@@ -27,18 +27,18 @@ pub(super) struct OwnershipTransfers {
     pub(super) release: OwnershipTransfer,
 }
 
-/// One plane, and its location in the staging buffer.
+/// The pixels of one plane that are copied, and their location in the staging buffer.
 pub(super) struct Region {
     pub(super) aspect: vk::ImageAspectFlags,
     pub(super) offset_bytes: u64,
     pub(super) size_bytes: u64,
-    /// The first column and row in the plane, in pixels.
+    /// The first column and row in the plane, in samples of the plane.
     pub(super) corner: (u32, u32),
     pub(super) width: u32,
     pub(super) height: u32,
 }
 
-/// A mapped buffer that the CPU and the device both access.
+/// A staging buffer in HOST_VISIBLE memory, which the CPU has mapped and the device copies from or to.
 pub(in crate::backend::vulkan) struct Staging {
     device: Arc<Device>,
     buffer: vk::Buffer,
@@ -49,12 +49,13 @@ pub(in crate::backend::vulkan) struct Staging {
 
 // SAFETY: this value is the only owner of the mapping, which any thread may access.
 unsafe impl Send for Staging {}
-// SAFETY: the mapping is only copied from and to, and never while the device uses it.
+// SAFETY: bytes are only copied from and to the mapping, and never while the device uses the buffer.
 unsafe impl Sync for Staging {}
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // SAFETY: both are of this device or null, and no work uses them any more; freeing the memory unmaps it.
+        // SAFETY: buffer and memory belong to this device or are null, and no work uses them any more; freeing the memory unmaps
+        // it.
         unsafe {
             self.device.raw.destroy_buffer(self.buffer, None);
             self.device.raw.free_memory(self.memory, None);
@@ -73,7 +74,7 @@ impl Staging {
             .usage(vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST);
         // SAFETY: the structure is complete.
         let buffer = unsafe { device.raw.create_buffer(&info, None) }?;
-        // From here on, dropping the value destroys the objects that were created.
+        // If a later call fails, the drop of this value destroys the objects that were created before.
         let mut staging = Self {
             device: Arc::clone(device),
             buffer,
@@ -121,7 +122,7 @@ impl Staging {
     /// Copies bytes out of the mapping. Does nothing if the mapping has fewer bytes after the offset than `into`.
     pub(super) fn read(&self, offset_bytes: u64, into: &mut [u8]) {
         if let Some(from) = self.address(offset_bytes, into.len()) {
-            // SAFETY: as in `write`.
+            // SAFETY: `address` checked that the bytes lie inside the mapping, which lives as long as self; no work uses it.
             unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
         }
     }
@@ -137,27 +138,27 @@ impl Staging {
     }
 }
 
-/// A command buffer for one submission, with its pool. The submitter keeps this value until the commands have finished.
-pub(in crate::backend::vulkan) struct OneTime {
+/// A command buffer that is submitted once, with its pool. The submitter keeps this value until the commands have finished.
+pub(in crate::backend::vulkan) struct OneTimeCommands {
     device: Arc<Device>,
     pool: vk::CommandPool,
     pub(in crate::backend::vulkan) raw: vk::CommandBuffer,
 }
 
-impl Drop for OneTime {
+impl Drop for OneTimeCommands {
     fn drop(&mut self) {
         // SAFETY: the pool is of this device; the submitter of its commands keeps this value until they have finished.
         unsafe { self.device.raw.destroy_command_pool(self.pool, None) };
     }
 }
 
-impl OneTime {
+impl OneTimeCommands {
     pub(in crate::backend::vulkan) fn new(device: &Arc<Device>) -> Result<Self, vk::Result> {
         let raw = &device.raw;
         let info = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
             .queue_family_index(device.family);
-        // SAFETY: the structure is complete and the family is the device's.
+        // SAFETY: the structure is complete, and the queue family is the one of the device's queue.
         let pool = unsafe { raw.create_command_pool(&info, None) }?;
         let mut made = Self {
             device: Arc::clone(device),
@@ -178,28 +179,28 @@ impl OneTime {
 }
 
 /// A recorded copy, and all objects that it uses.
-pub(super) struct Recorded {
-    commands: OneTime,
+pub(super) struct RecordedCopy {
+    commands: OneTimeCommands,
     image: Arc<RawImage>,
     pub(super) staging: Arc<Staging>,
 }
 
-/// Records a copy that acquires the image first and releases it afterwards.
-pub(super) fn recorded(
+/// Records a copy that first acquires the ownership of the image and afterwards releases it.
+pub(super) fn record_copy(
     image: &Arc<RawImage>,
     staging: Staging,
     regions: &[Region],
     direction: Direction,
     transfers: &OwnershipTransfers,
-) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
-    let made = Recorded {
-        commands: OneTime::new(&image.device)?,
+) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
+    let made = RecordedCopy {
+        commands: OneTimeCommands::new(&image.device)?,
         image: Arc::clone(image),
         staging: Arc::new(staging),
     };
     let commands = made.commands.raw;
     let copies: Vec<vk::BufferImageCopy> = regions.iter().map(buffer_image_copy).collect();
-    // SAFETY: the command buffer is new; image and memory are of this device and live as long as the commands.
+    // SAFETY: the command buffer is new; image and staging buffer belong to this device, and live as long as the commands.
     unsafe {
         record(
             commands,
@@ -238,7 +239,8 @@ unsafe fn record(
     let begins = (acquire.src_stages(), acquire.dst_stages());
     let end = release.dst_stages() | vk::PipelineStageFlags::HOST;
     let none = vk::DependencyFlags::empty();
-    // SAFETY: the caller guarantees it; the regions lie inside of image and staging buffer, as `Image::regions` computes them.
+    // SAFETY: the caller guarantees that the objects are valid; the regions are inside of image and staging buffer, since
+    // `Image::regions` computed them.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
         raw.cmd_pipeline_barrier(
@@ -280,7 +282,7 @@ fn buffer_image_copy(region: &Region) -> vk::BufferImageCopy {
                 .layer_count(1),
         )
         .image_offset(vk::Offset3D {
-            // Images have far less than 2^31 columns and rows.
+            // The conversion does not fail, since images have far less than 2^31 columns and rows.
             x: i32::try_from(region.corner.0).unwrap_or(0),
             y: i32::try_from(region.corner.1).unwrap_or(0),
             z: 0,

@@ -1,9 +1,9 @@
 //! The Vulkan handles of a device and its images, for programs that record command buffers of their own.
 //!
-//! A program that uses these handles must follow Vulkan's rules: it destroys every object of a device before it drops the last
-//! clone of the [`Gpu`]. Its commands acquire an image from the external queue family first ([`Image::acquire`]) and release it
-//! at the end ([`Image::release`]). [`Gpu::submit_commands`] submits them and keeps the objects that they use until they have
-//! finished.
+//! A program that uses these handles must follow Vulkan's rules: it destroys every object that it created on a device before it
+//! drops the last clone of the [`Gpu`]. Its command buffer acquires an image from the external queue family before the first use
+//! ([`Image::acquire`]) and releases it after the last use ([`Image::release`]). [`Gpu::submit_commands`] submits the command
+//! buffer, and keeps the objects that it uses until the commands have finished.
 
 mod sys;
 
@@ -13,25 +13,26 @@ use super::{Gpu, Image, VulkanError, format};
 use crate::model::FormatModifier;
 
 impl Gpu {
-    /// Returns the function table of the device.
+    /// Returns the device's handle and function table.
     #[must_use]
     pub fn handle(&self) -> &ash::Device {
         &self.device().raw
     }
 
-    /// Returns the family of the queue.
+    /// Returns the queue family of the device's queue.
     #[must_use]
     pub fn queue_family(&self) -> u32 {
         self.device().family
     }
 
-    /// Returns whether the queue supports graphics.
+    /// Returns whether the device's queue supports graphics commands (VK_QUEUE_GRAPHICS_BIT).
     #[must_use]
     pub fn has_graphics(&self) -> bool {
         self.device().has_graphics
     }
 
-    /// Returns the format features of a format with a modifier (drmFormatModifierTilingFeatures).
+    /// Returns the format features of a format with a modifier (drmFormatModifierTilingFeatures); empty if the device does not
+    /// support it.
     #[must_use]
     pub fn features(&self, format: FormatModifier) -> vk::FormatFeatureFlags {
         let listed = format::of(format.fourcc)

@@ -1,7 +1,7 @@
 //! Submission of commands that a program recorded.
 #![allow(
     unsafe_code,
-    reason = "whether recorded commands keep the rules of Vulkan cannot be checked here"
+    reason = "the validity of commands that an application recorded cannot be checked"
 )]
 
 use std::any::Any;
@@ -12,10 +12,11 @@ use crate::backend::vulkan::sync::{Commands, submit};
 use crate::backend::vulkan::{Gpu, Submission, Submitted, VulkanError};
 
 impl Gpu {
-    /// Submits a command buffer that the caller recorded. `uses` is kept until the commands have finished.
+    /// Submits a command buffer that the caller recorded. `uses` owns the objects that the commands use, and is dropped when the
+    /// commands have finished.
     ///
     /// # Errors
-    /// As [`Gpu::submit`].
+    /// The errors of [`Gpu::submit`].
     ///
     /// # Safety
     /// The command buffer is of this device and its [`Gpu::queue_family`], executable, and not pending. The commands follow

@@ -1,4 +1,4 @@
-//! A buffer as a Vulkan image. It is imported with its own layout, never with a layout that the driver guesses.
+//! Imports buffers as Vulkan images. The layout of the buffer is passed to the driver, so the driver never has to guess it.
 
 mod sys;
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use super::participant::Kind;
+use super::participant::ImageFormat;
 use super::purpose::Purpose;
 use super::{Gpu, VulkanError};
 use crate::buffer::Buffer;
@@ -19,11 +19,11 @@ pub(super) use sys::RawImage;
 /// A buffer that is imported as a VkImage. The buffer lives as long as the image.
 pub struct Image {
     pub(super) gpu: Gpu,
-    /// Shared with pending work.
+    /// The image, which pending work also keeps.
     pub(super) raw: Arc<RawImage>,
     pub(super) layout: Layout,
     pub(super) usage: vk::ImageUsageFlags,
-    /// What the device does with images of this format and modifier.
+    /// The format features of images with this format and modifier.
     pub(super) features: vk::FormatFeatureFlags,
     buffer: Buffer,
 }
@@ -37,15 +37,15 @@ impl fmt::Debug for Image {
     }
 }
 
-/// The result of an image that was created with a trial layout.
-pub(super) struct Trial {
-    /// Bytes that the driver requires after the last plane.
+/// What the driver requires for a layout that it accepted in a test.
+pub(super) struct AcceptedLayout {
+    /// The number of bytes that the driver requires after the last plane.
     pub(super) padding_bytes: u64,
 }
 
-/// Returns a layout whose strides and offset are multiples of these alignments and of no larger power of two. A driver that
-/// accepts it therefore accepts every multiple. `None` if no such layout exists.
-pub(super) fn aligned(
+/// Returns a layout whose strides and offset are multiples of the given powers of two and not of larger ones; `None` if no such
+/// layout exists. A driver that accepts it is taken to accept every multiple.
+pub(super) fn layout_with_alignment(
     extent: Extent,
     fourcc: Fourcc,
     alignment: u32,
@@ -53,7 +53,8 @@ pub(super) fn aligned(
 ) -> Option<Layout> {
     let least = Layout::linear(extent, fourcc, alignment, 0).ok()?;
     let stride = least.planes().first()?.stride_bytes;
-    // An even multiple would also be a multiple of the next alignment.
+    // The stride is an odd multiple of the alignment, because an even multiple would also be a multiple of the next larger
+    // alignment.
     let odd = stride.checked_div(alignment)? & 1 == 1;
     let stride = if odd {
         stride
@@ -75,8 +76,12 @@ pub(super) fn aligned(
     Layout::new(extent, layout.format(), moved, vec![size]).ok()
 }
 
-/// Creates an image with this layout, without memory, to test whether the driver accepts it.
-pub(super) fn attempt(gpu: &Gpu, kind: &Kind, layout: &Layout) -> Result<Trial, vk::Result> {
+/// Tests whether the driver accepts a layout: creates an image with that layout, and binds no memory to it.
+pub(super) fn test_layout(
+    gpu: &Gpu,
+    kind: &ImageFormat,
+    layout: &Layout,
+) -> Result<AcceptedLayout, vk::Result> {
     let planes = subresources(layout);
     let size = (layout.extent().width(), layout.extent().height());
     let raw = RawImage::new(
@@ -86,24 +91,25 @@ pub(super) fn attempt(gpu: &Gpu, kind: &Kind, layout: &Layout) -> Result<Trial, 
         &PlaneLayouts::Explicit(&planes),
     )?;
     let needed = raw.requirements(None).size_bytes;
-    Ok(Trial {
+    Ok(AcceptedLayout {
         padding_bytes: needed.saturating_sub(layout.total_bytes()),
     })
 }
 
-/// Whether the driver accepts each plane in a dma-buf of its own, no larger than the plane.
+/// Whether the driver accepts images whose planes are in separate dma-bufs, each no larger than its plane.
 ///
-/// The feature bit is not sufficient: lavapipe sets it, and requires the size of the whole image for each plane.
+/// VK_FORMAT_FEATURE_DISJOINT_BIT is not sufficient: lavapipe sets it, and requires for each plane a dma-buf of the size of the
+/// whole image.
 pub(super) fn supports_disjoint_planes(
     gpu: &Gpu,
-    kind: &Kind,
+    kind: &ImageFormat,
     extent: Extent,
     alignment: u32,
 ) -> bool {
     let Ok(Some(disjoint)) = gpu.disjoint(kind.clone()) else {
         return false;
     };
-    let Some(layout) = aligned(extent, kind.format.fourcc, alignment, 0) else {
+    let Some(layout) = layout_with_alignment(extent, kind.format.fourcc, alignment, 0) else {
         return false;
     };
     let planes: Vec<vk::SubresourceLayout> = layout
@@ -128,16 +134,20 @@ pub(super) fn supports_disjoint_planes(
 }
 
 /// Returns the layout that the driver chooses for an image; `None` if the reported layout is inconsistent.
-pub(super) fn chosen(gpu: &Gpu, kind: &Kind, extent: Extent) -> Result<Option<Layout>, vk::Result> {
+pub(super) fn driver_layout(
+    gpu: &Gpu,
+    kind: &ImageFormat,
+    extent: Extent,
+) -> Result<Option<Layout>, vk::Result> {
     let size = (extent.width(), extent.height());
     let raw = RawImage::new(gpu.device(), kind.kind, size, &PlaneLayouts::DriverChosen)?;
-    Ok(read_back(&raw, kind, extent))
+    Ok(query_layout(&raw, kind, extent))
 }
 
-/// Creates an image without memory, with the given layout or with one that the driver chooses.
-pub(super) fn unbacked(
+/// Creates an image and binds no memory to it. The image has the given layout, or, for `None`, a layout that the driver chooses.
+pub(super) fn create_without_memory(
     gpu: &Gpu,
-    kind: &Kind,
+    kind: &ImageFormat,
     extent: Extent,
     layout: Option<&Layout>,
 ) -> Result<RawImage, vk::Result> {
@@ -150,7 +160,7 @@ pub(super) fn unbacked(
 }
 
 /// Queries the layout of an image's planes; `None` if the reported layout is inconsistent.
-pub(super) fn read_back(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<Layout> {
+pub(super) fn query_layout(raw: &RawImage, kind: &ImageFormat, extent: Extent) -> Option<Layout> {
     let format = kind.format;
     if Modifier(raw.modifier().ok()?) != format.modifier {
         return None;
@@ -160,7 +170,8 @@ pub(super) fn read_back(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<L
     for number in 0..count {
         let found = raw.plane(number);
         let stride_bytes = u32::try_from(found.row_pitch).ok()?;
-        // Padding after the last row is the driver's; the size of a linear plane is that of its rows.
+        // The size that the driver reports for a linear plane can include padding after the last row, so the size is computed
+        // from the rows.
         let size_bytes = if format.modifier == Modifier::LINEAR {
             let shape = format.fourcc.info()?.planes.get(number)?;
             u64::from(stride_bytes).checked_mul(shape.rows(extent.height()).into())?
@@ -178,8 +189,8 @@ pub(super) fn read_back(raw: &RawImage, kind: &Kind, extent: Extent) -> Option<L
     Layout::new(extent, format, planes, vec![needed]).ok()
 }
 
-/// Returns the number of memory planes of images of a kind.
-fn memory_planes(kind: &Kind) -> Option<usize> {
+/// Returns the number of memory planes of an image with this format and modifier.
+fn memory_planes(kind: &ImageFormat) -> Option<usize> {
     if kind.format.modifier == Modifier::LINEAR {
         return Some(kind.format.fourcc.info()?.planes.len());
     }
@@ -203,8 +214,9 @@ impl Gpu {
     /// Imports a buffer as an image with the buffer's own layout. A buffer whose planes lie in separate dma-bufs becomes a
     /// disjoint image, if the driver supports that.
     ///
-    /// The driver only receives what it has declared to accept: the format and modifier from its list, the size from the image's
-    /// memory requirements (which can be more than the pixels), and the memory types from vkGetMemoryFdPropertiesKHR.
+    /// Before the import, the function checks the format and modifier against the driver's list, the size of each dma-buf against
+    /// the image's memory requirements (which can exceed the size of the pixels), and the memory types against
+    /// vkGetMemoryFdPropertiesKHR.
     ///
     /// The driver can end the process during this call (Mesa's Venus does for a virtio dumb buffer); try it in a child process
     /// first.
@@ -218,10 +230,10 @@ impl Gpu {
         self.import_for(Purpose::Copy, buffer)
     }
 
-    /// Imports a buffer as [`Gpu::import`] does, as an image with the usage of a purpose.
+    /// Imports a buffer as [`Gpu::import`] does. The image has the VkImageUsageFlags that `purpose` requires.
     ///
     /// # Errors
-    /// As [`Gpu::import`].
+    /// The errors of [`Gpu::import`].
     pub fn import_for(&self, purpose: Purpose, buffer: &Buffer) -> Result<Image, VulkanError> {
         let layout = buffer.layout();
         let (extent, format) = (layout.extent(), layout.format());
@@ -242,7 +254,8 @@ impl Gpu {
         };
         if format.modifier.is_implicit() {
             return Err(unsuitable(
-                "its tiling is implicit, and images require an explicit modifier".to_owned(),
+                "the modifier of the layout is implicit, and a Vulkan image needs an explicit one"
+                    .to_owned(),
             ));
         }
         let mut kind = self
@@ -262,7 +275,7 @@ impl Gpu {
             || extent.height() > kind.support.height
         {
             return Err(unsuitable(format!(
-                "the width must be a multiple of {horizontal} and the height of {vertical}, up to {} by {} pixels",
+                "the width must be a multiple of {horizontal} and the height a multiple of {vertical}, and the maximum is {} by {} pixels",
                 kind.support.width, kind.support.height
             )));
         }
@@ -286,10 +299,10 @@ impl Gpu {
                     .all(|(number, plane)| plane.memory == number);
             if !is_disjoint {
                 return Err(unsuitable(
-                    "some planes share a dma-buf and others do not; an image has one dma-buf for all planes, or one for each".to_owned(),
+                    "some planes share a dma-buf and others do not; all planes of an image must be in one dma-buf, or each in its own".to_owned(),
                 ));
             }
-            // The limits of images in one dma-buf need not hold for disjoint images.
+            // The driver's limits for disjoint images can differ from those for images in one dma-buf, so they are queried again.
             kind = self.disjoint(kind)?.ok_or_else(|| {
                 let why = if self.binds_the_first_plane_only() {
                     "lavapipe binds only the first plane of a disjoint image with a modifier"
@@ -299,16 +312,17 @@ impl Gpu {
                 unsuitable(format!("the device requires all planes in one dma-buf: {why}"))
             })?;
         }
-        let mut raw = unbacked(self, &kind, extent, Some(layout)).map_err(|result| {
-            unsuitable(format!(
-                "vkCreateImage returned {result} for strides of {:?} bytes",
-                layout
-                    .planes()
-                    .iter()
-                    .map(|plane| plane.stride_bytes)
-                    .collect::<Vec<_>>()
-            ))
-        })?;
+        let mut raw =
+            create_without_memory(self, &kind, extent, Some(layout)).map_err(|result| {
+                unsuitable(format!(
+                    "vkCreateImage returned {result} for strides of {:?} bytes",
+                    layout
+                        .planes()
+                        .iter()
+                        .map(|plane| plane.stride_bytes)
+                        .collect::<Vec<_>>()
+                ))
+            })?;
         let wants_own = kind
             .support
             .memory
@@ -334,7 +348,7 @@ impl Gpu {
                 .types_of_fd(fd.as_fd())
                 .map_err(refused("vkGetMemoryFdPropertiesKHR"))?;
             let memory_type =
-                first(types & needed.type_bits).ok_or_else(|| VulkanError::Import {
+                lowest_set_bit(types & needed.type_bits).ok_or_else(|| VulkanError::Import {
                     device: self.name().to_owned(),
                     origin: buffer.source_name().to_owned(),
                     operation: "vkGetMemoryFdPropertiesKHR",
@@ -388,7 +402,8 @@ impl Image {
     }
 }
 
-/// Whether a plane's rows begin at multiples of `bytes`, and its dma-buf contains a multiple of `rows` rows.
+/// Whether the rows of a plane begin at multiples of `bytes`, and its dma-buf has space for the plane's height rounded up to a
+/// multiple of `rows`.
 fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) -> bool {
     let begins = plane.stride_bytes.checked_rem(bytes) == Some(0)
         && plane.offset_bytes.checked_rem(bytes.into()) == Some(0);
@@ -399,12 +414,12 @@ fn is_renderable(layout: &Layout, plane: &PlaneLayout, bytes: u32, rows: u32) ->
         .and_then(|rows| u64::from(rows).checked_mul(plane.stride_bytes.into()))
         .and_then(|size| size.checked_add(plane.offset_bytes));
     let found = layout.memory_sizes().get(plane.memory);
-    // With single rows the size of the plane has been checked already.
+    // If memory is needed only for a multiple of one row, the check of the plane's size is sufficient.
     begins && (rows == 1 || end.zip(found).is_some_and(|(end, found)| end <= *found))
 }
 
 /// Returns the index of the lowest set bit; `None` for 0.
-pub(super) fn first(bits: u32) -> Option<u32> {
+pub(super) fn lowest_set_bit(bits: u32) -> Option<u32> {
     (bits != 0).then(|| bits.trailing_zeros())
 }
 
@@ -417,10 +432,10 @@ mod tests {
         let extent = Extent::new(640, 480).unwrap();
         for power in 0..=12 {
             let alignment = 1_u32 << power;
-            let layout = aligned(extent, Fourcc::XRGB8888, alignment, 0).unwrap();
+            let layout = layout_with_alignment(extent, Fourcc::XRGB8888, alignment, 0).unwrap();
             assert_eq!(layout.planes()[0].stride_bytes.trailing_zeros(), power);
         }
-        let layout = aligned(extent, Fourcc::NV12, 1, 4).unwrap();
+        let layout = layout_with_alignment(extent, Fourcc::NV12, 1, 4).unwrap();
         assert_eq!(layout.planes()[0].offset_bytes, 4);
     }
 
@@ -440,7 +455,11 @@ mod tests {
     #[test]
     fn first_set_bit_of_zero_is_none() {
         assert_eq!(
-            (first(0), first(0b100), first(1 << 31)),
+            (
+                lowest_set_bit(0),
+                lowest_set_bit(0b100),
+                lowest_set_bit(1 << 31)
+            ),
             (None, Some(2), Some(31))
         );
     }

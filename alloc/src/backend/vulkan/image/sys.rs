@@ -1,7 +1,7 @@
-//! Images and their memory.
+//! Vulkan images and their device memory.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -38,7 +38,7 @@ pub(in crate::backend::vulkan) struct RawImage {
 
 impl Drop for RawImage {
     fn drop(&mut self) {
-        // SAFETY: image and memory are of this device, and pending work that uses them holds this value.
+        // SAFETY: image and memory belong to this device, and no pending work uses them, since it would keep this value.
         unsafe {
             self.device.raw.destroy_image(self.raw, None);
             for memory in &self.device_memory {
@@ -60,7 +60,7 @@ fn aspect(plane: usize) -> vk::ImageAspectFlags {
 }
 
 impl RawImage {
-    /// Creates an image without memory. The device must support this kind.
+    /// Creates an image and binds no memory to it. The caller has checked that the device supports this kind of image.
     pub(super) fn new(
         device: &Arc<Device>,
         kind: ImageKind,
@@ -156,7 +156,7 @@ impl RawImage {
         }
     }
 
-    /// Allocates and binds memory that can be exported, and exports it as a dma-buf.
+    /// Allocates exportable memory for the image, binds it, and exports it as a dma-buf.
     pub(in crate::backend::vulkan) fn allocate(
         &mut self,
         size_bytes: u64,
@@ -182,11 +182,11 @@ impl RawImage {
             .handle_type(DMA_BUF);
         // SAFETY: the memory was allocated with this export handle type.
         let fd = unsafe { self.device.memory_fd.get_memory_fd(&info) }?;
-        // If the process has no file descriptor left, lavapipe reports success and returns -1.
+        // If the process can open no more file descriptors, lavapipe returns VK_SUCCESS and the fd -1.
         if fd < 0 {
             return Err(vk::Result::ERROR_TOO_MANY_OBJECTS);
         }
-        // SAFETY: the call succeeded, so the number is a new fd that nothing else owns.
+        // SAFETY: the call succeeded, so the number is a new fd that no other value owns.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
@@ -224,7 +224,7 @@ impl RawImage {
         }
     }
 
-    /// Binds the imported memory: one for the whole image, or one for each memory plane of a disjoint image.
+    /// Binds the imported memory: one VkDeviceMemory for the whole image, or one for each memory plane of a disjoint image.
     pub(super) fn bind(&self, disjoint: bool) -> Result<(), vk::Result> {
         let mut planes: Vec<_> = ASPECTS
             .iter()
@@ -245,8 +245,8 @@ impl RawImage {
                 }
             })
             .collect();
-        // SAFETY: image and memory are of this device, the image has no memory yet, and there is one memory for each plane or one
-        // for all.
+        // SAFETY: image and memory belong to this device, the image has no memory yet, and there is one VkDeviceMemory for each
+        // plane or one for all.
         unsafe { self.device.raw.bind_image_memory2(&binds) }
     }
 }

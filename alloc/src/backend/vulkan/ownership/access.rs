@@ -1,17 +1,17 @@
-//! The layout, stages and access with which an application uses a shared image.
+//! The VkImageLayout, pipeline stages and access with which an application uses a shared image.
 
 use std::fmt;
 
 use ash::vk;
 
-/// The layout, the pipeline stages and the access of an application's first or last use of an image.
+/// The image layout, the pipeline stages and the access of an application's first or last use of an image.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ImageAccess {
-    /// The layout that the image has during the use.
+    /// The VkImageLayout that the image has during the use.
     pub layout: vk::ImageLayout,
-    /// The stages that use the image; not empty.
+    /// The pipeline stages that use the image. The set must not be empty.
     pub stages: vk::PipelineStageFlags,
-    /// The access of these stages.
+    /// How these stages access the image.
     pub access: vk::AccessFlags,
 }
 
@@ -43,7 +43,7 @@ impl ImageAccess {
         stages: vk::PipelineStageFlags::TRANSFER,
         access: vk::AccessFlags::TRANSFER_WRITE,
     };
-    /// Pixels are copied in or out, in the layout GENERAL.
+    /// Pixels are copied in or out, while the image has the layout GENERAL.
     pub(in crate::backend::vulkan) const COPY: Self = Self {
         layout: vk::ImageLayout::GENERAL,
         stages: vk::PipelineStageFlags::TRANSFER,
@@ -63,13 +63,13 @@ impl fmt::Debug for ImageAccess {
     }
 }
 
-/// Whether an acquire keeps the pixels.
+/// Whether an ownership acquire keeps the pixels of the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contents {
     /// The pixels are kept.
     #[default]
     Keep,
-    /// The pixels may be lost, because the application overwrites all of them. The driver then need not decompress or copy them.
+    /// The pixels may be lost, because the application overwrites all of them. The driver can then skip a decompression or copy.
     Discard,
 }
 

@@ -6,8 +6,9 @@
 //! VK_EXT_queue_family_foreign, otherwise VK_QUEUE_FAMILY_EXTERNAL. The image has the layout GENERAL in between, because a
 //! dma-buf carries no layout and all devices must agree on one.
 //!
-//! Ownership does not order the accesses in time. The acquiring submission waits for the fence of the previous owner, and the
-//! releasing submission signals the fence of the next owner ([`Submission`](super::Submission), [`Semaphore`](super::Semaphore)).
+//! An ownership transfer is not a wait. The submission that acquires the image waits for the fence of the previous owner, and the
+//! submission that releases it signals a fence, for which the next owner waits ([`Submission`](super::Submission),
+//! [`Semaphore`](super::Semaphore)).
 //!
 //! ```text
 //! other device                     this device
@@ -39,7 +40,7 @@ use super::{Gpu, Image, VulkanError};
 use access::refusal;
 pub use access::{Contents, ImageAccess};
 
-/// A queue family ownership transfer: one barrier, or one for each plane of a disjoint image.
+/// A queue family ownership transfer of an image: one image memory barrier, or one for each plane of a disjoint image.
 ///
 /// An engine that batches its barriers adds [`OwnershipTransfer::barriers`] or [`OwnershipTransfer::barriers2`] to its own
 /// vkCmdPipelineBarrier and combines the stages; other applications call [`OwnershipTransfer::record`].
@@ -64,8 +65,8 @@ impl OwnershipTransfer {
     /// Returns the barriers, for vkCmdPipelineBarrier with [`OwnershipTransfer::src_stages`] and
     /// [`OwnershipTransfer::dst_stages`].
     ///
-    /// They contain the family of the device's queue ([`Gpu::queue_family`]). An application that records for another queue of
-    /// its device replaces it with that queue's family.
+    /// The barriers contain the queue family of the device's queue ([`Gpu::queue_family`]). An application that records for
+    /// another queue of its device replaces it with that queue's family.
     pub fn barriers(&self) -> &[vk::ImageMemoryBarrier<'static>] {
         &self.barriers
     }
@@ -74,7 +75,7 @@ impl OwnershipTransfer {
     #[must_use]
     pub fn barriers2(&self) -> Vec<vk::ImageMemoryBarrier2<'static>> {
         let stages = |of: vk::PipelineStageFlags| {
-            // A second scope of BOTTOM_OF_PIPE is equivalent to NONE.
+            // As the second synchronization scope, BOTTOM_OF_PIPE is equivalent to NONE.
             if of == vk::PipelineStageFlags::BOTTOM_OF_PIPE {
                 vk::PipelineStageFlags2::NONE
             } else {
@@ -113,8 +114,8 @@ impl OwnershipTransfer {
     }
 }
 
-/// The two queue families of a transfer.
-struct Families {
+/// The queue families between which the ownership is transferred.
+struct QueueFamilies {
     own: u32,
     external: u32,
 }
@@ -125,8 +126,8 @@ const PLANES: [vk::ImageAspectFlags; 3] = [
     vk::ImageAspectFlags::PLANE_2,
 ];
 
-/// Returns one barrier for the whole image, or one for each plane of a disjoint image, from a template with layouts, access and
-/// families.
+/// Returns one barrier for the whole image, or one for each plane of a disjoint image. `template` has the layouts, the access
+/// masks and the queue families.
 fn barriers(
     image: vk::Image,
     disjoint_planes: Option<usize>,
@@ -151,7 +152,7 @@ fn barriers(
 fn acquire(
     image: vk::Image,
     disjoint_planes: Option<usize>,
-    families: &Families,
+    families: &QueueFamilies,
     first: ImageAccess,
     contents: Contents,
 ) -> OwnershipTransfer {
@@ -166,8 +167,8 @@ fn acquire(
         .dst_queue_family_index(families.own);
     OwnershipTransfer {
         barriers: barriers(image, disjoint_planes, template),
-        // All stages, because the submission's semaphores can be waited for in any stage: a source stage of TOP_OF_PIPE would not
-        // order the barrier after them.
+        // The source stage is ALL_COMMANDS, because a submission can wait for its semaphores in any stage: with TOP_OF_PIPE the
+        // barrier could be executed before the wait.
         first: vk::PipelineStageFlags::ALL_COMMANDS,
         second: first.stages,
     }
@@ -176,7 +177,7 @@ fn acquire(
 fn release(
     image: vk::Image,
     disjoint_planes: Option<usize>,
-    families: &Families,
+    families: &QueueFamilies,
     last: ImageAccess,
 ) -> OwnershipTransfer {
     let template = vk::ImageMemoryBarrier::default()
@@ -193,14 +194,14 @@ fn release(
 }
 
 impl Image {
-    /// Returns the barriers that acquire the image. A command buffer records them before its first use of the image, which is
-    /// `first`. The submission must wait for the fence of the previous owner.
+    /// Returns the barriers that acquire the image. `first` is the command buffer's first use of the image, before which the
+    /// barriers are recorded. The submission must wait for the fence of the previous owner.
     ///
     /// # Errors
     /// [`VulkanError::Unsuitable`] for a layout that the image's usage does not allow.
     ///
     /// # References
-    /// See [`OwnershipTransfer`] and VUID-VkImageMemoryBarrier2-oldLayout-01197: after a release the layout is GENERAL.
+    /// [`OwnershipTransfer`]; VUID-VkImageMemoryBarrier2-oldLayout-01197 (after a release the image has the layout GENERAL).
     pub fn acquire(
         &self,
         first: ImageAccess,
@@ -216,8 +217,8 @@ impl Image {
         ))
     }
 
-    /// Returns the barriers that release the image. A command buffer records them after its last use of the image, which is
-    /// `last`. The submission must signal the fence for which the next owner waits.
+    /// Returns the barriers that release the image. `last` is the command buffer's last use of the image, after which the
+    /// barriers are recorded. The submission must signal the fence for which the next owner waits.
     ///
     /// # Errors
     /// [`VulkanError::Unsuitable`] for a layout that the image's usage does not allow.
@@ -231,7 +232,7 @@ impl Image {
         ))
     }
 
-    /// Returns the number of planes of a disjoint image, each of which lies in its own dma-buf; `None` for an image in one
+    /// Returns the number of planes of a disjoint image, whose planes are in separate dma-bufs; `None` for an image in one
     /// dma-buf.
     #[must_use]
     pub fn disjoint_planes(&self) -> Option<usize> {
@@ -253,8 +254,8 @@ impl Image {
 }
 
 impl Gpu {
-    fn families(&self) -> Families {
-        Families {
+    fn families(&self) -> QueueFamilies {
+        QueueFamilies {
             own: self.queue_family(),
             external: self.external_family(),
         }
@@ -265,7 +266,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    const FOREIGN: Families = Families {
+    const FOREIGN: QueueFamilies = QueueFamilies {
         own: 3,
         external: vk::QUEUE_FAMILY_FOREIGN_EXT,
     };

@@ -1,7 +1,7 @@
 //! Recording of an ownership transfer in an application's command buffer.
 #![allow(
     unsafe_code,
-    reason = "whether a command buffer is being recorded cannot be checked here"
+    reason = "the state of an application's command buffer cannot be checked"
 )]
 
 use ash::vk;
@@ -21,7 +21,7 @@ impl OwnershipTransfer {
     /// # References
     /// VUID-vkCmdPipelineBarrier-srcStageMask-06461 and -dstStageMask-06462; VUID-VkImageMemoryBarrier-oldLayout-01197.
     pub unsafe fn record(&self, gpu: &Gpu, commands: vk::CommandBuffer) {
-        // SAFETY: the caller guarantees it, as documented above; the barriers are complete.
+        // SAFETY: the caller guarantees the conditions that are documented above; the barriers are complete.
         unsafe {
             gpu.handle().cmd_pipeline_barrier(
                 commands,

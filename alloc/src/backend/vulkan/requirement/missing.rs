@@ -1,4 +1,5 @@
-//! What an instance and a device have enabled, what a physical device supports, and which requirements are missing.
+//! Compares the extensions and features that an application has enabled, and those that the physical device supports, with the
+//! requirements.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -11,7 +12,7 @@ use super::{
     required_device_extensions, required_features, required_instance_extensions,
 };
 
-/// Which of [`FEATURES`](super::FEATURES) are enabled, or supported.
+/// For each of [`FEATURES`](super::FEATURES), whether it is enabled, or supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// VkPhysicalDeviceTimelineSemaphoreFeatures::timelineSemaphore.
@@ -30,7 +31,7 @@ impl Features {
     }
 }
 
-/// What an application has enabled in its instance and in its device.
+/// The extensions and features that an application has enabled in its instance and its device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Enabled<'a> {
     /// The version that the instance requested: VkApplicationInfo::apiVersion.
@@ -51,9 +52,9 @@ pub struct Supported {
     pub name: String,
     /// The Vulkan version that the device supports.
     pub api_version: u32,
-    /// The device extensions that it supports.
+    /// The device extensions that the device supports.
     pub extensions: BTreeSet<CString>,
-    /// The features that it supports.
+    /// The features that the device supports.
     pub features: Features,
 }
 
@@ -94,9 +95,9 @@ pub enum MissingKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missing {
-    /// Its kind.
+    /// The kind of the requirement.
     pub kind: MissingKind,
-    /// Its name in Vulkan.
+    /// The name of the version, extension or feature in Vulkan.
     pub name: String,
     /// Why it is required.
     pub reason: &'static str,
@@ -121,7 +122,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Lists every requirement of `wanted` that is missing, each with its reason and remedy; empty if none is.
+/// Lists every requirement of `wanted` that is missing, each with its reason and remedy; empty if none is missing.
 ///
 /// An extension or feature that is enabled although the physical device does not support it is not reported, because
 /// vkCreateDevice fails in that case.

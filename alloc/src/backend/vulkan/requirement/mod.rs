@@ -1,7 +1,7 @@
-//! The requirements on an application's instance and device for sharing images, and the ones that are missing.
+//! What an application's Vulkan instance and device must have enabled to share images, and a check that lists what is missing.
 //!
 //! The requirements are tables: [`INSTANCE_EXTENSIONS`], [`DEVICE_EXTENSIONS`] and [`FEATURES`]. Each entry names the
-//! [`Capabilities`] that require it. The entries of the capabilities that an application wants are required, and the others
+//! [`Capabilities`] that require it. An entry is required if the application wants one of its capabilities, and otherwise
 //! optional.
 
 mod missing;
@@ -14,15 +14,15 @@ use ash::vk;
 pub use missing::{Enabled, Features, Missing, MissingKind, Supported, missing_requirements};
 pub use table::{DEVICE_EXTENSIONS, FEATURES, INSTANCE_EXTENSIONS};
 
-/// The minimum Vulkan version of instance and device, which has the queries for external memory and image formats.
+/// The minimum Vulkan version of instance and device: version 1.1 has the queries for external memory and image formats.
 pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_1;
 
 bitflags::bitflags! {
     /// What an application wants to do with shared images.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Capabilities: u32 {
-        /// Import dma-bufs as images, and allocate images that are exported as dma-bufs. Everything else builds on it, so it is
-        /// always wanted.
+        /// Import dma-bufs as images, and allocate images that are exported as dma-bufs. This capability is always wanted,
+        /// because the others depend on it.
         const IMAGES = 1;
         /// Semaphores that import and export sync_files.
         const SYNC_FILE = 1 << 1;
@@ -35,22 +35,22 @@ bitflags::bitflags! {
     }
 }
 
-/// An extension that sharing requires or uses.
+/// A Vulkan extension that is required or used for sharing images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extension {
     /// The name, as in ppEnabledExtensionNames.
     pub name: &'static CStr,
-    /// The capabilities that require it; empty for an extension that is always optional.
+    /// The capabilities that require the extension; empty for an extension that is always optional.
     pub needed_for: Capabilities,
-    /// The purpose of the extension, or the advantage of an optional one.
+    /// The purpose of the extension; for an optional extension, its advantage.
     pub reason: &'static str,
-    /// The Vulkan version that contains it, in which it need not be enabled; `None` if no version does.
+    /// The Vulkan version from which on the extension is a part of Vulkan and need not be enabled; `None` if it is in no version.
     pub core_since: Option<u32>,
 }
 
 impl Extension {
-    /// Returns whether an instance or device of this version contains the extension.
+    /// Returns whether the extension is a part of this Vulkan version, so that it need not be enabled.
     #[must_use]
     fn is_core_in(&self, api_version: u32) -> bool {
         self.core_since.is_some_and(|since| since <= api_version)
@@ -61,11 +61,11 @@ impl Extension {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Feature {
-    /// The field of the structure.
+    /// The name of the field in the structure.
     pub name: &'static str,
-    /// The structure with the field. VkPhysicalDeviceVulkan12Features can be used instead if it has the field.
+    /// The Vulkan structure with the field. If VkPhysicalDeviceVulkan12Features has the field too, it can be used instead.
     pub structure: &'static str,
-    /// The capabilities that require it.
+    /// The capabilities that require the feature.
     pub needed_for: Capabilities,
     /// The purpose of the feature.
     pub reason: &'static str,

@@ -1,4 +1,4 @@
-//! The tables of extensions and features that sharing requires or uses.
+//! The tables of Vulkan extensions and features that are required or used for sharing images.
 
 use ash::{ext, khr, vk};
 

@@ -1,4 +1,4 @@
-//! A fence of a Vulkan device (VkFence), for which the CPU waits.
+//! A fence of a Vulkan device (VkFence), for which the CPU can wait.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{export_payload, nanoseconds};
 use crate::backend::vulkan::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// A VkFence. ([`Fence`] is a sync_file of the kernel.)
+/// A VkFence of a Vulkan device. [`Fence`], in contrast, is a sync_file of the kernel.
 pub struct DeviceFence {
     gpu: Gpu,
     pub(super) raw: RawFence,
-    /// Whether work was submitted that signals it, or a sync_file was imported.
+    /// Whether work that signals the fence was submitted, or a sync_file was imported.
     pub(super) signal_submitted: bool,
 }
 
@@ -41,7 +41,7 @@ impl Gpu {
         self.make_fence(true)
     }
 
-    /// Creates a fence that is signalled when a sync_file is.
+    /// Creates a fence with an imported sync_file; it is signalled when the sync_file is signalled.
     ///
     /// # Errors
     /// [`VulkanError::Lacks`] if the device's fences cannot import sync_files; [`VulkanError::Call`]. `fence` is closed in that
@@ -89,7 +89,7 @@ impl DeviceFence {
             .map_err(self.gpu.failed("vkGetFenceStatus"))
     }
 
-    /// Waits until the fence is signalled; returns `false` after `timeout`. Not for an event loop.
+    /// Waits until the fence is signalled; returns `false` after `timeout`. It blocks, so an event loop must not call it.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -101,11 +101,12 @@ impl DeviceFence {
 
     /// Exports the fence's payload as a sync_file; `None` if it is already signalled.
     ///
-    /// The call waits on a device for which [`Gpu::exports_wait`] is true.
+    /// On a device for which [`Gpu::exports_wait`] is true, the call blocks until the fence is signalled.
     ///
     /// # Errors
-    /// [`VulkanError::NotSubmitted`] if nothing was submitted that signals the fence; [`VulkanError::Call`];
-    /// [`VulkanError::Unusable`] if the driver returns an fd that is not a sync_file.
+    /// [`VulkanError::NotSubmitted`] if no submitted work signals the fence; [`VulkanError::Call`]; [`VulkanError::Unusable`] if
+    /// the driver returns an fd that is not a sync_file.
+    ///
     /// # References
     /// VUID-VkFenceGetFdInfoKHR-handleType-01454.
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {

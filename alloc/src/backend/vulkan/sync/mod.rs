@@ -6,11 +6,12 @@
 //! | [`DeviceFence`] | [`Gpu::fence_from_sync_file`], from a sync_file | [`DeviceFence::export`], to a sync_file |
 //! | [`DeviceTimeline`] | [`Gpu::import_timeline`], from an fd of the same driver, or a syncobj if the driver's timelines are syncobjs | [`DeviceTimeline::export`] |
 //!
-//! With every driver a point of a syncobj can be imported and exported as a sync_file
-//! ([`Point::fence`](crate::sync::Point::fence), [`Point::set_fence`](crate::sync::Point::set_fence)).
+//! If the driver's timelines are not syncobjs, a point of a syncobj is converted to and from a sync_file, which every driver can
+//! import and export ([`Point::fence`](crate::sync::Point::fence), [`Point::set_fence`](crate::sync::Point::set_fence)).
 //!
-//! CPU drivers create a sync_file only when the work has finished: lavapipe waits during the export and returns one that is
-//! signalled. [`Gpu::exports_wait`] reports this; a program with an event loop then calls [`Submitted::wait`] on another thread.
+//! A driver that renders on the CPU creates a sync_file only when the work has finished: lavapipe blocks in the export and
+//! returns a sync_file that is signalled already. [`Gpu::exports_wait`] reports this. A program with an event loop then calls
+//! [`Submitted::wait`] on another thread before the export.
 
 mod fence;
 mod semaphore;
@@ -33,7 +34,7 @@ pub use timeline::DeviceTimeline;
 use super::{Gpu, VulkanError};
 use crate::sync::Fence;
 
-/// What a device can import, export and share of semaphores and fences.
+/// Which imports, exports and sharing of semaphores and fences a device supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceSync {
@@ -54,15 +55,15 @@ pub struct DeviceSync {
 }
 
 impl Gpu {
-    /// Returns what the device can import, export and share of semaphores and fences.
+    /// Returns which imports, exports and sharing of semaphores and fences the device supports.
     #[must_use]
     pub fn device_sync(&self) -> DeviceSync {
         self.device().sync
     }
 
-    /// Returns whether an export of a sync_file waits until the work has finished, as CPU drivers do.
+    /// Returns whether an export of a sync_file blocks until the work has finished, as with drivers that render on the CPU.
     ///
-    /// An event loop must not make such an export.
+    /// An event loop must not export from such a device before the work has finished.
     #[must_use]
     pub fn exports_wait(&self) -> bool {
         self.is_cpu()
@@ -84,8 +85,8 @@ impl Gpu {
     }
 }
 
-/// Exports, once for each submitted signal, the payload of a semaphore or fence. `export` calls the driver, and `call` is the
-/// name of that call. Returns `None` if the payload is already signalled.
+/// Exports the payload of a semaphore or fence as a sync_file; `None` if the payload is already signalled. Each submitted signal
+/// can be exported once. `export` calls the driver, and `call` is the name of the Vulkan function for errors.
 fn export_payload(
     gpu: &Gpu,
     signal_submitted: &mut bool,
@@ -114,8 +115,8 @@ pub(super) fn nanoseconds(timeout: Duration) -> u64 {
 
 /// Whether the opaque fds of a driver's timeline semaphores are DRM syncobjs.
 ///
-/// Vulkan does not specify what an opaque fd is. Mesa's drivers for hardware with a DRM device export syncobjs, and compositors
-/// rely on it.
+/// Vulkan does not specify what an opaque fd refers to. Mesa's drivers for hardware with a DRM device export syncobjs, and
+/// compositors rely on that.
 ///
 /// # References
 /// Mesa, `src/vulkan/runtime/vk_drm_syncobj.c`.

@@ -1,4 +1,4 @@
-//! A binary semaphore.
+//! A binary semaphore of a Vulkan device (VkSemaphore).
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::sync::Fence;
 pub struct Semaphore {
     gpu: Gpu,
     pub(super) raw: RawSemaphore,
-    /// Whether work was submitted that signals it.
+    /// Whether work that signals the semaphore was submitted.
     pub(super) signal_submitted: bool,
 }
 
@@ -38,7 +38,8 @@ impl Gpu {
         self.make_semaphore(true)
     }
 
-    /// Creates a semaphore that is signalled when a fence of any device is, for work that has to wait for that fence.
+    /// Creates a semaphore with an imported sync_file, for work that has to wait for that fence. The fence can come from any
+    /// device.
     ///
     /// [`Gpu::submit`] does this itself for [`Submission::wait_fences`](super::Submission::wait_fences). An application that
     /// submits its own work adds [`Semaphore::handle`] to the wait semaphores of one submission: the wait consumes the imported
@@ -81,14 +82,14 @@ impl Semaphore {
         self.raw.raw
     }
 
-    /// Exports the payload that submitted work signals as a sync_file; `None` if it is already signalled. The semaphore is then
-    /// unsignalled and can be used again.
+    /// Exports the payload that submitted work signals as a sync_file; `None` if it is already signalled. Afterwards the
+    /// semaphore is unsignalled and can be used again.
     ///
-    /// The call waits on a device for which [`Gpu::exports_wait`] is true.
+    /// On a device for which [`Gpu::exports_wait`] is true, the call blocks until the work has finished.
     ///
     /// # Errors
-    /// [`VulkanError::NotSubmitted`] if no submitted work signals it; [`VulkanError::Call`]; [`VulkanError::Unusable`] if the
-    /// driver returns an fd that is not a sync_file.
+    /// [`VulkanError::NotSubmitted`] if no submitted work signals the semaphore; [`VulkanError::Call`]; [`VulkanError::Unusable`]
+    /// if the driver returns an fd that is not a sync_file.
     ///
     /// # References
     /// VUID-VkSemaphoreGetFdInfoKHR-handleType-03254: a signal must have been submitted.

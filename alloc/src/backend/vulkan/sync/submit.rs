@@ -18,17 +18,17 @@ use crate::sync::Fence;
 pub struct Submission {
     /// Fences for which the device waits.
     pub wait_fences: Vec<Fence>,
-    /// Timeline points for which the device waits. A point may be waited for before work that signals it is submitted.
+    /// Timeline points for which the device waits. The work that signals a point may be submitted later.
     pub wait_points: Vec<(DeviceTimeline, u64)>,
-    /// Timeline points that the work signals; each is larger than the current value of its timeline.
+    /// Timeline points that the work signals. Each value must be larger than the current value of its timeline.
     pub signal_points: Vec<(DeviceTimeline, u64)>,
     /// A fence that the work signals, created by [`Gpu::fence`].
     pub fence: Option<DeviceFence>,
-    /// Whether [`Submitted::export`] will be called.
+    /// Whether the caller will call [`Submitted::export`], so that the work has to signal a semaphore for it.
     pub exported: bool,
 }
 
-/// A recorded command buffer, with the objects that it uses.
+/// A recorded command buffer, with a value that owns the objects that the commands use.
 pub(in crate::backend::vulkan) struct Commands {
     pub(in crate::backend::vulkan) raw: vk::CommandBuffer,
     pub(in crate::backend::vulkan) uses: Box<dyn Any + Send>,
@@ -36,10 +36,11 @@ pub(in crate::backend::vulkan) struct Commands {
 
 /// Work that was submitted to a device.
 ///
-/// The objects that the work uses live until it has finished, also if this value is dropped earlier.
+/// If this value is dropped before the work has finished, the device keeps the objects that the work uses until then.
 pub struct Submitted {
     gpu: Gpu,
-    /// Signalled when all of the work has finished. If this value is dropped earlier, the device keeps the fence and the objects.
+    /// The fence that is signalled when all of the work has finished. If this value is dropped earlier, the device keeps the
+    /// fence and the objects.
     last: Option<RawFence>,
     uses: Option<Box<dyn Any + Send>>,
     semaphore: Option<Semaphore>,
@@ -71,7 +72,8 @@ impl Drop for Submitted {
 }
 
 impl Gpu {
-    /// Submits an empty batch that waits for fences and points and then signals others.
+    /// Submits a batch without commands, which waits for the fences and points of `submission` and then signals its fence and
+    /// points.
     ///
     /// # Errors
     /// [`VulkanError::Lacks`] if the device does not support these objects; [`VulkanError::NotIncreasing`] for a signal value
@@ -81,7 +83,7 @@ impl Gpu {
     }
 }
 
-/// Submits commands that wait for fences and points and then signal others.
+/// Submits commands, which wait for the fences and points of `submission` and then signal its fence and points.
 pub(in crate::backend::vulkan) fn submit(
     gpu: &Gpu,
     submission: Submission,
@@ -159,7 +161,7 @@ impl Submitted {
         })
     }
 
-    /// Waits until the work has finished; returns `false` after `timeout`. Not for an event loop.
+    /// Waits until the work has finished; returns `false` after `timeout`. It blocks, so an event loop must not call it.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -170,12 +172,13 @@ impl Submitted {
         })
     }
 
-    /// Exports a sync_file that is signalled when the work has finished; `None` if it already has. It can be exported once.
+    /// Exports a sync_file that is signalled when the work has finished; `None` if the work has already finished. The export is
+    /// possible once.
     ///
-    /// The call waits on a device for which [`Gpu::exports_wait`] is true.
+    /// On a device for which [`Gpu::exports_wait`] is true, the call blocks until the work has finished.
     ///
     /// # Errors
-    /// [`VulkanError::NotSubmitted`] if [`Submission::exported`] was not set, and for a second export; as
+    /// [`VulkanError::NotSubmitted`] if [`Submission::exported`] was not set, and for a second export; the errors of
     /// [`Semaphore::export`].
     pub fn export(&mut self) -> Result<Option<Fence>, VulkanError> {
         match &mut self.semaphore {

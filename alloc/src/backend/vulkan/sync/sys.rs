@@ -1,7 +1,7 @@
 //! Semaphores and fences, and their import from and export to file descriptors.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -18,7 +18,7 @@ const OPAQUE: vk::ExternalSemaphoreHandleTypeFlags =
     vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
 const FENCE_SYNC_FILE: vk::ExternalFenceHandleTypeFlags = vk::ExternalFenceHandleTypeFlags::SYNC_FD;
 
-/// The result for an extension function that is not loaded.
+/// The result code that is returned if the function of an extension is not loaded.
 const NOT_LOADED: vk::Result = vk::Result::ERROR_EXTENSION_NOT_PRESENT;
 
 /// The type of a semaphore.
@@ -26,12 +26,12 @@ const NOT_LOADED: vk::Result = vk::Result::ERROR_EXTENSION_NOT_PRESENT;
 pub(super) enum SemaphoreKind {
     /// A binary semaphore.
     Binary {
-        /// Whether it can be exported as a sync_file.
+        /// Whether the semaphore can be exported as a sync_file.
         exportable: bool,
     },
     /// A timeline semaphore.
     Timeline {
-        /// Whether it can be shared with another process or driver.
+        /// Whether the semaphore can be exported as an opaque fd for another process or driver.
         shared: bool,
     },
 }
@@ -78,18 +78,18 @@ impl RawSemaphore {
         })
     }
 
-    /// Imports a sync_file for the next wait (a temporary import).
+    /// Imports a sync_file as the payload of the next wait (a temporary import).
     pub(super) fn import_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
-        // A sync_file transfers a payload by copy, so only temporary imports are allowed.
-        self.take(fd, SYNC_FILE, vk::SemaphoreImportFlags::TEMPORARY)
+        // Vulkan permits only temporary imports of a sync_file, because its payload is copied.
+        self.import_fd(fd, SYNC_FILE, vk::SemaphoreImportFlags::TEMPORARY)
     }
 
-    /// Imports the semaphore of another process or driver permanently.
+    /// Imports the semaphore of another process or driver from an opaque fd, permanently.
     pub(super) fn import_opaque(&self, fd: OwnedFd) -> Result<(), vk::Result> {
-        self.take(fd, OPAQUE, vk::SemaphoreImportFlags::empty())
+        self.import_fd(fd, OPAQUE, vk::SemaphoreImportFlags::empty())
     }
 
-    fn take(
+    fn import_fd(
         &self,
         fd: OwnedFd,
         kind: vk::ExternalSemaphoreHandleTypeFlags,
@@ -109,19 +109,20 @@ impl RawSemaphore {
         })
     }
 
-    /// Exports the payload that submitted work signals; `None` if the driver reports that it is already signalled.
+    /// Exports the payload that submitted work signals as a sync_file; `None` if the driver reports that it is already signalled.
     ///
-    /// Some drivers wait here until it is signalled.
+    /// Some drivers block in this call until the payload is signalled.
     pub(super) fn export_sync_file(&self) -> Result<Option<OwnedFd>, vk::Result> {
-        self.give(SYNC_FILE)
+        self.export_fd(SYNC_FILE)
     }
 
-    /// Exports the semaphore for another process or driver.
+    /// Exports the semaphore as an opaque fd for another process or driver.
     pub(super) fn export_opaque(&self) -> Result<OwnedFd, vk::Result> {
-        self.give(OPAQUE)?.ok_or(vk::Result::ERROR_TOO_MANY_OBJECTS)
+        self.export_fd(OPAQUE)?
+            .ok_or(vk::Result::ERROR_TOO_MANY_OBJECTS)
     }
 
-    fn give(
+    fn export_fd(
         &self,
         kind: vk::ExternalSemaphoreHandleTypeFlags,
     ) -> Result<Option<OwnedFd>, vk::Result> {
@@ -185,8 +186,8 @@ impl Semaphore {
     /// sync_file.
     ///
     /// # Safety
-    /// Such work was submitted since the semaphore was made or last exported, everything that it depends on was submitted too,
-    /// and nothing waits for the semaphore.
+    /// Since the semaphore was created or last exported, work that signals it was submitted, and also all work on which that
+    /// depends. No other submitted work waits for the semaphore.
     ///
     /// # References
     /// VUID-VkSemaphoreGetFdInfoKHR-handleType-03254 and -handleType-03253.
@@ -200,7 +201,7 @@ impl DeviceFence {
     /// sync_file.
     ///
     /// # Safety
-    /// Such work was submitted since the fence was made or last exported.
+    /// Since the fence was created or last exported, work that signals it was submitted.
     ///
     /// # References
     /// VUID-VkFenceGetFdInfoKHR-handleType-01454.
@@ -241,7 +242,7 @@ impl RawFence {
         })
     }
 
-    /// Imports a sync_file (a temporary import).
+    /// Imports a sync_file as the payload of the fence, until the fence is reset (a temporary import).
     pub(super) fn import_sync_file(&self, fd: OwnedFd) -> Result<(), vk::Result> {
         let functions = self.device.fence_fd.as_ref().ok_or(NOT_LOADED)?;
         let number = fd.into_raw_fd();
@@ -298,11 +299,11 @@ fn timeout_as_false(result: Result<(), vk::Result>) -> Result<bool, vk::Result> 
 /// # References
 /// Vulkan, VkImportSemaphoreFdInfoKHR and vkGetSemaphoreFdKHR.
 fn owned(number: i32) -> Option<OwnedFd> {
-    // SAFETY: the call succeeded, so a number that is not negative is a new fd that nothing else owns.
+    // SAFETY: the call succeeded, so a number that is not negative is a new fd that no other value owns.
     (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// A semaphore to wait for or to signal, with its value if it is a timeline.
+/// A semaphore to wait for or to signal, with the value of the point. The value is ignored for a binary semaphore.
 pub(super) type SemaphorePoint = (vk::Semaphore, u64);
 
 /// Submits work to the device's queue.
@@ -337,16 +338,16 @@ pub(super) fn submit(
     let raw = &device.raw;
     device.on_queue(|queue| {
         let Some(fence) = fence else {
-            // SAFETY: the queue is used under its lock; the caller guarantees the rest, as documented above.
+            // SAFETY: the queue is used under its lock; the caller guarantees the other conditions, as documented above.
             return unsafe { raw.queue_submit(queue, &[info], last) };
         };
-        // SAFETY: as above.
+        // SAFETY: the queue is used under its lock; the caller guarantees the other conditions, as documented above.
         unsafe { raw.queue_submit(queue, &[info], fence) }?;
         // The fence of an empty submission is signalled when all earlier submissions have finished.
         // SAFETY: as above.
         unsafe { raw.queue_submit(queue, &[], last) }.inspect_err(|_| {
-            // The objects must not be destroyed while they are in use, and no fence reports the end of the work now.
-            // SAFETY: as above.
+            // The first submission succeeded, and no fence will report when it has finished. So the call waits, because its
+            // objects must not be destroyed while they are in use. SAFETY: as above.
             let _ = unsafe { raw.queue_wait_idle(queue) };
         })
     })

@@ -1,4 +1,4 @@
-//! A timeline semaphore of a device.
+//! A timeline semaphore of a Vulkan device.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,8 +13,8 @@ use crate::backend::vulkan::{Gpu, VulkanError};
 
 /// A timeline semaphore of a device. Clones share one semaphore.
 ///
-/// The value of a Vulkan timeline only increases, so a signal with a value that is not larger than the current one is refused
-/// here.
+/// The value of a Vulkan timeline must only increase, so a signal with a value that is not larger than the current value returns
+/// an error.
 #[derive(Clone)]
 pub struct DeviceTimeline {
     gpu: Gpu,
@@ -122,7 +122,7 @@ impl DeviceTimeline {
             .map_err(self.gpu.failed("vkGetSemaphoreCounterValue"))
     }
 
-    /// Signals a value from the CPU.
+    /// Sets the timeline to a larger value from the CPU (vkSignalSemaphore).
     ///
     /// # Errors
     /// [`VulkanError::NotIncreasing`] if the value is not larger than the current one; [`VulkanError::Call`].
@@ -140,7 +140,7 @@ impl DeviceTimeline {
             .map_err(self.gpu.failed("vkSignalSemaphore"))
     }
 
-    /// Waits until the timeline reaches a value; returns `false` after `timeout`. Not for an event loop.
+    /// Waits until the timeline reaches a value; returns `false` after `timeout`. It blocks, so an event loop must not call it.
     ///
     /// # Errors
     /// [`VulkanError::Call`].
@@ -151,7 +151,7 @@ impl DeviceTimeline {
     }
 }
 
-/// Whether an fd is a DRM syncobj, by the name that the kernel gives to such files.
+/// Whether an fd is a DRM syncobj, which is found out by the name that the kernel gives to such files.
 ///
 /// # References
 /// Linux, `drivers/gpu/drm/drm_syncobj.c`, drm_syncobj_get_fd.

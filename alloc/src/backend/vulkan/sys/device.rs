@@ -1,4 +1,4 @@
-//! A device with its queue, and the work that is still pending on it.
+//! A Vulkan device with its queue, and the work that is still pending on it.
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -25,19 +25,19 @@ pub(crate) struct Device {
     /// Whether samplerYcbcrConversion is enabled.
     pub(crate) has_ycbcr: bool,
     pub(crate) family: u32,
-    /// Whether queues of this family support graphics.
+    /// Whether the queue family supports graphics commands.
     pub(crate) has_graphics: bool,
     queue: Arc<dyn QueueLock>,
-    /// Work whose objects were dropped while the device used them. Each entry holds an Arc of the device, so the list is empty
-    /// when the device is dropped.
+    /// Work whose values were dropped while the device still used their Vulkan objects. Each entry keeps an Arc of the device, so
+    /// the list is empty when the device is dropped.
     pending: Mutex<Vec<PendingWork>>,
-    /// Whether the device was created here. An application destroys its own device.
+    /// Whether this crate created the device and has to destroy it. An application destroys its own device.
     is_owned: bool,
-    /// A value that the application keeps alive as long as this one. Declared last, so that it is dropped last.
+    /// The application's owner of the device. It is the last field, so that it is dropped last.
     _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The functions of timeline semaphores: the extension's functions have other names than those of Vulkan 1.2.
+/// The functions of timeline semaphores, whose names differ between VK_KHR_timeline_semaphore and Vulkan 1.2.
 pub(crate) enum TimelineFunctions {
     /// The functions of Vulkan 1.2, in the device's own table.
     Core,
@@ -45,7 +45,7 @@ pub(crate) enum TimelineFunctions {
     Extension(khr::timeline_semaphore::Device),
 }
 
-/// What is enabled on a device.
+/// The extensions and features that are enabled on a device.
 pub(crate) struct EnabledOnDevice<'a> {
     pub(crate) extensions: &'a [&'a CStr],
     pub(crate) has_ycbcr: bool,
@@ -71,7 +71,8 @@ pub(crate) struct PendingWork {
 impl Drop for Device {
     fn drop(&mut self) {
         if self.is_owned {
-            // SAFETY: every object of the device holds an Arc of it and has been dropped; pending work was waited for.
+            // SAFETY: every object of the device keeps an Arc of it, so all objects have been dropped; pending work keeps one
+            // too, so none is left.
             unsafe { self.raw.destroy_device(None) };
         }
     }
@@ -133,7 +134,7 @@ impl Device {
         ))
     }
 
-    /// Wraps an application's device, which is never destroyed here.
+    /// Wraps an application's device, which this crate never destroys.
     pub(crate) fn adopted(
         physical: &Physical,
         device_and_queue: DeviceAndQueue,
@@ -183,7 +184,7 @@ impl Device {
                 result = Some(act(queue));
             }
         });
-        // A lock of the application that did not call `act` has submitted nothing.
+        // If the application's lock did not call `act`, no work was submitted.
         result.unwrap_or(Err(vk::Result::ERROR_UNKNOWN))
     }
 
@@ -198,7 +199,7 @@ impl Device {
     /// Destroys the objects of work that has finished.
     pub(crate) fn release_finished(&self) {
         let mut list = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        // An error means that the device is lost: none of its work continues.
+        // Work counts as finished if the query fails, because that means that the device is lost and executes nothing any more.
         let (busy, finished): (Vec<_>, Vec<_>) = std::mem::take(&mut *list)
             .into_iter()
             .partition(|pending| pending.last.is_signalled() == Ok(false));
@@ -207,7 +208,7 @@ impl Device {
         drop(finished);
     }
 
-    /// Waits until no work is pending, and destroys its objects; returns `false` if some work has not finished after `timeout`.
+    /// Waits for the pending work and destroys its objects; returns `false` if some work has not finished after `timeout`.
     pub(crate) fn finish(&self, timeout: Duration) -> Result<bool, vk::Result> {
         let begun = Instant::now();
         let pending = {
@@ -223,14 +224,14 @@ impl Device {
                     all_finished = all_finished.map(|_| false);
                     self.keep(one);
                 }
-                // No work of a lost device continues.
+                // The device is lost, so the work has ended and its objects are destroyed.
                 Err(error) => all_finished = Err(error),
             }
         }
         all_finished
     }
 
-    /// Returns the memory types as which a dma-buf can be imported, as a bit mask.
+    /// Returns the bit mask of the memory types as which a dma-buf can be imported (vkGetMemoryFdPropertiesKHR).
     pub(crate) fn types_of_fd(&self, fd: BorrowedFd<'_>) -> Result<u32, vk::Result> {
         let mut properties = vk::MemoryFdPropertiesKHR::default();
         // SAFETY: the fd is an open dma-buf; the call does not take ownership of it.

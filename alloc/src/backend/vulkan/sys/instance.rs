@@ -7,9 +7,9 @@ use ash::vk;
 
 use super::super::validation::{DebugMessenger, LAYER, ValidationMessages, ValidationSettings};
 
-/// An instance: created here, with the loader, or the application's.
+/// A Vulkan instance that this crate created, or that belongs to an application.
 pub(crate) struct Instance {
-    /// Keeps the library loaded; `None` for an application's instance, which the application destroys.
+    /// The loaded Vulkan loader; `None` for an application's instance, which this crate does not destroy.
     entry: Option<ash::Entry>,
     pub(crate) raw: ash::Instance,
     messenger: Option<DebugMessenger>,
@@ -40,8 +40,8 @@ pub(crate) enum InstanceError {
 }
 
 impl Instance {
-    /// Loads the machine's Vulkan loader and creates an instance of Vulkan 1.1: without layers and extensions, or with the
-    /// validation layer, whose messages are added to a list.
+    /// Loads the machine's Vulkan loader and creates an instance of Vulkan 1.1. If `messages` is given, the instance has the
+    /// validation layer, which adds its messages to that list; otherwise it has no layers and no extensions.
     pub(crate) fn new(messages: Option<&ValidationMessages>) -> Result<Arc<Self>, InstanceError> {
         // SAFETY: the library is the system's loader with its fixed name, which is trusted like any linked library.
         let entry = unsafe { ash::Entry::load() }.map_err(InstanceError::Loader)?;
@@ -73,7 +73,7 @@ impl Instance {
         let messenger = messages
             .map(|messages| DebugMessenger::new(&entry, &raw, messages.clone()))
             .transpose();
-        // From here on, dropping the value destroys the instance.
+        // If a later call fails, the drop of this value destroys the instance.
         let mut instance = Self {
             raw,
             messenger: None,
@@ -83,7 +83,7 @@ impl Instance {
         Ok(Arc::new(instance))
     }
 
-    /// Wraps an application's instance, which is never destroyed here.
+    /// Wraps an application's instance, which this crate never destroys.
     pub(crate) fn adopted(raw: ash::Instance) -> Arc<Self> {
         Arc::new(Self {
             raw,

@@ -1,7 +1,7 @@
-//! The loader, the instance, physical devices and devices: all Vulkan calls that precede the creation of an image.
+//! The Vulkan calls that precede the creation of an image: for the loader, the instance, physical devices and devices.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 mod device;

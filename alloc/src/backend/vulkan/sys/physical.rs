@@ -26,7 +26,7 @@ pub(crate) struct DeviceProperties {
     pub(crate) sync: DeviceSync,
 }
 
-/// The limits of a physical device for one kind of image.
+/// The limits of a physical device for dma-buf images of one format, modifier and usage.
 #[derive(Clone)]
 pub(crate) struct ImageSupport {
     pub(crate) width: u32,
@@ -34,7 +34,7 @@ pub(crate) struct ImageSupport {
     pub(crate) memory: vk::ExternalMemoryFeatureFlags,
 }
 
-/// One kind of image.
+/// The format, modifier, usage and flags of images.
 #[derive(Clone, Copy)]
 pub(crate) struct ImageKind {
     pub(crate) format: vk::Format,
@@ -84,7 +84,7 @@ impl Physical {
         let mut nodes = vk::PhysicalDeviceDrmPropertiesEXT::default();
         let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut identity);
         let has = |name: &CStr| extensions.contains(name);
-        // Core since 1.2, and an extension before.
+        // The structure is a part of Vulkan since 1.2, and belongs to an extension before.
         let names_driver = has(khr::driver_properties::NAME);
         if names_driver {
             properties = properties.push_next(&mut driver);
@@ -144,7 +144,8 @@ impl Physical {
         }
     }
 
-    /// Queries which handle types semaphores and fences support, with the extensions that the device has or has enabled.
+    /// Queries which imports and exports semaphores and fences support. `has` returns whether an extension is supported, or
+    /// enabled.
     pub(crate) fn device_sync(
         &self,
         has: &impl Fn(&CStr) -> bool,
@@ -237,7 +238,8 @@ impl Physical {
         found
     }
 
-    /// Queries the limits of dma-buf images of one kind; `None` if the device does not support them.
+    /// Queries the limits of dma-buf images with this format, modifier, usage and flags; `None` if the device does not support
+    /// them.
     pub(crate) fn image_support(
         &self,
         kind: ImageKind,
@@ -303,7 +305,8 @@ impl Physical {
         Some(found.queue_flags)
     }
 
-    /// Returns the first queue family with graphics, otherwise the first that can copy whole images; and whether it has graphics.
+    /// Returns the index of the first queue family with graphics, otherwise of the first that can copy whole images. The second
+    /// value is whether the family has graphics.
     pub(crate) fn queue_family(&self) -> Option<(u32, bool)> {
         // SAFETY: the physical device is of this instance.
         let families = unsafe {

@@ -1,4 +1,5 @@
-//! The messages of Khronos' validation layer about this crate's calls, for tests: every message is a defect of this crate.
+//! The messages of the Khronos validation layer about this crate's Vulkan calls, for tests. Every message shows a defect of this
+//! crate.
 
 mod sys;
 
@@ -11,11 +12,11 @@ use super::sync::{Commands, Submission, submit};
 use super::{Gpu, VulkanError};
 pub(super) use sys::{DebugMessenger, LAYER, ValidationSettings};
 
-/// The limit for the work of [`Gpu::submit_write_hazard`].
+/// The timeout for the work of [`Gpu::submit_write_hazard`].
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// The messages of the validation layer for one [`Vulkan`](super::Vulkan) that was loaded with it. Clones share one list, which
-/// outlives the instance, because the layer reports objects that were not destroyed when the instance is destroyed.
+/// The messages of the validation layer for one [`Vulkan`](super::Vulkan). Clones share one list, which outlives the instance,
+/// because the layer reports objects that were not destroyed only when the instance is destroyed.
 #[derive(Clone, Default)]
 pub struct ValidationMessages {
     list: Arc<Mutex<Vec<String>>>,
@@ -43,7 +44,7 @@ impl Gpu {
     /// # Errors
     /// [`VulkanError::Call`].
     pub fn submit_write_hazard(&self) -> Result<(), VulkanError> {
-        let (raw, hazard) = sys::recorded_hazard(self.device())
+        let (raw, hazard) = sys::record_hazard(self.device())
             .map_err(self.failed("recording two writes without a barrier"))?;
         let commands = Commands {
             raw,

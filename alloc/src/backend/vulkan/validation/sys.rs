@@ -1,7 +1,7 @@
-//! The settings of the validation layer, its debug messenger, and work with a deliberate hazard.
+//! The settings of the validation layer, its debug messenger, and commands with a deliberate write-after-write hazard.
 #![allow(
     unsafe_code,
-    reason = "a callback from C, and calls of Vulkan through a table of functions that was loaded"
+    reason = "a callback from C, and Vulkan functions that are called through pointers that are loaded at run time"
 )]
 
 use std::ffi::{CStr, c_void};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ash::{ext, vk};
 
 use super::ValidationMessages;
-use crate::backend::vulkan::copy::{OneTime, Staging};
+use crate::backend::vulkan::copy::{OneTimeCommands, Staging};
 use crate::backend::vulkan::sys::Device;
 
 /// The layer's name.
@@ -30,7 +30,7 @@ impl ValidationSettings<'_> {
     pub(in crate::backend::vulkan) const EXTENSIONS: [&'static CStr; 2] =
         [ext::debug_utils::NAME, ext::validation_features::NAME];
 
-    /// Creates the settings. `messages` must live as long as the instance.
+    /// Creates the settings for an instance that adds messages to `messages`, which must live as long as the instance.
     pub(in crate::backend::vulkan) fn new(messages: &ValidationMessages) -> Self {
         Self {
             features: vk::ValidationFeaturesEXT::default().enabled_validation_features(&ENABLED),
@@ -40,7 +40,7 @@ impl ValidationSettings<'_> {
 }
 
 fn messenger<'a>(messages: &ValidationMessages) -> vk::DebugUtilsMessengerCreateInfoEXT<'a> {
-    // Only VALIDATION: the loader's GENERAL messages are about drivers that are not used here.
+    // Only messages of the type VALIDATION are requested: the loader's GENERAL messages concern drivers that are not used.
     vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(
             vk::DebugUtilsMessageSeverityFlagsEXT::WARNING
@@ -55,7 +55,7 @@ fn messenger<'a>(messages: &ValidationMessages) -> vk::DebugUtilsMessengerCreate
 pub(in crate::backend::vulkan) struct DebugMessenger {
     functions: ext::debug_utils::Instance,
     raw: vk::DebugUtilsMessengerEXT,
-    // The messenger has the address of the list.
+    // The messages are kept here, because the messenger has the address of their list.
     _messages: ValidationMessages,
 }
 
@@ -106,25 +106,25 @@ unsafe extern "system" fn add_message(
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push(message);
     }
-    // FALSE lets the Vulkan call continue.
+    // The return value FALSE lets the Vulkan call continue.
     vk::FALSE
 }
 
 /// A recorded write-after-write hazard, and the objects that it uses.
 pub(super) struct WriteHazard {
-    commands: OneTime,
+    commands: OneTimeCommands,
     _staging: Staging,
 }
 
 /// Records two writes of one buffer without a barrier between them.
-pub(super) fn recorded_hazard(
+pub(super) fn record_hazard(
     device: &Arc<Device>,
 ) -> Result<(vk::CommandBuffer, WriteHazard), vk::Result> {
     let staging = Staging::new(device, 64)?;
     let buffer = staging.buffer();
     let raw = &device.raw;
     let hazard = WriteHazard {
-        commands: OneTime::new(device)?,
+        commands: OneTimeCommands::new(device)?,
         _staging: staging,
     };
     let commands = hazard.commands.raw;

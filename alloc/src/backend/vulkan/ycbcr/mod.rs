@@ -1,4 +1,4 @@
-//! Sampling of Y'CbCr images: colour model, range and chroma location.
+//! Samples Y'CbCr images as RGB: the colour model, the range, the chroma location and the filters of the conversion.
 
 mod sys;
 
@@ -12,13 +12,13 @@ pub use sys::YcbcrConversion;
 
 /// The colour encoding of a Y'CbCr image.
 ///
-/// The default is the encoding of cameras and MPEG-2: BT.601, narrow range, chroma cosited with even columns and midway between
+/// The default is what most cameras and MPEG-2 use: BT.601, narrow range, and chroma samples at even columns and midway between
 /// rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct YcbcrColours {
     /// The matrix between Y'CbCr and R'G'B': YCBCR_601, YCBCR_709 or YCBCR_2020.
     pub model: vk::SamplerYcbcrModelConversion,
-    /// Narrow (16 to 235) or full (0 to 255).
+    /// The quantization range: narrow (16 to 235) or full (0 to 255).
     pub range: vk::SamplerYcbcrRange,
     /// The horizontal location of a chroma sample in the two columns that share it.
     pub x_chroma: vk::ChromaLocation,
@@ -90,10 +90,11 @@ impl ChromaSupport {
         }
     }
 
-    /// Returns `colours` with their chroma location if the device supports it, and else with one that the device supports; `None` if
-    /// it supports none for the format.
+    /// Returns `colours` unchanged if the device supports their chroma location, otherwise with a chroma location that it
+    /// supports; `None` if it supports no chroma location for the format.
     ///
-    /// Another chroma location shifts the chroma by up to half a pixel. An application can prefer that to an error.
+    /// A changed chroma location shifts the chroma by up to half a pixel, which an application may prefer to the error of
+    /// [`Gpu::ycbcr_conversion`].
     #[must_use]
     pub fn nearest(self, colours: YcbcrColours) -> Option<YcbcrColours> {
         let supported = |at| {
@@ -120,8 +121,8 @@ impl ChromaSupport {
         }
     }
 
-    /// Returns why the device cannot sample with these parameters; `None` if it can. The chroma location only matters in a
-    /// direction with subsampling.
+    /// Returns why the device cannot sample with these parameters; `None` if it can. The chroma location is checked only in a
+    /// direction in which the chroma is subsampled.
     ///
     /// # References
     /// VUID-VkSamplerYcbcrConversionCreateInfo-xChromaOffset-01651 and -01652, -chromaFilter-01657;
@@ -189,12 +190,13 @@ fn chroma_name(at: vk::ChromaLocation) -> &'static str {
     }
 }
 
-/// Whether a format has luma and chroma: of the formats that Vulkan supports here, only these have subsampled planes.
+/// Whether a format is Y'CbCr. Of the formats in the table of Vulkan formats, exactly those have subsampled chroma.
 fn is_ycbcr(fourcc: Fourcc) -> bool {
     format::size_multiples(fourcc) != (1, 1)
 }
 
-/// Returns the component mapping for formats with Cr before Cb, because Vulkan only has formats with Cb first.
+/// Returns the component mapping of a conversion. It swaps Cb and Cr for fourccs with Cr before Cb, because Vulkan only has
+/// formats with Cb first.
 fn components(fourcc: Fourcc) -> vk::ComponentMapping {
     let mut components = vk::ComponentMapping::default();
     if matches!(fourcc, Fourcc::NV21 | Fourcc::NV61 | Fourcc::YVU420) {
@@ -213,12 +215,14 @@ impl Gpu {
 
     /// Creates a VkSamplerYcbcrConversion and a sampler that converts a format to RGB while it is sampled.
     ///
-    /// Parameters that the device does not support are not approximated; [`Gpu::chroma_support`] returns the supported ones.
-    /// `filter` applies to pixels and to chroma; if the device can filter only pixels linearly, chroma uses NEAREST.
+    /// A chroma location or filter that the device does not support is an error; [`Gpu::chroma_support`] returns which ones it
+    /// supports. `filter` applies to luma and chroma; if the device can filter linearly but not chroma, the chroma filter is
+    /// NEAREST.
     ///
     /// # Errors
     /// [`VulkanError::Lacks`] if samplerYcbcrConversion is not enabled; [`VulkanError::Sampling`] for a format that is not Y'CbCr
-    /// or that the device cannot sample, and for a chroma location or a filter that it does not support; [`VulkanError::Call`].
+    /// or that the device cannot sample, and for a chroma location or a filter that the device does not support;
+    /// [`VulkanError::Call`].
     ///
     /// # References
     /// Vulkan, "Sampler Y'CBCR Conversion" and "Chroma Reconstruction".
@@ -241,7 +245,7 @@ impl Gpu {
         };
         let vulkan = format::of(format.fourcc)
             .filter(|_| is_ycbcr(format.fourcc))
-            .ok_or_else(|| refused("it is not a Y'CbCr format of Vulkan".to_owned()))?;
+            .ok_or_else(|| refused("Vulkan has no Y'CbCr format for it".to_owned()))?;
         let features = self.features(format);
         if !features.contains(vk::FormatFeatureFlags::SAMPLED_IMAGE) {
             return Err(refused(
@@ -300,7 +304,7 @@ mod tests {
             midpoint: false,
             ..ALL
         };
-        // 4:2:2 has no vertical subsampling, so the vertical chroma location does not matter.
+        // The chroma of 4:2:2 is not subsampled vertically, so the vertical chroma location is not checked.
         assert_eq!(refusal(cosited, Fourcc::NV16, vk::Filter::LINEAR), None);
         assert_eq!(refusal(cosited, Fourcc::YUYV, vk::Filter::LINEAR), None);
         assert!(refusal(cosited, Fourcc::NV12, vk::Filter::LINEAR).is_some());

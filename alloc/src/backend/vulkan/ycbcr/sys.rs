@@ -1,7 +1,7 @@
 //! The Vulkan objects of a Y'CbCr conversion: conversion, sampler and image views.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::fmt;
@@ -11,13 +11,13 @@ use ash::vk;
 
 use crate::backend::vulkan::{Gpu, Image, VulkanError};
 
-/// A VkSamplerYcbcrConversion with its sampler, for one format. Clones share the objects.
+/// A VkSamplerYcbcrConversion and a VkSampler with it, for one format. Clones share the two objects.
 #[derive(Clone)]
 pub struct YcbcrConversion {
-    raw: Arc<Raw>,
+    raw: Arc<RawConversion>,
 }
 
-struct Raw {
+struct RawConversion {
     gpu: Gpu,
     format: vk::Format,
     conversion: vk::SamplerYcbcrConversion,
@@ -33,10 +33,11 @@ impl fmt::Debug for YcbcrConversion {
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawConversion {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
-        // SAFETY: both are of this device or null; an application that used their handles has waited for its work.
+        // SAFETY: sampler and conversion belong to this device or are null; an application that used their handles has waited for
+        // its work.
         unsafe {
             raw.destroy_sampler(self.sampler, None);
             raw.destroy_sampler_ycbcr_conversion(self.conversion, None);
@@ -52,8 +53,8 @@ impl YcbcrConversion {
         info: &vk::SamplerYcbcrConversionCreateInfo<'_>,
         filter: vk::Filter,
     ) -> Result<Self, VulkanError> {
-        // From here on, dropping the value destroys the objects that were created.
-        let mut made = Raw {
+        // If a later call fails, the drop of this value destroys the objects that were created before.
+        let mut made = RawConversion {
             gpu: gpu.clone(),
             format,
             conversion: vk::SamplerYcbcrConversion::null(),
@@ -96,7 +97,7 @@ impl YcbcrConversion {
         self.raw.sampler
     }
 
-    /// Returns the format that it converts, which its image views must have.
+    /// Returns the Vulkan format of the conversion, which its image views must have.
     #[must_use]
     pub fn format(&self) -> vk::Format {
         self.raw.format
@@ -117,7 +118,7 @@ impl YcbcrConversion {
             return Err(VulkanError::Sampling {
                 device: gpu.name().to_owned(),
                 format: image.buffer().layout().format(),
-                why: "the conversion is of another format or device, or the image has no SAMPLED usage"
+                why: "the conversion was created for another format or device, or the image has no SAMPLED usage"
                     .to_owned(),
             });
         }

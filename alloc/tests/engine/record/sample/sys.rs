@@ -1,7 +1,7 @@
 //! A compute pipeline with an immutable sampler that converts from Y'CbCr.
 #![allow(
     unsafe_code,
-    reason = "an engine calls Vulkan through a table of functions that was loaded"
+    reason = "an engine calls Vulkan functions through pointers that are loaded at run time"
 )]
 
 use std::sync::Arc;
@@ -22,9 +22,9 @@ const COMPUTE: ImageAccess = ImageAccess {
     access: vk::AccessFlags::SHADER_READ,
 };
 
-/// The objects of the pipeline; null where they were not created.
+/// The Vulkan objects of the pipeline. A handle is null if the object was not created.
 #[derive(Default)]
-struct Objects {
+struct PipelineObjects {
     view: vk::ImageView,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
@@ -37,8 +37,8 @@ struct Objects {
 
 struct Sampling {
     engine: Arc<Engine>,
-    made: Objects,
-    // The layout refers to its sampler.
+    made: PipelineObjects,
+    // The conversion is kept, because the descriptor set layout contains its sampler.
     _conversion: YcbcrConversion,
 }
 
@@ -68,10 +68,10 @@ pub(crate) fn sampled(
     (columns, rows): (u32, u32),
 ) -> Result<Vec<[f32; 4]>, VulkanError> {
     let device = &engine.device;
-    // From here on, drop destroys the objects that were created.
+    // If a later call fails, the drop of this value destroys the objects that were created before.
     let mut sampling = Sampling {
         engine: Arc::clone(engine),
-        made: Objects::default(),
+        made: PipelineObjects::default(),
         _conversion: conversion.clone(),
     };
     let made = &mut sampling.made;
@@ -177,7 +177,7 @@ fn storage(
 /// Creates the pipeline, and a descriptor set for it.
 fn pipeline(
     engine: &Engine,
-    made: &mut Objects,
+    made: &mut PipelineObjects,
     sampler: vk::Sampler,
 ) -> Result<vk::DescriptorSet, VulkanError> {
     let device = &engine.device;

@@ -1,4 +1,4 @@
-//! Copies from one image to another by the device, with a conversion of formats where it blits.
+//! Copies from one image to another on the device, with a conversion between formats if the device can blit them.
 
 mod sys;
 
@@ -8,7 +8,7 @@ use ash::vk;
 
 use super::sys::{OwnershipTransfers, Region};
 use super::{TIMEOUT, timed_out};
-use crate::backend::vulkan::copier::{Method, method};
+use crate::backend::vulkan::copier::{CopyMethod, copy_method};
 use crate::backend::vulkan::image::Image;
 use crate::backend::vulkan::ownership::{Contents, ImageAccess};
 use crate::backend::vulkan::sync::{Commands, Submission, Submitted, submit};
@@ -16,14 +16,14 @@ use crate::backend::vulkan::{Gpu, VulkanError, format};
 use crate::model::{Extent, Fourcc, Rect};
 
 impl Gpu {
-    /// Copies the picture of one image to that of another, on this device: between the visible rectangles, which have one size. Around the
-    /// picture nothing is written. The formats may differ as [`Gpu::copiers`] declares.
+    /// Copies the picture of one image to another image on this device. The visible rectangles of both images must have the same
+    /// size, and pixels outside of the rectangle are not written. The formats may differ as [`Gpu::copiers`] declares.
     ///
     /// The call returns when the device has finished.
     ///
     /// # Errors
-    /// [`VulkanError::Copy`] if the images are not of this device or are one image, if their pictures differ in size, or if the device does not
-    /// make the one format of the other; [`VulkanError::Call`].
+    /// [`VulkanError::Copy`] if an image belongs to another device, if both images are the same, if their pictures differ in
+    /// size, or if the device cannot convert between their formats; [`VulkanError::Call`].
     pub fn copy(&self, from: &Image, to: &Image) -> Result<(), VulkanError> {
         let copy = self.begin_copy(from, to, Submission::default())?;
         if copy.wait(TIMEOUT)? {
@@ -33,12 +33,12 @@ impl Gpu {
         }
     }
 
-    /// Submits a copy as [`Gpu::copy`] does and returns without waiting. The copy waits for and signals what `submission` lists: the fence of
-    /// the program that fills `from`, and of the last that read `to`. [`Submitted::export`] returns the fence for the readers of `to` and the
-    /// next writer of `from`.
+    /// Submits a copy as [`Gpu::copy`] does and returns without waiting. The copy waits for the fences in `submission`, which
+    /// must include the fence of the last writer of `from` and those of the last readers of `to`. [`Submitted::export`] returns
+    /// the fence of the copy, for which readers of `to` and the next writer of `from` wait.
     ///
     /// # Errors
-    /// As [`Gpu::copy`] and [`Gpu::submit`].
+    /// The errors of [`Gpu::copy`] and [`Gpu::submit`].
     ///
     /// # References
     /// Vulkan, vkCmdCopyImage and vkCmdBlitImage.
@@ -56,15 +56,15 @@ impl Gpu {
         };
         if !self.is_same(&from.gpu) || !self.is_same(&to.gpu) {
             return Err(refused(
-                "an image is of another device; import both buffers into this one",
+                "one of the images belongs to another device; import both buffers into this device",
             ));
         }
         if Arc::ptr_eq(&from.raw, &to.raw) {
-            return Err(refused("they are the same image"));
+            return Err(refused("the source and the destination are the same image"));
         }
-        let made = method(from.layout.format().fourcc, to.layout.format().fourcc);
+        let made = copy_method(from.layout.format().fourcc, to.layout.format().fourcc);
         let made = made.map_err(refused)?;
-        if let Some(why) = self.lacks_for(made, from, to) {
+        if let Some(why) = self.unsupported_reason(made, from, to) {
             return Err(refused(why));
         }
         let (read, written) = (from.regions()?, to.regions()?);
@@ -84,9 +84,12 @@ impl Gpu {
                 picture(to)
             )));
         }
-        if !whole(from) || !whole(to) || (made == Method::Copy && sizes(&read) != sizes(&written)) {
+        if !whole(from)
+            || !whole(to)
+            || (made == CopyMethod::Copy && sizes(&read) != sizes(&written))
+        {
             return Err(refused(
-                "a picture begins or ends within pixels that share their chroma; crop at a multiple of them",
+                "the picture of an image begins or ends between pixels that share a chroma sample; crop at multiples of the chroma subsampling",
             ));
         }
         let transfers = |image: &Image| -> Result<OwnershipTransfers, VulkanError> {
@@ -97,7 +100,7 @@ impl Gpu {
         };
         let transfers = [transfers(from)?, transfers(to)?];
         let regions: Vec<(Region, Region)> = read.into_iter().zip(written).collect();
-        let (raw, recorded) = sys::recorded(&from.raw, &to.raw, made, &regions, &transfers)
+        let (raw, recorded) = sys::record_copy(&from.raw, &to.raw, made, &regions, &transfers)
             .map_err(self.failed("recording a copy"))?;
         let commands = Commands {
             raw,
@@ -106,17 +109,22 @@ impl Gpu {
         submit(self, submission, Some(commands))
     }
 
-    /// Returns what the images or the device lack for a copy by this method; `None` if they lack nothing.
-    fn lacks_for(&self, method: Method, from: &Image, to: &Image) -> Option<&'static str> {
+    /// Returns why the images or the device do not support a copy by this method; `None` if they support it.
+    fn unsupported_reason(
+        &self,
+        method: CopyMethod,
+        from: &Image,
+        to: &Image,
+    ) -> Option<&'static str> {
         let reads = from.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC);
         let writes = to.usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
         let converts = from.features.contains(vk::FormatFeatureFlags::BLIT_SRC)
             && to.features.contains(vk::FormatFeatureFlags::BLIT_DST);
         if !reads || !writes {
             Some(
-                "the images are not for copies; import them with Purpose::Copy, if the device can copy the formats",
+                "an image has no TRANSFER usage; import both with Purpose::Copy, if the device can copy their formats",
             )
-        } else if method == Method::Copy {
+        } else if method == CopyMethod::Copy {
             None
         } else if !converts {
             Some("the device does not blit these formats with these modifiers; copy by the CPU")
@@ -128,8 +136,8 @@ impl Gpu {
     }
 }
 
-/// Whether a picture begins and ends at whole texel blocks of its image: those of packed 4:2:2 have two pixels. A plane of its own has
-/// blocks of one sample, and the regions have whole samples.
+/// Whether a picture begins and ends at texel blocks of its image. A texel block of packed 4:2:2 has two pixels. For other
+/// formats the check is not needed, because their blocks are single samples and each region of a plane consists of whole samples.
 ///
 /// # References
 /// VUID-vkCmdCopyImage-srcOffset and -extent: multiples of the texel block, or up to the image's edge.

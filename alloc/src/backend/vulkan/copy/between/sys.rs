@@ -1,40 +1,40 @@
 //! The command buffer of a copy from one image to another.
 #![allow(
     unsafe_code,
-    reason = "every call of Vulkan goes through a table of functions that was loaded"
+    reason = "Vulkan functions are called through pointers that are loaded at run time"
 )]
 
 use std::sync::Arc;
 
 use ash::vk;
 
-use super::super::sys::{OneTime, OwnershipTransfers, Region};
-use crate::backend::vulkan::copier::Method;
+use super::super::sys::{OneTimeCommands, OwnershipTransfers, Region};
+use crate::backend::vulkan::copier::CopyMethod;
 use crate::backend::vulkan::image::RawImage;
 use crate::backend::vulkan::sys::Device;
 
 /// A recorded copy, and all objects that it uses.
-pub(super) struct Recorded {
-    commands: OneTime,
+pub(super) struct RecordedCopy {
+    commands: OneTimeCommands,
     from: Arc<RawImage>,
     to: Arc<RawImage>,
 }
 
-/// Records a copy that acquires both images first and releases them afterwards. The caller has checked that both are of one
-/// device, and that the device converts between their formats by `method`.
-pub(super) fn recorded(
+/// Records a copy that first acquires the ownership of both images and afterwards releases it. The caller has checked that both
+/// images belong to the same device, and that the device converts between their formats by `method`.
+pub(super) fn record_copy(
     from: &Arc<RawImage>,
     to: &Arc<RawImage>,
-    method: Method,
+    method: CopyMethod,
     regions: &[(Region, Region)],
     transfers: &[OwnershipTransfers; 2],
-) -> Result<(vk::CommandBuffer, Recorded), vk::Result> {
-    let made = Recorded {
-        commands: OneTime::new(&from.device)?,
+) -> Result<(vk::CommandBuffer, RecordedCopy), vk::Result> {
+    let made = RecordedCopy {
+        commands: OneTimeCommands::new(&from.device)?,
         from: Arc::clone(from),
         to: Arc::clone(to),
     };
-    // SAFETY: the command buffer is new; both images are of this device and live as long as the commands.
+    // SAFETY: the command buffer is new; both images belong to this device, and `made` keeps them as long as the commands.
     unsafe { record(&made, method, regions, transfers) }?;
     Ok((made.commands.raw, made))
 }
@@ -42,10 +42,11 @@ pub(super) fn recorded(
 /// Records acquires, copy and releases.
 ///
 /// # Safety
-/// The command buffer is in the initial state; images and command buffer are of one device and live until the commands have finished.
+/// The command buffer is in the initial state. The images and the command buffer belong to the same device, and live until the
+/// commands have finished.
 unsafe fn record(
-    made: &Recorded,
-    method: Method,
+    made: &RecordedCopy,
+    method: CopyMethod,
     regions: &[(Region, Region)],
     [read, written]: &[OwnershipTransfers; 2],
 ) -> Result<(), vk::Result> {
@@ -57,7 +58,8 @@ unsafe fn record(
     let none = vk::DependencyFlags::empty();
     let acquires = [read.acquire.barriers(), written.acquire.barriers()].concat();
     let releases = [read.release.barriers(), written.release.barriers()].concat();
-    // SAFETY: the caller guarantees it; the regions lie inside of the images, as `Image::regions` computes them.
+    // SAFETY: the caller guarantees that the objects are valid; the regions are inside of the images, since `Image::regions`
+    // computed them.
     unsafe {
         raw.begin_command_buffer(commands, &begin)?;
         raw.cmd_pipeline_barrier(
@@ -70,13 +72,13 @@ unsafe fn record(
             &acquires,
         );
         match method {
-            Method::Copy => {
+            CopyMethod::Copy => {
                 let copies: Vec<vk::ImageCopy> = regions.iter().map(image_copy).collect();
                 raw.cmd_copy_image(commands, from, general, to, general, &copies);
             }
-            Method::Blit => {
+            CopyMethod::Blit => {
                 let blits: Vec<vk::ImageBlit> = regions.iter().map(image_blit).collect();
-                // Both pictures have one size, so each pixel is made of one pixel.
+                // Both pictures have the same size, so each written pixel comes from exactly one pixel and is not filtered.
                 let filter = vk::Filter::NEAREST;
                 raw.cmd_blit_image(commands, from, general, to, general, &blits, filter);
             }
@@ -97,9 +99,9 @@ unsafe fn record(
 fn image_copy((from, to): &(Region, Region)) -> vk::ImageCopy {
     vk::ImageCopy::default()
         .src_subresource(layers(from))
-        .src_offset(corner(from, (0, 0)))
+        .src_offset(region_offset(from, (0, 0)))
         .dst_subresource(layers(to))
-        .dst_offset(corner(to, (0, 0)))
+        .dst_offset(region_offset(to, (0, 0)))
         .extent(vk::Extent3D {
             width: from.width,
             height: from.height,
@@ -109,9 +111,9 @@ fn image_copy((from, to): &(Region, Region)) -> vk::ImageCopy {
 
 fn image_blit((from, to): &(Region, Region)) -> vk::ImageBlit {
     let corners = |region: &Region| {
-        let mut end = corner(region, (region.width, region.height));
+        let mut end = region_offset(region, (region.width, region.height));
         end.z = 1;
-        [corner(region, (0, 0)), end]
+        [region_offset(region, (0, 0)), end]
     };
     vk::ImageBlit::default()
         .src_subresource(layers(from))
@@ -126,9 +128,9 @@ fn layers(region: &Region) -> vk::ImageSubresourceLayers {
         .layer_count(1)
 }
 
-/// Returns the pixel of a region that is this far from its first.
-fn corner(region: &Region, (columns, rows): (u32, u32)) -> vk::Offset3D {
-    // Images have far less than 2^31 columns and rows.
+/// Returns the coordinates of a pixel that is this many columns and rows after the first pixel of a region.
+fn region_offset(region: &Region, (columns, rows): (u32, u32)) -> vk::Offset3D {
+    // The conversion does not fail, since images have far less than 2^31 columns and rows.
     let at = |first: u32, more: u32| i32::try_from(first.saturating_add(more)).unwrap_or(0);
     vk::Offset3D {
         x: at(region.corner.0, columns),

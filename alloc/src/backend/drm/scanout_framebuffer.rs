@@ -1,4 +1,4 @@
-//! The framebuffers that the planes of a card scan out at present, whichever program made them.
+//! The framebuffers that the planes of a card scan out at present, also those of other programs.
 
 use std::fs::File;
 
@@ -13,20 +13,20 @@ use crate::model::{Extent, FormatModifier, Fourcc, Modifier};
 /// A framebuffer that a plane scans out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Shown {
+pub struct ScanoutFramebuffer {
     /// The size in pixels.
     pub extent: Extent,
     /// The format and modifier; the modifier is INVALID if the framebuffer was made without one and need not be linear.
     pub format: FormatModifier,
-    /// The location of each colour plane.
-    pub planes: Vec<ShownPlane>,
+    /// The location of each memory plane of the framebuffer.
+    pub planes: Vec<ScanoutPlane>,
 }
 
-/// The location of one colour plane of a framebuffer.
+/// The location of one memory plane of a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ShownPlane {
-    /// The identity of its dma-buf.
+pub struct ScanoutPlane {
+    /// The identity of the dma-buf that contains the plane.
     pub memory: BufferIdentity,
     /// The offset of the plane in the dma-buf, in bytes.
     pub offset_bytes: u32,
@@ -45,7 +45,7 @@ impl Card {
     ///
     /// # References
     /// `drm_mode.h`, DRM_IOCTL_MODE_GETFB2: only the master and CAP_SYS_ADMIN get the handles.
-    pub fn shown(&self) -> Result<Vec<Shown>, DrmError> {
+    pub fn scanout_framebuffers(&self) -> Result<Vec<ScanoutFramebuffer>, DrmError> {
         // A card without displays (vgem) has no planes.
         let Ok(planes) = self.plane_handles() else {
             return Ok(Vec::new());
@@ -64,7 +64,10 @@ impl Card {
         Ok(shown)
     }
 
-    fn describe(&self, handle: framebuffer::Handle) -> Result<Option<Shown>, DrmError> {
+    fn describe(
+        &self,
+        handle: framebuffer::Handle,
+    ) -> Result<Option<ScanoutFramebuffer>, DrmError> {
         let guard = self.lock_handles();
         // The framebuffer can have been removed, or have a format that the crate `drm` does not know.
         let Ok(info) = self.get_planar_framebuffer(handle) else {
@@ -80,7 +83,7 @@ impl Card {
         let planes = places
             .filter_map(|((handle, offset), stride)| Some(((*handle)?, offset, stride)))
             .map(|(handle, offset_bytes, stride_bytes)| {
-                Ok(ShownPlane {
+                Ok(ScanoutPlane {
                     memory: self.memory_of(handle)?,
                     offset_bytes,
                     stride_bytes,
@@ -93,7 +96,7 @@ impl Card {
         let Ok(extent) = Extent::new(width, height) else {
             return Ok(None);
         };
-        Ok((!planes.is_empty()).then_some(Shown {
+        Ok((!planes.is_empty()).then_some(ScanoutFramebuffer {
             extent,
             format: FormatModifier::new(fourcc, modifier),
             planes,
