@@ -16,7 +16,7 @@ mod shaders {
 
     const SOURCE: &str = "src/bin/covalent-vulkan/render/shaders.wgsl";
 
-    /// Writes `shaders.spv` with every entry point into cargo's folder.
+    /// Compiles every entry point into `shaders.spv` in `OUT_DIR`.
     pub(super) fn compile() {
         println!("cargo::rerun-if-changed={SOURCE}");
         let text = std::fs::read_to_string(SOURCE).unwrap_or_else(|error| fail(&error));

@@ -63,7 +63,7 @@ fn negotiate(
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<NegotiatedBuffers<Stream>, Box<dyn Error>> {
-    // With fewer buffers the camera stalls as soon as the compositor is late by one frame.
+    // With fewer than four buffers the camera stalls as soon as the compositor releases a buffer one frame late.
     let mut collection = BufferCollection::new(Extent::new(640, 480)?).with_count(4);
     collection.add(camera)?;
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor");
@@ -126,7 +126,7 @@ impl Show {
 
     fn handle_event(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
-            // The compositor's GPU may still read the buffer, until the fences of the dma-buf are signalled.
+            // The compositor's GPU may read the buffer until the fences of the dma-buf are signalled.
             Event::Released(index) => {
                 let read = SyncPoint::implicit(&self.negotiated.buffers[index], Access::Write)?;
                 self.events.watch_fence(read.wait()?, index)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::latency::{Latencies, Percentiles};
 use crate::presentation::Shown;
 
-/// The number of `CLOCK_MONOTONIC` in `clock_gettime`. V4L2's monotonic timestamps are on this clock.
+/// The value of `CLOCK_MONOTONIC` for `clock_gettime`. V4L2's monotonic timestamps are on this clock.
 pub const CLOCK_MONOTONIC: u32 = 1;
 
 /// How the frames reached the display.
@@ -17,7 +17,7 @@ pub enum Path {
     Direct,
     /// Composited: the compositor rendered them into a buffer of its own.
     Composited,
-    /// Some frames by direct scanout, the others composited.
+    /// Some frames reached the display by direct scanout, and the others were composited.
     Mixed,
 }
 
@@ -25,11 +25,11 @@ pub enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// The stream has not ended: the numbers are those until now.
+    /// The stream has not ended; the counts are those so far.
     Running,
     /// All frames of `--frames` were shown.
     Done,
-    /// By SIGINT or SIGTERM.
+    /// SIGINT or SIGTERM ended the run.
     Interrupted,
     /// The user closed the window.
     Closed,
@@ -76,17 +76,17 @@ impl FrameStats {
         self.skipped = self.skipped.saturating_add(1);
     }
 
-    /// Counts a captured frame that lacks a part of its picture, and is not shown.
+    /// Counts a captured frame that is incomplete and therefore not shown.
     pub fn short(&mut self) {
         self.short = self.short.saturating_add(1);
         self.skipped();
     }
 
-    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's, or `None` where that is on
-    /// another clock.
+    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's timestamp, or `None` where
+    /// the camera uses another clock.
     ///
-    /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted, and `now` is taken
-    /// as their capture time.
+    /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted by
+    /// [`timestamps_ahead`](Self::timestamps_ahead), and `now` is used as their capture time.
     pub fn committed(&mut self, frame: u64, timestamp: Option<Duration>, now: Duration) {
         self.committed = self.committed.saturating_add(1);
         if timestamp.is_some_and(|timestamp| timestamp > now) {
@@ -161,7 +161,7 @@ impl FrameStats {
         self.skipped
     }
 
-    /// Returns the frames that lacked a part of their picture; they count as not committed too.
+    /// Returns the number of frames that were incomplete. [`frames_skipped`](Self::frames_skipped) includes them.
     #[must_use]
     pub fn frames_short(&self) -> u64 {
         self.short
@@ -185,7 +185,8 @@ impl FrameStats {
         u64::try_from(self.in_flight.len()).unwrap_or(u64::MAX)
     }
 
-    /// Returns how the frames reached the display, by the compositor's presentation feedback; `None` before the first one.
+    /// Returns how the frames reached the display, as the compositor's presentation feedback reports it; `None` before the first
+    /// presented frame.
     #[must_use]
     pub fn path(&self) -> Option<Path> {
         match (self.presented, self.direct) {
@@ -196,8 +197,9 @@ impl FrameStats {
         }
     }
 
-    /// Returns the bytes that CPUs copied in this process and in the compositor, where this process copied `client_bytes`. `None` where
-    /// the compositor drew a frame or did not report how it was shown: it does not tell its clients what it copied.
+    /// Returns the bytes that the CPU copied in this process and in the compositor; `client_bytes` are those of this process.
+    /// Returns `None` where the compositor composed a frame or did not report how the frame was shown, because the compositor
+    /// does not tell its clients how many bytes it copied.
     #[must_use]
     pub fn copied_bytes(&self, client_bytes: u64) -> Option<u64> {
         (self.path() == Some(Path::Direct)).then_some(client_bytes)

@@ -1,4 +1,5 @@
-//! `--list`: the formats, sizes and rates of the camera, how each format would be shown, and which the program chooses.
+//! `--list`: lists the camera's formats, sizes and rates, says how the frames of each format would be shown, and marks the format
+//! that the program chooses.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,10 +22,10 @@ use crate::options::Options;
 use crate::rate;
 use crate::setup;
 
-/// The most sizes of a format that are listed.
+/// The maximum number of sizes that are listed for one format.
 const SIZES: usize = 64;
 
-/// How the frames of a format would be shown, the best first.
+/// How the frames of a format would be shown, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Use {
@@ -34,7 +35,7 @@ enum Use {
     Composited,
     /// Every frame is copied into shared memory.
     Copied,
-    /// There is no compositor to ask.
+    /// No compositor is running, so this is unknown.
     Unknown,
     /// The frames cannot be shown.
     NotShown,
@@ -52,14 +53,14 @@ impl Use {
     }
 }
 
-/// A size, and its frame rates in frames a second, the highest first.
+/// A frame size, and its frame rates in frames per second, from the highest to the lowest.
 #[derive(Clone, Debug, Serialize)]
 struct Size {
     size: String,
     rates: Vec<String>,
 }
 
-/// A format of the camera.
+/// A format of the camera in the list.
 #[derive(Clone, Debug, Serialize)]
 struct Choice {
     /// The V4L2 pixel format.
@@ -70,7 +71,7 @@ struct Choice {
     description: String,
     /// How its frames would be shown.
     shown: Use,
-    /// Why they would not be shown better.
+    /// Why no better way to show the frames is possible.
     why: Option<String>,
     /// The source that would allocate the buffers.
     source: Option<String>,
@@ -87,11 +88,11 @@ struct List {
     /// The size that the program chooses, and its frame rate.
     size: String,
     rate: Option<String>,
-    /// The formats, the best first.
+    /// The formats, in the order of how well their frames would be shown.
     formats: Vec<Choice>,
 }
 
-/// The compositor, with what is to be planned for it.
+/// The compositor's preferences, and the frame size and the refresh rate for it.
 struct Target {
     requests: Vec<TrancheRequest>,
     extent: Extent,
@@ -168,7 +169,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .map_err(Failure::unexpected)
 }
 
-/// Connects to the compositor; `None` where there is none.
+/// Connects to the compositor; returns `None` where none is running.
 fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     let (mut events, mut compositor): (Events, Compositor) = match Events::connect() {
         Ok(connected) => connected,
@@ -192,7 +193,7 @@ fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     }))
 }
 
-/// Returns the format of the plan that the program chooses without a copy.
+/// Returns the format of the plan that the program would choose, where frames are not copied.
 fn chosen_format(
     options: &Options,
     queue: &Queue,
@@ -262,7 +263,7 @@ fn choice(
     Ok(choice)
 }
 
-/// Lists the sizes of a format with their rates.
+/// Returns the sizes of a format, each with its frame rates.
 fn sizes(queue: &Queue, description: &FormatDescription) -> Result<Vec<Size>, Failure> {
     let format = description.pixel_format;
     let rates = |extent| -> Result<Vec<String>, Failure> {
@@ -302,7 +303,7 @@ fn sizes(queue: &Queue, description: &FormatDescription) -> Result<Vec<Size>, Fa
     }
 }
 
-/// Prints the list for people.
+/// Prints the list as text.
 fn print_text(list: &List) -> std::io::Result<()> {
     let mut text = format!(
         "{} ({}): {} at {} frames a second\n",
@@ -323,7 +324,7 @@ fn print_text(list: &List) -> std::io::Result<()> {
             text.push_str(&format!(", in {source}"));
         }
         text.push('\n');
-        // Sizes with the same rates are one line.
+        // Sizes with equal frame rates share one line.
         let mut by_rates: BTreeMap<usize, (Vec<&str>, &[String])> = BTreeMap::new();
         for (place, size) in choice.sizes.iter().enumerate() {
             let same = by_rates

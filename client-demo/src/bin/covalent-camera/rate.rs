@@ -3,10 +3,10 @@
 use covalent_alloc::backend::v4l2::{self, FrameRate, Queue};
 use covalent_alloc::model::Layout;
 
-/// Sets the highest frame rate that the display can show. A camera keeps the rate that its last user set, so the rate is not known
-/// until this program sets one.
+/// Sets the highest frame rate that the display can show. Without this, the camera would keep the frame rate that the last
+/// program has set.
 ///
-/// `refresh_millihertz` is the display's, or `None` where it is unknown.
+/// `refresh_millihertz` is the display's refresh rate, or `None` where it is unknown.
 ///
 /// # Errors
 /// The error of the V4L2 device where its rates cannot be listed or set.

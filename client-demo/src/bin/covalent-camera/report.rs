@@ -27,20 +27,20 @@ struct Report {
     dropped_by_camera: u64,
     /// Of the dropped frames, those that the program skipped: damaged ones, and those dequeued together with a newer one.
     dropped_by_client: u64,
-    /// Of the frames that the program skipped, those that were shorter than their format, without the driver's error flag.
+    /// Of the frames that the program skipped, those with less data than their format needs and without the driver's error flag.
     short: u64,
     /// Of the dropped frames, those that the compositor discarded.
     dropped_by_compositor: u64,
     /// Frames that were presented after a newer one.
     out_of_order: u64,
-    /// How the frames reached the display, by the compositor's presentation feedback.
+    /// How the frames reached the display, as the compositor's presentation feedback reports it.
     path: Option<Path>,
-    /// Bytes of buffers that the CPU read or wrote in this process, divided by the presented frames.
+    /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames.
     client_copied_bytes_per_frame: f64,
-    /// The same number for this process and the compositor together; null where the compositor drew a frame or did not report how
-    /// it was shown, because the compositor does not tell its clients what it copied.
+    /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
+    /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
-    /// Why this process copies every frame, and how many bytes; null where it copies none.
+    /// Why this process copies every frame, and how many bytes it copied; null where it copies none.
     copied: Option<CopyReport>,
     /// What `--record` has written; null without it.
     recorded: Option<Recording>,
@@ -74,7 +74,7 @@ struct Report {
     plan: serde_json::Value,
 }
 
-/// The values that a report is made from.
+/// The values from which a report is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) camera_buffers: &'a CameraBuffers,
     pub(crate) stats: &'a FrameStats,
@@ -147,7 +147,7 @@ impl Report {
         }
     }
 
-    /// Returns the numbers of a stream that runs, for people.
+    /// Returns the counts of a running stream as one line of text.
     fn line(&self) -> String {
         let path = match self.path {
             None => "",
@@ -175,10 +175,11 @@ impl Report {
     }
 }
 
-/// Prints the report: with `--json` as an object on stdout, and otherwise, while the stream runs, as a line on stderr.
+/// Prints the report. With `--json` it is an object on stdout. Without `--json` it is a line on stderr, which is printed only
+/// while the stream runs.
 ///
 /// # Errors
-/// When stdout or stderr cannot be written.
+/// Stdout or stderr cannot be written.
 pub(crate) fn print(inputs: ReportInputs<'_>, is_json: bool) -> anyhow::Result<()> {
     let is_running = inputs.ended == Ending::Running;
     if !is_json && !is_running {

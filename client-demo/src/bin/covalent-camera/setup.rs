@@ -32,9 +32,9 @@ use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
 use crate::rate;
 
-/// The least number of buffers: with less the camera stalls as soon as the compositor is late by one frame.
+/// The minimum number of buffers. With fewer, the camera stalls as soon as the compositor releases a buffer one frame late.
 const BUFFERS: u32 = 4;
-/// The size of a window where the compositor suggests none.
+/// The size of the window where the compositor suggests none.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
 /// Everything that a stream needs.
@@ -73,7 +73,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let devices = Devices {
         camera: &queue,
         encoder: encoder.as_ref().map(|(encoder, _)| encoder),
-        // The buffers that other processes have are missing for camera and display.
+        // Buffers that other processes hold are not available to the camera and the display, so more are allocated.
         count: match options.share {
             Some(_) => BUFFERS.saturating_add(SHARED_BUFFERS),
             None => BUFFERS,
@@ -134,12 +134,12 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
 struct Devices<'a> {
     camera: &'a Queue,
     encoder: Option<&'a EncoderDevice>,
-    /// The least number of buffers.
+    /// The minimum number of buffers.
     count: u32,
 }
 
 impl Devices<'_> {
-    /// Returns a collection with the devices, in any format or this one.
+    /// Returns a collection with these devices as participants. `None` as format permits every format.
     fn collection(
         self,
         extent: Extent,
@@ -169,10 +169,10 @@ impl Devices<'_> {
     }
 }
 
-/// The camera's stream, and that of the pictures of the encoder.
+/// The camera's capture stream, and the stream of the encoder's raw pictures.
 type Streams = (Stream, Option<Stream>);
 
-/// A plan, and its buffers in the camera's queue and the compositor.
+/// A plan, with its buffers imported into the camera's queue and the compositor.
 struct Planned {
     plan: Plan,
     buffers: Vec<Buffer>,
@@ -182,8 +182,8 @@ struct Planned {
     summary: String,
 }
 
-/// Negotiates buffers that the camera and the compositor share. Where there is no plan for them and `--no-copy` is not given, plans
-/// buffers whose frames this process copies to shared memory.
+/// Negotiates buffers that the camera and the compositor share. Where no plan for both exists and `--no-copy` is not given, plans
+/// buffers for the camera alone; this process then copies their frames to shared memory.
 fn plan(
     options: &Options,
     devices: Devices<'_>,
@@ -227,7 +227,7 @@ fn plan(
     }
 }
 
-/// Returns a collection with the camera, in any format or this one.
+/// Returns a collection with the camera as a participant. `None` as format permits every format.
 pub(crate) fn collection(
     queue: &Queue,
     extent: Extent,
@@ -250,15 +250,15 @@ pub(crate) fn queued(
     buffers: &[Buffer],
 ) -> Result<Stream, BackendError> {
     let mut stream = collection.import(queue, buffers)?;
-    // Some drivers check the memory only in VIDIOC_QBUF.
+    // Some drivers check a buffer's memory only in VIDIOC_QBUF.
     for index in 0..buffers.len() {
         stream.queue(index)?;
     }
     Ok(stream)
 }
 
-/// Plans buffers whose frames this process copies to shared memory. `without_copy` is the failure that says why there is no plan
-/// without a copy, and `reason` says the same in one line.
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. `without_copy` is the failure
+/// that says why there is no plan without a copy, and `reason` is its summary in one line.
 fn copied(
     options: &Options,
     devices: Devices<'_>,
@@ -323,7 +323,8 @@ fn copied(
     })
 }
 
-/// Returns the size of the frames: that of `--size`, or the one that suits the screen in a format that the compositor supports.
+/// Returns the size of the frames: the size of `--size`, or the camera's size that suits the screen best in a format that the
+/// compositor supports.
 pub(crate) fn extent(
     options: &Options,
     queue: &Queue,
@@ -339,7 +340,7 @@ pub(crate) fn extent(
     let takes = |fourcc| {
         options.format.is_none_or(|format| format == fourcc)
             && match requests.as_slice() {
-                // Every frame will be copied.
+                // With no tranche in the feedback, every frame will be copied.
                 [] => xrgb::FORMATS.contains(&fourcc),
                 requests => requests.iter().any(|request| request.supports(fourcc)),
             }
@@ -348,7 +349,8 @@ pub(crate) fn extent(
         .map_err(exit_code::camera_failure)
 }
 
-/// Returns the size that fills this screen, or the window.
+/// Returns the size that the frames should have: the size of the display's mode, or with `--window` the size of a fullscreen
+/// configure. Without either it is [`ANY_SIZE`].
 fn wanted(options: &Options, compositor: &Compositor) -> Extent {
     let configured = compositor
         .configure

@@ -1,4 +1,4 @@
-//! The buffers that frames are drawn into: `wl_shm` buffers, or dma-bufs of a plan.
+//! The buffers into which frames are drawn: `wl_shm` buffers, or dma-bufs of a plan.
 
 use anyhow::Context;
 use covalent_alloc::backend::drm::HostTransfer;
@@ -17,10 +17,10 @@ use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-/// Buffers of either kind.
+/// The buffers, in shared memory or in dma-bufs.
 #[derive(Debug)]
 pub(crate) enum FrameBuffers {
-    /// `wl_shm`.
+    /// `wl_shm` buffers.
     Shm(Pool),
     /// dma-bufs that the compositor has imported, mapped into this process.
     Dmabuf {
@@ -97,7 +97,7 @@ impl FrameBuffers {
         }
     }
 
-    /// Returns the name of the source of the memory.
+    /// Returns the name of the source that allocated the memory.
     pub(crate) fn source(&self) -> &str {
         match self {
             Self::Shm(_) => "wl_shm",
@@ -105,7 +105,7 @@ impl FrameBuffers {
         }
     }
 
-    /// Draws a frame into the buffer at `index`, which no one else may use.
+    /// Draws a frame into the buffer at `index`. Neither the compositor nor a device may use the buffer meanwhile.
     pub(crate) fn draw(&self, index: usize, rows: &Rows) -> anyhow::Result<()> {
         match self {
             Self::Shm(pool) => Ok(pool.draw(index, rows)?),

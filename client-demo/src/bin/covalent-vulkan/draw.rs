@@ -1,4 +1,4 @@
-//! Renders one frame into a free buffer, commits it, and takes the buffer back when device and compositor are done with it.
+//! Renders frames into free buffers and commits them, and handles completed renderings and released buffers.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ use crate::render::Frame;
 use crate::show::Show;
 use crate::submission_tracker::{Completion, FrameSubmission};
 
-/// The most frames whose rendering is submitted to a GPU and not complete.
+/// The maximum number of frames whose rendering was submitted to a GPU and is not complete.
 const AHEAD: usize = 2;
 
-/// A frame whose rendering is submitted and not complete.
+/// A frame whose rendering was submitted and is not complete.
 pub(crate) struct PendingFrame {
-    /// The buffer's number.
+    /// The number of the buffer, see [`Swapchain`](crate::swapchain::Swapchain).
     number: usize,
-    /// Whether the frame is committed only on completion; otherwise it is committed already.
+    /// Whether the frame is committed when its rendering is complete. Otherwise it was committed at submission.
     is_deferred: bool,
-    /// The index of the camera's buffer that is sampled.
+    /// The index of the camera's buffer that the frame samples.
     picture: Option<usize>,
     timestamp: Option<Duration>,
     begun: Duration,
 }
 
 impl Show<'_> {
-    /// Returns the number that the next frame shows.
+    /// Returns the number that the next frame displays.
     pub(crate) fn frame_number(&self) -> u32 {
         let drawn = u32::try_from(self.drawn % u64::from(NUMBERS)).unwrap_or_default();
         self.options.first.wrapping_add(drawn) % NUMBERS
@@ -64,7 +64,7 @@ impl Show<'_> {
         let after = match swapchain.draw(index).map_err(handover_failure)? {
             BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
             BeginWrite::Wait(wait) => {
-                // The compositor released the buffer while its GPU still reads it.
+                // The compositor has released the buffer, but its GPU still reads it.
                 swapchain.frame_trace.wait_started(index, now());
                 return self
                     .events
@@ -88,9 +88,9 @@ impl Show<'_> {
             .renderer
             .record(target, &frame, texture)
             .map_err(Failure::unexpected)?;
-        // A frame is committed only after its rendering is complete in two cases. Without explicit synchronisation and without a
-        // fence on the dma-buf, the compositor would read the buffer too early. A transfer to the host, which keeps a copy of its
-        // own, needs the rendered pixels.
+        // A frame is committed after its rendering is complete in two cases. First, without explicit synchronisation and without
+        // a fence on the dma-buf, the compositor would read the buffer too early. Second, the transfer to a virtual GPU's copy on
+        // the host needs the rendered pixels.
         let has_no_fence = self.submissions.completion() == Completion::HelperThread;
         let is_deferred = swapchain.copies.is_some() || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
@@ -128,8 +128,8 @@ impl Show<'_> {
         self.commit(frame_id, drawn, back)
     }
 
-    /// Sets the acquire and release points of the surface's next commit. The caller signals the acquire point; the release point
-    /// says when the buffer is free again.
+    /// Sets the acquire and release points of the surface's next commit. The caller has to signal the acquire point. The
+    /// compositor signals the release point when it no longer uses the buffer.
     fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<SyncPoint>), Failure> {
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
@@ -138,7 +138,7 @@ impl Show<'_> {
         Ok((Some(acquire), Some(release.into())))
     }
 
-    /// Commits a frame. `drawn` signals the end of its rendering; `None` means that it is rendered.
+    /// Commits a frame. `drawn` is signalled when the frame's rendering is complete; `None` means that it is complete already.
     fn commit(
         &mut self,
         frame_id: u64,
@@ -257,7 +257,7 @@ impl Show<'_> {
     }
 }
 
-/// Merges the fences that a GPU has to wait for before it renders to a buffer.
+/// Merges the fences that the GPU has to wait for before it renders to a buffer into one sync file.
 fn merged_wait_fence(
     buffer: &Buffer,
     after: &[PriorAccess<SyncPoint>],

@@ -1,4 +1,4 @@
-//! The Vulkan devices that may render, in the order in which they are tried.
+//! The Vulkan devices that can render, in the order in which the program tries them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use covalent_alloc::backend::vulkan::{Gpu, Vulkan};
 use covalent_alloc::model::DeviceIdentity;
 use covalent_client_demo::exit::{Exit, Failure};
 
-/// The devices that can render to dma-bufs, and why the others cannot be used.
+/// The devices that can render to dma-bufs, and the reasons why the other devices cannot be used.
 #[derive(Debug)]
 pub(crate) struct Gpus {
     pub(crate) open: Vec<Gpu>,
@@ -77,7 +77,7 @@ pub(crate) fn display_name(gpu: &Gpu) -> String {
 fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
     let identity = gpu.identity();
     if wanted.starts_with('/') {
-        // Both nodes of a card are the same device.
+        // A card's primary node and render node are the same device.
         return identity.node == wanted
             || Card::open(Path::new(wanted))
                 .is_ok_and(|card| card.identity().same_device(identity));

@@ -23,9 +23,9 @@ use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 
-/// The number that the planner's thread sends when it has an answer. Frames are numbered from 0.
+/// The completion number of the planner's thread. Frames are numbered from 0, so no frame has this number.
 pub(crate) const PLANNED: u64 = u64::MAX;
-/// How long planning may take, with the trial imports. Each trial of the helper process also has a deadline of its own.
+/// The deadline of planning, including the trial imports. Each trial of the helper process also has its own deadline.
 const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Everything that rendering and showing frames needs.
@@ -41,7 +41,7 @@ pub(crate) struct Setup {
     pub(crate) gpu: Gpu,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
-    /// The plan of the first swapchain, and what the compositor does with its buffers.
+    /// The plan of the first swapchain, and the phrase for what the compositor does with the buffers.
     pub(crate) first: (Plan, String),
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn current_requests(compositor: &Compositor) -> Vec<TrancheRequest> {
         .unwrap_or_default()
 }
 
-/// Returns the size of the buffers: that of `--size`, else the window's, else the screen's.
+/// Returns the size of the buffers: the size of `--size`, else the window's size, else the screen's size.
 pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Extent, Failure> {
     if let Some(extent) = options.size {
         return Ok(extent);
@@ -165,14 +165,14 @@ pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Exten
     let (width, height) = match (size, mode) {
         (Some(size), _) => size,
         (None, Some(mode)) if fullscreen => mode,
-        // The compositor lets the window choose: half the width and half the height of the screen.
+        // The compositor lets the client choose the window's size: half the width and half the height of the screen.
         (None, Some((width, height))) => ((width / 2).max(1), (height / 2).max(1)),
         (None, None) => (640, 480),
     };
     Extent::new(width, height).map_err(Failure::unexpected)
 }
 
-/// Sends the alternatives to the planner and waits for its answer. Nothing is shown meanwhile.
+/// Sends the alternatives to the planner and waits for its result. No frame is shown meanwhile.
 fn decide(
     planner: &Planner,
     alternatives: Vec<Alternative>,
@@ -192,7 +192,8 @@ fn decide(
 
 type Opened = Result<(Camera, Renderer), Failure>;
 
-/// Plans until the camera and the device have both imported a plan's buffers. The inner error says that there is no such plan.
+/// Plans and imports until the camera and the device have both imported the buffers of one plan. The inner error says that no
+/// such plan exists.
 fn open_camera(
     camera_negotiation: &mut CameraNegotiation,
     gpu: &Gpu,

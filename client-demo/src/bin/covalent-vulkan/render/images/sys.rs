@@ -14,10 +14,10 @@ use covalent_alloc::model::Rect;
 use crate::render::layout::SharedLayout;
 use crate::render::pipelines::Pipelines;
 
-/// The descriptors that one texture can need: one for each of its planes.
+/// The maximum number of descriptors of one combined image sampler: a multi-planar format can need one for each plane.
 const DESCRIPTORS: u32 = 3;
 
-/// The whole image.
+/// The colour aspect of the whole image.
 const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     aspect_mask: vk::ImageAspectFlags::COLOR,
     base_mip_level: 0,
@@ -86,7 +86,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Returns the rectangle of the picture, to which frames are drawn.
+    /// Returns the visible rectangle of the buffer, to which frames are rendered.
     pub(in crate::render) fn visible(&self) -> Rect {
         self.image.buffer().layout().visible()
     }

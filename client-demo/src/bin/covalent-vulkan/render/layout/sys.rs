@@ -12,7 +12,7 @@ use covalent_alloc::backend::vulkan::{Gpu, VulkanError, YcbcrConversion};
 use super::Sampling;
 use crate::render::Frame;
 
-/// The sampler and the layouts that the pipelines of every target format share.
+/// The sampler and the pipeline layout, which the pipelines of all target formats share.
 pub(in crate::render) struct SharedLayout {
     pub(in crate::render) gpu: Gpu,
     /// The conversion from Y'CbCr, with its sampler; `None` for RGB.
