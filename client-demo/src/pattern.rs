@@ -87,7 +87,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Size`] where a cell would be narrower than one pixel, or a band lower than four.
+    /// [`PatternError::Size`] where a cell would be narrower than one pixel, or a band would have fewer than four rows.
     pub fn new(width: u32, height: u32) -> Result<Self, PatternError> {
         if width < CELLS || height < BANDS * 4 {
             return Err(PatternError::Size { width, height });
@@ -200,7 +200,7 @@ impl Pattern {
         }
     }
 
-    /// Returns the column at which a cell begins. The cells fill any width.
+    /// Returns the column at which a cell begins. The 32 cells cover any width without a gap.
     fn cell_edge(self, cell: u32) -> u32 {
         let edge = u64::from(self.width) * u64::from(cell) / u64::from(CELLS);
         u32::try_from(edge).unwrap_or(self.width)

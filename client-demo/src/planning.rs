@@ -9,10 +9,10 @@ use covalent_alloc::trial::{
     load_trial_results, solve_with_trials,
 };
 
-/// One request to the solver, with what messages need.
+/// A request to the solver, with the phrases that describe it in messages.
 #[derive(Clone, Debug)]
 pub struct Alternative {
-    /// The solver's request.
+    /// The request to the solver.
     pub request: Request,
     /// The participant that needs a trial import in a helper process before this process may import; `None` where no driver may
     /// crash.
@@ -26,9 +26,9 @@ pub struct Alternative {
 /// The result of planning a list of alternatives.
 #[derive(Clone, Debug, Default)]
 pub struct PlanningResult {
-    /// The first alternative that has a plan, by its index, and that plan.
+    /// The index of the first alternative that has a plan, and the plan.
     pub chosen: Option<(usize, Box<Plan>)>,
-    /// Why each alternative before it has no plan.
+    /// Why each earlier alternative has no plan.
     pub explanations: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct Planning {
 }
 
 impl Planning {
-    /// Opens the user's trial results. Where they cannot be read, the error is logged and only the quirks that ship are used.
+    /// Loads the user's trial results. If they cannot be read, the error is logged, and only the shipped quirks are used.
     #[must_use]
     pub fn open() -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Planning {
         }
     }
 
-    /// Plans the first alternative that can be planned.
+    /// Plans the first alternative that has a plan.
     pub fn decide(&mut self, alternatives: &[Alternative]) -> PlanningResult {
         let mut answer = PlanningResult::default();
         for (index, alternative) in alternatives.iter().enumerate() {
@@ -75,7 +75,7 @@ impl Planning {
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
         let known = self.trial_results.apply(request).request;
-        // Without a plan there is nothing to try.
+        // Without a plan there is nothing to import.
         let plan = shared_plan(solve(&known))?;
         let Some(who) = &alternative.trial_participant else {
             return Ok(plan);

@@ -1,4 +1,4 @@
-//! presentation-time: when and how frames were presented.
+//! `presentation-time`: when and how frames were presented.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::compositor::{Compositor, Event};
 pub struct Shown {
     /// When the frame was presented, on the compositor's presentation clock.
     pub time: Duration,
-    /// The refresh counter of the output, 0 where it has none.
+    /// The vblank counter of the output; 0 where the output has none.
     pub sequence: u64,
     /// Whether the display scanned out the client's buffer directly (`zero_copy`).
     pub zero_copy: bool,
 }
 
-/// Joins the parts of a protocol timestamp; `None` where the nanoseconds are a second or more.
+/// Combines the three fields of a protocol timestamp; `None` if the nanoseconds amount to a second or more.
 #[must_use]
 pub fn timestamp(seconds_high: u32, seconds_low: u32, nanoseconds: u32) -> Option<Duration> {
     let seconds = u64::from(seconds_high) << 32 | u64::from(seconds_low);

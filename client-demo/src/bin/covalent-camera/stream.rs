@@ -250,8 +250,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the buffer to commit; `None` where every frame
-    /// is copied and the compositor holds all buffers, so that the frame is skipped.
+    /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the index of the buffer to commit.
+    /// Returns `None` where every frame is copied and the compositor holds all `wl_shm` buffers, so that the frame is skipped.
     fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
         if !self.display.is_copied() {
             self.camera_buffers.publish(captured)?;

@@ -40,7 +40,8 @@ impl Show<'_> {
         self.options.first.wrapping_add(drawn) % NUMBERS
     }
 
-    /// Renders the next frame where the compositor has requested one, a buffer is free and, with a camera, a new frame was captured.
+    /// Renders the next frame if the compositor has sent a frame callback, a buffer is free and, with a camera, a new frame was
+    /// captured.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
         let ahead = match self.submissions.completion() {
             Completion::HelperThread => 1,
