@@ -1,4 +1,4 @@
-//! The modules of the CPU renderer, and pictures that are drawn with them as the compositor does.
+//! Includes the modules of the CPU renderer, and calls them as the compositor does.
 #![allow(dead_code, unused_imports)]
 
 use std::io;
@@ -29,7 +29,7 @@ fn float(pixels: usize) -> f64 {
     u32::try_from(pixels).map_or(f64::MAX, f64::from)
 }
 
-/// Planes in memory with their strides.
+/// The planes of a buffer in memory, each with its stride.
 pub struct Memory<'a>(pub Vec<(usize, &'a [u8])>);
 
 impl ReadPlanes for &Memory<'_> {
