@@ -1,44 +1,44 @@
-//! How many messages of a client are dispatched before the other clients are served.
+//! Limits how many messages of one client are dispatched before the other clients are served.
 //!
 //! The cost of a request depends on the state of the client: a commit of a large tree of surfaces takes a thousand times as long
-//! as most requests. Messages are therefore dispatched in batches, the time of each batch is measured, and a client whose slice is
-//! used up continues in the next event-loop iteration. Commits are limited separately, so that a client whose other requests are
-//! cheap cannot send many expensive commits in one batch. The small batches of usual clients are dispatched at once.
+//! as most requests. Messages are therefore dispatched in batches whose time is measured. A client whose time slice is used up
+//! continues in the next event-loop iteration. The number of commits in a batch has its own limit, so that a client whose other
+//! requests are cheap cannot send many expensive commits in one batch. The batches of typical clients are small and are
+//! dispatched at once.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The time in which the requests of one client are dispatched in one event-loop iteration, unless very many clients are busy.
+/// The time slice of one client in one event-loop iteration. It is shorter if very many clients are busy.
 const SLICE: Duration = Duration::from_millis(2);
-/// The total time in one event-loop iteration for all clients that have more messages to dispatch.
-///
-/// It is shorter than the time between two frames, so that a frame can be drawn in time.
+/// The total time for all busy clients in one event-loop iteration. It is shorter than the time between two frames, so that a
+/// frame can be drawn in time.
 const BUSY_TIME: Duration = Duration::from_millis(4);
-/// The number of messages and of commits in the first batch of a client.
+/// The maximum number of messages and of commits in the first batch of a client.
 const FIRST_BATCH: Batch = Batch {
     messages: 16,
     commits: 4,
 };
-/// The largest batch. 512 of the smallest messages fill one read of 4096 bytes. The number of commits stays small, because the cost
-/// of one commit does not predict the cost of the next.
+/// The maximum size of a batch. 512 of the smallest messages fill one read of 4096 bytes. The number of commits stays small,
+/// because the cost of one commit does not predict the cost of the next.
 const BATCH_MAX: Batch = Batch {
     messages: 512,
     commits: 4,
 };
 
-/// The number of messages and of commits among them.
+/// The size of a batch: the number of messages, and the number of commits among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) messages: usize,
     pub(super) commits: usize,
 }
 
-/// The number of clients that have more messages to dispatch.
+/// The number of busy clients, which have more messages to dispatch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BusyClients(Rc<Cell<u32>>);
 
-/// The pace of one client.
+/// The maximum batch size and the used time of one client.
 #[derive(Debug)]
 pub(super) struct Pace {
     most: Batch,
@@ -58,21 +58,21 @@ impl Pace {
         }
     }
 
-    /// Returns whether the next batch may be as large as this.
+    /// Returns whether the next batch may have this size.
     pub(super) fn permits(&self, batch: Batch) -> bool {
         batch.messages <= self.most.messages && batch.commits <= self.most.commits
     }
 
-    /// Starts an event-loop iteration.
+    /// Starts the client's time slice in an event-loop iteration.
     pub(super) fn start(&mut self) {
         self.used = Duration::ZERO;
     }
 
-    /// Counts the time that a batch took; returns whether the client may continue in this iteration.
+    /// Adds the time that a batch took. Returns whether the client's time slice is not used up yet.
     pub(super) fn dispatched(&mut self, batch: Batch, took: Duration) -> bool {
         self.used = self.used.saturating_add(took);
         let slice = SLICE.min(BUSY_TIME / self.busy_clients.0.get().max(1));
-        // The commits of a batch are assumed to be its expensive messages.
+        // If the batch has commits, the time is attributed to them.
         let (most, limit) = if batch.commits > 0 {
             (&mut self.most.commits, BATCH_MAX.commits)
         } else {
