@@ -103,8 +103,8 @@ pub fn compose(
     })
 }
 
-/// Copies the visible buffers that only the GPU can read, for a frame that the GPU cannot draw. The result has an item for each
-/// visible layer. A buffer that cannot be copied is left out of the frame.
+/// Reads back the visible buffers that only the GPU can read, for a frame that the GPU renderer cannot compose. The result has an
+/// item for each visible layer. A buffer that cannot be read back is missing in the frame.
 fn copy_tiled(
     gles: &mut Gles,
     layers: &[Layer<'_>],

@@ -18,7 +18,7 @@ use crate::event_loop::LoopHandle;
 use crate::session::Seat;
 use crate::state::State;
 
-/// The range of an absolute device's coordinates, which become shares of the output.
+/// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
 const SHARE: i32 = 1 << 20;
 
 /// The input devices of a seat.
@@ -51,7 +51,7 @@ impl Devices {
         Ok(Self(context))
     }
 
-    /// Closes the devices while another session is active.
+    /// Closes the devices, because another session becomes active.
     pub fn pause(&mut self) {
         self.0.suspend();
     }
@@ -74,7 +74,7 @@ impl State {
                 self.point_at(to, event.time_msec());
             }
             InputEvent::PointerMotionAbsolute { event } => {
-                // An absolute device, such as the tablet of a virtual machine, covers the first output.
+                // The coordinates of an absolute device, such as the tablet of a virtual machine, refer to the first output.
                 let (x, y) = (event.x_transformed(SHARE), event.y_transformed(SHARE));
                 let share = (x / f64::from(SHARE), y / f64::from(SHARE));
                 if let Some(output) = self.stack.outputs().first() {
@@ -91,7 +91,7 @@ impl State {
         self.key_event(event.key_code(), event.state(), event.time_msec());
     }
 
-    /// Sends a key press or release to the client with keyboard focus, or switches the console.
+    /// Sends a key press or release to the client with keyboard focus, or switches the virtual terminal.
     pub fn key_event(&mut self, key: Keycode, key_state: KeyState, time: u32) {
         let Some(keyboard) = self.seat.get_keyboard() else {
             return;
@@ -115,7 +115,8 @@ impl State {
         }
     }
 
-    /// Moves the pointer to a position on the desktop, or to the nearest one that an output shows, and updates the pointer focus.
+    /// Moves the pointer to a position on the desktop, or to the nearest position that an output shows. Updates the pointer
+    /// focus.
     pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
         self.move_pointer(to, time);
         self.cursor_moved();
@@ -149,7 +150,7 @@ impl State {
         }
     }
 
-    /// Moves the pointer although no device did. A pointer that no device has moved yet stays invisible.
+    /// Moves the pointer without an event of a device. A pointer that no device has moved yet stays invisible.
     pub(crate) fn point_at_now(&mut self, to: Point<f64, Logical>) {
         self.move_pointer(to, clock::milliseconds(clock::now()));
         self.outputs.schedule_redraw();

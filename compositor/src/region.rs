@@ -88,7 +88,7 @@ pub struct Region {
     rects: Vec<Rect>,
 }
 
-/// The largest number of rectangles that [`simplify`](Region::simplify) keeps.
+/// The maximum number of rectangles that [`simplify`](Region::simplify) keeps.
 const RECTS_MAX: usize = 32;
 
 impl Region {
@@ -105,9 +105,9 @@ impl Region {
             .extend(missing.into_iter().filter(|part| !part.is_empty()));
     }
 
-    /// Replaces very many rectangles by their bounding rectangle.
+    /// Replaces the rectangles by their bounding rectangle if there are too many.
     ///
-    /// This is correct for damage, which may be larger than the change. It is not correct for an opaque region.
+    /// The result may contain more pixels. That is correct for damage, but not for an opaque region.
     pub fn simplify(&mut self) {
         if self.rects.len() > RECTS_MAX {
             self.rects = vec![self.bounds()];

@@ -1,8 +1,8 @@
-//! Finds the state that another program left on the card, and undoes it with the first commit.
+//! Finds the state that another program has left on the card, so that the first commit can reset it.
 //!
 //! The kernel keeps the state of planes, CRTCs and connectors when another DRM master takes over. A cursor, an overlay, a gamma
-//! table or a rotation of that program would stay on the display of this one, and a connector that it drove by another CRTC makes
-//! the kernel reject the commit.
+//! table or a rotation of the previous program would stay on the display. A connector that the previous program drove with
+//! another CRTC would make the kernel reject the commit.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use drm::control::{Device, RawResourceHandle, connector, crtc, plane};
 use super::property::Properties;
 use super::{KmsError, kernel};
 
-/// The objects of a card that the first commit of a display has to turn off.
+/// The objects of a card that the first commit of a display has to turn off, with their properties.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     planes: Vec<Properties>,
@@ -20,14 +20,15 @@ pub(super) struct Leftovers {
     crtcs: Vec<Properties>,
 }
 
-/// The CRTC to which each object of a card is attached.
+/// The id of the CRTC to which each plane and connector of a card is attached; 0 for none.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Attached {
     planes: HashMap<RawResourceHandle, u32>,
     connectors: HashMap<RawResourceHandle, u32>,
 }
 
-/// The planes and connectors that are attached to the CRTC of a display, and the CRTC that loses its connector to this display.
+/// The ids of the objects that have to be turned off: the planes and connectors that are attached to the CRTC of a display, and
+/// the CRTC that loses its connector to this display.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ToDisable {
     planes: Vec<RawResourceHandle>,
@@ -36,7 +37,8 @@ struct ToDisable {
 }
 
 impl Attached {
-    /// Returns what has to be turned off so that `connector` can be driven by `crtc` with `own_planes` and `own_connectors`.
+    /// Returns the objects that have to be turned off, so that `crtc` can drive `connector` with only `own_planes` and
+    /// `own_connectors`.
     fn to_disable(
         &self,
         crtc: u32,
@@ -44,7 +46,7 @@ impl Attached {
         own_planes: &[RawResourceHandle],
         own_connectors: &[RawResourceHandle],
     ) -> ToDisable {
-        // A CRTC whose last connector is taken away has to be turned off, because the kernel rejects an active CRTC without a
+        // A CRTC that loses its last connector has to be turned off, because the kernel rejects an active CRTC without a
         // connector.
         let before = self.connectors.get(&connector).copied().unwrap_or(0);
         let keeps_one = self
@@ -81,9 +83,9 @@ impl Attached {
 }
 
 impl Leftovers {
-    /// Reads the state of the card, and finds what has to be turned off so that `connector` can be driven by `crtc`.
+    /// Reads the state of the card, and finds the objects that have to be turned off, so that `crtc` can drive `connector`.
     ///
-    /// Objects of other displays stay as they are, also those that this compositor drives.
+    /// Objects of other displays stay unchanged, including the displays that this compositor drives.
     ///
     /// # Errors
     ///
@@ -138,7 +140,7 @@ impl Leftovers {
         })
     }
 
-    /// Adds to an atomic request that these objects are off.
+    /// Adds the properties that turn these objects off to an atomic request.
     pub(super) fn fill_disabled(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
         for plane in &self.planes {
             plane.set(request, "FB_ID", 0)?;
@@ -155,7 +157,8 @@ impl Leftovers {
     }
 }
 
-/// Adds to an atomic request the values of a CRTC that change no colour and no time: no tables, no matrix, a fixed refresh rate.
+/// Adds the neutral values of a CRTC's properties to an atomic request: no colour tables, no colour matrix, and a fixed refresh
+/// rate.
 ///
 /// # References
 ///
@@ -169,7 +172,7 @@ pub(super) fn fill_neutral_crtc(crtc: &Properties, request: &mut AtomicModeReq) 
     }
 }
 
-/// Adds to an atomic request the values of a connector for ordinary sRGB pictures.
+/// Adds the values of a connector's properties for SDR content in sRGB to an atomic request.
 ///
 /// # References
 ///

@@ -1,6 +1,4 @@
-//! Conversion of rows of a buffer to RGB.
-//!
-//! A pixel is `0xAARRGGBB` with premultiplied alpha.
+//! Converts rows of a buffer to RGB. A pixel is `0xAARRGGBB` with premultiplied alpha.
 
 use std::io;
 
@@ -41,22 +39,22 @@ pub trait ReadPlanes {
         Ok(())
     }
 
-    /// Returns the stride of `plane` in bytes a row.
+    /// Returns the stride of `plane` in bytes.
     fn stride(&self, plane: usize) -> usize;
 }
 
-/// How the bytes of a buffer are read.
+/// The format, size and colour representation of a buffer, with which its bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
     /// The pixel format.
     pub format: PixelFormat,
     /// The width and height of the buffer in pixels.
     pub size: (usize, usize),
-    /// How the numbers are read as colours.
+    /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
 }
 
-/// Reads rows of pixels and converts them to RGB. It keeps its scratch memory from row to row.
+/// Reads rows of pixels and converts them to RGB. Its scratch memory is reused for each row.
 #[derive(Debug, Default)]
 pub struct RowDecoder {
     bytes: Vec<u8>,
@@ -132,7 +130,7 @@ impl RowDecoder {
         Ok(())
     }
 
-    /// Reads pixels as [`read`](Self::read) does, but with any alpha, for those that are known to be opaque.
+    /// Reads pixels as [`read`](Self::read) does, but leaves alpha undefined. It is used for pixels that are known to be opaque.
     ///
     /// # Errors
     ///
@@ -193,7 +191,7 @@ pub(super) fn read_row<'a>(
     Ok(scratch)
 }
 
-/// Copies a part of a row with 16 bits for each number into scratch memory.
+/// Copies a part of a row with 16-bit samples into scratch memory.
 pub(super) fn read_row_of_words<'a>(
     scratch: &'a mut Vec<u16>,
     memory: &mut dyn ReadPlanes,

@@ -1,4 +1,4 @@
-//! Copies of buffers that only the GPU can read, for the CPU renderer and for screenshots.
+//! Reads back buffers that only the GPU can read, for the CPU renderer and for screenshots.
 
 use std::io;
 
@@ -24,7 +24,7 @@ pub struct Copied {
 }
 
 impl Gles {
-    /// Draws a buffer into memory, so that the CPU can read it whatever its layout is.
+    /// Draws a buffer into a render target and reads it back, so that the CPU gets the pixels whatever the buffer's layout is.
     ///
     /// # Errors
     ///
