@@ -50,7 +50,7 @@ pub enum EncodeError {
     )]
     None(String),
     /// The device is not an encoder.
-    #[error("{node} ({driver}) writes no compressed format, so it is no encoder", node = node.display())]
+    #[error("{node} ({driver}) does not write a compressed format, so it is not an encoder", node = node.display())]
     NoEncoder {
         /// The device node.
         node: PathBuf,
@@ -58,13 +58,13 @@ pub enum EncodeError {
         driver: String,
     },
     /// No plan for the bitstream buffers exists.
-    #[error("there are no buffers for the bitstream: {0}")]
+    #[error("no buffers can be allocated for the bitstream: {0}")]
     Plan(#[from] NoPlan),
     /// The bitstream buffers cannot be allocated.
-    #[error("there are no buffers for the bitstream: {0}")]
+    #[error("no buffers can be allocated for the bitstream: {0}")]
     Allocate(#[from] BackendError),
     /// The pictures are too large for a bitstream buffer.
-    #[error("there are no buffers for the bitstream: {0}")]
+    #[error("no buffers can be allocated for the bitstream: {0}")]
     Size(#[from] ExtentError),
     /// A bitstream buffer cannot be read by the CPU.
     #[error("the bitstream cannot be read: {0}")]

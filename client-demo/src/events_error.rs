@@ -29,7 +29,7 @@ pub enum EventsError {
     },
     /// The compositor sent a protocol error.
     #[error(
-        "the compositor at {socket} refused a request: {reason}; this is a fault of one of the two programs"
+        "the compositor at {socket} sent a protocol error: {reason}; one of the two programs violates the protocol"
     )]
     Refused {
         /// The path of the compositor's socket.

@@ -19,7 +19,7 @@ pub enum WriteError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A write to the file failed.
-    #[error("{path} cannot be written further: {source}; {frames} frames are in it", path = path.display())]
+    #[error("writing to {path} failed: {source}; the file has {frames} complete frames", path = path.display())]
     Write {
         /// The file.
         path: PathBuf,

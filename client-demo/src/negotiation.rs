@@ -181,7 +181,7 @@ impl Negotiation {
         if self.refusals.len() < PLANS {
             return Ok(());
         }
-        let words = format!("{PLANS} plans were refused; no more are tried");
+        let words = format!("the imports of {PLANS} plans failed; no more plans are tried");
         Err(self.no_plan(&[words]))
     }
 
@@ -291,7 +291,7 @@ fn missing_formats(compositor: &Compositor) -> String {
 /// Returns the failure that says that no plan works for these participants. Each element of `lines` is an explanation.
 #[must_use]
 pub fn no_plan(participants_label: &str, lines: &[String]) -> Failure {
-    let mut words = format!("no buffer serves {participants_label}");
+    let mut words = format!("no buffer can be shared by {participants_label}");
     for line in lines {
         words.push('\n');
         words.push_str(line);

@@ -28,7 +28,7 @@ pub fn open_window(
     events
         .dispatch_until(
             compositor,
-            "configure the window and send its feedback",
+            "configure the window and send its dma-buf feedback",
             ANSWER_DEADLINE,
             |compositor| {
                 invalid = compositor

@@ -60,7 +60,7 @@ impl Planning {
                 }
                 Err(why) => {
                     let words = format!(
-                        "no buffer for {} can be {}:\n{}",
+                        "no buffer shared by {} can be {}:\n{}",
                         alternative.participants_label,
                         alternative.usage_label,
                         why.trim_end()
@@ -111,7 +111,7 @@ impl Planning {
         let helper = match self.helper.take() {
             Some(helper) => helper,
             None => Helper::find().map_err(|error| {
-                format!("the driver of {who} may crash this process, and {error}")
+                format!("the driver of {who} may crash this process, so a helper process has to import first: {error}")
             })?,
         };
         let helper = self.helper.insert(helper);
@@ -183,7 +183,7 @@ mod tests {
         let [why] = answer.explanations.as_slice() else {
             panic!("{:?}", answer.explanations);
         };
-        let begins = "no buffer for the renderer and the compositor can be shown:\n";
+        let begins = "no buffer shared by the renderer and the compositor can be shown:\n";
         assert!(why.starts_with(begins), "{why}");
         assert!(planning.decide(&[]).chosen.is_none());
     }

@@ -21,7 +21,7 @@ pub enum PoolError {
     Missing(#[from] MissingGlobal),
     /// The size of the pool exceeds the 31 bits that the protocol has for it.
     #[error(
-        "{count} buffers of {width}x{height} do not fit into one pool: wl_shm counts its bytes in 31 bits; ask for a smaller size"
+        "{count} buffers of {width}x{height} do not fit into one wl_shm_pool, whose size has 31 bits; choose a smaller size"
     )]
     Size {
         /// The number of buffers.

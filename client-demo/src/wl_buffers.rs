@@ -43,7 +43,7 @@ pub enum ImportError {
     Unrepresentable(#[from] CreateBufferError),
     /// The offset of a plane does not fit into the 32 bits of linux-dmabuf.
     #[error(
-        "plane {plane} has an offset of {offset_bytes} bytes, and linux-dmabuf has 32 bits for it; use another source or format"
+        "plane {plane} has an offset of {offset_bytes} bytes, which exceeds the 32 bits of linux-dmabuf; use another source or format"
     )]
     Offset {
         /// Index of the plane.
@@ -70,7 +70,7 @@ pub fn import_wl_buffers(
     let (mut answers, mut refused, mut invalid) = (0, false, None);
     events.dispatch_until(
         compositor,
-        "make buffers of the dma-bufs",
+        "create wl_buffers of the dma-bufs",
         DEADLINE,
         |compositor| {
             for event in compositor.take_events() {

@@ -20,7 +20,7 @@ pub enum ReadError {
     #[error(transparent)]
     Conversion(#[from] ConversionError),
     /// The layout has no rows, or the visible rectangle begins inside a block of pixels that share a chroma sample.
-    #[error("the picture of {0} cannot be read by rows; choose another format with --format")]
+    #[error("a picture in {0} cannot be read row by row; choose another format with --format")]
     Layout(Fourcc),
 }
 

@@ -154,7 +154,7 @@ const TABLE: [Row; COUNT] = [
         Limit::Timelines,
         "timelines",
         256,
-        "timelines, which includes those of points that are set or not signalled yet",
+        "timelines, including destroyed ones whose points are still in use",
     ),
     row(
         Limit::RegionRectangles,
@@ -191,7 +191,7 @@ const TABLE: [Row; COUNT] = [
         Limit::FramePixels,
         "frame-pixels",
         16,
-        "times the pixels of the output that one frame shows of the client's buffers",
+        "times the output's pixels in the surfaces that one frame shows",
     ),
 ];
 
@@ -456,7 +456,7 @@ mod tests {
         let exceeded = usage.charge(Limit::Timelines, 3).unwrap_err();
         assert_eq!(
             exceeded.to_string(),
-            "the client exceeds the limit of 10 timelines, which includes those of points that are set or not signalled yet; \
+            "the client exceeds the limit of 10 timelines, including destroyed ones whose points are still in use; \
              --limit timelines=N of the compositor changes it"
         );
         assert!(second.set(7).is_err());

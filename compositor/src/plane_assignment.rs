@@ -196,10 +196,10 @@ pub fn rejection(plane: &PlaneDescription, picture: &Picture) -> Option<PlaneRej
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaneRejection {
-    /// The plane lacks the properties that define how it converts YUV.
+    /// The plane does not list the format with the modifier.
     #[error("no plane above the primary plane supports the format and modifier of the buffer")]
     Format,
-    /// The plane does not say how it converts YUV.
+    /// The plane lacks the properties that define how it converts YUV.
     #[error(
         "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how it converts YUV"
     )]

@@ -94,7 +94,7 @@ fn await_activation(
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(
-                "the seat is not active, because another session is; switch to the virtual terminal of this one"
+                "the seat is not active, because another session is active; switch to this session's virtual terminal"
             );
             break;
         }

@@ -135,7 +135,7 @@ impl Default for Backoff {
     }
 }
 
-/// Repeats a request that fails temporarily, up to four times in total and without a delay. It is for requests outside of the
+/// Repeats a request that fails transiently, up to four times in total and without a delay. It is for requests outside of the
 /// event loop.
 ///
 /// # Errors

@@ -117,11 +117,11 @@ pub enum FrameReadError {
         seconds: u64,
     },
     /// The other process does not accept this one as a reader; the text is its reason.
-    #[error("the program that shares the frames refuses this one: {}", printable(.0))]
+    #[error("the program that shares the frames rejects this reader: {}", printable(.0))]
     Refused(String),
     /// The other process uses another version of the messages.
     #[error(
-        "the program that shares the frames has version {0} of the messages, and this one version {VERSION}; use both of the same release"
+        "the program that shares the frames uses version {0} of the messages, and this program version {VERSION}; use both from the same release"
     )]
     Version(u32),
     /// A message breaks the rules of the protocol.

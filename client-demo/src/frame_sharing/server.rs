@@ -221,7 +221,7 @@ impl FrameServer {
         match rustix::net::accept_with(&self.listening, flags) {
             Ok(socket) => {
                 if let Err(error) = self.add(socket) {
-                    tracing::info!("a reader of the frames is refused: {error}");
+                    tracing::info!("a reader of the frames is rejected: {error}");
                 }
             }
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
@@ -240,7 +240,7 @@ impl FrameServer {
     fn add(&mut self, socket: OwnedFd) -> Result<(), ShareError> {
         let is_own = is_peer_own_user(&socket).map_err(failed("getsockopt"))?;
         let refusal = if !is_own {
-            Some("it is another user's".to_owned())
+            Some("this process belongs to another user".to_owned())
         } else if self.connections.len() >= READERS_MAX {
             Some(format!(
                 "it has {READERS_MAX} readers already; end one of them"

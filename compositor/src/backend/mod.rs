@@ -220,7 +220,7 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// When a test commit fails temporarily, so that another attempt may succeed.
+    /// When a test commit fails transiently, so that another attempt may succeed.
     pub fn plan(
         &mut self,
         visible: &[SceneLayer],

@@ -124,7 +124,7 @@ impl Connection {
         let client = watched.client.set(handle, client);
         let server = watched.server.set(handle, server);
         if let Err(error) = client.and(server) {
-            tracing::warn!(client = ?self.id, %error, "a client cannot be served any more");
+            tracing::warn!(client = ?self.id, %error, "a client is disconnected because its sockets cannot be watched");
             return false;
         }
         true

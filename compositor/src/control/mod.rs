@@ -163,7 +163,7 @@ impl State {
     ///
     /// When it is another user's, there are too many, or it cannot be added to the event loop.
     pub fn add_peer(&mut self, stream: UnixStream) -> anyhow::Result<()> {
-        anyhow::ensure!(is_peer_own_user(&stream)?, "it is another user's");
+        anyhow::ensure!(is_peer_own_user(&stream)?, "the program belongs to another user");
         stream.set_nonblocking(true)?;
         let stream = Rc::new(stream);
         let now = clock::now();

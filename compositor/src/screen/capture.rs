@@ -14,7 +14,7 @@ use crate::render::{ColorRepresentation, Layer, Target, View};
 use crate::state::State;
 use crate::transient::FaultKind;
 
-/// The number of attempts to read the frame if reading fails temporarily. They are made without a delay, because a later attempt
+/// The number of attempts to read the frame if reading fails transiently. They are made without a delay, because a later attempt
 /// would read another frame.
 const ATTEMPTS: u32 = 8;
 

@@ -29,10 +29,10 @@ use crate::transient::{Backoff, FaultKind};
 /// emulated machine on a busy host.
 const FLIP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The longest time for which a display may temporarily reject its first frame before the compositor ends.
+/// The longest time for which a display may transiently reject its first frame before the compositor ends.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The number of temporarily failed attempts to scan out a client's buffer after which the frame is composited instead.
+/// The number of transiently failed attempts to scan out a client's buffer after which the frame is composited instead.
 const SCANOUT_ATTEMPTS: u32 = 4;
 
 /// The number of consecutive failures after which the next commit sets all properties.
@@ -67,7 +67,7 @@ pub(super) struct RetryInfo {
 }
 
 impl Recovery {
-    /// Returns whether scanout of a buffer should be tried again after a temporary failure.
+    /// Returns whether scanout of a buffer should be tried again after a transient failure.
     pub(super) fn should_retry_scanout(&self) -> bool {
         self.commit_backoff.attempts() < SCANOUT_ATTEMPTS
     }
@@ -213,7 +213,7 @@ impl State {
         }
     }
 
-    /// Schedules a redraw of the surfaces that are missing in the frame because reading their buffers failed temporarily.
+    /// Schedules a redraw of the surfaces that are missing in the frame because reading their buffers failed transiently.
     ///
     /// This must be called after the frame was submitted and the damage of its surfaces was cleared.
     pub(super) fn retry_missing_layers(
@@ -282,7 +282,7 @@ impl State {
         }
     }
 
-    /// Schedules another probe of an output, because handling a hotplug event failed temporarily.
+    /// Schedules another probe of an output, because handling a hotplug event failed transiently.
     pub(super) fn hotplug_failed(&mut self, id: OutputId, error: &ModeError) {
         tracing::warn!("a hotplug event cannot be handled: {error}");
         let Some(screen) = self.outputs.get_mut(id) else {

@@ -161,7 +161,7 @@ impl Screen {
     ) -> anyhow::Result<(Submitted, PlanePlan)> {
         let mut plan = match self.backend.plan(visible, scene.cursor.as_ref()) {
             Ok(plan) => plan,
-            // A temporary failure is no reason to compose. The same planes are tried again later.
+            // A transient failure is no reason to compose. The same planes are tried again later.
             Err(reason) if self.recovery.should_retry_scanout() => return Err(reason.into()),
             Err(reason) => drawn_plan(scene, visible, &reason.to_string()),
         };

@@ -88,7 +88,7 @@ impl Syncobj {
 }
 
 impl State {
-    /// Schedules another attempt to signal the release points whose signalling failed temporarily.
+    /// Schedules another attempt to signal the release points whose signalling failed transiently.
     pub(crate) fn signal_deferred_releases(&mut self) {
         if self.syncobj.retry_scheduled || self.syncobj.deferred.is_empty() {
             return;

@@ -7,7 +7,7 @@ use covalent_alloc::sync::{Fence, Pollable, TimelineError};
 use super::timelines::Point;
 use crate::transient::{FaultKind, retry_transient};
 
-/// Release points whose signalling failed temporarily. A timer signals them later.
+/// Release points whose signalling failed transiently. A timer signals them later.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeferredReleases(Arc<Mutex<Vec<DeferredRelease>>>);
 

@@ -1,4 +1,4 @@
-//! Tests that the compositor retries after temporary failures without another commit of a client.
+//! Tests that the compositor retries after transient failures without another commit of a client.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

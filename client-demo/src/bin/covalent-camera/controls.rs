@@ -84,7 +84,7 @@ fn set(device: &Device, name: &str, value: &str) -> Result<i32, Failure> {
         .map_err(exit_code::camera_failure)?;
     if control.is_inactive {
         tracing::warn!(
-            "{name} has no effect now, because of another control; set that one first (auto_exposure before exposure)"
+            "{name} has no effect now because of the value of another control; set the other control first (auto_exposure before exposure)"
         );
     }
     Ok(number)

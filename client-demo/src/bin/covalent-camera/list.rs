@@ -231,7 +231,7 @@ fn choice(
         choice.why = Some(if description.is_compressed {
             "it is compressed".to_owned()
         } else {
-            "DRM has no name for it".to_owned()
+            "DRM has no fourcc for it".to_owned()
         });
         return Ok(choice);
     };

@@ -13,7 +13,7 @@ pub(crate) fn read(camera_buffers: &CameraBuffers, index: usize) -> Result<(), F
     let buffer = camera_buffers
         .buffers()
         .get(index)
-        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("buffer {index} is not there")))?;
+        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("buffer {index} does not exist")))?;
     let mapping = buffer.map().map_err(failed)?;
     let guard = mapping.access(CpuAccess::Read).map_err(failed)?;
     for (plane, place) in buffer.layout().planes().iter().enumerate() {

@@ -34,7 +34,7 @@ pub(crate) fn run(
                 if !came {
                     return Ok(());
                 }
-                tracing::warn!("{} is there again", options.device.display());
+                tracing::warn!("{} is plugged in again", options.device.display());
             }
             end => return end,
         }

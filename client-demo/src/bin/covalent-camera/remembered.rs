@@ -50,7 +50,7 @@ fn path() -> anyhow::Result<PathBuf> {
     let state = absolute("XDG_STATE_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".local/state")))
         .context(
-            "controls have no folder to be remembered in: neither XDG_STATE_HOME nor HOME is an absolute path; set one of them",
+            "there is no folder for the remembered controls: neither XDG_STATE_HOME nor HOME is an absolute path; set one of them",
         )?;
     Ok(state.join("covalent/cameras.json"))
 }
@@ -65,7 +65,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
         serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
     if contents.format != FORMAT || contents.version != VERSION {
         bail!(
-            "{} is no {FORMAT} file of version {VERSION}; a newer version of this program may have written it",
+            "{} is not a {FORMAT} file of version {VERSION}; a newer version of this program may have written it",
             path.display()
         );
     }
@@ -136,7 +136,7 @@ mod tests {
             ),
             (
                 r#"{"format":"facts","version":1,"cameras":[]}"#,
-                "is no covalent-cameras",
+                "is not a covalent-cameras",
             ),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -310,7 +310,7 @@ fn copied(
         .context("printing why frames are copied")
         .map_err(Failure::unexpected)?;
     let summary = format!(
-        "{without_copy}\n\nThese buffers are copied into shared memory.\n{}",
+        "{without_copy}\n\nThe frames in these buffers are copied into shared memory.\n{}",
         plan.explain()
     );
     Ok(Planned {
@@ -363,7 +363,7 @@ fn wanted(options: &Options, compositor: &Compositor) -> Extent {
     };
     Extent::new(sides.0, sides.1)
         .or_else(|_| Extent::new(ANY_SIZE.0, ANY_SIZE.1))
-        .unwrap_or_else(|_| unreachable!("a small size is a size"))
+        .unwrap_or_else(|_| unreachable!("640x480 is a valid size"))
 }
 
 /// Prints the summary of the negotiation where `--explain` was given.

@@ -447,6 +447,6 @@ impl<'a> Session<'a> {
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer has another holder than this program expects"),
+        anyhow!(error).context("a buffer is not held as this program expects, which is a bug of this program"),
     )
 }

@@ -72,7 +72,7 @@ impl FrameBuffers {
         collection
             .add(&writer)
             .map_err(exit_code::backend_failure)?;
-        let mut negotiation = Negotiation::new(collection, "the processor and the compositor");
+        let mut negotiation = Negotiation::new(collection, "the CPU and the compositor");
         let negotiated = negotiation.negotiate(events, compositor, |_, _| Ok(()))?;
         window.crop(negotiated.plan.layout());
         let mappings = negotiated
@@ -112,10 +112,10 @@ impl FrameBuffers {
             Self::Dmabuf {
                 mappings, copies, ..
             } => {
-                let mapping = mappings.get(index).context("a buffer without a mapping")?;
+                let mapping = mappings.get(index).context("a buffer is not mapped")?;
                 let guard = mapping.access(CpuAccess::Write)?;
                 let picture = mapping.buffer().layout().visible_bytes(0);
-                let picture = picture.context("a format without rows")?;
+                let picture = picture.context("the layout of the buffer has no rows to draw")?;
                 for (row, y) in (picture.first_row..).zip(0..picture.rows) {
                     guard.write_row(0, row, picture.first_byte.into(), rows.row(y))?;
                 }

@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
                 continue;
             };
             let mapping = mappings.get(index).ok_or_else(|| {
-                Failure::new(Exit::Unexpected, anyhow!("a buffer without a mapping"))
+                Failure::new(Exit::Unexpected, anyhow!("a buffer is not mapped"))
             })?;
             draw(pattern, number, mapping)?;
             stream.queue(index).map_err(device_failure)?;
@@ -131,7 +131,7 @@ fn wait(stream: &Stream) -> Result<bool, Failure> {
         Ok(0) => Err(Failure::new(
             Exit::CameraGone,
             anyhow!(
-                "the video output took no frame for {} s",
+                "the video output device has consumed no frame for {} s",
                 FRAME_TIMEOUT.as_secs()
             ),
         )),
@@ -145,7 +145,7 @@ fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure>
     let rows = pattern.rows(number);
     let picture = mapping.buffer().layout().visible_bytes(0);
     let picture = picture
-        .context("a format without rows")
+        .context("the layout of the buffer has no rows to draw")
         .map_err(Failure::unexpected)?;
     let written = mapping.access(CpuAccess::Write).and_then(|guard| {
         let mut all = (picture.first_row..).zip(0..picture.rows);

@@ -307,6 +307,6 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a camera's buffer has another holder than this program expects"),
+        anyhow!(error).context("a camera's buffer is not held as this program expects, which is a bug of this program"),
     )
 }

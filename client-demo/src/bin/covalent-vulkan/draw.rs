@@ -61,7 +61,7 @@ impl Show<'_> {
         };
         let number = swapchain.number(index);
         let buffer = swapchain.buffer(index).cloned();
-        let buffer = buffer.context("a buffer").map_err(missing_part)?;
+        let buffer = buffer.context("the index has no buffer").map_err(missing_part)?;
         let after = match swapchain.draw(index).map_err(handover_failure)? {
             BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
             BeginWrite::Wait(wait) => {
@@ -82,7 +82,7 @@ impl Show<'_> {
         .drawn_to(swapchain.layout());
         let target = swapchain
             .target(index)
-            .context("a target")
+            .context("the buffer has no render target")
             .map_err(missing_part)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
         let recorded = self
@@ -155,7 +155,7 @@ impl Show<'_> {
         let (swapchain, index) = all
             .find_map(|swapchain| Some((swapchain.index_of(pending.number)?, swapchain)))
             .map(|(index, swapchain)| (swapchain, index))
-            .context("a swapchain of this buffer")
+            .context("no swapchain has this buffer")
             .map_err(missing_part)?;
         if !swapchain.was_shown {
             swapchain.was_shown = true;
@@ -279,7 +279,7 @@ fn merged_wait_fence(
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer has another holder than this program expects"),
+        anyhow!(error).context("a buffer is not held as this program expects, which is a bug of this program"),
     )
 }
 

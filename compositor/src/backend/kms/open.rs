@@ -271,7 +271,7 @@ impl OpenCard {
         if seat.is_active() {
             let blank = pipeline.full_frame(output_buffers.blank().handle());
             match retry_transient(|| pipeline.test(&[blank])) {
-                // A card that is only temporarily busy is not an error; the first frame is retried.
+                // A card that is only transiently busy is not an error; the first frame is retried.
                 Err(error) if FaultKind::of(&error).is_transient() => {
                     tracing::warn!(%error, card = %path.display(), "the card is busy; the first frame is retried");
                 }

@@ -47,7 +47,7 @@ impl Kms {
     ///
     /// # Errors
     ///
-    /// When a test commit or a framebuffer fails temporarily. Then nothing is cached, and another attempt may succeed.
+    /// When a test commit or a framebuffer fails transiently. Then nothing is cached, and another attempt may succeed.
     pub(crate) fn plan(
         &mut self,
         visible: &[SceneLayer],
@@ -327,7 +327,7 @@ impl Kms {
                 _ => "a surface above it is drawn".to_owned(),
             };
         }
-        "no test commit was made for it, because the card rejected too many others of this frame"
+        "no plane was tested for it, because the card rejected too many other test commits of this frame"
             .to_owned()
     }
 }

@@ -177,8 +177,8 @@ fn find_planes(
     let expected = card
         .plane_handles()
         .map_err(kernel("listing the planes of the card"))?;
-    // The allocator's model has no planes for a card whose planes it could not list, even if the request failed only temporarily.
-    // The missing planes are reported as a temporary error.
+    // The allocator's model has no planes for a card whose planes it could not list, even if the request failed only transiently.
+    // The missing planes are reported as a transient error.
     if listed.len() < expected.len() {
         let interrupted = std::io::Error::from(rustix::io::Errno::INTR);
         return Err(kernel("listing the planes of the card")(interrupted));

@@ -26,7 +26,7 @@ pub struct GpuSource<'a> {
 
 /// The cached result of importing a dma-buf into EGL: one EGL image of an RGB buffer, or one for each plane of a YUV buffer.
 ///
-/// EGL does not distinguish temporary from permanent errors, so an error is cached only after it has occurred several times.
+/// EGL does not distinguish transient from permanent errors, so an error is cached only after it has occurred several times.
 #[derive(Debug, Default)]
 pub struct ImportCache {
     result: OnceCell<Result<Vec<Dmabuf>, String>>,

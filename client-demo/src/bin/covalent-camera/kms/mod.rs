@@ -366,7 +366,7 @@ fn open_card(options: &Options) -> Result<Card, Failure> {
     } else {
         causes.join("; ")
     };
-    Err(no_display(anyhow!("no card has a display: {causes}")))
+    Err(no_display(anyhow!("no card can drive a display: {causes}")))
 }
 
 /// Returns whether the camera captures this size in a format that the plane supports.
@@ -423,7 +423,7 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
             let refusals = refusals.join("\n");
             Failure::new(
                 Exit::NoPlan,
-                anyhow!("no buffer serves the camera and the display\n{error}\n{refusals}"),
+                anyhow!("no buffer can be shared by the camera and the display\n{error}\n{refusals}"),
             )
         })?;
         let imported = collection.allocate(&plan).and_then(|buffers| {
@@ -459,12 +459,12 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
     }
     Err(Failure::new(
         Exit::NoPlan,
-        anyhow!("{PLANS} plans were refused:\n{}", refusals.join("\n")),
+        anyhow!("the imports of {PLANS} plans failed:\n{}", refusals.join("\n")),
     ))
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
-        anyhow!(error).context("a buffer has another holder than this program expects"),
+        anyhow!(error).context("a buffer is not held as this program expects, which is a bug of this program"),
     )
 }
