@@ -1,7 +1,7 @@
 //! Combines a texture and a sampler of a SPIR-V module into one variable.
 //!
-//! WGSL has only separate textures and samplers. A sampler with a Y'CbCr conversion has to be an immutable sampler of a combined image
-//! sampler, which the shader declares as one `OpTypeSampledImage`:
+//! WGSL has only separate textures and samplers. A sampler with a Y'CbCr conversion has to be an immutable sampler of a combined
+//! image sampler, which the shader declares as one `OpTypeSampledImage`:
 //!
 //! ```text
 //! %t = OpTypePointer UniformConstant %image          %sampled = OpTypeSampledImage %image
@@ -55,9 +55,9 @@ pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u
     let (texture, sampler) = (bound(texture)?, bound(sampler)?);
     // Word indices. OpVariable: 1 type, 2 result. OpTypePointer: 1 result, 2 storage class, 3 type. OpTypeSampledImage: 1 result,
     // 2 image type.
-    let pointer = found(&instructions, OP_VARIABLE, 2, texture, 1)?;
-    let image = found(&instructions, OP_TYPE_POINTER, 1, pointer, 3)?;
-    let sampled = found(&instructions, OP_TYPE_SAMPLED_IMAGE, 2, image, 1)?;
+    let pointer = find_word(&instructions, OP_VARIABLE, 2, texture, 1)?;
+    let image = find_word(&instructions, OP_TYPE_POINTER, 1, pointer, 3)?;
+    let sampled = find_word(&instructions, OP_TYPE_SAMPLED_IMAGE, 2, image, 1)?;
 
     let mut out = header.to_vec();
     let mut sampler_loads = BTreeSet::new();
@@ -119,7 +119,7 @@ fn split(mut body: &[u32]) -> Result<Vec<&[u32]>, String> {
 }
 
 /// Returns the word at index `wanted` of the first instruction with this opcode whose word at index `place` is `value`.
-fn found(
+fn find_word(
     instructions: &[&[u32]],
     operation: u32,
     place: usize,

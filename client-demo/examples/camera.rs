@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let ready = events.watch(negotiated.imported.as_fd())?;
     let on_screen = negotiated.buffers.iter().map(|_| None).collect();
-    let mut show = Show {
+    let mut app = App {
         events,
         compositor,
         window,
@@ -49,11 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         frames,
         shown: 0,
     };
-    show.negotiated.imported.start()?;
-    while show.shown < show.frames && !show.events.is_interrupted() {
-        show.dispatch()?;
+    app.negotiated.imported.start()?;
+    while app.shown < app.frames && !app.events.is_interrupted() {
+        app.dispatch()?;
     }
-    println!("{} frames were shown", show.shown);
+    println!("{} frames were shown", app.shown);
     Ok(())
 }
 
@@ -78,7 +78,7 @@ fn negotiate(
 }
 
 /// The state of the event loop.
-struct Show {
+struct App {
     events: Events,
     compositor: Compositor,
     window: Window,
@@ -92,7 +92,7 @@ struct Show {
     shown: u64,
 }
 
-impl Show {
+impl App {
     /// Waits for events and handles them.
     fn dispatch(&mut self) -> Result<(), Box<dyn Error>> {
         self.events.dispatch(&mut self.compositor, None)?;

@@ -16,7 +16,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let socket = PathBuf::from(arguments.next().ok_or("usage: read-frames SOCKET [FRAMES] [DELAY_MS]")?);
+    let socket = PathBuf::from(
+        arguments
+            .next()
+            .ok_or("usage: read-frames SOCKET [FRAMES] [DELAY_MS]")?,
+    );
     let mut number = |default| arguments.next().map_or(Ok(default), |word| word.parse());
     let (frames, delay) = (number(10)?, Duration::from_millis(number(0)?));
     let mut reader = FrameReader::connect(&socket)?;

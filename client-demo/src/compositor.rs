@@ -22,7 +22,7 @@ use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 
 use crate::dmabuf::LOWEST_VERSION;
 use crate::listed_formats::ListedFormats;
-use crate::presentation::Shown;
+use crate::presentation::PresentationInfo;
 use crate::window::Configure;
 
 /// An event that the program has to handle.
@@ -39,7 +39,7 @@ pub enum Event {
     /// The compositor failed to import the dma-buf at this index.
     Refused(usize),
     /// The frame of this number was presented.
-    Presented(u64, Shown),
+    Presented(u64, PresentationInfo),
     /// The frame of this number was discarded: it is never presented.
     Discarded(u64),
     /// The frame callback arrived: it is time to draw the next frame.

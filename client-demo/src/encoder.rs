@@ -35,7 +35,7 @@ const HEADER_BYTES: u64 = 1 << 16;
 const CODED_ROW: u32 = 4096;
 
 /// How long [`Encoder::finish`] waits for the last frames.
-const LAST_FRAMES: Duration = Duration::from_secs(2);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why frames cannot be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ pub enum EncodeError {
 
 /// The report of an encoder.
 #[derive(Clone, Debug, Serialize)]
-pub struct Encoded {
+pub struct EncodingReport {
     /// The path of the file.
     file: String,
     /// The encoder's node.
@@ -183,7 +183,7 @@ impl EncoderDevice {
             node: self.device.path().to_owned(),
             writer,
             memory: VecDeque::new(),
-            reading: 0,
+            queued_pictures: 0,
             lost: 0,
             bytes: 0,
         })
@@ -219,7 +219,7 @@ pub struct Encoder {
     /// The memory into which the bitstream of each frame is copied, one for each frame that is being encoded.
     memory: VecDeque<Vec<u8>>,
     /// The number of pictures that the encoder reads.
-    reading: u32,
+    queued_pictures: u32,
     lost: u64,
     bytes: u64,
 }
@@ -237,8 +237,8 @@ impl Encoder {
     /// # Errors
     ///
     /// [`EncodeError`].
-    pub fn take(&mut self, index: usize) -> Result<bool, EncodeError> {
-        let memory = if self.reading < CODED_BUFFERS {
+    pub fn encode(&mut self, index: usize) -> Result<bool, EncodeError> {
+        let memory = if self.queued_pictures < CODED_BUFFERS {
             self.writer.memory()?
         } else {
             None
@@ -249,7 +249,7 @@ impl Encoder {
         };
         self.pictures.queue(index)?;
         self.memory.push_back(memory);
-        self.reading = self.reading.saturating_add(1);
+        self.queued_pictures = self.queued_pictures.saturating_add(1);
         Ok(true)
     }
 
@@ -271,7 +271,7 @@ impl Encoder {
         }
         let mut read = Vec::new();
         while let Some(picture) = self.pictures.dequeue()? {
-            self.reading = self.reading.saturating_sub(1);
+            self.queued_pictures = self.queued_pictures.saturating_sub(1);
             read.push(picture.index);
         }
         Ok(read)
@@ -283,11 +283,11 @@ impl Encoder {
     ///
     /// [`EncodeError`].
     pub fn finish(&mut self) -> Result<(), EncodeError> {
-        let deadline = Instant::now() + LAST_FRAMES;
-        while !self.memory.is_empty() || self.reading > 0 {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        while !self.memory.is_empty() || self.queued_pictures > 0 {
             self.collect()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || (self.memory.is_empty() && self.reading == 0) {
+            if left.is_zero() || (self.memory.is_empty() && self.queued_pictures == 0) {
                 break;
             }
             let mut fds = [PollFd::new(&self.coded, PollFlags::IN | PollFlags::OUT)];
@@ -307,8 +307,8 @@ impl Encoder {
 
     /// Returns the report so far.
     #[must_use]
-    pub fn encoded(&self) -> Encoded {
-        Encoded {
+    pub fn encoded(&self) -> EncodingReport {
+        EncodingReport {
             file: self.writer.path().display().to_string(),
             encoder: self.node.display().to_string(),
             format: self.format.to_string(),

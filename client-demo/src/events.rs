@@ -371,7 +371,8 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Timeout`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of [`dispatch`](Self::dispatch).
+    /// [`EventsError::Timeout`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of
+    /// [`dispatch`](Self::dispatch).
     pub fn dispatch_until(
         &mut self,
         compositor: &mut Compositor,

@@ -211,8 +211,8 @@ impl ExplicitSync {
         Ok(())
     }
 
-    /// Sets the points of the surface's next commit, of the buffer at `index`, which is not complete yet. Returns the acquire point,
-    /// which the caller signals or attaches a fence to, and the release point.
+    /// Sets the points of the surface's next commit, of the buffer at `index`, which is not complete yet. Returns the acquire
+    /// point, which the caller signals or attaches a fence to, and the release point.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use covalent_alloc::model::{Layout, Modifier};
 /// Returns whether a frame with `bytes_used` bytes in its first memory plane is incomplete. Returns `false` for layouts that are
 /// not linear.
 #[must_use]
-pub fn is_short(layout: &Layout, bytes_used: u32) -> bool {
+pub fn is_incomplete(layout: &Layout, bytes_used: u32) -> bool {
     needed_bytes(layout).is_some_and(|needed| u64::from(bytes_used) < needed)
 }
 
@@ -52,18 +52,18 @@ mod tests {
         let packed = layout(Fourcc::YUYV, 16);
         // The padding after the last row is not part of the picture.
         let all = 256 * 15 + 128;
-        assert!(!is_short(&packed, all) && is_short(&packed, all - 1));
-        assert!(is_short(&packed, 0));
+        assert!(!is_incomplete(&packed, all) && is_incomplete(&packed, all - 1));
+        assert!(is_incomplete(&packed, 0));
         let planes = layout(Fourcc::NV12, 16);
         let all = 256 * 16 + 256 * 7 + 64;
-        assert!(!is_short(&planes, all) && is_short(&planes, all - 1));
+        assert!(!is_incomplete(&planes, all) && is_incomplete(&planes, all - 1));
     }
 
     #[test]
     fn rows_below_the_picture_are_not_needed() {
         let picture = Rect::new(0, 0, Extent::new(64, 10).unwrap());
         let cropped = layout(Fourcc::YUYV, 16).with_visible(picture).unwrap();
-        assert!(!is_short(&cropped, 256 * 9 + 128));
-        assert!(is_short(&cropped, 256 * 9 + 127));
+        assert!(!is_incomplete(&cropped, 256 * 9 + 128));
+        assert!(is_incomplete(&cropped, 256 * 9 + 127));
     }
 }

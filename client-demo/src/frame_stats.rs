@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::latency::{Latencies, Percentiles};
-use crate::presentation::Shown;
+use crate::presentation::PresentationInfo;
 
 /// The value of `CLOCK_MONOTONIC` for `clock_gettime`. V4L2's monotonic timestamps are on this clock.
 pub const CLOCK_MONOTONIC: u32 = 1;
@@ -12,7 +12,7 @@ pub const CLOCK_MONOTONIC: u32 = 1;
 /// How the frames reached the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Path {
+pub enum DisplayPath {
     /// By direct scanout: the display read the buffers themselves.
     Direct,
     /// Composited: the compositor rendered them into a buffer of its own.
@@ -43,7 +43,7 @@ pub struct FrameStats {
     captured: u64,
     missed: u64,
     skipped: u64,
-    short: u64,
+    incomplete: u64,
     committed: u64,
     presented: u64,
     discarded: u64,
@@ -77,8 +77,8 @@ impl FrameStats {
     }
 
     /// Counts a captured frame that is incomplete and therefore not shown.
-    pub fn short(&mut self) {
-        self.short = self.short.saturating_add(1);
+    pub fn incomplete(&mut self) {
+        self.incomplete = self.incomplete.saturating_add(1);
         self.skipped();
     }
 
@@ -98,7 +98,7 @@ impl FrameStats {
 
     /// Counts a frame as presented. Its latency is recorded where `clock`, the compositor's presentation clock, is
     /// `CLOCK_MONOTONIC`.
-    pub fn presented(&mut self, frame: u64, shown: Shown, clock: Option<u32>) {
+    pub fn presented(&mut self, frame: u64, shown: PresentationInfo, clock: Option<u32>) {
         let Some(captured_at) = self.in_flight.remove(&frame) else {
             return;
         };
@@ -163,8 +163,8 @@ impl FrameStats {
 
     /// Returns the number of frames that were incomplete. [`frames_skipped`](Self::frames_skipped) includes them.
     #[must_use]
-    pub fn frames_short(&self) -> u64 {
-        self.short
+    pub fn frames_incomplete(&self) -> u64 {
+        self.incomplete
     }
 
     /// Returns the frames that were presented after a newer one.
@@ -188,12 +188,12 @@ impl FrameStats {
     /// Returns how the frames reached the display, as the compositor's presentation feedback reports it; `None` before the first
     /// presented frame.
     #[must_use]
-    pub fn path(&self) -> Option<Path> {
+    pub fn path(&self) -> Option<DisplayPath> {
         match (self.presented, self.direct) {
             (0, _) => None,
-            (_, 0) => Some(Path::Composited),
-            (presented, direct) if presented == direct => Some(Path::Direct),
-            _ => Some(Path::Mixed),
+            (_, 0) => Some(DisplayPath::Composited),
+            (presented, direct) if presented == direct => Some(DisplayPath::Direct),
+            _ => Some(DisplayPath::Mixed),
         }
     }
 
@@ -202,7 +202,7 @@ impl FrameStats {
     /// does not tell its clients how many bytes it copied.
     #[must_use]
     pub fn copied_bytes(&self, client_bytes: u64) -> Option<u64> {
-        (self.path() == Some(Path::Direct)).then_some(client_bytes)
+        (self.path() == Some(DisplayPath::Direct)).then_some(client_bytes)
     }
 
     /// Returns the percentiles of the time from the camera's timestamp to the presentation, in milliseconds.
@@ -216,8 +216,8 @@ impl FrameStats {
 mod tests {
     use super::*;
 
-    fn shown(milliseconds: u64, zero_copy: bool) -> Shown {
-        Shown {
+    fn shown(milliseconds: u64, zero_copy: bool) -> PresentationInfo {
+        PresentationInfo {
             time: Duration::from_millis(milliseconds),
             sequence: 0,
             zero_copy,
@@ -253,7 +253,7 @@ mod tests {
             stats.latency_ms().map(|ms| (ms.p50, ms.p99)),
             Some((30.0, 30.0))
         );
-        assert_eq!(stats.path(), Some(Path::Direct));
+        assert_eq!(stats.path(), Some(DisplayPath::Direct));
         assert_eq!(stats.copied_bytes(5), Some(5));
     }
 
@@ -288,7 +288,7 @@ mod tests {
             stats.presented(frame, shown(1, frame == 0), None);
         }
         assert_eq!(stats.frames_out_of_order(), 1);
-        assert_eq!(stats.path(), Some(Path::Mixed));
+        assert_eq!(stats.path(), Some(DisplayPath::Mixed));
         assert_eq!(stats.copied_bytes(5), None);
     }
 }

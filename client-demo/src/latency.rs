@@ -45,8 +45,8 @@ impl Latencies {
         }
     }
 
-    /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do not
-    /// exceed. Returns `None` where there is no sample. A `percent` above 100 counts as 100.
+    /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do
+    /// not exceed. Returns `None` where there is no sample. A `percent` above 100 counts as 100.
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {
         let mut sorted = self.samples.clone();

@@ -25,7 +25,8 @@ pub fn run_with_log(
     program: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     print_panics();
-    // SIGXFSZ would kill the program when the trace reaches the limit of `ulimit -f`. With a handler, write() returns EFBIG instead.
+    // SIGXFSZ would kill the program when the trace reaches the limit of `ulimit -f`. With a handler, write() returns EFBIG
+    // instead.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());

@@ -1,7 +1,7 @@
 //! Plans the first of several alternatives that has a plan.
 //!
-//! A driver that may crash the importing process first imports the plan's buffers in a helper process. That can take seconds, so a
-//! program that must not block calls [`Planning::decide`] on a thread of its own.
+//! A driver that may crash the importing process first imports the plan's buffers in a helper process. That can take seconds, so
+//! a program that must not block calls [`Planning::decide`] on a thread of its own.
 
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::trial::{

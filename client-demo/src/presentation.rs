@@ -12,7 +12,7 @@ use crate::compositor::{Compositor, Event};
 
 /// A `wp_presentation_feedback.presented` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct PresentationInfo {
     /// When the frame was presented, on the compositor's presentation clock.
     pub time: Duration,
     /// The vblank counter of the output; 0 where the output has none.
@@ -64,7 +64,7 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
             } => state.push_event(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
                 Some(time) => Event::Presented(
                     *frame,
-                    Shown {
+                    PresentationInfo {
                         time,
                         sequence: u64::from(seq_hi) << 32 | u64::from(seq_lo),
                         zero_copy: matches!(flags, WEnum::Value(kind) if kind.contains(Kind::ZeroCopy)),

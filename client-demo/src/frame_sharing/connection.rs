@@ -51,15 +51,20 @@ impl Connection {
     }
 
     /// Sends a frame to the reader. Returns `false` if the reader misses the frame: it holds another frame, too few buffers are
-    /// left, or its socket is full. `room` is the number of buffers that the readers may hold in addition to those that they hold
-    /// now.
-    pub(super) fn offer(&mut self, index: usize, message: &[u8], room: u32) -> Result<bool, Errno> {
+    /// left, or its socket is full. `buffers_left` is the number of buffers that the readers may hold in addition to those that
+    /// they hold now.
+    pub(super) fn send_frame(
+        &mut self,
+        index: usize,
+        message: &[u8],
+        buffers_left: u32,
+    ) -> Result<bool, Errno> {
         if self.held.is_some() {
             self.is_late = true;
             return Ok(false);
         }
         let needed = if self.is_late { SHARED_BUFFERS } else { 1 };
-        if room < needed {
+        if buffers_left < needed {
             return Ok(false);
         }
         match send(&self.socket, message, &[]) {

@@ -40,7 +40,7 @@ use covalent_alloc::text::{printable, printable_path};
 use serde::{Deserialize, Serialize};
 
 pub use reader::{Frame, FrameReader};
-pub use server::{FrameServer, Shared};
+pub use server::{FrameServer, SharingReport};
 
 /// The version of the messages.
 pub const VERSION: u32 = 1;

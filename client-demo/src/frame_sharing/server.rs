@@ -25,7 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The report of a server.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shared {
+pub struct SharingReport {
     /// The path of the socket.
     socket: String,
     /// The number of readers that have connected so far.
@@ -136,7 +136,7 @@ impl FrameServer {
         let held = u32::try_from(held.collect::<BTreeSet<usize>>().len()).unwrap_or(u32::MAX);
         let mut given = 0_usize;
         self.connections.retain_mut(|connection| {
-            match connection.offer(index, &message, SHARED_BUFFERS.saturating_sub(held)) {
+            match connection.send_frame(index, &message, SHARED_BUFFERS.saturating_sub(held)) {
                 Ok(true) => given = given.saturating_add(1),
                 Ok(false) => self.lost = self.lost.saturating_add(1),
                 // The disconnected reader holds no frame, so there is no buffer to return.
@@ -271,8 +271,8 @@ impl FrameServer {
 
     /// Returns the report so far.
     #[must_use]
-    pub fn shared(&self) -> Shared {
-        Shared {
+    pub fn shared(&self) -> SharingReport {
+        SharingReport {
             socket: self.file.path().display().to_string(),
             readers: self.readers,
             frames: self.frames,

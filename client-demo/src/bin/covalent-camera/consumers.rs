@@ -7,11 +7,11 @@ use std::os::fd::AsFd as _;
 
 use covalent_alloc::backend::v4l2::FrameInfo;
 use covalent_alloc::files;
-use covalent_client_demo::encoder::{Encoded, Encoder};
+use covalent_client_demo::encoder::{Encoder, EncodingReport};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::Failure;
 use covalent_client_demo::exit_code::compositor_failure;
-use covalent_client_demo::frame_sharing::{FrameServer, Shared};
+use covalent_client_demo::frame_sharing::{FrameServer, SharingReport};
 use covalent_client_demo::readers::Readers;
 use covalent_client_demo::recorder::{Recorder, Recording, play_command};
 use covalent_client_demo::snapshot::Snapshots;
@@ -24,8 +24,8 @@ use crate::options::Options;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConsumerReports {
     pub(crate) recorded: Option<Recording>,
-    pub(crate) encoded: Option<Encoded>,
-    pub(crate) shared: Option<Shared>,
+    pub(crate) encoded: Option<EncodingReport>,
+    pub(crate) shared: Option<SharingReport>,
 }
 
 /// All consumers of the stream except the display.
@@ -115,7 +115,7 @@ impl Consumers {
             recorder.frame(buffer).map_err(Failure::unexpected)?;
         }
         if let Some((encoder, _)) = &mut self.encoder {
-            if encoder.take(frame.index).map_err(Failure::unexpected)? {
+            if encoder.encode(frame.index).map_err(Failure::unexpected)? {
                 self.readers.begin(frame.index);
             }
         }

@@ -18,9 +18,9 @@ use crate::remembered;
 pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
     let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
     if options.forget {
-        remembered::set(&device, remembered::Values::new()).map_err(Failure::unexpected)?;
+        remembered::store(&device, remembered::Values::new()).map_err(Failure::unexpected)?;
     }
-    let mut values = match remembered::of(&device) {
+    let mut values = match remembered::load(&device) {
         Ok(values) => values,
         Err(error) if options.remember => return Err(Failure::unexpected(error)),
         Err(error) => {
@@ -43,7 +43,7 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
         values.insert(name.clone(), set(&device, name, value)?);
     }
     if options.remember {
-        remembered::set(&device, values).map_err(Failure::unexpected)?;
+        remembered::store(&device, values).map_err(Failure::unexpected)?;
     }
     Ok(device)
 }
@@ -103,12 +103,12 @@ struct List {
     device: String,
     driver: String,
     card: String,
-    controls: Vec<Listed>,
+    controls: Vec<ListedControl>,
 }
 
 /// A control in the list. `minimum`, `maximum` and `step` are null for a type of control that has none.
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedControl {
     name: String,
     /// The driver's name of the control.
     description: String,
@@ -131,7 +131,7 @@ struct ListedItem {
     name: String,
 }
 
-impl Listed {
+impl ListedControl {
     fn new(control: &Control, remembered: Option<i32>) -> Self {
         let items = |items: &[MenuItem]| -> Vec<ListedItem> {
             let item = |item: &MenuItem| ListedItem {
@@ -179,11 +179,11 @@ impl Listed {
 pub(crate) fn list(options: &Options) -> Result<(), Failure> {
     let device = open(options)?;
     let controls = device.controls().map_err(exit_code::camera_failure)?;
-    let remembered = remembered::of(&device).unwrap_or_default();
+    let remembered = remembered::load(&device).unwrap_or_default();
     let printed = if options.json {
         let listed = controls
             .iter()
-            .map(|control| Listed::new(control, remembered.get(&control.key).copied()));
+            .map(|control| ListedControl::new(control, remembered.get(&control.key).copied()));
         print::json(&List {
             device: device.path().display().to_string(),
             driver: device.driver().to_owned(),

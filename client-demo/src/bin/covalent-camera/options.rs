@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// The card of --display kms; by default the first with a display.
     #[arg(long, value_name = "NODE")]
     pub(crate) card: Option<PathBuf>,
-    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an object.
+    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an
+    /// object.
     #[arg(long)]
     pub(crate) list: bool,
     /// List the camera's controls with their values, what they can be set to, and which are remembered; with --json as an object.
@@ -74,14 +75,16 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json prints an
-    /// object for each time that the camera was there.
+    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json
+    /// prints an object for each time that the camera was there.
     #[arg(long)]
     pub(crate) reconnect: bool,
-    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all sources.
+    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all
+    /// sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared memory.
+    /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared
+    /// memory.
     #[arg(long)]
     pub(crate) no_copy: bool,
     /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.

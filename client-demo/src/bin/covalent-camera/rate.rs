@@ -25,8 +25,8 @@ pub(crate) fn set_best(
 
 /// Returns the highest listed rate that is not above the refresh rate. A rate that is at most one per cent above it counts as
 /// equal, so that a camera with 60 frames a second suits a display with 59.94 Hz. Where every listed rate is higher, returns the
-/// refresh rate itself: a driver with a range of rates lists only the highest, and sets the nearest rate that it supports. Without
-/// a known refresh rate, returns the highest listed rate.
+/// refresh rate itself: a driver with a range of rates lists only the highest, and sets the nearest rate that it supports.
+/// Without a known refresh rate, returns the highest listed rate.
 pub(crate) fn best(rates: &[FrameRate], refresh_millihertz: Option<u32>) -> Option<FrameRate> {
     let Some(refresh) = refresh_millihertz.filter(|refresh| *refresh > 0) else {
         return rates.iter().max().copied();

@@ -76,7 +76,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
 ///
 /// # Errors
 /// The file exists and cannot be read.
-pub(crate) fn of(device: &Device) -> anyhow::Result<Values> {
+pub(crate) fn load(device: &Device) -> anyhow::Result<Values> {
     // Without a state folder no controls can have been stored.
     let Ok(path) = path() else {
         return Ok(Values::new());
@@ -90,7 +90,7 @@ pub(crate) fn of(device: &Device) -> anyhow::Result<Values> {
 ///
 /// # Errors
 /// The file cannot be read or written.
-pub(crate) fn set(device: &Device, controls: Values) -> anyhow::Result<()> {
+pub(crate) fn store(device: &Device, controls: Values) -> anyhow::Result<()> {
     let path = path()?;
     let mut cameras = read(&path)?;
     let is_known = cameras.iter().any(|camera| camera.is(device));

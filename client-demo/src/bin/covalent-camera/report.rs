@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::encoder::Encoded;
-use covalent_client_demo::frame_sharing::Shared;
-use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
+use covalent_client_demo::encoder::EncodingReport;
+use covalent_client_demo::frame_sharing::SharingReport;
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
 use covalent_client_demo::latency::Percentiles;
 use covalent_client_demo::print;
 use covalent_client_demo::recorder::Recording;
@@ -34,7 +34,7 @@ struct Report {
     /// Frames that were presented after a newer one.
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
-    path: Option<Path>,
+    path: Option<DisplayPath>,
     /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames.
     client_copied_bytes_per_frame: f64,
     /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
@@ -45,9 +45,9 @@ struct Report {
     /// What `--record` has written; null without it.
     recorded: Option<Recording>,
     /// What `--encode` has written; null without it.
-    encoded: Option<Encoded>,
+    encoded: Option<EncodingReport>,
     /// What `--share` has given to other processes; null without it.
-    shared: Option<Shared>,
+    shared: Option<SharingReport>,
     /// What shows the frames: `wayland` or `kms`.
     display: &'static str,
     /// The synchronisation with the compositor or display: `explicit` or `implicit`.
@@ -113,7 +113,7 @@ impl Report {
             dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
             dropped_by_camera: by[0],
             dropped_by_client: by[1],
-            short: stats.frames_short(),
+            short: stats.frames_incomplete(),
             dropped_by_compositor: by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
@@ -151,9 +151,9 @@ impl Report {
     fn line(&self) -> String {
         let path = match self.path {
             None => "",
-            Some(Path::Direct) => ", scanned out",
-            Some(Path::Composited) => ", composited",
-            Some(Path::Mixed) => ", some scanned out and some composited",
+            Some(DisplayPath::Direct) => ", scanned out",
+            Some(DisplayPath::Composited) => ", composited",
+            Some(DisplayPath::Mixed) => ", some scanned out and some composited",
         };
         let latency = self.latency_ms.map_or_else(String::new, |latency| {
             format!(

@@ -160,7 +160,7 @@ impl Devices<'_> {
         collection: &mut BufferCollection,
         buffers: &[Buffer],
     ) -> Result<Streams, BackendError> {
-        let stream = queued(collection, self.camera, buffers)?;
+        let stream = import_and_queue(collection, self.camera, buffers)?;
         let pictures = match self.encoder {
             Some(encoder) => Some(collection.import(encoder.queue(), buffers)?),
             None => None,
@@ -219,7 +219,7 @@ fn plan(
         }),
         Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
             let reason = negotiation.why_no_plan(compositor);
-            copied(
+            plan_with_copy(
                 options, devices, extent, events, compositor, &failure, reason,
             )
         }
@@ -244,7 +244,7 @@ pub(crate) fn collection(
 }
 
 /// Imports the buffers into the camera's queue and queues them.
-pub(crate) fn queued(
+pub(crate) fn import_and_queue(
     collection: &mut BufferCollection,
     queue: &Queue,
     buffers: &[Buffer],
@@ -259,7 +259,7 @@ pub(crate) fn queued(
 
 /// Plans buffers for the camera alone, from which this process copies every frame to shared memory. `without_copy` is the failure
 /// that says why there is no plan without a copy, and `reason` is its summary in one line.
-fn copied(
+fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,
     extent: Extent,
@@ -345,13 +345,13 @@ pub(crate) fn extent(
                 requests => requests.iter().any(|request| request.supports(fourcc)),
             }
     };
-    camera_size::choose(queue, takes, wanted(options, compositor))
+    camera_size::choose(queue, takes, preferred_extent(options, compositor))
         .map_err(exit_code::camera_failure)
 }
 
 /// Returns the size that the frames should have: the size of the display's mode, or with `--window` the size of a fullscreen
 /// configure. Without either it is [`ANY_SIZE`].
-fn wanted(options: &Options, compositor: &Compositor) -> Extent {
+fn preferred_extent(options: &Options, compositor: &Compositor) -> Extent {
     let configured = compositor
         .configure
         .and_then(|configure| configure.size.filter(|_| configure.fullscreen));

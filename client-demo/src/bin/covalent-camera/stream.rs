@@ -18,7 +18,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit_sync::ExplicitSync;
 use covalent_client_demo::frame_interval::FrameInterval;
-use covalent_client_demo::frame_size::is_short;
+use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::window::Window;
@@ -196,15 +196,15 @@ impl<'a> Session<'a> {
             let has_successor = self
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
-            let is_short = is_short(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_short {
+            let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
+            let passed_over = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                match is_short {
-                    true => self.stats.short(),
+                match is_incomplete {
+                    true => self.stats.incomplete(),
                     false => self.stats.skipped(),
                 }
                 self.requeue(old.index)?;
@@ -350,7 +350,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not shown.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
+    /// shown.
     fn may_show(&self) -> bool {
         self.options
             .frames
@@ -447,6 +448,8 @@ impl<'a> Session<'a> {
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not held as this program expects, which is a bug of this program"),
+        anyhow!(error).context(
+            "a buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }

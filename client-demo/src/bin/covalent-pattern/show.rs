@@ -45,7 +45,7 @@ struct Report {
     source: String,
 }
 
-struct Show<'a> {
+struct App<'a> {
     options: &'a Options,
     events: Events,
     compositor: Compositor,
@@ -69,14 +69,14 @@ struct Show<'a> {
 
 /// Draws frames and commits them to the compositor until all are shown.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut show = Show::start(options)?;
-    let end = show.run_loop();
-    let printed = show.report();
-    drop(show);
+    let mut app = App::start(options)?;
+    let end = app.run_loop();
+    let printed = app.report();
+    drop(app);
     end.and(printed)
 }
 
-impl<'a> Show<'a> {
+impl<'a> App<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
         let (mut events, mut compositor) =

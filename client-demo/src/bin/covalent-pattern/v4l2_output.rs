@@ -85,9 +85,9 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
             let Some(index) = resting.pop_front() else {
                 continue;
             };
-            let mapping = mappings.get(index).ok_or_else(|| {
-                Failure::new(Exit::Unexpected, anyhow!("a buffer is not mapped"))
-            })?;
+            let mapping = mappings
+                .get(index)
+                .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("a buffer is not mapped")))?;
             draw(pattern, number, mapping)?;
             stream.queue(index).map_err(device_failure)?;
             number = number.wrapping_add(1);

@@ -242,7 +242,7 @@ impl Camera {
             };
             if let Some(old) = passed_over {
                 stats.skipped();
-                self.give_back(old.index)?;
+                self.requeue(old.index)?;
             }
         }
         self.check_silence()
@@ -253,7 +253,7 @@ impl Camera {
         self.newest.is_some()
     }
 
-    /// Takes the newest frame for rendering. The caller returns its buffer with [`Camera::give_back`].
+    /// Takes the newest frame for rendering. The caller returns its buffer with [`Camera::requeue`].
     pub(crate) fn take_picture(&mut self) -> Option<(FrameInfo, Texture)> {
         let frame = self.newest.take()?;
         let texture = self.textures.get(frame.index)?.clone();
@@ -261,7 +261,7 @@ impl Camera {
     }
 
     /// Queues a buffer in the camera again.
-    pub(crate) fn give_back(&mut self, index: usize) -> Result<(), Failure> {
+    pub(crate) fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         queue_for_capture(&mut self.holders, index)?;
         self.stream.queue(index).map_err(exit_code::camera_failure)
     }
@@ -288,7 +288,7 @@ pub(crate) fn preferred_size(compositor: &Compositor, size: (u32, u32)) -> Exten
     });
     Extent::new(width, height)
         .or_else(|_| Extent::new(640, 480))
-        .unwrap_or_else(|_| unreachable!("a small size is a size"))
+        .unwrap_or_else(|_| unreachable!("640x480 is a valid size"))
 }
 
 /// Records that the camera writes the buffer at `index`. It fails if the device still uses the buffer.
@@ -307,6 +307,8 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a camera's buffer is not held as this program expects, which is a bug of this program"),
+        anyhow!(error).context(
+            "a camera's buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }

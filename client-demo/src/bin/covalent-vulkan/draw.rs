@@ -15,11 +15,11 @@ use covalent_client_demo::pattern::NUMBERS;
 
 use crate::camera::Camera;
 use crate::render::Frame;
-use crate::show::Show;
+use crate::show::App;
 use crate::submission_tracker::{Completion, FrameSubmission};
 
 /// The maximum number of frames whose rendering was submitted to a GPU and is not complete.
-const AHEAD: usize = 2;
+const MAX_PENDING: usize = 2;
 
 /// A frame whose rendering was submitted and is not complete.
 pub(crate) struct PendingFrame {
@@ -33,7 +33,7 @@ pub(crate) struct PendingFrame {
     begun: Duration,
 }
 
-impl Show<'_> {
+impl App<'_> {
     /// Returns the number that the next frame displays.
     pub(crate) fn frame_number(&self) -> u32 {
         let drawn = u32::try_from(self.drawn % u64::from(NUMBERS)).unwrap_or_default();
@@ -43,26 +43,28 @@ impl Show<'_> {
     /// Renders the next frame if the compositor has sent a frame callback, a buffer is free and, with a camera, a new frame was
     /// captured.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
-        let ahead = match self.submissions.completion() {
+        let max_pending = match self.submissions.completion() {
             Completion::HelperThread => 1,
-            Completion::SyncFile => AHEAD,
+            Completion::SyncFile => MAX_PENDING,
         };
         let has_picture = self.camera.as_ref().is_none_or(Camera::has_picture);
         let is_time = self.frame_requested && has_picture && self.may_draw();
-        if !is_time || self.submissions.pending() >= ahead {
+        if !is_time || self.submissions.pending() >= max_pending {
             return Ok(());
         }
         let shown = self.frame_number();
         let Some(swapchain) = &mut self.swapchain else {
             return Ok(());
         };
-        let Some(index) = swapchain.free() else {
+        let Some(index) = swapchain.free_index() else {
             return Ok(());
         };
         let number = swapchain.number(index);
         let buffer = swapchain.buffer(index).cloned();
-        let buffer = buffer.context("the index has no buffer").map_err(missing_part)?;
-        let after = match swapchain.draw(index).map_err(handover_failure)? {
+        let buffer = buffer
+            .context("the index has no buffer")
+            .map_err(incomplete_swapchain)?;
+        let after = match swapchain.begin_render(index).map_err(handover_failure)? {
             BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
             BeginWrite::Wait(wait) => {
                 // The compositor has released the buffer, but its GPU still reads it.
@@ -83,7 +85,7 @@ impl Show<'_> {
         let target = swapchain
             .target(index)
             .context("the buffer has no render target")
-            .map_err(missing_part)?;
+            .map_err(incomplete_swapchain)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
         let recorded = self
             .renderer
@@ -156,7 +158,7 @@ impl Show<'_> {
             .find_map(|swapchain| Some((swapchain.index_of(pending.number)?, swapchain)))
             .map(|(index, swapchain)| (swapchain, index))
             .context("no swapchain has this buffer")
-            .map_err(missing_part)?;
+            .map_err(incomplete_swapchain)?;
         if !swapchain.was_shown {
             swapchain.was_shown = true;
             self.window.crop(swapchain.layout());
@@ -164,12 +166,12 @@ impl Show<'_> {
             self.imports_at_first_frame = self.renderer.imports();
         }
         swapchain
-            .show(index, drawn, back)
+            .commit(index, drawn, back)
             .map_err(handover_failure)?;
         let wl_buffer = swapchain
             .wl_buffer(index)
             .context("a wl_buffer")
-            .map_err(missing_part)?;
+            .map_err(incomplete_swapchain)?;
         self.window.request_frame_callback(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
@@ -192,7 +194,7 @@ impl Show<'_> {
         };
         let (number, is_deferred, picture) = (done.number, done.is_deferred, done.picture);
         if let (Some(index), Some(camera)) = (picture, &mut self.camera) {
-            camera.give_back(index)?;
+            camera.requeue(index)?;
         }
         for swapchain in self.swapchain.iter().chain(&self.retired) {
             let Some(index) = swapchain.index_of(number) else {
@@ -214,7 +216,8 @@ impl Show<'_> {
         Ok(())
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not drawn.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
+    /// drawn.
     pub(crate) fn may_draw(&self) -> bool {
         let Some(frames) = self.options.frames else {
             return true;
@@ -238,7 +241,7 @@ impl Show<'_> {
     pub(crate) fn handle_idle(&mut self, number: usize) {
         for swapchain in self.all_swapchains() {
             if let Some(index) = swapchain.index_of(number) {
-                swapchain.idle(index);
+                swapchain.wait_finished(index);
                 swapchain.frame_trace.wait_ended(index, now());
             }
         }
@@ -267,8 +270,8 @@ fn merged_wait_fence(
     match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
         Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
-        // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled, so
-        // this does not occur.
+        // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled,
+        // so this does not occur.
         other => Err(Failure::new(
             Exit::Unexpected,
             anyhow!("{other:?} cannot be exported as a sync file for the GPU"),
@@ -279,11 +282,13 @@ fn merged_wait_fence(
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer is not held as this program expects, which is a bug of this program"),
+        anyhow!(error).context(
+            "a buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }
 
-fn missing_part(error: anyhow::Error) -> Failure {
+fn incomplete_swapchain(error: anyhow::Error) -> Failure {
     Failure::new(
         Exit::Unexpected,
         error.context(

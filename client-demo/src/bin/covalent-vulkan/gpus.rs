@@ -22,7 +22,10 @@ impl Gpus {
     ///
     /// # Errors
     /// [`Exit::NoPlan`] where there is no such device; [`Exit::Usage`] where `wanted` names none of them.
-    pub(crate) fn open(wanted: Option<&str>, near: &[DeviceIdentity]) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        wanted: Option<&str>,
+        compositor_devices: &[DeviceIdentity],
+    ) -> Result<Self, Failure> {
         let (open, closed) = Vulkan::load()
             .and_then(|vulkan| vulkan.gpus())
             .map_err(|error| Failure::new(Exit::NoPlan, error))?;
@@ -31,8 +34,10 @@ impl Gpus {
         let does_not_draw = |gpu: &Gpu| format!("{} has no graphics queue", gpu.name());
         unavailable_gpus.extend(idle.iter().map(does_not_draw));
         open.sort_by_key(|gpu| {
-            let is_near = near.iter().any(|one| gpu.identity().same_device(one));
-            (gpu.is_cpu(), !is_near)
+            let is_compositor_device = compositor_devices
+                .iter()
+                .any(|one| gpu.identity().same_device(one));
+            (gpu.is_cpu(), !is_compositor_device)
         });
         if open.is_empty() {
             return Err(Failure::new(

@@ -2,7 +2,7 @@
 
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
@@ -85,7 +85,7 @@ pub(crate) struct Report {
     /// Frames that were presented after a newer one.
     out_of_order: u64,
     /// How the frames reached the display, as the compositor's presentation feedback reports it.
-    path: Option<Path>,
+    path: Option<DisplayPath>,
     /// The Vulkan device.
     device: String,
     /// The driver of the Vulkan device.

@@ -24,7 +24,7 @@ use crate::planner::Planner;
 use crate::render::Renderer;
 
 /// The completion number of the planner's thread. Frames are numbered from 0, so no frame has this number.
-pub(crate) const PLANNED: u64 = u64::MAX;
+pub(crate) const PLAN_READY: u64 = u64::MAX;
 /// The deadline of planning, including the trial imports. Each trial of the helper process also has its own deadline.
 const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -57,18 +57,18 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let completion_sender = events
         .completion_sender()
         .map_err(exit_code::compositor_failure)?;
-    let planner = Planner::start(completion_sender.clone(), PLANNED)
+    let planner = Planner::start(completion_sender.clone(), PLAN_READY)
         .context("starting a thread")
         .map_err(Failure::unexpected)?;
     let requests = current_requests(&compositor);
-    let near: Vec<_> = requests
+    let compositor_devices: Vec<_> = requests
         .iter()
         .filter_map(|request| Some(request.card.as_ref()?.identity().clone()))
         .collect();
     let Gpus {
         mut open,
         mut unavailable_gpus,
-    } = Gpus::open(options.device.as_deref(), &near)?;
+    } = Gpus::open(options.device.as_deref(), &compositor_devices)?;
     let extent = extent(options, &compositor)?;
     loop {
         let mut negotiations = open
@@ -81,7 +81,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
         let requested = alternatives.iter().map(|(_, one)| one.clone()).collect();
-        let answer = decide(&planner, requested, &mut events, &mut compositor)?;
+        let answer = await_plan(&planner, requested, &mut events, &mut compositor)?;
         let Some((place, plan)) = answer.chosen else {
             let mut lines = answer.explanations;
             lines.extend(
@@ -173,7 +173,7 @@ pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Exten
 }
 
 /// Sends the alternatives to the planner and waits for its result. No frame is shown meanwhile.
-fn decide(
+fn await_plan(
     planner: &Planner,
     alternatives: Vec<Alternative>,
     events: &mut Events,
@@ -203,7 +203,7 @@ fn open_camera(
 ) -> Result<Opened, Failure> {
     loop {
         let alternative = camera_negotiation.negotiation.alternative(SAMPLED, &[])?;
-        let answer = decide(planner, vec![alternative], events, compositor)?;
+        let answer = await_plan(planner, vec![alternative], events, compositor)?;
         let Some((_, plan)) = &answer.chosen else {
             return Ok(Err(camera_negotiation
                 .negotiation

@@ -6,8 +6,8 @@
 //!        └──────── change ───────────────────────────────────────────────── │  │ released
 //!                                                                     draw ─┴──┴─ show
 //! ```
-//! The current swapchain stays in use until the next one is complete. Then it is retired, and it is dropped when all of its buffers
-//! are free.
+//! The current swapchain stays in use until the next one is complete. Then it is retired, and it is dropped when all of its
+//! buffers are free.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 use crate::report::{Report, ReportInputs, SwapchainReason, SwapchainReport};
-use crate::setup::{PLANNED, Setup, extent, setup};
+use crate::setup::{PLAN_READY, Setup, extent, setup};
 use crate::submission_tracker::SubmissionTracker;
 use crate::swapchain::Swapchain;
 
@@ -42,7 +42,7 @@ const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_FRAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state of the event loop.
-pub(crate) struct Show<'a> {
+pub(crate) struct App<'a> {
     pub(crate) options: &'a Options,
     pub(crate) swapchain: Option<Swapchain>,
     /// The next swapchain, of which the compositor has not created all `wl_buffer`s yet.
@@ -82,18 +82,18 @@ pub(crate) struct Show<'a> {
 
 /// Renders frames and commits them to the compositor until all are shown.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut show = Show::begin(options)?;
-    let end = show.run_loop();
+    let mut app = App::begin(options)?;
+    let end = app.run_loop();
     let ended = match &end {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let reported = show.report(ended);
-    show.end();
+    let reported = app.report(ended);
+    app.end();
     end.and(reported)
 }
 
-impl<'a> Show<'a> {
+impl<'a> App<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
         let Setup {
             mut events,
@@ -119,7 +119,7 @@ impl<'a> Show<'a> {
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let planned_for = plan.layout().visible().extent();
         let submissions = SubmissionTracker::new(&gpu, options.completion, completion_sender)?;
-        let mut show = Self {
+        let mut app = Self {
             options,
             swapchain: None,
             next: None,
@@ -151,8 +151,8 @@ impl<'a> Show<'a> {
             was_made_window: false,
             closed_by_user: false,
         };
-        show.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
-        Ok(show)
+        app.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
+        Ok(app)
     }
 
     fn run_loop(&mut self) -> Result<Ending, Failure> {
@@ -192,7 +192,7 @@ impl<'a> Show<'a> {
             Event::BufferIdle(number) => self.handle_idle(number),
             Event::Created(number, wl_buffer) => self.handle_created(number, wl_buffer)?,
             Event::Refused(number) => self.handle_refused(number)?,
-            Event::Completed(PLANNED) => self.handle_plan()?,
+            Event::Completed(PLAN_READY) => self.handle_plan()?,
             Event::Completed(number) => self.handle_completed(number)?,
             Event::Presented(frame, shown) => {
                 self.stats.presented(frame, shown, self.compositor.clock);

@@ -1,8 +1,8 @@
 //! Submits command buffers and tracks them until the device completes them.
 //!
-//! A GPU's driver exports a sync file together with the submission, and the event loop polls it. A CPU driver such as llvmpipe has
-//! no fence before the work is done: `vkGetSemaphoreFdKHR` would block. Its command buffers are submitted and waited for on a helper
-//! thread, which then signals the acquire point and sends the submission's number to the event loop.
+//! A GPU's driver exports a sync file together with the submission, and the event loop polls it. A CPU driver such as llvmpipe
+//! has no fence before the work is done: `vkGetSemaphoreFdKHR` would block. Its command buffers are submitted and waited for on a
+//! helper thread, which then signals the acquire point and sends the submission's number to the event loop.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};

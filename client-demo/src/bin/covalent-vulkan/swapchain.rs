@@ -42,7 +42,8 @@ impl Drop for Swapchain {
 }
 
 impl Swapchain {
-    /// Creates a swapchain whose buffers are numbered from `first`. Its `wl_buffer`s are added later by [`Swapchain::created`].
+    /// Creates a swapchain whose buffers are numbered from `first`. Its `wl_buffer`s are added later by
+    /// [`Swapchain::set_wl_buffer`].
     pub(crate) fn new(
         first: usize,
         plan: Plan,
@@ -84,7 +85,7 @@ impl Swapchain {
     }
 
     /// Stores the `wl_buffer` of the buffer at `index`. Returns whether every buffer has its `wl_buffer` now.
-    pub(crate) fn created(&mut self, index: usize, wl_buffer: WlBuffer) -> bool {
+    pub(crate) fn set_wl_buffer(&mut self, index: usize, wl_buffer: WlBuffer) -> bool {
         match self.wl_buffers.get_mut(index) {
             Some(known) => *known = Some(wl_buffer),
             None => wl_buffer.destroy(),
@@ -126,23 +127,23 @@ impl Swapchain {
     }
 
     /// Returns the index of a buffer that neither the device nor the compositor uses.
-    pub(crate) fn free(&self) -> Option<usize> {
+    pub(crate) fn free_index(&self) -> Option<usize> {
         self.holders.free()
     }
 
     /// Records that the device renders to the buffer at `index`, or returns the fence that has to be waited for first.
-    pub(crate) fn draw(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
+    pub(crate) fn begin_render(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
         self.holders.begin_write(index)
     }
 
-    /// Records that the fence that [`Swapchain::draw`] returned is signalled.
-    pub(crate) fn idle(&mut self, index: usize) {
+    /// Records that the fence that [`Swapchain::begin_render`] returned is signalled.
+    pub(crate) fn wait_finished(&mut self, index: usize) {
         self.holders.wait_finished(index);
     }
 
     /// Records that a rendered buffer is committed. `drawn` is the fence of the rendering, and `back` is the release point; both
     /// are optional.
-    pub(crate) fn show(
+    pub(crate) fn commit(
         &mut self,
         index: usize,
         drawn: Option<SyncPoint>,

@@ -16,10 +16,10 @@ use crate::negotiations;
 use crate::render::Target;
 use crate::report::{SwapchainReason, SwapchainReport};
 use crate::setup::{current_requests, extent};
-use crate::show::Show;
+use crate::show::App;
 use crate::swapchain::Swapchain;
 
-impl Show<'_> {
+impl App<'_> {
     /// Requests a new plan if one is needed, unless a plan or a swapchain is pending.
     pub(crate) fn replan_if_needed(&mut self) -> Result<(), Failure> {
         if self.pending_plan.is_some() || self.next.is_some() {
@@ -137,7 +137,7 @@ impl Show<'_> {
             wl_buffer.destroy();
             return Ok(());
         };
-        if !swapchain.created(index, wl_buffer) {
+        if !swapchain.set_wl_buffer(index, wl_buffer) {
             self.next = Some((swapchain, why));
             return Ok(());
         }

@@ -20,10 +20,10 @@ use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::frame_interval::FrameInterval;
-use covalent_client_demo::frame_size::is_short;
+use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{CLOCK_MONOTONIC, Ending, FrameStats};
 use covalent_client_demo::poller::{Key, Poller, Trigger};
-use covalent_client_demo::presentation::Shown;
+use covalent_client_demo::presentation::PresentationInfo;
 use covalent_client_demo::signal_pipe::SignalPipe;
 use covalent_client_demo::{camera_size, exit_code, print, source_choice};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
@@ -237,15 +237,15 @@ impl<'a> Session<'a> {
             let has_successor = self
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
-            let is_short = is_short(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_short {
+            let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
+            let passed_over = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 self.waiting.replace(frame)
             };
             if let Some(old) = passed_over {
-                match is_short {
-                    true => self.stats.short(),
+                match is_incomplete {
+                    true => self.stats.incomplete(),
                     false => self.stats.skipped(),
                 }
                 self.give_to_camera(old.index)?;
@@ -308,7 +308,7 @@ impl<'a> Session<'a> {
         let Some(shown) = self.flipping.take() else {
             return Ok(());
         };
-        let presented = Shown {
+        let presented = PresentationInfo {
             time,
             sequence,
             zero_copy: true,
@@ -423,11 +423,13 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
             let refusals = refusals.join("\n");
             Failure::new(
                 Exit::NoPlan,
-                anyhow!("no buffer can be shared by the camera and the display\n{error}\n{refusals}"),
+                anyhow!(
+                    "no buffer can be shared by the camera and the display\n{error}\n{refusals}"
+                ),
             )
         })?;
         let imported = collection.allocate(&plan).and_then(|buffers| {
-            let stream = crate::setup::queued(&mut collection, queue, &buffers)?;
+            let stream = crate::setup::import_and_queue(&mut collection, queue, &buffers)?;
             let framebuffers = collection.import(screen.plane(), &buffers)?;
             Ok((buffers, stream, framebuffers))
         });
@@ -459,12 +461,17 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
     }
     Err(Failure::new(
         Exit::NoPlan,
-        anyhow!("the imports of {PLANS} plans failed:\n{}", refusals.join("\n")),
+        anyhow!(
+            "the imports of {PLANS} plans failed:\n{}",
+            refusals.join("\n")
+        ),
     ))
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
-        anyhow!(error).context("a buffer is not held as this program expects, which is a bug of this program"),
+        anyhow!(error).context(
+            "a buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }

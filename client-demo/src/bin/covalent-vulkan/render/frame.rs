@@ -23,7 +23,7 @@ pub(crate) struct Frame {
 }
 
 /// The rectangle of a whole texture: corner and size in texture coordinates.
-const WHOLE: [f32; 4] = [0.0, 0.0, 1.0, 1.0];
+const WHOLE_TEXTURE: [f32; 4] = [0.0, 0.0, 1.0, 1.0];
 
 impl Frame {
     /// The size of the push constants in bytes.
@@ -37,9 +37,9 @@ impl Frame {
             bands: 8,
             picture_rect: [0.0; 4],
             lens: [0.0, 0.0, 1.0],
-            angle: std::f32::consts::TAU * portion(number, SCENE_PERIOD),
-            sampled_rect: WHOLE,
-            sampled_limits: WHOLE,
+            angle: std::f32::consts::TAU * fraction_of(number, SCENE_PERIOD),
+            sampled_rect: WHOLE_TEXTURE,
+            sampled_limits: WHOLE_TEXTURE,
             origin: [0.0; 2],
         }
     }
@@ -50,7 +50,7 @@ impl Frame {
     pub(crate) fn of_camera(number: u32, size: (u32, u32), picture: (u32, u32)) -> Self {
         let picture_rect = fitted(picture, size);
         let [left, top, width, height] = picture_rect;
-        let lens_angle = std::f32::consts::TAU * portion(number, LENS_PERIOD);
+        let lens_angle = std::f32::consts::TAU * fraction_of(number, LENS_PERIOD);
         Self {
             size,
             cells: strip_cells(number),
@@ -62,8 +62,8 @@ impl Frame {
                 0.18 * height,
             ],
             angle: 0.0,
-            sampled_rect: WHOLE,
-            sampled_limits: WHOLE,
+            sampled_rect: WHOLE_TEXTURE,
+            sampled_limits: WHOLE_TEXTURE,
             origin: [0.0; 2],
         }
     }
@@ -135,7 +135,7 @@ fn fitted(picture: (u32, u32), size: (u32, u32)) -> [f32; 4] {
 }
 
 /// Returns `number` modulo `whole`, as a fraction of `whole`.
-fn portion(number: u32, whole: u32) -> f32 {
+fn fraction_of(number: u32, whole: u32) -> f32 {
     pixels(number % whole) / pixels(whole)
 }
 

@@ -16,14 +16,14 @@ use crate::render::Frame;
 use crate::render::images::{Target, Texture};
 
 /// The access to the render target, a colour attachment. GENERAL is the layout in which other devices use the image.
-const DRAWN: ImageAccess = ImageAccess {
+const TARGET_ACCESS: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::GENERAL,
     stages: vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT,
     access: vk::AccessFlags::COLOR_ATTACHMENT_WRITE,
 };
 
 /// The access to the texture, which the fragment shader samples. GENERAL is the layout in which other devices use the image.
-const SAMPLED: ImageAccess = ImageAccess {
+const TEXTURE_ACCESS: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::GENERAL,
     ..ImageAccess::SAMPLE
 };
@@ -162,8 +162,11 @@ unsafe fn record(
         .render_pass(pipelines.pass)
         .framebuffer(target.framebuffer)
         .render_area(area);
-    let used = std::iter::once((&target.image, DRAWN))
-        .chain(texture.iter().map(|texture| (&texture.image, SAMPLED)));
+    let used = std::iter::once((&target.image, TARGET_ACCESS)).chain(
+        texture
+            .iter()
+            .map(|texture| (&texture.image, TEXTURE_ACCESS)),
+    );
     let (mut acquire, mut release) = (Vec::new(), Vec::new());
     for (image, access) in used {
         acquire.push(image.acquire(access, Contents::Keep)?);
@@ -174,8 +177,8 @@ unsafe fn record(
     let bytes = frame.bytes();
     let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
     let failed = |operation| move |answer| gpu.call_error(operation, answer);
-    // SAFETY: the caller guarantees the command buffer and the resources. Pipelines, render pass and descriptor sets are compatible, and
-    // the dynamic state is set before the draws.
+    // SAFETY: the caller guarantees the command buffer and the resources. Pipelines, render pass and descriptor sets are
+    // compatible, and the dynamic state is set before the draws.
     unsafe {
         raw.begin_command_buffer(commands, &begin)
             .map_err(failed("vkBeginCommandBuffer"))?;

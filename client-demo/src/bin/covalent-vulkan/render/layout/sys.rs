@@ -32,7 +32,8 @@ impl fmt::Debug for SharedLayout {
 impl Drop for SharedLayout {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
-        // SAFETY: all objects are of this device or null. Objects that were created from them hold an Arc of this value, so none exists.
+        // SAFETY: all objects are of this device or null. Objects that were created from them hold an Arc of this value, so none
+        // exists.
         unsafe {
             raw.destroy_pipeline_layout(self.pipeline_layout, None);
             raw.destroy_descriptor_set_layout(self.set_layout, None);

@@ -136,8 +136,8 @@ impl Pipelines {
             .layout(self.shared.pipeline_layout)
             .render_pass(self.pass);
         let gpu = &self.shared.gpu;
-        // SAFETY: the structures are valid and outlive the call; the layout, the render pass and the module are of this device, and the
-        // layout has the resources that the shaders use.
+        // SAFETY: the structures are valid and outlive the call; the layout, the render pass and the module are of this device,
+        // and the layout has the resources that the shaders use.
         let made = unsafe {
             gpu.handle()
                 .create_graphics_pipelines(vk::PipelineCache::null(), &[info], None)
