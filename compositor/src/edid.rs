@@ -46,14 +46,14 @@ impl Monitor {
             return None;
         }
         let descriptors = block[DESCRIPTORS..].chunks_exact(DESCRIPTOR_BYTES).take(4);
-        let name = descriptors.clone().find_map(name);
+        let name = descriptors.clone().find_map(monitor_name);
         let product = u16::from_le_bytes([block[10], block[11]]);
         let size = descriptors.clone().find_map(timing_size);
         // The size in the header is in centimetres. If one of the two bytes is 0, they encode an aspect ratio instead.
         let (width, height) = (i32::from(block[21]) * 10, i32::from(block[22]) * 10);
         let coarse = (width > 0 && height > 0).then_some((width, height));
         Some(Self {
-            make: make([block[8], block[9]])?,
+            make: manufacturer([block[8], block[9]])?,
             model: name.unwrap_or_else(|| format!("0x{product:04x}")),
             size_millimetres: size.or(coarse).unwrap_or((0, 0)),
         })
@@ -61,7 +61,7 @@ impl Monitor {
 }
 
 /// Returns the PNP identifier of the manufacturer: three letters of five bits each.
-fn make(bytes: [u8; 2]) -> Option<String> {
+fn manufacturer(bytes: [u8; 2]) -> Option<String> {
     let packed = u16::from_be_bytes(bytes);
     let letter = |shift: u32| {
         let number = u8::try_from(packed >> shift & 0x1f).ok()?;
@@ -73,9 +73,9 @@ fn make(bytes: [u8; 2]) -> Option<String> {
 }
 
 /// Returns the text of a monitor name descriptor.
-fn name(descriptor: &[u8]) -> Option<String> {
-    let (head, text) = descriptor.split_at_checked(5)?;
-    if head != [0, 0, 0, NAME_TAG, 0] {
+fn monitor_name(descriptor: &[u8]) -> Option<String> {
+    let (header, text) = descriptor.split_at_checked(5)?;
+    if header != [0, 0, 0, NAME_TAG, 0] {
         return None;
     }
     let text = text.split(|byte| *byte == b'\n').next()?;

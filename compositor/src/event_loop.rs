@@ -287,8 +287,8 @@ impl Shared {
         }
     }
 
-    /// Calls the expired timers that were added no later than `last`. A timer that a callback adds is called in the next iteration
-    /// at the earliest.
+    /// Calls the expired timers that were added no later than `last`. A timer that a callback adds is called in the next
+    /// iteration at the earliest.
     fn call_expired(&self, last: TimerToken, state: &mut State) {
         let now = Instant::now();
         loop {

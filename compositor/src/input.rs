@@ -19,7 +19,7 @@ use crate::session::Seat;
 use crate::state::State;
 
 /// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
-const SHARE: i32 = 1 << 20;
+const ABSOLUTE_RANGE: i32 = 1 << 20;
 
 /// The input devices of a seat.
 #[derive(Debug)]
@@ -75,10 +75,13 @@ impl State {
             }
             InputEvent::PointerMotionAbsolute { event } => {
                 // The coordinates of an absolute device, such as the tablet of a virtual machine, refer to the first output.
-                let (x, y) = (event.x_transformed(SHARE), event.y_transformed(SHARE));
-                let share = (x / f64::from(SHARE), y / f64::from(SHARE));
+                let (x, y) = (
+                    event.x_transformed(ABSOLUTE_RANGE),
+                    event.y_transformed(ABSOLUTE_RANGE),
+                );
+                let fraction = (x / f64::from(ABSOLUTE_RANGE), y / f64::from(ABSOLUTE_RANGE));
                 if let Some(output) = self.stack.outputs().first() {
-                    self.point_at(output.point(share).into(), event.time_msec());
+                    self.point_at(output.point(fraction).into(), event.time_msec());
                 }
             }
             InputEvent::PointerButton { event } => self.button(&event),

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::region::{Rect, Region};
-use crate::render::View;
+use crate::render::BufferView;
 use crate::render::view::Transform;
 
 /// The identity of an output. It is the same again when a display is plugged into the same connector again.
@@ -155,17 +155,17 @@ impl OutputView {
 
     /// Converts the destination of a buffer's view to pixels of the output, and combines the transforms. `view` has a logical
     /// destination, and `size` is the size of the buffer in pixels.
-    pub fn view(&self, view: View, size: (usize, usize)) -> View {
+    pub fn view(&self, view: BufferView, size: (usize, usize)) -> BufferView {
         let destination = self.rect(view.destination);
         if self.transform == Transform::Normal {
-            return View {
+            return BufferView {
                 destination,
                 ..view
             };
         }
         let pixels = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let (width, height) = view.transform.size(size);
-        View {
+        BufferView {
             source: transform_rect(self.transform, view.source, (pixels(width), pixels(height))),
             destination,
             transform: relative(view.transform, self.transform),
@@ -264,7 +264,7 @@ mod tests {
                 f64::from(output.logical.width),
                 f64::from(output.logical.height),
             );
-            let buffer = View {
+            let buffer = BufferView {
                 source: (0.0, 0.0, logical.0, logical.1),
                 destination: output.logical,
                 transform,

@@ -169,7 +169,7 @@ fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assi
                 break;
             };
             layers.retain(|layer| *layer != least);
-            layers = consistent(candidates, layers, above);
+            layers = remove_covered(candidates, layers, above);
         }
     }
     list
@@ -378,7 +378,11 @@ fn is_covered(
 }
 
 /// Removes layers that a drawn layer or the drawn pointer covers, until no remaining layer is covered.
-fn consistent(candidates: &Candidates, mut layers: Vec<usize>, cursor: Option<Rect>) -> Vec<usize> {
+fn remove_covered(
+    candidates: &Candidates,
+    mut layers: Vec<usize>,
+    cursor: Option<Rect>,
+) -> Vec<usize> {
     loop {
         let covered = layers
             .iter()

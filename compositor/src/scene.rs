@@ -10,7 +10,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use crate::content::Content;
 use crate::cursor::{CursorLayer, ShownCursor};
 use crate::region::{Rect, Region};
-use crate::render::{ColorRepresentation, View};
+use crate::render::{BufferView, ColorRepresentation};
 use crate::stack::Window;
 
 /// The maximum number of rectangles of the hidden region. No more are added beyond this number.
@@ -36,8 +36,9 @@ pub struct SceneLayer {
     pub window: Window,
     /// The role of the surface in that window.
     pub role: Role,
-    /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the desktop.
-    pub view: View,
+    /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the
+    /// desktop.
+    pub view: BufferView,
     /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
     /// The opaque region, in the coordinates of `view`'s destination.
@@ -65,7 +66,7 @@ pub struct Scene {
 #[derive(Clone, Debug, Default)]
 pub struct ShownScene {
     background: u32,
-    layers: Vec<(ObjectId, View)>,
+    layers: Vec<(ObjectId, BufferView)>,
     cursor: Option<ShownCursor>,
 }
 
@@ -113,8 +114,8 @@ impl Scene {
         damage
     }
 
-    /// Returns the number of output pixels that the surfaces of each client cover. A pixel counts once for each surface that covers
-    /// it.
+    /// Returns the number of output pixels that the surfaces of each client cover. A pixel counts once for each surface that
+    /// covers it.
     pub fn pixels_by_client<'a>(
         layers: impl IntoIterator<Item = &'a SceneLayer>,
         output: Rect,

@@ -14,7 +14,7 @@ use crate::handlers::color_representation;
 use crate::output_view::OutputId;
 use crate::region::{Rect, Region};
 use crate::render::view::Transform;
-use crate::render::{ColorRepresentation, PixelFormat, Pixels, View};
+use crate::render::{BufferView, ColorRepresentation, PixelFormat, Pixels};
 
 /// A surface's content, geometry, damage and opaque region in surface coordinates.
 #[derive(Debug, Default)]
@@ -173,8 +173,8 @@ impl Surface {
     }
 
     /// Returns the source and destination rectangles of the buffer if the upper left corner of the surface is at `origin`.
-    pub fn view(&self, origin: (i32, i32)) -> View {
-        View {
+    pub fn view(&self, origin: (i32, i32)) -> BufferView {
+        BufferView {
             source: self.source,
             destination: Rect::new(origin.0, origin.1, self.size.0, self.size.1),
             transform: self.transform,

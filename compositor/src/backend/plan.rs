@@ -9,7 +9,7 @@ use crate::content::Content;
 use crate::kms::PlaneFrame;
 use crate::plane_assignment::Configuration;
 use crate::region::Region;
-use crate::render::{ColorRepresentation, View};
+use crate::render::{BufferView, ColorRepresentation};
 
 /// Which layers of a frame are on planes, and which ones the renderer draws into an output buffer.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct ScannedOut {
     /// The client's buffer.
     pub content: Rc<Content>,
     /// The source and destination rectangles.
-    pub view: View,
+    pub view: BufferView,
     /// How the numbers in the buffer are read as colours.
     pub colour: ColorRepresentation,
 }

@@ -42,7 +42,7 @@ use self::fd_limiter::{FdLimiter, FdQueue};
 use self::objects::ObjectTable;
 use self::pace::{Batch, BusyClients, Pace};
 use self::process_count::{ProcessCount, ProcessCounts};
-use self::readiness::Watched;
+use self::readiness::SocketRegistrations;
 use self::socket_io::{FDS_MAX, SendBuffer, receive};
 use self::wire::{MESSAGE_MAX, Violation};
 use crate::event_loop::LoopHandle;
@@ -164,7 +164,7 @@ impl Connections {
 #[derive(Debug)]
 struct Connection {
     /// The registrations of both sockets in the event loop.
-    watched: Option<Watched>,
+    watched: Option<SocketRegistrations>,
     client: Rc<UnixStream>,
     server: Rc<UnixStream>,
     id: ClientId,

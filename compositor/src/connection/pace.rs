@@ -41,7 +41,7 @@ pub(super) struct BusyClients(Rc<Cell<u32>>);
 /// The maximum batch size and the used time of one client.
 #[derive(Debug)]
 pub(super) struct Pace {
-    most: Batch,
+    max_batch: Batch,
     used: Duration,
     is_busy: bool,
     busy_clients: BusyClients,
@@ -51,7 +51,7 @@ impl Pace {
     /// Creates the pace of a new client.
     pub(super) fn new(busy_clients: BusyClients) -> Self {
         Self {
-            most: FIRST_BATCH,
+            max_batch: FIRST_BATCH,
             used: Duration::ZERO,
             is_busy: false,
             busy_clients,
@@ -60,7 +60,7 @@ impl Pace {
 
     /// Returns whether the next batch may have this size.
     pub(super) fn permits(&self, batch: Batch) -> bool {
-        batch.messages <= self.most.messages && batch.commits <= self.most.commits
+        batch.messages <= self.max_batch.messages && batch.commits <= self.max_batch.commits
     }
 
     /// Starts the client's time slice in an event-loop iteration.
@@ -74,9 +74,9 @@ impl Pace {
         let slice = SLICE.min(BUSY_TIME / self.busy_clients.0.get().max(1));
         // If the batch has commits, the time is attributed to them.
         let (most, limit) = if batch.commits > 0 {
-            (&mut self.most.commits, BATCH_MAX.commits)
+            (&mut self.max_batch.commits, BATCH_MAX.commits)
         } else {
-            (&mut self.most.messages, BATCH_MAX.messages)
+            (&mut self.max_batch.messages, BATCH_MAX.messages)
         };
         if took > slice {
             let excess = took.as_nanos() / slice.as_nanos().max(1);
@@ -130,15 +130,18 @@ mod tests {
         let mut pace = Pace::new(BusyClients::default());
         pace.start();
         assert!(pace.dispatched(MESSAGES, Duration::from_micros(10)));
-        assert_eq!(pace.most.messages, 2 * FIRST_BATCH.messages);
+        assert_eq!(pace.max_batch.messages, 2 * FIRST_BATCH.messages);
         for _ in 0..20 {
             assert!(pace.dispatched(MESSAGES, Duration::from_micros(10)));
         }
-        assert_eq!(pace.most.messages, BATCH_MAX.messages);
+        assert_eq!(pace.max_batch.messages, BATCH_MAX.messages);
         assert!(!pace.dispatched(MESSAGES, Duration::from_millis(500)));
-        assert_eq!(pace.most.messages, BATCH_MAX.messages / 250);
+        assert_eq!(pace.max_batch.messages, BATCH_MAX.messages / 250);
         assert!(!pace.dispatched(MESSAGES, Duration::from_millis(500)));
-        assert_eq!(pace.most.messages, 1, "a batch has at least one message");
+        assert_eq!(
+            pace.max_batch.messages, 1,
+            "a batch has at least one message"
+        );
     }
 
     #[test]

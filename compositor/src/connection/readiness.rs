@@ -16,7 +16,7 @@ use crate::state::{ClientState, State};
 
 /// The registrations of a connection's two sockets.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct SocketRegistrations {
     client: Registration,
     server: Registration,
 }
@@ -68,7 +68,7 @@ impl Connection {
             }
         };
         let registration = |token| Registration { token, interest };
-        connection.borrow_mut().watched = Some(Watched {
+        connection.borrow_mut().watched = Some(SocketRegistrations {
             client: registration(client),
             server: registration(server),
         });

@@ -28,7 +28,7 @@ use calloop::{Interest, Mode, PostAction, RegistrationToken};
 use covalent_alloc::files::{PrivateSocket, SocketKind, is_peer_own_user};
 use covalent_protocols::control::{INTERVAL_MIN_MS, NAME_PREFIX};
 
-use self::peer::{Ended, Peer};
+use self::peer::{ConnectionEnded, Peer};
 use crate::clock;
 use crate::descriptors;
 use crate::event_loop::TimerToken;
@@ -163,7 +163,10 @@ impl State {
     ///
     /// When it is another user's, there are too many, or it cannot be added to the event loop.
     pub fn add_peer(&mut self, stream: UnixStream) -> anyhow::Result<()> {
-        anyhow::ensure!(is_peer_own_user(&stream)?, "the program belongs to another user");
+        anyhow::ensure!(
+            is_peer_own_user(&stream)?,
+            "the program belongs to another user"
+        );
         stream.set_nonblocking(true)?;
         let stream = Rc::new(stream);
         let now = clock::now();
@@ -206,7 +209,7 @@ impl State {
         };
         match connected.peer.exchange(clock::now()) {
             Ok(()) => {}
-            Err(Ended) => {
+            Err(ConnectionEnded) => {
                 self.remove_peer(id);
                 return PostAction::Remove;
             }
@@ -262,8 +265,8 @@ impl State {
         let Some(request) = connected.peer.request else {
             return;
         };
-        // A peer that has not read the last reply gets no further one. Otherwise it could make the compositor queue replies without
-        // limit.
+        // A peer that has not read the last reply gets no further one. Otherwise it could make the compositor queue replies
+        // without limit.
         if connected.peer.has_output() {
             connected.peer.skipped = connected.peer.skipped.saturating_add(1);
             return;
@@ -272,7 +275,7 @@ impl State {
         let Some(connected) = self.control.peers.get_mut(&id) else {
             return;
         };
-        if connected.peer.send(snapshot, clock::now()) == Err(Ended) {
+        if connected.peer.send(snapshot, clock::now()) == Err(ConnectionEnded) {
             self.remove_peer(id);
             return;
         }

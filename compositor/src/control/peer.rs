@@ -39,7 +39,7 @@ pub(super) struct Peer {
 
 /// The error that ends a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ended;
+pub(super) struct ConnectionEnded;
 
 impl Peer {
     pub(super) fn new(stream: Rc<UnixStream>, now: Duration) -> Self {
@@ -65,7 +65,7 @@ impl Peer {
     /// Sends the unsent part of the last reply. If there is none, it receives bytes until a request is complete.
     ///
     /// The loop always ends: a peer that sends continuously exceeds the maximum size of a request, or completes a request.
-    pub(super) fn exchange(&mut self, now: Duration) -> Result<(), Ended> {
+    pub(super) fn exchange(&mut self, now: Duration) -> Result<(), ConnectionEnded> {
         self.flush(now)?;
         while !self.has_output() && !self.is_due && !self.is_closing {
             if self.take_request() {
@@ -77,7 +77,7 @@ impl Peer {
             }
             let mut chunk = [0; CHUNK];
             match rustix::net::recv(self.stream.as_fd(), &mut chunk, RecvFlags::empty()) {
-                Ok((_, 0)) => return Err(Ended),
+                Ok((_, 0)) => return Err(ConnectionEnded),
                 Ok((_, count)) => {
                     self.active_at = now;
                     self.input
@@ -85,13 +85,13 @@ impl Peer {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                Err(_) => return Err(Ended),
+                Err(_) => return Err(ConnectionEnded),
             }
         }
         // An error that the loop found is sent immediately.
         self.flush(now)?;
         if self.is_closing && !self.has_output() {
-            return Err(Ended);
+            return Err(ConnectionEnded);
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Peer {
     }
 
     /// Sends an error, and closes the connection after that.
-    pub(super) fn refuse(&mut self, why: &str, now: Duration) -> Result<(), Ended> {
+    pub(super) fn refuse(&mut self, why: &str, now: Duration) -> Result<(), ConnectionEnded> {
         self.set_error(why);
         self.flush(now)
     }
@@ -128,7 +128,11 @@ impl Peer {
     }
 
     /// Sends a snapshot.
-    pub(super) fn send(&mut self, mut snapshot: Snapshot, now: Duration) -> Result<(), Ended> {
+    pub(super) fn send(
+        &mut self,
+        mut snapshot: Snapshot,
+        now: Duration,
+    ) -> Result<(), ConnectionEnded> {
         snapshot.skipped = self.skipped;
         self.is_due = false;
         self.replied_at = Some(now);
@@ -155,7 +159,7 @@ impl Peer {
         self.sent = 0;
     }
 
-    fn flush(&mut self, now: Duration) -> Result<(), Ended> {
+    fn flush(&mut self, now: Duration) -> Result<(), ConnectionEnded> {
         while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match rustix::net::send(self.stream.as_fd(), rest, SendFlags::NOSIGNAL) {
                 Ok(count) => {
@@ -164,7 +168,7 @@ impl Peer {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
-                Err(_) => return Err(Ended),
+                Err(_) => return Err(ConnectionEnded),
             }
         }
         // The memory of a large reply is freed.
@@ -226,7 +230,11 @@ mod tests {
             let (mut peer, mut other) = pair();
             other.write_all(garbage).unwrap();
             other.write_all(b"\n").unwrap();
-            assert_eq!(peer.exchange(Duration::ZERO), Err(Ended), "{garbage:?}");
+            assert_eq!(
+                peer.exchange(Duration::ZERO),
+                Err(ConnectionEnded),
+                "{garbage:?}"
+            );
             drop(peer);
             let mut text = String::new();
             // The kernel may reset the connection, because the server has not read all of the request.

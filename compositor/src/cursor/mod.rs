@@ -20,7 +20,7 @@ use crate::memory_image::MemoryImage;
 use crate::output_view::OutputView;
 use crate::region::{Rect, Region};
 use crate::render::view::Transform;
-use crate::render::{ColorRepresentation, Layer, Pixels, View};
+use crate::render::{BufferView, ColorRepresentation, Layer, Pixels};
 use crate::stack::Stack;
 use crate::state::State;
 
@@ -63,7 +63,7 @@ pub struct CursorLayer {
     /// The pixels.
     pub pixels: CursorPixels,
     /// The source and destination rectangles.
-    pub view: View,
+    pub view: BufferView,
     /// The pixel of the image that is at the pointer's position.
     pub hotspot: (i32, i32),
     /// The client's surface, if the pointer's image is a surface and not an image of the theme.
@@ -74,7 +74,7 @@ pub struct CursorLayer {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShownCursor {
     pixels: PixelsId,
-    view: View,
+    view: BufferView,
 }
 
 impl ShownCursor {
@@ -103,8 +103,8 @@ impl Cursor {
         }
     }
 
-    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of the
-    /// output.
+    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of
+    /// the output.
     pub fn layer_on(
         &self,
         stack: &Stack,
@@ -140,7 +140,7 @@ impl Cursor {
                 );
                 let destination = Rect::new(corner.0, corner.1, side(width), side(height));
                 Some(CursorLayer {
-                    view: View {
+                    view: BufferView {
                         source: (
                             0.0,
                             0.0,

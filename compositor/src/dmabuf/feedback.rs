@@ -47,8 +47,8 @@ impl SupportedFormats {
     }
 }
 
-/// Builds the feedback. The tranches are, in this order: scanout by the primary plane, scanout by the overlay planes, formats that
-/// the GPU renderer imports, and all other formats.
+/// Builds the feedback. The tranches are, in this order: scanout by the primary plane, scanout by the overlay planes, formats
+/// that the GPU renderer imports, and all other formats.
 ///
 /// The CPU can read every linear buffer that can be mapped, even if the card rejects it: the CPU renderer composes it, or the CPU
 /// uploads it for the GPU renderer. So linear is advertised for all formats. Other modifiers are advertised only if the GPU

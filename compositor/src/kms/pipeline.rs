@@ -21,7 +21,7 @@ use super::changes::{Change, changes};
 use super::mode::{refresh_millihertz, select_mode};
 use super::plane::{Plane, PlaneFrame, PlaneState, SourceRect};
 use super::property::Properties;
-use super::takeover::{Leftovers, fill_neutral_connector, fill_neutral_crtc};
+use super::takeover::{StaleObjects, fill_neutral_connector, fill_neutral_crtc};
 use super::writeback::{WritebackConnector, WritebackJob};
 use super::{KmsError, kernel};
 use crate::region::Rect;
@@ -311,9 +311,10 @@ impl Pipeline {
             .map(WritebackConnector::handle)
             .collect();
         let display = (self.connector, self.crtc);
-        let leftovers =
-            retry_transient(|| Leftovers::read(&self.card, display, &own_planes, &own_connectors))?;
-        leftovers.fill_disabled(request)?;
+        let stale_objects = retry_transient(|| {
+            StaleObjects::read(&self.card, display, &own_planes, &own_connectors)
+        })?;
+        stale_objects.fill_disabled(request)?;
         self.connector_properties.set(request, "CRTC_ID", crtc)?;
         self.crtc_properties
             .set(request, "MODE_ID", self.mode_blob)?;

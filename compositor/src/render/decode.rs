@@ -16,8 +16,8 @@ pub trait ReadPlanes {
     /// When the range exceeds the memory, or the memory cannot be read.
     fn read(&mut self, plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()>;
 
-    /// Copies `row_bytes` bytes of as many rows of `plane` as `into` holds, the first one starting `offset` bytes after the plane's
-    /// first byte.
+    /// Copies `row_bytes` bytes of as many rows of `plane` as `into` holds, the first one starting `offset` bytes after the
+    /// plane's first byte.
     ///
     /// # Errors
     ///
@@ -94,13 +94,13 @@ impl RowDecoder {
             PixelFormat::Xbgr8888 => {
                 read_words(memory, (x, y), into)?;
                 for pixel in into {
-                    *pixel = exchange(*pixel) | OPAQUE;
+                    *pixel = swap_red_blue(*pixel) | OPAQUE;
                 }
             }
             PixelFormat::Abgr8888 => {
                 read_words(memory, (x, y), into)?;
                 for pixel in &mut *into {
-                    *pixel = exchange(*pixel);
+                    *pixel = swap_red_blue(*pixel);
                 }
                 premultiply(encoding, into);
             }
@@ -166,7 +166,7 @@ fn read_words(
 }
 
 /// Exchanges red and blue.
-const fn exchange(pixel: u32) -> u32 {
+const fn swap_red_blue(pixel: u32) -> u32 {
     pixel & 0xff00_ff00 | pixel >> 16 & 0xff | (pixel & 0xff) << 16
 }
 

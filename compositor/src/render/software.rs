@@ -26,7 +26,7 @@ use crate::render::decode::{Encoding, ReadPlanes, RowDecoder, offset};
 use crate::render::format::PixelFormat;
 use crate::render::gles::GpuSource;
 use crate::render::target::{Target, WriteRows};
-use crate::render::view::View;
+use crate::render::view::BufferView;
 
 /// The number of pixels that are copied at once. So many pixels stay in the CPU's second-level cache until they are written.
 const BAND_PIXELS: usize = 1 << 14;
@@ -56,7 +56,7 @@ pub struct Layer<'a> {
     /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
     /// The source and destination rectangles.
-    pub view: View,
+    pub view: BufferView,
     /// The opaque region in output pixels.
     pub opaque: Region,
 }

@@ -56,7 +56,7 @@ impl Transform {
 
 /// The source rectangle, the destination rectangle and the transform of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
+pub struct BufferView {
     /// The source rectangle in pixels of the transformed buffer: x, y, width, height.
     pub source: (f64, f64, f64, f64),
     /// The destination rectangle in output pixels.
@@ -65,7 +65,7 @@ pub struct View {
     pub transform: Transform,
 }
 
-impl View {
+impl BufferView {
     /// Returns whether the buffer is neither scaled nor transformed, so that each output pixel is one buffer pixel.
     pub fn is_plain(&self) -> bool {
         let (x, y, width, height) = self.source;
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn source_of_whole_pixels_is_a_part_of_the_buffer() {
-        let view = |source, transform| View {
+        let view = |source, transform| BufferView {
             source,
             destination: Rect::of_size(1920, 1080),
             transform,

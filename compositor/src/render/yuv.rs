@@ -118,7 +118,7 @@ impl YuvDecoder {
             PixelFormat::P010 => {
                 read_row_of_words(&mut self.ten_bit_luma, memory, 0, (x, y), inside)?;
                 self.ten_bit_luma.resize(count, 0);
-                raise(&mut self.ten_bit_luma, u16::from(black) << 8);
+                clamp_minimum(&mut self.ten_bit_luma, u16::from(black) << 8);
                 read_row_of_words(&mut self.deep_chroma, memory, 1, (x, y / 2), count)?;
                 let image = YuvBiPlanarImage {
                     y_plane: &self.ten_bit_luma,
@@ -134,7 +134,7 @@ impl YuvDecoder {
             PixelFormat::Yuv420 => {
                 read_row(&mut self.luma, memory, 0, y, x, inside)?;
                 self.luma.resize(count, 0);
-                raise(&mut self.luma, black);
+                clamp_minimum(&mut self.luma, black);
                 let image = YuvPlanarImage {
                     y_plane: &self.luma,
                     y_stride: width,
@@ -151,7 +151,7 @@ impl YuvDecoder {
             _ => {
                 read_row(&mut self.luma, memory, 0, y, x, inside)?;
                 self.luma.resize(count, 0);
-                raise(&mut self.luma, black);
+                clamp_minimum(&mut self.luma, black);
                 let image = YuvBiPlanarImage {
                     y_plane: &self.luma,
                     y_stride: width,
@@ -170,7 +170,7 @@ impl YuvDecoder {
             }
         }
         .map_err(invalid)?;
-        order_bytes(into);
+        to_native_order(into);
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl YuvDecoder {
         } else {
             read_row(&mut self.luma, memory, 0, y, x, count)?;
         }
-        raise(&mut self.luma, black(yuv));
+        clamp_minimum(&mut self.luma, black(yuv));
         let pixels = u32::try_from(count).map_err(io::Error::other)?;
         let image = YuvPlanarImage {
             y_plane: &self.luma,
@@ -250,7 +250,7 @@ impl YuvDecoder {
             matrix(yuv),
         )
         .map_err(invalid)?;
-        order_bytes(into);
+        to_native_order(into);
         Ok(())
     }
 
@@ -332,7 +332,7 @@ fn round_to_byte(sum: u32, weights: u32, zero: u32, scale: f64) -> u8 {
 }
 
 /// Converts pixels from the buffer's little-endian byte order to the byte order of the CPU.
-fn order_bytes(row: &mut [u32]) {
+fn to_native_order(row: &mut [u32]) {
     if cfg!(target_endian = "big") {
         for pixel in row {
             *pixel = u32::from_le(*pixel);
@@ -350,7 +350,7 @@ const fn black(encoding: YuvEncoding) -> u8 {
 }
 
 /// Clamps samples to a minimum.
-fn raise<T: Copy + Ord>(samples: &mut [T], minimum: T) {
+fn clamp_minimum<T: Copy + Ord>(samples: &mut [T], minimum: T) {
     for sample in samples {
         *sample = minimum.max(*sample);
     }

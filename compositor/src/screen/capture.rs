@@ -10,7 +10,7 @@ use crate::memory_image::MemoryImage;
 use crate::output_view::OutputId;
 use crate::region::{Rect, Region};
 use crate::render::view::Transform;
-use crate::render::{ColorRepresentation, Layer, Target, View};
+use crate::render::{BufferView, ColorRepresentation, Layer, Target};
 use crate::state::State;
 use crate::transient::FaultKind;
 
@@ -104,7 +104,7 @@ impl Screen {
         let base = Layer {
             pixels: &base,
             colour: ColorRepresentation::default(),
-            view: View {
+            view: BufferView {
                 source: (0.0, 0.0, f64::from(bounds.width), f64::from(bounds.height)),
                 destination: bounds,
                 transform: Transform::Normal,

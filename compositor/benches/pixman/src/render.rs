@@ -23,7 +23,7 @@ use colour::ColorRepresentation;
 use decode::{Encoding, ReadPlanes, RowDecoder};
 use format::PixelFormat;
 use scaled::Scaled;
-use view::{Transform, View};
+use view::{BufferView, Transform};
 
 fn float(pixels: usize) -> f64 {
     u32::try_from(pixels).map_or(f64::MAX, f64::from)
@@ -62,7 +62,7 @@ pub fn draw(
     let mut decoder = RowDecoder::default();
     let mut planes = memory;
     let mut part = vec![0; shown.0];
-    let view = View {
+    let view = BufferView {
         source: (0.0, 0.0, float(size.0), float(size.1)),
         destination: Rect::of_size(side(shown.0), side(shown.1)),
         transform: Transform::Normal,

@@ -25,7 +25,8 @@ use crate::scene::SceneLayer;
 /// The maximum number of test commits for one frame. If all of them are rejected, the frame is composited.
 const TESTS_MAX: usize = 6;
 
-/// A layer whose buffer was committed within this time counts as changing. A changing layer gets a plane before an unchanging one.
+/// A layer whose buffer was committed within this time counts as changing. A changing layer gets a plane before an unchanging
+/// one.
 const RECENT_COMMIT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The visible layers of a frame, and the framebuffers of the layers that a plane may show.

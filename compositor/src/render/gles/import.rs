@@ -183,8 +183,8 @@ impl Gles {
         self.import(format, buffer, imported).map(drop)
     }
 
-    /// Returns a texture with the current content of a client's buffer. If the GPU cannot import a linear dma-buf, the texture is a
-    /// copy of it, and the reason is returned as well.
+    /// Returns a texture with the current content of a client's buffer. If the GPU cannot import a linear dma-buf, the texture is
+    /// a copy of it, and the reason is returned as well.
     pub(super) fn texture(
         &mut self,
         pixels: &dyn Pixels,

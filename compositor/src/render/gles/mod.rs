@@ -31,7 +31,7 @@ use shaders::{Programs, yuv_uniforms};
 use super::colour::AlphaMode;
 use super::float;
 use super::software::{Layer, LayerError};
-use super::view::{Transform, View};
+use super::view::{BufferView, Transform};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
@@ -307,7 +307,7 @@ fn physical(rect: Rect) -> Rectangle<i32, Physical> {
 ///
 /// Smithay applies a transform to rectangles in the opposite direction as to textures, so its own conversion would select another
 /// rectangle.
-fn source(view: &View, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
+fn source(view: &BufferView, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
     let (x, y, width, height) = view.source;
     let one = view.transform.to_buffer((x, y), transformed_size);
     let other = view

@@ -14,7 +14,7 @@ use crate::render::decode::ReadPlanes;
 use crate::render::float;
 use crate::render::format::PixelFormat;
 use crate::render::software::{Layer, Pixels};
-use crate::render::view::{Transform, View};
+use crate::render::view::{BufferView, Transform};
 
 /// The pixels of a buffer as premultiplied ARGB8888 in memory of this process.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Gles {
         let layer = Layer {
             pixels,
             colour,
-            view: View {
+            view: BufferView {
                 source: (0.0, 0.0, float(width), float(height)),
                 destination: whole,
                 transform: Transform::Normal,

@@ -13,7 +13,7 @@ use crate::render::colour::{AlphaMode, ChromaLocation};
 use crate::render::memory_planes::MemoryPlanes;
 use crate::render::reference;
 use crate::render::software::{Layer, Pixels, Software};
-use crate::render::view::{Transform, View};
+use crate::render::view::{BufferView, Transform};
 use crate::render::{ColorRepresentation, PixelFormat, ReadPlanes, Target};
 
 const SIZE: (i32, i32) = (32, 24);
@@ -162,7 +162,7 @@ fn layer(
     Layer {
         pixels,
         colour: ColorRepresentation::default(),
-        view: View {
+        view: BufferView {
             source,
             destination,
             transform,
@@ -268,7 +268,7 @@ fn gles_draws_yuv_of_every_matrix_range_and_chroma_location_close_to_the_referen
                 let shown = Layer {
                     pixels: &video,
                     colour,
-                    view: View {
+                    view: BufferView {
                         source: (0.0, 0.0, 31.0, 23.0),
                         destination: Rect::new(1, 1, 31, 23),
                         transform: Transform::Normal,

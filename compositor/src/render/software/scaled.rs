@@ -10,7 +10,7 @@ use crate::region::Rect;
 use crate::render::blend::{Tap, WidePixel, mix, mix_rows, narrow_pixel, sample_row, widen};
 use crate::render::decode::{Encoding, ReadPlanes, RowDecoder};
 use crate::render::float;
-use crate::render::view::View;
+use crate::render::view::BufferView;
 
 /// The maximum number of output rows in a band.
 const BAND_ROWS: i32 = 32;
@@ -24,7 +24,7 @@ const PIXELS_PER_OUTPUT_PIXEL: usize = 64;
 pub(super) struct Scaled<'a> {
     planes: Box<dyn ReadPlanes + 'a>,
     encoding: Encoding,
-    view: View,
+    view: BufferView,
     band: Option<Band>,
     /// One row of the band, in which each pixel is a mixture of two rows of the buffer, or of two columns if the transform swaps
     /// the axes.
@@ -125,7 +125,11 @@ fn last(tap: Tap) -> usize {
 }
 
 impl<'a> Scaled<'a> {
-    pub(super) fn new(encoding: Encoding, view: View, planes: Box<dyn ReadPlanes + 'a>) -> Self {
+    pub(super) fn new(
+        encoding: Encoding,
+        view: BufferView,
+        planes: Box<dyn ReadPlanes + 'a>,
+    ) -> Self {
         Self {
             planes,
             encoding,

@@ -73,7 +73,7 @@ fn layer<'a>(
     Layer {
         pixels,
         colour: ColorRepresentation::default(),
-        view: View {
+        view: BufferView {
             source: (0.0, 0.0, float(width), float(height)),
             destination,
             transform,
@@ -310,7 +310,7 @@ fn huge_buffer_that_is_scaled_down_is_not_decoded_as_a_whole() {
             let shown = Layer {
                 pixels: &huge,
                 colour: ColorRepresentation::default(),
-                view: View {
+                view: BufferView {
                     source: (0.0, 0.0, float(width), float(height)),
                     destination: Rect::of_size(side, side),
                     transform,
@@ -328,7 +328,7 @@ fn huge_buffer_that_is_scaled_down_is_not_decoded_as_a_whole() {
 }
 
 /// Returns one pixel of a layer by bilinear filtering in floating point.
-fn sample(picture: &Picture, view: &View, (x, y): (i32, i32)) -> [f64; 4] {
+fn sample(picture: &Picture, view: &BufferView, (x, y): (i32, i32)) -> [f64; 4] {
     let (source_x, source_y, width, height) = view.source;
     let place = view.destination;
     let at = (
