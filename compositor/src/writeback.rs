@@ -137,7 +137,7 @@ impl Writeback {
     ///
     /// # Errors
     ///
-    /// When the last row of the buffer cannot be filled with [`UNWRITTEN`], without which a completed writeback could not be
+    /// When the last row of the buffer cannot be filled with `UNWRITTEN`, without which a completed writeback could not be
     /// detected.
     pub fn next_job(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
         let Some(slot) = self.slots.get(self.next_slot) else {
