@@ -221,7 +221,7 @@ impl Events {
         self.remove(source.0);
     }
 
-    /// Queues an event once, when a fence or point is signalled.
+    /// Executes `action`, which queues an event, once the fence or point of `wait` is signalled.
     fn push_event_when(
         &mut self,
         wait: impl Pollable + 'static,

@@ -13,9 +13,9 @@ pub const CLOCK_MONOTONIC: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DisplayPath {
-    /// By direct scanout: the display read the buffers themselves.
+    /// Direct scanout: the display scanned out the client's buffers.
     Direct,
-    /// Composited: the compositor rendered them into a buffer of its own.
+    /// Composition: the compositor rendered the client's buffers into its output buffer.
     Composited,
     /// Some frames reached the display by direct scanout, and the others were composited.
     Mixed,

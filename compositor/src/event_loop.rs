@@ -166,7 +166,7 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// Those of [`dispatch`](Self::dispatch).
+    /// The errors of [`dispatch`](Self::dispatch).
     pub fn run(&mut self, state: &mut State, mut after: impl FnMut(&mut State)) -> io::Result<()> {
         while !self.handle.shared.is_stopped.get() {
             self.dispatch(None, state)?;

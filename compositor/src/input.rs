@@ -56,7 +56,7 @@ impl Devices {
         self.0.suspend();
     }
 
-    /// Opens the devices again.
+    /// Opens the devices again, because this session is active again.
     pub fn resume(&mut self) {
         if self.0.resume().is_err() {
             tracing::warn!("the input devices cannot be resumed");

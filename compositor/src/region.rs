@@ -39,7 +39,7 @@ impl Rect {
         self.y.saturating_add(self.height)
     }
 
-    /// Returns whether it contains no pixel.
+    /// Returns whether the rectangle contains no pixel.
     pub const fn is_empty(self) -> bool {
         self.width <= 0 || self.height <= 0
     }
@@ -65,7 +65,7 @@ impl Rect {
         (!common.is_empty()).then_some(common)
     }
 
-    /// Returns whether it contains every pixel of `other`.
+    /// Returns whether the rectangle contains every pixel of `other`.
     pub fn contains(self, other: Self) -> bool {
         other.is_empty() || self.intersection(other) == Some(other)
     }
@@ -144,7 +144,7 @@ impl Region {
         &self.rects
     }
 
-    /// Returns whether it contains no pixel.
+    /// Returns whether the region contains no pixel.
     pub fn is_empty(&self) -> bool {
         self.rects.is_empty()
     }
@@ -154,7 +154,7 @@ impl Region {
         self.rects.iter().map(|rect| rect.area()).sum()
     }
 
-    /// Returns whether it contains every pixel of `rect`.
+    /// Returns whether the region contains every pixel of `rect`.
     pub fn covers(&self, rect: Rect) -> bool {
         let mut missing = vec![rect];
         for existing in &self.rects {

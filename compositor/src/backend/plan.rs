@@ -41,11 +41,11 @@ pub struct ScannedOut {
     pub content: Rc<Content>,
     /// The source and destination rectangles.
     pub view: BufferView,
-    /// How the numbers in the buffer are read as colours.
+    /// The conversion of the buffer's sample values to colours.
     pub colour: ColorRepresentation,
 }
 
-/// What the primary plane shows if a frame is drawn.
+/// The output buffer that the primary plane shows in a frame, if any.
 #[derive(Clone, Copy, Debug)]
 pub enum DrawnContent<'a> {
     /// The output buffer at an index of the swapchain.

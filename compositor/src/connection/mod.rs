@@ -377,7 +377,7 @@ impl Connection {
 
     /// Receives events from wayland-backend and sends them to the client as long as its socket accepts them.
     ///
-    /// This loops because the events that answer one batch of requests can be several times as long as the batch.
+    /// It receives in a loop, because the events that answer one batch of requests can be several times as long as the batch.
     fn forward_events(&mut self) {
         let mut bytes = vec![0; EVENTS_MAX];
         while !self.closed && self.to_client.is_empty() {

@@ -74,7 +74,7 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
     .find(|interface| interface.name.as_bytes() == name)
 }
 
-/// A protocol error of `wl_display`, by which a client is disconnected.
+/// A protocol error of `wl_display`, with which a client is disconnected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) code: u32,

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 ///
-/// Those of `epoll_wait`.
+/// The errors of `epoll_wait`.
 pub(super) fn wait(
     epoll: &OwnedFd,
     events: &mut Vec<epoll::Event>,

@@ -21,7 +21,7 @@ pub trait ReadPlanes {
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read).
+    /// The errors of [`read`](Self::read).
     fn read_rows(
         &mut self,
         plane: usize,

@@ -215,7 +215,7 @@ impl Software {
     }
 }
 
-/// Whether the alpha of pixels is used. That of a base is not, since its layer is opaque there.
+/// Whether the alpha of a layer's pixels is used. It is ignored for the base layer of a piece, which is opaque there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Alpha {
     Used,

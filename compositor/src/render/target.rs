@@ -54,7 +54,7 @@ pub trait WriteRows {
     ///
     /// # Errors
     ///
-    /// Those of [`fill`](Self::fill).
+    /// The errors of [`fill`](Self::fill).
     fn copy(&mut self, at: (i32, i32), pixels: &[u32]) -> io::Result<()> {
         self.fill(at, pixels.len(), &mut |row| row.copy_from_slice(pixels))
     }

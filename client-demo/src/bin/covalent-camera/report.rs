@@ -42,13 +42,13 @@ struct Report {
     cpu_copied_bytes_per_frame: Option<f64>,
     /// Why this process copies every frame, and how many bytes it copied; null where it copies none.
     copied: Option<CopyReport>,
-    /// What `--record` has written; null without it.
+    /// The recording of `--record`; null without the option.
     recorded: Option<Recording>,
-    /// What `--encode` has written; null without it.
+    /// The encoding of `--encode`; null without the option.
     encoded: Option<EncodingReport>,
-    /// What `--share` has given to other processes; null without it.
+    /// The frames that `--share` gave to other processes; null without the option.
     shared: Option<SharingReport>,
-    /// What shows the frames: `wayland` or `kms`.
+    /// The kind of display: `wayland` or `kms`.
     display: &'static str,
     /// The synchronisation with the compositor or display: `explicit` or `implicit`.
     sync: &'static str,

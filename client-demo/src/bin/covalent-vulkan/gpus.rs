@@ -18,10 +18,11 @@ pub(crate) struct Gpus {
 impl Gpus {
     /// Opens every device, or only those that `wanted` names.
     ///
-    /// The compositor's own device comes first, then other GPUs, then CPU drivers.
+    /// The target devices of the compositor's feedback come first, then other GPUs, then CPU drivers.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where there is no such device; [`Exit::Usage`] where `wanted` names none of them.
+    /// [`Exit::NoPlan`] where no device can render to shared buffers; [`Exit::Usage`] where `wanted` names none of the devices
+    /// that can.
     pub(crate) fn open(
         wanted: Option<&str>,
         compositor_devices: &[DeviceIdentity],

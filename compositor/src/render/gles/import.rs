@@ -112,8 +112,8 @@ impl Gles {
                 return Vec::new();
             };
             let modifiers = with_modifiers(code);
-            // A driver without modifiers reads a buffer in the format in which it was allocated and ignores the description.
-            // virgl allocates textures with 32 bits a pixel.
+            // A driver without modifiers reads a buffer in the format in which the buffer was allocated, and ignores the format
+            // that EGL passes. virgl allocates textures with 32 bits per pixel.
             let is_implicit = modifiers.is_empty()
                 && format.has_four_bytes()
                 && listed.iter().any(|entry| entry.code == code);

@@ -132,7 +132,7 @@ impl Gles {
         target: &smithay::backend::renderer::gles::GlesTarget<'_>,
         region: Rectangle<i32, smithay::utils::Buffer>,
     ) -> io::Result<Vec<u32>> {
-        // Every driver supports reading this byte order. The other order needs an extension.
+        // Every driver supports reading pixels in this byte order. The other byte order needs an extension.
         let mapping = self
             .renderer
             .copy_framebuffer(target, region, DrmFourcc::Abgr8888)

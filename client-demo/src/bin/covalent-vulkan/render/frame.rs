@@ -134,7 +134,7 @@ fn fitted(picture: (u32, u32), size: (u32, u32)) -> [f32; 4] {
     [(width - wide) / 2.0, (height - high) / 2.0, wide, high]
 }
 
-/// Returns `number` modulo `whole`, as a fraction of `whole`.
+/// Returns the remainder of `number` divided by `whole`, as a fraction of `whole`.
 fn fraction_of(number: u32, whole: u32) -> f32 {
     pixels(number % whole) / pixels(whole)
 }
