@@ -16,7 +16,7 @@ mod shaders {
 
     const SOURCE: &str = "src/bin/covalent-vulkan/render/shaders.wgsl";
 
-    /// Writes `shaders.spv` with every entry point into cargo's folder.
+    /// Compiles every entry point into `shaders.spv` in `OUT_DIR`.
     pub(super) fn compile() {
         println!("cargo::rerun-if-changed={SOURCE}");
         let text = std::fs::read_to_string(SOURCE).unwrap_or_else(|error| fail(&error));
@@ -26,9 +26,9 @@ mod shaders {
             .validate(&module)
             .unwrap_or_else(|error| fail(&error.emit_to_string_with_path(&text, SOURCE)));
         let options = spv::Options {
-            // SPIR-V 1.3, which every driver with Vulkan 1.1 supports.
+            // SPIR-V 1.3 is supported by every driver with Vulkan 1.1.
             lang_version: (1, 3),
-            // No adjustment of coordinates: the shaders use Vulkan's clip space, in which y increases downwards.
+            // The flag that flips the y axis is not set: the shaders use Vulkan's clip space, in which y increases downwards.
             flags: spv::WriterFlags::empty(),
             ..spv::Options::default()
         };

@@ -1,7 +1,7 @@
 //! Combines a texture and a sampler of a SPIR-V module into one variable.
 //!
-//! WGSL has only separate textures and samplers. A sampler with a Y'CbCr conversion has to be an immutable sampler of a combined image
-//! sampler, which the shader declares as one `OpTypeSampledImage`:
+//! WGSL has only separate textures and samplers. A sampler with a Y'CbCr conversion has to be an immutable sampler of a combined
+//! image sampler, which the shader declares as one `OpTypeSampledImage`:
 //!
 //! ```text
 //! %t = OpTypePointer UniformConstant %image          %sampled = OpTypeSampledImage %image
@@ -29,7 +29,8 @@ const OP_IMAGE_SAMPLE_IMPLICIT_LOD: u32 = 87;
 const OP_IMAGE_SAMPLE_EXPLICIT_LOD: u32 = 88;
 const DECORATION_BINDING: u32 = 33;
 
-/// Combines the texture at one binding with the sampler at another. The result has the texture's binding.
+/// Combines the texture variable at binding `texture` with the sampler variable at binding `sampler`. The combined variable has
+/// the texture's binding.
 ///
 /// # Errors
 /// The module is not valid, or lacks one of the bindings.
@@ -52,10 +53,11 @@ pub(crate) fn combine(words: &[u32], texture: u32, sampler: u32) -> Result<Vec<u
             .ok_or(format!("the module has no variable with binding {binding}"))
     };
     let (texture, sampler) = (bound(texture)?, bound(sampler)?);
-    // Operands of OpVariable: type, result; of OpTypePointer: result, class, type; of OpTypeSampledImage: result, image.
-    let pointer = found(&instructions, OP_VARIABLE, 2, texture, 1)?;
-    let image = found(&instructions, OP_TYPE_POINTER, 1, pointer, 3)?;
-    let sampled = found(&instructions, OP_TYPE_SAMPLED_IMAGE, 2, image, 1)?;
+    // Word indices. OpVariable: 1 type, 2 result. OpTypePointer: 1 result, 2 storage class, 3 type. OpTypeSampledImage: 1 result,
+    // 2 image type.
+    let pointer = find_word(&instructions, OP_VARIABLE, 2, texture, 1)?;
+    let image = find_word(&instructions, OP_TYPE_POINTER, 1, pointer, 3)?;
+    let sampled = find_word(&instructions, OP_TYPE_SAMPLED_IMAGE, 2, image, 1)?;
 
     let mut out = header.to_vec();
     let mut sampler_loads = BTreeSet::new();
@@ -116,8 +118,8 @@ fn split(mut body: &[u32]) -> Result<Vec<&[u32]>, String> {
     Ok(instructions)
 }
 
-/// Returns the word at index `wanted` of the instruction that has `value` at index `place`.
-fn found(
+/// Returns the word at index `wanted` of the first instruction with this opcode whose word at index `place` is `value`.
+fn find_word(
     instructions: &[&[u32]],
     operation: u32,
     place: usize,

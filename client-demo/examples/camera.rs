@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let ready = events.watch(negotiated.imported.as_fd())?;
     let on_screen = negotiated.buffers.iter().map(|_| None).collect();
-    let mut show = Show {
+    let mut app = App {
         events,
         compositor,
         window,
@@ -49,11 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         frames,
         shown: 0,
     };
-    show.negotiated.imported.start()?;
-    while show.shown < show.frames && !show.events.is_interrupted() {
-        show.dispatch()?;
+    app.negotiated.imported.start()?;
+    while app.shown < app.frames && !app.events.is_interrupted() {
+        app.dispatch()?;
     }
-    println!("{} frames were shown", show.shown);
+    println!("{} frames were shown", app.shown);
     Ok(())
 }
 
@@ -63,7 +63,7 @@ fn negotiate(
     events: &mut Events,
     compositor: &mut Compositor,
 ) -> Result<NegotiatedBuffers<Stream>, Box<dyn Error>> {
-    // With fewer buffers the camera stalls as soon as the compositor is late by one frame.
+    // With fewer than four buffers the camera stalls as soon as the compositor releases a buffer one frame late.
     let mut collection = BufferCollection::new(Extent::new(640, 480)?).with_count(4);
     collection.add(camera)?;
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor");
@@ -78,7 +78,7 @@ fn negotiate(
 }
 
 /// The state of the event loop.
-struct Show {
+struct App {
     events: Events,
     compositor: Compositor,
     window: Window,
@@ -92,7 +92,7 @@ struct Show {
     shown: u64,
 }
 
-impl Show {
+impl App {
     /// Waits for events and handles them.
     fn dispatch(&mut self) -> Result<(), Box<dyn Error>> {
         self.events.dispatch(&mut self.compositor, None)?;
@@ -126,7 +126,7 @@ impl Show {
 
     fn handle_event(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
-            // The compositor's GPU may still read the buffer, until the fences of the dma-buf are signalled.
+            // The compositor's GPU may read the buffer until the fences of the dma-buf are signalled.
             Event::Released(index) => {
                 let read = SyncPoint::implicit(&self.negotiated.buffers[index], Access::Write)?;
                 self.events.watch_fence(read.wait()?, index)?;

@@ -1,7 +1,8 @@
-//! Reads the frames that another process shows, without a copy: `read-frames SOCKET [FRAMES] [DELAY_MS]`.
+//! Reads the frames of another process's video stream without a copy: `read-frames SOCKET [FRAMES] [DELAY_MS]`.
 //!
-//! `covalent-camera --share SOCKET` is such a process. This one prints eight colours of the middle row of each frame, as red, green and
-//! blue in hexadecimal digits. With a delay it keeps each frame that long: it then loses frames, and nobody else does.
+//! `covalent-camera --share SOCKET` serves such a stream. This program prints eight colours of the middle row of each frame, as
+//! red, green and blue in hexadecimal digits. With `DELAY_MS` it holds each frame for that time. It then misses frames; the
+//! camera, the display and other readers do not.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,12 +16,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let socket = PathBuf::from(arguments.next().ok_or("give the socket of the frames")?);
+    let socket = PathBuf::from(
+        arguments
+            .next()
+            .ok_or("usage: read-frames SOCKET [FRAMES] [DELAY_MS]")?,
+    );
     let mut number = |default| arguments.next().map_or(Ok(default), |word| word.parse());
     let (frames, delay) = (number(10)?, Duration::from_millis(number(0)?));
     let mut reader = FrameReader::connect(&socket)?;
     let colours = reader.colours();
-    // A mapping of each buffer is kept: a new one for each frame costs more than to read it.
+    // Every buffer stays mapped: mapping a buffer again for each frame takes longer than reading eight pixels.
     let mappings: Vec<Mapping> = reader
         .buffers()
         .iter()
@@ -42,9 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("frame {}: {}", frame.sequence(), colours.join(" "));
         std::thread::sleep(delay);
         read += 1;
-        // The server gives the buffer back to the camera when `frame` is dropped here.
+        // Dropping `frame` tells the server that this process has read the buffer, so the server can queue the buffer in the
+        // camera again.
     }
-    println!("{read} frames were read, {lost} between them were not");
+    println!("{read} frames were read, {lost} frames in between were missed");
     Ok(())
 }
 

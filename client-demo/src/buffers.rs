@@ -6,9 +6,9 @@
 //!      ▲                                                            │
 //!      └────────────────────────── released ────────────────────────┘
 //! ```
-//! Every other transition is an error, so that a buffer that the compositor reads is never written. A buffer that was released may
-//! still be read by the compositor's GPU. Its [`AccessTracker`] has the fence. A producer that cannot wait for a fence itself (a camera's
-//! queue, the CPU) gets the buffer when the fence is signalled.
+//! Every other transition is an error, so that a buffer that the compositor reads is never written. The compositor's GPU may
+//! still read a buffer after its release; the [`AccessTracker`] of the buffer stores the fence of that access. A producer that
+//! cannot wait for a fence itself (a camera's queue, the CPU) gets the buffer when the fence is signalled.
 
 use std::time::Duration;
 
@@ -19,30 +19,30 @@ use covalent_alloc::sync::{
     SyncPoint, SyncPointError, SyncPointWait, Writing,
 };
 
-/// How long a compositor may hold all buffers until the programs log a warning. They go on waiting.
+/// How long a compositor may hold all buffers before the programs log a warning. The programs continue to wait.
 pub const COMPOSITOR_SILENCE: Duration = Duration::from_secs(5);
 
 /// Who may access a buffer now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// This process: it may hand the buffer over or show it.
+    /// This process. It may give the buffer to the producer or to the compositor.
     Client,
-    /// The producer that writes it: a camera's queue, or the code that draws.
+    /// The producer that writes the buffer: a camera's queue, or the code that draws.
     Producer,
     /// The compositor, until it releases the buffer.
     Compositor,
 }
 
-/// A transition that is not allowed, or failed.
+/// A change of a buffer's holder that is not allowed, or that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandOverError {
     /// There is no buffer of this index.
     #[error("buffer {index} does not exist: the stream has {count}")]
     Index {
-        /// The index asked for.
+        /// The requested index.
         index: usize,
-        /// How many buffers there are.
+        /// The number of buffers.
         count: usize,
     },
     /// Another holder has the buffer.
@@ -50,24 +50,24 @@ pub enum HandOverError {
         "buffer {index} cannot be handed over from {from:?} to {to:?}, because {actual:?} holds it"
     )]
     Held {
-        /// The buffer.
+        /// The index of the buffer.
         index: usize,
-        /// The holder that the transition starts from.
+        /// The holder that the call expects before the change.
         from: Holder,
-        /// The holder that the transition ends at.
+        /// The holder after the change.
         to: Holder,
-        /// The actual holder.
+        /// The actual holder of the buffer.
         actual: Holder,
     },
-    /// The access tracking refuses the access.
+    /// The access tracker of the buffer rejects the access.
     #[error(transparent)]
     Refused(#[from] AccessTrackerError),
     /// A fence or point cannot be read or waited for.
     #[error("buffer {index}: {source}")]
     Fence {
-        /// The buffer.
+        /// The index of the buffer.
         index: usize,
-        /// What went wrong.
+        /// The error of the fence or point.
         source: SyncPointError,
     },
 }
@@ -76,9 +76,11 @@ pub enum HandOverError {
 #[derive(Debug)]
 #[must_use = "the producer may have to wait for the buffer"]
 pub enum BeginWrite {
-    /// The producer holds the buffer, and has to wait for these fences itself. There are none for a producer that cannot wait.
+    /// The producer holds the buffer now, and has to wait for these fences itself. The list is empty for a producer that cannot
+    /// wait.
     Ready(Vec<PriorAccess<SyncPoint>>),
-    /// The producer cannot wait for a fence. Poll this in the event loop, call [`Buffers::wait_finished`], and try again.
+    /// The producer cannot wait for a fence. Poll this wait in the event loop, call [`Buffers::wait_finished`] when it is over,
+    /// and call [`Buffers::begin_write`] again.
     Wait(SyncPointWait),
 }
 
@@ -104,9 +106,9 @@ impl State {
 struct Slot {
     state: State,
     tracker: AccessTracker<SyncPoint>,
-    /// Whether an event loop waits for the buffer's fences.
+    /// Whether the event loop waits for a fence of this buffer.
     has_pending_wait: bool,
-    /// The number of such waits.
+    /// The number of waits for fences of this buffer.
     waits: u64,
 }
 
@@ -119,9 +121,9 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Tracks `count` buffers that this process holds.
+    /// Starts to track `count` buffers, all of which this process holds.
     ///
-    /// A producer without a [`SyncMechanism`] gets a buffer only when all of its fences are signalled.
+    /// A producer without a [`SyncMechanism`] gets a buffer only when all of the buffer's fences are signalled.
     #[must_use]
     pub fn new(count: usize, producer: Accessor) -> Self {
         let slot = |index| Slot {
@@ -140,11 +142,11 @@ impl Buffers {
         }
     }
 
-    /// Gives a buffer to the producer, or returns what to wait for first.
+    /// Gives a buffer to the producer, or returns the fence to wait for first.
     ///
     /// # Errors
     ///
-    /// [`HandOverError`] unless this process holds it.
+    /// [`HandOverError`] unless this process holds the buffer.
     pub fn begin_write(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
         let producer = self.producer.clone();
         let slot = self.slot(index, Holder::Client, Holder::Producer)?;
@@ -169,19 +171,19 @@ impl Buffers {
         }
     }
 
-    /// Records that the wait of [`Buffers::begin_write`] is over.
+    /// Records that the wait that [`Buffers::begin_write`] returned is over.
     pub fn wait_finished(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
             slot.has_pending_wait = false;
         }
     }
 
-    /// Takes a written buffer back from the producer. `written` is the fence that signals the end of the writes; `None` means that
-    /// they have ended.
+    /// Takes a written buffer back from the producer. `written` is the fence that signals the end of the writes; `None` means
+    /// that the writes have ended.
     ///
     /// # Errors
     ///
-    /// [`HandOverError`] unless the producer holds it.
+    /// [`HandOverError`] unless the producer holds the buffer.
     pub fn end_write(
         &mut self,
         index: usize,
@@ -197,12 +199,12 @@ impl Buffers {
         }
     }
 
-    /// Gives a buffer to the compositor. `back` is the release point of the commit, where there is one. Returns the fences that
-    /// the compositor has to wait for.
+    /// Gives a buffer to the compositor. `back` is the release point of the commit, if it has one. Returns the fences that the
+    /// compositor has to wait for.
     ///
     /// # Errors
     ///
-    /// [`HandOverError`] unless this process holds it, and where a fence of its writes has an error.
+    /// [`HandOverError`] unless this process holds the buffer, and where a fence of the writes has an error.
     pub fn show(
         &mut self,
         index: usize,
@@ -220,17 +222,17 @@ impl Buffers {
         }
     }
 
-    /// Takes a buffer back that the compositor released by a release point or by `wl_buffer.release`. After the latter the fences
-    /// of the dma-buf say whether it is still in use. `buffer` is `None` after a release point that was waited for: the access has
-    /// ended, and no fence is queried.
+    /// Takes a buffer back that the compositor released by a release point or by `wl_buffer.release`. After `wl_buffer.release`
+    /// the compositor may still read the buffer, so the fences of the dma-buf `buffer` are tracked. After a release point
+    /// `buffer` is `None`: the compositor's access has ended.
     ///
     /// # Errors
     ///
-    /// [`HandOverError`] unless the compositor holds it: a release without a commit must not free a buffer.
+    /// [`HandOverError`] unless the compositor holds the buffer: a release without a commit must not free a buffer.
     pub fn released(&mut self, index: usize, buffer: Option<&Buffer>) -> Result<(), HandOverError> {
         let compositor = self.compositor.clone();
         let slot = self.slot(index, Holder::Compositor, Holder::Client)?;
-        // An access whose release point was given to `show` is tracked by that point.
+        // If `show` received the release point, the tracker already knows the end of the access.
         if slot.tracker.holders().any(|holder| holder.transferred) {
             let fences = buffer
                 .map(|buffer| pending_fences(buffer, index))
@@ -257,7 +259,7 @@ impl Buffers {
         self.slots.iter().filter(held).count()
     }
 
-    /// Returns how often a released buffer was still in use, so that its fences were waited for.
+    /// Returns how often the program waited for a fence of a buffer that the compositor had released.
     #[must_use]
     pub fn waits(&self) -> u64 {
         self.slots
@@ -287,7 +289,7 @@ impl Buffers {
 /// Returns the fences of a dma-buf that are not signalled; `None` where all are.
 fn pending_fences(buffer: &Buffer, index: usize) -> Result<Option<SyncPoint>, HandOverError> {
     let failed = |source: SyncPointError| HandOverError::Fence { index, source };
-    // poll() first: a sync file is exported only where a fence is pending.
+    // A sync file is exported only where poll() finds a pending fence.
     let reservation = buffer.reservation();
     if reservation
         .is_ready(Access::Write)

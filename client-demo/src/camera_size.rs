@@ -3,8 +3,8 @@
 use covalent_alloc::backend::v4l2::{self, FrameSizes, PixelFormat, Queue};
 use covalent_alloc::model::{Extent, Fourcc};
 
-/// Returns `wanted` where the camera supports it in a format that `takes` accepts, else the largest size that fits into it, else the
-/// camera's smallest.
+/// Returns `wanted` if the camera supports it in a format that `takes` accepts. Otherwise returns the largest size that fits into
+/// `wanted`, or the camera's smallest size where none fits.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn choose(
 }
 
 fn best(lists: &[FrameSizes], wanted: Extent) -> Extent {
-    // A camera that lists no sizes may support any; S_FMT shows which one it uses.
+    // A camera that lists no sizes may support any size; VIDIOC_S_FMT returns the size that it uses.
     if lists
         .iter()
         .any(|sizes| sizes.contain(wanted) != Some(false))

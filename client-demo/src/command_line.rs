@@ -1,4 +1,4 @@
-//! Parses the command line. Its errors print no control characters from the arguments.
+//! Parses the command line. Error messages contain no control characters of the arguments.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -8,18 +8,18 @@ use std::process::ExitCode;
 use clap::Parser;
 use covalent_alloc::text::{PrintableWriter, printable_bytes};
 
-/// Parses the command line. Prints the error, or the help text, and returns the exit code where the program must not run.
+/// Parses the command line. Where the program must not run, it prints the error or the help text and returns the exit code.
 ///
 /// # Errors
 ///
-/// The exit code.
+/// The exit code of the error or of the printed help text.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let error = match T::try_parse_from(&words) {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
-    // The error quotes the arguments, so parse again with escaped arguments to get a printable error.
+    // clap's error quotes the arguments. The arguments are escaped and parsed again, so that the error is printable.
     let printable = words.iter().map(|word| printable_bytes(word.as_bytes()));
     let error = T::try_parse_from(printable).err().unwrap_or(error);
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
@@ -30,7 +30,7 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
             error.render().to_string()
         }
     };
-    // An error of stdout or stderr itself cannot be reported.
+    // If stderr or stdout cannot be written, the error cannot be reported anywhere.
     let _ = if error.use_stderr() {
         let to = io::stderr();
         let text = text(to.is_terminal());

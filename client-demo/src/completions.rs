@@ -1,5 +1,5 @@
-//! A channel through which other threads report completed work to the event loop. Each report is a number that the program chose
-//! for the work.
+//! A channel through which other threads report completed work to the event loop. A report is a number that the program has
+//! assigned to the work.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-/// Reports completed work to the event loop, which queues [`Event::Completed`](crate::compositor::Event::Completed) with the number
-/// of the work.
+/// The sending half of the channel. For each number the event loop queues
+/// [`Event::Completed`](crate::compositor::Event::Completed).
 #[derive(Clone, Debug)]
 pub struct CompletionSender {
     numbers: Sender<u64>,
@@ -24,13 +24,13 @@ impl CompletionSender {
     /// The number, where the event loop has ended.
     pub fn send(&self, number: u64) -> Result<(), SendError<u64>> {
         self.numbers.send(number)?;
-        // The write fails only where the counter is full, and then the event loop is about to read the numbers.
+        // The write fails only if the eventfd's counter is at its maximum. The event loop is then about to read the numbers.
         let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
         Ok(())
     }
 }
 
-/// The event loop's end of the channel.
+/// The receiving half of the channel, in the event loop.
 #[derive(Debug)]
 pub(crate) struct CompletionReceiver {
     numbers: Receiver<u64>,
@@ -38,7 +38,7 @@ pub(crate) struct CompletionReceiver {
 }
 
 impl CompletionReceiver {
-    /// Returns the eventfd that is incremented after each number was sent.
+    /// Returns the eventfd. It is incremented after each number is sent.
     pub(crate) fn eventfd(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.eventfd)
     }

@@ -1,7 +1,7 @@
 //! The client's copy of the compositor's state, and the queue of its events.
 //!
-//! [`Compositor`] is the state of the Wayland event queue. It answers pings and configures at once, and keeps everything else as
-//! values and [`Event`]s, which the program takes after each dispatch.
+//! [`Compositor`] is the state of the Wayland event queue. It answers pings and configures immediately. It stores all other data
+//! in its fields, and as [`Event`]s, which the program takes after each dispatch.
 
 use std::collections::VecDeque;
 
@@ -22,14 +22,14 @@ use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 
 use crate::dmabuf::LOWEST_VERSION;
 use crate::listed_formats::ListedFormats;
-use crate::presentation::Shown;
+use crate::presentation::PresentationInfo;
 use crate::window::Configure;
 
 /// An event that the program has to handle.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The compositor released the buffer at this index.
+    /// The compositor released the buffer at this index, by `wl_buffer.release` or by its release point.
     Released(usize),
     /// The fence that [`Events::watch_fence`](crate::events::Events::watch_fence) watched for the buffer at this index is
     /// signalled.
@@ -39,7 +39,7 @@ pub enum Event {
     /// The compositor failed to import the dma-buf at this index.
     Refused(usize),
     /// The frame of this number was presented.
-    Presented(u64, Shown),
+    Presented(u64, PresentationInfo),
     /// The frame of this number was discarded: it is never presented.
     Discarded(u64),
     /// The frame callback arrived: it is time to draw the next frame.
@@ -56,7 +56,7 @@ pub enum Event {
     InvalidData(String),
 }
 
-/// The mode of an output: its size, in its own pixels, and its refresh rate.
+/// The current mode of an output: its size in physical pixels, and its refresh rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputMode {
     /// Width in pixels.
@@ -98,17 +98,17 @@ pub enum FeedbackOf {
 /// The compositor's state as its events report it.
 #[derive(Debug, Default)]
 pub struct Compositor {
-    /// Its globals.
+    /// The bound globals.
     pub globals: Globals,
-    /// The mode of its first output, when it has one.
+    /// The mode of the first output, if there is one.
     pub output: Option<OutputMode>,
     /// The window's last configure.
     pub configure: Option<Configure>,
     /// The clock id of presentation times (`wp_presentation.clock_id`).
     pub clock: Option<u32>,
-    /// The default feedback.
+    /// The default dma-buf feedback.
     pub feedback: Option<Feedback>,
-    /// The window's surface feedback.
+    /// The dma-buf feedback of the window's surface.
     pub window_feedback: Option<Feedback>,
     pub(crate) collectors: [Collector; 2],
     pub(crate) listed_formats: ListedFormats,
@@ -118,7 +118,7 @@ pub struct Compositor {
     events: VecDeque<Event>,
 }
 
-/// A global that this program needs and the compositor lacks.
+/// A global that this program needs and the compositor does not offer in this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the compositor does not offer {interface} version {version}, which this program needs; use a compositor that has it"
@@ -131,7 +131,7 @@ pub struct MissingGlobal {
 }
 
 impl Compositor {
-    /// Returns which part of a buffer the compositor can show alone: any rectangle where it supports viewports.
+    /// Returns which part of a buffer the compositor can show: any rectangle if it supports wp_viewporter.
     #[must_use]
     pub fn crop(&self) -> Crop {
         match self.globals.viewporter {
@@ -151,7 +151,7 @@ impl Compositor {
         self.synced
     }
 
-    /// Ignores `wl_buffer.release` from now on, because release points say which buffer is free.
+    /// Ignores `wl_buffer.release` from now on: with explicit synchronisation the release points say which buffer is free.
     pub(crate) fn ignore_releases(&mut self) {
         self.releases_by_points = true;
     }
@@ -293,7 +293,7 @@ impl Dispatch<WlShm, ()> for Compositor {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        // The formats are ignored: this client uses XRGB8888, which every compositor must support.
+        // The formats are ignored: this client uses XRGB8888, which every compositor has to support.
     }
 }
 

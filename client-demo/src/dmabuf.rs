@@ -12,7 +12,7 @@ use crate::compositor::{Compositor, Event, MissingGlobal, require_global};
 use crate::explicit_sync::split_u64;
 use crate::shm::Slot;
 
-/// The lowest version of linux-dmabuf that is used: the first with modifiers.
+/// The lowest version of linux-dmabuf that is used. It is the first with modifiers.
 pub const LOWEST_VERSION: u32 = 3;
 
 /// One plane of an image, as `zwp_linux_buffer_params_v1.add` takes it.
@@ -48,7 +48,7 @@ pub enum CreateBufferError {
     /// The compositor does not support linux-dmabuf.
     #[error(transparent)]
     Missing(#[from] MissingGlobal),
-    /// The image is larger than the protocol can describe.
+    /// The image's size or its number of planes exceeds the range of the protocol's arguments.
     #[error(
         "an image of {width}x{height} with {planes} planes is larger than linux-dmabuf can describe"
     )]
@@ -57,15 +57,15 @@ pub enum CreateBufferError {
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// How many planes.
+        /// The number of planes.
         planes: usize,
     },
 }
 
 /// Requests a `wl_buffer` of an image.
 ///
-/// The answer is [`Event::Created`] or [`Event::Refused`] with `index`; later releases of the buffer have the same index. The
-/// `create` request is used rather than `create_immed`, so that a failed import does not end the connection.
+/// The compositor answers with [`Event::Created`] or [`Event::Refused`], which have `index`; [`Event::Released`] of the buffer
+/// has the same index. The request is `create`, not `create_immed`, so that a failed import does not end the connection.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! Encodes the frames of a stream by a V4L2 encoder that reads the camera's own buffers, and writes the bitstream to a file.
+//! Encodes the frames of a stream with a V4L2 encoder that reads the camera's own buffers, and writes the bitstream to a file.
 //!
-//! The encoder's queue of raw pictures is a participant of the plan, so it reads the buffers that the camera writes and the display
-//! shows. An encoder that is too slow loses frames, which are counted, and delays nobody else.
+//! The encoder's OUTPUT queue is a participant of the plan, so it reads the buffers that the camera writes and the display shows.
+//! If the encoder is too slow, frames are missing in the bitstream. They are counted, and nothing else is delayed.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,51 +22,51 @@ use serde::Serialize;
 
 use crate::file_writer::{FileWriter, WriteError};
 
-/// The number of buffers for the bitstream, and so the most frames that are encoded at the same time.
+/// The number of buffers for the bitstream. It is also the maximum number of frames that are encoded at the same time.
 const CODED_BUFFERS: u32 = 2;
 
-/// The bytes of a bitstream's buffer for each pixel, as in raw pictures, which have at most four.
+/// The size of a bitstream buffer in bytes per pixel. Raw pictures have at most four bytes per pixel.
 const CODED_BYTES_PER_PIXEL: u64 = 4;
 
-/// The bytes for headers in a bitstream's buffer. vicodec asks for 44 more than the raw picture has.
+/// The additional bytes of a bitstream buffer for headers. vicodec requests 44 bytes more than the raw picture has.
 const HEADER_BYTES: u64 = 1 << 16;
 
-/// The bytes of a row of the picture with one byte a pixel that a bitstream's buffer is planned as.
+/// The row length of a bitstream buffer in bytes. The solver plans pictures, so a bitstream buffer is planned as a picture in R8.
 const CODED_ROW: u32 = 4096;
 
-/// How long the last frames may take.
-const LAST_FRAMES: Duration = Duration::from_secs(2);
+/// How long [`Encoder::finish`] waits for the last frames.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why frames cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The encoder's driver refuses a request.
+    /// An ioctl of the encoder's device failed.
     #[error(transparent)]
     Device(#[from] Error),
-    /// There is no encoder.
+    /// The machine has no V4L2 encoder.
     #[error(
         "no video device of this machine encodes: {0}; load its driver, or name its node with --encoder"
     )]
     None(String),
-    /// The device is no encoder.
-    #[error("{node} ({driver}) writes no compressed format, so it is no encoder", node = node.display())]
+    /// The device is not an encoder.
+    #[error("{node} ({driver}) does not write a compressed format, so it is not an encoder", node = node.display())]
     NoEncoder {
         /// The device node.
         node: PathBuf,
-        /// Its driver.
+        /// The driver of the device.
         driver: String,
     },
-    /// There is no memory for the bitstream.
-    #[error("there are no buffers for the bitstream: {0}")]
+    /// No plan for the bitstream buffers exists.
+    #[error("no buffers can be allocated for the bitstream: {0}")]
     Plan(#[from] NoPlan),
-    /// The memory for the bitstream cannot be allocated.
-    #[error("there are no buffers for the bitstream: {0}")]
+    /// The bitstream buffers cannot be allocated.
+    #[error("no buffers can be allocated for the bitstream: {0}")]
     Allocate(#[from] BackendError),
-    /// The pictures are too large.
-    #[error("there are no buffers for the bitstream: {0}")]
+    /// The pictures are too large for a bitstream buffer.
+    #[error("no buffers can be allocated for the bitstream: {0}")]
     Size(#[from] ExtentError),
-    /// The bitstream cannot be read.
+    /// A bitstream buffer cannot be read by the CPU.
     #[error("the bitstream cannot be read: {0}")]
     Access(#[from] AccessError),
     /// The file cannot be written.
@@ -77,15 +77,15 @@ pub enum EncodeError {
     Poll {
         /// The device node.
         node: PathBuf,
-        /// The error of the kernel.
+        /// The error of poll(2).
         source: std::io::Error,
     },
 }
 
-/// What was encoded.
+/// The report of an encoder.
 #[derive(Clone, Debug, Serialize)]
-pub struct Encoded {
-    /// The file.
+pub struct EncodingReport {
+    /// The path of the file.
     file: String,
     /// The encoder's node.
     encoder: String,
@@ -93,13 +93,13 @@ pub struct Encoded {
     format: String,
     /// The frames in the file. While the stream runs, the last ones may not be written yet.
     frames: u64,
-    /// The frames that were shown and are not in it, because the encoder or the disk was too slow.
+    /// The frames that were shown and are not in the file, because the encoder or the disk was too slow.
     lost: u64,
     /// The bytes of the bitstream.
     bytes: u64,
 }
 
-/// An encoder whose buffers are not planned yet.
+/// An encoder that was opened and whose buffers are not planned yet.
 #[derive(Debug)]
 pub struct EncoderDevice {
     device: Device,
@@ -108,11 +108,11 @@ pub struct EncoderDevice {
 }
 
 impl EncoderDevice {
-    /// Opens an encoder: this node, or the first of the machine.
+    /// Opens the encoder at `node`, or the first encoder of the machine.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::Device`], [`EncodeError::NoEncoder`]; [`EncodeError::None`] without a node.
+    /// [`EncodeError::Device`], [`EncodeError::NoEncoder`]; [`EncodeError::None`] where `node` is `None`.
     pub fn open(node: Option<&Path>) -> Result<Self, EncodeError> {
         if let Some(node) = node {
             return Self::at(node);
@@ -149,13 +149,13 @@ impl EncoderDevice {
         })
     }
 
-    /// Returns the queue that reads the pictures, as a participant of their plan.
+    /// Returns the queue of raw pictures, which is a participant of the pictures' plan.
     #[must_use]
     pub fn queue(&self) -> &Queue {
         &self.raw
     }
 
-    /// Starts the encoder with the imported pictures, which are of this size, and creates the file.
+    /// Starts the encoder and creates the file. The pictures have this size, and were imported into the encoder's queue.
     ///
     /// # Errors
     ///
@@ -183,20 +183,20 @@ impl EncoderDevice {
             node: self.device.path().to_owned(),
             writer,
             memory: VecDeque::new(),
-            reading: 0,
+            queued_pictures: 0,
             lost: 0,
             bytes: 0,
         })
     }
 }
 
-/// Plans and allocates buffers for a bitstream, which the CPU reads.
+/// Plans and allocates the bitstream buffers, which the CPU reads.
 fn coded_buffers(extent: Extent) -> Result<Vec<Buffer>, EncodeError> {
     let pixels = u64::from(extent.width()).saturating_mul(extent.height().into());
     let bytes = pixels
         .saturating_mul(CODED_BYTES_PER_PIXEL)
         .saturating_add(HEADER_BYTES);
-    // Coded data has no rows, so a picture with one byte a pixel contains it.
+    // A bitstream has no rows, so the buffer is planned as a picture with one byte per pixel.
     let rows = bytes.div_ceil(CODED_ROW.into()).max(16);
     let extent = Extent::new(CODED_ROW, u32::try_from(rows).unwrap_or(u32::MAX))?;
     let mut processor = Participant::processor(Role::CpuRead);
@@ -208,7 +208,7 @@ fn coded_buffers(extent: Extent) -> Result<Vec<Buffer>, EncodeError> {
     Ok(collection.allocate(&plan)?)
 }
 
-/// An encoder that runs. It polls as readable when a frame is encoded.
+/// A running encoder. Its file descriptor is readable when a frame is encoded.
 #[derive(Debug)]
 pub struct Encoder {
     pictures: Stream,
@@ -216,10 +216,10 @@ pub struct Encoder {
     format: PixelFormat,
     node: PathBuf,
     writer: FileWriter,
-    /// Memory for the bitstream of each frame that is being encoded.
+    /// The memory into which the bitstream of each frame is copied, one for each frame that is being encoded.
     memory: VecDeque<Vec<u8>>,
-    /// The pictures that the encoder reads.
-    reading: u32,
+    /// The number of pictures that the encoder reads.
+    queued_pictures: u32,
     lost: u64,
     bytes: u64,
 }
@@ -231,14 +231,14 @@ impl AsFd for Encoder {
 }
 
 impl Encoder {
-    /// Gives the picture in the buffer at `index` to the encoder. Returns whether it reads the buffer now; the frame is lost where it or
-    /// the disk is too slow.
+    /// Queues the picture in the buffer at `index` in the encoder. Returns whether the encoder reads the buffer now. It returns
+    /// `false` and counts a lost frame if the encoder or the disk is too slow.
     ///
     /// # Errors
     ///
     /// [`EncodeError`].
-    pub fn take(&mut self, index: usize) -> Result<bool, EncodeError> {
-        let memory = if self.reading < CODED_BUFFERS {
+    pub fn encode(&mut self, index: usize) -> Result<bool, EncodeError> {
+        let memory = if self.queued_pictures < CODED_BUFFERS {
             self.writer.memory()?
         } else {
             None
@@ -249,11 +249,11 @@ impl Encoder {
         };
         self.pictures.queue(index)?;
         self.memory.push_back(memory);
-        self.reading = self.reading.saturating_add(1);
+        self.queued_pictures = self.queued_pictures.saturating_add(1);
         Ok(true)
     }
 
-    /// Writes what is encoded, and returns the buffers that the encoder has read.
+    /// Passes the encoded frames to the file writer. Returns the indices of the buffers that the encoder has finished reading.
     ///
     /// # Errors
     ///
@@ -271,23 +271,23 @@ impl Encoder {
         }
         let mut read = Vec::new();
         while let Some(picture) = self.pictures.dequeue()? {
-            self.reading = self.reading.saturating_sub(1);
+            self.queued_pictures = self.queued_pictures.saturating_sub(1);
             read.push(picture.index);
         }
         Ok(read)
     }
 
-    /// Waits for the frames that are being encoded, and until all are in the file.
+    /// Waits until the remaining frames are encoded and all frames are in the file.
     ///
     /// # Errors
     ///
     /// [`EncodeError`].
     pub fn finish(&mut self) -> Result<(), EncodeError> {
-        let deadline = Instant::now() + LAST_FRAMES;
-        while !self.memory.is_empty() || self.reading > 0 {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        while !self.memory.is_empty() || self.queued_pictures > 0 {
             self.collect()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || (self.memory.is_empty() && self.reading == 0) {
+            if left.is_zero() || (self.memory.is_empty() && self.queued_pictures == 0) {
                 break;
             }
             let mut fds = [PollFd::new(&self.coded, PollFlags::IN | PollFlags::OUT)];
@@ -305,10 +305,10 @@ impl Encoder {
         Ok(self.writer.finish()?)
     }
 
-    /// Returns what was encoded until now.
+    /// Returns the report so far.
     #[must_use]
-    pub fn encoded(&self) -> Encoded {
-        Encoded {
+    pub fn encoded(&self) -> EncodingReport {
+        EncodingReport {
             file: self.writer.path().display().to_string(),
             encoder: self.node.display().to_string(),
             format: self.format.to_string(),

@@ -1,4 +1,4 @@
-//! The event loop: the compositor's socket, a camera's fd, a timer and signals, none of which blocks the others.
+//! The event loop. It polls the compositor's socket, a camera's fd, a timer and signals, and blocks on none of them.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -43,13 +43,14 @@ enum Action {
     Dispatch,
     /// Sets a flag.
     Mark(Ready),
-    /// Reads the pipe of a signal until it is empty, and sets a flag.
+    /// Reads the signal's pipe until it is empty, and sets a flag.
     Signal(Rc<SignalPipe>, Ready),
-    /// Sets a flag and removes the source: one signal ends the program, and its unread pipe must not wake the loop again.
+    /// Sets a flag and removes the source. The signal ends the program, and the bytes that stay in the pipe must not wake the
+    /// loop again.
     Interrupt,
-    /// Queues the event once and removes the source.
+    /// Queues the event and removes the source.
     Once(fn(u64) -> Event, u64),
-    /// Queues [`Event::Released`] each time.
+    /// Queues [`Event::Released`] each time that the file descriptor is ready.
     Release(usize),
     /// Queues [`Event::Completed`] for each number that other threads sent.
     Complete(CompletionReceiver),
@@ -60,7 +61,7 @@ struct Source {
     action: Action,
 }
 
-/// The event loop. A wait for events that change nothing in it costs one system call, see [`poller`](crate::poller).
+/// The event loop. A wait that adds or removes no file descriptor costs one system call, see [`poller`](crate::poller).
 pub struct Events {
     poller: Poller,
     sources: BTreeMap<Key, Source>,
@@ -87,11 +88,11 @@ impl Events {
         Self::from_connection(connection, socket)
     }
 
-    /// Uses an existing connection; `socket` names the compositor in messages.
+    /// Uses an existing connection. `socket` is the compositor's name in messages.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// The errors of [`connect`](Self::connect).
     pub fn from_connection(
         connection: Connection,
         socket: String,
@@ -128,7 +129,7 @@ impl Events {
         self.handle.clone()
     }
 
-    /// Returns the compositor's socket, for messages.
+    /// Returns the path of the compositor's socket, for messages.
     #[must_use]
     pub fn socket(&self) -> &str {
         &self.socket
@@ -142,7 +143,8 @@ impl Events {
 
     /// Watches `fd`: the returned flag is set whenever it is readable, has failed or was hung up.
     ///
-    /// The flag stays set until it is taken, so read until nothing is left.
+    /// The flag stays set until [`Ready::take`]. Read `fd` until it is empty, because a wait returns immediately while `fd` is
+    /// readable.
     ///
     /// # Errors
     ///
@@ -157,11 +159,11 @@ impl Events {
         Ok(ready)
     }
 
-    /// Watches a signal: the returned flag is set after it arrived.
+    /// Watches a signal. The returned flag is set when the signal arrives.
     ///
     /// # Errors
     ///
-    /// [`EventsError::Loop`] when it cannot be watched.
+    /// [`EventsError::Loop`] when the signal cannot be watched.
     pub fn watch_signal(&mut self, signal: i32) -> Result<Ready, EventsError> {
         let operation = "listening for a signal";
         let pipe = SignalPipe::new(&[signal]).map_err(|error| failed(operation)(&error))?;
@@ -176,19 +178,19 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Loop`] when it cannot be watched.
+    /// [`EventsError::Loop`] when the fence cannot be watched.
     pub fn watch_fence(&mut self, wait: SyncPointWait, index: usize) -> Result<(), EventsError> {
         let idle = |index| Event::BufferIdle(usize::try_from(index).unwrap_or(usize::MAX));
         let index = u64::try_from(index).unwrap_or(u64::MAX);
         self.push_event_when(wait, "watching a buffer's fence", Action::Once(idle, index))
     }
 
-    /// Queues [`Event::Released`] for the buffer at `index` each time that a release point is signalled for which the eventfd is
-    /// armed, until [`unwatch`](Self::unwatch).
+    /// Queues [`Event::Released`] for the buffer at `index` each time that `eventfd` reports a signalled release point, until
+    /// [`unwatch`](Self::unwatch).
     ///
     /// # Errors
     ///
-    /// [`EventsError::Loop`] when it cannot be watched.
+    /// [`EventsError::Loop`] when the eventfd cannot be watched.
     pub fn watch_release_points(
         &mut self,
         eventfd: Rc<TimelineEventfd>,
@@ -204,7 +206,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Loop`] when it cannot be watched.
+    /// [`EventsError::Loop`] when the fence or point cannot be watched.
     pub fn watch_completion(
         &mut self,
         wait: impl Pollable + 'static,
@@ -219,7 +221,7 @@ impl Events {
         self.remove(source.0);
     }
 
-    /// Queues an event once, when a fence or point is signalled.
+    /// Executes `action`, which queues an event, once the fence or point of `wait` is signalled.
     fn push_event_when(
         &mut self,
         wait: impl Pollable + 'static,
@@ -237,7 +239,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Loop`] when it cannot be watched.
+    /// [`EventsError::Loop`] when the channel's eventfd cannot be created or watched.
     pub fn completion_sender(&mut self) -> Result<CompletionSender, EventsError> {
         let operation = "listening to other threads";
         let (sender, receiver) = completion_channel().map_err(|error| failed(operation)(&error))?;
@@ -276,7 +278,7 @@ impl Events {
         }
     }
 
-    /// Waits for events, `timeout` at most, and dispatches them.
+    /// Waits for events, for `timeout` at most, and dispatches them.
     ///
     /// # Errors
     ///
@@ -300,7 +302,7 @@ impl Events {
 
     /// Handles a file descriptor that is ready.
     fn act(&mut self, key: Key, compositor: &mut Compositor) -> Result<(), EventsError> {
-        // An earlier event of the same wait may have removed it.
+        // The action of an earlier event of the same wait may have removed this source.
         let Some(source) = self.sources.get(&key) else {
             return Ok(());
         };
@@ -329,25 +331,26 @@ impl Events {
         Ok(())
     }
 
-    /// Sends the requests that are queued. It makes no system call where there are none.
+    /// Sends the queued requests to the compositor. It makes no system call if no request is queued.
     fn flush(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
         match self.connection.flush() {
             Ok(()) => Ok(()),
-            // The compositor is slow to read; the next flush sends the rest.
+            // The socket's send buffer is full. The next flush sends the rest.
             Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 Ok(())
             }
             Err(error) => {
-                // The compositor may have sent the reason before it closed the connection.
+                // The compositor may have sent a protocol error before it closed the connection.
                 self.read_events(compositor)?;
                 self.check(Some(&error))
             }
         }
     }
 
-    /// Reads the compositor's events, which are ready, and dispatches them.
+    /// Reads and dispatches the compositor's events. The caller has found the socket readable.
     fn read_events(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
-        // A read is prepared only here: a prepared read that is cancelled costs a system call, and no other thread reads events.
+        // prepare_read is called only when the socket is readable, because cancelling a prepared read costs a system call. That
+        // is safe, because no other thread reads events.
         let read = self
             .connection
             .prepare_read()
@@ -368,7 +371,8 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Timeout`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of [`dispatch`](Self::dispatch).
+    /// [`EventsError::Timeout`] after `deadline`, [`EventsError::Interrupted`] after a signal, and those of
+    /// [`dispatch`](Self::dispatch).
     pub fn dispatch_until(
         &mut self,
         compositor: &mut Compositor,
@@ -379,7 +383,8 @@ impl Events {
         let begun = Instant::now();
         while !done(compositor) {
             let Some(left) = deadline.checked_sub(begun.elapsed()) else {
-                // A message is lost when its file descriptor cannot be received. Then the answer never comes, and this is the cause.
+                // A message is lost if its file descriptor cannot be received. If this process has no free file descriptor, this
+                // is why the answer did not arrive.
                 if let Err(error) = rustix::io::fcntl_dupfd_cloexec(&self.connection, 0) {
                     return Err(EventsError::NoFileDescriptor {
                         socket: self.socket.clone(),
@@ -400,11 +405,11 @@ impl Events {
         Ok(())
     }
 
-    /// Waits until the compositor has answered everything sent so far.
+    /// Waits until the compositor has processed all requests that were sent so far (`wl_display.sync`).
     ///
     /// # Errors
     ///
-    /// Those of [`until`](Self::dispatch_until).
+    /// The errors of [`dispatch_until`](Self::dispatch_until).
     pub fn roundtrip(&mut self, compositor: &mut Compositor) -> Result<(), EventsError> {
         let before = compositor.synced();
         self.connection.display().sync(&self.handle, ());
@@ -435,7 +440,7 @@ impl Events {
                     reason: root_cause(error),
                 })
             }
-            // Only the compositor's socket can fail in the loop.
+            // The event loop returns no other error: only the compositor's socket can fail.
             Some(error) => Err(EventsError::Gone {
                 socket: self.socket.clone(),
                 reason: root_cause(error),

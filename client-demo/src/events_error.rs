@@ -1,4 +1,4 @@
-//! Why the event loop ended, and the causes of its errors.
+//! The errors of the event loop, and their causes.
 
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -22,29 +22,29 @@ pub enum EventsError {
     /// The compositor closed the connection.
     #[error("the compositor at {socket} went away ({reason}); start it again, then this program")]
     Gone {
-        /// Its socket.
+        /// The path of the compositor's socket.
         socket: String,
         /// The error of the connection.
         reason: String,
     },
     /// The compositor sent a protocol error.
     #[error(
-        "the compositor at {socket} refused a request: {reason}; this is a fault of one of the two programs"
+        "the compositor at {socket} sent a protocol error: {reason}; one of the two programs violates the protocol"
     )]
     Refused {
-        /// Its socket.
+        /// The path of the compositor's socket.
         socket: String,
-        /// Its message.
+        /// The compositor's error message.
         reason: String,
     },
     /// The compositor did not answer in time.
     #[error("the compositor at {socket} did not {what} within {seconds} s; it may be stopped or busy", seconds = .deadline.as_secs())]
     Timeout {
-        /// Its socket.
+        /// The path of the compositor's socket.
         socket: String,
-        /// What was waited for.
+        /// What the program waited for the compositor to do, as a verb phrase.
         what: &'static str,
-        /// How long.
+        /// How long the program waited.
         deadline: Duration,
     },
     /// SIGINT or SIGTERM arrived.
@@ -57,7 +57,7 @@ pub enum EventsError {
     NoFileDescriptor {
         /// The compositor's socket.
         socket: String,
-        /// The operation that failed, and the error of the kernel.
+        /// The operation that failed, and the kernel's error.
         reason: String,
     },
     /// The event loop failed.
@@ -65,7 +65,7 @@ pub enum EventsError {
     Loop {
         /// The operation.
         operation: &'static str,
-        /// Why it failed.
+        /// The error of the operation.
         reason: String,
     },
 }
@@ -103,7 +103,7 @@ pub(crate) fn is_out_of_file_descriptors(error: &(dyn std::error::Error + 'stati
     false
 }
 
-/// Returns the innermost cause of an error, without the messages of the layers above it.
+/// Returns the innermost cause of an error, without the messages of the errors that wrap it.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -112,7 +112,7 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// Returns the socket that the environment names.
+/// Returns the compositor's socket according to `WAYLAND_SOCKET`, `WAYLAND_DISPLAY` and `XDG_RUNTIME_DIR`.
 pub(crate) fn socket_from_environment() -> String {
     if let Some(fd) = std::env::var_os("WAYLAND_SOCKET") {
         return format!("file descriptor {}", fd.to_string_lossy());
@@ -129,7 +129,7 @@ pub(crate) fn unreachable_reason(socket: &str, error: &wayland_client::ConnectEr
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         return "XDG_RUNTIME_DIR is not set".to_owned();
     }
-    // wayland-client drops the error of connect(), so connect again to read it.
+    // wayland-client does not return the error of connect(2), so this program connects again to get it.
     match UnixStream::connect(socket) {
         Err(cause) => cause.to_string(),
         Ok(_) => error.to_string(),

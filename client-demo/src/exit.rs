@@ -1,4 +1,4 @@
-//! Exit statuses of the programs. Every binary uses the same ones.
+//! The exit codes of the programs. All binaries use the same codes.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,13 +11,13 @@ use covalent_alloc::text::{PrintableWriter, joined_causes};
 pub enum Exit {
     /// The program completed its task.
     Done = 0,
-    /// An error that has no status of its own.
+    /// An error that has no code of its own.
     Unexpected = 1,
     /// The command line is wrong.
     Usage = 2,
     /// There is no such device, or it is not a camera.
     NoCamera = 3,
-    /// No format in common, or no plan without a copy.
+    /// The camera and the compositor have no format in common, or there is no plan without a copy.
     NoPlan = 4,
     /// There is no compositor to connect to.
     NoCompositor = 5,
@@ -57,7 +57,7 @@ impl Failure {
         Self::new(Exit::Unexpected, error)
     }
 
-    /// Returns the exit code that the failure stands for.
+    /// Returns the exit code of the failure.
     #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
@@ -90,7 +90,7 @@ pub fn run_to_exit_code(name: &str, program: impl FnOnce() -> Result<(), Failure
     match program() {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            // stderr may be closed; the exit code is returned all the same.
+            // stderr may be closed. The exit code is returned in any case.
             let _ = writeln!(PrintableWriter::new(std::io::stderr()), "{name}: {failure}");
             failure.exit().into()
         }

@@ -1,4 +1,4 @@
-//! Maps errors of cameras, backends and the compositor to exit statuses.
+//! Maps errors of cameras, backends and the compositor to exit codes.
 
 use crate::events::{Events, EventsError};
 use crate::exit::{Exit, Failure};
@@ -8,7 +8,8 @@ use covalent_alloc::SystemError;
 use covalent_alloc::backend::{BackendError, v4l2};
 use rustix::io::Errno;
 
-/// Returns whether a limit of the process or the machine caused an error, rather than a device.
+/// Returns whether an error means that a limit of the process or the machine was reached. Other errors are attributed to the
+/// device.
 #[must_use]
 pub fn is_out_of_resources(error: Errno) -> bool {
     matches!(
@@ -84,7 +85,7 @@ pub fn wl_buffer_failure(error: ImportError) -> Failure {
     }
 }
 
-/// Maps an error of a backend to the failure that the program ends with.
+/// Maps an error of an allocation backend to the failure that the program ends with.
 #[must_use]
 pub fn backend_failure(error: BackendError) -> Failure {
     let exit = match error.cause().downcast_ref::<v4l2::Error>() {
@@ -94,7 +95,7 @@ pub fn backend_failure(error: BackendError) -> Failure {
     Failure::new(exit, error)
 }
 
-/// Returns the error where it means that a device cannot import this memory, so that another source may work.
+/// Returns the error if it means that a device cannot import this memory. Then a plan with another source may work.
 ///
 /// # Errors
 ///

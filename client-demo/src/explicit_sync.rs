@@ -1,9 +1,10 @@
 //! Explicit synchronisation by linux-drm-syncobj: acquire and release points of each commit.
 //!
-//! All acquire points are on one timeline, because frames are committed in order. Its first point is signalled from the start and is
-//! the acquire point of every frame that is complete when it is committed, such as one that a camera's queue returned. The release
-//! points of each buffer are on a timeline of its own, because buffers are released out of order and signalling a point signals all
-//! earlier points of its timeline. Each buffer has one eventfd for all of its release points.
+//! All acquire points are on one timeline, because frames are committed in order. The first point of this timeline is signalled
+//! when the timeline is created. It is the acquire point of every frame that is complete when it is committed, such as a frame
+//! that a camera's queue returned. Each buffer has its own timeline for its release points, because buffers are released out of
+//! order and signalling a point signals all earlier points of its timeline. Each buffer has one eventfd for all of its release
+//! points.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,9 +33,9 @@ pub enum SyncKind {
     /// Explicit where the compositor and a card support it, otherwise implicit.
     #[default]
     Auto,
-    /// By timeline points (linux-drm-syncobj).
+    /// Explicit, by timeline points (linux-drm-syncobj).
     Explicit,
-    /// By the implicit fences of the dma-bufs.
+    /// Implicit, by the fences of the dma-bufs.
     Implicit,
 }
 
@@ -210,8 +211,8 @@ impl ExplicitSync {
         Ok(())
     }
 
-    /// Sets the points of the surface's next commit, of the buffer at `index`, which is not complete yet. Returns the acquire point,
-    /// which the caller signals or attaches a fence to, and the release point.
+    /// Sets the points of the surface's next commit, of the buffer at `index`, which is not complete yet. Returns the acquire
+    /// point, which the caller signals or attaches a fence to, and the release point.
     ///
     /// # Errors
     ///
@@ -250,14 +251,15 @@ impl Drop for ExplicitSync {
     }
 }
 
-/// Splits a point or a modifier into the high and the low 32 bits, as the protocols take it.
+/// Splits the number of a timeline point or a modifier into its high and low 32 bits, which the protocols send as two arguments.
 #[must_use]
 pub fn split_u64(number: u64) -> [u32; 2] {
     let [low, high] = [number & u64::from(u32::MAX), number >> 32];
     [high, low].map(|half| u32::try_from(half).unwrap_or(u32::MAX))
 }
 
-/// Opens a render node that supports timeline syncobjs. Any node works, because a syncobj is not bound to a device's memory.
+/// Opens a render node that supports timeline syncobjs with an eventfd. Any render node works, because a syncobj can be used with
+/// fences of every device.
 #[must_use]
 pub fn open_syncobj_device() -> Option<SyncDevice> {
     Card::list()

@@ -12,7 +12,7 @@ use crate::compositor::{Compositor, Event, FeedbackOf, MissingGlobal, require_gl
 /// The first version of linux-dmabuf with feedback.
 const FEEDBACK_VERSION: u32 = 4;
 
-/// A feedback object. The compositor sends new feedback through it until it is dropped.
+/// A `zwp_linux_dmabuf_feedback_v1` object. The compositor sends new feedback through it until this value is dropped.
 #[derive(Debug)]
 pub struct Subscription(ZwpLinuxDmabufFeedbackV1);
 
@@ -49,8 +49,8 @@ impl Subscription {
     }
 }
 
-/// Requests the default feedback and that of a surface. The list is empty where the compositor has no feedback: with linux-dmabuf
-/// version 3, and without linux-dmabuf.
+/// Requests the default feedback and the feedback of a surface. The returned list is empty where the compositor offers no
+/// feedback: with linux-dmabuf version 3, and without linux-dmabuf.
 #[must_use]
 pub fn subscribe(
     compositor: &Compositor,
@@ -77,9 +77,10 @@ impl Drop for Subscription {
 }
 
 impl Compositor {
-    /// Returns the feedback to plan with: the window's own once it arrived, otherwise the default feedback.
+    /// Returns the feedback to plan with: the window's feedback after it has arrived, and otherwise the default feedback.
     ///
-    /// With linux-dmabuf version 3 it has one tranche with the formats that the compositor lists. `None` without linux-dmabuf.
+    /// With linux-dmabuf version 3 the returned feedback has one tranche, with the formats that the compositor lists. Without
+    /// linux-dmabuf it is `None`.
     #[must_use]
     pub fn current_feedback(&self) -> Option<&Feedback> {
         self.window_feedback.as_ref().or(self.feedback.as_ref())
@@ -91,7 +92,7 @@ impl Compositor {
         subscriptions.is_empty() || self.feedback.is_some() && self.window_feedback.is_some()
     }
 
-    /// Uses the listed formats as feedback where the compositor has linux-dmabuf without feedback.
+    /// Converts the listed formats into feedback if the compositor has linux-dmabuf version 3, which has no feedback.
     pub(crate) fn use_listed_formats(&mut self) {
         let dmabuf = self.globals.dmabuf.as_ref();
         if dmabuf.is_some_and(|dmabuf| dmabuf.version() < FEEDBACK_VERSION) {

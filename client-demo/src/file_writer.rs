@@ -1,4 +1,4 @@
-//! Writes frames to a file on a thread. A slow disk loses frames and delays nothing else.
+//! Writes frames to a file on a thread. If the disk is too slow, frames are missing in the file, and nothing else is delayed.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use covalent_alloc::files::{self, FileError};
 
-/// The most frames that wait to be written.
+/// The maximum number of frames that wait to be written.
 const WAITING_FRAMES: usize = 4;
 
 /// Why frames cannot be written to a file.
@@ -18,14 +18,14 @@ pub enum WriteError {
     /// The file cannot be created.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file cannot be written further.
-    #[error("{path} cannot be written further: {source}; {frames} frames are in it", path = path.display())]
+    /// A write to the file failed.
+    #[error("writing to {path} failed: {source}; the file has {frames} complete frames", path = path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// The error of the system.
         source: std::io::Error,
-        /// The whole frames that the file has.
+        /// The number of complete frames in the file.
         frames: u64,
     },
     /// The thread cannot be started.
@@ -36,20 +36,20 @@ pub enum WriteError {
     Panicked,
 }
 
-/// A file that a thread writes.
+/// A file that a thread writes frames to.
 #[derive(Debug)]
 pub struct FileWriter {
     path: PathBuf,
-    /// Filled frames for the thread. `None` after [`finish`](Self::finish).
+    /// The channel that sends filled frames to the thread. `None` after [`finish`](Self::finish).
     filled: Option<Sender<Vec<u8>>>,
-    /// Frames that the thread has written, to be filled again.
+    /// The channel through which the thread returns the memory of written frames.
     empty: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<Result<(), WriteError>>>,
     sent: u64,
 }
 
 impl FileWriter {
-    /// Creates the file, which replaces one of the same name at once, and starts the thread.
+    /// Creates the file and starts the thread. An existing file of the same name is replaced at once.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl FileWriter {
         let (filled, to_write) = channel();
         let (written, empty) = channel();
         for _ in 0..WAITING_FRAMES {
-            // The receiver is above, so the channel is open.
+            // The send cannot fail, because the receiver exists.
             let _ = written.send(Vec::new());
         }
         let own_path = path.to_owned();
@@ -86,11 +86,12 @@ impl FileWriter {
         self.sent
     }
 
-    /// Returns memory for the next frame; `None` where the thread has not written the frames before yet, so that this one is lost.
+    /// Returns memory for the next frame. Returns `None` if the thread has not written the earlier frames yet; then this frame is
+    /// lost.
     ///
     /// # Errors
     ///
-    /// [`WriteError`] of a frame before.
+    /// The [`WriteError`] of an earlier frame.
     pub fn memory(&mut self) -> Result<Option<Vec<u8>>, WriteError> {
         match self.empty.try_recv() {
             Ok(memory) => Ok(Some(memory)),
@@ -100,11 +101,11 @@ impl FileWriter {
         }
     }
 
-    /// Writes a frame in memory from [`memory`](Self::memory).
+    /// Passes a frame in memory of [`memory`](Self::memory) to the thread, which writes it.
     ///
     /// # Errors
     ///
-    /// [`WriteError`] of a frame before.
+    /// The [`WriteError`] of an earlier frame.
     pub fn write(&mut self, frame: Vec<u8>) -> Result<(), WriteError> {
         self.sent = self.sent.saturating_add(1);
         match self.filled.as_ref().map(|filled| filled.send(frame)) {
@@ -136,7 +137,7 @@ fn write_all(
     let (mut frames, mut bytes) = (0_u64, 0_u64);
     while let Ok(frame) = to_write.recv() {
         if let Err(source) = file.write_all(&frame) {
-            // A player would read a part of a frame as one, and all after it wrongly.
+            // An incomplete frame is cut off: a player would read it as a whole frame, and show all later frames shifted.
             let _ = file.set_len(bytes);
             return Err(WriteError::Write {
                 path,
@@ -146,7 +147,7 @@ fn write_all(
         }
         frames = frames.saturating_add(1);
         bytes = bytes.saturating_add(frame.len().try_into().unwrap_or(u64::MAX));
-        // At the end of the recording nobody receives it.
+        // The send fails after the last frame, when the receiver was dropped.
         let _ = written.send(frame);
     }
     Ok(())

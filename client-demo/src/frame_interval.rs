@@ -1,8 +1,8 @@
-//! The time between two frames of a camera, by which a program knows whether another frame can be ready already.
+//! The time between two frames of a camera. A program uses it to find out whether another frame can be ready already.
 
 use std::time::Duration;
 
-/// The timestamps of a camera's frames.
+/// The timestamps of a camera's frames, and the interval between them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FrameInterval {
     last: Option<(u32, Duration)>,
@@ -10,11 +10,11 @@ pub struct FrameInterval {
 }
 
 impl FrameInterval {
-    /// Records a frame that was dequeued at `now`, on `CLOCK_MONOTONIC`. Returns whether the next frame may be ready as well: where
-    /// the frame is at least one interval old, and where its age is unknown. Otherwise the next `VIDIOC_DQBUF` would only return
-    /// `EAGAIN`.
+    /// Records a frame that was dequeued at `now`, on `CLOCK_MONOTONIC`. Returns whether the next frame may be ready as well.
+    /// That is so if this frame is at least one interval old or its age is unknown. Otherwise the next `VIDIOC_DQBUF` would only
+    /// return `EAGAIN`.
     ///
-    /// `timestamp` is the camera's, or `None` where that is on another clock.
+    /// `timestamp` is the camera's timestamp, or `None` where the camera uses another clock.
     pub fn has_successor(
         &mut self,
         sequence: u32,
@@ -27,7 +27,7 @@ impl FrameInterval {
         };
         if let Some((last, at)) = self.last.replace((sequence, timestamp)) {
             let frames = sequence.wrapping_sub(last);
-            // The sequence numbers of a camera that restarted go back.
+            // After a restart of the camera the sequence numbers start again at a lower number.
             self.interval = match timestamp.checked_sub(at) {
                 Some(elapsed) if (1..u32::MAX / 2).contains(&frames) => Some(elapsed / frames),
                 _ => None,

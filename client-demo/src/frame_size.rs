@@ -1,15 +1,16 @@
-//! The bytes that a complete frame has. A driver may return a shorter one without the error flag, as after a lost USB packet.
+//! Checks whether a frame is complete. A driver may return an incomplete frame without the error flag, for example after a lost
+//! USB packet.
 
 use covalent_alloc::model::{Layout, Modifier};
 
-/// Returns whether a frame with `bytes_used` bytes in its first memory plane lacks a part of the picture. `false` for layouts without
-/// known rows.
+/// Returns whether a frame with `bytes_used` bytes in its first memory plane is incomplete. Returns `false` for layouts that are
+/// not linear.
 #[must_use]
-pub fn is_short(layout: &Layout, bytes_used: u32) -> bool {
+pub fn is_incomplete(layout: &Layout, bytes_used: u32) -> bool {
     needed_bytes(layout).is_some_and(|needed| u64::from(bytes_used) < needed)
 }
 
-/// Returns the end of the picture's last pixel in the first memory plane.
+/// Returns the offset of the end of the picture's last pixel in the first memory plane.
 fn needed_bytes(layout: &Layout) -> Option<u64> {
     if layout.format().modifier != Modifier::LINEAR {
         return None;
@@ -49,20 +50,20 @@ mod tests {
     #[test]
     fn frame_without_its_last_pixel_is_short() {
         let packed = layout(Fourcc::YUYV, 16);
-        // The gap after the last row is no part of the picture.
+        // The padding after the last row is not part of the picture.
         let all = 256 * 15 + 128;
-        assert!(!is_short(&packed, all) && is_short(&packed, all - 1));
-        assert!(is_short(&packed, 0));
+        assert!(!is_incomplete(&packed, all) && is_incomplete(&packed, all - 1));
+        assert!(is_incomplete(&packed, 0));
         let planes = layout(Fourcc::NV12, 16);
         let all = 256 * 16 + 256 * 7 + 64;
-        assert!(!is_short(&planes, all) && is_short(&planes, all - 1));
+        assert!(!is_incomplete(&planes, all) && is_incomplete(&planes, all - 1));
     }
 
     #[test]
     fn rows_below_the_picture_are_not_needed() {
         let picture = Rect::new(0, 0, Extent::new(64, 10).unwrap());
         let cropped = layout(Fourcc::YUYV, 16).with_visible(picture).unwrap();
-        assert!(!is_short(&cropped, 256 * 9 + 128));
-        assert!(is_short(&cropped, 256 * 9 + 127));
+        assert!(!is_incomplete(&cropped, 256 * 9 + 128));
+        assert!(is_incomplete(&cropped, 256 * 9 + 127));
     }
 }

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::latency::{Latencies, Percentiles};
-use crate::presentation::Shown;
+use crate::presentation::PresentationInfo;
 
-/// The number of `CLOCK_MONOTONIC` in `clock_gettime`. V4L2's monotonic timestamps are on this clock.
+/// The value of `CLOCK_MONOTONIC` for `clock_gettime`. V4L2's monotonic timestamps are on this clock.
 pub const CLOCK_MONOTONIC: u32 = 1;
 
 /// How the frames reached the display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Path {
-    /// By direct scanout: the display read the buffers themselves.
+pub enum DisplayPath {
+    /// Direct scanout: the display scanned out the client's buffers.
     Direct,
-    /// Composited: the compositor rendered them into a buffer of its own.
+    /// Composition: the compositor rendered the client's buffers into its output buffer.
     Composited,
-    /// Some frames by direct scanout, the others composited.
+    /// Some frames reached the display by direct scanout, and the others were composited.
     Mixed,
 }
 
@@ -25,11 +25,11 @@ pub enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// The stream has not ended: the numbers are those until now.
+    /// The stream has not ended; the counts are those so far.
     Running,
     /// All frames of `--frames` were shown.
     Done,
-    /// By SIGINT or SIGTERM.
+    /// SIGINT or SIGTERM ended the run.
     Interrupted,
     /// The user closed the window.
     Closed,
@@ -43,7 +43,7 @@ pub struct FrameStats {
     captured: u64,
     missed: u64,
     skipped: u64,
-    short: u64,
+    incomplete: u64,
     committed: u64,
     presented: u64,
     discarded: u64,
@@ -76,17 +76,17 @@ impl FrameStats {
         self.skipped = self.skipped.saturating_add(1);
     }
 
-    /// Counts a captured frame that lacks a part of its picture, and is not shown.
-    pub fn short(&mut self) {
-        self.short = self.short.saturating_add(1);
+    /// Counts a captured frame that is incomplete and therefore not shown.
+    pub fn incomplete(&mut self) {
+        self.incomplete = self.incomplete.saturating_add(1);
         self.skipped();
     }
 
-    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's, or `None` where that is on
-    /// another clock.
+    /// Counts frame `frame` as committed at `now`, on `CLOCK_MONOTONIC`. `timestamp` is the camera's timestamp, or `None` where
+    /// the camera uses another clock.
     ///
-    /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted, and `now` is taken
-    /// as their capture time.
+    /// Some drivers report a timestamp in the future, the computed end of the exposure. Such frames are counted by
+    /// [`timestamps_ahead`](Self::timestamps_ahead), and `now` is used as their capture time.
     pub fn committed(&mut self, frame: u64, timestamp: Option<Duration>, now: Duration) {
         self.committed = self.committed.saturating_add(1);
         if timestamp.is_some_and(|timestamp| timestamp > now) {
@@ -98,7 +98,7 @@ impl FrameStats {
 
     /// Counts a frame as presented. Its latency is recorded where `clock`, the compositor's presentation clock, is
     /// `CLOCK_MONOTONIC`.
-    pub fn presented(&mut self, frame: u64, shown: Shown, clock: Option<u32>) {
+    pub fn presented(&mut self, frame: u64, shown: PresentationInfo, clock: Option<u32>) {
         let Some(captured_at) = self.in_flight.remove(&frame) else {
             return;
         };
@@ -161,10 +161,10 @@ impl FrameStats {
         self.skipped
     }
 
-    /// Returns the frames that lacked a part of their picture; they count as not committed too.
+    /// Returns the number of frames that were incomplete. [`frames_skipped`](Self::frames_skipped) includes them.
     #[must_use]
-    pub fn frames_short(&self) -> u64 {
-        self.short
+    pub fn frames_incomplete(&self) -> u64 {
+        self.incomplete
     }
 
     /// Returns the frames that were presented after a newer one.
@@ -185,22 +185,24 @@ impl FrameStats {
         u64::try_from(self.in_flight.len()).unwrap_or(u64::MAX)
     }
 
-    /// Returns how the frames reached the display, by the compositor's presentation feedback; `None` before the first one.
+    /// Returns how the frames reached the display, as the compositor's presentation feedback reports it; `None` before the first
+    /// presented frame.
     #[must_use]
-    pub fn path(&self) -> Option<Path> {
+    pub fn path(&self) -> Option<DisplayPath> {
         match (self.presented, self.direct) {
             (0, _) => None,
-            (_, 0) => Some(Path::Composited),
-            (presented, direct) if presented == direct => Some(Path::Direct),
-            _ => Some(Path::Mixed),
+            (_, 0) => Some(DisplayPath::Composited),
+            (presented, direct) if presented == direct => Some(DisplayPath::Direct),
+            _ => Some(DisplayPath::Mixed),
         }
     }
 
-    /// Returns the bytes that CPUs copied in this process and in the compositor, where this process copied `client_bytes`. `None` where
-    /// the compositor drew a frame or did not report how it was shown: it does not tell its clients what it copied.
+    /// Returns the bytes that the CPU copied in this process and in the compositor; `client_bytes` are those of this process.
+    /// Returns `None` where the compositor composed a frame or did not report how the frame was shown, because the compositor
+    /// does not tell its clients how many bytes it copied.
     #[must_use]
     pub fn copied_bytes(&self, client_bytes: u64) -> Option<u64> {
-        (self.path() == Some(Path::Direct)).then_some(client_bytes)
+        (self.path() == Some(DisplayPath::Direct)).then_some(client_bytes)
     }
 
     /// Returns the percentiles of the time from the camera's timestamp to the presentation, in milliseconds.
@@ -214,8 +216,8 @@ impl FrameStats {
 mod tests {
     use super::*;
 
-    fn shown(milliseconds: u64, zero_copy: bool) -> Shown {
-        Shown {
+    fn shown(milliseconds: u64, zero_copy: bool) -> PresentationInfo {
+        PresentationInfo {
             time: Duration::from_millis(milliseconds),
             sequence: 0,
             zero_copy,
@@ -251,7 +253,7 @@ mod tests {
             stats.latency_ms().map(|ms| (ms.p50, ms.p99)),
             Some((30.0, 30.0))
         );
-        assert_eq!(stats.path(), Some(Path::Direct));
+        assert_eq!(stats.path(), Some(DisplayPath::Direct));
         assert_eq!(stats.copied_bytes(5), Some(5));
     }
 
@@ -286,7 +288,7 @@ mod tests {
             stats.presented(frame, shown(1, frame == 0), None);
         }
         assert_eq!(stats.frames_out_of_order(), 1);
-        assert_eq!(stats.path(), Some(Path::Mixed));
+        assert_eq!(stats.path(), Some(DisplayPath::Mixed));
         assert_eq!(stats.copied_bytes(5), None);
     }
 }

@@ -23,7 +23,7 @@ struct TracedBuffer {
 }
 
 impl FrameTrace {
-    /// Starts the trace of `program`, which shows buffers that `producer` fills.
+    /// Starts the trace of the program `program`, which shows buffers that the device `producer` fills.
     #[must_use]
     pub fn new(program: &str, producer: &str, buffers: &[Buffer]) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl FrameTrace {
         }
     }
 
-    /// Records that the buffer at `index`, which its producer began to fill at `from`, is committed at `now` as `frame`.
+    /// Records that the buffer at `index` is committed at `now` as `frame`. Its producer began to fill it at `from`.
     pub fn committed(&mut self, frame: u64, index: usize, from: Option<Duration>, now: Duration) {
         let Some(traced) = self.buffers.get_mut(index) else {
             return;
@@ -87,7 +87,7 @@ impl FrameTrace {
         }
     }
 
-    /// Records that the program waits for the fences of the buffer at `index`, which was released and is still in use.
+    /// Records that the program starts to wait for the fences of the buffer at `index`, which the compositor has released.
     pub fn wait_started(&mut self, index: usize, now: Duration) {
         self.waiting.insert(index, now);
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// The most samples that are kept: 18 minutes at 60 frames a second, in one megabyte.
+/// The maximum number of samples that are kept: 18 minutes at 60 frames per second, in one megabyte.
 const MOST_SAMPLES: usize = 1 << 16;
 
-/// The latency samples of a run. Its memory is bounded: of a long run, every second, fourth, eighth … sample is kept.
+/// The latency samples of a run. The memory is bounded: of a long run only every second, fourth, eighth … sample is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
     samples: Vec<Duration>,
-    /// How often the kept samples were halved: one of `1 << halvings` is kept.
+    /// How often the number of samples was halved: one of `1 << halvings` samples is kept.
     halvings: u32,
     /// The number of samples that were added.
     added: u64,
@@ -45,8 +45,8 @@ impl Latencies {
         }
     }
 
-    /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do not
-    /// exceed. Returns `None` where there is no sample. A `percent` above 100 counts as 100.
+    /// Returns a percentile by the nearest-rank method: the smallest sample that at least `percent` per cent of the samples do
+    /// not exceed. Returns `None` where there is no sample. A `percent` above 100 counts as 100.
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {
         let mut sorted = self.samples.clone();
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn samples_of_a_long_run_are_thinned_out_and_its_percentiles_stay() {
-        // 1 to 100 milliseconds again and again, and twice as long in the second half.
+        // The samples are 1 to 100 milliseconds repeatedly, and twice as long in the second half of the run.
         let long = latencies((0..1_000_000).map(|number| {
             let factor = 1 + number / 500_000;
             (1 + number % 100) * factor

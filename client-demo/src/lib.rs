@@ -1,22 +1,23 @@
 //! Wayland clients that show buffers without a copy: camera to display, and a test pattern.
 //!
-//! The parts, each of which can be used alone:
+//! The modules:
 //!
-//! - [`events`] connects to the compositor and is the event loop. It waits by [`poller`], also for other threads ([`completions`])
-//!   and for signals ([`signal_pipe`]).
-//!   [`compositor`] holds the state that the compositor's events report.
+//! - [`events`] connects to the compositor and runs the event loop. [`poller`] waits for file descriptors, [`completions`] for
+//!   other threads, and [`signal_pipe`] for signals. [`compositor`] stores the state that the compositor's events report.
 //! - [`window`], [`feedback`], [`presentation`], [`shm`], [`dmabuf`], [`explicit_sync`] implement the Wayland protocols.
 //! - [`open_window`] opens a window and waits for its size and its dma-buf feedback.
 //! - [`negotiation`] finds buffers that this process's devices and the compositor can share. It uses [`tranche_request`], which
 //!   converts feedback into participants, [`planning`], and [`wl_buffers`], which creates `wl_buffer`s of the planned buffers.
-//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the camera's buffers. [`xrgb`] converts their
-//!   pixels, [`xrgb_reader`] reads a picture by rows, [`snapshot`] writes a picture to a file, [`recorder`] a stream, and
-//!   [`encoder`] a coded stream; both write by [`file_writer`].
-//! - [`frame_sharing`] gives the frames of a stream to other processes over a socket, and reads them there.
-//! - [`buffers`] tracks who holds each buffer, [`readers`] counts its further readers, and [`frame_stats`] counts what happened to the frames.
-//!   [`frame_interval`] says whether a camera can have captured another frame, and [`frame_size`] whether a frame is complete.
-//! - [`camera_size`] and [`source_choice`] apply defaults of the command line. [`exit`] defines the exit statuses, and
-//!   [`exit_code`] maps errors to them.
+//! - [`shm_copy`] copies frames into shared memory where the compositor cannot read the camera's buffers. [`xrgb`] converts the
+//!   frames' pixels, and [`xrgb_reader`] reads a picture row by row.
+//! - [`snapshot`] writes a frame to a PNG file. [`recorder`] writes the raw frames of a stream to a file, and [`encoder`] writes
+//!   the bitstream of a V4L2 encoder. Both use [`file_writer`].
+//! - [`frame_sharing`] shares the frames of a stream with other processes over a socket.
+//! - [`buffers`] tracks who holds each buffer, [`readers`] counts the readers of a buffer besides the compositor, and
+//!   [`frame_stats`] counts captured, presented and dropped frames. [`frame_interval`] predicts whether the camera has captured
+//!   another frame, and [`frame_size`] checks whether a frame is complete.
+//! - [`camera_size`] and [`source_choice`] apply defaults of the command line. [`exit`] defines the exit codes, and [`exit_code`]
+//!   maps errors to them.
 //! - [`pattern`] draws frames whose number can be read from the pixels. [`latency`] computes the percentiles of the reports.
 //!   [`log`] and [`frame_trace`] write the log and the trace.
 

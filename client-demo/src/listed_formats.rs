@@ -1,4 +1,4 @@
-//! The formats of linux-dmabuf version 3, which lists them by events and has no feedback.
+//! The formats of linux-dmabuf version 3. This version has no feedback; the compositor lists its formats by `modifier` events.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::zwp_linux_dmabuf_v1::{
 
 use crate::compositor::{Compositor, Event};
 
-/// The pairs of format and modifier that the compositor listed so far.
+/// The pairs of format and modifier that the compositor has listed so far.
 #[derive(Debug, Default)]
 pub(crate) struct ListedFormats(BTreeSet<FormatEntry>);
 
 impl ListedFormats {
-    /// Returns the list as feedback with one tranche. The tranche has no known target device and no scanout flag.
+    /// Returns the list as feedback with one tranche. Its target device is 0, which means unknown, and it has no scanout flag.
     pub(crate) fn feedback(&self) -> Option<Feedback> {
         let table = FormatTable::new(self.0.iter().copied()).ok()?;
         let count = table.entries().len();

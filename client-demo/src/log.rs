@@ -1,4 +1,4 @@
-//! The log on stderr, and the trace file of `--trace`.
+//! Writes the log on stderr, and the trace to the file of `--trace`.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -13,19 +13,20 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Exit, Failure};
 
-/// Runs `program` with a log on stderr, filtered by `RUST_LOG` or else at the level of warnings, and with a trace in the file `trace`.
-/// `name` is the program's name in the trace.
+/// Runs `program` with a log on stderr, filtered by `RUST_LOG` or else at the level of warnings, and with a trace in the file
+/// `trace`. `name` is the program's name in the trace.
 ///
 /// # Errors
 ///
-/// The program's own, and [`Exit::Unexpected`] where the file cannot be written.
+/// The failure of `program`, or [`Exit::Unexpected`] where the trace file cannot be written.
 pub fn run_with_log(
     name: &str,
     trace: Option<&Path>,
     program: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     print_panics();
-    // SIGXFSZ would kill the program when the trace reaches the limit of `ulimit -f`. With a handler, write() returns EFBIG instead.
+    // SIGXFSZ would kill the program when the trace reaches the limit of `ulimit -f`. With a handler, write() returns EFBIG
+    // instead.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let has_colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
@@ -45,7 +46,7 @@ pub fn run_with_log(
         .map(|trace| trace.with_filter(filter_fn(|metadata| metadata.target() == TARGET)));
     tracing_subscriber::registry().with(log).with(steps).init();
     let ended = program();
-    // The trace is completed after a failure too, because it helps to find the cause.
+    // The trace is completed even after a failure, because it helps to find the cause.
     let finished = trace.map_or(Ok(()), |trace| trace.finish().map_err(trace_failure));
     ended.and(finished)
 }

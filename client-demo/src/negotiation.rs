@@ -5,10 +5,10 @@
 //!                 ▲                        │ refused     │ refused
 //!                 └──── without the source ┴─────────────┘
 //! ```
-//! The tranches of the compositor's feedback are tried in its order. A scanout tranche comes first, and the display's card has to
-//! import its buffers too; for the other tranches the compositor alone decides. The negotiation succeeds when the compositor has
-//! created a `wl_buffer` of every buffer. When an import fails, the source is excluded for that tranche and the negotiation plans
-//! again.
+//! The tranches of the compositor's feedback are tried in the compositor's order. The buffers of a scanout tranche have to be
+//! importable by the display's card too. For the other tranches only the compositor has to import the buffers. The negotiation
+//! succeeds when the compositor has created a `wl_buffer` of every buffer. When an import fails, the source is excluded for that
+//! tranche and the negotiation plans again.
 //!
 //! [`Negotiation::negotiate`] does all steps and blocks. A program that must not block takes the steps one by one, as
 //! `covalent-vulkan` does: [`Negotiation::alternatives`], [`Planning::decide`] on a thread, [`BufferCollection::allocate`],
@@ -35,12 +35,12 @@ use crate::source_choice;
 use crate::tranche_request::{TrancheRequest, tranche_requests};
 use crate::wl_buffers::{ImportResult, import_wl_buffers};
 
-/// The most plans that are tried.
+/// The maximum number of plans that are tried.
 const PLANS: usize = 6;
-/// The reason that is recorded when the compositor refuses a buffer.
+/// The reason that is recorded when the compositor fails to import a buffer.
 pub const REFUSED: &str = "the compositor refused its buffers (zwp_linux_buffer_params_v1.failed)";
 
-/// The state of a negotiation: its participants, and the sources that were refused.
+/// The state of a negotiation: its participants, and the sources whose buffers were refused.
 #[derive(Debug)]
 pub struct Negotiation {
     collection: BufferCollection,
@@ -48,31 +48,31 @@ pub struct Negotiation {
     participants_label: String,
     only_source: Option<String>,
     trial_participant: Option<String>,
-    /// Uses, each with a source that was refused for it.
+    /// Pairs of a usage phrase and a source whose buffers were refused for that usage.
     refused: BTreeSet<(String, SourceId)>,
     refusals: Vec<String>,
 }
 
-/// A plan whose buffers every participant imported, and those buffers.
+/// The buffers of a plan that every participant has imported, and their imports.
 #[derive(Debug)]
 pub struct NegotiatedBuffers<I> {
     /// The plan.
     pub plan: Plan,
     /// The dma-bufs.
     pub buffers: Vec<Buffer>,
-    /// The imports by this process's devices.
+    /// The imports into this process's devices.
     pub imported: I,
-    /// The compositor's `wl_buffer`s, in the same order.
+    /// The compositor's `wl_buffer`s, in the order of `buffers`.
     pub wl_buffers: Vec<WlBuffer>,
-    /// Transfers new contents to the host, where a virtual GPU keeps a copy of its own.
+    /// Transfers new contents to the host where a virtual GPU has a shadow copy of the buffers there; `None` otherwise.
     pub copies: Option<HostTransfer>,
-    /// The explanation of the plan and of the attempts before it.
+    /// The explanation of the plan and of the earlier attempts.
     pub summary: String,
 }
 
 impl Negotiation {
-    /// Starts a negotiation with a collection that has this process's members. `participants_label` names the participants in
-    /// messages, such as `the camera and the compositor`.
+    /// Starts a negotiation. `collection` has this process's devices as participants. `participants_label` names all participants
+    /// in messages, for example `the camera and the compositor`.
     #[must_use]
     pub fn new(collection: BufferCollection, participants_label: impl Into<String>) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Negotiation {
         self
     }
 
-    /// Has this participant import the plan's buffers in a helper process first, because its driver may crash the importing
+    /// Makes this participant import each plan's buffers in a helper process first, because its driver may crash the importing
     /// process.
     #[must_use]
     pub fn with_trial_import(mut self, participant: Option<String>) -> Self {
@@ -100,7 +100,7 @@ impl Negotiation {
         self
     }
 
-    /// Returns the collection of this process's members and of the sources.
+    /// Returns the collection with this process's devices and the sources.
     pub fn collection(&mut self) -> &mut BufferCollection {
         &mut self.collection
     }
@@ -111,7 +111,7 @@ impl Negotiation {
         &self.refusals
     }
 
-    /// Returns in one line why there is no plan without a copy.
+    /// Returns one line that says why there is no plan without a copy.
     #[must_use]
     pub fn why_no_plan(&self, compositor: &Compositor) -> String {
         if compositor.globals.dmabuf.is_none() {
@@ -126,13 +126,13 @@ impl Negotiation {
         }
     }
 
-    /// Forgets earlier refusals. Call this when the compositor sent new feedback.
+    /// Forgets the refusals so far. Call this when the compositor has sent new feedback.
     pub fn forget_refusals(&mut self) {
         self.refused.clear();
         self.refusals.clear();
     }
 
-    /// Returns one alternative to plan for each tranche, in the same order.
+    /// Returns one alternative for each tranche, in the same order.
     ///
     /// # Errors
     /// [`Exit::Usage`] where the source that the command line names does not exist.
@@ -146,7 +146,7 @@ impl Negotiation {
             .collect()
     }
 
-    /// Returns the alternative for one use of the buffers, with `others` as participants besides the members of the collection.
+    /// Returns the alternative for one usage of the buffers. Its participants are those of the collection and `others`.
     ///
     /// # Errors
     /// [`Exit::Usage`] where the source that the command line names does not exist.
@@ -169,7 +169,7 @@ impl Negotiation {
         })
     }
 
-    /// Excludes the plan's source for this use, because an import failed.
+    /// Excludes the plan's source for this usage, because an import failed.
     ///
     /// # Errors
     /// [`Exit::NoPlan`] where the maximum number of plans was tried.
@@ -181,7 +181,7 @@ impl Negotiation {
         if self.refusals.len() < PLANS {
             return Ok(());
         }
-        let words = format!("{PLANS} plans were refused; no more are tried");
+        let words = format!("the imports of {PLANS} plans failed; no more plans are tried");
         Err(self.no_plan(&[words]))
     }
 
@@ -195,7 +195,7 @@ impl Negotiation {
         no_plan(&self.participants_label, &lines)
     }
 
-    /// Returns the explanation of the plan and of the attempts before it.
+    /// Returns the explanation of the plan and of the earlier attempts.
     #[must_use]
     pub fn summary(&self, explanations: &[String], usage_label: &str, plan: &Plan) -> String {
         let mut words = String::new();
@@ -216,7 +216,8 @@ impl Negotiation {
     /// succeeds.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where there is no plan, or none whose imports succeed; else the failure of the device or the compositor.
+    /// [`Exit::NoPlan`] where no plan exists, or the imports of all plans fail. Other errors are failures of a device or the
+    /// compositor.
     pub fn negotiate<I>(
         &mut self,
         events: &mut Events,
@@ -287,10 +288,10 @@ fn missing_formats(compositor: &Compositor) -> String {
     }
 }
 
-/// Returns the failure that says that no plan works for these participants. Each line is an explanation.
+/// Returns the failure that says that no plan works for these participants. Each element of `lines` is an explanation.
 #[must_use]
 pub fn no_plan(participants_label: &str, lines: &[String]) -> Failure {
-    let mut words = format!("no buffer serves {participants_label}");
+    let mut words = format!("no buffer can be shared by {participants_label}");
     for line in lines {
         words.push('\n');
         words.push_str(line);

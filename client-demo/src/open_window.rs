@@ -1,4 +1,4 @@
-//! Opens a window and waits for the data that planning its buffers needs: the size and the dma-buf feedback.
+//! Opens a window and waits for its size and its dma-buf feedback, which the planning of its buffers needs.
 
 use crate::compositor::{Compositor, Event};
 use crate::events::{ANSWER_DEADLINE, Events};
@@ -7,7 +7,7 @@ use crate::exit_code;
 use crate::feedback::{Subscription, subscribe};
 use crate::window::Window;
 
-/// Opens the window and waits until the compositor has configured it and has sent its dma-buf feedback, where it has feedback.
+/// Opens the window and waits until the compositor has configured it and, if it supports feedback, has sent the dma-buf feedback.
 ///
 /// The subscriptions receive new feedback until they are dropped.
 ///
@@ -28,7 +28,7 @@ pub fn open_window(
     events
         .dispatch_until(
             compositor,
-            "configure the window and send its feedback",
+            "configure the window and send its dma-buf feedback",
             ANSWER_DEADLINE,
             |compositor| {
                 invalid = compositor

@@ -1,7 +1,7 @@
 //! Draws a frame number into a picture, so that a checker can find torn, repeated and reordered frames in the pixels.
 //!
-//! The picture has eight bands. Each band begins with a strip of 32 black and white cells and continues with eight colour bars, which
-//! shift by one bar with each frame:
+//! The picture has eight bands. Each band begins with a strip of 32 black and white cells and continues with eight colour bars,
+//! which shift by one bar with each frame:
 //!
 //! ```text
 //!   cell  0 1 │ 2 ……………………………… 25 │ 26 ……………… 29 │ 30 31
@@ -74,7 +74,8 @@ pub struct Pattern {
     height: u32,
 }
 
-/// The two kinds of rows of one frame in XRGB8888: rows of a strip and rows of the bars. The bytes of a pixel are blue, green, red, 255.
+/// The two kinds of rows of one frame in XRGB8888: rows of a strip and rows of the bars. The bytes of a pixel are blue, green,
+/// red, 255.
 #[derive(Clone, Debug)]
 pub struct Rows {
     pattern: Pattern,
@@ -87,7 +88,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Size`] where a cell would be narrower than one pixel, or a band lower than four.
+    /// [`PatternError::Size`] where a cell would be narrower than one pixel, or a band would have fewer than four rows.
     pub fn new(width: u32, height: u32) -> Result<Self, PatternError> {
         if width < CELLS || height < BANDS * 4 {
             return Err(PatternError::Size { width, height });
@@ -117,8 +118,8 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// [`PatternError::Unreadable`] where a cell is neither black nor white, where the cells at the ends of the strip are wrong, or
-    /// where the sum does not match the frame number.
+    /// [`PatternError::Unreadable`] where a cell is neither black nor white, where the cells at the ends of the strip are wrong,
+    /// or where the sum does not match the frame number.
     pub fn read(self, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Result<u32, PatternError> {
         let mut cells = 0u32;
         for cell in 0..CELLS {
@@ -200,7 +201,7 @@ impl Pattern {
         }
     }
 
-    /// Returns the column at which a cell begins. The cells fill any width.
+    /// Returns the column at which a cell begins. The 32 cells cover any width without a gap.
     fn cell_edge(self, cell: u32) -> u32 {
         let edge = u64::from(self.width) * u64::from(cell) / u64::from(CELLS);
         u32::try_from(edge).unwrap_or(self.width)

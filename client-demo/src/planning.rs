@@ -1,7 +1,7 @@
 //! Plans the first of several alternatives that has a plan.
 //!
-//! A driver that may crash the importing process first imports the plan's buffers in a helper process. That can take seconds, so a
-//! program that must not block calls [`Planning::decide`] on a thread of its own.
+//! A driver that may crash the importing process first imports the plan's buffers in a helper process. That can take seconds, so
+//! a program that must not block calls [`Planning::decide`] on a thread of its own.
 
 use covalent_alloc::solve::{Plan, Request, Solution, solve};
 use covalent_alloc::trial::{
@@ -9,10 +9,10 @@ use covalent_alloc::trial::{
     load_trial_results, solve_with_trials,
 };
 
-/// One request to the solver, with what messages need.
+/// A request to the solver, with the phrases that describe it in messages.
 #[derive(Clone, Debug)]
 pub struct Alternative {
-    /// The solver's request.
+    /// The request to the solver.
     pub request: Request,
     /// The participant that needs a trial import in a helper process before this process may import; `None` where no driver may
     /// crash.
@@ -26,9 +26,9 @@ pub struct Alternative {
 /// The result of planning a list of alternatives.
 #[derive(Clone, Debug, Default)]
 pub struct PlanningResult {
-    /// The first alternative that has a plan, by its index, and that plan.
+    /// The index of the first alternative that has a plan, and the plan.
     pub chosen: Option<(usize, Box<Plan>)>,
-    /// Why each alternative before it has no plan.
+    /// Why each earlier alternative has no plan.
     pub explanations: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct Planning {
 }
 
 impl Planning {
-    /// Opens the user's trial results. Where they cannot be read, the error is logged and only the quirks that ship are used.
+    /// Loads the user's trial results. If they cannot be read, the error is logged, and only the shipped quirks are used.
     #[must_use]
     pub fn open() -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Planning {
         }
     }
 
-    /// Plans the first alternative that can be planned.
+    /// Plans the first alternative that has a plan.
     pub fn decide(&mut self, alternatives: &[Alternative]) -> PlanningResult {
         let mut answer = PlanningResult::default();
         for (index, alternative) in alternatives.iter().enumerate() {
@@ -60,7 +60,7 @@ impl Planning {
                 }
                 Err(why) => {
                     let words = format!(
-                        "no buffer for {} can be {}:\n{}",
+                        "no buffer shared by {} can be {}:\n{}",
                         alternative.participants_label,
                         alternative.usage_label,
                         why.trim_end()
@@ -75,7 +75,7 @@ impl Planning {
     fn plan(&mut self, alternative: &Alternative) -> Result<Box<Plan>, String> {
         let request = &alternative.request;
         let known = self.trial_results.apply(request).request;
-        // Without a plan there is nothing to try.
+        // Without a plan there is nothing to import.
         let plan = shared_plan(solve(&known))?;
         let Some(who) = &alternative.trial_participant else {
             return Ok(plan);
@@ -111,7 +111,7 @@ impl Planning {
         let helper = match self.helper.take() {
             Some(helper) => helper,
             None => Helper::find().map_err(|error| {
-                format!("the driver of {who} may crash this process, and {error}")
+                format!("the driver of {who} may crash this process, so a helper process has to import first: {error}")
             })?,
         };
         let helper = self.helper.insert(helper);
@@ -183,7 +183,7 @@ mod tests {
         let [why] = answer.explanations.as_slice() else {
             panic!("{:?}", answer.explanations);
         };
-        let begins = "no buffer for the renderer and the compositor can be shown:\n";
+        let begins = "no buffer shared by the renderer and the compositor can be shown:\n";
         assert!(why.starts_with(begins), "{why}");
         assert!(planning.decide(&[]).chosen.is_none());
     }

@@ -1,8 +1,9 @@
-//! Waits for file descriptors by epoll, with one system call a wait.
+//! Waits for file descriptors by epoll, with one system call per wait.
 //!
-//! A registration stays until it is removed, and a timeout is an argument of the wait. So a wait that changes nothing costs its
-//! `epoll_wait` and nothing else: no timer is armed and no registration is renewed. calloop, polling and mio do more, or are
-//! edge-triggered for every source, which costs a second read of each camera and socket.
+//! A registration stays until it is removed, and a timeout is an argument of the wait. A wait between which no file descriptor is
+//! added or removed therefore costs one `epoll_wait`: no timer is armed and no registration is renewed. The crates calloop,
+//! polling and mio make more system calls, or are edge-triggered for every source, which costs a second read of each camera and
+//! socket.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -11,32 +12,33 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-/// The most events that one wait returns. The next wait returns the others at once.
+/// The maximum number of events that one wait returns. The next wait returns the remaining events immediately.
 const EVENTS: usize = 32;
 
 /// The condition under which a registered file descriptor is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// As long as it is readable.
+    /// The file descriptor is reported as long as it is readable.
     Readable,
-    /// As long as it is writable.
+    /// The file descriptor is reported as long as it is writable.
     Writable,
-    /// Once for each time that it becomes readable. A counter (an eventfd) needs no read then: each increment is reported.
+    /// The file descriptor is reported each time that it becomes readable (edge-triggered). Each increment of an eventfd is
+    /// reported, so the counter need not be read.
     Increment,
 }
 
-/// The number of a registration. It is never used again.
+/// The number of a registration. Numbers are not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(u64);
 
-/// Registered file descriptors.
+/// An epoll instance with its registered file descriptors.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
     next: u64,
 }
 
-/// The file descriptor polls as readable while a registered one is reported, so that another poller can watch all of them.
+/// The file descriptor is readable while a registered one is reported, so that another poller can watch all of them.
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
@@ -71,7 +73,7 @@ impl Poller {
         Ok(key)
     }
 
-    /// Removes a registration by its file descriptor.
+    /// Removes the registration of a file descriptor.
     ///
     /// # Errors
     /// The error of epoll_ctl(2).
@@ -79,12 +81,12 @@ impl Poller {
         epoll::delete(&self.epoll, fd)
     }
 
-    /// Waits until a file descriptor is reported, `timeout` at most. A signal ends the wait with an empty list.
+    /// Waits until a file descriptor is reported, for `timeout` at most. A signal ends the wait with an empty list.
     ///
     /// # Errors
     /// The error of epoll_wait(2).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Vec<Key>, Errno> {
-        // The kernel takes a whole number of milliseconds; a wait must not end before its time.
+        // epoll_wait takes whole milliseconds. The timeout is rounded up, so that the wait does not end too early.
         let timeout = timeout.map(|timeout| {
             let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
             let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);

@@ -1,4 +1,4 @@
-//! presentation-time: when and how frames were presented.
+//! `presentation-time`: when and how frames were presented.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::compositor::{Compositor, Event};
 
 /// A `wp_presentation_feedback.presented` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct PresentationInfo {
     /// When the frame was presented, on the compositor's presentation clock.
     pub time: Duration,
-    /// The refresh counter of the output, 0 where it has none.
+    /// The vblank counter of the output; 0 where the output has none.
     pub sequence: u64,
     /// Whether the display scanned out the client's buffer directly (`zero_copy`).
     pub zero_copy: bool,
 }
 
-/// Joins the parts of a protocol timestamp; `None` where the nanoseconds are a second or more.
+/// Combines the three fields of a protocol timestamp; `None` if the nanoseconds amount to a second or more.
 #[must_use]
 pub fn timestamp(seconds_high: u32, seconds_low: u32, nanoseconds: u32) -> Option<Duration> {
     let seconds = u64::from(seconds_high) << 32 | u64::from(seconds_low);
@@ -64,7 +64,7 @@ impl Dispatch<WpPresentationFeedback, u64> for Compositor {
             } => state.push_event(match timestamp(tv_sec_hi, tv_sec_lo, tv_nsec) {
                 Some(time) => Event::Presented(
                     *frame,
-                    Shown {
+                    PresentationInfo {
                         time,
                         sequence: u64::from(seq_hi) << 32 | u64::from(seq_lo),
                         zero_copy: matches!(flags, WEnum::Value(kind) if kind.contains(Kind::ZeroCopy)),

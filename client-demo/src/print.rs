@@ -1,11 +1,12 @@
-//! Output on stdout: text for people, or a JSON object for programs.
+//! Prints on stdout: text, or a JSON object.
 
 use std::io::{self, Write};
 
 use covalent_alloc::text::{PrintableWriter, printable_json};
 use serde::Serialize;
 
-/// Prints text: on stdout, or on stderr where stdout is for a JSON object. Control characters are escaped.
+/// Prints text on stdout, or on stderr if `is_json` is set, because stdout is then for a JSON object. Control characters are
+/// escaped.
 ///
 /// # Errors
 /// The error of the stream.

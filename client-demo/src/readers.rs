@@ -1,17 +1,18 @@
-//! Counts who else reads a camera's buffer besides the compositor: the buffer is queued in the camera again after the last reader.
+//! Counts the readers of a camera's buffer besides the display. The buffer is queued in the camera again after the last reader
+//! has finished.
 
 use std::collections::BTreeSet;
 
-/// The readers of each buffer, by index.
+/// The number of readers of each buffer, by index.
 #[derive(Clone, Debug, Default)]
 pub struct Readers {
     counts: Vec<u32>,
-    /// The buffers that everybody else has released.
+    /// The buffers that the display has released and that a reader still reads.
     released: BTreeSet<usize>,
 }
 
 impl Readers {
-    /// Counts one more reader of a buffer.
+    /// Counts one more reader of the buffer at `index`.
     pub fn begin(&mut self, index: usize) {
         if self.counts.len() <= index {
             self.counts.resize(index.saturating_add(1), 0);
@@ -21,8 +22,8 @@ impl Readers {
         }
     }
 
-    /// Returns whether a buffer that everybody else has released has to wait for a reader. [`end`](Self::end) then says when it can
-    /// be queued.
+    /// Returns whether the buffer at `index`, which the display has released, still has a reader. If it does, [`end`](Self::end)
+    /// later returns `true` for the last reader.
     pub fn holds(&mut self, index: usize) -> bool {
         let is_read = self.counts.get(index).is_some_and(|count| *count > 0);
         if is_read {
@@ -31,7 +32,8 @@ impl Readers {
         is_read
     }
 
-    /// Counts one reader less. Returns whether it was the last one and the buffer waits for it, so that it has to be queued now.
+    /// Counts one reader less. Returns `true` if it was the last reader and the display has released the buffer; the caller then
+    /// queues the buffer in the camera.
     #[must_use]
     pub fn end(&mut self, index: usize) -> bool {
         let Some(count) = self.counts.get_mut(index) else {
@@ -57,7 +59,7 @@ mod tests {
         assert!(!readers.end(3));
         assert!(readers.end(3));
         assert!(!readers.end(3), "it was queued");
-        // The reader is faster than the others.
+        // The reader finishes before the display releases the buffer.
         assert!(!readers.end(1));
         assert!(!readers.holds(1));
         assert!(!readers.end(9), "there is no such buffer");

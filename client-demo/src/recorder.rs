@@ -1,7 +1,9 @@
-//! Records the frames of a stream to a file as raw pixels. The frame is read at once, and a thread writes it.
+//! Records the frames of a stream to a file as raw pixels. The frame is copied immediately, and a thread writes the copy to the
+//! file.
 //!
-//! A frame in the file is its rows without gaps, one plane after the other, as ffmpeg's `rawvideo` and `v4l2-ctl --stream-to` have it.
-//! A slow disk loses frames, which are counted, and delays no other consumer of the stream.
+//! A frame in the file consists of its rows without padding, one plane after the other, as in ffmpeg's `rawvideo` and
+//! `v4l2-ctl --stream-to`. If the disk is too slow, frames are missing in the file. They are counted, and nothing else is
+//! delayed.
 
 use std::path::Path;
 
@@ -18,7 +20,7 @@ pub enum RecordError {
     /// A frame cannot be read.
     #[error("a frame cannot be read for the recording: {0}")]
     Access(#[from] AccessError),
-    /// The format has no rows.
+    /// The format has no rows, so the frames cannot be recorded.
     #[error(
         "frames of {0} have no rows and cannot be recorded; choose another format with --format"
     )]
@@ -28,20 +30,20 @@ pub enum RecordError {
     Write(#[from] WriteError),
 }
 
-/// What was recorded.
+/// The report of a recording.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recording {
-    /// The file.
+    /// The path of the file.
     file: String,
-    /// The frames in it. While the stream runs, the last ones may not be written yet.
+    /// The number of frames in the file. While the stream runs, the last frames may not be written yet.
     frames: u64,
-    /// The frames that were shown and are not in it, because the disk was too slow.
+    /// The number of frames that were shown and are not in the file, because the disk was too slow.
     lost: u64,
-    /// The bytes of one frame.
+    /// The size of one frame in bytes.
     bytes_per_frame: u64,
 }
 
-/// Records a stream.
+/// Records a stream to a file.
 #[derive(Debug)]
 pub struct Recorder {
     writer: FileWriter,
@@ -50,7 +52,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file, which replaces one of the same name at once.
+    /// Creates the file. An existing file of the same name is replaced at once.
     ///
     /// # Errors
     ///
@@ -63,11 +65,11 @@ impl Recorder {
         })
     }
 
-    /// Records the frame in a buffer. It is lost where the frames before are not written yet.
+    /// Records the frame in a buffer. The frame is lost if the earlier frames are not written yet.
     ///
     /// # Errors
     ///
-    /// [`RecordError`], also of a frame before.
+    /// [`RecordError`] of this frame or of an earlier one.
     pub fn frame(&mut self, buffer: &Buffer) -> Result<(), RecordError> {
         let Some(mut bytes) = self.writer.memory()? else {
             self.lost = self.lost.saturating_add(1);
@@ -87,7 +89,7 @@ impl Recorder {
         Ok(self.writer.finish()?)
     }
 
-    /// Returns what was recorded until now.
+    /// Returns the report so far.
     #[must_use]
     pub fn recording(&self) -> Recording {
         Recording {
@@ -99,7 +101,7 @@ impl Recorder {
     }
 }
 
-/// Returns how ffplay shows a recording of this layout, where it has a name for the format.
+/// Returns the ffplay command that shows a recording of this layout; `None` if ffplay has no name for the format.
 #[must_use]
 pub fn play_command(layout: &Layout, path: &Path) -> Option<String> {
     let name = match layout.format().fourcc {
@@ -123,7 +125,7 @@ pub fn play_command(layout: &Layout, path: &Path) -> Option<String> {
     ))
 }
 
-/// Reads the visible part of a frame: its rows without gaps, one plane after the other.
+/// Reads the visible rectangle of a frame: its rows without padding, one plane after the other.
 fn read(buffer: &Buffer, into: &mut Vec<u8>) -> Result<(), RecordError> {
     let layout = buffer.layout();
     let format = layout.format().fourcc;

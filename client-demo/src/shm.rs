@@ -1,4 +1,4 @@
-//! `wl_shm` buffers, which every compositor supports, and copies.
+//! `wl_shm` buffers, which every compositor supports.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -19,16 +19,16 @@ pub enum PoolError {
     /// The compositor lacks `wl_shm`.
     #[error(transparent)]
     Missing(#[from] MissingGlobal),
-    /// The pool has more bytes than the protocol can describe.
+    /// The size of the pool exceeds the 31 bits that the protocol has for it.
     #[error(
-        "{count} buffers of {width}x{height} do not fit into one pool: wl_shm counts its bytes in 31 bits; ask for a smaller size"
+        "{count} buffers of {width}x{height} do not fit into one wl_shm_pool, whose size has 31 bits; choose a smaller size"
     )]
     Size {
-        /// How many buffers.
+        /// The number of buffers.
         count: u32,
-        /// Width of each in pixels.
+        /// The width of each buffer in pixels.
         width: u32,
-        /// Height of each in pixels.
+        /// The height of each buffer in pixels.
         height: u32,
     },
     /// A system call failed.
@@ -36,16 +36,16 @@ pub enum PoolError {
     Kernel {
         /// The system call.
         operation: &'static str,
-        /// The size that it was called with.
+        /// The size of the pool in bytes.
         bytes: u64,
-        /// Its error.
+        /// The error of the system call.
         source: Errno,
     },
 }
 
 /// XRGB8888 buffers of one size, one after the other in one memfd.
 ///
-/// The memory is written by `pwrite` and never mapped here, so that it needs no unsafe code.
+/// The memory is written by pwrite(2). It is not mapped in this process, so no unsafe code is needed.
 #[derive(Debug)]
 pub struct Pool {
     memory: OwnedFd,
@@ -55,7 +55,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Makes `count` buffers; their releases come as [`Event::Released`](crate::compositor::Event::Released) with their index.
+    /// Creates `count` buffers. Their releases are reported as [`Event::Released`](crate::compositor::Event::Released) with their
+    /// index.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl Pool {
         )
         .map_err(kernel("memfd_create"))?;
         ftruncate(&memory, bytes).map_err(kernel("ftruncate"))?;
-        // With a sealed size the compositor cannot get SIGBUS when it reads.
+        // The size of the memfd is sealed, so that the compositor gets no SIGBUS when it reads the mapping.
         fcntl_add_seals(
             &memory,
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
@@ -135,13 +136,13 @@ impl Pool {
         self.buffers.get(index)
     }
 
-    /// Returns the bytes of one buffer.
+    /// Returns the size of one buffer in bytes.
     #[must_use]
     pub fn frame_bytes(&self) -> u64 {
         self.frame_bytes
     }
 
-    /// Writes a frame into the buffer at `index`, which no one else may use.
+    /// Draws a frame into the buffer at `index`. The compositor must not hold the buffer.
     ///
     /// # Errors
     ///
@@ -154,8 +155,8 @@ impl Pool {
         self.write(index, 0, &picture)
     }
 
-    /// Writes bytes into the buffer at `index`, which no one else may use, from `offset_bytes` after its start. Bytes that would
-    /// lie past the end of the buffer are not written.
+    /// Writes bytes into the buffer at `index`, from `offset_bytes` after its start. Bytes past the end of the buffer are not
+    /// written. The compositor must not hold the buffer.
     ///
     /// # Errors
     ///
@@ -193,12 +194,13 @@ impl Drop for Pool {
 
 /// The index of a `wl_buffer` in its stream.
 ///
-/// wayland-client creates the object of a `created` event before this client can set the index, so it is set once, later.
+/// wayland-client creates the `wl_buffer` of a `created` event before this client can set the index, so the index is set once,
+/// afterwards.
 #[derive(Debug, Default)]
 pub struct Slot(std::sync::OnceLock<usize>);
 
 impl Slot {
-    /// Makes the slot of a buffer whose index is known.
+    /// Creates the slot of a buffer whose index is known.
     #[must_use]
     pub fn at(index: usize) -> Self {
         Self(std::sync::OnceLock::from(index))

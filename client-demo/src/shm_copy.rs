@@ -1,6 +1,6 @@
-//! Copies frames into `wl_shm` buffers, for compositors that cannot read the buffers of the camera.
+//! Copies frames into `wl_shm` buffers, for compositors that cannot import the buffers of the camera.
 //!
-//! A frame is read once and written once: some rows at a time are converted, in memory that stays in the processor's cache.
+//! A frame is read once and written once: a few rows at a time are converted in memory that stays in the CPU's cache.
 
 use covalent_alloc::backend::v4l2::Colours;
 use covalent_alloc::buffer::{Buffer, Mapping};
@@ -26,19 +26,19 @@ pub enum CopyError {
     Index(usize),
 }
 
-/// `wl_shm` buffers, and the mappings of the buffers that are copied to them.
+/// `wl_shm` buffers, and the mappings of the camera's buffers that are copied into them.
 #[derive(Debug)]
 pub struct ShmCopy {
     pool: Pool,
     mappings: Vec<Mapping>,
     reader: XrgbReader,
-    /// How many buffers the pool has.
+    /// The number of `wl_shm` buffers.
     count: usize,
     written_bytes: u64,
 }
 
 impl ShmCopy {
-    /// Maps `buffers` and creates `count` `wl_shm` buffers of their picture's size.
+    /// Maps the camera's `buffers`, and creates `count` `wl_shm` buffers of the size of their picture.
     ///
     /// # Errors
     ///
@@ -75,19 +75,19 @@ impl ShmCopy {
         self.pool.buffer(index)
     }
 
-    /// Returns the bytes of a frame in shared memory.
+    /// Returns the size of a frame in shared memory in bytes.
     #[must_use]
     pub fn frame_bytes(&self) -> u64 {
         self.pool.frame_bytes()
     }
 
-    /// Returns the bytes that were written to shared memory.
+    /// Returns the number of bytes that were written to shared memory.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes
     }
 
-    /// Copies the frame in the buffer at `from` to the `wl_shm` buffer at `to`, which no one else may use.
+    /// Copies the frame in the camera's buffer `from` to the `wl_shm` buffer `to`, which the compositor must not hold.
     ///
     /// # Errors
     ///
@@ -107,12 +107,12 @@ impl ShmCopy {
     }
 }
 
-/// Why frames are copied, and how many bytes.
+/// Why frames are copied, and how many bytes are copied.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct CopyReport {
-    /// The cause, in one line.
+    /// The reason in one line.
     pub reason: String,
-    /// The bytes of each frame that are written to shared memory.
+    /// The number of bytes per frame that are written to shared memory.
     pub bytes_per_frame: u64,
     /// The format of the camera's frames.
     pub from: String,
@@ -121,7 +121,7 @@ pub struct CopyReport {
 }
 
 impl CopyReport {
-    /// Returns the line that the program prints.
+    /// Returns the line that the program prints on stderr.
     #[must_use]
     pub fn line(&self) -> String {
         format!(

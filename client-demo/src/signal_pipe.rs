@@ -1,4 +1,4 @@
-//! Signals as a file descriptor, which an event loop watches beside all others.
+//! Delivers signals through a file descriptor, which an event loop can watch.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,7 +8,7 @@ use signal_hook::SigId;
 
 /// A file descriptor that is readable after one of its signals has arrived.
 ///
-/// From the first pipe for a signal on, that signal no longer ends the process, also after the pipe was dropped.
+/// After the first pipe for a signal was created, that signal no longer ends the process, even if the pipe was dropped.
 #[derive(Debug)]
 pub struct SignalPipe {
     reader: UnixStream,
@@ -35,7 +35,8 @@ impl SignalPipe {
         Ok(pipe)
     }
 
-    /// Makes the file descriptor unreadable until the next signal. Signals that arrived before count once.
+    /// Empties the pipe, so that it is not readable until the next signal. Several signals that arrived before are reported only
+    /// once.
     pub fn clear(&self) {
         while rustix::io::read(&self.reader, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
     }
@@ -80,7 +81,7 @@ mod tests {
             assert!(!is_readable(&pipe));
         }
         drop(pipe);
-        // Other tests of the process open descriptors at the same time, but not this many.
+        // Other tests of this process open fewer than 64 file descriptors at the same time.
         assert!(count() < before + 64);
         for _ in 0..100 {
             drop(SignalPipe::new(&[SIGUSR1, SIGWINCH]).unwrap());

@@ -1,4 +1,4 @@
-//! Writes a frame to a PNG file. The frame is read at once, and a thread compresses and writes it.
+//! Writes a frame to a PNG file. The frame is read immediately, and a thread compresses and writes it.
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -10,7 +10,7 @@ use covalent_alloc::files::{self, FileError};
 use crate::xrgb::PIXEL_BYTES;
 use crate::xrgb_reader::{ReadError, XrgbReader};
 
-/// Why there is no snapshot.
+/// Why a snapshot cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -31,7 +31,7 @@ pub enum SnapshotError {
     Panicked,
 }
 
-/// The snapshots of a stream: the next frame after each request is written to one file.
+/// Writes snapshots of a stream. After each request the next frame replaces the contents of the file.
 #[derive(Debug)]
 pub struct Snapshots {
     path: PathBuf,
@@ -44,7 +44,7 @@ impl Snapshots {
     ///
     /// # Errors
     ///
-    /// [`SnapshotError::File`] where the file could not be written.
+    /// [`SnapshotError::File`] where the file cannot be created.
     pub fn new(path: &Path) -> Result<Self, SnapshotError> {
         files::check(path)?;
         Ok(Self {
@@ -59,11 +59,11 @@ impl Snapshots {
         self.is_requested = true;
     }
 
-    /// Writes a frame where a snapshot was requested. A request waits while the one before is being written.
+    /// Writes the frame if a snapshot was requested. While the previous snapshot is being written, the request stays pending.
     ///
     /// # Errors
     ///
-    /// [`SnapshotError`], also of the snapshot before.
+    /// [`SnapshotError`] of this snapshot or of the previous one.
     pub fn frame(&mut self, buffer: &Buffer, colours: Colours) -> Result<(), SnapshotError> {
         let is_busy = self
             .writer

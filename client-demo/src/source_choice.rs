@@ -1,11 +1,11 @@
-//! The memory sources that a plan may use, by `--source`.
+//! Selects the memory sources that a plan may use, according to `--source`.
 
 use anyhow::anyhow;
 use covalent_alloc::constraint::Source;
 
 use crate::exit::{Exit, Failure};
 
-/// Returns all sources, or the one that `wanted` names by its identifier or its name.
+/// Returns all sources, or only the source whose identifier or name is `wanted`.
 ///
 /// # Errors
 ///

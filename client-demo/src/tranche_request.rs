@@ -1,29 +1,29 @@
-//! The compositor's dma-buf feedback as participants of a plan. Each tranche becomes one [`TrancheRequest`].
+//! Converts the compositor's dma-buf feedback to participants of a plan. Each tranche becomes one [`TrancheRequest`].
 
 use covalent_alloc::backend::drm::Card;
 use covalent_alloc::constraint::{Crop, FormatSet, Participant, Role};
 use covalent_alloc::model::{DeviceIdentity, FormatModifier, Fourcc, Modifier};
 use covalent_protocols::feedback::{Device, Feedback, Tranche, TrancheFlags};
 
-/// Buffers that a compositor holds at a time: one on the display, one that replaces it at the next refresh, and one that was
-/// committed meanwhile.
+/// The number of buffers that a compositor holds at a time: one on the display, one that replaces it at the next refresh, and one
+/// that was committed meanwhile.
 const BUFFERS_HELD: u32 = 3;
 
-/// The participants that have to support a buffer before the compositor can use it as one tranche of its feedback says.
+/// A tranche of the feedback as participants: buffers that all of them support can be used as the tranche says.
 #[derive(Debug)]
 pub struct TrancheRequest {
     /// What the compositor does with the buffers, as a phrase for messages, such as `composited`.
     pub usage_label: &'static str,
     /// Whether the display scans out the buffers (the scanout flag of the tranche).
     pub for_display: bool,
-    /// The compositor, and the card that has to import the buffers where that card is known.
+    /// The compositor, and also the card if the display scans out the buffers and the card could be opened.
     pub participants: Vec<Participant>,
-    /// The card that is the target device of the tranche, where it could be opened.
+    /// The card that is the tranche's target device, if it could be opened.
     pub card: Option<Card>,
 }
 
 impl TrancheRequest {
-    /// Returns whether the tranche has this format with any modifier.
+    /// Returns whether the tranche contains this format with any modifier.
     #[must_use]
     pub fn supports(&self, fourcc: Fourcc) -> bool {
         self.participants.iter().all(|participant| {
@@ -65,9 +65,9 @@ fn tranche_request(feedback: &Feedback, tranche: &Tranche, crop: Crop) -> Tranch
         own.image.crop = crop;
     });
     let mut participants = vec![compositor];
-    // Only a scanout tranche needs the card to import the buffers. For other tranches a compositor may read the buffers by the CPU,
-    // so the card's formats do not matter. Whether the compositor's renderer supports a buffer is known when the compositor creates
-    // a `wl_buffer` of it, or fails to.
+    // Only for a scanout tranche does the card have to import the buffers. For other tranches the compositor may read the buffers
+    // by the CPU, so the formats of the card do not matter. The compositor reports whether its renderer can import a buffer when
+    // it creates a `wl_buffer` of it or fails to.
     if let Some(card) = card.as_ref().filter(|_| for_display) {
         participants.push(card.importer());
     }
@@ -90,8 +90,8 @@ fn formats(feedback: &Feedback, tranche: &Tranche) -> FormatSet {
         .into()
 }
 
-/// Opens the card of a tranche to query what it can import. Where this process may not open it, the plan relies on whether the
-/// compositor can create the `wl_buffer`s.
+/// Opens the card of a tranche to query what it can import. If this process may not open the card, the plan is made without the
+/// card, and only the compositor's answer to the import shows whether the buffers can be used.
 fn card(device: Device) -> Option<Card> {
     if device.0 == 0 {
         return None;

@@ -1,4 +1,4 @@
-//! One window on the compositor's screen.
+//! One toplevel window of the client.
 
 use covalent_alloc::model::Layout;
 use wayland_client::protocol::wl_buffer::WlBuffer;
@@ -22,7 +22,7 @@ pub struct Configure {
 
 /// A toplevel window with one surface.
 ///
-/// Configures are acknowledged when they arrive; [`Compositor::configure`] has the latest one.
+/// Configure events are acknowledged when they arrive; [`Compositor::configure`] has the latest one.
 #[derive(Debug)]
 pub struct Window {
     surface: WlSurface,
@@ -33,7 +33,7 @@ pub struct Window {
     shown: u64,
 }
 
-/// The state of an `xdg_toplevel.configure` until the `xdg_surface.configure` that applies it.
+/// The state of an `xdg_toplevel.configure` event until the `xdg_surface.configure` event that applies it.
 #[derive(Debug, Default)]
 pub struct Pending(std::sync::Mutex<Configure>);
 
@@ -85,7 +85,7 @@ impl Window {
         &self.surface
     }
 
-    /// Requests fullscreen, or leaves it.
+    /// Requests that the window becomes fullscreen, or stops being fullscreen.
     pub fn set_fullscreen(&self, fullscreen: bool) {
         if fullscreen {
             self.toplevel.set_fullscreen(None);
@@ -96,7 +96,7 @@ impl Window {
 
     /// Scales pictures of `size` to fit a fullscreen window and keeps their aspect ratio.
     ///
-    /// Where the sizes are equal no scaling is requested, because not every display can scan out a scaled buffer.
+    /// If the sizes are equal, no scaling is requested, because not every display can scan out a scaled buffer.
     pub fn fit(&self, size: (u32, u32), configure: Configure) {
         let Some(viewport) = &self.viewport else {
             return;
@@ -113,8 +113,8 @@ impl Window {
         }
     }
 
-    /// Crops buffers of this layout to their picture (`wp_viewport.set_source`), from the next commit on. The picture's size is the
-    /// surface's, unless [`fit`](Self::fit) scales it.
+    /// Crops buffers of this layout to their visible rectangle (`wp_viewport.set_source`) from the next commit on. The surface
+    /// gets the size of this rectangle, unless [`fit`](Self::fit) scales it.
     pub fn crop(&self, layout: &Layout) {
         let Some(viewport) = &self.viewport else {
             return;
@@ -126,13 +126,13 @@ impl Window {
                     [visible.x(), visible.y(), visible.width(), visible.height()].map(f64::from);
                 viewport.set_source(x, y, width, height);
             }
-            // Without a rectangle the source is the whole buffer.
+            // All coordinates at -1 unset the source rectangle, so that the whole buffer is shown.
             false => viewport.set_source(-1.0, -1.0, -1.0, -1.0),
         }
     }
 
-    /// Commits a buffer with damage over all of it; returns the frame's number, which [`Event::Presented`] and
-    /// [`Event::Discarded`] have.
+    /// Commits a buffer with damage over its whole area. Returns the number of the frame, which [`Event::Presented`] and
+    /// [`Event::Discarded`] report.
     pub fn show(&mut self, buffer: &WlBuffer, handle: &QueueHandle<Compositor>) -> u64 {
         let frame = self.shown;
         self.shown = self.shown.wrapping_add(1);
@@ -151,7 +151,7 @@ impl Window {
         self.presentation.is_some()
     }
 
-    /// Requests a frame callback, which the next [`show`](Self::show) commits; it arrives as [`Event::Frame`].
+    /// Requests a frame callback with the next commit, by [`show`](Self::show). The callback is reported as [`Event::Frame`].
     pub fn request_frame_callback(&self, handle: &QueueHandle<Compositor>) {
         self.surface.frame(handle, FrameCallback);
     }
@@ -181,7 +181,7 @@ fn fitted(size: (u32, u32), bounds: (u32, u32)) -> (i32, i32) {
     (side(fitted_width), side(fitted_height))
 }
 
-/// Marks a `wl_surface.frame` callback.
+/// The user data of a `wl_surface.frame` callback.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameCallback;
 
@@ -209,7 +209,7 @@ impl Dispatch<WlSurface, ()> for Compositor {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        // Entered outputs and preferred scales do not matter to these clients.
+        // The surface events `enter`, `leave` and the preferred scale are ignored.
     }
 }
 

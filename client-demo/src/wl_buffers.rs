@@ -16,9 +16,10 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// Whether the compositor imported a set of buffers.
 #[derive(Debug)]
 pub enum ImportResult {
-    /// It created a `wl_buffer` of each dma-buf; they are in the same order.
+    /// The compositor created a `wl_buffer` of each dma-buf. They are in the order of the dma-bufs.
     Imported(Vec<WlBuffer>),
-    /// It failed to import one of them (`zwp_linux_buffer_params_v1.failed`). The `wl_buffer`s of the others are destroyed.
+    /// The compositor failed to import one of the buffers (`zwp_linux_buffer_params_v1.failed`). The `wl_buffer`s of the others
+    /// are destroyed.
     Refused,
 }
 
@@ -29,10 +30,10 @@ pub enum ImportError {
     /// The connection failed, or the compositor did not answer in time.
     #[error(transparent)]
     Events(#[from] EventsError),
-    /// It sent protocol data that is not valid.
+    /// The compositor sent protocol data that is not valid.
     #[error("the compositor at {socket} sent protocol data that is not valid: {what}")]
     InvalidData {
-        /// Its socket.
+        /// The path of the compositor's socket.
         socket: String,
         /// What is not valid.
         what: String,
@@ -42,17 +43,17 @@ pub enum ImportError {
     Unrepresentable(#[from] CreateBufferError),
     /// The offset of a plane does not fit into the 32 bits of linux-dmabuf.
     #[error(
-        "plane {plane} has an offset of {offset_bytes} bytes, and linux-dmabuf has 32 bits for it; use another source or format"
+        "plane {plane} has an offset of {offset_bytes} bytes, which exceeds the 32 bits of linux-dmabuf; use another source or format"
     )]
     Offset {
         /// Index of the plane.
         plane: usize,
-        /// Its offset in the dma-buf.
+        /// The offset of the plane in the dma-buf, in bytes.
         offset_bytes: u64,
     },
 }
 
-/// Imports dma-bufs into the compositor and waits until it has imported all of them or failed.
+/// Imports dma-bufs into the compositor, and waits until the compositor has imported all of them or has failed to import one.
 ///
 /// # Errors
 ///
@@ -69,7 +70,7 @@ pub fn import_wl_buffers(
     let (mut answers, mut refused, mut invalid) = (0, false, None);
     events.dispatch_until(
         compositor,
-        "make buffers of the dma-bufs",
+        "create wl_buffers of the dma-bufs",
         DEADLINE,
         |compositor| {
             for event in compositor.take_events() {

@@ -1,6 +1,6 @@
-//! Converts rows of a picture to XRGB8888, which every compositor reads from shared memory.
+//! Converts rows of a picture to XRGB8888, the format that every compositor can read from `wl_shm` buffers.
 //!
-//! The crate `yuv` converts YUV with the vector instructions that the processor has.
+//! The crate `yuv` converts YUV with the SIMD instructions of the CPU.
 
 use covalent_alloc::backend::v4l2::{Colours, Encoding};
 use covalent_alloc::model::Fourcc;
@@ -9,7 +9,7 @@ use yuv::{
     YuvStandardMatrix,
 };
 
-/// The formats that can be converted, those that cost least first.
+/// The formats that can be converted, in order of increasing cost.
 pub const FORMATS: [Fourcc; 14] = [
     Fourcc::XRGB8888,
     Fourcc::ARGB8888,
@@ -42,12 +42,12 @@ pub enum ConversionError {
     Rows {
         /// The format of the rows.
         format: Fourcc,
-        /// What the crate `yuv` reports.
+        /// The error of the crate `yuv`.
         source: YuvError,
     },
 }
 
-/// Some rows of a plane.
+/// Consecutive rows of one plane.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlaneRows<'a> {
     /// The bytes of the rows.
@@ -56,7 +56,8 @@ pub struct PlaneRows<'a> {
     pub stride_bytes: u32,
 }
 
-/// Some rows of a picture. The number of rows of a format with subsampled chroma is even, unless the last row is the picture's.
+/// Consecutive rows of a picture. For a format with subsampled chroma the number of rows is even, except at the picture's last
+/// row.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// The planes, in the format's order.
@@ -67,7 +68,7 @@ pub struct Rows<'a> {
     pub height: u32,
 }
 
-/// The conversion of one format.
+/// The conversion of one format to XRGB8888.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion {
     format: Fourcc,
@@ -76,7 +77,7 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// Creates the conversion of a format with these colours, which have no meaning for RGB.
+    /// Creates the conversion of a format. `colours` is ignored for RGB formats.
     ///
     /// # Errors
     ///
@@ -99,7 +100,7 @@ impl Conversion {
         })
     }
 
-    /// Converts rows; `into` gets `width * height * 4` bytes without gaps between its rows.
+    /// Converts rows. `into` receives `width * height * 4` bytes, without padding between the rows.
     ///
     /// # Errors
     ///
@@ -173,7 +174,7 @@ impl Conversion {
     }
 }
 
-/// Returns blue, green and red of a pixel of RGB565, with the highest bits repeated below the lowest.
+/// Returns blue, green and red of an RGB565 pixel as 8-bit values. The highest bits of a channel are repeated as its lowest bits.
 fn rgb565(bytes: [u8; 2]) -> [u8; 3] {
     let pixel = u16::from_le_bytes(bytes);
     let channel = |shift: u32, bits: u32| {
@@ -184,7 +185,7 @@ fn rgb565(bytes: [u8; 2]) -> [u8; 3] {
     [channel(0, 5), channel(5, 6), channel(11, 5)]
 }
 
-/// Returns each row of the first plane with the row of pixels that it becomes.
+/// Returns each row of the first plane together with the output row that it is converted to.
 fn row_pairs<'a>(
     rows: &Rows<'a>,
     into: &'a mut [u8],
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn yuv_of_every_format_and_odd_size_is_red() {
-        // BT.601, limited range: red.
+        // These are the BT.601 limited-range values of red.
         let (y, u, v) = (81, 90, 240);
         let red = [0, 0, 255, 255];
         for (width, height) in [(4, 4), (5, 3), (1, 1)] {

@@ -1,4 +1,4 @@
-//! Reads the picture of a buffer as XRGB8888, some rows at a time, so that the rows stay in the processor's cache.
+//! Reads the picture of a buffer as XRGB8888, a few rows at a time, so that the rows stay in the CPU's cache.
 
 use covalent_alloc::backend::v4l2::Colours;
 use covalent_alloc::buffer::{AccessError, CpuAccess, MapGuard, Mapping};
@@ -6,7 +6,7 @@ use covalent_alloc::model::{Fourcc, Layout, PlaneInfo, VisibleBytes};
 
 use crate::xrgb::{Conversion, ConversionError, PlaneRows, Rows};
 
-/// The number of rows that are converted at a time. It is even, because two rows may share chroma.
+/// The number of rows that are converted at a time. It is even, because two rows may share their chroma samples.
 const ROWS: u32 = 32;
 
 /// Why a picture cannot be read.
@@ -19,12 +19,12 @@ pub enum ReadError {
     /// The pixels cannot be converted.
     #[error(transparent)]
     Conversion(#[from] ConversionError),
-    /// The layout has no rows, or the picture begins inside of a block of pixels that share chroma.
-    #[error("the picture of {0} cannot be read by rows; choose another format with --format")]
+    /// The layout has no rows, or the visible rectangle begins inside a block of pixels that share a chroma sample.
+    #[error("a picture in {0} cannot be read row by row; choose another format with --format")]
     Layout(Fourcc),
 }
 
-/// Reads buffers of one layout. It keeps its scratch memory from picture to picture.
+/// Reads buffers of one layout. Its scratch memory is reused for each picture.
 #[derive(Debug)]
 pub struct XrgbReader {
     conversion: Conversion,
@@ -56,11 +56,11 @@ impl XrgbReader {
         })
     }
 
-    /// Reads a picture from the top to the bottom: `each` gets some rows at a time, without gaps between them.
+    /// Reads a picture from top to bottom. `each` is called with a few rows at a time, without padding between them.
     ///
     /// # Errors
     ///
-    /// [`ReadError`], and that of `each`.
+    /// [`ReadError`], and the error of `each`.
     pub fn read<E: From<ReadError>>(
         &mut self,
         mapping: &Mapping,
@@ -102,7 +102,7 @@ impl XrgbReader {
     }
 }
 
-/// Reads the rows of a plane that belong to `count` rows of the picture, without the gaps between them.
+/// Reads the rows of a plane that belong to `count` rows of the picture, without padding between them.
 fn read_rows(
     guard: &MapGuard<'_>,
     layout: &Layout,

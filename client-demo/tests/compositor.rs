@@ -1,4 +1,4 @@
-//! Tests the client side of the protocols with a compositor in the same process, whose behaviour each test chooses.
+//! Tests the client side of the protocols against a compositor in the same process. Each test chooses the compositor's behaviour.
 
 #![allow(
     clippy::unwrap_used,
@@ -180,7 +180,7 @@ macro_rules! deaf {
 }
 deaf!(WlCompositor, WlBuffer, ZwpLinuxDmabufFeedbackV1);
 
-/// A compositor in a thread, until it is dropped.
+/// A compositor that runs in a thread until this value is dropped.
 struct Running {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -205,7 +205,7 @@ fn start(behaviour: Behaviour) -> (Running, Events, Compositor) {
     start_with(behaviour, Some(4))
 }
 
-/// Starts a compositor with this version of linux-dmabuf, or without it.
+/// Starts a compositor with this version of linux-dmabuf, or without linux-dmabuf if `dmabuf` is `None`.
 fn start_with(behaviour: Behaviour, dmabuf: Option<u32>) -> (Running, Events, Compositor) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (stop, stopped) = channel::<()>();
@@ -237,7 +237,7 @@ fn start_with(behaviour: Behaviour, dmabuf: Option<u32>) -> (Running, Events, Co
     (running, events, compositor)
 }
 
-/// Waits for the first event that the client has to act on.
+/// Dispatches events until the client receives an event that the program has to handle, and returns this event.
 fn event(events: &mut Events, compositor: &mut Compositor) -> Event {
     let mut found = None;
     events

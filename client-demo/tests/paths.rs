@@ -1,4 +1,4 @@
-//! Tests every option that takes a path, with every kind of file.
+//! Tests every option that takes a path with every type of file.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode};
 
-/// The exit status without a compositor.
+/// The exit code of a program that finds no compositor.
 const NO_COMPOSITOR: i32 = 5;
 
 fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
@@ -47,7 +47,7 @@ fn run(program: &str, words: &[&str], path: Option<&Path>) -> Option<Output> {
     Some(output)
 }
 
-/// Creates files that an option must not replace; returns each path with a part of the expected error.
+/// Creates files that an option must not replace. Returns each path with a piece of the expected error message.
 fn others(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| folder.join(name);
     let mode = Mode::RUSR | Mode::WUSR;
@@ -103,7 +103,7 @@ fn file_to_write_that_must_stay_is_refused_at_once() {
 
 #[test]
 fn socket_path_that_is_not_a_socket_is_refused_at_once() {
-    /// The exit status without a camera, which is opened after the path is checked.
+    /// The exit code of a program that finds no camera. The program checks the path before it opens the camera.
     const NO_CAMERA: i32 = 3;
     for (program, option) in table::SOCKETS {
         let folder = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn socket_path_that_is_not_a_socket_is_refused_at_once() {
             let said = String::from_utf8_lossy(&output.stderr);
             let (status, cause) = match cause {
                 "a socket" => (NO_CAMERA, "/dev/null"),
-                // The kind of file is checked before its owner, since only a socket would be replaced.
+                // The program checks the type of the file before the owner, because it would replace only a socket.
                 "belongs to user 12345" => (1, "a regular file"),
                 cause => (1, cause),
             };

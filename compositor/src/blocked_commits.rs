@@ -1,8 +1,8 @@
-//! Commits whose buffer a device still writes when the client commits it.
+//! Holds back commits whose buffer is still being written by a device.
 //!
-//! The client sets an acquire point (explicit synchronisation), or the kernel has attached a write fence to the dma-buf
-//! (implicit synchronisation). A Smithay blocker holds the commit back until the point or the fence is signalled. The event
-//! loop waits for it, so the compositor does not block and other surfaces continue.
+//! The client sets an acquire point (explicit synchronisation), or the kernel has attached a write fence to the dma-buf (implicit
+//! synchronisation). A Smithay blocker delays the commit until the point or the fence is signalled. The event loop waits for it,
+//! so the compositor does not block and other surfaces continue.
 
 use calloop::RegistrationToken;
 use covalent_alloc::sync::{Access, PollableSource};
@@ -25,10 +25,10 @@ use crate::state::{ClientState, State, usage_of};
 use crate::syncobj::{CommitSync, Point, PointWait, take_sync_points};
 use crate::transient::retry_transient;
 
-/// `wl_display.error.no_memory`, which the bindings do not name.
+/// The value of `wl_display.error.no_memory`, for which the bindings have no constant.
 const NO_MEMORY: u32 = 2;
 
-/// The commits that are blocked by an acquire point or fence, and the buffers that are released by an event.
+/// The commits that wait for an acquire point or a fence, and the buffers in use that are released by `wl_buffer.release`.
 #[derive(Debug, Default)]
 pub struct BlockedCommits {
     commits: Vec<BlockedCommit>,
@@ -36,7 +36,7 @@ pub struct BlockedCommits {
     in_use: BuffersInUse,
 }
 
-/// One wait of a commit.
+/// A commit that waits for one acquire point or fence.
 #[derive(Debug)]
 struct BlockedCommit {
     id: u64,
@@ -50,7 +50,8 @@ struct BlockedCommit {
 }
 
 impl BlockedCommits {
-    /// Ends the waits of a surface that lost its role. Commits that depend on them, such as the parent's, are applied.
+    /// Cancels the waits of a surface that lost its role. Commits that depend on the waiting commits, such as the parent's, are
+    /// applied.
     pub fn unblock_surface(&mut self, handle: &LoopHandle, surface: &WlSurface) {
         let id = surface.id();
         self.cancel(handle, |blocked| blocked.surface == id);
@@ -61,8 +62,8 @@ impl BlockedCommits {
         self.commits.len()
     }
 
-    /// Ends the waits that are obsolete. Their barriers are signalled, since a barrier that is never signalled would block every
-    /// later commit of the client.
+    /// Cancels the waits for which `is_obsolete` is true. Their barriers are signalled, because a barrier that is never signalled
+    /// would block every later commit of the client.
     fn cancel(&mut self, handle: &LoopHandle, is_obsolete: impl Fn(&BlockedCommit) -> bool) {
         let mut clients: Vec<Client> = Vec::new();
         self.commits.retain(|blocked| {
@@ -77,7 +78,8 @@ impl BlockedCommits {
             !over
         });
         for client in clients {
-            // Applying commits from within a request could apply commits that the request itself is about to change.
+            // The commits are applied in an idle callback: within a request they could apply state that the request itself is
+            // about to change.
             handle.insert_idle(move |state| state.apply_commits(&client));
         }
     }
@@ -160,7 +162,7 @@ impl State {
         }
     }
 
-    /// Queues a commit's attachment until the commit is applied; returns the number of the commit.
+    /// Stores the attachment of a commit until the commit is applied. Returns the number of the commit.
     fn queue_attachment(
         &mut self,
         surface: &WlSurface,
@@ -271,7 +273,7 @@ enum AcquireCondition {
     Point(Option<Point>),
 }
 
-/// Returns the waits until a point is signalled; none if it is signalled already.
+/// Returns the waits for a point; empty if the point is signalled already.
 fn point_waits(point: &Point) -> Result<Vec<PointWait>, String> {
     if point.is_signalled().unwrap_or(false) {
         return Ok(Vec::new());

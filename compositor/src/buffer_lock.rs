@@ -1,6 +1,6 @@
-//! A lock on a client's buffer while the compositor reads it, as wlroots' `wlr_buffer_lock`.
+//! A lock on a client's buffer while the compositor reads it, like wlroots' `wlr_buffer_lock`.
 //!
-//! The buffer is released when the last lock is dropped: by `wl_buffer.release`, or by signalling the release point.
+//! When the last lock is dropped, the buffer is released: by `wl_buffer.release`, or by signalling the release point.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::commits::CommittedBuffer;
 use crate::syncobj::ReleasePoint;
 
-/// The time at which a buffer was released; unset until then.
+/// The time at which a buffer was released; unset while the buffer is locked.
 #[derive(Clone, Debug, Default)]
 pub struct ReleaseTime(Rc<Cell<Option<Duration>>>);
 
@@ -57,7 +57,7 @@ impl BufferLock {
         self.0.release_time.clone()
     }
 
-    /// Returns whether both lock the same commit of the same buffer.
+    /// Returns whether both locks are of the same commit of the same buffer.
     pub fn is_same(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -65,7 +65,7 @@ impl BufferLock {
 
 impl Drop for LockedBuffer {
     fn drop(&mut self) {
-        // The field `buffer` is dropped after this, which releases the buffer.
+        // Rust drops the field `buffer` after this function returns, which releases the buffer.
         self.release_time.0.set(Some(clock::now()));
     }
 }

@@ -1,8 +1,8 @@
 //! `wl_region`, and the opaque and input regions of surfaces.
 //!
-//! Smithay 0.7 copies a region for each surface that it is set for and for each commit of the surface, so a client multiplies its
-//! memory by small requests. Here they share one region, which is copied only if the client changes it afterwards. Each
-//! rectangle of each copy counts against the client's limit for as long as the copy exists.
+//! Smithay 0.7 copies a region for each surface that uses it and for each commit of the surface, so a client could make the
+//! compositor allocate much memory by small requests. In this module the surfaces and commits share one copy-on-write region.
+//! Each rectangle of each copy counts against the client's limit while the copy exists.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,16 +17,16 @@ use crate::limits::{Charge, Limit, LimitExceeded, amount};
 use crate::region::{Rect, Region};
 use crate::state::{State, usage_of};
 
-/// The largest number of rectangles of an opaque region after overlapping ones were cut. Each of them is compared with each
-/// surface below.
+/// The maximum number of rectangles of an opaque region, after overlapping rectangles were split. Each rectangle is compared with
+/// each surface below.
 const OPAQUE_RECTS_MAX: usize = 64;
 
-/// The effect of a request on the pixels of a rectangle.
+/// Whether a request adds or subtracts a rectangle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionOperation {
-    /// The region contains the pixels.
+    /// `wl_region.add`: the region contains the pixels of the rectangle.
     Add,
-    /// The region does not contain the pixels.
+    /// `wl_region.subtract`: the region does not contain the pixels of the rectangle.
     Subtract,
 }
 
@@ -51,9 +51,10 @@ impl ClientRegion {
         })
     }
 
-    /// Returns the part of the region inside of `bounds`, as an opaque region.
+    /// Returns the opaque region: the pixels of this region that are inside of `bounds`.
     ///
-    /// An opaque region may always be taken as smaller than it is, so a region of very many rectangles is empty.
+    /// If there are very many rectangles, the result is empty. That is correct, because a compositor may treat opaque pixels as
+    /// translucent.
     pub fn opaque_part(&self, bounds: Rect) -> Region {
         let mut region = Region::default();
         for (operation, rect) in &self.rects {
@@ -107,7 +108,7 @@ impl RegionData {
         if let Some(region) = Arc::get_mut(&mut shared) {
             return region.push(operation, rect);
         }
-        // A surface that uses the region keeps the previous rectangles.
+        // A surface that uses the region keeps the rectangles from before this request.
         let mut copy = shared.try_clone()?;
         copy.push(operation, rect)?;
         *shared = Arc::new(copy);
@@ -119,8 +120,8 @@ impl RegionData {
     }
 }
 
-/// The opaque and the input region of a surface; `None` for the regions that a surface has at first: nothing is opaque, and
-/// everything receives input.
+/// The opaque and the input region of a surface. With `None`, the default of the protocol applies: no pixel is opaque, and every
+/// pixel accepts input.
 #[derive(Clone, Debug, Default)]
 pub struct SurfaceRegions {
     /// The opaque region.
@@ -139,7 +140,7 @@ impl Cacheable for SurfaceRegions {
     }
 }
 
-/// Sets the opaque region of a surface, with its next commit.
+/// Sets the opaque region of a surface from its next commit on.
 pub fn set_opaque_region(surface: &WlSurface, region: Option<&WlRegion>) {
     let region = region.and_then(region_of);
     with_states(surface, |states| {
@@ -147,7 +148,7 @@ pub fn set_opaque_region(surface: &WlSurface, region: Option<&WlRegion>) {
     });
 }
 
-/// Sets the input region of a surface, with its next commit.
+/// Sets the input region of a surface from its next commit on.
 pub fn set_input_region(surface: &WlSurface, region: Option<&WlRegion>) {
     let region = region.and_then(region_of);
     with_states(surface, |states| {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 pub use covalent_alloc::trace::now;
 
-/// The number of `CLOCK_MONOTONIC`, as `wp_presentation.clock_id` announces it.
+/// The value of `CLOCK_MONOTONIC`, as `wp_presentation.clock_id` announces it.
 pub const CLOCK_ID: u32 = 1;
 
-/// Converts a time to nanoseconds, as in the report.
+/// Converts a time to nanoseconds, the unit of the report.
 pub fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

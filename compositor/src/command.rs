@@ -1,4 +1,4 @@
-//! The command that the compositor starts.
+//! Runs the command that the compositor starts for the user.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -97,7 +97,8 @@ impl Command {
     }
 }
 
-/// Converts an exit status to an exit code as shells do: 128 plus the signal number for a command that a signal ended.
+/// Converts an exit status to an exit code, as shells do. A command that a signal ended has the exit code 128 plus the signal
+/// number.
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status
         .code()

@@ -1,4 +1,4 @@
-//! Parsing the command line, with errors that contain only printable characters.
+//! Parses the command line. Error messages contain only printable characters.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use covalent_alloc::text::{PrintableWriter, printable_bytes};
 
-/// Parses the command line. Prints the error or the help text if there are no options to return.
+/// Parses the command line. After an error or `--help`, it prints the text and returns the exit code.
 ///
 /// # Errors
 ///
@@ -19,7 +19,8 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
         Ok(options) => return Ok(options),
         Err(error) => error,
     };
-    // The error text contains the arguments, so the error is created again from arguments without control characters.
+    // clap's error text contains the arguments. The arguments are escaped and parsed again, so that the text has no control
+    // characters.
     let printable = arguments
         .iter()
         .map(|word| printable_bytes(word.as_bytes()));

@@ -2,8 +2,8 @@
 //!
 //! A commit's buffer is taken out of Smithay's surface state before Smithay processes the commit, and becomes a
 //! [`CommittedBuffer`]. This value has exactly one owner at a time: the [`PendingCommits`] of its surface while the commit is
-//! cached or blocked, a [`Content`](crate::content::Content) while it is the surface's current content, a frame while the
-//! display or a GPU reads it. Dropping the value releases the buffer, so no path needs explicit code for the release.
+//! cached or blocked, and then the [`Content`](crate::content::Content) that the surface and its frames share. Dropping the value
+//! releases the buffer, so no other code has to send the release.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -38,7 +38,8 @@ impl SendRelease for WlBuffer {
     }
 }
 
-/// The shared use of a buffer without a release point. Dropping the last reference sends the release event.
+/// The use of a buffer that is released by `wl_buffer.release`. Several commits of the buffer share it. Dropping the last
+/// reference sends the event.
 #[derive(Debug)]
 pub struct SharedRelease<B: SendRelease = WlBuffer>(B);
 
@@ -48,10 +49,10 @@ impl<B: SendRelease> Drop for SharedRelease<B> {
     }
 }
 
-/// The buffers without a release point that are in use.
+/// The buffers that are in use and are released by `wl_buffer.release`.
 ///
-/// A buffer that is committed again while an earlier commit of it is in use is released once, when neither commit uses it.
-/// Otherwise the client would draw into the buffer that is still shown by the later commit.
+/// If a buffer is committed again while an earlier commit still uses it, the buffer is released once, when neither commit uses it
+/// any more. Otherwise the client would draw into the buffer that is still shown by the later commit.
 #[derive(Debug)]
 pub struct BuffersInUse<K = ObjectId, B: SendRelease = WlBuffer>(
     HashMap<K, Weak<SharedRelease<B>>>,
@@ -64,10 +65,10 @@ impl<K, B: SendRelease> Default for BuffersInUse<K, B> {
 }
 
 impl<K: Eq + std::hash::Hash, B: SendRelease> BuffersInUse<K, B> {
-    /// Returns the shared use of a buffer, which is created if the buffer is not in use.
+    /// Returns the shared use of a buffer. It is created if the buffer is not in use.
     pub fn use_buffer(&mut self, key: K, buffer: B) -> Arc<SharedRelease<B>> {
         if let Some(release) = self.0.get(&key).and_then(Weak::upgrade) {
-            // `buffer` is the same buffer, so only the existing use may send its release event.
+            // `buffer` is the buffer of the existing use, so no second release event may be sent for it.
             return release;
         }
         self.0.retain(|_, release| release.strong_count() > 0);
@@ -77,7 +78,7 @@ impl<K: Eq + std::hash::Hash, B: SendRelease> BuffersInUse<K, B> {
     }
 }
 
-/// The number of committed buffers of a client that are not released.
+/// The number of committed buffers of a client that are not released yet.
 #[derive(Clone, Debug, Default)]
 pub struct UnreleasedBuffers(Arc<AtomicU64>);
 
@@ -93,7 +94,7 @@ impl UnreleasedBuffers {
     }
 }
 
-/// Counts as one buffer until it is dropped.
+/// Counts as one unreleased buffer until it is dropped.
 #[derive(Debug)]
 struct UnreleasedBuffer(Arc<AtomicU64>);
 
@@ -115,12 +116,13 @@ impl Drop for UnreleasedBuffer {
 pub struct CommittedBuffer {
     buffer: WlBuffer,
     release_by: ReleaseBy,
-    /// Keeps the memory of a `wl_shm` buffer counted, which stays mapped although the client destroys the buffer.
+    /// Counts the memory of a `wl_shm` buffer against the client's limit, because the memory stays mapped even if the client
+    /// destroys the buffer.
     _mapped_pool: Option<Arc<MappedPool>>,
     _unreleased: Option<UnreleasedBuffer>,
 }
 
-/// How a buffer is released. A client that uses explicit synchronisation does not wait for `wl_buffer.release`.
+/// How a buffer is released. With explicit synchronisation, only the release point is signalled.
 #[derive(Debug)]
 enum ReleaseBy {
     Event(#[allow(dead_code)] Arc<SharedRelease>), // dropped to send the release event
@@ -129,7 +131,7 @@ enum ReleaseBy {
 }
 
 impl CommittedBuffer {
-    /// Takes a buffer that is released by `wl_buffer.release`.
+    /// Creates the value for a buffer that is released by `wl_buffer.release`.
     pub fn released_by_event(buffer: WlBuffer, in_use: &mut BuffersInUse) -> Self {
         let release = in_use.use_buffer(buffer.id(), buffer.clone());
         Self {
@@ -140,7 +142,8 @@ impl CommittedBuffer {
         }
     }
 
-    /// Takes a buffer that is released by its release point; `None` for release point 0, which needs no signal.
+    /// Creates the value for a buffer that is released by signalling its release point. `None` stands for point 0, which needs no
+    /// signal.
     pub fn released_at_point(buffer: WlBuffer, release: Option<ReleasePoint>) -> Self {
         Self {
             _unreleased: UnreleasedBuffer::of_client(&buffer),
@@ -150,7 +153,7 @@ impl CommittedBuffer {
         }
     }
 
-    /// Sets the pool of the buffer, which counts as mapped until the buffer is dropped.
+    /// Sets the pool of a `wl_shm` buffer. The pool counts as mapped until this value is dropped.
     #[must_use]
     pub fn with_pool(self, mapped_pool: Option<Arc<MappedPool>>) -> Self {
         Self {
@@ -173,7 +176,7 @@ impl CommittedBuffer {
     }
 }
 
-/// What a commit attaches to its surface.
+/// The buffer that a commit attaches to its surface.
 #[derive(Debug)]
 pub enum Attachment<O = CommittedBuffer> {
     /// A buffer.
@@ -184,9 +187,9 @@ pub enum Attachment<O = CommittedBuffer> {
 
 /// The commits of a surface that are not applied yet, each with its attachment.
 ///
-/// Smithay keeps the number of each commit in its surface state and applies commits in order. The attachments are stored here
-/// instead, so that a superseded buffer is released at once, and all buffers are released when the surface is destroyed,
-/// even if Smithay still keeps state of it.
+/// Smithay keeps the number of each commit in its surface state and applies commits in order. The attachments are stored here and
+/// not in Smithay's state. A superseded buffer is therefore released at once, and all buffers are released when the surface is
+/// destroyed, even if Smithay keeps its state longer.
 #[derive(Debug)]
 pub struct PendingCommits<O = CommittedBuffer>(Mutex<CommitQueue<O>>);
 
@@ -196,10 +199,10 @@ struct CommitQueue<O> {
     last: u64,
     /// The last commit that was applied.
     applied: u64,
-    /// Commits up to this number are part of a commit of the parent; later ones are cached in a synchronised subsurface.
+    /// Commits up to this number belong to a commit of the parent. Later commits are cached in a synchronised subsurface.
     sealed: u64,
     attached: VecDeque<(u64, Attachment<O>)>,
-    /// The charge for the commits that are not applied, against the client's limit.
+    /// The client's charge for the commits that are not applied yet.
     charge: Option<Charge>,
 }
 
@@ -221,10 +224,10 @@ impl<O> PendingCommits<O> {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds a commit; returns its number and the numbers of the commits whose attachments it supersedes.
+    /// Adds a commit. Returns its number and the numbers of the commits whose attachments it supersedes.
     ///
     /// Commits of a desynchronised surface are applied one after the other. Commits of a synchronised subsurface are cached, and
-    /// only the last attachment is shown when the parent commits.
+    /// the parent's commit shows only the last attachment.
     pub fn push(&self, attachment: Option<Attachment<O>>, is_cached: bool) -> (u64, Vec<u64>) {
         let (number, superseded) = self.with(|queue| {
             queue.last = queue.last.saturating_add(1);
@@ -252,18 +255,18 @@ impl<O> PendingCommits<O> {
         )
     }
 
-    /// Marks all commits so far as part of a commit of the parent. Later commits do not supersede them.
+    /// Marks all commits so far as belonging to a commit of the parent. Later commits do not supersede them.
     pub fn seal(&self) {
         self.with(|queue| queue.sealed = queue.last);
     }
 
-    /// Applies commits up to `number`; returns the last attachment among them, if there is one.
+    /// Marks the commits up to `number` as applied. Returns their last attachment, if there is one.
     pub fn apply(&self, number: u64) -> Option<Attachment<O>> {
         let mut applied: Vec<(u64, Attachment<O>)> = self.with(|queue| {
             queue.applied = queue.applied.max(number);
             let unapplied = queue.last.saturating_sub(queue.applied);
             if let Some(charge) = &mut queue.charge {
-                // A smaller amount never exceeds a limit.
+                // Reducing the amount of a charge cannot exceed a limit.
                 let _ = charge.set(unapplied);
             }
             let count = queue
@@ -285,11 +288,11 @@ impl<O> PendingCommits<O> {
         self.with(|queue| queue.last.saturating_sub(queue.applied))
     }
 
-    /// Counts the commits that are not applied yet as used by a client.
+    /// Charges the client for the commits that are not applied yet.
     ///
     /// # Errors
     ///
-    /// When they exceed the limit of a surface or of the client.
+    /// When their number exceeds the limit of a surface or of the client.
     pub fn count(&self, usage: &Arc<Usage>) -> Result<(), LimitExceeded> {
         let unapplied = self.unapplied();
         usage.check(Limit::SurfaceCommits, unapplied)?;
@@ -323,7 +326,7 @@ pub fn pending_commits(states: &SurfaceData) -> &PendingCommits {
         .get_or_insert_threadsafe(PendingCommits::default)
 }
 
-/// Takes the attachment of the commits that were applied since the last call.
+/// Returns the last attachment of the commits that were applied since the previous call.
 pub fn take_applied(states: &SurfaceData) -> Option<Attachment> {
     let number = states
         .cached_state

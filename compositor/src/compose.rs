@@ -1,4 +1,4 @@
-//! Composition of a scene into an output buffer, by the GPU or the CPU renderer.
+//! Composes a scene into an output buffer, with the GPU renderer or the CPU renderer.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -17,27 +17,29 @@ use crate::render::software::LayerError;
 use crate::render::{ColorRepresentation, Layer, Renderer, Software};
 use crate::scene::Scene;
 
-/// An output buffer that is drawn, or that the GPU is drawing.
+/// An output buffer that a renderer has drawn, or that the GPU is still drawing.
 #[derive(Debug)]
 pub struct Composed {
     /// The index of the buffer in the swapchain.
     pub index: usize,
-    /// The name of the renderer that drew it.
+    /// The name of the renderer.
     pub renderer: &'static str,
-    /// The reason why the GPU renderer did not draw it, or why the CPU uploaded a buffer for the GPU renderer.
+    /// The reason why the GPU renderer did not draw the frame, or why the CPU copied a client's buffer into a texture for the GPU
+    /// renderer.
     pub why_not_gles: Option<String>,
     /// The client buffers that the GPU may still read.
     pub gpu_read: Option<GpuReadGuard>,
     /// The fence that is signalled when the buffer is complete; `None` if it is complete already.
     pub render_fence: Option<OwnedFd>,
-    /// The layers that could not be read and are left out.
+    /// The layers that could not be read and are missing in the frame.
     pub unreadable: Vec<UnreadableLayer>,
 }
 
-/// A layer that could not be read and is left out.
+/// A layer that could not be read and is missing in the frame.
 #[derive(Debug)]
 pub struct UnreadableLayer {
-    /// The position among the visible layers of the scene, the lowest first. The pointer is above the last one.
+    /// The index of the layer among the visible layers of the scene, from the bottom to the top. The pointer has the index after
+    /// the last layer.
     pub layer: usize,
     /// The error of the access.
     pub error: std::io::Error,
@@ -45,8 +47,8 @@ pub struct UnreadableLayer {
 
 /// Locks on client buffers that the GPU reads. Dropping it waits until the GPU has finished.
 ///
-/// It is normally dropped after the page flip. The display waited for the same fence, so this does not block. A frame that is
-/// abandoned waits here: if the client drew into a buffer while the GPU reads it, the frame would show a mixture.
+/// It is normally dropped after the page flip. The display waited for the same fence, so this does not block. Dropping the guard
+/// of an abandoned frame blocks until the GPU has finished. Otherwise the client could draw into a buffer while the GPU reads it.
 #[derive(Debug)]
 pub struct GpuReadGuard {
     done: SyncPoint,
@@ -55,7 +57,7 @@ pub struct GpuReadGuard {
 
 impl Drop for GpuReadGuard {
     fn drop(&mut self) {
-        // The contents are dropped after this, which releases the buffers.
+        // Rust drops the contents after this function returns, which releases the buffers.
         if !self.done.is_reached() && self.done.wait().is_err() {
             tracing::debug!(
                 "waiting for the GPU failed; a buffer may be released while the GPU reads it"
@@ -83,7 +85,7 @@ pub fn compose(
                 let reason = format!("{error:#}");
                 tracing::debug!(
                     reason,
-                    "the GPU renderer cannot compose the frame, so the CPU renderer does"
+                    "the GPU renderer cannot compose the frame; the CPU renderer composes it"
                 );
                 why_not_gles = Some(reason);
                 copies = copy_tiled(gles, &layers(scene, backend), scene, backend.mode().rect());
@@ -101,8 +103,8 @@ pub fn compose(
     })
 }
 
-/// Copies the visible buffers that only the GPU can read, for a frame that the GPU cannot draw. The result has an item for each
-/// visible layer. A buffer that cannot be copied is left out of the frame.
+/// Reads back the visible buffers that only the GPU can read, for a frame that the GPU renderer cannot compose. The result has an
+/// item for each visible layer. A buffer that cannot be read back is missing in the frame.
 fn copy_tiled(
     gles: &mut Gles,
     layers: &[Layer<'_>],
@@ -125,7 +127,7 @@ fn copy_tiled(
     copies.collect()
 }
 
-/// Returns the visible layers, the lowest first, and the pointer.
+/// Returns the visible layers, from the bottom to the top, and then the pointer.
 fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
     let visible = scene.visible(backend.mode().rect());
     let surfaces = visible.into_iter().map(|layer| Layer {
@@ -141,13 +143,13 @@ fn layers<'a>(scene: &'a Scene, backend: &Backend) -> Vec<Layer<'a>> {
 
 fn unreadable_layers(unreadable: Vec<LayerError>) -> Vec<UnreadableLayer> {
     let unreadable = unreadable.into_iter().map(|LayerError { layer, error }| {
-        tracing::warn!(layer, %error, "a surface cannot be read and is left out of the frame");
+        tracing::warn!(layer, %error, "a surface's buffer cannot be read; the frame is shown without the surface");
         UnreadableLayer { layer, error }
     });
     unreadable.collect()
 }
 
-/// Composes with the CPU renderer; returns the index of the output buffer and the layers that are left out.
+/// Composes with the CPU renderer; returns the index of the output buffer and the layers that are missing in the frame.
 ///
 /// # Errors
 ///
@@ -160,7 +162,7 @@ pub fn compose_software(
     draw_by_cpu(backend, software, scene, &[])
 }
 
-/// Composes with the CPU renderer, which reads the copies of layers that have one.
+/// Composes with the CPU renderer. For a layer with a read-back copy, the renderer reads the copy.
 fn draw_by_cpu(
     backend: &mut Backend,
     software: &mut Software,
@@ -218,8 +220,8 @@ fn compose_gles(backend: &mut Backend, gles: &mut Gles, scene: &Scene) -> anyhow
     };
     let fence = fence.filter(|_| supports_in_fence);
     if fence.is_none() && draw_result.done.wait().is_err() {
-        // The display cannot wait for a fence, so this function blocks until the GPU has finished. Waiting in the event loop would
-        // miss the next vblank, and no other frame can be drawn before this one is shown.
+        // The display does not support IN_FENCE_FD, so this function blocks until the GPU has finished. Waiting in the event loop
+        // would miss the next vblank, and no other frame can be drawn before this one is shown.
         anyhow::bail!("waiting for the GPU to complete the output buffer failed");
     }
     Ok(Composed {

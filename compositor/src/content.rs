@@ -22,7 +22,7 @@ use crate::render::{PixelFormat, Pixels, ReadPlanes};
 pub struct Content {
     lock: BufferLock,
     memory: Memory,
-    /// The copy that the GPU renderer samples, if it cannot import the buffer.
+    /// The texture with a copy of the buffer, for a GPU renderer that cannot import the buffer.
     uploaded: UploadedTexture,
     format: PixelFormat,
     width: usize,
@@ -123,12 +123,12 @@ impl Content {
         }
     }
 
-    /// Returns whether the CPU can read the buffer, because its rows follow each other.
+    /// Returns whether the CPU can read the buffer: its layout is linear.
     pub fn is_linear(&self) -> bool {
         self.dmabuf().is_none_or(|buffer| buffer.is_linear())
     }
 
-    /// Returns the stride of the first plane in bytes a row.
+    /// Returns the stride of the first plane in bytes.
     pub fn stride_bytes(&self) -> Option<u32> {
         match &self.memory {
             Memory::Shm { stride } => u32::try_from(*stride).ok(),
@@ -141,12 +141,12 @@ impl Content {
         }
     }
 
-    /// Returns the buffer's identity in the frame trace; `None` for `wl_shm` memory.
+    /// Returns the buffer's identity in the frame trace; `None` for a `wl_shm` buffer.
     pub fn traced(&self) -> Option<TracedBuffer> {
         self.traced
     }
 
-    /// Counts a frame from which the buffer was left out because it could not be read; returns the number of earlier ones.
+    /// Counts a frame in which the buffer is missing because it could not be read. Returns the number of earlier such frames.
     pub fn count_failed_read(&self) -> u32 {
         let before = self.failed_reads.get();
         self.failed_reads.set(before.saturating_add(1));

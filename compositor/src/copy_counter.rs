@@ -1,11 +1,11 @@
 //! Counts the bytes that the CPU read and wrote for each frame.
 //!
-//! All traffic between two frames counts for the later frame, wherever in the program it happens. Only the traffic of
-//! screenshots and of writeback, which belongs to no frame, is subtracted.
+//! All copies between two frames count for the later frame, wherever in the compositor they happen. Only the copies for
+//! screenshots and for writeback are subtracted, because they belong to no frame.
 
 use covalent_alloc::buffer::{CpuTraffic, cpu_traffic};
 
-/// Counts, for each frame, the bytes that the CPU copied from and to buffers in this process since the frame before.
+/// Counts the bytes that the CPU has read from and written to buffers in this process since the previous frame.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyCounter {
     counted: CpuTraffic,
@@ -24,7 +24,7 @@ impl Default for CopyCounter {
 }
 
 impl CopyCounter {
-    /// Subtracts the traffic since `before`, which belongs to no frame.
+    /// Subtracts the bytes that were copied since `before`, because they belong to no frame.
     pub fn exclude(&mut self, before: CpuTraffic) {
         let moved = cpu_traffic().since(before);
         self.excluded = CpuTraffic {
@@ -36,7 +36,7 @@ impl CopyCounter {
         };
     }
 
-    /// Returns the traffic since the last call.
+    /// Returns the bytes that the CPU has read and written since the last call.
     ///
     /// `own_bytes` is the total number of bytes written to output buffers in memory of this process, which no access guard
     /// counts.

@@ -1,23 +1,25 @@
-//! The limit of file descriptors of the process, and the reserve that stays free.
+//! Raises the process's limit of file descriptors, and checks whether a reserve of them is free.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The desired limit. Buffers with more file descriptors than this would not fit into memory.
+/// The desired limit. The buffers of so many file descriptors would not fit into memory.
 const DESIRED_LIMIT: u64 = 65_536;
-/// The file descriptors that stay free, so that the kernel drops none: enough for two `recvmsg` calls and one frame.
+/// The number of file descriptors that are kept free, so that the kernel never drops a received one. They suffice for two
+/// `recvmsg` calls and one frame.
 const FD_RESERVE: u64 = 64;
-/// The file descriptors that have to be free for a new client, since the connected clients will create more buffers.
+/// The number of file descriptors that have to be free before a new client is accepted, because the connected clients will create
+/// more buffers.
 const FD_RESERVE_FOR_CLIENTS: u64 = 128;
 
-/// The limit with which the process was started; unset unless it was raised.
+/// The limit with which the process was started. It is set only if this process has raised the limit.
 static ORIGINAL_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 
 /// Raises the soft limit of file descriptors to the hard limit, but not above the desired limit.
 ///
-/// The usual soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach it.
+/// The default soft limit of 1,024 exists for programs that call `select`. The buffers of three clients can reach this limit.
 pub fn raise_descriptors() {
     let original = getrlimit(Resource::Nofile);
     let most = original.maximum.unwrap_or(DESIRED_LIMIT).min(DESIRED_LIMIT);
@@ -50,14 +52,14 @@ pub fn with_original_limit<T>(start: impl FnOnce() -> T) -> T {
     started
 }
 
-/// Returns whether a file descriptor is in the reserve.
+/// Returns whether a file descriptor's number is in the reserve.
 ///
-/// The kernel assigns the lowest free number, so nearly all lower numbers are in use then.
+/// The kernel assigns the lowest free number, so nearly all lower numbers are in use in this case.
 pub fn is_scarce(descriptor: RawFd) -> bool {
     is_in_reserve(descriptor, |limit| FD_RESERVE.min(limit / 4))
 }
 
-/// Returns whether another client would leave too few file descriptors; `any` is an open file descriptor.
+/// Returns whether too few file descriptors are free for another client. `any` is any open file descriptor.
 pub fn is_full(any: impl AsFd) -> bool {
     match rustix::io::fcntl_dupfd_cloexec(any, 0) {
         Ok(next) => is_in_reserve(next.as_raw_fd(), |limit| {
@@ -67,8 +69,8 @@ pub fn is_full(any: impl AsFd) -> bool {
     }
 }
 
-/// Returns whether a file descriptor is in the last `reserve` numbers. `reserve` depends on the limit, so that most of a very low
-/// limit can still be used.
+/// Returns whether a file descriptor's number is one of the last `reserve` numbers below the limit. `reserve` is computed from
+/// the limit, so that most of a very low limit can still be used.
 fn is_in_reserve(descriptor: RawFd, reserve: impl FnOnce(u64) -> u64) -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return false;

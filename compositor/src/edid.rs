@@ -1,4 +1,4 @@
-//! The monitor of an output, from its EDID.
+//! Reads the description of a monitor from its EDID.
 //!
 //! # References
 //!
@@ -10,7 +10,7 @@ const BLOCK_BYTES: usize = 128;
 /// The first bytes of every EDID.
 const HEADER: [u8; 8] = [0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00];
 
-/// The four descriptors of the base block: the offset of the first, and the length of each in bytes.
+/// The offset of the first of the four descriptors in the base block, and the length of a descriptor, in bytes.
 const DESCRIPTORS: usize = 54;
 const DESCRIPTOR_BYTES: usize = 18;
 
@@ -22,14 +22,14 @@ const NAME_TAG: u8 = 0xfc;
 pub struct Monitor {
     /// The manufacturer: the three letters of its PNP identifier.
     pub make: String,
-    /// The name of the model, or else its product code.
+    /// The name of the model; if the EDID has no name, the product code.
     pub model: String,
     /// The width and height in millimetres; 0 if they are not known.
     pub size_millimetres: (i32, i32),
 }
 
 impl Monitor {
-    /// Returns the description of an output without a valid EDID.
+    /// Returns the description for an output without a valid EDID.
     pub fn unknown(output: &str) -> Self {
         Self {
             make: "Covalent".to_owned(),
@@ -46,22 +46,22 @@ impl Monitor {
             return None;
         }
         let descriptors = block[DESCRIPTORS..].chunks_exact(DESCRIPTOR_BYTES).take(4);
-        let name = descriptors.clone().find_map(name);
+        let name = descriptors.clone().find_map(monitor_name);
         let product = u16::from_le_bytes([block[10], block[11]]);
         let size = descriptors.clone().find_map(timing_size);
-        // The size in the header is in centimetres. With one 0 the two bytes are an aspect ratio.
+        // The size in the header is in centimetres. If one of the two bytes is 0, they encode an aspect ratio instead.
         let (width, height) = (i32::from(block[21]) * 10, i32::from(block[22]) * 10);
         let coarse = (width > 0 && height > 0).then_some((width, height));
         Some(Self {
-            make: make([block[8], block[9]])?,
+            make: manufacturer([block[8], block[9]])?,
             model: name.unwrap_or_else(|| format!("0x{product:04x}")),
             size_millimetres: size.or(coarse).unwrap_or((0, 0)),
         })
     }
 }
 
-/// Returns the manufacturer's identifier: three letters of five bits each.
-fn make(bytes: [u8; 2]) -> Option<String> {
+/// Returns the PNP identifier of the manufacturer: three letters of five bits each.
+fn manufacturer(bytes: [u8; 2]) -> Option<String> {
     let packed = u16::from_be_bytes(bytes);
     let letter = |shift: u32| {
         let number = u8::try_from(packed >> shift & 0x1f).ok()?;
@@ -72,10 +72,10 @@ fn make(bytes: [u8; 2]) -> Option<String> {
     [10, 5, 0].into_iter().map(letter).collect()
 }
 
-/// Returns the text of a descriptor with the monitor's name.
-fn name(descriptor: &[u8]) -> Option<String> {
-    let (head, text) = descriptor.split_at_checked(5)?;
-    if head != [0, 0, 0, NAME_TAG, 0] {
+/// Returns the text of a monitor name descriptor.
+fn monitor_name(descriptor: &[u8]) -> Option<String> {
+    let (header, text) = descriptor.split_at_checked(5)?;
+    if header != [0, 0, 0, NAME_TAG, 0] {
         return None;
     }
     let text = text.split(|byte| *byte == b'\n').next()?;
@@ -88,7 +88,7 @@ fn name(descriptor: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Returns the width and height of the picture in millimetres from a detailed timing descriptor; `None` for another descriptor.
+/// Returns the width and height of the image in millimetres from a detailed timing descriptor; `None` for any other descriptor.
 fn timing_size(descriptor: &[u8]) -> Option<(i32, i32)> {
     let [low, high, .., width, height, upper, _, _, _] = *descriptor else {
         return None;
@@ -106,14 +106,14 @@ fn timing_size(descriptor: &[u8]) -> Option<(i32, i32)> {
 mod tests {
     use super::*;
 
-    /// Returns the base block that QEMU makes for a virtual GPU, reduced to what is parsed.
+    /// Returns the base block that QEMU creates for a virtual GPU, reduced to the parsed fields.
     fn edid() -> [u8; BLOCK_BYTES] {
         let mut block = [0; BLOCK_BYTES];
         block[..8].copy_from_slice(&HEADER);
-        // "RHT", product 0x1234.
+        // The manufacturer is "RHT", and the product code 0x1234.
         block[8..12].copy_from_slice(&[0x49, 0x14, 0x34, 0x12]);
         (block[21], block[22]) = (16, 12);
-        // A timing of 163 by 122 mm.
+        // The timing descriptor has an image size of 163 by 122 mm.
         block[54] = 1;
         (block[66], block[67]) = (163, 122);
         block[72..77].copy_from_slice(&[0, 0, 0, NAME_TAG, 0]);

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! calloop makes five system calls in each iteration: it sets a timerfd, and re-enables the timerfd and its notifier. Each frame
-//! takes three iterations, so the files and timers that every frame needs are watched by this module instead. A file stays
-//! registered with epoll, and a timer needs no system call. All other sources are added to calloop, which is dispatched only when
-//! one of them is ready.
+//! takes three iterations, so this module itself watches the files and timers that every frame needs. A file stays registered
+//! with epoll, and a timer needs no system call. All other sources are added to calloop, which is dispatched only when one of
+//! them is ready.
 
 mod sys;
 mod timers;
@@ -34,9 +34,9 @@ use crate::state::State;
 
 pub use self::timers::TimerToken;
 
-/// The key of calloop's own epoll file descriptor.
+/// The epoll key of calloop's own epoll file descriptor.
 const CALLOOP: u64 = 0;
-/// The largest number of files that are handled in one iteration. Others are handled in the next one.
+/// The maximum number of ready files in one iteration. Further ready files are handled in the next iteration.
 const EVENTS_MAX: usize = 64;
 
 /// The event loop.
@@ -46,23 +46,23 @@ pub struct EventLoop {
     events: Vec<epoll::Event>,
 }
 
-/// Adds sources to the event loop. It dereferences to calloop's handle, for sources that are not needed in every frame.
+/// Adds sources to the event loop. It dereferences to calloop's handle, for sources that not every frame needs.
 #[derive(Clone, Debug)]
 pub struct LoopHandle {
     calloop: calloop::LoopHandle<'static, State>,
     shared: Rc<Shared>,
 }
 
-/// A watched file.
+/// Identifies a watched file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchToken(u64);
 
-/// What is to happen with a watched file after its callback.
+/// Whether a file stays watched after its callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchAction {
     /// The file stays watched.
     Continue,
-    /// The file is not watched any more.
+    /// The file is removed from the event loop.
     Remove,
 }
 
@@ -150,7 +150,7 @@ impl EventLoop {
             } else {
                 shared.call(key, event.flags, state);
             }
-            // Expired timers are called after each event, so that a frame is drawn at its deadline even if many clients have
+            // Expired timers are called after each event, so that a frame is drawn at its deadline even while many clients send
             // requests.
             shared.call_expired(last, state);
         }
@@ -166,7 +166,7 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// Those of [`dispatch`](Self::dispatch).
+    /// The errors of [`dispatch`](Self::dispatch).
     pub fn run(&mut self, state: &mut State, mut after: impl FnMut(&mut State)) -> io::Result<()> {
         while !self.handle.shared.is_stopped.get() {
             self.dispatch(None, state)?;
@@ -177,8 +177,8 @@ impl EventLoop {
 }
 
 impl LoopHandle {
-    /// Calls a callback in each iteration in which a file is ready (level-triggered). The file is kept open until
-    /// [`unwatch`](Self::unwatch) is called, or the callback returns [`WatchAction::Remove`].
+    /// Watches a file: calls a callback in each iteration in which the file is ready (level-triggered). The file is kept open
+    /// until [`unwatch`](Self::unwatch) is called, or the callback returns [`WatchAction::Remove`].
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl LoopHandle {
         self.shared.remove(token.0);
     }
 
-    /// Calls a callback after a time. If the callback returns another time, it is called again.
+    /// Adds a timer, which calls a callback after the time `after`. If the callback returns another time, it is called again.
     pub fn add_timer(
         &self,
         after: Duration,
@@ -245,7 +245,7 @@ impl LoopHandle {
         drop(removed);
     }
 
-    /// Calls a callback at the end of this iteration.
+    /// Calls a callback once at the end of this iteration.
     pub fn insert_idle(&self, callback: impl FnOnce(&mut State) + 'static) {
         self.shared.idle.borrow_mut().push(Box::new(callback));
     }
@@ -287,8 +287,8 @@ impl Shared {
         }
     }
 
-    /// Calls the expired timers that were added no later than `last`. A timer that a callback adds is called in the next iteration
-    /// at the earliest.
+    /// Calls the expired timers that were added no later than `last`. A timer that a callback adds is called in the next
+    /// iteration at the earliest.
     fn call_expired(&self, last: TimerToken, state: &mut State) {
         let now = Instant::now();
         loop {
@@ -308,7 +308,8 @@ impl Shared {
     fn remove(&self, key: u64) {
         let removed = self.watches.borrow_mut().remove(&key);
         if let Some(watch) = removed {
-            // A copy of the descriptor would keep the file in the set.
+            // The descriptor is removed explicitly: if another copy of it is open, closing it does not remove the file from the
+            // epoll set.
             if let Err(error) = epoll::delete(&self.epoll, &*watch.file) {
                 tracing::warn!(%error, "a file cannot be removed from the event loop");
             }

@@ -1,14 +1,15 @@
 //! Fault injection for tests: commits that fail, page-flip events that do not arrive, buffers that cannot be accessed.
 //!
-//! The compositor itself injects no faults. A test passes one value to the headless backend and to the CPU renderer; all code
-//! above them is the same as with a card.
+//! The compositor itself injects no faults. A test passes one [`Faults`] value to the headless backend and the CPU renderer; all
+//! other code is the same as with a card.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-/// The faults of a test. Each method is called before the operation, which fails with the returned error.
+/// The faults that a test injects. Each method is called before an operation; if it returns an error, the operation fails with
+/// that error.
 pub trait Faults: fmt::Debug {
     /// Called for the commit of a frame.
     ///
@@ -43,7 +44,7 @@ pub trait Faults: fmt::Debug {
     }
 }
 
-/// The faults that a test injects, shared by the compositor's modules that can meet them.
+/// The faults that a test injects, shared by the modules of the compositor.
 pub type SharedFaults = Rc<RefCell<dyn Faults>>;
 
 /// Calls a method of `faults`, if there are any.

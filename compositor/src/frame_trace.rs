@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use covalent_alloc::trace::{Action, FlowPosition, Step};
 
-/// The name of the compositor's track.
+/// The name of the compositor's track in the trace.
 pub const COMPOSITOR: &str = "covalent-compositor";
 
 /// The identity of one commit of a client's buffer in the trace.

@@ -18,8 +18,8 @@ use crate::event_loop::LoopHandle;
 use crate::session::Seat;
 use crate::state::State;
 
-/// The range of an absolute device's coordinates, which become shares of the output.
-const SHARE: i32 = 1 << 20;
+/// The range to which an absolute device's coordinates are scaled, before they are converted to fractions of the output's size.
+const ABSOLUTE_RANGE: i32 = 1 << 20;
 
 /// The input devices of a seat.
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl Devices {
         Ok(Self(context))
     }
 
-    /// Closes the devices while another session is active.
+    /// Closes the devices, because another session becomes active.
     pub fn pause(&mut self) {
         self.0.suspend();
     }
 
-    /// Opens the devices again.
+    /// Opens the devices again, because this session is active again.
     pub fn resume(&mut self) {
         if self.0.resume().is_err() {
             tracing::warn!("the input devices cannot be resumed");
@@ -74,11 +74,14 @@ impl State {
                 self.point_at(to, event.time_msec());
             }
             InputEvent::PointerMotionAbsolute { event } => {
-                // An absolute device, such as the tablet of a virtual machine, covers the first output.
-                let (x, y) = (event.x_transformed(SHARE), event.y_transformed(SHARE));
-                let share = (x / f64::from(SHARE), y / f64::from(SHARE));
+                // The coordinates of an absolute device, such as the tablet of a virtual machine, refer to the first output.
+                let (x, y) = (
+                    event.x_transformed(ABSOLUTE_RANGE),
+                    event.y_transformed(ABSOLUTE_RANGE),
+                );
+                let fraction = (x / f64::from(ABSOLUTE_RANGE), y / f64::from(ABSOLUTE_RANGE));
                 if let Some(output) = self.stack.outputs().first() {
-                    self.point_at(output.point(share).into(), event.time_msec());
+                    self.point_at(output.point(fraction).into(), event.time_msec());
                 }
             }
             InputEvent::PointerButton { event } => self.button(&event),
@@ -91,7 +94,7 @@ impl State {
         self.key_event(event.key_code(), event.state(), event.time_msec());
     }
 
-    /// Sends a key press or release to the client with keyboard focus, or switches the console.
+    /// Sends a key press or release to the client with keyboard focus, or switches the virtual terminal.
     pub fn key_event(&mut self, key: Keycode, key_state: KeyState, time: u32) {
         let Some(keyboard) = self.seat.get_keyboard() else {
             return;
@@ -115,7 +118,8 @@ impl State {
         }
     }
 
-    /// Moves the pointer to a position on the desktop, or to the nearest one that an output shows, and updates the pointer focus.
+    /// Moves the pointer to a position on the desktop, or to the nearest position that an output shows. Updates the pointer
+    /// focus.
     pub fn point_at(&mut self, to: Point<f64, Logical>, time: u32) {
         self.move_pointer(to, time);
         self.cursor_moved();
@@ -149,7 +153,7 @@ impl State {
         }
     }
 
-    /// Moves the pointer although no device did. A pointer that no device has moved yet stays invisible.
+    /// Moves the pointer without an event of a device. A pointer that no device has moved yet stays invisible.
     pub(crate) fn point_at_now(&mut self, to: Point<f64, Logical>) {
         self.move_pointer(to, clock::milliseconds(clock::now()));
         self.outputs.schedule_redraw();

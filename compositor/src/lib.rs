@@ -1,4 +1,4 @@
-//! A Wayland compositor that imports clients' dma-bufs and scans them out where the display can.
+//! A Wayland compositor that imports clients' dma-bufs, and scans them out if the display supports it.
 //!
 //! The buffer of a fullscreen window is scanned out directly if the plane supports it. Otherwise the scene is composed into an
 //! output buffer: by the card's GPU if it can import all client buffers, or else by the CPU. The report has one record for each

@@ -1,14 +1,15 @@
-//! The limits of each client, in one table: their names, defaults and what real programs use.
+//! The table of the limits that apply to each client: their names, default values and descriptions.
 //!
-//! A client that exceeds a limit is disconnected with `wl_display.error.no_memory` or with the error that the protocol has for it.
-//! The message names the limit and the option that changes it. [`Usage`] counts what one client uses. A [`Charge`] is a part of
-//! it, which is returned when the charge is dropped, so that nothing is counted for longer than it exists.
+//! A client that exceeds a limit is disconnected with `wl_display.error.no_memory` or with the error that the protocol has for
+//! it. The message names the limit and the option that changes it. [`Usage`] counts the resources that one client uses. A
+//! [`Charge`] is a counted amount, which is subtracted when the charge is dropped. So a resource counts only as long as it
+//! exists.
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A limit of each client.
+/// A limit that applies to each client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the table below says what each limits
 pub enum Limit {
@@ -44,7 +45,7 @@ struct Row {
     limit: Limit,
     name: &'static str,
     default: u64,
-    /// The limited things as a plural noun, which messages write after the number.
+    /// The limited resource as a plural noun, which messages write after the number.
     what: &'static str,
 }
 
@@ -68,9 +69,9 @@ const TABLE: [Row; COUNT] = [
         256,
         "connections of one process",
     ),
-    // When the socket accepts only a part of what a client sends, the descriptors arrive with the first part, before the messages
-    // that take them. There can be as many as requests fit into libwayland's buffer of 4096 bytes; the smallest request is a
-    // header of 8 bytes. The limit is twice that number, which a correct client does not reach.
+    // When the socket accepts only a part of a client's data, the descriptors arrive with the first part, before their messages.
+    // There can be as many as requests fit into libwayland's buffer of 4096 bytes; the smallest request is a header of 8 bytes.
+    // The limit is twice that number, which a correct client does not reach.
     row(
         Limit::QueuedDescriptors,
         "queued-descriptors",
@@ -83,7 +84,7 @@ const TABLE: [Row; COUNT] = [
         4096,
         "objects that hold file descriptors",
     ),
-    // Closing such a file may take as long as another process wants.
+    // Closing such a file may block as long as another process wants.
     row(
         Limit::UnknownFiles,
         "unknown-files",
@@ -91,8 +92,8 @@ const TABLE: [Row; COUNT] = [
         "files of an unknown kind that are not closed yet",
     ),
     row(Limit::Objects, "objects", 16_384, "objects"),
-    // The object table keeps the entry of an id when its object is destroyed. Clients use the lowest free id, so the limit applies
-    // to the id.
+    // The object table keeps the entry of an id after the object is destroyed. Clients use the lowest free id, so the limit
+    // applies to the value of an id.
     row(Limit::ObjectIds, "object-ids", 65_536, "object ids"),
     row(
         Limit::ObjectsOfOneKind,
@@ -100,7 +101,7 @@ const TABLE: [Row; COUNT] = [
         4096,
         "objects of one interface",
     ),
-    // The events of an output, seat or selection are sent to each of these objects.
+    // Each event of an output, seat or selection is sent to all of these objects.
     row(
         Limit::EventObjects,
         "event-objects",
@@ -148,12 +149,12 @@ const TABLE: [Row; COUNT] = [
         64,
         "commits that wait for their acquire point or fence",
     ),
-    // Each uses a file descriptor and a handle of the compositor, which all clients share.
+    // Each wait uses a file descriptor and a handle of the compositor, which all clients share.
     row(
         Limit::Timelines,
         "timelines",
         256,
-        "timelines, which includes those of points that are set or not signalled yet",
+        "timelines, including destroyed ones whose points are still in use",
     ),
     row(
         Limit::RegionRectangles,
@@ -190,17 +191,17 @@ const TABLE: [Row; COUNT] = [
         Limit::FramePixels,
         "frame-pixels",
         16,
-        "times the pixels of the output that one frame shows of the client's buffers",
+        "times the output's pixels in the surfaces that one frame shows",
     ),
 ];
 
 impl Limit {
     fn row(self) -> &'static Row {
-        // A unit test checks that the table is in the order of the limits.
+        // A unit test checks that the rows of the table are in the order of the enum.
         &TABLE[self as usize]
     }
 
-    /// Returns the name by which `--limit` changes it.
+    /// Returns the limit's name for the option `--limit`.
     pub fn name(self) -> &'static str {
         self.row().name
     }
@@ -241,7 +242,7 @@ impl Limits {
     }
 }
 
-/// Returns a count as an amount that is checked against a limit.
+/// Converts a count to the type of a limit's amounts.
 pub fn amount(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
@@ -266,7 +267,7 @@ impl FromIterator<LimitSetting> for Limits {
 pub struct LimitExceeded {
     /// The limit.
     pub limit: Limit,
-    /// Its value.
+    /// The value of the limit.
     pub most: u64,
 }
 
@@ -307,7 +308,7 @@ impl FromStr for LimitSetting {
     }
 }
 
-/// The current and the largest use of each limit by one client.
+/// The current and the peak use of each limited resource by one client.
 #[derive(Debug)]
 pub struct Usage {
     limits: Limits,
@@ -341,7 +342,7 @@ impl Usage {
         self.used[limit as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns the names of the limits with the most that the client used of each.
+    /// Returns the name of each limit and the client's peak use of it.
     pub fn peaks(&self) -> Vec<(&'static str, u64)> {
         TABLE
             .iter()
@@ -351,7 +352,7 @@ impl Usage {
             .collect()
     }
 
-    /// Checks an amount that the caller counts.
+    /// Checks an amount that the caller counts, and records it as the peak use if it is higher.
     ///
     /// # Errors
     ///
@@ -361,7 +362,7 @@ impl Usage {
         self.limits.check(limit, amount)
     }
 
-    /// Counts an amount until the charge is dropped.
+    /// Adds an amount to the client's use, until the returned charge is dropped.
     ///
     /// # Errors
     ///
@@ -372,7 +373,7 @@ impl Usage {
         Ok(charge)
     }
 
-    /// Returns a charge of nothing, whose amount can be changed.
+    /// Returns a charge of 0, whose amount can be changed later.
     pub fn charge_nothing(self: &Arc<Self>, limit: Limit) -> Charge {
         Charge {
             usage: self.clone(),
@@ -382,7 +383,7 @@ impl Usage {
     }
 }
 
-/// A part of what a client uses of a limit.
+/// An amount that counts against a limit of a client until it is dropped.
 #[derive(Debug)]
 pub struct Charge {
     usage: Arc<Usage>,
@@ -391,13 +392,13 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Changes the amount. It is unchanged if this fails.
+    /// Changes the amount. On an error the amount stays unchanged.
     ///
     /// # Errors
     ///
     /// When the client would use more than the limit.
     pub fn set(&mut self, amount: u64) -> Result<(), LimitExceeded> {
-        // A single thread serves all clients, so the two accesses need not be atomic together.
+        // All charges are added by one thread, so the two accesses need not be one atomic operation.
         let counter = &self.usage.used[self.limit as usize];
         let others = counter.load(Ordering::Relaxed).saturating_sub(self.amount);
         let total = others.saturating_add(amount);
@@ -414,7 +415,7 @@ impl Charge {
         self.amount
     }
 
-    /// Counts the same amount again, for a copy.
+    /// Adds the same amount again, for a copy of the resource.
     ///
     /// # Errors
     ///
@@ -426,7 +427,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        // Charges may be dropped by the thread that closes files.
+        // The thread that closes files may also drop charges, so the subtraction is atomic.
         self.usage.used[self.limit as usize].fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
@@ -455,7 +456,7 @@ mod tests {
         let exceeded = usage.charge(Limit::Timelines, 3).unwrap_err();
         assert_eq!(
             exceeded.to_string(),
-            "the client exceeds the limit of 10 timelines, which includes those of points that are set or not signalled yet; \
+            "the client exceeds the limit of 10 timelines, including destroyed ones whose points are still in use; \
              --limit timelines=N of the compositor changes it"
         );
         assert!(second.set(7).is_err());

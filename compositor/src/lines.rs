@@ -1,4 +1,4 @@
-//! Files of lines that tolerate write errors, for example on a full disk.
+//! Writes files of lines, and continues after write errors, for example on a full disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// The shortest time between two warnings about lost lines.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A file of lines. A line that cannot be written is counted as lost, and the next line is tried again.
+/// A file of lines. A line that cannot be written counts as lost, and the next line is written as usual.
 #[derive(Debug)]
 pub struct LineFile<W: Write = File> {
     to: W,
     /// The name of the file in warnings.
     name: &'static str,
-    /// Whether the last line was written in part.
+    /// Whether the file ends with an incomplete line after a write error.
     has_partial_line: bool,
     lost: u64,
     failed: Option<io::Error>,
@@ -21,7 +21,7 @@ pub struct LineFile<W: Write = File> {
 }
 
 impl<W: Write> LineFile<W> {
-    /// Creates a line file that writes to `to`. Warnings call it `name`.
+    /// Creates a line file that writes to `to`. `name` is its name in warnings.
     pub fn new(name: &'static str, to: W) -> Self {
         Self {
             to,
@@ -45,7 +45,7 @@ impl<W: Write> LineFile<W> {
 
     /// Writes a line. On an error the line is counted as lost, with a warning at most once a minute.
     pub fn write(&mut self, line: &str) {
-        // A partial line is ended first. It becomes a line of its own, which readers skip because it is not valid.
+        // An incomplete line is terminated first. Readers skip it, because it is not valid JSON.
         let start = if self.has_partial_line { "\n" } else { "" };
         let text = format!("{start}{line}\n");
         match self.write_all(text.as_bytes()) {
@@ -107,7 +107,7 @@ impl<W: Write> LineFile<W> {
     }
 }
 
-/// The lines that were lost.
+/// The error that says how many lines were lost.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{name} is incomplete: {lost} lines could not be written: {cause}; free disk space and run again"

@@ -1,4 +1,4 @@
-//! The listening socket.
+//! Accepts clients on the listening socket.
 
 use std::cell::Cell;
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use crate::descriptors;
 use crate::event_loop::LoopHandle;
 use crate::state::State;
 
-/// How long no client is accepted when file descriptors are scarce.
+/// How long no client is accepted after file descriptors were scarce.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts clients.

@@ -8,15 +8,15 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// The number of lines of one call site that are written in one period.
+/// The maximum number of lines of one call site that are written in one period.
 const LINES_MAX: u32 = 10;
 /// The length of a period.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Limits the lines of each call site in each period, and writes how many were left out.
+/// Limits the number of log lines of each call site in each period, and logs how many lines were suppressed.
 ///
-/// A client can cause a log line with every message. Each call site is counted separately, so that frequent lines do not suppress
-/// others.
+/// A client can cause a log line with every message. Each call site is counted separately, so that the frequent lines of one call
+/// site do not suppress those of others.
 #[derive(Debug, Default)]
 pub struct RateLimit(Mutex<HashMap<Identifier, Count>>);
 
@@ -27,7 +27,8 @@ struct Count {
 }
 
 impl RateLimit {
-    /// Counts a line of a call site; returns whether it is written, and how many lines were left out in the previous period.
+    /// Counts a line of a call site. Returns whether the line is written, and how many lines were suppressed in the previous
+    /// period.
     fn count(&self, place: Identifier, now: Instant) -> (bool, u32) {
         let mut counts = match self.0.lock() {
             Ok(counts) => counts,
@@ -59,7 +60,7 @@ impl<S> Filter<S> for RateLimit {
         let metadata = event.metadata();
         let (written, left_out) = self.count(metadata.callsite(), Instant::now());
         if left_out > 0 {
-            // This is written directly, because an event would pass through this filter again.
+            // This line is written directly, because a log event would pass through this filter again.
             let place = (metadata.file().unwrap_or_default(), metadata.line());
             let line = format!(
                 "{left_out} lines of {}:{} were left out\n",

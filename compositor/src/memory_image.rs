@@ -1,4 +1,4 @@
-//! An image in memory of this process, for the pointer and for screenshots.
+//! An image in memory of this process, used for the pointer and for screenshots.
 
 use std::io;
 
@@ -14,7 +14,7 @@ pub struct MemoryImage {
 }
 
 impl MemoryImage {
-    /// Makes an image of rows without padding; `None` if there are fewer or more bytes than the size needs.
+    /// Creates an image from rows without padding; `None` if the number of bytes does not match the size.
     pub fn new((width, height): (usize, usize), bytes: Vec<u8>) -> Option<Self> {
         let needed = width.checked_mul(height)?.checked_mul(4)?;
         (needed > 0 && bytes.len() == needed).then_some(Self {
@@ -24,8 +24,8 @@ impl MemoryImage {
         })
     }
 
-    /// Makes an image of `width` columns from its pixels, each as blue, green, red and alpha. Missing pixels of the last row are
-    /// transparent.
+    /// Creates an image of `width` columns from pixels in the order blue, green, red and alpha. Missing pixels of the last row
+    /// are transparent.
     pub fn from_pixels(width: usize, pixels: impl IntoIterator<Item = [u8; 4]>) -> Self {
         let width = width.max(1);
         let mut bytes: Vec<u8> = pixels.into_iter().flatten().collect();

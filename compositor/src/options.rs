@@ -24,12 +24,12 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t)]
     pub renderer: RendererKind,
 
-    /// Set this mode on outputs without one of their own; without it, the display's preferred mode.
+    /// Set this mode on outputs without a mode of their own; without this option, the display's preferred mode is set.
     #[arg(long, value_name = "WxH[@Hz]")]
     pub mode: Option<ModeRequest>,
 
-    /// Configure an output by the name of its connector. Outputs without a position are placed to the right of the others. With the
-    /// headless backend, each option adds an output.
+    /// Configure an output by the name of its connector. Outputs without a position are placed to the right of the others. With
+    /// the headless backend, each use of the option adds an output.
     #[arg(
         long,
         value_name = "NAME[:mode=WxH[@Hz],scale=S,transform=T,position=X,Y,off]"
@@ -48,7 +48,8 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     pub socket: Option<String>,
 
-    /// Serve `covalent watch` on this socket of this user; without it, `covalent-NAME` beside the Wayland socket NAME.
+    /// Serve `covalent watch` on this socket, for processes of this user only; without it, on `covalent-NAME` beside the Wayland
+    /// socket NAME.
     #[arg(long, value_name = "PATH", conflicts_with = "no_control")]
     pub control: Option<PathBuf>,
 
@@ -72,12 +73,12 @@ pub struct Options {
     #[arg(long, value_name = "N", requires = "screenshot")]
     pub screenshot_after: Option<u64>,
 
-    /// Save every frame by the card's writeback connector in this directory. Only one display is driven then. At the
-    /// end, the compositor waits up to ten seconds for the last frame.
+    /// Save every frame in this directory with the card's writeback connector. Only one display is used then. At the end, the
+    /// compositor waits up to ten seconds for the last frame.
     #[arg(long, value_name = "DIR")]
     pub writeback: Option<PathBuf>,
 
-    /// Save the pixels of every N-th writeback; with 0, only the lines with their checksums.
+    /// Save the pixels of every N-th writeback; with 0, save only the checksums.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "writeback")]
     pub writeback_every: u64,
 
@@ -93,7 +94,7 @@ pub struct Options {
 impl Options {
     /// Returns the configuration of an output.
     pub fn config_of(&self, name: &str) -> OutputConfig {
-        // As with other programs, the last option of a kind counts.
+        // As in other programs, the last use of the option for an output applies.
         let own = self.output.iter().rev().find(|config| config.name == name);
         let mut config = own.cloned().unwrap_or_default();
         name.clone_into(&mut config.name);
@@ -101,11 +102,11 @@ impl Options {
         config
     }
 
-    /// Checks that the output files can be created, before anything else is done.
+    /// Checks that the output files can be created, before the compositor starts.
     ///
     /// # Errors
     ///
-    /// When a path leads to something that must not be replaced.
+    /// When a path exists and must not be replaced.
     pub fn check_files(&self) -> Result<(), FileError> {
         [&self.report, &self.trace, &self.screenshot]
             .into_iter()
@@ -118,7 +119,7 @@ impl Options {
 ///
 /// # Errors
 ///
-/// When the path or its lock file leads to something that must not be replaced.
+/// When the path or its lock file exists and must not be replaced.
 pub fn check_socket(path: &Path) -> Result<(), FileError> {
     files::check_socket(path)?;
     let lock = path.with_extension("lock");
@@ -167,7 +168,7 @@ pub struct ModeRequest {
     pub width: u16,
     /// The height in pixels.
     pub height: u16,
-    /// The refresh rate in millihertz; `None` for any.
+    /// The refresh rate in millihertz; `None` for any rate.
     pub refresh_millihertz: Option<u32>,
 }
 

@@ -1,14 +1,15 @@
-//! The configuration of an output, by an option of the command line.
+//! The configuration of an output, from the option `--output`.
 
 use std::str::FromStr;
 
 use crate::options::ModeRequest;
 use crate::render::view::Transform;
 
-/// The smallest and the largest scale. Beyond them nothing can be read, and sizes in pixels overflow.
+/// The minimum and the maximum scale. Text would be illegible at a smaller scale, and sizes in pixels would overflow at a larger
+/// one.
 const SCALES: std::ops::RangeInclusive<f64> = 0.25..=16.0;
 
-/// The largest distance from the origin in logical pixels, as for the coordinates of clients.
+/// The maximum distance from the origin in logical pixels, which is also the maximum of clients' coordinates.
 const POSITION_MAX: i32 = 1 << 24;
 
 /// The configuration of an output.
@@ -18,11 +19,11 @@ pub struct OutputConfig {
     pub name: String,
     /// The mode; `None` for the preferred one.
     pub mode: Option<ModeRequest>,
-    /// The number of pixels for each logical one.
+    /// The number of physical pixels for each logical pixel.
     pub scale: f64,
     /// The transform.
     pub transform: Transform,
-    /// The position of the upper left corner on the desktop; `None` for the right of the others.
+    /// The position of the upper left corner on the desktop; with `None`, the output is placed to the right of the others.
     pub position: Option<(i32, i32)>,
     /// Whether the output stays off.
     pub off: bool,
@@ -97,7 +98,7 @@ impl FromStr for OutputConfig {
                         let number = text.parse::<i32>().ok();
                         number.filter(|number| number.unsigned_abs() <= POSITION_MAX.unsigned_abs())
                     };
-                    // The comma of a position also separates the settings.
+                    // The comma separates both the settings and the two numbers of a position.
                     let y = parts.next().and_then(number).ok_or_else(bad)?;
                     config.position = Some((number(value).ok_or_else(bad)?, y));
                 }

@@ -1,33 +1,34 @@
-//! The part of the desktop that an output shows, and how logical coordinates become pixels of the output.
+//! The area of the desktop that an output shows, and the conversion of logical coordinates to pixels of the output.
 //!
 //! ```text
 //!   logical coordinates of the desktop ──▶ moved to the output's corner ──▶ scaled ──▶ transformed ──▶ pixels of the mode
 //! ```
 
 use crate::region::{Rect, Region};
-use crate::render::View;
+use crate::render::BufferView;
 use crate::render::view::Transform;
 
-/// The identity of an output. A display that is plugged into the same connector again has the same one.
+/// The identity of an output. It is the same again when a display is plugged into the same connector again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutputId(pub(crate) u32);
 
 /// The position of an output on the desktop, its scale and its transform.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutputView {
-    /// The output.
+    /// The identity of the output.
     pub id: OutputId,
     /// The rectangle of the output in logical coordinates.
     pub logical: Rect,
     /// The size of the mode in pixels.
     pub pixels: Rect,
-    /// The number of pixels for each logical one.
+    /// The number of physical pixels for each logical pixel.
     pub scale: f64,
     /// The transform from the desktop to the pixels of the mode.
     pub transform: Transform,
 }
 
-/// The linear part of a transform, from the surface to the buffer: the rows are the buffer's x and y.
+/// The linear part of a transform from surface to buffer coordinates. The first row computes the buffer's x, and the second its
+/// y.
 type Matrix = [[i32; 2]; 2];
 
 const MATRICES: [(Transform, Matrix); 8] = [
@@ -46,7 +47,8 @@ fn matrix(transform: Transform) -> Matrix {
     found.map_or([[1, 0], [0, 1]], |(_, matrix)| *matrix)
 }
 
-/// Returns the transform that a buffer with the transform `surface` needs on an output with the transform `output`.
+/// Returns the transform with which a buffer is drawn on an output. `surface` is the transform of the buffer, and `output` that
+/// of the output.
 fn relative(surface: Transform, output: Transform) -> Transform {
     let (surface, output) = (matrix(surface), matrix(output));
     // The inverse of such a matrix is its transpose.
@@ -61,7 +63,7 @@ fn relative(surface: Transform, output: Transform) -> Transform {
     found.map_or(Transform::Normal, |(transform, _)| *transform)
 }
 
-/// Maps a rectangle (x, y, width, height) within an area of that size by a transform.
+/// Transforms a rectangle (x, y, width, height) within an area of the given size.
 fn transform_rect(
     transform: Transform,
     (x, y, width, height): (f64, f64, f64, f64),
@@ -106,17 +108,17 @@ impl OutputView {
         }
     }
 
-    /// Returns whether logical coordinates differ from pixels by the output's position alone.
+    /// Returns whether logical coordinates and pixels differ only by the output's position.
     fn is_plain(&self) -> bool {
         self.scale == 1.0 && self.transform == Transform::Normal
     }
 
-    /// Returns a logical rectangle in pixels of the output, with edges that are rounded to the next pixel.
+    /// Converts a logical rectangle to pixels of the output. Its edges are rounded to the nearest pixel.
     pub fn rect(&self, rect: Rect) -> Rect {
         self.map(rect, f64::round, f64::round)
     }
 
-    /// Returns a region in pixels that contains at least the logical region.
+    /// Converts a logical region to pixels. The result contains at least the logical region.
     pub fn outer_region(&self, region: &Region) -> Region {
         let rects = region.rects().iter();
         rects
@@ -124,7 +126,7 @@ impl OutputView {
             .collect()
     }
 
-    /// Returns a region in pixels that is within the logical region.
+    /// Converts a logical region to pixels. The result has only pixels that are completely inside of the logical region.
     pub fn inner_region(&self, region: &Region) -> Region {
         let rects = region.rects().iter();
         rects
@@ -151,26 +153,26 @@ impl OutputView {
         Rect::new(to_i32(x), to_i32(y), to_i32(width), to_i32(height))
     }
 
-    /// Returns the view of a buffer in pixels of the output. `view` has a logical destination, and `size` is the size of the buffer
-    /// in pixels.
-    pub fn view(&self, view: View, size: (usize, usize)) -> View {
+    /// Converts the destination of a buffer's view to pixels of the output, and combines the transforms. `view` has a logical
+    /// destination, and `size` is the size of the buffer in pixels.
+    pub fn view(&self, view: BufferView, size: (usize, usize)) -> BufferView {
         let destination = self.rect(view.destination);
         if self.transform == Transform::Normal {
-            return View {
+            return BufferView {
                 destination,
                 ..view
             };
         }
         let pixels = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let (width, height) = view.transform.size(size);
-        View {
+        BufferView {
             source: transform_rect(self.transform, view.source, (pixels(width), pixels(height))),
             destination,
             transform: relative(view.transform, self.transform),
         }
     }
 
-    /// Returns the logical position of a point whose coordinates are shares of the untransformed output, from 0 to 1.
+    /// Returns the logical position of a point that is given as fractions of the output's logical width and height, from 0 to 1.
     pub fn point(&self, (x, y): (f64, f64)) -> (f64, f64) {
         (
             f64::from(self.logical.x) + x * f64::from(self.logical.width),
@@ -179,7 +181,7 @@ impl OutputView {
     }
 }
 
-/// Returns a rectangle of the size that the pixels have before the transform.
+/// Returns a rectangle with the size of the mode before the transform.
 fn transform_back(pixels: Rect, transform: Transform) -> (f64, f64, f64, f64) {
     let swaps = matrix(transform)[0][0] == 0;
     let (width, height) = (f64::from(pixels.width), f64::from(pixels.height));
@@ -237,8 +239,8 @@ mod tests {
 
     #[test]
     fn corner_is_where_the_transform_of_wl_output_puts_it() {
-        // The position of the upper left corner of the desktop in the mode. The compositor rotates counter-clockwise, so the corner
-        // is at the lower left for 90 degrees.
+        // The expected values are the positions of the desktop's upper left corner in the mode. The compositor rotates
+        // counter-clockwise, so the corner is at the lower left for 90 degrees.
         for (transform, expected) in [
             (Transform::Normal, (0, 0)),
             (Transform::Rotated90, (0, 470)),
@@ -262,7 +264,7 @@ mod tests {
                 f64::from(output.logical.width),
                 f64::from(output.logical.height),
             );
-            let buffer = View {
+            let buffer = BufferView {
                 source: (0.0, 0.0, logical.0, logical.1),
                 destination: output.logical,
                 transform,

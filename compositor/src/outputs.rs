@@ -26,13 +26,14 @@ pub type SharedRenderer = Rc<RefCell<Renderer>>;
 #[derive(Debug, Default)]
 pub struct Outputs {
     screens: Vec<Screen>,
-    /// The names of all outputs so far; the index is the identity.
+    /// The names of all outputs so far. The index of a name is the identity of its output.
     names: Vec<String>,
-    /// Smithay's outputs that were removed. They are kept, because Smithay panics if a client uses an output that was dropped.
+    /// Smithay's output objects of removed outputs. They are kept, because Smithay panics if a client uses an output that was
+    /// dropped.
     retired: Vec<Output>,
     /// The open cards, including those without a connected display.
     pub(crate) cards: Vec<OpenCard>,
-    /// The options, by which displays are opened that are connected later.
+    /// The options with which displays are opened that are connected later.
     pub(crate) options: Options,
     /// The report, which gets a record of every presented frame of every output.
     pub(crate) report: Option<Report>,
@@ -54,7 +55,7 @@ impl Outputs {
         id
     }
 
-    /// Returns the identity for a name, which is the same each time.
+    /// Returns the identity for a name. The same name always has the same identity.
     fn identify(&mut self, name: &str) -> OutputId {
         let known = self.names.iter().position(|known| known == name);
         let index = known.unwrap_or_else(|| {
@@ -72,7 +73,7 @@ impl Outputs {
         screen.withdraw()
     }
 
-    /// Computes the positions of the outputs that have none by configuration: to the right of the others.
+    /// Computes the positions of the outputs without a configured position: each is placed to the right of the others.
     pub fn arrange(&mut self) {
         let placed = self.screens.iter().filter(|screen| screen.is_placed());
         let mut right = placed.map(|screen| screen.view().logical.right()).max();
@@ -184,7 +185,7 @@ impl Outputs {
                 .all(|screen| screen.backend().can_scan_out(buffer))
     }
 
-    /// Returns the number of bytes that were written so far to output buffers in memory of this process and to textures.
+    /// Returns the total number of bytes that the CPU has written to textures and to output buffers in memory of this process.
     pub(crate) fn written_bytes(&mut self) -> u64 {
         let mut renderers: Vec<SharedRenderer> = Vec::new();
         let mut bytes: u64 = 0;

@@ -1,7 +1,7 @@
-//! The choice of a plane for each layer of an output.
+//! Chooses a plane for each layer of an output.
 //!
-//! This module has no state and makes no commits. [`choose`] returns the best assignment that no test commit has rejected, and the
-//! caller makes the test commit, if there was none yet, and records its result in the [`TestCache`].
+//! This module has no state and makes no commits. [`choose`] returns the best assignment that no test commit has rejected. The
+//! caller makes the test commit, if none was made for this assignment yet, and records its result in the [`TestCache`].
 //!
 //! ```text
 //!   cursor plane    the pointer
@@ -19,10 +19,10 @@ use crate::region::Rect;
 
 pub use test_cache::{Configuration, TestCache};
 
-/// The largest number of layers that are considered for planes. With more, the frame is drawn.
+/// The maximum number of layers that are considered for planes. With more layers, all of them are drawn.
 const LAYERS_MAX: usize = 32;
 
-/// What a plane has to show for a layer.
+/// The properties of a layer's buffer that decide whether a plane can show it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Picture {
     /// The format and modifier of the buffer.
@@ -31,31 +31,31 @@ pub struct Picture {
     pub extent: (u32, u32),
     /// The offset and stride of each colour plane in bytes.
     pub layout: Vec<(u64, u32)>,
-    /// The part of the buffer that is shown.
+    /// The source rectangle in the buffer.
     pub source: SourceRect,
-    /// How YUV is converted; `None` for RGB.
+    /// The conversion of YUV; `None` for RGB.
     pub yuv: Option<YuvEncoding>,
 }
 
-/// A visible layer.
+/// A visible layer, as a candidate for a plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Where it is shown on the output.
+    /// The destination rectangle on the output.
     pub destination: Rect,
-    /// The picture; `None` if no plane can show it.
+    /// The properties of the layer's buffer; `None` if no plane can show it.
     pub picture: Option<Picture>,
-    /// Whether the primary plane can show it in place of everything that is drawn: it covers the output and is opaque.
+    /// Whether the layer is opaque and covers the output, so that the primary plane can show it instead of an output buffer.
     pub covers_output: bool,
     /// Layers with a greater number get planes first.
     pub priority: u32,
 }
 
-/// The pointer.
+/// The pointer, as a candidate for the cursor plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorCandidate {
-    /// Where it is shown on the output.
+    /// The destination rectangle on the output.
     pub destination: Rect,
-    /// The picture; `None` if the cursor plane cannot show it.
+    /// The properties of the pointer's buffer; `None` if the cursor plane cannot show it.
     pub picture: Option<Picture>,
 }
 
@@ -68,7 +68,7 @@ pub struct Candidates {
     pub cursor: Option<CursorCandidate>,
 }
 
-/// How the layers are shown.
+/// The planes of the layers in a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// The index of the plane of each layer; `None` for a layer that is drawn.
@@ -89,18 +89,18 @@ impl Assignment {
         }
     }
 
-    /// Returns whether any plane shows something that is not drawn.
+    /// Returns whether a plane shows a layer or the pointer.
     pub fn uses_planes(&self) -> bool {
         self.cursor.is_some() || self.layers.iter().any(Option::is_some)
     }
 }
 
-/// A chosen assignment.
+/// An assignment, and the state of its test commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// The assignment.
     pub assignment: Assignment,
-    /// Whether a test commit of its configuration has passed. Drawing everything needs none.
+    /// Whether a test commit of the assignment has passed. The assignment that draws everything needs no test commit.
     pub is_tested: bool,
     /// Why the card rejected the test commit of a better assignment.
     pub rejected: Option<String>,
@@ -133,7 +133,7 @@ pub fn choose(candidates: &Candidates, planes: &[PlaneDescription], cache: &Test
     }
 }
 
-/// Returns the assignments that the descriptions of the planes permit, the best first.
+/// Returns the assignments that are possible according to the descriptions of the planes, from best to worst.
 fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assignment> {
     let mut list = Vec::new();
     if candidates.layers.len() > LAYERS_MAX {
@@ -163,18 +163,19 @@ fn assignments(candidates: &Candidates, planes: &[PlaneDescription]) -> Vec<Assi
                     is_drawn: true,
                 });
             }
-            // A layer under one that loses its plane would be shown above it, so the set is made consistent again.
+            // If a layer loses its plane, it is drawn below all overlay planes. Layers below it that it covers must then be drawn
+            // too, so the set is made consistent again.
             let Some(least) = least_important(candidates, &layers) else {
                 break;
             };
             layers.retain(|layer| *layer != least);
-            layers = consistent(candidates, layers, above);
+            layers = remove_covered(candidates, layers, above);
         }
     }
     list
 }
 
-/// Returns the reason why a plane cannot show a picture, according to the plane's description; `None` if it can.
+/// Returns the reason why a plane cannot show a picture, according to the plane's description; `None` if the plane can show it.
 pub fn rejection(plane: &PlaneDescription, picture: &Picture) -> Option<PlaneRejection> {
     if !plane.formats.contains(&picture.format) {
         return Some(PlaneRejection::Format);
@@ -198,23 +199,23 @@ pub enum PlaneRejection {
     /// The plane does not list the format with the modifier.
     #[error("no plane above the primary plane supports the format and modifier of the buffer")]
     Format,
-    /// The plane does not say how it converts YUV.
+    /// The plane lacks the properties that define how it converts YUV.
     #[error(
         "no overlay plane has the properties COLOR_ENCODING and COLOR_RANGE, so it is not known how it converts YUV"
     )]
     Yuv,
-    /// The size of the buffer is outside of the plane's limits.
+    /// The buffer's size exceeds the limits of the plane.
     #[error("no overlay plane supports the size of the buffer")]
     Size,
-    /// A layer that is drawn, or the pointer, is above it.
+    /// A drawn layer or the drawn pointer is above the layer.
     #[error("a drawn layer or the drawn pointer covers it")]
     Covered,
-    /// Other layers have the planes, or a test commit was rejected.
-    #[error("other layers use all suitable planes, or the card rejected it there")]
+    /// Other layers use the planes, or a test commit was rejected.
+    #[error("other layers use all suitable planes, or the card rejected it in a test commit")]
     InUse,
 }
 
-/// Returns why a layer that is drawn has no overlay plane; `None` if the output has no overlay planes.
+/// Returns why a drawn layer has no overlay plane; `None` if the output has no overlay planes.
 pub fn explain(
     candidates: &Candidates,
     planes: &[PlaneDescription],
@@ -282,7 +283,7 @@ fn primary(planes: &[PlaneDescription]) -> Option<usize> {
         .position(|plane| plane.kind == PlaneKind::Primary)
 }
 
-/// Returns the overlay planes above the primary plane and below the cursor plane `cursor`, the highest first.
+/// Returns the overlay planes that are above the primary plane and below the cursor plane `cursor`, from the top to the bottom.
 fn overlays(planes: &[PlaneDescription], cursor: Option<usize>) -> Vec<usize> {
     let order = |index: Option<usize>| {
         index
@@ -304,7 +305,7 @@ fn overlays(planes: &[PlaneDescription], cursor: Option<usize>) -> Vec<usize> {
     overlays
 }
 
-/// Returns the layers that overlay planes can show at the same time, the lowest first: the most important ones.
+/// Returns the set of most important layers that overlay planes can show at the same time, from the bottom to the top.
 fn overlay_layers(
     candidates: &Candidates,
     planes: &[PlaneDescription],
@@ -327,11 +328,11 @@ fn overlay_layers(
         })
         .collect();
     let priority = |layer: &usize| candidates.layers.get(*layer).map(|layer| layer.priority);
-    // Among layers of equal priority, the higher one comes first, because fewer layers can cover it.
+    // Of two layers with equal priority the higher one comes first, because fewer layers can cover it.
     by_priority.sort_by_key(|layer| std::cmp::Reverse((priority(layer), *layer)));
     let mut chosen: Vec<usize> = Vec::new();
-    // A layer can get a plane only after every layer that overlaps it from above has one, so the list is read until a pass adds no
-    // layer.
+    // A layer can get a plane only after every layer that overlaps it from above has a plane. So the list is processed until a
+    // pass adds no layer.
     loop {
         let before = chosen.len();
         for layer in &by_priority {
@@ -353,7 +354,8 @@ fn overlay_layers(
     }
 }
 
-/// Returns whether something that is drawn is above a layer: another layer that is not in `on_planes`, or the pointer at `cursor`.
+/// Returns whether a drawn layer or the drawn pointer is above a layer. All layers that are not in `on_planes` are drawn;
+/// `cursor` is the rectangle of a drawn pointer.
 fn is_covered(
     candidates: &Candidates,
     on_planes: &[usize],
@@ -376,7 +378,11 @@ fn is_covered(
 }
 
 /// Removes layers that a drawn layer or the drawn pointer covers, until no remaining layer is covered.
-fn consistent(candidates: &Candidates, mut layers: Vec<usize>, cursor: Option<Rect>) -> Vec<usize> {
+fn remove_covered(
+    candidates: &Candidates,
+    mut layers: Vec<usize>,
+    cursor: Option<Rect>,
+) -> Vec<usize> {
     loop {
         let covered = layers
             .iter()
@@ -397,9 +403,10 @@ fn least_important(candidates: &Candidates, layers: &[usize]) -> Option<usize> {
         .min_by_key(|layer| (priority(layer), *layer))
 }
 
-/// Gives each of `layers`, which are sorted, an overlay plane, so that the planes have the stacking order of the layers.
+/// Assigns each of `layers`, which are sorted, to an overlay plane, so that the stacking order of the planes is that of the
+/// layers.
 ///
-/// The layers are handled from the highest to the lowest. Each gets the highest free plane that supports it, so that as many planes
+/// The layers are processed from the top to the bottom. Each gets the highest free plane that supports it, so that as many planes
 /// as possible remain for the layers below.
 fn match_overlays(
     candidates: &Candidates,

@@ -39,7 +39,7 @@ impl Rect {
         self.y.saturating_add(self.height)
     }
 
-    /// Returns whether it contains no pixel.
+    /// Returns whether the rectangle contains no pixel.
     pub const fn is_empty(self) -> bool {
         self.width <= 0 || self.height <= 0
     }
@@ -65,7 +65,7 @@ impl Rect {
         (!common.is_empty()).then_some(common)
     }
 
-    /// Returns whether it contains every pixel of `other`.
+    /// Returns whether the rectangle contains every pixel of `other`.
     pub fn contains(self, other: Self) -> bool {
         other.is_empty() || self.intersection(other) == Some(other)
     }
@@ -88,7 +88,7 @@ pub struct Region {
     rects: Vec<Rect>,
 }
 
-/// The largest number of rectangles that [`simplify`](Region::simplify) keeps.
+/// The maximum number of rectangles that [`simplify`](Region::simplify) keeps.
 const RECTS_MAX: usize = 32;
 
 impl Region {
@@ -105,9 +105,9 @@ impl Region {
             .extend(missing.into_iter().filter(|part| !part.is_empty()));
     }
 
-    /// Replaces very many rectangles by their bounding rectangle.
+    /// Replaces the rectangles by their bounding rectangle if there are too many.
     ///
-    /// This is correct for damage, which may be larger than the change. It is not correct for an opaque region.
+    /// The result may contain more pixels. That is correct for damage, but not for an opaque region.
     pub fn simplify(&mut self) {
         if self.rects.len() > RECTS_MAX {
             self.rects = vec![self.bounds()];
@@ -144,7 +144,7 @@ impl Region {
         &self.rects
     }
 
-    /// Returns whether it contains no pixel.
+    /// Returns whether the region contains no pixel.
     pub fn is_empty(&self) -> bool {
         self.rects.is_empty()
     }
@@ -154,7 +154,7 @@ impl Region {
         self.rects.iter().map(|rect| rect.area()).sum()
     }
 
-    /// Returns whether it contains every pixel of `rect`.
+    /// Returns whether the region contains every pixel of `rect`.
     pub fn covers(&self, rect: Rect) -> bool {
         let mut missing = vec![rect];
         for existing in &self.rects {

@@ -1,7 +1,7 @@
 //! The report: one line with a JSON object for each presented frame, in order.
 //!
-//! A frame with new content of a client has a number. A redraw without new content, for example after a window was closed or the
-//! mode was changed, has a line without `frame`.
+//! The frames of an output with new content of a client are numbered. The line of a frame without new content, for example after
+//! a window was closed or the mode was changed, has no `frame` field.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -24,9 +24,9 @@ use crate::lines::{LineFile, LostLines};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FramePath {
-    /// A plane shows the client's buffer: the primary plane, or an overlay plane.
+    /// A plane, the primary or an overlay plane, scans out the client's buffer.
     Direct,
-    /// Composition into an output buffer.
+    /// A renderer composed the surface into an output buffer.
     Composited,
 }
 
@@ -43,17 +43,18 @@ pub struct ShownBuffer {
     pub fourcc: Option<String>,
     /// The modifier as text; null for `wl_shm` buffers.
     pub modifier: Option<String>,
-    /// The stride of the first plane in bytes a row.
+    /// The stride of the first plane in bytes.
     pub stride_bytes: Option<u32>,
     /// The width and height in pixels; null for `wl_shm` buffers.
     pub size: Option<Extent>,
     /// The layout of the planes; empty for `wl_shm` buffers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub planes: Vec<ShownPlane>,
-    /// The time at which the buffer was acquired: it was committed, and its acquire point or fences were signalled.
+    /// The time at which the compositor acquired the buffer: the buffer was committed, and its acquire point or fences were
+    /// signalled.
     #[serde(rename = "acquired_ns", serialize_with = "serialize_time")]
     pub acquired: Option<Duration>,
-    /// The time at which the buffer was released; null while it is not.
+    /// The time at which the buffer was released; null while the buffer is in use.
     #[serde(rename = "released_ns", serialize_with = "serialize_release_time")]
     pub released: ReleaseTime,
     /// The KMS plane that shows the buffer, for example `overlay 33`; absent if the buffer was drawn.
@@ -62,10 +63,10 @@ pub struct ShownBuffer {
     /// The reason why the buffer was drawn; absent if a plane shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_drawn: Option<String>,
-    /// The frames of the surface; `None` in a record without new content.
+    /// The counter of the frames of the surface; `None` in a record without new content.
     #[serde(skip)]
     pub counter: Option<SurfaceCounter>,
-    /// Whether this output paces the surface. The frames of the others are not counted for the surface.
+    /// Whether this output is the main output of the surface. Only frames of the main output are counted for the surface.
     #[serde(skip)]
     pub is_main: bool,
 }
@@ -77,12 +78,12 @@ pub struct ShownPlane {
     pub buffer: u64,
     /// The offset of the plane in its dma-buf in bytes.
     pub offset_bytes: u64,
-    /// The stride in bytes a row.
+    /// The stride of the plane in bytes.
     pub stride_bytes: u32,
 }
 
 impl ShownPlane {
-    /// Returns the planes of a buffer.
+    /// Returns the layout of each plane of a buffer.
     pub fn all(buffer: &Buffer) -> Vec<Self> {
         let inodes: Vec<u64> = buffer.identities().map(|identity| identity.0).collect();
         let planes = buffer.layout().planes().iter();
@@ -101,18 +102,18 @@ impl ShownPlane {
 pub struct FrameRecord {
     /// The name of the output. Each output numbers its frames.
     pub output: String,
-    /// The number of the frame of this output, from 1; absent if no surface has new content.
+    /// The number of the frame on this output, from 1; absent if no surface has new content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<u64>,
-    /// The buffer of the highest surface with new content. Its fields are part of the record's object.
+    /// The buffer of the highest surface with new content. Its fields are fields of the record's JSON object.
     #[serde(flatten)]
     pub shown: ShownBuffer,
     /// The buffers of the other surfaces with new content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<ShownBuffer>,
-    /// How that buffer was shown; without new content, whether anything of the frame is drawn.
+    /// How the buffer in `shown` was shown. In a frame without new content it is `Composited` if anything was drawn.
     pub path: FramePath,
-    /// The reason why that buffer was not scanned out directly.
+    /// The reason why the buffer in `shown` was not scanned out.
     pub why_not_direct: Option<String>,
     /// The KMS plane that shows the pointer; absent if it is drawn or not visible.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,16 +123,16 @@ pub struct FrameRecord {
     pub why_cursor_drawn: Option<String>,
     /// The renderer that composed the frame: `gles` or `software`; null if nothing was composed.
     pub renderer: Option<&'static str>,
-    /// The reason why the GPU renderer did not compose the frame, or why the CPU uploaded a buffer for it.
+    /// The reason why the GPU renderer did not compose the frame, or why the CPU uploaded a buffer for the GPU renderer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not_gles: Option<String>,
-    /// The number of failed attempts before the output accepted the frame.
+    /// The number of failed submissions before the output accepted the frame.
     #[serde(skip_serializing_if = "is_zero")]
     pub retries: u32,
-    /// The cause of the last failed attempt.
+    /// The cause of the last failed submission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_cause: Option<String>,
-    /// The windows with a surface that was left out because its buffer could not be read, each with the reason.
+    /// The windows of surfaces that are missing in the frame because their buffers could not be read, each with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
     /// The number of bytes that the CPU wrote for this frame.
@@ -143,7 +144,7 @@ pub struct FrameRecord {
     pub flipped: Option<Duration>,
     /// The vblank counter; 0 where the card does not count vblanks.
     pub sequence: u32,
-    /// The id of the framebuffer; null on a virtual output.
+    /// The id of the framebuffer on the primary plane; null on a virtual output.
     pub framebuffer: Option<u32>,
 }
 
@@ -163,10 +164,10 @@ fn serialize_release_time<S: serde::Serializer>(
     serialize_time(&release.get(), to)
 }
 
-/// The largest number of records that wait for the release of their buffers.
+/// The maximum number of records that wait for the release of their buffers.
 const WAITING_MAX: usize = 64;
 
-/// Writes the records in the order of their frames. A record is written after its buffers were released.
+/// Writes the records in the order of their frames. A record is written when all its buffers are released.
 #[derive(Debug)]
 pub struct Report<W: Write = File> {
     to: LineFile<W>,
@@ -174,7 +175,7 @@ pub struct Report<W: Write = File> {
 }
 
 impl Report {
-    /// Creates the file, which replaces an existing one. Only its owner may read it.
+    /// Creates the file, which replaces an existing one. Only the user of the compositor can read it.
     ///
     /// # Errors
     ///
@@ -198,11 +199,11 @@ impl<W: Write> Report<W> {
         self.waiting.push_back(record);
     }
 
-    /// Writes the records up to the first one whose buffers are not released.
+    /// Writes the records up to the first record with a buffer that is not released.
     ///
-    /// If too many records wait, the first is written without its release time. Otherwise a client that never replaces its buffer
-    /// would block the records of all others. Lines that cannot be written are counted, so that a full disk does not delay
-    /// frames.
+    /// If too many records wait, the first record is written without a release time. Otherwise a client that never replaces its
+    /// buffer would block the records of all other clients. Lines that cannot be written are only counted, so that a full disk
+    /// does not delay frames.
     pub fn flush(&mut self) {
         while let Some(record) = self.waiting.front() {
             let exceeds_limit = self.waiting.len() > WAITING_MAX;
@@ -230,7 +231,8 @@ impl<W: Write> Report<W> {
 
     fn write(&mut self, record: &FrameRecord) {
         match serde_json::to_string(record) {
-            // Clients choose the titles, and a user may print the report in a terminal.
+            // Clients choose the titles of windows, and a user may print the report in a terminal, so control characters are
+            // escaped.
             Ok(line) => self.to.write(&printable_json(&line)),
             Err(error) => self.to.count_lost(error.into()),
         }
@@ -238,7 +240,7 @@ impl<W: Write> Report<W> {
 }
 
 impl ShownBuffer {
-    /// Returns the value for a frame without new content.
+    /// Returns the empty record of a frame without new content.
     pub fn nothing() -> Self {
         Self {
             surface: None,

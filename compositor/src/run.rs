@@ -1,4 +1,4 @@
-//! Running the compositor, from the options to the exit code.
+//! Runs the compositor, from the options to the exit code.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -33,15 +33,15 @@ use crate::screen::{Screen, finish_writebacks};
 use crate::session::Seat;
 use crate::state::State;
 
-/// The exit codes, which Covalent's clients also use.
+/// The exit codes. Covalent's clients use the same codes.
 pub mod exit {
-    /// An error without an exit code of its own.
+    /// An error that has no code of its own.
     pub const UNEXPECTED: u8 = 1;
     /// The command line is not valid.
     pub const USAGE: u8 = 2;
     /// The output buffers cannot be allocated.
     pub const ALLOCATION: u8 = 7;
-    /// There is no card, or no display that can be used.
+    /// There is no card, or no usable display.
     pub const NO_DISPLAY: u8 = 10;
 }
 
@@ -120,7 +120,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
         .and_then(|()| finish_writebacks(&mut event_loop, &mut state))
         .context("the event loop failed")?;
     state.finish();
-    // If the command has not ended by itself, it is terminated now.
+    // The command is terminated if it has not ended yet.
     let ended_by_itself = command.as_mut().and_then(Command::status);
     if let Some(command) = &mut command {
         command.terminate();
@@ -131,7 +131,7 @@ pub fn run(options: &Options) -> Result<u8, Failure> {
     Ok(ended_by_itself.map_or(0, exit_code))
 }
 
-/// Creates the virtual outputs: those of `--output`, or one.
+/// Creates the virtual outputs: one for each `--output`, or a single one without the option.
 fn open_virtual(handle: &LoopHandle, options: &Options) -> Vec<Backend> {
     let mut names: Vec<&str> = Vec::new();
     for config in &options.output {
@@ -251,7 +251,7 @@ pub fn serve_clients(handle: &LoopHandle, mut display: Display<State>) -> anyhow
 fn listen(handle: &LoopHandle, name: Option<&str>) -> anyhow::Result<String> {
     let directory = runtime_directory();
     if let Some(name) = name {
-        // Joining an absolute path replaces the directory.
+        // `join` with an absolute path returns this path.
         let parent = directory.as_deref().unwrap_or(Path::new("/"));
         check_socket(&parent.join(name))?;
     }
@@ -264,7 +264,7 @@ fn listen(handle: &LoopHandle, name: Option<&str>) -> anyhow::Result<String> {
         (_, Err(error)) => anyhow::bail!("{error}"),
     };
     let socket_name = match (name, &directory) {
-        // Without XDG_RUNTIME_DIR clients need the absolute path.
+        // Without XDG_RUNTIME_DIR, clients need the absolute path of the socket.
         (Some(name), Ok(directory)) if std::env::var_os("XDG_RUNTIME_DIR").is_none() => {
             directory.join(name).display().to_string()
         }
@@ -279,7 +279,7 @@ fn listen(handle: &LoopHandle, name: Option<&str>) -> anyhow::Result<String> {
 
 fn listen_on_free(handle: &LoopHandle, directory: &Path) -> anyhow::Result<String> {
     let in_environment = std::env::var_os("XDG_RUNTIME_DIR").is_some();
-    // Clients without WAYLAND_DISPLAY connect to wayland-0, which is left to the user's main session.
+    // wayland-0 is skipped: clients without WAYLAND_DISPLAY connect to it, so it is left to the user's main session.
     for number in 1..=32 {
         let name = format!("wayland-{number}");
         let path = directory.join(&name);
@@ -301,8 +301,8 @@ fn listen_on_free(handle: &LoopHandle, directory: &Path) -> anyhow::Result<Strin
     )
 }
 
-/// Opens the control socket, unless the options forbid it. Without `--control`, the compositor runs without one where it cannot be
-/// opened.
+/// Opens the control socket, unless the options forbid it. If the default socket cannot be opened, the compositor runs without a
+/// control socket.
 fn open_control(state: &mut State, options: &Options, socket: &str) -> anyhow::Result<()> {
     if options.no_control {
         return Ok(());
@@ -322,11 +322,11 @@ fn open_control(state: &mut State, options: &Options, socket: &str) -> anyhow::R
     Ok(())
 }
 
-/// Returns the directory for the socket.
+/// Returns the directory in which the sockets are created.
 ///
 /// # Errors
 ///
-/// When there is none for this user.
+/// When this user has no runtime directory.
 fn runtime_directory() -> anyhow::Result<PathBuf> {
     let directory = covalent_protocols::control::runtime_directory();
     anyhow::ensure!(
@@ -369,7 +369,7 @@ fn stop_on_signals(handle: &LoopHandle) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a line with the socket, output, device and renderer on standard output when clients can connect.
+/// Prints a line with the socket, the outputs, the devices and the renderers on stdout. Clients can connect from then on.
 fn print_ready(state: &State, socket: &str) -> io::Result<()> {
     let output = |screen: &Screen| {
         let backend = screen.backend();

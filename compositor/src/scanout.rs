@@ -1,4 +1,4 @@
-//! Direct scanout: whether a client's buffer can replace an output buffer on the primary plane, or the reason why it cannot.
+//! Direct scanout: checks whether the primary plane can show a client's buffer instead of an output buffer.
 
 use crate::dmabuf::FramebufferRejection;
 use crate::kms::{KmsError, YuvEncoding, YuvMatrix};
@@ -25,13 +25,13 @@ pub enum ScanoutRejection {
     /// The buffer is `wl_shm` memory.
     #[error("the buffer is wl_shm memory, which a display cannot scan out")]
     Shm,
-    /// The client stated that alpha is straight.
+    /// The client set straight alpha.
     #[error("the client set straight alpha, and planes are used for premultiplied alpha only")]
     StraightAlpha,
-    /// The client stated a chroma location.
+    /// The client set a chroma location.
     #[error("the client stated the location of chroma, which only the renderers interpolate")]
     ChromaLocation,
-    /// The buffer's size differs from the mode's.
+    /// The size of the buffer differs from that of the mode.
     #[error(
         "the buffer is {0}x{1} and the mode is {2}x{3}; the plane is used without scaling (--mode or --match-mode can make the sizes equal)"
     )]
@@ -39,12 +39,12 @@ pub enum ScanoutRejection {
     /// The buffer is scaled or transformed.
     #[error("the surface scales or transforms its buffer")]
     Transformed,
-    /// The surface is translucent.
+    /// The surface is not completely opaque.
     #[error(
         "the buffer has an alpha channel and the opaque region of its surface does not cover the output"
     )]
     Translucent,
-    /// The plane does not support the format or the modifier.
+    /// The primary plane does not support the format or the modifier.
     #[error("the plane does not support {} with modifier {modifier:#x}", format::name(*.fourcc))]
     Format {
         /// The format of the buffer.
@@ -52,7 +52,7 @@ pub enum ScanoutRejection {
         /// The modifier of the buffer.
         modifier: u64,
     },
-    /// The card rejected the framebuffer.
+    /// The card rejected the import or the framebuffer of the buffer.
     #[error("{device} rejected the framebuffer of the buffer: {rejection}")]
     Framebuffer {
         /// The card.
@@ -81,8 +81,9 @@ impl ScanoutRejection {
     }
 }
 
-/// Returns the part of a layer's buffer that covers the output pixel by pixel, so that the primary plane can show it in place of an
-/// output buffer. A decoder's buffer has more rows than its picture, and its client crops them by `wp_viewport.set_source`.
+/// Returns the rectangle of a layer's buffer that covers the output without scaling, so that the primary plane can show it
+/// instead of an output buffer. The rectangle may be smaller than the buffer: a decoder's buffer has more rows than its picture,
+/// and the client crops it by `wp_viewport.set_source`.
 ///
 /// # Errors
 ///
@@ -104,7 +105,7 @@ pub fn primary_candidate(layer: &SceneLayer, output: Rect) -> Result<Rect, Scano
     let whole = whole.map(|(width, height)| Rect::of_size(width, height));
     let source = layer.view.source_pixels();
     let is_cropped = source.is_some() && source != whole;
-    // The size is checked first: a client scales because its buffer has another size, which is the more useful reason.
+    // The size is checked first. If a client scales because its buffer has another size, the size is the more useful reason.
     if !is_cropped && whole != Some(Rect::of_size(output.width, output.height)) {
         return Err(ScanoutRejection::Size(
             width,
@@ -125,11 +126,12 @@ pub fn primary_candidate(layer: &SceneLayer, output: Rect) -> Result<Rect, Scano
     Ok(source)
 }
 
-/// Returns how a plane has to convert the YUV of a layer, so that its colours are those of the renderers; `None` for RGB.
+/// Returns the encoding with which a plane has to convert the YUV of a layer, so that it shows the same colours as the renderers;
+/// `None` for RGB.
 ///
 /// # Errors
 ///
-/// When no plane can show these colours: a plane neither interpolates chroma as a client states it, nor multiplies straight alpha.
+/// When no plane can show these colours: a plane can neither interpolate chroma for a chroma location, nor blend straight alpha.
 pub fn yuv_encoding(layer: &SceneLayer) -> Result<Option<YuvEncoding>, ScanoutRejection> {
     let format = layer.content.format();
     if !format.is_yuv() {

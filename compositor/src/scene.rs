@@ -1,4 +1,4 @@
-//! The scene: the surfaces of the output in stacking order, and the damage since the previous frame.
+//! The scene of an output: its surfaces in stacking order, and the damage since the previous frame.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,10 +10,10 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use crate::content::Content;
 use crate::cursor::{CursorLayer, ShownCursor};
 use crate::region::{Rect, Region};
-use crate::render::{ColorRepresentation, View};
+use crate::render::{BufferView, ColorRepresentation};
 use crate::stack::Window;
 
-/// The number of rectangles of the hidden region from which no more are added.
+/// The maximum number of rectangles of the hidden region. No more are added beyond this number.
 const HIDDEN_RECTS_MAX: usize = 128;
 
 /// The role of a surface in its window.
@@ -32,45 +32,46 @@ pub enum Role {
 pub struct SceneLayer {
     /// The surface.
     pub surface: WlSurface,
-    /// The window it belongs to.
+    /// The window to which the surface belongs.
     pub window: Window,
     /// The role of the surface in that window.
     pub role: Role,
-    /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the desktop.
-    pub view: View,
-    /// How the numbers in the buffer are read as colours.
+    /// The source and destination rectangles. The destination is in pixels of the output, or in logical coordinates of the
+    /// desktop.
+    pub view: BufferView,
+    /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
-    /// The opaque region, in the same coordinates.
+    /// The opaque region, in the coordinates of `view`'s destination.
     pub opaque: Region,
-    /// The damage since the surface was last part of a frame of the output, in the same coordinates.
+    /// The damage since the surface was last part of a frame of the output, in the coordinates of `view`'s destination.
     pub damage: Region,
-    /// Whether the content was not part of a frame of the output yet.
+    /// Whether no frame of the output has shown the current content yet.
     pub has_new_content: bool,
     /// The content of the surface.
     pub content: Rc<Content>,
 }
 
-/// What a frame of the output consists of: the background and the visible surfaces.
+/// The content of a frame of an output: the background and the surfaces.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// The background colour (`0xAARRGGBB`).
     pub background: u32,
-    /// The surfaces, the lowest first.
+    /// The surfaces, from the bottom to the top.
     pub layers: Vec<SceneLayer>,
     /// The pointer, which is above all surfaces; `None` if it is not visible.
     pub cursor: Option<CursorLayer>,
 }
 
-/// The positions of the surfaces in a frame, from which the damage of the next frame is computed.
+/// The surfaces and their positions in the previous frame, from which the damage of the next frame is computed.
 #[derive(Clone, Debug, Default)]
 pub struct ShownScene {
     background: u32,
-    layers: Vec<(ObjectId, View)>,
+    layers: Vec<(ObjectId, BufferView)>,
     cursor: Option<ShownCursor>,
 }
 
 impl Scene {
-    /// Returns the damage since the frame `before`, clipped to the output.
+    /// Returns the damage since the scene `before`, clipped to the output.
     pub fn damage(&self, before: &ShownScene, output: Rect) -> Region {
         let mut damage = Region::default();
         let order = |id: &ObjectId| before.layers.iter().position(|(other, _)| other == id);
@@ -87,7 +88,7 @@ impl Scene {
                 .layers
                 .iter()
                 .find(|(id, _)| *id == layer.surface.id());
-            // The cost of adding rectangles grows with their number.
+            // The region is simplified, because adding a rectangle takes longer the more rectangles there are.
             damage.simplify();
             match known {
                 Some((_, view)) if *view == layer.view => damage.merge(&layer.damage),
@@ -113,8 +114,8 @@ impl Scene {
         damage
     }
 
-    /// Returns the number of output pixels that the surfaces of each client cover. A pixel counts once for each surface that covers
-    /// it.
+    /// Returns the number of output pixels that the surfaces of each client cover. A pixel counts once for each surface that
+    /// covers it.
     pub fn pixels_by_client<'a>(
         layers: impl IntoIterator<Item = &'a SceneLayer>,
         output: Rect,
@@ -144,7 +145,7 @@ impl Scene {
         }
     }
 
-    /// Returns the layers that are not completely hidden on the output, the lowest first.
+    /// Returns the layers that are at least partly visible on the output, from the bottom to the top.
     pub fn visible(&self, output: Rect) -> Vec<&SceneLayer> {
         let mut hidden = Region::default();
         let mut visible = Vec::new();
@@ -156,7 +157,8 @@ impl Scene {
                 .is_some_and(|rect| !hidden.covers(rect));
             if is_visible {
                 visible.push(layer);
-                // The cost of each layer grows with the number of rectangles. With fewer, more is drawn than is visible.
+                // The number of rectangles is limited, because the cost of each layer grows with it. Some layers may then be
+                // drawn although they are hidden.
                 if hidden.rects().len() < HIDDEN_RECTS_MAX {
                     hidden.merge(&layer.opaque);
                 }

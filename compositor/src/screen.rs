@@ -1,14 +1,14 @@
-//! An output: its place on the desktop, its frames, and their way to the display.
+//! An output: its position on the desktop, and its frames from the commit to the display.
 //!
 //! ```text
 //!   commit ──▶ queued ──▶ deadline: composed or scanned out, submitted ──▶ in flight ──▶ on the display ──▶ replaced
 //!                            frame callbacks                                    flip: feedback      buffers are released
 //! ```
 //!
-//! Each step has a file: `frame_clock.rs` computes the deadline, `draw.rs` draws at it, `submit.rs` hands the frame to the backend,
-//! `flip.rs` handles the page flip, and `recovery.rs` whatever fails. `redraw_state.rs` has the states between them; it is the only
-//! place that knows which frame is in flight. At most one is for each output. Commits that arrive before the deadline of a refresh are
-//! shown together.
+//! Each step has a file: `frame_clock.rs` computes the deadline, `draw.rs` draws the frame at the deadline, `submit.rs` submits
+//! it to the backend, `flip.rs` handles the page flip, and `recovery.rs` handles failures. `redraw_state.rs` has the states
+//! between the steps, and alone knows which frame is in flight (submitted and not on the display yet). An output has at most one
+//! frame in flight. Commits that arrive before the deadline of a refresh are shown together.
 
 mod callbacks;
 mod capture;
@@ -58,26 +58,26 @@ pub use callbacks::PendingCallbacks;
 pub struct Screen {
     id: OutputId,
     output: Output,
-    /// The global `wl_output`; `None` while the display is not connected and others are.
+    /// The `wl_output` global; `None` while the display is not connected and another display is.
     global: Option<GlobalId>,
     config: OutputConfig,
     position: Option<(i32, i32)>,
     backend: Backend,
     renderer: SharedRenderer,
     shown_scene: ShownScene,
-    /// What the output buffer on the display shows: the shown scene without the layers on planes.
+    /// The scene that the output buffer on the display shows: the shown scene without the layers on planes.
     drawn_scene: ShownScene,
     redraw_state: RedrawState,
     frame_clock: FrameClock,
-    /// The time at which a frame was drawn last, or was left out because nothing had changed.
+    /// The time at which a frame was last drawn, or skipped because nothing had changed.
     drawn_at: Duration,
     frames: u64,
     on_display: Option<Frame>,
-    /// Frames whose page flip was not reported. Any of them may be on the display until the next page flip.
+    /// The frames whose page flip was not reported. Any of them may be on the display until the next page flip.
     abandoned_frames: Vec<Frame>,
-    /// The surfaces that were sent `wl_surface.enter`.
+    /// The surfaces that have received `wl_surface.enter` for this output.
     entered: HashMap<ObjectId, WlSurface>,
-    /// Whether the output has accepted a frame.
+    /// Whether the output has accepted a frame yet.
     first_frame_submitted: bool,
     recovery: Recovery,
     screenshot: Option<(PathBuf, Option<u64>)>,
@@ -89,22 +89,22 @@ pub struct Screen {
 struct Frame {
     record: FrameRecord,
     feedback: Feedback,
-    /// The layers that could not be read and are left out.
+    /// The layers that could not be read and are missing in the frame.
     unreadable: Vec<UnreadableLayer>,
-    /// Whether the primary plane shows an output buffer, or the black one.
+    /// Whether the primary plane shows an output buffer, including the black one.
     is_drawn: bool,
-    /// The clients' buffers on planes.
+    /// The clients' buffers that planes show.
     scanned_out: Vec<ScannedOut>,
     output_buffer: Option<usize>,
-    /// The buffers of surfaces with new content.
+    /// The trace identities of the buffers with new content.
     traced_buffers: Vec<TracedBuffer>,
-    /// The client buffers that the GPU reads to draw the frame.
+    /// The clients' buffers that the GPU reads while it draws the frame.
     gpu_read: Option<GpuReadGuard>,
 }
 
 impl Screen {
-    /// Creates the `wl_output` global of `backend`, whose frames `renderer` composes. The mode is announced by
-    /// [`announce`](Self::announce), when the output has a position.
+    /// Creates the output of `backend` with its `wl_output` global. `renderer` composes its frames. [`announce`](Self::announce)
+    /// sends the mode to clients after the output has got a position.
     pub(crate) fn new(
         display: &DisplayHandle,
         id: OutputId,
@@ -133,7 +133,7 @@ impl Screen {
             renderer,
             shown_scene: ShownScene::default(),
             drawn_scene: ShownScene::default(),
-            // A first frame is submitted even without windows, so that the previous content of the display disappears.
+            // A first frame is submitted even without windows, so that the previous content of the display is replaced.
             redraw_state: RedrawState::Queued(Queued::New),
             frame_clock: FrameClock::default(),
             drawn_at: Duration::ZERO,
@@ -148,12 +148,12 @@ impl Screen {
         }
     }
 
-    /// Returns the identity.
+    /// Returns the identity of the output.
     pub fn id(&self) -> OutputId {
         self.id
     }
 
-    /// Requests a screenshot of frame number `after`, or of the last frame.
+    /// Requests a screenshot of the frame with number `frame_number`, or of the last frame if it is `None`.
     pub fn set_screenshot(&mut self, path: PathBuf, frame_number: Option<u64>) {
         self.screenshot = Some((path, frame_number));
     }
@@ -163,7 +163,7 @@ impl Screen {
         self.backend.mode()
     }
 
-    /// Returns the place of the output on the desktop.
+    /// Returns the position of the output on the desktop, with its scale and transform.
     pub fn view(&self) -> OutputView {
         OutputView::new(
             self.id,
@@ -174,7 +174,7 @@ impl Screen {
         )
     }
 
-    /// Returns whether the configuration has a position.
+    /// Returns whether the position of the output is configured.
     pub fn is_placed(&self) -> bool {
         self.config.position.is_some()
     }
@@ -189,14 +189,14 @@ impl Screen {
         &self.output
     }
 
-    /// Creates the global `wl_output` again, after a display was connected.
+    /// Creates the `wl_output` global again, after the display was connected again.
     pub(crate) fn publish(&mut self, display: &DisplayHandle) {
         if self.global.is_none() {
             self.global = Some(self.output.create_global::<State>(display));
         }
     }
 
-    /// Takes the global `wl_output`, which is to be removed.
+    /// Takes the `wl_output` global, so that the caller can remove it.
     pub(crate) fn withdraw(&mut self) -> Option<GlobalId> {
         self.global.take()
     }
@@ -216,7 +216,7 @@ impl Screen {
         &mut self.backend
     }
 
-    /// Sends `wl_surface.leave` to all surfaces, and removes the timers of an output that is removed.
+    /// Sends `wl_surface.leave` to all surfaces and removes the timers, because the output is removed.
     fn leave_all(&mut self, handle: &LoopHandle) {
         for surface in std::mem::take(&mut self.entered).into_values() {
             self.output.leave(&surface);
@@ -224,7 +224,7 @@ impl Screen {
         self.redraw_state.replace(handle, RedrawState::Idle);
     }
 
-    /// Forgets a destroyed surface, which Smithay's output would keep in its list of entered surfaces.
+    /// Removes a destroyed surface from the entered surfaces. Smithay's output would keep it in its list.
     pub(crate) fn surface_destroyed(&mut self, surface: &WlSurface) {
         self.output.leave(surface);
         self.entered.remove(&surface.id());
@@ -252,22 +252,22 @@ impl Screen {
         self.backend.is_on()
     }
 
-    /// Returns whether the output is a part of the desktop: its display is connected.
+    /// Returns whether the display of the output is connected, so that the output is part of the desktop.
     pub fn is_connected(&self) -> bool {
         self.backend.is_connected()
     }
 
-    /// Returns the numbers of the frames that were presented.
+    /// Returns the counts of the presented frames.
     pub fn presented(&self) -> &PresentedFrames {
         &self.presented
     }
 
-    /// Returns the record of the frame on the display; `None` before the first.
+    /// Returns the record of the frame on the display; `None` before the first frame.
     pub fn displayed(&self) -> Option<&FrameRecord> {
         self.on_display.as_ref().map(|frame| &frame.record)
     }
 
-    /// Releases the buffers that the display read, after it was turned off.
+    /// Releases the clients' buffers that the display was reading, after the display was turned off.
     fn release_scanout_buffers(&mut self) {
         self.abandoned_frames.clear();
         if let Some(frame) = &mut self.on_display {
@@ -279,14 +279,14 @@ impl Screen {
         self.backend.kms()?.writeback()
     }
 
-    /// Sends mode, position, scale and transform to clients.
+    /// Sends the mode, position, scale and transform to clients.
     pub(crate) fn announce(&self) {
         let mode = self.backend.mode();
         let mode = OutputMode {
             size: (mode.width, mode.height).into(),
             refresh: i32::try_from(mode.refresh_millihertz).unwrap_or(0),
         };
-        // A client sees only the modes of this output, of which the current one is the preferred one.
+        // Clients see only the current mode of the output, which is also announced as the preferred one.
         for other in self.output.modes() {
             if other != mode {
                 self.output.delete_mode(other);

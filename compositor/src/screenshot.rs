@@ -1,6 +1,6 @@
 //! Screenshots as PNG files.
 //!
-//! The CPU reads for a screenshot belong to no frame, so the report does not count them.
+//! Reading a screenshot with the CPU belongs to no frame, so the report does not count the bytes.
 
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -10,7 +10,7 @@ use png::{BitDepth, ColorType, Encoder, EncodingError};
 
 use crate::render::{ColorRepresentation, Encoding, Pixels, RowDecoder};
 
-/// Reads all pixels of a client's buffer as `0xAARRGGBB`, whose numbers are read as `colour`.
+/// Reads all pixels of a client's buffer as `0xAARRGGBB`. `colour` is the conversion of its sample values to colours.
 ///
 /// # Errors
 ///
@@ -34,7 +34,8 @@ pub fn decode(pixels: &dyn Pixels, colour: ColorRepresentation) -> io::Result<Ve
     Ok(colours)
 }
 
-/// Writes pixels (`0xAARRGGBB`) as an opaque PNG file, which replaces an existing one. Only its owner may read it.
+/// Writes pixels (`0xAARRGGBB`) as an opaque PNG file, which replaces an existing one. Only the user of the compositor can read
+/// it.
 ///
 /// # Errors
 ///
@@ -58,7 +59,7 @@ pub fn save(
     encoder.set_depth(BitDepth::Eight);
     let mut image = encoder.write_header()?;
     image.write_image_data(&bytes)?;
-    // Dropping the writers would discard their errors.
+    // The writers are finished explicitly, because dropping them would discard their errors.
     image.finish()?;
     let whole = file.into_inner();
     let whole = whole.map_err(|error| failed(error.into_error()))?;

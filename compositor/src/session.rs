@@ -1,4 +1,4 @@
-//! The session: devices are opened by a seat manager, or directly by root.
+//! The session, in which devices are opened through a seat manager, or directly by root.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,10 +16,10 @@ use smithay::backend::session::{AsErrno, Session};
 /// The longest time to wait until the seat manager activates the session.
 const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A seat, by which devices are opened. Clones share it.
+/// A seat, through which devices are opened. Clones refer to the same seat.
 #[derive(Clone, Debug)]
 pub enum Seat {
-    /// The seat of a seat manager, which also switches virtual terminals.
+    /// A seat of a seat manager, which also switches virtual terminals.
     Managed(LibSeatSession),
     /// Direct access by root on a machine without a seat manager.
     Direct,
@@ -75,9 +75,10 @@ impl Seat {
     }
 }
 
-/// Waits until the seat manager activates the session, before which no device can be opened.
+/// Waits until the seat manager activates the session. No device can be opened before.
 ///
-/// A session on a virtual terminal in the background stays inactive until its terminal is switched to, so the wait is bounded.
+/// A session on a background virtual terminal stays inactive until the user switches to its terminal, so the wait has a time
+/// limit.
 fn await_activation(
     session: &LibSeatSession,
     notifier: LibSeatSessionNotifier,
@@ -93,7 +94,7 @@ fn await_activation(
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(
-                "the seat is not active, because another session is; switch to the virtual terminal of this one"
+                "the seat is not active, because another session is active; switch to this session's virtual terminal"
             );
             break;
         }

@@ -1,4 +1,4 @@
-//! The window stack: the windows in stacking order and their positions.
+//! The window stack: the windows with their stacking order and positions, and their surfaces.
 
 use std::collections::HashMap;
 
@@ -30,8 +30,8 @@ pub struct Window {
     pub toplevel: ToplevelSurface,
     /// Whether the window is fullscreen.
     pub fullscreen: bool,
-    /// The output on which the window is placed or fullscreen. While this output is not connected, the window is on the first
-    /// output.
+    /// The output on which the window is placed or fullscreen. While this output is not connected, the window is placed on the
+    /// first output.
     pub output: Option<OutputId>,
 }
 
@@ -61,7 +61,7 @@ impl Stack {
         self.surfaces.keys()
     }
 
-    /// Returns the output that paces a surface; `None` while the surface is hidden.
+    /// Returns the main output of a surface; `None` while the surface is hidden.
     pub fn main_output(&self, surface: &WlSurface) -> Option<OutputId> {
         self.find(surface)?.main_output()
     }
@@ -94,7 +94,8 @@ impl Stack {
         }
     }
 
-    /// Sets the outputs that are on; returns the previous ones. A window whose output is not among them is placed on the first one.
+    /// Sets the outputs that are on, and returns the previous ones. A window whose output is not on is placed on the first
+    /// output.
     pub fn set_outputs(&mut self, outputs: Vec<OutputView>) -> Vec<OutputView> {
         std::mem::replace(&mut self.outputs, outputs)
     }
@@ -104,7 +105,7 @@ impl Stack {
         &self.outputs
     }
 
-    /// Forgets an output that was removed. Windows that are placed on it return when it is connected again.
+    /// Removes a removed output from the surfaces' states. Windows that were placed on it return when it is connected again.
     pub fn forget_output(&mut self, output: OutputId) {
         for surface in self.surfaces.values_mut() {
             surface.forget_output(output);
@@ -137,7 +138,7 @@ impl Stack {
         }
     }
 
-    /// Sets whether a window is fullscreen; returns whether this changed.
+    /// Sets whether a window is fullscreen. Returns whether the state has changed.
     pub fn set_fullscreen(&mut self, toplevel: &ToplevelSurface, fullscreen: bool) -> bool {
         let window = self
             .windows
@@ -170,7 +171,7 @@ impl Stack {
             .find(|popup| popup.wl_surface() == surface)
     }
 
-    /// Returns the windows, the lowest first.
+    /// Returns the windows, from the bottom to the top.
     pub fn windows(&self) -> &[Window] {
         &self.windows
     }
@@ -190,7 +191,7 @@ impl Stack {
             .find(|window| self.is_mapped(window))
     }
 
-    /// Returns the highest mapped window of which a part is on an output.
+    /// Returns the highest mapped window that is at least partly visible on an output.
     pub fn top_visible(&self) -> Option<&Window> {
         self.windows.iter().rev().find(|window| {
             let mut layers = Vec::new();
@@ -219,7 +220,7 @@ impl Stack {
         self.output_of(window).is_some_and(|view| view.id == output)
     }
 
-    /// Builds the scene of an output, in its pixels.
+    /// Builds the scene of an output, in pixels of the output.
     pub fn scene(&self, view: &OutputView) -> Scene {
         let mut scene = self.logical_scene(view.id);
         for layer in &mut scene.layers {
@@ -230,11 +231,11 @@ impl Stack {
         scene
     }
 
-    /// Builds the scene of an output in logical coordinates of the desktop. The scene also has surfaces that are outside of the
+    /// Builds the scene of an output, in logical coordinates of the desktop. It also contains surfaces that are outside of the
     /// output.
     pub fn logical_scene(&self, output: OutputId) -> Scene {
         let mut layers = Vec::new();
-        // A fullscreen window hides everything below it on its output, also where it is smaller than the output.
+        // A fullscreen window hides all windows below it on its output, even where it is smaller than the output.
         let lowest = self.windows.iter().rposition(|window| {
             window.fullscreen && self.is_mapped(window) && self.is_placed_on(window, output)
         });
@@ -254,7 +255,7 @@ impl Stack {
         }
     }
 
-    /// Adds the surfaces of a window, which is centred on its own output, to the layers of `output`.
+    /// Adds the surfaces of a window to the layers of `output`. The window is centred on its own output.
     fn add_window_layers(&self, layers: &mut Vec<SceneLayer>, window: &Window, output: OutputId) {
         let Some(home) = self.output_of(window) else {
             return;
@@ -272,7 +273,7 @@ impl Stack {
                 centred(home.height, geometry.height),
             )
         } else {
-            // The title bar must stay within the output, or the user cannot reach it.
+            // The upper left corner stays on the output, so that the user can reach the title bar.
             (
                 centred(home.width, geometry.width).max(0),
                 centred(home.height, geometry.height).max(0),
@@ -295,7 +296,7 @@ impl Stack {
         window.toplevel.alive() && self.has_content(window.toplevel.wl_surface())
     }
 
-    /// Returns the window geometry of a surface, which excludes shadows.
+    /// Returns the window geometry of a surface, which does not include shadows.
     fn geometry(&self, surface: &WlSurface) -> Rect {
         let declared = with_states(surface, |states| {
             states
@@ -387,7 +388,7 @@ impl Stack {
             },
             |_, _, _| true,
         );
-        // A client may nest popups without limit, so the depth is bounded.
+        // A client may nest popups without limit, so the number of levels is limited.
         if depth >= POPUP_DEPTH_MAX {
             return;
         }
@@ -409,17 +410,17 @@ impl Stack {
     }
 }
 
-/// The values that all layers of a surface tree share.
+/// The values that all layers of a surface tree have in common.
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     window: &'a Window,
     output: OutputId,
     role: Role,
-    /// The number of popups below.
+    /// The number of popup levels below this tree.
     depth: usize,
 }
 
-/// The largest depth of nested popups that are shown.
+/// The maximum number of nested popup levels that are shown.
 const POPUP_DEPTH_MAX: usize = 16;
 
 impl Window {

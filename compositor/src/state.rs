@@ -1,4 +1,4 @@
-//! The state of the compositor, which all protocol handlers and event sources use.
+//! The state of the compositor, which all protocol handlers and event sources share.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -104,19 +104,19 @@ pub struct ClientState {
     pub compositor: CompositorClientState,
     /// The process id of the client's socket. wayland-backend cannot provide it, because its socket is connected to this process.
     pub pid: Option<i32>,
-    /// The number of the client, by which the control socket names it.
+    /// The number by which the control socket identifies the client.
     pub number: ClientNumber,
-    /// The committed buffers of the client that are not released.
+    /// The committed buffers of the client that are not released yet.
     pub unreleased: UnreleasedBuffers,
-    /// The use of limits by the client.
+    /// The amounts that count against the client's limits.
     pub usage: Arc<Usage>,
-    /// The shared memory of the client that is mapped.
+    /// The mapped `wl_shm` pools of the client.
     pub shm_pools: Arc<ShmPools>,
-    /// Whether events for the client are queued that are to be forwarded at the end of this event-loop iteration.
+    /// Whether events for the client are queued, so that they have to be forwarded at the end of this event-loop iteration.
     pub expects_events: Arc<AtomicBool>,
 }
 
-/// Returns the use of limits by a client.
+/// Returns the amounts that count against a client's limits.
 pub fn usage_of(client: &Client) -> Arc<Usage> {
     client
         .get_data::<ClientState>()
@@ -136,7 +136,7 @@ impl ClientData for ClientState {
 }
 
 impl State {
-    /// Creates the globals and the first output, which shows its frames by `backend` and composes them by `renderer`.
+    /// Creates the globals and the first output. `backend` shows the frames of the output, and `renderer` composes them.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl State {
         let mut seat_state = SeatState::new();
         let mut seat = seat_state.new_wl_seat(&display, "seat0");
         let pointer = seat.add_pointer();
-        // The keymap needs files of xkb-data. Without them the compositor works without a keyboard.
+        // Loading the keymap needs the files of xkb-data. Without them the compositor runs without a keyboard.
         if let Err(error) = seat.add_keyboard(Default::default(), 400, 25) {
             tracing::warn!(%error, "the keyboard is not available because the keymap cannot be loaded; install xkb-data");
         }
@@ -226,7 +226,8 @@ impl State {
         }
     }
 
-    /// Disconnects the clients whose visible surfaces cover the output too many times, which would make each frame slow.
+    /// Disconnects the clients whose visible surfaces have too many pixels in total, compared with the output. Drawing them would
+    /// make each frame slow.
     pub fn check_frame_pixels(&self, visible: &[SceneLayer], output: Rect) {
         let area = output.area().max(1);
         for (client, pixels) in Scene::pixels_by_client(visible, output) {
@@ -245,14 +246,14 @@ impl State {
         self.fail_with(exit::UNEXPECTED, error);
     }
 
-    /// Stops the event loop because of an error that has an exit code of its own.
+    /// Stops the event loop because of an error, and sets the exit code.
     pub fn fail_with(&mut self, code: u8, error: anyhow::Error) {
         tracing::error!("{error:#}");
         self.failure.get_or_insert(Failure { code, error });
         self.handle.stop();
     }
 
-    /// Redraws if needed and flushes the clients' events, at the end of each event-loop iteration.
+    /// Draws frames that are due, and flushes the clients' events. It is called at the end of each event-loop iteration.
     pub fn after_dispatch(&mut self) {
         self.redraw();
         self.send_hidden_callbacks();

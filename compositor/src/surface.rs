@@ -14,7 +14,7 @@ use crate::handlers::color_representation;
 use crate::output_view::OutputId;
 use crate::region::{Rect, Region};
 use crate::render::view::Transform;
-use crate::render::{ColorRepresentation, PixelFormat, Pixels, View};
+use crate::render::{BufferView, ColorRepresentation, PixelFormat, Pixels};
 
 /// A surface's content, geometry, damage and opaque region in surface coordinates.
 #[derive(Debug, Default)]
@@ -33,16 +33,16 @@ pub struct Surface {
 #[derive(Debug)]
 struct OnOutput {
     id: OutputId,
-    /// The damage since the last frame of the output that showed the surface.
+    /// The damage since the output last submitted a frame with the surface.
     damage: Region,
-    /// Whether the content was not part of a frame of the output yet.
+    /// Whether no frame of the output has shown the current content yet.
     has_new_content: bool,
     /// The number of pixels of the output on which the surface is visible; 0 while it is hidden.
     visible_area: u64,
 }
 
 impl Surface {
-    /// Applies a commit. `attach` turns a new buffer into content, or returns `None` if the buffer cannot be shown.
+    /// Applies a commit. `attach` converts a new buffer to content. It returns `None` if the buffer cannot be shown.
     pub fn apply_commit(
         &mut self,
         states: &SurfaceData,
@@ -64,8 +64,8 @@ impl Surface {
         let scale = attributes.buffer_scale.max(1);
         self.transform = buffer_transform(attributes.buffer_transform);
         let damage = std::mem::take(&mut attributes.damage);
-        // A commit of the parent makes Smithay commit the pending state of this surface as well. A buffer that was attached and
-        // not committed is put back into the pending state, so that it waits for the commit of this surface.
+        // When the parent commits, Smithay also applies the pending state of this surface. A buffer that was attached and not
+        // committed is moved back to the pending state, so that it waits for this surface's own commit.
         let pending = &mut guard.pending().buffer;
         *pending = pending.take().or(uncommitted);
         drop(guard);
@@ -140,12 +140,12 @@ impl Surface {
         self.content.as_ref()
     }
 
-    /// Returns the size in output pixels.
+    /// Returns the size in surface coordinates.
     pub fn size(&self) -> (i32, i32) {
         self.size
     }
 
-    /// Returns whether the content was not part of a frame of the output yet.
+    /// Returns whether no frame of the output has shown the current content yet.
     pub fn has_new_content(&self, output: OutputId) -> bool {
         match self.on_output(output) {
             Some(on_output) => on_output.has_new_content,
@@ -157,7 +157,7 @@ impl Surface {
         self.outputs.iter().find(|known| known.id == output)
     }
 
-    /// Returns the state on an output; a new one is damaged completely.
+    /// Returns the state on an output. A new state has damage over the whole surface.
     fn on_output_mut(&mut self, output: OutputId) -> &mut OnOutput {
         let index = self.outputs.iter().position(|known| known.id == output);
         let index = index.unwrap_or_else(|| {
@@ -172,16 +172,16 @@ impl Surface {
         &mut self.outputs[index]
     }
 
-    /// Returns source and destination of the buffer if the upper left corner of the surface is at `origin`.
-    pub fn view(&self, origin: (i32, i32)) -> View {
-        View {
+    /// Returns the source and destination rectangles of the buffer if the upper left corner of the surface is at `origin`.
+    pub fn view(&self, origin: (i32, i32)) -> BufferView {
+        BufferView {
             source: self.source,
             destination: Rect::new(origin.0, origin.1, self.size.0, self.size.1),
             transform: self.transform,
         }
     }
 
-    /// Returns how the numbers in the buffer are read as colours.
+    /// Returns the conversion of the buffer's sample values to colours.
     pub fn colour(&self) -> ColorRepresentation {
         self.colour
     }
@@ -191,7 +191,7 @@ impl Surface {
         &self.opaque
     }
 
-    /// Returns the damage since the last frame of the output that showed the surface.
+    /// Returns the damage since the output last submitted a frame with the surface.
     pub fn damage(&self, output: OutputId) -> Region {
         match self.on_output(output) {
             Some(on_output) => on_output.damage.clone(),
@@ -199,7 +199,7 @@ impl Surface {
         }
     }
 
-    /// Clears the damage on an output after a frame with the current content was submitted to it.
+    /// Clears the damage on an output, because a frame with the current content was submitted to it.
     pub fn mark_latched(&mut self, output: OutputId) {
         let on_output = self.on_output_mut(output);
         on_output.has_new_content = false;
@@ -219,8 +219,8 @@ impl Surface {
         }
     }
 
-    /// Returns the output that shows the largest part of the surface, by whose refreshes the client draws; `None` while the surface
-    /// is hidden.
+    /// Returns the main output: the one that shows the largest part of the surface, and for whose refreshes the client draws. It
+    /// is `None` while the surface is hidden.
     pub fn main_output(&self) -> Option<OutputId> {
         let visible = self.outputs.iter().filter(|output| output.visible_area > 0);
         let largest =
@@ -228,7 +228,7 @@ impl Surface {
         largest.map(|output| output.id)
     }
 
-    /// Forgets an output that was removed.
+    /// Removes the state of the surface on an output that was removed.
     pub fn forget_output(&mut self, output: OutputId) {
         self.outputs.retain(|known| known.id != output);
     }

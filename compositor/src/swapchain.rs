@@ -1,9 +1,9 @@
-//! The swapchain of output buffers. Each buffer has its own damage, as with wlroots' damage ring.
+//! The swapchain of output buffers. Each buffer has its own damage, as in wlroots' damage ring.
 
 use crate::region::{Rect, Region};
 use crate::render::Target;
 
-/// Output buffers of one size.
+/// Output buffers of one size, and which of them are submitted and shown.
 #[derive(Debug)]
 pub struct Swapchain {
     slots: Vec<Slot>,
@@ -18,8 +18,8 @@ struct Slot {
 }
 
 impl Swapchain {
-    /// Creates a swapchain of buffers that are not drawn yet. It needs at least two, so that one can be drawn while another is
-    /// shown.
+    /// Creates a swapchain of buffers that were not drawn into yet. At least two are needed, so that one can be drawn into while
+    /// another is shown.
     pub fn new(targets: Vec<Target>) -> Self {
         let slots = targets
             .into_iter()
@@ -35,7 +35,7 @@ impl Swapchain {
         }
     }
 
-    /// Adds damage to every buffer.
+    /// Adds damage to the damage of every buffer.
     pub fn damage(&mut self, damage: &Region) {
         for slot in &mut self.slots {
             slot.damage.merge(damage);
@@ -43,14 +43,14 @@ impl Swapchain {
         }
     }
 
-    /// Damages all buffers completely.
+    /// Damages every buffer completely.
     pub fn damage_all(&mut self) {
         for slot in &mut self.slots {
             slot.damage = full_rect(&slot.target).into();
         }
     }
 
-    /// Unmaps all buffers and damages them completely, for a time in which nothing is composed.
+    /// Unmaps all buffers, because nothing is composed for a while, and damages them completely.
     pub fn unmap_all(&mut self) {
         self.damage_all();
         for slot in &mut self.slots {
@@ -69,14 +69,14 @@ impl Swapchain {
         self.slots.iter().any(|slot| slot.target.dmabuf().is_some())
     }
 
-    /// Returns a buffer that the CPU draws to, as [`acquire_gpu`](Self::acquire_gpu) does for the GPU.
+    /// Returns a free buffer that the CPU draws into, in the same way as [`acquire_gpu`](Self::acquire_gpu).
     pub fn acquire(&mut self) -> Option<(usize, &mut Target, Region)> {
         self.acquire_where(|target| target.dmabuf().is_none())
     }
 
-    /// Returns a buffer that the GPU draws to and that is neither shown nor submitted: its index, the buffer and its damage.
+    /// Returns a buffer that the GPU renders to and that is neither shown nor submitted: its index, the buffer and its damage.
     ///
-    /// The buffer with the least damage is selected; `None` if all are in use.
+    /// Of several such buffers, the one with the least damage is returned. It returns `None` if all are in use.
     pub fn acquire_gpu(&mut self) -> Option<(usize, &mut Target, Region)> {
         self.acquire_where(|target| target.dmabuf().is_some())
     }
@@ -95,7 +95,7 @@ impl Swapchain {
         Some((index, &mut slot.target, damage))
     }
 
-    /// Clears the damage of the buffer at `index`, which was drawn.
+    /// Clears the damage of the buffer at `index`, because it was drawn into.
     pub fn mark_drawn(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
             slot.damage = Region::default();
@@ -109,26 +109,27 @@ impl Swapchain {
         slot.damage.is_empty().then_some(shown)
     }
 
-    /// Sets the buffer that was submitted; `None` for a framebuffer that is not in this swapchain.
+    /// Records which buffer was submitted; `None` for a framebuffer outside of this swapchain.
     pub fn submitted(&mut self, index: Option<usize>) {
         self.next = index;
     }
 
-    /// Marks the submitted buffer as shown.
+    /// Records that the submitted buffer is shown now.
     pub fn flipped(&mut self) {
         self.shown = self.next.take();
     }
 
-    /// Handles an abandoned frame. The submitted buffer counts as shown, because it may be on the display.
+    /// Handles an abandoned frame. Its buffer counts as shown, because it may be on the display.
     ///
-    /// The buffer that was shown before it is free then. If both were kept, a swapchain of two buffers would have none to draw to.
+    /// The buffer that was shown before becomes free. If both were kept, a swapchain of two buffers would have no buffer to draw
+    /// into.
     pub fn abandoned(&mut self) {
         if let Some(next) = self.next.take() {
             self.shown = Some(next);
         }
     }
 
-    /// Returns the number of bytes that were written so far to buffers in memory of this process.
+    /// Returns the total number of bytes that were written to buffers in memory of this process.
     pub fn written_bytes(&self) -> u64 {
         self.slots
             .iter()

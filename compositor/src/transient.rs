@@ -1,4 +1,4 @@
-//! Classification of errors as transient or permanent, and delays between attempts.
+//! Classifies errors as transient or permanent, and computes the delays between attempts.
 
 use std::error::Error;
 use std::io;
@@ -10,12 +10,12 @@ use rustix::io::Errno;
 use crate::dmabuf::FramebufferRejection;
 use crate::kms::KmsError;
 
-/// Whether another attempt may succeed after an error.
+/// Whether the same request may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// The same request may succeed later: EBUSY, EINTR, EAGAIN, ENOMEM and similar errors.
     Transient,
-    /// Another program is DRM master, for example while the session is not active.
+    /// Another program is DRM master, for example because another session is active.
     NotMaster,
     /// The same request would fail again.
     Permanent,
@@ -44,7 +44,7 @@ impl FaultKind {
 
     fn of_errno(errno: Errno) -> Self {
         match errno {
-            // ENFILE, EMFILE and ENOBUFS are transient like ENOMEM: they end when other resources are freed.
+            // ENFILE, EMFILE and ENOBUFS are transient like ENOMEM: the request can succeed when other resources are freed.
             Errno::BUSY
             | Errno::INTR
             | Errno::AGAIN
@@ -80,7 +80,8 @@ fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     if let Some(number) = error.raw_os_error() {
         return Some(Errno::from_raw_os_error(number));
     }
-    // The source of an io::Error that wraps an error is the source of the inner error, so the inner error has to be visited here.
+    // The source of an io::Error that wraps another error is the source of the wrapped error. So the wrapped error itself has to
+    // be visited here.
     let mut next = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
     while let Some(inner) = next {
         if let Some(errno) = errno(inner) {
@@ -109,7 +110,7 @@ impl Backoff {
         }
     }
 
-    /// Counts a failure; returns the delay before the next attempt.
+    /// Counts a failure. Returns the delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
         self.attempts = self.attempts.saturating_add(1);
@@ -128,13 +129,14 @@ impl Backoff {
 }
 
 impl Default for Backoff {
-    /// From 2 ms, which is shorter than a refresh period, to one second.
+    /// Starts with a delay of 2 ms, which is shorter than a refresh period, up to a delay of one second.
     fn default() -> Self {
         Self::new(Duration::from_millis(2), Duration::from_secs(1))
     }
 }
 
-/// Makes a request up to four times without a delay while it fails transiently, for requests outside of the event loop.
+/// Repeats a request that fails transiently, up to four times in total and without a delay. It is for requests outside of the
+/// event loop.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
-//! The acts of the user: key presses and button presses, and the clients that received them.
+//! Records key and button presses of the user, and the clients that received them.
 //!
-//! A client may take the selection or activate a window only with the serial of such an event. Serials are counted for all
-//! clients together, so each client can guess those of others; the client is therefore stored with the serial.
+//! A client may set the selection or activate a window only with the serial of such an event. All clients' events share one
+//! sequence of serials, so a client can guess the serials of another client's events. The client is therefore stored with each
+//! serial.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::Serial;
 
-/// The number of events that are stored. A client answers an event before the user has caused as many others.
+/// The number of events that are stored. A client uses a serial before the user has caused so many later events.
 const EVENTS_MAX: usize = 256;
 
 /// The last key and button events.
@@ -24,7 +25,7 @@ impl<C> Default for UserActs<C> {
 }
 
 impl UserActs {
-    /// Stores an event that a surface receives.
+    /// Records an event that a surface receives.
     pub fn record(&mut self, serial: Serial, surface: Option<&WlSurface>) {
         if let Some(client) = surface.and_then(Resource::client) {
             self.push(serial, client.id());
@@ -40,7 +41,7 @@ impl<C: PartialEq> UserActs<C> {
         self.0.push_back((serial, client));
     }
 
-    /// Returns whether a client received an event with this serial.
+    /// Returns whether this client received an event with this serial.
     pub fn contains(&self, serial: Serial, client: &C) -> bool {
         self.0
             .iter()

@@ -1,8 +1,9 @@
-//! Writeback of every frame by the card's writeback connector, as a line with a checksum and optionally as raw pixels.
+//! Captures every frame with the card's writeback connector. Each frame is recorded as a line with a checksum, and optionally
+//! with raw pixels.
 //!
-//! `DIR/frames.jsonl` has one line for each frame: its number in the report (0 for a redraw without new content), the inode of
-//! the dma-buf that was shown, the checksum, and the offset of its pixels in `DIR/frames.raw` (rows of XRGB8888 without padding)
-//! or null.
+//! `DIR/frames.jsonl` has one line for each frame. A line has the number of the frame in the report (0 for a redraw without new
+//! content), the inode of the dma-buf that was shown, the checksum, and the offset of the pixels in `DIR/frames.raw` or null.
+//! `DIR/frames.raw` has rows of XRGB8888 without padding.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -23,18 +24,18 @@ use crate::lines::LineFile;
 use crate::render::PixelFormat;
 use crate::transient::retry_transient;
 
-/// The number of buffers. They are used in rotation, since the card may still write to the previous one.
+/// The number of buffers. They are used in rotation, because the card may still write to the previous buffer.
 const SLOTS: usize = 3;
 
-/// The pixel that fills the last row of a buffer until the card has written it. No frame has a row of these bytes.
+/// The pixel value with which the last row of a buffer is filled before the writeback. If the row still has these pixels, the
+/// card has not written the buffer. No frame has such a row.
 const UNWRITTEN: [u8; 4] = [0xa5, 0x3c, 0x5a, 0xc3];
 
-/// The writebacks of a card, one at a time.
+/// The writebacks of one output, of which one is pending at a time.
 ///
-/// vkms can lose a writeback. It cleans up after the previous writeback when its fence has signalled. If the next one is
-/// requested before that, vkms does not compose it, and the fence of the lost writeback signals with the following one. Therefore
-/// there is a pause after each writeback, the content of the buffer decides whether it was written, and a lost writeback is
-/// requested again.
+/// vkms can lose a writeback. It finishes a writeback after its fence was signalled. If the next writeback is requested before
+/// that, vkms does not compose it, and signals its fence with the writeback after it. Therefore there is a pause after each
+/// writeback, the content of the buffer decides whether the buffer was written, and a lost writeback is requested again.
 #[derive(Debug)]
 pub struct Writeback {
     slots: Vec<Slot>,
@@ -58,11 +59,11 @@ struct Slot {
     marked_unwritten: Cell<bool>,
 }
 
-/// The writeback that was requested last.
+/// The writeback that was requested and is not collected yet.
 #[derive(Debug)]
 struct PendingWriteback {
     slot_index: usize,
-    /// The number of its frame in the report.
+    /// The number of the frame in the report.
     frame: Option<u64>,
     /// The inode of the dma-buf that the frame showed.
     buffer: u64,
@@ -71,7 +72,7 @@ struct PendingWriteback {
 }
 
 impl Writeback {
-    /// Creates the files in `directory` and allocates buffers for a mode of that size.
+    /// Creates the files in `directory`, and allocates buffers that have the size of the mode.
     ///
     /// # Errors
     ///
@@ -121,7 +122,8 @@ impl Writeback {
         })
     }
 
-    /// Returns whether another writeback can be requested. No frame is submitted before, so that each has a writeback.
+    /// Returns whether the next writeback can be requested. No frame is submitted while it cannot, so that every frame has a
+    /// writeback.
     pub fn is_idle(&self) -> bool {
         self.pending.is_none() && !self.paused
     }
@@ -131,11 +133,12 @@ impl Writeback {
         self.paused = false;
     }
 
-    /// Prepares the next writeback; returns its buffer's index and the job for the commit.
+    /// Prepares the next writeback. Returns the index of its buffer and the job for the commit.
     ///
     /// # Errors
     ///
-    /// When the buffer cannot be marked as not written, without which its completion could not be detected.
+    /// When the last row of the buffer cannot be filled with `UNWRITTEN`, without which a completed writeback could not be
+    /// detected.
     pub fn next_job(&self) -> Result<Option<(usize, WritebackJob)>, AccessError> {
         let Some(slot) = self.slots.get(self.next_slot) else {
             return Ok(None);
@@ -164,7 +167,7 @@ impl Writeback {
         self.requests += 1;
     }
 
-    /// Sets the number of the frame in the report.
+    /// Sets the number that the pending writeback's frame has in the report.
     pub fn set_frame_number(&mut self, frame: Option<u64>) {
         if let Some(pending) = &mut self.pending {
             pending.frame = frame;
@@ -181,19 +184,19 @@ impl Writeback {
         self.pending.as_ref().map(|_| self.requests)
     }
 
-    /// Returns the number of the writeback that is pending, counted in those that were written; `None` if none is pending. Unlike
-    /// [`pending_request`](Self::pending_request) it stays the same when the writeback is requested again.
+    /// Returns the index of the pending writeback among all collected writebacks; `None` if none is pending. Unlike
+    /// [`pending_request`](Self::pending_request), it stays the same when the writeback is requested again.
     pub fn pending_index(&self) -> Option<u64> {
         self.pending.as_ref().map(|_| self.written)
     }
 
-    /// Abandons the pending writeback, because its frame was abandoned.
+    /// Forgets the pending writeback, because its frame was abandoned.
     pub fn abandon(&mut self) {
         self.pending = None;
     }
 
-    /// Stores the pending writeback if it is complete; returns whether it is. [`end_pause`](Self::end_pause) must be called a
-    /// refresh period later.
+    /// Records the pending writeback if the card has written it, and returns whether it has. [`end_pause`](Self::end_pause) must
+    /// be called a refresh period later.
     ///
     /// # Errors
     ///
@@ -231,7 +234,7 @@ impl Writeback {
         drop(guard);
         slot.marked_unwritten.set(false);
         if let Err(error) = slot.mark_unwritten(self.size) {
-            // `next_job` marks it again.
+            // If the row cannot be filled now, `next_job` fills it.
             tracing::debug!(%error, "a buffer of the writeback cannot be marked as not written yet");
         }
         self.pending = None;
@@ -242,7 +245,7 @@ impl Writeback {
                 let bytes = u64::try_from(row.len()).unwrap_or(0) * u64::from(height);
                 self.raw_bytes = self.raw_bytes.saturating_add(bytes);
             }
-            // On a full disk only the pixels of this writeback are lost.
+            // If the disk is full, only the pixels of this writeback are lost.
             Some(Err(error)) => {
                 self.lines.count_lost(error);
                 let _ = self.raw.set_len(self.raw_bytes);
@@ -265,7 +268,7 @@ impl Writeback {
 }
 
 impl Slot {
-    /// Marks the buffer as not written.
+    /// Fills the last row of the buffer with [`UNWRITTEN`].
     fn mark_unwritten(&self, size: (u16, u16)) -> Result<(), AccessError> {
         let row = UNWRITTEN.repeat(usize::from(size.0));
         let last = u32::from(size.1).saturating_sub(1);
@@ -275,9 +278,9 @@ impl Slot {
     }
 }
 
-/// A 64-bit FNV-1a checksum of pixels, each of which is one input value (red, green, blue).
+/// A 64-bit FNV-1a checksum of pixels. Red, green and blue of a pixel are one input value.
 ///
-/// The fourth byte of XRGB8888 is undefined and is not included.
+/// The fourth byte of XRGB8888 is undefined and not included.
 #[derive(Clone, Copy, Debug)]
 pub struct Checksum(u64);
 

@@ -1,4 +1,4 @@
-//! One reader, as the server sees it. What it sends is not trusted.
+//! The server's connection to one reader. The reader's messages are not trusted.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,17 +14,18 @@ use rustix::net::{
 use super::{Done, FDS_MAX, MESSAGE_BYTES_MAX, SHARED_BUFFERS};
 use crate::poller::Key;
 
-/// How long a reader may have a frame. A stopped process would otherwise keep its buffer, and the other readers would lose frames.
+/// How long a reader may hold a frame. Otherwise a stopped process would hold its buffer for ever, and the other readers would
+/// miss frames.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
-/// A reader.
+/// A connection to one reader.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) key: Key,
     socket: OwnedFd,
-    /// The buffer that it has, and since when.
+    /// The index of the buffer that the reader holds, and the time at which the reader got it.
     pub(super) held: Option<(usize, Instant)>,
-    /// Whether it lost a frame while it had its last one.
+    /// Whether a frame was shown while the reader held its last frame, so that the reader missed the newer one.
     is_late: bool,
 }
 
@@ -38,26 +39,32 @@ impl Connection {
         }
     }
 
-    /// Returns the buffer that the reader has.
+    /// Returns the index of the buffer that the reader holds.
     pub(super) fn index(&self) -> Option<usize> {
         self.held.map(|(index, _)| index)
     }
 
-    /// Returns whether the reader has its buffer for longer than it may.
+    /// Returns whether the reader has held its buffer for longer than [`HOLD_MAX`].
     pub(super) fn is_overdue(&self) -> bool {
         self.held
             .is_some_and(|(_, since)| since.elapsed() > HOLD_MAX)
     }
 
-    /// Sends a frame; returns false where it is lost for this reader. `room` is the number of buffers that the readers may have besides
-    /// those that they have.
-    pub(super) fn offer(&mut self, index: usize, message: &[u8], room: u32) -> Result<bool, Errno> {
+    /// Sends a frame to the reader. Returns `false` if the reader misses the frame: it holds another frame, too few buffers are
+    /// left, or its socket is full. `buffers_left` is the number of buffers that the readers may hold in addition to those that
+    /// they hold now.
+    pub(super) fn send_frame(
+        &mut self,
+        index: usize,
+        message: &[u8],
+        buffers_left: u32,
+    ) -> Result<bool, Errno> {
         if self.held.is_some() {
             self.is_late = true;
             return Ok(false);
         }
         let needed = if self.is_late { SHARED_BUFFERS } else { 1 };
-        if room < needed {
+        if buffers_left < needed {
             return Ok(false);
         }
         match send(&self.socket, message, &[]) {
@@ -71,10 +78,11 @@ impl Connection {
         }
     }
 
-    /// Receives one message; returns the buffer that the reader gives back. The error says why the connection ends.
+    /// Receives one message. Returns the index of the buffer that the reader returns. The error is the reason for which the
+    /// server disconnects the reader.
     pub(super) fn receive(&mut self) -> Result<Option<usize>, String> {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
-        // The kernel closes file descriptors for which there is no space, and sets CTRUNC.
+        // There is no space for file descriptors. If the reader sends any, the kernel closes them and sets MSG_CTRUNC.
         let mut control = RecvAncillaryBuffer::default();
         let into = &mut [IoSliceMut::new(&mut bytes)];
         let flags = RecvFlags::CMSG_CLOEXEC;

@@ -1,6 +1,6 @@
-//! Gives the frames of a stream to other processes over a Unix socket. They read the stream's own buffers.
+//! Shares the frames of a stream with other processes over a Unix socket. These processes read the stream's own dma-bufs.
 //!
-//! The socket is of the type `SOCK_SEQPACKET`, so each message is received whole. A message is a JSON object:
+//! The socket is of the type `SOCK_SEQPACKET`, so one receive call returns one message. A message is a JSON object:
 //!
 //! ```text
 //!   FrameServer                                                    FrameReader
@@ -10,13 +10,14 @@
 //! ```
 //!
 //! - The dma-bufs of all layouts come with the first message, in the order of the layouts and of the dma-bufs in each.
-//! - A frame is complete when its message is sent. A camera's queue has no fences, so none is sent. A reader that reads by a GPU sends
-//!   `done` when its GPU has finished.
-//! - A reader has at most one frame. While it has one, further frames are lost for this reader alone, see [`FrameServer::show`].
-//! - A program that is refused gets `{"version":1,"error":"…"}` instead of the layouts.
+//! - A frame is complete when its message is sent. The messages have no fences, because a camera's queue has none. A reader that
+//!   uses a GPU sends `done` when its GPU has finished reading.
+//! - A reader holds at most one frame. While it holds one, it misses further frames; other readers do not, see
+//!   [`FrameServer::show`].
+//! - A reader that the server does not accept gets `{"version":1,"error":"…"}` instead of the layouts.
 //!
-//! Neither side trusts the other. The server disconnects a reader that breaks these rules. A reader parses and checks everything before
-//! it uses a buffer.
+//! Server and reader do not trust each other. The server disconnects a reader that breaks these rules. A reader parses and checks
+//! each message before it uses a buffer.
 //!
 //! # References
 //! unix(7), `SOCK_SEQPACKET` and `SCM_RIGHTS`.
@@ -39,24 +40,24 @@ use covalent_alloc::text::{printable, printable_path};
 use serde::{Deserialize, Serialize};
 
 pub use reader::{Frame, FrameReader};
-pub use server::{FrameServer, Shared};
+pub use server::{FrameServer, SharingReport};
 
 /// The version of the messages.
 pub const VERSION: u32 = 1;
 
-/// The most readers at the same time.
+/// The maximum number of readers at the same time.
 pub const READERS_MAX: usize = 8;
 
-/// The most buffers that the readers of a server have together, and so the number of buffers that a stream needs for them.
+/// The maximum number of buffers that the readers of a server hold together. A stream needs this number of additional buffers.
 pub const SHARED_BUFFERS: u32 = 2;
 
-/// The most bytes of the first message. Eighty layouts of a picture with three planes are shorter.
+/// The maximum size of the first message in bytes. It is enough for eighty layouts of a picture with three planes.
 const DESCRIPTION_BYTES_MAX: usize = 1 << 16;
 
-/// The most bytes of each further message.
+/// The maximum size of each later message in bytes.
 const MESSAGE_BYTES_MAX: usize = 256;
 
-/// The most file descriptors of a message (`SCM_MAX_FD` of Linux).
+/// The maximum number of file descriptors of a message (`SCM_MAX_FD` of Linux).
 const FDS_MAX: usize = 253;
 
 /// Why frames cannot be shared.
@@ -104,7 +105,7 @@ pub enum FrameReadError {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// The other process does not describe its buffers.
+    /// The other process did not describe its buffers in time.
     #[error(
         "the program that listens on {} did not describe its buffers within {seconds} s; it may be stopped, or shares no frames",
         printable_path(path)
@@ -112,21 +113,21 @@ pub enum FrameReadError {
     Timeout {
         /// The path of the socket.
         path: PathBuf,
-        /// How long it had time.
+        /// How long this process waited for the description.
         seconds: u64,
     },
-    /// The other process refuses this one.
-    #[error("the program that shares the frames refuses this one: {}", printable(.0))]
+    /// The other process does not accept this one as a reader; the text is its reason.
+    #[error("the program that shares the frames rejects this reader: {}", printable(.0))]
     Refused(String),
-    /// The other process is of another release.
+    /// The other process uses another version of the messages.
     #[error(
-        "the program that shares the frames has version {0} of the messages, and this one version {VERSION}; use both of the same release"
+        "the program that shares the frames uses version {0} of the messages, and this program version {VERSION}; use both from the same release"
     )]
     Version(u32),
-    /// A message breaks the rules.
+    /// A message breaks the rules of the protocol.
     #[error("the program that shares the frames sent a message that is not valid: {}", printable(.0))]
     Invalid(String),
-    /// A buffer is not as it is described.
+    /// The dma-bufs of a buffer do not match its description.
     #[error("buffer {index} of the program that shares the frames cannot be imported: {source}")]
     Buffer {
         /// The index of the buffer.
@@ -142,7 +143,7 @@ pub enum FrameReadError {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// The other process has ended, or has disconnected this one.
+    /// The other process has ended, or has closed the connection.
     #[error("the program that shared the frames has ended, or has disconnected this reader")]
     Ended,
 }
@@ -154,7 +155,7 @@ impl fmt::Debug for FrameReadError {
     }
 }
 
-/// The first message. The dma-bufs come with it.
+/// The first message. The dma-bufs are sent with it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
@@ -163,7 +164,7 @@ struct Description {
     colours: ColourDescription,
 }
 
-/// The fields of the first message that every version has.
+/// The fields of the first message that every version of the protocol has.
 #[derive(Debug, Serialize, Deserialize)]
 struct Greeting {
     version: u32,
@@ -171,7 +172,7 @@ struct Greeting {
     error: Option<String>,
 }
 
-/// The colours of the pixels.
+/// The colour encoding of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ColourDescription {
@@ -188,23 +189,23 @@ enum Matrix {
     Bt2020,
 }
 
-/// A frame that the reader may read until it sends [`Done`].
+/// A message with a frame. The reader may read the frame's buffer until it sends [`Done`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FrameMessage {
     /// The index of the buffer.
     index: usize,
-    /// The camera's number of the frame.
+    /// The camera's sequence number of the frame.
     sequence: u32,
     /// The time of the capture by CLOCK_MONOTONIC; null where the camera has another clock.
     timestamp_ns: Option<u64>,
 }
 
-/// The reader has read a frame.
+/// A message of a reader that has finished reading a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Done {
-    /// The index of its buffer.
+    /// The index of the frame's buffer.
     done: usize,
 }
 
@@ -214,7 +215,7 @@ impl From<Colours> for ColourDescription {
             matrix: match colours.encoding {
                 Encoding::Bt709 => Matrix::Bt709,
                 Encoding::Bt2020 => Matrix::Bt2020,
-                // V4L2's default for a colorspace without another one.
+                // BT.601 is V4L2's default encoding of most colorspaces (V4L2_MAP_YCBCR_ENC_DEFAULT).
                 _ => Matrix::Bt601,
             },
             is_full_range: colours.is_full_range,

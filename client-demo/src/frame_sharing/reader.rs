@@ -1,4 +1,4 @@
-//! The side that reads the frames of another process. Nothing that it receives is used before it is checked.
+//! The reader's side of frame sharing. Each message is checked before its data is used.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -24,8 +24,8 @@ use super::{
 /// How long the other process may take to describe its buffers.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Reads the frames that a [`FrameServer`](super::FrameServer) of another process shares. It polls as readable when a frame is there,
-/// and when the other process has ended.
+/// Reads the frames that a [`FrameServer`](super::FrameServer) of another process shares. Its file descriptor is readable when a
+/// frame has arrived and when the other process has closed the connection.
 #[derive(Debug)]
 pub struct FrameReader {
     socket: OwnedFd,
@@ -40,11 +40,12 @@ impl AsFd for FrameReader {
 }
 
 impl FrameReader {
-    /// Connects to the socket of a server, and imports its buffers. It waits five seconds at most.
+    /// Connects to the socket of a server, and imports the server's buffers. It waits for five seconds at most.
     ///
     /// # Errors
     ///
-    /// [`FrameReadError`], but not [`FrameReadError::Ended`] later than the connection.
+    /// [`FrameReadError`]; [`FrameReadError::Ended`] only if the server closes the connection before it has described its
+    /// buffers.
     pub fn connect(path: &Path) -> Result<Self, FrameReadError> {
         let connecting = |error: Errno| FrameReadError::Connect {
             path: path.to_owned(),
@@ -73,7 +74,8 @@ impl FrameReader {
         })
     }
 
-    /// Returns the buffers. Keep a mapping of each: a new one for each frame costs more than to read it.
+    /// Returns the buffers. Map each buffer once and keep the mapping, because mapping it again for each frame takes longer than
+    /// reading the frame.
     #[must_use]
     pub fn buffers(&self) -> &[Buffer] {
         &self.buffers
@@ -85,17 +87,17 @@ impl FrameReader {
         self.colours
     }
 
-    /// Returns the next frame; `None` where none is there yet.
+    /// Returns the next frame; `None` where none has arrived yet.
     ///
-    /// The frames that are shown while this process has one are lost for it. The server disconnects a reader that keeps a frame for
-    /// ten seconds.
+    /// While this process holds a frame, it misses newer frames. The server disconnects a reader that holds a frame for ten
+    /// seconds.
     ///
     /// # Errors
     ///
     /// [`FrameReadError::Ended`] where the other process has ended, [`FrameReadError::Invalid`], [`FrameReadError::System`].
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameReadError> {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
-        // Only the first message has file descriptors. The kernel closes those that come later, and sets CTRUNC.
+        // Only the first message has file descriptors. If a later message has any, the kernel closes them and sets MSG_CTRUNC.
         let mut control = RecvAncillaryBuffer::default();
         let Some(count) = receive(&self.socket, &mut bytes, &mut control)? else {
             return Ok(None);
@@ -116,7 +118,8 @@ impl FrameReader {
     }
 }
 
-/// A frame, which is given back when it is dropped. Its buffer has other pixels soon after, so all reads must have finished before.
+/// A frame. Dropping it returns its buffer to the server, which soon captures another frame into the buffer. All reads must have
+/// finished before.
 #[derive(Debug)]
 pub struct Frame<'a> {
     socket: BorrowedFd<'a>,
@@ -125,7 +128,7 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Returns the buffer that has the frame.
+    /// Returns the buffer that contains the frame.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         self.buffer
@@ -137,7 +140,8 @@ impl Frame<'_> {
         self.message.index
     }
 
-    /// Returns the camera's number of the frame. A gap means that frames were lost, by the camera or for this reader.
+    /// Returns the camera's sequence number of the frame. A gap in the numbers means that the camera dropped frames or that this
+    /// reader missed frames.
     #[must_use]
     pub fn sequence(&self) -> u32 {
         self.message.sequence
@@ -155,9 +159,10 @@ impl Drop for Frame<'_> {
         let done = Done {
             done: self.message.index,
         };
-        // A number always serialises.
+        // Serialising a number cannot fail.
         let message = serde_json::to_vec(&done).unwrap_or_default();
-        // The next frame reports that the other process has ended. Otherwise there is space for the only message that is not received.
+        // If the server has closed the connection, the next call of `next_frame` reports it. Otherwise the send buffer is empty,
+        // because a reader has only one unread message.
         let _ = rustix::net::send(self.socket, &message, SendFlags::NOSIGNAL);
     }
 }
@@ -175,7 +180,7 @@ fn is_readable_within(socket: &OwnedFd, deadline: Duration) -> Result<bool, Fram
     }
 }
 
-/// Receives a message of a socket that does not block. Returns its length; `None` where there is none.
+/// Receives a message of a non-blocking socket. Returns the length of the message; `None` where no message has arrived.
 fn receive(
     socket: &OwnedFd,
     bytes: &mut [u8],
@@ -197,7 +202,7 @@ fn receive(
     }
 }
 
-/// Receives the first message, which is there.
+/// Receives the first message. The caller has found the socket readable.
 fn receive_description(socket: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), FrameReadError> {
     let mut bytes = vec![0; DESCRIPTION_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
@@ -225,12 +230,12 @@ pub(super) fn parse_description(bytes: &[u8]) -> Result<Description, FrameReadEr
     serde_json::from_slice(bytes).map_err(invalid)
 }
 
-/// Parses a frame. The index of its buffer is not checked.
+/// Parses a frame message. The caller has to check the index of the buffer.
 pub(super) fn parse_frame(bytes: &[u8]) -> Result<FrameMessage, FrameReadError> {
     serde_json::from_slice(bytes).map_err(invalid)
 }
 
-/// Imports the dma-bufs of all layouts, after a check against the kernel.
+/// Checks the layouts against the sizes of their dma-bufs, and imports them as buffers.
 pub(super) fn import(layouts: &[Layout], fds: Vec<OwnedFd>) -> Result<Vec<Buffer>, FrameReadError> {
     let (count, mut fds) = (fds.len(), fds.into_iter());
     let expected = layouts.iter().map(|layout| layout.memory_sizes().len());

@@ -1,4 +1,4 @@
-//! The side that has the frames: a socket, its readers, and what each of them has.
+//! The server's side of frame sharing: the socket, the connected readers, and the buffer that each of them holds.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,32 +20,32 @@ use super::{
 };
 use crate::poller::{Key, Poller, Trigger};
 
-/// How long no connection is accepted after accept(2) has failed. The event loop would wake up continuously otherwise.
+/// How long no connection is accepted after accept(2) has failed. Without the pause, the event loop would wake up continuously.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What was shared.
+/// The report of a server.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shared {
-    /// The socket.
+pub struct SharingReport {
+    /// The path of the socket.
     socket: String,
-    /// The readers that were connected, those that have disconnected included.
+    /// The number of readers that have connected so far.
     readers: u64,
-    /// The frames that the readers got, summed over them.
+    /// The number of frames that readers got, as a sum over the readers.
     frames: u64,
-    /// The frames that were shown while a reader was connected and did not get them, summed over the readers.
+    /// The number of frames that connected readers missed, as a sum over the readers.
     lost: u64,
 }
 
-/// Gives frames to other processes. It polls as readable when [`serve`](Self::serve) has something to do.
+/// Shares frames with other processes. Its file descriptor is readable when [`serve`](Self::serve) has something to do.
 #[derive(Debug)]
 pub struct FrameServer {
     file: PrivateSocket,
     poller: Poller,
     listening: OwnedFd,
     listening_key: Key,
-    /// The time at which connections are accepted again.
+    /// The time at which connections are accepted again; `None` if accepting is not paused.
     paused_until: Option<Instant>,
-    /// The first message to each reader, and its file descriptors.
+    /// The first message to each reader; `fds` are its file descriptors.
     description: Vec<u8>,
     fds: Vec<OwnedFd>,
     pub(super) connections: Vec<Connection>,
@@ -115,12 +115,13 @@ impl FrameServer {
         })
     }
 
-    /// Gives the frame in the buffer at `index` to the readers. Returns how many of them have it now; [`serve`](Self::serve) returns the
-    /// buffer once for each.
+    /// Sends the frame in the buffer at `index` to the readers. Returns how many readers hold the buffer now;
+    /// [`serve`](Self::serve) returns the buffer once for each of them.
     ///
-    /// A reader loses the frame while it has another one. All readers together have [`SHARED_BUFFERS`] buffers at most, so that the
-    /// stream keeps the others. A reader that was late with its last frame gets one only while no other reader has a buffer:
-    /// several slow readers then have the same buffer, and leave the rest to the fast ones.
+    /// A reader that still holds another frame misses this one. All readers together hold at most [`SHARED_BUFFERS`] buffers, so
+    /// that the other buffers stay available to the stream. A reader that missed a frame while it held its last one gets a frame
+    /// only while no reader holds a buffer. Several slow readers then hold the same buffer, and the other buffers stay available
+    /// to the fast readers.
     pub fn show(&mut self, index: usize, sequence: u32, timestamp: Option<Duration>) -> usize {
         let timestamp_ns =
             timestamp.map(|timestamp| u64::try_from(timestamp.as_nanos()).unwrap_or(u64::MAX));
@@ -129,16 +130,16 @@ impl FrameServer {
             sequence,
             timestamp_ns,
         };
-        // Numbers always serialise.
+        // Serialising numbers cannot fail.
         let message = serde_json::to_vec(&message).unwrap_or_default();
         let held = self.connections.iter().filter_map(Connection::index);
         let held = u32::try_from(held.collect::<BTreeSet<usize>>().len()).unwrap_or(u32::MAX);
         let mut given = 0_usize;
         self.connections.retain_mut(|connection| {
-            match connection.offer(index, &message, SHARED_BUFFERS.saturating_sub(held)) {
+            match connection.send_frame(index, &message, SHARED_BUFFERS.saturating_sub(held)) {
                 Ok(true) => given = given.saturating_add(1),
                 Ok(false) => self.lost = self.lost.saturating_add(1),
-                // It has no frame, so nothing has to be returned.
+                // The disconnected reader holds no frame, so there is no buffer to return.
                 Err(error) => {
                     tracing::debug!("a reader of the frames is disconnected: {error}");
                     return false;
@@ -151,23 +152,24 @@ impl FrameServer {
         given
     }
 
-    /// Returns whether [`serve`](Self::serve) has to be called because some time has passed.
+    /// Returns whether [`serve`](Self::serve) has to be called because a timeout has passed.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.paused_until.is_some_and(|end| Instant::now() >= end)
             || self.connections.iter().any(Connection::is_overdue)
     }
 
-    /// Accepts readers, and receives a message of each that has sent one. Returns the buffers that readers no longer have, once for each
-    /// reader.
+    /// Accepts readers, and receives one message of each reader that has sent one. Returns the buffers that readers have
+    /// returned, once for each reader.
     ///
     /// # Errors
     ///
-    /// [`ShareError::System`]. What a reader does is no error: it is disconnected.
+    /// [`ShareError::System`]. A faulty reader is no error; it is disconnected.
     pub fn serve(&mut self) -> Result<Vec<usize>, ShareError> {
         let mut returned = Vec::new();
         self.resume()?;
-        // A message that is not read now is reported again, so that no reader keeps this loop.
+        // One message of each reader is received per call, so that no reader can keep this loop busy. The poller reports unread
+        // messages again.
         let ready = self.poller.wait(Some(Duration::ZERO));
         for key in ready.map_err(failed("epoll_wait"))? {
             if key == self.listening_key {
@@ -183,12 +185,13 @@ impl FrameServer {
                 Ok(index) => returned.extend(index),
                 Err(why) => {
                     tracing::info!("a reader of the frames is disconnected: {why}");
-                    // Closing the socket ends its registration.
+                    // Closing the socket removes it from the epoll instance.
                     returned.extend(self.connections.remove(position).index());
                 }
             }
         }
-        // After the messages: a frame that was returned in time is not overdue.
+        // Overdue frames are checked after the messages were received, so that a frame that was returned in time does not count
+        // as overdue.
         self.connections.retain(|connection| {
             let is_overdue = connection.is_overdue();
             if is_overdue {
@@ -200,7 +203,7 @@ impl FrameServer {
         Ok(returned)
     }
 
-    /// Accepts connections again after a pause.
+    /// Accepts connections again if the pause is over.
     fn resume(&mut self) -> Result<(), ShareError> {
         if self.paused_until.is_some_and(|end| Instant::now() >= end) {
             self.paused_until = None;
@@ -218,7 +221,7 @@ impl FrameServer {
         match rustix::net::accept_with(&self.listening, flags) {
             Ok(socket) => {
                 if let Err(error) = self.add(socket) {
-                    tracing::info!("a reader of the frames is refused: {error}");
+                    tracing::info!("a reader of the frames is rejected: {error}");
                 }
             }
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
@@ -233,11 +236,11 @@ impl FrameServer {
         Ok(())
     }
 
-    /// Describes the buffers to a process, which becomes a reader.
+    /// Sends the description of the buffers to a process, which becomes a reader.
     fn add(&mut self, socket: OwnedFd) -> Result<(), ShareError> {
         let is_own = is_peer_own_user(&socket).map_err(failed("getsockopt"))?;
         let refusal = if !is_own {
-            Some("it is another user's".to_owned())
+            Some("this process belongs to another user".to_owned())
         } else if self.connections.len() >= READERS_MAX {
             Some(format!(
                 "it has {READERS_MAX} readers already; end one of them"
@@ -266,10 +269,10 @@ impl FrameServer {
         Ok(())
     }
 
-    /// Returns what was shared until now.
+    /// Returns the report so far.
     #[must_use]
-    pub fn shared(&self) -> Shared {
-        Shared {
+    pub fn shared(&self) -> SharingReport {
+        SharingReport {
             socket: self.file.path().display().to_string(),
             readers: self.readers,
             frames: self.frames,

@@ -7,7 +7,7 @@ pub(crate) const WRITTEN: &[(&str, &str)] = &[
     ("covalent-vulkan", "trace"),
 ];
 
-/// Options whose file is written when there is something to write.
+/// Options whose file is written only when the program has data to write.
 pub(crate) const WRITTEN_ON_DEMAND: &[(&str, &str)] = &[
     ("covalent-camera", "encode"),
     ("covalent-camera", "record"),

@@ -68,7 +68,7 @@ impl Headless {
         self.output = output;
     }
 
-    /// Enables explicit synchronisation with timelines of a test, since there is no card.
+    /// Enables explicit synchronisation with a test's timeline device, since there is no card.
     #[must_use]
     pub fn with_timelines(mut self, timelines: Rc<dyn TimelineDevice>) -> Self {
         self.timelines = Some(timelines);
@@ -79,7 +79,7 @@ impl Headless {
         self.timelines.clone()
     }
 
-    /// Advertises formats of a test for scanout. No buffer is ever scanned out.
+    /// Advertises the formats of a test for scanout. No buffer is ever scanned out.
     #[must_use]
     pub fn with_scanout(mut self, scanout: Vec<FormatEntry>) -> Self {
         self.scanout = scanout;
@@ -90,7 +90,7 @@ impl Headless {
         &self.scanout
     }
 
-    /// Injects the faults of a test.
+    /// Injects the faults that a test defines.
     #[must_use]
     pub fn with_faults(mut self, faults: SharedFaults) -> Self {
         self.faults = Some(faults);
@@ -156,7 +156,7 @@ impl Headless {
         }
     }
 
-    /// Abandons the frame in flight.
+    /// Forgets the submitted frame. Its page flip will not be reported.
     pub(super) fn abandon(&mut self) {
         self.in_flight = None;
         self.swapchain.abandoned();
@@ -165,8 +165,8 @@ impl Headless {
 
 /// Returns the main device for dma-buf feedback, as a `dev_t`.
 ///
-/// The CPU reads the buffers, so no device imports them. The result is the first render node, because clients open a driver
-/// by it; without one, `/dev/udmabuf` or the system heap; without these, 0.
+/// The CPU reads the buffers, so no device imports them. The function returns the first render node, because clients open a
+/// driver by the main device. Without a render node it returns `/dev/udmabuf` or the system dma-buf heap, and without these 0.
 pub(super) fn device() -> u64 {
     let render_nodes = (128..192).map(|number| format!("/dev/dri/renderD{number}"));
     render_nodes

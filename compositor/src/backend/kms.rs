@@ -1,4 +1,4 @@
-//! The KMS backend: shows clients' buffers by direct scanout, or the compositor's own output buffers.
+//! The KMS backend. It shows clients' buffers by direct scanout, or the compositor's output buffers.
 
 mod cursor;
 mod mode;
@@ -43,27 +43,27 @@ pub struct Kms {
     path: PathBuf,
     device: u64,
     formats: Vec<FormatModifier>,
-    /// The planes of the pipeline. Those that are not to be used have no formats.
+    /// The planes of the pipeline. A plane that must not be used has an empty list of formats.
     planes: Rc<[PlaneDescription]>,
     output_buffers: OutputBuffers,
     requested_mode: Option<ModeRequest>,
     match_mode: bool,
-    /// The time at which the frame in flight was submitted.
+    /// The time at which the pending frame was submitted; `None` if no page flip is pending.
     in_flight: Option<Duration>,
-    /// The frame in flight is the one on the display, submitted again for its writeback.
+    /// Whether the pending frame repeats the frame on the display for its writeback.
     repeats_last: bool,
     /// The planes that were submitted last, and the inode of the dma-buf on the primary plane.
     last_submitted: Option<(Vec<PlaneFrame<'static>>, u64)>,
     active: bool,
     connected: bool,
-    /// The display was unplugged, and its CRTC is not turned off yet.
+    /// Whether the display was unplugged and its CRTC still has to be turned off.
     turn_off_pending: bool,
-    /// The results of test commits, which are valid for the current mode and state of the card.
+    /// The cached results of test commits. They are valid for the current mode and state of the card.
     tests: TestCache,
     cursor_buffers: CursorBuffers,
     writeback: Option<Writeback>,
     seat: Seat,
-    /// Keeps the card open.
+    /// Keeps the seat's file descriptor of the card open.
     #[allow(dead_code)] // dropped to close the card
     session: Rc<SessionFd>,
 }
@@ -71,9 +71,9 @@ pub struct Kms {
 /// The result of a hotplug event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HotplugOutcome {
-    /// Connection and mode are unchanged.
+    /// The connection and the mode are unchanged.
     Unchanged,
-    /// The display was disconnected, and the frame in flight was abandoned.
+    /// The display was disconnected, and the page flip of the pending frame is no longer awaited.
     Disconnected,
     /// The display was connected again, or has another mode.
     Changed,
@@ -85,7 +85,7 @@ impl Kms {
         self.pipeline.card()
     }
 
-    /// Returns the seat by which the card was opened.
+    /// Returns the seat through which the card was opened.
     pub fn seat(&mut self) -> &mut Seat {
         &mut self.seat
     }
@@ -95,7 +95,7 @@ impl Kms {
         self.device
     }
 
-    /// Returns the writeback, if it is enabled.
+    /// Returns the writeback capture, if it is enabled.
     pub fn writeback(&mut self) -> Option<&mut Writeback> {
         self.writeback.as_mut()
     }
@@ -157,14 +157,14 @@ impl Kms {
         self.connected
     }
 
-    /// Returns the monitor by its EDID.
+    /// Returns the description of the monitor according to its EDID.
     pub(super) fn monitor(&self) -> Monitor {
         let edid = self.pipeline.edid();
         edid.and_then(|edid| Monitor::parse(&edid))
             .unwrap_or_else(|| Monitor::unknown(self.name()))
     }
 
-    /// Abandons the frame in flight.
+    /// Forgets the submitted frame, whose page flip is no longer awaited.
     pub(super) fn abandon(&mut self) {
         self.in_flight = None;
         self.repeats_last = false;
@@ -172,7 +172,7 @@ impl Kms {
         self.swapchain().abandoned();
     }
 
-    /// Makes the next commit set the whole state.
+    /// Makes the next commit set all properties of the pipeline.
     pub(super) fn reset(&mut self) {
         self.pipeline.reset();
         self.tests.clear();
@@ -187,7 +187,7 @@ impl Kms {
         &self.formats
     }
 
-    /// Adds output buffers of the GPU, which are dropped when the mode's size changes.
+    /// Adds output buffers that the GPU renders to. They are dropped when the mode's size changes.
     ///
     /// # Errors
     ///
@@ -200,7 +200,7 @@ impl Kms {
             .add_gpu_buffers(self.pipeline.card(), output_buffers)
     }
 
-    /// Returns whether the plane can show a buffer; creates its framebuffer in this case.
+    /// Returns whether the primary plane can show a buffer. Creates the buffer's framebuffer if its size fits.
     pub(super) fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         let fits = |size| {
             size == self.pipeline.mode().0 || self.match_mode && self.pipeline.has_mode(size)
@@ -218,12 +218,12 @@ impl Kms {
         ))
     }
 
-    /// Returns whether the plane can wait for a fence before it shows a framebuffer.
+    /// Returns whether the display can wait for a fence before it shows a framebuffer (IN_FENCE_FD).
     pub(super) fn supports_in_fence(&self) -> bool {
         self.pipeline.supports_in_fence()
     }
 
-    /// Returns the rectangle of an output buffer, which has the size of the mode.
+    /// Returns the rectangle of the mode, which is also that of the output buffers.
     fn mode_rect(&self) -> Rect {
         let (width, height) = self.pipeline.mode().0;
         Rect::of_size(width.into(), height.into())
@@ -302,7 +302,7 @@ impl Kms {
         Ok(())
     }
 
-    /// Submits the frame on the display again for its writeback; returns whether that was possible.
+    /// Submits the frame on the display again for its writeback. Returns whether the submission succeeded.
     pub fn resubmit_for_writeback(&mut self) -> bool {
         if self.in_flight.is_some() || !self.active || !self.connected {
             return false;
@@ -343,13 +343,13 @@ impl Kms {
         self.pipeline.planes().iter().map(Plane::handle).collect()
     }
 
-    /// Returns whether the CRTC counts vblanks.
+    /// Returns whether the CRTC has a vblank counter.
     pub fn counts_vblanks(&self) -> bool {
         self.pipeline.counts_vblanks()
     }
 
     pub(super) fn flipped(&mut self) {
-        // An event of an abandoned frame does not apply to another frame.
+        // The page flip of an abandoned frame must not count for another frame.
         if self.in_flight.take().is_none() {
             return;
         }
@@ -359,12 +359,12 @@ impl Kms {
         }
     }
 
-    /// Stops submitting frames while another program is DRM master.
+    /// Stops submitting frames, because another program becomes DRM master.
     pub fn pause(&mut self) {
         self.active = false;
     }
 
-    /// Resumes submitting frames. The next commit sets the whole state.
+    /// Resumes submitting frames. The next commit sets all properties of the pipeline.
     pub fn resume(&mut self) {
         self.active = true;
         self.abandon();

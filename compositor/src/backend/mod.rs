@@ -1,4 +1,4 @@
-//! The backends: a display by KMS, or a virtual output.
+//! The backends: KMS, which drives a display, and headless, which has a virtual output.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -56,14 +56,14 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// A page flip: a frame is on the display.
+/// A page flip: the time at which a frame became visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flip {
     /// The time on `CLOCK_MONOTONIC`.
     pub time: Duration,
     /// The vblank counter; 0 where the output does not count vblanks.
     pub sequence: u32,
-    /// Whether the flip was synchronised to vertical blanking.
+    /// Whether the flip was synchronised to vblank.
     pub synchronised: bool,
     /// Whether the hardware reported the completion and its time.
     pub by_hardware: bool,
@@ -79,9 +79,9 @@ pub enum SubmitError {
     /// The card rejected the frame.
     #[error("{device} rejected a frame")]
     Card {
-        /// The card.
+        /// The name of the card.
         device: String,
-        /// The error of the card.
+        /// The card's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -98,12 +98,12 @@ pub enum ModeError {
     OutputBuffers(#[from] output_buffers::OutputBufferError),
 }
 
-/// A backend.
+/// The backend of one output.
 #[derive(Debug)]
 pub enum Backend {
-    /// A virtual output.
+    /// The headless backend, a virtual output.
     Headless(Headless),
-    /// A display by KMS.
+    /// The KMS backend, a display of a card.
     Kms(Box<Kms>),
 }
 
@@ -116,7 +116,7 @@ impl Backend {
         }
     }
 
-    /// Returns the device node; `None` when there is none.
+    /// Returns the path of the card's device node; `None` for a virtual output.
     pub fn device(&self) -> Option<&std::path::Path> {
         match self {
             Self::Headless(_) => None,
@@ -144,7 +144,7 @@ impl Backend {
         }
     }
 
-    /// Returns whether the display can scan a buffer out. Creates its framebuffer if the size fits a mode.
+    /// Returns whether the display can scan out a buffer. Creates the buffer's framebuffer if the size fits.
     pub fn can_scan_out(&self, buffer: &ClientBuffer) -> bool {
         match self {
             Self::Headless(_) => false,
@@ -160,7 +160,7 @@ impl Backend {
         }
     }
 
-    /// Sets the identity of the output.
+    /// Sets the identifier of the output.
     pub(crate) fn set_output(&mut self, id: OutputId) {
         match self {
             Self::Headless(headless) => headless.set_output(id),
@@ -168,7 +168,7 @@ impl Backend {
         }
     }
 
-    /// Returns the monitor.
+    /// Returns the identity of the monitor.
     pub fn monitor(&self) -> Monitor {
         match self {
             Self::Headless(headless) => Monitor::unknown(headless.name()),
@@ -192,7 +192,7 @@ impl Backend {
         }
     }
 
-    /// Abandons the frame in flight, whose page-flip event is no longer expected.
+    /// Forgets the submitted frame, whose page flip is no longer awaited.
     pub fn abandon(&mut self) {
         match self {
             Self::Headless(headless) => headless.abandon(),
@@ -200,7 +200,7 @@ impl Backend {
         }
     }
 
-    /// Makes the next commit set the whole state of the display.
+    /// Makes the next commit set all properties of the display pipeline.
     pub fn reset(&mut self) {
         match self {
             Self::Headless(_) => {}
@@ -216,7 +216,7 @@ impl Backend {
         }
     }
 
-    /// Chooses the planes of the visible layers, which are sorted from the lowest, and of the pointer.
+    /// Assigns the visible layers, which are sorted from the bottom to the top, and the pointer to planes.
     ///
     /// # Errors
     ///
@@ -242,14 +242,14 @@ impl Backend {
         }
     }
 
-    /// Records that the display rejected a frame with the planes of this plan, so that they are not chosen again.
+    /// Records that the display rejected a frame with this assignment of planes, so that the assignment is not chosen again.
     pub fn reject(&mut self, plan: &PlanePlan, reason: String) {
         if let Self::Kms(kms) = self {
             kms.reject(plan, reason);
         }
     }
 
-    /// Returns whether the display can wait for a fence before it shows a framebuffer.
+    /// Returns whether the display can wait for a fence before it shows a framebuffer (IN_FENCE_FD).
     pub fn supports_in_fence(&self) -> bool {
         match self {
             Self::Headless(_) => false,
@@ -257,7 +257,7 @@ impl Backend {
         }
     }
 
-    /// Returns the device for syncobj timelines; `None` if the card cannot wait for their points by an eventfd.
+    /// Returns the device for syncobj timelines; `None` if the card cannot signal an eventfd for a timeline point.
     pub fn sync_device(&self) -> Option<Rc<dyn TimelineDevice>> {
         match self {
             Self::Headless(headless) => headless.timelines(),
@@ -288,7 +288,7 @@ impl Backend {
         }
     }
 
-    /// Returns whether the backend has a black output buffer, so that a frame without surfaces need not be drawn.
+    /// Returns whether the backend has a black output buffer. A frame without surfaces then need not be composited.
     pub fn has_blank_buffer(&self) -> bool {
         match self {
             Self::Headless(_) => false,

@@ -13,7 +13,7 @@ use crate::render::Target;
 use crate::render::gles::GpuOutputBuffer;
 use crate::swapchain::Swapchain;
 
-/// The number of output buffers in a swapchain: one is on the display while the other is drawn.
+/// The number of output buffers in a swapchain: one is on the display while the other is drawn into.
 pub(crate) const BUFFER_COUNT: usize = 2;
 
 /// The output buffers of one mode.
@@ -26,7 +26,7 @@ pub struct OutputBuffers {
     retired: Vec<Rc<Framebuffer>>,
 }
 
-/// The reason why output buffers cannot be allocated.
+/// The reason why no output buffers can be allocated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputBufferError {
@@ -108,7 +108,7 @@ impl OutputBuffers {
         Ok(())
     }
 
-    /// Replaces the output buffers from the next frame on.
+    /// Replaces the output buffers. The next frame is drawn into the new ones.
     pub fn replace(&mut self, other: Self) {
         let old = std::mem::replace(self, other);
         self.retired = old.retired;
@@ -126,7 +126,8 @@ impl OutputBuffers {
         self.framebuffers.get(index).cloned()
     }
 
-    /// Returns the framebuffer of an output buffer for a test commit: one of those that were added last, and are drawn to.
+    /// Returns the framebuffer of one output buffer for a test commit. It is one of the buffers that were added last, because
+    /// frames are drawn into those.
     pub fn any_framebuffer(&self) -> framebuffer::Handle {
         self.framebuffers.last().unwrap_or(&self.blank).handle()
     }

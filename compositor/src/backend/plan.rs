@@ -1,4 +1,4 @@
-//! How a frame is shown: the plane of each layer, and the layers that are drawn.
+//! How a frame is shown: the plane of each layer, and the layers that the renderer draws into an output buffer.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -9,14 +9,14 @@ use crate::content::Content;
 use crate::kms::PlaneFrame;
 use crate::plane_assignment::Configuration;
 use crate::region::Region;
-use crate::render::{ColorRepresentation, View};
+use crate::render::{BufferView, ColorRepresentation};
 
-/// The planes of a frame, and the layers that have to be drawn.
+/// Which layers of a frame are on planes, and which ones the renderer draws into an output buffer.
 #[derive(Clone, Debug)]
 pub struct PlanePlan {
-    /// What the planes show, without an output buffer.
+    /// The state of each plane that shows a client's buffer or the pointer. The output buffer is not included.
     pub(super) frames: Vec<PlaneFrame<'static>>,
-    /// The configuration of the planes for the cache of test commits; `None` if everything is drawn.
+    /// The key of this assignment in the cache of test commits; `None` if everything is drawn.
     pub(super) configuration: Option<Configuration>,
     /// The framebuffer of the pointer on the cursor plane.
     pub(super) cursor_framebuffer: Option<framebuffer::Handle>,
@@ -37,34 +37,35 @@ pub struct PlanePlan {
 /// A client's buffer on a plane. It must be locked while the frame is on the display.
 #[derive(Clone, Debug)]
 pub struct ScannedOut {
-    /// The content.
+    /// The client's buffer.
     pub content: Rc<Content>,
     /// The source and destination rectangles.
-    pub view: View,
-    /// How the numbers in the buffer are read as colours.
+    pub view: BufferView,
+    /// The conversion of the buffer's sample values to colours.
     pub colour: ColorRepresentation,
 }
 
-/// What the primary plane shows if a frame is drawn.
+/// The output buffer that the primary plane shows in a frame, if any.
 #[derive(Clone, Copy, Debug)]
 pub enum DrawnContent<'a> {
     /// The output buffer at an index of the swapchain.
     Output {
-        /// The index.
+        /// The index of the output buffer in the swapchain.
         index: usize,
-        /// The part that changed since the previous frame; empty if the buffer is the one on the display.
+        /// The region that changed since the previous frame. It is empty if the buffer is already on the display.
         damage: &'a Region,
-        /// The fence that is signalled when the buffer is complete. It may be set only if the display supports it.
+        /// The fence that is signalled when the buffer is complete. It may be set only if the display supports IN_FENCE_FD.
         in_fence: Option<BorrowedFd<'a>>,
     },
-    /// The black output buffer.
+    /// The black output buffer, for a frame without surfaces.
     Blank,
-    /// The plan has a client's buffer on the primary plane.
+    /// No output buffer, because a client's buffer is on the primary plane.
     Nothing,
 }
 
 impl PlanePlan {
-    /// Makes the plan that draws all layers and the pointer, with the reason for each layer and for the pointer.
+    /// Creates the plan that draws all layers and the pointer. `reasons` has the reason for each layer, and `cursor` the reason
+    /// for the pointer.
     pub fn drawn(reasons: impl IntoIterator<Item = String>, cursor: Option<&str>) -> Self {
         let why_drawn: Vec<_> = reasons.into_iter().map(Some).collect();
         Self {
@@ -80,7 +81,7 @@ impl PlanePlan {
         }
     }
 
-    /// Returns whether any plane shows something that is not drawn.
+    /// Returns whether a plane shows a client's buffer or the pointer.
     pub fn uses_planes(&self) -> bool {
         self.configuration.is_some()
     }

@@ -1,8 +1,8 @@
-//! Keeps some file descriptors of the process free, by disconnecting the client that uses the most of them.
+//! Keeps some file descriptors of the process free by disconnecting the client that uses the most of them.
 //!
-//! All clients share the file descriptors of one process. When none is left, the kernel drops the descriptors that any client
-//! sends, and later descriptors of that client would be taken for the dropped ones. So a reserve is always kept free. The
-//! client whose descriptor falls into the reserve may be a well-behaved one, so the client that uses the most descriptors is
+//! All clients share the file descriptors of one process. When none is free, the kernel drops the descriptors that a client
+//! sends, and wayland-backend would match the client's later descriptors with the wrong messages. So a reserve is always kept
+//! free. The client whose descriptor falls into the reserve may be well-behaved, so the client that uses the most descriptors is
 //! disconnected instead.
 
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ use super::wire::{NO_MEMORY, Violation};
 use crate::descriptors;
 use crate::limits::{Limit, Usage, amount};
 
-/// The interface of `wl_display`, which finds the display object of a client.
+/// The interface of `wl_display`, with which the display object of a client is looked up.
 static DISPLAY: Interface = Interface {
     name: "wl_display",
     version: 1,
@@ -31,7 +31,7 @@ static DISPLAY: Interface = Interface {
     c_ptr: None,
 };
 
-/// The received file descriptors of a client that do not belong to a complete message yet.
+/// The received file descriptors of a client whose messages are not complete yet.
 pub(super) type FdQueue = Rc<RefCell<VecDeque<OwnedFd>>>;
 
 /// The connections of all clients with their queued file descriptors.
@@ -91,13 +91,13 @@ impl FdLimiter {
             if let (Ok(object), Ok(message)) = (object, CString::new(violation.message)) {
                 handle.post_error(object, violation.code, message);
             }
-            // wayland-backend destroys the client when it reads the end of the stream.
+            // wayland-backend destroys the client when it reads the end of the stream from the socket pair.
             let _ = entry.server.shutdown(Shutdown::Write);
         }
     }
 
-    /// Disconnects the client with the most file descriptors if `highest`, the highest descriptor that was received, is in the
-    /// reserve.
+    /// Disconnects the client with the most file descriptors if `highest` is in the reserve. `highest` is the highest descriptor
+    /// number that was received.
     pub(super) fn disconnect_largest_holder(
         &self,
         display: &DisplayHandle,
@@ -106,7 +106,7 @@ impl FdLimiter {
         if !highest.is_some_and(descriptors::is_scarce) {
             return;
         }
-        // The descriptors of a disconnected client become free only when it is destroyed.
+        // The descriptors of a disconnected client become free only when wayland-backend destroys the client.
         if self.0.borrow().values().any(|entry| entry.disconnected) {
             return;
         }

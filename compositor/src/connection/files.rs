@@ -1,8 +1,8 @@
-//! The files that clients send: their kinds, and the files whose calls another process can delay.
+//! Classifies the files that clients send, so that no system call on them can block the compositor.
 //!
-//! A file of FUSE is answered by a process of the client: `fstat`, `fstatfs`, page faults and even `close` may take as long as
-//! that process wants. Files are therefore recognised only by what the kernel answers by itself, as soon as they are received.
-//! A file of an unknown kind is closed by a thread, and the client's request gets an eventfd in its place.
+//! A FUSE file is served by a process of the client: `fstat`, `fstatfs`, page faults and even `close` may take as long as that
+//! process wants. Files are therefore classified when they are received, only by requests that the kernel answers without calling
+//! the file system. A file of an unknown kind is closed by a thread, and an eventfd replaces it in the client's request.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,13 +13,13 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::limits::Charge;
 
-/// The number of files that are closed by threads now.
+/// The number of files that threads are closing now.
 static CLOSING: AtomicUsize = AtomicUsize::new(0);
-/// No new client is accepted while at least this many files wait to be closed, because a file whose `close` never returns is never
-/// freed.
+/// While at least this many files are being closed, no new client is accepted. The limit bounds the number of files whose `close`
+/// never returns.
 const CLOSING_MAX: usize = 256;
 
-/// The kind of a file. The kinds that the compositor does not use are not distinguished.
+/// The kind of a file. Kinds that the compositor does not use are not distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A memfd, or another file of tmpfs or hugetlbfs.
@@ -28,38 +28,38 @@ pub enum FileKind {
     Dmabuf,
     /// A pipe, a syncobj, a sync_file or an eventfd.
     Other,
-    /// Any other file. Its calls may sleep.
+    /// Any other file. System calls on it may block.
     Unknown,
 }
 
 impl FileKind {
-    /// Recognises a file without a call that a process could delay.
+    /// Classifies a file without a system call that another process could delay.
     pub fn of(file: impl AsFd) -> Self {
         let file = file.as_fd();
-        // Only shared memory has seals. The kernel answers this request without a call into the file system.
+        // Only shared memory has seals. The kernel answers F_GET_SEALS without calling the file system.
         if rustix::fs::fcntl_get_seals(file).is_ok() {
             return Self::SharedMemory;
         }
         let number = file.as_raw_fd();
         let link = rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new());
         let link = link.unwrap_or_default();
-        // The names of files in file systems begin with a slash, so these cannot be imitated.
+        // The paths of files in file systems begin with a slash, so they cannot imitate these names.
         match link.to_bytes() {
             b"anon_inode:syncobj_file" | b"anon_inode:sync_file" | b"anon_inode:[eventfd]" => {
                 Self::Other
             }
             name if name.starts_with(b"pipe:") => Self::Other,
-            // A file name can imitate the name of a dma-buf, but not the line of its exporter in fdinfo.
+            // A file name can imitate the name of a dma-buf, but not the exporter's line in fdinfo.
             name if name.starts_with(b"/dmabuf:") && exporter(file).is_some() => Self::Dmabuf,
             _ => Self::Unknown,
         }
     }
 }
 
-/// Closes a file by a thread. `charge` is returned when the file is closed.
+/// Closes a file in a thread. `charge` is dropped when the file is closed.
 pub(super) fn close_by_thread(file: OwnedFd, charge: Option<Charge>) {
     CLOSING.fetch_add(1, Ordering::Relaxed);
-    // If there is no thread, the file stays open: closing it here could block the event loop.
+    // If the thread cannot be started, the file stays open, because closing it in this thread could block the event loop.
     let file = ManuallyDrop::new(file);
     let thread = std::thread::Builder::new()
         .name("closing".to_owned())
@@ -74,7 +74,8 @@ pub(super) fn close_by_thread(file: OwnedFd, charge: Option<Charge>) {
     }
 }
 
-/// Returns an eventfd that replaces a file of an unknown kind. Every request that needs memory or a timeline rejects it.
+/// Returns an eventfd that replaces a file of an unknown kind. Every request that needs shared memory, a dma-buf or a timeline
+/// rejects the eventfd.
 ///
 /// # Errors
 ///
@@ -83,7 +84,7 @@ pub(super) fn placeholder() -> rustix::io::Result<OwnedFd> {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
 }
 
-/// Returns whether too many files wait to be closed, so that no new client is accepted.
+/// Returns whether so many files are being closed that no new client is accepted.
 pub fn too_many_are_closing() -> bool {
     CLOSING.load(Ordering::Relaxed) >= CLOSING_MAX
 }
@@ -110,8 +111,8 @@ mod tests {
 
     #[test]
     fn file_with_the_name_of_a_dmabuf_is_unknown() {
-        // procfs is a file system that is not shared memory, and whose names can be chosen by a mount namespace only. The check of
-        // fdinfo is therefore tested by itself.
+        // A file in procfs is in a file system that is not shared memory, and its name cannot be chosen. The check of fdinfo is
+        // therefore tested separately.
         let status = open("/proc/self/status", OFlags::CLOEXEC, Mode::empty()).unwrap();
         assert_eq!(exporter(&status), None);
         assert_eq!(FileKind::of(&status), FileKind::Unknown);
@@ -126,7 +127,7 @@ mod tests {
         let charge = usage.charge(Limit::UnknownFiles, 1).unwrap();
         let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         close_by_thread(theirs.into(), Some(charge));
-        // The end of the stream is read when the thread has closed the other end.
+        // The read returns the end of the stream after the thread has closed the other end of the socket pair.
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while usage.used(Limit::UnknownFiles) > 0 {

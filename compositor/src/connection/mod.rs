@@ -7,11 +7,11 @@
 //!
 //! wayland-backend 0.3 reads a client's socket until it is empty, keeps every file descriptor that arrives, and does not notice
 //! when the kernel dropped some. One client could occupy the event loop, exhaust the descriptors of all clients, or make
-//! wayland-backend use the wrong descriptor. A null string where the protocol forbids it would panic. wayland-backend has no
-//! hook between receiving and storing, so it gets one end of a socket pair, and this module writes only checked messages to
-//! the other end. One iteration of the event loop receives once from each client and dispatches for a limited time, so no client
-//! can starve the others. A batch of requests, and events that leave together, need one `recvmsg` and one `sendmsg` more than
-//! without this module.
+//! wayland-backend use the wrong descriptor. A null string where the protocol forbids it would make wayland-backend panic.
+//! wayland-backend has no hook between receiving and storing. So it gets one end of a socket pair, and this module writes only
+//! checked messages to the other end. One iteration of the event loop receives once from each client and dispatches for a limited
+//! time, so no client can starve the others. Each batch of requests and each batch of events costs one more `recvmsg` and one
+//! more `sendmsg` than without this module.
 
 mod fd_limiter;
 mod files;
@@ -42,7 +42,7 @@ use self::fd_limiter::{FdLimiter, FdQueue};
 use self::objects::ObjectTable;
 use self::pace::{Batch, BusyClients, Pace};
 use self::process_count::{ProcessCount, ProcessCounts};
-use self::readiness::Watched;
+use self::readiness::SocketRegistrations;
 use self::socket_io::{FDS_MAX, SendBuffer, receive};
 use self::wire::{MESSAGE_MAX, Violation};
 use crate::event_loop::LoopHandle;
@@ -53,7 +53,7 @@ pub use self::files::{FileKind, too_many_are_closing};
 pub use self::readiness::expect_events;
 pub use self::shm_pools::{MappedPool, ShmPools};
 
-/// The largest number of bytes of events that are forwarded at once.
+/// The maximum number of bytes of events that are forwarded at once.
 const EVENTS_MAX: usize = 16_384;
 
 /// The connections of all clients.
@@ -63,7 +63,7 @@ pub struct Connections {
     display: Option<Rc<RefCell<Display<State>>>>,
     limits: Limits,
     busy_clients: BusyClients,
-    /// The number of connections of each process.
+    /// The number of connections of each client process.
     processes: ProcessCounts,
     connected: RefCell<HashMap<ClientId, Rc<RefCell<Connection>>>>,
 }
@@ -84,7 +84,7 @@ impl Connections {
         self.display = Some(display);
     }
 
-    /// Disconnects a client that exceeds a limit, with the error `no_memory`.
+    /// Disconnects a client that exceeds a limit, with the protocol error `no_memory`.
     pub(crate) fn disconnect(
         &self,
         display: &DisplayHandle,
@@ -112,7 +112,8 @@ impl Connections {
         let usage = Arc::new(Usage::new(self.limits));
         let process_count = ProcessCount::add(&self.processes, pid);
         if let Err(exceeded) = usage.check(Limit::Connections, process_count.count()) {
-            // wayland-backend does not know this client, so the error is sent here. The socket is new and has space for it.
+            // wayland-backend does not know this client yet, so the error event is written here. The new socket's buffer is empty
+            // and has space for it.
             let _ = (&stream).write(&wire::error_event(&exceeded.into()));
             return Err(io::Error::other(exceeded));
         }
@@ -162,8 +163,8 @@ impl Connections {
 /// One client's connection.
 #[derive(Debug)]
 struct Connection {
-    /// The registration of both sockets in the event loop.
-    watched: Option<Watched>,
+    /// The registrations of both sockets in the event loop.
+    watched: Option<SocketRegistrations>,
     client: Rc<UnixStream>,
     server: Rc<UnixStream>,
     id: ClientId,
@@ -171,29 +172,29 @@ struct Connection {
     fd_limiter: FdLimiter,
     objects: ObjectTable,
     usage: Arc<Usage>,
-    /// Whether events are queued in wayland-backend.
+    /// Whether wayland-backend has queued events for the client.
     expects_events: Arc<AtomicBool>,
     pace: Pace,
-    /// The messages that were forwarded last.
+    /// The size of the batch that was forwarded last.
     batch: Batch,
-    /// Received bytes that are not a complete message yet.
+    /// The received bytes of messages that are not complete yet.
     inbound: Vec<u8>,
     fd_queue: FdQueue,
     to_server: SendBuffer,
     to_client: SendBuffer,
-    /// Messages were forwarded and are not dispatched yet.
+    /// Whether messages were forwarded to wayland-backend and are not dispatched yet.
     has_forwarded: bool,
-    /// Nothing more is received from the client.
+    /// Whether the compositor no longer receives from the client.
     receive_stopped: bool,
-    /// Nothing more is sent to the client.
+    /// Whether the compositor no longer sends to the client.
     send_stopped: bool,
-    /// wayland-backend has closed its end.
+    /// Whether wayland-backend has closed its end of the socket pair.
     closed: bool,
     _process_count: ProcessCount,
 }
 
 impl Connection {
-    /// Receives once from the client and forwards the complete messages.
+    /// Receives from the client with one `recvmsg`, and forwards the complete messages.
     fn receive_requests(&mut self) {
         if self.receive_stopped || !self.to_server.is_empty() || self.pace.is_busy() {
             return;
@@ -238,7 +239,8 @@ impl Connection {
         }
     }
 
-    /// Replaces the files that were received after the first `known` ones and whose calls may sleep.
+    /// Classifies the queued files after the first `known` ones, and replaces each file on which system calls may block by an
+    /// eventfd.
     fn replace_unknown_files(&mut self, known: usize) -> Result<(), Violation> {
         let mut fd_queue = self.fd_queue.borrow_mut();
         let received: Vec<OwnedFd> = fd_queue.drain(known..).collect();
@@ -269,7 +271,7 @@ impl Connection {
         result
     }
 
-    /// Forwards a batch of complete messages if the socket accepts it.
+    /// Forwards one batch of complete messages, unless the socket pair is full.
     fn forward_requests(&mut self) {
         if !self.send_to_server() {
             return;
@@ -294,7 +296,7 @@ impl Connection {
     /// Sends the queued messages to wayland-backend; returns whether all of them were sent.
     fn send_to_server(&mut self) -> bool {
         if self.to_server.send(&*self.server).is_err() {
-            // wayland-backend has disconnected the client; its last events are still to be forwarded.
+            // wayland-backend has disconnected the client. The client's last events still have to be forwarded.
             self.receive_stopped = true;
             self.to_server = SendBuffer::default();
             self.inbound.clear();
@@ -304,8 +306,8 @@ impl Connection {
         self.to_server.is_empty()
     }
 
-    /// Dispatches the forwarded requests. Then it forwards and dispatches further batches until the client has used up its time in
-    /// this event-loop iteration.
+    /// Dispatches the forwarded requests. Then it forwards and dispatches further batches until the client's time in this
+    /// event-loop iteration is used up.
     fn dispatch(&mut self, mut callback: impl FnMut() -> Duration) {
         while std::mem::take(&mut self.has_forwarded) {
             if !self.pace.dispatched(self.batch, callback()) {
@@ -319,7 +321,7 @@ impl Connection {
         }
     }
 
-    /// Takes complete messages and their file descriptors from the received bytes.
+    /// Removes complete messages and their file descriptors from the received data, and returns them as one batch.
     fn take_messages(&mut self) -> Result<Option<SendBuffer>, Violation> {
         let mut consumed = 0_usize;
         let mut fds: Vec<OwnedFd> = Vec::new();
@@ -339,7 +341,7 @@ impl Connection {
             }
             batch = next;
             for _ in 0..message.fds {
-                // A descriptor arrives with the first byte of its message or before it.
+                // A file descriptor arrives no later than the first byte of its message.
                 let fd = fd_queue.pop_front().ok_or_else(|| {
                     Violation::invalid_fds("a message came without its file descriptor")
                 })?;
@@ -365,7 +367,7 @@ impl Connection {
         self.stop_receiving();
     }
 
-    /// Stops receiving from the client. wayland-backend reads the end of the stream after the forwarded messages.
+    /// Stops receiving from the client. After the forwarded messages wayland-backend reads the end of the stream.
     fn stop_receiving(&mut self) {
         self.receive_stopped = true;
         if self.to_server.is_empty() && !self.pace.is_busy() {
@@ -375,7 +377,7 @@ impl Connection {
 
     /// Receives events from wayland-backend and sends them to the client as long as its socket accepts them.
     ///
-    /// This loops because the events that answer one batch of requests can be several times as long as the batch.
+    /// It receives in a loop, because the events that answer one batch of requests can be several times as long as the batch.
     fn forward_events(&mut self) {
         let mut bytes = vec![0; EVENTS_MAX];
         while !self.closed && self.to_client.is_empty() {
@@ -396,7 +398,7 @@ impl Connection {
                     self.to_client = SendBuffer::new(events.to_vec(), fds.into());
                     self.send_to_client();
                     if received.bytes < bytes.len() {
-                        // The socket is probably empty. If it is not, the event loop calls this again.
+                        // The socket is probably empty. If it is not, the event loop calls this function again.
                         break;
                     }
                 }
@@ -416,7 +418,7 @@ impl Connection {
 }
 
 impl Violation {
-    /// The protocol error for file descriptors that are lost, missing or superfluous.
+    /// Returns the protocol error for file descriptors that are lost, missing or superfluous.
     fn invalid_fds(message: &str) -> Self {
         Self {
             code: wire::INVALID_METHOD,

@@ -1,8 +1,8 @@
 //! The objects of a client by their id, and the number of objects of each interface.
 //!
-//! The type of an object is derived from the request that created it, or from the event if the compositor created it. An object
-//! of the client ends with `wl_display.delete_id`, which is the only event that all ends of objects have in common.
-//! Every interface is counted without a table of its own, so the limits also hold for a protocol that is added later.
+//! The type of an object is derived from the request that created it, or from the event if the compositor created it. An entry of
+//! a client's object is removed at `wl_display.delete_id`, because the compositor sends this event however the object was
+//! destroyed. The objects of every interface are counted, so the limits also apply to protocols that are added later.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::wire::{
 };
 use crate::limits::{Charge, Limit, Usage};
 
-/// The interfaces whose objects hold one or more file descriptors of the compositor.
+/// The interfaces whose objects each hold at least one file descriptor of the compositor.
 const FD_HOLDING_INTERFACES: [&str; 4] = [
     "wl_shm_pool",
     "wl_buffer",
@@ -25,7 +25,7 @@ const FD_HOLDING_INTERFACES: [&str; 4] = [
     "wp_linux_drm_syncobj_timeline_v1",
 ];
 
-/// The interfaces whose objects receive every event of a seat, an output or the registry, apart from the globals.
+/// The interfaces to whose objects every event of a seat, an output or the registry is sent.
 const EVENT_INTERFACES: [&str; 6] = [
     "wl_registry",
     "wl_pointer",
@@ -38,7 +38,7 @@ const EVENT_INTERFACES: [&str; 6] = [
 /// The opcode of `wl_surface.commit`.
 const COMMIT: usize = 6;
 
-/// The types of a client's objects by their id.
+/// The types of a client's objects by object id.
 #[derive(Debug)]
 pub(super) struct ObjectTable {
     client: Vec<Slot>,
@@ -49,16 +49,16 @@ pub(super) struct ObjectTable {
     fd_holders: Charge,
     usage: Arc<Usage>,
     shm_pools: Arc<ShmPools>,
-    /// The start of an event whose rest is not forwarded yet.
+    /// The first bytes of an event that is not forwarded completely yet.
     partial_event: Vec<u8>,
 }
 
-/// The state of one object id that the client allocates.
+/// The state of one object id in the client's range.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     object: Option<ObjectType>,
-    /// The number of earlier objects with this id whose `delete_id` is not forwarded yet. A client may use the id again at once,
-    /// although libwayland does not.
+    /// The number of earlier objects with this id for which `delete_id` is not forwarded yet. libwayland reuses an id only after
+    /// `delete_id`, but another client library may reuse it before.
     replaced: u32,
 }
 
@@ -128,11 +128,12 @@ impl ObjectTable {
         }))
     }
 
-    /// Adds the object that a message creates, and removes the object of the compositor that it destroys.
+    /// Adds the object that a message creates. If the message destroys an object of the compositor's id range, that object is
+    /// removed.
     ///
     /// # Errors
     ///
-    /// When the id of the object is not free, or the client exceeds a limit.
+    /// When the id of the new object is not free, or the client exceeds a limit.
     pub(super) fn apply(&mut self, message: &Message) -> Result<(), Violation> {
         if let Some(object) = message.destroyed {
             if let Some(interface) = self.server.remove(&object) {
@@ -171,7 +172,8 @@ impl ObjectTable {
         Ok(())
     }
 
-    /// Reads events that are forwarded to the client, which may begin and end anywhere.
+    /// Reads events that are being forwarded to the client, to track the objects that they create or delete. `bytes` may begin
+    /// and end in the middle of an event.
     ///
     /// # Errors
     ///
@@ -190,7 +192,7 @@ impl ObjectTable {
         Ok(())
     }
 
-    /// Reads the complete events at the start of `bytes`; returns their size.
+    /// Reads the complete events at the start of `bytes`. Returns their total size.
     fn read_whole_events(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut consumed = 0_usize;
         while let Some(rest) = bytes.get(consumed..) {
@@ -257,7 +259,7 @@ impl ObjectTable {
             *count = count.saturating_sub(1);
         }
         if FD_HOLDING_INTERFACES.contains(&interface) {
-            // A smaller amount never exceeds a limit.
+            // Reducing the amount of a charge cannot exceed a limit.
             let _ = self
                 .fd_holders
                 .set(self.fd_holders.amount().saturating_sub(1));
@@ -265,7 +267,7 @@ impl ObjectTable {
     }
 }
 
-/// Returns the limit of the objects of an interface.
+/// Returns the limit that applies to the objects of an interface.
 fn limit_of(interface: &str) -> Limit {
     match interface {
         "wl_surface" => Limit::Surfaces,
@@ -325,7 +327,7 @@ mod tests {
             exceeded.message.contains("--limit callbacks"),
             "{exceeded:?}"
         );
-        // The events are cut at every place.
+        // The events are split at every possible position.
         let events = [
             message(3, 0, &[0]),
             message(DISPLAY_ID, 1, &[3]),

@@ -1,47 +1,47 @@
-//! How many messages of a client are dispatched before the other clients are served.
+//! Limits how many messages of one client are dispatched before the other clients are served.
 //!
 //! The cost of a request depends on the state of the client: a commit of a large tree of surfaces takes a thousand times as long
-//! as most requests. Messages are therefore dispatched in batches, the time of each batch is measured, and a client whose slice is
-//! used up continues in the next event-loop iteration. Commits are limited separately, so that a client whose other requests are
-//! cheap cannot send many expensive commits in one batch. The small batches of usual clients are dispatched at once.
+//! as most requests. Messages are therefore dispatched in batches whose time is measured. A client whose time slice is used up
+//! continues in the next event-loop iteration. The number of commits in a batch has its own limit, so that a client whose other
+//! requests are cheap cannot send many expensive commits in one batch. The batches of typical clients are small and are
+//! dispatched at once.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The time in which the requests of one client are dispatched in one event-loop iteration, unless very many clients are busy.
+/// The time slice of one client in one event-loop iteration. It is shorter if very many clients are busy.
 const SLICE: Duration = Duration::from_millis(2);
-/// The total time in one event-loop iteration for all clients that have more messages to dispatch.
-///
-/// It is shorter than the time between two frames, so that a frame can be drawn in time.
+/// The total time for all busy clients in one event-loop iteration. It is shorter than the time between two frames, so that a
+/// frame can be drawn in time.
 const BUSY_TIME: Duration = Duration::from_millis(4);
-/// The number of messages and of commits in the first batch of a client.
+/// The maximum number of messages and of commits in the first batch of a client.
 const FIRST_BATCH: Batch = Batch {
     messages: 16,
     commits: 4,
 };
-/// The largest batch. 512 of the smallest messages fill one read of 4096 bytes. The number of commits stays small, because the cost
-/// of one commit does not predict the cost of the next.
+/// The maximum size of a batch. 512 of the smallest messages fill one read of 4096 bytes. The number of commits stays small,
+/// because the cost of one commit does not predict the cost of the next.
 const BATCH_MAX: Batch = Batch {
     messages: 512,
     commits: 4,
 };
 
-/// The number of messages and of commits among them.
+/// The size of a batch: the number of messages, and the number of commits among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) messages: usize,
     pub(super) commits: usize,
 }
 
-/// The number of clients that have more messages to dispatch.
+/// The number of busy clients, which have more messages to dispatch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BusyClients(Rc<Cell<u32>>);
 
-/// The pace of one client.
+/// The maximum batch size and the used time of one client.
 #[derive(Debug)]
 pub(super) struct Pace {
-    most: Batch,
+    max_batch: Batch,
     used: Duration,
     is_busy: bool,
     busy_clients: BusyClients,
@@ -51,32 +51,32 @@ impl Pace {
     /// Creates the pace of a new client.
     pub(super) fn new(busy_clients: BusyClients) -> Self {
         Self {
-            most: FIRST_BATCH,
+            max_batch: FIRST_BATCH,
             used: Duration::ZERO,
             is_busy: false,
             busy_clients,
         }
     }
 
-    /// Returns whether the next batch may be as large as this.
+    /// Returns whether the next batch may have this size.
     pub(super) fn permits(&self, batch: Batch) -> bool {
-        batch.messages <= self.most.messages && batch.commits <= self.most.commits
+        batch.messages <= self.max_batch.messages && batch.commits <= self.max_batch.commits
     }
 
-    /// Starts an event-loop iteration.
+    /// Starts the client's time slice in an event-loop iteration.
     pub(super) fn start(&mut self) {
         self.used = Duration::ZERO;
     }
 
-    /// Counts the time that a batch took; returns whether the client may continue in this iteration.
+    /// Adds the time that a batch took. Returns whether the client's time slice is not used up yet.
     pub(super) fn dispatched(&mut self, batch: Batch, took: Duration) -> bool {
         self.used = self.used.saturating_add(took);
         let slice = SLICE.min(BUSY_TIME / self.busy_clients.0.get().max(1));
-        // The commits of a batch are assumed to be its expensive messages.
+        // If the batch has commits, the time is attributed to them.
         let (most, limit) = if batch.commits > 0 {
-            (&mut self.most.commits, BATCH_MAX.commits)
+            (&mut self.max_batch.commits, BATCH_MAX.commits)
         } else {
-            (&mut self.most.messages, BATCH_MAX.messages)
+            (&mut self.max_batch.messages, BATCH_MAX.messages)
         };
         if took > slice {
             let excess = took.as_nanos() / slice.as_nanos().max(1);
@@ -130,15 +130,18 @@ mod tests {
         let mut pace = Pace::new(BusyClients::default());
         pace.start();
         assert!(pace.dispatched(MESSAGES, Duration::from_micros(10)));
-        assert_eq!(pace.most.messages, 2 * FIRST_BATCH.messages);
+        assert_eq!(pace.max_batch.messages, 2 * FIRST_BATCH.messages);
         for _ in 0..20 {
             assert!(pace.dispatched(MESSAGES, Duration::from_micros(10)));
         }
-        assert_eq!(pace.most.messages, BATCH_MAX.messages);
+        assert_eq!(pace.max_batch.messages, BATCH_MAX.messages);
         assert!(!pace.dispatched(MESSAGES, Duration::from_millis(500)));
-        assert_eq!(pace.most.messages, BATCH_MAX.messages / 250);
+        assert_eq!(pace.max_batch.messages, BATCH_MAX.messages / 250);
         assert!(!pace.dispatched(MESSAGES, Duration::from_millis(500)));
-        assert_eq!(pace.most.messages, 1, "a batch has at least one message");
+        assert_eq!(
+            pace.max_batch.messages, 1,
+            "a batch has at least one message"
+        );
     }
 
     #[test]

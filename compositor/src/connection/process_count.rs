@@ -1,13 +1,13 @@
-//! The number of connections of each process.
+//! Counts the connections of each client process.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// The number of connections by the process id of the peer.
+/// The number of connections by process id.
 pub(super) type ProcessCounts = Rc<RefCell<HashMap<i32, u64>>>;
 
-/// One connection of a process, while it exists.
+/// Counts as one connection of a process until it is dropped.
 #[derive(Debug)]
 pub(super) struct ProcessCount {
     pid: i32,
@@ -16,7 +16,7 @@ pub(super) struct ProcessCount {
 
 impl ProcessCount {
     pub(super) fn add(counts: &ProcessCounts, pid: Option<i32>) -> Self {
-        // All clients of an unknown process id count as one process.
+        // Clients whose process id is unknown are counted as one process.
         let pid = pid.unwrap_or(0);
         let mut all = counts.borrow_mut();
         let count = all.entry(pid).or_default();

@@ -1,4 +1,4 @@
-//! A client's connection in the event loop.
+//! Handles the readiness of a client connection's sockets in the event loop.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,9 +14,9 @@ use super::Connection;
 use crate::event_loop::{LoopHandle, WatchAction, WatchToken};
 use crate::state::{ClientState, State};
 
-/// Both sockets in the event loop.
+/// The registrations of a connection's two sockets.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct SocketRegistrations {
     client: Registration,
     server: Registration,
 }
@@ -27,7 +27,7 @@ struct Registration {
     interest: Interest,
 }
 
-/// One of the sockets.
+/// One of the two sockets of a connection.
 #[derive(Clone, Copy, Debug)]
 enum Socket {
     /// The socket that is connected to the client.
@@ -50,7 +50,7 @@ impl Connection {
                 if !is_open {
                     state.remove_connection(&connection);
                 }
-                // The sockets of a closed connection are removed already.
+                // Both sockets of a closed connection were removed already.
                 WatchAction::Continue
             }
         };
@@ -68,7 +68,7 @@ impl Connection {
             }
         };
         let registration = |token| Registration { token, interest };
-        connection.borrow_mut().watched = Some(Watched {
+        connection.borrow_mut().watched = Some(SocketRegistrations {
             client: registration(client),
             server: registration(server),
         });
@@ -115,7 +115,7 @@ impl Connection {
         };
         let server = Interest {
             readable: self.to_client.is_empty(),
-            // The socket is writable at once, so that a busy client continues in the next iteration.
+            // The socket pair is writable, so a busy client continues in the next iteration.
             writable: is_busy || !self.to_server.is_empty(),
         };
         let Some(watched) = &mut self.watched else {
@@ -124,7 +124,7 @@ impl Connection {
         let client = watched.client.set(handle, client);
         let server = watched.server.set(handle, server);
         if let Err(error) = client.and(server) {
-            tracing::warn!(client = ?self.id, %error, "a client cannot be served any more");
+            tracing::warn!(client = ?self.id, %error, "a client is disconnected because its sockets cannot be watched");
             return false;
         }
         true
@@ -152,14 +152,14 @@ impl State {
             .borrow_mut()
             .backend()
             .dispatch_single_client(self, client.clone());
-        // A client that has disconnected must not affect the others.
+        // If the client has disconnected, the other clients are not affected.
         if let Err(error) = handled {
             tracing::trace!(?client, %error, "the requests of a client cannot be dispatched");
         }
     }
 
-    /// Forwards the events of the clients that certainly have some, after they were flushed. Otherwise the event loop would need
-    /// an iteration more to find them.
+    /// Forwards the events of the clients for which [`expect_events`] was called, after wayland-backend has flushed them.
+    /// Otherwise the event loop would need another iteration to find them.
     pub(crate) fn forward_expected_events(&mut self) {
         let mut closed = Vec::new();
         for connection in self.connections.connected.borrow().values() {
@@ -190,7 +190,7 @@ impl State {
     }
 }
 
-/// Notes that events for this client are queued, so that they are forwarded at the end of this event-loop iteration.
+/// Records that events for this client are queued, so that they are forwarded at the end of this event-loop iteration.
 pub fn expect_events(client: &Client) {
     if let Some(data) = client.get_data::<ClientState>() {
         data.expects_events.store(true, Ordering::Relaxed);

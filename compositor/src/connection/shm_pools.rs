@@ -1,6 +1,7 @@
-//! The sizes of a client's `wl_shm` pools, which stay mapped until the pool, its buffers and the commits of them are gone.
+//! The sizes of a client's `wl_shm` pools. A pool stays mapped until the pool, its buffers and all commits of these buffers are
+//! gone.
 //!
-//! Smithay does not tell the size of a pool, so it is taken from the requests.
+//! Smithay does not report the size of a pool, so this module reads it from the client's requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,11 +13,11 @@ use crate::limits::{Charge, Limit, LimitExceeded, Usage};
 #[derive(Debug, Default)]
 pub struct ShmPools(Mutex<HashMap<u32, Arc<MappedPool>>>);
 
-/// A pool that is mapped. Its bytes count as used until the last reference is dropped.
+/// A mapped pool. Its size counts against the client's limit until the last reference is dropped.
 #[derive(Debug)]
 pub struct MappedPool(Mutex<Charge>);
 
-/// A request that maps memory, or creates an object that keeps it mapped.
+/// A request that maps memory or creates an object that keeps memory mapped.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ShmRequest {
     CreatePool { pool: u32, size: u32 },
@@ -25,10 +26,10 @@ pub(super) enum ShmRequest {
 }
 
 impl ShmRequest {
-    /// Parses a request; `None` for all others.
+    /// Parses a request that affects a pool; `None` for all other requests.
     pub(super) fn parse(object: u32, interface: &str, opcode: usize, body: &[u8]) -> Option<Self> {
         let word = |index: usize| read_word(body, index.checked_mul(4)?);
-        // A negative size is a protocol error, which Smithay posts.
+        // Smithay posts the protocol error for a negative size.
         let size =
             |index: usize| Some(word(index)?).filter(|size| *size <= i32::MAX.unsigned_abs());
         Some(match (interface, opcode) {
@@ -50,12 +51,12 @@ impl ShmRequest {
 }
 
 impl ShmPools {
-    /// Returns the pool of a `wl_buffer` with this protocol id; `None` if the buffer is of another kind.
+    /// Returns the pool of the `wl_buffer` with this object id; `None` if the buffer is not a `wl_shm` buffer.
     pub fn find(&self, buffer: u32) -> Option<Arc<MappedPool>> {
         self.with(|pools| pools.get(&buffer).cloned())
     }
 
-    /// Follows a request.
+    /// Tracks the effect of a request: a new pool, a new buffer of a pool, or a new size.
     pub(super) fn apply(&self, request: ShmRequest, usage: &Arc<Usage>) -> Result<(), Violation> {
         match request {
             ShmRequest::CreatePool { pool, size } => {
@@ -77,7 +78,7 @@ impl ShmPools {
         Ok(())
     }
 
-    /// Removes a deleted object.
+    /// Removes the pool reference of a deleted object.
     pub(super) fn delete(&self, object: u32) {
         // The value is dropped after the lock is released.
         let _deleted = self.with(|pools| pools.remove(&object));
@@ -91,7 +92,7 @@ impl ShmPools {
 impl MappedPool {
     fn resize(&self, size: u64) -> Result<(), LimitExceeded> {
         let mut charge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A smaller size is a protocol error, which disconnects the client.
+        // Smithay posts the protocol error for a pool that becomes smaller, so the smaller size need not be counted.
         let size = size.max(charge.amount());
         charge.set(size)
     }

@@ -1,4 +1,4 @@
-//! Receiving and sending bytes with file descriptors.
+//! Receives and sends bytes together with file descriptors.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -11,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// The largest number of file descriptors of one call, as in wayland-backend and libwayland.
+/// The maximum number of file descriptors in one call, as in wayland-backend and libwayland.
 pub(super) const FDS_MAX: usize = 28;
 
 /// The result of one `recvmsg`.
@@ -55,7 +55,7 @@ pub(super) struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// Holds bytes with at most [`FDS_MAX`] file descriptors.
+    /// Creates a buffer of bytes to send together with at most [`FDS_MAX`] file descriptors.
     pub(super) fn new(bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Self {
         Self { bytes, fds }
     }
@@ -84,7 +84,7 @@ impl SendBuffer {
             });
             match sent {
                 Ok(count) => {
-                    // The descriptors were sent with the first byte.
+                    // The kernel has sent all descriptors with the first byte.
                     self.fds.clear();
                     self.bytes.drain(..count);
                 }

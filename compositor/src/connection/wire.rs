@@ -1,7 +1,7 @@
-//! A parser for the Wayland wire format that finds the end of each message and the number of its file descriptors.
+//! Parses the Wayland wire format, to find the end of each message and the number of its file descriptors.
 //!
-//! wayland-backend 0.3 panics on a null string where the protocol forbids it, waits forever for the arguments of a message that
-//! is too short, and keeps file descriptors that no message takes. Messages are therefore checked before wayland-backend
+//! wayland-backend 0.3 panics on a null string where the protocol forbids it, waits for ever for the arguments of a message that
+//! is too short, and keeps file descriptors that belong to no message. Messages are therefore checked before wayland-backend
 //! receives them.
 
 use covalent_protocols::linux_dmabuf::server::zwp_linux_dmabuf_v1::ZwpLinuxDmabufV1;
@@ -27,7 +27,7 @@ use smithay::reexports::wayland_server::protocol::{
 use super::shm_pools::ShmRequest;
 use crate::limits::LimitExceeded;
 
-/// The number of bytes of a message header: object id, opcode and size.
+/// The size of a message header in bytes: object id, opcode and size.
 pub(super) const HEADER: usize = 8;
 /// The largest size of a message in bytes, as in libwayland.
 pub(super) const MESSAGE_MAX: usize = 4096;
@@ -38,7 +38,7 @@ pub(super) const DELETE_ID: usize = 1;
 /// The first id of the objects that the compositor creates.
 pub(super) const SERVER_ID_MIN: u32 = 0xff00_0000;
 
-/// `wl_display.error.invalid_object`, which the bindings do not name.
+/// The value of `wl_display.error.invalid_object`, for which the bindings have no constant.
 pub(super) const INVALID_OBJECT: u32 = 0;
 /// `wl_display.error.invalid_method`, which also covers malformed arguments.
 pub(super) const INVALID_METHOD: u32 = 1;
@@ -52,7 +52,7 @@ const BIND_SIGNATURE: &[ArgumentType] = &[
     ArgumentType::NewId,
 ];
 
-/// Returns the interface of a global that this compositor may advertise.
+/// Returns the interface with this name if the compositor can advertise it as a global.
 pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
     [
         WlCompositor::interface(),
@@ -74,7 +74,7 @@ pub(super) fn global_interface(name: &[u8]) -> Option<&'static Interface> {
     .find(|interface| interface.name.as_bytes() == name)
 }
 
-/// A protocol error of `wl_display`, by which a client is disconnected.
+/// A protocol error of `wl_display`, with which a client is disconnected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) code: u32,
@@ -91,7 +91,7 @@ impl From<LimitExceeded> for Violation {
     }
 }
 
-/// Encodes a violation as the event `wl_display.error` of `wl_display` itself.
+/// Encodes a violation as the event `wl_display.error`.
 pub(super) fn error_event(violation: &Violation) -> Vec<u8> {
     let mut text = violation.message.clone().into_bytes();
     text.push(0);
@@ -109,15 +109,15 @@ pub(super) fn error_event(violation: &Violation) -> Vec<u8> {
 pub(super) struct Message {
     /// The size in bytes, including the header.
     pub(super) size: usize,
-    /// The number of file descriptors that the message takes.
+    /// The number of file descriptors that belong to the message.
     pub(super) fds: usize,
-    /// The id and the type of the object that the message creates.
+    /// The id and the type of the new object, if the message creates one.
     pub(super) created: Option<(u32, Option<ObjectType>)>,
-    /// The id of the object of the compositor that the message destroys.
+    /// The id of the object in the compositor's id range that the message destroys, if any.
     pub(super) destroyed: Option<u32>,
     /// Whether the message is `wl_surface.commit`, whose cost depends on the number of surfaces.
     pub(super) is_commit: bool,
-    /// The use of shared memory.
+    /// The effect of the message on `wl_shm` pools, if any.
     pub(super) shm: Option<ShmRequest>,
 }
 
@@ -227,7 +227,7 @@ pub(super) fn parse_arguments<'a>(
             _ => {}
         }
     }
-    // The message includes the padding of its last argument.
+    // The size of a message includes the padding after its last argument.
     if offset > body.len() {
         Err(TOO_SHORT)
     } else {

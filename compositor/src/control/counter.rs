@@ -1,4 +1,4 @@
-//! Counts presented frames, and keeps the times of the latest ones.
+//! Counts presented frames, and stores the times of the latest ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,31 +9,31 @@ use covalent_protocols::control::Latency;
 
 use crate::report::{FramePath, FrameRecord};
 
-/// The time over which a rate is measured.
+/// The time over which a frame rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 
-/// The number of frames whose times are kept. At a usual refresh rate this is more than the frames of [`RATE_WINDOW`]; each takes
-/// 16 bytes, and a client can have thousands of surfaces.
+/// The number of frames whose times are stored. At a usual refresh rate this is more than the frames of [`RATE_WINDOW`]. Each
+/// frame takes 16 bytes, and a client can have thousands of surfaces.
 const SAMPLES_MAX: usize = 128;
 
-/// The frames that showed new content of a surface. It is stored with the surface, and shared with the records of its frames.
+/// The counter of the frames that showed new content of a surface. The surface and the records of its frames share it.
 pub type SurfaceCounter = Rc<RefCell<FrameCounter>>;
 
-/// The presented frames of an output.
+/// The counts of an output's presented frames.
 #[derive(Clone, Debug, Default)]
 pub struct PresentedFrames {
-    /// All frames, with the latency of the surface with new content that waited longest.
+    /// All presented frames. The latency of a frame is that of the buffer with new content that was acquired first.
     pub counter: FrameCounter,
-    /// The frames of these in which a client's buffer was scanned out.
+    /// The number of these frames in which a plane scanned out a client's buffer.
     pub scanned_out: u64,
-    /// The bytes that the CPU wrote for these frames.
+    /// The number of bytes that the CPU copied for all frames.
     pub copied_bytes: u64,
-    /// The attempts that the card rejected.
+    /// The number of commits that the card rejected and that were retried.
     pub retries: u64,
 }
 
 impl PresentedFrames {
-    /// Counts a frame that is on the display, for the output and for each surface with new content that this output paces.
+    /// Counts a frame that is on the display, for the output and for each surface with new content whose main output this is.
     pub fn add(&mut self, record: &FrameRecord) {
         let Some(flipped) = record.flipped else {
             return;
@@ -54,7 +54,7 @@ impl PresentedFrames {
     }
 }
 
-/// The presented frames of an output or a surface.
+/// The counts of the presented frames of an output or a surface.
 #[derive(Clone, Debug, Default)]
 pub struct FrameCounter {
     frames: u64,
@@ -69,7 +69,7 @@ struct Sample {
 }
 
 impl FrameCounter {
-    /// Counts a frame that was on the display at `flipped`, with a buffer that was acquired at `acquired`.
+    /// Counts a frame that reached the display at `flipped`. Its buffer was acquired at `acquired`.
     pub fn add(&mut self, flipped: Duration, acquired: Option<Duration>) {
         self.frames = self.frames.saturating_add(1);
         if self.samples.len() >= SAMPLES_MAX {
@@ -90,7 +90,7 @@ impl FrameCounter {
         self.frames
     }
 
-    /// Returns the rate of frames in the last two seconds before `now`, in frames a second.
+    /// Returns the frame rate over the two seconds before `now`, in frames per second.
     pub fn frames_per_second(&self, now: Duration) -> f64 {
         let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let window_us = u64::try_from(RATE_WINDOW.as_micros()).unwrap_or(u64::MAX);
@@ -100,7 +100,7 @@ impl FrameCounter {
         let (count, oldest) = recent.fold((0_u32, now_us), |(count, _), sample| {
             (count.saturating_add(1), sample.flipped_us)
         });
-        // The samples of a fast surface do not reach back to the start of the window.
+        // The stored frames of a very fast surface do not cover the whole window.
         let is_whole = usize::try_from(count).is_ok_and(|count| count < SAMPLES_MAX);
         let (frames, span_us) = if is_whole {
             (count, window_us)
@@ -110,7 +110,7 @@ impl FrameCounter {
         f64::from(frames) / Duration::from_micros(span_us).as_secs_f64()
     }
 
-    /// Returns the percentiles of the time from acquisition to presentation of the latest frames; `None` before the first.
+    /// Returns the percentiles of the time from acquisition to page flip over the stored frames; `None` before the first frame.
     pub fn latency(&self) -> Option<Latency> {
         let mut sorted: Vec<u32> = self
             .samples
@@ -154,7 +154,7 @@ mod tests {
         for frame in 0..60 {
             counter.add(ms(10_000 + frame * 50), None);
         }
-        // Twenty a second until 12.95 s, and then none.
+        // There are twenty frames per second until 12.95 s, and none later.
         assert!((counter.frames_per_second(ms(12_960)) - 20.0).abs() < 0.6);
         assert!((counter.frames_per_second(ms(13_950)) - 10.0).abs() < 0.6);
         assert_eq!(counter.frames_per_second(ms(15_000)), 0.0);

@@ -1,4 +1,4 @@
-//! What a client holds in the compositor: objects, dma-bufs, shared memory, timelines and file descriptors.
+//! Counts the objects, dma-bufs, shared memory, timelines and file descriptors that a client holds in the compositor.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(super) fn of_client(state: &State, client: &ClientId) -> ClientHoldings {
     let mut objects: BTreeMap<String, u64> = BTreeMap::new();
     let mut buffers: Vec<ObjectId> = Vec::new();
     let handle = state.display.backend_handle();
-    // The backend is locked meanwhile, so the buffers are looked at afterwards.
+    // The closure must not use the backend, which is locked during the call. So the buffers are inspected afterwards.
     let listed = handle.with_all_objects_for(client.clone(), |id| {
         let interface = id.interface().name;
         match objects.get_mut(interface) {
@@ -76,7 +76,7 @@ pub(super) fn of_client(state: &State, client: &ClientId) -> ClientHoldings {
     }
 }
 
-/// Returns the size of the part of its pool that a `wl_shm` buffer uses; 0 for another buffer.
+/// Returns the number of bytes of its pool that a `wl_shm` buffer uses; 0 for any other buffer.
 fn shm_size(buffer: &WlBuffer) -> u64 {
     let bytes = with_buffer_contents(buffer, |_, _, data| {
         i64::from(data.stride).saturating_mul(i64::from(data.height))

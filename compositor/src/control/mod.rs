@@ -1,4 +1,4 @@
-//! The control socket, by which `covalent watch` sees the state of the compositor.
+//! The control socket, from which `covalent watch` reads the state of the compositor.
 //!
 //! ```text
 //!   accept ──▶ credentials ──▶ request ──▶ snapshot ──▶ (interval) ──▶ snapshot …
@@ -6,7 +6,8 @@
 //!      └ too many   └ another user's: closed   └ not valid: an error, closed
 //! ```
 //!
-//! A snapshot is collected when a peer asks for one. Without peers, the compositor only counts the frames and stores their times.
+//! A snapshot of the state is collected when a peer requests one. Without peers, the compositor only counts the frames and stores
+//! their times.
 
 mod counter;
 mod holdings;
@@ -27,7 +28,7 @@ use calloop::{Interest, Mode, PostAction, RegistrationToken};
 use covalent_alloc::files::{PrivateSocket, SocketKind, is_peer_own_user};
 use covalent_protocols::control::{INTERVAL_MIN_MS, NAME_PREFIX};
 
-use self::peer::{Ended, Peer};
+use self::peer::{ConnectionEnded, Peer};
 use crate::clock;
 use crate::descriptors;
 use crate::event_loop::TimerToken;
@@ -35,13 +36,13 @@ use crate::state::State;
 
 pub use counter::{FrameCounter, PresentedFrames, SurfaceCounter};
 
-/// The largest number of connections.
+/// The maximum number of connections.
 pub const PEERS_MAX: usize = 8;
 
-/// The time without traffic after which a connection is closed if it has no interval, or has not read its reply.
+/// The time without traffic after which a connection is closed if it requested no interval, or has not read its reply.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// The time for which no connection is accepted when file descriptors are scarce.
+/// How long no connection is accepted when file descriptors are scarce.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The control socket and its connections.
@@ -57,11 +58,11 @@ pub struct Control {
 struct Connected {
     peer: Peer,
     token: RegistrationToken,
-    /// The timer that closes the connection when it is idle.
+    /// The timer that closes an idle connection.
     idle: TimerToken,
-    /// The timer of the reply to a request that was received before the shortest interval had passed.
+    /// The timer that replies to a request that was received less than the shortest interval after the last reply.
     deferred: Option<TimerToken>,
-    /// The timer of the interval.
+    /// The interval that the peer requested, and its timer.
     ticking: Option<(Duration, TimerToken)>,
 }
 
@@ -77,7 +78,7 @@ impl Control {
     }
 }
 
-/// The number of a client since the start. Unlike a process id, no other client gets it.
+/// A number that identifies a client. Unlike a process id, it is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientNumber(pub u32);
 
@@ -89,7 +90,8 @@ impl Default for ClientNumber {
     }
 }
 
-/// Returns the path of the control socket beside a Wayland socket, which is a name in `directory` or an absolute path.
+/// Returns the path of the control socket, which is in the directory of the Wayland socket. `wayland_socket` is a name in
+/// `directory` or an absolute path.
 pub fn default_path(directory: &Path, wayland_socket: &str) -> Option<PathBuf> {
     let name = Path::new(wayland_socket).file_name()?.to_str()?;
     Some(directory.join(format!("{NAME_PREFIX}{name}")))
@@ -161,7 +163,10 @@ impl State {
     ///
     /// When it is another user's, there are too many, or it cannot be added to the event loop.
     pub fn add_peer(&mut self, stream: UnixStream) -> anyhow::Result<()> {
-        anyhow::ensure!(is_peer_own_user(&stream)?, "it is another user's");
+        anyhow::ensure!(
+            is_peer_own_user(&stream)?,
+            "the program belongs to another user"
+        );
         stream.set_nonblocking(true)?;
         let stream = Rc::new(stream);
         let now = clock::now();
@@ -170,14 +175,14 @@ impl State {
             let why = format!(
                 "{PEERS_MAX} programs are connected to the control socket already; end one of them"
             );
-            // The connection ends either way.
+            // The connection is closed even if the error cannot be sent.
             let _ = peer.refuse(&why, now);
             anyhow::bail!(why);
         }
         self.control.last_id = self.control.last_id.wrapping_add(1);
         let id = self.control.last_id;
-        // The socket is edge-triggered, so that unread requests of a peer that has not read its reply do not wake up the event loop
-        // again and again.
+        // The socket is edge-triggered. Otherwise unread requests of a peer that has not read its reply would wake up the event
+        // loop continuously.
         let source = Generic::new(stream, Interest::BOTH, Mode::Edge);
         let token = self
             .handle
@@ -197,14 +202,14 @@ impl State {
         Ok(())
     }
 
-    /// Exchanges bytes with a peer, and answers its request.
+    /// Sends and receives bytes, and answers the peer's request.
     fn serve_peer(&mut self, id: u64) -> PostAction {
         let Some(connected) = self.control.peers.get_mut(&id) else {
             return PostAction::Remove;
         };
         match connected.peer.exchange(clock::now()) {
             Ok(()) => {}
-            Err(Ended) => {
+            Err(ConnectionEnded) => {
                 self.remove_peer(id);
                 return PostAction::Remove;
             }
@@ -217,13 +222,14 @@ impl State {
         }
     }
 
-    /// Answers the request of a peer, now or as soon as the shortest interval has passed.
+    /// Answers the request of a peer immediately, or as soon as the shortest interval has passed.
     fn answer_peer(&mut self, id: u64) {
         let now = clock::now();
         let Some(connected) = self.control.peers.get(&id) else {
             return;
         };
-        // An early request has its answer when its timer expires. Another one meanwhile must not get an answer earlier.
+        // A request that is answered by the timer of the shortest interval must not be answered earlier because of another
+        // request.
         let is_deferred = connected.deferred.is_some();
         if !connected.peer.is_due || connected.peer.has_output() || is_deferred {
             return;
@@ -259,8 +265,8 @@ impl State {
         let Some(request) = connected.peer.request else {
             return;
         };
-        // A peer that has not read the last reply gets no further one. Otherwise it could make the compositor queue replies without
-        // limit.
+        // A peer that has not read the last reply gets no further one. Otherwise it could make the compositor queue replies
+        // without limit.
         if connected.peer.has_output() {
             connected.peer.skipped = connected.peer.skipped.saturating_add(1);
             return;
@@ -269,7 +275,7 @@ impl State {
         let Some(connected) = self.control.peers.get_mut(&id) else {
             return;
         };
-        if connected.peer.send(snapshot, clock::now()) == Err(Ended) {
+        if connected.peer.send(snapshot, clock::now()) == Err(ConnectionEnded) {
             self.remove_peer(id);
             return;
         }
@@ -284,7 +290,7 @@ impl State {
                 self.start_ticking(id, interval);
             }
         }
-        // The next request may have been received together with the one that was answered.
+        // The next request may have been received together with the one that was just answered.
         self.answer_peer(id);
     }
 
@@ -323,7 +329,7 @@ impl State {
 
     fn remove_peer(&mut self, id: u64) {
         if let Some(connected) = self.control.peers.remove(&id) {
-            // The sources may be the ones that are being dispatched; calloop removes these after their callback.
+            // One of these sources may be the one whose callback runs now; calloop then removes it after the callback.
             self.handle.remove(connected.token);
             self.handle.remove_timer(connected.idle);
             let ticking = connected.ticking.map(|(_, token)| token);

@@ -1,4 +1,4 @@
-//! One connection to the control socket: requests in, replies out, without blocking and within bounds.
+//! One connection to the control socket. It receives requests and sends replies without blocking, and limits the size of both.
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ use covalent_protocols::control::{
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-/// The most bytes that are received at once.
+/// The maximum number of bytes of one receive call.
 const CHUNK: usize = 1024;
 
 /// A peer of the control socket.
@@ -20,26 +20,26 @@ const CHUNK: usize = 1024;
 pub(super) struct Peer {
     stream: Rc<UnixStream>,
     input: Vec<u8>,
-    /// The reply that is being sent. The first `sent` bytes of it are sent.
+    /// The reply that is being sent. Its first `sent` bytes were sent already.
     output: Vec<u8>,
     sent: usize,
     /// The peer's last request; `None` before its first request.
     pub(super) request: Option<Request>,
-    /// Whether the last request is to be answered.
+    /// Whether the last request has to be answered.
     pub(super) is_due: bool,
     /// The time of the last reply.
     pub(super) replied_at: Option<Duration>,
     /// The time at which bytes were received or sent last.
     pub(super) active_at: Duration,
-    /// The number of snapshots that were not sent because the peer had not read the previous one.
+    /// The number of snapshots that were skipped because the peer had not read the previous one.
     pub(super) skipped: u64,
-    /// Ends the connection when the output is sent.
+    /// Whether the connection is closed after the output is sent.
     is_closing: bool,
 }
 
-/// Why a connection ends.
+/// The error that ends a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ended;
+pub(super) struct ConnectionEnded;
 
 impl Peer {
     pub(super) fn new(stream: Rc<UnixStream>, now: Duration) -> Self {
@@ -57,15 +57,15 @@ impl Peer {
         }
     }
 
-    /// Returns whether a reply is not sent completely.
+    /// Returns whether a reply is not sent completely yet.
     pub(super) fn has_output(&self) -> bool {
         self.sent < self.output.len()
     }
 
     /// Sends the unsent part of the last reply. If there is none, it receives bytes until a request is complete.
     ///
-    /// The loop ends: a peer that sends without end exceeds the size of a request, or its request is due.
-    pub(super) fn exchange(&mut self, now: Duration) -> Result<(), Ended> {
+    /// The loop always ends: a peer that sends continuously exceeds the maximum size of a request, or completes a request.
+    pub(super) fn exchange(&mut self, now: Duration) -> Result<(), ConnectionEnded> {
         self.flush(now)?;
         while !self.has_output() && !self.is_due && !self.is_closing {
             if self.take_request() {
@@ -77,7 +77,7 @@ impl Peer {
             }
             let mut chunk = [0; CHUNK];
             match rustix::net::recv(self.stream.as_fd(), &mut chunk, RecvFlags::empty()) {
-                Ok((_, 0)) => return Err(Ended),
+                Ok((_, 0)) => return Err(ConnectionEnded),
                 Ok((_, count)) => {
                     self.active_at = now;
                     self.input
@@ -85,18 +85,18 @@ impl Peer {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                Err(_) => return Err(Ended),
+                Err(_) => return Err(ConnectionEnded),
             }
         }
-        // An error that was found in the loop is sent at once.
+        // An error that the loop found is sent immediately.
         self.flush(now)?;
         if self.is_closing && !self.has_output() {
-            return Err(Ended);
+            return Err(ConnectionEnded);
         }
         Ok(())
     }
 
-    /// Takes one line of the input as a request; returns whether there was one.
+    /// Parses one line of the input as a request. Returns whether a line was complete.
     fn take_request(&mut self) -> bool {
         let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
             return false;
@@ -112,8 +112,8 @@ impl Peer {
         true
     }
 
-    /// Sends an error, and ends the connection after it.
-    pub(super) fn refuse(&mut self, why: &str, now: Duration) -> Result<(), Ended> {
+    /// Sends an error, and closes the connection after that.
+    pub(super) fn refuse(&mut self, why: &str, now: Duration) -> Result<(), ConnectionEnded> {
         self.set_error(why);
         self.flush(now)
     }
@@ -128,7 +128,11 @@ impl Peer {
     }
 
     /// Sends a snapshot.
-    pub(super) fn send(&mut self, mut snapshot: Snapshot, now: Duration) -> Result<(), Ended> {
+    pub(super) fn send(
+        &mut self,
+        mut snapshot: Snapshot,
+        now: Duration,
+    ) -> Result<(), ConnectionEnded> {
         snapshot.skipped = self.skipped;
         self.is_due = false;
         self.replied_at = Some(now);
@@ -141,7 +145,7 @@ impl Peer {
     }
 
     fn set_reply(&mut self, reply: &Reply) {
-        // Numbers and texts always serialise.
+        // Serialising numbers and texts cannot fail.
         let text = serde_json::to_string(reply).unwrap_or_default();
         let mut text = printable_json(&text);
         text.push('\n');
@@ -155,7 +159,7 @@ impl Peer {
         self.sent = 0;
     }
 
-    fn flush(&mut self, now: Duration) -> Result<(), Ended> {
+    fn flush(&mut self, now: Duration) -> Result<(), ConnectionEnded> {
         while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match rustix::net::send(self.stream.as_fd(), rest, SendFlags::NOSIGNAL) {
                 Ok(count) => {
@@ -164,17 +168,17 @@ impl Peer {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
-                Err(_) => return Err(Ended),
+                Err(_) => return Err(ConnectionEnded),
             }
         }
-        // The memory of a large reply is not kept.
+        // The memory of a large reply is freed.
         self.output = Vec::new();
         self.sent = 0;
         Ok(())
     }
 }
 
-/// Parses a line, or says why it is refused.
+/// Parses a line as a request. The error says why the line is not a valid request.
 fn parse(line: &[u8]) -> Result<Request, String> {
     let mut request: Request = serde_json::from_slice(line)
         .map_err(|error| format!("the request cannot be parsed: {error}"))?;
@@ -226,10 +230,14 @@ mod tests {
             let (mut peer, mut other) = pair();
             other.write_all(garbage).unwrap();
             other.write_all(b"\n").unwrap();
-            assert_eq!(peer.exchange(Duration::ZERO), Err(Ended), "{garbage:?}");
+            assert_eq!(
+                peer.exchange(Duration::ZERO),
+                Err(ConnectionEnded),
+                "{garbage:?}"
+            );
             drop(peer);
             let mut text = String::new();
-            // The kernel may reset the connection, since the rest of the request was not read.
+            // The kernel may reset the connection, because the server has not read all of the request.
             let _ = other.read_to_string(&mut text);
             let reply: Reply = serde_json::from_str(&text).unwrap();
             assert!(reply.error.is_some() && reply.snapshot.is_none(), "{text}");

@@ -25,11 +25,11 @@ use crate::screen::Screen;
 use crate::stack::Window;
 use crate::state::{ClientState, State};
 
-/// The largest number of parents of a surface that are followed to its window.
+/// The maximum number of parents that are followed from a surface to its window.
 const PARENTS_MAX: usize = 64;
 
 impl State {
-    /// Collects the state, and with `holdings` what each client holds.
+    /// Collects the state of the compositor. With `holdings`, it also counts what each client holds.
     pub fn snapshot(&self, holdings: bool) -> Snapshot {
         let now = clock::now();
         let mut ids: Vec<ClientId> = Vec::new();
@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    /// Returns the surfaces, and the number of those that are left out.
+    /// Returns the listed surfaces, and the number of surfaces that are not listed.
     fn surfaces(&self, now: Duration) -> (Vec<Surface>, usize) {
         let visible: HashSet<ObjectId> = self.visible_surfaces();
         let mut all: Vec<(usize, WlSurface)> = self
@@ -151,8 +151,8 @@ impl State {
         }
     }
 
-    /// Returns the record of the buffer with which the frames on the displays show new content of a surface; `None` if no frame has
-    /// new content of it. The record of the main output of the surface is preferred.
+    /// Returns the record of a surface's buffer in a frame on a display, if the frame shows new content of the surface; `None`
+    /// otherwise. The frame on the surface's main output is preferred.
     fn shown_buffer(&self, surface: &SurfaceCounter) -> Option<&ShownBuffer> {
         let records = self.outputs.iter().filter_map(Screen::displayed);
         let shown = records.flat_map(|record| std::iter::once(&record.shown).chain(&record.others));
@@ -165,7 +165,7 @@ impl State {
         own.max_by_key(|buffer| buffer.is_main)
     }
 
-    /// Returns the window that a surface belongs to, by the parents of subsurfaces and popups.
+    /// Returns the window of a surface, which is found through the parents of subsurfaces and popups.
     fn window_of(&self, surface: &WlSurface) -> Option<&Window> {
         let mut current = surface.clone();
         for _ in 0..PARENTS_MAX {
@@ -240,7 +240,7 @@ fn buffer(content: &Content) -> Buffer {
     }
 }
 
-/// Returns the name of a process, which the kernel cuts after 15 bytes.
+/// Returns the name of a process. The kernel truncates names to 15 bytes.
 fn process_name(pid: i32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     let name = name.strip_suffix(b"\n").unwrap_or(&name);
@@ -255,14 +255,14 @@ fn process_holdings() -> ProcessHoldings {
     let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     ProcessHoldings {
-        // The listing of the folder has one itself.
+        // One of the descriptors is that of the directory listing itself.
         descriptors: u64::try_from(open).unwrap_or(u64::MAX).saturating_sub(1),
         descriptors_max: limit.current,
         resident_bytes: pages.unwrap_or(0).saturating_mul(page),
     }
 }
 
-/// Makes a text of a client or device printable, and bounds its length.
+/// Makes a text from a client or device printable, and limits its length.
 fn text(words: &str) -> String {
     printable_within(words, TEXT_MAX)
 }

@@ -1,7 +1,7 @@
 //! The pointer's image: a surface of a client (`wl_pointer.set_cursor`), an image of the cursor theme, or a built-in arrow.
 //!
-//! The image is shown from the first motion of the pointer on. A machine without a pointer device shows none, and its fullscreen
-//! windows need no cursor plane to be scanned out.
+//! The image is shown after the first motion of the pointer. A machine without a pointer device shows no image, so its fullscreen
+//! windows can be scanned out without a cursor plane.
 
 mod arrow;
 mod theme;
@@ -20,7 +20,7 @@ use crate::memory_image::MemoryImage;
 use crate::output_view::OutputView;
 use crate::region::{Rect, Region};
 use crate::render::view::Transform;
-use crate::render::{ColorRepresentation, Layer, Pixels, View};
+use crate::render::{BufferView, ColorRepresentation, Layer, Pixels};
 use crate::stack::Stack;
 use crate::state::State;
 
@@ -49,32 +49,32 @@ pub enum CursorPixels {
     Theme(Rc<CursorImage>),
 }
 
-/// Identifies the pixels of the pointer: two equal values have the same pixels.
+/// Identifies the pixels of the pointer's image. Equal values mean equal pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelsId {
     address: usize,
-    /// The time at which a client's buffer was acquired, since another buffer may have the same address later.
+    /// The time at which a client's buffer was acquired. It distinguishes the buffer from a later one at the same address.
     acquired: Option<Duration>,
 }
 
-/// The pointer in a frame.
+/// The pointer's image in a frame.
 #[derive(Clone, Debug)]
 pub struct CursorLayer {
     /// The pixels.
     pub pixels: CursorPixels,
     /// The source and destination rectangles.
-    pub view: View,
+    pub view: BufferView,
     /// The pixel of the image that is at the pointer's position.
     pub hotspot: (i32, i32),
     /// The client's surface, if the pointer's image is a surface and not an image of the theme.
     pub surface: Option<WlSurface>,
 }
 
-/// What a frame showed of the pointer, from which the damage of the next frame is computed.
+/// The pointer's image in the previous frame, from which the damage of the next frame is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShownCursor {
     pixels: PixelsId,
-    view: View,
+    view: BufferView,
 }
 
 impl ShownCursor {
@@ -95,7 +95,7 @@ impl Default for Cursor {
 }
 
 impl Cursor {
-    /// Returns the client's surface that is the pointer's image.
+    /// Returns the client's surface that is the pointer's image, if there is one.
     pub fn surface(&self) -> Option<&WlSurface> {
         match &self.status {
             CursorImageStatus::Surface(surface) if surface.is_alive() => Some(surface),
@@ -103,8 +103,8 @@ impl Cursor {
         }
     }
 
-    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of the
-    /// output.
+    /// Returns the pointer's layer in pixels of an output; `None` if the pointer is hidden, has not moved yet, or is outside of
+    /// the output.
     pub fn layer_on(
         &self,
         stack: &Stack,
@@ -114,7 +114,7 @@ impl Cursor {
         let position = position.to_i32_floor::<i32>();
         let mut layer = self.layer(stack, (position.x, position.y))?;
         layer.view = output.view(layer.view, layer.pixels().size());
-        // The hotspot is in pixels of the output, because the output may scale and rotate the image.
+        // The hotspot is recomputed in pixels of the output, because the output may scale and rotate the image.
         let at = output.rect(Rect::new(position.x, position.y, 1, 1));
         let corner = layer.view.destination;
         layer.hotspot = (at.x.saturating_sub(corner.x), at.y.saturating_sub(corner.y));
@@ -140,7 +140,7 @@ impl Cursor {
                 );
                 let destination = Rect::new(corner.0, corner.1, side(width), side(height));
                 Some(CursorLayer {
-                    view: View {
+                    view: BufferView {
                         source: (
                             0.0,
                             0.0,
@@ -192,7 +192,7 @@ impl CursorLayer {
         }
     }
 
-    /// Returns the identity of the pixels.
+    /// Returns the identity of the pixels, for comparisons between frames.
     pub fn pixels_id(&self) -> PixelsId {
         match &self.pixels {
             CursorPixels::Client(content) => PixelsId {
@@ -206,7 +206,7 @@ impl CursorLayer {
         }
     }
 
-    /// Returns the pixels and the rectangles with which a frame shows the pointer.
+    /// Returns the identity of the pixels, and the rectangles with which a frame shows them.
     pub fn shown(&self) -> ShownCursor {
         ShownCursor {
             pixels: self.pixels_id(),
@@ -214,7 +214,8 @@ impl CursorLayer {
         }
     }
 
-    /// Returns the pointer as a layer for the renderers. The layer counts as translucent, so the layers below it are drawn.
+    /// Returns the pointer's image as a layer for the renderers. The layer has no opaque region, so the layers below it are drawn
+    /// too.
     pub fn layer(&self) -> Layer<'_> {
         Layer {
             pixels: self.pixels(),
@@ -226,7 +227,7 @@ impl CursorLayer {
 }
 
 impl State {
-    /// Sets the pointer's image.
+    /// Sets the pointer's image, as a client requested it.
     pub(crate) fn set_cursor(&mut self, status: CursorImageStatus) {
         if self.cursor.status != status {
             self.cursor.status = status;
@@ -234,13 +235,13 @@ impl State {
         }
     }
 
-    /// Shows the pointer at its new position with the next frame.
+    /// Shows the pointer at its new position in the next frame.
     pub(crate) fn cursor_moved(&mut self) {
         self.cursor.has_moved = true;
         self.outputs.schedule_redraw();
     }
 
-    /// Moves the hotspot of a cursor surface when a commit attaches its buffer at another offset.
+    /// Moves the hotspot of a cursor surface by the offset that a commit sets for the buffer.
     ///
     /// # References
     ///

@@ -1,4 +1,4 @@
-//! The cursor theme: the image of the ordinary pointer at the size that the user chose.
+//! Loads the default pointer image of the cursor theme, at the size that the user chose.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use xcursor::parser::{Image, parse_xcursor};
 use super::{CursorImage, arrow};
 use crate::memory_image::MemoryImage;
 
-/// The size in pixels unless `XCURSOR_SIZE` has another.
+/// The size in pixels if `XCURSOR_SIZE` is not set.
 const SIZE: u32 = 24;
 
-/// The largest file that is read.
+/// The maximum size of a cursor file in bytes.
 const FILE_BYTES_MAX: usize = 4 << 20;
 
-/// The most bytes of pixels that a file may declare. The parser allocates them before it reads them.
+/// The maximum number of bytes of pixels that a file may declare. The parser allocates this memory before it reads the pixels.
 const PIXEL_BYTES_MAX: u64 = 16 << 20;
 
 /// Loads the pointer of the theme `XCURSOR_THEME`, or the built-in arrow if there is none.
@@ -53,7 +53,7 @@ fn read(path: &Path, size: u32) -> Option<CursorImage> {
     convert(nearest)
 }
 
-/// Converts an image of the file, whose bytes are already those of ARGB8888.
+/// Converts an image of the file. Its bytes are in the order of ARGB8888 already.
 fn convert(image: &Image) -> Option<CursorImage> {
     let size = (
         usize::try_from(image.width).ok()?,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::render::Pixels as _;
 
-    /// Returns a cursor file with images of these widths and heights, each of one colour.
+    /// Returns a cursor file with images of these widths and heights. Each image has one colour.
     fn file(images: &[(u32, u32)]) -> Vec<u8> {
         let words = |words: &[u32]| -> Vec<u8> {
             words.iter().flat_map(|word| word.to_le_bytes()).collect()

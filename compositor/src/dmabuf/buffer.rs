@@ -18,8 +18,7 @@ use crate::transient::{FaultKind, retry_transient};
 pub struct ClientBuffer {
     buffer: Buffer,
     format: PixelFormat,
-    /// The mapping is created when the CPU reads the buffer for the first time. A buffer that is only scanned out is never
-    /// mapped.
+    /// The CPU mapping, which is created when the CPU first reads the buffer. A buffer that is only scanned out is never mapped.
     mapping: OnceCell<Mapping>,
     framebuffers: Framebuffers,
     imported: ImportCache,
@@ -59,7 +58,7 @@ impl ClientBuffer {
         self.commits.set(self.commits.get().wrapping_add(1));
     }
 
-    /// Returns the buffer's identity in the frame trace, which is valid until the next commit.
+    /// Returns the identity of the buffer's latest commit in the frame trace.
     pub fn traced(&self) -> TracedBuffer {
         TracedBuffer {
             buffer: self.buffer.identity().0,
@@ -94,12 +93,12 @@ impl ClientBuffer {
         })
     }
 
-    /// Returns whether the CPU can read the pixels, because the rows follow each other.
+    /// Returns whether the CPU can read the pixels: the layout is linear.
     pub fn is_linear(&self) -> bool {
         is_linear(&self.buffer)
     }
 
-    /// Starts CPU read access. It does not wait: the client may have attached a write fence after its commit was applied.
+    /// Starts CPU read access. It does not wait for write fences; the client may attach one even after its commit was applied.
     ///
     /// # Errors
     ///
@@ -138,12 +137,12 @@ impl ClientBuffer {
     }
 }
 
-/// The framebuffers of a buffer, one for each card, as a linked list. A framebuffer is created when a card first scans the buffer
-/// out. A permanent rejection is cached as well.
+/// The framebuffers of a buffer, as a linked list with an entry for each card. A framebuffer is created when a card first scans
+/// out the buffer. A permanent rejection by the card is cached as well.
 #[derive(Debug, Default)]
 struct Framebuffers(OnceCell<Box<CardFramebuffer>>);
 
-/// An entry of the list: the framebuffer on one card, and the entries of further cards.
+/// An entry of the list: the framebuffer on one card, and the remaining entries.
 #[derive(Debug)]
 struct CardFramebuffer {
     card: PathBuf,
@@ -152,7 +151,7 @@ struct CardFramebuffer {
 }
 
 impl Framebuffers {
-    /// Returns the cached framebuffer on a card.
+    /// Returns the cached framebuffer or rejection of a card.
     fn of(&self, card: &Path) -> &OnceCell<Result<Framebuffer, FramebufferRejection>> {
         let mut framebuffers = self;
         loop {
@@ -171,7 +170,7 @@ impl Framebuffers {
     }
 }
 
-/// The reason why a card creates no framebuffer of a buffer.
+/// The reason why a card cannot create a framebuffer of a buffer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct FramebufferRejection {
@@ -189,7 +188,7 @@ fn cache_result<T>(
     if cell.get().is_none() {
         match create() {
             Err(rejection) if rejection.kind != FaultKind::Permanent => return Err(rejection),
-            // The cell was empty above, and `create` does not reach it.
+            // The cell was empty above, and `create` cannot access the cell.
             created => drop(cell.set(created)),
         }
     }

@@ -7,19 +7,19 @@ use covalent_protocols::{
 use crate::render::PixelFormat;
 use crate::render::gles::SampledFormat;
 
-/// `DRM_FORMAT_MOD_LINEAR`, the only layout that the CPU can read.
+/// `DRM_FORMAT_MOD_LINEAR`, the only modifier whose layout the CPU can read.
 const LINEAR: u64 = 0;
 
-/// The buffers that an output supports.
+/// The formats and modifiers that an output supports for clients' buffers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SupportedFormats {
-    /// The main device as a `dev_t`; 0 where there is none.
+    /// The main device as a `dev_t`; 0 if there is no device.
     pub device: u64,
     /// Formats and modifiers of the primary plane.
     pub scanout: Vec<FormatEntry>,
-    /// Formats and modifiers of the overlay planes, which also show windows.
+    /// Formats and modifiers of the overlay planes, which can show clients' buffers too.
     pub overlay: Vec<FormatEntry>,
-    /// Formats and modifiers that the GPU renderer imports without a copy; empty where the CPU renderer composes.
+    /// Formats and modifiers that the GPU renderer imports without a copy; empty if the CPU renderer composes.
     pub sampled: Vec<SampledFormat>,
 }
 
@@ -29,7 +29,8 @@ impl SupportedFormats {
         self.planes_of(entry).is_some()
     }
 
-    /// Returns the number of planes with which the GPU renderer imports a format and modifier; `None` if it does not.
+    /// Returns the number of planes of a buffer that the GPU renderer imports with this format and modifier; `None` if it cannot
+    /// import them.
     fn planes_of(&self, entry: FormatEntry) -> Option<usize> {
         let found = self.sampled.iter().find(|sampled| {
             sampled.format.fourcc() == entry.fourcc && sampled.modifier == entry.modifier
@@ -37,7 +38,7 @@ impl SupportedFormats {
         found.map(|sampled| sampled.planes)
     }
 
-    /// Returns the number of planes of a buffer that clients may create; `None` if the format or modifier is not supported.
+    /// Returns the number of planes of a buffer with this format and modifier; `None` if clients may not create such a buffer.
     pub fn planes(&self, fourcc: u32, modifier: u64) -> Option<usize> {
         if modifier == LINEAR {
             return PixelFormat::from_fourcc(fourcc).map(PixelFormat::planes);
@@ -46,8 +47,8 @@ impl SupportedFormats {
     }
 }
 
-/// Builds the feedback. The tranches are, in this order: scanout by the primary plane, scanout by the overlay planes, formats that
-/// the GPU renderer imports, and all other formats.
+/// Builds the feedback. The tranches are, in this order: scanout by the primary plane, scanout by the overlay planes, formats
+/// that the GPU renderer imports, and all other formats.
 ///
 /// The CPU can read every linear buffer that can be mapped, even if the card rejects it: the CPU renderer composes it, or the CPU
 /// uploads it for the GPU renderer. So linear is advertised for all formats. Other modifiers are advertised only if the GPU
@@ -70,7 +71,7 @@ pub fn build_feedback(formats: &SupportedFormats) -> Result<Feedback, FeedbackEr
         fourcc: format.fourcc(),
         modifier: LINEAR,
     });
-    // A driver's own modifiers come first, since it samples them faster.
+    // The driver's own modifiers come first, because the GPU samples them faster than linear buffers.
     let entries: Vec<FormatEntry> = tiled.chain(linear).collect();
     let device = Device(formats.device);
     let indices = |keep: &dyn Fn(&FormatEntry) -> bool| {
@@ -81,8 +82,8 @@ pub fn build_feedback(formats: &SupportedFormats) -> Result<Feedback, FeedbackEr
             .collect::<Vec<u16>>()
     };
     let scanout = indices(&|entry| formats.scanout.contains(entry));
-    // The second tranche has only entries that the first tranche lacks, because an entry must not be repeated for the same device
-    // and flags. The primary plane comes first, since it can show a fullscreen window.
+    // The second tranche has only entries that the first tranche lacks, because the protocol forbids repeating an entry for the
+    // same device and flags. The primary plane comes first, because it can show a fullscreen window.
     let overlay =
         indices(&|entry| formats.overlay.contains(entry) && !formats.scanout.contains(entry));
     let mut tranches = Vec::new();

@@ -1,8 +1,8 @@
 //! `linux-dmabuf`, version 6.
 //!
-//! Smithay 0.7 implements this protocol, but not correctly, so this module replaces it. Smithay numbers planes by the order of
-//! requests and ignores `plane_idx`, so a client that adds plane 1 first shows its chroma as luma. It accepts gaps between
-//! planes, does not check bounds against the format's subsampling, checks a format without its modifier, and continues
+//! Smithay 0.7 implements this protocol incorrectly, so this module replaces its implementation. Smithay numbers planes by the
+//! order of requests and ignores `plane_idx`, so a client that adds plane 1 first shows its chroma as luma. It accepts gaps
+//! between planes, does not check bounds against the format's subsampling, checks a format without its modifier, and continues
 //! after an error about width or height. Its feedback cannot name a device that is not a DRM node.
 
 mod buffer;
@@ -40,7 +40,7 @@ const VERSION: u32 = 6;
 pub struct Dmabuf {
     formats: SupportedFormats,
     feedback: Feedback,
-    /// The same feedback without the scanout tranche.
+    /// The same feedback without the tranche of the primary plane.
     without_scanout: Feedback,
     sealed: SealedTable,
     surfaces: SurfaceFeedbacks,
@@ -88,7 +88,7 @@ impl Dmabuf {
         &self.feedback
     }
 
-    /// Returns whether a device number belongs to the device from which buffers are sampled.
+    /// Returns whether a device number belongs to the main device, from which the renderer samples buffers.
     fn samples_from(&self, device: Device) -> bool {
         let main = self.feedback.main_device();
         device == main || nodes_of_one_device(device, main)
@@ -99,7 +99,7 @@ impl Dmabuf {
         self.buffers.get(&buffer.id())
     }
 
-    /// Returns the number of buffers that clients hold.
+    /// Returns the number of buffers that clients have created and not destroyed.
     pub fn buffers(&self) -> usize {
         self.buffers.len()
     }
@@ -147,7 +147,7 @@ fn nodes_of_one_device(one: Device, other: Device) -> bool {
     }
 }
 
-/// Splits a modifier as the protocol carries it: the high half first.
+/// Splits a modifier into its high and its low 32 bits, as the protocol sends it.
 fn halves(modifier: u64) -> [u32; 2] {
     let bytes = modifier.to_be_bytes();
     [
@@ -174,7 +174,7 @@ impl Dispatch<ZwpLinuxDmabufV1, ()> for State {
                 let feedback = data_init.init(id, ());
                 state.dmabuf.feedback.send(&feedback, &state.dmabuf.sealed);
             }
-            // Every surface can become fullscreen on the only output, so all receive the default feedback at first.
+            // Any surface may become fullscreen, so every surface receives the default feedback first.
             zwp_linux_dmabuf_v1::Request::GetSurfaceFeedback { id, surface } => {
                 let object = data_init.init(id, ());
                 state.dmabuf.feedback.send(&object, &state.dmabuf.sealed);

@@ -19,9 +19,10 @@ use super::ClientBuffer;
 use crate::render::format::{self, PixelFormat};
 use crate::state::State;
 
-/// The largest number of planes of a buffer.
+/// The maximum number of planes of a buffer.
 const PLANES_MAX: usize = 4;
-/// The protocol version since which planes with different modifiers are a protocol error instead of the `failed` event.
+/// The first protocol version in which planes with different modifiers are a protocol error. In earlier versions the compositor
+/// sends the `failed` event.
 const MODIFIERS_AGREE_SINCE: u32 = 5;
 
 /// The user data of a params object: the planes that were added so far.
@@ -34,7 +35,7 @@ struct Params {
     planes: [Option<PlaneDescriptor>; PLANES_MAX],
     modifier: Option<u64>,
     modifiers_differ: bool,
-    /// The device from which the client wants the buffer to be sampled.
+    /// The device from which the compositor should sample the buffer, as the client requested with `set_sampling_device`.
     sampling_device: Option<Device>,
 }
 
@@ -42,10 +43,10 @@ struct Params {
 #[derive(Debug)]
 pub struct DmabufMarker;
 
-/// A protocol error with its message. The client is disconnected.
+/// A protocol error and its message. The compositor disconnects the client with it.
 type ProtocolError = (Error, String);
 
-/// The reason why no buffer is imported.
+/// The reason why a buffer cannot be imported.
 #[derive(Debug)]
 enum ImportFailure {
     /// The parameters violate the protocol.
@@ -184,7 +185,7 @@ impl From<DescriptorError> for ImportFailure {
             DescriptorError::Layout(layout) => match layout {
                 LayoutError::PlaneCount { .. } => Error::Incomplete,
                 LayoutError::UnknownFormat(_) => Error::InvalidFormat,
-                // The stride is shorter than a row, or a plane ends outside of its dma-buf.
+                // Either the stride is shorter than a row, or a plane ends outside of its dma-buf.
                 _ => Error::OutOfBounds,
             },
             DescriptorError::Empty => Error::Incomplete,
@@ -207,7 +208,7 @@ impl State {
         let (descriptor, format) = params.validate(size, fourcc, flags, |fourcc, modifier| {
             self.dmabuf.planes(fourcc, modifier)
         })?;
-        // A device that was not advertised is no protocol error, since a device may have been removed a moment ago.
+        // A device that was not advertised is not a protocol error, because the device may just have been removed.
         let unknown = params
             .sampling_device
             .filter(|device| !self.dmabuf.samples_from(*device));
@@ -219,13 +220,13 @@ impl State {
         }
         let buffer = Buffer::import(descriptor)?;
         let buffer = ClientBuffer::new(buffer, format);
-        // A linear buffer must be scanned out by a plane, or imported by the GPU, or read by the CPU. Any other buffer must be
-        // imported by the GPU. This is tested here, so that `create` reports a failure; otherwise it would show only with the first
-        // frame of the client.
+        // A linear buffer has to be usable by the plane, the GPU renderer or the CPU renderer. Any other buffer has to be
+        // importable by the GPU. The buffer is tested here, so that a failure is reported by the `failed` event and not only by a
+        // missing surface in the first frame.
         if buffer.is_linear() && self.outputs.can_scan_out(&buffer) {
             return Ok(buffer);
         }
-        // Clients allocate for the card of the first output.
+        // Clients allocate for the card of the first output, so the renderer of that output is used.
         let renderer = self.outputs.first().map(|screen| screen.renderer().clone());
         let mut renderer = renderer.as_ref().map(|renderer| renderer.borrow_mut());
         let refusal = match renderer.as_mut().and_then(|renderer| renderer.gles()) {
@@ -301,7 +302,7 @@ impl Dispatch<ZwpLinuxBufferParamsV1, ParamsData> for State {
                         1,
                         DmabufMarker,
                     );
-                    // This fails only for a client that has disconnected, which needs no answer.
+                    // The creation fails only if the client has disconnected, so no event is sent.
                     if let Ok(resource) = resource {
                         object.created(&resource);
                         state.dmabuf.buffers.insert(resource.id(), Rc::new(buffer));
@@ -347,7 +348,7 @@ impl Dispatch<WlBuffer, DmabufMarker> for State {
     }
 
     fn destroyed(state: &mut Self, _client: ClientId, buffer: &WlBuffer, _data: &DmabufMarker) {
-        // Frames that show the buffer hold their own reference to the dma-buf.
+        // Frames that show the buffer hold their own references to the dma-buf.
         state.dmabuf.buffers.remove(&buffer.id());
     }
 }

@@ -1,11 +1,11 @@
 //! The dma-buf feedback of surfaces, which changes when a window becomes fullscreen or leaves fullscreen.
 //!
 //! A client reallocates its buffers when it receives feedback. When a window leaves fullscreen, it receives feedback without the
-//! scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never fullscreen keeps
-//! the feedback that it received first, which has the scanout tranche, since it may become fullscreen later.
+//! scanout tranche; when it returns to fullscreen, it receives the scanout tranche again. A window that was never fullscreen
+//! keeps its first feedback, which has the scanout tranche, because the window may become fullscreen later.
 //!
-//! A change is sent at once, and the next one not before [`PERIOD`] has passed. A window that is back in its earlier state by then
-//! receives nothing.
+//! A change is sent immediately. The next change is sent [`PERIOD`] later at the earliest; if the window has returned to its
+//! earlier state by then, nothing is sent.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,29 +22,29 @@ use crate::state::State;
 /// The shortest time between two changes of the feedback of a surface.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
-/// The surface feedback objects by their id. A client may create very many, and all are removed when it disconnects, so removing
-/// one must not search the others.
+/// The surface feedback objects by object id. A client may create very many objects, and all of them are removed when the client
+/// disconnects, so the removal of one must not search all others.
 #[derive(Debug, Default)]
 pub(super) struct SurfaceFeedbacks {
     objects: HashMap<ObjectId, SurfaceFeedback>,
     timer_runs: bool,
 }
 
-/// A surface feedback object and what was sent by it last.
+/// A surface feedback object, and whether its last feedback had the scanout tranche.
 #[derive(Debug)]
 struct SurfaceFeedback {
     object: ZwpLinuxDmabufFeedbackV1,
     surface: WlSurface,
     /// Whether the feedback that was sent last has the scanout tranche.
     sent: bool,
-    /// Whether the surface is to have the scanout tranche.
+    /// Whether the surface should have the scanout tranche.
     wanted: bool,
-    /// The time before which no change is sent.
+    /// The earliest time at which the next change may be sent.
     earliest: Duration,
 }
 
 impl SurfaceFeedbacks {
-    /// Adds an object by which feedback with the scanout tranche was sent.
+    /// Adds an object that was sent feedback with the scanout tranche.
     pub(super) fn add(&mut self, object: ZwpLinuxDmabufFeedbackV1, surface: WlSurface) {
         let entry = SurfaceFeedback {
             object: object.clone(),
@@ -61,7 +61,7 @@ impl SurfaceFeedbacks {
         self.objects.remove(&object.id());
     }
 
-    /// Sets whether a surface is to have the scanout tranche.
+    /// Sets whether a surface should have the scanout tranche.
     fn set(&mut self, surface: &WlSurface, wanted: bool) {
         self.objects
             .retain(|_, entry| entry.object.is_alive() && entry.surface.is_alive());
@@ -72,8 +72,8 @@ impl SurfaceFeedbacks {
         }
     }
 
-    /// Calls `send` for each object whose change is due. The argument says whether the object gets the scanout tranche. Returns the
-    /// time of the next change.
+    /// Calls `send` for each object whose feedback has to change now. The argument says whether the new feedback has the scanout
+    /// tranche. Returns the time of the next change.
     fn send_due(
         &mut self,
         now: Duration,
@@ -95,8 +95,8 @@ impl SurfaceFeedbacks {
 }
 
 impl State {
-    /// Sends the feedback of a surface with or without the scanout tranche, if it differs from the feedback that was sent last; not
-    /// before [`PERIOD`] has passed since the last change.
+    /// Sends feedback with or without the scanout tranche for a surface, if it differs from the last feedback. The feedback is
+    /// delayed until [`PERIOD`] has passed since the last change.
     pub fn set_surface_scanout(&mut self, surface: &WlSurface, has_scanout: bool) {
         self.dmabuf.surfaces.set(surface, has_scanout);
         self.send_surface_feedback();

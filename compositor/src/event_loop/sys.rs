@@ -1,4 +1,4 @@
-//! `epoll_pwait2`, whose timeout has a unit of a nanosecond. rustix calls it only if the whole program needs Linux 5.11.
+//! Calls `epoll_pwait2`, whose timeout is in nanoseconds. rustix calls it only if the program requires Linux 5.11 at least.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 ///
-/// Those of `epoll_wait`.
+/// The errors of `epoll_wait`.
 pub(super) fn wait(
     epoll: &OwnedFd,
     events: &mut Vec<epoll::Event>,

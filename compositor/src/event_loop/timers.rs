@@ -8,17 +8,17 @@ use calloop::timer::TimeoutAction;
 
 use crate::state::State;
 
-/// A timer.
+/// Identifies a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerToken(u64);
 
 pub(super) type TimerCallback = Box<dyn FnMut(&mut State) -> TimeoutAction>;
 
-/// A timer that is not removed.
+/// A timer that was not removed.
 struct Timer {
     /// The time at which it expires; `None` if that is beyond the range of the clock.
     at: Option<Instant>,
-    /// `None` while the callback runs.
+    /// The callback; `None` while it runs.
     callback: Option<TimerCallback>,
 }
 
@@ -44,7 +44,7 @@ impl Timers {
         token
     }
 
-    /// Removes a timer; returns its callback, unless that is running.
+    /// Removes a timer. Returns its callback, unless the callback runs now.
     pub(super) fn remove(&mut self, token: TimerToken) -> Option<TimerCallback> {
         let timer = self.timers.remove(&token)?;
         if let Some(at) = timer.at {
@@ -78,7 +78,8 @@ impl Timers {
         Some((token, timer.callback.take()?))
     }
 
-    /// Puts a timer's callback back after a call. The timer expires again at the time `again`; with `None`, it is removed.
+    /// Stores a timer's callback again after its call. The timer expires next at the time `again`; with `None`, the timer is
+    /// removed.
     pub(super) fn finish(
         &mut self,
         token: TimerToken,
@@ -146,7 +147,7 @@ mod tests {
         let (token, first) = timers.take_expired(now, last).unwrap();
         let added = timers.add(Some(now), callback());
         timers.finish(token, first, Some(now));
-        // A timer that is set again is called again; the caller's `now` is earlier than the new time.
+        // The timer that was set again is called again. `now` is earlier than its new time.
         assert_eq!(
             timers.take_expired(now, last).map(|(token, _)| token),
             Some(token)

@@ -1,4 +1,4 @@
-//! `xdg_activation_v1`: a client lets a window of its own or of another client be raised and get the keyboard focus.
+//! `xdg_activation_v1`: a client requests that a window of its own or of another client is raised and gets the keyboard focus.
 //!
 //! A token is valid if it was made with the serial of a key press or button press that its client received. It activates one
 //! window once, and expires.
@@ -14,9 +14,10 @@ use smithay::wayland::xdg_activation::{
 use super::root_of;
 use crate::state::State;
 
-/// The time after which a token is no longer valid: long enough for a program to start.
+/// The time after which a token expires. It is long enough for a program to start.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// The largest number of valid tokens; the oldest ones expire earlier. Each needs a press of the user.
+/// The maximum number of valid tokens. When it is exceeded, the oldest token expires. Each token needs a key or button press of
+/// the user.
 const TOKENS_MAX: usize = 64;
 
 impl XdgActivationHandler for State {
@@ -58,7 +59,7 @@ impl State {
     fn remove_old_tokens(&mut self) {
         let activation = &mut self.protocols.activation;
         activation.retain_tokens(|_, data| data.timestamp.elapsed() <= LIFETIME);
-        // The new token is added to the others afterwards.
+        // The new token is added after this loop.
         while activation.tokens().count() >= TOKENS_MAX {
             let oldest = activation
                 .tokens()

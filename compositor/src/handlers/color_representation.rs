@@ -1,7 +1,7 @@
-//! `wp_color_representation_v1`: how the numbers in a surface's buffers are read as colours.
+//! `wp_color_representation_v1`: how the sample values in a surface's buffers are converted to colours.
 //!
-//! Smithay 0.7 does not implement this protocol. Colour volumes and transfer functions are not part of it, so all alpha is
-//! electrical.
+//! Smithay 0.7 does not implement this protocol. The protocol has no colour volumes and transfer functions, so alpha always
+//! applies to the electrical values.
 
 use std::sync::Mutex;
 
@@ -33,15 +33,15 @@ use crate::state::State;
 /// The version of the protocol that is implemented.
 const VERSION: u32 = 1;
 
-/// The coefficients and range that a client states.
+/// The matrix coefficients and the range that a client has set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
-    /// RGB of full range.
+    /// The identity matrix: RGB of full range.
     Identity,
     Yuv(YuvEncoding),
 }
 
-/// What a client states about a surface. It is double-buffered.
+/// The color representation that a client has set for a surface. It is double-buffered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Representation {
     alpha: Option<AlphaMode>,
@@ -72,7 +72,7 @@ impl Representation {
         }
     }
 
-    /// Checks that a format has the colours that the client states.
+    /// Checks that the format of a buffer matches the color representation that the client has set.
     fn check(self, format: PixelFormat) -> Result<(), String> {
         let name = format.name();
         match self.encoding {
@@ -91,7 +91,7 @@ impl Representation {
     }
 }
 
-/// Data of a surface: its extension object, and the format of the last buffer that was committed.
+/// The data of a surface: its color representation object, and the format of the last committed buffer.
 #[derive(Debug, Default)]
 struct Extension(Mutex<ExtensionState>);
 
@@ -102,7 +102,7 @@ struct ExtensionState {
 }
 
 impl Extension {
-    /// Calls `change` with the state of a surface.
+    /// Calls `change` with the data of a surface.
     fn with<T>(states: &SurfaceData, change: impl FnOnce(&mut ExtensionState) -> T) -> T {
         let extension = states.data_map.get_or_insert_threadsafe(Self::default);
         // Nothing panics while the lock is held, so the state behind a poisoned lock is complete.
@@ -119,13 +119,14 @@ pub(crate) fn create_global(display: &DisplayHandle) {
     display.create_global::<State, WpColorRepresentationManagerV1, ()>(VERSION, ());
 }
 
-/// Returns the colour representation of a surface's current state, by which its buffer is converted to RGB.
+/// Returns the color representation of a surface's current state, with which its buffer is converted to RGB.
 pub(crate) fn current(states: &SurfaceData) -> ColorRepresentation {
     let mut cached = states.cached_state.get::<Representation>();
     cached.current().colours()
 }
 
-/// Checks that the buffer that a surface commits has the colours that its client states, and posts the error if it does not.
+/// Checks that the buffer of a commit matches the color representation that its client has set. Posts the protocol error if it
+/// does not.
 pub(crate) fn check_commit(dmabuf: &Dmabuf, surface: &WlSurface) {
     let violation = with_states(surface, |states| {
         let attached = {
@@ -245,7 +246,7 @@ impl Dispatch<WpColorRepresentationSurfaceV1, Weak<WlSurface>> for State {
             }
         };
         let Some(surface) = surface else {
-            // Only the destruction of an inert object is allowed.
+            // After the surface was destroyed, only the destruction of the object is allowed.
             if !matches!(change, Change::Unset) {
                 let (code, message) = inert();
                 object.post_error(code, message);
@@ -265,12 +266,12 @@ impl Dispatch<WpColorRepresentationSurfaceV1, Weak<WlSurface>> for State {
     }
 }
 
-/// What a request changes.
+/// The property that a request changes.
 enum Change {
     Alpha(AlphaMode),
     Encoding(Encoding),
     Chroma(ChromaLocation),
-    /// The object is destroyed.
+    /// The object is destroyed, which unsets all properties.
     Unset,
 }
 
@@ -316,7 +317,7 @@ fn parse(request: &wp_color_representation_surface_v1::Request) -> Result<Change
     }
 }
 
-/// Returns the encoding of advertised coefficients and range; `None` for those that were not advertised.
+/// Returns the encoding for coefficients and a range; `None` if the compositor has not advertised them.
 fn encoding(coefficients: WEnum<ProtocolCoefficients>, range: WEnum<Range>) -> Option<Encoding> {
     let (WEnum::Value(coefficients), WEnum::Value(range)) = (coefficients, range) else {
         return None;

@@ -44,7 +44,7 @@ impl CompositorHandler for State {
 
     fn new_surface(&mut self, surface: &WlSurface) {
         add_pre_commit_hook::<Self, _>(surface, |state, _, surface| {
-            // The pending buffer is moved by `queue_commit`.
+            // `queue_commit` removes the pending buffer from Smithay's state, so the check has to be made before.
             color_representation::check_commit(&state.dmabuf, surface);
             state.queue_commit(surface);
         });
@@ -149,11 +149,11 @@ impl Dispatch<WlCompositor, ()> for State {
     }
 }
 
-// Requests to surfaces, subsurfaces and pools go through `checked`.
+// The requests of surfaces, subsurfaces and pools are validated in `checked` first.
 delegate_global_dispatch!(State: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlSubcompositor: ()] => CompositorState);
-// Smithay requires this implementation for `wl_region` objects with `RegionUserData`. No object has it, since the objects are
-// created with `RegionData`.
+// Smithay requires this implementation for `wl_region` objects with `RegionUserData`. No object has this data, because
+// `wl_region` objects are created with `RegionData`.
 delegate_dispatch!(State: [WlRegion: RegionUserData] => CompositorState);
 delegate_dispatch!(State: [WlCallback: ()] => CompositorState);
 delegate_global_dispatch!(State: [WlShm: ()] => ShmState);

@@ -1,4 +1,4 @@
-//! The handlers of clients' requests, one protocol a file.
+//! The handlers of clients' requests. Each protocol has its own file.
 
 mod activation;
 mod checked;
@@ -33,6 +33,6 @@ impl OutputHandler for State {}
 
 delegate_output!(State);
 delegate_presentation!(State);
-// Requests to viewports go through `checked`.
+// The requests of viewports are validated in `checked` first.
 delegate_global_dispatch!(State: [WpViewporter: ()] => ViewporterState);
 delegate_dispatch!(State: [WpViewporter: ()] => ViewporterState);

@@ -56,7 +56,7 @@ impl ServerDndGrabHandler for State {
     fn send(&mut self, _mime_type: String, _fd: OwnedFd, _seat: Seat<Self>) {}
 }
 
-// Requests to pointers, data devices and data sources go through `checked`.
+// The requests of pointers, data devices and data sources are validated in `checked` first.
 delegate_global_dispatch!(State: [WlSeat: SeatGlobalData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlSeat: SeatUserData<State>] => SeatState<State>);
 delegate_dispatch!(State: [WlKeyboard: KeyboardUserData<State>] => SeatState<State>);

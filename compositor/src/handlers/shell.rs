@@ -19,7 +19,8 @@ use crate::limits::{Limit, amount};
 use crate::state::State;
 
 impl State {
-    /// Disconnects the client of `surface` if its part of `objects` exceeds a limit. `objects` are the objects of all clients.
+    /// Disconnects the client of `surface` if the number of its objects in `objects` exceeds a limit. `objects` are the objects
+    /// of all clients.
     fn enforce_limit<'a>(
         &self,
         surface: &WlSurface,
@@ -39,7 +40,7 @@ impl State {
                     window.toplevel.send_configure();
                 }
             } else if !window.toplevel.ensure_configured() {
-                // Smithay has posted the protocol error.
+                // Smithay has posted the protocol error already.
                 self.stack.remove_surface(surface);
             }
         } else if let Some(popup) = self.stack.popup(surface).cloned() {
@@ -61,7 +62,7 @@ impl State {
             if self.stack.has_content(surface) {
                 self.stack.raise(&window.toplevel);
             } else {
-                // The next commit of an unmapped window has to be answered with a configure event.
+                // The compositor has to answer the next commit of an unmapped window with a configure event.
                 window.toplevel.reset_initial_configure_sent();
             }
         }
@@ -69,8 +70,8 @@ impl State {
         self.update_pointer_focus();
     }
 
-    /// Moves the keyboard focus if its window is no longer the highest one that is visible, although no window was mapped or
-    /// unmapped: a window can move its content away from the output with any commit.
+    /// Moves the keyboard focus if the focused window is no longer the highest visible one, although no window was mapped or
+    /// unmapped. Any commit can move a window's content away from the outputs.
     pub(crate) fn check_keyboard_focus(&mut self) {
         let top = self.stack.top_visible();
         let top = top.map(|window| window.toplevel.wl_surface().clone());
@@ -80,16 +81,16 @@ impl State {
         }
     }
 
-    /// Gives keyboard focus to the highest window of which a part is on the output.
+    /// Gives keyboard focus to the highest window that is at least partly visible on an output.
     ///
-    /// Another window gets neither keyboard focus nor the selection. Otherwise a client could create an invisible window and
-    /// read input for another client.
+    /// No other window gets keyboard focus or the selection. Otherwise a client could create an invisible window and receive
+    /// input that is meant for another client.
     pub(super) fn update_keyboard_focus(&mut self) {
         let top = self.stack.top_visible();
         let top = top.map(|window| window.toplevel.clone());
         for window in self.stack.windows() {
-            // An unmapped window becomes the highest one when it is mapped, so it is configured as activated at once and need not
-            // draw twice.
+            // An unmapped window becomes the highest one when it is mapped. It is configured as activated before, so that it need
+            // not draw twice.
             let active = Some(&window.toplevel) == top.as_ref()
                 || !self.stack.has_content(window.toplevel.wl_surface());
             window.toplevel.with_pending_state(|state| {
@@ -111,8 +112,8 @@ impl State {
         }
     }
 
-    /// Configures a window as fullscreen or maximised with the size of the output, or with a size of its own if `state` is
-    /// `None`.
+    /// Configures a window as fullscreen or maximised with the size of its output. If `state` is `None`, the client chooses the
+    /// size.
     fn set_fill_state(&mut self, toplevel: &ToplevelSurface, state: Option<xdg_toplevel::State>) {
         let size = self.stack.window(toplevel.wl_surface()).and_then(|window| {
             let output = self.stack.output_of(window)?;
@@ -134,7 +135,8 @@ impl State {
         if toplevel.is_initial_configure_sent() {
             toplevel.send_configure();
         }
-        // A client that requests configure events must also acknowledge them, since each is stored until then.
+        // A client can cause configure events by requests. Each of them is stored until the client acknowledges it, so their
+        // number is limited.
         let surface = toplevel.wl_surface();
         let unacknowledged = with_states(surface, |states| {
             let data = states.data_map.get::<XdgToplevelSurfaceData>();
@@ -171,7 +173,7 @@ impl State {
     }
 
     fn place_popup(&self, popup: &PopupSurface, positioner: PositionerState) {
-        // The position of the parent is not known exactly before it is shown, so the popup is constrained by a centred parent.
+        // The position of the parent is not known before it is shown, so the popup is constrained as if the parent were centred.
         let parent = popup.get_parent_surface();
         let window = parent.as_ref().and_then(|parent| self.stack.window(parent));
         let output = match window {
@@ -255,7 +257,7 @@ impl XdgShellHandler for State {
         self.outputs.schedule_redraw();
     }
 
-    // A grab does not change keyboard focus. Otherwise a client without focus could take it with a guessed serial.
+    // A popup grab does not change keyboard focus. Otherwise a client without focus could take the focus with a guessed serial.
     fn grab(&mut self, _surface: PopupSurface, _seat: WlSeat, _serial: Serial) {}
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
@@ -292,7 +294,7 @@ impl State {
     }
 }
 
-// Requests to surfaces, toplevels and positioners go through `checked`.
+// The requests of surfaces, toplevels and positioners are validated in `checked` first.
 delegate_global_dispatch!(State: [XdgWmBase: ()] => XdgShellState);
 delegate_dispatch!(State: [XdgWmBase: XdgWmBaseUserData] => XdgShellState);
 delegate_dispatch!(State: [XdgPopup: XdgShellSurfaceUserData] => XdgShellState);

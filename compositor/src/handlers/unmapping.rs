@@ -1,7 +1,7 @@
-//! Destroyed surfaces and destroyed roles: the content is removed and all buffers are released.
+//! Removes the content of a surface, and releases all its buffers, when the surface or its role is destroyed.
 //!
-//! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. Requests to subsurfaces go
-//! through `checked`, which calls [`subsurface_destroyed`].
+//! Smithay has callbacks for destroyed surfaces, toplevels and popups, but not for subsurfaces. The requests of subsurfaces are
+//! validated in `checked`, which calls [`subsurface_destroyed`].
 
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::{
@@ -26,7 +26,8 @@ impl State {
             self.role_destroyed(&child);
         }
         with_states(surface, |states| {
-            // Smithay would release a buffer that was attached and not committed, although another surface may show it.
+            // Smithay would send a release for a buffer that was attached and not committed, although another surface may show
+            // that buffer.
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
             attributes.pending().buffer = None;
         });

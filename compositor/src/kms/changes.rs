@@ -1,11 +1,11 @@
-//! The planes that a commit has to change.
+//! Finds the planes that a commit has to change.
 
 use super::plane::{PlaneFrame, PlaneState};
 
-/// What a commit does with a plane.
+/// What a commit changes on a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The plane stays as it is, and is not part of the commit.
+    /// Nothing: the commit has no properties of the plane.
     Keep,
     /// The plane shows the entry of `frames` at this index.
     Show(usize),
@@ -13,11 +13,11 @@ pub(super) enum Change {
     TurnOff,
 }
 
-/// Returns the change of each plane from what it shows since the last commit, `committed`, to `frames`.
+/// Returns the change of each plane from its state after the last commit, `committed`, to its state in `frames`.
 ///
-/// An unchanged plane is left out of the commit, because virtio-gpu transfers the whole framebuffer of each plane in a commit.
-/// There are two exceptions, in which the commit has all planes. With `is_modeset`, the state of the card is not known. If no plane
-/// changes, the kernel would send no page-flip event for a commit without a plane.
+/// An unchanged plane is not part of the commit, because virtio-gpu transfers the whole framebuffer of each plane in a commit.
+/// There are two exceptions, in which the commit has all planes. With `is_modeset`, the state of the card is not known. And if no
+/// plane changes, the kernel would send no page-flip event for a commit without a plane.
 pub(super) fn changes(
     committed: &[Option<PlaneState>],
     frames: &[PlaneFrame<'_>],

@@ -1,7 +1,7 @@
 //! Kernel mode setting of one display: connector, CRTC, planes, mode, framebuffers and page-flip events.
 //!
-//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created. What the
-//! planes can show comes from the allocator's model of the card.
+//! This module does not depend on Wayland. It works on a DRM device and on framebuffers that the caller has created. The formats
+//! and sizes that the planes support come from the allocator's model of the card.
 //!
 //! # References
 //!
@@ -63,20 +63,20 @@ pub enum KmsError {
     /// The planes of the card cannot be read.
     #[error(transparent)]
     Model(Box<dyn std::error::Error + Send + Sync>),
-    /// A property of a plane lacks a value.
+    /// An enumeration property of a plane lacks a required value.
     #[error("the property {name} of a plane has no value \"{value}\"")]
     NoValue {
-        /// The property.
+        /// The name of the property.
         name: &'static str,
-        /// The value.
+        /// The name of the value.
         value: &'static str,
     },
     /// A mode-setting object lacks a property.
     #[error("{object} has no property {name}")]
     NoProperty {
-        /// The object.
+        /// The object that lacks the property.
         object: &'static str,
-        /// The property.
+        /// The name of the property.
         name: &'static str,
     },
 }

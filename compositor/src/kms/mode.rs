@@ -25,8 +25,8 @@ pub(super) fn refresh_millihertz(mode: &Mode) -> u32 {
 
 /// Selects the mode with the requested size and refresh rate; without a size, the preferred mode, or else the first one.
 ///
-/// Without a refresh rate, the mode with the highest rate is selected. The rate of a mode may differ by 0.5 Hz from the
-/// requested one, since users write 60 for 59.94.
+/// Without a refresh rate, the mode with the highest rate is selected. The rate of a mode may differ by 0.5 Hz from the requested
+/// one, because users write 60 for 59.94.
 pub fn select_mode(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32>) -> Option<Mode> {
     let Some(size) = size else {
         let preferred = modes
@@ -49,7 +49,7 @@ pub fn select_mode(modes: &[Mode], size: Option<(u16, u16)>, refresh: Option<u32
     }
 }
 
-/// Formats a mode as the option `--mode` takes it.
+/// Formats a mode in the syntax of the option `--mode`.
 pub(super) fn format_mode(mode: &Mode) -> String {
     let (width, height) = mode.size();
     let refresh = refresh_millihertz(mode);

@@ -1,6 +1,6 @@
-//! One connector, one CRTC and its planes, with their atomic commits and page-flip events.
+//! Drives one connector and one CRTC with its planes: makes their atomic commits and reads their page-flip events.
 //!
-//! Several pipelines can share a card. The connector, the CRTC and the planes of a pipeline belong to this pipeline only.
+//! Several pipelines can share a card, but each connector, CRTC and plane belongs to one pipeline only.
 
 mod open;
 mod restore;
@@ -21,7 +21,7 @@ use super::changes::{Change, changes};
 use super::mode::{refresh_millihertz, select_mode};
 use super::plane::{Plane, PlaneFrame, PlaneState, SourceRect};
 use super::property::Properties;
-use super::takeover::{Leftovers, fill_neutral_connector, fill_neutral_crtc};
+use super::takeover::{StaleObjects, fill_neutral_connector, fill_neutral_crtc};
 use super::writeback::{WritebackConnector, WritebackJob};
 use super::{KmsError, kernel};
 use crate::region::Rect;
@@ -34,7 +34,7 @@ pub struct Pipeline {
     connector: connector::Handle,
     name: String,
     crtc: crtc::Handle,
-    /// The planes, the lowest first.
+    /// The planes, from the bottom to the top of the stacking order.
     planes: Vec<Plane>,
     /// The index of the primary plane.
     primary: usize,
@@ -45,7 +45,7 @@ pub struct Pipeline {
     crtc_properties: Properties,
     counts_vblanks: bool,
     needs_modeset: bool,
-    /// What each plane shows since the last commit, in the order of `planes`. It is not valid while `needs_modeset` is set.
+    /// The state of each plane after the last commit, in the order of `planes`. It is not valid while `needs_modeset` is set.
     committed: Vec<Option<PlaneState>>,
     initial_state: InitialState,
     writeback: Option<WritebackConnector>,
@@ -57,12 +57,12 @@ struct InitialState {
     mode: Option<Mode>,
 }
 
-/// The state of the next atomic commit.
+/// The contents of the next atomic commit.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameState<'a> {
-    /// The planes that show something. The others are turned off.
+    /// The states of the planes that show something. All other planes are turned off.
     pub planes: &'a [PlaneFrame<'a>],
-    /// The framebuffer for the writeback connector.
+    /// The framebuffer that the writeback connector writes, if the commit has a writeback.
     pub writeback: Option<&'a WritebackJob>,
 }
 
@@ -96,7 +96,7 @@ impl Pipeline {
         self.crtc
     }
 
-    /// Returns the planes, the lowest first.
+    /// Returns the planes, from the bottom to the top of the stacking order.
     pub fn planes(&self) -> &[Plane] {
         &self.planes
     }
@@ -116,7 +116,7 @@ impl Pipeline {
         (self.mode.size(), refresh_millihertz(&self.mode))
     }
 
-    /// Returns whether the CRTC counts vblanks, and therefore flips during vertical blanking.
+    /// Returns whether the CRTC has a vblank counter, and therefore flips at vblank.
     pub fn counts_vblanks(&self) -> bool {
         self.counts_vblanks
     }
@@ -136,7 +136,7 @@ impl Pipeline {
         self.modes.iter().any(|mode| mode.size() == size)
     }
 
-    /// Returns size and refresh rate of the mode that would be selected for a request, as [`mode`](Self::mode) does.
+    /// Returns the size and refresh rate, as [`mode`](Self::mode) does, of the mode that would be selected for a request.
     pub fn mode_for(
         &self,
         size: Option<(u16, u16)>,
@@ -182,12 +182,12 @@ impl Pipeline {
         Ok(true)
     }
 
-    /// Makes the next commit set the whole state, because another DRM master may have changed it.
+    /// Makes the next commit set all properties, because another DRM master may have changed them.
     pub fn reset(&mut self) {
         self.needs_modeset = true;
     }
 
-    /// Returns the state of the primary plane that shows a whole framebuffer of the mode's size.
+    /// Returns the primary plane's state for a framebuffer that has the size of the mode.
     pub fn full_frame(&self, framebuffer: framebuffer::Handle) -> PlaneFrame<'static> {
         let (width, height) = self.mode.size();
         let whole = Rect::of_size(width.into(), height.into());
@@ -243,7 +243,7 @@ impl Pipeline {
         {
             if self.planes[self.primary].takes_damage() {
                 let clip = [damage.x, damage.y, damage.right(), damage.bottom()];
-                // Without the property the driver treats the whole framebuffer as damaged, which only costs time.
+                // If the blob cannot be created, the driver treats the whole framebuffer as damaged, which only costs time.
                 damage_blob = blob(&self.card, &clip).ok();
             }
         }
@@ -257,7 +257,7 @@ impl Pipeline {
             committed.map_err(kernel("the commit of the frame"))
         });
         if let Some(blob) = damage_blob {
-            // The kernel's state holds its own reference to the blob.
+            // The kernel holds its own reference to the blob.
             let _ = self.card.destroy_property_blob(blob);
         }
         result?;
@@ -271,7 +271,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Adds the properties of a frame to an atomic request. `damage` is the blob of the damage of the primary plane.
+    /// Adds the properties of a frame to an atomic request. `damage` is the FB_DAMAGE_CLIPS blob of the primary plane.
     fn fill_frame(
         &self,
         request: &mut AtomicModeReq,
@@ -301,7 +301,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Adds to an atomic request the state that a modeset sets: the mode, neutral values, and everything else that is turned off.
+    /// Adds the properties that a modeset sets: the mode, neutral values of the colour properties, and the objects that other
+    /// programs left on, which are turned off.
     fn fill_modeset(&self, request: &mut AtomicModeReq, crtc: u64) -> Result<(), KmsError> {
         let own_planes: Vec<plane::Handle> = self.planes.iter().map(Plane::handle).collect();
         let own_connectors: Vec<RawResourceHandle> = self
@@ -310,9 +311,10 @@ impl Pipeline {
             .map(WritebackConnector::handle)
             .collect();
         let display = (self.connector, self.crtc);
-        let leftovers =
-            retry_transient(|| Leftovers::read(&self.card, display, &own_planes, &own_connectors))?;
-        leftovers.fill_disabled(request)?;
+        let stale_objects = retry_transient(|| {
+            StaleObjects::read(&self.card, display, &own_planes, &own_connectors)
+        })?;
+        stale_objects.fill_disabled(request)?;
         self.connector_properties.set(request, "CRTC_ID", crtc)?;
         self.crtc_properties
             .set(request, "MODE_ID", self.mode_blob)?;
@@ -328,7 +330,7 @@ impl Pipeline {
         }
     }
 
-    /// Returns the EDID of the display, as it was when the pipeline was opened.
+    /// Returns the EDID of the display as it was when the pipeline was opened.
     pub fn edid(&self) -> Option<Vec<u8>> {
         let blob = self
             .connector_properties

@@ -1,4 +1,4 @@
-//! The planes of a CRTC: what they can show, and the state that a commit gives them.
+//! The planes of a CRTC: what they support, and the properties that a commit sets.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -11,7 +11,7 @@ use super::KmsError;
 use super::property::Properties;
 use crate::region::Rect;
 
-/// The plane property for the fence that the kernel waits for before it shows the framebuffer, as a sync_file.
+/// The plane property with a sync_file that the kernel waits for before it shows the framebuffer.
 const IN_FENCE_FD: &str = "IN_FENCE_FD";
 
 /// One plane of a CRTC.
@@ -20,37 +20,38 @@ pub struct Plane {
     handle: plane::Handle,
     description: PlaneDescription,
     properties: Properties,
-    /// The position above other planes that each modeset sets; `None` where the driver does not let it be chosen.
+    /// The value of `zpos` that each modeset sets; `None` if the driver does not let it be changed.
     zpos: Option<u64>,
 }
 
-/// What a plane can show, as the allocator's model of the card describes it.
+/// The formats, sizes and stacking order of a plane, according to the allocator's model of the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneDescription {
     /// The id of the KMS object.
     pub id: u32,
     /// Primary, overlay or cursor.
     pub kind: PlaneKind,
-    /// The formats and modifiers.
+    /// The supported formats and modifiers.
     pub formats: Vec<FormatModifier>,
-    /// The least and the greatest size of a picture, in pixels.
+    /// The minimum and the maximum size of a framebuffer in pixels.
     pub sizes: ((u32, u32), (u32, u32)),
-    /// The position in the stacking order of the CRTC's planes. A plane with a greater number is above.
+    /// The position in the stacking order of the CRTC's planes. A plane with a greater number is above one with a smaller number.
     pub order: usize,
-    /// Whether the encoding and range of YUV can be chosen. The colours of YUV are not known otherwise.
+    /// Whether the plane has the properties `COLOR_ENCODING` and `COLOR_RANGE`. Without them it is not known how the plane
+    /// converts YUV.
     pub converts_yuv: bool,
 }
 
-/// The matrix and range by which YUV is converted to RGB.
+/// The matrix and the range with which YUV is converted to RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct YuvEncoding {
-    /// The matrix.
+    /// The matrix coefficients.
     pub matrix: YuvMatrix,
     /// Whether luma uses all values, and not only 16 to 235.
     pub is_full_range: bool,
 }
 
-/// The matrix by which YUV is converted to RGB.
+/// The matrix coefficients of a YUV conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the names of the recommendations
 pub enum YuvMatrix {
@@ -84,7 +85,7 @@ impl YuvEncoding {
     }
 }
 
-/// A part of a framebuffer, in pixels with 16 fractional bits, as `SRC_X` to `SRC_H` take it.
+/// A rectangle of a framebuffer in pixels with 16 fractional bits, the format of `SRC_X` to `SRC_H`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceRect {
     /// The left edge.
@@ -98,7 +99,7 @@ pub struct SourceRect {
 }
 
 impl SourceRect {
-    /// Converts a rectangle in pixels; `None` if it is empty, not within 65,536 pixels, or not finite.
+    /// Converts a rectangle in pixels; `None` if it is empty, exceeds 65,536 pixels, or is not finite.
     pub fn from_pixels((x, y, width, height): (f64, f64, f64, f64)) -> Option<Self> {
         let fixed = |pixels: f64| {
             let scaled = (pixels * 65536.0).round();
@@ -131,29 +132,29 @@ impl SourceRect {
     }
 }
 
-/// What a plane shows.
+/// The state of a plane that shows a framebuffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaneState {
     /// The framebuffer.
     pub framebuffer: framebuffer::Handle,
-    /// The part of the framebuffer.
+    /// The source rectangle in the framebuffer.
     pub source: SourceRect,
-    /// Where it is shown, in pixels of the CRTC. It may exceed the mode.
+    /// The destination rectangle in pixels of the CRTC. It may extend beyond the mode.
     pub destination: Rect,
-    /// How YUV is converted; `None` for RGB.
+    /// The conversion of YUV; `None` for RGB.
     pub yuv: Option<YuvEncoding>,
-    /// The pixel of a cursor that is at the pointer's position.
+    /// The hotspot of a cursor: the pixel that is at the pointer's position.
     pub hotspot: (i32, i32),
 }
 
-/// What a plane shows in the next frame, and what changed.
+/// The state of a plane in the next frame, and its changes since the previous frame.
 #[derive(Clone, Copy, Debug)]
 pub struct PlaneFrame<'a> {
     /// The index of the plane in [`Pipeline::planes`](super::Pipeline::planes).
     pub plane: usize,
     /// The state of the plane.
     pub state: PlaneState,
-    /// Whether the content of the framebuffer may have changed although its number did not.
+    /// Whether the content may have changed although the framebuffer id is the same.
     pub has_new_content: bool,
     /// The damage in framebuffer pixels; `None` if it is not known.
     pub damage: Option<Rect>,
@@ -162,7 +163,7 @@ pub struct PlaneFrame<'a> {
 }
 
 impl Plane {
-    /// Reads a plane of the card.
+    /// Reads the properties and the description of a plane.
     ///
     /// # Errors
     ///
@@ -211,7 +212,7 @@ impl Plane {
         self.properties.has(IN_FENCE_FD)
     }
 
-    /// Returns whether the plane has the property for the damage of a framebuffer (`FB_DAMAGE_CLIPS`).
+    /// Returns whether the plane has the property `FB_DAMAGE_CLIPS`.
     pub(super) fn takes_damage(&self) -> bool {
         self.properties.has("FB_DAMAGE_CLIPS")
     }
@@ -220,7 +221,7 @@ impl Plane {
         &self.properties
     }
 
-    /// Adds the state of the plane to an atomic request. `damage` is the blob of the damaged rectangles.
+    /// Adds the properties of the plane's state to an atomic request. `damage` is the FB_DAMAGE_CLIPS blob.
     pub(super) fn fill(
         &self,
         request: &mut AtomicModeReq,
@@ -275,14 +276,14 @@ impl Plane {
         Ok(())
     }
 
-    /// Adds to an atomic request that the plane shows nothing.
+    /// Adds the properties that turn the plane off to an atomic request.
     pub(super) fn fill_disabled(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
         self.properties.set(request, "FB_ID", 0)?;
         self.properties.set(request, "CRTC_ID", 0)
     }
 
-    /// Adds to an atomic request the values that show a framebuffer unchanged, in place of what another program left: no rotation,
-    /// no constant alpha, no colour conversion, and the plane's own place in the stacking order.
+    /// Adds the properties with which a plane shows a framebuffer unchanged to an atomic request: no rotation, no constant alpha,
+    /// no colour conversion, and the `zpos` of this pipeline. They replace the values that another program has left.
     ///
     /// # References
     ///
@@ -322,15 +323,15 @@ impl Plane {
     }
 }
 
-/// Returns a coordinate as the value of a signed property.
+/// Returns a signed value as the 64-bit number of a property.
 fn signed(value: i32) -> u64 {
     u64::from_ne_bytes(i64::from(value).to_ne_bytes())
 }
 
-/// Sorts planes, the lowest first, and chooses the position of each where the driver lets it be chosen.
+/// Sorts planes from the bottom to the top of the stacking order, and chooses their `zpos` where the driver lets it be changed.
 ///
-/// The primary plane is the lowest and the cursor plane the highest. Positions that other programs set are replaced, since they may
-/// put the primary plane above others.
+/// The primary plane is at the bottom and the cursor plane at the top. The `zpos` values of other programs are replaced, because
+/// they may put the primary plane above others.
 pub(super) fn stack_planes(planes: &mut [Plane]) {
     let rank = |kind: PlaneKind| match kind {
         PlaneKind::Primary => 0,
@@ -344,7 +345,7 @@ pub(super) fn stack_planes(planes: &mut [Plane]) {
             .range("zpos")
             .map(|(least, most)| least.saturating_add(position).min(most));
     }
-    // The kernel sorts planes by their position and then by their id.
+    // The kernel sorts planes by `zpos` and then by id.
     planes.sort_by_key(|plane| {
         let fixed = plane.properties.value("zpos");
         let position = plane.zpos.or(fixed);

@@ -1,4 +1,4 @@
-//! The properties of a mode-setting object by their names.
+//! The properties of a mode-setting object by name.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use drm::control::{Device, RawResourceHandle, ResourceHandle, atomic::AtomicMode
 
 use super::{KmsError, kernel};
 
-/// The properties of an object by name, with the values that they had when they were read.
+/// The properties of an object by name, with the values from the time when they were read.
 #[derive(Debug)]
 pub struct Properties {
     object: RawResourceHandle,
@@ -24,14 +24,14 @@ struct Property {
     values: Values,
 }
 
-/// The values that a property can have.
+/// The values that a property may have.
 #[derive(Debug)]
 enum Values {
-    /// Named values.
+    /// The names and numbers of an enumeration.
     Named(Vec<(String, u64)>),
-    /// Numbers from the first to the second, both included.
+    /// The minimum and the maximum of an unsigned range or a boolean.
     Range(u64, u64),
-    /// Blobs, objects and signed numbers.
+    /// The property has another type, such as a blob, an object or a signed range.
     Other,
 }
 
@@ -53,7 +53,7 @@ impl Values {
 }
 
 impl Properties {
-    /// Reads all properties of an object; messages call the object `kind`.
+    /// Reads all properties of an object. Messages use the name `kind` for the object.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Properties {
         })
     }
 
-    /// Returns the value that a property had when it was read.
+    /// Returns the value of a property from the time when it was read.
     pub fn value(&self, name: &str) -> Option<u64> {
         self.by_name.get(name).map(|property| property.value)
     }
@@ -96,7 +96,7 @@ impl Properties {
         self.by_name.contains_key(name)
     }
 
-    /// Returns the number of a named value; `None` if the object has no such property, or the property no such value.
+    /// Returns the number of a named value; `None` if the object lacks the property, or the property lacks the value.
     pub fn named_value(&self, name: &str, value: &str) -> Option<u64> {
         let Values::Named(values) = &self.by_name.get(name)?.values else {
             return None;
@@ -105,7 +105,7 @@ impl Properties {
         found.map(|(_, number)| *number)
     }
 
-    /// Returns the least and the greatest value of a property that can be changed; `None` if it cannot, or has no range.
+    /// Returns the minimum and the maximum of a property; `None` if the property is immutable, or has no range.
     pub fn range(&self, name: &str) -> Option<(u64, u64)> {
         let property = self.by_name.get(name)?;
         match property.values {
@@ -133,7 +133,7 @@ impl Properties {
         Ok(())
     }
 
-    /// Adds a property value to an atomic request if the object has the property and it can be changed.
+    /// Adds a property value to an atomic request, unless the object lacks the property or the property is immutable.
     pub fn set_if_present(&self, request: &mut AtomicModeReq, name: &str, value: u64) {
         if let Some(property) = self.by_name.get(name).filter(|property| property.mutable) {
             request.add_raw_property(self.object, property.handle, value);

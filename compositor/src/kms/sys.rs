@@ -1,4 +1,4 @@
-//! File descriptors that the kernel writes into memory of this process.
+//! Takes ownership of file descriptors whose numbers the kernel has written into memory of this process.
 #![allow(unsafe_code)]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -8,6 +8,7 @@ pub(super) fn take_fd(descriptor: RawFd) -> Option<OwnedFd> {
     if descriptor < 0 {
         return None;
     }
-    // SAFETY: the kernel wrote the number into a field of which only it and its reader know, so nobody else owns it.
+    // SAFETY: the kernel wrote the number into a field that only the kernel and its reader access, so no other value owns the
+    // descriptor.
     Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

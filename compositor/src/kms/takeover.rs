@@ -1,8 +1,8 @@
-//! Finds the state that another program left on the card, and undoes it with the first commit.
+//! Finds the state that another program has left on the card, so that the first commit can reset it.
 //!
 //! The kernel keeps the state of planes, CRTCs and connectors when another DRM master takes over. A cursor, an overlay, a gamma
-//! table or a rotation of that program would stay on the display of this one, and a connector that it drove by another CRTC makes
-//! the kernel reject the commit.
+//! table or a rotation of the previous program would stay on the display. A connector that the previous program drove with
+//! another CRTC would make the kernel reject the commit.
 
 use std::collections::HashMap;
 
@@ -12,39 +12,41 @@ use drm::control::{Device, RawResourceHandle, connector, crtc, plane};
 use super::property::Properties;
 use super::{KmsError, kernel};
 
-/// The objects of a card that the first commit of a display has to turn off.
+/// The objects of a card that the first commit of a display has to turn off, with their properties.
 #[derive(Debug, Default)]
-pub(super) struct Leftovers {
+pub(super) struct StaleObjects {
     planes: Vec<Properties>,
     connectors: Vec<Properties>,
     crtcs: Vec<Properties>,
 }
 
-/// The CRTC to which each object of a card is attached.
+/// The id of the CRTC to which each plane and connector of a card is attached; 0 for none.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Attached {
+struct CrtcAssignments {
     planes: HashMap<RawResourceHandle, u32>,
     connectors: HashMap<RawResourceHandle, u32>,
 }
 
-/// The planes and connectors that are attached to the CRTC of a display, and the CRTC that loses its connector to this display.
+/// The ids of the objects that have to be turned off: the planes and connectors that are attached to the CRTC of a display, and
+/// the CRTC that loses its connector to this display.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct ToDisable {
+struct StaleObjectIds {
     planes: Vec<RawResourceHandle>,
     connectors: Vec<RawResourceHandle>,
     crtcs: Vec<u32>,
 }
 
-impl Attached {
-    /// Returns what has to be turned off so that `connector` can be driven by `crtc` with `own_planes` and `own_connectors`.
-    fn to_disable(
+impl CrtcAssignments {
+    /// Returns the objects that have to be turned off, so that `crtc` can drive `connector` with only `own_planes` and
+    /// `own_connectors`.
+    fn stale_objects(
         &self,
         crtc: u32,
         connector: RawResourceHandle,
         own_planes: &[RawResourceHandle],
         own_connectors: &[RawResourceHandle],
-    ) -> ToDisable {
-        // A CRTC whose last connector is taken away has to be turned off, because the kernel rejects an active CRTC without a
+    ) -> StaleObjectIds {
+        // A CRTC that loses its last connector has to be turned off, because the kernel rejects an active CRTC without a
         // connector.
         let before = self.connectors.get(&connector).copied().unwrap_or(0);
         let keeps_one = self
@@ -72,7 +74,7 @@ impl Attached {
             .map(|(other, _)| *other)
             .collect();
         connectors.sort_unstable();
-        ToDisable {
+        StaleObjectIds {
             planes,
             connectors,
             crtcs,
@@ -80,10 +82,10 @@ impl Attached {
     }
 }
 
-impl Leftovers {
-    /// Reads the state of the card, and finds what has to be turned off so that `connector` can be driven by `crtc`.
+impl StaleObjects {
+    /// Reads the state of the card, and finds the objects that have to be turned off, so that `crtc` can drive `connector`.
     ///
-    /// Objects of other displays stay as they are, also those that this compositor drives.
+    /// Objects of other displays stay unchanged, including the displays that this compositor drives.
     ///
     /// # Errors
     ///
@@ -100,7 +102,7 @@ impl Leftovers {
         let handles = card
             .plane_handles()
             .map_err(kernel("listing the planes of the card"))?;
-        let mut attached = Attached::default();
+        let mut attached = CrtcAssignments::default();
         let mut planes = HashMap::new();
         for handle in handles {
             let info = card
@@ -119,7 +121,8 @@ impl Leftovers {
             connectors.insert(RawResourceHandle::from(*handle), properties);
         }
         let own_planes: Vec<_> = own_planes.iter().map(|plane| (*plane).into()).collect();
-        let off = attached.to_disable(crtc.into(), connector.into(), &own_planes, own_connectors);
+        let off =
+            attached.stale_objects(crtc.into(), connector.into(), &own_planes, own_connectors);
         let planes = off.planes.iter().filter_map(|plane| planes.get(plane));
         let crtcs = resources.crtcs().iter();
         let crtcs = crtcs.filter(|crtc| off.crtcs.contains(&u32::from(**crtc)));
@@ -138,7 +141,7 @@ impl Leftovers {
         })
     }
 
-    /// Adds to an atomic request that these objects are off.
+    /// Adds the properties that turn these objects off to an atomic request.
     pub(super) fn fill_disabled(&self, request: &mut AtomicModeReq) -> Result<(), KmsError> {
         for plane in &self.planes {
             plane.set(request, "FB_ID", 0)?;
@@ -155,7 +158,8 @@ impl Leftovers {
     }
 }
 
-/// Adds to an atomic request the values of a CRTC that change no colour and no time: no tables, no matrix, a fixed refresh rate.
+/// Adds the neutral values of a CRTC's properties to an atomic request: no colour tables, no colour matrix, and a fixed refresh
+/// rate.
 ///
 /// # References
 ///
@@ -169,7 +173,7 @@ pub(super) fn fill_neutral_crtc(crtc: &Properties, request: &mut AtomicModeReq) 
     }
 }
 
-/// Adds to an atomic request the values of a connector for ordinary sRGB pictures.
+/// Adds the values of a connector's properties for SDR content in sRGB to an atomic request.
 ///
 /// # References
 ///
@@ -191,12 +195,12 @@ mod tests {
         RawResourceHandle::new(id).unwrap()
     }
 
-    fn attached(planes: &[(u32, u32)], connectors: &[(u32, u32)]) -> Attached {
+    fn attached(planes: &[(u32, u32)], connectors: &[(u32, u32)]) -> CrtcAssignments {
         let of = |pairs: &[(u32, u32)]| {
             let pairs = pairs.iter();
             pairs.map(|(id, crtc)| (handle(*id), *crtc)).collect()
         };
-        Attached {
+        CrtcAssignments {
             planes: of(planes),
             connectors: of(connectors),
         }
@@ -208,7 +212,7 @@ mod tests {
             &[(31, 50), (32, 50), (33, 51), (34, 0)],
             &[(40, 50), (41, 50), (42, 51)],
         );
-        let off = card.to_disable(50, handle(40), &[handle(31)], &[]);
+        let off = card.stale_objects(50, handle(40), &[handle(31)], &[]);
         assert_eq!(off.planes, [handle(32)]);
         assert_eq!(off.connectors, [handle(41)]);
         assert!(off.crtcs.is_empty());
@@ -217,19 +221,19 @@ mod tests {
     #[test]
     fn crtc_that_loses_its_only_connector_is_turned_off_with_its_planes() {
         let card = attached(&[(31, 50), (32, 51)], &[(40, 51), (41, 0)]);
-        let off = card.to_disable(50, handle(40), &[handle(31)], &[]);
+        let off = card.stale_objects(50, handle(40), &[handle(31)], &[]);
         assert_eq!(off.crtcs, [51]);
         assert_eq!(off.planes, [handle(32)]);
         // A CRTC that has another connector stays on, with its planes.
         let card = attached(&[(31, 50), (32, 51)], &[(40, 51), (41, 51)]);
-        let off = card.to_disable(50, handle(40), &[handle(31)], &[]);
-        assert_eq!(off, ToDisable::default());
+        let off = card.stale_objects(50, handle(40), &[handle(31)], &[]);
+        assert_eq!(off, StaleObjectIds::default());
     }
 
     #[test]
     fn writeback_connector_of_the_display_stays_on() {
         let card = attached(&[], &[(40, 50), (45, 50)]);
-        let off = card.to_disable(50, handle(40), &[], &[handle(45)]);
-        assert_eq!(off, ToDisable::default());
+        let off = card.stale_objects(50, handle(40), &[], &[handle(45)]);
+        assert_eq!(off, StaleObjectIds::default());
     }
 }

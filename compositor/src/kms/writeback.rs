@@ -17,11 +17,11 @@ pub struct WritebackConnector {
     formats: Vec<u32>,
 }
 
-/// One writeback that is part of a commit.
+/// The writeback of one commit.
 #[derive(Debug)]
 pub struct WritebackJob {
     framebuffer: framebuffer::Handle,
-    /// The kernel writes the file descriptor of the out-fence here during the commit.
+    /// The kernel writes the file descriptor of the out-fence into this field during the commit.
     fence: AtomicI32,
 }
 
@@ -34,7 +34,7 @@ impl WritebackJob {
         }
     }
 
-    /// Takes the out-fence, which is signalled when the framebuffer is written; `None` before the commit.
+    /// Returns the out-fence, which is signalled when the framebuffer is written; `None` before the commit.
     pub fn into_fence(self) -> Option<OwnedFd> {
         sys::take_fd(self.fence.load(Ordering::Acquire))
     }
@@ -103,7 +103,8 @@ impl WritebackConnector {
         self.properties.set(request, "CRTC_ID", 0)
     }
 
-    /// Adds the writeback to an atomic request. The job must live until the commit has returned.
+    /// Adds the properties of the writeback to an atomic request. `job` must live until the commit has returned, because the
+    /// kernel writes the out-fence into it.
     pub(super) fn fill(
         &self,
         request: &mut AtomicModeReq,

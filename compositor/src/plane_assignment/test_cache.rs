@@ -1,24 +1,24 @@
-//! The results of test commits.
+//! Caches the results of test commits.
 
 use std::collections::HashMap;
 
 use super::{Assignment, Candidates, Picture};
 use crate::kms::PlaneDescription;
 
-/// The largest number of test commits whose results are kept.
+/// The maximum number of cached results.
 const CACHE_MAX: usize = 128;
 
-/// The use of one plane, as far as the result of a test commit depends on it.
+/// The properties of one plane's use on which the result of a test commit depends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PlaneUse {
     plane: u32,
     picture: Picture,
-    /// The position is left out for the pointer, which is moved without a test commit.
+    /// The position of the layer; `None` for the pointer, which is moved without a test commit.
     position: Option<(i32, i32)>,
     size: (i32, i32),
 }
 
-/// The uses of all planes in an assignment, in the order of the layers.
+/// The uses of all planes in an assignment, in the order of the layers. It is the key of the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
     uses: Vec<PlaneUse>,
@@ -73,8 +73,8 @@ impl TestCache {
         self.results.get(configuration)
     }
 
-    /// Records the result of a test commit. A client that moves a window makes ever new configurations, so the results are
-    /// forgotten when there are too many.
+    /// Records the result of a test commit. A moving window makes new configurations continuously, so all results are dropped
+    /// when there are too many.
     pub fn record(&mut self, configuration: Configuration, result: Result<(), String>) {
         if self.results.len() >= CACHE_MAX && !self.results.contains_key(&configuration) {
             self.results.clear();
@@ -82,7 +82,7 @@ impl TestCache {
         self.results.insert(configuration, result);
     }
 
-    /// Forgets all results, because the mode or the state of the card changed.
+    /// Drops all results, because the mode or the state of the card has changed.
     pub fn clear(&mut self) {
         self.results.clear();
     }

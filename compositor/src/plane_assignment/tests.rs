@@ -1,4 +1,4 @@
-//! Tests of the choice of planes.
+//! Tests the assignment of layers to planes.
 
 use covalent_alloc::model::Fourcc;
 
@@ -21,7 +21,7 @@ fn plane(id: u32, kind: PlaneKind, order: usize, formats: &[Fourcc]) -> PlaneDes
     }
 }
 
-/// Returns a primary plane, `overlays` overlay planes and a cursor plane. The planes above the primary plane also show NV12.
+/// Returns a primary plane, `overlays` overlay planes and a cursor plane. The overlay planes also support NV12.
 fn planes(overlays: u32) -> Vec<PlaneDescription> {
     let mut planes = vec![plane(31, PlaneKind::Primary, 0, &[Fourcc::XRGB8888])];
     for number in 0..overlays {
@@ -114,7 +114,7 @@ fn pointer_without_a_cursor_plane_is_drawn_above_everything() {
     let mut without = planes(1);
     without.pop();
     assert_eq!(chosen(&pointed, &without), (vec![None], None, true));
-    // A layer that the pointer is not above of keeps its plane.
+    // A layer that is not below the pointer keeps its plane.
     let beside = layer(Some(Fourcc::NV12), Rect::new(200, 200, 100, 100));
     let pointed = scene(&[beside], Some(pointer(10, 10)));
     assert_eq!(chosen(&pointed, &without), (vec![Some(1)], None, true));
@@ -149,7 +149,7 @@ fn overlapping_layers_have_planes_in_their_stacking_order() {
     let both = scene(&[low, high], None);
     let (layers, _, is_drawn) = chosen(&both, &planes(2));
     assert_eq!((layers, is_drawn), (vec![Some(1), Some(2)], true));
-    // One plane is left for the higher layer alone: the lower one is drawn below it.
+    // With one plane, only the higher layer gets it, and the lower one is drawn.
     assert_eq!(chosen(&both, &planes(1)), (vec![None, Some(1)], None, true));
     let assignment = best(&both, &planes(1), &TestCache::default());
     let reason = explain(&both, &planes(1), &assignment, 0);
@@ -225,7 +225,7 @@ fn rejected_configuration_is_not_chosen_again_and_fewer_layers_are_tried() {
     assert_eq!(tried[0], (vec![Some(1), Some(2)], Some(3)));
     assert_eq!(tried[1], (vec![None, Some(2)], Some(3)));
     assert_eq!(tried[2], (vec![None, None], Some(3)));
-    // The pointer is drawn above the lower layer, which therefore is drawn too.
+    // The drawn pointer is above the lower layer, so that layer is drawn too.
     assert_eq!(tried[3], (vec![None, Some(2)], None));
     assert_eq!(tried.len(), 4);
 }

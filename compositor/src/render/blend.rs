@@ -1,21 +1,21 @@
-//! Blending and mixing of rows of premultiplied pixels (`0xAARRGGBB`).
+//! Blends and mixes rows of premultiplied pixels (`0xAARRGGBB`).
 //!
-//! Four pixels are one 128-bit vector: SSE2 and NEON have vectors of this size in every processor of their architecture, so no
-//! other code is needed for older processors.
+//! Four pixels are one 128-bit vector. Every CPU with SSE2 or NEON has vectors of this size, so no other code is needed for older
+//! CPUs.
 
 use wide::{i16x8, u8x16, u16x8, u32x4};
 
 /// The number of pixels in a vector.
 const LANES: usize = 4;
-/// The number of pixels for each iteration of a loop.
+/// The number of pixels in one iteration of a loop.
 const BLOCK: usize = 2 * LANES;
 const OPAQUE: u32 = 0xff00_0000;
-/// The bits of alpha in a mask of the bytes of four pixels.
+/// The bits of the four alpha bytes in a mask with one bit for each byte of four pixels.
 const ALPHAS: i32 = 0x8888;
-/// The mask of all bytes of four pixels.
+/// A mask with one bit for each byte of four pixels, all of them set.
 const EVERY_BYTE: i32 = 0xffff;
 
-/// Blends premultiplied pixels over those of `below`. The shorter slice determines the number of pixels.
+/// Blends the premultiplied pixels of `top` over those of `below`. The shorter slice determines the number of pixels.
 pub(super) fn over_row(top: &[u32], below: &mut [u32]) {
     let count = top.len().min(below.len());
     let (top, below) = (&top[..count], &mut below[..count]);
@@ -52,17 +52,17 @@ fn over_four(top: u32x4, below: u32x4) -> u32x4 {
     pixels(bytes(top).saturating_add(multiply(below, rest)))
 }
 
-/// Multiplies the channels of four pixels with a factor of each pixel, and divides the products by 255, rounded.
+/// Multiplies the channels of each of four pixels with the pixel's factor, and divides the products by 255 with rounding.
 fn multiply(colours: u32x4, factors: u32x4) -> u8x16 {
     let factors: u16x8 = bytemuck::cast(factors | factors << 16);
     let colours: u16x8 = bytemuck::cast(colours);
-    // Blue and red are the lower bytes of the halves of a pixel, green and alpha the upper ones.
+    // In the two 16-bit halves of a pixel, blue and red are the lower bytes, and green and alpha the upper bytes.
     let lower = divide((colours & u16x8::splat(0xff)) * factors);
     let upper = divide((colours >> 8u16) * factors);
     bytemuck::cast(lower | upper << 8u16)
 }
 
-/// Divides products of two bytes by 255. The result is exact, and rounded to the nearest number.
+/// Divides products of two bytes by 255. The result is the exact quotient rounded to the nearest integer.
 fn divide(product: u16x8) -> u16x8 {
     // With x = product + 128, the upper half of the multiplication is (x + x / 256) / 256, which is product / 255 rounded.
     (product + u16x8::splat(128)).mul_keep_high(u16x8::splat(257))
@@ -82,13 +82,13 @@ fn over(top: u32, below: u32) -> u32 {
     colour
 }
 
-/// Divides the product of two bytes by 255. The result is exact, and rounded to the nearest number.
+/// Divides the product of two bytes by 255. The result is the exact quotient rounded to the nearest integer.
 const fn divide_by_255(product: u32) -> u32 {
     let product = product + 128;
     (product + (product >> 8)) >> 8
 }
 
-/// Multiplies the colours of straight pixels with their alpha.
+/// Multiplies the colours of pixels with straight alpha by their alpha.
 pub(super) fn premultiply_row(row: &mut [u32]) {
     let mut fours = row.chunks_exact_mut(LANES);
     for four in &mut fours {
@@ -98,7 +98,7 @@ pub(super) fn premultiply_row(row: &mut [u32]) {
         }
         let straight = u32x4::from([a, b, c, d]);
         let alpha = straight >> 24;
-        // Alpha is 255 here, and becomes alpha by the multiplication.
+        // Alpha is set to 255 here, so that the multiplication with alpha gives alpha.
         let colours = straight | u32x4::splat(OPAQUE);
         four.copy_from_slice(&pixels(multiply(colours, alpha)).to_array());
     }
@@ -109,15 +109,16 @@ pub(super) fn premultiply_row(row: &mut [u32]) {
     }
 }
 
-/// A pixel with 16 bits for each channel, blue lowest, so that a channel can be multiplied with a weight.
+/// A pixel with 16 bits per channel, of which blue is in the lowest bits. A channel can be multiplied by a weight without
+/// overflow.
 pub(super) type WidePixel = u64;
 
-/// The lowest byte of each channel of a [`WidePixel`].
+/// The mask of the lowest byte of each channel of a [`WidePixel`].
 const CHANNELS: WidePixel = 0x00ff_00ff_00ff_00ff;
-/// One half in the lowest byte of each channel.
+/// The value 128 in each channel, which rounds the result of a division by 256.
 const HALVES: WidePixel = 0x0080_0080_0080_0080;
 
-/// Mixes two rows into one with 16 bits a channel. `weight` is that of the second row in 1/256, up to 256.
+/// Mixes two rows into a row with 16 bits per channel. `weight` is the weight of the second row in units of 1/256, from 0 to 256.
 ///
 /// The shortest of the three slices determines the number of pixels.
 pub(super) fn mix_rows(first: &[u32], second: &[u32], weight: u16, into: &mut [WidePixel]) {
@@ -162,7 +163,7 @@ pub(super) fn mix_rows(first: &[u32], second: &[u32], weight: u16, into: &mut [W
     }
 }
 
-/// Mixes two pixels. `weight` is that of the second pixel in 1/256, up to 256.
+/// Mixes two pixels. `weight` is the weight of the second pixel in units of 1/256, from 0 to 256.
 pub(super) fn mix(first: WidePixel, second: WidePixel, weight: u16) -> WidePixel {
     let weight = u64::from(weight.min(256));
     // No channel exceeds 255 × 256 + 128, so none overflows into the next one.
@@ -173,10 +174,10 @@ pub(super) fn mix(first: WidePixel, second: WidePixel, weight: u16) -> WidePixel
     sum >> 8 & CHANNELS
 }
 
-/// Two neighbouring pixels of a row, and the weight of the second in 1/256.
+/// Two neighbouring pixels of a row that are mixed, and the weight of the second in units of 1/256.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
-    /// The first pixel. The second follows it, and is not used if the weight is 0.
+    /// The index of the first pixel. The second pixel follows it, and is not read if the weight is 0.
     pub(super) first: u32,
     /// The weight of the second pixel, below 256.
     pub(super) weight: u32,
@@ -184,7 +185,7 @@ pub(super) struct Tap {
 
 /// Mixes two pixels of `row` for each tap.
 ///
-/// The row needs one more pixel than the largest `first`. A tap outside of it gives a transparent pixel. The shorter one of
+/// The row needs one more pixel than the largest `first`. A tap outside of the row gives a transparent pixel. The shorter of
 /// `taps` and `into` determines the number of pixels.
 pub(super) fn sample_row(row: &[WidePixel], taps: &[Tap], into: &mut [u32]) {
     let count = taps.len().min(into.len());
@@ -194,8 +195,8 @@ pub(super) fn sample_row(row: &[WidePixel], taps: &[Tap], into: &mut [u32]) {
         let (Some(&second), Some(&first)) = (row.get(first.wrapping_add(1)), row.get(first)) else {
             return 0;
         };
-        // The result is first × (256 − weight) + second × weight in each channel, with a single multiplication. A borrow that the
-        // subtraction takes from the next channel is returned by the addition.
+        // The result is first × (256 − weight) + second × weight in each channel, computed with a single multiplication. If the
+        // subtraction borrows from the next channel, the addition returns the borrow.
         let difference = second.wrapping_sub(first);
         (first << 8).wrapping_add(difference.wrapping_mul(u64::from(tap.weight)))
     };
@@ -224,14 +225,14 @@ pub(super) fn sample_row(row: &[WidePixel], taps: &[Tap], into: &mut [u32]) {
     }
 }
 
-/// Converts a pixel to 16 bits a channel.
+/// Converts a pixel to 16 bits per channel.
 pub(super) const fn widen(pixel: u32) -> WidePixel {
     let pixel = pixel as u64;
     let pixel = (pixel | pixel << 16) & 0x0000_ffff_0000_ffff;
     (pixel | pixel << 8) & CHANNELS
 }
 
-/// Converts a pixel with 16 bits a channel back. Its channels are at most 255.
+/// Converts a pixel with 16 bits per channel to 8 bits. The values of the channels are at most 255.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the upper half is discarded"
@@ -241,7 +242,7 @@ pub(super) const fn narrow_pixel(pixel: WidePixel) -> u32 {
     (pixel | pixel >> 16) as u32
 }
 
-/// Converts pixels of RGB565 to opaque ones. The highest bits of each channel are repeated as its lowest.
+/// Converts pixels of RGB565 to opaque XRGB8888 pixels. The highest bits of each channel are repeated as its lowest.
 ///
 /// The shorter slice determines the number of pixels.
 pub(super) fn expand_565(from: &[u16], into: &mut [u32]) {
@@ -282,7 +283,7 @@ fn pixels(bytes: u8x16) -> u32x4 {
     bytemuck::cast(bytes)
 }
 
-/// Joins two halves, whose numbers are at most 255.
+/// Packs two vectors of 16-bit values into one vector of bytes. The values are at most 255.
 fn narrow(low: u16x8, high: u16x8) -> u8x16 {
     let signed = |half: u16x8| -> i16x8 { bytemuck::cast(half) };
     u8x16::narrow_i16x8(signed(low), signed(high))
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn rgb565_is_expanded_with_every_channel_from_0_to_255() {
-        // Eleven pixels, so that three are converted one by one.
+        // There are eleven pixels, so that the last three are converted without vectors.
         let words = [
             0xffff, 0, 0xf800, 0x07e0, 0x001f, 0x8410, 0x4208, 0x1234, 0xabcd, 0xf81f, 0x0841,
         ];
@@ -395,7 +396,7 @@ mod tests {
     #[test]
     fn mixed_rows_are_between_both_and_equal_them_at_the_ends() {
         let (first, second) = (assorted(3), assorted(4));
-        // The target has one more pixel than the rows. That pixel must not be written.
+        // The target has one pixel more than the rows, and this pixel must not be written.
         let mut into = vec![7; first.len() + 1];
         for weight in [0, 1, 77, 128, 255, 256] {
             mix_rows(&first, &second, weight, &mut into);

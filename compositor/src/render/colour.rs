@@ -1,13 +1,14 @@
-//! How the numbers in a buffer are read as colours.
+//! The conversion of a buffer's sample values to colours.
 //!
-//! A client states this by wp-color-representation. The defaults apply to what it does not state:
+//! A client sets it by `wp_color_representation_v1`. Defaults apply to what the client does not set:
 //!
 //! - YUV has limited range (16 to 235). Its matrix is BT.601 below 720 rows and BT.709 from 720 rows on, as cameras and video
 //!   players assume.
-//! - A chroma sample is the colour of all pixels that share it. With a stated chroma location, chroma is interpolated instead.
+//! - A chroma sample is the colour of all pixels that share it. If the client sets a chroma location, chroma is interpolated
+//!   instead.
 //! - Alpha is premultiplied, as Wayland requires.
 
-/// The matrix of YUV, by its recommendation of the ITU.
+/// The matrix coefficients of YUV, by ITU recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the names of H.273
 pub enum Coefficients {
@@ -52,11 +53,11 @@ pub struct YuvEncoding {
     pub range: QuantizationRange,
 }
 
-/// The smallest height at which YUV of unknown encoding is read as BT.709, in rows.
+/// The smallest number of rows at which YUV without an encoding set by the client is read as BT.709.
 const BT709_ROWS: usize = 720;
 
 impl YuvEncoding {
-    /// Returns the encoding of a buffer with `rows` rows whose client does not state one.
+    /// Returns the encoding of a buffer with `rows` rows whose client has set none.
     pub const fn default_for_height(rows: usize) -> Self {
         Self {
             coefficients: if rows < BT709_ROWS {
@@ -69,8 +70,8 @@ impl YuvEncoding {
     }
 }
 
-/// The position of a chroma sample within the two columns and two rows that share it, in halves of a pixel from the centre of
-/// the upper left pixel.
+/// The position of a chroma sample within the two columns and two rows of pixels that share it. Its unit is half a pixel,
+/// measured from the centre of the upper left pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChromaLocation {
     /// The horizontal offset: 0 or 1.
@@ -80,7 +81,7 @@ pub struct ChromaLocation {
 }
 
 impl ChromaLocation {
-    /// Returns the location of a `Chroma420SampleLocType`; `None` if H.273 does not define it.
+    /// Returns the location of a `Chroma420SampleLocType` of H.273; `None` if H.273 does not define the number.
     pub const fn of_type(number: u32) -> Option<Self> {
         let (x_halves, y_halves) = match number {
             0 => (0, 1),
@@ -95,24 +96,24 @@ impl ChromaLocation {
     }
 }
 
-/// Whether the colours are multiplied with alpha.
+/// Whether the stored colours are multiplied by alpha.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AlphaMode {
-    /// The colours, as they are stored, are multiplied with alpha.
+    /// The stored colours are multiplied by alpha.
     #[default]
     Premultiplied,
-    /// The colours are not multiplied with alpha.
+    /// The stored colours are not multiplied by alpha.
     Straight,
 }
 
-/// How the numbers in a buffer are read as colours; what is `None` is not stated.
+/// The conversion of a buffer's sample values to colours. A field is `None` if the client has not set it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ColorRepresentation {
-    /// The meaning of alpha.
+    /// Whether the colours are premultiplied by alpha.
     pub alpha: AlphaMode,
     /// The encoding of YUV.
     pub yuv: Option<YuvEncoding>,
-    /// The position of chroma samples of 4:2:0.
+    /// The location of the chroma samples of 4:2:0.
     pub chroma_location: Option<ChromaLocation>,
 }
 

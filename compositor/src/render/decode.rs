@@ -1,6 +1,4 @@
-//! Conversion of rows of a buffer to RGB.
-//!
-//! A pixel is `0xAARRGGBB` with premultiplied alpha.
+//! Converts rows of a buffer to RGB. A pixel is `0xAARRGGBB` with premultiplied alpha.
 
 use std::io;
 
@@ -18,12 +16,12 @@ pub trait ReadPlanes {
     /// When the range exceeds the memory, or the memory cannot be read.
     fn read(&mut self, plane: usize, offset: usize, into: &mut [u8]) -> io::Result<()>;
 
-    /// Copies `row_bytes` bytes of as many rows of `plane` as `into` holds, the first one starting `offset` bytes after the plane's
-    /// first byte.
+    /// Copies `row_bytes` bytes of as many rows of `plane` as `into` holds, the first one starting `offset` bytes after the
+    /// plane's first byte.
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read).
+    /// The errors of [`read`](Self::read).
     fn read_rows(
         &mut self,
         plane: usize,
@@ -41,22 +39,22 @@ pub trait ReadPlanes {
         Ok(())
     }
 
-    /// Returns the stride of `plane` in bytes a row.
+    /// Returns the stride of `plane` in bytes.
     fn stride(&self, plane: usize) -> usize;
 }
 
-/// How the bytes of a buffer are read.
+/// The format, size and colour representation of a buffer, with which its bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
     /// The pixel format.
     pub format: PixelFormat,
     /// The width and height of the buffer in pixels.
     pub size: (usize, usize),
-    /// How the numbers are read as colours.
+    /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
 }
 
-/// Reads rows of pixels and converts them to RGB. It keeps its scratch memory from row to row.
+/// Reads rows of pixels and converts them to RGB. Its scratch memory is reused for each row.
 #[derive(Debug, Default)]
 pub struct RowDecoder {
     bytes: Vec<u8>,
@@ -96,13 +94,13 @@ impl RowDecoder {
             PixelFormat::Xbgr8888 => {
                 read_words(memory, (x, y), into)?;
                 for pixel in into {
-                    *pixel = exchange(*pixel) | OPAQUE;
+                    *pixel = swap_red_blue(*pixel) | OPAQUE;
                 }
             }
             PixelFormat::Abgr8888 => {
                 read_words(memory, (x, y), into)?;
                 for pixel in &mut *into {
-                    *pixel = exchange(*pixel);
+                    *pixel = swap_red_blue(*pixel);
                 }
                 premultiply(encoding, into);
             }
@@ -132,7 +130,7 @@ impl RowDecoder {
         Ok(())
     }
 
-    /// Reads pixels as [`read`](Self::read) does, but with any alpha, for those that are known to be opaque.
+    /// Reads pixels as [`read`](Self::read) does, but leaves alpha undefined. It is used for pixels that are known to be opaque.
     ///
     /// # Errors
     ///
@@ -168,7 +166,7 @@ fn read_words(
 }
 
 /// Exchanges red and blue.
-const fn exchange(pixel: u32) -> u32 {
+const fn swap_red_blue(pixel: u32) -> u32 {
     pixel & 0xff00_ff00 | pixel >> 16 & 0xff | (pixel & 0xff) << 16
 }
 
@@ -193,7 +191,7 @@ pub(super) fn read_row<'a>(
     Ok(scratch)
 }
 
-/// Copies a part of a row with 16 bits for each number into scratch memory.
+/// Copies a part of a row with 16-bit samples into scratch memory.
 pub(super) fn read_row_of_words<'a>(
     scratch: &'a mut Vec<u16>,
     memory: &mut dyn ReadPlanes,

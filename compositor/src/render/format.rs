@@ -19,13 +19,13 @@ pub enum PixelFormat {
     P010,
 }
 
-/// Returns the number of a four-character code.
+/// Returns the number of a four-character code (fourcc).
 pub const fn code(name: [u8; 4]) -> u32 {
     u32::from_le_bytes(name)
 }
 
 impl PixelFormat {
-    /// All formats, the cheapest for composition first.
+    /// All formats, in order of increasing cost of composition.
     pub const ALL: [Self; 13] = [
         Self::Xrgb8888,
         Self::Argb8888,
@@ -103,7 +103,7 @@ impl PixelFormat {
         }
     }
 
-    /// Returns the number of columns and rows that share one chroma sample.
+    /// Returns the number of columns and the number of rows that share one chroma sample.
     pub const fn subsampling(self) -> (usize, usize) {
         match self {
             Self::Yuyv | Self::Uyvy => (2, 1),

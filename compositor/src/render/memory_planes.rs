@@ -1,10 +1,10 @@
-//! Planes in memory, which the tests of the renderers read.
+//! Planes in memory, which the tests use as clients' buffers.
 
 use std::io;
 
 use super::decode::ReadPlanes;
 
-/// Planes with their strides and bytes.
+/// The stride and the bytes of each plane.
 pub(super) struct MemoryPlanes(pub(super) Vec<(usize, Vec<u8>)>);
 
 impl ReadPlanes for MemoryPlanes {

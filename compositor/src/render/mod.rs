@@ -25,7 +25,7 @@ pub use gles::Gles;
 pub use renderer::Renderer;
 pub use software::{Layer, Pixels, Software};
 pub use target::Target;
-pub use view::View;
+pub use view::BufferView;
 
 /// Converts a number of pixels to a coordinate, saturating.
 fn float(pixels: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! A reference of YUV conversion in floating point, with which the tests compare the renderers.
+//! A floating-point reference of the YUV conversion, with which tests compare the renderers.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -9,12 +9,12 @@
 use super::colour::{Coefficients, ColorRepresentation, QuantizationRange, YuvEncoding};
 use super::format::PixelFormat;
 
-/// The largest difference of a channel to the reference. The reference is not rounded, which explains one half. The CPU renderer
-/// computes with vectors of 16-bit numbers, which are rounded after each multiplication: up to three of them make a channel.
+/// The maximum difference of a channel to the reference. Half of a step is explained by the reference, which is not rounded. The
+/// CPU renderer computes with 16-bit vectors and rounds after each multiplication; a channel needs up to three multiplications.
 pub(super) const TOLERANCE: f64 = 3.0;
 
-/// The largest difference of a channel where chroma is interpolated. Luma and chroma are rounded to 8 bits before the conversion,
-/// which multiplies chroma with up to 2.15.
+/// The maximum difference of a channel if chroma is interpolated. Luma and chroma are rounded to 8 bits before the conversion,
+/// which multiplies chroma by up to 2.15.
 pub(super) const INTERPOLATED_TOLERANCE: f64 = 4.0;
 
 /// Returns every matrix with every range.
@@ -30,7 +30,7 @@ pub(super) fn encodings() -> Vec<YuvEncoding> {
         .collect()
 }
 
-/// Returns luma of a pixel of the test picture. It covers all of the range, and more than the limited one.
+/// Returns the luma of a pixel of the test picture. Its values cover the full range, and therefore exceed the limited range.
 fn luma(x: usize, y: usize) -> u8 {
     u8::try_from((x * 7 + y * 41) % 256).unwrap()
 }
@@ -118,7 +118,7 @@ pub(super) fn planes(
     }
 }
 
-/// Returns red, green and blue of a pixel of the test picture, from 0 to 255.
+/// Returns red, green and blue of a pixel of the test picture, each from 0 to 255.
 pub(super) fn colour(
     format: PixelFormat,
     colour: ColorRepresentation,
@@ -149,14 +149,14 @@ pub(super) fn colour(
     convert(colour.yuv_encoding(height), bits, [luma(x, y).into(), u, v])
 }
 
-/// Returns the two samples next to a place, and the weight of the second.
+/// Returns the indices of the two samples beside a position, and the weight of the second.
 fn neighbours(place: f64, samples: usize) -> (usize, usize, f64) {
     let clamp = |place: f64| (place.max(0.0) as usize).min(samples - 1);
     let floor = place.floor();
     (clamp(floor), clamp(floor + 1.0), place - floor)
 }
 
-/// Converts luma and chroma by the equations of H.273. The samples have `bits` bits and are given as numbers of 8 bits.
+/// Converts luma and chroma by the equations of H.273. The samples have `bits` bits and are scaled to the range of 8 bits.
 fn convert(encoding: YuvEncoding, bits: i32, [luma, u, v]: [f64; 3]) -> [f64; 3] {
     let (kr, kb) = match encoding.coefficients {
         Coefficients::Bt601 => (0.299, 0.114),
@@ -170,7 +170,7 @@ fn convert(encoding: YuvEncoding, bits: i32, [luma, u, v]: [f64; 3]) -> [f64; 3]
             (luma * scale, (u - 128.0) * scale, (v - 128.0) * scale)
         }
         QuantizationRange::Limited => (
-            // Luma below black is black, as the renderers define it.
+            // Luma below black is clamped to black, as in the renderers.
             ((luma - 16.0) / 219.0).max(0.0),
             (u - 128.0) / 224.0,
             (v - 128.0) / 224.0,

@@ -1,4 +1,4 @@
-//! Selection of the renderer: the card's GPU or the CPU.
+//! Selects the renderer: the card's GPU or the CPU.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::options::RendererKind;
 pub enum Renderer {
     /// The CPU renderer.
     Software(Software),
-    /// The GPU renderer. The CPU renderer composes frames for which the GPU fails.
+    /// The GPU renderer, and the CPU renderer for frames that the GPU renderer cannot compose.
     Gles(Box<Gles>, Software),
 }
 
@@ -22,7 +22,8 @@ impl Default for Renderer {
 }
 
 impl Renderer {
-    /// Opens the requested renderer; with [`RendererKind::Auto`], the card's GPU if there is one, or else the CPU.
+    /// Opens the requested renderer; with [`RendererKind::Auto`], the GPU renderer if the card has a GPU, or else the CPU
+    /// renderer.
     ///
     /// # Errors
     ///

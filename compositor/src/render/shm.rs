@@ -1,4 +1,4 @@
-//! Reading `wl_shm` buffers.
+//! Reads `wl_shm` buffers.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use crate::render::decode::ReadPlanes;
 use crate::render::sys;
 
-/// The single plane of a `wl_shm` buffer.
+/// Read access to a `wl_shm` buffer, which has a single plane.
 #[derive(Debug)]
 pub struct ShmPlanes<'a> {
     buffer: &'a WlBuffer,
@@ -15,7 +15,7 @@ pub struct ShmPlanes<'a> {
 }
 
 impl<'a> ShmPlanes<'a> {
-    /// Creates the plane of a buffer with a stride of `stride` bytes a row.
+    /// Creates read access to a buffer with a stride of `stride` bytes.
     pub fn new(buffer: &'a WlBuffer, stride: usize) -> Self {
         Self { buffer, stride }
     }
@@ -27,7 +27,7 @@ impl ReadPlanes for ShmPlanes<'_> {
         self.read_rows(plane, offset, row_bytes, into)
     }
 
-    /// Access to a pool costs as much as the copy of a short row, so all rows are copied by one.
+    /// One access to the pool copies all rows, because starting an access costs as much as copying a short row.
     fn read_rows(
         &mut self,
         plane: usize,

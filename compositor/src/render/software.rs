@@ -1,7 +1,7 @@
 //! The CPU renderer: rows of the clients' buffers are read, blended in a scratch row and written once.
 //!
-//! Every damaged pixel of the target is written exactly once, independent of the number of layers. The cost of a frame is
-//! therefore its damaged area, which the counters of [`Target`] report.
+//! Every damaged pixel of the target is written exactly once, whatever the number of layers. The number of written bytes is
+//! therefore proportional to the damaged area; [`Target`] counts them.
 //!
 //! ```text
 //!   output pixel ──▶ place in the layer (destination) ──▶ place in its source rectangle ──▶ buffer pixel (transform undone)
@@ -26,12 +26,12 @@ use crate::render::decode::{Encoding, ReadPlanes, RowDecoder, offset};
 use crate::render::format::PixelFormat;
 use crate::render::gles::GpuSource;
 use crate::render::target::{Target, WriteRows};
-use crate::render::view::View;
+use crate::render::view::BufferView;
 
-/// The number of pixels that are copied at once. They stay in a processor's second cache until they are written.
+/// The number of pixels that are copied at once. So many pixels stay in the CPU's second-level cache until they are written.
 const BAND_PIXELS: usize = 1 << 14;
 
-/// A client buffer that a renderer reads.
+/// A client's buffer that a renderer can read.
 pub trait Pixels {
     /// Returns the pixel format.
     fn format(&self) -> PixelFormat;
@@ -43,26 +43,26 @@ pub trait Pixels {
     ///
     /// When the buffer cannot be accessed.
     fn open(&self) -> io::Result<Box<dyn ReadPlanes + '_>>;
-    /// Returns the source for the GPU renderer; `None` for memory that has to be uploaded for each frame.
+    /// Returns the dma-buf and the texture caches for the GPU renderer; `None` for memory that has to be uploaded in each frame.
     fn gpu(&self) -> Option<GpuSource<'_>> {
         None
     }
 }
 
-/// A buffer with its position in the target.
+/// A client's buffer, and where and how a renderer draws it.
 pub struct Layer<'a> {
     /// The buffer.
     pub pixels: &'a dyn Pixels,
-    /// How the numbers in the buffer are read as colours.
+    /// The conversion of the sample values to colours.
     pub colour: ColorRepresentation,
     /// The source and destination rectangles.
-    pub view: View,
+    pub view: BufferView,
     /// The opaque region in output pixels.
     pub opaque: Region,
 }
 
 impl Layer<'_> {
-    /// Returns how the bytes of the buffer are read.
+    /// Returns the format, size and colour representation of the buffer.
     pub fn encoding(&self) -> Encoding {
         Encoding {
             format: self.pixels.format(),
@@ -72,12 +72,12 @@ impl Layer<'_> {
     }
 }
 
-/// The CPU renderer. It keeps its scratch memory from frame to frame.
+/// The CPU renderer. Its scratch memory is reused for each frame.
 #[derive(Debug, Default)]
 pub struct Software {
     decoder: RowDecoder,
     part: Vec<u32>,
-    /// Rows that are copied unchanged.
+    /// Scratch memory for rows that are copied unchanged.
     band: Vec<u32>,
     faults: Option<SharedFaults>,
 }
@@ -92,7 +92,7 @@ pub struct LayerError {
 }
 
 impl Software {
-    /// Sets the faults of a test.
+    /// Sets the faults that a test injects.
     pub fn set_faults(&mut self, faults: SharedFaults) {
         self.faults = Some(faults);
     }
@@ -102,9 +102,9 @@ impl Software {
         inject(self.faults.as_ref(), |faults| faults.access_output_buffer())
     }
 
-    /// Draws `layers`, the lowest first, over `background` into the damaged part of `target`.
+    /// Draws `layers`, from the bottom to the top, over `background` into the damaged region of `target`.
     ///
-    /// A layer that cannot be read is left out and returned. The target is complete except for this layer.
+    /// A layer that cannot be read is skipped, and returned with the error. All other layers are drawn.
     ///
     /// # Errors
     ///
@@ -148,8 +148,8 @@ impl Software {
         Ok(sources.failed)
     }
 
-    /// Copies a piece that shows one opaque buffer as it is, several rows at a time. Returns false where the piece has to be drawn
-    /// row by row, because something is above the buffer, or its pixels have to be converted or scaled.
+    /// Copies a piece that shows one opaque buffer unchanged, several rows at a time. Returns `false` if the piece has to be
+    /// drawn row by row: another layer is above the buffer, or its pixels have to be converted or scaled.
     fn copy_piece(
         &mut self,
         sources: &mut Sources<'_>,
@@ -215,25 +215,25 @@ impl Software {
     }
 }
 
-/// Whether the alpha of pixels is used. That of a base is not, since its layer is opaque there.
+/// Whether the alpha of a layer's pixels is used. It is ignored for the base layer of a piece, which is opaque there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Alpha {
     Used,
     Ignored,
 }
 
-/// The sources of the layers while a frame is drawn.
+/// Read access to the layers' buffers while a frame is drawn.
 struct Sources<'a> {
     layers: &'a [Layer<'a>],
     opened: Vec<Source<'a>>,
     failed: Vec<LayerError>,
 }
 
-/// The source of a layer's pixels while a frame is drawn.
+/// Read access to one layer's buffer while a frame is drawn.
 enum Source<'a> {
-    /// The layer is not visible, or cannot be read.
+    /// The layer is not visible, or its buffer cannot be read.
     Nothing,
-    /// Each output pixel is one buffer pixel.
+    /// The buffer is neither scaled nor transformed: each output pixel is one buffer pixel.
     Plain(Box<dyn ReadPlanes + 'a>),
     /// The buffer is scaled or transformed.
     Scaled(Box<Scaled<'a>>),
@@ -262,7 +262,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Copies the pixels of an opaque layer under `band` where that needs no conversion; returns whether they were copied.
+    /// Copies the pixels of an opaque layer inside of `band` if they need no conversion. Returns whether they were copied.
     fn copy_rows(&mut self, position: usize, band: Rect, into: &mut [u32]) -> bool {
         let (Some(layer), Some(source)) =
             (self.layers.get(position), self.opened.get_mut(position))
@@ -295,7 +295,7 @@ impl<'a> Sources<'a> {
         true
     }
 
-    /// Reads the pixels of a layer under `line`; returns whether it could be read.
+    /// Reads the pixels of a layer inside of `line`. Returns whether the layer could be read.
     fn read(
         &mut self,
         position: usize,
@@ -326,8 +326,8 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Returns the column and the row of the buffer's pixel that is shown at the upper left corner of `rect`. The layer is neither scaled
-/// nor transformed.
+/// Returns the column and the row of the buffer's pixel that is shown at the upper left corner of `rect`. The layer must be
+/// neither scaled nor transformed.
 fn buffer_position(layer: &Layer<'_>, rect: Rect) -> io::Result<(usize, usize)> {
     let (source_x, source_y, _, _) = layer.view.source;
     let destination = layer.view.destination;

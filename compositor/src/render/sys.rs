@@ -1,4 +1,4 @@
-//! Copies from `wl_shm` pools, which clients may change or truncate during the copy.
+//! Copies rows from `wl_shm` pools, which clients may change or truncate during the copy.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -7,7 +7,7 @@ use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::shm::{BufferAccessError, with_buffer_contents};
 
 /// Copies `row_bytes` bytes of as many rows of a `wl_shm` buffer as `into` holds. The first row starts `offset` bytes after the
-/// buffer's first byte, and each of the others `stride` bytes after the one before.
+/// buffer's first byte, and each further row `stride` bytes after the previous one.
 ///
 /// If the client truncated the pool, Smithay handles SIGBUS and disconnects the client, and this function returns an error.
 ///

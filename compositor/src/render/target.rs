@@ -1,4 +1,4 @@
-//! The target of composition.
+//! The target that a renderer composes into.
 
 use std::cell::OnceCell;
 use std::io;
@@ -25,9 +25,9 @@ pub struct Target {
 enum Memory {
     /// Memory of this process, for virtual outputs.
     Own(Vec<u32>),
-    /// A dma-buf that only the GPU draws to.
+    /// A dma-buf that only the GPU renders to.
     Gpu(Dmabuf),
-    /// A dma-buf in XRGB8888 that the CPU draws to by a mapping.
+    /// A dma-buf in XRGB8888 into which the CPU draws through a mapping.
     Shared {
         buffer: Buffer,
         mapping: OnceCell<Mapping>,
@@ -38,7 +38,7 @@ enum Memory {
 pub trait WriteRows {
     /// Calls `draw` to write `count` pixels (`0xAARRGGBB`) of row `y`, starting at column `x`.
     ///
-    /// `draw` has to write all of them. Their content before is not specified.
+    /// `draw` has to write all pixels. The initial content of the slice is unspecified.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ pub trait WriteRows {
     ///
     /// # Errors
     ///
-    /// Those of [`fill`](Self::fill).
+    /// The errors of [`fill`](Self::fill).
     fn copy(&mut self, at: (i32, i32), pixels: &[u32]) -> io::Result<()> {
         self.fill(at, pixels.len(), &mut |row| row.copy_from_slice(pixels))
     }
@@ -86,7 +86,7 @@ impl Target {
         }
     }
 
-    /// Wraps a dma-buf that the GPU draws to.
+    /// Wraps a dma-buf that the GPU renders to.
     pub fn gpu(dmabuf: Dmabuf) -> Self {
         let pixels = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Self {
@@ -105,7 +105,7 @@ impl Target {
         }
     }
 
-    /// Unmaps the target, for a time in which nothing is drawn.
+    /// Unmaps the target until it is next drawn to.
     pub fn unmap(&mut self) {
         if let Memory::Shared { mapping, .. } = &mut self.memory {
             mapping.take();
@@ -224,7 +224,8 @@ struct SharedRows<'a> {
     guard: MapGuard<'a>,
     width: usize,
     height: usize,
-    /// The row that is drawn. It is copied to the buffer afterwards, since no reference to the buffer's memory may exist.
+    /// The row that is being drawn. It is copied to the buffer afterwards, because no reference to the buffer's shared memory may
+    /// exist.
     row: Vec<u32>,
 }
 
@@ -248,7 +249,7 @@ impl WriteRows for SharedRows<'_> {
             .map_err(io::Error::other)
     }
 
-    /// The pixels are not copied to the scratch row before.
+    /// Writes the pixels directly to the buffer, without the scratch row.
     fn copy(&mut self, at: (i32, i32), pixels: &[u32]) -> io::Result<()> {
         if cfg!(target_endian = "big") {
             return self.fill(at, pixels.len(), &mut |row| row.copy_from_slice(pixels));
@@ -261,7 +262,7 @@ impl WriteRows for SharedRows<'_> {
 }
 
 impl SharedRows<'_> {
-    /// Returns the offset of a pixel in its row, in bytes, and the row. The row must have `count` pixels from there on.
+    /// Returns the byte offset of a pixel in its row, and the row. Fails unless the row has `count` pixels from there on.
     fn row_start(&self, (x, y): (i32, i32), count: usize) -> io::Result<(u64, u32)> {
         place(x, y, self.width, count)?;
         let outside = |_| io::Error::from(io::ErrorKind::InvalidInput);
@@ -273,7 +274,7 @@ impl SharedRows<'_> {
     }
 }
 
-/// Returns the index of a pixel. The row must have `count` pixels from there on.
+/// Returns the index of a pixel. Fails unless the row has `count` pixels from there on.
 fn place(x: i32, y: i32, width: usize, count: usize) -> io::Result<usize> {
     let outside = || io::Error::from(io::ErrorKind::InvalidInput);
     let (x, y) = (

@@ -1,4 +1,4 @@
-//! The part of a buffer that a surface shows, where it appears, and how it is transformed.
+//! The view of a buffer: its source rectangle, its destination on the output, and its transform.
 
 use crate::region::Rect;
 
@@ -22,7 +22,7 @@ pub enum Transform {
 }
 
 impl Transform {
-    /// Returns width and height in pixels of a buffer after the transform.
+    /// Returns the width and height of a buffer in pixels after the transform.
     pub fn size(self, (width, height): (usize, usize)) -> (usize, usize) {
         match self {
             Self::Normal | Self::Rotated180 | Self::Flipped | Self::Flipped180 => (width, height),
@@ -30,7 +30,7 @@ impl Transform {
         }
     }
 
-    /// Returns whether the rows of the buffer become columns.
+    /// Returns whether the transform turns rows of the buffer into columns.
     pub(super) const fn swaps_axes(self) -> bool {
         matches!(
             self,
@@ -42,7 +42,7 @@ impl Transform {
     pub(super) fn to_buffer(self, (x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
         match self {
             Self::Normal => (x, y),
-            // The client rotated its content counter-clockwise: the right edge of the surface is the upper edge of the buffer.
+            // The client rotated its content counter-clockwise, so the right edge of the surface is the upper edge of the buffer.
             Self::Rotated90 => (y, width - x),
             Self::Rotated180 => (width - x, height - y),
             Self::Rotated270 => (height - y, x),
@@ -54,9 +54,9 @@ impl Transform {
     }
 }
 
-/// The source and destination rectangles of a buffer.
+/// The source rectangle, the destination rectangle and the transform of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
+pub struct BufferView {
     /// The source rectangle in pixels of the transformed buffer: x, y, width, height.
     pub source: (f64, f64, f64, f64),
     /// The destination rectangle in output pixels.
@@ -65,7 +65,7 @@ pub struct View {
     pub transform: Transform,
 }
 
-impl View {
+impl BufferView {
     /// Returns whether the buffer is neither scaled nor transformed, so that each output pixel is one buffer pixel.
     pub fn is_plain(&self) -> bool {
         let (x, y, width, height) = self.source;
@@ -76,7 +76,8 @@ impl View {
             && height == f64::from(self.destination.height)
     }
 
-    /// Returns the source rectangle in pixels of the buffer; `None` if the buffer is transformed, or the rectangle cuts pixels.
+    /// Returns the source rectangle in whole pixels of the buffer; `None` if the buffer is transformed, or an edge of the
+    /// rectangle is inside of a pixel.
     pub fn source_pixels(&self) -> Option<Rect> {
         let (x, y, width, height) = self.source;
         let whole = |length: f64| {
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn source_of_whole_pixels_is_a_part_of_the_buffer() {
-        let view = |source, transform| View {
+        let view = |source, transform| BufferView {
             source,
             destination: Rect::of_size(1920, 1080),
             transform,

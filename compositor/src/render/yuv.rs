@@ -1,7 +1,7 @@
-//! Conversion of rows of YUV to RGB.
+//! Converts rows of YUV to RGB.
 //!
-//! The crate `yuv` converts, with the vector instructions that the processor has. Rows are copied to scratch memory first, since
-//! a client can change its buffer at any time.
+//! The crate `yuv` converts them with the SIMD instructions of the CPU. Rows are copied to scratch memory first, because a client
+//! can change its buffer at any time.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use super::colour::{ChromaLocation, Coefficients, QuantizationRange, YuvEncoding
 use super::decode::{Encoding, ReadPlanes, read_row, read_row_of_words};
 use super::format::PixelFormat;
 
-/// Reads rows of YUV. It keeps its scratch memory from row to row.
+/// Reads rows of YUV. Its scratch memory is reused for each row.
 #[derive(Debug, Default)]
 pub(super) struct YuvDecoder {
     luma: Vec<u8>,
@@ -22,12 +22,12 @@ pub(super) struct YuvDecoder {
     other: Vec<u8>,
     ten_bit_luma: Vec<u16>,
     deep_chroma: Vec<u16>,
-    /// Whole chroma blocks, where the row starts or ends within one.
+    /// The pixels of whole chroma blocks, used if the requested pixels start or end inside of a block.
     blocks: Vec<u32>,
     upsampled: Upsampled,
 }
 
-/// Chroma that was interpolated for each pixel of a row.
+/// The interpolated chroma of each pixel of a row.
 #[derive(Debug, Default)]
 struct Upsampled {
     u: Vec<u8>,
@@ -53,7 +53,7 @@ impl YuvDecoder {
         ) {
             return self.read_interpolated(memory, encoding, location, (x, y), into);
         }
-        // The range is extended to whole chroma blocks, unless it ends with the row.
+        // The requested columns are extended to whole chroma blocks, except at the end of the row.
         let (across, _) = encoding.format.subsampling();
         let first = x / across * across;
         let skip = x.saturating_sub(first);
@@ -73,7 +73,7 @@ impl YuvDecoder {
         read
     }
 
-    /// Reads whole chroma blocks, of which the last may be outside of the buffer's width in part.
+    /// Reads whole chroma blocks. The last block may extend beyond the buffer's width.
     fn read_blocks(
         &mut self,
         memory: &mut dyn ReadPlanes,
@@ -83,7 +83,7 @@ impl YuvDecoder {
     ) -> io::Result<()> {
         let width = u32::try_from(into.len()).map_err(io::Error::other)?;
         let count = into.len();
-        // The last column of luma may be missing in the second half of a block.
+        // The last block has only one luma column if the buffer's width is odd.
         let inside = count.min(encoding.size.0.saturating_sub(x));
         let yuv = encoding.colour.yuv_encoding(encoding.size.1);
         let (range, matrix, black) = (range(yuv), matrix(yuv), black(yuv));
@@ -118,7 +118,7 @@ impl YuvDecoder {
             PixelFormat::P010 => {
                 read_row_of_words(&mut self.ten_bit_luma, memory, 0, (x, y), inside)?;
                 self.ten_bit_luma.resize(count, 0);
-                raise(&mut self.ten_bit_luma, u16::from(black) << 8);
+                clamp_minimum(&mut self.ten_bit_luma, u16::from(black) << 8);
                 read_row_of_words(&mut self.deep_chroma, memory, 1, (x, y / 2), count)?;
                 let image = YuvBiPlanarImage {
                     y_plane: &self.ten_bit_luma,
@@ -134,7 +134,7 @@ impl YuvDecoder {
             PixelFormat::Yuv420 => {
                 read_row(&mut self.luma, memory, 0, y, x, inside)?;
                 self.luma.resize(count, 0);
-                raise(&mut self.luma, black);
+                clamp_minimum(&mut self.luma, black);
                 let image = YuvPlanarImage {
                     y_plane: &self.luma,
                     y_stride: width,
@@ -151,7 +151,7 @@ impl YuvDecoder {
             _ => {
                 read_row(&mut self.luma, memory, 0, y, x, inside)?;
                 self.luma.resize(count, 0);
-                raise(&mut self.luma, black);
+                clamp_minimum(&mut self.luma, black);
                 let image = YuvBiPlanarImage {
                     y_plane: &self.luma,
                     y_stride: width,
@@ -170,11 +170,11 @@ impl YuvDecoder {
             }
         }
         .map_err(invalid)?;
-        order_bytes(into);
+        to_native_order(into);
         Ok(())
     }
 
-    /// Reads pixels of 4:2:0 with chroma that is interpolated between its samples.
+    /// Reads pixels of 4:2:0. The chroma of each pixel is interpolated between the chroma samples.
     fn read_interpolated(
         &mut self,
         memory: &mut dyn ReadPlanes,
@@ -230,7 +230,7 @@ impl YuvDecoder {
         } else {
             read_row(&mut self.luma, memory, 0, y, x, count)?;
         }
-        raise(&mut self.luma, black(yuv));
+        clamp_minimum(&mut self.luma, black(yuv));
         let pixels = u32::try_from(count).map_err(io::Error::other)?;
         let image = YuvPlanarImage {
             y_plane: &self.luma,
@@ -250,11 +250,11 @@ impl YuvDecoder {
             matrix(yuv),
         )
         .map_err(invalid)?;
-        order_bytes(into);
+        to_native_order(into);
         Ok(())
     }
 
-    /// Reads `count` chroma samples of a row of 4:2:0 as numbers of 16 bits.
+    /// Reads `count` chroma samples of a row of 4:2:0 as 16-bit values.
     fn read_chroma(
         &mut self,
         memory: &mut dyn ReadPlanes,
@@ -293,18 +293,18 @@ impl YuvDecoder {
     }
 }
 
-/// A part of a row of chroma samples with 16 bits.
+/// A part of a row of 16-bit chroma samples.
 #[derive(Default)]
 struct Chroma {
     u: Vec<u16>,
     v: Vec<u16>,
 }
 
-/// Returns the two chroma samples next to the centre of a pixel, and the weight of the second in quarters. `halves` is the offset
-/// of the first chroma sample from the first pixel, in halves of a pixel.
+/// Returns the indices of the two chroma samples beside the centre of a pixel, and the weight of the second in quarters. `halves`
+/// is the offset of the first chroma sample from the first pixel, in halves of a pixel.
 fn between(pixel: usize, halves: u8, samples: usize) -> (usize, usize, u32) {
     let last = samples.saturating_sub(1);
-    // In quarters of a chroma sample. One is added to the index, so that no number is negative.
+    // The unit is a quarter of the distance between chroma samples. The index is increased by one, so that no value is negative.
     let quarters = pixel
         .saturating_mul(2)
         .saturating_add(4)
@@ -314,9 +314,9 @@ fn between(pixel: usize, halves: u8, samples: usize) -> (usize, usize, u32) {
     (second.saturating_sub(1).min(last), second.min(last), weight)
 }
 
-/// How many steps of 16 bits are a step of 8 bits.
+/// The number of steps of a 16-bit sample per step of an 8-bit sample.
 const SCALE: f64 = 256.0;
-/// The same scale for full range of 10 bits, whose largest number is 1023 and not four times 255.
+/// The same ratio for 10-bit samples of full range, whose maximum is 1023 and not four times 255.
 const TEN_BIT_FULL_SCALE: f64 = 1023.0 * 64.0 / 255.0;
 
 /// Rounds the mean of weighted 16-bit samples to 8 bits. `zero` is the 8-bit value of black luma or neutral chroma.
@@ -331,8 +331,8 @@ fn round_to_byte(sum: u32, weights: u32, zero: u32, scale: f64) -> u8 {
     ((sample - zero * 256.0) / scale + zero).round() as u8
 }
 
-/// Converts pixels from the order of their bytes in memory.
-fn order_bytes(row: &mut [u32]) {
+/// Converts pixels from the buffer's little-endian byte order to the byte order of the CPU.
+fn to_native_order(row: &mut [u32]) {
     if cfg!(target_endian = "big") {
         for pixel in row {
             *pixel = u32::from_le(*pixel);
@@ -340,8 +340,8 @@ fn order_bytes(row: &mut [u32]) {
     }
 }
 
-/// Returns the luma of black. Lower luma is raised to this value before the conversion, because the crate `yuv` converts it to
-/// other colours with some vector instructions.
+/// Returns the luma value of black. Lower luma is clamped to this value before the conversion, because the crate `yuv` converts
+/// it to wrong colours with some SIMD instruction sets.
 const fn black(encoding: YuvEncoding) -> u8 {
     match encoding.range {
         QuantizationRange::Full => 0,
@@ -349,8 +349,8 @@ const fn black(encoding: YuvEncoding) -> u8 {
     }
 }
 
-/// Raises samples to a minimum.
-fn raise<T: Copy + Ord>(samples: &mut [T], minimum: T) {
+/// Clamps samples to a minimum.
+fn clamp_minimum<T: Copy + Ord>(samples: &mut [T], minimum: T) {
     for sample in samples {
         *sample = minimum.max(*sample);
     }
@@ -371,7 +371,7 @@ const fn matrix(encoding: YuvEncoding) -> YuvStandardMatrix {
     }
 }
 
-/// Converts an error of the crate. The sizes that it checks are computed above, so none is expected.
+/// Converts an error of the crate `yuv`. No error is expected, because the sizes that the crate checks are computed above.
 fn invalid(error: YuvError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
 }

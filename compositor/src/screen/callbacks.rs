@@ -1,8 +1,8 @@
-//! Frame callbacks.
+//! Sends frame callbacks.
 //!
-//! A surface that is visible receives its callbacks when a frame with its commit was submitted, or when the frame was left out
-//! because nothing had changed. An output draws one frame for each refresh, so a surface receives callbacks at most once in a
-//! refresh period. A surface that no output shows receives them at most once in [`HIDDEN_PERIOD`].
+//! A visible surface receives its callbacks when a frame with its commit was submitted, or when the frame was skipped because
+//! nothing had changed. An output draws one frame for each refresh, so a surface receives callbacks at most once in a refresh
+//! period. A surface that no output shows receives callbacks at most once in [`HIDDEN_PERIOD`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::state::State;
 
 /// The time between the callbacks of a surface that is hidden or unmapped, or whose output is off.
 ///
-/// Some clients wait for a callback in a function that their main loop calls, and would not answer input or a ping without one.
+/// Hidden surfaces receive callbacks at all because some clients block on a callback in their main loop. Such a client would not
+/// handle input or a ping without the callback.
 const HIDDEN_PERIOD: Duration = Duration::from_secs(1);
 
 /// The surfaces with frame callbacks that are not sent yet.
@@ -48,9 +49,9 @@ impl PendingCallbacks {
 }
 
 impl State {
-    /// Sends the callbacks of the surfaces of a frame that was submitted, or of one that was left out because nothing had changed.
+    /// Sends the callbacks of the surfaces in a frame that was submitted, or was skipped because nothing had changed.
     ///
-    /// A surface on several outputs is paced by the one that shows the largest part of it.
+    /// A surface on several outputs receives callbacks for the frames of its main output, which shows the largest part of it.
     pub(super) fn send_callbacks(&mut self, id: OutputId, visible: &[SceneLayer]) {
         let now = clock::now();
         let cursor = self.cursor.surface().cloned();
@@ -79,7 +80,7 @@ impl State {
         self.stack.surface(surface).set_callback_time(now);
     }
 
-    /// Sends the callbacks of surfaces that no output shows, and starts a timer for those that are not due yet.
+    /// Sends the callbacks that are due for surfaces that no output shows, and starts a timer for the others.
     pub(crate) fn send_hidden_callbacks(&mut self) {
         if self.callbacks.surfaces.is_empty() {
             return;
@@ -110,17 +111,17 @@ impl State {
             return;
         };
         let timer = self.handle.add_timer(next.saturating_sub(now), |state| {
-            // The callbacks are sent at the end of this event-loop iteration.
+            // The callbacks are sent at the end of this event-loop iteration, by `send_hidden_callbacks`.
             state.callbacks.timer = None;
             TimeoutAction::Drop
         });
         self.callbacks.timer = Some(timer);
     }
 
-    /// Returns whether a surface is hidden: it is mainly visible on no output that is on, and each of these has drawn since the commit
+    /// Returns whether a surface is hidden: no output that is on is its main output, and each of them has drawn since the commit
     /// at `committed` or needs no redraw.
     ///
-    /// An output that has yet to draw may show the surface in its next frame, so the surface is not hidden until then.
+    /// If an output still has to draw, it may show the surface in its next frame, so the surface does not count as hidden yet.
     fn is_hidden(&self, surface: &WlSurface, committed: Duration) -> bool {
         let main = self
             .stack

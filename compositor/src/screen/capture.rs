@@ -1,4 +1,4 @@
-//! Capture of the frame on the display, for screenshots.
+//! Captures the frame on the display for screenshots.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::memory_image::MemoryImage;
 use crate::output_view::OutputId;
 use crate::region::{Rect, Region};
 use crate::render::view::Transform;
-use crate::render::{ColorRepresentation, Layer, Target, View};
+use crate::render::{BufferView, ColorRepresentation, Layer, Target};
 use crate::state::State;
 use crate::transient::FaultKind;
 
-/// The number of attempts to read the frame if reading fails transiently. They are made at once, since a later attempt would
-/// read another frame.
+/// The number of attempts to read the frame if reading fails transiently. They are made without a delay, because a later attempt
+/// would read another frame.
 const ATTEMPTS: u32 = 8;
 
 /// The colour of the display where nothing is shown (`0xAARRGGBB`).
@@ -66,7 +66,7 @@ impl Screen {
         let size = (u32::try_from(mode.width)?, u32::try_from(mode.height)?);
         let shown: Vec<ScannedOut> = frame.scanned_out.clone();
         let Some(index) = frame.output_buffer else {
-            // Without an output buffer, the background behind the planes is black.
+            // If no output buffer is shown, the background behind the planes is black.
             let colours = vec![BLACK; usize::try_from(mode.rect().area())?];
             return Ok((size, self.draw_over(colours, mode.rect(), &shown)?));
         };
@@ -88,7 +88,7 @@ impl Screen {
         Ok(((u32::try_from(width)?, u32::try_from(height)?), colours))
     }
 
-    /// Draws the buffers on planes over an output buffer, as the display does.
+    /// Draws the clients' buffers on planes over the pixels of the output buffer, as the display does.
     fn draw_over(
         &mut self,
         colours: Vec<u32>,
@@ -104,14 +104,14 @@ impl Screen {
         let base = Layer {
             pixels: &base,
             colour: ColorRepresentation::default(),
-            view: View {
+            view: BufferView {
                 source: (0.0, 0.0, f64::from(bounds.width), f64::from(bounds.height)),
                 destination: bounds,
                 transform: Transform::Normal,
             },
             opaque: Region::default(),
         };
-        // The CPU cannot read some layouts, of which the GPU makes a copy.
+        // The CPU cannot read buffers with some layouts; the GPU reads these back.
         let mut renderer = self.renderer.borrow_mut();
         let mut copies = Vec::new();
         for shown in shown {

@@ -1,4 +1,4 @@
-//! Drawing of a frame at its deadline: the scene, what has changed in it, and the windows that receive frame callbacks.
+//! Draws a frame at its deadline. It computes the scene, the damage, and the surfaces that receive frame callbacks.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::scene::{Scene, SceneLayer};
 use crate::state::State;
 
 impl State {
-    /// Draws a frame of each output for which one is due, and schedules the others for their deadlines.
+    /// Draws a frame of each output whose deadline has passed, and starts the timers for the deadlines of the others.
     pub fn redraw(&mut self) {
         self.signal_deferred_releases();
         for id in self.outputs.ids() {
@@ -34,7 +34,7 @@ impl State {
             return;
         };
         if !screen.backend.is_idle() {
-            // The time until the output is idle is not a part of the drawing time.
+            // The wait for the output to become idle does not count as drawing time.
             if let Queued::Due(slot) = queued {
                 *slot = None;
             }
@@ -43,7 +43,7 @@ impl State {
         let now = clock::now();
         let slot = match queued {
             Queued::Scheduled(_) => return,
-            // A frame that could not be drawn at its deadline is drawn for a later refresh.
+            // If the frame could not be drawn for its refresh in time, it is drawn for a later one.
             Queued::Due(Some(slot)) if now < slot.target.saturating_add(period) => *slot,
             Queued::Due(_) => Slot {
                 deadline: now,
@@ -71,7 +71,7 @@ impl State {
         };
         let wait = slot.deadline.saturating_sub(now);
         let timer = self.handle.add_timer(wait, move |state| {
-            // The frame is drawn at the end of this event-loop iteration, with the commits that arrived in it.
+            // The frame is drawn at the end of this event-loop iteration, so that it includes the commits of this iteration.
             if let Some(screen) = state.outputs.get_mut(id) {
                 screen.redraw_state = RedrawState::Queued(Queued::Due(Some(slot)));
             }
@@ -80,10 +80,10 @@ impl State {
         screen.redraw_state = RedrawState::Queued(Queued::Scheduled(timer));
     }
 
-    /// Draws and submits a frame for the refresh of `slot`, if anything has changed.
+    /// Draws and submits a frame for the refresh in `slot`, if anything has changed.
     fn draw(&mut self, id: OutputId, slot: Slot) {
-        // The event of an abandoned frame must not be taken for the event of this frame, so it is read first. The kernel accepts no
-        // commit before it has sent that event.
+        // The page-flip event of an abandoned frame must not count for this frame, so pending events are read first. The kernel
+        // accepts no commit before it has sent that event.
         if self
             .outputs
             .get(id)
@@ -126,7 +126,7 @@ impl State {
         }
     }
 
-    /// Records which surfaces an output shows, and sends `wl_surface.enter` and `wl_surface.leave`.
+    /// Records which surfaces the output shows, and sends `wl_surface.enter` and `wl_surface.leave`.
     fn update_visibility(
         &mut self,
         id: OutputId,
@@ -192,7 +192,7 @@ impl State {
         self.watch_writeback(id, number);
     }
 
-    /// Enters the state in which the output waits for the page flip of a submitted frame.
+    /// Changes to the state in which the output waits for the page flip of a submitted frame.
     pub(super) fn wait_for_flip(&mut self, id: OutputId, frame: Option<Frame>, target: Duration) {
         let timeout = self.watch_flip(id);
         let Some(screen) = self.outputs.get_mut(id) else {
@@ -212,7 +212,8 @@ impl State {
         }
     }
 
-    /// Sends the presentation feedback of commits that changed nothing when their frame would have been shown.
+    /// Schedules the presentation feedback of commits that changed nothing, for the time at which their frame would have been
+    /// shown.
     fn estimate_flip(&mut self, id: OutputId, target: Duration, visible: &[SceneLayer]) {
         let mut feedback = Feedback::default();
         let main = visible
@@ -221,7 +222,7 @@ impl State {
         for layer in main {
             feedback.add(&layer.surface);
         }
-        // The frame clock does not use the refresh again, so without feedback there is nothing to wait for.
+        // The frame clock has already marked the refresh as used, so a timer is needed only for feedback.
         if feedback.is_empty() {
             return;
         }
@@ -245,7 +246,7 @@ impl State {
         });
     }
 
-    /// Returns whether an output is the one that paces a surface.
+    /// Returns whether an output is the main output of a surface.
     pub(super) fn is_main(&self, id: OutputId, surface: &WlSurface) -> bool {
         self.stack.main_output(surface) == Some(id)
     }

@@ -1,4 +1,4 @@
-//! The presentation feedback of a frame. Each feedback object receives `presented` or `discarded`.
+//! The presentation feedback of a frame. Each feedback object is sent `presented` or `discarded`.
 
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, Resource};
@@ -9,7 +9,7 @@ use smithay::wayland::presentation::{
 
 use crate::connection::expect_events;
 
-/// The feedback objects of a frame. Those that remain when it is dropped receive `discarded`.
+/// The feedback objects of a frame. When it is dropped, the remaining objects are sent `discarded`.
 #[derive(Debug, Default)]
 pub(super) struct Feedback {
     callbacks: Vec<PresentationFeedbackCallback>,
@@ -33,7 +33,7 @@ impl Feedback {
         self.callbacks.is_empty()
     }
 
-    /// Takes the feedback objects, to send `presented` to them.
+    /// Takes the feedback objects, so that the caller can send `presented` to them.
     pub(super) fn take(&mut self) -> Vec<PresentationFeedbackCallback> {
         for client in self.clients.drain(..) {
             expect_events(&client);

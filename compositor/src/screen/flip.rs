@@ -1,4 +1,4 @@
-//! Page flips: a frame is on the display, and the buffers of the previous one are released.
+//! Handles page flips: a frame is on the display now, and the buffers of the previous frame are released.
 
 use std::collections::HashMap;
 use std::io;
@@ -52,7 +52,7 @@ impl State {
         screen.presented.add(&frame.record);
         let number = frame.record.frame;
         let record = frame.record.clone();
-        // The previous frame left the display with this flip. Dropping it releases its buffer.
+        // With this flip the previous frame has left the display. Dropping the frame releases its buffers.
         screen.abandoned_frames.clear();
         drop(screen.on_display.replace(frame));
         if let Some(gles) = screen.renderer.borrow_mut().gles() {
@@ -106,7 +106,7 @@ impl Outputs {
                 events = Some(kms.read_events()?);
             }
         }
-        // A card without an output may still have an event of one that was removed.
+        // A card without an output may still have an event for an output that was removed.
         if events.is_none() {
             let mut cards = self.cards.iter();
             if let Some(card) = cards.find(|card| card.device() == device) {
@@ -155,7 +155,7 @@ impl Screen {
                 flags,
             );
         }
-        // The display waited for the render fence, so the GPU has finished reading the buffers of this frame.
+        // The display has waited for the render fence, so the GPU no longer reads the buffers of this frame.
         frame.gpu_read = None;
         frame.record.flipped = Some(flip.time);
         frame.record.sequence = flip.sequence;
@@ -169,8 +169,8 @@ impl Screen {
         }
     }
 
-    /// Sends the presentation feedback of commits that changed nothing. The time is that of the predicted refresh, and no flag
-    /// claims that the display reported it.
+    /// Sends the presentation feedback of commits that changed nothing. The presentation time is the predicted time of the
+    /// refresh, so the flags `vsync`, `hw_clock` and `hw_completion` are not set.
     pub(super) fn present_unchanged(&self, mut flip: EstimatedVblank) {
         let refresh = Refresh::fixed(self.mode().period());
         for feedback in flip.feedback.take() {

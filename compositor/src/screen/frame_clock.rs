@@ -7,16 +7,16 @@
 //! ```
 //!
 //! A frame is drawn as late as the measured drawing time permits, so that the commits of all clients in one refresh period are
-//! shown together. One frame is drawn for each refresh at most.
+//! shown together. At most one frame is drawn for each refresh.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The number of recent frames whose drawing time is kept. At 60 Hz it is about a second.
+/// The number of recent frames whose drawing time is stored. At 60 Hz they cover about a second.
 const RECENT_FRAMES: usize = 64;
 
-/// The time that a frame is ready before the refresh, in addition to the longest recent drawing time. It covers the kernel's work
-/// from the commit to the vertical blanking, and the latency of the event loop.
+/// The time by which a frame is ready before the refresh, in addition to the longest recent drawing time. It covers the kernel's
+/// work between the commit and vblank, and the latency of the event loop.
 const MARGIN: Duration = Duration::from_micros(1_500);
 
 /// A refresh for which a frame can be drawn.
@@ -31,9 +31,10 @@ pub(super) struct Slot {
 /// The refreshes of an output, predicted from its page flips.
 #[derive(Debug, Default)]
 pub(super) struct FrameClock {
-    /// The time of a refresh, from which the others are computed; `None` for an output that flips at any time.
+    /// The time of one refresh, from which the times of the others are computed. It is `None` for an output that is not
+    /// synchronised to vblank.
     phase: Option<Duration>,
-    /// The refresh of the last frame.
+    /// The time of the refresh for which the last frame was drawn.
     last_target: Option<Duration>,
     drawing_times: VecDeque<Duration>,
 }
@@ -41,11 +42,11 @@ pub(super) struct FrameClock {
 impl FrameClock {
     /// Returns the next refresh for which no frame was drawn yet.
     ///
-    /// An output that flips at any time shows a frame at once, but not earlier than a period after the previous one.
+    /// An output that is not synchronised to vblank shows a frame immediately, but at least one period after the previous frame.
     pub(super) fn next_slot(&self, now: Duration, period: Duration) -> Slot {
         let target = match (self.phase, self.last_target) {
             (Some(phase), last) => {
-                // The prediction of a refresh differs a little with each measured one.
+                // Half a period is added, because the predicted and the measured time of a refresh differ a little.
                 let after_last =
                     last.map_or(Duration::ZERO, |last| last.saturating_add(period / 2));
                 refresh_after(phase, period, after_last.max(now))
@@ -59,7 +60,7 @@ impl FrameClock {
         }
     }
 
-    /// Marks the refresh at `target` as used, by a frame or because nothing has changed.
+    /// Marks the refresh at `target` as used. Either a frame was drawn for it, or nothing had changed.
     pub(super) fn use_slot(&mut self, target: Duration) {
         self.last_target = self.last_target.max(Some(target));
     }
@@ -72,8 +73,8 @@ impl FrameClock {
         self.drawing_times.push_back(time);
     }
 
-    /// Handles the page flip of a frame that was drawn for the refresh at `target`. `synchronised` says that the output flips only
-    /// at its refreshes.
+    /// Handles the page flip of a frame that was drawn for the refresh at `target`. `synchronised` says whether the output flips
+    /// only at vblank.
     pub(super) fn flipped(
         &mut self,
         time: Duration,
@@ -84,17 +85,18 @@ impl FrameClock {
         self.phase = synchronised.then_some(time);
         self.use_slot(time);
         if synchronised && time > target.saturating_add(period / 2) {
-            // The measured time does not include the GPU's. The next frames are drawn as early as possible.
+            // The frame was late, so the GPU probably took long, whose time is not measured. The next frames are drawn as early
+            // as possible.
             self.add_drawing_time(period);
         }
     }
 
-    /// Forgets the phase, after the mode or the connection of the output changed.
+    /// Forgets the time of the refreshes, because the mode or the connection of the output has changed.
     pub(super) fn reset(&mut self) {
         self.phase = None;
     }
 
-    /// Returns the time from the deadline to the refresh, which is at most the period.
+    /// Returns the time from the deadline to the refresh. It is at most one period.
     fn budget(&self, period: Duration) -> Duration {
         let longest = self.drawing_times.iter().max();
         longest.map_or(period, |longest| longest.saturating_add(MARGIN).min(period))
@@ -162,7 +164,7 @@ mod tests {
         clock.add_drawing_time(ms(1));
         let first = clock.next_slot(ms(1_001), PERIOD);
         clock.use_slot(first.target);
-        // A driver that completes a commit at once reports the refresh before.
+        // A driver that completes a commit immediately reports the time of the previous refresh.
         clock.flipped(ms(1_000), first.target, true, PERIOD);
         assert_eq!(clock.next_slot(ms(1_009), PERIOD).target, ms(1_020));
     }
@@ -190,7 +192,7 @@ mod tests {
             now = slot.deadline + ms(1);
             clock.flipped(now, slot.target, false, PERIOD);
         }
-        // After a while without frames the next one is shown at once.
+        // After a pause, the next frame is shown immediately.
         assert_eq!(clock.next_slot(ms(9_003), PERIOD).target, ms(9_003));
     }
 

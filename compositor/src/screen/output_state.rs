@@ -1,4 +1,4 @@
-//! Changes of outputs: mode changes, session switches and hotplug.
+//! Handles mode changes, session switches and hotplug of outputs.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use crate::render::{Pixels as _, Renderer};
 use crate::scene::ShownScene;
 use crate::state::State;
 
-/// The time for which the global of a removed output can still be bound. A client may have sent its request before it received
+/// How long the global of a removed output can still be bound. A client may send the bind request before it receives
 /// `wl_registry.global_remove`.
 const GLOBAL_GRACE: Duration = Duration::from_secs(10);
 
@@ -36,7 +36,7 @@ impl State {
         id
     }
 
-    /// Returns the renderer for an output of `backend`, which the outputs of a card share.
+    /// Returns the renderer for an output of `backend`. All outputs of a card share one renderer.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// Removes an output from the desktop. Its windows move to another output until this one is added again.
+    /// Removes an output from the desktop. Its windows move to another output until this output is added again.
     pub fn remove_output(&mut self, id: OutputId) {
         self.abandon_frame(id);
         if let Some(screen) = self.outputs.get_mut(id) {
@@ -79,7 +79,7 @@ impl State {
         });
     }
 
-    /// Places outputs and windows again after an output was added, removed, or has another size.
+    /// Computes the positions of outputs and windows again, after an output was added, removed or resized.
     pub fn layout_changed(&mut self) {
         self.outputs.arrange();
         let before = self.stack.set_outputs(self.outputs.views());
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Changes the mode to the buffer size of a fullscreen window, if `--match-mode` is set.
+    /// Changes the mode to the buffer size of the fullscreen window, if `--match-mode` is set.
     pub(super) fn match_mode(&mut self, id: OutputId) {
         let wanted = self
             .stack
@@ -109,8 +109,8 @@ impl State {
                 let surface = self.stack.find(window.toplevel.wl_surface())?;
                 let content = surface.content()?;
                 content.dmabuf()?;
-                // The size of the picture in the buffer counts and not the surface size: a client may scale the surface because
-                // the picture does not fit.
+                // The size of the source rectangle in the buffer is used and not that of the surface. If it does not fit the
+                // mode, the client may scale the surface.
                 if let Some(source) = surface.view((0, 0)).source_pixels() {
                     return Some((source.width, source.height));
                 }
@@ -144,7 +144,7 @@ impl State {
         self.layout_changed();
     }
 
-    /// Pauses the outputs and the input devices while another program has the session.
+    /// Pauses the outputs and the input devices, because another session becomes active.
     pub fn pause(&mut self) {
         for screen in self.outputs.iter_mut() {
             if let Some(kms) = screen.backend.kms() {
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    /// Resumes the outputs and the input devices.
+    /// Resumes the outputs and the input devices, because this session is active again.
     pub fn resume(&mut self) {
         if let Some(devices) = &mut self.devices {
             devices.resume();
@@ -198,7 +198,7 @@ impl State {
         self.outputs.iter_mut().filter_map(of_card).collect()
     }
 
-    /// Adds an output for each display that has none yet.
+    /// Adds an output for each connected display of a card that has no output yet.
     fn open_new_displays(&mut self, card: &OpenCard) -> Result<(), anyhow::Error> {
         let known: Vec<String> = self
             .outputs
@@ -239,7 +239,7 @@ impl State {
 
     /// Probes the connector of an output.
     pub(super) fn probe_output(&mut self, id: OutputId) {
-        // A page flip that has happened already must not be taken for one of a later frame.
+        // The event of a page flip that has already happened must not count for a later frame, so pending events are read first.
         self.pending_flips(id);
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
@@ -269,7 +269,7 @@ impl State {
                     screen.publish(&self.display);
                 }
                 self.output_changed(id);
-                // Another output without display may have stayed as the only one.
+                // Another output may have kept its `wl_output` global although it has no display. The global is removed now.
                 for other in self.outputs.ids() {
                     let screen = self.outputs.get(other);
                     if screen.is_some_and(|screen| !screen.is_connected()) {
@@ -280,8 +280,8 @@ impl State {
         }
     }
 
-    /// Moves the windows of an output without a display to the other outputs. The only output is not removed, since clients expect
-    /// at least one.
+    /// Removes the `wl_output` global of an output without a display, so that its windows move to other outputs. If no display is
+    /// connected, the global is kept, because clients expect at least one output.
     fn display_disconnected(&mut self, id: OutputId) {
         if !self.outputs.iter().any(Screen::is_connected) {
             return;

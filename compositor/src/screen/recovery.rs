@@ -1,4 +1,4 @@
-//! Recovery from rejected commits, missing page-flip events and unreadable buffers, by timers.
+//! Recovers from rejected commits, missing page-flip events and unreadable buffers by timers.
 //!
 //! ```text
 //!   commit fails ──▶ wait (2 ms, doubled with each failure, at most 1 s) ──▶ submit the current scene
@@ -6,8 +6,8 @@
 //!   buffer cannot be read ──▶ show the frame without its surface ──▶ wait ──▶ draw the surface again
 //! ```
 //!
-//! Commits of clients do not shorten the wait; their state is part of the next attempt. Frame callbacks and presentation
-//! feedback stay with the surfaces until a frame was accepted.
+//! Commits of clients do not shorten the wait; the next attempt includes them. Frame callbacks and presentation feedback are sent
+//! after the output has accepted a frame.
 
 use std::time::Duration;
 
@@ -29,19 +29,19 @@ use crate::transient::{Backoff, FaultKind};
 /// emulated machine on a busy host.
 const FLIP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The longest time for which a display may reject its first frame transiently before the compositor ends.
+/// The longest time for which a display may transiently reject its first frame before the compositor ends.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The number of attempts to scan a client's buffer out that may fail transiently before the frame is composed instead.
+/// The number of transiently failed attempts to scan out a client's buffer after which the frame is composited instead.
 const SCANOUT_ATTEMPTS: u32 = 4;
 
-/// The number of consecutive failures after which the next commit sets the whole state.
+/// The number of consecutive failures after which the next commit sets all properties.
 const RESET_AFTER: u32 = 3;
 
-/// The number of attempts to draw a surface whose buffer cannot be read, within about two seconds.
+/// The number of attempts to draw a surface whose buffer cannot be read. They take about two seconds.
 const READ_ATTEMPTS: u32 = 10;
 
-/// The number of attempts to set the mode for a fullscreen window before the current mode is kept.
+/// The number of attempts to set the mode for a fullscreen window. After that, the current mode is kept.
 const MODE_ATTEMPTS: u32 = 10;
 
 /// The failures since the last accepted frame, and the timers of the retries.
@@ -52,14 +52,14 @@ pub(super) struct Recovery {
     cause: Option<String>,
     read_backoff: Backoff,
     mode_backoff: Backoff,
-    /// A timer for a redraw is running.
+    /// Whether a timer for a redraw is running.
     redraw_scheduled: bool,
     hotplug_backoff: Backoff,
-    /// A timer for another probe of the connector is running.
+    /// Whether a timer for another probe of the connector is running.
     hotplug_scheduled: bool,
 }
 
-/// The number of failed attempts of a frame, and the cause of the last one.
+/// The number of failed attempts to submit a frame, and the cause of the last failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RetryInfo {
     pub(super) count: u32,
@@ -67,12 +67,12 @@ pub(super) struct RetryInfo {
 }
 
 impl Recovery {
-    /// Returns whether direct scanout of a buffer is to be retried after a transient failure.
+    /// Returns whether scanout of a buffer should be tried again after a transient failure.
     pub(super) fn should_retry_scanout(&self) -> bool {
         self.commit_backoff.attempts() < SCANOUT_ATTEMPTS
     }
 
-    /// Resets the failures after the output accepted a frame; returns the retries of that frame.
+    /// Resets the failures after the output has accepted a frame. Returns the number of retries of that frame.
     pub(super) fn frame_submitted(&mut self) -> RetryInfo {
         let retried = RetryInfo {
             count: self.commit_backoff.attempts(),
@@ -102,7 +102,7 @@ impl Recovery {
 }
 
 impl State {
-    /// Schedules another attempt after a commit failed. Ends the compositor if the only output cannot even show its first frame.
+    /// Schedules another attempt after a commit failed. Ends the compositor if the only output rejects its first frame.
     pub(super) fn frame_failed(&mut self, id: OutputId, error: anyhow::Error) {
         let kind = FaultKind::of(&*error);
         let is_only = self.outputs.iter().count() == 1;
@@ -114,7 +114,7 @@ impl State {
             .recovery
             .failing_since
             .map_or(Duration::ZERO, |since| clock::now().saturating_sub(since));
-        // A display that rejects the first frame cannot be used.
+        // A display that rejects even its first frame cannot be used.
         if is_only
             && !screen.first_frame_submitted
             && (kind == FaultKind::Permanent || failing_for > FIRST_FRAME_TIMEOUT)
@@ -124,7 +124,7 @@ impl State {
             return;
         }
         screen.backend.swapchain().damage_all();
-        // Another DRM master may have changed the state of the display meanwhile.
+        // Another DRM master may have changed the state of the display.
         let attempts = screen.recovery.commit_backoff.attempts();
         let is_persistent = kind == FaultKind::Permanent && attempts >= RESET_AFTER;
         if kind == FaultKind::NotMaster || is_persistent {
@@ -133,13 +133,13 @@ impl State {
         self.retry_after(id, delay);
     }
 
-    /// Schedules the next attempt to draw and submit a frame after a delay. The output submits no frame until then.
+    /// Schedules the next attempt to draw and submit a frame after `delay`. The output submits no frame before.
     fn retry_after(&mut self, id: OutputId, delay: Duration) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
         };
         let timer = self.handle.add_timer(delay, move |state| {
-            // The attempt is made at the end of this event-loop iteration.
+            // The frame is drawn at the end of this event-loop iteration.
             if let Some(screen) = state.outputs.get_mut(id) {
                 screen.redraw_state = RedrawState::Queued(Queued::Due(None));
             }
@@ -161,7 +161,7 @@ impl State {
             Some(FLIP_TIMEOUT.saturating_sub(clock::now().saturating_sub(since)))
         };
         if left(self).is_some_and(|left| left.is_zero()) {
-            // If the process was stopped for a while, the event may be pending and only not read yet.
+            // If the process was stopped for a while, the event may have arrived but not been read yet.
             self.pending_flips(id);
         }
         match left(self) {
@@ -181,7 +181,7 @@ impl State {
         }
     }
 
-    /// Abandons the frame in flight and submits a complete frame, since the state of the display is unknown.
+    /// Abandons the frame in flight and submits a complete frame, because the state of the display is not known.
     fn handle_lost_flip(&mut self, id: OutputId) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
@@ -198,7 +198,7 @@ impl State {
         self.retry_after(id, delay);
     }
 
-    /// Abandons the frame in flight, which may still reach the display. Its buffers are released with the next page flip.
+    /// Abandons the frame in flight. It may still reach the display, so its buffers are released with the next page flip.
     pub(super) fn abandon_frame(&mut self, id: OutputId) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
@@ -213,7 +213,7 @@ impl State {
         }
     }
 
-    /// Schedules a redraw of the surfaces that were left out because reading their buffers failed transiently.
+    /// Schedules a redraw of the surfaces that are missing in the frame because reading their buffers failed transiently.
     ///
     /// This must be called after the frame was submitted and the damage of its surfaces was cleared.
     pub(super) fn retry_missing_layers(
@@ -251,8 +251,7 @@ impl State {
         }
     }
 
-    /// Schedules a redraw after a delay. A commit that a client makes during the delay is shown at the next refresh and does not
-    /// wait.
+    /// Schedules a redraw after `delay`. If a client commits during the delay, a frame is drawn for the next refresh.
     fn redraw_after(&mut self, id: OutputId, delay: Duration) {
         let Some(screen) = self.outputs.get_mut(id) else {
             return;
@@ -283,7 +282,7 @@ impl State {
         }
     }
 
-    /// Schedules another probe of an output after a hotplug event was handled with a transient failure.
+    /// Schedules another probe of an output, because handling a hotplug event failed transiently.
     pub(super) fn hotplug_failed(&mut self, id: OutputId, error: &ModeError) {
         tracing::warn!("a hotplug event cannot be handled: {error}");
         let Some(screen) = self.outputs.get_mut(id) else {
@@ -306,19 +305,19 @@ impl State {
 }
 
 impl Recovery {
-    /// Resets the failures of mode changes.
+    /// Resets the number of failed mode changes.
     pub(super) fn mode_succeeded(&mut self) {
         self.mode_backoff.reset();
     }
 
-    /// Resets the failures of hotplug handling.
+    /// Resets the number of failed hotplug events.
     pub(super) fn hotplug_succeeded(&mut self) {
         self.hotplug_backoff.reset();
     }
 }
 
 impl Frame {
-    /// Releases the client buffers of the frame, which is not on the display any more.
+    /// Releases the clients' buffers of the frame, which is no longer on the display.
     pub(super) fn release_buffers(&mut self) {
         self.scanned_out.clear();
         self.gpu_read = None;

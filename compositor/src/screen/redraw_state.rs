@@ -7,7 +7,7 @@
 //!    └── EstimatedVblank ◀────┘
 //! ```
 //!
-//! Each state that needs a timer has its token, so an output that is idle has no timer.
+//! A state that needs a timer stores the timer's token, so an idle output has no timer.
 
 use std::time::Duration;
 
@@ -19,30 +19,31 @@ use crate::event_loop::{LoopHandle, TimerToken};
 /// The redraw state of an output.
 #[derive(Debug, Default)]
 pub(super) enum RedrawState {
-    /// The display shows the current scene.
+    /// The display shows the current scene, and no redraw is needed.
     #[default]
     Idle,
     /// The scene has changed, or may have changed.
     Queued(Queued),
     /// A frame was submitted and is not on the display yet.
     WaitingForFlip(Box<Flight>),
-    /// Nothing had changed. Clients that asked for presentation feedback receive it when the frame would have been shown.
+    /// Nothing had changed at the deadline, so no frame was submitted. Clients that requested presentation feedback receive it at
+    /// the time at which the frame would have been shown.
     EstimatedVblank(EstimatedVblank),
 }
 
 /// A redraw that is queued.
 #[derive(Debug)]
 pub(super) enum Queued {
-    /// The deadline is not computed yet.
+    /// The deadline was not computed yet.
     New,
-    /// A timer runs until the deadline, or until the next attempt for a frame that was rejected.
+    /// A timer runs until the deadline, or until the next attempt to submit a rejected frame.
     Scheduled(TimerToken),
     /// The frame is drawn at the end of this event-loop iteration, for the refresh in the slot. With `None`, for example when a
-    /// rejected frame is retried, it is drawn for the next refresh that is free at that time.
+    /// rejected frame is retried, it is drawn for the next refresh without a frame.
     Due(Option<Slot>),
 }
 
-/// A submitted frame.
+/// A submitted frame whose page flip was not reported yet.
 #[derive(Debug)]
 pub(super) struct Flight {
     /// The frame; `None` if the frame on the display was submitted again for its writeback.
@@ -53,25 +54,25 @@ pub(super) struct Flight {
     pub(super) since: Duration,
     /// The timer for the page-flip timeout.
     pub(super) timeout: TimerToken,
-    /// Whether the scene has changed since.
+    /// Whether the scene has changed since the frame was submitted.
     pub(super) redraw_needed: bool,
 }
 
-/// A refresh without a frame.
+/// A refresh for which no frame was submitted.
 #[derive(Debug)]
 pub(super) struct EstimatedVblank {
     /// The presentation feedback of the commits that changed nothing.
     pub(super) feedback: Feedback,
     /// The time of the refresh.
     pub(super) target: Duration,
-    /// The timer that ends the state.
+    /// The timer that expires at the refresh and ends the state.
     pub(super) timer: TimerToken,
-    /// Whether the scene has changed since.
+    /// Whether the scene has changed since the deadline.
     pub(super) redraw_needed: bool,
 }
 
 impl RedrawState {
-    /// Queues a redraw, or notes that one is needed after the frame in flight.
+    /// Queues a redraw. If a frame is in flight, the redraw follows after its page flip.
     pub(super) fn queue(&mut self) {
         match self {
             Self::Idle => *self = Self::Queued(Queued::New),
@@ -81,7 +82,7 @@ impl RedrawState {
         }
     }
 
-    /// Returns whether the scene may have changed since the frame that was submitted last.
+    /// Returns whether the scene may have changed since the last submitted frame.
     pub(super) fn needs_redraw(&self) -> bool {
         match self {
             Self::Idle => false,
@@ -91,7 +92,7 @@ impl RedrawState {
         }
     }
 
-    /// Returns the frame in flight.
+    /// Returns the frame in flight, if there is one.
     pub(super) fn flight(&self) -> Option<&Flight> {
         match self {
             Self::WaitingForFlip(flight) => Some(flight),
@@ -99,7 +100,7 @@ impl RedrawState {
         }
     }
 
-    /// Ends the flight of a frame, and removes its timer.
+    /// Ends the wait for the page flip of the frame in flight, and removes its timer.
     pub(super) fn end_flight(&mut self, handle: &LoopHandle) -> Option<Box<Flight>> {
         self.flight()?;
         let Self::WaitingForFlip(flight) = std::mem::take(self) else {
@@ -112,7 +113,7 @@ impl RedrawState {
         Some(flight)
     }
 
-    /// Ends the state [`EstimatedVblank`](Self::EstimatedVblank). The caller removes its timer, unless that has just expired.
+    /// Ends the state [`EstimatedVblank`](Self::EstimatedVblank). The caller removes the timer, unless it has just expired.
     pub(super) fn end_estimated_vblank(&mut self) -> Option<EstimatedVblank> {
         let Self::EstimatedVblank(_) = self else {
             return None;
@@ -126,7 +127,7 @@ impl RedrawState {
         Some(flip)
     }
 
-    /// Enters a state in which nothing is scheduled. Timers of the previous state are removed.
+    /// Changes to a state without timers. The timers of the previous state are removed.
     pub(super) fn replace(&mut self, handle: &LoopHandle, next: Self) -> Self {
         let before = std::mem::replace(self, next);
         let timer = match &before {

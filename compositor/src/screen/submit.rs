@@ -1,4 +1,4 @@
-//! Submission of one frame: layers on planes, the others drawn, and its record for the report.
+//! Submits a frame: assigns layers to planes, draws the others, and creates the frame's record for the report.
 
 use std::os::fd::AsFd;
 
@@ -22,27 +22,27 @@ use crate::scene::{Scene, SceneLayer, ShownScene};
 use crate::state::{ClientState, State};
 use crate::transient::FaultKind;
 
-/// The largest number of choices of planes that are submitted for one frame before everything is drawn.
+/// The maximum number of plane assignments that are submitted for one frame before everything is drawn.
 const PLANS_MAX: usize = 4;
 
 /// The colour of the blank output buffer (`0xAARRGGBB`).
 const BLANK: u32 = 0xff00_0000;
 
-/// A frame that was submitted, before its record is made.
+/// The result of submitting a frame.
 #[derive(Debug)]
 struct Submitted {
-    /// The framebuffer on the primary plane.
+    /// The id of the framebuffer on the primary plane.
     framebuffer: Option<u32>,
-    /// The output buffer on the primary plane.
+    /// The index of the output buffer on the primary plane.
     output_buffer: Option<usize>,
-    /// The drawing, if anything was drawn for this frame.
+    /// The result of the composition, if anything was drawn for this frame.
     composed: Option<Composed>,
-    /// What the output buffer shows.
+    /// The scene that the output buffer shows.
     drawn_scene: ShownScene,
 }
 
 impl State {
-    /// Submits the scene: as many layers as possible on planes, and the others drawn.
+    /// Submits the scene with as many layers as possible on planes. The other layers are drawn.
     pub(super) fn submit(
         &mut self,
         id: OutputId,
@@ -152,8 +152,8 @@ impl State {
 }
 
 impl Screen {
-    /// Submits a frame by the best plan that the display accepts. If it rejects one, the next one is submitted at once, so that no
-    /// frame is lost.
+    /// Submits a frame with the best plan that the display accepts. If the display rejects a plan, the next one is submitted
+    /// immediately, so that no frame is skipped.
     fn submit_on_planes(
         &mut self,
         scene: &Scene,
@@ -161,7 +161,7 @@ impl Screen {
     ) -> anyhow::Result<(Submitted, PlanePlan)> {
         let mut plan = match self.backend.plan(visible, scene.cursor.as_ref()) {
             Ok(plan) => plan,
-            // A transient failure is not a reason to compose: the same planes are tried again a moment later.
+            // A transient failure is no reason to compose. The same planes are tried again later.
             Err(reason) if self.recovery.should_retry_scanout() => return Err(reason.into()),
             Err(reason) => drawn_plan(scene, visible, &reason.to_string()),
         };
@@ -174,7 +174,8 @@ impl Screen {
             if !plan.uses_planes() || !is_of_display {
                 return Err(error);
             }
-            // The output buffers were drawn without the layers on planes, so they cannot be shown with another plan.
+            // The layers on planes are missing in the output buffers, so all of the output buffers has to be drawn again for
+            // another plan.
             self.backend.swapchain().damage_all();
             let is_permanent = FaultKind::of(&*error) == FaultKind::Permanent;
             if !is_permanent && self.recovery.should_retry_scanout() {
@@ -195,7 +196,7 @@ impl Screen {
         Ok((submitted, plan))
     }
 
-    /// Draws the layers that are not on planes, and submits the frame.
+    /// Draws the layers that are not on planes, and submits the frame with this plan.
     fn submit_plan(
         &mut self,
         scene: &Scene,
@@ -224,7 +225,8 @@ impl Screen {
                 let framebuffer = self.backend.submit(plan, DrawnContent::Blank)?;
                 return Ok(self.submitted_undrawn(framebuffer));
             }
-            // The background is black like the blank output buffer, which the display shows when the pointer is not drawn.
+            // The background is black, so that it does not change when the pointer disappears and the black output buffer is
+            // shown again.
             drawn.background = BLANK;
         }
         let output = self.mode().rect();
@@ -259,7 +261,8 @@ impl Screen {
         })
     }
 
-    /// Handles the submission of a frame for which no output buffer is shown, so the output buffers need not stay mapped.
+    /// Records the submission of a frame that shows no output buffer. The output buffers are unmapped, because they are not
+    /// needed now.
     fn submitted_undrawn(&mut self, framebuffer: Option<u32>) -> Submitted {
         self.backend.swapchain().unmap_all();
         self.backend.swapchain().submitted(None);
@@ -272,13 +275,13 @@ impl Screen {
     }
 }
 
-/// Returns the plan that draws everything, for one reason.
+/// Returns the plan that draws all layers and the pointer for the same reason.
 fn drawn_plan(scene: &Scene, visible: &[SceneLayer], reason: &str) -> PlanePlan {
     let reasons = visible.iter().map(|_| reason.to_owned());
     PlanePlan::drawn(reasons, scene.cursor.as_ref().map(|_| reason))
 }
 
-/// Changes the positions of unreadable layers from those among the drawn layers to those among all visible layers.
+/// Converts the indices of unreadable layers: from indices among the drawn layers to indices among all visible layers.
 fn restore_positions(composed: &mut Composed, drawn: &[&SceneLayer], visible: &[SceneLayer]) {
     composed.unreadable.retain_mut(|unreadable| {
         let surface = drawn.get(unreadable.layer).map(|layer| &layer.surface);

@@ -1,4 +1,4 @@
-//! Waiting for writebacks, and repeating those that the card loses.
+//! Waits for writebacks, and requests those again that the card has lost.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -19,23 +19,23 @@ use crate::writeback::Writeback;
 /// The time after which a writeback is requested again. vkms needs 20 ms in an emulated machine.
 const WRITEBACK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The largest number of requests for one writeback.
+/// The maximum number of requests for one writeback.
 const WRITEBACK_ATTEMPTS: u32 = 60;
 
-/// The time that a writeback may take after the event loop was stopped.
+/// How long the pending writebacks may take after the event loop was stopped.
 const LAST_WRITEBACK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Waits for the writebacks that are pending when the event loop was stopped: a frame that was presented is in the report, also when
-/// the card lost its first writeback.
+/// Waits for the writebacks that are still pending after the event loop was stopped. So the writeback of every presented frame is
+/// recorded, even if the card has lost it and it is requested again.
 ///
 /// # Errors
 ///
-/// Those of [`EventLoop::dispatch`].
+/// The errors of [`EventLoop::dispatch`].
 pub fn finish_writebacks(event_loop: &mut EventLoop, state: &mut State) -> io::Result<()> {
     let deadline = Instant::now() + LAST_WRITEBACK_LIMIT;
     for id in state.outputs.ids() {
         let pending = |state: &mut State| state.writeback(id)?.pending_index();
-        // The frames that clients submit meanwhile are not waited for.
+        // Only the writeback that is pending now is waited for, and not those of later frames.
         let Some(number) = pending(state) else {
             continue;
         };
@@ -61,7 +61,7 @@ impl State {
         self.kms(id)?.writeback()
     }
 
-    /// Waits for the writeback of a frame that was submitted.
+    /// Starts to wait for the writeback of a submitted frame.
     pub(super) fn watch_writeback(&mut self, id: OutputId, frame: Option<u64>) {
         let Some(writeback) = self.writeback(id) else {
             return;
@@ -70,7 +70,7 @@ impl State {
         self.wait_for_writeback(id, 1);
     }
 
-    /// Waits for the pending writeback, which was requested `attempt` times so far.
+    /// Starts to wait for the pending writeback, which was requested `attempt` times so far.
     fn wait_for_writeback(&mut self, id: OutputId, attempt: u32) {
         let Some(writeback) = self.writeback(id) else {
             return;
@@ -114,7 +114,7 @@ impl State {
                         TimeoutAction::Drop
                     });
             }
-            // The timer checks the buffer again, and requests the writeback again if necessary.
+            // When the timer expires, the buffer is checked again, and the writeback is requested again if necessary.
             Err(error) if FaultKind::of_io(&error).is_transient() => {
                 tracing::warn!(%error, "reading a writeback failed and is retried");
             }
@@ -124,7 +124,7 @@ impl State {
         }
     }
 
-    /// Requests a writeback again that did not arrive in time.
+    /// Requests a writeback again that was not completed in time.
     fn retry_writeback(&mut self, id: OutputId, request: u64, attempt: u32) -> TimeoutAction {
         let Some(kms) = self.kms(id) else {
             return TimeoutAction::Drop;
@@ -142,7 +142,7 @@ impl State {
             ));
             return TimeoutAction::Drop;
         }
-        // The buffer may have been written when it could not be read.
+        // The card may have written the buffer after the last attempt to read it.
         self.collect_writeback(id);
         let Some(kms) = self.kms(id) else {
             return TimeoutAction::Drop;

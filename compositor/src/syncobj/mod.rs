@@ -1,9 +1,10 @@
 //! `linux-drm-syncobj`, version 1: commits with an acquire point and a release point.
 //!
-//! Smithay 0.7 implements this protocol, but not correctly, so this module replaces it. Smithay signals a release point from
-//! the CPU when the last reference to the buffer is dropped, even while a GPU still reads it. The new points of a `wl_buffer`
-//! that is committed again are applied to the next commit. A second object for a surface whose first one was destroyed is
-//! not registered. A buffer without points is accepted, and one timeline that was imported twice counts as two.
+//! Smithay 0.7 implements this protocol incorrectly, so this module replaces its implementation. Smithay signals a release point
+//! from the CPU when the last reference to the buffer is dropped, even while a GPU still reads it. If a `wl_buffer` is committed
+//! again, Smithay applies the new points only to the commit after that. It does not register a second syncobj object for a
+//! surface after the first one was destroyed. It accepts a buffer without points, and treats one timeline that was imported twice
+//! as two timelines.
 
 mod release;
 mod surface;
@@ -37,8 +38,8 @@ pub use timelines::{Point, PointWait, SyncTimeline, TimelineDevice};
 /// The version of the protocol that is implemented.
 const VERSION: u32 = 1;
 
-/// The state of the `wp_linux_drm_syncobj_manager_v1` global. `device` is `None` where the card cannot wait for points by an
-/// event loop; clients do not see the global then.
+/// The state of the `wp_linux_drm_syncobj_manager_v1` global. `device` is `None` if the card cannot signal an eventfd for a
+/// timeline point; then the global is not created.
 #[derive(Debug, Default)]
 pub struct Syncobj {
     device: Option<Rc<dyn TimelineDevice>>,
@@ -48,7 +49,7 @@ pub struct Syncobj {
 }
 
 impl Syncobj {
-    /// Creates the global, if there is a device that can wait for points without blocking.
+    /// Creates the global, if there is a device whose points an event loop can wait for.
     pub fn new(display: &DisplayHandle, device: Option<Rc<dyn TimelineDevice>>) -> Self {
         if device.is_some() {
             display.create_global::<State, WpLinuxDrmSyncobjManagerV1, ()>(VERSION, ());
@@ -66,7 +67,7 @@ impl Syncobj {
             .is_some_and(|device| device.supports_shm())
     }
 
-    /// Imports a syncobj file descriptor of a client as a timeline, and counts it as used by the client.
+    /// Imports a syncobj file descriptor of a client as a timeline, and counts it against the client's limit.
     fn import(&self, client: &Client, file: OwnedFd) -> Result<ImportedTimeline, String> {
         let device = self
             .device
@@ -80,14 +81,14 @@ impl Syncobj {
         Ok(ImportedTimeline::new(timeline, file, charge))
     }
 
-    /// Creates the guard that signals a release point when it is dropped.
+    /// Creates the value that signals a release point when it is dropped.
     fn release_point(&self, point: Point) -> ReleasePoint {
         ReleasePoint::new(point, self.deferred.clone())
     }
 }
 
 impl State {
-    /// Schedules another attempt to signal the release points whose signal failed transiently.
+    /// Schedules another attempt to signal the release points whose signalling failed transiently.
     pub(crate) fn signal_deferred_releases(&mut self) {
         if self.syncobj.retry_scheduled || self.syncobj.deferred.is_empty() {
             return;
@@ -96,7 +97,7 @@ impl State {
         let delay = self.syncobj.delays.next_delay();
         self.handle.add_timer(delay, |state| {
             state.syncobj.retry_scheduled = false;
-            // A signal that fails again is scheduled again at the end of this event-loop iteration.
+            // If signalling fails again, another attempt is scheduled at the end of this event-loop iteration.
             state.syncobj.deferred.signal_all();
             if state.syncobj.deferred.is_empty() {
                 state.syncobj.delays.reset();
@@ -106,8 +107,8 @@ impl State {
     }
 }
 
-/// The user data of a timeline object. Points that were set keep the timeline when the object is destroyed. `None` if the import
-/// failed, in which case the client is being disconnected.
+/// The user data of a timeline object: the imported timeline. Points that were set keep the timeline after the object is
+/// destroyed. It is `None` if the import failed and the client is being disconnected.
 #[derive(Debug)]
 pub struct TimelineData(Mutex<Option<ImportedTimeline>>);
 
@@ -168,7 +169,8 @@ impl Dispatch<WpLinuxDrmSyncobjManagerV1, ()> for State {
                     Ok(imported) => (Some(imported), None),
                     Err(error) => (None, Some(error)),
                 };
-                // The object has to be initialised even if the import failed: wayland-server requires data for each new id.
+                // The object has to be initialised even if the import failed, because wayland-server requires data for each new
+                // id.
                 data_init.init(id, TimelineData(Mutex::new(imported)));
                 if let Some(error) = error {
                     manager.post_error(Error::InvalidTimeline, error);

@@ -7,7 +7,7 @@ use covalent_alloc::sync::{Fence, Pollable, TimelineError};
 use super::timelines::Point;
 use crate::transient::{FaultKind, retry_transient};
 
-/// Release points whose signal failed transiently. A timer signals them later.
+/// Release points whose signalling failed transiently. A timer signals them later.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeferredReleases(Arc<Mutex<Vec<DeferredRelease>>>);
 
@@ -25,7 +25,7 @@ impl DeferredReleases {
             .is_empty()
     }
 
-    /// Signals all of them; those that fail again stay in the list.
+    /// Signals all of these points. Those whose signalling fails again stay in the list.
     pub(super) fn signal_all(&self) {
         let deferred = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for deferred in deferred {
@@ -34,7 +34,7 @@ impl DeferredReleases {
     }
 
     fn signal(&self, mut deferred: DeferredRelease) {
-        // A fence that is signalled already need not be attached to the point.
+        // If the fence is signalled already, the point is signalled directly.
         if deferred
             .fence
             .as_ref()
@@ -51,7 +51,7 @@ impl DeferredReleases {
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(deferred);
             }
-            // The card may have been removed.
+            // The signalling fails permanently if, for example, the card was removed.
             Err(error) => tracing::warn!(%error, "a release point cannot be signalled"),
         }
     }
@@ -61,17 +61,17 @@ fn is_retryable(error: &TimelineError) -> bool {
     FaultKind::of(error).is_transient()
 }
 
-/// Signals the release point when it is dropped: at once, or when the GPU's last read of the buffer has finished.
+/// Signals a release point when it is dropped: immediately, or when the fence of the GPU's last read of the buffer is signalled.
 #[derive(Debug)]
 pub struct ReleasePoint {
     point: Point,
-    /// The fence of the GPU's last read. Earlier reads of the same GPU finish before it.
+    /// The fence of the GPU's last read. Earlier reads by the same GPU have finished when it is signalled.
     read_fence: Mutex<Option<Fence>>,
     deferred: DeferredReleases,
 }
 
 impl ReleasePoint {
-    /// Creates the guard of a release point.
+    /// Creates the value that signals `point` when it is dropped.
     pub(super) fn new(point: Point, deferred: DeferredReleases) -> Self {
         Self {
             point,

@@ -22,11 +22,11 @@ use crate::state::State;
 #[derive(Debug)]
 pub struct SurfaceObject(pub(super) Weak<WlSurface>);
 
-/// The `wp_linux_drm_syncobj_surface_v1` of a surface, while it has one.
+/// The `wp_linux_drm_syncobj_surface_v1` object of a surface; `None` if it has none.
 #[derive(Debug, Default)]
 pub(super) struct Association(pub(super) RefCell<Option<WpLinuxDrmSyncobjSurfaceV1>>);
 
-/// A point as a client sets it: the timeline and the number of the point.
+/// A point that a client has set: the timeline and the number of the point.
 #[derive(Clone, Debug)]
 struct RequestedPoint {
     timeline: ImportedTimeline,
@@ -34,14 +34,14 @@ struct RequestedPoint {
 }
 
 impl RequestedPoint {
-    /// Returns the point; `None` for 0, which is signalled on every timeline from the start.
+    /// Returns the point; `None` for number 0, which is always signalled.
     fn point(self) -> Option<Point> {
         let value = NonZeroU64::new(self.value)?;
         Some(Point::new(self.timeline, value))
     }
 }
 
-/// The points of a surface that were set since its last commit. The next commit takes them.
+/// The points that were set for a surface since its last commit. They apply to the next commit.
 #[derive(Debug, Default)]
 pub struct SurfacePoints {
     acquire: Option<RequestedPoint>,
@@ -59,11 +59,11 @@ impl Cacheable for SurfacePoints {
 /// How a commit's buffer is synchronised.
 #[derive(Debug)]
 pub enum CommitSync {
-    /// The surface has no syncobj object: the fences of the dma-buf apply.
+    /// Implicit, by the fences of the dma-buf: the surface has no syncobj object.
     Implicit,
-    /// The commit attaches no buffer, or the client was disconnected with a protocol error.
+    /// Not at all: the commit attaches no buffer, or the client was disconnected with a protocol error.
     NoBuffer,
-    /// The client set both points; `None` stands for point 0, which is signalled from the start.
+    /// Explicit, by the points that the client has set. `None` stands for point 0, which is always signalled.
     Explicit {
         /// The compositor may read the buffer when this point is signalled.
         acquire: Option<Point>,
@@ -72,7 +72,8 @@ pub enum CommitSync {
     },
 }
 
-/// Takes the points of the current commit, which attaches `buffer`, and posts a protocol error if they are not valid.
+/// Returns the points that were set for the current commit, which attaches `buffer`. Posts a protocol error if they are not
+/// valid.
 ///
 /// `is_supported` states whether the buffer supports explicit synchronisation.
 pub fn take_sync_points(
@@ -137,7 +138,7 @@ fn validate_points(
         let message = "the commit attaches a buffer and sets no release point".to_owned();
         (Error::NoReleasePoint, message)
     })?;
-    // Comparing two timelines takes a system call, which points in the right order do not need.
+    // The values are compared first, because comparing two timelines takes a system call.
     if acquire.value >= release.value && acquire.timeline.is_same(&release.timeline) {
         let message = format!(
             "the acquire point {} is not before the release point {} on the same timeline",
@@ -170,7 +171,7 @@ impl Dispatch<WpLinuxDrmSyncobjSurfaceV1, SurfaceObject> for State {
                 point_hi,
                 point_lo,
             } => (timeline, point_hi, point_lo, false),
-            // The points that were set and not committed are discarded with the object.
+            // Points that were set and not committed yet are discarded with the object.
             Request::Destroy => {
                 if let Some(surface) = surface {
                     with_states(&surface, |states| {

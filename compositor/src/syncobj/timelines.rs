@@ -1,4 +1,4 @@
-//! Clients' timelines. The traits let a test replace the card's syncobj timelines by its own.
+//! Clients' timelines. Tests can replace the card's syncobj timelines by another implementation of these traits.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -21,7 +21,8 @@ pub trait TimelineDevice: fmt::Debug {
     /// When the file descriptor is not a syncobj, or the kernel rejects the import.
     fn import(&self, file: &OwnedFd) -> Result<Arc<dyn SyncTimeline>, TimelineError>;
 
-    /// Returns whether `wl_shm` buffers support explicit synchronisation. They do so only in tests, which have no dma-bufs.
+    /// Returns whether `wl_shm` buffers support explicit synchronisation. Only tests return `true`, because they have no
+    /// dma-bufs.
     fn supports_shm(&self) -> bool {
         false
     }
@@ -36,7 +37,7 @@ pub trait SyncTimeline: fmt::Debug + Send + Sync {
     /// When the kernel rejects the request.
     fn is_signalled(&self, value: NonZeroU64) -> Result<bool, TimelineError>;
 
-    /// Returns a wait for the point that an event loop can poll.
+    /// Returns a wait for the point, which an event loop can poll.
     ///
     /// # Errors
     ///
@@ -50,7 +51,7 @@ pub trait SyncTimeline: fmt::Debug + Send + Sync {
     /// When the kernel rejects the request.
     fn signal(&self, value: NonZeroU64) -> Result<(), TimelineError>;
 
-    /// Attaches a fence to a point, which is signalled when the fence is.
+    /// Attaches a fence to a point, so that the point is signalled when the fence is signalled.
     ///
     /// # Errors
     ///
@@ -58,11 +59,11 @@ pub trait SyncTimeline: fmt::Debug + Send + Sync {
     fn signal_after(&self, value: NonZeroU64, fence: &Fence) -> Result<(), TimelineError>;
 }
 
-/// A wait of an event loop for a point or a fence.
+/// A wait for a point or a fence, which an event loop can poll.
 pub struct PointWait(Box<dyn Pollable>);
 
 impl PointWait {
-    /// Wraps a file descriptor that becomes readable when the wait ends.
+    /// Wraps a file descriptor that becomes readable when the point or fence is signalled.
     pub fn new(wait: impl Pollable + 'static) -> Self {
         Self(Box::new(wait))
     }
@@ -114,19 +115,21 @@ impl SyncTimeline for Timeline {
 /// The number of imports so far.
 static IMPORTS: AtomicU64 = AtomicU64::new(0);
 
-/// A timeline that a client imported. It counts as used by the client until its object, every point that was set and every
-/// release point that is not signalled yet are dropped.
+/// A timeline that a client has imported. It counts against the client's limit until all of its users are dropped: the timeline
+/// object, every point that was set, and every release point that is not signalled yet.
 #[derive(Clone, Debug)]
 pub(super) struct ImportedTimeline(Arc<TimelineInner>);
 
 #[derive(Debug)]
 struct TimelineInner {
     timeline: Arc<dyn SyncTimeline>,
-    /// The imported file. The kernel creates a new handle for each import, so only the file identifies the timeline.
+    /// The imported syncobj file. The kernel creates a new handle for each import, so two imports of one timeline can be
+    /// recognised only by the file.
     file: OwnedFd,
-    /// The number of the import. Unlike an address, no other import gets it.
+    /// A number that identifies the import. Unlike an address, it is never reused.
     number: u64,
-    /// The number of the import with which this one was compared last, and the result. A client uses the same two in each commit.
+    /// The number of the import with which this one was last compared, and the result. The result is cached because a client uses
+    /// the same two timelines in each commit.
     compared: Mutex<Option<(u64, bool)>>,
     _charge: Charge,
 }
@@ -183,7 +186,7 @@ impl Point {
         self.timeline.0.timeline.is_signalled(self.value)
     }
 
-    /// Returns a wait for the point that an event loop can poll.
+    /// Returns a wait for the point, which an event loop can poll.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! Numeric arguments of every request at their extremes. No argument may end the compositor or affect another client.
+//! Sends every request with extreme numeric arguments. No argument may end the compositor or affect another client.
 //!
-//! The requests are taken from the protocol descriptions, so that none is missing. Debug builds check for overflow.
+//! The requests are taken from the protocol descriptions, so none can be missing. Debug builds also detect integer overflow.
 
 use covalent_compositor::cursor::Cursor;
 use wayland_client::backend::protocol::{ArgumentType, Interface};
@@ -15,13 +15,13 @@ const GREEN: u32 = 0xff00_ff00;
 const MIN: u32 = 0x8000_0000;
 const MAX: u32 = 0x7fff_ffff;
 
-/// The values for each argument.
+/// The values that are tried for each argument.
 const EXTREMES: [u32; 9] = [MIN, MIN + 1, u32::MAX, 0, 1, 17, 0x0001_0000, MAX - 1, MAX];
 
-/// The number of combinations for one request; if there are more, they are selected with a seed.
+/// The number of argument combinations for one request. If more are possible, some are selected pseudo-randomly.
 const COMBINATIONS: usize = 40;
 
-/// A xorshift generator, so that each run uses the same numbers.
+/// A xorshift generator, which gives the same numbers in each run.
 struct Random(u64);
 
 impl Random {
@@ -52,10 +52,10 @@ fn numbers(interface: &Interface, opcode: usize) -> usize {
     signature.iter().filter(is_number).count()
 }
 
-/// Returns the combinations of arguments for a request.
+/// Returns the combinations of arguments that are tried for a request with `count` numeric arguments.
 fn combinations(count: usize, random: &mut Random) -> Vec<Vec<u32>> {
-    // The first cases give all arguments the same value, and the next ones give one argument an extreme value. These cases find
-    // most bugs.
+    // The first combinations give all arguments the same value. The next ones give one argument an extreme value. These find most
+    // bugs.
     let mut tried: Vec<Vec<u32>> = EXTREMES.map(|number| vec![number; count]).to_vec();
     for place in 0..count {
         for number in EXTREMES {
@@ -89,7 +89,7 @@ impl UnaffectedClient {
     /// Shows a new colour and checks that it is on the display.
     #[track_caller]
     fn check(&mut self, fixture: &mut Fixture, what: &str) {
-        // The pointer is reset, because it is drawn above all windows. A pointer that has not moved is not shown.
+        // The pointer is drawn above all windows, so it is reset. A pointer that has not moved is not shown.
         fixture.state.cursor = Cursor::default();
         self.window
             .show(&self.client, &self.client.colour(64, 48, GREEN));
@@ -123,7 +123,7 @@ fn extreme_arguments_disconnect_at_most_their_sender() {
                     let objects = Objects::make(&mut fixture, &mut wire);
                     (wire, objects)
                 });
-                // If the compositor panics, the last line names the request.
+                // If the compositor panics, the last line of the output names the request.
                 eprintln!(
                     "{}.{}{combination:?}",
                     interface.name, interface.requests[opcode].name
@@ -132,7 +132,7 @@ fn extreme_arguments_disconnect_at_most_their_sender() {
                 objects.apply(wire);
                 fixture.round_trip_wire(wire);
                 fixture.state.point_at((32.0, 24.0).into(), 0);
-                // A client that reads no events for so long would be disconnected.
+                // The client has to read its events, because the compositor would disconnect it otherwise.
                 fixture.step(&mut unaffected.client);
                 if wire.closed {
                     client = None;
@@ -160,7 +160,7 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
             }
             let opcode = random.below(interface.requests.len());
             let request = &interface.requests[opcode];
-            // With more destructors, most of the following requests would be sent to destroyed objects.
+            // Most destructors are skipped. Otherwise most of the following requests would be sent to destroyed objects.
             if request.is_destructor && random.below(10) > 0 {
                 continue;
             }
@@ -187,7 +187,7 @@ fn requests_in_random_order_disconnect_at_most_their_sender() {
     unaffected.check(&mut fixture, "at the end");
 }
 
-/// Interface, request and arguments, and the interface and code of the expected error.
+/// The interface, request and arguments, and the interface and code of the expected protocol error.
 type InvalidRequest = (
     &'static str,
     &'static str,
@@ -196,7 +196,7 @@ type InvalidRequest = (
     u32,
 );
 
-/// Arguments that a protocol forbids.
+/// Requests with arguments that the protocol forbids.
 const INVALID_REQUESTS: &[InvalidRequest] = &[
     ("wl_shm_pool", "resize", &[0], "wl_shm_pool", 2),
     ("wl_shm_pool", "resize", &[-1], "wl_shm_pool", 2),
@@ -286,7 +286,7 @@ const INVALID_REQUESTS: &[InvalidRequest] = &[
     ),
 ];
 
-/// Arguments that a protocol permits and that overflow in unchecked arithmetic.
+/// Requests with arguments that the protocol permits and that overflow in unchecked arithmetic.
 const VALID_REQUESTS: &[(&str, &str, &[i32])] = &[
     ("wl_surface", "damage", &[0, 0, -1, -1]),
     ("wl_surface", "damage", &[i32::MIN; 4]),
@@ -312,7 +312,7 @@ const VALID_REQUESTS: &[(&str, &str, &[i32])] = &[
     ("xdg_positioner", "set_parent_size", &[i32::MAX, i32::MAX]),
 ];
 
-/// Sends one request to the objects of a window; returns the interface and the code of the error, if one is posted.
+/// Sends one request to the objects of a window. Returns the interface and the code of the protocol error, if one is posted.
 fn answer(
     fixture: &mut Fixture,
     interface: &str,

@@ -1,4 +1,4 @@
-//! `wp_color_representation_v1`: what it supports, its errors, and the colours of a frame.
+//! Tests `wp_color_representation_v1`: the advertised values, the protocol errors, and the colours of a frame.
 
 use wayland_client::WEnum;
 use wayland_client::protocol::wl_buffer::WlBuffer;
@@ -17,7 +17,7 @@ use crate::fixture::{Client, Fixture, ReceivedEvents, Window};
 
 const SURFACE: &str = "wp_color_representation_surface_v1";
 
-/// A translucent colour that is not valid as a premultiplied one.
+/// A translucent colour with straight alpha, which is not valid with premultiplied alpha.
 const STRAIGHT: u32 = 0x80ff_8000;
 
 fn translucent(client: &Client) -> WlBuffer {
@@ -27,7 +27,7 @@ fn translucent(client: &Client) -> WlBuffer {
     client.shm(8, 8, 32, wl_shm::Format::Argb8888, &bytes).0
 }
 
-/// Starts a compositor with a window whose surface has the extension.
+/// Starts a compositor and a window whose surface has a color representation object.
 fn start() -> (Fixture, Client, Window, WpColorRepresentationSurfaceV1) {
     let mut fixture = Fixture::new(64, 48);
     let mut client = fixture.client();
@@ -38,7 +38,7 @@ fn start() -> (Fixture, Client, Window, WpColorRepresentationSurfaceV1) {
     (fixture, client, window, extension)
 }
 
-/// Expects that the client is disconnected with an error.
+/// Checks that the client is disconnected with this protocol error.
 #[track_caller]
 fn assert_error(fixture: &mut Fixture, client: &mut Client, interface: &str, code: u32) {
     fixture.round_trip(client);
@@ -152,7 +152,7 @@ fn colours_that_the_buffer_does_not_have_are_an_error_of_the_commit() {
             Error::PixelFormat as u32,
         );
     }
-    // The content of an earlier commit counts as well.
+    // The content of an earlier commit is checked too.
     let (mut fixture, mut client, window, extension) = start();
     window.show(&client, &client.colour(8, 8, 0xffff_ffff));
     extension.set_coefficients_and_range(Coefficients::Bt601, Range::Full);
@@ -190,7 +190,7 @@ fn object_of_a_destroyed_surface_is_inert() {
     assert_error(&mut fixture, &mut client, SURFACE, Error::Inert as u32);
 }
 
-/// Returns whether the frame has a colour, within one of each channel.
+/// Returns whether the frame contains a colour. Each channel may differ by one.
 fn has(pixels: &[u32], colour: u32) -> bool {
     pixels.iter().any(|pixel| {
         [16, 8, 0].into_iter().all(|shift| {

@@ -1,4 +1,4 @@
-//! The control socket: snapshots for `covalent watch`, and peers that misbehave.
+//! Tests the control socket: snapshots for `covalent watch`, and misbehaving peers.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -159,7 +159,7 @@ fn snapshot_has_all_outputs_and_counts_a_frame_of_a_window_across_them_once() {
     let window = client.window();
     fixture.round_trip(&mut client);
     for colour in [RED, 0xff00_ff00, RED] {
-        // 64 of the pixels of each row are on the first output, and 36 on the second.
+        // The first output shows 64 columns of the window, and the second shows 36.
         window.show(&client, &client.colour(100, 20, colour));
         for output in [first, second] {
             let pixels = fixture.displayed_pixels_of(&mut client, output);
@@ -216,7 +216,7 @@ fn holdings_grow_with_what_a_client_creates_and_end_with_it() {
             .filter_map(|client| client.holdings.as_ref());
         held.any(|held| held.shm_bytes > 0)
     };
-    // Snapshots that were sent before the buffers existed are skipped.
+    // Snapshots that were taken before the buffers existed are skipped.
     let mut during = peer.snapshot(&mut fixture, &mut client);
     while !with_buffers(&during) {
         during = peer.snapshot(&mut fixture, &mut client);
@@ -262,7 +262,7 @@ fn requests_in_pieces_are_answered_no_more_often_than_the_shortest_interval() {
     let mut peer = Peer::connect(&folder);
     peer.request(None, false);
     let mut times = vec![peer.snapshot(&mut fixture, &mut client).time_ns];
-    // Each write wakes the compositor while the answer to the request before waits for its time.
+    // Each write wakes up the compositor while the reply to the previous request is delayed.
     let request = Request {
         version: VERSION,
         interval_ms: None,
@@ -279,7 +279,7 @@ fn requests_in_pieces_are_answered_no_more_often_than_the_shortest_interval() {
         times.push(peer.snapshot(&mut fixture, &mut client).time_ns);
     }
     for pair in times.windows(2) {
-        // Timers may be a little early, since the times are taken by another clock.
+        // The timers may expire a little early, because they use another clock than the reported times.
         assert!(pair[1] - pair[0] >= 45_000_000, "{times:?}");
     }
 }
@@ -288,7 +288,7 @@ fn requests_in_pieces_are_answered_no_more_often_than_the_shortest_interval() {
 fn peer_that_never_reads_delays_no_frame_and_is_closed() {
     let (mut fixture, folder) = fixture();
     let mut client = fixture.client();
-    // Surfaces make the reply long, so that the kernel's buffer is soon full.
+    // Many surfaces make the reply long, so that the kernel's socket buffer is soon full.
     let windows: Vec<_> = (0..40).map(|_| client.window()).collect();
     for window in &windows {
         window.toplevel.set_title("x".repeat(3000));
@@ -365,7 +365,7 @@ fn thousand_connections_are_refused_but_for_the_first_and_leave_nothing() {
     }
     assert_eq!(kept.len() + 1, PEERS_MAX);
     assert_eq!(refused, 1000 - kept.len());
-    // The first connection is still served. After the others were closed, a new connection is accepted.
+    // The first connection is still served. When the others are closed, a new connection is accepted again.
     first.snapshot(&mut fixture, &mut client);
     kept.clear();
     fixture.until(&mut client, "the end of the others", |fixture, _| {

@@ -1,4 +1,4 @@
-//! The pointer's image: a built-in or theme image, or a surface of the client that the pointer is over.
+//! Tests the pointer's image: the built-in or a theme's image, or a cursor surface of the client under the pointer.
 
 use std::rc::Rc;
 
@@ -39,7 +39,7 @@ impl Pointing {
         let seat = wire.bind("wl_seat");
         let pointer = wire.make(seat, 0, &[]);
         let pool = make_pool(&mut wire, shm, 64 * 48 * 4);
-        // All bytes are 0xff. Format 1 is XRGB8888, and format 0 is ARGB8888.
+        // All bytes are 0xff. The `wl_shm` format 1 is XRGB8888, and 0 is ARGB8888.
         let window = wire.make(pool, 0, &[0, 8, 8, 32, 1].map(Arg::Word));
         let image = wire.make(pool, 0, &[0, 4, 4, 16, 0].map(Arg::Word));
         let surface = wire.make(compositor, 0, &[]);
@@ -86,7 +86,7 @@ impl Pointing {
     }
 }
 
-/// Returns the bounding rectangle (left, top, right, bottom) of the pixels that differ between two pictures.
+/// Returns the bounding rectangle (left, top, right, bottom) of the pixels in which two pictures differ.
 fn changed(before: &[u32], after: &[u32]) -> Option<(usize, usize, usize, usize)> {
     let width = usize::from(SIZE.0);
     let places: Vec<(usize, usize)> = before
@@ -118,9 +118,9 @@ fn pointer_that_never_moved_is_not_shown_and_one_that_moved_is() {
     fixture.state.point_at((10.0, 20.0).into(), 0);
     let after = displayed(&mut fixture);
     let (left, top, _, _) = changed(&before, &after).unwrap();
-    // The tip of the built-in arrow is its hotspot; a theme's arrow is within a few pixels.
+    // The hotspot of the built-in arrow is its tip. A theme's arrow may be off by a few pixels.
     assert!((4..=10).contains(&left) && (14..=20).contains(&top));
-    // When the pointer moves on, its old position is drawn again without it.
+    // When the pointer moves, its old position is drawn again without the pointer.
     fixture.state.point_at((40.0, 20.0).into(), 0);
     let moved = displayed(&mut fixture);
     let (left, ..) = changed(&before, &moved).unwrap();
@@ -141,12 +141,12 @@ fn cursor_surface_is_shown_at_the_pointer_minus_its_hotspot() {
     let shown = displayed(&mut fixture);
     assert_eq!(changed(&hidden, &shown), Some((20, 10, 24, 14)));
     assert_eq!(shown[10 * 64 + 20], 0xffff_ffff);
-    // An offset moves the image relative to the pointer.
+    // `wl_surface.offset` moves the image relative to the pointer.
     client.wire.send(cursor, OFFSET, &[1, 2].map(Arg::Word));
     client.show_image(&mut fixture);
     let moved = displayed(&mut fixture);
     assert_eq!(changed(&hidden, &moved), Some((21, 12, 25, 16)));
-    // Without a buffer the pointer has no image.
+    // A cursor surface without a buffer has no image.
     client.wire.send(cursor, ATTACH, &[0, 0, 0].map(Arg::Word));
     client.wire.send(cursor, COMMIT, &[]);
     fixture.round_trip_wire(&mut client.wire);
@@ -229,7 +229,8 @@ fn pointer_that_moves_redraws_only_its_places() {
     fixture.state.finish();
     let text = std::fs::read_to_string(report.path()).unwrap();
     let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    // The damage has the pointer's new position and its two previous positions, because an output buffer lags behind by one frame.
+    // The damage contains the pointer's new position and its two previous positions, because the output buffer was last drawn two
+    // frames before.
     let pixels = last["cpu_copied_bytes"].as_u64().unwrap() / 4;
     assert!((24..=32).contains(&pixels), "{last}");
     let why = "the output is virtual and has no scanout";

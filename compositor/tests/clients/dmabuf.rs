@@ -1,7 +1,7 @@
-//! The errors of `linux-dmabuf` for invalid parameters.
+//! Tests the errors of `linux-dmabuf` for invalid parameters.
 //!
-//! Parameters are validated before their file descriptors, so most of these tests need no dma-buf. Tests that need one run in the
-//! guest.
+//! Parameters are validated before their file descriptors, so most of these tests need no dma-buf. The tests that need a dma-buf
+//! run in the virtual machine.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::fixture::{Client, Fixture, memfd};
 const XR24: u32 = u32::from_le_bytes(*b"XR24");
 const NV12: u32 = u32::from_le_bytes(*b"NV12");
 
-/// One plane: index, offset in bytes, stride in bytes, modifier.
+/// A plane to add: index, offset in bytes, stride in bytes, modifier.
 type Plane = (u32, u32, u32, u64);
 
-/// Parameters and the expected error; `None` if the parameters are valid and only the memory is not a dma-buf.
+/// Parameters, and the error that is expected for them; `None` if only the file is wrong, because it is not a dma-buf.
 struct Case {
     what: &'static str,
     planes: &'static [Plane],
@@ -183,7 +183,7 @@ fn create_with_invalid_params_posts_the_protocol_error() {
         fixture.round_trip(&mut client);
         check(case, &client, "create");
         match case.expected {
-            // A memfd is not a dma-buf, which is answered with `failed` and without a protocol error.
+            // A memfd is not a dma-buf, so the compositor sends `failed` and no protocol error.
             None => assert_eq!(
                 (client.events.failed, client.events.closed),
                 (1, false),
@@ -220,7 +220,7 @@ fn create_immed_with_invalid_params_posts_the_protocol_error() {
         if case.expected.is_some() {
             check(case, &client, "create_immed");
         } else {
-            // The client may use the buffer already, so the failure has to be a protocol error.
+            // With `create_immed` the client may already use the buffer, so the failure has to be a protocol error.
             let expected = (
                 "zwp_linux_buffer_params_v1".to_owned(),
                 Error::InvalidWlBuffer.into(),
@@ -315,11 +315,11 @@ fn feedback_of_a_window_that_changes_often_is_sent_once_in_a_period() {
     };
     let first = client.events.feedback.take().unwrap();
     assert!(has_scanout(&first));
-    // The feedback has the scanout tranche already.
+    // The window's first feedback has the scanout tranche already, so no feedback is sent.
     window.toplevel.set_fullscreen(None);
     fixture.round_trip(&mut client);
     assert_eq!(client.events.feedback, None);
-    // The first change is sent at once.
+    // The first change is sent immediately.
     let start = Instant::now();
     window.toplevel.unset_fullscreen();
     fixture.round_trip(&mut client);
@@ -335,7 +335,7 @@ fn feedback_of_a_window_that_changes_often_is_sent_once_in_a_period() {
     }
     let periods = start.elapsed().as_secs() / FEEDBACK_PERIOD.as_secs();
     assert!(sent <= 1 + periods, "{sent} changes in {periods} periods");
-    // The last state is sent at the end of the period, and no feedback follows.
+    // The last state is sent at the end of the period. No feedback follows.
     window.toplevel.set_fullscreen(None);
     fixture.until(&mut client, "the last change", |_, client| {
         client.events.feedback.as_ref().is_some_and(has_scanout)

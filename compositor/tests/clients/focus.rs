@@ -1,4 +1,4 @@
-//! Keyboard focus, pointer focus and selection belong to mapped windows only.
+//! Tests that only mapped windows get keyboard focus, pointer focus and the selection.
 
 use smithay::backend::input::{ButtonState, KeyState};
 use smithay::input::keyboard::Keycode;
@@ -7,20 +7,20 @@ use crate::fixture::Fixture;
 use crate::fixture::objects::{Objects, make_pool, map};
 use crate::fixture::wire::{Arg, Wire};
 
-/// Opcodes of events of `wl_keyboard`, `wl_pointer` and `wl_data_device`.
+/// Event opcodes of `wl_keyboard`, `wl_pointer` and `wl_data_device`.
 const KEYBOARD_ENTER: u32 = 1;
 const KEYBOARD_LEAVE: u32 = 2;
 const POINTER_ENTER: u32 = 0;
 const POINTER_LEAVE: u32 = 1;
 const SELECTION: u32 = 5;
-/// The opcodes of `wl_keyboard.key` and `wl_pointer.button`.
+/// The event opcodes of `wl_keyboard.key` and `wl_pointer.button`.
 const KEY: u32 = 3;
 const BUTTON: u32 = 3;
-/// The key A in the numbering of xkb, and the left button.
+/// The key code of A in xkb, and the button code of the left button.
 const KEY_A: u32 = 38;
 const LEFT_BUTTON: u32 = 0x110;
 
-/// A client with an unmapped window that listens for the input of other clients.
+/// A client with an unmapped window that tries to receive other clients' input.
 struct Observer {
     wire: Wire,
     compositor: u32,
@@ -82,7 +82,7 @@ impl Observer {
         fixture.round_trip_wire(&mut self.wire);
     }
 
-    /// Returns the number of keyboard enter, pointer enter and selection events.
+    /// Returns the numbers of received keyboard enter, pointer enter and selection events.
     fn input_events(&self) -> (usize, usize, usize) {
         let of = |object, opcode| self.wire.events_of(object, opcode).len();
         (
@@ -107,7 +107,7 @@ fn focused_client(fixture: &mut Fixture) -> (Wire, Objects) {
     (wire, objects)
 }
 
-/// Presses and releases a key; returns the serial of the press, which the client with keyboard focus received.
+/// Presses and releases a key. Returns the serial of the key press event, which the focused client received.
 fn press_key(fixture: &mut Fixture, wire: &mut Wire, keyboard: u32) -> u32 {
     let before = wire.events_of(keyboard, KEY).len();
     for key_state in [KeyState::Pressed, KeyState::Released] {
@@ -140,7 +140,7 @@ fn window_that_was_never_mapped_gets_neither_input_nor_selection() {
             observer.wire.send(role, 6, &[]);
         },
         |observer| {
-            // The subsurface has content and the window has none.
+            // The subsurface has content, but its parent has none, so both are unmapped.
             let parent = observer.wire.bind("wl_subcompositor");
             let child = observer.wire.make(observer.compositor, 0, &[]);
             let role = observer
@@ -218,7 +218,7 @@ fn selection_needs_the_serial_of_a_key_or_button_of_its_client() {
     };
     fixture.round_trip_wire(&mut wire);
     try_serial(&mut fixture, &mut wire, 0);
-    // The client has keyboard focus without a key or button press.
+    // The client has got keyboard focus without a key or button press.
     let enter = wire.events_of(objects.of("wl_keyboard"), KEYBOARD_ENTER)[0].word(0);
     for serial in (0..64).chain([enter, u32::MAX]) {
         assert!(!try_serial(&mut fixture, &mut wire, serial), "{serial}");
@@ -235,7 +235,7 @@ fn selection_needs_the_serial_of_a_key_or_button_of_its_client() {
     assert_eq!(wire.error, None);
 }
 
-/// Creates an activation token with a serial; returns it.
+/// Creates an activation token with a serial, and returns the token.
 fn create_token(fixture: &mut Fixture, wire: &mut Wire, serial: Option<u32>) -> String {
     let (activation, seat) = (wire.bind("xdg_activation_v1"), wire.bind("wl_seat"));
     let token = wire.make(activation, 1, &[]);
@@ -245,7 +245,7 @@ fn create_token(fixture: &mut Fixture, wire: &mut Wire, serial: Option<u32>) -> 
     wire.send(token, 3, &[]);
     fixture.round_trip_wire(wire);
     let done = wire.events_of(token, 0)[0];
-    // The length includes the zero byte at the end, and is followed by arbitrary padding.
+    // The length includes the terminating zero byte. Padding follows.
     let length = usize::try_from(done.word(0)).unwrap() - 1;
     String::from_utf8_lossy(&done.body[4..4 + length]).into_owned()
 }
@@ -259,7 +259,7 @@ fn window_is_activated_by_a_token_of_a_user_act_alone_and_once() {
     fixture.round_trip_wire(&mut wire);
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 1));
     let act = press_key(&mut fixture, &mut observer.wire, observer.keyboard);
-    // The serial of the observer's key press is not valid for the other client.
+    // The serial of the observer's key press is not valid in a request of the other client.
     let mut invalid = vec![create_token(&mut fixture, &mut wire, None)];
     invalid.push(create_token(&mut fixture, &mut wire, Some(act)));
     invalid.push("guessed".to_owned());
@@ -294,7 +294,7 @@ fn window_that_is_outside_of_the_output_gets_no_keyboard_focus() {
     let mut fixture = Fixture::new(64, 48);
     let (mut wire, objects) = focused_client(&mut fixture);
     let mut observer = Observer::new(&mut fixture);
-    // The window geometry is placed on the output. A geometry far from the content moves the content out of the output.
+    // The compositor positions the window geometry. A geometry that is far from the content moves the content out of the output.
     let far = [1000, 1000, 10, 10].map(Arg::from);
     observer.wire.send(observer.role, 3, &far);
     observer.map(&mut fixture);
@@ -302,7 +302,7 @@ fn window_that_is_outside_of_the_output_gets_no_keyboard_focus() {
     fixture.round_trip_wire(&mut observer.wire);
     assert_eq!(observer.input_events().0, 0);
     assert_eq!(enters_and_leaves(&wire, &objects), (1, 0));
-    // A window that is visible at first loses the focus when it moves away.
+    // A window that is visible at first loses keyboard focus when its content moves out of the output.
     let near = [0, 0, 64, 48].map(Arg::from);
     for (geometry, expected) in [(near, (1, 1)), (far, (2, 1))] {
         observer.wire.send(observer.role, 3, &geometry);

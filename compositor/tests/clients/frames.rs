@@ -1,4 +1,4 @@
-//! Frames: callbacks, presentation feedback, released buffers and report records.
+//! Tests frame callbacks, presentation feedback, released buffers and report records.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ fn frame_callbacks_arrive_at_the_refresh_rate() {
             client.events.frames.len() > round
         });
     }
-    // 20 frames at 200 Hz take 100 ms; callbacks without a delay would take almost no time.
+    // 20 frames at 200 Hz take 100 ms. Without pacing, the callbacks would take almost no time.
     assert!(
         start.elapsed() >= Duration::from_millis(80),
         "{:?}",

@@ -1,4 +1,4 @@
-//! Clients that create very many objects.
+//! Tests clients that exceed limits, for example by creating too many objects.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::fixture::objects::{Objects, make_pool};
 use crate::fixture::wire::{Arg, DISPLAY, Wire, message};
 use crate::fixture::{Fixture, memfd};
 
-/// The longest time for one of these clients, also in a debug build on a busy machine.
+/// The longest time that one of these clients may take, even in a debug build on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `wl_display.error.no_memory`.
@@ -45,7 +45,7 @@ fn very_many_feedback_objects_are_destroyed_quickly() {
 
 #[test]
 fn subsurfaces_nested_without_limit_post_an_error() {
-    // The tree is built from the window down, or from the innermost surface up.
+    // The tree is built from the window to the innermost surface, or the other way round.
     for downwards in [true, false] {
         let mut fixture = Fixture::new(64, 48);
         let mut other = fixture.client();
@@ -136,7 +136,7 @@ fn client_with_too_many_windows_or_popups_is_disconnected_alone() {
     }
 }
 
-/// Sends requests until the client is disconnected; returns the error. Another client must stay connected.
+/// Sends requests until the client is disconnected. Returns the protocol error. Another client must stay connected.
 #[track_caller]
 fn exceed(mut send: impl FnMut(&mut Wire, &Objects, u32)) -> (u32, u32, String) {
     let mut fixture = Fixture::new(64, 48);
@@ -163,7 +163,7 @@ fn exceed(mut send: impl FnMut(&mut Wire, &Objects, u32)) -> (u32, u32, String) 
     wire.error.expect("no limit was exceeded")
 }
 
-/// The name of a limit, and a function that sends a request which counts for it.
+/// The name of a limit, and a function that sends one request which counts against the limit.
 type LimitedRequest = (&'static str, fn(&mut Wire, &Objects, u32));
 
 const LIMITED_REQUESTS: [LimitedRequest; 9] = [
@@ -172,7 +172,8 @@ const LIMITED_REQUESTS: [LimitedRequest; 9] = [
         wire.send(objects.of("wl_region"), 1, &place);
     }),
     ("rectangles", |wire, objects, _| {
-        // Each region has a hundred rectangles. The surface keeps a copy of them when the region is destroyed.
+        // Each region has a hundred rectangles, and a surface uses it, so the rectangles exist even after the region is
+        // destroyed.
         let compositor = objects.of("wl_compositor");
         let region = wire.make(compositor, 1, &[]);
         for place in 0..100 {
@@ -206,7 +207,7 @@ const LIMITED_REQUESTS: [LimitedRequest; 9] = [
     }),
 ];
 
-/// Creates a pool whose memory is not written, so that it needs none.
+/// Creates a pool whose file is sparse, so that it takes no memory.
 fn make_sparse_pool(wire: &mut Wire, shm: u32, size: u32) {
     let memory = memfd(&[]);
     rustix::fs::ftruncate(&memory, size.into()).unwrap();
@@ -261,7 +262,7 @@ fn connection_beyond_the_limit_of_a_process_is_refused_with_an_error() {
     let (object, code, message) = refused.error.clone().unwrap();
     assert_eq!((object, code), (DISPLAY, NO_MEMORY));
     assert!(message.contains("--limit connections="), "{message}");
-    // When one client has disconnected, another may connect.
+    // When one client has disconnected, another one can connect.
     wires.pop();
     let first = &mut wires[0];
     for _ in 0..3 {
@@ -279,7 +280,7 @@ fn only_the_client_whose_surfaces_cover_the_output_too_many_times_is_disconnecte
     let (compositor, subcompositor) = (objects.of("wl_compositor"), objects.of("wl_subcompositor"));
     let window = objects.of("wl_surface");
     let pool = make_pool(&mut wire, objects.of("wl_shm"), 64 * 48 * 4);
-    // ARGB8888, so that a surface hides no other.
+    // The buffer is ARGB8888, so that a surface does not hide the surfaces below it.
     let buffer = wire.make(pool, 0, &[0, 64, 48, 256, 0].map(Arg::Word));
     let add = |fixture: &mut Fixture, wire: &mut Wire| {
         let child = wire.make(compositor, 0, &[]);
@@ -317,7 +318,7 @@ fn crossing_opaque_regions_do_not_slow_frames() {
     let pool = make_pool(&mut wire, objects.of("wl_shm"), 256 * 256 * 4);
     let buffer = wire.make(pool, 0, &[0, 256, 256, 1024, 0].map(Arg::Word));
     for child in 0..12 {
-        // 30 columns and 30 rows cross at 900 places.
+        // 30 columns and 30 rows of rectangles cross at 900 positions.
         let region = wire.make(compositor, 1, &[]);
         for place in 0..30 {
             let (start, thickness) = (place * 8 + child % 7, 1);

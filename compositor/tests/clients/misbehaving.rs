@@ -1,4 +1,4 @@
-//! Clients that violate the protocol do not affect others.
+//! Tests that a client that violates the protocol does not affect others.
 
 use crate::fixture::Fixture;
 

@@ -1,4 +1,4 @@
-//! Several outputs: windows across them, frame clocks, configuration, and outputs that come and go.
+//! Tests several outputs: windows on two outputs, frame clocks, configuration, and hotplug.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn config(text: &str) -> OutputConfig {
     text.parse().unwrap()
 }
 
-/// Starts a compositor with two outputs of 64x48 beside each other, and a client that has bound both.
+/// Starts a compositor with two outputs of 64x48 pixels side by side, and a client that has bound both.
 fn two_outputs() -> (Fixture, Client, Vec<WlOutput>, OutputId) {
     let mut fixture = Fixture::new(64, 48);
     let second = fixture.add_output(config("HEADLESS-2"), (64, 48));
@@ -26,7 +26,7 @@ fn two_outputs() -> (Fixture, Client, Vec<WlOutput>, OutputId) {
     (fixture, client, outputs, second)
 }
 
-/// Maps a window that is 100 pixels wide, so that 36 of them are on the second output.
+/// Maps a window that is 100 pixels wide. Its right 36 columns are on the second output.
 fn wide_window(fixture: &mut Fixture, client: &mut Client) -> Window {
     let window = client.window();
     fixture.round_trip(client);
@@ -48,7 +48,7 @@ fn window_across_outputs_is_shown_by_each_and_enters_each() {
         let entered = (window.surface.clone(), output.clone());
         assert!(client.events.entered.contains(&entered), "{output:?}");
     }
-    // Each output has its own damage.
+    // Each output tracks its own damage.
     for colour in [GREEN, RED] {
         window.show(&client, &client.colour(100, 20, colour));
         let pixels = fixture.displayed_pixels_of(&mut client, first);
@@ -86,7 +86,7 @@ fn window_across_outputs_is_paced_by_the_one_that_shows_most_of_it() {
         }
         fixture.step(&mut client);
     }
-    // 30 refreshes of the first output are 100 of the second.
+    // During 30 refreshes of the first output the second one has 100 refreshes.
     assert!((5..=33).contains(&committed), "{committed} frames");
 }
 
@@ -177,7 +177,7 @@ fn scale_and_transform_are_announced_and_drawn() {
         wl_output::Event::Geometry { x: 200, y: 100, transform, .. }
             if transform.into_result().ok() == Some(wl_output::Transform::_90)
     )));
-    // The logical size is 24x32, and the compositor shows it rotated counter-clockwise.
+    // The logical size is 24x32 pixels. The compositor rotates the desktop counter-clockwise.
     let window = client.window();
     window.toplevel.set_fullscreen(Some(&outputs[1]));
     fixture.round_trip(&mut client);
@@ -193,14 +193,15 @@ fn scale_and_transform_are_announced_and_drawn() {
     let (buffer, _file) = client.shm(24, 32, 24 * 4, format, &bytes);
     window.show(&client, &buffer);
     let pixels = fixture.displayed_pixels_of(&mut client, second);
-    // The upper half of the window is the left half of the display. The renderer interpolates where the colours meet.
+    // The upper half of the window is shown in the left half of the display. The renderer interpolates where the two colours
+    // meet.
     let inner = pixels
         .iter()
         .enumerate()
         .filter(|(index, _)| !(30..34).contains(&(index % 64)));
     for (index, pixel) in inner {
         let expected = if index % 64 < 32 { RED } else { GREEN };
-        // Interpolation rounds.
+        // Interpolation may round the lowest bits.
         let upper_bits = 0x00f0_f0f0;
         assert_eq!(
             pixel & upper_bits,

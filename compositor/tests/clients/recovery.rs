@@ -1,4 +1,4 @@
-//! The compositor retries transient failures by itself, without another commit of a client.
+//! Tests that the compositor retries after transient failures without another commit of a client.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::fixture::{Client, Fixture, Marker, Window};
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
-/// The faults to inject, and the number of operations so far.
+/// The faults to inject, and the counts of the operations so far.
 #[derive(Debug, Default)]
 struct FaultScript {
     commits: VecDeque<Option<Errno>>,
@@ -59,7 +59,7 @@ impl Faults for FaultScript {
     }
 }
 
-/// Starts a compositor with a red window; the returned script injects faults from now on.
+/// Starts a compositor with a red window. The returned script can inject faults.
 fn start_with_window() -> (Fixture, Client, Window, Rc<RefCell<FaultScript>>) {
     let script = Rc::new(RefCell::new(FaultScript::default()));
     let mut fixture = Fixture::with_faults(64, 48, script.clone());
@@ -140,7 +140,7 @@ fn commits_of_clients_while_the_card_is_busy_do_not_shorten_the_backoff() {
         (3..=12).contains(&attempts),
         "{attempts} commits of frames during {client_commits} commits of the client"
     );
-    // The buffers of superseded commits were released meanwhile.
+    // The compositor has released the buffers of the superseded commits.
     assert!(
         client.events.released.len() + 3 >= client_commits,
         "of {client_commits}"
@@ -264,7 +264,7 @@ fn screenshot_that_cannot_be_read_once_is_retried_and_saved() {
     let (mut fixture, mut client, window, script) = start_with_window();
     let path = std::env::temp_dir().join(format!("covalent-shot-{}.png", std::process::id()));
     fixture.screen_mut().set_screenshot(path.clone(), Some(2));
-    // The first access is for drawing the frame, the others are for the screenshot.
+    // The first access draws the frame. The others are made for the screenshot.
     script.borrow_mut().pictures = [None, Some(Errno::NOMEM), Some(Errno::INTR)].into();
     window.show(&client, &client.colour(8, 8, GREEN));
     fixture.displayed_pixels(&mut client);

@@ -1,4 +1,4 @@
-//! Every path of a commit releases its buffer, by `wl_buffer.release` and by a release point.
+//! Tests that a committed buffer is released in every case, by `wl_buffer.release` and by a release point.
 
 mod points;
 mod subsurfaces;
@@ -36,7 +36,7 @@ enum ReleaseBy {
 
 const RELEASE_KINDS: [ReleaseBy; 2] = [ReleaseBy::Event, ReleaseBy::Point];
 
-/// A timeline of the test and the client's object for it.
+/// A timeline of the test, and the client's protocol object for it.
 struct SharedTimeline {
     points: Arc<Timeline>,
     proxy: WpLinuxDrmSyncobjTimelineV1,
@@ -61,7 +61,7 @@ struct TestSurface {
     object: Option<WpLinuxDrmSyncobjSurfaceV1>,
 }
 
-/// A committed buffer with the number of its release point.
+/// A committed buffer, and the number of its release point.
 struct CommittedBuffer {
     proxy: WlBuffer,
     point: u64,
@@ -134,7 +134,7 @@ impl TestClient {
         buffer
     }
 
-    /// Commits a buffer with an acquire point on another timeline.
+    /// Commits a buffer whose acquire point is on another timeline than its release point.
     fn commit_with_acquire_point(
         &mut self,
         test_surface: &TestSurface,

@@ -1,4 +1,4 @@
-//! `linux-dmabuf`, version 6: the sampling device of a buffer, and tranches with the sampling flag.
+//! Tests `linux-dmabuf` version 6: the sampling device of a buffer, and tranches with the sampling flag.
 
 use std::os::fd::AsFd;
 
@@ -23,7 +23,7 @@ fn start(version: u32) -> (Fixture, Client, ZwpLinuxDmabufV1) {
     (fixture, client, dmabuf)
 }
 
-/// Requests parameters with one plane, whose memory is no dma-buf.
+/// Creates a params object with one plane, whose file is not a dma-buf.
 fn params(client: &Client, dmabuf: &ZwpLinuxDmabufV1) -> ZwpLinuxBufferParamsV1 {
     let params = dmabuf.create_params(&client.handle(), ());
     params.add(memfd(&[0; 16_384]).as_fd(), 0, 0, 256, 0, 0);

@@ -1,4 +1,4 @@
-//! Frame scheduling: every animated window runs at the refresh rate, and hidden windows receive callbacks rarely.
+//! Tests frame scheduling: every animated window runs at the refresh rate, and hidden windows rarely receive callbacks.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::fixture::{Client, Fixture, Marker, Window};
 const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 
-/// A client that draws a frame for each callback.
+/// A client that commits a frame after each frame callback.
 struct Animation {
     window: Window,
     presentation: WpPresentation,
@@ -21,7 +21,7 @@ struct Animation {
 }
 
 impl Animation {
-    /// Maps a window of that size. A smaller window that is mapped later covers only a part of it.
+    /// Maps a window with sides of `size` pixels. A smaller window that is mapped later covers only a part of it.
     fn new(fixture: &mut Fixture, client: &mut Client, size: i32) -> Self {
         let window = client.window();
         let presentation = client.bind(2);
@@ -48,7 +48,7 @@ impl Animation {
         self.committed += 1;
     }
 
-    /// Commits the next frame if the callback of the last one has arrived.
+    /// Commits the next frame if the callback of the previous one has arrived.
     fn animate(&mut self, client: &Client) {
         if client.events.frames.len() >= self.committed {
             self.commit(client);
@@ -56,7 +56,8 @@ impl Animation {
     }
 }
 
-/// Animates several windows for a second; returns the number of frames of the output, and of the presented frames of each window.
+/// Animates several windows for a second. Returns the number of frames of the output, and the number of presented frames of each
+/// window.
 fn frames_in_a_second(count: i32) -> (u64, Vec<usize>) {
     let mut fixture = Fixture::at_60_hz(256, 256);
     let mut clients: Vec<Client> = (0..count).map(|_| fixture.client()).collect();
@@ -86,7 +87,7 @@ fn frames_in_a_second(count: i32) -> (u64, Vec<usize>) {
 
 #[test]
 fn animated_windows_all_run_at_the_refresh_rate() {
-    // A busy machine misses refreshes, whatever the number of windows, so the best of some attempts counts.
+    // A busy machine misses refreshes, whatever the number of windows, so the test uses the best of five attempts.
     let (mut best_share, mut best_ratio) = (0.0_f64, 0.0_f64);
     for _ in 0..5 {
         let (_, alone) = frames_in_a_second(1);
@@ -104,7 +105,7 @@ fn animated_windows_all_run_at_the_refresh_rate() {
             return;
         }
     }
-    // If the windows took turns, each would have a third of the output's frames.
+    // If the output showed the windows alternately, each window would be part of a third of the frames.
     assert!(
         best_share >= 0.9,
         "the slowest of three windows is part of {best_share:.2} of the frames"
@@ -127,11 +128,11 @@ fn commits_of_two_clients_within_a_refresh_are_shown_by_one_frame() {
     ];
     let report = Report::create(&path).unwrap();
     fixture.state.outputs.set_report(report);
-    // On a busy machine drawing takes long, and frames are drawn as early as possible for a while.
+    // On a busy machine drawing may take long, after which frames are drawn as early as possible for a while.
     for _ in 0..200 {
         windows[0].commit(&clients[0]);
         fixture.displayed_pixels(&mut clients[0]);
-        // A refresh has just begun.
+        // A refresh period has just begun.
         windows[0].commit(&clients[0]);
         fixture.step_all(&mut clients);
         fixture.step_all(&mut clients);
@@ -210,7 +211,7 @@ fn callbacks_without_damage_arrive_at_the_refresh_rate() {
             client.events.frames.len() > count
         });
     }
-    // 20 callbacks at 200 Hz take 95 ms or more, since the first may arrive at once.
+    // 20 callbacks at 200 Hz take at least 95 ms, because the first one may arrive immediately.
     assert!(
         start.elapsed() >= Duration::from_millis(80),
         "{:?}",

@@ -1,4 +1,4 @@
-//! Position, size and stacking order of windows.
+//! Tests the position, size and stacking order of windows.
 
 use wayland_client::protocol::wl_compositor::WlCompositor;
 use wayland_client::protocol::wl_subcompositor::WlSubcompositor;
@@ -117,7 +117,7 @@ fn window_with_a_viewport_is_cropped_and_scaled() {
     viewport.set_destination(32, 32);
     window.show(&client, &buffer);
     let pixels = fixture.displayed_pixels(&mut client);
-    // The right half of the buffer is green. Its left edge is interpolated with the neighbouring pixels.
+    // The right half of the buffer is green. Pixels at the edge between the halves are interpolated.
     assert_eq!(at(&pixels, 47, 24), GREEN);
     assert_eq!(at(&pixels, 48, 24), BACKGROUND);
     assert_eq!(at(&pixels, 32, 8), GREEN);

@@ -1,4 +1,4 @@
-//! Malformed messages disconnect their sender and do not affect others.
+//! Tests that malformed messages disconnect their sender and do not affect other clients.
 
 use std::os::fd::AsFd;
 
@@ -88,7 +88,7 @@ fn malformed_message_disconnects_only_its_sender() {
         let size = u32::try_from(body.len() + 8).unwrap();
         [header(0, 0, size)[4..].to_vec(), body].concat()
     };
-    // The object id of the set_title requests differs for each client and is added below.
+    // The object id of set_title differs for each client, so it is added below.
     let titles: [Vec<u8>; 5] = [
         text(u32::MAX, b"abc\0"),
         text(u32::MAX - 3, b"abc\0"),
@@ -182,7 +182,7 @@ fn file_descriptors_dropped_by_the_kernel_disconnect_only_their_sender() {
     let mut other = fixture.client();
     let mut wire = fixture.wire();
     let memory = memfd(&[0; 16]);
-    // One `recvmsg` accepts fewer descriptors, so the kernel drops some.
+    // One `recvmsg` receives fewer descriptors, so the kernel drops some.
     let files = [memory.as_fd(); 40];
     let callback = wire.new_id();
     wire.send_bytes(&message(DISPLAY, 0, &[callback.into()]), &files);
@@ -197,7 +197,7 @@ fn file_descriptors_that_arrive_before_their_messages_are_kept() {
     let mut wire = fixture.wire();
     let shm = wire.bind("wl_shm");
     fixture.round_trip_wire(&mut wire);
-    // wayland-rs sends 60 pools like this: the first bytes carry all descriptors, 28 with each `sendmsg`.
+    // wayland-rs would send 60 pools in this way: the first bytes carry all descriptors, 28 with each `sendmsg`.
     let memory = memfd(&[0xff; 4096]);
     let pools: Vec<u32> = (0..60).map(|_| wire.new_id()).collect();
     let bytes: Vec<u8> = pools

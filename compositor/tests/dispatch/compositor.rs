@@ -1,4 +1,4 @@
-//! A compositor in this process, whose clients are scripts. The fuzz target runs it too.
+//! A compositor in this process whose clients execute scripts of bytes. The fuzz target uses it too.
 
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use smithay::reexports::wayland_server::Display;
 
 use crate::hostile::{ScriptedClient, ScriptedFiles};
 
-/// The longest time in which a script is handled. The limit detects a hang; it does not measure speed.
+/// The longest time that a script may take. It detects a hang, and does not measure speed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A compositor that serves one script after the other.
+/// A compositor that serves the clients of one script after the other.
 pub struct Compositor {
     event_loop: EventLoop,
     state: State,
@@ -86,7 +86,7 @@ impl Compositor {
                 self.state.point_at(place.into(), 0);
             }
         }
-        // The script may end within a message, to which no reply comes. The event loop therefore runs for a fixed time.
+        // The script may end inside of a message, which gets no reply. The event loop therefore runs for a fixed time.
         let deadline = Instant::now() + Duration::from_millis(1);
         while Instant::now() < deadline {
             self.round(Duration::ZERO);
@@ -97,7 +97,7 @@ impl Compositor {
         stayed
     }
 
-    /// Waits until the compositor holds nothing of the previous client. Panics if it still does after [`LIMIT`].
+    /// Waits until the compositor has freed everything of the previous client. Panics after [`LIMIT`].
     fn check_empty(&mut self) {
         let deadline = Instant::now() + LIMIT;
         loop {

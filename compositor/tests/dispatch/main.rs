@@ -1,5 +1,5 @@
-//! Sends scripts of pseudo-random bytes through the whole dispatch of a compositor in this process. `compositor/fuzz` searches for
-//! scripts that reach more code.
+//! Runs scripts of pseudo-random bytes through the request dispatch of a compositor in this process. `compositor/fuzz` searches
+//! for scripts that cover more code.
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 #[path = "compositor.rs"]
@@ -11,10 +11,10 @@ mod hostile;
 
 use compositor::Compositor;
 
-/// The number of scripts, unless `COVALENT_SCRIPTS` is set.
+/// The number of scripts if `COVALENT_SCRIPTS` is not set.
 const SCRIPTS: u64 = 2000;
 
-/// Returns the script of a seed: 64 to 1,024 pseudo-random bytes.
+/// Returns the script for a seed: 64 to 1,024 pseudo-random bytes.
 fn script(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -37,7 +37,7 @@ fn scripts_of_requests_leave_nothing_behind() {
     let mut compositor = Compositor::new();
     let mut connected = 0;
     for seed in first..first + count {
-        // If the compositor panics, the line before the panic message has the seed of the script.
+        // If the compositor panics, the line before the panic message shows the seed of the script.
         eprintln!("COVALENT_SCRIPT_SEED={seed} COVALENT_SCRIPTS=1");
         connected += u64::from(compositor.serve(&script(seed)));
     }

@@ -1,5 +1,5 @@
-//! Clients that exhaust shared resources: file descriptors and CPU time. The compositor runs as a process of its own with a low
-//! limit of file descriptors.
+//! Tests clients that exhaust shared resources: file descriptors and CPU time. The compositor runs in a separate process with a
+//! low limit of file descriptors.
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,7 @@ const RED: u32 = 0xffff_0000;
 const GREEN: u32 = 0xff00_ff00;
 const SIZE: (u32, u32) = (64, 48);
 
-/// The longest time for the compositor to start or to end.
+/// The longest time that the compositor may take to start or to end.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -80,7 +80,7 @@ impl Compositor {
         std::fs::read_dir(path).unwrap().count()
     }
 
-    /// Returns the CPU time of the compositor in hundredths of a second.
+    /// Returns the used CPU time of the compositor in hundredths of a second.
     fn time(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat
@@ -96,7 +96,7 @@ impl Compositor {
         std::fs::read_to_string(self.directory.join("log")).unwrap()
     }
 
-    /// Ends the compositor by SIGTERM; returns the pixels of the last frame from its screenshot.
+    /// Ends the compositor with SIGTERM. Returns the pixels of the last frame, from the compositor's screenshot.
     #[track_caller]
     fn end(mut self) -> Vec<u32> {
         let pid = rustix::process::Pid::from_child(&self.process);
@@ -153,7 +153,7 @@ impl UnaffectedClient {
         unaffected
     }
 
-    /// Shows a colour with a new pool, whose file descriptor is sent for it.
+    /// Shows a colour in a buffer of a new pool, so that a file descriptor is sent.
     #[track_caller]
     fn show(&mut self, colour: u32) {
         let (width, height) = SIZE;
@@ -181,10 +181,10 @@ impl UnaffectedClient {
     }
 }
 
-/// Sends messages that take no file descriptor, with 28 file descriptors attached to each.
+/// Sends messages that take no file descriptors, each with 28 file descriptors attached.
 fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
     for number in 0..count {
-        // The registry is object 2. Each callback is destroyed at once, so its id can be used again.
+        // Object 2 is the registry. A sync callback is destroyed at once, so its id can be reused.
         let sync = message(DISPLAY, 0, &[(3 + number % 2).into()]);
         if send_with(stream, &sync, &[file; 28]).is_err() {
             return;
@@ -193,7 +193,7 @@ fn send_descriptors(stream: &UnixStream, file: BorrowedFd<'_>, count: u32) {
     }
 }
 
-/// Shows green, and checks that it is on the display.
+/// Shows green, and checks that green is on the display.
 #[track_caller]
 fn check(compositor: Compositor, mut unaffected: UnaffectedClient) {
     unaffected.show(GREEN);
@@ -355,7 +355,7 @@ fn client_that_sends_without_end_does_not_starve_others() {
     let sender = flooding_client.stream.try_clone().unwrap();
     sender.set_nonblocking(false).unwrap();
     let sent = std::thread::spawn(move || {
-        // The request has no events.
+        // The request causes no events.
         let many = message(surface, 10, &[0, 0].map(Arg::Word)).repeat(4096);
         let flags = rustix::net::SendFlags::NOSIGNAL;
         let mut total = 0;

@@ -1,4 +1,4 @@
-//! Ten hostile clients beside a well-behaved one. The compositor runs as a process of its own with a virtual output.
+//! Tests ten hostile clients together with a well-behaved one. The compositor runs in a separate process with a virtual output.
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::io::{BufRead as _, BufReader};
@@ -10,13 +10,13 @@ use std::time::Duration;
 #[path = "../../../tests/clients/src/hostile/mod.rs"]
 mod hostile;
 
-/// The longest time in which the compositor obeys SIGTERM.
+/// The longest time that the compositor may take to end after SIGTERM.
 const TERMINATION_LIMIT: Duration = Duration::from_secs(2);
-/// The growth of resident memory that is not a leak: the allocator keeps freed memory for later.
+/// The growth of resident memory that is not counted as a leak, because the allocator keeps freed memory for reuse.
 const MEMORY_TOLERANCE_KIB: u64 = 32 * 1024;
 
-/// The bounds for the measurements of the well-behaved client. This build is not optimised, and other programs use the processors,
-/// so only the CPU time of the compositor is checked. `covalent-hostile-check` has the bounds that a user notices.
+/// The bounds for the measurements of the well-behaved client. This build is not optimised, and other programs use the CPU, so
+/// only the CPU time of the compositor is checked. `covalent-hostile-check` has the bounds that a user notices.
 const BOUNDS: hostile::Bounds = hostile::Bounds {
     cpu_time: Some(Duration::from_millis(500)),
     round_trip: None,
@@ -61,7 +61,7 @@ impl Drop for Compositor {
     }
 }
 
-/// Returns the duration of the test in seconds and its seed, which the environment may change.
+/// Returns the duration of the test in seconds and its seed. Environment variables can set both.
 fn parameters() -> (u64, u64) {
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |value| value.parse().unwrap())
@@ -77,7 +77,7 @@ fn hostile_clients_do_not_affect_a_bystander() {
     let (seconds, seed) = parameters();
     let mut compositor = Compositor::start();
     let socket = compositor.directory.join("socket");
-    // Memory that the compositor allocates once and keeps is not a leak, so a first run precedes the measurement of the baseline.
+    // Memory that the compositor allocates once and keeps is not a leak. So the baseline is measured after a first run.
     let warm_up = Duration::from_secs(seconds.div_ceil(4));
     let pid = compositor.process.id();
     let outcome = hostile::run(&socket, pid, seed, Duration::from_secs(1), warm_up).unwrap();

@@ -1,4 +1,4 @@
-//! A compositor without anything to draw does not run at all.
+//! Tests that a compositor that has nothing to draw does not wake up at all.
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::fs;
@@ -13,7 +13,7 @@ use crate::fixture::{Client, Marker};
 #[path = "../clients/fixture/mod.rs"]
 mod fixture;
 
-/// A compositor with a virtual output in a process of its own.
+/// A compositor process with a virtual output.
 struct Compositor {
     process: Child,
     folder: tempfile::TempDir,
@@ -44,7 +44,7 @@ impl Compositor {
         client
     }
 
-    /// Returns how often each thread was scheduled and gave the processor up.
+    /// Returns the number of voluntary and involuntary context switches of each thread.
     fn context_switches(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         let statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")));
@@ -81,20 +81,20 @@ fn idle_compositor_makes_no_system_call() {
         window.show(&client, &buffers[round % 2]);
         client.until(|events| events.frames.len() > round);
     }
-    // A hidden surface has a callback that is sent later.
+    // A frame callback of a hidden surface is sent with a delay.
     let unmapped = client.window();
     for _ in 0..2 {
         unmapped.surface.frame(&client.handle(), Marker::Frame);
         unmapped.surface.commit();
     }
     client.until(|events| events.frames.len() > 31);
-    // The last frame is shown, and timers that are still running expire.
+    // During this time the last frame is shown and all running timers expire.
     std::thread::sleep(Duration::from_secs(2));
     let before = compositor.context_switches();
     assert!(!before.is_empty());
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(compositor.context_switches(), before);
-    // The compositor still answers.
+    // The compositor still replies to requests.
     let start = Instant::now();
     client.round_trip();
     assert!(start.elapsed() < Duration::from_secs(5));

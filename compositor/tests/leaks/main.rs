@@ -1,4 +1,4 @@
-//! File descriptors are closed. This is one test, since they are counted for the whole process.
+//! Tests that file descriptors are closed. All checks are in one test, because descriptors are counted for the whole process.
 #![allow(clippy::unwrap_used, unreachable_pub)] // a failed unwrap fails the test, and the modules are private
 
 use std::os::fd::AsFd;
@@ -42,7 +42,7 @@ fn disconnected_clients_and_rejected_params_leave_no_file_descriptor_open() {
         let pixels = fixture.displayed_pixels(&mut other_client);
         assert!(!pixels.contains(&RED));
     }
-    // Smithay closes the pools of shared memory in another thread.
+    // Smithay unmaps and closes `wl_shm` pools in another thread.
     fixture.until(
         &mut other_client,
         "the closing of all descriptors",

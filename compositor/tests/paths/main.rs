@@ -1,4 +1,4 @@
-//! Options with a path, for every kind of file at this path.
+//! Tests every option that takes a path with every type of file at the path.
 #![allow(clippy::unwrap_used)] // a failed unwrap fails the test
 
 use std::any::TypeId;
@@ -14,12 +14,12 @@ use clap::CommandFactory as _;
 use covalent_compositor::options::Options;
 use rustix::fs::{CWD, FileType, Mode};
 
-/// The options that take a path, by the use of the path.
+/// The options that take a path, grouped by what the compositor does with the path.
 const WRITTEN: [&str; 3] = ["report", "screenshot", "trace"];
 const FOLDERS: [&str; 1] = ["writeback"];
 const NODES: [&str; 1] = ["device"];
 const SOCKETS: [&str; 1] = ["control"];
-/// The option that takes a name or an absolute path.
+/// The option whose value is a socket name or an absolute path.
 const SOCKET: &str = "socket";
 
 #[test]
@@ -43,7 +43,7 @@ fn option_that_takes_a_path_is_listed() {
     );
 }
 
-/// Creates every kind of file in a folder; returns each path with the words of the expected error.
+/// Creates files of every type in a folder. Returns each path with a piece of the expected error message.
 fn create_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let at = |name: &str| folder.join(name);
     let mode = Mode::RUSR | Mode::WUSR;
@@ -85,7 +85,7 @@ fn remove_files(folder: &Path) {
 }
 
 fn compositor(arguments: &[&OsStr], command: &str) -> Command {
-    // All runs share the directory, since each uses the first free socket name.
+    // All runs share one runtime directory, because each run uses the first free socket name.
     let runtime = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtime");
     fs::create_dir_all(&runtime).unwrap();
     let mut line = Command::new(env!("CARGO_BIN_EXE_covalent-compositor"));
@@ -133,7 +133,7 @@ fn output_file_that_must_not_be_replaced_is_rejected() {
 
 #[test]
 fn output_file_is_private_and_replaces_the_old_one() {
-    // A screenshot needs a frame, and without a client none is shown.
+    // A screenshot needs a presented frame, which does not exist without a client.
     for option in WRITTEN.into_iter().filter(|option| *option != "screenshot") {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("file"), folder.path().join("other"));
@@ -155,7 +155,7 @@ fn socket_path_that_is_not_a_socket_is_rejected() {
     for option in SOCKETS.iter().chain([&SOCKET]) {
         for (path, cause) in create_files(folder.path()) {
             if cause != "a socket" {
-                // The kind of file is checked before its owner, since only a socket would be replaced.
+                // The compositor checks the type of the file before the owner, because it would replace only a socket.
                 let stderr = match cause {
                     "belongs to user 12345" => "a regular file",
                     cause => cause,
@@ -174,7 +174,7 @@ fn socket_path_that_is_not_a_socket_is_rejected() {
         "a regular file",
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
-    // Binding would truncate the lock file.
+    // Binding the socket would truncate the lock file.
     let lock = folder.path().join("new.lock");
     fs::write(&lock, "kept").unwrap();
     let new = folder.path().join("new");

@@ -18,7 +18,7 @@ pub(crate) struct CameraBuffers {
 }
 
 impl CameraBuffers {
-    /// Makes the buffers of `plan`, in the queue of `camera`, the path of its node.
+    /// Stores the buffers that were allocated for `plan` and imported into the queue of the camera with the device node `camera`.
     pub(crate) fn new(
         camera: String,
         plan: Plan,
@@ -68,7 +68,7 @@ impl CameraBuffers {
         (extent.width(), extent.height())
     }
 
-    /// Copies what the camera wrote into the buffer at `index` to the host, where a virtual GPU keeps a copy of its own.
+    /// Transfers the frame in the buffer at `index` to the host where the host keeps its own copy of the buffer (virtio-gpu).
     pub(crate) fn publish(&self, index: usize) -> Result<(), Failure> {
         let Some(copies) = &self.copies else {
             return Ok(());

@@ -1,17 +1,17 @@
-//! Everything that uses the frames besides the display: snapshots, a recording, an encoder and other processes.
+//! The consumers of the frames besides the display: snapshots, a recording, an encoder and other processes.
 //!
-//! A snapshot and a recording copy a frame at once. The encoder and other processes read the camera's buffer later, so the camera gets
-//! it after the last of them and the compositor (`Readers`).
+//! A snapshot and a recording copy a frame immediately. The encoder and other processes read the camera's buffer later. The
+//! buffer is queued in the camera again when all of these readers are done ([`Readers`]) and the compositor has released it.
 
 use std::os::fd::AsFd as _;
 
 use covalent_alloc::backend::v4l2::FrameInfo;
 use covalent_alloc::files;
-use covalent_client_demo::encoder::{Encoded, Encoder};
+use covalent_client_demo::encoder::{Encoder, EncodingReport};
 use covalent_client_demo::events::{Events, Ready};
 use covalent_client_demo::exit::Failure;
 use covalent_client_demo::exit_code::compositor_failure;
-use covalent_client_demo::frame_sharing::{FrameServer, Shared};
+use covalent_client_demo::frame_sharing::{FrameServer, SharingReport};
 use covalent_client_demo::readers::Readers;
 use covalent_client_demo::recorder::{Recorder, Recording, play_command};
 use covalent_client_demo::snapshot::Snapshots;
@@ -20,29 +20,30 @@ use signal_hook::consts::SIGUSR1;
 use crate::camera_buffers::CameraBuffers;
 use crate::options::Options;
 
-/// What the consumers have done, for the report.
+/// The recording, the encoding and the sharing of the frames so far, for the report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConsumerReports {
     pub(crate) recorded: Option<Recording>,
-    pub(crate) encoded: Option<Encoded>,
-    pub(crate) shared: Option<Shared>,
+    pub(crate) encoded: Option<EncodingReport>,
+    pub(crate) shared: Option<SharingReport>,
 }
 
-/// The consumers of a stream besides the display.
+/// All consumers of the stream except the display.
 #[derive(Debug)]
 pub(crate) struct Consumers {
-    /// The snapshots of `--snapshot`, and the signal that requests another.
+    /// The snapshots of `--snapshot`, and the flag that SIGUSR1 sets to request another snapshot.
     snapshots: Option<(Snapshots, Ready)>,
     recorder: Option<Recorder>,
-    /// The encoder of `--encode`, and the flag that it has encoded a frame.
+    /// The encoder of `--encode`, and the flag that is set when the encoder has encoded a frame.
     encoder: Option<(Encoder, Ready)>,
-    /// The socket of `--share`, and the flag that a process has connected, sent something or ended.
+    /// The server of `--share`, and the flag that is set when another process has connected, sent a message or disconnected.
     server: Option<(FrameServer, Ready)>,
     readers: Readers,
 }
 
 impl Consumers {
-    /// Checks the paths of the options, before the camera and the window are opened. Nothing is written yet.
+    /// Checks that the files and the socket of the options can be created. The caller checks this before it opens the camera and
+    /// the window. Nothing is written yet.
     pub(crate) fn check_paths(options: &Options) -> Result<(), Failure> {
         let written = [&options.record, &options.encode, &options.snapshot];
         for path in written.into_iter().flatten() {
@@ -52,7 +53,8 @@ impl Consumers {
         socket.map_err(Failure::unexpected)
     }
 
-    /// Creates the files and the socket of the options. `encoder` has its buffers already.
+    /// Creates the files and the socket that the options name, and watches the file descriptors of the encoder and the server.
+    /// `encoder` was already started with the camera's buffers.
     pub(crate) fn start(
         options: &Options,
         events: &mut Events,
@@ -92,7 +94,7 @@ impl Consumers {
         })
     }
 
-    /// Gives a frame that is shown to all consumers.
+    /// Passes a frame that was committed to the display to all consumers.
     pub(crate) fn frame(
         &mut self,
         frame: &FrameInfo,
@@ -113,7 +115,7 @@ impl Consumers {
             recorder.frame(buffer).map_err(Failure::unexpected)?;
         }
         if let Some((encoder, _)) = &mut self.encoder {
-            if encoder.take(frame.index).map_err(Failure::unexpected)? {
+            if encoder.encode(frame.index).map_err(Failure::unexpected)? {
                 self.readers.begin(frame.index);
             }
         }
@@ -126,8 +128,8 @@ impl Consumers {
         Ok(())
     }
 
-    /// Collects what the consumers have finished. Returns the buffers that the display has released and that waited for a consumer, so
-    /// that the camera can have them again.
+    /// Handles the frames that the encoder and the other processes have finished reading. Returns the buffers that have no reader
+    /// left and that the display has already released; the caller queues them in the camera.
     pub(crate) fn collect(&mut self) -> Result<Vec<usize>, Failure> {
         let mut read = Vec::new();
         if let Some((encoder, ready)) = &mut self.encoder {
@@ -144,7 +146,8 @@ impl Consumers {
         Ok(read)
     }
 
-    /// Returns whether a consumer still reads a buffer that the display has released. [`collect`](Self::collect) then returns it.
+    /// Returns whether a consumer still reads the buffer at `index`, which the display has released. When the last consumer is
+    /// done, [`collect`](Self::collect) returns the buffer.
     pub(crate) fn hold(&mut self, index: usize) -> bool {
         self.readers.holds(index)
     }
@@ -169,7 +172,7 @@ impl Consumers {
             .and(encoding.map_err(Failure::unexpected))
     }
 
-    /// Returns what was done until now.
+    /// Returns the consumers' reports so far.
     pub(crate) fn reports(&self) -> ConsumerReports {
         let server = self.server.as_ref();
         ConsumerReports {

@@ -1,4 +1,4 @@
-//! `--control`, `--remember`, `--forget` and `--controls`: what the user sets at the camera.
+//! `--control`, `--remember`, `--forget` and `--controls`: sets, stores and lists the camera's V4L2 controls.
 
 use std::io::Write as _;
 
@@ -12,15 +12,15 @@ use serde::Serialize;
 use crate::options::Options;
 use crate::remembered;
 
-/// Opens the camera, and sets the controls that are remembered and then those of the command line.
+/// Opens the camera, sets the remembered controls, and then sets the controls of the command line.
 ///
-/// A remembered control that the camera refuses is reported, and the stream goes on: a later version of a driver may lack it.
+/// A remembered control that the driver rejects is only logged, because another version of the driver may lack the control.
 pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
     let device = Device::open(&options.device).map_err(exit_code::camera_failure)?;
     if options.forget {
-        remembered::set(&device, remembered::Values::new()).map_err(Failure::unexpected)?;
+        remembered::store(&device, remembered::Values::new()).map_err(Failure::unexpected)?;
     }
-    let mut values = match remembered::of(&device) {
+    let mut values = match remembered::load(&device) {
         Ok(values) => values,
         Err(error) if options.remember => return Err(Failure::unexpected(error)),
         Err(error) => {
@@ -35,7 +35,7 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
     for (name, value) in values.iter().filter(|(name, _)| !is_given(name)) {
         if let Err(failure) = set_remembered(&device, name, *value) {
             tracing::warn!(
-                "a remembered control is not set: {failure}; --forget removes all of this camera"
+                "a remembered control is not set: {failure}; --forget removes all remembered controls of this camera"
             );
         }
     }
@@ -43,12 +43,13 @@ pub(crate) fn open(options: &Options) -> Result<Device, Failure> {
         values.insert(name.clone(), set(&device, name, value)?);
     }
     if options.remember {
-        remembered::set(&device, values).map_err(Failure::unexpected)?;
+        remembered::store(&device, values).map_err(Failure::unexpected)?;
     }
     Ok(device)
 }
 
-/// Returns the control with this name. It is read anew each time, because setting one control can change the range of another.
+/// Returns the control with this name. The controls are queried again on each call, because setting one control can change the
+/// range of another.
 fn find(device: &Device, name: &str) -> Result<Control, Failure> {
     let controls = device.controls().map_err(exit_code::camera_failure)?;
     let names: Vec<_> = controls.iter().map(|control| control.key.clone()).collect();
@@ -69,7 +70,7 @@ fn find(device: &Device, name: &str) -> Result<Control, Failure> {
     })
 }
 
-/// Sets a control to a value of the command line, and returns it.
+/// Sets a control to a value of the command line, and returns the value as a number.
 fn set(device: &Device, name: &str, value: &str) -> Result<i32, Failure> {
     let control = find(device, name)?;
     let number = control.parse(value).map_err(|why| {
@@ -83,7 +84,7 @@ fn set(device: &Device, name: &str, value: &str) -> Result<i32, Failure> {
         .map_err(exit_code::camera_failure)?;
     if control.is_inactive {
         tracing::warn!(
-            "{name} has no effect now, because of another control; set that one first (auto_exposure before exposure)"
+            "{name} has no effect now because of the value of another control; set the other control first (auto_exposure before exposure)"
         );
     }
     Ok(number)
@@ -102,14 +103,14 @@ struct List {
     device: String,
     driver: String,
     card: String,
-    controls: Vec<Listed>,
+    controls: Vec<ListedControl>,
 }
 
-/// A control. `minimum`, `maximum` and `step` are null where its kind has none.
+/// A control in the list. `minimum`, `maximum` and `step` are null for a type of control that has none.
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedControl {
     name: String,
-    /// The driver's name.
+    /// The driver's name of the control.
     description: String,
     kind: &'static str,
     value: Option<i32>,
@@ -120,7 +121,7 @@ struct Listed {
     menu: Vec<ListedItem>,
     read_only: bool,
     inactive: bool,
-    /// The value that is set at every start; null if none is remembered.
+    /// The remembered value, which every start sets; null if none is remembered.
     remembered: Option<i32>,
 }
 
@@ -130,7 +131,7 @@ struct ListedItem {
     name: String,
 }
 
-impl Listed {
+impl ListedControl {
     fn new(control: &Control, remembered: Option<i32>) -> Self {
         let items = |items: &[MenuItem]| -> Vec<ListedItem> {
             let item = |item: &MenuItem| ListedItem {
@@ -178,11 +179,11 @@ impl Listed {
 pub(crate) fn list(options: &Options) -> Result<(), Failure> {
     let device = open(options)?;
     let controls = device.controls().map_err(exit_code::camera_failure)?;
-    let remembered = remembered::of(&device).unwrap_or_default();
+    let remembered = remembered::load(&device).unwrap_or_default();
     let printed = if options.json {
         let listed = controls
             .iter()
-            .map(|control| Listed::new(control, remembered.get(&control.key).copied()));
+            .map(|control| ListedControl::new(control, remembered.get(&control.key).copied()));
         print::json(&List {
             device: device.path().display().to_string(),
             driver: device.driver().to_owned(),
@@ -197,7 +198,7 @@ pub(crate) fn list(options: &Options) -> Result<(), Failure> {
         .map_err(Failure::unexpected)
 }
 
-/// Prints the controls for people.
+/// Prints the controls as text.
 fn print_text(
     device: &Device,
     controls: &[Control],
@@ -231,7 +232,7 @@ fn print_text(
             details.push(format!("default {}", control.default));
         }
         if control.is_inactive {
-            details.push("without effect now because of another control".to_owned());
+            details.push("has no effect now because of another control".to_owned());
         }
         if let Some(value) = remembered.get(&control.key) {
             details.push(format!("set to {value} at every start"));

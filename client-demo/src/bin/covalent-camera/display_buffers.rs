@@ -1,15 +1,15 @@
-//! The buffers that the compositor shows: those of the camera, or shared memory to which every frame is copied.
+//! The buffers that are committed to the compositor: the camera's own buffers, or shared memory into which every frame is copied.
 
 use covalent_client_demo::exit::Failure;
 use covalent_client_demo::shm_copy::{CopyReport, ShmCopy};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-/// The buffers of either kind.
+/// The `wl_buffer`s that are committed to the compositor.
 #[derive(Debug)]
 pub(crate) enum DisplayBuffers {
-    /// The camera's buffers, by their index in its queue.
+    /// The camera's dma-bufs, by their index in the camera's queue.
     Shared(Vec<WlBuffer>),
-    /// Shared memory.
+    /// `wl_shm` buffers into which every frame is copied, and the reason for the copy.
     Copied(Box<ShmCopy>, CopyReport),
 }
 
@@ -51,7 +51,8 @@ impl DisplayBuffers {
         }
     }
 
-    /// Copies the frame in the camera's buffer `from` to the buffer `to`; nothing where they are the same.
+    /// Copies the frame in the camera's buffer `from` into the shared memory of buffer `to`. Does nothing where the compositor
+    /// uses the camera's buffers.
     pub(crate) fn copy(&mut self, from: usize, to: usize) -> Result<(), Failure> {
         match self {
             Self::Shared(_) => Ok(()),
@@ -59,7 +60,7 @@ impl DisplayBuffers {
         }
     }
 
-    /// Destroys the `wl_buffer`s of the camera's buffers. Those of shared memory are destroyed when they are dropped.
+    /// Destroys the `wl_buffer`s of the camera's buffers. `wl_shm` buffers are destroyed when they are dropped.
     pub(crate) fn destroy(self) {
         if let Self::Shared(wl_buffers) = self {
             for wl_buffer in wl_buffers {

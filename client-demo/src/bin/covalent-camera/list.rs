@@ -1,4 +1,5 @@
-//! `--list`: the formats, sizes and rates of the camera, how each format would be shown, and which the program chooses.
+//! `--list`: lists the camera's formats, sizes and rates, says how the frames of each format would be shown, and marks the format
+//! that the program chooses.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,26 +22,26 @@ use crate::options::Options;
 use crate::rate;
 use crate::setup;
 
-/// The most sizes of a format that are listed.
+/// The maximum number of sizes that are listed for one format.
 const SIZES: usize = 64;
 
-/// How the frames of a format would be shown, the best first.
+/// How the frames of a format would be shown, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Use {
+enum DisplayMethod {
     /// The display scans out the camera's buffers.
     ScannedOut,
     /// The compositor reads the camera's buffers.
     Composited,
     /// Every frame is copied into shared memory.
     Copied,
-    /// There is no compositor to ask.
+    /// No compositor is running, so this is unknown.
     Unknown,
     /// The frames cannot be shown.
     NotShown,
 }
 
-impl Use {
+impl DisplayMethod {
     fn label(self) -> &'static str {
         match self {
             Self::ScannedOut => "scanned out",
@@ -52,16 +53,16 @@ impl Use {
     }
 }
 
-/// A size, and its frame rates in frames a second, the highest first.
+/// A frame size, and its frame rates in frames per second, from the highest to the lowest.
 #[derive(Clone, Debug, Serialize)]
 struct Size {
     size: String,
     rates: Vec<String>,
 }
 
-/// A format of the camera.
+/// A format of the camera in the list.
 #[derive(Clone, Debug, Serialize)]
-struct Choice {
+struct ListedFormat {
     /// The V4L2 pixel format.
     pixel_format: String,
     /// The DRM fourcc; null for compressed and raw formats.
@@ -69,8 +70,8 @@ struct Choice {
     /// The driver's description.
     description: String,
     /// How its frames would be shown.
-    shown: Use,
-    /// Why they would not be shown better.
+    shown: DisplayMethod,
+    /// Why no better way to show the frames is possible.
     why: Option<String>,
     /// The source that would allocate the buffers.
     source: Option<String>,
@@ -87,11 +88,11 @@ struct List {
     /// The size that the program chooses, and its frame rate.
     size: String,
     rate: Option<String>,
-    /// The formats, the best first.
-    formats: Vec<Choice>,
+    /// The formats, in the order of how well their frames would be shown.
+    formats: Vec<ListedFormat>,
 }
 
-/// The compositor, with what is to be planned for it.
+/// The compositor's preferences, and the frame size and the refresh rate for it.
 struct Target {
     requests: Vec<TrancheRequest>,
     extent: Extent,
@@ -126,7 +127,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut formats = Vec::new();
     for description in queue.formats().map_err(exit_code::camera_failure)? {
         let is_chosen = chosen.is_some() && description.fourcc == chosen;
-        formats.push(choice(
+        formats.push(listed_format(
             options,
             &queue,
             &mut planning,
@@ -135,7 +136,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             is_chosen,
         )?);
     }
-    formats.sort_by_key(|choice| (!choice.chosen, choice.shown));
+    formats.sort_by_key(|entry| (!entry.chosen, entry.shown));
     let refresh = target.as_ref().and_then(|target| target.refresh_millihertz);
     let pixel_format = queue.formats().map_err(exit_code::camera_failure)?;
     let pixel_format = pixel_format
@@ -168,7 +169,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .map_err(Failure::unexpected)
 }
 
-/// Connects to the compositor; `None` where there is none.
+/// Connects to the compositor; returns `None` where none is running.
 fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     let (mut events, mut compositor): (Events, Compositor) = match Events::connect() {
         Ok(connected) => connected,
@@ -192,7 +193,7 @@ fn target(options: &Options, queue: &Queue) -> Result<Option<Target>, Failure> {
     }))
 }
 
-/// Returns the format of the plan that the program chooses without a copy.
+/// Returns the format of the plan that the program would choose, where frames are not copied.
 fn chosen_format(
     options: &Options,
     queue: &Queue,
@@ -207,62 +208,62 @@ fn chosen_format(
     Ok(answer.chosen.map(|(_, plan)| plan.layout().format().fourcc))
 }
 
-fn choice(
+fn listed_format(
     options: &Options,
     queue: &Queue,
     planning: &mut Planning,
     target: Option<&Target>,
     description: FormatDescription,
     chosen: bool,
-) -> Result<Choice, Failure> {
-    let mut choice = Choice {
+) -> Result<ListedFormat, Failure> {
+    let mut entry = ListedFormat {
         pixel_format: description.pixel_format.to_string(),
         format: description.fourcc.map(|fourcc| fourcc.to_string()),
         description: description.description.clone(),
-        shown: Use::Unknown,
+        shown: DisplayMethod::Unknown,
         why: None,
         source: None,
         sizes: sizes(queue, &description)?,
         chosen,
     };
     let Some(fourcc) = description.fourcc else {
-        choice.shown = Use::NotShown;
-        choice.why = Some(if description.is_compressed {
+        entry.shown = DisplayMethod::NotShown;
+        entry.why = Some(if description.is_compressed {
             "it is compressed".to_owned()
         } else {
-            "DRM has no name for it".to_owned()
+            "DRM has no fourcc for it".to_owned()
         });
-        return Ok(choice);
+        return Ok(entry);
     };
     let Some(target) = target else {
-        return Ok(choice);
+        return Ok(entry);
     };
     let collection = setup::collection(queue, target.extent, Some(fourcc))?;
     let mut negotiation = Negotiation::new(collection, "the camera and the compositor")
         .with_only_source(options.source.as_deref());
     let alternatives = negotiation.alternatives(&target.requests)?;
     let answer = planning.decide(&alternatives);
-    choice.why = answer.explanations.first().cloned();
+    entry.why = answer.explanations.first().cloned();
     match answer.chosen {
         Some((index, plan)) => {
             let is_direct = target
                 .requests
                 .get(index)
                 .is_some_and(|request| request.for_display);
-            choice.shown = if is_direct {
-                Use::ScannedOut
+            entry.shown = if is_direct {
+                DisplayMethod::ScannedOut
             } else {
-                Use::Composited
+                DisplayMethod::Composited
             };
-            choice.source = Some(plan.source_name().to_owned());
+            entry.source = Some(plan.source_name().to_owned());
         }
-        None if xrgb::FORMATS.contains(&fourcc) => choice.shown = Use::Copied,
-        None => choice.shown = Use::NotShown,
+        None if xrgb::FORMATS.contains(&fourcc) => entry.shown = DisplayMethod::Copied,
+        None => entry.shown = DisplayMethod::NotShown,
     }
-    Ok(choice)
+    Ok(entry)
 }
 
-/// Lists the sizes of a format with their rates.
+/// Returns the sizes of a format, each with its frame rates.
 fn sizes(queue: &Queue, description: &FormatDescription) -> Result<Vec<Size>, Failure> {
     let format = description.pixel_format;
     let rates = |extent| -> Result<Vec<String>, Failure> {
@@ -302,7 +303,7 @@ fn sizes(queue: &Queue, description: &FormatDescription) -> Result<Vec<Size>, Fa
     }
 }
 
-/// Prints the list for people.
+/// Prints the list as text.
 fn print_text(list: &List) -> std::io::Result<()> {
     let mut text = format!(
         "{} ({}): {} at {} frames a second\n",
@@ -311,21 +312,21 @@ fn print_text(list: &List) -> std::io::Result<()> {
         list.size,
         list.rate.as_deref().unwrap_or("the camera's own number of")
     );
-    for choice in &list.formats {
-        let mark = if choice.chosen { "*" } else { " " };
-        let format = choice.format.as_deref().unwrap_or(&choice.pixel_format);
+    for entry in &list.formats {
+        let mark = if entry.chosen { "*" } else { " " };
+        let format = entry.format.as_deref().unwrap_or(&entry.pixel_format);
         text.push_str(&format!(
             "\n{mark} {format}  {}  {}",
-            choice.shown.label(),
-            choice.description
+            entry.shown.label(),
+            entry.description
         ));
-        if let Some(source) = &choice.source {
+        if let Some(source) = &entry.source {
             text.push_str(&format!(", in {source}"));
         }
         text.push('\n');
-        // Sizes with the same rates are one line.
+        // Sizes with equal frame rates share one line.
         let mut by_rates: BTreeMap<usize, (Vec<&str>, &[String])> = BTreeMap::new();
-        for (place, size) in choice.sizes.iter().enumerate() {
+        for (place, size) in entry.sizes.iter().enumerate() {
             let same = by_rates
                 .values_mut()
                 .find(|(_, rates)| *rates == size.rates.as_slice());
@@ -343,7 +344,7 @@ fn print_text(list: &List) -> std::io::Result<()> {
             }
             text.push('\n');
         }
-        if let Some(why) = &choice.why {
+        if let Some(why) = &entry.why {
             for line in why.lines() {
                 text.push_str(&format!("      {line}\n"));
             }
@@ -360,8 +361,8 @@ mod tests {
 
     #[test]
     fn uses_are_ordered_from_the_best_to_the_worst() {
-        assert!(Use::ScannedOut < Use::Composited);
-        assert!(Use::Composited < Use::Copied);
-        assert!(Use::Copied < Use::NotShown);
+        assert!(DisplayMethod::ScannedOut < DisplayMethod::Composited);
+        assert!(DisplayMethod::Composited < DisplayMethod::Copied);
+        assert!(DisplayMethod::Copied < DisplayMethod::NotShown);
     }
 }

@@ -1,4 +1,5 @@
-//! Shows a V4L2 camera on a Wayland compositor, or on a display of a card, without a copy: both use the same buffers.
+//! Shows a V4L2 camera on a Wayland compositor or on a KMS display without a copy: the camera fills the buffers that are
+//! displayed.
 
 mod camera_buffers;
 mod consumers;

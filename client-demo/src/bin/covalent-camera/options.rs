@@ -9,9 +9,9 @@ use covalent_client_demo::explicit_sync::SyncKind;
 
 /// Shows a V4L2 camera on a Wayland compositor or a display; the frames are captured into buffers that the display can read.
 ///
-/// The program plans from the constraints of the camera, the compositor and every memory source of this machine; the plan names
-/// the source that allocates. Where no buffer serves all, every frame is copied once into shared memory, and the program says why;
-/// with --no-copy that is an error.
+/// The program plans the buffers from the constraints of the camera, the compositor and every memory source of this machine; the
+/// plan names the source that allocates. Where camera and display cannot share a buffer, every frame is copied once into shared
+/// memory, and the program says why; with --no-copy that is an error.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-camera",
@@ -33,13 +33,14 @@ pub(crate) struct Options {
     /// The camera's node.
     #[arg(long, value_name = "NODE", default_value = "/dev/video0")]
     pub(crate) device: PathBuf,
-    /// Where the frames are shown: in a window of a Wayland compositor, or on a display of a card without one.
+    /// Where the frames are shown: in a window of a Wayland compositor, or by KMS on a display of a card.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) display: Display,
     /// The card of --display kms; by default the first with a display.
     #[arg(long, value_name = "NODE")]
     pub(crate) card: Option<PathBuf>,
-    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an object.
+    /// List the camera's formats, sizes and rates, how each format would be shown and why, and which is chosen; with --json as an
+    /// object.
     #[arg(long)]
     pub(crate) list: bool,
     /// List the camera's controls with their values, what they can be set to, and which are remembered; with --json as an object.
@@ -52,7 +53,7 @@ pub(crate) struct Options {
     /// Remember the controls of --control for this camera, and set them at every later start.
     #[arg(long, requires = "control")]
     pub(crate) remember: bool,
-    /// Remember no controls of this camera any more. Their values stay until something sets them.
+    /// Delete the remembered controls of this camera. The camera keeps their current values until a program sets others.
     #[arg(long, conflicts_with = "remember")]
     pub(crate) forget: bool,
     /// Size of the frames in pixels; by default the screen's where the camera supports it, else the camera's largest that fits.
@@ -61,8 +62,8 @@ pub(crate) struct Options {
     /// Pixel format of the frames, by its four characters or its name (XR24, XRGB8888, NV12).
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Fourcc>,
-    /// Frames a second, whole or a fraction (30, 30000/1001); the camera takes the nearest that it has. By default the highest that the
-    /// display can show.
+    /// Frames a second, whole or a fraction (30, 30000/1001); the camera uses the nearest rate that it supports. By default the
+    /// highest that the display can show.
     #[arg(long, value_parser = frame_rate)]
     pub(crate) fps: Option<FrameRate>,
     /// Exit after this many frames were shown.
@@ -74,39 +75,41 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json prints an
-    /// object for each time that the camera was there.
+    /// When the camera is unplugged, wait until it is plugged in again and go on; --frames then counts from there, and --json
+    /// prints an object for each time that the camera was there.
     #[arg(long)]
     pub(crate) reconnect: bool,
-    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all sources.
+    /// Use memory of this source only, by its identifier or its name (udmabuf, "dma-heap system"); an unknown name lists all
+    /// sources.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
-    /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared memory.
+    /// End with an error where the camera and the compositor can share no buffer, instead of copying every frame into shared
+    /// memory.
     #[arg(long)]
     pub(crate) no_copy: bool,
     /// Write the first frame to this file, and the next frame each time that SIGUSR1 arrives.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) snapshot: Option<PathBuf>,
-    /// Record the frames that are shown, as raw pixels: rows without gaps, one plane after the other. A frame is lost where the disk is
-    /// too slow, and nothing waits for it.
+    /// Record the frames that are shown, as raw pixels: rows without gaps, one plane after the other. If the disk is too slow,
+    /// frames are missing in the file; the display is not delayed.
     #[arg(long, value_name = "FILE", conflicts_with = "reconnect")]
     pub(crate) record: Option<PathBuf>,
-    /// Encode the frames that are shown with a V4L2 encoder, which reads the camera's buffers without a copy, and write the bitstream to
-    /// this file. A frame is lost where the encoder is too slow, and nothing waits for it.
+    /// Encode the frames that are shown with a V4L2 encoder, which reads the camera's buffers without a copy, and write the
+    /// bitstream to this file. If the encoder is too slow, frames are missing in the file; the display is not delayed.
     #[arg(long, value_name = "FILE", conflicts_with = "reconnect")]
     pub(crate) encode: Option<PathBuf>,
     /// The encoder of --encode; by default the first of the machine.
     #[arg(long, value_name = "NODE", requires = "encode")]
     pub(crate) encoder: Option<PathBuf>,
-    /// Give the frames that are shown to other processes, which connect to this socket and read the camera's buffers without a copy. A
-    /// frame is lost for a process that is too slow, and nothing waits for it.
+    /// Give the frames that are shown to other processes, which connect to this socket and read the camera's buffers without a
+    /// copy. A process that is too slow misses frames; the display is not delayed.
     #[arg(long, value_name = "SOCKET", conflicts_with = "reconnect")]
     pub(crate) share: Option<PathBuf>,
     /// Print the plan and the reasons for it: on stdout, or on stderr with --json.
     #[arg(long)]
     pub(crate) explain: bool,
-    /// Print one JSON object on stdout at the end, also after the camera or the compositor went away. SIGUSR2 prints the same while the
-    /// stream runs; without --json it prints a line on stderr.
+    /// Print one JSON object on stdout at the end, also after the camera or the compositor went away. SIGUSR2 prints the object
+    /// so far while the stream runs; without --json it prints a line on stderr.
     #[arg(long)]
     pub(crate) json: bool,
     /// Synchronisation with the compositor: explicit by timeline points, or implicit by the fences of the dma-bufs.
@@ -120,14 +123,14 @@ pub(crate) struct Options {
 /// Where the frames are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Display {
-    /// By a Wayland compositor.
+    /// A Wayland compositor.
     #[default]
     Wayland,
-    /// By KMS, without a compositor. No other program may drive the card's displays.
+    /// KMS, without a compositor. No other program may drive the card's displays.
     Kms,
 }
 
-/// Reads the name and the value of a control.
+/// Parses `NAME=VALUE` of `--control`.
 fn control(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => {
@@ -137,9 +140,9 @@ fn control(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads a frame rate that a camera may have.
+/// Parses a frame rate, up to 1000 frames per second.
 fn frame_rate(text: &str) -> Result<FrameRate, String> {
-    /// The highest rate that the option accepts.
+    /// The highest frame rate that the option accepts.
     const FASTEST: u32 = 1000;
     let rate: FrameRate = text
         .parse()

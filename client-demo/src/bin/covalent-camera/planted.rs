@@ -1,4 +1,5 @@
-//! A deliberate CPU read of every frame, for a build in which the test that counts copies must fail.
+//! A deliberate CPU read of every frame. It is only in a build that makes the test of copied bytes fail, which shows that the
+//! test works.
 
 use anyhow::anyhow;
 use covalent_alloc::buffer::CpuAccess;
@@ -6,13 +7,13 @@ use covalent_client_demo::exit::{Exit, Failure};
 
 use crate::camera_buffers::CameraBuffers;
 
-/// Reads a whole frame through a CPU mapping, as a program that copies it does.
+/// Reads a whole frame through a CPU mapping.
 pub(crate) fn read(camera_buffers: &CameraBuffers, index: usize) -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::Unexpected, anyhow::Error::from(error));
     let buffer = camera_buffers
         .buffers()
         .get(index)
-        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("buffer {index} is not there")))?;
+        .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("buffer {index} does not exist")))?;
     let mapping = buffer.map().map_err(failed)?;
     let guard = mapping.access(CpuAccess::Read).map_err(failed)?;
     for (plane, place) in buffer.layout().planes().iter().enumerate() {

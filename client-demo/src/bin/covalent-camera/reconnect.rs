@@ -1,4 +1,4 @@
-//! `--reconnect`: waits until a camera that was unplugged is plugged in again, and goes on.
+//! `--reconnect`: waits until an unplugged camera is plugged in again, and restarts the stream.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -14,10 +14,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::options::Options;
 
-/// How often the camera is looked for without a change of its folder: `/dev/v4l/by-id` exists only while a camera is there.
+/// How often the camera's node is checked without an inotify event. The folder `/dev/v4l/by-id` exists only while a camera is
+/// plugged in, so inotify cannot always watch it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs a stream; with `--reconnect` again each time that its camera went away and came back, until the stream ends otherwise.
+/// Runs a stream. With `--reconnect` it waits after the camera was unplugged and runs the stream again, until the stream ends for
+/// another reason.
 pub(crate) fn run(
     options: &Options,
     stream: impl Fn(&Options) -> Result<(), Failure>,
@@ -32,18 +34,19 @@ pub(crate) fn run(
                 if !came {
                     return Ok(());
                 }
-                tracing::warn!("{} is there again", options.device.display());
+                tracing::warn!("{} is plugged in again", options.device.display());
             }
             end => return end,
         }
     }
 }
 
-/// Waits until a camera is at a path, and returns true; returns false after SIGINT or SIGTERM.
+/// Waits until the device node exists and can be opened, and returns `true`; returns `false` after SIGINT or SIGTERM.
 fn wait(node: &Path) -> std::io::Result<bool> {
     let signals = SignalPipe::new(&[SIGINT, SIGTERM])?;
     let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    // udev changes the owner of a node after it was created. A folder that is missing is not watched.
+    // ATTRIB is watched because udev changes the owner of a node after the node was created. A folder that does not exist is not
+    // watched.
     let flags = WatchFlags::CREATE | WatchFlags::ATTRIB | WatchFlags::MOVED_TO;
     if let Some(folder) = node.parent() {
         let _ = inotify::add_watch(&changes, folder, flags);
@@ -66,7 +69,7 @@ fn wait(node: &Path) -> std::io::Result<bool> {
         if !fds[0].revents().is_empty() {
             return Ok(false);
         }
-        // What changed does not matter, since the node is opened again.
+        // The events are read and ignored, because the loop opens the node again after any of them.
         while rustix::io::read(&changes, &mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {}
     }
 }

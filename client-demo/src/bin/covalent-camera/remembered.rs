@@ -1,4 +1,4 @@
-//! The controls that are set at every start, for each camera: `$XDG_STATE_HOME/covalent/cameras.json`.
+//! The remembered controls of each camera, which every start sets: `$XDG_STATE_HOME/covalent/cameras.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use covalent_alloc::backend::v4l2::Device;
 use covalent_alloc::files::{self, FileAccess};
 use serde::{Deserialize, Serialize};
 
-/// The most bytes that are read of the file. A camera with a hundred controls takes 4 KiB.
+/// The maximum size of the file in bytes. A camera with a hundred controls takes 4 KiB.
 const MOST_BYTES: usize = 1 << 20;
 
 const FORMAT: &str = "covalent-cameras";
 const VERSION: u32 = 1;
 
-/// The controls of one camera, by name.
+/// The values of the controls of one camera, by the controls' names.
 pub(crate) type Values = BTreeMap<String, i32>;
 
 /// The file's contents.
@@ -25,7 +25,7 @@ struct Contents {
     cameras: Vec<Camera>,
 }
 
-/// A camera is the same one if it has the same driver, name and place: two equal cameras have different ones.
+/// A camera is identified by driver, name and bus location. Two cameras of the same model differ in the bus location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Camera {
     driver: String,
@@ -50,7 +50,7 @@ fn path() -> anyhow::Result<PathBuf> {
     let state = absolute("XDG_STATE_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".local/state")))
         .context(
-            "controls have no folder to be remembered in: neither XDG_STATE_HOME nor HOME is an absolute path; set one of them",
+            "there is no folder for the remembered controls: neither XDG_STATE_HOME nor HOME is an absolute path; set one of them",
         )?;
     Ok(state.join("covalent/cameras.json"))
 }
@@ -65,19 +65,19 @@ fn read(path: &Path) -> anyhow::Result<Vec<Camera>> {
         serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
     if contents.format != FORMAT || contents.version != VERSION {
         bail!(
-            "{} is no {FORMAT} file of version {VERSION}; a newer version of this program may have written it",
+            "{} is not a {FORMAT} file of version {VERSION}; a newer version of this program may have written it",
             path.display()
         );
     }
     Ok(contents.cameras)
 }
 
-/// Returns the controls that are remembered for a camera.
+/// Returns the remembered controls of a camera.
 ///
 /// # Errors
-/// When the file exists and cannot be read.
-pub(crate) fn of(device: &Device) -> anyhow::Result<Values> {
-    // Without a folder nothing can have been remembered.
+/// The file exists and cannot be read.
+pub(crate) fn load(device: &Device) -> anyhow::Result<Values> {
+    // Without a state folder no controls can have been stored.
     let Ok(path) = path() else {
         return Ok(Values::new());
     };
@@ -86,11 +86,11 @@ pub(crate) fn of(device: &Device) -> anyhow::Result<Values> {
     Ok(own.map(|camera| camera.controls).unwrap_or_default())
 }
 
-/// Replaces the controls that are remembered for a camera; those of other cameras stay.
+/// Replaces the remembered controls of a camera. Those of other cameras stay unchanged.
 ///
 /// # Errors
-/// When the file cannot be read or written.
-pub(crate) fn set(device: &Device, controls: Values) -> anyhow::Result<()> {
+/// The file cannot be read or written.
+pub(crate) fn store(device: &Device, controls: Values) -> anyhow::Result<()> {
     let path = path()?;
     let mut cameras = read(&path)?;
     let is_known = cameras.iter().any(|camera| camera.is(device));
@@ -136,7 +136,7 @@ mod tests {
             ),
             (
                 r#"{"format":"facts","version":1,"cameras":[]}"#,
-                "is no covalent-cameras",
+                "is not a covalent-cameras",
             ),
         ] {
             std::fs::write(&path, text).unwrap();

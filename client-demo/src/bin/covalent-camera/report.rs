@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::encoder::Encoded;
-use covalent_client_demo::frame_sharing::Shared;
-use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
+use covalent_client_demo::encoder::EncodingReport;
+use covalent_client_demo::frame_sharing::SharingReport;
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
 use covalent_client_demo::latency::Percentiles;
 use covalent_client_demo::print;
 use covalent_client_demo::recorder::Recording;
@@ -27,28 +27,28 @@ struct Report {
     dropped_by_camera: u64,
     /// Of the dropped frames, those that the program skipped: damaged ones, and those dequeued together with a newer one.
     dropped_by_client: u64,
-    /// Of the frames that the program skipped, those that were shorter than their format, without the driver's error flag.
+    /// Of the frames that the program skipped, those with less data than their format needs and without the driver's error flag.
     short: u64,
     /// Of the dropped frames, those that the compositor discarded.
     dropped_by_compositor: u64,
     /// Frames that were presented after a newer one.
     out_of_order: u64,
-    /// How the frames reached the display, by the compositor's presentation feedback.
-    path: Option<Path>,
-    /// Bytes of buffers that the CPU read or wrote in this process, divided by the presented frames.
+    /// How the frames reached the display, as the compositor's presentation feedback reports it.
+    path: Option<DisplayPath>,
+    /// Bytes of the buffers that the CPU read or wrote in this process, divided by the number of presented frames.
     client_copied_bytes_per_frame: f64,
-    /// The same number for this process and the compositor together; null where the compositor drew a frame or did not report how
-    /// it was shown, because the compositor does not tell its clients what it copied.
+    /// The same quotient for this process and the compositor together. It is null where the compositor composed a frame or did
+    /// not report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes_per_frame: Option<f64>,
-    /// Why this process copies every frame, and how many bytes; null where it copies none.
+    /// Why this process copies every frame, and how many bytes it copied; null where it copies none.
     copied: Option<CopyReport>,
-    /// What `--record` has written; null without it.
+    /// The recording of `--record`; null without the option.
     recorded: Option<Recording>,
-    /// What `--encode` has written; null without it.
-    encoded: Option<Encoded>,
-    /// What `--share` has given to other processes; null without it.
-    shared: Option<Shared>,
-    /// What shows the frames: `wayland` or `kms`.
+    /// The encoding of `--encode`; null without the option.
+    encoded: Option<EncodingReport>,
+    /// The frames that `--share` gave to other processes; null without the option.
+    shared: Option<SharingReport>,
+    /// The kind of display: `wayland` or `kms`.
     display: &'static str,
     /// The synchronisation with the compositor or display: `explicit` or `implicit`.
     sync: &'static str,
@@ -74,7 +74,7 @@ struct Report {
     plan: serde_json::Value,
 }
 
-/// The values that a report is made from.
+/// The values from which a report is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) camera_buffers: &'a CameraBuffers,
     pub(crate) stats: &'a FrameStats,
@@ -113,7 +113,7 @@ impl Report {
             dropped: by.iter().fold(0, |sum, part| sum.saturating_add(*part)),
             dropped_by_camera: by[0],
             dropped_by_client: by[1],
-            short: stats.frames_short(),
+            short: stats.frames_incomplete(),
             dropped_by_compositor: by[2],
             out_of_order: stats.frames_out_of_order(),
             path: stats.path(),
@@ -147,13 +147,13 @@ impl Report {
         }
     }
 
-    /// Returns the numbers of a stream that runs, for people.
+    /// Returns the counts of a running stream as one line of text.
     fn line(&self) -> String {
         let path = match self.path {
             None => "",
-            Some(Path::Direct) => ", scanned out",
-            Some(Path::Composited) => ", composited",
-            Some(Path::Mixed) => ", some scanned out and some composited",
+            Some(DisplayPath::Direct) => ", scanned out",
+            Some(DisplayPath::Composited) => ", composited",
+            Some(DisplayPath::Mixed) => ", some scanned out and some composited",
         };
         let latency = self.latency_ms.map_or_else(String::new, |latency| {
             format!(
@@ -175,10 +175,11 @@ impl Report {
     }
 }
 
-/// Prints the report: with `--json` as an object on stdout, and otherwise, while the stream runs, as a line on stderr.
+/// Prints the report. With `--json` it is an object on stdout. Without `--json` it is a line on stderr, which is printed only
+/// while the stream runs.
 ///
 /// # Errors
-/// When stdout or stderr cannot be written.
+/// Stdout or stderr cannot be written.
 pub(crate) fn print(inputs: ReportInputs<'_>, is_json: bool) -> anyhow::Result<()> {
     let is_running = inputs.ended == Ending::Running;
     if !is_json && !is_running {

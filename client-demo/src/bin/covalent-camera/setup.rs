@@ -32,9 +32,9 @@ use crate::display_buffers::DisplayBuffers;
 use crate::options::Options;
 use crate::rate;
 
-/// The least number of buffers: with less the camera stalls as soon as the compositor is late by one frame.
+/// The minimum number of buffers. With fewer, the camera stalls as soon as the compositor releases a buffer one frame late.
 const BUFFERS: u32 = 4;
-/// The size of a window where the compositor suggests none.
+/// The size of the window where the compositor suggests none.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
 /// Everything that a stream needs.
@@ -73,7 +73,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let devices = Devices {
         camera: &queue,
         encoder: encoder.as_ref().map(|(encoder, _)| encoder),
-        // The buffers that other processes have are missing for camera and display.
+        // Buffers that other processes hold are not available to the camera and the display, so more are allocated.
         count: match options.share {
             Some(_) => BUFFERS.saturating_add(SHARED_BUFFERS),
             None => BUFFERS,
@@ -134,12 +134,12 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
 struct Devices<'a> {
     camera: &'a Queue,
     encoder: Option<&'a EncoderDevice>,
-    /// The least number of buffers.
+    /// The minimum number of buffers.
     count: u32,
 }
 
 impl Devices<'_> {
-    /// Returns a collection with the devices, in any format or this one.
+    /// Returns a collection with these devices as participants. `None` as format permits every format.
     fn collection(
         self,
         extent: Extent,
@@ -160,7 +160,7 @@ impl Devices<'_> {
         collection: &mut BufferCollection,
         buffers: &[Buffer],
     ) -> Result<Streams, BackendError> {
-        let stream = queued(collection, self.camera, buffers)?;
+        let stream = import_and_queue(collection, self.camera, buffers)?;
         let pictures = match self.encoder {
             Some(encoder) => Some(collection.import(encoder.queue(), buffers)?),
             None => None,
@@ -169,10 +169,10 @@ impl Devices<'_> {
     }
 }
 
-/// The camera's stream, and that of the pictures of the encoder.
+/// The camera's capture stream, and the stream of the encoder's raw pictures.
 type Streams = (Stream, Option<Stream>);
 
-/// A plan, and its buffers in the camera's queue and the compositor.
+/// A plan, with its buffers imported into the camera's queue and the compositor.
 struct Planned {
     plan: Plan,
     buffers: Vec<Buffer>,
@@ -182,8 +182,8 @@ struct Planned {
     summary: String,
 }
 
-/// Negotiates buffers that the camera and the compositor share. Where there is no plan for them and `--no-copy` is not given, plans
-/// buffers whose frames this process copies to shared memory.
+/// Negotiates buffers that the camera and the compositor share. Where no plan for both exists and `--no-copy` is not given, plans
+/// buffers for the camera alone; this process then copies their frames to shared memory.
 fn plan(
     options: &Options,
     devices: Devices<'_>,
@@ -219,7 +219,7 @@ fn plan(
         }),
         Err(failure) if failure.exit() == Exit::NoPlan && !options.no_copy => {
             let reason = negotiation.why_no_plan(compositor);
-            copied(
+            plan_with_copy(
                 options, devices, extent, events, compositor, &failure, reason,
             )
         }
@@ -227,7 +227,7 @@ fn plan(
     }
 }
 
-/// Returns a collection with the camera, in any format or this one.
+/// Returns a collection with the camera as a participant. `None` as format permits every format.
 pub(crate) fn collection(
     queue: &Queue,
     extent: Extent,
@@ -244,22 +244,22 @@ pub(crate) fn collection(
 }
 
 /// Imports the buffers into the camera's queue and queues them.
-pub(crate) fn queued(
+pub(crate) fn import_and_queue(
     collection: &mut BufferCollection,
     queue: &Queue,
     buffers: &[Buffer],
 ) -> Result<Stream, BackendError> {
     let mut stream = collection.import(queue, buffers)?;
-    // Some drivers check the memory only in VIDIOC_QBUF.
+    // Some drivers check a buffer's memory only in VIDIOC_QBUF.
     for index in 0..buffers.len() {
         stream.queue(index)?;
     }
     Ok(stream)
 }
 
-/// Plans buffers whose frames this process copies to shared memory. `without_copy` is the failure that says why there is no plan
-/// without a copy, and `reason` says the same in one line.
-fn copied(
+/// Plans buffers for the camera alone, from which this process copies every frame to shared memory. `without_copy` is the failure
+/// that says why there is no plan without a copy, and `reason` is its summary in one line.
+fn plan_with_copy(
     options: &Options,
     devices: Devices<'_>,
     extent: Extent,
@@ -310,7 +310,7 @@ fn copied(
         .context("printing why frames are copied")
         .map_err(Failure::unexpected)?;
     let summary = format!(
-        "{without_copy}\n\nThese buffers are copied into shared memory.\n{}",
+        "{without_copy}\n\nThe frames in these buffers are copied into shared memory.\n{}",
         plan.explain()
     );
     Ok(Planned {
@@ -323,7 +323,8 @@ fn copied(
     })
 }
 
-/// Returns the size of the frames: that of `--size`, or the one that suits the screen in a format that the compositor supports.
+/// Returns the size of the frames: the size of `--size`, or the camera's size that suits the screen best in a format that the
+/// compositor supports.
 pub(crate) fn extent(
     options: &Options,
     queue: &Queue,
@@ -339,17 +340,18 @@ pub(crate) fn extent(
     let takes = |fourcc| {
         options.format.is_none_or(|format| format == fourcc)
             && match requests.as_slice() {
-                // Every frame will be copied.
+                // With no tranche in the feedback, every frame will be copied.
                 [] => xrgb::FORMATS.contains(&fourcc),
                 requests => requests.iter().any(|request| request.supports(fourcc)),
             }
     };
-    camera_size::choose(queue, takes, wanted(options, compositor))
+    camera_size::choose(queue, takes, preferred_extent(options, compositor))
         .map_err(exit_code::camera_failure)
 }
 
-/// Returns the size that fills this screen, or the window.
-fn wanted(options: &Options, compositor: &Compositor) -> Extent {
+/// Returns the size that the frames should have: the size of the display's mode, or with `--window` the size of a fullscreen
+/// configure. Without either it is [`ANY_SIZE`].
+fn preferred_extent(options: &Options, compositor: &Compositor) -> Extent {
     let configured = compositor
         .configure
         .and_then(|configure| configure.size.filter(|_| configure.fullscreen));
@@ -361,7 +363,7 @@ fn wanted(options: &Options, compositor: &Compositor) -> Extent {
     };
     Extent::new(sides.0, sides.1)
         .or_else(|_| Extent::new(ANY_SIZE.0, ANY_SIZE.1))
-        .unwrap_or_else(|_| unreachable!("a small size is a size"))
+        .unwrap_or_else(|_| unreachable!("640x480 is a valid size"))
 }
 
 /// Prints the summary of the negotiation where `--explain` was given.

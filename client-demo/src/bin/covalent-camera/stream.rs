@@ -1,7 +1,7 @@
 //! The event loop: commits captured frames to the compositor and queues released buffers in the camera again.
 //!
-//! Each frame is committed as soon as it is captured, and replaces one that was not presented yet. A buffer is queued in the camera
-//! only after the compositor has released it.
+//! Each frame is committed as soon as it is captured, and replaces an earlier frame that was not presented yet. A buffer is
+//! queued in the camera only after the compositor has released it.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::exit_code;
 use covalent_client_demo::explicit_sync::ExplicitSync;
 use covalent_client_demo::frame_interval::FrameInterval;
-use covalent_client_demo::frame_size::is_short;
+use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{Ending, FrameStats};
 use covalent_client_demo::frame_trace::FrameTrace;
 use covalent_client_demo::window::Window;
@@ -32,7 +32,7 @@ use crate::options::Options;
 use crate::report::{self, ReportInputs};
 use crate::setup::setup;
 
-/// How often the loop wakes up without an event.
+/// The longest time that the event loop sleeps without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
@@ -46,23 +46,24 @@ struct Session<'a> {
     stream: Stream,
     display: DisplayBuffers,
     ready: Ready,
-    /// Set by the signal that requests the statistics.
+    /// Set by SIGUSR2, which requests the statistics.
     statistics: Ready,
     buffers: Buffers,
     explicit: Option<ExplicitSync>,
     stats: FrameStats,
     frame_interval: FrameInterval,
     frame_trace: FrameTrace,
-    /// What uses the frames besides the display.
+    /// The users of the frames besides the display.
     consumers: Consumers,
     closed: bool,
     last_frame: Instant,
-    /// The last time at which the camera had no queued buffer, or the compositor had yet to report on a committed frame.
+    /// The last time at which the camera could not be expected to deliver a frame: it had no queued buffer, or the compositor had
+    /// not reported on a committed frame yet.
     camera_waited: Instant,
     warned: bool,
 }
 
-/// Runs the program with these options.
+/// Captures frames and commits them to the compositor until the stream ends.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut session = Session::start(options)?;
     let end = session.run_loop();
@@ -104,7 +105,7 @@ impl<'a> Session<'a> {
         let frame_trace = FrameTrace::new("covalent-camera", camera, &traced);
         let mut session = Self {
             options,
-            // A V4L2 queue supports no fences.
+            // A V4L2 queue can neither wait for fences nor create them.
             buffers: Buffers::new(count, Accessor::new(producer, [])),
             events,
             compositor: setup.compositor,
@@ -124,7 +125,7 @@ impl<'a> Session<'a> {
             camera_waited: Instant::now(),
             warned: false,
         };
-        // The setup queued all buffers in the camera.
+        // The import of the buffers has already queued all of them in the camera.
         let queued = if session.display.is_copied() {
             0
         } else {
@@ -195,15 +196,15 @@ impl<'a> Session<'a> {
             let has_successor = self
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
-            let is_short = is_short(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_short {
+            let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
+            let passed_over = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 newest.replace(frame)
             };
             if let Some(old) = passed_over {
-                match is_short {
-                    true => self.stats.short(),
+                match is_incomplete {
+                    true => self.stats.incomplete(),
                     false => self.stats.skipped(),
                 }
                 self.requeue(old.index)?;
@@ -249,8 +250,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the buffer to commit; `None` where every frame
-    /// is copied and the compositor holds all buffers, so that the frame is skipped.
+    /// Makes the frame in the camera's buffer `captured` readable for the compositor. Returns the index of the buffer to commit.
+    /// Returns `None` where every frame is copied and the compositor holds all `wl_shm` buffers, so that the frame is skipped.
     fn fill_display_buffer(&mut self, captured: usize) -> Result<Option<usize>, Failure> {
         if !self.display.is_copied() {
             self.camera_buffers.publish(captured)?;
@@ -258,7 +259,7 @@ impl<'a> Session<'a> {
         }
         let free = self.buffers.free();
         if let Some(index) = free {
-            // Shared memory has no fences, so `begin_write` never asks for a wait.
+            // Shared memory has no fences, so `begin_write` never returns a wait here.
             let _ = self.buffers.begin_write(index).map_err(handover_failure)?;
             self.display.copy(captured, index)?;
             self.buffers
@@ -271,7 +272,7 @@ impl<'a> Session<'a> {
         Ok(free)
     }
 
-    /// Queues a buffer in the camera again whose frame the compositor does not hold.
+    /// Queues a buffer in the camera again, after the compositor has released it or where the compositor never had it.
     fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         if self.display.is_copied() {
             if self.consumers.hold(index) {
@@ -318,7 +319,7 @@ impl<'a> Session<'a> {
                 self.frame_trace.discarded(frame);
             }
             Event::Configured => {
-                // The mode of the display may have changed.
+                // The size of the screen may have changed with the display's mode.
                 self.window.fit(
                     self.camera_buffers.size(),
                     self.compositor.configure.unwrap_or_default(),
@@ -339,7 +340,7 @@ impl<'a> Session<'a> {
         }
         match self.buffers.begin_write(index).map_err(handover_failure)? {
             BeginWrite::Ready(_) => self.stream.queue(index).map_err(exit_code::camera_failure),
-            // The compositor released the buffer while its GPU still reads it.
+            // The compositor has released the buffer, but its GPU still reads it.
             BeginWrite::Wait(wait) => {
                 self.frame_trace.wait_started(index, now());
                 self.events
@@ -349,7 +350,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not shown.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
+    /// shown.
     fn may_show(&self) -> bool {
         self.options
             .frames
@@ -379,14 +381,14 @@ impl<'a> Session<'a> {
             // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
             self.capture()?;
         }
-        // A queue may keep some buffers, so a queued buffer alone does not mean that the camera is late. While the compositor has not
-        // reported on a frame, the program waits for the compositor.
+        // A driver may keep some of its queued buffers, so a queued buffer alone does not mean that the camera is late. While a
+        // committed frame has no presentation feedback, the compositor may be what delays the stream.
         if queued == 0 || self.stats.in_flight() > 0 {
             self.camera_waited = Instant::now();
             if silence > COMPOSITOR_SILENCE && !self.warned {
                 self.warned = true;
                 tracing::warn!(
-                    "the compositor at {} has held {kept} of {} buffers for {} s and sent no event for them; the camera waits",
+                    "the compositor at {} has held {kept} of {} buffers for {} s and sent no event for them; the camera waits for a free buffer",
                     self.events.socket(),
                     self.display.count(),
                     COMPOSITOR_SILENCE.as_secs()
@@ -422,7 +424,7 @@ impl<'a> Session<'a> {
         report::print(inputs, self.options.json).map_err(Failure::unexpected)
     }
 
-    /// Destroys the surface before the buffers.
+    /// Destroys the surface, and then the buffers.
     fn end(self) {
         let Self {
             mut events,
@@ -446,6 +448,8 @@ impl<'a> Session<'a> {
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer has another holder than this program expects"),
+        anyhow!(error).context(
+            "a buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }

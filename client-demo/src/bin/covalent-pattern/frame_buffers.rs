@@ -1,4 +1,4 @@
-//! The buffers that frames are drawn into: `wl_shm` buffers, or dma-bufs of a plan.
+//! The buffers into which frames are drawn: `wl_shm` buffers, or dma-bufs of a plan.
 
 use anyhow::Context;
 use covalent_alloc::backend::drm::HostTransfer;
@@ -17,10 +17,10 @@ use covalent_client_demo::shm::Pool;
 use covalent_client_demo::window::Window;
 use wayland_client::protocol::wl_buffer::WlBuffer;
 
-/// Buffers of either kind.
+/// The buffers, in shared memory or in dma-bufs.
 #[derive(Debug)]
 pub(crate) enum FrameBuffers {
-    /// `wl_shm`.
+    /// `wl_shm` buffers.
     Shm(Pool),
     /// dma-bufs that the compositor has imported, mapped into this process.
     Dmabuf {
@@ -72,7 +72,7 @@ impl FrameBuffers {
         collection
             .add(&writer)
             .map_err(exit_code::backend_failure)?;
-        let mut negotiation = Negotiation::new(collection, "the processor and the compositor");
+        let mut negotiation = Negotiation::new(collection, "the CPU and the compositor");
         let negotiated = negotiation.negotiate(events, compositor, |_, _| Ok(()))?;
         window.crop(negotiated.plan.layout());
         let mappings = negotiated
@@ -97,7 +97,7 @@ impl FrameBuffers {
         }
     }
 
-    /// Returns the name of the source of the memory.
+    /// Returns the name of the source that allocated the memory.
     pub(crate) fn source(&self) -> &str {
         match self {
             Self::Shm(_) => "wl_shm",
@@ -105,17 +105,17 @@ impl FrameBuffers {
         }
     }
 
-    /// Draws a frame into the buffer at `index`, which no one else may use.
+    /// Draws a frame into the buffer at `index`. Neither the compositor nor a device may use the buffer meanwhile.
     pub(crate) fn draw(&self, index: usize, rows: &Rows) -> anyhow::Result<()> {
         match self {
             Self::Shm(pool) => Ok(pool.draw(index, rows)?),
             Self::Dmabuf {
                 mappings, copies, ..
             } => {
-                let mapping = mappings.get(index).context("a buffer without a mapping")?;
+                let mapping = mappings.get(index).context("a buffer is not mapped")?;
                 let guard = mapping.access(CpuAccess::Write)?;
                 let picture = mapping.buffer().layout().visible_bytes(0);
-                let picture = picture.context("a format without rows")?;
+                let picture = picture.context("the layout of the buffer has no rows to draw")?;
                 for (row, y) in (picture.first_row..).zip(0..picture.rows) {
                     guard.write_row(0, row, picture.first_byte.into(), rows.row(y))?;
                 }

@@ -1,4 +1,4 @@
-//! Shows numbered frames on a Wayland compositor or a V4L2 output, so that a test can read from a picture which frame it shows.
+//! Shows numbered frames on a Wayland compositor or a V4L2 output, so that a test can read the number of a frame from its pixels.
 
 mod frame_buffers;
 mod options;

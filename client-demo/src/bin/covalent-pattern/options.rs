@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Parser;
 use covalent_client_demo::explicit_sync::SyncKind;
 
-/// Shows numbered frames: a strip of black and white cells holds the number, colour bars move with it.
+/// Shows numbered frames: a strip of black and white cells encodes the number, and colour bars move from frame to frame.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-pattern",
@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Exit after this many frames were shown.
     #[arg(long, value_name = "COUNT")]
     pub(crate) frames: Option<u64>,
-    /// Frames a second; by default one for each frame callback of the compositor.
+    /// Frames per second; by default one frame for each frame callback of the compositor.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) fps: Option<u32>,
     /// Draw into dma-bufs, allocated by a plan, instead of shared memory.
@@ -59,7 +59,7 @@ pub(crate) struct Options {
     pub(crate) trace: Option<PathBuf>,
 }
 
-/// A size in pixels, both sides at least 1.
+/// A size in pixels. Width and height are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Width in pixels.

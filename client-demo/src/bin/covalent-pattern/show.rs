@@ -24,7 +24,8 @@ use serde::Serialize;
 use crate::frame_buffers::FrameBuffers;
 use crate::options::Options;
 
-/// One buffer on the display, one that replaces it at the next refresh, one committed after that, and one to draw into.
+/// The number of buffers: one on the display, one that replaces it at the next refresh, one that was committed after that, and
+/// one that is drawn into.
 const BUFFERS: u32 = 4;
 
 /// The report that `--json` prints at the end.
@@ -40,11 +41,11 @@ struct Report {
     zero_copy: u64,
     /// Size of the frames.
     size: String,
-    /// The source of their memory.
+    /// The name of the source that allocated the buffers.
     source: String,
 }
 
-struct Show<'a> {
+struct App<'a> {
     options: &'a Options,
     events: Events,
     compositor: Compositor,
@@ -66,16 +67,16 @@ struct Show<'a> {
     closed: bool,
 }
 
-/// Runs the program with these options.
+/// Draws frames and commits them to the compositor until all are shown.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut show = Show::start(options)?;
-    let end = show.run_loop();
-    let printed = show.report();
-    drop(show);
+    let mut app = App::start(options)?;
+    let end = app.run_loop();
+    let printed = app.report();
+    drop(app);
     end.and(printed)
 }
 
-impl<'a> Show<'a> {
+impl<'a> App<'a> {
     fn start(options: &'a Options) -> Result<Self, Failure> {
         let unexpected = |error: anyhow::Error| Failure::new(Exit::Unexpected, error);
         let (mut events, mut compositor) =
@@ -178,7 +179,7 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// Logs one warning where the compositor holds all buffers for a long time.
+    /// Logs one warning where the compositor holds all buffers for longer than [`COMPOSITOR_SILENCE`].
     fn warn_of_held_buffers(&mut self) {
         if self.buffers.free().is_none()
             && self.released.elapsed() > COMPOSITOR_SILENCE
@@ -202,7 +203,7 @@ impl<'a> Show<'a> {
         !self.options.hold && self.options.frames.is_some_and(|frames| done >= frames)
     }
 
-    /// Returns how long the loop may sleep without an event.
+    /// Returns the longest time that the event loop may sleep without an event.
     fn timeout(&self) -> Option<Duration> {
         if self.buffers.free().is_none() {
             return (!self.warned).then_some(COMPOSITOR_SILENCE);
@@ -232,7 +233,7 @@ impl<'a> Show<'a> {
         let handover_failure =
             |error| Failure::new(Exit::Unexpected, anyhow!("buffer {index}: {error}"));
         if let BeginWrite::Wait(wait) = self.buffers.begin_write(index).map_err(handover_failure)? {
-            // The compositor released the buffer while its GPU still reads it.
+            // The compositor has released the buffer, but its GPU still reads it.
             self.frame_trace.wait_started(index, now());
             return self
                 .events
@@ -264,7 +265,7 @@ impl<'a> Show<'a> {
         self.frame_requested = false;
         if let Some(fps) = self.options.fps {
             let period = Duration::from_secs(1) / fps;
-            // After a stall the program does not catch up.
+            // Frames that were due during a stall are skipped, not drawn later.
             let now = Instant::now();
             self.due = (self.due + period).max(now.checked_sub(period).unwrap_or(now));
         }

@@ -1,4 +1,4 @@
-//! Sends frames to a V4L2 output instead of a compositor. A camera that is looped back to it captures them.
+//! Sends frames to a V4L2 output instead of a compositor. A capture device whose input is connected to the output captures them.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -19,17 +19,18 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::options::Options;
 
-/// The number of buffers: one that the device reads, five that are queued, and those that rest.
+/// The number of buffers: one that the device reads, five that are queued, and [`RESTING`] that are idle.
 const BUFFERS: u32 = 6 + RESTING;
 
-/// The number of buffers that rest between the device and the next frame that is drawn into them. vivid's camera copies the frame that
-/// its output sends, and goes on when the output has returned the buffer: on a busy machine a frame that is drawn at once is torn.
+/// The number of returned buffers that stay idle before they are drawn into again. vivid's capture device copies a frame from the
+/// buffer of its output device and may still copy after the output device has returned the buffer. On a busy machine a frame
+/// would be torn if its buffer were drawn into at once.
 const RESTING: u32 = 6;
 
-/// How long a device may take for one frame. The slowest rate of a video output is one frame a second.
+/// The longest time that the device may take for one frame. The slowest rate of a video output is one frame per second.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends numbered frames to the device at its own rate.
+/// Sends numbered frames to the device at the device's own rate.
 pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -84,9 +85,9 @@ pub(crate) fn run(options: &Options, node: &Path) -> Result<(), Failure> {
             let Some(index) = resting.pop_front() else {
                 continue;
             };
-            let mapping = mappings.get(index).ok_or_else(|| {
-                Failure::new(Exit::Unexpected, anyhow!("a buffer without a mapping"))
-            })?;
+            let mapping = mappings
+                .get(index)
+                .ok_or_else(|| Failure::new(Exit::Unexpected, anyhow!("a buffer is not mapped")))?;
             draw(pattern, number, mapping)?;
             stream.queue(index).map_err(device_failure)?;
             number = number.wrapping_add(1);
@@ -130,7 +131,7 @@ fn wait(stream: &Stream) -> Result<bool, Failure> {
         Ok(0) => Err(Failure::new(
             Exit::CameraGone,
             anyhow!(
-                "the video output took no frame for {} s",
+                "the video output device has consumed no frame for {} s",
                 FRAME_TIMEOUT.as_secs()
             ),
         )),
@@ -144,7 +145,7 @@ fn draw(pattern: Pattern, number: u32, mapping: &Mapping) -> Result<(), Failure>
     let rows = pattern.rows(number);
     let picture = mapping.buffer().layout().visible_bytes(0);
     let picture = picture
-        .context("a format without rows")
+        .context("the layout of the buffer has no rows to draw")
         .map_err(Failure::unexpected)?;
     let written = mapping.access(CpuAccess::Write).and_then(|guard| {
         let mut all = (picture.first_row..).zip(0..picture.rows);

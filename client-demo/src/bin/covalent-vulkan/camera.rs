@@ -1,5 +1,5 @@
 //! A camera whose buffers are textures of the Vulkan device. The buffers are planned for the camera and the device, and imported
-//! once. A buffer is queued in the camera again after its frame was sampled.
+//! once. A buffer is queued in the camera again when the rendering that samples it is complete.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -30,11 +30,12 @@ use crate::negotiations::{join, trial_participant};
 use crate::options::Options;
 use crate::render::{Renderer, Texture};
 
-/// The least number of buffers: one that is sampled, one that is sampled next, and two in the camera's queue.
+/// The minimum number of buffers: one that is sampled, one that is sampled next, and two in the camera's queue.
 const BUFFERS: u32 = 4;
-/// What the device does with the buffers, as a phrase for messages.
+/// What the device does with the camera's buffers, as a phrase for messages.
 pub(crate) const SAMPLED: &str = "sampled";
-/// How long the camera may deliver no frame before the program dequeues without a poll event, which finds an unplugged camera.
+/// How long the camera may deliver no frame before the program tries VIDIOC_DQBUF without a poll event. The ioctl fails if the
+/// camera was unplugged.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -59,16 +60,17 @@ pub(crate) struct CameraNegotiation {
     pub(crate) negotiation: Negotiation,
 }
 
-/// Whether the camera and the device imported a plan's buffers.
+/// Whether the camera and the device could import the buffers of a plan.
 pub(crate) enum CameraImport {
-    /// Both imported them.
+    /// The camera and the device imported the buffers.
     Imported(Box<Camera>, Box<Renderer>),
-    /// One of them refused, for this reason. A plan with another source may work.
+    /// The camera or the device rejected the buffers, for this reason. A plan with another source may work.
     Refused(String),
 }
 
 impl CameraNegotiation {
-    /// Opens the camera and adds it and the device to a negotiation. The camera captures at the size `wanted` where it supports it.
+    /// Opens the camera and starts a negotiation with the camera and the device as participants. The camera captures at the size
+    /// `wanted` if it supports that size.
     pub(crate) fn new(
         options: &Options,
         node: &Path,
@@ -88,7 +90,7 @@ impl CameraNegotiation {
         };
         let extent =
             camera_size::choose(&queue, takes, wanted).map_err(exit_code::camera_failure)?;
-        // RGB needs no YUV conversion.
+        // XRGB8888 is preferred, because it needs no YUV conversion.
         let mut collection = BufferCollection::new(extent)
             .with_count(BUFFERS)
             .with_format(Fourcc::XRGB8888);
@@ -158,7 +160,7 @@ impl CameraNegotiation {
         let collection = self.negotiation.collection();
         let buffers = collection.allocate(plan)?;
         let mut stream = collection.import(&self.queue, &buffers)?;
-        // Some drivers check the memory only in VIDIOC_QBUF.
+        // Some drivers check a buffer's memory only in VIDIOC_QBUF.
         for index in 0..buffers.len() {
             stream.queue(index)?;
         }
@@ -167,12 +169,12 @@ impl CameraNegotiation {
 }
 
 impl Camera {
-    /// Returns the path of its node.
+    /// Returns the path of the camera's node.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the plan of its buffers.
+    /// Returns the plan of the camera's buffers.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -182,12 +184,12 @@ impl Camera {
         self.plan.source_name()
     }
 
-    /// Returns the dma-bufs, by their index in the queue.
+    /// Returns the dma-bufs, by their index in the camera's queue.
     pub(crate) fn buffers(&self) -> &[Buffer] {
         self.stream.buffers()
     }
 
-    /// Returns the layout as it was allocated.
+    /// Returns the layout with which the buffers were allocated.
     pub(crate) fn layout(&self) -> &Layout {
         self.buffers()
             .first()
@@ -200,7 +202,7 @@ impl Camera {
         (extent.width(), extent.height())
     }
 
-    /// Returns YUV matrix and range for messages; `None` for RGB.
+    /// Returns the YUV matrix and the range of the pixels, for messages; `None` for RGB.
     pub(crate) fn conversion(&self) -> Option<String> {
         let info = self.layout().format().fourcc.info()?;
         let is_ycbcr = info.planes.len() > 1
@@ -220,7 +222,7 @@ impl Camera {
         })
     }
 
-    /// Dequeues every frame that is ready. The newest is kept for rendering; the others are queued again.
+    /// Dequeues every frame that is ready. Keeps the newest frame for rendering, and queues the buffers of the others again.
     pub(crate) fn capture(&mut self, stats: &mut FrameStats) -> Result<(), Failure> {
         // The fd of an unplugged camera may never become readable; VIDIOC_DQBUF then returns the error.
         if !self.ready.take() && self.last_frame.elapsed() < PROBE_INTERVAL {
@@ -240,18 +242,18 @@ impl Camera {
             };
             if let Some(old) = passed_over {
                 stats.skipped();
-                self.give_back(old.index)?;
+                self.requeue(old.index)?;
             }
         }
         self.check_silence()
     }
 
-    /// Returns whether a captured frame waits for rendering.
+    /// Returns whether a captured frame is ready to be sampled.
     pub(crate) fn has_picture(&self) -> bool {
         self.newest.is_some()
     }
 
-    /// Takes the newest frame for rendering. Give its buffer back with [`Camera::give_back`].
+    /// Takes the newest frame for rendering. The caller returns its buffer with [`Camera::requeue`].
     pub(crate) fn take_picture(&mut self) -> Option<(FrameInfo, Texture)> {
         let frame = self.newest.take()?;
         let texture = self.textures.get(frame.index)?.clone();
@@ -259,7 +261,7 @@ impl Camera {
     }
 
     /// Queues a buffer in the camera again.
-    pub(crate) fn give_back(&mut self, index: usize) -> Result<(), Failure> {
+    pub(crate) fn requeue(&mut self, index: usize) -> Result<(), Failure> {
         queue_for_capture(&mut self.holders, index)?;
         self.stream.queue(index).map_err(exit_code::camera_failure)
     }
@@ -286,10 +288,10 @@ pub(crate) fn preferred_size(compositor: &Compositor, size: (u32, u32)) -> Exten
     });
     Extent::new(width, height)
         .or_else(|_| Extent::new(640, 480))
-        .unwrap_or_else(|_| unreachable!("a small size is a size"))
+        .unwrap_or_else(|_| unreachable!("640x480 is a valid size"))
 }
 
-/// Records that a buffer is given to the camera. The compositor never has it, and the device must be done with it.
+/// Records that the camera writes the buffer at `index`. It fails if the device still uses the buffer.
 fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure> {
     match holders.begin_write(index).map_err(handover_failure)? {
         BeginWrite::Ready(_) => Ok(()),
@@ -305,6 +307,8 @@ fn queue_for_capture(holders: &mut Buffers, index: usize) -> Result<(), Failure>
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a camera's buffer has another holder than this program expects"),
+        anyhow!(error).context(
+            "a camera's buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }

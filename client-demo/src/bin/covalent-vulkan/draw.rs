@@ -1,4 +1,4 @@
-//! Renders one frame into a free buffer, commits it, and takes the buffer back when device and compositor are done with it.
+//! Renders frames into free buffers and commits them, and handles completed renderings and released buffers.
 
 use std::time::Duration;
 
@@ -15,56 +15,59 @@ use covalent_client_demo::pattern::NUMBERS;
 
 use crate::camera::Camera;
 use crate::render::Frame;
-use crate::show::Show;
+use crate::show::App;
 use crate::submission_tracker::{Completion, FrameSubmission};
 
-/// The most frames whose rendering is submitted to a GPU and not complete.
-const AHEAD: usize = 2;
+/// The maximum number of frames whose rendering was submitted to a GPU and is not complete.
+const MAX_PENDING: usize = 2;
 
-/// A frame whose rendering is submitted and not complete.
+/// A frame whose rendering was submitted and is not complete.
 pub(crate) struct PendingFrame {
-    /// The buffer's number.
+    /// The number of the buffer, see [`Swapchain`](crate::swapchain::Swapchain).
     number: usize,
-    /// Whether the frame is committed only on completion; otherwise it is committed already.
+    /// Whether the frame is committed when its rendering is complete. Otherwise it was committed at submission.
     is_deferred: bool,
-    /// The index of the camera's buffer that is sampled.
+    /// The index of the camera's buffer that the frame samples.
     picture: Option<usize>,
     timestamp: Option<Duration>,
     begun: Duration,
 }
 
-impl Show<'_> {
-    /// Returns the number that the next frame shows.
+impl App<'_> {
+    /// Returns the number that the next frame displays.
     pub(crate) fn frame_number(&self) -> u32 {
         let drawn = u32::try_from(self.drawn % u64::from(NUMBERS)).unwrap_or_default();
         self.options.first.wrapping_add(drawn) % NUMBERS
     }
 
-    /// Renders the next frame where the compositor has requested one, a buffer is free and, with a camera, a new frame was captured.
+    /// Renders the next frame if the compositor has sent a frame callback, a buffer is free and, with a camera, a new frame was
+    /// captured.
     pub(crate) fn draw(&mut self) -> Result<(), Failure> {
-        let ahead = match self.submissions.completion() {
+        let max_pending = match self.submissions.completion() {
             Completion::HelperThread => 1,
-            Completion::SyncFile => AHEAD,
+            Completion::SyncFile => MAX_PENDING,
         };
         let has_picture = self.camera.as_ref().is_none_or(Camera::has_picture);
         let is_time = self.frame_requested && has_picture && self.may_draw();
-        if !is_time || self.submissions.pending() >= ahead {
+        if !is_time || self.submissions.pending() >= max_pending {
             return Ok(());
         }
         let shown = self.frame_number();
         let Some(swapchain) = &mut self.swapchain else {
             return Ok(());
         };
-        let Some(index) = swapchain.free() else {
+        let Some(index) = swapchain.free_index() else {
             return Ok(());
         };
         let number = swapchain.number(index);
         let buffer = swapchain.buffer(index).cloned();
-        let buffer = buffer.context("a buffer").map_err(missing_part)?;
-        let after = match swapchain.draw(index).map_err(handover_failure)? {
+        let buffer = buffer
+            .context("the index has no buffer")
+            .map_err(incomplete_swapchain)?;
+        let after = match swapchain.begin_render(index).map_err(handover_failure)? {
             BeginWrite::Ready(after) => merged_wait_fence(&buffer, &after)?,
             BeginWrite::Wait(wait) => {
-                // The compositor released the buffer while its GPU still reads it.
+                // The compositor has released the buffer, but its GPU still reads it.
                 swapchain.frame_trace.wait_started(index, now());
                 return self
                     .events
@@ -81,16 +84,16 @@ impl Show<'_> {
         .drawn_to(swapchain.layout());
         let target = swapchain
             .target(index)
-            .context("a target")
-            .map_err(missing_part)?;
+            .context("the buffer has no render target")
+            .map_err(incomplete_swapchain)?;
         let texture = picture.as_ref().map(|(_, texture)| texture);
         let recorded = self
             .renderer
             .record(target, &frame, texture)
             .map_err(Failure::unexpected)?;
-        // A frame is committed only after its rendering is complete in two cases. Without explicit synchronisation and without a
-        // fence on the dma-buf, the compositor would read the buffer too early. A transfer to the host, which keeps a copy of its
-        // own, needs the rendered pixels.
+        // A frame is committed after its rendering is complete in two cases. First, without explicit synchronisation and without
+        // a fence on the dma-buf, the compositor would read the buffer too early. Second, the transfer to a virtual GPU's copy on
+        // the host needs the rendered pixels.
         let has_no_fence = self.submissions.completion() == Completion::HelperThread;
         let is_deferred = swapchain.copies.is_some() || has_no_fence && self.explicit.is_none();
         let captured = picture.map(|(frame, _)| frame);
@@ -128,8 +131,8 @@ impl Show<'_> {
         self.commit(frame_id, drawn, back)
     }
 
-    /// Sets the acquire and release points of the surface's next commit. The caller signals the acquire point; the release point
-    /// says when the buffer is free again.
+    /// Sets the acquire and release points of the surface's next commit. The caller has to signal the acquire point. The
+    /// compositor signals the release point when it no longer uses the buffer.
     fn set_points(&mut self, number: usize) -> Result<(Option<Point>, Option<SyncPoint>), Failure> {
         let Some(explicit) = &mut self.explicit else {
             return Ok((None, None));
@@ -138,7 +141,7 @@ impl Show<'_> {
         Ok((Some(acquire), Some(release.into())))
     }
 
-    /// Commits a frame. `drawn` signals the end of its rendering; `None` means that it is rendered.
+    /// Commits a frame. `drawn` is signalled when the frame's rendering is complete; `None` means that it is complete already.
     fn commit(
         &mut self,
         frame_id: u64,
@@ -154,8 +157,8 @@ impl Show<'_> {
         let (swapchain, index) = all
             .find_map(|swapchain| Some((swapchain.index_of(pending.number)?, swapchain)))
             .map(|(index, swapchain)| (swapchain, index))
-            .context("a swapchain of this buffer")
-            .map_err(missing_part)?;
+            .context("no swapchain has this buffer")
+            .map_err(incomplete_swapchain)?;
         if !swapchain.was_shown {
             swapchain.was_shown = true;
             self.window.crop(swapchain.layout());
@@ -163,12 +166,12 @@ impl Show<'_> {
             self.imports_at_first_frame = self.renderer.imports();
         }
         swapchain
-            .show(index, drawn, back)
+            .commit(index, drawn, back)
             .map_err(handover_failure)?;
         let wl_buffer = swapchain
             .wl_buffer(index)
             .context("a wl_buffer")
-            .map_err(missing_part)?;
+            .map_err(incomplete_swapchain)?;
         self.window.request_frame_callback(&handle);
         let frame = self.window.show(wl_buffer, &handle);
         let now = now();
@@ -191,7 +194,7 @@ impl Show<'_> {
         };
         let (number, is_deferred, picture) = (done.number, done.is_deferred, done.picture);
         if let (Some(index), Some(camera)) = (picture, &mut self.camera) {
-            camera.give_back(index)?;
+            camera.requeue(index)?;
         }
         for swapchain in self.swapchain.iter().chain(&self.retired) {
             let Some(index) = swapchain.index_of(number) else {
@@ -213,7 +216,8 @@ impl Show<'_> {
         Ok(())
     }
 
-    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not drawn.
+    /// Returns whether `--frames` allows another frame. A frame that may replace the last one before it is presented is not
+    /// drawn.
     pub(crate) fn may_draw(&self) -> bool {
         let Some(frames) = self.options.frames else {
             return true;
@@ -237,7 +241,7 @@ impl Show<'_> {
     pub(crate) fn handle_idle(&mut self, number: usize) {
         for swapchain in self.all_swapchains() {
             if let Some(index) = swapchain.index_of(number) {
-                swapchain.idle(index);
+                swapchain.wait_finished(index);
                 swapchain.frame_trace.wait_ended(index, now());
             }
         }
@@ -257,7 +261,7 @@ impl Show<'_> {
     }
 }
 
-/// Merges the fences that a GPU has to wait for before it renders to a buffer.
+/// Merges the fences that the GPU has to wait for before it renders to a buffer into one sync file.
 fn merged_wait_fence(
     buffer: &Buffer,
     after: &[PriorAccess<SyncPoint>],
@@ -266,8 +270,8 @@ fn merged_wait_fence(
     match export_wait(buffer, after, SyncMechanism::SyncFile, None).map_err(unexpected)? {
         Acquire::NoWait => Ok(None),
         Acquire::Fence(fence) => Ok(Some(fence)),
-        // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled, so
-        // this does not occur.
+        // Only a timeline point without a fence cannot be exported. A buffer is free only after its release point was signalled,
+        // so this does not occur.
         other => Err(Failure::new(
             Exit::Unexpected,
             anyhow!("{other:?} cannot be exported as a sync file for the GPU"),
@@ -278,11 +282,13 @@ fn merged_wait_fence(
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::new(
         Exit::Unexpected,
-        anyhow!(error).context("a buffer has another holder than this program expects"),
+        anyhow!(error).context(
+            "a buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }
 
-fn missing_part(error: anyhow::Error) -> Failure {
+fn incomplete_swapchain(error: anyhow::Error) -> Failure {
     Failure::new(
         Exit::Unexpected,
         error.context(

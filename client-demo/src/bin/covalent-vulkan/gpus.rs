@@ -1,4 +1,4 @@
-//! The Vulkan devices that may render, in the order in which they are tried.
+//! The Vulkan devices that can render, in the order in which the program tries them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use covalent_alloc::backend::vulkan::{Gpu, Vulkan};
 use covalent_alloc::model::DeviceIdentity;
 use covalent_client_demo::exit::{Exit, Failure};
 
-/// The devices that can render to dma-bufs, and why the others cannot be used.
+/// The devices that can render to dma-bufs, and the reasons why the other devices cannot be used.
 #[derive(Debug)]
 pub(crate) struct Gpus {
     pub(crate) open: Vec<Gpu>,
@@ -18,11 +18,15 @@ pub(crate) struct Gpus {
 impl Gpus {
     /// Opens every device, or only those that `wanted` names.
     ///
-    /// The compositor's own device comes first, then other GPUs, then CPU drivers.
+    /// The target devices of the compositor's feedback come first, then other GPUs, then CPU drivers.
     ///
     /// # Errors
-    /// [`Exit::NoPlan`] where there is no such device; [`Exit::Usage`] where `wanted` names none of them.
-    pub(crate) fn open(wanted: Option<&str>, near: &[DeviceIdentity]) -> Result<Self, Failure> {
+    /// [`Exit::NoPlan`] where no device can render to shared buffers; [`Exit::Usage`] where `wanted` names none of the devices
+    /// that can.
+    pub(crate) fn open(
+        wanted: Option<&str>,
+        compositor_devices: &[DeviceIdentity],
+    ) -> Result<Self, Failure> {
         let (open, closed) = Vulkan::load()
             .and_then(|vulkan| vulkan.gpus())
             .map_err(|error| Failure::new(Exit::NoPlan, error))?;
@@ -31,8 +35,10 @@ impl Gpus {
         let does_not_draw = |gpu: &Gpu| format!("{} has no graphics queue", gpu.name());
         unavailable_gpus.extend(idle.iter().map(does_not_draw));
         open.sort_by_key(|gpu| {
-            let is_near = near.iter().any(|one| gpu.identity().same_device(one));
-            (gpu.is_cpu(), !is_near)
+            let is_compositor_device = compositor_devices
+                .iter()
+                .any(|one| gpu.identity().same_device(one));
+            (gpu.is_cpu(), !is_compositor_device)
         });
         if open.is_empty() {
             return Err(Failure::new(
@@ -77,7 +83,7 @@ pub(crate) fn display_name(gpu: &Gpu) -> String {
 fn matches_name(gpu: &Gpu, wanted: &str) -> bool {
     let identity = gpu.identity();
     if wanted.starts_with('/') {
-        // Both nodes of a card are the same device.
+        // A card's primary node and render node are the same device.
         return identity.node == wanted
             || Card::open(Path::new(wanted))
                 .is_ok_and(|card| card.identity().same_device(identity));

@@ -1,4 +1,5 @@
-//! Draws with Vulkan on a Wayland compositor, into buffers that are planned with it; and over a camera's pictures.
+//! Renders with Vulkan into buffers that are negotiated with a Wayland compositor. With `--camera` it renders over a camera's
+//! pictures.
 
 mod camera;
 mod draw;

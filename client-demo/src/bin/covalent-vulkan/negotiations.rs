@@ -8,7 +8,8 @@ use covalent_client_demo::negotiation::Negotiation;
 
 use crate::gpus::display_name;
 
-/// One buffer on the display, one that replaces it at the next refresh, one committed after that, and one to render to.
+/// The number of buffers: one on the display, one that replaces it at the next refresh, one that was committed after that, and
+/// one that is rendered to.
 const BUFFERS: u32 = 4;
 
 /// Starts a negotiation of buffers that a device renders to. Where `source` is given, plans use memory of that source only.
@@ -31,7 +32,7 @@ pub(crate) fn open(
         .with_trial_import(trial_participant))
 }
 
-/// Queries the device's constraints again, for buffers of another size.
+/// Sets the size of the buffers, and queries the device's constraints for that size.
 ///
 /// # Errors
 /// [`Exit::Unexpected`] where the device does not report its constraints.
@@ -44,7 +45,7 @@ pub(crate) fn resize(
     join(collection.restart(extent), gpu, Purpose::Render)
 }
 
-/// Adds a device that renders to the buffers, or samples them.
+/// Adds a device as a participant that renders to the buffers or samples them.
 ///
 /// # Errors
 /// [`Exit::Unexpected`] where the device does not report its constraints.
@@ -59,8 +60,9 @@ pub(crate) fn join(
     }
 }
 
-/// Returns the participant that needs a trial import in a helper process, where that is the device that was added last. Some
-/// hardware drivers crash the importing process. A CPU driver maps the memory as any program does and needs no trial.
+/// Returns the name of the participant whose trial import has to run in a helper process. It is the device that was added last,
+/// unless that is a CPU driver. Some hardware drivers crash the importing process; a CPU driver maps the memory like any other
+/// program and needs no trial.
 pub(crate) fn trial_participant(collection: &BufferCollection, gpu: &Gpu) -> Option<String> {
     let joined = collection.participants().last()?;
     (!gpu.is_cpu()).then(|| joined.name.clone())

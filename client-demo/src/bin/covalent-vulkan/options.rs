@@ -6,11 +6,11 @@ use clap::Parser;
 use covalent_alloc::model::{Extent, Fourcc};
 use covalent_client_demo::explicit_sync::SyncKind;
 
-/// Draws with Vulkan into buffers that the compositor can show as they are; with --camera, over a camera's own pictures.
+/// Renders with Vulkan into buffers that the compositor can show without a copy; with --camera, over a camera's pictures.
 ///
 /// The program allocates its swapchain itself: it plans from the compositor's dma-buf feedback, the constraints of the Vulkan
-/// device and every memory source of this machine, and the plan names the source that allocates. It plans again when the
-/// feedback or the window's size changes.
+/// device and every memory source of this machine, and the plan names the source that allocates. It plans again when the feedback
+/// or the window's size changes.
 #[derive(Debug, Parser)]
 #[command(
     name = "covalent-vulkan",
@@ -26,8 +26,8 @@ use covalent_client_demo::explicit_sync::SyncKind;
     6 camera busy  7 allocation failed  8 camera gone while streaming  9 compositor gone while streaming"
 )]
 pub(crate) struct Options {
-    /// Use this Vulkan device, by a part of its name or its driver's, or by its node; an unknown name lists all devices. By default
-    /// the first one that can share buffers with the compositor, CPU drivers last.
+    /// Use the Vulkan device with this text in its name or its driver's name, or with this device node; an unknown name lists all
+    /// devices. By default the first one that can share buffers with the compositor, CPU drivers last.
     #[arg(long, value_name = "NAME|NODE")]
     pub(crate) device: Option<String>,
     /// Draw over the pictures of this camera.
@@ -54,7 +54,7 @@ pub(crate) struct Options {
     /// Show a window instead of filling the screen.
     #[arg(long)]
     pub(crate) window: bool,
-    /// Become a window when this many frames were shown.
+    /// Leave fullscreen and show a window after this many frames were shown.
     #[arg(long, value_name = "COUNT", conflicts_with = "window")]
     pub(crate) window_after: Option<u64>,
     /// Use memory of this source only for the window, by its identifier or its name; an unknown name lists all sources.
@@ -80,12 +80,12 @@ pub(crate) struct Options {
 /// What signals that a frame is rendered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum CompletionChoice {
-    /// The fence for a GPU, the thread for a CPU driver, which exports a fence only when it is done.
+    /// The fence for a GPU, and the thread for a CPU driver, because a CPU driver exports a fence only after the work is done.
     #[default]
     Auto,
-    /// A fence.
+    /// A fence of the device.
     Fence,
-    /// A thread.
+    /// A thread that waits for the device.
     Thread,
 }
 

@@ -1,4 +1,4 @@
-//! Runs planning with its trial imports on a thread. The event loop receives a number when there is an answer.
+//! Runs the planning and its trial imports on a thread, which notifies the event loop when a result is ready.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -6,7 +6,7 @@ use std::thread;
 use covalent_client_demo::completions::CompletionSender;
 use covalent_client_demo::planning::{Alternative, Planning, PlanningResult};
 
-/// The thread that plans; it ends when this is dropped.
+/// The thread that plans. It ends when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Planner {
     requests: Sender<Vec<Alternative>>,
@@ -14,7 +14,8 @@ pub(crate) struct Planner {
 }
 
 impl Planner {
-    /// Starts the thread, which sends `number` to the event loop with each answer.
+    /// Starts the thread. For each result it queues [`Event::Completed`](covalent_client_demo::compositor::Event::Completed) with
+    /// `number` in the event loop.
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -38,13 +39,13 @@ impl Planner {
         Ok(Self { requests, answers })
     }
 
-    /// Requests a plan of the first alternative that has one.
+    /// Requests a plan of the first alternative that can be planned.
     pub(crate) fn request(&self, alternatives: Vec<Alternative>) {
-        // This fails only where the thread panicked. The panic is printed on stderr, and no answer comes.
+        // The send fails only if the thread panicked. Then the panic was printed on stderr, and no result arrives.
         let _ = self.requests.send(alternatives);
     }
 
-    /// Returns an answer where there is one, without blocking.
+    /// Returns the next result if one is ready, without blocking.
     pub(crate) fn answer(&self) -> Option<PlanningResult> {
         self.answers.try_recv().ok()
     }

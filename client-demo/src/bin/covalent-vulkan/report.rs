@@ -2,7 +2,7 @@
 
 use covalent_alloc::backend::vulkan::Gpu;
 use covalent_alloc::buffer::{Buffer, cpu_traffic};
-use covalent_client_demo::frame_stats::{Ending, FrameStats, Path};
+use covalent_client_demo::frame_stats::{DisplayPath, Ending, FrameStats};
 use covalent_client_demo::latency::Percentiles;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::swapchain::Swapchain;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SwapchainReason {
-    /// It is the first.
+    /// It is the first swapchain.
     Begin,
     /// The window's size changed.
     Size,
@@ -22,7 +22,7 @@ pub(crate) enum SwapchainReason {
     Feedback,
 }
 
-/// A swapchain of the run.
+/// The report of one swapchain.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SwapchainReport {
     why: SwapchainReason,
@@ -31,11 +31,11 @@ pub(crate) struct SwapchainReport {
     modifier: String,
     stride_bytes: u32,
     size: String,
-    /// What the compositor does with the buffers, by the tranche of its feedback.
+    /// What the compositor does with the buffers, according to the tranche of its feedback.
     purpose: String,
-    /// Number of the first frame that was rendered to it.
+    /// The number of the first frame that was rendered to this swapchain.
     first_frame: u32,
-    /// Inode of each buffer.
+    /// The inode of each dma-buf.
     buffers: Vec<u64>,
 }
 
@@ -84,13 +84,13 @@ pub(crate) struct Report {
     discarded: u64,
     /// Frames that were presented after a newer one.
     out_of_order: u64,
-    /// How the frames reached the display, by the compositor's presentation feedback.
-    path: Option<Path>,
+    /// How the frames reached the display, as the compositor's presentation feedback reports it.
+    path: Option<DisplayPath>,
     /// The Vulkan device.
     device: String,
-    /// Its driver.
+    /// The driver of the Vulkan device.
     driver: String,
-    /// Whether it is a CPU driver.
+    /// Whether the Vulkan device is a CPU driver.
     is_processor: bool,
     /// The synchronisation with the compositor: `explicit` or `implicit`.
     sync: &'static str,
@@ -98,22 +98,22 @@ pub(crate) struct Report {
     completion: Completion,
     /// The source that allocated the last swapchain's buffers.
     source: Option<String>,
-    /// Their modifier.
+    /// The modifier of the last swapchain's buffers.
     modifier: Option<String>,
-    /// How often a released buffer was still in use, so that the program waited for its fences.
+    /// How often the program waited for the fences of a buffer that the compositor had released.
     waits: u64,
-    /// Imports of buffers into the device.
+    /// The number of buffer imports into the device.
     imports: u64,
-    /// Of these, the imports after the first frame of the last swapchain.
+    /// The number of imports after the first frame of the last swapchain.
     imports_in_steady_state: u64,
-    /// Bytes of buffers that the CPU read or wrote in this process.
+    /// Bytes of the buffers that the CPU read or wrote in this process.
     client_copied_bytes: u64,
-    /// The same number for this process and the compositor together; null where the compositor drew a frame or did not report how
-    /// it was shown, because the compositor does not tell its clients what it copied.
+    /// The same number for this process and the compositor together. It is null where the compositor composed a frame or did not
+    /// report how the frame was shown, because the compositor does not tell its clients how many bytes it copied.
     cpu_copied_bytes: Option<u64>,
-    /// Swapchains after the first one.
+    /// The number of swapchains after the first one.
     reallocations: usize,
-    /// Every swapchain, in order.
+    /// All swapchains, in order of creation.
     swapchains: Vec<SwapchainReport>,
     /// The camera's part of the report.
     camera: Option<CameraReport>,
@@ -125,7 +125,7 @@ pub(crate) struct Report {
     plan: serde_json::Value,
 }
 
-/// The values that a report is made from.
+/// The values from which a report is made.
 pub(crate) struct ReportInputs<'a> {
     pub(crate) gpu: &'a Gpu,
     pub(crate) stats: &'a FrameStats,

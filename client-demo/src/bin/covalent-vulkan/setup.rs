@@ -23,9 +23,9 @@ use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 
-/// The number that the planner's thread sends when it has an answer. Frames are numbered from 0.
-pub(crate) const PLANNED: u64 = u64::MAX;
-/// How long planning may take, with the trial imports. Each trial of the helper process also has a deadline of its own.
+/// The completion number of the planner's thread. Frames are numbered from 0, so no frame has this number.
+pub(crate) const PLAN_READY: u64 = u64::MAX;
+/// The deadline of planning, including the trial imports. Each trial of the helper process also has its own deadline.
 const PLANNING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Everything that rendering and showing frames needs.
@@ -41,7 +41,7 @@ pub(crate) struct Setup {
     pub(crate) gpu: Gpu,
     pub(crate) renderer: Renderer,
     pub(crate) camera: Option<Camera>,
-    /// The plan of the first swapchain, and what the compositor does with its buffers.
+    /// The plan of the first swapchain, and the phrase for what the compositor does with the buffers.
     pub(crate) first: (Plan, String),
 }
 
@@ -57,18 +57,18 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
     let completion_sender = events
         .completion_sender()
         .map_err(exit_code::compositor_failure)?;
-    let planner = Planner::start(completion_sender.clone(), PLANNED)
+    let planner = Planner::start(completion_sender.clone(), PLAN_READY)
         .context("starting a thread")
         .map_err(Failure::unexpected)?;
     let requests = current_requests(&compositor);
-    let near: Vec<_> = requests
+    let compositor_devices: Vec<_> = requests
         .iter()
         .filter_map(|request| Some(request.card.as_ref()?.identity().clone()))
         .collect();
     let Gpus {
         mut open,
         mut unavailable_gpus,
-    } = Gpus::open(options.device.as_deref(), &near)?;
+    } = Gpus::open(options.device.as_deref(), &compositor_devices)?;
     let extent = extent(options, &compositor)?;
     loop {
         let mut negotiations = open
@@ -81,7 +81,7 @@ pub(crate) fn setup(options: &Options) -> Result<Setup, Failure> {
             alternatives.extend(of_this.into_iter().map(|alternative| (place, alternative)));
         }
         let requested = alternatives.iter().map(|(_, one)| one.clone()).collect();
-        let answer = decide(&planner, requested, &mut events, &mut compositor)?;
+        let answer = await_plan(&planner, requested, &mut events, &mut compositor)?;
         let Some((place, plan)) = answer.chosen else {
             let mut lines = answer.explanations;
             lines.extend(
@@ -155,7 +155,7 @@ pub(crate) fn current_requests(compositor: &Compositor) -> Vec<TrancheRequest> {
         .unwrap_or_default()
 }
 
-/// Returns the size of the buffers: that of `--size`, else the window's, else the screen's.
+/// Returns the size of the buffers: the size of `--size`, else the window's size, else the screen's size.
 pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Extent, Failure> {
     if let Some(extent) = options.size {
         return Ok(extent);
@@ -165,15 +165,15 @@ pub(crate) fn extent(options: &Options, compositor: &Compositor) -> Result<Exten
     let (width, height) = match (size, mode) {
         (Some(size), _) => size,
         (None, Some(mode)) if fullscreen => mode,
-        // The compositor lets the window choose: half the width and half the height of the screen.
+        // The compositor lets the client choose the window's size: half the width and half the height of the screen.
         (None, Some((width, height))) => ((width / 2).max(1), (height / 2).max(1)),
         (None, None) => (640, 480),
     };
     Extent::new(width, height).map_err(Failure::unexpected)
 }
 
-/// Sends the alternatives to the planner and waits for its answer. Nothing is shown meanwhile.
-fn decide(
+/// Sends the alternatives to the planner and waits for its result. No frame is shown meanwhile.
+fn await_plan(
     planner: &Planner,
     alternatives: Vec<Alternative>,
     events: &mut Events,
@@ -192,7 +192,8 @@ fn decide(
 
 type Opened = Result<(Camera, Renderer), Failure>;
 
-/// Plans until the camera and the device have both imported a plan's buffers. The inner error says that there is no such plan.
+/// Plans and imports until the camera and the device have both imported the buffers of one plan. The inner error says that no
+/// such plan exists.
 fn open_camera(
     camera_negotiation: &mut CameraNegotiation,
     gpu: &Gpu,
@@ -202,7 +203,7 @@ fn open_camera(
 ) -> Result<Opened, Failure> {
     loop {
         let alternative = camera_negotiation.negotiation.alternative(SAMPLED, &[])?;
-        let answer = decide(planner, vec![alternative], events, compositor)?;
+        let answer = await_plan(planner, vec![alternative], events, compositor)?;
         let Some((_, plan)) = &answer.chosen else {
             return Ok(Err(camera_negotiation
                 .negotiation

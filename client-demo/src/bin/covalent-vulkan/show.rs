@@ -6,8 +6,8 @@
 //!        └──────── change ───────────────────────────────────────────────── │  │ released
 //!                                                                     draw ─┴──┴─ show
 //! ```
-//! The current swapchain stays in use until the next one is complete. Then it is retired, and it is dropped when all of its buffers
-//! are free.
+//! The current swapchain stays in use until the next one is complete. Then it is retired, and it is dropped when all of its
+//! buffers are free.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,20 +32,20 @@ use crate::options::Options;
 use crate::planner::Planner;
 use crate::render::Renderer;
 use crate::report::{Report, ReportInputs, SwapchainReason, SwapchainReport};
-use crate::setup::{PLANNED, Setup, extent, setup};
+use crate::setup::{PLAN_READY, Setup, extent, setup};
 use crate::submission_tracker::SubmissionTracker;
 use crate::swapchain::Swapchain;
 
-/// How often the loop wakes up without an event.
+/// The longest time that the event loop sleeps without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the pending submissions may take when the program ends.
+/// How long the program waits for pending submissions when it ends.
 const LAST_FRAMES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state of the event loop.
-pub(crate) struct Show<'a> {
+pub(crate) struct App<'a> {
     pub(crate) options: &'a Options,
     pub(crate) swapchain: Option<Swapchain>,
-    /// The swapchain whose `wl_buffer`s are requested and not all created.
+    /// The next swapchain, of which the compositor has not created all `wl_buffer`s yet.
     pub(crate) next: Option<(Swapchain, SwapchainReason)>,
     pub(crate) retired: Vec<Swapchain>,
     pub(crate) submissions: SubmissionTracker,
@@ -61,9 +61,10 @@ pub(crate) struct Show<'a> {
     pub(crate) negotiation: Negotiation,
     pub(crate) unavailable_gpus: Vec<String>,
     pub(crate) gpu: Gpu,
-    /// The pending request to the planner: the use of each alternative, in their order, and why a new plan is needed.
+    /// The pending request to the planner: the usage phrase of each alternative, in the same order, and the reason for the new
+    /// plan.
     pub(crate) pending_plan: Option<(Vec<String>, SwapchainReason)>,
-    /// Why a new plan has to be requested; `None` where none is needed.
+    /// Why a new plan has to be requested; `None` where no new plan is needed.
     pub(crate) replan_reason: Option<SwapchainReason>,
     pub(crate) planned_for: Extent,
     pub(crate) next_buffer_number: usize,
@@ -73,26 +74,26 @@ pub(crate) struct Show<'a> {
     pub(crate) committed: u64,
     pub(crate) imports_at_first_frame: u64,
     pub(crate) frame_requested: bool,
-    /// The number of waits of the swapchains that were dropped; see [`Swapchain::waits`].
+    /// The total of [`Swapchain::waits`] of the swapchains that were dropped.
     pub(crate) retired_waits: u64,
     pub(crate) was_made_window: bool,
     pub(crate) closed_by_user: bool,
 }
 
-/// Runs the program with these options.
+/// Renders frames and commits them to the compositor until all are shown.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut show = Show::begin(options)?;
-    let end = show.run_loop();
+    let mut app = App::begin(options)?;
+    let end = app.run_loop();
     let ended = match &end {
         Ok(ended) => *ended,
         Err(_) => Ending::Failed,
     };
-    let reported = show.report(ended);
-    show.end();
+    let reported = app.report(ended);
+    app.end();
     end.and(reported)
 }
 
-impl<'a> Show<'a> {
+impl<'a> App<'a> {
     fn begin(options: &'a Options) -> Result<Self, Failure> {
         let Setup {
             mut events,
@@ -118,7 +119,7 @@ impl<'a> Show<'a> {
         .map_err(|error| Failure::new(Exit::NoPlan, error))?;
         let planned_for = plan.layout().visible().extent();
         let submissions = SubmissionTracker::new(&gpu, options.completion, completion_sender)?;
-        let mut show = Self {
+        let mut app = Self {
             options,
             swapchain: None,
             next: None,
@@ -150,8 +151,8 @@ impl<'a> Show<'a> {
             was_made_window: false,
             closed_by_user: false,
         };
-        show.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
-        Ok(show)
+        app.allocate_swapchain(plan, usage_label, SwapchainReason::Begin)?;
+        Ok(app)
     }
 
     fn run_loop(&mut self) -> Result<Ending, Failure> {
@@ -191,7 +192,7 @@ impl<'a> Show<'a> {
             Event::BufferIdle(number) => self.handle_idle(number),
             Event::Created(number, wl_buffer) => self.handle_created(number, wl_buffer)?,
             Event::Refused(number) => self.handle_refused(number)?,
-            Event::Completed(PLANNED) => self.handle_plan()?,
+            Event::Completed(PLAN_READY) => self.handle_plan()?,
             Event::Completed(number) => self.handle_completed(number)?,
             Event::Presented(frame, shown) => {
                 self.stats.presented(frame, shown, self.compositor.clock);
@@ -228,7 +229,8 @@ impl<'a> Show<'a> {
             self.replan_reason = Some(SwapchainReason::Size);
         }
         if let Some(swapchain) = &self.swapchain {
-            // The mode of the display may have changed. Where the buffers have the window's size, a new swapchain is pending.
+            // The size of the screen may have changed with the display's mode. If the buffers follow the window's size, a new
+            // swapchain is pending.
             self.window.fit(
                 swapchain.size(),
                 self.compositor.configure.unwrap_or_default(),
@@ -301,7 +303,7 @@ impl<'a> Show<'a> {
             |compositor| {
                 for event in compositor.take_events() {
                     if let Event::Completed(number) = event {
-                        // An error of a frame that is not shown any more does not matter.
+                        // An error of a frame that is no longer shown is ignored.
                         let _ = submissions.complete(number);
                     }
                 }

@@ -1,8 +1,8 @@
 //! Submits command buffers and tracks them until the device completes them.
 //!
-//! A GPU's driver exports a sync file together with the submission, and the event loop polls it. A CPU driver such as llvmpipe has
-//! no fence before the work is done: `vkGetSemaphoreFdKHR` would block. Its command buffers are submitted and waited for on a helper
-//! thread, which then signals the acquire point and sends the submission's number to the event loop.
+//! A GPU's driver exports a sync file together with the submission, and the event loop polls it. A CPU driver such as llvmpipe
+//! has no fence before the work is done: `vkGetSemaphoreFdKHR` would block. Its command buffers are submitted and waited for on a
+//! helper thread, which then signals the acquire point and sends the submission's number to the event loop.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
@@ -22,7 +22,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use crate::options::CompletionChoice;
 use crate::render::RecordedFrame;
 
-/// How often the helper thread interrupts its wait, so that a lost device is reported.
+/// How often the helper thread interrupts its wait to report a lost device.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What signals that a submission is complete.
@@ -50,7 +50,7 @@ enum Method {
 }
 
 impl SubmissionTracker {
-    /// Starts the tracker. With [`CompletionChoice::Auto`] the device decides which completion is used.
+    /// Starts the tracker. With [`CompletionChoice::Auto`] the type of the device decides how completion is signalled.
     ///
     /// # Errors
     /// [`Exit::Unexpected`] where the helper thread cannot be started.
@@ -89,7 +89,7 @@ impl SubmissionTracker {
         }
     }
 
-    /// Returns the device as a participant of buffer access tracking. A CPU driver waits for no fence itself.
+    /// Returns the device as an accessor for the access tracking of the buffers. A CPU driver waits for no fences.
     pub(crate) fn accessor(&self, gpu: &Gpu) -> Accessor {
         let waits =
             self.completion() == Completion::SyncFile && gpu.device_sync().semaphore_from_sync_file;
@@ -101,9 +101,9 @@ impl SubmissionTracker {
         self.pending.len()
     }
 
-    /// Submits a frame. On completion the event loop receives its number, and its acquire point is signalled; without an acquire
-    /// point a GPU's fence is attached to the dma-buf's reservation. Returns the fence or point that signals the end of the
-    /// rendering, where there is one.
+    /// Submits a frame. On completion the frame's number is sent to the event loop, and its acquire point is signalled. Without
+    /// an acquire point, a GPU's fence is added to the reservation of the dma-buf. Returns the fence or point that signals the
+    /// completion, if there is one.
     ///
     /// # Errors
     /// [`Exit::Unexpected`].
@@ -134,7 +134,7 @@ impl SubmissionTracker {
         Ok(completion)
     }
 
-    /// Removes the submission that the event loop received the completion of; returns `false` where no such submission is pending.
+    /// Removes the submission whose completion the event loop has received. Returns `false` where no such submission is pending.
     ///
     /// # Errors
     /// [`Exit::Unexpected`] where the submission failed.
@@ -157,9 +157,9 @@ pub(crate) struct FrameSubmission<'a> {
     pub(crate) recorded: RecordedFrame,
     /// The number that the event loop receives on completion.
     pub(crate) number: u64,
-    /// The fence that a GPU waits for before it starts.
+    /// The fence that the GPU waits for before it renders.
     pub(crate) after: Option<Fence>,
-    /// The point that is signalled on completion.
+    /// The acquire point that is signalled on completion.
     pub(crate) acquire: Option<Point>,
     /// The buffer that is rendered to.
     pub(crate) buffer: &'a Buffer,
@@ -207,7 +207,7 @@ struct Job {
     acquire: Option<Point>,
 }
 
-/// The helper thread. On drop it completes its queue and ends.
+/// The helper thread. When this value is dropped, the thread completes the queued jobs and ends.
 #[derive(Debug)]
 struct Worker {
     jobs: Option<Sender<Job>>,
@@ -241,7 +241,7 @@ impl Worker {
 
     fn send(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
-            // This fails only where the thread panicked. The panic is printed on stderr, and the frame never completes.
+            // The send fails only if the thread panicked. Then the panic was printed on stderr, and the frame never completes.
             let _ = jobs.send(job);
         }
     }

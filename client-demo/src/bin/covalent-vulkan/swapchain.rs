@@ -1,8 +1,8 @@
-//! A swapchain that the program allocates itself: the buffers of one plan, as render targets of the device and as `wl_buffer`s of the
-//! compositor.
+//! A swapchain that the program allocates itself: the buffers of one plan, as render targets of the device and as `wl_buffer`s of
+//! the compositor.
 //!
-//! A buffer has an index in its swapchain, and a number that is unique in the program. Events of the compositor carry the number, so
-//! that a late event of a retired swapchain is not taken for one of the current swapchain.
+//! A buffer has an index in its swapchain, and a number that is unique in the program. The compositor's events are stored with
+//! the number, so that the program does not attribute a late event of a retired swapchain to the current one.
 
 use covalent_alloc::backend::drm::HostTransfer;
 use covalent_alloc::buffer::Buffer;
@@ -18,7 +18,7 @@ use crate::render::Target;
 /// The buffers of one plan.
 #[derive(Debug)]
 pub(crate) struct Swapchain {
-    /// Number of the first buffer.
+    /// The number of the first buffer.
     first: usize,
     pub(crate) plan: Plan,
     /// What the compositor does with the buffers, as a phrase for messages.
@@ -29,7 +29,7 @@ pub(crate) struct Swapchain {
     holders: Buffers,
     pub(crate) copies: Option<HostTransfer>,
     pub(crate) frame_trace: FrameTrace,
-    /// Whether a frame of it was committed.
+    /// Whether a frame of this swapchain was committed.
     pub(crate) was_shown: bool,
 }
 
@@ -42,7 +42,8 @@ impl Drop for Swapchain {
 }
 
 impl Swapchain {
-    /// Creates a swapchain whose buffers are numbered from `first`. The compositor has yet to create their `wl_buffer`s.
+    /// Creates a swapchain whose buffers are numbered from `first`. Its `wl_buffer`s are added later by
+    /// [`Swapchain::set_wl_buffer`].
     pub(crate) fn new(
         first: usize,
         plan: Plan,
@@ -66,7 +67,7 @@ impl Swapchain {
         }
     }
 
-    /// Returns the index of the buffer with a number; `None` where it belongs to another swapchain.
+    /// Returns the index of the buffer with this number; `None` if another swapchain has the buffer.
     pub(crate) fn index_of(&self, number: usize) -> Option<usize> {
         number
             .checked_sub(self.first)
@@ -83,8 +84,8 @@ impl Swapchain {
         self.first.saturating_add(index)
     }
 
-    /// Stores the `wl_buffer` of a buffer; returns whether every buffer has one now.
-    pub(crate) fn created(&mut self, index: usize, wl_buffer: WlBuffer) -> bool {
+    /// Stores the `wl_buffer` of the buffer at `index`. Returns whether every buffer has its `wl_buffer` now.
+    pub(crate) fn set_wl_buffer(&mut self, index: usize, wl_buffer: WlBuffer) -> bool {
         match self.wl_buffers.get_mut(index) {
             Some(known) => *known = Some(wl_buffer),
             None => wl_buffer.destroy(),
@@ -112,7 +113,7 @@ impl Swapchain {
         self.wl_buffers.get(index)?.as_ref()
     }
 
-    /// Returns the layout as it was allocated.
+    /// Returns the layout with which the buffers were allocated.
     pub(crate) fn layout(&self) -> &Layout {
         self.buffers
             .first()
@@ -126,23 +127,23 @@ impl Swapchain {
     }
 
     /// Returns the index of a buffer that neither the device nor the compositor uses.
-    pub(crate) fn free(&self) -> Option<usize> {
+    pub(crate) fn free_index(&self) -> Option<usize> {
         self.holders.free()
     }
 
-    /// Gives the buffer at an index to the device for rendering, or returns what has to be waited for first.
-    pub(crate) fn draw(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
+    /// Records that the device renders to the buffer at `index`, or returns the fence that has to be waited for first.
+    pub(crate) fn begin_render(&mut self, index: usize) -> Result<BeginWrite, HandOverError> {
         self.holders.begin_write(index)
     }
 
-    /// Records that the wait of [`Swapchain::draw`] is over.
-    pub(crate) fn idle(&mut self, index: usize) {
+    /// Records that the fence that [`Swapchain::begin_render`] returned is signalled.
+    pub(crate) fn wait_finished(&mut self, index: usize) {
         self.holders.wait_finished(index);
     }
 
-    /// Gives a rendered buffer to the compositor. `drawn` signals the end of the rendering, `back` is the release point; both may
-    /// be absent.
-    pub(crate) fn show(
+    /// Records that a rendered buffer is committed. `drawn` is the fence of the rendering, and `back` is the release point; both
+    /// are optional.
+    pub(crate) fn commit(
         &mut self,
         index: usize,
         drawn: Option<SyncPoint>,
@@ -152,17 +153,17 @@ impl Swapchain {
         self.holders.show(index, back).map(|_| ())
     }
 
-    /// Takes the buffer at an index back from the compositor.
+    /// Records that the compositor released the buffer at `index`.
     pub(crate) fn released(&mut self, index: usize) -> Result<(), HandOverError> {
         self.holders.released(index, self.buffers.get(index))
     }
 
-    /// Returns how often a released buffer was still in use, so that the program waited for its fences.
+    /// Returns how often the program waited for the fences of a buffer that the compositor had released.
     pub(crate) fn waits(&self) -> u64 {
         self.holders.waits()
     }
 
-    /// Returns whether neither the device nor the compositor uses any of its buffers.
+    /// Returns whether neither the device nor the compositor uses any buffer of this swapchain.
     pub(crate) fn is_idle(&self) -> bool {
         self.holders.held_by(Holder::Client) == self.buffers.len()
     }

@@ -1,5 +1,5 @@
-//! Creates the next swapchain from the compositor's feedback: plan, allocate, import, create `wl_buffer`s, and retire the swapchain
-//! before it.
+//! Creates the next swapchain from the compositor's feedback: plans, allocates, imports, creates `wl_buffer`s, and retires the
+//! current swapchain.
 
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::HostTransfer;
@@ -16,11 +16,11 @@ use crate::negotiations;
 use crate::render::Target;
 use crate::report::{SwapchainReason, SwapchainReport};
 use crate::setup::{current_requests, extent};
-use crate::show::Show;
+use crate::show::App;
 use crate::swapchain::Swapchain;
 
-impl Show<'_> {
-    /// Requests a new plan where one is needed and no other plan or swapchain is pending.
+impl App<'_> {
+    /// Requests a new plan if one is needed, unless a plan or a swapchain is pending.
     pub(crate) fn replan_if_needed(&mut self) -> Result<(), Failure> {
         if self.pending_plan.is_some() || self.next.is_some() {
             return Ok(());
@@ -133,11 +133,11 @@ impl Show<'_> {
             .as_ref()
             .and_then(|(swapchain, _)| swapchain.index_of(number));
         let (Some(index), Some((mut swapchain, why))) = (index, self.next.take()) else {
-            // Another buffer of the same swapchain was refused, so the swapchain was dropped.
+            // The compositor refused another buffer of the same swapchain before, so the swapchain was dropped.
             wl_buffer.destroy();
             return Ok(());
         };
-        if !swapchain.created(index, wl_buffer) {
+        if !swapchain.set_wl_buffer(index, wl_buffer) {
             self.next = Some((swapchain, why));
             return Ok(());
         }
@@ -183,7 +183,7 @@ impl Show<'_> {
         self.replan_without(&swapchain.plan, &swapchain.usage_label, why, REFUSED)
     }
 
-    /// Prints the plan where `--explain` was given.
+    /// Prints the explanation of the plan if `--explain` was given.
     pub(crate) fn explain(
         &self,
         before: &[String],

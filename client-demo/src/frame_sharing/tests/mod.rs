@@ -1,5 +1,5 @@
-//! The server with readers that follow the rules and with others, over its socket. The file descriptors are memfds, so that no device
-//! is needed.
+//! Tests the server over its socket, with readers that follow the rules and readers that do not. The buffers are memfds, so the
+//! tests need no device.
 
 mod reading;
 
@@ -29,7 +29,7 @@ fn memfds(count: usize) -> Vec<OwnedFd> {
     (0..count).map(memfd).collect()
 }
 
-/// A server of six buffers, in a folder of its own.
+/// A server of six buffers, whose socket is in its own folder.
 struct Fixture {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -48,7 +48,7 @@ impl Fixture {
         }
     }
 
-    /// Connects a reader whose first message is received.
+    /// Connects a reader and receives the first message for it.
     fn reader(&mut self) -> RawReader {
         let reader = RawReader::connect(&self.path);
         assert_eq!(self.server.serve().unwrap(), [0; 0]);
@@ -56,7 +56,7 @@ impl Fixture {
         reader
     }
 
-    /// Shows a frame, and returns how many readers have it.
+    /// Shows a frame, and returns how many readers got it.
     fn show(&mut self, index: usize) -> usize {
         self.server.show(index, 7, Some(Duration::from_nanos(9)))
     }
@@ -68,7 +68,7 @@ impl Fixture {
     }
 }
 
-/// A program that is connected to the server, and sends what a test chooses.
+/// A connection to the server whose messages each test chooses.
 struct RawReader(OwnedFd);
 
 impl RawReader {
@@ -88,7 +88,7 @@ impl RawReader {
         self.send(format!("{{\"done\":{index}}}").as_bytes());
     }
 
-    /// Receives a message; `None` where there is none, and an empty one at the end of the connection.
+    /// Receives a message; `None` where none has arrived. At the end of the connection the message is empty.
     fn receive(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; DESCRIPTION_BYTES_MAX];
         match rustix::net::recv(&self.0, &mut bytes, RecvFlags::empty()) {
@@ -172,7 +172,7 @@ fn reader_that_returns_a_frame_twice_or_sends_file_descriptors_is_disconnected()
     twice.done(2);
     twice.done(2);
     connection::send(&with_fd.0, b"{\"done\":2}", &memfds(1)).unwrap();
-    // One message of each reader is received at a time.
+    // Each call of `serve` receives one message of each reader.
     assert_eq!(fixture.server.serve().unwrap(), [2, 2]);
     assert_eq!(fixture.server.serve().unwrap(), [0; 0]);
     assert_eq!(fixture.show(3), 0, "both are disconnected");

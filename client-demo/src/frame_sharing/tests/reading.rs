@@ -1,4 +1,4 @@
-//! The reader: messages that are not valid, and real buffers where the machine has a source for them.
+//! Tests the reader with messages that are not valid, and with dma-bufs if this machine has a source for them.
 
 use std::time::Duration;
 

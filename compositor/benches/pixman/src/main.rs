@@ -1,4 +1,4 @@
-//! Measures pictures that the CPU renderer and pixman draw into a target of 1920×1080 pixels.
+//! Measures how fast the CPU renderer and pixman draw pictures into a target of 1920×1080 pixels.
 
 #[allow(dead_code)]
 #[path = "../../../src/region.rs"]
@@ -15,11 +15,11 @@ use render::{Memory, draw};
 const WIDTH: usize = 1920;
 const HEIGHT: usize = 1080;
 
-/// How a picture is drawn.
+/// A picture to draw. It is scaled from `size` to `shown`.
 struct Picture {
     name: &'static str,
     format: PixelFormat,
-    /// The format of pixman; `None` if it has none.
+    /// The pixman format of the picture; `None` if pixman does not support the format.
     peer: Option<FormatCode>,
     size: (usize, usize),
     shown: (usize, usize),
@@ -70,14 +70,14 @@ const PICTURES: [Picture; 6] = [
     },
 ];
 
-/// Who draws.
+/// The renderer that draws.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Covalent,
     Pixman,
 }
 
-/// Draws a picture once.
+/// Draws a picture once with one renderer.
 #[inline(never)]
 fn draw_once(picture: &Picture, side: Side, pixels: &mut [u32], target: &mut [u32]) {
     let (width, height) = picture.size;
@@ -143,7 +143,7 @@ fn draw_once(picture: &Picture, side: Side, pixels: &mut [u32], target: &mut [u3
     }
 }
 
-/// Returns a picture with gradients. A third of it is opaque, a third transparent, and the rest translucent.
+/// Returns a picture with gradients. A third of its pixels are opaque, a third transparent, and the others translucent.
 fn pixels() -> Vec<u32> {
     (0..HEIGHT)
         .flat_map(|y| (0..WIDTH).map(move |x| (x, y)))

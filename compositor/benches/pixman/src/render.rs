@@ -1,4 +1,4 @@
-//! The modules of the CPU renderer, and pictures that are drawn with them as the compositor does.
+//! Includes the modules of the CPU renderer, and calls them as the compositor does.
 #![allow(dead_code, unused_imports)]
 
 use std::io;
@@ -23,13 +23,13 @@ use colour::ColorRepresentation;
 use decode::{Encoding, ReadPlanes, RowDecoder};
 use format::PixelFormat;
 use scaled::Scaled;
-use view::{Transform, View};
+use view::{BufferView, Transform};
 
 fn float(pixels: usize) -> f64 {
     u32::try_from(pixels).map_or(f64::MAX, f64::from)
 }
 
-/// Planes in memory with their strides.
+/// The planes of a buffer in memory, each with its stride.
 pub struct Memory<'a>(pub Vec<(usize, &'a [u8])>);
 
 impl ReadPlanes for &Memory<'_> {
@@ -62,7 +62,7 @@ pub fn draw(
     let mut decoder = RowDecoder::default();
     let mut planes = memory;
     let mut part = vec![0; shown.0];
-    let view = View {
+    let view = BufferView {
         source: (0.0, 0.0, float(size.0), float(size.1)),
         destination: Rect::of_size(side(shown.0), side(shown.1)),
         transform: Transform::Normal,

@@ -28,9 +28,9 @@ const SIDE_MIN: u32 = 64;
 pub(super) struct CursorBuffers {
     slots: Vec<Slot>,
     side: u32,
-    /// The slot that was submitted last, which is on the display.
+    /// The slot that the last frame showed; its buffer is on the display.
     shown: Option<usize>,
-    /// The replaced smaller buffers. The display may show one of them until the next page flip.
+    /// Smaller buffers that were replaced. The display may scan one of them out until the next page flip.
     retired: Vec<Slot>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum CursorRejection {
     Io(#[from] io::Error),
 }
 
-/// The part of the pixels that is the pointer's image, which is neither scaled nor transformed.
+/// Returns the rectangle of the pointer's image in its buffer. The image must be neither scaled nor transformed.
 fn image_rect(cursor: &CursorLayer) -> Result<Rect, CursorRejection> {
     let source = cursor.view.source_pixels();
     let source = source.filter(|_| cursor.view.is_plain());
@@ -87,7 +87,7 @@ impl CursorBuffers {
         Ok(side.min(side_max))
     }
 
-    /// Returns a framebuffer with the pointer's image, which is written if no buffer has it yet.
+    /// Returns a framebuffer with the pointer's image. The image is copied into a buffer if no buffer contains it yet.
     ///
     /// # Errors
     ///
@@ -127,12 +127,12 @@ impl CursorBuffers {
         Ok(slot.framebuffer.handle())
     }
 
-    /// Returns the side of the buffers in pixels, which is the size of the plane.
+    /// Returns the side of the buffers in pixels, which is the size that the cursor plane shows.
     pub(super) fn side(&self) -> u32 {
         self.side
     }
 
-    /// Records that a frame with a cursor framebuffer was submitted, or one without the pointer.
+    /// Records which cursor framebuffer the submitted frame shows; `None` if the cursor plane is off.
     pub(super) fn submitted(&mut self, shown: Option<framebuffer::Handle>) {
         let mut slots = self.slots.iter();
         self.shown = slots.position(|slot| Some(slot.framebuffer.handle()) == shown);

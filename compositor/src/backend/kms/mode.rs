@@ -1,4 +1,5 @@
-//! The mode of a display: its changes by a fullscreen buffer and by hotplug, with output buffers of its size.
+//! Changes the mode of a display, for a fullscreen buffer and after a hotplug event, and reallocates the output buffers for the
+//! new size.
 
 use super::{HotplugOutcome, Kms};
 use crate::backend::ModeError;
@@ -33,7 +34,7 @@ impl Kms {
         let before = self.pipeline.mode();
         let is_current = match self.pipeline.mode_for(size, refresh) {
             None => true,
-            // The refresh rate is kept if the size already matches.
+            // A mode that has the requested size already is kept, whatever its refresh rate.
             Some((size, _)) if matching.is_some() => size == before.0,
             Some(mode) => mode == before,
         };
@@ -62,7 +63,7 @@ impl Kms {
         if !self.pipeline.set_mode(request, refresh)? {
             return Ok(false);
         }
-        // The old buffers are kept until the display shows another frame.
+        // The old buffers are kept until the display has flipped to another frame.
         self.output_buffers.replace(output_buffers);
         self.tests.clear();
         Ok(true)
@@ -72,7 +73,7 @@ impl Kms {
     ///
     /// # Errors
     ///
-    /// When the card fails. A second call continues where this one failed.
+    /// When an ioctl of the card fails. Another call retries the remaining steps.
     pub fn hotplug(&mut self) -> Result<HotplugOutcome, ModeError> {
         let preferred = self.pipeline.mode_for(None, None);
         if !self.pipeline.probe()? {
@@ -84,7 +85,7 @@ impl Kms {
             if !self.turn_off_pending {
                 return Ok(HotplugOutcome::Unchanged);
             }
-            // The display counts as off from here on, even if turning its CRTC off fails.
+            // From here on the display counts as disconnected, even if its CRTC cannot be turned off.
             let off = self.pipeline.turn_off();
             self.abandon();
             match off {
@@ -120,7 +121,7 @@ impl Kms {
             self.turn_off_pending = false;
             return Ok(HotplugOutcome::Changed);
         }
-        // The window of a virtual machine was resized, for example.
+        // The preferred mode may change, for example when the window of a virtual machine is resized.
         if self.requested_mode.is_none() && self.pipeline.mode_for(None, None) != preferred {
             let before = self.pipeline.mode();
             self.set_mode(None)?;

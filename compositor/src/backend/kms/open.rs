@@ -1,4 +1,4 @@
-//! Opening a card and its display.
+//! Opens cards and their displays.
 
 use covalent_alloc::text::printable_path;
 use std::os::fd::OwnedFd;
@@ -27,22 +27,22 @@ pub enum OpenError {
     /// `/dev/dri` has no card.
     #[error("there is no card in /dev/dri: load its driver, or use --backend headless")]
     NoCard,
-    /// A card cannot be opened.
+    /// A card device cannot be opened.
     #[error("{path} cannot be opened: {source}; check that it is a card and that this user has the seat", path = printable_path(path))]
     Open {
-        /// The card.
+        /// The path of the card.
         path: PathBuf,
         /// The kernel's error.
         #[source]
         source: std::io::Error,
     },
-    /// A request to the card failed.
+    /// An ioctl of the card failed.
     #[error(transparent)]
     Card(#[from] DrmError),
     /// Mode setting failed.
     #[error("{path}: {error}", path = printable_path(path))]
     Kms {
-        /// The card.
+        /// The path of the card.
         path: PathBuf,
         /// The error of mode setting.
         #[source]
@@ -54,7 +54,7 @@ pub enum OpenError {
     /// Writeback is not possible.
     #[error("--writeback: {0}")]
     Writeback(String),
-    /// No card can be used; each has its own reason.
+    /// No card can be used. Each error is the reason of one card.
     #[error("no card can be used: {}", join_messages(.0))]
     EachOf(Vec<OpenError>),
 }
@@ -64,7 +64,7 @@ fn join_messages(errors: &[OpenError]) -> String {
     messages.join("; ")
 }
 
-/// A card that was opened by the seat, for all its displays.
+/// A card that was opened through the seat. All its displays share it.
 #[derive(Clone, Debug)]
 pub struct OpenCard {
     card: Card,
@@ -73,7 +73,7 @@ pub struct OpenCard {
     session: Rc<SessionFd>,
 }
 
-/// The file descriptor of the seat manager, which closes it when the last display is dropped.
+/// The card's file descriptor from the seat. It is returned to the seat when the last display is dropped.
 #[derive(Debug)]
 pub(super) struct SessionFd {
     fd: Option<OwnedFd>,
@@ -93,7 +93,7 @@ impl OpenCard {
     ///
     /// # Errors
     ///
-    /// When no display can be used; with several, the error lists the reason of each.
+    /// When no display can be used. With several displays, the error lists the reason of each.
     pub fn open_all(seat: &Seat, options: &Options) -> Result<(Vec<Self>, Vec<Kms>), OpenError> {
         let paths = match &options.device {
             Some(path) => vec![path.clone()],
@@ -114,7 +114,8 @@ impl OpenCard {
                 tracing::info!(%error, "a card or a display cannot be used");
                 errors.push(error);
             }
-            // A card without a display may get one later. One that has no connectors, or that another program drives, is closed.
+            // A card without a connected display is kept, because a display may be connected later. A card that has no
+            // connectors, or that another program drives, is closed.
             if displays.len() > before || card.has_connectors() {
                 cards.push(card);
             }
@@ -143,7 +144,7 @@ impl OpenCard {
             .open(path, flags)
             .map_err(|error| open_error(std::io::Error::from(error)))?;
         let session = Rc::new(SessionFd { fd: Some(fd), seat });
-        // The event loop does not run yet, so no timer can retry. After a few attempts the failure is reported.
+        // The event loop does not run yet, so no timer can retry the request. After a few attempts the failure is reported.
         retry_transient(|| {
             let fd = session.fd.as_ref().map(OwnedFd::try_clone);
             let fd = fd.ok_or_else(|| open_error(std::io::ErrorKind::NotFound.into()))?;
@@ -186,8 +187,8 @@ impl OpenCard {
         resources.is_ok_and(|resources| !resources.connectors().is_empty())
     }
 
-    /// Opens the connected displays that `wanted` returns true for, and adds them to `displays`. A display that is off by
-    /// configuration is left out. `taken` are the planes of other displays of the card.
+    /// Opens the connected displays for which `wanted` returns true, and adds them to `displays`. A display that the
+    /// configuration turns off is skipped. `taken` are the planes that other displays of the card use.
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl OpenCard {
                 }
                 Err(error) => errors.push(error),
             }
-            // The files of --writeback are those of one display.
+            // The files of --writeback hold the frames of one display, so only one display is opened.
             if options.writeback.is_some() && !displays.is_empty() {
                 break;
             }
@@ -230,7 +231,7 @@ impl OpenCard {
         }
     }
 
-    /// Opens a display. `taken` are the planes of other displays of the card.
+    /// Opens a display. `taken` are the planes that other displays of the card use.
     ///
     /// # Errors
     ///
@@ -266,11 +267,11 @@ impl OpenCard {
         let planes = planes.collect();
         let (size, _) = pipeline.mode();
         let output_buffers = OutputBuffers::allocate(card, pipeline.plane(), size)?;
-        // The test commit fails if another program is DRM master; the next card can be tried then.
+        // The test commit fails if another program is DRM master. Then the next card is tried.
         if seat.is_active() {
             let blank = pipeline.full_frame(output_buffers.blank().handle());
             match retry_transient(|| pipeline.test(&[blank])) {
-                // A card that is busy only for a while is retried with the first frame.
+                // A card that is only transiently busy is not an error; the first frame is retried.
                 Err(error) if FaultKind::of(&error).is_transient() => {
                     tracing::warn!(%error, card = %path.display(), "the card is busy; the first frame is retried");
                 }

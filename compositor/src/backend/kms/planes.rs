@@ -1,4 +1,4 @@
-//! The planes of a frame: which layers they show, by test commits whose results are cached by configuration.
+//! Assigns the layers of a frame to planes. Test commits check each assignment, and their results are cached.
 
 use std::time::Duration;
 
@@ -22,19 +22,20 @@ use crate::render::view::Transform;
 use crate::scanout::{ScanoutRejection, primary_candidate, yuv_encoding};
 use crate::scene::SceneLayer;
 
-/// The largest number of test commits for one frame. If all are rejected, the frame is drawn.
+/// The maximum number of test commits for one frame. If all of them are rejected, the frame is composited.
 const TESTS_MAX: usize = 6;
 
-/// A layer whose buffer was committed within this time counts as changing. A changing layer gets a plane before an unchanging one.
+/// A layer whose buffer was committed within this time counts as changing. A changing layer gets a plane before an unchanging
+/// one.
 const RECENT_COMMIT_PERIOD: Duration = Duration::from_secs(1);
 
-/// The visible layers, with the framebuffers of those that a plane may show.
+/// The visible layers of a frame, and the framebuffers of the layers that a plane may show.
 struct Prepared {
     candidates: Candidates,
     framebuffers: Vec<Option<framebuffer::Handle>>,
     /// Whether the content of each layer may have changed.
     has_new_content: Vec<bool>,
-    /// Why no plane shows a layer.
+    /// For each layer, the reason why no plane can show it.
     rejections: Vec<Option<ScanoutRejection>>,
     cursor_framebuffer: Option<framebuffer::Handle>,
     hotspot: (i32, i32),
@@ -43,11 +44,11 @@ struct Prepared {
 }
 
 impl Kms {
-    /// Chooses the planes of the visible layers, which are sorted from the lowest, and of the pointer.
+    /// Assigns the visible layers, which are sorted from the bottom to the top, and the pointer to planes.
     ///
     /// # Errors
     ///
-    /// When a test commit or a framebuffer fails transiently. Nothing is cached then, and another attempt may succeed.
+    /// When a test commit or a framebuffer fails transiently. Then nothing is cached, and another attempt may succeed.
     pub(crate) fn plan(
         &mut self,
         visible: &[SceneLayer],
@@ -78,7 +79,7 @@ impl Kms {
         Ok(self.describe(visible, &prepared, &planes, choice))
     }
 
-    /// Records that the card rejected a frame with the planes of this plan, so that they are not chosen again.
+    /// Records that the card rejected a frame with this assignment of planes, so that the assignment is not chosen again.
     pub(crate) fn reject(&mut self, plan: &PlanePlan, reason: String) {
         if let Some(configuration) = &plan.configuration {
             self.tests.record(configuration.clone(), Err(reason));
@@ -141,7 +142,7 @@ impl Kms {
                 priority: 2 * u32::from(is_changing) + u32::from(is_yuv),
             });
             prepared.framebuffers.push(framebuffer);
-            // A client may draw into the same buffer again, and commit only the damage.
+            // A client may draw into the same buffer again and commit only damage, so damage counts as new content too.
             let is_new = layer.has_new_content || !layer.damage.is_empty();
             prepared.has_new_content.push(is_new);
             prepared.rejections.push(rejected);
@@ -152,7 +153,7 @@ impl Kms {
         Ok(prepared)
     }
 
-    /// Copies the pointer's image into a buffer for the cursor plane, if there is one that can show it.
+    /// Copies the pointer's image into a cursor buffer, if the output has a cursor plane that can show it.
     fn prepare_cursor(
         &mut self,
         cursor: &CursorLayer,
@@ -200,7 +201,7 @@ impl Kms {
         }
     }
 
-    /// Makes a test commit of these planes, with an output buffer on the primary plane if something is drawn.
+    /// Makes a test commit of these planes. If a layer is composited, the primary plane shows an output buffer.
     fn test(&self, frames: &[PlaneFrame<'static>], is_drawn: bool) -> Result<(), ScanoutRejection> {
         let mut frames = frames.to_vec();
         if is_drawn {
@@ -327,13 +328,13 @@ impl Kms {
                 _ => "a surface above it is drawn".to_owned(),
             };
         }
-        "no test commit was made for it, because the card rejected too many others of this frame"
+        "no plane was tested for it, because the card rejected too many other test commits of this frame"
             .to_owned()
     }
 }
 
 impl Prepared {
-    /// Returns what each plane shows in an assignment, without an output buffer.
+    /// Returns what each plane shows in an assignment. The output buffer is not included.
     fn frames(&self, assignment: &Assignment) -> Vec<PlaneFrame<'static>> {
         let frame = |plane, framebuffer, destination, picture: &Picture, hotspot| PlaneFrame {
             plane,
@@ -381,8 +382,8 @@ impl Prepared {
     }
 }
 
-/// Returns what a plane would have to show for a layer; `None` for `wl_shm` memory, for buffers that are transformed, and for
-/// colours that only the renderers convert.
+/// Returns the format, size, plane layout, source rectangle and YUV encoding with which a plane would show a layer. Returns
+/// `None` for `wl_shm` buffers, for transformed buffers, and for colours that only the renderers convert.
 fn picture(layer: &SceneLayer) -> Option<Picture> {
     let buffer = layer.content.dmabuf()?.buffer();
     if layer.view.transform != Transform::Normal {

@@ -1,9 +1,9 @@
 //! Validation of request arguments that Smithay 0.7 does not check.
 //!
-//! Smithay computes with the numbers of clients without checks. `wl_shm_pool.resize(0)` panics, and so do a negative size and an
-//! overflow in a build with overflow checks. The affected requests are validated here first. A number that the protocol forbids
-//! is answered with the protocol's error. A number that the protocol permits is clamped to a range in which sums cannot
-//! overflow; no output is nearly as large, so the difference is not visible.
+//! Smithay computes with the numbers of clients without checks. `wl_shm_pool.resize(0)` makes it panic; with overflow checks, a
+//! negative size and an overflow do too. The affected requests are validated here first. For a number that the protocol forbids,
+//! the client gets the protocol's error. A number that the protocol permits is clamped to a range in which sums cannot overflow;
+//! no output is nearly as large, so the difference is not visible.
 
 mod shell;
 mod tree;
@@ -48,7 +48,7 @@ use crate::connection::FileKind;
 use crate::limits::{Limit, amount};
 use crate::state::{State, usage_of};
 
-/// The largest coordinate and size. The sum of a hundred of them does not overflow.
+/// The maximum coordinate and size. The sum of a hundred such numbers does not overflow.
 const COORDINATE_MAX: i32 = 1 << 24;
 
 /// Implements `Dispatch` for an interface: calls `check`, which returns the request unchanged, changed, or `None` to drop it, and
@@ -189,10 +189,10 @@ fn surface(
     })
 }
 
-/// If a commit has at least this many damage rectangles, they are replaced by their bounding rectangle.
+/// The number of damage rectangles of one commit from which on they are replaced by their bounding rectangle.
 const DAMAGE_MAX: usize = 64;
 
-/// Limits the damage of the next commit, since a client could send damage without ever committing it.
+/// Limits the damage of the next commit, because a client could add damage again and again without a commit.
 fn limit_damage(surface: &WlSurface) {
     with_states(surface, |states| {
         let mut attributes = states.cached_state.get::<SurfaceAttributes>();
@@ -200,7 +200,8 @@ fn limit_damage(surface: &WlSurface) {
     });
 }
 
-/// Replaces very many rectangles by their bounding rectangle, in surface and in buffer coordinates.
+/// Replaces the rectangles by their bounding rectangle if there are too many. Surface and buffer coordinates are handled
+/// separately.
 fn simplify_damage(damage: &mut Vec<Damage>) {
     if damage.len() < DAMAGE_MAX {
         return;
@@ -228,7 +229,7 @@ fn shm(
     _data: &(),
 ) -> Option<wl_shm::Request> {
     if let wl_shm::Request::CreatePool { fd, .. } = &request {
-        // Reading memory that is mapped from another file could wait for a disk or for another process.
+        // Reading memory that is mapped from any other file could wait for a disk or for another process.
         if FileKind::of(fd) != FileKind::SharedMemory {
             let message = "the file is not shared memory: create it by memfd_create or on a tmpfs";
             shm.post_error(wl_shm::Error::InvalidFd, message);
@@ -281,7 +282,7 @@ fn data_source(
     _data: &DataSourceUserData,
 ) -> Option<wl_data_source::Request> {
     use wl_data_source::Request;
-    // The remaining request adds a type.
+    // The only request that remains adds a MIME type.
     if !matches!(request, Request::SetActions { .. } | Request::Destroy) {
         let count = with_source_metadata(source, |metadata| metadata.mime_types.len());
         let count = amount(count.unwrap_or(0)).saturating_add(1);
@@ -304,7 +305,7 @@ fn data_device(
     _data: &DataDeviceUserData,
 ) -> Option<wl_data_device::Request> {
     if let wl_data_device::Request::SetSelection { serial, .. } = request {
-        // Smithay checks only that the client has keyboard focus. A client can have keyboard focus without a key or button press.
+        // Smithay checks only that the client has keyboard focus, which a client can have without a key or button press.
         if !state.user_acts.contains(serial.into(), &client.id()) {
             tracing::debug!(
                 ?client,

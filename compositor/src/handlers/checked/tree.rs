@@ -41,7 +41,8 @@ pub(super) fn subcompositor(
     Some(request)
 }
 
-/// Returns the depth and the number of surfaces of a tree. The recursion is bounded, because no tree exceeds the largest depth.
+/// Returns the depth and the number of surfaces of a tree. The depth of the recursion is bounded by the limit of the tree's
+/// depth.
 fn extent(surface: &WlSurface) -> (usize, usize) {
     let (mut depth, mut count) = (0_usize, 1_usize);
     for child in get_children(surface) {
@@ -61,7 +62,7 @@ pub(super) fn subsurface(
 ) -> Option<wl_subsurface::Request> {
     use wl_subsurface::Request;
     match &request {
-        // Smithay accepts a surface as its own sibling, and later panics because it does not find it.
+        // Smithay accepts a surface as its own sibling and later panics, because it does not find the sibling.
         Request::PlaceAbove { sibling } | Request::PlaceBelow { sibling }
             if sibling == data.surface() =>
         {

@@ -1,4 +1,4 @@
-//! Selection of the connector, mode, CRTC and planes of a card.
+//! Selects the connector, mode, CRTC and planes of a display.
 
 use covalent_alloc::backend::drm::{Card, CardPlane, PlaneKind};
 use drm::control::{Device as _, Mode, ResourceHandles, connector, crtc, from_u32, plane};
@@ -60,7 +60,7 @@ impl ConnectedDisplay {
 impl Pipeline {
     /// Selects mode, CRTC and planes of a display.
     ///
-    /// The display gets the planes of its CRTC that are not in `taken`, the planes of other displays of the card. The state of the
+    /// The pipeline uses the planes of its CRTC, except those in `taken`, which other displays of the card use. The state of the
     /// display does not change before the first [`submit`](Self::submit), for which the device must be DRM master.
     ///
     /// # Errors
@@ -81,8 +81,8 @@ impl Pipeline {
                 FaultKind::Permanent => KmsError::NoAtomic,
                 _ => kernel("enabling atomic mode setting")(error),
             })?;
-        // The kernel hides the cursor plane of a virtual GPU from clients that set no hotspot. Other drivers do not know the
-        // capability.
+        // For a virtual GPU, the kernel hides the cursor plane from clients that do not set this capability. Other drivers reject
+        // the capability, so the error is ignored.
         let _ = card.set_client_capability(ClientCapability::CursorPlaneHotspot, true);
         if with_writeback {
             card.set_client_capability(ClientCapability::WritebackConnectors, true)
@@ -155,7 +155,8 @@ fn requested_mode(
     })
 }
 
-/// Returns a CRTC that drives the connector, and its planes, the lowest first. One of them is a primary plane.
+/// Returns a CRTC that can drive the connector, and its planes from the bottom to the top of the stacking order. One of them is a
+/// primary plane.
 fn find_planes(
     card: &Card,
     resources: &ResourceHandles,
@@ -176,7 +177,8 @@ fn find_planes(
     let expected = card
         .plane_handles()
         .map_err(kernel("listing the planes of the card"))?;
-    // The model has no planes for a card that does not list them, also if the request only failed for a moment.
+    // The allocator's model has no planes for a card whose planes it could not list, even if the request failed only transiently.
+    // The missing planes are reported as a transient error.
     if listed.len() < expected.len() {
         let interrupted = std::io::Error::from(rustix::io::Errno::INTR);
         return Err(kernel("listing the planes of the card")(interrupted));
@@ -193,7 +195,7 @@ fn find_planes(
                 .map_err(kernel("reading the properties of a plane"))?;
             let possible = resources.filter_crtcs(info.possible_crtcs());
             let is_first = own.iter().all(|(other, _)| other.kind() != plane.kind());
-            // A CRTC has one primary plane and one cursor plane, and any number of overlays.
+            // A pipeline uses one primary plane and one cursor plane of its CRTC, and any number of overlay planes.
             let fits = plane.kind() == PlaneKind::Overlay || is_first;
             if possible.contains(&crtc) && !taken.contains(handle) && fits {
                 own.push((plane, *handle));
@@ -214,14 +216,14 @@ fn find_planes(
     Err(KmsError::NoPipeline(name.to_owned()))
 }
 
-/// Returns whether the CRTC counts vblanks.
+/// Returns whether the CRTC has a vblank counter.
 fn counts_vblanks(card: &Card, all: &[crtc::Handle], crtc: crtc::Handle) -> bool {
     let index = all.iter().position(|other| *other == crtc);
     let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
         return false;
     };
-    // The CRTC is usually off at this point, so the error decides: EINVAL means that it is off, EOPNOTSUPP that it has no
-    // vblank counter.
+    // The CRTC is usually off here, so the error of the request decides: EINVAL means that the CRTC is off, and EOPNOTSUPP that
+    // it has no vblank counter.
     let monotonic =
         retry_transient(|| card.get_driver_capability(DriverCapability::MonotonicTimestamp))
             .is_ok_and(|value| value == 1);

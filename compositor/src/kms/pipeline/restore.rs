@@ -12,7 +12,7 @@ impl Pipeline {
     ///
     /// The kernel shows its console again when no DRM master is left.
     pub fn restore(&mut self) {
-        // The event loop has ended, so a timer could not retry.
+        // The event loop has ended, so no timer can retry the commit.
         let restored = retry_transient(|| self.restore_initial_state());
         if let Err(error) = restored {
             tracing::debug!(%error, "the display state before the start cannot be restored");
@@ -25,7 +25,7 @@ impl Pipeline {
         let mut request = AtomicModeReq::new();
         let mut mode_blob = None;
         let primary = self.planes[self.primary].properties();
-        // The initial framebuffer may not exist any more. The commit fails then, and the display is turned off.
+        // The initial framebuffer may no longer exist. Then the commit fails, and the display is turned off.
         let framebuffer = primary.value("FB_ID").filter(|id| *id != 0);
         let mode = self.initial_state.mode;
         if let (Some(framebuffer), Some(mode)) = (framebuffer, mode) {
@@ -67,7 +67,7 @@ impl Pipeline {
 
     /// Disables planes, connector and CRTC, for example after the display was unplugged.
     ///
-    /// The commit waits for an earlier one, so the page-flip event of a frame in flight can be read afterwards.
+    /// The commit blocks until an earlier commit has completed, so the page-flip event of a pending frame can be read afterwards.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Opening the GPU of a card.
+//! Opens the GPU of a card.
 
 use covalent_alloc::text::printable_path;
 use std::fs;
@@ -90,8 +90,8 @@ impl Gles {
 
 /// Returns whether the renderer of that name is a software renderer.
 ///
-/// Only the start of the name is compared. The name of virgl, which is a GPU to this machine, contains the host's renderer in
-/// brackets, which may be llvmpipe.
+/// Only the start of the name is compared. The name of virgl contains the name of the host's renderer in brackets, which may be
+/// llvmpipe, but virgl counts as a GPU.
 fn is_software(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let software_drivers = ["llvmpipe", "softpipe", "swrast", "software rasterizer"];

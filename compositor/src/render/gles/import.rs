@@ -1,4 +1,4 @@
-//! Import of clients' dma-bufs as textures.
+//! Imports clients' dma-bufs as textures.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -15,45 +15,45 @@ use super::{Gles, UploadedTexture, sys};
 use crate::render::format::PixelFormat;
 use crate::render::software::Pixels;
 
-/// The source of a texture, with its caches.
+/// The memory of a client's buffer for the GPU renderer, with the caches of its textures.
 #[derive(Clone, Copy, Debug)]
 pub struct GpuSource<'a> {
-    /// The dma-buf, which is imported; `None` for other memory.
+    /// The dma-buf to import and the cache of the import; `None` for a `wl_shm` buffer.
     pub dmabuf: Option<(&'a Buffer, &'a ImportCache)>,
-    /// The copy of memory, or of a dma-buf that the GPU cannot import.
+    /// The texture with a copy of a `wl_shm` buffer, or of a dma-buf that the GPU cannot import.
     pub uploaded: &'a UploadedTexture,
 }
 
-/// The cached result of importing a dma-buf into EGL: an image, or one for each plane of YUV.
+/// The cached result of importing a dma-buf into EGL: one EGL image of an RGB buffer, or one for each plane of a YUV buffer.
 ///
-/// EGL does not distinguish transient from permanent errors, so an error is cached only after it has repeated.
+/// EGL does not distinguish transient from permanent errors, so an error is cached only after it has occurred several times.
 #[derive(Debug, Default)]
 pub struct ImportCache {
     result: OnceCell<Result<Vec<Dmabuf>, String>>,
     refusals: Cell<u32>,
 }
 
-/// The number of consecutive errors after which a buffer is not imported again.
+/// The number of consecutive errors after which the import of a buffer is not tried again.
 const REFUSALS_MAX: u32 = 3;
 
 impl ImportCache {
-    /// Stores the result of an import; an error only if it has repeated often enough.
+    /// Caches the result of an import. An error is cached only if it has occurred several times.
     fn store(&self, answer: Result<Vec<Dmabuf>, String>) {
         let refusals = self.refusals.get().saturating_add(1);
         if answer.is_err() && refusals < REFUSALS_MAX {
             self.refusals.set(refusals);
             return;
         }
-        // The cell is empty, since `import` is not called again after it was set.
+        // The cell is empty here, because `import` is not called again after the cell was set.
         let _ = self.result.set(answer);
     }
 }
 
-/// The reason why a buffer has no texture.
+/// The reason why a buffer cannot be used as a texture.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The client's memory cannot be read, neither by the GPU nor by the CPU.
+    /// Neither the GPU nor the CPU can read the client's memory.
     #[error(transparent)]
     Unreadable(#[from] io::Error),
     /// The GPU renderer cannot import the buffer.
@@ -69,15 +69,15 @@ pub struct SampledFormat {
     /// The modifier.
     pub modifier: u64,
     /// The number of planes of a buffer with the modifier. A modifier may add planes to those of the format, for example for
-    /// compression.
+    /// compression metadata.
     pub planes: usize,
 }
 
 impl Gles {
     /// Returns the formats and modifiers that are imported without a copy, the linear ones last.
     ///
-    /// EGL lists no modifiers if the driver does not support them. Formats of 32 bits a pixel get the linear modifier then. Smithay
-    /// passes a linear buffer to EGL without a modifier, whether or not the driver supports modifiers.
+    /// If the driver does not support modifiers, EGL lists none. Then only formats with 32 bits per pixel are returned, with the
+    /// linear modifier. Smithay passes a linear buffer to EGL without a modifier, whether or not the driver supports modifiers.
     pub fn formats(&self) -> Vec<SampledFormat> {
         let mut formats = Vec::new();
         for format in PixelFormat::ALL {
@@ -112,8 +112,8 @@ impl Gles {
                 return Vec::new();
             };
             let modifiers = with_modifiers(code);
-            // A driver without modifiers reads a buffer in the format in which it was allocated and ignores the description.
-            // virgl allocates textures with 32 bits a pixel.
+            // A driver without modifiers reads a buffer in the format in which the buffer was allocated, and ignores the format
+            // that EGL passes. virgl allocates textures with 32 bits per pixel.
             let is_implicit = modifiers.is_empty()
                 && format.has_four_bytes()
                 && listed.iter().any(|entry| entry.code == code);
@@ -123,7 +123,7 @@ impl Gles {
                 modifiers
             };
         };
-        // Each plane has to be imported with the same modifier.
+        // All images of a YUV buffer have to be imported with the same modifier.
         let mut modifiers = with_modifiers(first.fourcc());
         modifiers.retain(|modifier| {
             images
@@ -133,7 +133,8 @@ impl Gles {
         modifiers
     }
 
-    /// Returns the number of planes of a buffer; `None` if it is not known, or has planes that cannot be imported one by one.
+    /// Returns the number of planes of a buffer; `None` if it is not known, or if the planes of a YUV buffer cannot be imported
+    /// separately.
     fn plane_count(&self, format: PixelFormat, modifier: Modifier) -> Option<usize> {
         if modifier == Modifier::Linear {
             return Some(format.planes());
@@ -144,12 +145,14 @@ impl Gles {
             .as_ref()?
             .format_modifier_plane_count(code, modifier)?;
         let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
-        // A modifier with planes of its own, for example for compression, describes a YUV buffer only as a whole.
+        // A modifier that adds planes, for example for compression metadata, does not allow the planes of a YUV buffer to be
+        // imported separately.
         (!format.is_yuv() || count == format.planes()).then_some(count)
     }
 
-    /// Returns the format and modifier with which EGL imports a buffer; `None` if EGL lists neither. A linear buffer is imported
-    /// with the implicit modifier (`DRM_FORMAT_MOD_INVALID`) if the driver supports no explicit modifier for the format.
+    /// Returns the format and modifier with which EGL imports a buffer; `None` if EGL does not list them. A linear buffer is
+    /// imported with the implicit modifier (`DRM_FORMAT_MOD_INVALID`) if the driver supports no explicit modifiers for the
+    /// format.
     fn described(&self, code: Fourcc, modifier: u64) -> Option<Format> {
         let listed = self.renderer.dmabuf_formats();
         let modifier = Modifier::from(modifier);
@@ -170,7 +173,7 @@ impl Gles {
     ///
     /// # Errors
     ///
-    /// The reason why it cannot.
+    /// The reason why the GPU cannot sample the buffer.
     pub fn try_import(
         &mut self,
         format: PixelFormat,
@@ -180,8 +183,8 @@ impl Gles {
         self.import(format, buffer, imported).map(drop)
     }
 
-    /// Returns a texture with the current content of a client's buffer. If the GPU cannot import a linear dma-buf, the texture is a
-    /// copy of it, and the reason is returned as well.
+    /// Returns a texture with the current content of a client's buffer. If the GPU cannot import a linear dma-buf, the texture is
+    /// a copy of it, and the reason is returned as well.
     pub(super) fn texture(
         &mut self,
         pixels: &dyn Pixels,
@@ -210,7 +213,7 @@ impl Gles {
     ) -> Result<LayerTexture, String> {
         if let Some(result) = imported.result.get() {
             let images = result.as_ref().map_err(String::clone)?;
-            // The EGL image is bound to the texture again, since some drivers read the memory only then.
+            // The EGL image is bound to the texture again for each frame, because some drivers read the new content only then.
             let textures = images.iter().map(|image| {
                 let texture = self.renderer.import_dmabuf(image, None);
                 texture.map_err(|error| error.to_string())
@@ -247,7 +250,7 @@ impl Gles {
         Ok((images, textures))
     }
 
-    /// Imports a buffer as a whole, or one image of its planes.
+    /// Imports a buffer as one EGL image, or imports one of its planes.
     fn import_image(
         &mut self,
         format: PixelFormat,
@@ -282,7 +285,7 @@ impl Gles {
             .egl_context()
             .dmabuf_render_formats()
             .contains(&egl_format);
-        // The second and third texture of a draw are bound as textures of the usual kind.
+        // The chroma textures are bound as `GL_TEXTURE_2D`, so an external image cannot be used for them.
         if external && plane.is_some_and(|plane| plane.divisor != (1, 1)) {
             return Err(refused("EGL supports chroma only as an external image"));
         }
@@ -316,7 +319,7 @@ fn layer_texture(format: PixelFormat, textures: Vec<GlesTexture>) -> Result<Laye
         .ok_or_else(missing)
 }
 
-/// Describes a buffer, or one image of its planes, to EGL.
+/// Describes a buffer, or one of its planes, to EGL.
 fn export_to_egl(buffer: &Buffer, format: Format, image: Option<PlaneImage>) -> Option<Dmabuf> {
     let layout = buffer.layout();
     let pixels = |count: u32| usize::try_from(count).ok();

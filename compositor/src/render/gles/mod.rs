@@ -1,7 +1,7 @@
 //! The GPU renderer: clients' buffers are imported as textures and drawn into an output buffer by OpenGL ES.
 //!
-//! It draws the same layers as [`Software`](super::Software). A linear buffer that cannot be imported is uploaded. Other errors
-//! of the GPU make the frame fail as a whole, and the caller composes it with the CPU renderer.
+//! It draws the same layers as [`Software`](super::Software). The CPU uploads a linear buffer that the GPU cannot import. After
+//! any other error of the GPU, the caller composes the frame with the CPU renderer.
 
 mod device;
 mod import;
@@ -31,7 +31,7 @@ use shaders::{Programs, yuv_uniforms};
 use super::colour::AlphaMode;
 use super::float;
 use super::software::{Layer, LayerError};
-use super::view::{Transform, View};
+use super::view::{BufferView, Transform};
 use crate::region::{Rect, Region};
 
 pub use device::OpenError;
@@ -57,16 +57,16 @@ pub struct Gles {
 pub struct DrawResult {
     /// The sync point that is reached when the GPU has finished the frame.
     pub done: SyncPoint,
-    /// The layers that could not be read and are left out.
+    /// The layers that could not be read and are missing in the frame.
     pub failed: Vec<LayerError>,
-    /// The reason why a dma-buf was uploaded instead of imported, if one was.
+    /// The reason why a dma-buf was uploaded instead of imported; `None` if none was uploaded.
     pub why_uploaded: Option<String>,
 }
 
 /// The textures of the layers of a frame.
 #[derive(Default)]
 struct Textures {
-    /// The texture of each layer; `None` for those that are not drawn.
+    /// The texture of each layer; `None` for a layer that is not drawn.
     layers: Vec<Option<LayerTexture>>,
     failed: Vec<LayerError>,
     why_uploaded: Option<String>,
@@ -76,10 +76,10 @@ struct Textures {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrawError {
-    /// A layer cannot be imported.
+    /// A layer's buffer cannot be imported.
     #[error("{0}")]
     Import(String),
-    /// The driver failed.
+    /// A call of the driver failed.
     #[error("the GPU failed: {0}")]
     Gles(#[from] GlesError),
 }
@@ -117,7 +117,7 @@ impl Gles {
         self.uploaded_bytes
     }
 
-    /// Draws `layers`, the lowest first, over `background` into the damaged part of `target_buffer`.
+    /// Draws `layers`, from the bottom to the top, over `background` into the damaged region of `target_buffer`.
     ///
     /// The buffer is complete, and the clients' buffers are no longer read, when [`DrawResult::done`] is reached.
     ///
@@ -141,14 +141,14 @@ impl Gles {
         })
     }
 
-    /// Frees the textures of destroyed buffers. Otherwise only the next frame frees them.
+    /// Frees the textures of destroyed buffers now. Without this call, the next frame frees them.
     pub fn cleanup_texture_cache(&mut self) {
         if let Err(error) = self.renderer.cleanup_texture_cache() {
             tracing::debug!(%error, "textures of destroyed buffers cannot be freed yet");
         }
     }
 
-    /// Returns a texture for every layer of which a part is drawn.
+    /// Returns a texture for every layer that is at least partly drawn.
     fn textures(&mut self, damage: &Region, layers: &[Layer<'_>]) -> Result<Textures, DrawError> {
         let mut textures = Textures::default();
         let (_, parts) = visible_parts(damage, layers);
@@ -193,8 +193,8 @@ impl Gles {
         for ((layer, texture), part) in layers.iter().zip(&textures.layers).zip(&parts) {
             match texture {
                 Some(texture) => draw_layer(&mut frame, &self.programs, layer, texture, part)?,
-                // The layer cannot be read. Its opaque region gets the background colour, because lower layers need not have been
-                // drawn there.
+                // The layer cannot be read. Its opaque region gets the background colour, because the layers below were not drawn
+                // there.
                 None => {
                     let opaque = layer.opaque.rects().iter();
                     let holes: Vec<_> = opaque
@@ -212,11 +212,11 @@ impl Gles {
     }
 }
 
-/// Opaque regions are not subtracted from damage that has more rectangles than this. The hidden part of lower layers is then drawn,
-/// but the number of rectangles stays bounded.
+/// If the damage has more rectangles than this, opaque regions are not subtracted from it. The hidden part of the layers below is
+/// then drawn too, but the number of rectangles stays bounded.
 const RECTS_MAX: usize = 64;
 
-/// Returns the part of the damage below all layers, and the part of each layer that is not hidden by an opaque layer above it.
+/// Returns the damage that no layer covers, and for each layer the damage that no opaque layer above hides.
 fn visible_parts(damage: &Region, layers: &[Layer<'_>]) -> (Region, Vec<Region>) {
     let mut rest = damage.clone();
     let mut parts: Vec<Region> = layers
@@ -240,7 +240,7 @@ fn visible_parts(damage: &Region, layers: &[Layer<'_>]) -> (Region, Vec<Region>)
     (rest, parts)
 }
 
-/// Draws a part of a layer.
+/// Draws the given region of a layer.
 fn draw_layer(
     frame: &mut GlesFrame<'_, '_>,
     programs: &Programs,
@@ -276,7 +276,7 @@ fn draw_layer(
         source(&layer.view, (float(width), float(height))),
         physical(destination),
         &relative(part),
-        // Nothing was drawn below the opaque region, so its pixels are not blended.
+        // Nothing is drawn below the layer's opaque region, so its pixels are written without blending.
         &relative(&layer.opaque),
         smithay_transform(layer.view.transform),
         1.0,
@@ -302,11 +302,12 @@ fn physical(rect: Rect) -> Rectangle<i32, Physical> {
     Rectangle::new((rect.x, rect.y).into(), (rect.width, rect.height).into())
 }
 
-/// Returns the part of the buffer that a view shows, in pixels of the buffer; `transformed_size` is the size after the transform.
+/// Returns the source rectangle of a view in pixels of the buffer. `transformed_size` is the size of the buffer after the
+/// transform.
 ///
-/// Smithay applies a transform to rectangles and to textures in opposite directions, so its own conversion would select another
-/// part.
-fn source(view: &View, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
+/// Smithay applies a transform to rectangles in the opposite direction as to textures, so its own conversion would select another
+/// rectangle.
+fn source(view: &BufferView, transformed_size: (f64, f64)) -> Rectangle<f64, Buffer> {
     let (x, y, width, height) = view.source;
     let one = view.transform.to_buffer((x, y), transformed_size);
     let other = view

@@ -1,4 +1,4 @@
-//! Output buffers that the GPU draws to and the display scans out.
+//! Output buffers that the GPU renders to and the display scans out.
 
 use std::io;
 
@@ -13,12 +13,12 @@ use smithay::utils::Rectangle;
 
 use super::Gles;
 
-/// An output buffer that GBM allocated.
+/// An output buffer that was allocated by GBM.
 #[derive(Clone, Debug)]
 pub struct GpuOutputBuffer {
-    /// The buffer as a render target of Smithay.
+    /// The dma-buf as a render target of Smithay.
     pub dmabuf: Dmabuf,
-    /// The buffer for the framebuffer of the display.
+    /// The dma-buf as the allocator's buffer, of which the display's framebuffer is created.
     pub buffer: Buffer,
 }
 
@@ -99,7 +99,7 @@ impl Gles {
         };
         let output_buffer = describe_buffer(&object, extent, modifier)?;
         let mut dmabuf = output_buffer.dmabuf.clone();
-        // This detects a buffer that cannot be a render target now instead of with the first frame.
+        // If the buffer cannot be a render target, this fails now and not in the first frame.
         self.renderer
             .bind(&mut dmabuf)
             .map_err(|error| GpuBufferError::Target(error.to_string()))?;
@@ -132,7 +132,7 @@ impl Gles {
         target: &smithay::backend::renderer::gles::GlesTarget<'_>,
         region: Rectangle<i32, smithay::utils::Buffer>,
     ) -> io::Result<Vec<u32>> {
-        // Every driver supports reading this byte order. The other order needs an extension.
+        // Every driver supports reading pixels in this byte order. The other byte order needs an extension.
         let mapping = self
             .renderer
             .copy_framebuffer(target, region, DrmFourcc::Abgr8888)
@@ -148,7 +148,7 @@ impl Gles {
     }
 }
 
-/// Exports GBM's buffer for the renderer and the display.
+/// Exports a GBM buffer as dma-bufs, for the renderer and for the display.
 fn describe_buffer(
     object: &BufferObject<()>,
     extent: Extent,

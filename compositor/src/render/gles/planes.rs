@@ -1,7 +1,8 @@
 //! The planes of YUV buffers as textures.
 //!
-//! Each plane is a texture of one, two or four bytes a texel, which every driver samples without a conversion of its own. The
-//! shader converts, so the colours depend on what the client states and not on the driver.
+//! Each plane is imported as a texture with one, two or four bytes per texel. Every driver can sample such a texture without a
+//! YUV conversion. The shader converts YUV to RGB, so the colours depend only on the client's color representation and not on the
+//! driver.
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::Texture as _;
@@ -9,14 +10,14 @@ use smithay::backend::renderer::gles::GlesTexture;
 
 use crate::render::format::PixelFormat;
 
-/// An image that is made of a plane of a buffer.
+/// An EGL image of one plane of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PlaneImage {
-    /// The plane of the buffer.
+    /// The index of the plane.
     pub(super) plane: usize,
-    /// The number of bytes of a texel: 1, 2 or 4.
+    /// The number of bytes per texel: 1, 2 or 4.
     pub(super) bytes: usize,
-    /// The number of columns and rows of the buffer for each texel.
+    /// The number of the buffer's columns and rows that one texel covers.
     pub(super) divisor: (usize, usize),
 }
 
@@ -29,7 +30,7 @@ impl PlaneImage {
         }
     }
 
-    /// Returns the format in which EGL imports the image. Its channels are red, green, blue and alpha in the order of the bytes.
+    /// Returns the format in which EGL imports the image. Its channels red, green, blue and alpha are in the order of the bytes.
     pub(super) const fn fourcc(self) -> Fourcc {
         match self.bytes {
             1 => Fourcc::R8,
@@ -57,8 +58,8 @@ pub(super) const fn images(format: PixelFormat) -> &'static [PlaneImage] {
         PlaneImage::new(1, 1, (2, 2)),
         PlaneImage::new(2, 1, (2, 2)),
     ];
-    // Both images have the same bytes: the first as one texel for each pixel (luma and one chroma sample), the second as one texel
-    // for each pair of pixels (both luma and both chroma samples).
+    // Both images show the same bytes. A texel of the first covers one pixel (luma and one chroma sample). A texel of the second
+    // covers a pair of pixels (two luma and two chroma samples).
     const PACKED: [PlaneImage; 2] = [PlaneImage::new(0, 2, (1, 1)), PlaneImage::new(0, 4, (2, 1))];
     match format {
         PixelFormat::Nv12 | PixelFormat::Nv21 => &SEMI_PLANAR,
@@ -69,7 +70,7 @@ pub(super) const fn images(format: PixelFormat) -> &'static [PlaneImage] {
     }
 }
 
-/// The weights of the channels of a texel in luma and chroma.
+/// The weights of a texel's channels in luma and chroma.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SampleWeights {
     pub(super) y: [f32; 4],
@@ -83,7 +84,7 @@ impl SampleWeights {
         const GREEN: [f32; 4] = [0.0, 1.0, 0.0, 0.0];
         const BLUE: [f32; 4] = [0.0, 0.0, 1.0, 0.0];
         const ALPHA: [f32; 4] = [0.0, 0.0, 0.0, 1.0];
-        // A sample of 16 bits is two channels, the lower byte first: (low + 256 × high) × 255 / 65535.
+        // A 16-bit sample is in two channels, the lower byte first: (low + 256 × high) × 255 / 65535.
         const LOW: f32 = 1.0 / 257.0;
         const HIGH: f32 = 256.0 / 257.0;
         let (y, u, v) = match format {
@@ -106,12 +107,12 @@ impl SampleWeights {
 #[derive(Clone, Debug)]
 pub(super) struct PlaneTextures {
     pub(super) luma: GlesTexture,
-    /// The textures with U and with V, which may be the same.
+    /// The textures with the U and the V samples. Both may be the same texture.
     pub(super) chroma: [GlesTexture; 2],
 }
 
 impl PlaneTextures {
-    /// Takes the textures of [`images`]; `None` if there are too few.
+    /// Takes the textures that were created for [`images`]; `None` if there are too few.
     pub(super) fn new(textures: Vec<GlesTexture>) -> Option<Self> {
         let mut textures = textures.into_iter();
         let luma = textures.next()?;
@@ -142,12 +143,12 @@ fn size(texture: &GlesTexture) -> [f32; 2] {
 pub(super) enum LayerTexture {
     /// A texture that is sampled as RGB.
     Rgb(GlesTexture),
-    /// A texture for each plane of YUV.
+    /// The textures of the planes of a YUV buffer.
     Planes(PlaneTextures),
 }
 
 impl LayerTexture {
-    /// Returns the texture with the size of the buffer.
+    /// Returns the texture that has the size of the buffer, which is the luma texture for YUV.
     pub(super) fn main(&self) -> &GlesTexture {
         match self {
             Self::Rgb(texture) => texture,

@@ -1,4 +1,4 @@
-//! Copies of buffers that only the GPU can read, for the CPU renderer and for screenshots.
+//! Reads back buffers that only the GPU can read, for the CPU renderer and for screenshots.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::render::decode::ReadPlanes;
 use crate::render::float;
 use crate::render::format::PixelFormat;
 use crate::render::software::{Layer, Pixels};
-use crate::render::view::{Transform, View};
+use crate::render::view::{BufferView, Transform};
 
 /// The pixels of a buffer as premultiplied ARGB8888 in memory of this process.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Copied {
 }
 
 impl Gles {
-    /// Draws a buffer into memory, so that the CPU can read it whatever its layout is.
+    /// Draws a buffer into a render target and reads it back, so that the CPU gets the pixels whatever the buffer's layout is.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Gles {
         let layer = Layer {
             pixels,
             colour,
-            view: View {
+            view: BufferView {
                 source: (0.0, 0.0, float(width), float(height)),
                 destination: whole,
                 transform: Transform::Normal,

@@ -9,16 +9,16 @@ use crate::render::Encoding;
 use crate::render::colour::{Coefficients, QuantizationRange};
 use crate::render::format::PixelFormat;
 
-/// The programs, compiled once.
+/// The compiled shader programs.
 #[derive(Debug)]
 pub(super) struct Programs {
-    /// Multiplies colours with alpha.
+    /// Multiplies the colours of straight alpha by alpha.
     pub(super) straight: GlesTexProgram,
-    /// Converts YUV from a texture of each plane.
+    /// Converts YUV, with one texture for each plane.
     pub(super) yuv: GlesTexProgram,
 }
 
-/// The start of each shader. Texture coordinates of a large buffer need the highest precision.
+/// The start of each shader. Texture coordinates in a large buffer need the highest precision.
 const HEAD: &str = "#version 100
 //_DEFINES_
 #if defined(EXTERNAL)
@@ -46,8 +46,8 @@ void main() {
 }
 ";
 
-/// Converts YUV to RGB. If the chroma location is known, the chroma of a pixel is interpolated. Otherwise it is the chroma sample
-/// of the block that contains the pixel.
+/// Converts YUV to RGB. If the chroma location is known, the chroma of a pixel is interpolated. Otherwise the pixel gets the
+/// chroma sample of the block that contains it.
 const YUV: &str = "
 uniform sampler2D tex_u;
 uniform sampler2D tex_v;
@@ -67,7 +67,7 @@ void main() {
     vec2 block = floor(floor(place) / subsampling) + 0.5;
     vec2 between = (place - 0.5 - location) / subsampling + 0.5;
     vec2 at = mix(block, between, interpolated) / chroma_size;
-    // Luma below the black level is raised to the black level.
+    // Luma below the black level is clamped to the black level.
     float y = max(dot(texture2D(tex, v_coords), weights_y) - zero.x, 0.0);
     float u = dot(texture2D(tex_u, at), weights_u) - zero.y;
     float v = dot(texture2D(tex_v, at), weights_v) - zero.z;
@@ -96,7 +96,7 @@ const YUV_UNIFORMS: [(&str, UniformType); 12] = [
     ("interpolated", UniformType::_1f),
 ];
 
-/// The texture units of chroma. Luma has unit 0.
+/// The texture units of the chroma textures. The luma texture has unit 0.
 pub(super) const CHROMA_UNITS: [i32; 2] = [1, 2];
 
 impl Programs {
@@ -114,7 +114,7 @@ impl Programs {
     }
 }
 
-/// Returns the uniforms that convert a buffer.
+/// Returns the values of the uniforms that convert a buffer.
 pub(super) fn yuv_uniforms(encoding: &Encoding, textures: &PlaneTextures) -> Vec<Uniform<'static>> {
     let yuv = encoding.colour.yuv_encoding(encoding.size.1);
     let scale = SampleScale::of(encoding.format, yuv.range);
@@ -164,7 +164,8 @@ struct SampleScale {
 
 impl SampleScale {
     fn of(format: PixelFormat, range: QuantizationRange) -> Self {
-        // The largest sample, and the number of steps for each step of 8 bits. P010 has its ten bits in the highest of 16.
+        // The largest sample value, and the number of steps per step of an 8-bit sample. P010 has its ten bits in the highest
+        // bits of 16.
         let (largest, steps, white) = if format == PixelFormat::P010 {
             (65_535.0 / 64.0, 4.0, 1023.0)
         } else {
@@ -183,7 +184,7 @@ impl SampleScale {
     }
 }
 
-/// Returns the weight of V in red, of U and V in green, and of U in blue.
+/// Returns the weights of the conversion from chroma to RGB: V in red, U and V in green, and U in blue.
 fn coefficients(coefficients: Coefficients) -> [f32; 4] {
     let (red, blue) = coefficients.luma_weights();
     let green = 1.0 - red - blue;

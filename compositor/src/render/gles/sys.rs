@@ -1,4 +1,4 @@
-//! The unsafe calls of EGL and OpenGL ES.
+//! The unsafe calls to EGL and OpenGL ES.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -23,7 +23,7 @@ pub(super) fn renderer(device: GbmDevice<Arc<OwnedFd>>) -> Result<GlesRenderer, 
     with_context(context)
 }
 
-/// Creates a renderer of a new context.
+/// Creates a renderer with a new context.
 ///
 /// # Errors
 ///
@@ -52,8 +52,8 @@ pub(super) fn name(renderer: &mut GlesRenderer) -> Result<String, GlesError> {
 
 /// Sets the wrap mode of an imported texture to clamp to edge; returns whether the driver accepted the import.
 ///
-/// Smithay does not set the wrap mode of imported buffers, so OpenGL ES would repeat the texture and scaled edges would show the
-/// opposite side. Smithay does not query the error of the import either.
+/// Smithay does not set the wrap mode of imported buffers, so OpenGL ES would repeat the texture, and the edges of a scaled
+/// texture would show pixels of the opposite edge. Smithay does not check the import for errors either.
 ///
 /// # Errors
 ///
@@ -82,11 +82,11 @@ pub(super) fn finish_import(
     })
 }
 
-/// Returns whether textures of one and two bytes a texel are supported, as they are since OpenGL ES 3.
+/// Returns whether textures with one and two bytes per texel are supported. OpenGL ES 3 and later support them.
 pub(super) fn supports_planes(renderer: &mut GlesRenderer) -> bool {
     let major = renderer.with_context(|gl| {
         let mut major = 0;
-        // OpenGL ES 2 does not know this name. The error is cleared before the next check of one.
+        // OpenGL ES 2 does not know MAJOR_VERSION and sets an error, which is cleared before the next check for errors.
         // SAFETY: the context is current, and one number is written.
         unsafe { gl.GetIntegerv(ffi::MAJOR_VERSION, &raw mut major) };
         major
@@ -94,11 +94,11 @@ pub(super) fn supports_planes(renderer: &mut GlesRenderer) -> bool {
     matches!(major, Ok(3..))
 }
 
-/// Creates a texture of one, two or four bytes a texel.
+/// Creates a texture with one, two or four bytes per texel from `bytes`.
 ///
 /// # Errors
 ///
-/// When there are too few bytes, or the driver has no memory.
+/// When `bytes` is too short, or the driver has no memory.
 pub(super) fn upload(
     renderer: &mut GlesRenderer,
     (width, height): (usize, usize),
@@ -148,13 +148,13 @@ pub(super) fn upload(
         texture
     })?;
     let size = (width, height).into();
-    // Smithay selects a shader by the format and knows only those with four channels.
+    // Smithay selects a shader by the format, and supports only formats with four channels.
     let format = Some(ffi::RGBA8);
     // SAFETY: the texture was created above in the renderer's context and belongs to nobody else.
     Ok(unsafe { GlesTexture::from_raw(renderer, format, false, texture, size) })
 }
 
-/// Binds the chroma textures to their units; with `None`, binds nothing there.
+/// Binds the chroma textures to their texture units. With `None` it unbinds them.
 ///
 /// # Errors
 ///
@@ -184,14 +184,14 @@ pub(super) fn bind_chroma(
     })
 }
 
-/// Clears the errors of earlier calls.
+/// Clears the errors of earlier OpenGL ES calls.
 ///
 /// # Errors
 ///
 /// When the context cannot be made current.
 pub(super) fn clear_errors(renderer: &mut GlesRenderer) -> Result<(), GlesError> {
     renderer.with_context(|gl| {
-        // The loop is bounded, because a lost context returns errors forever.
+        // The loop is bounded, because a lost context may return errors for ever.
         for _ in 0..8 {
             // SAFETY: the context is current.
             if unsafe { gl.GetError() } == ffi::NO_ERROR {
@@ -201,13 +201,13 @@ pub(super) fn clear_errors(renderer: &mut GlesRenderer) -> Result<(), GlesError>
     })
 }
 
-/// `GL_CLAMP_TO_EDGE` as `glTexParameteri` takes it.
+/// The value of `GL_CLAMP_TO_EDGE` for `glTexParameteri`.
 const WRAP_CLAMP: i32 = 0x812F;
 
-/// `GL_LINEAR` as `glTexParameteri` takes it. A texel is sampled exactly at its centre.
+/// The value of `GL_LINEAR` for `glTexParameteri`. At the centre of a texel it samples exactly this texel.
 const FILTER_LINEAR: i32 = 0x2601;
 
-/// Creates a renderer with Mesa's software renderer, on a machine with or without a GPU.
+/// Creates a renderer with Mesa's software rasteriser, on machines with and without a GPU.
 ///
 /// # Errors
 ///
@@ -218,7 +218,7 @@ pub(super) fn drawn_by_cpu() -> Result<GlesRenderer, OpenError> {
         .map_err(|error| OpenError::egl(&error))?
         .find(smithay::backend::egl::EGLDevice::is_software)
         .ok_or_else(|| OpenError::Egl("there is no software device".to_owned()))?;
-    // SAFETY: as in `renderer`.
+    // SAFETY: no other code in this process terminates this EGL display, see `renderer`.
     let display = unsafe { EGLDisplay::new(device) }.map_err(|error| OpenError::egl(&error))?;
     let context = EGLContext::new(&display).map_err(|error| OpenError::egl(&error))?;
     with_context(context)

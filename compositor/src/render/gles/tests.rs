@@ -1,4 +1,4 @@
-//! Tests that the GPU renderer draws the same pixels as the CPU renderer. Mesa's software renderer replaces the GPU.
+//! Tests that the GPU renderer draws the same pixels as the CPU renderer. Mesa's software rasteriser is used instead of a GPU.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::render::colour::{AlphaMode, ChromaLocation};
 use crate::render::memory_planes::MemoryPlanes;
 use crate::render::reference;
 use crate::render::software::{Layer, Pixels, Software};
-use crate::render::view::{Transform, View};
+use crate::render::view::{BufferView, Transform};
 use crate::render::{ColorRepresentation, PixelFormat, ReadPlanes, Target};
 
 const SIZE: (i32, i32) = (32, 24);
@@ -29,7 +29,7 @@ const TRANSFORMS: [Transform; 8] = [
     Transform::Flipped270,
 ];
 
-/// A buffer with different content in each part.
+/// A buffer in which all pixels differ.
 struct Picture {
     size: (usize, usize),
     format: PixelFormat,
@@ -79,7 +79,7 @@ impl Pixels for Picture {
     }
 }
 
-/// The test picture of the reference.
+/// The YUV test picture of `reference.rs`.
 struct Video {
     format: PixelFormat,
     size: (usize, usize),
@@ -162,7 +162,7 @@ fn layer(
     Layer {
         pixels,
         colour: ColorRepresentation::default(),
-        view: View {
+        view: BufferView {
             source,
             destination,
             transform,
@@ -188,7 +188,7 @@ fn gles_with_a_transformed_buffer_matches_the_cpu_renderer() {
         let source = (0.0, 0.0, f64::from(across), f64::from(down));
         let plain = layer(&picture, source, Rect::new(3, 4, across, down), transform);
         assert_alike(&mut gles, &whole(), &[plain], &format!("{transform:?}"));
-        // A part of the buffer that is not centred.
+        // This view shows a part of the buffer that is not centred.
         let part = layer(
             &picture,
             (1.0, 2.0, 4.0, 3.0),
@@ -268,7 +268,7 @@ fn gles_draws_yuv_of_every_matrix_range_and_chroma_location_close_to_the_referen
                 let shown = Layer {
                     pixels: &video,
                     colour,
-                    view: View {
+                    view: BufferView {
                         source: (0.0, 0.0, 31.0, 23.0),
                         destination: Rect::new(1, 1, 31, 23),
                         transform: Transform::Normal,

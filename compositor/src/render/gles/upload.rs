@@ -1,4 +1,4 @@
-//! Upload of memory to textures, for buffers that the GPU cannot import.
+//! Uploads buffers that the GPU cannot import to textures.
 
 use std::cell::OnceCell;
 use std::io;
@@ -14,12 +14,12 @@ use crate::render::decode::{ReadPlanes, offset};
 use crate::render::software::Pixels;
 use crate::screenshot::decode;
 
-/// The texture with a copy of memory, which is created once.
+/// The texture with a copy of a client's buffer. It is uploaded once.
 #[derive(Debug, Default)]
 pub struct UploadedTexture(OnceCell<LayerTexture>);
 
 impl Gles {
-    /// Returns the texture with a copy of a buffer, which is uploaded by the first call.
+    /// Returns the texture with a copy of a buffer. The first call uploads it.
     pub(super) fn uploaded(
         &mut self,
         pixels: &dyn Pixels,
@@ -35,7 +35,7 @@ impl Gles {
         Ok(cache.0.get_or_init(|| texture).clone())
     }
 
-    /// Uploads a buffer and counts the bytes. YUV is uploaded by plane, since the GPU converts it.
+    /// Uploads a buffer, and counts the bytes. The planes of YUV are uploaded separately, because the shader converts them.
     fn upload(&mut self, pixels: &dyn Pixels) -> Result<LayerTexture, ImportError> {
         let (width, height) = pixels.size();
         let images = images(pixels.format());
@@ -49,7 +49,7 @@ impl Gles {
                 .ok_or_else(|| ImportError::Refused("the format has no chroma".to_owned()))?;
             return Ok(LayerTexture::Planes(textures));
         }
-        // Alpha is taken as it is, since the shader multiplies straight alpha.
+        // Alpha is copied unchanged, because the shader multiplies straight alpha.
         let colours = decode(pixels, ColorRepresentation::default())?;
         let bytes: &[u8] = bytemuck::cast_slice(&colours);
         let side = |count: usize| i32::try_from(count).map_err(io::Error::other);

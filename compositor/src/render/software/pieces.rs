@@ -1,26 +1,27 @@
-//! Division of the damage into pieces that consist of the same layers, without those that are hidden.
+//! Divides the damage into rectangles in which the same layers are visible, so that hidden layers are not drawn.
 
 use super::Layer;
 use crate::region::{Rect, Region};
 
-/// A part of the output in which each row consists of the same layers.
+/// A rectangle of the output in which the same layers are visible everywhere.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) rect: Rect,
-    /// The highest layer that is opaque in the whole piece; the background if there is none. Nothing below it is read.
+    /// The highest layer that is opaque in the whole rectangle; `None` if only the background is below `above`. Layers below it
+    /// are not read.
     pub(super) base: Option<usize>,
-    /// The layers above it, the lowest first.
+    /// The layers above the base, from the bottom to the top.
     pub(super) above: Vec<usize>,
 }
 
-/// The number of pieces at which the division stops. Clients choose the opaque regions, and the number of pieces multiplies if
-/// their rectangles cross each other.
+/// The number of pieces at which the division stops. Clients choose the opaque regions, and the number of pieces multiplies where
+/// their rectangles cross.
 const PIECES_MAX: usize = 1024;
 
-/// Divides the damage into pieces.
+/// Divides the damage into pieces, each with its base and the layers above it.
 pub(super) fn divide(damage: &Region, layers: &[Layer<'_>]) -> Vec<Piece> {
     let mut finished = Vec::new();
-    // The pieces whose base is not found yet, with the layers above it, the highest first.
+    // The pieces whose base is not found yet. Each has the layers that are above the base, from the top to the bottom.
     let mut open: Vec<(Rect, Vec<usize>)> = damage
         .rects()
         .iter()
@@ -41,7 +42,7 @@ pub(super) fn divide(damage: &Region, layers: &[Layer<'_>]) -> Vec<Piece> {
                     .intersection(*opaque)
                     .and_then(|cut| cut.intersection(destination));
                 let Some(cut) = cut else { continue };
-                // A piece that is covered completely is always finished, since this does not add pieces.
+                // A layer that covers the piece completely always becomes its base, because this adds no pieces.
                 if count >= PIECES_MAX && cut != rect {
                     break;
                 }

@@ -1,7 +1,8 @@
-//! Buffers that are scaled or transformed, sampled with bilinear filtering.
+//! Samples buffers that are scaled or transformed, with bilinear filtering.
 //!
-//! Only the pixels of the buffer that a band of output rows shows are decoded. Its height is chosen so that a band is small,
-//! whatever the size of the buffer: clients choose both, and a few pixels of output may show a buffer of any size.
+//! Output rows are drawn in bands, and only the buffer's pixels that a band shows are decoded. The height of a band is chosen so
+//! that it needs little memory, whatever the size of the buffer. Clients choose both sizes, and a few output pixels may show a
+//! buffer of any size.
 
 use std::io;
 
@@ -9,55 +10,56 @@ use crate::region::Rect;
 use crate::render::blend::{Tap, WidePixel, mix, mix_rows, narrow_pixel, sample_row, widen};
 use crate::render::decode::{Encoding, ReadPlanes, RowDecoder};
 use crate::render::float;
-use crate::render::view::View;
+use crate::render::view::BufferView;
 
-/// The largest number of output rows in a band.
+/// The maximum number of output rows in a band.
 const BAND_ROWS: i32 = 32;
-/// A band gets fewer output rows while it would have more decoded pixels than this.
+/// The maximum number of decoded pixels in a band. A band has fewer output rows if it would need more.
 const BAND_PIXELS: usize = 1 << 16;
-/// If a band would have more decoded pixels than this for each pixel of an output row, only the pixels that are sampled are
-/// decoded.
+/// The maximum number of decoded pixels for each pixel of an output row. If a band would need more, each sampled pixel is decoded
+/// separately.
 const PIXELS_PER_OUTPUT_PIXEL: usize = 64;
 
-/// A buffer that is sampled.
+/// A buffer that is sampled, with its scratch memory.
 pub(super) struct Scaled<'a> {
     planes: Box<dyn ReadPlanes + 'a>,
     encoding: Encoding,
-    view: View,
+    view: BufferView,
     band: Option<Band>,
-    /// One row of the band, of which each pixel is a mixture of two rows (or columns) of the buffer.
+    /// One row of the band, in which each pixel is a mixture of two rows of the buffer, or of two columns if the transform swaps
+    /// the axes.
     mixed: Vec<WidePixel>,
 }
 
-/// Decoded pixels of a band of output rows.
+/// The decoded pixels for a band of output rows.
 struct Band {
-    /// The part of the output.
+    /// The rectangle of the output.
     output: Rect,
-    /// The pixels of the buffer that the columns of the output show.
+    /// The buffer's pixels that the columns of the output show.
     columns: Axis,
-    /// The pixels of the buffer that the rows of the output show.
+    /// The buffer's pixels that the rows of the output show.
     rows: Axis,
-    /// The decoded part of the buffer.
+    /// The decoded pixels.
     pixels: Vec<u32>,
-    /// Whether `pixels` is not used, and each pixel is decoded when it is sampled.
+    /// Whether each pixel is decoded when it is sampled. Then `pixels` is not used.
     is_sparse: bool,
     /// The number of pixels in a decoded row.
     stride: usize,
 }
 
-/// The pixels that a part of the output shows of one axis of a buffer.
+/// The range of pixels on one axis of the buffer that a part of the output shows.
 #[derive(Debug, Default)]
 struct Axis {
-    /// The first pixel.
+    /// The index of the first pixel of the range.
     start: usize,
-    /// The number of pixels from the first to the last.
+    /// The number of pixels in the range.
     count: usize,
-    /// The pixels of each column or row of the output, counted from `start`.
+    /// The taps of each column or row of the output. Their indices are relative to `start`.
     taps: Vec<Tap>,
 }
 
 impl Axis {
-    /// Samples places on an axis with `count` pixels. Places outside are clamped to the edge.
+    /// Creates the taps for positions on an axis with `count` pixels. Positions outside of the axis are clamped to its edge.
     fn new(places: impl Iterator<Item = f64>, count: usize) -> Self {
         let last = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
         let mut taps: Vec<Tap> = places
@@ -71,7 +73,7 @@ impl Axis {
                         weight: 0,
                     },
                     Err(_) => Tap {
-                        // Before the first pixel, or far behind the last.
+                        // The position is before the first pixel or after the last one.
                         first: if floor < 0.0 { 0 } else { last },
                         weight: 0,
                     },
@@ -91,15 +93,15 @@ impl Axis {
         axis
     }
 
-    /// Returns the number of pixels that the first `taps` taps need.
+    /// Returns the number of pixels that the first `taps` taps read.
     fn extent(&self, taps: usize) -> usize {
         let ends = self.taps.iter().take(taps).map(|tap| last(*tap));
         ends.max().map_or(0, |end| end.saturating_add(1))
     }
 
-    /// Keeps only the first taps.
+    /// Keeps only the first `taps` taps.
     ///
-    /// Their first pixel may then be larger than `start`, where the transform reverses the axis.
+    /// If the transform reverses the axis, the remaining taps may then begin after `start`.
     fn truncate(&mut self, taps: usize) {
         self.taps.truncate(taps);
         let first = self.taps.iter().map(|tap| tap.first).min().unwrap_or(0);
@@ -112,18 +114,22 @@ impl Axis {
     }
 }
 
-/// Returns the first pixel of a tap.
+/// Returns the index of the first pixel of a tap.
 fn first(tap: Tap) -> usize {
     usize::try_from(tap.first).unwrap_or(usize::MAX)
 }
 
-/// Returns the last pixel that a tap uses.
+/// Returns the index of the last pixel that a tap reads.
 fn last(tap: Tap) -> usize {
     first(tap).saturating_add(usize::from(tap.weight > 0))
 }
 
 impl<'a> Scaled<'a> {
-    pub(super) fn new(encoding: Encoding, view: View, planes: Box<dyn ReadPlanes + 'a>) -> Self {
+    pub(super) fn new(
+        encoding: Encoding,
+        view: BufferView,
+        planes: Box<dyn ReadPlanes + 'a>,
+    ) -> Self {
         Self {
             planes,
             encoding,
@@ -133,7 +139,7 @@ impl<'a> Scaled<'a> {
         }
     }
 
-    /// Samples the pixels under `line`.
+    /// Samples the pixels inside of `line`, which is one row high.
     ///
     /// # Errors
     ///
@@ -158,8 +164,8 @@ impl<'a> Scaled<'a> {
         result
     }
 
-    /// Decodes the pixels for a band of output rows that starts with `line`. The memory of the previous band is used again, and its
-    /// `columns` if the band has the same output columns.
+    /// Decodes the pixels for a band of output rows that starts with `line`. The memory of the previous band is reused. Its
+    /// `columns` are reused too if the new band has the same output columns.
     fn decode(
         &mut self,
         decoder: &mut RowDecoder,
@@ -222,7 +228,8 @@ impl<'a> Scaled<'a> {
         })
     }
 
-    /// Returns the place in the buffer that a column of the output shows: a column, or a row where the transform exchanges them.
+    /// Returns the position in the buffer that a column of the output shows. It is a column, or a row if the transform swaps the
+    /// axes.
     fn column(&self, column: i32) -> f64 {
         let (source, _, width, _) = self.view.source;
         let destination = self.view.destination;
@@ -236,7 +243,8 @@ impl<'a> Scaled<'a> {
         }
     }
 
-    /// Returns the place in the buffer that a row of the output shows: a row, or a column where the transform exchanges them.
+    /// Returns the position in the buffer that a row of the output shows. It is a row, or a column if the transform swaps the
+    /// axes.
     fn line(&self, row: i32) -> f64 {
         let (_, source, _, height) = self.view.source;
         let destination = self.view.destination;
@@ -257,13 +265,14 @@ impl<'a> Scaled<'a> {
             .to_buffer(point, (float(width), float(height)))
     }
 
-    /// Samples decoded pixels: first across the row's direction, then along it.
+    /// Samples a row of decoded pixels. It first mixes two rows of the buffer into one (two columns if the transform swaps the
+    /// axes), and then interpolates along the result.
     fn sample(&mut self, band: &Band, line: Rect, into: &mut [u32]) {
         let Some((row, columns)) = band.taps(line) else {
             return;
         };
         let weight = u16::try_from(row.weight).unwrap_or(0);
-        // One more pixel than there are columns, since a tap has two pixels.
+        // There is one more pixel than columns, because each tap reads two pixels.
         self.mixed.resize(band.columns.count.saturating_add(1), 0);
         if self.view.transform.swaps_axes() {
             let lines = band.pixels.chunks_exact(band.stride.max(1));
@@ -283,7 +292,7 @@ impl<'a> Scaled<'a> {
         sample_row(&self.mixed, columns, into);
     }
 
-    /// Decodes and samples each pixel by itself.
+    /// Decodes and samples each pixel separately.
     fn sample_single(
         &mut self,
         decoder: &mut RowDecoder,
@@ -316,7 +325,7 @@ impl<'a> Scaled<'a> {
 }
 
 impl Band {
-    /// Returns the taps of a line in the band: of its row, and of its columns.
+    /// Returns the taps of `line` in the band: the tap of its row, and the taps of its columns.
     fn taps(&self, line: Rect) -> Option<(Tap, &[Tap])> {
         let row = usize::try_from(line.y.checked_sub(self.output.y)?).ok()?;
         let start = usize::try_from(line.x.checked_sub(self.output.x)?).ok()?;

@@ -73,7 +73,7 @@ fn layer<'a>(
     Layer {
         pixels,
         colour: ColorRepresentation::default(),
-        view: View {
+        view: BufferView {
             source: (0.0, 0.0, float(width), float(height)),
             destination,
             transform,
@@ -127,7 +127,7 @@ fn window_partly_outside_of_the_output_is_clipped() {
 
 #[test]
 fn opaque_window_of_many_rows_is_copied_with_each_pixel_in_its_place() {
-    // More pixels than are copied at once, in rows of which several are, and a window that the output clips on two sides.
+    // The picture has more pixels than are copied at once, and the output clips it at two sides.
     const SIDE: u32 = 300;
     let colour = |x: u32, y: u32| 0xff00_0000 | y << 12 | x;
     for format in [PixelFormat::Argb8888, PixelFormat::Xrgb8888] {
@@ -183,7 +183,7 @@ fn scaled_buffer_keeps_its_corners() {
 
 #[test]
 fn transformed_buffer_has_its_first_pixel_where_the_protocol_puts_it() {
-    // Only the buffer's left upper pixel is red; where is it after the transform is undone?
+    // Only the upper left pixel of the buffer is red. The test expects it at the position to which the transform moves it.
     let buffer = Picture::plain(8, 8, |x, y| {
         if (x, y) == (0, 0) {
             0xffff_0000
@@ -240,7 +240,7 @@ fn layer_below_an_opaque_one_is_read_only_where_it_is_visible() {
     assert_eq!(written, 8 * 8 * 4);
     assert_eq!(below.read.get(), 8 * 3 * 4);
     assert_eq!(above.read.get(), 8 * 5 * 4);
-    // A hidden layer that cannot be read is no failure.
+    // A hidden layer that cannot be read is not reported as an error.
     let mut broken = Picture::plain(8, 8, |_, _| 0);
     broken.bytes.clear();
     let layers = [
@@ -310,7 +310,7 @@ fn huge_buffer_that_is_scaled_down_is_not_decoded_as_a_whole() {
             let shown = Layer {
                 pixels: &huge,
                 colour: ColorRepresentation::default(),
-                view: View {
+                view: BufferView {
                     source: (0.0, 0.0, float(width), float(height)),
                     destination: Rect::of_size(side, side),
                     transform,
@@ -328,7 +328,7 @@ fn huge_buffer_that_is_scaled_down_is_not_decoded_as_a_whole() {
 }
 
 /// Returns one pixel of a layer by bilinear filtering in floating point.
-fn sample(picture: &Picture, view: &View, (x, y): (i32, i32)) -> [f64; 4] {
+fn sample(picture: &Picture, view: &BufferView, (x, y): (i32, i32)) -> [f64; 4] {
     let (source_x, source_y, width, height) = view.source;
     let place = view.destination;
     let at = (
@@ -383,7 +383,7 @@ fn scaled_and_transformed_buffers_are_close_to_bilinear_filtering() {
             let mut shown = layer(&buffer, destination, transform, true);
             shown.view.source = source;
             let view = shown.view;
-            // Two pieces of different widths.
+            // The damage consists of two pieces of different widths.
             let mut damage = Region::from(Rect::new(0, 0, 8, 4));
             damage.add(Rect::new(0, 4, 3, 4));
             damage.add(Rect::new(3, 4, 5, 4));
@@ -395,7 +395,7 @@ fn scaled_and_transformed_buffers_are_close_to_bilinear_filtering() {
                     let found = pixels[(y * 8 + x) as usize].to_le_bytes();
                     let expected = sample(&buffer, &view, (x, y));
                     for (found, expected) in found.into_iter().zip(expected) {
-                        // Weights have 8 bits, and both steps are rounded.
+                        // The weights have 8 bits, and both steps of the interpolation are rounded.
                         assert!(
                             (f64::from(found) - expected).abs() <= 2.0,
                             "{transform:?} to {destination:?} at {x},{y}: {found}, {expected}"
@@ -407,7 +407,7 @@ fn scaled_and_transformed_buffers_are_close_to_bilinear_filtering() {
     }
 }
 
-/// A generator of numbers for tests.
+/// A pseudo-random number generator for tests.
 struct Numbers(u32);
 
 impl Numbers {
@@ -441,7 +441,7 @@ fn random_layers_are_drawn_as_one_after_another() {
             .map(|(picture, place)| {
                 let mut layer = layer(picture, *place, Transform::Normal, false);
                 if picture.bytes[3] == 0xff {
-                    // Only a part of an opaque picture is declared as opaque.
+                    // Only a part of the opaque picture is declared as opaque.
                     for _ in 0..2 {
                         let part = numbers.rect().intersection(*place).unwrap_or_default();
                         layer.opaque.add(part);

@@ -1,4 +1,4 @@
-//! Tests of the conversion of YUV against a reference in floating point.
+//! Tests the YUV conversion against a floating-point reference.
 
 use super::*;
 use crate::render::colour::ColorRepresentation;

@@ -1,4 +1,4 @@
-//! Explicit synchronisation: blocked commits, timelines that points keep, and signals that fail.
+//! Tests explicit synchronisation: blocked commits, the lifetime of timelines, and failures to signal a point.
 
 use rustix::io::Errno;
 use wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_manager_v1::WpLinuxDrmSyncobjManagerV1;
@@ -54,7 +54,7 @@ fn buffer_of_a_blocked_commit_is_released_with_its_surface_or_role() {
         test.expect_released(&blocked, "destroyed while it waits");
         test.expect_released(&later, "destroyed while it waits");
         assert_eq!(test.fixture.state.blocked_commits.count(), 0);
-        // Signalling the acquire point later has no effect.
+        // Signalling the acquire point after that has no effect.
         acquire_timeline.points.reach(1);
         test.expect_released(&blocked, "and its point came");
         assert!(!test.displayed_pixels().contains(&GREEN));
@@ -98,7 +98,7 @@ fn commit_of_a_parent_is_applied_when_its_blocked_child_is_destroyed() {
             child.surface.destroy();
         }
         test.expect_released(&blocked, "the child was destroyed while it waits");
-        // Without another commit, the parent's commit is applied and shown.
+        // The parent's commit is applied and shown without another commit.
         assert!(test.displayed_pixels().contains(&BLUE));
         test.expect_not_released(&parent_buffer, "shown");
         test.commit(&top, RED);
@@ -153,7 +153,7 @@ fn points_that_are_set_count_against_the_timeline_limit() {
     );
     let imports = test.fixture.timelines.imports.get();
     assert!(imports <= 260, "{imports} timelines were imported");
-    // Timelines that are destroyed and that no point refers to do not count.
+    // Destroyed timelines without points do not count against the limit.
     let mut other = test.fixture.client();
     let manager: WpLinuxDrmSyncobjManagerV1 = other.bind(1);
     for _ in 0..600 {

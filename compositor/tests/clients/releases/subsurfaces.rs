@@ -1,4 +1,4 @@
-//! Commits of subsurfaces: cached, superseded in the cache, and discarded with surface, role or parent.
+//! Tests commits of subsurfaces: cached, superseded while cached, and discarded with the surface, its role or its parent.
 
 use wayland_client::Proxy;
 
@@ -40,7 +40,7 @@ fn buffer_detached_in_a_synchronised_subsurface_is_released() {
         test.expect_released(&cached, "detached in the cache");
         top.surface.commit();
         assert!(!test.displayed_pixels().contains(&GREEN));
-        // The next buffer is released by its own point.
+        // The next buffer is released by its own release point.
         let next = test.commit(&child, BLUE);
         top.surface.commit();
         assert!(test.displayed_pixels().contains(&BLUE));
@@ -80,7 +80,7 @@ fn buffer_cached_in_a_destroyed_subsurface_is_released() {
         top.surface.commit();
         test.displayed_pixels();
         let cached = test.commit(&child, BLUE);
-        // The `wl_subsurface` outlives the surface and keeps Smithay's state of it.
+        // The `wl_subsurface` object exists longer than the surface, and Smithay keeps the surface's state for it.
         child.surface.destroy();
         test.expect_released(&cached, "its surface was destroyed");
         test.expect_released(&shown, "its surface was destroyed");

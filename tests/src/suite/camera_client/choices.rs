@@ -23,7 +23,10 @@ pub(super) fn copied(context: &mut TestContext<'_>) -> anyhow::Result<Outcome> {
         "--size 640x480 --format NV16 --frames 5 --no-copy",
     )?;
     ensure!(
-        refused.status == 4 && refused.stderr.contains("no buffer serves the camera"),
+        refused.status == 4
+            && refused
+                .stderr
+                .contains("no buffer can be shared by the camera"),
         "--no-copy: {refused:?}"
     );
     let before = compositor.frames(context)?.len();

@@ -1,8 +1,8 @@
 //! `--display kms`: shows the frames on a display of a card, without a compositor.
 //!
-//! The plan is that of camera and primary plane. A captured frame is flipped to at the next refresh. A frame that is captured while a
-//! flip is pending waits for its event; a newer one replaces it. The camera gets a buffer again when the display has flipped to the
-//! next.
+//! The buffers are planned for the camera and the primary plane. A captured frame is flipped to at the next refresh. While a flip
+//! is pending, the newest captured frame waits, and replaces an older frame that waits. A buffer is queued in the camera again
+//! after the flip to the next frame.
 
 mod screen;
 
@@ -20,10 +20,10 @@ use covalent_alloc::trace::now;
 use covalent_client_demo::buffers::{BeginWrite, Buffers, HandOverError};
 use covalent_client_demo::exit::{Exit, Failure};
 use covalent_client_demo::frame_interval::FrameInterval;
-use covalent_client_demo::frame_size::is_short;
+use covalent_client_demo::frame_size::is_incomplete;
 use covalent_client_demo::frame_stats::{CLOCK_MONOTONIC, Ending, FrameStats};
 use covalent_client_demo::poller::{Key, Poller, Trigger};
-use covalent_client_demo::presentation::Shown;
+use covalent_client_demo::presentation::PresentationInfo;
 use covalent_client_demo::signal_pipe::SignalPipe;
 use covalent_client_demo::{camera_size, exit_code, print, source_choice};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
@@ -35,16 +35,17 @@ use crate::controls;
 use crate::options::Options;
 use crate::report::{self, ReportInputs};
 
-/// The least number of buffers: one on the display, one that replaces it, one that waits, and one that the camera fills.
+/// The minimum number of buffers: one is scanned out, one is in the pending flip, one waits for the flip, and one is filled by
+/// the camera.
 const BUFFERS: u32 = 4;
-/// The most plans that are tried.
+/// The maximum number of plans that are tried.
 const PLANS: usize = 6;
-/// How long a camera with queued buffers may deliver no frame.
+/// How long a camera with queued buffers may deliver no frame before the program reports it as unplugged.
 const CAMERA_SILENCE: Duration = Duration::from_secs(10);
-/// How often the loop wakes up without an event.
+/// The longest time that the event loop sleeps without an event.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A frame that is committed to the display.
+/// A frame that was committed to the display.
 #[derive(Clone, Copy, Debug)]
 struct Committed {
     number: u64,
@@ -69,15 +70,15 @@ struct Session<'a> {
     frame_interval: FrameInterval,
     /// The frame that the display scans out.
     on_screen: Option<Committed>,
-    /// The frame that it scans out from the next refresh on.
+    /// The frame of the pending page flip.
     flipping: Option<Committed>,
-    /// The newest frame that was captured since.
+    /// The newest captured frame, which is committed after the pending page flip.
     waiting: Option<FrameInfo>,
     committed: u64,
     last_frame: Instant,
 }
 
-/// Runs the program with these options.
+/// Captures frames and shows them on the display until the stream ends.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     for (is_given, option) in [
         (options.window, "--window"),
@@ -152,7 +153,7 @@ impl<'a> Session<'a> {
             .map_err(watching)?;
         let camera = camera_buffers.camera_name();
         let mut buffers = Buffers::new(framebuffers.len(), Accessor::new(camera, []));
-        // The plan's import queued all buffers in the camera.
+        // The import of the plan's buffers has already queued all of them in the camera.
         for index in 0..framebuffers.len() {
             let _ = buffers.begin_write(index).map_err(handover_failure)?;
         }
@@ -224,7 +225,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Dequeues every frame that can be ready, and shows the newest.
+    /// Dequeues every frame that can be ready, and keeps the newest for the display.
     fn capture(&mut self) -> Result<(), Failure> {
         while let Some(frame) = self.stream.dequeue().map_err(exit_code::camera_failure)? {
             self.buffers
@@ -236,15 +237,15 @@ impl<'a> Session<'a> {
             let has_successor = self
                 .frame_interval
                 .has_successor(frame.sequence, timestamp, now());
-            let is_short = is_short(self.camera_buffers.layout(), frame.bytes_used);
-            let passed_over = if frame.is_damaged || is_short {
+            let is_incomplete = is_incomplete(self.camera_buffers.layout(), frame.bytes_used);
+            let passed_over = if frame.is_damaged || is_incomplete {
                 Some(frame)
             } else {
                 self.waiting.replace(frame)
             };
             if let Some(old) = passed_over {
-                match is_short {
-                    true => self.stats.short(),
+                match is_incomplete {
+                    true => self.stats.incomplete(),
                     false => self.stats.skipped(),
                 }
                 self.give_to_camera(old.index)?;
@@ -256,7 +257,7 @@ impl<'a> Session<'a> {
         self.show_waiting()
     }
 
-    /// Flips to the frame that waits, unless a flip is pending.
+    /// Commits the frame that waits, unless a page flip is pending.
     fn show_waiting(&mut self) -> Result<(), Failure> {
         if self.flipping.is_some() {
             return Ok(());
@@ -273,7 +274,8 @@ impl<'a> Session<'a> {
                 count: self.framebuffers.len(),
             })
         })?;
-        // The camera has no fences and VIDIOC_DQBUF has returned, so the display need not wait.
+        // The display needs no fence: a V4L2 capture queue has none, and the camera has finished writing when VIDIOC_DQBUF
+        // returns.
         self.buffers
             .show(frame.index, None)
             .map_err(handover_failure)?;
@@ -300,12 +302,13 @@ impl<'a> Session<'a> {
         self.show_waiting()
     }
 
-    /// Records that the display scans out the frame that was committed last, and gives the one before to the camera.
+    /// Records that the display now scans out the frame of the last commit, and queues the buffer of the frame before it in the
+    /// camera.
     fn presented(&mut self, time: Duration, sequence: u64) -> Result<(), Failure> {
         let Some(shown) = self.flipping.take() else {
             return Ok(());
         };
-        let presented = Shown {
+        let presented = PresentationInfo {
             time,
             sequence,
             zero_copy: true,
@@ -345,7 +348,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Opens the card of `--card`, or the first one with a plane.
+/// Opens the card that `--card` names, or the first card that has a primary plane.
 fn open_card(options: &Options) -> Result<Card, Failure> {
     let no_display = |error| Failure::new(Exit::NoCompositor, error);
     if let Some(path) = &options.card {
@@ -363,10 +366,10 @@ fn open_card(options: &Options) -> Result<Card, Failure> {
     } else {
         causes.join("; ")
     };
-    Err(no_display(anyhow!("no card has a display: {causes}")))
+    Err(no_display(anyhow!("no card can drive a display: {causes}")))
 }
 
-/// Returns whether the camera captures this size in a format of the plane.
+/// Returns whether the camera captures this size in a format that the plane supports.
 fn is_supported(
     options: &Options,
     queue: &Queue,
@@ -394,7 +397,8 @@ struct Planned {
     framebuffers: Vec<Framebuffer>,
 }
 
-/// Plans, allocates, and imports into camera and plane, until both imports succeed.
+/// Plans and allocates buffers and imports them into the camera and the plane. Repeats this with another plan where one of the
+/// imports fails.
 fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Failure> {
     let mut collection = BufferCollection::new(screen.extent()?)
         .with_count(BUFFERS)
@@ -419,11 +423,13 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
             let refusals = refusals.join("\n");
             Failure::new(
                 Exit::NoPlan,
-                anyhow!("no buffer serves the camera and the display\n{error}\n{refusals}"),
+                anyhow!(
+                    "no buffer can be shared by the camera and the display\n{error}\n{refusals}"
+                ),
             )
         })?;
         let imported = collection.allocate(&plan).and_then(|buffers| {
-            let stream = crate::setup::queued(&mut collection, queue, &buffers)?;
+            let stream = crate::setup::import_and_queue(&mut collection, queue, &buffers)?;
             let framebuffers = collection.import(screen.plane(), &buffers)?;
             Ok((buffers, stream, framebuffers))
         });
@@ -455,12 +461,17 @@ fn plan(options: &Options, queue: &Queue, screen: &Screen) -> Result<Planned, Fa
     }
     Err(Failure::new(
         Exit::NoPlan,
-        anyhow!("{PLANS} plans were refused:\n{}", refusals.join("\n")),
+        anyhow!(
+            "the imports of {PLANS} plans failed:\n{}",
+            refusals.join("\n")
+        ),
     ))
 }
 
 fn handover_failure(error: HandOverError) -> Failure {
     Failure::unexpected(
-        anyhow!(error).context("a buffer has another holder than this program expects"),
+        anyhow!(error).context(
+            "a buffer is not held as this program expects, which is a bug of this program",
+        ),
     )
 }

@@ -1,4 +1,4 @@
-//! The display of a card that shows one framebuffer after another in one mode.
+//! A display in one mode, whose primary plane scans out the frames' framebuffers.
 
 use anyhow::{Context as _, anyhow};
 use covalent_alloc::backend::drm::{Card, CardPlane, Framebuffer, PlaneKind};
@@ -7,7 +7,7 @@ use covalent_client_demo::exit::{Exit, Failure};
 use drm::Device as _;
 use drm::control::{Device as _, Event, Mode, PageFlipEvent, PageFlipFlags, connector, crtc};
 
-/// A display with the mode and the primary plane that show the frames.
+/// The mode and the primary plane of a display that shows the frames.
 #[derive(Debug)]
 pub(crate) struct Screen {
     card: Card,
@@ -18,18 +18,18 @@ pub(crate) struct Screen {
     is_mode_set: bool,
 }
 
-/// Returns a failure of a display.
+/// Returns a failure with [`Exit::NoCompositor`].
 fn no_display(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::NoCompositor, error)
 }
 
 impl Screen {
-    /// Becomes DRM master of the card and selects a connected display with a mode that `is_supported` accepts: the preferred mode where
-    /// it does, else the largest.
+    /// Becomes DRM master of the card and selects a connected display with a mode that `is_supported` accepts: the preferred mode
+    /// where it is supported, else the largest supported mode.
     ///
     /// # Errors
-    /// [`Exit::NoCompositor`] where another program drives the displays, or no display is connected; [`Exit::NoPlan`] where none has such
-    /// a mode.
+    /// [`Exit::NoCompositor`] where another program drives the displays, or no display is connected; [`Exit::NoPlan`] where none
+    /// has such a mode.
     pub(crate) fn open(
         card: Card,
         is_supported: impl Fn(&CardPlane, Extent) -> Result<bool, Failure>,
@@ -131,11 +131,11 @@ impl Screen {
         self.mode.vrefresh()
     }
 
-    /// Shows a framebuffer at the next refresh, of which [`Screen::flips`] returns the event. Returns `false` for the first framebuffer:
-    /// it sets the mode, and is shown when this function returns.
+    /// Shows a framebuffer by a page flip at the next refresh; [`Screen::flips`] returns its event. The first framebuffer is
+    /// shown by a blocking modeset instead. For that one the function returns `false`, and there is no event.
     ///
     /// # Errors
-    /// [`Exit::CompositorGone`] where the kernel refuses it.
+    /// [`Exit::CompositorGone`] where the kernel rejects the commit.
     pub(crate) fn show(&mut self, framebuffer: &Framebuffer) -> Result<bool, Failure> {
         let handle = framebuffer.handle();
         let failed = |what: &'static str, error: std::io::Error| {
@@ -168,7 +168,7 @@ impl Screen {
         Ok(false)
     }
 
-    /// Reads the events of page flips; the card's file descriptor is readable.
+    /// Reads the page flip events. Call it when the card's file descriptor is readable.
     ///
     /// # Errors
     /// [`Exit::CompositorGone`] where the card was removed.

@@ -22,14 +22,14 @@ pub(crate) struct Frame {
     origin: [f32; 2],
 }
 
-/// The corner and the size of a texture, in texture coordinates.
-const WHOLE: [f32; 4] = [0.0, 0.0, 1.0, 1.0];
+/// The rectangle of a whole texture: corner and size in texture coordinates.
+const WHOLE_TEXTURE: [f32; 4] = [0.0, 0.0, 1.0, 1.0];
 
 impl Frame {
-    /// The size of the push constants.
+    /// The size of the push constants in bytes.
     pub(crate) const BYTES: usize = 88;
 
-    /// Returns frame `number` of the scene. Every band begins with a strip that shows the number.
+    /// Returns the push constants for frame `number` of the scene. Every band begins with a strip that encodes the number.
     pub(crate) fn of_scene(number: u32, size: (u32, u32)) -> Self {
         Self {
             size,
@@ -37,19 +37,20 @@ impl Frame {
             bands: 8,
             picture_rect: [0.0; 4],
             lens: [0.0, 0.0, 1.0],
-            angle: std::f32::consts::TAU * portion(number, SCENE_PERIOD),
-            sampled_rect: WHOLE,
-            sampled_limits: WHOLE,
+            angle: std::f32::consts::TAU * fraction_of(number, SCENE_PERIOD),
+            sampled_rect: WHOLE_TEXTURE,
+            sampled_limits: WHOLE_TEXTURE,
             origin: [0.0; 2],
         }
     }
 
-    /// Returns frame `number` over a camera's picture of a size. Only the first band begins with a strip that shows the number. The lens
-    /// stays in the lower half, so that the upper half shows the picture unchanged.
+    /// Returns the push constants for frame `number` over a camera's picture of the size `picture`. Only the first band begins
+    /// with a strip that encodes the number. The lens stays in the lower half, so that the upper half shows the picture
+    /// unchanged.
     pub(crate) fn of_camera(number: u32, size: (u32, u32), picture: (u32, u32)) -> Self {
         let picture_rect = fitted(picture, size);
         let [left, top, width, height] = picture_rect;
-        let lens_angle = std::f32::consts::TAU * portion(number, LENS_PERIOD);
+        let lens_angle = std::f32::consts::TAU * fraction_of(number, LENS_PERIOD);
         Self {
             size,
             cells: strip_cells(number),
@@ -61,14 +62,14 @@ impl Frame {
                 0.18 * height,
             ],
             angle: 0.0,
-            sampled_rect: WHOLE,
-            sampled_limits: WHOLE,
+            sampled_rect: WHOLE_TEXTURE,
+            sampled_limits: WHOLE_TEXTURE,
             origin: [0.0; 2],
         }
     }
 
-    /// Returns the same frame with the camera's picture in the visible rectangle of textures of a layout. No sample outside of the
-    /// picture is read, also where the filter reads neighbours.
+    /// Returns the push constants with the picture restricted to the visible rectangle of a texture's layout. The sample
+    /// positions are clamped, so that the filter reads no pixel outside of the picture.
     pub(crate) fn sampled_from(self, layout: &Layout) -> Self {
         if !layout.is_cropped() {
             return self;
@@ -93,7 +94,7 @@ impl Frame {
         }
     }
 
-    /// Returns the same frame in the visible rectangle of render targets of a layout.
+    /// Returns the push constants with the drawing restricted to the visible rectangle of a render target's layout.
     pub(crate) fn drawn_to(self, layout: &Layout) -> Self {
         let visible = layout.visible();
         Self {
@@ -102,7 +103,7 @@ impl Frame {
         }
     }
 
-    /// Returns the push constants in the memory layout of the shaders.
+    /// Returns the bytes of the push constants, as the shaders declare them.
     pub(crate) fn bytes(&self) -> [u8; Self::BYTES] {
         let whole = [self.size.0, self.size.1, self.cells, self.bands];
         let parts = self
@@ -133,8 +134,8 @@ fn fitted(picture: (u32, u32), size: (u32, u32)) -> [f32; 4] {
     [(width - wide) / 2.0, (height - high) / 2.0, wide, high]
 }
 
-/// Returns `number` modulo `whole`, as a fraction of `whole`.
-fn portion(number: u32, whole: u32) -> f32 {
+/// Returns the remainder of `number` divided by `whole`, as a fraction of `whole`.
+fn fraction_of(number: u32, whole: u32) -> f32 {
     pixels(number % whole) / pixels(whole)
 }
 

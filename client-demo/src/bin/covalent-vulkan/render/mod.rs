@@ -27,7 +27,7 @@ use pipelines::Pipelines;
 pub(crate) struct Renderer {
     gpu: Gpu,
     shared: Arc<SharedLayout>,
-    /// For targets of one format.
+    /// The pipelines for the target format that was used last.
     pipelines: Option<Arc<Pipelines>>,
     imports: u64,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Target(Arc<images::Target>);
 pub(crate) struct Texture(Arc<images::Texture>);
 
 impl Renderer {
-    /// Creates a renderer; `camera` is the format and the colour encoding of the textures that it samples.
+    /// Creates a renderer. `camera` is the format and the colour encoding of the camera's textures.
     ///
     /// # Errors
     /// [`VulkanError`].

@@ -15,15 +15,15 @@ use covalent_alloc::backend::vulkan::{
 use crate::render::Frame;
 use crate::render::images::{Target, Texture};
 
-/// The access to the target. The layout is the one in which other devices use the image.
-const DRAWN: ImageAccess = ImageAccess {
+/// The access to the render target, a colour attachment. GENERAL is the layout in which other devices use the image.
+const TARGET_ACCESS: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::GENERAL,
     stages: vk::PipelineStageFlags::COLOR_ATTACHMENT_OUTPUT,
     access: vk::AccessFlags::COLOR_ATTACHMENT_WRITE,
 };
 
-/// The access to the texture. The layout is the one in which other devices use the image.
-const SAMPLED: ImageAccess = ImageAccess {
+/// The access to the texture, which the fragment shader samples. GENERAL is the layout in which other devices use the image.
+const TEXTURE_ACCESS: ImageAccess = ImageAccess {
     layout: vk::ImageLayout::GENERAL,
     ..ImageAccess::SAMPLE
 };
@@ -41,14 +41,14 @@ impl Drop for Pool {
     }
 }
 
-/// The resources of a command buffer, in the order in which they may be dropped.
+/// The objects that a command buffer uses. The fields are dropped in this order.
 struct Resources {
     pool: Pool,
     target: Arc<Target>,
     texture: Option<Arc<Texture>>,
 }
 
-/// The command buffer of a frame that is not submitted yet.
+/// A recorded command buffer that was not submitted yet.
 pub(crate) struct RecordedFrame {
     commands: vk::CommandBuffer,
     resources: Resources,
@@ -119,7 +119,8 @@ impl RecordedFrame {
     }
 }
 
-/// Records a frame between the ownership transfers that acquire and release its images.
+/// Records the command buffer of a frame: a barrier that acquires the images from the other devices, the draws, and a barrier
+/// that releases the images.
 ///
 /// # Safety
 /// The command buffer is in the initial state and is of the same device as the resources. The resources live until the device has
@@ -161,8 +162,11 @@ unsafe fn record(
         .render_pass(pipelines.pass)
         .framebuffer(target.framebuffer)
         .render_area(area);
-    let used = std::iter::once((&target.image, DRAWN))
-        .chain(texture.iter().map(|texture| (&texture.image, SAMPLED)));
+    let used = std::iter::once((&target.image, TARGET_ACCESS)).chain(
+        texture
+            .iter()
+            .map(|texture| (&texture.image, TEXTURE_ACCESS)),
+    );
     let (mut acquire, mut release) = (Vec::new(), Vec::new());
     for (image, access) in used {
         acquire.push(image.acquire(access, Contents::Keep)?);
@@ -173,8 +177,8 @@ unsafe fn record(
     let bytes = frame.bytes();
     let sets: Vec<vk::DescriptorSet> = texture.iter().map(|texture| texture.set).collect();
     let failed = |operation| move |answer| gpu.call_error(operation, answer);
-    // SAFETY: the caller guarantees the command buffer and the resources. Pipelines, render pass and descriptor sets are compatible, and
-    // the dynamic state is set before the draws.
+    // SAFETY: the caller guarantees the command buffer and the resources. Pipelines, render pass and descriptor sets are
+    // compatible, and the dynamic state is set before the draws.
     unsafe {
         raw.begin_command_buffer(commands, &begin)
             .map_err(failed("vkBeginCommandBuffer"))?;

@@ -14,11 +14,11 @@ use covalent_alloc::model::Rect;
 use crate::render::layout::SharedLayout;
 use crate::render::pipelines::Pipelines;
 
-/// The descriptors that one texture can need: one for each of its planes.
+/// The maximum number of descriptors of one combined image sampler: a multi-planar format can need one for each plane.
 const DESCRIPTORS: u32 = 3;
 
-/// The whole image.
-const WHOLE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+/// The colour aspect of the whole image.
+const COLOR_SUBRESOURCES: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     aspect_mask: vk::ImageAspectFlags::COLOR,
     base_mip_level: 0,
     level_count: 1,
@@ -68,7 +68,7 @@ impl Target {
             .image(target.image.handle())
             .view_type(vk::ImageViewType::TYPE_2D)
             .format(target.image.format())
-            .subresource_range(WHOLE);
+            .subresource_range(COLOR_SUBRESOURCES);
         // SAFETY: the image is of this device, has this format, and lives as long as the view.
         target.view = unsafe { gpu.handle().create_image_view(&info, None) }
             .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?;
@@ -86,7 +86,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Returns the rectangle of the picture, to which frames are drawn.
+    /// Returns the visible rectangle of the buffer, to which frames are rendered.
     pub(in crate::render) fn visible(&self) -> Rect {
         self.image.buffer().layout().visible()
     }
@@ -140,7 +140,7 @@ impl Texture {
                     .image(texture.image.handle())
                     .view_type(vk::ImageViewType::TYPE_2D)
                     .format(texture.image.format())
-                    .subresource_range(WHOLE);
+                    .subresource_range(COLOR_SUBRESOURCES);
                 // SAFETY: the structure is valid; the image is of this device and lives as long as the view.
                 unsafe { raw.create_image_view(&info, None) }
                     .map_err(|answer| gpu.call_error("vkCreateImageView", answer))?

@@ -1,4 +1,4 @@
-//! How a camera's textures are sampled: filter, YUV matrix, range and chroma location.
+//! The sampling of a camera's textures: filter, YUV matrix, range and chroma location.
 
 mod sys;
 
@@ -9,7 +9,7 @@ use covalent_alloc::model::{FormatModifier, Fourcc};
 
 pub(super) use sys::SharedLayout;
 
-/// How textures of one format are sampled.
+/// The sampling of textures of one format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sampling {
     /// The format of the textures.

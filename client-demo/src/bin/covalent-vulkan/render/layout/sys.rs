@@ -12,7 +12,7 @@ use covalent_alloc::backend::vulkan::{Gpu, VulkanError, YcbcrConversion};
 use super::Sampling;
 use crate::render::Frame;
 
-/// The sampler and the layouts that the pipelines of every target format share.
+/// The sampler and the pipeline layout, which the pipelines of all target formats share.
 pub(in crate::render) struct SharedLayout {
     pub(in crate::render) gpu: Gpu,
     /// The conversion from Y'CbCr, with its sampler; `None` for RGB.
@@ -32,7 +32,8 @@ impl fmt::Debug for SharedLayout {
 impl Drop for SharedLayout {
     fn drop(&mut self) {
         let raw = self.gpu.handle();
-        // SAFETY: all objects are of this device or null. Objects that were created from them hold an Arc of this value, so none exists.
+        // SAFETY: all objects are of this device or null. Objects that were created from them hold an Arc of this value, so none
+        // exists.
         unsafe {
             raw.destroy_pipeline_layout(self.pipeline_layout, None);
             raw.destroy_descriptor_set_layout(self.set_layout, None);

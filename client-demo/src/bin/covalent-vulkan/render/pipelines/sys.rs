@@ -16,9 +16,9 @@ use crate::render::layout::SharedLayout;
 /// `shaders.wgsl`, compiled by the build script.
 const SHADERS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shaders.spv"));
 
-/// Vertices of the cube's triangles.
+/// The number of vertices of the cube's triangles.
 const CUBE: u32 = 36;
-/// Vertices of the triangle that covers the target.
+/// The number of vertices of the triangle that covers the target.
 const FULLSCREEN: u32 = 3;
 
 /// The pipelines for targets of one format.
@@ -26,7 +26,7 @@ pub(in crate::render) struct Pipelines {
     pub(in crate::render) shared: Arc<SharedLayout>,
     format: vk::Format,
     pub(in crate::render) pass: vk::RenderPass,
-    /// The pipelines in the order in which they draw, each with its number of vertices.
+    /// The pipelines in drawing order, each with its number of vertices.
     pub(in crate::render) all: Vec<(vk::Pipeline, u32)>,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Pipelines {
 impl Drop for Pipelines {
     fn drop(&mut self) {
         let raw = self.shared.gpu.handle();
-        // SAFETY: as for `SharedLayout`.
+        // SAFETY: all objects are of this device or null. Pending work holds an Arc of this value, so no work uses them.
         unsafe {
             for (pipeline, _) in &self.all {
                 raw.destroy_pipeline(*pipeline, None);
@@ -136,8 +136,8 @@ impl Pipelines {
             .layout(self.shared.pipeline_layout)
             .render_pass(self.pass);
         let gpu = &self.shared.gpu;
-        // SAFETY: the structures are valid and outlive the call; the layout, the render pass and the module are of this device, and the
-        // layout has the resources that the shaders use.
+        // SAFETY: the structures are valid and outlive the call; the layout, the render pass and the module are of this device,
+        // and the layout has the resources that the shaders use.
         let made = unsafe {
             gpu.handle()
                 .create_graphics_pipelines(vk::PipelineCache::null(), &[info], None)
@@ -148,9 +148,9 @@ impl Pipelines {
     }
 }
 
-/// Creates a render pass over one image, every pixel of which is written.
+/// Creates a render pass with one colour attachment, of which every pixel is written.
 fn pass(gpu: &Gpu, format: vk::Format) -> Result<vk::RenderPass, VulkanError> {
-    // The layout stays GENERAL, in which other devices use the image.
+    // Other devices use the image in the layout GENERAL, so the render pass keeps that layout.
     let attachments = [vk::AttachmentDescription::default()
         .format(format)
         .samples(vk::SampleCountFlags::TYPE_1)
