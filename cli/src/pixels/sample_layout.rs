@@ -1,15 +1,16 @@
-//! Where the samples of each format lie in its bytes.
+//! The position of each sample (red, green, blue, alpha, luma, chroma) in the bytes of a pixel, for every format.
 
 use covalent_alloc::model::Fourcc;
 
-/// Where the samples of a pixel lie.
+/// The positions of the samples of a pixel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SampleLayout {
-    /// One little-endian number for each pixel, with red, green, blue and alpha as bit fields.
+    /// One little-endian integer of `bytes` bytes for each pixel. Red, green, blue and alpha are bit fields of the integer.
     Packed { bytes: usize, fields: [BitField; 4] },
-    /// Four half-precision floats for each pixel; the positions of red, green, blue and alpha among them.
+    /// Four half-precision floats for each pixel. `places` has the indices of red, green, blue and alpha; `None` for a channel
+    /// that the format lacks.
     Half { places: [Option<usize>; 4] },
-    /// Four bytes for two pixels; the byte positions of both luma samples and of the chroma samples.
+    /// Four bytes for two pixels: the byte positions of both luma samples, of Cb and of Cr.
     PackedYuv {
         luma: [usize; 2],
         cb: usize,
@@ -25,14 +26,14 @@ pub(super) enum SampleLayout {
     Planar { hsub: usize, is_cr_first: bool },
 }
 
-/// A range of bits in a number; `bits` is 0 if the format has no such channel.
+/// A range of bits in an integer; `bits` is 0 if the format lacks the channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitField {
     shift: u32,
     bits: u32,
 }
 
-/// The alpha of formats without alpha: opaque.
+/// The bit field of alpha in formats without alpha, whose pixels are opaque.
 const NONE: BitField = BitField { shift: 0, bits: 0 };
 
 const fn field(shift: u32, bits: u32) -> BitField {
@@ -52,7 +53,8 @@ impl BitField {
     }
 }
 
-/// Three channels of eight bits at these shifts in `count` bytes, and alpha if it has a shift.
+/// Returns the layout of an integer of `count` bytes with eight bits each for red, green and blue at these shifts, and for alpha
+/// if it has a shift.
 const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>) -> SampleLayout {
     SampleLayout::Packed {
         bytes: count,
@@ -68,12 +70,12 @@ const fn bytes(count: usize, red: u32, green: u32, blue: u32, alpha: Option<u32>
     }
 }
 
-/// Four bit fields in 16 bits.
+/// Returns the layout of a 16-bit integer with these bit fields.
 const fn words(fields: [BitField; 4]) -> SampleLayout {
     SampleLayout::Packed { bytes: 2, fields }
 }
 
-/// Three channels of ten bits in 32; green is always in the middle.
+/// Returns the layout of a 32-bit integer with ten bits each for red, green and blue. Green is always in the middle.
 const fn tens(red: u32, blue: u32, alpha: BitField) -> SampleLayout {
     SampleLayout::Packed {
         bytes: 4,
@@ -98,7 +100,7 @@ const fn planar(hsub: usize, is_cr_first: bool) -> SampleLayout {
 }
 
 impl SampleLayout {
-    /// Returns the sample layout of a format; `None` if it is not known here.
+    /// Returns the sample layout of a format; `None` if this module does not support the format.
     ///
     /// # References
     /// `drm_fourcc.h`.
@@ -128,7 +130,7 @@ impl SampleLayout {
             Fourcc::ABGR16161616F => Self::Half {
                 places: [Some(0), Some(1), Some(2), Some(3)],
             },
-            // One channel, written as grey.
+            // A single channel, which is used as red, green and blue.
             Fourcc::R8 => bytes(1, 0, 0, 0, None),
             Fourcc::YUYV => pairs([0, 2], 1, 3),
             Fourcc::YVYU => pairs([0, 2], 3, 1),
@@ -151,7 +153,7 @@ impl SampleLayout {
         })
     }
 
-    /// The number of bits of a luma or chroma sample.
+    /// Returns the number of bits of a luma or chroma sample.
     pub(super) const fn code_bits(self) -> u32 {
         match self {
             Self::SemiPlanar { word_bytes: 2, .. } => 10,

@@ -9,7 +9,7 @@ use super::permission::{is_joinable, permits, permitted_groups};
 /// The errors of missing permission: EACCES and EPERM.
 const PERMISSION: [i32; 2] = [13, 1];
 const EPERM: i32 = 1;
-/// The group of cards and cameras, and, with the udev rule below, of dma-heaps.
+/// The group of the nodes of cards and cameras. The udev rule that is proposed for dma-heaps gives them the same group.
 const GROUP: &str = "video";
 /// The group of render nodes.
 const RENDER_GROUP: &str = "render";
@@ -85,8 +85,8 @@ fn missing(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-/// Returns the container's options for these nodes: for the whole folder, if it is below `/dev`. `None` for a path that is not a
-/// node's.
+/// Returns the options of `docker run` that pass these nodes to a container. For a node in a folder below `/dev` the whole folder
+/// is passed. Returns `None` if a path is not the path of a node.
 fn flags(paths: &[&str]) -> Option<String> {
     let mut named: Vec<&str> = paths
         .iter()
@@ -103,7 +103,7 @@ fn flags(paths: &[&str]) -> Option<String> {
     Some(flags?.join(" "))
 }
 
-/// Returns the command that creates the nodes; `None` for a path that is not a node's.
+/// Returns the command that creates the nodes; `None` if a path is not the path of a node.
 fn make_nodes(gone: &[&Node]) -> Option<String> {
     let mut lines = Vec::new();
     for node in gone {
@@ -156,7 +156,7 @@ fn refused(
     );
     let id = format!("{}-permission", name(kind));
     let finding = Finding::new(id, severity(snapshot, kind), what, why(kind));
-    // EPERM although the mode permits it comes from the device rules of a container.
+    // If the mode permits access and `open` returns EPERM nevertheless, the device rules of a container deny it.
     if permits(snapshot, kind, file) && open_error.errno == EPERM {
         let Some(flags) = flags(paths) else {
             return Some(finding.without_remedy("the path of a node"));
@@ -237,7 +237,8 @@ fn with_permission_line(
     finding.with_command(line).with_note(note)
 }
 
-/// Returns the severity of an unusable node: memory can come from other sources, but a camera or a card has no substitute.
+/// Returns the severity of a node that cannot be opened: other sources can replace a source of memory, but nothing replaces a
+/// camera or a card.
 fn severity(snapshot: &Snapshot, kind: NodeKind) -> Severity {
     match kind {
         NodeKind::Udmabuf | NodeKind::Heap if snapshot.has_memory() => Severity::Limits,
@@ -297,7 +298,7 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("usermod"), "the user is in video: {line}");
-        // Without any other source of memory the severity is `Blocks`.
+        // Without any other source of memory, the severity is `Blocks`.
         refuse(&mut snapshot, "/dev/udmabuf", "root", 0o600);
         assert!(
             check(&snapshot)
@@ -337,7 +338,7 @@ mod tests {
             ("card-permission", Severity::Blocks)
         );
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG video ada");
-        // A user who has joined the group has to log in again.
+        // A user who is already listed in the group has to log in again.
         snapshot.user.listed_groups.insert("video".to_owned());
         refuse(&mut snapshot, "/dev/video0", "video", 0o660);
         let both = check(&snapshot);

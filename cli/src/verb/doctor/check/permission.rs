@@ -1,8 +1,9 @@
-//! Who may open a device node, by its owner, groups, mode and access control list.
+//! Determines which users may open a device node, by its owner, group, mode and access control list.
 
 use super::super::snapshot::{AclSubject, NodeFile, NodeKind, Snapshot};
 
-/// Returns the permission bits that opening a node of this kind needs: a heap allocates with a descriptor for reading.
+/// Returns the permission bits that opening a node of this kind needs. A dma-heap allocates with a read-only fd; all other nodes
+/// are opened for reading and writing.
 fn needed_permissions(kind: NodeKind) -> u32 {
     match kind {
         NodeKind::Heap => 4,
@@ -17,7 +18,7 @@ pub(super) fn permitted_groups<'a>(
 ) -> impl Iterator<Item = &'a str> + use<'a> {
     let needed = needed_permissions(kind);
     let has = move |permissions: u32| permissions & needed == needed;
-    // Without a list the mode states what the owning group may do.
+    // Without an access control list, the mode has the permissions of the owning group.
     let owning = match file
         .acl
         .iter()
@@ -37,8 +38,8 @@ pub(super) fn permitted_groups<'a>(
     owning.into_iter().chain(named)
 }
 
-/// Returns whether a user can join a group to open a node. Root's own group would give the user too many permissions, and usermod
-/// accepts only groups that have a name.
+/// Returns whether `covalent doctor` may propose to join a group. The group `root` would give the user too many permissions, and
+/// usermod accepts only groups that have a name.
 pub(super) fn is_joinable(group: &str) -> bool {
     group != "root" && !group.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -71,7 +72,7 @@ mod tests {
         refuse(&mut snapshot, "/dev/dma_heap/system", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
         assert_eq!(finding.remedy.unwrap().line, "sudo usermod -aG memory ada");
-        // A card has to be opened for writing too, so a group that may only read does not help.
+        // A card has to be opened for reading and writing, so joining a group that may only read does not help.
         let mut snapshot = desktop();
         refuse(&mut snapshot, "/dev/dri/card0", "memory", 0o640);
         let [finding] = check(&snapshot).try_into().unwrap();
@@ -93,7 +94,7 @@ mod tests {
                 })
                 .collect();
         };
-        // With an access control list, the group bits of the mode are the mask. The owning group itself has no permission here.
+        // With an access control list, the group bits of the mode are the mask. In this list the owning group has no permission.
         let builders = AclSubject::Group("builders".to_owned());
         with(
             &mut snapshot,
@@ -109,7 +110,7 @@ mod tests {
             finding.remedy.unwrap().line,
             "sudo usermod -aG builders ada"
         );
-        // The user of another session has access by udev.
+        // udev has given access to the user of another session.
         with(
             &mut snapshot,
             &[(AclSubject::User(7), 6), (AclSubject::OwningGroup, 0)],
