@@ -1,9 +1,9 @@
 //! Commits frames whose fences are pending, and checks that no frame is presented before a simulated device has written it.
 //!
-//! Two frames are committed at a time. A thread simulates the device: after random delays and in random order, it draws the
+//! The client commits two frames at a time. A thread simulates the device: after random delays and in random order, it draws the
 //! frame's number and signals the fence. When the compositor reports that a frame was presented, the dma-buf that the display
-//! scans out is read. It has to be a complete picture of that frame, or of the one committed with it. The old picture of a buffer
-//! has another number.
+//! scans out is read. It must contain a complete picture of that frame, or of the frame that was committed with it. A picture
+//! from an earlier use of the buffer has another frame number.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -28,24 +28,24 @@ use crate::test_client::{self, SharedTimeline, TestClient};
 /// The size of the frames.
 const SIZE: (u32, u32) = (640, 480);
 
-/// The number of buffers: two that are committed, and two that are on the display or being released.
+/// The number of buffers: two that are committed, and two that are on the display or not released yet.
 const BUFFERS: u32 = 4;
 
-/// The longest delay of the device for a frame, in milliseconds: some refresh periods.
+/// The longest time that the simulated device delays a frame, in milliseconds. It is several refresh periods.
 const SLOWEST_MS: u64 = 60;
 
-/// How the compositor gets a frame's fence.
+/// The way in which the compositor gets the fence of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FencePath {
-    /// The fence is on the acquire point.
+    /// The acquire timeline point contains the fence.
     Points,
-    /// The fence is in the dma-buf's reservation.
+    /// The dma-buf's reservation object contains the fence.
     Carried,
-    /// The compositor gets no fence, so the check must fail.
+    /// The compositor gets no fence. The check must detect a wrong frame.
     Nothing,
 }
 
-/// Shows `frames` frames on each path. With `planted` the fences are left out, and every check must fail.
+/// Shows `frames` frames with each kind of fence path. With `planted` the compositor gets no fences, and every check must fail.
 pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     let mut passed = true;
     for source in sources {
@@ -62,16 +62,16 @@ pub(crate) fn run(frames: u32, sources: &[String], planted: bool) -> bool {
     passed
 }
 
-/// A frame that the device has to write.
+/// A frame that the simulated device has to draw.
 struct Job {
     number: u32,
     index: usize,
-    /// The timeline whose advance signals the frame's fence; `None` where the compositor gets no fence.
+    /// The sw_sync timeline that signals the frame's fence when it advances; `None` if the compositor gets no fence.
     sw_sync: Option<SwSyncTimeline>,
     delay: Duration,
 }
 
-/// Pseudo-random numbers (xorshift), the same in each run.
+/// A generator of pseudo-random numbers (xorshift), which are the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -83,7 +83,7 @@ impl Random {
     }
 }
 
-/// Runs the device: draws the frames in the order in which the jobs arrive.
+/// Runs the simulated device, which draws the frames in the order in which the jobs arrive.
 fn work(jobs: &Receiver<Job>, views: &[DeviceView], stride: usize) -> anyhow::Result<()> {
     let pattern = Pattern::new(SIZE.0, SIZE.1)?;
     for job in jobs {
@@ -111,7 +111,7 @@ struct BufferedWindow {
     free: Vec<bool>,
 }
 
-/// The timelines of a window with explicit synchronisation.
+/// The timelines of a window that uses linux-drm-syncobj.
 struct Points {
     object: wayland_protocols::wp::linux_drm_syncobj::v1::client::wp_linux_drm_syncobj_surface_v1::WpLinuxDrmSyncobjSurfaceV1,
     acquire: SharedTimeline,
@@ -119,7 +119,7 @@ struct Points {
     releases: Vec<(SharedTimeline, u64)>,
 }
 
-/// Shows `frames` frames in buffers of a source, with fences on one path.
+/// Shows `frames` frames in buffers of a source, with fences on one fence path.
 fn show(frames: u32, source: &str, path: FencePath) -> anyhow::Result<()> {
     let mut window = BufferedWindow::open(source, path)?;
     let views = window
@@ -187,7 +187,7 @@ impl BufferedWindow {
         })
     }
 
-    /// Commits pairs of frames, gives them to the device in random order, and checks the display.
+    /// Commits pairs of frames, passes them to the simulated device in random order, and checks what the display shows.
     fn show_pairs(&mut self, frames: u32, jobs: Sender<Job>) -> anyhow::Result<()> {
         let mut random = Random(0x5eed_c0de);
         let mut number = 1;
@@ -247,7 +247,7 @@ impl BufferedWindow {
         }
     }
 
-    /// Does a roundtrip; returns the frames that were presented (`true`) or discarded (`false`).
+    /// Does a roundtrip. Returns each frame for which feedback arrived: `true` if it was presented, `false` if it was discarded.
     fn poll_frames(&mut self) -> anyhow::Result<Vec<(u64, bool)>> {
         thread::sleep(Duration::from_millis(1));
         let mut ends = Vec::new();
@@ -266,10 +266,11 @@ impl BufferedWindow {
         Ok(ends)
     }
 
-    /// Commits a buffer before it is written; returns the frame's number in the window, and the timeline of its fence.
+    /// Commits a buffer before the device has drawn it. Returns the frame's number in the window, and the sw_sync timeline of its
+    /// fence.
     fn commit(&mut self, index: usize) -> anyhow::Result<(u64, Option<SwSyncTimeline>)> {
         let sw_sync = SwSyncTimeline::new()?;
-        // The fence is pending.
+        // The fence stays pending until the simulated device has drawn the frame.
         let fence: Fence = sw_sync.fence(1)?;
         let handle = self.client.events.handle();
         let wl_buffer = self
@@ -313,7 +314,7 @@ impl BufferedWindow {
         Ok((self.window.show(wl_buffer, &handle), sw_sync))
     }
 
-    /// Waits until both frames of a pair are presented or discarded, and checks the display at each presentation.
+    /// Waits until both frames of a pair are presented or discarded. At each presentation, checks what the display shows.
     fn check_presented(&mut self, committed: &[(u32, u64)]) -> anyhow::Result<()> {
         let numbers: Vec<u32> = committed.iter().map(|(number, _)| *number).collect();
         let mut left: Vec<u64> = committed.iter().map(|(_, frame)| *frame).collect();
@@ -345,7 +346,7 @@ impl BufferedWindow {
     }
 }
 
-/// Returns the number of the frame that the first display scans out, and checks that the picture is complete.
+/// Returns the number of the frame that the first display scans out, after a check that the picture is complete.
 fn displayed() -> anyhow::Result<u32> {
     let (found, memory) = scanout::read_memory()?
         .into_iter()
