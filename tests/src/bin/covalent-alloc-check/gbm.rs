@@ -88,7 +88,7 @@ fn import(
     pixels::write(&buffer, &pattern)?;
     match (verdict, gbm.import(&buffer)) {
         (Some(_), Ok(imported)) => {
-            // Both imports have the same GEM handle, so the second must survive the end of the first.
+            // Both imports have the same GEM handle. Dropping the first import must not close it.
             let second = gbm.import(&buffer).context("the same buffer again")?;
             drop(imported);
             ensure!(
@@ -112,7 +112,7 @@ fn import(
             Err(error).context("the import was impossible, but failed for another reason")
         }
         (None, Ok(imported)) => {
-            // A virtual GPU with a shadow copy can import the buffer, but it does not see what the CPU wrote.
+            // A virtual GPU with a shadow copy can import the buffer, but does not see pixels that the CPU writes.
             ensure!(
                 gbm.has_shadow_copy() == Some(true),
                 "the import was impossible and succeeded"

@@ -18,7 +18,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
         let Ok(card) = Card::open(&path) else {
             continue;
         };
-        // Without this capability, GETPLANERESOURCES lists only overlay planes.
+        // Without DRM_CLIENT_CAP_UNIVERSAL_PLANES, GETPLANERESOURCES lists only overlay planes.
         let _ = card.set_client_capability(drm::ClientCapability::UniversalPlanes, true);
         for plane in card.plane_handles().unwrap_or_default() {
             kinds.extend(card.plane_kind(plane));
@@ -84,7 +84,8 @@ fn largest(sources: &Sources, card: &Card, plane: plane::Handle) -> Result<Check
     let display = card.participant(plane)?;
     let image = &display.constraints().image;
     let (width, height) = (image.width.maximum, image.height.maximum);
-    // The largest width with the smallest height: the largest in both directions needs more memory than the guest has.
+    // The largest width is tried with the smallest height, because the largest width and height together need more memory than
+    // the guest has.
     let rows = image.height.minimum;
     if card.plane_kind(plane)? == PlaneKind::Cursor {
         ensure!(

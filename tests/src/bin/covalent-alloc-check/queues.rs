@@ -1,4 +1,4 @@
-//! Checks every capture queue with the buffers of every source: where a plan is guaranteed, the queue has to stream.
+//! Checks every capture queue with the buffers of every source. If a plan is guaranteed, the queue must be able to stream.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{CheckOutcome, CheckRunner};
 
-/// How long a camera may take for its first frames. The camera and the CPU are emulated.
+/// The longest time for the first frames of a camera. The camera and the CPU are emulated.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// More bytes than a frame of 640x480 with four bytes a pixel has; a multiple of the page size.
+/// A minimum size of a buffer in bytes: more than a frame of 640x480 pixels with four bytes a pixel, and a multiple of the page
+/// size.
 const PADDED_BYTES: u64 = 2 << 20;
 
 pub(crate) fn run(runner: &mut CheckRunner) {
@@ -96,7 +97,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
             &format!("queues::{node}::own_memory_has_the_size_that_others_need"),
             || {
                 let queue = open()?;
-                // A codec that writes past the last row declares such a minimum size.
+                // A codec that writes bytes after the last row declares such a minimum size.
                 let mut codec = processor(Fourcc::XRGB8888);
                 codec.for_each_choice(|own| own.image.minimum_size_bytes = PADDED_BYTES);
                 let plan = own(&queue, 3, Some(codec))?;
@@ -205,7 +206,8 @@ pub(crate) fn run(runner: &mut CheckRunner) {
                     "the frame rates are not sorted from the fastest on: {rates:?}"
                 );
                 let fastest = *rates.first().context("the queue lists no frame rate")?;
-                // The camera keeps the last rate that is set, so that rate has to suit an emulated CPU.
+                // The camera keeps the rate that was set last. The last rate of this list is one that an emulated CPU can
+                // sustain.
                 let usual = FrameRate::new(30, 1).filter(|rate| rates.contains(rate));
                 for rate in [
                     fastest,
@@ -239,7 +241,7 @@ pub(crate) fn run(runner: &mut CheckRunner) {
     }
 }
 
-/// Allocates two buffers for the CPU.
+/// Allocates two buffers that only the CPU accesses.
 fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer>> {
     let request = Request {
         count: 2,
@@ -253,7 +255,7 @@ fn plain(sources: &Sources, extent: Extent, fourcc: Fourcc) -> Result<Vec<Buffer
     Ok(sources.allocate(&plan)?)
 }
 
-/// Plans buffers of the queue's own memory, for the queue and optionally another participant.
+/// Plans buffers of the queue's own memory for the queue, and for `other` if it is given.
 fn own(queue: &Queue, count: u32, other: Option<Participant>) -> Result<Plan> {
     let camera = queue.participant(vga()?, Some(Fourcc::XRGB8888))?;
     let source = queue
@@ -284,7 +286,7 @@ fn stream(mut stream: Stream) -> Result<()> {
             info.is_monotonic,
             "a frame's timestamp is not of CLOCK_MONOTONIC"
         );
-        // On a busy machine vivid may give two frames the same number, but not the same timestamp.
+        // On a busy machine vivid may give two frames the same sequence number, but not the same timestamp.
         let now = (info.sequence, info.timestamp);
         ensure!(
             last.is_none_or(|(sequence, timestamp)| now.0 >= sequence && now.1 > timestamp),
@@ -335,7 +337,7 @@ fn row(frame: &Frame) -> Result<Vec<u8>> {
     Ok(row)
 }
 
-/// A frame keeps its buffer out of the queue until its last clone is dropped, on any thread.
+/// Checks that the buffer of a frame is queued only after the last clone of the frame is dropped, on any thread.
 fn frame_in_use(queue: &Queue) -> Result<CheckOutcome> {
     let mut stream = queue.allocate(&own(queue, 3, None)?)?;
     fill(&mut stream)?;
@@ -404,7 +406,7 @@ fn outliving_frame(queue: &Queue) -> Result<CheckOutcome> {
         written.iter().any(|byte| *byte != 0),
         "the first row of a frame is empty"
     );
-    // The frame keeps neither the queue nor its other buffers in use.
+    // While the frame is in use, the queue and its other buffers can be used again.
     self::stream(
         queue
             .allocate(&plan)
